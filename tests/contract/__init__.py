@@ -1,0 +1,1 @@
+"""One suite of expectations for simulated and for real servers."""

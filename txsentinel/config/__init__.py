@@ -1,0 +1,1 @@
+"""``sentinel.conf``: reading, validating, and rewriting it without losing a word of it."""

@@ -1,0 +1,1 @@
+"""Every decision a Sentinel takes, as methods in and effects out: pure, with time passed in."""

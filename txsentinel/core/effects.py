@@ -1,0 +1,185 @@
+"""
+What the core asks the shell to do, and the outbox that stamps it with the state it depends on.
+
+An effect that says something to somebody waits in the shell until the *generation* it carries is
+durable; a probe (connecting, PING, INFO, asking for an opinion) carries generation 0 and never waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from txsentinel.address import Address
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.events import SentinelEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Keep this link's connections up, from now on, without being asked again."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """Close one connection of a link (or all of them, for ``None``) and make it anew at once."""
+
+    link: InstanceLink
+    kind: LinkKind | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the link for good and forget it."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send PING on one connection of the link."""
+
+    link: InstanceLink
+    kind: LinkKind
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """Send INFO."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class PublishHello:
+    """PUBLISH our hello; ``instance`` is told of the answer."""
+
+    link: InstanceLink
+    instance: Instance
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskMasterDown:
+    """``SENTINEL is-master-down-by-addr``: opinion with candidate ``*``, vote request otherwise."""
+
+    link: InstanceLink
+    master: Master
+    host: str
+    port: int
+    epoch: int
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """
+    The role-change transaction: MULTI, SLAVEOF, CONFIG REWRITE, CLIENT KILL, EXEC, with INFO right behind it.
+
+    ``master`` is the address to follow, or ``None`` for NO ONE.
+    """
+
+    link: InstanceLink
+    host: str | None
+    port: int = 0
+    abort_failover: bool = False
+    """First abort a FAILOVER that the server is running itself."""
+
+    @property
+    def promotes(self) -> bool:
+        """Does it make a master?"""
+        return self.host is None
+
+
+@dataclass(frozen=True, slots=True)
+class KillScript:
+    """SCRIPT KILL, to an instance that is down because a script keeps it busy."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Log, publish and pass on one event, and run the notification script if it calls for one."""
+
+    event: SentinelEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A log line that is not an event."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """Queue a script: ``arguments`` without the path itself."""
+
+    path: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveAddress:
+    """Look the host name of this link's address up, and tell the core what came of it."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Die at once with exit status 99, as ``SENTINEL SIMULATE-FAILURE`` ordered."""
+
+    reason: str
+
+
+Effect: TypeAlias = (
+    Connect
+    | Recycle
+    | Disconnect
+    | Ping
+    | RequestInfo
+    | PublishHello
+    | AskMasterDown
+    | Reconfigure
+    | KillScript
+    | Announce
+    | Note
+    | RunScript
+    | ResolveAddress
+    | Crash
+)
+
+
+class Outbox:
+    """
+    Effects in the order in which they were decided, each with the generation it waits for.
+
+    ``generation`` counts the changes of hard state; ``dirty`` names the masters whose lines changed
+    since the shell last looked, and ``None`` in it stands for the state outside of any master.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.dirty: set[str | None] = set()
+        self.pending: list[tuple[int, Effect]] = []
+
+    def changed(self, master: str | None) -> int:
+        """Hard state changed: whatever is said from here on waits until it is on disk."""
+        self.generation += 1
+        self.dirty.add(master)
+        return self.generation
+
+    def emit(self, effect: Effect, *, probe: bool = False) -> None:
+        """Queue ``effect`` behind every change made so far, unless it is a mere probe."""
+        self.pending.append((0 if probe else self.generation, effect))
+
+    def take(self) -> list[tuple[int, Effect]]:
+        """Everything queued since the last call, oldest first."""
+        taken, self.pending = self.pending, []
+        return taken

@@ -1,0 +1,354 @@
+"""
+What a Sentinel knows: masters, their replicas, its peers, the links to them, a failover in progress.
+
+The state comes first; the modules beside this one say how it changes. Conditions are *since when
+or None*, a phase is an object that exists or not, and kind is a class. Every point in time is in
+milliseconds of the host's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from txsentinel.address import Address
+from txsentinel.core.options import MasterOptions
+from txsentinel.timings import Millis
+
+
+class Role(Enum):
+    """What a server says it is; the value is the wire word."""
+
+    MASTER = "master"
+    REPLICA = "slave"
+
+
+class LinkKind(Enum):
+    """The two connections to a server; a peer has the first only."""
+
+    COMMANDS = "cmd"
+    PUBSUB = "pubsub"
+
+
+class FailoverState(Enum):
+    """Where a failover stands; the value is what ``failover-state`` shows."""
+
+    NONE = "none"
+    WAIT_START = "wait_start"
+    SELECT_REPLICA = "select_slave"
+    SEND_SLAVEOF_NOONE = "send_slaveof_noone"
+    WAIT_PROMOTION = "wait_promotion"
+    RECONF_REPLICAS = "reconf_slaves"
+    UPDATE_CONFIG = "update_config"
+
+
+class SyncStep(Enum):
+    """How far a replica has come in following the new master; the value is the flag word."""
+
+    NOT_ASKED = ""
+    SENT = "reconf_sent"
+    IN_PROGRESS = "reconf_inprog"
+    DONE = "reconf_done"
+
+
+@dataclass(slots=True, eq=False)
+class InstanceLink:
+    """
+    Our way to one server or peer, with the evidence that it lives.
+
+    A link is made for one address and never moves: a new address is a new link, so that no clock
+    of a dead address is held against a new one. ``instances`` are those it serves: one server, or
+    one peer under each master that it shares with us.
+    """
+
+    link_id: int
+    address: Address
+    kinds: tuple[LinkKind, ...]
+    created_at: Millis
+    instances: list[Instance] = field(default_factory=list)
+    closed: bool = False
+    """Given up for good; whatever still arrives from it is void."""
+
+    username: str | None = None
+    password: str | None = None
+    renamed_commands: dict[str, str] = field(default_factory=dict)
+
+    up: dict[LinkKind, Millis] = field(default_factory=dict)
+    """Kind → since when that connection is established; kinds that are not connected are absent."""
+
+    attempted_at: Millis | None = None
+    """When the first attempt to connect ended, either way. Nobody is held down for the time before it."""
+
+    local_ip: str = ""
+    """Our own address as seen on the command connection."""
+
+    pending_commands: int = 0
+    """Commands sent on the command connection and not yet answered; kept by the connection."""
+
+    ping_sent_at: Millis | None = None
+    """The last PING, answered or not: a throttle."""
+
+    unanswered_ping_at: Millis | None = None
+    """The oldest probe without an acceptable answer, or the loss of the connection: the down clock."""
+
+    available_at: Millis = 0
+    """The last acceptable sign of life."""
+
+    last_reply_at: Millis = 0
+    """The last answer to a probe, even an error."""
+
+    pubsub_active_at: Millis = 0
+    """The last thing heard on the subscription."""
+
+    pubsub_ping_sent_at: Millis | None = None
+
+    def __post_init__(self) -> None:
+        """Start every clock at the moment of creation."""
+        self.available_at = self.last_reply_at = self.pubsub_active_at = self.created_at
+
+    @property
+    def disconnected(self) -> bool:
+        """Is one of its connections missing?"""
+        return len(self.up) < len(self.kinds)
+
+    @property
+    def commands_up(self) -> bool:
+        """Can commands be sent?"""
+        return LinkKind.COMMANDS in self.up
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """What masters, replicas and peers have in common."""
+
+    name: str
+    address: Address
+    link: InstanceLink
+    created_at: Millis
+    run_id: str | None = None
+    sdown_since: Millis | None = None
+    down_started_at: Millis | None = None
+    """When the latest S_DOWN or O_DOWN period began, over or not; ``None`` if there never was one."""
+
+    script_kill_sent: bool = False
+    hello_published_at: Millis = 0
+    """When a hello was last accepted by this instance; starts at creation."""
+
+    hello_sent_at: Millis | None = None
+    """A hello that is not answered yet."""
+
+    due: Millis | None = None
+    """When the sweep must look at it next; kept by the due queue."""
+
+    def __post_init__(self) -> None:
+        """Start the hello clock at creation."""
+        self.hello_published_at = self.created_at
+
+    @property
+    def master(self) -> Master:
+        """The master that this instance belongs to; a master belongs to itself."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def is_down(self) -> bool:
+        """Subjectively down, and for masters also: objectively down."""
+        return self.sdown_since is not None
+
+    def describe(self, by_hostname: bool) -> str:
+        """The instance as events print it (upstream: ``%@``)."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Server(Instance):
+    """A Redis or Valkey server: what its INFO and its subscription tell."""
+
+    role_reported: Role = Role.MASTER
+    role_reported_at: Millis = 0
+    info_refreshed_at: Millis | None = None
+    info_requested_at: Millis | None = None
+    """An INFO that is not answered yet."""
+
+    info_text: bytes | None = None
+    """The last INFO in full, for ``SENTINEL INFO-CACHE``."""
+
+    rebooting_since: Millis | None = None
+    """The run ID of a master changed and no PONG has come since."""
+
+    replication_changed_at: Millis = 0
+    """When the master that it claims to follow, or its role, last changed."""
+
+    server_failover: bool | None = None
+    """Its own FAILOVER: ``None`` without support for it, else whether one is running."""
+
+
+@dataclass(slots=True, eq=False)
+class Replica(Server):
+    """A replica of one master, named ``host:port``."""
+
+    of: Master | None = None
+    master_link_down_for: Millis = 0
+    """How long its link to the master is down; 0 when up, −1000 when it never was up."""
+
+    priority: int = 100
+    announced: bool = True
+    master_host: str | None = None
+    master_port: int = 0
+    master_link_up: bool = False
+    repl_offset: int = 0
+    sync: SyncStep = SyncStep.NOT_ASKED
+    reconf_sent_at: Millis = 0
+
+    @property
+    def master(self) -> Master:
+        """The master it is filed under."""
+        assert self.of is not None
+        return self.of
+
+    def describe(self, by_hostname: bool) -> str:
+        """``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
+        return f"slave {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
+
+
+@dataclass(slots=True, eq=False)
+class Peer(Instance):
+    """Another Sentinel, as a watcher of one master; its name is its ID. Its link is shared by ID."""
+
+    of: Master | None = None
+    hello_heard_at: Millis = 0
+    says_master_down: bool = False
+    opinion_at: Millis = 0
+    """Its last well-formed answer to ``is-master-down-by-addr`` about the present address."""
+
+    asked_at: Millis | None = None
+    """A request for its opinion that is not answered yet."""
+
+    leader: str | None = None
+    """Whom it last said it voted for."""
+
+    leader_epoch: int = 0
+
+    @property
+    def master(self) -> Master:
+        """The master it is filed under."""
+        assert self.of is not None
+        return self.of
+
+    def describe(self, by_hostname: bool) -> str:
+        """``sentinel <id> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
+        return (
+            f"sentinel {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Failover:
+    """A failover that this Sentinel leads, or stands for election to lead."""
+
+    epoch: int
+    started_at: Millis
+    """The beginning, moved on by up to a second of chance so that rivals time out apart."""
+
+    entered_at: Millis
+    state: FailoverState = FailoverState.WAIT_START
+    forced: bool = False
+    """Ordered by ``SENTINEL FAILOVER``: no election."""
+
+    coordinated: bool = False
+    promoted: Replica | None = None
+    vote_generation: int | None = None
+    """The generation that holds our own vote for ourselves; ``None`` while we have not voted."""
+
+    candidacies: int = 1
+    stand_again_at: Millis | None = None
+    """The epoch is lost to others; when to stand for election in a new one."""
+
+    asked: set[str] = field(default_factory=set)
+    """Peers that were asked for their vote in this epoch."""
+
+    promotion_sent_at: Millis | None = None
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """``(replica, why it cannot be promoted)`` of the last selection."""
+
+
+@dataclass(slots=True, eq=False)
+class Master(Server):
+    """A monitored master with everything filed under it."""
+
+    options: MasterOptions = field(default_factory=lambda: MasterOptions(quorum=1))
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    peers: dict[str, Peer] = field(default_factory=dict)
+    config_epoch: int = 0
+    odown_since: Millis | None = None
+    leader: str | None = None
+    """Whom we voted for in ``leader_epoch``; not kept across restarts."""
+
+    leader_epoch: int = 0
+    vote_generation: int = 0
+    """The generation that makes our latest vote durable."""
+
+    durable_leader_epoch: int = 0
+    failover: Failover | None = None
+    attempt_started_at: Millis | None = None
+    """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""
+
+    stand_at: Millis | None = None
+    """O_DOWN, and when our turn to stand for election comes."""
+
+    delay_logged_for: Millis | None = None
+    last_refusals: list[tuple[str, str]] = field(default_factory=list)
+    """Why each replica was refused in the latest selection, kept after the failover is over."""
+
+    hello_payloads: dict[str, bytes] = field(default_factory=dict)
+    """Our own hello about this master, built once per local address."""
+
+    @property
+    def master(self) -> Master:
+        """Itself."""
+        return self
+
+    @property
+    def is_down(self) -> bool:
+        """Subjectively or objectively down."""
+        return self.sdown_since is not None or self.odown_since is not None
+
+    @property
+    def down_after(self) -> Millis:
+        """How long without a sign of life until it, its replicas and its peers count as down."""
+        return self.options.down_after
+
+    @property
+    def voters(self) -> int:
+        """Known peers and ourselves, dead ones included."""
+        return len(self.peers) + 1
+
+    @property
+    def majority(self) -> int:
+        """Votes that make a leader, the quorum aside."""
+        return self.voters // 2 + 1
+
+    @property
+    def failover_state(self) -> FailoverState:
+        """The state of the failover, or ``NONE`` without one."""
+        return FailoverState.NONE if self.failover is None else self.failover.state
+
+    @property
+    def published_address(self) -> Address:
+        """The address for clients, hellos and the file: the promoted replica's once it was seen as master."""
+        failover = self.failover
+        if failover is not None and failover.promoted is not None and failover.state in PROMOTION_SEEN:
+            return failover.promoted.address
+        return self.address
+
+    def describe(self, by_hostname: bool) -> str:
+        """``master <name> <ip> <port>``."""
+        return f"master {self.name} {_place(self, by_hostname)}"
+
+
+PROMOTION_SEEN: Final = frozenset({FailoverState.RECONF_REPLICAS, FailoverState.UPDATE_CONFIG})
+"""The states in which the promoted replica has been seen as a master."""
+
+
+def _place(instance: Instance, by_hostname: bool) -> str:
+    return f"{instance.address.announced(by_hostname)} {instance.address.port}"

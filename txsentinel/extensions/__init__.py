@@ -1,0 +1,1 @@
+"""Optional services that look on from outside; each imports ``isentinel`` and third parties only."""

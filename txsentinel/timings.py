@@ -1,0 +1,103 @@
+"""Every period and limit in one place, with the names that ``SENTINEL DEBUG`` gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+Millis: TypeAlias = int
+"""Whole milliseconds: a duration, or a point on the monotonic clock of the host."""
+
+TIMING_NAMES: Final = (
+    ("info-period", "info_period"),
+    ("ping-period", "ping_period"),
+    ("ask-period", "ask_period"),
+    ("publish-period", "publish_period"),
+    ("default-down-after", "default_down_after"),
+    ("default-failover-timeout", "default_failover_timeout"),
+    ("tilt-trigger", "tilt_trigger"),
+    ("tilt-period", "tilt_period"),
+    ("slave-reconf-timeout", "replica_reconf_timeout"),
+    ("min-link-reconnect-period", "min_link_reconnect_period"),
+    ("election-timeout", "election_timeout"),
+    ("script-max-runtime", "script_max_runtime"),
+    ("script-retry-delay", "script_retry_delay"),
+)
+"""``(word of SENTINEL DEBUG, attribute of Timings)`` in the order in which the command lists them."""
+
+
+@dataclass(slots=True)
+class Timings:
+    """
+    The periods that ``SENTINEL DEBUG`` shows and changes at run time; all in milliseconds, above zero.
+
+    They are never persisted. One mutable instance is shared by everything that waits.
+    """
+
+    info_period: Millis = 10_000
+    ping_period: Millis = 1_000
+    ask_period: Millis = 1_000
+    publish_period: Millis = 2_000
+    default_down_after: Millis = 30_000
+    default_failover_timeout: Millis = 180_000
+    tilt_trigger: Millis = 2_000
+    tilt_period: Millis = 30_000
+    replica_reconf_timeout: Millis = 10_000
+    min_link_reconnect_period: Millis = 15_000
+    election_timeout: Millis = 10_000
+    script_max_runtime: Millis = 60_000
+    script_retry_delay: Millis = 30_000
+
+    fast_info_period: Millis = 1_000
+    """INFO interval for replicas while their master is down or being failed over; fixed upstream."""
+
+    sweep_period: Millis = 100
+    """Longest gap between two sweeps of the core."""
+
+    candidate_stagger: Millis = 20
+    """How much longer each live peer of lower id makes us wait before we stand for election."""
+
+    candidate_backoff: Millis = 50
+    """Base of the random wait before standing again in a new epoch, doubled on each lost epoch."""
+
+    hint_period: Millis = 100
+    """How often, at most, a peer is asked again for its opinion while agreement is being sought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of queues and messages; each names what gives way when it is reached."""
+
+    pending_commands: int = 100
+    """Unanswered commands per link and sharer; further probes are not sent."""
+
+    inline_request: int = 64 * 1024
+    """Bytes of a request without a line end, then the client is told off and closed."""
+
+    bulk_length: int = 512 * 1024 * 1024
+    multibulk_count: int = 2_147_483_647
+    unauthenticated_multibulk_count: int = 10
+    unauthenticated_bulk_length: int = 16_384
+
+    query_buffer: int = 32 * 1024 * 1024
+    """Bytes of one unfinished request that we keep; larger ones lose the connection."""
+
+    reply_buffer: int = 64 * 1024 * 1024
+    """Bytes of one unfinished reply from a server or peer; larger ones lose the connection."""
+
+    script_queue: int = 256
+    """Jobs kept; beyond that the oldest one that is not running gives way."""
+
+    running_scripts: int = 16
+    script_attempts: int = 10
+
+    epoch_leap: int = 1 << 20
+    """How far above our own an epoch heard from a peer may be before it is taken for poison."""
+
+    highest_epoch: int = 1 << 53
+
+    votes_in_flight: int = 200
+    """Vote requests outstanding towards one peer; the others wait for answers."""
+
+    candidacies: int = 8
+    """Epochs that one failover attempt may lose before it gives up until the next attempt is due."""
