@@ -1,0 +1,1 @@
+"""Measurements over real processes, ours beside the C Sentinels in one and the same run."""
