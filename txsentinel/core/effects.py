@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from txsentinel.address import Address
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
-from txsentinel.events import SentinelEvent
+from txsentinel.events import Level, SentinelEvent
+from txsentinel.timings import Millis
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,11 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A log line that is not an event."""
+    """A log line that is not an event; with ``until`` the date that many milliseconds away is appended."""
 
-    level: int
+    level: Level
     text: str
+    until: Millis | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ milliseconds of the host's monotonic clock.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -77,8 +78,8 @@ class InstanceLink:
     up: dict[LinkKind, Millis] = field(default_factory=dict)
     """Kind → since when that connection is established; kinds that are not connected are absent."""
 
-    attempted_at: Millis | None = None
-    """When the first attempt to connect ended, either way. Nobody is held down for the time before it."""
+    lost_at: Millis | None = None
+    """When an established command connection was last lost."""
 
     local_ip: str = ""
     """Our own address as seen on the command connection."""
@@ -90,7 +91,10 @@ class InstanceLink:
     """The last PING, answered or not: a throttle."""
 
     unanswered_ping_at: Millis | None = None
-    """The oldest probe without an acceptable answer, or the loss of the connection: the down clock."""
+    """The down clock: the oldest probe without an acceptable answer, or the loss of the connection."""
+
+    silent_since: Millis | None = None
+    """The oldest probe without any answer at all on the command connection, not even an error."""
 
     available_at: Millis = 0
     """The last acceptable sign of life."""
@@ -103,9 +107,13 @@ class InstanceLink:
 
     pubsub_ping_sent_at: Millis | None = None
 
+    votes_in_flight: int = 0
+    """Vote requests sent and not answered, for all masters that share the link."""
+
     def __post_init__(self) -> None:
-        """Start every clock at the moment of creation."""
+        """Start every clock at the moment of creation: the first attempt to connect begins with it."""
         self.available_at = self.last_reply_at = self.pubsub_active_at = self.created_at
+        self.unanswered_ping_at = self.created_at
 
     @property
     def disconnected(self) -> bool:
@@ -116,6 +124,13 @@ class InstanceLink:
     def commands_up(self) -> bool:
         """Can commands be sent?"""
         return LinkKind.COMMANDS in self.up
+
+    def void_requests(self) -> None:
+        """Nothing that was asked on the command connection will be answered any more."""
+        self.pending_commands = self.votes_in_flight = 0
+        self.silent_since = None
+        for instance in self.instances:
+            instance.void_requests()
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +153,9 @@ class Instance:
     hello_sent_at: Millis | None = None
     """A hello that is not answered yet."""
 
+    gone: bool = False
+    """No longer filed anywhere; whatever still refers to it is void."""
+
     due: Millis | None = None
     """When the sweep must look at it next; kept by the due queue."""
 
@@ -155,6 +173,10 @@ class Instance:
         """Subjectively down, and for masters also: objectively down."""
         return self.sdown_since is not None
 
+    def void_requests(self) -> None:
+        """What it was asked will not be answered: the connection is gone."""
+        self.hello_sent_at = None
+
     def describe(self, by_hostname: bool) -> str:
         """The instance as events print it (upstream: ``%@``)."""
         raise NotImplementedError(type(self).__name__)
@@ -170,6 +192,9 @@ class Server(Instance):
     info_requested_at: Millis | None = None
     """An INFO that is not answered yet."""
 
+    info_sent_at: Millis | None = None
+    """The last INFO, answered or not: a throttle for servers that refuse it."""
+
     info_text: bytes | None = None
     """The last INFO in full, for ``SENTINEL INFO-CACHE``."""
 
@@ -181,6 +206,13 @@ class Server(Instance):
 
     server_failover: bool | None = None
     """Its own FAILOVER: ``None`` without support for it, else whether one is running."""
+
+    server_failover_changed_at: Millis = 0
+
+    def void_requests(self) -> None:
+        """INFO and hello will not be answered."""
+        self.hello_sent_at = None
+        self.info_requested_at = None
 
 
 @dataclass(slots=True, eq=False)
@@ -206,9 +238,22 @@ class Replica(Server):
         assert self.of is not None
         return self.of
 
+    def follows(self, address: Address) -> bool:
+        """Does it say that ``address`` is its master's?"""
+        host = (self.master_host or "").casefold()
+        return self.master_port == address.port and host in (address.ip.casefold(), address.hostname.casefold())
+
     def describe(self, by_hostname: bool) -> str:
         """``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
         return f"slave {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a peer was asked: about which address, and for its vote in which epoch (``None``: its opinion only)."""
+
+    address: Address
+    vote_epoch: int | None
 
 
 @dataclass(slots=True, eq=False)
@@ -221,13 +266,27 @@ class Peer(Instance):
     opinion_at: Millis = 0
     """Its last well-formed answer to ``is-master-down-by-addr`` about the present address."""
 
+    asked: deque[Question] = field(default_factory=deque)
+    """Requests that are not answered yet, oldest first."""
+
     asked_at: Millis | None = None
-    """A request for its opinion that is not answered yet."""
+    """When it was last asked."""
+
+    own_kind: bool = False
+    """It switches without a pause, as we do: its hellos carry our mark."""
+
+    hello_seen: bytes = b""
+    """Its last hello that taught us nothing new."""
 
     leader: str | None = None
     """Whom it last said it voted for."""
 
     leader_epoch: int = 0
+
+    def void_requests(self) -> None:
+        """Hello and opinions will not be answered."""
+        self.hello_sent_at = None
+        self.asked.clear()
 
     @property
     def master(self) -> Master:
@@ -264,8 +323,14 @@ class Failover:
     stand_again_at: Millis | None = None
     """The epoch is lost to others; when to stand for election in a new one."""
 
-    asked: set[str] = field(default_factory=set)
-    """Peers that were asked for their vote in this epoch."""
+    answers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Peer → ``(leader, epoch)`` as it answered our request for its vote in this epoch."""
+
+    republish: bool = False
+    """Not a failover at all: an election that gives the present address a config epoch of its own."""
+
+    stand_unelected_at: Millis | None = None
+    """A forced failover: when it stops waiting for votes."""
 
     promotion_sent_at: Millis | None = None
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -285,6 +350,7 @@ class Master(Server):
     """Whom we voted for in ``leader_epoch``; not kept across restarts."""
 
     leader_epoch: int = 0
+    voted_at: Millis | None = None
     vote_generation: int = 0
     """The generation that makes our latest vote durable."""
 
@@ -300,8 +366,17 @@ class Master(Server):
     last_refusals: list[tuple[str, str]] = field(default_factory=list)
     """Why each replica was refused in the latest selection, kept after the failover is over."""
 
-    hello_payloads: dict[str, bytes] = field(default_factory=dict)
-    """Our own hello about this master, built once per local address."""
+    switched_at: Millis | None = None
+    """When it last moved to another address."""
+
+    hello_not_before: Millis = 0
+    """Until then only Sentinels of our kind are told of the new address (see ``gossip``)."""
+
+    conflict_since: Millis | None = None
+    """Another Sentinel claims a different address with our very config epoch."""
+
+    unfit_logged_at: Millis | None = None
+    """When it was last said that no replica can be promoted."""
 
     @property
     def master(self) -> Master:

@@ -1,0 +1,157 @@
+"""
+Who is down: subjectively by our own evidence, objectively when enough peers agree; links that are half dead; TILT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Role, Server
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.timings import Millis, Timings
+
+
+@dataclass(slots=True)
+class TiltGuard:
+    """
+    Am *I* the slow one? Watches the gaps between sweeps on the monotonic and on the wall clock.
+
+    A gap that is negative or longer than ``tilt-trigger`` means that this process or its clock
+    stood still or jumped: for ``tilt-period`` nothing is decided, only watched.
+    """
+
+    timings: Timings
+    since: Millis | None = None
+    total: int = 0
+    _previous: tuple[Millis, Millis] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Are we in TILT?"""
+        return self.since is not None
+
+    def swept(self, now: Millis, wall_now: Millis) -> bool:
+        """Note a sweep; true if the gap before it (re)starts TILT."""
+        previous, self._previous = self._previous, (now, wall_now)
+        if previous is None:
+            return False
+        gaps = (now - previous[0], wall_now - previous[1])
+        if all(0 <= gap <= self.timings.tilt_trigger for gap in gaps):
+            return False
+        self.since = now
+        self.total += 1
+        return True
+
+    def over(self, now: Millis) -> bool:
+        """Leave TILT if its period has passed; true at the moment of leaving."""
+        if self.since is None or now - self.since <= self.timings.tilt_period:
+            return False
+        self.since = None
+        return True
+
+
+class Availability:
+    """Judges S_DOWN of everybody and O_DOWN of masters. Never called in TILT."""
+
+    def __init__(self, state: SentinelState, registry: Registry) -> None:
+        self._state = state
+        self._registry = registry
+
+    def visit(self, instance: Instance, now: Millis) -> None:
+        """Recycle half-dead connections and judge S_DOWN."""
+        self._check_link(instance, now)
+        self.check_sdown(instance, now)
+
+    def check_sdown(self, instance: Instance, now: Millis) -> None:
+        """Enter or leave S_DOWN."""
+        down = self._is_down(instance, now)
+        if down and instance.sdown_since is None:
+            instance.sdown_since = instance.down_started_at = now
+            self._state.announce("+sdown", instance)
+        elif not down and instance.sdown_since is not None:
+            instance.sdown_since = None
+            instance.script_kill_sent = False
+            self._state.announce("-sdown", instance)
+
+    def check_odown(self, master: Master, now: Millis) -> None:
+        """Enter or leave O_DOWN: S_DOWN here, and enough peers who say so of the present address."""
+        agreeing = 1 + sum(
+            self.opinion_holds(peer.says_master_down, peer.opinion_at, now) for peer in master.peers.values()
+        )
+        quorum = master.options.quorum
+        down = master.sdown_since is not None and agreeing >= quorum
+        if down and master.odown_since is None:
+            master.odown_since = master.down_started_at = now
+            self._state.announce("+odown", master, f"#quorum {agreeing}/{quorum}")
+        elif not down and master.odown_since is not None:
+            master.odown_since = None
+            master.stand_at = None
+            self._state.announce("-odown", master)
+
+    def opinion_holds(self, says_down: bool, opinion_at: Millis, now: Millis) -> bool:
+        """An opinion counts for five ask periods, whatever else happens meanwhile."""
+        return says_down and now - opinion_at <= 5 * self._state.timings.ask_period
+
+    def next_due(self, instance: Instance, now: Millis) -> Millis:
+        """When a judgement may change by the mere passing of time."""
+        due = self._link_due(instance, now)
+        if instance.sdown_since is not None:
+            return due
+        silent_from = self._silent_from(instance.link)
+        if silent_from is not None:
+            due = min(due, silent_from + instance.master.options.down_after + 1)
+        if isinstance(instance, Master):
+            if instance.role_reported is Role.REPLICA:
+                due = min(due, instance.role_reported_at + self._wrong_role_limit(instance) + 1)
+            if instance.rebooting_since is not None:
+                due = min(due, instance.rebooting_since + instance.options.reboot_down_after + 1)
+        return due
+
+    def _is_down(self, instance: Instance, now: Millis) -> bool:
+        silent_from = self._silent_from(instance.link)
+        if silent_from is not None and now - silent_from > instance.master.options.down_after:
+            return True
+        if not isinstance(instance, Master):
+            return False
+        if instance.role_reported is Role.REPLICA:
+            if now - instance.role_reported_at > self._wrong_role_limit(instance):
+                return True
+        reboot_limit = instance.options.reboot_down_after
+        rebooting = instance.rebooting_since
+        return bool(reboot_limit) and rebooting is not None and now - rebooting > reboot_limit
+
+    def _wrong_role_limit(self, master: Master) -> Millis:
+        return master.options.down_after + 2 * self._state.timings.info_period
+
+    @staticmethod
+    def _silent_from(link: InstanceLink) -> Millis | None:
+        """Since when there is no acceptable sign of life although there should be."""
+        if link.unanswered_ping_at is not None:
+            return link.unanswered_ping_at
+        return None if link.commands_up else link.available_at
+
+    def _check_link(self, instance: Instance, now: Millis) -> None:
+        link = instance.link
+        timings = self._state.timings
+        up_since = link.up.get(LinkKind.COMMANDS)
+        if up_since is not None and now - up_since > timings.min_link_reconnect_period:
+            silent = link.silent_since
+            if silent is not None and now - silent > max(instance.master.options.down_after // 2, timings.ping_period):
+                self._registry.recycle(link, LinkKind.COMMANDS, "no answer to any command")
+                if link.unanswered_ping_at is None:
+                    link.unanswered_ping_at = silent
+        up_since = link.up.get(LinkKind.PUBSUB)
+        if up_since is not None and now - up_since > timings.min_link_reconnect_period:
+            if now - link.pubsub_active_at > 3 * timings.publish_period:
+                self._registry.recycle(link, LinkKind.PUBSUB, "nothing heard on the subscription")
+
+    def _link_due(self, instance: Instance, now: Millis) -> Millis:
+        link = instance.link
+        timings = self._state.timings
+        due = now + timings.min_link_reconnect_period
+        if link.silent_since is not None:
+            due = min(due, link.silent_since + max(instance.master.options.down_after // 2, timings.ping_period) + 1)
+        if isinstance(instance, Server) and LinkKind.PUBSUB in link.up:
+            due = min(due, link.pubsub_active_at + 3 * timings.publish_period + 1)
+        return due

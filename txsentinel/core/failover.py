@@ -1,0 +1,404 @@
+"""
+The failover of one master, from standing for election to the switch.
+
+States follow each other as the table says, each step being taken in the turn in which its cause
+arrives: a vote, a commit, a connection, an INFO. Time only ends what takes too long.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from txsentinel.address import Address
+from txsentinel.core.effects import Crash, Reconfigure
+from txsentinel.core.errors import IllegalTransition
+from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, LinkKind, Master, Replica, SyncStep
+from txsentinel.core.probing import Probing
+from txsentinel.core.selection import choose
+from txsentinel.core.state import SentinelState
+from txsentinel.core.switching import Switching
+from txsentinel.core.voting import Voting
+from txsentinel.events import Level
+from txsentinel.timings import Millis
+
+FOLLOWS: Final = {
+    FailoverState.WAIT_START: {FailoverState.SELECT_REPLICA},
+    FailoverState.SELECT_REPLICA: {FailoverState.SEND_SLAVEOF_NOONE},
+    FailoverState.SEND_SLAVEOF_NOONE: {FailoverState.WAIT_PROMOTION},
+    FailoverState.WAIT_PROMOTION: {FailoverState.RECONF_REPLICAS},
+    FailoverState.RECONF_REPLICAS: {FailoverState.UPDATE_CONFIG},
+    FailoverState.UPDATE_CONFIG: set(),
+}
+"""State → the states that may come next; aborting is possible until the promotion was seen."""
+
+INFO_PATIENCE: Millis = 100
+"""How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
+
+FORCED_PATIENCE: Millis = 500
+"""How long a forced failover waits for votes before it goes ahead without them."""
+
+UNFIT_NOTE_PERIOD: Millis = 10_000
+
+
+class Failovers:
+    """Starts failovers, leads them, and ends them. Never called in TILT but to order or confirm."""
+
+    def __init__(self, state: SentinelState, voting: Voting, probing: Probing, switching: Switching) -> None:
+        self._state = state
+        self._voting = voting
+        self._probing = probing
+        self._switching = switching
+
+    def visit(self, master: Master, now: Millis) -> None:
+        """Take whatever step is due."""
+        failover = master.failover
+        if failover is None:
+            self._consider(master, now)
+        elif failover.state is FailoverState.WAIT_START:
+            self._elect(master, failover, now)
+        elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
+            self._promote(master, failover, now)
+        elif failover.state is FailoverState.WAIT_PROMOTION:
+            self._check_step_timeout(master, failover, now)
+        elif failover.state is FailoverState.RECONF_REPLICAS:
+            self._reconfigure_replicas(master, failover, now)
+
+    def next_due(self, master: Master, now: Millis) -> Millis:
+        """When time alone calls for the next step."""
+        never = now + self._state.timings.ping_period
+        failover = master.failover
+        timeout = master.options.failover_timeout
+        if failover is None:
+            if master.odown_since is None:
+                return never
+            due = never if master.stand_at is None else master.stand_at
+            if master.attempt_started_at is not None:
+                due = max(due, master.attempt_started_at + 2 * timeout)
+            return max(due, master.odown_since + INFO_PATIENCE) if due <= now else due
+        if failover.state is FailoverState.WAIT_START:
+            dates = (failover.stand_again_at, failover.stand_unelected_at, self._election_end(master, failover))
+            return min(date for date in dates if date is not None)
+        due = failover.entered_at + timeout + 1
+        if failover.state is FailoverState.RECONF_REPLICAS:
+            limit = self._state.timings.replica_reconf_timeout
+            for replica in master.replicas.values():
+                if replica.sync is SyncStep.SENT:
+                    due = min(due, replica.reconf_sent_at + limit + 1)
+        return due
+
+    def force(self, master: Master, now: Millis) -> None:
+        """``SENTINEL FAILOVER``: start now, whether the master is down or not."""
+        self._state.note(Level.NOTICE, f"Executing user requested FAILOVER of '{master.name}'")
+        self._start(master, now, forced=True)
+
+    def republish(self, master: Master, now: Millis) -> None:
+        """Have a majority give the present address a config epoch of its own."""
+        failover = self._stand(master, now, shared=False)
+        failover.republish = True
+
+    def overtaken(self, master: Master) -> None:
+        """A configuration at least as new as ours would be is published: stop unless ours is published, too."""
+        failover = master.failover
+        if failover is not None and failover.epoch <= master.config_epoch and failover.state not in PROMOTION_SEEN:
+            self.abort(master, "-failover-abort-not-elected")
+
+    def yield_election(self, master: Master) -> None:
+        """We voted for somebody else: stop standing."""
+        failover = master.failover
+        if failover is not None and failover.state is FailoverState.WAIT_START:
+            self.abort(master, "-failover-abort-not-elected")
+
+    def abort(self, master: Master, channel: str) -> None:
+        """Give up; nothing is undone at the replica. The next attempt keeps its distance from this one's start."""
+        failover = master.failover
+        assert failover is not None
+        republish = failover.republish
+        if not republish:
+            self._state.announce(channel, master)
+        master.failover = None
+        master.stand_at = None
+
+    def promotion_seen(self, replica: Replica, now: Millis) -> bool:
+        """
+        ``replica`` reports to be a master. True if that is the promotion we are waiting for.
+
+        From here on the new address is the one that clients and peers are told, once it is durable.
+        """
+        master = replica.master
+        failover = master.failover
+        if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
+            return False
+        state = self._state
+        if failover.epoch <= master.config_epoch:
+            # Others have moved on to a newer configuration meanwhile; ours would never be followed.
+            self.abort(master, "-failover-abort-slave-timeout")
+            return True
+        master.config_epoch = failover.epoch
+        self._enter(failover, FailoverState.RECONF_REPLICAS, now)
+        state.changed(master)
+        state.announce("+promoted-slave", replica)
+        if "crash-after-promotion" in state.simulated_crashes:
+            state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
+        state.announce("+failover-state-reconf-slaves", master)
+        self._switching.run_client_script(master, "leader", replica.address)
+        self._switching.spread_word(master, now)
+        self._demote_old_master(master, replica.address, now)
+        self._reconfigure_replicas(master, failover, now)
+        return True
+
+    def sync_seen(self, replica: Replica, now: Millis) -> None:
+        """``replica`` reports to be a replica: has it come further in following the promoted one?"""
+        failover = replica.master.failover
+        if failover is None or failover.promoted is None:
+            return
+        if replica.sync is SyncStep.SENT:
+            if replica.follows(failover.promoted.address):
+                replica.sync = SyncStep.IN_PROGRESS
+                self._state.announce("+slave-reconf-inprog", replica)
+        if replica.sync is SyncStep.IN_PROGRESS and replica.master_link_up:
+            replica.sync = SyncStep.DONE
+            self._state.announce("+slave-reconf-done", replica)
+
+    def _consider(self, master: Master, now: Millis) -> None:
+        """Start a failover of a master that is O_DOWN, if it is time, our turn, and of any use."""
+        if master.odown_since is None or self._state.storage_failing:
+            return
+        if not self._may_attempt(master, now):
+            return
+        if master.stand_at is None:
+            rank = self._voting.rank(master)
+            stagger = self._state.timings.candidate_stagger
+            master.stand_at = now + rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
+        if now < master.stand_at or not self._offsets_fresh(master, now):
+            return
+        chosen, refused = choose(master, self._state.timings, now)
+        master.last_refusals = refused
+        if chosen is None:
+            self._note_unfit(master, now)
+            return
+        self._start(master, now, forced=False)
+
+    def _may_attempt(self, master: Master, now: Millis) -> bool:
+        started = master.attempt_started_at
+        distance = 2 * master.options.failover_timeout
+        if started is None or now - started >= distance:
+            return True
+        if master.delay_logged_for != started:
+            master.delay_logged_for = started
+            text = "Next failover delay: I will not start a failover before"
+            self._state.note(Level.NOTICE, text, started + distance - now)
+        return False
+
+    def _offsets_fresh(self, master: Master, now: Millis) -> bool:
+        """Has every reachable replica answered INFO since the master went down?"""
+        since = master.sdown_since
+        if since is None or master.odown_since is None or now - master.odown_since >= INFO_PATIENCE:
+            return True
+        return all(
+            replica.info_refreshed_at is not None and replica.info_refreshed_at >= since
+            for replica in master.replicas.values()
+            if replica.link.commands_up and not replica.is_down
+        )
+
+    def _note_unfit(self, master: Master, now: Millis) -> None:
+        if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
+            return
+        master.unfit_logged_at = now
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
+        self._state.note(Level.WARNING, f"No failover of {master.name}: no replica can be promoted ({reasons})")
+
+    def _start(self, master: Master, now: Millis, *, forced: bool) -> None:
+        for replica in master.replicas.values():
+            replica.sync = SyncStep.NOT_ASKED
+            self._probing.request_info(replica, now)
+        failover = self._stand(master, now, shared=not forced)
+        failover.forced = forced
+        if forced:
+            failover.stand_unelected_at = now + FORCED_PATIENCE
+
+    def _stand(self, master: Master, now: Millis, *, shared: bool) -> Failover:
+        state = self._state
+        epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
+        failover = Failover(epoch, now + state.dice(1000), now)
+        master.failover = failover
+        master.attempt_started_at = failover.started_at
+        master.stand_at = None
+        state.say("+new-epoch", str(epoch), master)
+        state.announce("+try-failover", master)
+        self._seek_votes(master, failover, now)
+        return failover
+
+    def _seek_votes(self, master: Master, failover: Failover, now: Millis) -> None:
+        failover.answers = {}
+        self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
+        failover.vote_generation = master.vote_generation
+        self._voting.ask_all(master, now)
+
+    def _elect(self, master: Master, failover: Failover, now: Millis) -> None:
+        """Count, and be elected, stand again, or give up."""
+        state = self._state
+        if state.storage_failing and not self._vote_durable(failover):
+            self.abort(master, "-failover-abort-not-elected")
+            return
+        if failover.stand_again_at is not None:
+            if now >= failover.stand_again_at:
+                self._stand_again(master, failover, now, state.current_epoch + 1)
+            return
+        count = self._voting.count(master)
+        if count.won:
+            self._elected(master, failover, now)
+        elif failover.forced and self._vote_durable(failover):
+            self._elect_forced(master, failover, now)
+        elif now > self._election_end(master, failover):
+            self.abort(master, "-failover-abort-not-elected")
+        elif count.lost and not count.yield_to_rival and failover.candidacies < state.limits.candidacies:
+            backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
+            failover.stand_again_at = now + backoff + state.dice(backoff)
+
+    def _elect_forced(self, master: Master, failover: Failover, now: Millis) -> None:
+        """
+        Lead without a majority, because the operator said so.
+
+        Two Sentinels that are ordered at once must not use one epoch for two configurations. So
+        votes are asked for all the same, and without a majority the epoch is one that no other
+        Sentinel of the group would take: above the current one by our own place among them.
+        """
+        waiting = self._voting.awaited(master) > 0
+        if waiting and failover.stand_unelected_at is not None and now < failover.stand_unelected_at:
+            return
+        if self._voting.count(master).yield_to_rival:
+            self.abort(master, "-failover-abort-not-elected")
+        elif failover.stand_unelected_at is not None:
+            failover.stand_unelected_at = None
+            epoch = self._state.current_epoch + 2 + self._voting.place(master)
+            self._stand_again(master, failover, now, epoch)
+        else:
+            self._elected(master, failover, now)
+
+    def _stand_again(self, master: Master, failover: Failover, now: Millis, epoch: int) -> None:
+        state = self._state
+        failover.stand_again_at = None
+        failover.candidacies += 1
+        failover.epoch = state.current_epoch = epoch
+        state.changed(None)
+        state.say("+new-epoch", str(epoch), master)
+        self._seek_votes(master, failover, now)
+
+    def _vote_durable(self, failover: Failover) -> bool:
+        generation = failover.vote_generation
+        return generation is not None and generation <= self._state.durable_generation
+
+    def _election_end(self, master: Master, failover: Failover) -> Millis:
+        return failover.started_at + min(self._state.timings.election_timeout, master.options.failover_timeout)
+
+    def _elected(self, master: Master, failover: Failover, now: Millis) -> None:
+        state = self._state
+        if failover.republish:
+            master.config_epoch = failover.epoch
+            master.failover = None
+            master.conflict_since = None
+            state.changed(master)
+            self._switching.spread_word(master, now)
+            return
+        state.announce("+elected-leader", master)
+        if "crash-after-election" in state.simulated_crashes:
+            state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
+        self._enter(failover, FailoverState.SELECT_REPLICA, now)
+        state.announce("+failover-state-select-slave", master)
+        self._select(master, failover, now)
+
+    def _select(self, master: Master, failover: Failover, now: Millis) -> None:
+        chosen, refused = choose(master, self._state.timings, now)
+        failover.refused = master.last_refusals = refused
+        if chosen is None:
+            self._note_unfit(master, now)
+            self.abort(master, "-failover-abort-no-good-slave")
+            return
+        failover.promoted = chosen
+        self._state.announce("+selected-slave", chosen)
+        self._enter(failover, FailoverState.SEND_SLAVEOF_NOONE, now)
+        self._state.announce("+failover-state-send-slaveof-noone", chosen)
+        self._promote(master, failover, now)
+
+    def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
+        promoted = failover.promoted
+        assert promoted is not None
+        if not promoted.link.commands_up:
+            self._check_step_timeout(master, failover, now)
+            return
+        # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
+        self._order(promoted, None, now)
+        failover.promotion_sent_at = now
+        self._enter(failover, FailoverState.WAIT_PROMOTION, now)
+        self._state.announce("+failover-state-wait-promotion", promoted)
+
+    def _check_step_timeout(self, master: Master, failover: Failover, now: Millis) -> None:
+        if now - failover.entered_at > master.options.failover_timeout:
+            self.abort(master, "-failover-abort-slave-timeout")
+
+    def _order(self, replica: Replica, address: Address | None, now: Millis) -> None:
+        replica.info_requested_at = now
+        self._state.emit(self._switching.role_change(replica, address), probe=True)
+
+    def _demote_old_master(self, master: Master, new: Address, now: Millis) -> None:
+        """
+        Tell an old master that can still be reached, as after a forced failover or a hang, to follow the new one.
+
+        C leaves it accepting writes, all of them to be lost, until it is converted ten seconds later.
+        """
+        if LinkKind.COMMANDS in master.link.up:
+            host = new.announced(self._state.options.announce_hostnames)
+            master.info_requested_at = now
+            self._state.emit(Reconfigure(master.link, host, new.port))
+
+    def _reconfigure_replicas(self, master: Master, failover: Failover, now: Millis) -> None:
+        """Point the other replicas to the new master, ``parallel-syncs`` at a time, and end when they follow."""
+        promoted = failover.promoted
+        assert promoted is not None
+        others = [replica for replica in master.replicas.values() if replica is not promoted]
+        if promoted.is_down:
+            # It is the published master already: switch, so that its own failover can begin.
+            self._finish(master, failover, now)
+            return
+        limit = self._state.timings.replica_reconf_timeout
+        for replica in others:
+            if replica.sync is SyncStep.SENT and now - replica.reconf_sent_at > limit:
+                self._state.announce("-slave-reconf-sent-timeout", replica)
+                replica.sync = SyncStep.DONE
+        busy = sum(1 for replica in others if replica.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS))
+        for replica in others:
+            if busy >= master.options.parallel_syncs:
+                break
+            if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:
+                self._follow(replica, promoted, now)
+                self._state.announce("+slave-reconf-sent", replica)
+                busy += 1
+        outstanding = [r for r in others if r.sync is not SyncStep.DONE and not r.is_down]
+        if not outstanding:
+            self._finish(master, failover, now)
+        elif now - failover.entered_at > master.options.failover_timeout:
+            self._state.announce("+failover-end-for-timeout", master)
+            for replica in others:
+                if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:
+                    self._follow(replica, promoted, now)
+                    self._state.announce("+slave-reconf-sent-be", replica)
+            self._finish(master, failover, now)
+
+    def _follow(self, replica: Replica, promoted: Replica, now: Millis) -> None:
+        self._order(replica, promoted.address, now)
+        replica.sync = SyncStep.SENT
+        replica.reconf_sent_at = now
+
+    def _finish(self, master: Master, failover: Failover, now: Millis) -> None:
+        assert failover.promoted is not None
+        self._state.announce("+failover-end", master)
+        self._enter(failover, FailoverState.UPDATE_CONFIG, now)
+        address = failover.promoted.address
+        self._switching.say_switch(master, address)
+        self._switching.switch(master, address, now)
+
+    @staticmethod
+    def _enter(failover: Failover, state: FailoverState, now: Millis) -> None:
+        if state not in FOLLOWS[failover.state]:
+            raise IllegalTransition(failover.state, state)
+        failover.state, failover.entered_at = state, now

@@ -1,0 +1,185 @@
+"""What a hello of another Sentinel changes: who our peers are, the epoch, and where a master is."""
+
+from __future__ import annotations
+
+from txsentinel.address import Address
+from txsentinel.core.failover import Failovers
+from txsentinel.core.instances import Master, Peer, Role
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.core.switching import Switching
+from txsentinel.events import Level
+from txsentinel.timings import Millis
+from txsentinel.wire.hello import Hello, MalformedHello
+
+CONFLICT_PATIENCE: Millis = 1_000
+"""How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
+
+
+class Gossip:
+    """Learns from hellos. Works in TILT as well."""
+
+    def __init__(self, state: SentinelState, registry: Registry, switching: Switching, failovers: Failovers) -> None:
+        self._state = state
+        self._registry = registry
+        self._switching = switching
+        self._failovers = failovers
+        self._familiar: dict[bytes, Peer] = {}
+
+    def hello(self, payload: bytes, now: Millis) -> None:
+        """
+        Take in one hello; whatever is wrong with it, nothing of it is believed then.
+
+        The very bytes that taught us nothing new the last time teach nothing new now: epochs only
+        rise. They only show that their sender lives.
+        """
+        peer = self._familiar.get(payload)
+        if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
+            peer.hello_heard_at = now
+            return
+        try:
+            hello = Hello.parse(payload)
+        except MalformedHello:
+            return
+        master = self._registry.masters.get(hello.master_name)
+        if master is None or hello.sentinel_id == self._state.options.my_id or not self._sane(hello):
+            return
+        peer = self._peer(hello, master, now)
+        if hello.current_epoch > self._state.current_epoch:
+            self._state.adopt_epoch(hello.current_epoch, master)
+        if peer is None:
+            return
+        peer.hello_heard_at = now
+        peer.own_kind = _bears_our_mark(payload)
+        if self._configuration(hello, master, peer, now):
+            self._familiar.pop(peer.hello_seen, None)
+            peer.hello_seen = payload
+            self._familiar[payload] = peer
+
+    def conflict_due(self, master: Master) -> Millis | None:
+        """When we should have the present address of a disputed master confirmed by a majority."""
+        if master.conflict_since is None or master.failover is not None:
+            return None
+        place = sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
+        return master.conflict_since + (2 * place + 1) * CONFLICT_PATIENCE
+
+    def visit(self, master: Master, now: Millis) -> None:
+        """
+        Settle a dispute: two addresses with one config epoch never outrank each other.
+
+        C Sentinels stay divided until the next failover. The first Sentinel by ID that sees its own
+        address up has it given a new epoch by election, which everybody follows.
+        """
+        due = self.conflict_due(master)
+        if due is None or now < due:
+            return
+        master.conflict_since = None
+        if master.is_down or master.role_reported is not Role.MASTER or not master.link.commands_up:
+            return
+        self._failovers.republish(master, now)
+
+    def forget_all(self, master: Master) -> None:
+        """The peers of ``master`` are about to go."""
+        for peer in master.peers.values():
+            self.forget(peer)
+
+    def forget(self, peer: Peer) -> None:
+        """The peer is gone: its hellos are no longer familiar."""
+        self._familiar.pop(peer.hello_seen, None)
+
+    def _sane(self, hello: Hello) -> bool:
+        state = self._state
+        if not state.sane_epoch(hello.current_epoch) or hello.master_config_epoch > hello.current_epoch:
+            return False
+        return 0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536 and bool(hello.sentinel_id)
+
+    def _peer(self, hello: Hello, master: Master, now: Millis) -> Peer | None:
+        """The sender as a peer of ``master``: known, moved, or new."""
+        address = self._registry.address(hello.sentinel_ip, hello.sentinel_port)
+        peer = master.peers.get(hello.sentinel_id)
+        if address is None:
+            return peer
+        if peer is not None and peer.address.same(address):
+            return peer
+        state = self._state
+        if peer is None:
+            stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
+            if stranger is not None:
+                state.announce("+sentinel-invalid-addr", stranger)
+                for other in self._registry.peers_known_as(stranger.name):
+                    self.forget(other)
+                    state.changed(other.master)
+                    self._registry.drop_peer(other)
+            peer = self._registry.add_peer(master, hello.sentinel_id, address, now)
+            state.changed(master)
+            state.announce("+sentinel", peer)
+            return peer
+        self._move(peer, master, address, now)
+        return peer
+
+    def _move(self, peer: Peer, master: Master, address: Address, now: Millis) -> None:
+        state = self._state
+        updated = -1
+        for other in self._registry.peers_known_as(peer.name):
+            self.forget(other)
+            other.hello_seen = b""
+            self._registry.readdress_peer(other, address, now)
+            state.changed(other.master)
+            updated += 1
+        by_hostname = state.options.announce_hostnames
+        detail = f"ip {address.announced(by_hostname)} port {address.port} for {peer.name}"
+        state.announce("+sentinel-address-switch", master, detail)
+        if updated:
+            state.announce("+sentinel-address-update", peer, f"{updated} additional matching instances")
+
+    def _configuration(self, hello: Hello, master: Master, peer: Peer, now: Millis) -> bool:
+        """
+        Adopt a newer configuration; true if there was none to learn and there is nothing to dispute.
+
+        The address must make sense before the epoch is touched: C raises the epoch first, and one
+        hello with a name that does not resolve uses it up.
+        """
+        state = self._state
+        address = self._registry.address(hello.master_ip, hello.master_port)
+        if address is None:
+            return False
+        moved = not master.published_address.same(address)
+        if hello.master_config_epoch < master.config_epoch:
+            return True
+        if hello.master_config_epoch == master.config_epoch:
+            if moved and master.config_epoch and master.published_address is master.address:
+                self._dispute(hello, master, now)
+                return False
+            return not moved
+        if not address.resolved:
+            # Wait until the name means something; the peer repeats itself.
+            self._registry.resolve_later(address)
+            return False
+        master.config_epoch = hello.master_config_epoch
+        state.changed(master)
+        if not moved:
+            self._failovers.overtaken(master)
+            return False
+        state.announce("+config-update-from", peer)
+        self._switching.say_switch(master, address)
+        self._switching.run_client_script(master, "observer", address)
+        self._switching.switch(master, address, now)
+        return False
+
+    def _dispute(self, hello: Hello, master: Master, now: Millis) -> None:
+        if master.conflict_since is None:
+            master.conflict_since = now
+            ours = master.address
+            self._state.note(
+                Level.WARNING,
+                f"Sentinel {hello.sentinel_id} says {master.name} is at {hello.master_ip}:{hello.master_port} with "
+                f"config epoch {master.config_epoch}, we say {ours.joined()} with the same epoch: "
+                "a majority will be asked to confirm one of them",
+            )
+            self._state.due.schedule(master, now)
+
+
+def _bears_our_mark(payload: bytes) -> bool:
+    """Is its current epoch written as we write it, with a leading zero? (See ``SentinelState.hello``.)"""
+    epoch = payload.split(b",", 4)[3]
+    return len(epoch) > 1 and epoch.startswith(b"0")

@@ -1,0 +1,139 @@
+"""What an INFO reply changes: identity, role, replicas, offsets, and the repairs that follow from them."""
+
+from __future__ import annotations
+
+from txsentinel.address import Address
+from txsentinel.core.failover import Failovers
+from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.core.switching import Switching
+from txsentinel.timings import Millis
+from txsentinel.wire.info import InfoReport
+
+
+class Observation:
+    """Files what servers say of themselves, and puts right those who strayed."""
+
+    def __init__(self, state: SentinelState, registry: Registry, failovers: Failovers, switching: Switching) -> None:
+        self._state = state
+        self._registry = registry
+        self._failovers = failovers
+        self._switching = switching
+
+    def info(self, server: Server, raw: bytes, report: InfoReport, now: Millis, *, tilt: bool) -> None:
+        """
+        Take in one INFO reply of ``server``; in TILT it is filed and nothing is done about it.
+        """
+        self._identity(server, report, now)
+        if isinstance(server, Master):
+            self._replicas(server, report, now)
+        elif isinstance(server, Replica):
+            self._replication(server, report, now)
+        server.info_refreshed_at = now
+        server.info_text = raw
+        self._role(server, report, now)
+        if tilt or not isinstance(server, Replica):
+            return
+        if report.role == Role.MASTER.value:
+            if not self._failovers.promotion_seen(server, now):
+                self._convert(server, now)
+        elif report.role == Role.REPLICA.value:
+            self._repair(server, now)
+            self._failovers.sync_seen(server, now)
+
+    def _identity(self, server: Server, report: InfoReport, now: Millis) -> None:
+        run_id = report.run_id
+        if run_id is None or run_id == server.run_id:
+            return
+        if server.run_id is not None:
+            self._state.announce("+reboot", server)
+            if isinstance(server, Master) and server.options.reboot_down_after:
+                server.rebooting_since = now
+        server.run_id = run_id
+
+    def _replicas(self, master: Master, report: InfoReport, now: Millis) -> None:
+        for host, port in report.replicas:
+            address = self._registry.address(host, port)
+            if address is None or not 0 < port < 65536:
+                continue
+            replica = self._registry.add_replica(master, address, now)
+            if replica is not None:
+                self._state.changed(master)
+                self._state.announce("+slave", replica)
+
+    @staticmethod
+    def _replication(replica: Replica, report: InfoReport, now: Millis) -> None:
+        replica.master_link_down_for = report.master_link_down_for
+        if report.failover_running != replica.server_failover:
+            replica.server_failover = report.failover_running
+            replica.server_failover_changed_at = now
+        if report.role != Role.REPLICA.value:
+            return
+        where = (report.master_host, report.master_port)
+        if report.master_host is not None and where != (replica.master_host, replica.master_port):
+            replica.master_host, replica.master_port = report.master_host, report.master_port or 0
+            replica.replication_changed_at = now
+        if report.master_link_up is not None:
+            replica.master_link_up = report.master_link_up
+        if report.priority is not None:
+            replica.priority = report.priority
+        if report.repl_offset is not None:
+            replica.repl_offset = report.repl_offset
+        if report.announced is not None:
+            replica.announced = report.announced
+
+    def _role(self, server: Server, report: InfoReport, now: Millis) -> None:
+        if report.role is None:
+            return
+        role = Role(report.role)
+        if role is server.role_reported:
+            return
+        server.role_reported, server.role_reported_at = role, now
+        if role is Role.REPLICA:
+            server.replication_changed_at = now
+        expected = Role.REPLICA if isinstance(server, Replica) else Role.MASTER
+        channel = "+role-change" if role is expected else "-role-change"
+        self._state.announce(channel, server, f"new reported role is {role.value}")
+
+    def _convert(self, replica: Replica, now: Millis) -> None:
+        """A replica that calls itself master, as an old master does that came back, is turned into a replica."""
+        wait = 4 * self._state.timings.publish_period
+        failover = replica.master.failover
+        if failover is not None and failover.promoted is replica:
+            return
+        if self._settled(replica, wait, now) and now - replica.role_reported_at > wait:
+            self._send(replica, "+convert-to-slave", now)
+
+    def _repair(self, replica: Replica, now: Millis) -> None:
+        """A replica that follows somebody else, or is stuck in a FAILOVER of its own, is pointed to the master."""
+        timeout = replica.master.options.failover_timeout
+        if replica.master.failover is not None:
+            return
+        if replica.server_failover is True and now - replica.server_failover_changed_at > timeout:
+            if self._settled(replica, timeout, now):
+                self._send(replica, "+fix-slave-config", now)
+                replica.server_failover_changed_at = now
+        elif replica.master_host is not None and not replica.follows(replica.master.address):
+            if self._settled(replica, timeout, now) and now - replica.replication_changed_at > timeout:
+                self._send(replica, "+fix-slave-config", now)
+
+    def _send(self, replica: Replica, channel: str, now: Millis) -> None:
+        if not replica.link.commands_up:
+            return
+        address: Address = replica.master.address
+        replica.info_requested_at = now
+        # Its clock starts again: if this order is lost, the next comes no sooner than the first one did.
+        replica.role_reported_at = replica.replication_changed_at = now
+        self._state.emit(self._switching.role_change(replica, address))
+        self._state.announce(channel, replica)
+
+    def _settled(self, replica: Replica, period: Millis, now: Millis) -> bool:
+        """Is the master beyond doubt, and has the replica not gone down within ``period``?"""
+        master = replica.master
+        refreshed = master.info_refreshed_at
+        if master.role_reported is not Role.MASTER or master.is_down or refreshed is None:
+            return False
+        if now - refreshed >= 2 * self._state.timings.info_period:
+            return False
+        return replica.down_started_at is None or now - replica.down_started_at > period

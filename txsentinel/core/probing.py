@@ -1,0 +1,197 @@
+"""
+The monitoring half: what is sent to whom and how often, and what an answer proves.
+
+PING, INFO and hello each have a period; none is sent again while its last one is unanswered, except
+PING, which is what notices silence. Any answer that is not an error proves that an instance lives,
+so a PING goes out only when nothing else was heard for a period.
+"""
+
+from __future__ import annotations
+
+from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Role, Server, SyncStep
+from txsentinel.core.state import SentinelState
+from txsentinel.timings import Millis
+
+ACCEPTABLE = (b"PONG", b"LOADING", b"MASTERDOWN")
+"""Answers to PING that show a server to be up, by their beginning."""
+
+SYNC_INFO_PERIOD: Millis = 200
+"""INFO interval of a replica that was told to follow the new master, so that the next one's turn comes soon."""
+
+
+class Probing:
+    """Keeps the probes going and the evidence up to date."""
+
+    def __init__(self, state: SentinelState) -> None:
+        self._state = state
+
+    def visit(self, instance: Instance, now: Millis) -> None:
+        """Send what is due to one instance."""
+        link = instance.link
+        if not link.commands_up:
+            return
+        room = link.pending_commands < self._state.limits.pending_commands * max(1, len(link.instances))
+        if not room:
+            return
+        if isinstance(instance, Server) and self._info_due(instance) <= now:
+            self.request_info(instance, now)
+        if self._ping_due(link) <= now:
+            self._ping(link, now)
+        if self._hello_due(instance) <= now:
+            self.publish_hello(instance, now)
+
+    def next_due(self, instance: Instance) -> Millis:
+        """When the next probe of a connected instance is due."""
+        due = min(self._ping_due(instance.link), self._hello_due(instance))
+        return min(due, self._info_due(instance)) if isinstance(instance, Server) else due
+
+    def request_info(self, server: Server, now: Millis) -> None:
+        """Ask for INFO now, unless an answer is already on its way."""
+        if server.link.commands_up and server.info_requested_at is None:
+            server.info_requested_at = server.info_sent_at = now
+            if server.link.silent_since is None:
+                server.link.silent_since = now
+            self._state.emit(RequestInfo(server.link), probe=True)
+
+    def publish_hello(self, instance: Instance, now: Millis) -> None:
+        """Send our hello through, or to, an instance; it waits until the address it tells of is durable."""
+        link = instance.link
+        if link.commands_up and not self._held_back(instance, now):
+            instance.hello_sent_at = now
+            payload = self._state.hello(instance.master, link.local_ip)
+            self._state.emit(PublishHello(link, instance, payload))
+
+    def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
+        """A connection is established: PING at once, and INFO if none was ever received."""
+        link.up[kind] = now
+        if kind is LinkKind.PUBSUB:
+            link.pubsub_active_at = now
+            return
+        link.local_ip = local_ip
+        link.ping_sent_at = None
+        link.void_requests()
+        self._ping(link, now)
+
+    def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
+        """A connection is lost or could not be made: the down clock of an instance without commands runs."""
+        was_up = link.up.pop(kind, None) is not None
+        if kind is LinkKind.PUBSUB:
+            link.pubsub_ping_sent_at = None
+            return
+        if was_up:
+            link.lost_at = now
+        if link.unanswered_ping_at is None:
+            link.unanswered_ping_at = now
+        link.void_requests()
+
+    def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
+        """
+        An answer to PING: ``reply`` is the text of a status or an error, ``None`` for any other type.
+
+        LOADING and MASTERDOWN count as up. BUSY does not, and has the script killed once per S_DOWN.
+        """
+        if kind is LinkKind.COMMANDS:
+            link.silent_since = None
+        link.last_reply_at = now
+        if reply is None:
+            return
+        if reply.startswith(ACCEPTABLE):
+            link.available_at = now
+            link.unanswered_ping_at = None
+            if reply.startswith(b"PONG"):
+                for instance in link.instances:
+                    if isinstance(instance, Server):
+                        instance.rebooting_since = None
+        elif reply.startswith(b"BUSY"):
+            self._kill_scripts(link)
+
+    def alive(self, link: InstanceLink, now: Millis) -> None:
+        """An answer other than an error came, to whatever it was that we asked."""
+        link.silent_since = None
+        link.last_reply_at = link.available_at = now
+        link.unanswered_ping_at = None
+
+    def _ping(self, link: InstanceLink, now: Millis) -> None:
+        # A server that holds PUBLISH back (CLIENT PAUSE WRITE) answers nothing behind it on that
+        # connection. It is alive all the same, so the second PING goes by the subscription as well.
+        stuck = link.silent_since is not None and link.ping_sent_at is not None
+        link.ping_sent_at = now
+        if link.unanswered_ping_at is None:
+            link.unanswered_ping_at = now
+        if link.silent_since is None:
+            link.silent_since = now
+        self._state.emit(Ping(link, LinkKind.COMMANDS), probe=True)
+        if stuck and LinkKind.PUBSUB in link.up:
+            link.pubsub_ping_sent_at = now
+            self._state.emit(Ping(link, LinkKind.PUBSUB), probe=True)
+
+    def _kill_scripts(self, link: InstanceLink) -> None:
+        for instance in link.instances:
+            if isinstance(instance, Server) and instance.sdown_since is not None and not instance.script_kill_sent:
+                instance.script_kill_sent = True
+                self._state.emit(KillScript(link), probe=True)
+
+    def _ping_period(self, link: InstanceLink) -> Millis:
+        """The shortest period among those who share the link."""
+        period = self._state.timings.ping_period
+        for instance in link.instances:
+            period = min(period, instance.master.options.down_after)
+        return period
+
+    def _ping_due(self, link: InstanceLink) -> Millis:
+        period = self._ping_period(link)
+        due = link.last_reply_at + period
+        return due if link.ping_sent_at is None else max(due, link.ping_sent_at + period // 2)
+
+    def _info_due(self, server: Server) -> Millis:
+        timings = self._state.timings
+        if server.info_refreshed_at is None:
+            period, since = 0, server.created_at
+        else:
+            period, since = self.info_period(server), server.info_refreshed_at
+        if server.info_requested_at is not None:
+            # Unanswered: PING is what notices silence; asking again would only pile up.
+            return server.info_requested_at + 10 * timings.info_period
+        due = since + period
+        if server.info_sent_at is not None and server.link.up.get(LinkKind.COMMANDS, 0) < server.info_sent_at:
+            # A server that refuses INFO is not asked in a tight loop; a new connection is asked at once.
+            due = max(due, server.info_sent_at + min(period or timings.fast_info_period, timings.fast_info_period))
+        return due
+
+    def info_period(self, server: Server) -> Millis:
+        """How often a server is asked for INFO: faster while what it says decides something."""
+        timings = self._state.timings
+        if isinstance(server, Replica):
+            if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
+                return SYNC_INFO_PERIOD
+            master = server.master
+            if master.odown_since is not None or master.failover is not None or server.master_link_down_for:
+                return timings.fast_info_period
+            if server.role_reported is not Role.REPLICA or _misdirected(server):
+                return timings.fast_info_period
+        return timings.info_period
+
+    def _hello_due(self, instance: Instance) -> Millis:
+        period = self._state.timings.publish_period
+        if instance.hello_sent_at is not None:
+            return instance.hello_sent_at + 10 * period
+        return max(instance.hello_published_at + period, self._held_until(instance))
+
+    def _held_until(self, instance: Instance) -> Millis:
+        if isinstance(instance, Peer) and instance.own_kind:
+            return 0
+        return instance.master.hello_not_before
+
+    def _held_back(self, instance: Instance, now: Millis) -> bool:
+        return self._held_until(instance) > now
+
+
+def _misdirected(replica: Replica) -> bool:
+    """Does it follow somebody else than the master it is filed under?"""
+    return replica.master_host is not None and not replica.follows(replica.master.address)
+
+
+def needs_hello(master: Master) -> list[Instance]:
+    """Everybody through whom, or to whom, a hello about ``master`` is sent."""
+    return [*master.peers.values(), master, *master.replicas.values()]

@@ -1,0 +1,280 @@
+"""Who is known: masters by name and address, replicas and peers under them, links and who shares them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from txsentinel.address import Address, canonical_ip
+from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
+from txsentinel.core.errors import NoSuchMaster
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Role, Server
+from txsentinel.core.options import MasterOptions
+from txsentinel.core.state import SentinelState
+from txsentinel.timings import Millis
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import data
+
+SERVER_KINDS = (LinkKind.COMMANDS, LinkKind.PUBSUB)
+PEER_KINDS = (LinkKind.COMMANDS,)
+
+
+class Registry:
+    """
+    The instances of a Sentinel and their links.
+
+    A link belongs to an address. It outlives the instance that it was made for where the same
+    server continues in another role, so a switch costs no reconnection.
+    """
+
+    def __init__(self, state: SentinelState) -> None:
+        self._state = state
+        self.masters: dict[str, Master] = {}
+        self._links = 0
+        self._names: dict[str, str] = {}
+
+    def master(self, name: str) -> Master:
+        """
+        The master of that name.
+
+        :raises NoSuchMaster: if it is not monitored here.
+        """
+        master = self.masters.get(name)
+        if master is None:
+            raise NoSuchMaster
+        return master
+
+    def by_address(self, host: str, port: int) -> Master | None:
+        """The first master whose configured address this is; ``host`` is an IP or a name."""
+        ip = canonical_ip(host) or ""
+        wanted = Address(host, ip, port)
+        return next((master for master in self.masters.values() if master.address.same(wanted)), None)
+
+    def matching(self, pattern: str) -> list[Master]:
+        """The masters whose names match a glob."""
+        glob = data(pattern)
+        return [master for master in self.masters.values() if glob_match(glob, data(master.name))]
+
+    def instances(self) -> Iterator[Instance]:
+        """Everybody: each master, then its replicas, then its peers."""
+        for master in self.masters.values():
+            yield master
+            yield from master.replicas.values()
+            yield from master.peers.values()
+
+    def address(self, host: str, port: int) -> Address | None:
+        """
+        An address from text as configured or heard.
+
+        :returns: ``None`` if it is no IP address and names are not to be resolved. A name comes
+            back unresolved unless it was resolved before.
+        """
+        ip = canonical_ip(host)
+        if ip is not None:
+            return Address.literal(ip, port)
+        if not self._state.options.resolve_hostnames or not host:
+            return None
+        wanted = host.casefold()
+        return Address(host, self._names.get(wanted, ""), port)
+
+    def open_link(self, instance: Instance, now: Millis) -> InstanceLink:
+        """Make a link to the instance's address and ask for it to be connected."""
+        kinds = SERVER_KINDS if isinstance(instance, Server) else PEER_KINDS
+        self._links += 1
+        link = InstanceLink(self._links, instance.address, kinds, now, [instance])
+        self.set_credentials(link, instance)
+        if instance.address.resolved and instance.address.port:
+            self._state.emit(Connect(link), probe=True)
+        elif instance.address.hostname:
+            self._state.emit(ResolveAddress(instance.address), probe=True)
+        return link
+
+    def set_credentials(self, link: InstanceLink, instance: Instance) -> None:
+        """
+        Put user, password and renamed commands on a link.
+
+        Renamed commands are those of the servers; C applies them to peers too, which breaks the
+        links between Sentinels.
+        """
+        options = self._state.options
+        if isinstance(instance, Peer):
+            if options.sentinel_pass:
+                link.username, link.password = options.sentinel_user or None, options.sentinel_pass
+            else:
+                link.username, link.password = None, options.requirepass or None
+            return
+        settings = instance.master.options
+        link.username, link.password = settings.auth_user, settings.auth_pass
+        link.renamed_commands = settings.renamed_commands
+
+    def renew_credentials(self, instances: list[Instance], reason: str) -> None:
+        """Close and reopen the links of these instances, with what they must now log in with."""
+        seen: set[int] = set()
+        for instance in instances:
+            link = instance.link
+            self.set_credentials(link, instance)
+            if link.link_id not in seen:
+                seen.add(link.link_id)
+                self.recycle(link, None, reason)
+
+    def recycle(self, link: InstanceLink, kind: LinkKind | None, reason: str) -> None:
+        """Have a connection (or all of a link) closed and made anew."""
+        for each in link.kinds if kind is None else (kind,):
+            link.up.pop(each, None)
+        if kind is not LinkKind.PUBSUB:
+            link.void_requests()
+        if not link.closed and link.address.resolved:
+            self._state.emit(Recycle(link, kind, reason), probe=True)
+
+    def leave_link(self, instance: Instance) -> None:
+        """The instance no longer uses its link; the last one to leave closes it."""
+        link = instance.link
+        if instance in link.instances:
+            link.instances.remove(instance)
+        if not link.instances and not link.closed:
+            link.closed = True
+            self._state.emit(Disconnect(link), probe=True)
+
+    def resolve_later(self, address: Address) -> None:
+        """Have a name looked up that no instance of ours has yet."""
+        self._state.emit(ResolveAddress(address), probe=True)
+
+    def resolved(self, address: Address, ip: str, now: Millis) -> None:
+        """A name was looked up: move whoever has it to a link of its own at the new IP."""
+        self._names[address.hostname.casefold()] = ip
+        for instance in list(self.instances()):
+            known = instance.address
+            if known.hostname.casefold() != address.hostname.casefold() or known.ip == ip:
+                continue
+            instance.address = Address(known.hostname, ip, known.port)
+            self.leave_link(instance)
+            self._link_anew(instance, now)
+
+    def _link_anew(self, instance: Instance, now: Millis) -> None:
+        shared = self.shared_link(instance.name, instance.address) if isinstance(instance, Peer) else None
+        if shared is None:
+            instance.link = self.open_link(instance, now)
+        else:
+            shared.instances.append(instance)
+            instance.link = shared
+
+    def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
+        """Start to watch a master."""
+        master = Master(name, address, _UNLINKED, now, options=options)
+        master.role_reported_at = master.replication_changed_at = now
+        self.masters[name] = master
+        master.link = self.open_link(master, now)
+        self._state.due.schedule(master, now)
+        return master
+
+    def remove_master(self, master: Master) -> None:
+        """Stop to watch a master and everything under it."""
+        self.drop_replicas(master)
+        self.drop_peers(master)
+        self._discard(master)
+        del self.masters[master.name]
+
+    def _discard(self, instance: Instance) -> None:
+        instance.gone = True
+        self.leave_link(instance)
+        self._state.due.forget(instance)
+
+    def replica_at(self, master: Master, address: Address) -> Replica | None:
+        """The replica of ``master`` at that address."""
+        return next((replica for replica in master.replicas.values() if replica.address.same(address)), None)
+
+    def detach_servers(self, master: Master) -> None:
+        """Take a master and its replicas off their links, which stay open for whoever is there afterwards."""
+        for server in (master, *master.replicas.values()):
+            if server in server.link.instances:
+                server.link.instances.remove(server)
+            self._state.due.forget(server)
+            server.gone = server is not master
+        master.replicas = {}
+
+    def adopt_link(self, server: Server, link: InstanceLink | None, now: Millis) -> InstanceLink:
+        """
+        Continue over the connection that there is to that address already, or open one.
+
+        A link without a command connection is not continued: its clocks speak of the past, and it
+        waits for its next turn to connect.
+        """
+        if link is None or link.closed or not link.commands_up:
+            return self.open_link(server, now)
+        link.instances.append(server)
+        link.void_requests()
+        return link
+
+    def close_unused(self, links: Iterable[InstanceLink]) -> None:
+        """Close those of ``links`` that nobody uses any more."""
+        for link in links:
+            if not link.instances and not link.closed:
+                link.closed = True
+                self._state.emit(Disconnect(link), probe=True)
+
+    def add_replica(
+        self, master: Master, address: Address, now: Millis, link: InstanceLink | None = None
+    ) -> Replica | None:
+        """
+        File a replica under a master, over an existing link or a new one.
+
+        :returns: ``None`` if there is one at that address already.
+        """
+        if self.replica_at(master, address) is not None:
+            return None
+        name = address.joined(self._state.options.announce_hostnames)
+        if name in master.replicas:
+            return None
+        replica = Replica(name, address, _UNLINKED, now, of=master)
+        replica.role_reported = Role.REPLICA
+        replica.role_reported_at = replica.replication_changed_at = now
+        replica.link = self.adopt_link(replica, link, now)
+        master.replicas[name] = replica
+        self._state.due.schedule(replica, now)
+        return replica
+
+    def drop_replicas(self, master: Master) -> None:
+        """Forget all replicas of a master."""
+        for replica in master.replicas.values():
+            self._discard(replica)
+        master.replicas = {}
+
+    def shared_link(self, peer_id: str, address: Address) -> InstanceLink | None:
+        """The link that we have to that Sentinel at that address through another master."""
+        for master in self.masters.values():
+            peer = master.peers.get(peer_id)
+            if peer is not None and not peer.link.closed and peer.link.address.same(address):
+                return peer.link
+        return None
+
+    def add_peer(self, master: Master, peer_id: str, address: Address, now: Millis) -> Peer:
+        """File a peer under a master, sharing the link that another master has to it."""
+        peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id)
+        peer.hello_heard_at = peer.opinion_at = now
+        self._link_anew(peer, now)
+        master.peers[peer_id] = peer
+        self._state.due.schedule(peer, now)
+        return peer
+
+    def drop_peer(self, peer: Peer) -> None:
+        """Forget one peer of one master."""
+        self._discard(peer)
+        del peer.master.peers[peer.name]
+
+    def drop_peers(self, master: Master) -> None:
+        """Forget all peers of a master."""
+        for peer in list(master.peers.values()):
+            self.drop_peer(peer)
+
+    def readdress_peer(self, peer: Peer, address: Address, now: Millis) -> None:
+        """The peer lives elsewhere now: a new address is a new link."""
+        self.leave_link(peer)
+        peer.address = address
+        self._link_anew(peer, now)
+
+    def peers_known_as(self, peer_id: str) -> list[Peer]:
+        """That Sentinel under every master that it shares with us."""
+        return [master.peers[peer_id] for master in self.masters.values() if peer_id in master.peers]
+
+
+_UNLINKED = InstanceLink(0, Address("", "", 0), (), 0, closed=True)
+"""Stands in for the link of an instance during its construction."""

@@ -1,0 +1,452 @@
+"""
+The inputs of the core: everything that can happen to a Sentinel, handed to the part that decides.
+
+Each input takes ``now`` in milliseconds of the host's monotonic clock, acts at once as far as the
+cause allows, and leaves effects in ``outbox``. Nothing here waits, reads a clock or touches a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from txsentinel.address import Address
+from txsentinel.core.availability import Availability, TiltGuard
+from txsentinel.core.effects import Outbox
+from txsentinel.core.errors import CommandError, InvalidAddress
+from txsentinel.core.failover import Failovers
+from txsentinel.core.gossip import Gossip
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Server
+from txsentinel.core.observation import Observation
+from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.probing import Probing
+from txsentinel.core.registry import Registry
+from txsentinel.core.selection import choose
+from txsentinel.core.state import SentinelState
+from txsentinel.core.switching import Switching
+from txsentinel.core.voting import Vote, Voting
+from txsentinel.timings import Limits, Millis, Timings
+from txsentinel.wire.info import parse_info
+
+OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], None]
+"""``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
+
+
+class SentinelCore:
+    """Watches, agrees, elects, fails over and remembers, as a function of its inputs."""
+
+    def __init__(self, options: SentinelOptions, timings: Timings, limits: Limits, dice: Callable[[int], int]) -> None:
+        self.state = SentinelState(options, timings, limits, dice)
+        self.tilt = TiltGuard(timings)
+        self.registry = Registry(self.state)
+        self._probing = Probing(self.state)
+        self._availability = Availability(self.state, self.registry)
+        self._voting = Voting(self.state, self.registry, self.tilt)
+        self._switching = Switching(self.state, self.registry, self._voting, self._probing)
+        self._failovers = Failovers(self.state, self._voting, self._probing, self._switching)
+        self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
+        self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
+        self._swept_at: Millis | None = None
+
+    @property
+    def options(self) -> SentinelOptions:
+        """The settings of the Sentinel itself."""
+        return self.state.options
+
+    @property
+    def timings(self) -> Timings:
+        """The periods in force."""
+        return self.state.timings
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is to be done."""
+        return self.state.outbox
+
+    @property
+    def current_epoch(self) -> int:
+        """The highest epoch that we know of."""
+        return self.state.current_epoch
+
+    @property
+    def durable_generation(self) -> int:
+        """The hard state up to this generation is on disk."""
+        return self.state.durable_generation
+
+    @property
+    def simulate_crash(self) -> set[str]:
+        """The words of ``SENTINEL SIMULATE-FAILURE`` in force."""
+        return self.state.simulated_crashes
+
+    @property
+    def next_due(self) -> Millis | None:
+        """By when :meth:`sweep` must be called."""
+        return self.state.due.next_due
+
+    def master(self, name: str) -> Master:
+        """
+        The master of that name.
+
+        :raises NoSuchMaster: if it is not monitored here.
+        """
+        return self.registry.master(name)
+
+    # What happens by itself.
+
+    def sweep(self, now: Millis, wall_now: Millis) -> None:
+        """
+        Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps.
+
+        After a pause too short for TILT, nobody is judged in the first sweep: the answers that came
+        meanwhile are still unread.
+        """
+        late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
+        self._swept_at = now
+        if self.tilt.swept(now, wall_now):
+            self.state.say("+tilt", "#tilt mode entered", None)
+        elif self.tilt.over(now):
+            self.state.say("-tilt", "#tilt mode exited", None)
+        for instance in self.state.due.take_due(now):
+            if late:
+                self._probing.visit(instance, now)
+                self.state.due.schedule(instance, now + 1)
+            else:
+                self._visit(instance, now)
+
+    def committed(self, generation: int, now: Millis) -> None:
+        """The hard state up to ``generation`` is on disk."""
+        self.state.durable_generation = generation
+        self.state.storage_failing = False
+        for master in self.registry.masters.values():
+            self._voting.committed(master, generation)
+            if master.failover is not None:
+                self._step(master, now)
+
+    def commit_failed(self, generation: int, now: Millis) -> None:
+        """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
+        self.state.storage_failing = True
+        for master in self.registry.masters.values():
+            if master.failover is not None:
+                self._step(master, now)
+
+    # What links tell.
+
+    def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
+        """A connection of ``link`` is established; ``local_ip`` is its near end."""
+        if link.closed:
+            return
+        self._probing.link_up(link, kind, local_ip, now)
+        for instance in list(link.instances):
+            self._visit(instance, now)
+
+    def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
+        """A connection of ``link`` is lost, or an attempt to make it failed."""
+        if link.closed:
+            return
+        self._probing.link_down(link, kind, now)
+        for instance in link.instances:
+            self._schedule(instance, now)
+
+    def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
+        """An answer to PING: the text of a status or error, ``None`` for anything else."""
+        if link.closed:
+            return
+        self._probing.ping_reply(link, kind, reply, now)
+        self._recheck(link, now)
+
+    def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
+        """An answer to INFO; ``None`` if it was an error or no bulk string."""
+        if link.closed:
+            return
+        for instance in list(link.instances):
+            if not isinstance(instance, Server):
+                continue
+            instance.info_requested_at = None
+            if text is None:
+                link.silent_since = None
+                link.last_reply_at = now
+                self._schedule(instance, now)
+                continue
+            self._probing.alive(link, now)
+            tilt = self.tilt.active
+            self._observation.info(instance, text, parse_info(text), now, tilt=tilt)
+            if not link.closed:
+                self._recheck(link, now)
+            master = instance.master
+            if not master.gone and (master.failover is not None or master.odown_since is not None):
+                self._step(master, now)
+            self._schedule(instance, now)
+
+    def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
+        """An answer to our hello."""
+        if link.closed:
+            return
+        instance.hello_sent_at = None
+        if accepted:
+            instance.hello_published_at = now
+            self._probing.alive(link, now)
+            self._recheck(link, now)
+        else:
+            link.silent_since = None
+            link.last_reply_at = now
+            instance.hello_published_at = now - self.timings.publish_period // 2
+
+    def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
+        """Something was heard on the subscription."""
+        link.pubsub_active_at = now
+
+    def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
+        """A hello came, by the subscription of ``link`` or (``None``) by a direct PUBLISH."""
+        self._gossip.hello(payload, now)
+
+    def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
+        """An answer to ``is-master-down-by-addr``, parsed but not validated."""
+        if link.closed:
+            return
+        if isinstance(reply, list):
+            self._probing.alive(link, now)
+        peer = self._voting.answered(link, master, reply, now)
+        self._recheck(link, now)
+        if peer is not None and not self.tilt.active:
+            self._agree(master, now)
+
+    def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
+        """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
+        if ip is not None:
+            self.registry.resolved(address, ip, now)
+
+    # What clients and peers ask for.
+
+    def vote_requested(self, host: str, port: int, epoch: int, candidate: str, now: Millis) -> Vote:
+        """``SENTINEL is-master-down-by-addr``: our opinion, and our vote unless ``candidate`` is ``*``."""
+        vote = self._voting.requested(host, port, epoch, candidate, now)
+        master = self.registry.by_address(host, port)
+        if master is None:
+            return vote
+        failover = master.failover
+        if failover is not None and master.leader not in (None, self.options.my_id):
+            self._failovers.yield_election(master)
+        if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
+            # Whoever asks about it holds it down: hear the others again, now rather than a period later.
+            self._ask_again(master, now)
+        return vote
+
+    def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
+        """
+        ``SENTINEL MONITOR``: watch one more master.
+
+        Its last vote counts as given in the current epoch: a name that was removed and comes back
+        must not be voted for twice in one epoch.
+
+        :raises CommandError: for a bad address or a name in use.
+        """
+        address = self.registry.address(host, port)
+        if address is None:
+            raise InvalidAddress
+        if not 0 <= port <= 65535:
+            raise CommandError("ERR Invalid port number.")
+        if name in self.registry.masters:
+            raise CommandError("ERR Duplicate master name.")
+        options = MasterOptions(
+            quorum,
+            down_after=self.timings.default_down_after,
+            failover_timeout=self.timings.default_failover_timeout,
+        )
+        master = self.registry.add_master(name, address, options, now)
+        master.leader_epoch = master.durable_leader_epoch = self.current_epoch
+        self.state.changed(master)
+        self.state.announce("+monitor", master, f"quorum {quorum}")
+        return master
+
+    def restore(
+        self,
+        name: str,
+        address: Address,
+        options: MasterOptions,
+        now: Millis,
+        *,
+        config_epoch: int,
+        leader_epoch: int,
+        replicas: Sequence[Address],
+        peers: Sequence[tuple[Address, str]],
+    ) -> Master:
+        """A master as the file remembers it, at start; duplicates among replicas and peers are one."""
+        master = self.registry.add_master(name, address, options, now)
+        master.config_epoch = config_epoch
+        master.leader_epoch = master.durable_leader_epoch = leader_epoch
+        self.state.current_epoch = max(self.current_epoch, config_epoch, leader_epoch)
+        for place in replicas:
+            if not place.same(address):
+                self.registry.add_replica(master, place, now)
+        for place, peer_id in peers:
+            if peer_id not in master.peers and peer_id != self.options.my_id:
+                self.registry.add_peer(master, peer_id, place, now)
+        return master
+
+    def announce_monitored(self) -> None:
+        """``+monitor`` for every master, at start."""
+        for master in self.registry.masters.values():
+            self.state.announce("+monitor", master, f"quorum {master.options.quorum}")
+
+    def remove(self, name: str, now: Millis) -> None:
+        """
+        ``SENTINEL REMOVE``: forget a master.
+
+        :raises NoSuchMaster: if it is not monitored here.
+        """
+        master = self.master(name)
+        self.state.announce("-monitor", master)
+        self._gossip.forget_all(master)
+        self.registry.remove_master(master)
+        self.state.changed(master)
+
+    def reset(self, pattern: str, now: Millis) -> int:
+        """``SENTINEL RESET``: begin anew with every master that matches; how many there were."""
+        masters = self.registry.matching(pattern)
+        for master in masters:
+            self._gossip.forget_all(master)
+            self._switching.reset(master, now)
+        return len(masters)
+
+    def set_option(self, name: str, option: str, values: Sequence[str], now: Millis, apply: OptionSetter) -> None:
+        """
+        ``SENTINEL SET``: one option, validated and set by ``apply``.
+
+        :raises NoSuchMaster: if it is not monitored here.
+        """
+        master = self.master(name)
+        apply(master.options, option, values, self.options)
+        word = option.lower()
+        if word in ("auth-pass", "auth-user"):
+            self.registry.renew_credentials([master, *master.replicas.values()], f"{word} changed")
+        elif word == "rename-command":
+            for server in (master, *master.replicas.values()):
+                self.registry.set_credentials(server.link, server)
+        self.state.changed(master)
+        shown = "******" if word == "auth-pass" else " ".join(values)
+        self.state.announce("+set", master, f"{option} {shown}")
+        for instance in (master, *master.replicas.values(), *master.peers.values()):
+            self.state.due.schedule(instance, now)
+
+    def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
+        """``SENTINEL CONFIG SET`` changed the options of the Sentinel itself."""
+        self.state.changed(None)
+        if peers_log_in_anew:
+            peers: list[Instance] = [i for i in self.registry.instances() if isinstance(i, Peer)]
+            self.registry.renew_credentials(peers, "sentinel-user or sentinel-pass changed")
+
+    def failover(self, name: str, now: Millis) -> None:
+        """
+        ``SENTINEL FAILOVER``: promote a replica now.
+
+        :raises CommandError: if the master is unknown, is being failed over, or has no fit replica.
+        """
+        master = self.master(name)
+        if master.failover is not None:
+            raise CommandError("INPROG Failover already in progress")
+        if self.state.storage_failing:
+            raise CommandError("ERR Failed to save config file. Check server logs.")
+        chosen, master.last_refusals = choose(master, self.timings, now)
+        if chosen is None:
+            raise CommandError("NOGOODSLAVE No suitable replica to promote")
+        self._failovers.force(master, now)
+        self._step(master, now)
+
+    def flush(self) -> None:
+        """``SENTINEL FLUSHCONFIG``: have everything written."""
+        self.state.changed(None)
+        for master in self.registry.masters.values():
+            self.state.changed(master)
+
+    def quorum_status(self, name: str) -> tuple[int, bool, bool]:
+        """
+        ``SENTINEL CKQUORUM``: usable Sentinels, whether they reach the quorum, and the majority.
+
+        :raises NoSuchMaster: if it is not monitored here.
+        """
+        master = self.master(name)
+        usable = 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
+        return usable, usable >= master.options.quorum, usable >= master.majority
+
+    # How it is done.
+
+    def _visit(self, instance: Instance, now: Millis) -> None:
+        """Look at one instance: probe, judge, and for masters: agree and act."""
+        if instance.gone:
+            return
+        self._probing.visit(instance, now)
+        if not self.tilt.active:
+            was_down = instance.sdown_since is not None
+            self._availability.visit(instance, now)
+            if isinstance(instance, Master):
+                if instance.sdown_since is not None and not was_down:
+                    self._went_down(instance, now)
+                self._agree(instance, now)
+                self._gossip.visit(instance, now)
+            elif isinstance(instance, Replica) and instance.master.failover is not None:
+                self._step(instance.master, now)
+        self._schedule(instance, now)
+
+    def _recheck(self, link: InstanceLink, now: Millis) -> None:
+        """A sign of life came: whoever was down by silence is up again at once."""
+        if self.tilt.active:
+            return
+        for instance in list(link.instances):
+            if instance.sdown_since is not None:
+                self._visit(instance, now)
+
+    def _went_down(self, master: Master, now: Millis) -> None:
+        """S_DOWN: ask the others, and have the replicas' offsets fresh by the time they are compared."""
+        for replica in master.replicas.values():
+            self._probing.request_info(replica, now)
+        self._voting.ask_all(master, now)
+
+    def _agree(self, master: Master, now: Millis) -> None:
+        """Opinions, O_DOWN, and the step of a failover that may follow."""
+        self._voting.expire_opinions(master, now)
+        self._availability.check_odown(master, now)
+        self._step(master, now)
+        self._ask_due(master, now)
+        self._schedule(master, now)
+
+    def _step(self, master: Master, now: Millis) -> None:
+        if self.tilt.active:
+            return
+        self._failovers.visit(master, now)
+        self._schedule(master, now)
+
+    def _ask_due(self, master: Master, now: Millis) -> None:
+        if master.sdown_since is None and master.failover is None:
+            return
+        for peer in master.peers.values():
+            if self._voting.ask_due(peer) <= now:
+                self._voting.ask(peer, now)
+
+    def _ask_again(self, master: Master, now: Millis) -> None:
+        for peer in master.peers.values():
+            asked_at = peer.asked_at
+            if not peer.says_master_down and (asked_at is None or now - asked_at >= self.timings.hint_period // 4):
+                self._voting.ask(peer, now)
+
+    def _schedule(self, instance: Instance, now: Millis) -> None:
+        """When to look at it again: the earliest of what may be due, and once a second in any case."""
+        if instance.gone:
+            return
+        due = now + self.timings.ping_period
+        if instance.link.commands_up:
+            due = min(due, self._probing.next_due(instance))
+        if not self.tilt.active:
+            due = min(due, self._availability.next_due(instance, now))
+            if isinstance(instance, Master):
+                due = min(due, self._master_due(instance, now))
+        self.state.due.schedule(instance, max(due, now + 1))
+
+    def _master_due(self, master: Master, now: Millis) -> Millis:
+        due = self._failovers.next_due(master, now)
+        conflict = self._gossip.conflict_due(master)
+        if conflict is not None:
+            due = min(due, conflict)
+        if master.sdown_since is not None or master.failover is not None:
+            for peer in master.peers.values():
+                if peer.link.commands_up:
+                    due = min(due, self._voting.ask_due(peer))
+        return due

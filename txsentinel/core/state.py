@@ -1,0 +1,113 @@
+"""What every part of the core shares: settings, epochs, the registry's surroundings, and a way to speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from txsentinel.core.duequeue import DueQueue
+from txsentinel.core.effects import Announce, Effect, Note, Outbox
+from txsentinel.core.instances import Instance, Master
+from txsentinel.core.options import SentinelOptions
+from txsentinel.events import PAYLOAD_LIMIT, Level, SentinelEvent
+from txsentinel.timings import Limits, Millis, Timings
+from txsentinel.wire.resp import data
+
+
+@dataclass(slots=True)
+class SentinelState:
+    """
+    The state outside of any single master.
+
+    ``dice(n)`` gives a whole number from 0 to n−1; it is the only chance in the core.
+    """
+
+    options: SentinelOptions
+    timings: Timings
+    limits: Limits
+    dice: Callable[[int], int]
+    outbox: Outbox = field(default_factory=Outbox)
+    due: DueQueue = field(default_factory=DueQueue)
+    current_epoch: int = 0
+    durable_generation: int = 0
+    storage_failing: bool = False
+    """The last attempt to save failed: no votes are given and no failover is led."""
+
+    simulated_crashes: set[str] = field(default_factory=set)
+    """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
+
+    batch_epoch: int | None = None
+    """The epoch that we allocated last, for masters that fail together."""
+
+    batch_until: Millis = 0
+
+    def emit(self, effect: Effect, *, probe: bool = False) -> None:
+        """Queue an effect behind the hard state changed so far, unless it is a probe."""
+        self.outbox.emit(effect, probe=probe)
+
+    def changed(self, master: Master | None) -> int:
+        """The hard state of ``master`` (``None``: of the Sentinel itself) changed; its generation."""
+        return self.outbox.changed(None if master is None else master.name)
+
+    def announce(self, channel: str, instance: Instance, detail: str = "") -> None:
+        """Tell the world of an event of ``instance``; ``detail`` follows its description."""
+        described = instance.describe(self.options.announce_hostnames)
+        self.say(channel, f"{described} {detail}" if detail else described, instance.master)
+
+    def say(self, channel: str, payload: str, master: Master | None) -> None:
+        """Tell the world of an event whose payload has no description in front."""
+        room = PAYLOAD_LIMIT - len(channel) - 1
+        script = None if master is None else master.options.notification_script
+        name = None if master is None else master.name
+        self.outbox.emit(Announce(SentinelEvent(channel, payload[:room], name, script)))
+
+    def note(self, level: Level, text: str, until: Millis | None = None) -> None:
+        """Write a log line that is not an event; ``until`` ms from now is a date that ends the line."""
+        self.outbox.emit(Note(level, text, until))
+
+    def hello(self, master: Master, local_ip: str) -> bytes:
+        """
+        Our hello about ``master``, as sent over a connection whose near end is ``local_ip``.
+
+        The current epoch is written with a leading zero, which every reader of numbers passes over
+        and which tells Sentinels of our kind from others.
+        """
+        options = self.options
+        address = master.published_address
+        return data(
+            f"{options.announce_ip or local_ip},{options.hello_port},{options.my_id},0{self.current_epoch},"
+            f"{master.name},{address.announced(options.announce_hostnames)},{address.port},{master.config_epoch}"
+        )
+
+    def sane_epoch(self, epoch: int) -> bool:
+        """
+        Could a healthy peer have come by this epoch?
+
+        C Sentinels adopt any number from anybody; one request with −1 stops all elections of a
+        group for good. Ours refuse leaps that no sequence of failovers explains.
+        """
+        limits = self.limits
+        return 0 <= epoch <= limits.highest_epoch and epoch <= self.current_epoch + limits.epoch_leap
+
+    def adopt_epoch(self, epoch: int, master: Master) -> None:
+        """Raise the current epoch to one heard from a peer."""
+        self.current_epoch = epoch
+        self.changed(None)
+        self.say("+new-epoch", str(epoch), master)
+
+    def fresh_epoch(self, now: Millis, *, above: int, shared: bool) -> int:
+        """
+        An epoch to stand for election in, greater than ``above`` (our last vote for this master).
+
+        Masters that fail together share one: votes are per master, so nothing is weakened, and a
+        peer need not climb through an epoch per master. It is shared only while nobody else has
+        moved the current epoch, and for half a second at the most.
+        """
+        epoch = self.batch_epoch
+        if shared and epoch == self.current_epoch and now < self.batch_until and epoch > above:
+            return epoch
+        self.current_epoch += 1
+        self.changed(None)
+        if shared:
+            self.batch_epoch, self.batch_until = self.current_epoch, now + 500
+        return self.current_epoch

@@ -1,0 +1,327 @@
+"""
+Agreement and votes: asking peers, answering them, one vote per master and epoch, and the tally.
+
+A vote is durable before it is told or counted. A peer's vote counts for us only in the very epoch
+that we stand in. Refusing a vote can delay an election but never make it unsafe, so a Sentinel
+refuses where it knows better; see :meth:`Voting.refusal`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from txsentinel.core.availability import TiltGuard
+from txsentinel.core.effects import AskMasterDown
+from txsentinel.core.instances import FailoverState, InstanceLink, Master, Peer, Question, Role
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.events import Level
+from txsentinel.timings import Millis
+from txsentinel.wire.resp import text
+
+NOBODY = "*"
+
+LEASE_LIMIT: Millis = 2_000
+"""How long, at most, a vote keeps us from voting for a rival of the candidate in a newer epoch."""
+
+FRESH_SWITCH: Millis = 5_000
+"""How long after a switch we trust our own sight of the new master more than a candidate's word."""
+
+SEEKING: Millis = 5_000
+"""How long after S_DOWN peers are asked at the quick pace while there is no agreement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """An answer to ``is-master-down-by-addr``; it must not be sent before ``generation`` is durable."""
+
+    down: bool
+    leader: str
+    leader_epoch: int
+    generation: int = 0
+    durable_epoch: int = 0
+
+    def fallback(self) -> Vote:
+        """What may be said when the vote could not be saved: no vote, and the last epoch that is durable."""
+        return Vote(self.down, NOBODY, self.durable_epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class VoteCount:
+    """
+    How an election stands for us.
+
+    ``mine`` votes are certain, ``open`` voters have not answered, ``rival`` is the most votes that
+    any other candidate has in the same epoch; ``needed`` is the greater of majority and quorum.
+    """
+
+    mine: int
+    open: int
+    rival: int
+    needed: int
+
+    @property
+    def won(self) -> bool:
+        """Are we the leader?"""
+        return self.mine >= self.needed
+
+    @property
+    def lost(self) -> bool:
+        """Can we not become the leader any more in this epoch?"""
+        return self.mine + self.open < self.needed
+
+    @property
+    def yield_to_rival(self) -> bool:
+        """Has somebody else enough votes to lead?"""
+        return self.rival >= self.needed
+
+
+class Voting:
+    """Epochs and votes of all masters."""
+
+    def __init__(self, state: SentinelState, registry: Registry, tilt: TiltGuard) -> None:
+        self._state = state
+        self._registry = registry
+        self._tilt = tilt
+        self._waiting: dict[int, deque[Peer]] = {}
+
+    def requested(self, host: str, port: int, epoch: int, candidate: str, now: Millis) -> Vote:
+        """Answer a peer (or anybody) that asks for our opinion, or for our vote."""
+        master = self._registry.by_address(host, port)
+        if master is None:
+            return Vote(False, NOBODY, 0)
+        down = master.sdown_since is not None and not self._tilt.active
+        if candidate == NOBODY:
+            return Vote(down, NOBODY, 0)
+        state = self._state
+        if state.sane_epoch(epoch) and not state.storage_failing:
+            if epoch > state.current_epoch:
+                state.adopt_epoch(epoch, master)
+            if master.leader_epoch < epoch and state.current_epoch <= epoch:
+                reason = self.refusal(master, candidate, now)
+                if reason is None:
+                    self.cast(master, candidate, epoch, now)
+                else:
+                    state.note(Level.NOTICE, f"No vote for {candidate} in epoch {epoch} on {master.name}: {reason}")
+        if state.storage_failing and master.vote_generation > state.durable_generation:
+            return Vote(down, NOBODY, master.durable_leader_epoch)
+        waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
+        return Vote(down, master.leader or NOBODY, master.leader_epoch, waits, master.durable_leader_epoch)
+
+    def refusal(self, master: Master, candidate: str, now: Millis) -> str | None:
+        """
+        Why ``candidate`` does not get our vote for ``master`` now, or ``None``.
+
+        C Sentinels vote for anybody who asks. Three refusals make that safer: of strangers, whom no
+        majority counts; of rivals right after a vote, so that two leaders do not act at once; and,
+        shortly after a switch, of anybody who holds down a master that we can see is up.
+        """
+        if candidate == self._state.options.my_id:
+            return None
+        peer = master.peers.get(candidate)
+        if peer is None:
+            return "it is not a Sentinel that we know"
+        if self._leased(master, candidate, now):
+            return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
+        if self._sees_up(master, now) and master.switched_at is not None and now - master.switched_at < FRESH_SWITCH:
+            return "the master was switched a moment ago and is up"
+        return None
+
+    def cast(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
+        """Vote: one candidate per master and epoch, for ever."""
+        state = self._state
+        master.leader = candidate
+        master.leader_epoch = epoch
+        master.voted_at = now
+        master.vote_generation = state.changed(master)
+        state.say("+vote-for-leader", f"{candidate} {epoch}", master)
+        if candidate != state.options.my_id:
+            master.attempt_started_at = now + state.dice(1000)
+
+    def committed(self, master: Master, generation: int) -> None:
+        """Everything up to ``generation`` is durable."""
+        if master.vote_generation <= generation:
+            master.durable_leader_epoch = master.leader_epoch
+
+    def ask_all(self, master: Master, now: Millis) -> None:
+        """Ask every connected peer at once that does not owe us an answer to the same question."""
+        for peer in master.peers.values():
+            self.ask(peer, now)
+
+    def ask(self, peer: Peer, now: Millis) -> None:
+        """Ask one peer for its opinion or, while we stand for election, for its vote."""
+        if not peer.link.commands_up:
+            return
+        master = peer.master
+        epoch = self._vote_epoch(master)
+        question = Question(master.address, epoch)
+        if question in peer.asked:
+            return
+        if epoch is not None and not self._window_open(peer):
+            return
+        options = self._state.options
+        host = master.address.announced(options.announce_hostnames)
+        candidate = NOBODY if epoch is None else options.my_id
+        sent_epoch = self._state.current_epoch if epoch is None else epoch
+        peer.asked.append(question)
+        if epoch is not None:
+            peer.link.votes_in_flight += 1
+        peer.asked_at = now
+        self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, sent_epoch, candidate), probe=True)
+
+    def ask_due(self, peer: Peer) -> Millis:
+        """When a peer of a master that is S_DOWN must be asked again."""
+        if peer.asked_at is None:
+            return 0
+        return peer.asked_at + self._ask_period(peer.master, peer)
+
+    def answered(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> Peer | None:
+        """
+        Take in an answer; the peer it is from, or ``None`` if it is void.
+
+        Only an array of integer, bulk string, integer counts. An answer about an address that the
+        master has left is void: it says nothing about the present one.
+        """
+        peer = next((p for p in link.instances if isinstance(p, Peer) and p.of is master), None)
+        if peer is None or not peer.asked:
+            return None
+        question = peer.asked.popleft()
+        if question.vote_epoch is not None:
+            link.votes_in_flight -= 1
+        self._refill_window(link, now)
+        if not question.address.same(master.address):
+            return None
+        if not (isinstance(reply, list) and len(reply) == 3):
+            return None
+        down, leader_bytes, epoch = reply
+        if type(down) is not int or type(leader_bytes) is not bytes or type(epoch) is not int:
+            return None
+        leader = text(leader_bytes)
+        peer.opinion_at = now
+        peer.says_master_down = down == 1
+        failover = master.failover
+        if failover is not None and question.vote_epoch == failover.epoch:
+            failover.answers[peer.name] = (leader, epoch)
+        if leader != NOBODY and self._state.sane_epoch(epoch) and (peer.leader, peer.leader_epoch) != (leader, epoch):
+            peer.leader, peer.leader_epoch = leader, epoch
+            self._state.note(Level.NOTICE, f"{peer.name} voted for {leader} {epoch}")
+        return peer
+
+    def expire_opinions(self, master: Master, now: Millis) -> None:
+        """Drop opinions and votes that are older than five ask periods, whether the master is down or not."""
+        limit = 5 * self._state.timings.ask_period
+        for peer in master.peers.values():
+            if now - peer.opinion_at > limit:
+                peer.says_master_down = False
+                peer.leader = None
+
+    def forget_opinions(self, master: Master) -> None:
+        """The master moved: what peers said was about another address."""
+        for peer in master.peers.values():
+            peer.says_master_down = False
+            peer.leader = None
+            peer.asked_at = None
+
+    def count(self, master: Master) -> VoteCount:
+        """How our election for ``master`` stands, counting only votes of the epoch that we stand in."""
+        failover = master.failover
+        assert failover is not None
+        me = self._state.options.my_id
+        generation = failover.vote_generation
+        mine = 1 if generation is not None and generation <= self._state.durable_generation else 0
+        unanswered = 1 - mine
+        rivals: dict[str, int] = {}
+        for peer in master.peers.values():
+            answer = failover.answers.get(peer.name)
+            if answer is None:
+                unanswered += 1
+                continue
+            leader, epoch = answer
+            if epoch != failover.epoch:
+                continue
+            if leader == me:
+                mine += 1
+            elif leader != NOBODY:
+                rivals[leader] = rivals.get(leader, 0) + 1
+        needed = max(master.majority, master.options.quorum)
+        return VoteCount(mine, unanswered, max(rivals.values(), default=0), needed)
+
+    def awaited(self, master: Master) -> int:
+        """How many connected peers have not answered our request for their vote in this epoch."""
+        failover = master.failover
+        assert failover is not None
+        return sum(1 for peer in master.peers.values() if peer.link.commands_up and peer.name not in failover.answers)
+
+    def rank(self, master: Master) -> int:
+        """How many live peers of lower ID may find ``master`` down, too: they stand for election before us."""
+        me = self._state.options.my_id
+        return sum(
+            1
+            for peer in master.peers.values()
+            if peer.name < me and self._may_stand(peer, master) and peer.link.commands_up and not peer.is_down
+        )
+
+    def place(self, master: Master) -> int:
+        """Our place among all Sentinels of ``master`` by ID, from 0: different for each of them."""
+        return sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
+
+    @staticmethod
+    def _may_stand(peer: Peer, master: Master) -> bool:
+        since = master.sdown_since
+        return peer.says_master_down or (since is not None and peer.opinion_at < since)
+
+    def _leased(self, master: Master, candidate: str, now: Millis) -> bool:
+        voted_at = master.voted_at
+        if master.leader is None or master.leader == candidate or voted_at is None:
+            return False
+        failover = master.failover
+        if master.leader == self._state.options.my_id:
+            # Standing ourselves: hold on to our own candidacy, unless its epoch is lost.
+            standing = failover is not None and failover.state is FailoverState.WAIT_START
+            return failover is not None and not (standing and failover.stand_again_at is not None)
+        if now >= voted_at + min(LEASE_LIMIT, master.options.failover_timeout):
+            return False
+        rival = master.peers.get(master.leader)
+        return rival is not None and rival.link.commands_up and not rival.is_down
+
+    def _sees_up(self, master: Master, now: Millis) -> bool:
+        return (
+            master.sdown_since is None
+            and master.role_reported is Role.MASTER
+            and master.link.commands_up
+            and now - master.link.available_at <= max(master.options.down_after // 2, 1)
+        )
+
+    @staticmethod
+    def _vote_epoch(master: Master) -> int | None:
+        failover = master.failover
+        if failover is None or failover.state is not FailoverState.WAIT_START or failover.stand_again_at is not None:
+            return None
+        return failover.epoch
+
+    def _ask_period(self, master: Master, peer: Peer) -> Millis:
+        timings = self._state.timings
+        since = master.sdown_since
+        seeking = since is not None and master.odown_since is None and peer.asked_at is not None
+        if seeking and since is not None and peer.asked_at is not None and peer.asked_at - since < SEEKING:
+            return min(timings.hint_period, timings.ask_period)
+        return timings.ask_period
+
+    def _window_open(self, peer: Peer) -> bool:
+        """May one more vote request go out on this link? If not, it goes when an answer comes."""
+        link = peer.link
+        if link.votes_in_flight < self._state.limits.votes_in_flight:
+            return True
+        self._waiting.setdefault(link.link_id, deque()).append(peer)
+        return False
+
+    def _refill_window(self, link: InstanceLink, now: Millis) -> None:
+        waiting = self._waiting.get(link.link_id)
+        if waiting is None:
+            return
+        peer = waiting.popleft()
+        if not waiting:
+            del self._waiting[link.link_id]
+        if self._vote_epoch(peer.master) is not None:
+            self.ask(peer, now)
