@@ -1,0 +1,165 @@
+"""Tests of ``txsentinel.wire.info``."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.wire.info import InfoReport, parse_info
+
+RUN_ID = "89abcdef0123456789abcdef0123456789abcdef"
+
+MASTER = f"""# Server\r
+redis_version:7.0.15\r
+run_id:{RUN_ID}\r
+tcp_port:6379\r
+\r
+# Replication\r
+role:master\r
+connected_slaves:2\r
+slave0:ip=127.0.0.1,port=6380,state=online,offset=14,lag=1\r
+slave1:ip=::1,port=6381,state=wait_bgsave,offset=0,lag=0\r
+master_failover_state:no-failover\r
+master_replid:0000000000000000000000000000000000000000\r
+master_repl_offset:14\r
+slave_repl_offset:99\r
+""".encode()
+
+REPLICA = f"""# Server\r
+run_id:{RUN_ID}\r
+# Replication\r
+role:slave\r
+master_host:redis-a.example\r
+master_port:6379\r
+master_link_status:down\r
+master_last_io_seconds_ago:-1\r
+master_sync_in_progress:0\r
+slave_read_repl_offset:2\r
+slave_repl_offset:1234\r
+master_link_down_since_seconds:7\r
+slave_priority:25\r
+slave_read_only:1\r
+replica_announced:0\r
+connected_slaves:0\r
+master_failover_state:waiting-for-sync\r
+""".encode()
+
+WORDS = (
+    b"role:slave",
+    b"role:master",
+    b"run_id:",
+    b"slave0:",
+    b"ip=",
+    b"port=",
+    b"master_port:",
+    b"slave_priority:",
+    b"master_link_down_since_seconds:-",
+    b"9" * 30,
+    b"\n",
+    b"\r\n",
+    b",",
+    b"\x00",
+    b"\xff",
+)
+
+
+class InfoTests(SynchronousTestCase):
+    """The needed lines are found in whatever a server says."""
+
+    def test_master(self) -> None:
+        """A master tells its role, run ID and replicas; lines that only a replica may say are passed over."""
+        self.assertEqual(
+            parse_info(MASTER),
+            InfoReport(
+                run_id=RUN_ID,
+                role="master",
+                replicas=(("127.0.0.1", 6380), ("::1", 6381)),
+                failover_running=False,
+            ),
+        )
+
+    def test_replica(self) -> None:
+        """A replica tells whom it follows and how well."""
+        self.assertEqual(
+            parse_info(REPLICA),
+            InfoReport(
+                run_id=RUN_ID,
+                role="slave",
+                master_link_down_for=7000,
+                master_host="redis-a.example",
+                master_port=6379,
+                master_link_up=False,
+                priority=25,
+                repl_offset=1234,
+                announced=False,
+                failover_running=True,
+            ),
+        )
+
+    def test_nothing(self) -> None:
+        """A text without a known line says nothing; the time since the loss of the link is zero."""
+        self.assertEqual(parse_info(b""), InfoReport())
+        self.assertEqual(parse_info(b"# Sentinel\r\nmaster0:name=m,status=ok\r\n").role, None)
+
+    def test_bare_line_feeds(self) -> None:
+        """A text that lost its carriage returns is read all the same."""
+        for text in (MASTER, REPLICA):
+            self.assertEqual(parse_info(text.replace(b"\r", b"")), parse_info(text))
+
+    def test_first_and_last_line(self) -> None:
+        """A line needs neither a predecessor nor an end."""
+        self.assertEqual(parse_info(b"role:slave").role, "slave")
+        self.assertEqual(parse_info(b"role:slave\r\nslave_priority:0").priority, 0)
+
+    def test_order_matters(self) -> None:
+        """What comes before ``role:slave`` is not believed of a replica."""
+        report = parse_info(b"master_host:h\r\nslave_priority:3\r\nrole:slave\r\nmaster_port:1\r\n")
+        self.assertEqual((report.master_host, report.priority, report.master_port), (None, None, 1))
+
+    def test_prefixes_at_line_starts_only(self) -> None:
+        """The words count at the start of a line, not inside one."""
+        report = parse_info(b"x_role:master\r\nxslave0:ip=a,port=1,\r\n run_id:" + RUN_ID.encode() + b"\r\n")
+        self.assertEqual(report, InfoReport())
+
+    def test_unknown_role(self) -> None:
+        """A role that is neither of the two is no role."""
+        self.assertIsNone(parse_info(b"role:sentinel\r\n").role)
+
+    def test_run_id_length(self) -> None:
+        """A run ID has forty characters; fewer are none, more are cut."""
+        self.assertIsNone(parse_info(b"run_id:" + b"a" * 39).run_id)
+        self.assertEqual(parse_info(b"run_id:" + b"a" * 41).run_id, "a" * 40)
+
+    def test_old_replica_lines(self) -> None:
+        """Servers before 2.8 name host and port without marks."""
+        self.assertEqual(
+            parse_info(b"slave0:10.0.0.1,6380,online\r\nslave10:h,6381,online\r\n").replicas,
+            (("10.0.0.1", 6380), ("h", 6381)),
+        )
+
+    def test_unusable_replica_lines(self) -> None:
+        """A replica without a host or with a port that nobody can connect to is passed over."""
+        for line in (b"ip=,port=1,", b"ip=h", b"ip=h,port=0,", b"ip=h,port=65536,", b"ip=h,port=x,", b"h", b"", b",1,"):
+            self.assertEqual(parse_info(b"slave0:" + line + b"\r\n").replicas, (), line)
+
+    def test_lenient_numbers(self) -> None:
+        """Numbers end where their digits do; a link that never was up is −1 second down."""
+        report = parse_info(
+            b"role:slave\r\nslave_priority:12abc\r\nmaster_link_down_since_seconds:-1\r\nmaster_port:\r\n"
+        )
+        self.assertEqual((report.priority, report.master_link_down_for, report.master_port), (12, -1000, 0))
+
+    def test_offset_without_data(self) -> None:
+        """An offset of −1 is lower than any other, not higher."""
+        self.assertEqual(parse_info(b"role:slave\r\nslave_repl_offset:-1\r\n").repl_offset, -1)
+
+    def test_link_status(self) -> None:
+        """Only ``up`` is up."""
+        for word, up in ((b"up", True), (b"UP", True), (b"down", False), (b"", False), (b"upper", False)):
+            self.assertEqual(parse_info(b"role:slave\r\nmaster_link_status:" + word + b"\r\n").master_link_up, up, word)
+
+    @given(st.binary() | st.lists(st.sampled_from(WORDS)).map(b"".join))
+    def test_never_raises(self, raw: bytes) -> None:
+        """Any bytes give a report."""
+        self.assertIsInstance(parse_info(raw), InfoReport)

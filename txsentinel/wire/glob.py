@@ -1,0 +1,125 @@
+"""
+Glob patterns as the servers match them (upstream: ``stringmatchlen``), for channels, names and commands.
+
+``*`` any bytes, ``?`` one byte, ``[a-z]`` or ``[^a-z]`` one byte of a class, backslash the next byte
+itself. Their quirks are kept: an empty string is matched by the empty pattern alone, a range may run
+backwards, and a class that is never closed ends with the pattern. One thing is ours: the effort is
+bounded by the product of both lengths, whatever the pattern.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+_STAR, _QUESTION, _OPEN, _CLOSE, _CARET, _BACKSLASH, _DASH = b"*?[]^\\-"
+
+_ANY: Final = frozenset(range(256))
+_RUN: Final = frozenset((-1,))
+"""Stands for ``*`` and is known by identity; no byte is in it."""
+
+_EXACT: Final = tuple(frozenset((byte,)) for byte in range(256))
+_FOLDED: Final = tuple(frozenset((bytes((byte,)).lower()[0], bytes((byte,)).upper()[0])) for byte in range(256))
+_LOWER: Final = bytes(range(256)).lower()
+
+_CACHED_LENGTH: Final = 256
+"""Longer patterns are compiled anew each time, so that nobody can park megabytes in the cache."""
+
+
+def glob_match(pattern: bytes, string: bytes, nocase: bool = False) -> bool:
+    """Does the whole of ``string`` match ``pattern``? ``nocase`` ignores the case of ASCII letters."""
+    if not string:
+        return not pattern
+    compile_pattern = _compiled if len(pattern) <= _CACHED_LENGTH else _compile
+    return _matches(compile_pattern(pattern, nocase), string)
+
+
+def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
+    """
+    Walk both; on a mismatch let the latest ``*`` swallow one byte more.
+
+    An earlier ``*`` need never be reconsidered: whatever it could give up, the later one can take.
+    """
+    at = 0
+    place = 0
+    star = -1
+    resume = 0
+    while place < len(string):
+        if at < len(atoms):
+            atom = atoms[at]
+            if atom is _RUN:
+                at += 1
+                if at == len(atoms):
+                    return True
+                star, resume = at, place
+                continue
+            if string[place] in atom:
+                at += 1
+                place += 1
+                continue
+        if star < 0:
+            return False
+        resume += 1
+        at, place = star, resume
+    return at == len(atoms) or (at == len(atoms) - 1 and atoms[at] is _RUN)
+
+
+def _compile(pattern: bytes, nocase: bool) -> tuple[frozenset[int], ...]:
+    """The pattern as the set of bytes that each place accepts; neighbouring stars become one `_RUN`."""
+    single = _FOLDED if nocase else _EXACT
+    atoms: list[frozenset[int]] = []
+    at = 0
+    while at < len(pattern):
+        byte = pattern[at]
+        if byte == _STAR:
+            if not atoms or atoms[-1] is not _RUN:
+                atoms.append(_RUN)
+        elif byte == _QUESTION:
+            atoms.append(_ANY)
+        elif byte == _OPEN:
+            accepted, at = _compile_class(pattern, at + 1, nocase)
+            atoms.append(accepted)
+        else:
+            if byte == _BACKSLASH and at + 1 < len(pattern):
+                at += 1
+            atoms.append(single[pattern[at]])
+        at += 1
+    return tuple(atoms)
+
+
+_compiled = lru_cache(maxsize=512)(_compile)
+
+
+def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[frozenset[int], int]:
+    """The class that starts behind its bracket, and the index of its last byte."""
+    single = _FOLDED if nocase else _EXACT
+    negated = pattern[at : at + 1] == b"^"
+    if negated:
+        at += 1
+    accepted: set[int] = set()
+    while at < len(pattern):
+        byte = pattern[at]
+        left = len(pattern) - at
+        if byte == _BACKSLASH and left >= 2:
+            at += 1
+            # Upstream compares an escaped member of a class exactly, even when case is ignored.
+            accepted.add(pattern[at])
+        elif byte == _CLOSE:
+            break
+        elif left >= 3 and pattern[at + 1] == _DASH:
+            accepted.update(_range(byte, pattern[at + 2], nocase))
+            at += 2
+        else:
+            accepted.update(single[byte])
+        at += 1
+    return (_ANY - accepted if negated else frozenset(accepted)), at
+
+
+def _range(first: int, last: int, nocase: bool) -> frozenset[int]:
+    """All bytes between the two, whichever comes first."""
+    low, high = min(first, last), max(first, last)
+    if not nocase:
+        return frozenset(range(low, high + 1))
+    # The ends are put in order before their case is folded, so a range such as [Z-_] may become empty.
+    low, high = _LOWER[low], _LOWER[high]
+    return frozenset(byte for byte in range(256) if low <= _LOWER[byte] <= high)

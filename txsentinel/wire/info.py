@@ -1,0 +1,125 @@
+"""What a Sentinel wants to know out of the INFO of a server, and nothing else of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from txsentinel.wire.numbers import lenient_int
+from txsentinel.wire.resp import text
+
+_RUN_ID_LENGTH: Final = 40
+
+_WANTED_LINES: Final = re.compile(
+    rb"\n(?:"
+    rb"(run_id|role|replica_announced|master_(?:host|port|link_status|link_down_since_seconds|failover_state)"
+    rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
+    rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
+)
+"""Every wanted line begins after a line end, found by its first byte, so that the rest of the text costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class InfoReport:
+    """
+    One INFO reply, as far as it was understood; ``None`` where the server said nothing.
+
+    Everything about a master (``master_host`` and on, ``priority``, ``repl_offset``, ``announced``) is only
+    known of a server that called itself a slave *before* those lines.
+    """
+
+    run_id: str | None = None
+    role: str | None = None
+    """``master`` or ``slave``."""
+
+    replicas: tuple[tuple[str, int], ...] = ()
+    """``(host, port)`` of each replica that the server names, in its order; ports are 1..65535."""
+
+    master_link_down_for: int = 0
+    """Milliseconds since the link to its master was lost; 0 while up, −1000 if it never was up."""
+
+    master_host: str | None = None
+    master_port: int | None = None
+    master_link_up: bool | None = None
+    priority: int | None = None
+    repl_offset: int | None = None
+    announced: bool | None = None
+    failover_running: bool | None = None
+    """Is a ``FAILOVER`` of the server's own under way? ``None``: it knows of no such thing."""
+
+
+def parse_info(raw: bytes) -> InfoReport:
+    """Read an INFO reply; unknown lines, rubbish and bare line feeds are put up with, nothing raises."""
+    run_id = role = master_host = None
+    master_port = priority = repl_offset = None
+    master_link_up = announced = failover_running = None
+    down_for = 0
+    replicas: list[tuple[str, int]] = []
+    follows = False
+    for name, value, replica in _WANTED_LINES.findall(b"\n" + raw):
+        if not name:
+            found = _replica(replica)
+            if found is not None:
+                replicas.append(found)
+        elif name == b"run_id":
+            if len(value) >= _RUN_ID_LENGTH:
+                run_id = text(value[:_RUN_ID_LENGTH])
+        elif name == b"role":
+            if value.startswith(b"master"):
+                role = "master"
+            elif value.startswith(b"slave"):
+                role = "slave"
+                follows = True
+        elif name == b"master_link_down_since_seconds":
+            down_for = lenient_int(value) * 1000
+        elif name == b"master_failover_state":
+            failover_running = not value.startswith(b"no-failover")
+        elif not follows:
+            continue
+        elif name == b"master_host":
+            master_host = text(value)
+        elif name == b"master_port":
+            master_port = lenient_int(value)
+        elif name == b"master_link_status":
+            master_link_up = value.lower() == b"up"
+        elif name == b"slave_priority":
+            priority = lenient_int(value)
+        elif name == b"slave_repl_offset":
+            # Signed, unlike upstream: the -1 of a replica without data must not become the best offset of all.
+            repl_offset = lenient_int(value)
+        elif name == b"replica_announced":
+            announced = lenient_int(value) != 0
+    return InfoReport(
+        run_id,
+        role,
+        tuple(replicas),
+        down_for,
+        master_host,
+        master_port,
+        master_link_up,
+        priority,
+        repl_offset,
+        announced,
+        failover_running,
+    )
+
+
+def _replica(value: bytes) -> tuple[str, int] | None:
+    """
+    Host and port out of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
+
+    ``None`` unless both are there and can be connected to.
+    """
+    _, marked, host = value.partition(b"ip=")
+    if marked:
+        _, marked, port = value.partition(b"port=")
+        if not marked:
+            return None
+        host = host.partition(b",")[0]
+    else:
+        host, comma, port = value.partition(b",")
+        if not comma:
+            return None
+    number = lenient_int(port)
+    return (text(host), number) if host and 0 < number < 65536 else None
