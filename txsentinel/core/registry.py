@@ -138,6 +138,11 @@ class Registry:
         """Have a name looked up that no instance of ours has yet."""
         self._state.emit(ResolveAddress(address), probe=True)
 
+    def wants(self, address: Address) -> bool:
+        """Is an instance with that name still without an IP?"""
+        wanted = address.hostname.casefold()
+        return any(i.address.hostname.casefold() == wanted and not i.address.ip for i in self.instances())
+
     def resolved(self, address: Address, ip: str, now: Millis) -> None:
         """A name was looked up: move whoever has it to a link of its own at the new IP."""
         self._names[address.hostname.casefold()] = ip

@@ -1,0 +1,163 @@
+"""From effect to action: empties the core's outbox after each input and sees that it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from time import asctime, localtime
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from txsentinel.address import Address
+from txsentinel.barrier import Barrier
+from txsentinel.core.effects import Announce, Crash, Effect, Note, ResolveAddress, RunScript
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.events import Level, SentinelEvent
+from txsentinel.isentinel import IHost
+
+CRASH_STATUS = 99
+"""Exit status of a crash that SENTINEL SIMULATE-FAILURE ordered."""
+
+RESOLVE_PERIOD = 1.0
+"""Seconds between two attempts to look up a name that means nothing yet."""
+
+
+class ILinks(Protocol):
+    """What the executor needs of the links."""
+
+    def perform(self, effect: Effect) -> None:
+        """Carry out an effect on a link."""
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+
+
+class IStore(Protocol):
+    """What the executor needs of the store."""
+
+    def note_dirty(self, names: Iterable[str | None]) -> None:
+        """The lines of these masters must be rendered anew."""
+
+    def commit_soon(self, generation: int) -> None:
+        """Save up to ``generation``, together with whatever else changes until then."""
+
+
+class IScripts(Protocol):
+    """What the executor needs of the script queue."""
+
+    def enqueue(self, path: str, arguments: Sequence[str]) -> None:
+        """Run a script when its turn comes."""
+
+
+class Executor:
+    """
+    Drains the outbox: probes at once, the rest through the barrier.
+
+    :meth:`drain` is called at the end of every turn that may have told the core something. It may
+    be called again from within an effect; then the outer call goes on with what was added.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        core: SentinelCore,
+        publish: Callable[[SentinelEvent], None],
+        note: Callable[[Level, str], None],
+    ) -> None:
+        self._host = host
+        self._core = core
+        self._publish = publish
+        self._note = note
+        self._draining = False
+        self.barrier = Barrier(self._perform)
+        self.links: ILinks | None = None
+        self.store: IStore | None = None
+        self.scripts: IScripts | None = None
+        self.drained: Callable[[], None] = lambda: None
+        """Called after each drain: the date of the next sweep may have moved."""
+
+    def drain(self) -> None:
+        """Carry out, hold back and have saved whatever the core decided since the last time."""
+        if self._draining:
+            return
+        self._draining = True
+        outbox = self._core.outbox
+        try:
+            while outbox.pending or outbox.dirty:
+                if outbox.dirty and self.store is not None:
+                    dirty, outbox.dirty = outbox.dirty, set()
+                    self.store.note_dirty(dirty)
+                    self.store.commit_soon(outbox.generation)
+                if not outbox.pending:
+                    break
+                for generation, effect in outbox.take():
+                    self.barrier.admit(generation, effect)
+        finally:
+            self._draining = False
+        if self.links is not None:
+            self.links.flush()
+        self.drained()
+
+    def committed(self, generation: int) -> None:
+        """The store has saved everything up to ``generation``."""
+        self.barrier.committed(generation)
+        self._core.committed(generation, self._host.now())
+        self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
+        self.drain()
+
+    def commit_failed(self, generation: int, reason: OSError) -> None:
+        """The store could not save ``generation`` and will try again."""
+        self._note(Level.WARNING, str(reason))
+        self._note(
+            Level.WARNING,
+            f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason.strerror or reason}",
+        )
+        self._core.commit_failed(generation, self._host.now())
+        self.barrier.commit_failed()
+        self.drain()
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Announce):
+            self._announce(effect.event)
+        elif isinstance(effect, Note):
+            self._write(effect)
+        elif isinstance(effect, RunScript):
+            if self.scripts is not None:
+                self.scripts.enqueue(effect.path, effect.arguments)
+        elif isinstance(effect, ResolveAddress):
+            self._resolve(effect.address)
+        elif isinstance(effect, Crash):
+            self._note(Level.WARNING, effect.reason)
+            self._host.exit(CRASH_STATUS)
+        elif self.links is not None:
+            self.links.perform(effect)
+
+    def _announce(self, event: SentinelEvent) -> None:
+        self._note(event.level, str(event))
+        self._publish(event)
+        if event.script is not None and event.level is Level.WARNING and self.scripts is not None:
+            self.scripts.enqueue(event.script, (event.channel, event.payload))
+
+    def _write(self, note: Note) -> None:
+        text = note.text
+        if note.until is not None:
+            text = f"{text} {asctime(localtime(self._host.wall_clock() + note.until / 1000))}"
+        self._note(note.level, text)
+
+    def _resolve(self, address: Address) -> None:
+        found: Deferred[str] = self._host.resolve(address.hostname)
+        found.addCallbacks(lambda ip: self._resolved(address, ip), lambda _: self._unresolved(address))
+        found.addErrback(self._host.fail_stop, f"what follows the resolution of {address.hostname}")
+
+    def _resolved(self, address: Address, ip: str) -> None:
+        self._core.address_resolved(address, ip, self._host.now())
+        self.drain()
+
+    def _unresolved(self, address: Address) -> None:
+        self._note(Level.WARNING, f"Failed to resolve hostname '{address.hostname}'")
+        self._core.address_resolved(address, None, self._host.now())
+        self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
+
+    def _resolve_again(self, address: Address) -> None:
+        if self._core.registry.wants(address):
+            self._resolve(address)
