@@ -105,13 +105,23 @@ class Fleet:
             master = self.master_port()
         except (OSError, ReplyError) as problem:
             return [str(problem)]
-        problems: list[str] = []
-        running = [server for server in self.servers.values() if server.running]
-        for server in running:
-            problems += self._server_problems(server, master)
+        problems = self.agreement_problems([server for server in self.servers.values() if server.running])
         for sentinel in self.sentinels:
             problems += self._sentinel_problems(sentinel, master)
-        epochs = self.config_epochs()
+        return problems
+
+    def agreement_problems(self, servers: Sequence[RedisProcess]) -> list[str]:
+        """
+        Where the running Sentinels differ about master or config epoch, and who of ``servers`` does not comply.
+
+        Raised flags do not count, so this comes true soon after a failover, with the old master still gone.
+        """
+        try:
+            master = self.master_port()
+            problems = [problem for server in servers for problem in self._server_problems(server, master)]
+            epochs = self.config_epochs()
+        except (OSError, ReplyError) as problem:
+            return [str(problem)]
         if len(set(epochs.values())) > 1:
             problems.append(f"config epochs differ: {epochs}")
         return problems

@@ -1,0 +1,74 @@
+"""Ours and C Sentinels in one quorum, over real servers; ``tests.interop.rounds`` runs more of the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.rounds import Summary, Trouble, double_votes, kinds_of, run_mix
+from tests.servers import RecordedEvent, missing
+
+
+class MixedQuorumTests(SynchronousTestCase):
+    """Real processes and real time: some ten to thirty seconds per test."""
+
+    def mixed(self, mix: str, troubles: Sequence[Trouble]) -> Summary:
+        """Run a mix through its troubles, or skip where a binary is missing."""
+        reason = missing("redis", *sorted(set(kinds_of(mix))))
+        if reason:
+            raise SkipTest(reason)
+        summary = run_mix(mix, troubles)
+        self.assertEqual([each.trouble for each in summary.rounds], list(troubles))
+        return summary
+
+    def test_majority_of_ours_beside_redis(self) -> None:
+        """Two of ours and one redis-sentinel agree after a crash and after a manual failover."""
+        self.mixed("redis:1,txsentinel:2", [Trouble.KILL, Trouble.MANUAL])
+
+    def test_minority_of_ours_beside_redis(self) -> None:
+        """One of ours follows and votes with two redis-sentinels, through a crash and a silent hang."""
+        self.mixed("redis:2,txsentinel:1", [Trouble.KILL, Trouble.FREEZE])
+
+    def test_majority_of_ours_beside_valkey(self) -> None:
+        """Two of ours and one valkey-sentinel agree after a crash and after an orderly shutdown."""
+        self.mixed("valkey:1,txsentinel:2", [Trouble.KILL, Trouble.SHUTDOWN])
+
+    def test_minority_of_ours_beside_valkey(self) -> None:
+        """One of ours follows and votes with two valkey-sentinels."""
+        self.mixed("valkey:2,txsentinel:1", [Trouble.KILL])
+
+    def test_five_of_three_kinds(self) -> None:
+        """A group of five, of which only a majority of three may ever decide, agrees although one is absent."""
+        self.mixed("redis:1,valkey:1,txsentinel:3", [Trouble.KILL, Trouble.KILL, Trouble.KILL])
+
+
+class DoubleVoteTests(SynchronousTestCase):
+    """The check that the rounds rely on."""
+
+    def vote(self, sentinel: str, candidate: str, epoch: int) -> RecordedEvent:
+        """An event as the recorder keeps it."""
+        return RecordedEvent(0.0, sentinel, "+vote-for-leader", f"{candidate} {epoch}")
+
+    def test_rising_epochs_are_fine(self) -> None:
+        """Votes of one Sentinel in rising epochs, and of several in the same epoch, are no offence."""
+        votes = [self.vote("a", "x", 1), self.vote("b", "y", 1), self.vote("a", "y", 2)]
+        self.assertEqual(double_votes(votes), [])
+
+    def test_second_vote_is_found(self) -> None:
+        """A second vote in the same epoch is named with both candidates."""
+        votes = [self.vote("a", "x", 3), self.vote("a", "y", 3)]
+        self.assertEqual(double_votes(votes), ["a voted for x 3, then for y 3"])
+
+
+class MixTests(SynchronousTestCase):
+    """The notation for mixes."""
+
+    def test_kinds(self) -> None:
+        """Each part stands for as many Sentinels as it says."""
+        self.assertEqual(kinds_of("redis:1,txsentinel:2"), ["redis", "txsentinel", "txsentinel"])
+
+    def test_nonsense_is_refused(self) -> None:
+        """A part without a number is no mix."""
+        self.assertRaises(ValueError, kinds_of, "redis")
