@@ -96,6 +96,9 @@ class InstanceLink:
     silent_since: Millis | None = None
     """The oldest probe without any answer at all on the command connection, not even an error."""
 
+    ping_refused: bool = False
+    """The last PING was answered by an error such as MISCONF: no other answer makes up for that."""
+
     available_at: Millis = 0
     """The last acceptable sign of life."""
 

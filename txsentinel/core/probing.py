@@ -70,6 +70,7 @@ class Probing:
             return
         link.local_ip = local_ip
         link.ping_sent_at = None
+        link.ping_refused = False
         link.void_requests()
         self._ping(link, now)
 
@@ -97,20 +98,30 @@ class Probing:
         if reply is None:
             return
         if reply.startswith(ACCEPTABLE):
+            link.ping_refused = False
             link.available_at = now
             link.unanswered_ping_at = None
             if reply.startswith(b"PONG"):
                 for instance in link.instances:
                     if isinstance(instance, Server):
                         instance.rebooting_since = None
-        elif reply.startswith(b"BUSY"):
+            return
+        # A server says MISCONF to PING on purpose, so that it is replaced although it runs.
+        link.ping_refused = True
+        if reply.startswith(b"BUSY"):
             self._kill_scripts(link)
 
     def alive(self, link: InstanceLink, now: Millis) -> None:
         """An answer other than an error came, to whatever it was that we asked."""
         link.silent_since = None
-        link.last_reply_at = link.available_at = now
-        link.unanswered_ping_at = None
+        link.last_reply_at = now
+        self.heard(link, now)
+
+    def heard(self, link: InstanceLink, now: Millis) -> None:
+        """The instance did something on its own, such as delivering a message: it lives."""
+        if not link.ping_refused:
+            link.available_at = now
+            link.unanswered_ping_at = None
 
     def _ping(self, link: InstanceLink, now: Millis) -> None:
         # A server that holds PUBLISH back (CLIENT PAUSE WRITE) answers nothing behind it on that

@@ -196,6 +196,9 @@ class SentinelCore:
 
     def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
         """A hello came, by the subscription of ``link`` or (``None``) by a direct PUBLISH."""
+        if link is not None and not link.closed:
+            self._probing.heard(link, now)
+            self._recheck(link, now)
         self._gossip.hello(payload, now)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
