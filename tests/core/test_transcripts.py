@@ -1,0 +1,177 @@
+"""
+Elections as transcripts: what happens stands above the dashes, what the Sentinel says about it below.
+
+A transcript is reviewed like code. If a change alters one, run with ``TXSENTINEL_TRANSCRIPTS=write``,
+read the difference, and commit it only if every line of it is what you meant.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, Scene, identity
+from txsentinel.address import Address
+
+TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
+SEPARATOR = "----"
+_ID = re.compile(r"([a-z])\1{39}")
+
+
+def place(word: str) -> Address:
+    """``master``, a replica's number, or a peer's letter, as an address."""
+    if word == "master":
+        return MASTER_PLACE
+    if word.isdigit():
+        return Address.literal(f"10.0.0.{word}", 6379)
+    return Address.literal(f"10.0.1.{ord(word)}", 26379)
+
+
+def settings(words: list[str]) -> dict[str, object]:
+    """``offset=5 says-down`` as keyword arguments."""
+    found: dict[str, object] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        negated = name.startswith("no-")
+        key = name.removeprefix("no-").replace("-", "_")
+        found[key] = int(value) if value.lstrip("-").isdigit() else value or not negated
+    return found
+
+
+class Play:
+    """One transcript being played."""
+
+    def __init__(self) -> None:
+        self.scene = Scene()
+
+    def perform(self, line: str) -> None:
+        """One line of direction."""
+        verb, *words = line.split()
+        getattr(self, "do_" + verb.replace("-", "_"))(*words)
+
+    def do_master(self, *words: str) -> None:
+        """The options of the master, and ``me=<letter>``, ``dice=<n>``."""
+        options = settings(list(words))
+        me, dice = options.pop("me", "m"), options.pop("dice", 0)
+        self.scene = Scene(my_id=identity(str(me)), dice=int(str(dice)), **{k: int(str(v)) for k, v in options.items()})
+
+    def do_replica(self, number: str, *words: str) -> None:
+        """A replica appears."""
+        self.scene.add_replica(int(number), **settings(list(words)))
+
+    def do_peer(self, letter: str, *words: str) -> None:
+        """A peer appears."""
+        self.scene.add_peer(letter, **settings(list(words)))
+
+    def do_set(self, who: str, *words: str) -> None:
+        """Somebody behaves differently from now on."""
+        for name, value in settings(list(words)).items():
+            if name == "votes_for":
+                letter, _, epoch = str(value).partition("@")
+                self.scene.actors[place(who)].answer = (identity(letter), int(epoch))
+            else:
+                setattr(self.scene.actors[place(who)], name, value)
+
+    def do_kill(self, who: str) -> None:
+        """Connections break and new ones are refused."""
+        self.scene.kill(place(who))
+
+    def do_hang(self, who: str) -> None:
+        """Connected, but silent."""
+        self.scene.actors[place(who)].silent = True
+
+    def do_revive(self, who: str) -> None:
+        """Back, reachable and answering."""
+        self.scene.revive(place(who))
+
+    def do_wait(self, milliseconds: str, step: str = "1") -> None:
+        """Time passes."""
+        self.scene.wait(int(milliseconds), int(step))
+
+    def do_stall(self, milliseconds: str) -> None:
+        """This process stands still."""
+        self.scene.now += int(milliseconds)
+        self.scene.sweep()
+
+    def do_jump(self, milliseconds: str) -> None:
+        """The wall clock is set."""
+        self.scene.wall_skew += int(milliseconds)
+        self.scene.wait(10)
+
+    def do_request(self, letter: str, epoch: str, candidate: str = "") -> None:
+        """A peer asks for our vote, or with ``*`` for our opinion."""
+        scene = self.scene
+        who = "*" if candidate == "*" else identity(candidate or letter)
+        at = scene.master.address
+        vote = scene.core.vote_requested(at.ip, at.port, int(epoch), who, scene.now)
+        held = "" if vote.generation <= scene.core.durable_generation else " once durable"
+        scene.lines.append(f"reply {int(vote.down)} {vote.leader} {vote.leader_epoch}{held}")
+        scene.settle()
+
+    def do_hello(self, letter: str, who: str, config_epoch: str, epoch: str = "") -> None:
+        """A peer says where the master is."""
+        self.scene.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
+
+    def do_failover(self) -> None:
+        """The operator orders one."""
+        self.scene.core.failover("mymaster", self.scene.now)
+        self.scene.settle()
+
+    def do_simulate(self, *words: str) -> None:
+        """The operator orders a crash."""
+        self.scene.core.simulate_crash.update(words)
+
+    def do_disk(self, how: str) -> None:
+        """``works``, ``fails``, or ``slow``: nothing is saved until ``disk commits``."""
+        scene = self.scene
+        if how == "commits":
+            scene.commit()
+        else:
+            scene.disk_works = how != "fails"
+            scene.disk_slow = how == "slow"
+        scene.settle()
+
+    def heard(self) -> list[str]:
+        """What was said, with IDs by their letters and the clock left out of dates."""
+        lines = [_ID.sub(r"\1", line) for line in self.scene.heard()]
+        lines = [re.sub(r"(has not|for) \d+ ms|is \d+ ms old", r"\1 some ms", line) for line in lines]
+        if self.scene.master.failover is not None:
+            lines.append(f"now {self.scene.master.failover.state.value} in epoch {self.scene.master.failover.epoch}")
+        return lines
+
+
+def played(text: str) -> str:
+    """The transcript as this code would write it."""
+    play = Play()
+    written: list[str] = []
+    for block in text.strip("\n").split("\n\n"):
+        directions = [line for line in block.split(SEPARATOR + "\n")[0].splitlines() if line != SEPARATOR]
+        for line in directions:
+            if not line.startswith("#"):
+                play.perform(line)
+        heard = play.heard()
+        written.append("\n".join([*directions, SEPARATOR, *heard]) if SEPARATOR in block else "\n".join(directions))
+    return "\n\n".join(written) + "\n"
+
+
+class TranscriptTests(SynchronousTestCase):
+    """Each file under ``tests/transcripts``."""
+
+
+def _one(path: Path) -> object:
+    def test(self: TranscriptTests) -> None:
+        expected = path.read_text()
+        actual = played(expected)
+        if os.environ.get("TXSENTINEL_TRANSCRIPTS") == "write":
+            path.write_text(actual)
+        self.assertEqual(expected, actual)
+
+    test.__doc__ = f"``{path.name}`` is what happens."
+    return test
+
+
+for _path in sorted(TRANSCRIPTS.glob("*.txt")):
+    setattr(TranscriptTests, f"test_{_path.stem}", _one(_path))
