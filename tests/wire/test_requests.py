@@ -1,0 +1,398 @@
+"""Tests of ``txsentinel.wire.requests``."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.timings import Limits
+from txsentinel.wire.requests import (
+    UNAUTHENTICATED_QUERY_BUFFER,
+    WORD_OVERHEAD,
+    ProtocolError,
+    PseudoHttp,
+    QueryBufferExceeded,
+    RequestParser,
+    split_words,
+)
+from txsentinel.wire.resp import pack
+
+LIMITS = Limits()
+LINE = LIMITS.inline_request
+
+PIPELINE = (
+    b"*1\r\n$4\r\nPING\r\n"
+    b"PING\r\n"
+    b"\r\n\n  \r\n"
+    b"*0\r\n*-1\r\n"
+    b"*3\r\n$8\r\nSENTINEL\r\n$6\r\nmaster\r\n$0\r\n\r\n"
+    b'sentinel "my\\x20master" \'it\\\'s\' pl"ai"\n'
+    b"*2\r\n$7\r\nPUBLISH\r\n$6\r\na\r\n\x00\xffb\r\n"
+    b"*1\r\n$0\r\n\r\n"
+    b"ping"
+    b"\r\n"
+)
+EXPECTED = [
+    [b"PING"],
+    [b"PING"],
+    [b"SENTINEL", b"master", b""],
+    [b"sentinel", b"my master", b"it's", b"plai"],
+    [b"PUBLISH", b"a\r\n\x00\xffb"],
+    [b""],
+    [b"ping"],
+]
+
+GRAMMAR = (
+    b"*",
+    b"$",
+    b"1",
+    b"2",
+    b"-1",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"a",
+    b'"',
+    b"'",
+    b"\\",
+    b" ",
+    b"\x00",
+    b"x41",
+    b"\v",
+    b"POST",
+)
+soups = st.lists(st.sampled_from(GRAMMAR), max_size=25).map(b"".join)
+
+
+def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: bool = True) -> list[object]:
+    """Everything that comes out of these chunks, pulled after each; an error is the last entry."""
+    parser = RequestParser(limits)
+    parser.authenticated = authenticated
+    heard: list[object] = []
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+            while (request := parser.next_request()) is not None:
+                heard.append(request)
+    except ProtocolError as error:
+        heard.append((type(error), str(error)))
+    return heard
+
+
+class GrammarTests(SynchronousTestCase):
+    """Requests come out as they were meant."""
+
+    def test_pipeline(self) -> None:
+        """Both kinds of requests, freely mixed; blank lines and empty arrays yield nothing."""
+        self.assertEqual(transcript([PIPELINE]), EXPECTED)
+
+    def test_every_cut(self) -> None:
+        """However a pipeline is cut in two, the same requests come out."""
+        for cut in range(len(PIPELINE)):
+            self.assertEqual(transcript([PIPELINE[:cut], PIPELINE[cut:]]), EXPECTED, cut)
+
+    def test_byte_by_byte(self) -> None:
+        """A pipeline that trickles in one byte at a time is understood as well."""
+        self.assertEqual(transcript(PIPELINE[at : at + 1] for at in range(len(PIPELINE))), EXPECTED)
+
+    def test_no_sooner_than_complete(self) -> None:
+        """A request comes out with its last byte, not before."""
+        request = pack("SENTINEL", "masters")
+        parser = RequestParser(LIMITS)
+        for at in range(len(request) - 1):
+            parser.feed(request[at : at + 1])
+            self.assertIsNone(parser.next_request(), at)
+        parser.feed(request[-1:])
+        self.assertEqual(parser.next_request(), [b"SENTINEL", b"masters"])
+        self.assertIsNone(parser.next_request())
+
+    @given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=12), max_size=6), st.data())
+    def test_round_trip(self, requests: list[list[bytes]], draw: st.DataObject) -> None:
+        """What `pack` writes is read back, wherever it is cut."""
+        stream = b"".join(pack(*words) for words in requests)
+        first, second = sorted((draw.draw(st.integers(0, len(stream))), draw.draw(st.integers(0, len(stream)))))
+        chunks = [stream[:first], stream[first:second], stream[second:]]
+        wanted = [words for words in requests if words[0].lower() not in (b"post", b"host:")]
+        if wanted == requests:
+            self.assertEqual(transcript(chunks), requests)
+
+    @given(st.one_of(soups, st.binary(max_size=60)), st.booleans(), st.data())
+    @settings(max_examples=300)
+    def test_chunking_is_invisible(self, soup: bytes, authenticated: bool, draw: st.DataObject) -> None:
+        """Even for rubbish, the same requests and the same error come out of any chunks, and nothing else is raised."""
+        limits = replace(LIMITS, inline_request=12, query_buffer=3 * WORD_OVERHEAD, unauthenticated_bulk_length=1)
+        cut = draw.draw(st.integers(0, len(soup)))
+        whole = transcript([soup], limits, authenticated)
+        self.assertEqual(transcript([soup[:cut], soup[cut:]], limits, authenticated), whole)
+        trickle = (soup[at : at + 1] for at in range(len(soup)))
+        self.assertEqual(transcript(trickle, limits, authenticated), whole)
+
+    def test_unchecked_line_ends(self) -> None:
+        """The byte behind a CR and the two behind a payload are skipped whatever they are, as Redis 7 does."""
+        self.assertEqual(transcript([b"*1\rX$4\rYPINGZZ*1\r\n$1\r\na\r\n"]), [[b"PING"], [b"a"]])
+
+    def test_long_words(self) -> None:
+        """Words longer than any prepared header are as good as short ones."""
+        words = [b"x" * length for length in (1023, 1024, 9999, 10000, 100000)]
+        self.assertEqual(transcript([pack(*words)]), [words])
+
+
+class InlineTests(SynchronousTestCase):
+    """Lines are split into words as Redis splits them."""
+
+    def test_words(self) -> None:
+        """Blanks, quotes and escapes."""
+        for line, words in (
+            (b"", []),
+            (b" \t\v\f\r ", []),
+            (b"  a\tb  c ", [b"a", b"b", b"c"]),
+            (b"a\vb", [b"a\vb"]),
+            (b"\va \f b", [b"a", b"b"]),
+            (b'""', [b""]),
+            (b"''", [b""]),
+            (b'a"b c"', [b"ab c"]),
+            (b"a'b c'", [b"ab c"]),
+            (b'"a\\n\\r\\t\\b\\a\\\\\\"\\q"', [b'a\n\r\t\b\a\\"q']),
+            (b'"\\x41\\xfF\\x00"', [b"A\xff\x00"]),
+            (b'"\\xg1\\x4"', [b"xg1x4"]),
+            (b"'\\n\\x41\\\\ '", [b"\\n\\x41\\\\ "]),
+            (b"'it\\'s'", [b"it's"]),
+            (b'"a"\v"b"', [b"a", b"b"]),
+            (b"'a' \"b\"", [b"a", b"b"]),
+            (b"'a\"b' \"a'b\"", [b'a"b', b"a'b"]),
+            (b"a\\ b", [b"a\\", b"b"]),
+            (b"# no comment", [b"#", b"no", b"comment"]),
+        ):
+            self.assertEqual(split_words(line), words, line)
+
+    def test_unbalanced(self) -> None:
+        """A quote that stays open, or is closed inside a word, is an error."""
+        for line in (b'"', b"'", b'a "b', b"'a\\'", b'"a\\"', b'"a\\', b'"a"b', b"'a'b", b'""""', b"'a\\' b", b"a'b"):
+            with self.assertRaises(ProtocolError) as raised:
+                split_words(line)
+            self.assertEqual(str(raised.exception), "Protocol error: unbalanced quotes in request", line)
+
+    def test_one_carriage_return(self) -> None:
+        """Of several CRs before the line feed each is a blank; a NUL hides the end of its line."""
+        self.assertEqual(transcript([b"ping\r\r\n"]), [[b"ping"]])
+        self.assertEqual(transcript([b"pi\x00ng\r\nping\r\n"]), [])
+
+    @given(st.lists(st.sampled_from((b'"', b"'", b"\\", b"a", b" ", b"x4", b"1")), max_size=30).map(b"".join))
+    def test_only_its_own_error(self, line: bytes) -> None:
+        """Any line is either split or refused."""
+        try:
+            split_words(line)
+        except ProtocolError:
+            pass
+
+    def test_quotes_do_not_explode(self) -> None:
+        """The longest lines that invite backtracking are done at once."""
+        for line in (
+            b'"' + b"a" * LINE,
+            b"'" + b"\\" * LINE,
+            b'"' + b'\\"' * (LINE // 2),
+            b"'a' " * (LINE // 4) + b"'",
+        ):
+            with self.assertRaises(ProtocolError):
+                split_words(line)
+        self.assertEqual(len(split_words(b"'a' " * (LINE // 4))), LINE // 4)
+
+
+class ErrorTests(SynchronousTestCase):
+    """Input that ends the connection is answered with the words of Redis."""
+
+    def assertRefused(self, stream: bytes, error: str, authenticated: bool = True) -> None:
+        """The stream ends in this error, cut anywhere near its beginning."""
+        wanted = [(ProtocolError, f"Protocol error: {error}")]
+        self.assertEqual(transcript([stream], authenticated=authenticated), wanted, stream[:40])
+        for cut in range(1, min(len(stream), 20)):
+            chunks = [stream[:cut], stream[cut:]]
+            self.assertEqual(transcript(chunks, authenticated=authenticated), wanted, (stream[:40], cut))
+
+    def test_multibulk_length(self) -> None:
+        """The count must be a whole number in its one spelling, and fit into 31 bits."""
+        for count in (
+            b"",
+            b"a",
+            b"+1",
+            b"01",
+            b" 1",
+            b"1 ",
+            b"-0",
+            b"-01",
+            b"1_0",
+            b"2147483648",
+            b"9" * 40,
+            b"-" + b"9" * 19,
+        ):
+            self.assertRefused(b"*" + count + b"\r\n", "invalid multibulk length")
+
+    def test_dollar(self) -> None:
+        """A word that does not start with a dollar sign is refused by its first byte."""
+        self.assertRefused(b"*1\r\n:1\r\n", "expected '$', got ':'")
+        self.assertRefused(b"*1\r\nPING\r\n", "expected '$', got 'P'")
+        self.assertRefused(b"*1\r\n\xff\r\n", "expected '$', got '\udcff'")
+        self.assertRefused(b"*1\r\n\r\n", "expected '$', got '\r'")
+        self.assertEqual(transcript([b"*1\r\nPING"]), [])
+
+    def test_bulk_length(self) -> None:
+        """The length must be a whole number in its one spelling, from zero to the limit."""
+        for length in (b"", b"a", b"+1", b"01", b" 1", b"-1", b"536870913", b"629145600", b"9" * 40):
+            self.assertRefused(b"*1\r\n$" + length + b"\r\n", "invalid bulk length")
+
+    def test_unbalanced_quotes(self) -> None:
+        """The error of the line splitter comes through."""
+        self.assertRefused(b'ping "a\r\n', "unbalanced quotes in request")
+
+    def test_endless_lines(self) -> None:
+        """One byte more than the limit without an end is too much, and it makes no difference where it is cut."""
+        for start, end, error in (
+            (b"a", b"\n", "too big inline request"),
+            (b"*", b"\r\n", "too big mbulk count string"),
+            (b"*1\r\n$", b"\r\n", "too big bulk count string"),
+        ):
+            lead = len(start) - 1
+            long = start + b"a" * LINE
+            self.assertRefused(long, error)
+            self.assertRefused(long + end, error)
+            self.assertEqual(
+                transcript([long[: LINE + lead], long[LINE + lead :] + end])[-1][1], f"Protocol error: {error}"
+            )
+            self.assertEqual(transcript([long[: LINE + lead]]), [])
+        self.assertEqual(transcript([b"a" * LINE + b"\n"]), [[b"a" * LINE]])
+
+    def test_hidden_line_end(self) -> None:
+        """Behind a NUL nothing ends a line, until the line is too long."""
+        self.assertRefused(b"a\x00\n" + b"b\n" * LINE, "too big inline request")
+        self.assertRefused(b"*1\x00\r\n" + b"b\r\n" * LINE, "too big mbulk count string")
+        self.assertRefused(b"*1\r\n$1\x00\r\n" + b"b\r\n" * LINE, "too big bulk count string")
+
+    def test_strangers(self) -> None:
+        """Who has not authenticated may send ten words of 16 KiB and no more."""
+        self.assertRefused(b"*11\r\n", "unauthenticated multibulk length", authenticated=False)
+        self.assertRefused(b"*1\r\n$16385\r\n", "unauthenticated bulk length", authenticated=False)
+        self.assertRefused(b"*1\r\n$536870913\r\n", "invalid bulk length", authenticated=False)
+        words = [b"a" * 16384] * 10
+        self.assertEqual(transcript([pack(*words)], authenticated=False), [words])
+
+    def test_authentication_widens_the_limits_at_once(self) -> None:
+        """A big request sent right behind the AUTH that permits it is welcome, even in the same chunk."""
+        big = [b"SENTINEL"] * 11 + [b"a" * 20_000]
+        parser = RequestParser(LIMITS)
+        parser.feed(pack("AUTH", "secret") + pack(*big))
+        self.assertEqual(parser.next_request(), [b"AUTH", b"secret"])
+        parser.authenticated = True
+        self.assertEqual(parser.next_request(), big)
+
+    def test_pseudo_http(self) -> None:
+        """What a browser sends closes the connection without a word, in either kind of request."""
+        for stream in (b"POST / HTTP/1.1\r\n", b"host: localhost\r\n", pack("Post", "x"), b"HOST:\n"):
+            for cut in range(len(stream)):
+                (error,) = transcript([stream[:cut], stream[cut:]])
+                self.assertIs(error[0], PseudoHttp, stream)
+        self.assertEqual(transcript([b"GET / HTTP/1.1\r\n", b"posts\n"]), [[b"GET", b"/", b"HTTP/1.1"], [b"posts"]])
+
+    def test_spent_after_an_error(self) -> None:
+        """What follows an error is never looked at."""
+        parser = RequestParser(LIMITS)
+        parser.feed(b"*x\r\nPING\r\n")
+        self.assertRaises(ProtocolError, parser.next_request)
+        parser.feed(b"PING\r\n")
+        self.assertIsNone(parser.next_request())
+        self.assertEqual(parser.buffered, 0)
+
+    def test_requests_before_the_error(self) -> None:
+        """Whole requests before the broken one come out first."""
+        self.assertEqual(
+            transcript([b"PING\r\n*1\r\n$x\r\n"]), [[b"PING"], (ProtocolError, "Protocol error: invalid bulk length")]
+        )
+
+
+class BoundTests(SynchronousTestCase):
+    """Neither memory nor time is at the mercy of the client."""
+
+    def test_counts_cost_nothing(self) -> None:
+        """A header that promises two thousand million words reserves no room for them."""
+        parser = RequestParser(LIMITS)
+        parser.authenticated = True
+        tracemalloc.start()
+        try:
+            parser.feed(b"*2147483647\r\n$1\r\na\r\n")
+            self.assertIsNone(parser.next_request())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(peak, 20_000)
+
+    def test_request_over_the_query_buffer(self) -> None:
+        """A request that could not be kept is given up as soon as that is known, and silently."""
+        limits = replace(LIMITS, query_buffer=1000)
+        fits = [b"a" * (1000 - WORD_OVERHEAD)]
+        self.assertEqual(transcript([pack(*fits)], limits), [fits])
+        for stream in (b"*1\r\n$1000\r\n", pack("a" * 500, "b" * 500)):
+            (error,) = transcript([stream], limits)
+            self.assertIs(error[0], QueryBufferExceeded)
+
+    def test_many_small_words(self) -> None:
+        """Words without a byte are not without a price."""
+        limits = replace(LIMITS, query_buffer=10 * WORD_OVERHEAD)
+        self.assertEqual(transcript([pack(*[b""] * 10)], limits), [[b""] * 10])
+        (error,) = transcript([pack(*[b""] * 11)], limits)
+        self.assertIs(error[0], QueryBufferExceeded)
+
+    def test_a_pipeline_is_not_one_request(self) -> None:
+        """Complete requests do not add up, however many come in one chunk."""
+        limits = replace(LIMITS, query_buffer=1000)
+        self.assertEqual(transcript([pack("PING") * 1000], limits), [[b"PING"]] * 1000)
+
+    def test_piling_up(self) -> None:
+        """Input is not taken without end while nobody pulls; strangers get a mebibyte."""
+        for authenticated, most in ((True, LIMITS.query_buffer), (False, UNAUTHENTICATED_QUERY_BUFFER)):
+            parser = RequestParser(LIMITS)
+            parser.authenticated = authenticated
+            parser.feed(b"\n" * most)
+            parser.feed(b"\n")
+            self.assertEqual(parser.buffered, most + 1)
+            self.assertRaises(QueryBufferExceeded, parser.feed, b"\n")
+            self.assertEqual(parser.buffered, 0)
+
+    def test_buffered(self) -> None:
+        """The count covers waiting input and words already collected; a finished request leaves nothing."""
+        parser = RequestParser(LIMITS)
+        parser.feed(b"*2\r\n$4\r\nPING\r\n$10\r\nabc")
+        self.assertEqual(parser.buffered, 22)
+        self.assertIsNone(parser.next_request())
+        self.assertEqual(parser.buffered, 4 + WORD_OVERHEAD + 3)
+        parser.feed(b"defghij\r\n")
+        self.assertEqual(parser.next_request(), [b"PING", b"abcdefghij"])
+        self.assertEqual(parser.buffered, 0)
+
+    def test_huge_word_in_many_chunks(self) -> None:
+        """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
+        word = bytes(30 << 20)
+        stream = memoryview(pack("PUBLISH", word))
+        heard = transcript(bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024))
+        self.assertTrue(heard == [[b"PUBLISH", word]])
+
+    def test_long_line_byte_by_byte(self) -> None:
+        """The longest line, one byte at a time: looking at it anew for each would take long."""
+        self.assertEqual(transcript([b"a"] * LINE + [b"\n"]), [[b"a" * LINE]])
+
+    def test_idle_clients_hold_nothing(self) -> None:
+        """Once everything is pulled, the last chunk is let go."""
+        parser = RequestParser(LIMITS)
+        parser.authenticated = True
+        tracemalloc.start()
+        try:
+            parser.feed(b"PING\r\n" * 100_000)
+            while parser.next_request() is not None:
+                pass
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(held, 20_000)
