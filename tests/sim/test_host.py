@@ -1,0 +1,441 @@
+"""Simulated hosts: life and death of a process, its clocks, its disk, its children."""
+
+from __future__ import annotations
+
+from errno import EIO, ENOSPC
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+    ProcessDone,
+    ProcessExitedAlready,
+    ProcessTerminated,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.sim.test_network import Client, Echo, Recorder, Server
+from txsentinel.isentinel import IFileStore, IHost
+from txsentinel.sim.files import SimFiles
+from txsentinel.sim.host import EPOCH, SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.processes import Outcome
+from txsentinel.sim.reactor import World
+
+
+class HostCase(SynchronousTestCase):
+    """``alpha``, and ``beta`` that runs an echo server."""
+
+    seed = 5
+
+    def setUp(self) -> None:
+        self.world = World(self.seed)
+        self.network = SimNetwork(self.world)
+        self.servers: list[Server] = []
+        self.alpha = SimHost(self.world, self.network, "alpha", "10.0.0.1")
+        self.beta = SimHost(self.world, self.network, "beta", "10.0.0.2", self.serve)
+        for host in (self.alpha, self.beta):
+            host.start()
+        self.world.run(0.01)
+
+    def serve(self, host: SimHost) -> None:
+        """The program of ``beta``."""
+        self.servers.append(Server(Echo))
+        host.reactor.listenTCP(7, self.servers[-1])
+
+    def connect(self, timeout: float = 30) -> Client:
+        """``alpha`` connects to ``beta``."""
+        factory = Client()
+        self.alpha.reactor.connectTCP("10.0.0.2", 7, factory, timeout)
+        self.world.run(0.1)
+        return factory
+
+
+class LifeTests(HostCase):
+    """Starting, stalling, ending."""
+
+    def test_interface(self) -> None:
+        """A simulated host is a host."""
+        verifyObject(IHost, self.alpha)
+        verifyObject(IFileStore, self.alpha.files)
+
+    def test_starting_twice(self) -> None:
+        """What runs cannot be started."""
+        self.assertRaises(RuntimeError, self.alpha.start)
+
+    def test_kill(self) -> None:
+        """The kernel of a killed process closes its connections and refuses new ones."""
+        client = self.connect()
+        self.beta.kill()
+        self.world.run(0.1)
+        self.assertFalse(self.beta.running)
+        self.assertEqual(self.beta.exits, [-9])
+        self.assertIs(client.client.lost, ConnectionDone)
+        self.assertIsNone(self.servers[0].accepted[0].lost)
+        self.assertIs(self.connect().failed, ConnectionRefusedError)
+
+    def test_kill_with_unread_bytes(self) -> None:
+        """If there was something left to read, the peers see a reset."""
+        client = self.connect()
+        client.client.transport.write(b"?")
+        self.beta.kill()
+        self.world.run(0.1)
+        self.assertIs(client.client.lost, ConnectionLost)
+
+    def test_crash_is_silent(self) -> None:
+        """Nobody hears of a lost machine; attempts to reach it end in a timeout."""
+        client = self.connect()
+        self.beta.crash()
+        client.client.transport.write(b"?")
+        attempt = self.connect(timeout=5)
+        self.world.run(60)
+        self.assertIsNone(client.client.lost)
+        self.assertIs(attempt.failed, TimeoutError)
+
+    def test_crash_with_refusal(self) -> None:
+        """With a router that knows, attempts are refused, though old connections stay silent."""
+        client = self.connect()
+        self.beta.crash(refuse=True)
+        attempt = self.connect()
+        self.world.run(10)
+        self.assertIs(attempt.failed, ConnectionRefusedError)
+        self.assertIsNone(client.client.lost)
+
+    def test_restart_after_crash(self) -> None:
+        """A machine that is back does not know its old connections, and says so to whoever uses them."""
+        client = self.connect()
+        self.beta.crash()
+        client.client.transport.write(b"?")
+        self.world.run(10)
+        self.beta.restart()
+        self.world.run(5)
+        self.assertIs(client.client.lost, ConnectionLost)
+        self.assertTrue(self.connect().client.made)
+        self.assertEqual((self.beta.starts, len(self.servers)), (2, 2))
+
+    def test_no_power(self) -> None:
+        """Without power there is no starting; only a restart brings power."""
+        self.beta.crash()
+        self.assertRaises(RuntimeError, self.beta.start)
+
+    def test_pause(self) -> None:
+        """The kernel of a stopped process still accepts; the program finds all of it when it runs on."""
+        self.beta.pause()
+        client = self.connect()
+        client.client.transport.write(b"?")
+        self.world.run(3)
+        self.assertTrue(client.client.made)
+        self.assertEqual(self.servers[0].accepted, [])
+        self.beta.resume()
+        self.world.run(0.1)
+        self.assertEqual(client.client.heard, b"?")
+
+    def test_pause_for(self) -> None:
+        """A pause of given length ends by itself, and does no harm to a successor of the process."""
+        self.beta.pause_for(3)
+        client = self.connect()
+        client.client.transport.write(b"?")
+        self.world.run(2)
+        self.assertEqual(client.client.heard, b"")
+        self.world.run(2)
+        self.assertEqual(client.client.heard, b"?")
+        self.beta.pause_for(3)
+        self.beta.restart()
+        self.beta.pause()
+        self.world.run(5)
+        self.assertTrue(self.beta.reactor.stalled)
+
+    def test_killed_while_paused(self) -> None:
+        """A stopped process can be killed: what it had accepted is reset."""
+        self.beta.pause()
+        client = self.connect()
+        client.client.transport.write(b"?")
+        self.world.run(1)
+        self.beta.kill()
+        self.world.run(1)
+        self.assertIs(client.client.lost, ConnectionLost)
+
+    def test_exit(self) -> None:
+        """An exit keeps its status, and what its turn had written never leaves."""
+        client = self.connect()
+
+        def leave() -> None:
+            self.servers[0].accepted[0].transport.write(b"unsaid")
+            self.beta.exit(99)
+            self.beta.reactor.callLater(0, self.fail, "the dead called back")
+
+        self.beta.reactor.callLater(0, leave)
+        self.world.run(1)
+        self.assertEqual((self.beta.exits, client.client.heard), ([99], b""))
+
+    def test_fail_stop(self) -> None:
+        """A failure that the program reports itself is recorded, and ends it with status 1."""
+        self.beta.fail_stop(Failure(ZeroDivisionError("oops")), "the sweep raised")
+        self.assertEqual(self.beta.exits, [1])
+        self.assertEqual([failure.what for failure in self.world.failures], ["the sweep raised"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_terminate(self) -> None:
+        """A request to end runs the shutdown triggers, waits for them, then the status is 0."""
+        closing: Deferred[None] = Deferred()
+        self.beta.reactor.addSystemEventTrigger("before", "shutdown", lambda: closing)
+        self.beta.terminate()
+        self.world.run(1)
+        self.assertTrue(self.beta.running)
+        closing.callback(None)
+        self.assertEqual((self.beta.running, self.beta.exits), (False, [0]))
+
+    def test_dead_hosts_do_nothing(self) -> None:
+        """A program that goes on after its end neither listens nor connects nor writes files."""
+        self.beta.kill()
+        attempt = Client()
+        self.beta.reactor.connectTCP("10.0.0.2", 7, attempt)
+        self.beta.reactor.listenTCP(9, Server())
+        self.beta.files.replace("/x", b"x")
+        self.world.run(60)
+        self.assertEqual((attempt.client.made, self.beta.files.contents), (False, {}))
+        self.assertIsNone(self.network.port_at("10.0.0.2", "10.0.0.2", 9))
+
+
+class ClockTests(HostCase):
+    """Two clocks per host, and neither is real."""
+
+    def test_monotonic(self) -> None:
+        """The monotonic clock advances with the world and is an integer of milliseconds."""
+        before = self.alpha.now()
+        self.world.run(2.5)
+        self.assertEqual(self.alpha.now() - before, 2500)
+        self.assertNotEqual(self.alpha.now(), self.beta.now())
+
+    def test_wall_clock(self) -> None:
+        """The wall clock drifts and jumps as told; the monotonic one does not care."""
+        self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 0.01)
+        self.alpha.drift = 0.001
+        self.world.run(999.99)
+        self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 1001, places=3)
+        before = self.alpha.now()
+        self.alpha.step_wall_clock(-3600)
+        self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 1001 - 3600, places=3)
+        self.assertEqual(self.alpha.now(), before)
+
+    def test_dice(self) -> None:
+        """Dice differ between hosts and between runs of one host, and not between two worlds of one seed."""
+        again = SimHost(World(self.seed), self.network, "alpha", "10.0.0.1")
+        again.start()
+        first = again.random.random()
+        self.assertEqual(SimHost(World(self.seed), self.network, "alpha", "10.0.0.1").random.random(), first)
+        again.restart()
+        self.assertNotEqual(again.random.random(), first)
+        self.assertNotEqual(self.beta.random.random(), first)
+
+
+class ResolverTests(HostCase):
+    """Names."""
+
+    def test_table(self) -> None:
+        """A known name is answered after a while, an unknown one fails after as long."""
+        self.alpha.names["beta.example"] = "10.0.0.2"
+        known, unknown = self.alpha.resolve("beta.example"), self.alpha.resolve("gamma.example")
+        self.assertNoResult(known)
+        self.world.run(0.1)
+        self.assertEqual(self.successResultOf(known), "10.0.0.2")
+        self.failureResultOf(unknown, DNSLookupError)
+
+    def test_literal(self) -> None:
+        """An address stands for itself, at once."""
+        self.assertEqual(self.successResultOf(self.alpha.resolve("10.0.0.9")), "10.0.0.9")
+
+    def test_silent_resolver(self) -> None:
+        """A name server that does not answer leaves the question open."""
+        self.alpha.resolver_silent = True
+        answer = self.alpha.resolve("beta.example")
+        self.world.run(3600)
+        self.assertNoResult(answer)
+
+
+class FilesTests(HostCase):
+    """Durability takes time."""
+
+    def test_replace(self) -> None:
+        """A file is the old one until the replacement is reported, then the new one."""
+        files = self.alpha.files
+        self.assertRaises(FileNotFoundError, files.read, "/s.conf")
+        done = files.replace("/s.conf", b"new")
+        self.world.run(0.001)
+        self.assertNoResult(done)
+        self.world.run(0.1)
+        self.successResultOf(done)
+        self.assertEqual(files.read("/s.conf"), b"new")
+        self.assertEqual((files.replacements, files.most_in_flight, files.in_flight), (1, 1, 0))
+
+    def test_full_disk(self) -> None:
+        """A replacement that fails says why and leaves the old file alone."""
+        files = self.alpha.files
+        files.contents["/s.conf"] = b"old"
+        files.fail_with = OSError(ENOSPC, "No space left on device")
+        done = files.replace("/s.conf", b"new")
+        self.world.run(0.1)
+        self.assertEqual(self.failureResultOf(done, OSError).value.errno, ENOSPC)
+        self.assertEqual((files.read("/s.conf"), files.failed_replacements), (b"old", 1))
+
+    def test_hanging_disk(self) -> None:
+        """On a disk that hangs nothing ends, until it hangs no more."""
+        files = self.alpha.files
+        files.stick()
+        done = files.replace("/s.conf", b"new")
+        self.world.run(60)
+        self.assertNoResult(done)
+        self.assertNotIn("/s.conf", files.contents)
+        files.unstick()
+        self.world.run(0.1)
+        self.successResultOf(done)
+
+    def test_slow_disk(self) -> None:
+        """A replacement takes what the disk takes."""
+        self.alpha.files.latency, self.alpha.files.jitter = 500, 0
+        done = self.alpha.files.replace("/s.conf", b"new")
+        self.world.run(0.499)
+        self.assertNoResult(done)
+        self.world.run(0.002)
+        self.successResultOf(done)
+
+    def test_unwritable(self) -> None:
+        """A file that cannot be written is complained about when asked."""
+        self.alpha.files.check_writable("/s.conf")
+        self.alpha.files.unwritable = OSError(EIO, "Input/output error")
+        self.assertRaises(OSError, self.alpha.files.check_writable, "/s.conf")
+
+    def test_crash_while_replacing(self) -> None:
+        """After a crash in the middle there is the old file or the new one, both in due time, never a mixture."""
+        seen = []
+        for seed in range(20):
+            world = World(seed)
+            host = SimHost(world, SimNetwork(world), "alpha", "10.0.0.1")
+            host.start()
+            host.files.contents["/s.conf"] = b"old"
+            done = host.files.replace("/s.conf", b"new")
+            host.crash()
+            world.run(10)
+            self.assertNoResult(done)
+            seen.append(host.files.read("/s.conf"))
+        self.assertEqual(sorted({*seen}), [b"new", b"old"])
+
+    def test_disk_works_while_the_process_stalls(self) -> None:
+        """What a stalled process had begun to write becomes durable; it hears of it later."""
+        done = self.alpha.files.replace("/s.conf", b"new")
+        self.alpha.pause()
+        self.world.run(1)
+        self.assertEqual(self.alpha.files.read("/s.conf"), b"new")
+        self.assertNoResult(done)
+        self.alpha.resume()
+        self.world.run(0.1)
+        self.successResultOf(done)
+
+    def test_repr(self) -> None:
+        """A store says whose it is."""
+        self.assertIn("alpha", repr(SimFiles(self.world, "alpha")))
+
+
+class Child(ProcessProtocol):
+    """Keeps how a child ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[Exception] = []
+
+    def processEnded(self, reason: Failure) -> None:
+        """The end."""
+        self.ended.append(reason.value)
+
+
+class ProcessTests(HostCase):
+    """Children."""
+
+    def spawn(self, outcome: Outcome) -> tuple[Child, IProcessTransport]:
+        """A child of ``alpha``."""
+        self.alpha.script = lambda arguments: outcome
+        child = Child()
+        return child, self.alpha.spawn(child, "/bin/script", ["script", "one"], {"A": "b"})
+
+    def test_success(self) -> None:
+        """A child that ends well is reported as done after its time; its argv is kept."""
+        child, process = self.spawn(Outcome(0, 2.0))
+        verifyObject(IProcessTransport, process)
+        self.world.run(1.9)
+        self.assertEqual(child.ended, [])
+        self.world.run(0.2)
+        self.assertIsInstance(child.ended[0], ProcessDone)
+        kept = self.alpha.spawned[0]
+        self.assertEqual((kept.path, kept.arguments, kept.environment), ("/bin/script", ("script", "one"), {"A": "b"}))
+
+    def test_exit_status(self) -> None:
+        """A child that ends otherwise is reported with its status."""
+        child, _ = self.spawn(Outcome(3, 0.1))
+        self.world.run(1)
+        self.assertIsInstance(child.ended[0], ProcessTerminated)
+        self.assertEqual((child.ended[0].exitCode, child.ended[0].signal), (3, None))
+
+    def test_signal(self) -> None:
+        """A child that never ends can be killed, once."""
+        child, process = self.spawn(Outcome(None))
+        self.world.run(600)
+        process.signalProcess("KILL")
+        self.world.run(1)
+        self.assertEqual((child.ended[0].exitCode, child.ended[0].signal), (None, 9))
+        self.assertRaises(ProcessExitedAlready, process.signalProcess, "KILL")
+        self.assertEqual(self.alpha.spawned[0].process.signals, ["SIGKILL"])
+
+    def test_cannot_start(self) -> None:
+        """A script that cannot be started raises."""
+
+        def refuse(arguments: object) -> Outcome:
+            raise OSError(8, "Exec format error")
+
+        self.alpha.script = refuse
+        self.assertRaises(OSError, self.alpha.spawn, Child(), "/bin/script", ["script"], None)
+        self.assertEqual(self.alpha.spawned, [])
+
+
+class DeterminismTests(SynchronousTestCase):
+    """One seed, one story."""
+
+    def story(self, seed: int) -> str:
+        """A digest of chatter, faults and crashes."""
+        world = World(seed)
+        network = SimNetwork(world, jitter=3)
+
+        def program(host: SimHost) -> None:
+            host.reactor.listenTCP(7, Server(Echo))
+            for target in hosts:
+                if target is not host:
+                    host.reactor.connectTCP(target.ip, 7, factory := Client(), 5)
+                    host.reactor.callLater(0.2, self.chatter, host, factory.client)
+
+        hosts = [SimHost(world, network, f"h{number}", f"10.0.0.{number}", program) for number in range(4)]
+        for host in hosts:
+            host.start()
+        world.run(1)
+        network.cut(hosts[0], hosts[1])
+        hosts[2].kill()
+        world.run(1)
+        network.heal()
+        hosts[2].restart()
+        world.run(2)
+        return world.digest()
+
+    def chatter(self, host: SimHost, protocol: Recorder) -> None:
+        """Say something again and again."""
+        if protocol.made and protocol.lost is None:
+            protocol.transport.write(b"%d" % host.random.randrange(1000))
+            host.reactor.callLater(host.random.random() / 10, self.chatter, host, protocol)
+
+    def test_same_seed(self) -> None:
+        """Two runs of one seed deliver the same bytes at the same times; another seed does not."""
+        self.assertEqual(self.story(1), self.story(1))
+        self.assertNotEqual(self.story(1), self.story(2))

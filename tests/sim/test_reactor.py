@@ -1,0 +1,252 @@
+"""Simulated time: order, cancellation, stalls, deaths, and Twisted's own loops on top of it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled, CannotListenError
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTCP, IReactorTime, IReactorUNIX
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import SimReactor, World
+
+
+class WorldCase(SynchronousTestCase):
+    """A world, a network and one reactor."""
+
+    def setUp(self) -> None:
+        self.world = World(7)
+        self.network = SimNetwork(self.world)
+        self.reactor = SimReactor(self.world, self.network, "alpha", "10.0.0.1", boot=5_000_000)
+        self.seen: list[object] = []
+
+
+class ScheduleTests(WorldCase):
+    """``callLater`` and what it returns."""
+
+    def test_interfaces(self) -> None:
+        """The reactor and its calls provide what they claim to."""
+        for interface in (IReactorTime, IReactorTCP, IReactorUNIX, IReactorFromThreads):
+            verifyObject(interface, self.reactor)
+        verifyObject(IDelayedCall, self.reactor.callLater(1, self.seen.append, 1))
+
+    def test_order_of_time(self) -> None:
+        """Calls happen by due time, and in order of asking where that is equal."""
+        for delay in (0.3, 0.1, 0.2, 0.1):
+            self.reactor.callLater(delay, self.seen.append, (delay, len(self.seen)))
+        self.reactor.callLater(0.1, self.seen.append, "last of 0.1")
+        self.world.run(1)
+        self.assertEqual(self.seen, [(0.1, 0), (0.1, 0), "last of 0.1", (0.2, 0), (0.3, 0)])
+
+    def test_time_while_called(self) -> None:
+        """Within a call the clock shows when it was due, not where the run is heading."""
+        self.reactor.callLater(0.25, lambda: self.seen.append(self.reactor.seconds()))
+        self.world.run(60)
+        self.assertAlmostEqual(self.seen[0], 5.25, places=5)
+        self.assertEqual(self.reactor.seconds(), 65.0)
+
+    def test_never_early(self) -> None:
+        """A call is at least a microsecond late, however small its delay."""
+        call = self.reactor.callLater(0, self.seen.append, 1)
+        self.assertGreater(call.getTime(), self.reactor.seconds())
+
+    def test_negative_delay(self) -> None:
+        """The past is refused."""
+        self.assertRaises(ValueError, self.reactor.callLater, -0.1, self.seen.append, 1)
+
+    def test_cancel(self) -> None:
+        """A cancelled call does not happen, and says so when it is cancelled again."""
+        call = self.reactor.callLater(0.1, self.seen.append, 1)
+        call.cancel()
+        self.world.run(1)
+        self.assertEqual(self.seen, [])
+        self.assertFalse(call.active())
+        self.assertRaises(AlreadyCancelled, call.cancel)
+
+    def test_cancel_after_call(self) -> None:
+        """What has happened cannot be cancelled, delayed or reset."""
+        call = self.reactor.callLater(0.1, self.seen.append, 1)
+        self.world.run(1)
+        self.assertRaises(AlreadyCalled, call.cancel)
+        self.assertRaises(AlreadyCalled, call.delay, 1)
+        self.assertRaises(AlreadyCalled, call.reset, 1)
+
+    def test_postpone_and_advance(self) -> None:
+        """A call can be moved in both directions, any number of times, and happens once."""
+        call = self.reactor.callLater(1, lambda: self.seen.append(self.world.seconds()))
+        call.reset(5)
+        self.world.run(2)
+        call.delay(2)
+        self.world.run(2)
+        self.assertEqual(self.seen, [])
+        call.reset(0.5)
+        self.world.run(60)
+        self.assertEqual(self.seen, [4.5])
+
+    def test_postponed_then_cancelled(self) -> None:
+        """A postponed call that is cancelled afterwards does not happen at either time."""
+        call = self.reactor.callLater(1, self.seen.append, 1)
+        call.reset(5)
+        self.world.run(2)
+        call.cancel()
+        self.world.run(10)
+        self.assertEqual(self.seen, [])
+
+    def test_stale_entries_are_dropped(self) -> None:
+        """A million calls made and cancelled do not fill the memory."""
+        for _ in range(20_000):
+            self.reactor.callLater(1000, self.seen.append, 1).cancel()
+        self.assertLess(self.world.pending, 10_000)
+
+    def test_get_delayed_calls(self) -> None:
+        """Only the calls of this reactor that are still to come are listed, the soonest first."""
+        other = SimReactor(self.world, self.network, "beta", "10.0.0.2")
+        later, sooner = self.reactor.callLater(2, self.seen.append, 1), self.reactor.callLater(1, self.seen.append, 1)
+        other.callLater(1, self.seen.append, 1)
+        self.reactor.callLater(1, self.seen.append, 1).cancel()
+        self.assertEqual(self.reactor.getDelayedCalls(), [sooner, later])
+
+    def test_exception_does_not_stop_the_world(self) -> None:
+        """What a delayed call raises is logged, recorded with its place, and nothing else suffers."""
+        self.reactor.callLater(0.1, lambda: 1 // 0)
+        self.reactor.callLater(0.2, self.seen.append, 1)
+        self.world.run(1)
+        self.assertEqual(self.seen, [1])
+        self.assertEqual(
+            [(failure.place, failure.what) for failure in self.world.failures], [("alpha", "a delayed call raised")]
+        )
+        self.assertIn("division", str(self.world.failures[0]))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_exception_of_the_world_is_ours(self) -> None:
+        """A call from outside the hosts that raises ends the run: it is the test that is wrong."""
+        self.world.call_later(0.1, lambda: 1 // 0)
+        self.assertRaises(ZeroDivisionError, self.world.run, 1)
+
+
+class RunTests(WorldCase):
+    """How far a run goes."""
+
+    def test_run_until(self) -> None:
+        """The run stops right behind the event that made the condition true."""
+        self.reactor.callLater(0.1, self.seen.append, 1)
+        self.reactor.callLater(0.2, self.seen.append, 2)
+        self.assertTrue(self.world.run_until(lambda: self.seen, limit=10))
+        self.assertEqual(self.seen, [1])
+        self.assertLess(self.world.seconds(), 0.2)
+
+    def test_run_until_gives_up(self) -> None:
+        """A condition that never holds is given up after the limit, all of which has then passed."""
+        self.assertFalse(self.world.run_until(lambda: False, limit=3))
+        self.assertEqual(self.world.seconds(), 3.0)
+
+    def test_empty_step(self) -> None:
+        """A world without a future says so."""
+        self.assertFalse(self.world.step())
+
+    def test_digest(self) -> None:
+        """The digest depends on what is noted and on when."""
+        digests = []
+        for pause in (1, 1, 2):
+            world = World(7)
+            world.run(pause)
+            world.note("something")
+            digests.append(world.digest())
+        self.assertEqual(digests[0], digests[1])
+        self.assertNotEqual(digests[0], digests[2])
+
+
+class StallTests(WorldCase):
+    """Processes that stand still."""
+
+    def test_late_but_in_order(self) -> None:
+        """What comes due in a stall happens at its end, in order, and is as late as the stall was long."""
+        for delay in (0.1, 0.2, 9.0):
+            self.reactor.callLater(delay, lambda delay=delay: self.seen.append((delay, round(self.world.seconds(), 3))))
+        self.reactor.stall()
+        self.world.run(5)
+        self.assertEqual(self.seen, [])
+        self.reactor.unstall()
+        self.world.run(5)
+        self.assertEqual(self.seen, [(0.1, 5.0), (0.2, 5.0), (9.0, 9.0)])
+
+    def test_others_run_on(self) -> None:
+        """A stall is a matter of one process."""
+        other = SimReactor(self.world, self.network, "beta", "10.0.0.2")
+        other.callLater(0.1, self.seen.append, "beta")
+        self.reactor.stall()
+        self.world.run(1)
+        self.assertEqual(self.seen, ["beta"])
+
+    def test_parked_calls_are_pending(self) -> None:
+        """A call that came due in a stall is still listed as to come, and can be cancelled."""
+        call = self.reactor.callLater(0.1, self.seen.append, 1)
+        self.reactor.stall()
+        self.world.run(1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [call])
+        call.cancel()
+        self.reactor.unstall()
+        self.world.run(1)
+        self.assertEqual(self.seen, [])
+
+    def test_death(self) -> None:
+        """Nothing that a dead process had planned happens, nor anything it is asked for later."""
+        self.reactor.callLater(0.1, self.seen.append, 1)
+        self.reactor.die()
+        self.reactor.callLater(0.1, self.seen.append, 2)
+        self.reactor.callFromThread(self.seen.append, 3)
+        self.world.run(1)
+        self.assertEqual(self.seen, [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class TwistedTests(WorldCase):
+    """Twisted's own machinery, unmodified."""
+
+    def test_looping_call_keeps_its_beat(self) -> None:
+        """A LoopingCall of 100 ms fires ten times a second for a day of world time, never twice at once."""
+        loop = LoopingCall(lambda: self.seen.append(self.world.time))
+        loop.clock = self.reactor
+        loop.start(0.1, now=False)
+        self.world.run(3600)
+        self.assertEqual(len(self.seen), 36_000 - (self.seen[-1] < 3_600_000_000 - 50_000))
+        gaps = {round((later - sooner) / 1000) for sooner, later in zip(self.seen, self.seen[1:], strict=False)}
+        self.assertEqual(gaps, {100})
+
+    def test_looping_call_skips_a_stall(self) -> None:
+        """After a stall a LoopingCall is late once, then finds its beat again."""
+        loop = LoopingCall(lambda: self.seen.append(round(self.world.seconds(), 2)))
+        loop.clock = self.reactor
+        loop.start(1.0, now=False)
+        self.world.run(1.5)
+        self.reactor.stall()
+        self.world.run(3.2)
+        self.reactor.unstall()
+        self.world.run(2)
+        self.assertEqual(self.seen, [1.0, 4.7, 5.0, 6.0])
+
+    def test_shutdown_triggers(self) -> None:
+        """Stopping fires the triggers phase by phase, waiting for the Deferreds of the first."""
+        closing: Deferred[None] = Deferred()
+        self.reactor.addSystemEventTrigger("after", "shutdown", self.seen.append, "after")
+        self.reactor.addSystemEventTrigger("before", "shutdown", lambda: closing)
+        unwanted = self.reactor.addSystemEventTrigger("during", "shutdown", self.seen.append, "unwanted")
+        self.reactor.addSystemEventTrigger("during", "shutdown", self.seen.append, "during")
+        self.reactor.removeSystemEventTrigger(unwanted)
+        self.reactor.stop()
+        self.assertEqual(self.seen, [])
+        closing.callback(None)
+        self.assertEqual(self.seen, ["during", "after"])
+
+    def test_call_when_running(self) -> None:
+        """A simulated reactor runs from the beginning."""
+        self.reactor.callWhenRunning(self.seen.append, 1)
+        self.assertEqual(self.seen, [1])
+
+    def test_unix_sockets_are_refused(self) -> None:
+        """Who asks for a UNIX socket hears that there are none."""
+        self.assertRaises(CannotListenError, self.reactor.listenUNIX, "/run/s.sock", Factory())
+        self.assertRaises(OSError, self.reactor.connectUNIX, "/run/s.sock", Factory())

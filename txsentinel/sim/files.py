@@ -1,0 +1,144 @@
+"""Simulated disks: what a process wrote, when it became durable, and what a crash leaves behind."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from dataclasses import dataclass
+from errno import ENOENT
+from os import strerror
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from txsentinel.isentinel import IFileStore
+from txsentinel.sim.reactor import SECOND
+
+if TYPE_CHECKING:
+    from txsentinel.sim.reactor import SimReactor, World
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """A replacement under way."""
+
+    path: str
+    contents: bytes
+    done: Deferred[None]
+    overdue: bool = False
+
+
+@implementer(IFileStore)
+class SimFiles:
+    """
+    The files of one machine; they outlive its processes.
+
+    :param latency: milliseconds that a replacement takes.
+    :param jitter: milliseconds that it takes longer at most, drawn for each.
+    """
+
+    def __init__(self, world: World, name: str, latency: float = 2.0, jitter: float = 4.0) -> None:
+        self.world = world
+        self.name = name
+        self.latency = latency
+        self.jitter = jitter
+        self.contents: dict[str, bytes] = {}
+        """What a power cut would leave, if nothing is being replaced."""
+        self.fail_with: OSError | None = None
+        """While set, replacements fail with it at their end, the old contents being intact."""
+        self.unwritable: OSError | None = None
+        """While set, :meth:`check_writable` complains with it."""
+        self.replacements = 0
+        """How many replacements succeeded."""
+        self.failed_replacements = 0
+        self.most_in_flight = 0
+        """The largest number of replacements that were under way at one time."""
+        self._reactor: SimReactor | None = None
+        self._stuck = False
+        self._writes: list[_Write] = []
+
+    def attach(self, reactor: SimReactor) -> None:
+        """A new process uses these files."""
+        self._reactor = reactor
+
+    def read(self, path: str) -> bytes:
+        """
+        The durable contents.
+
+        :raises FileNotFoundError: if there are none.
+        """
+        try:
+            return self.contents[path]
+        except KeyError:
+            raise FileNotFoundError(ENOENT, strerror(ENOENT), path) from None
+
+    def check_writable(self, path: str) -> None:
+        """
+        Complain if so told.
+
+        :raises OSError: :attr:`unwritable`.
+        """
+        if self.unwritable is not None:
+            raise self.unwritable
+
+    def replace(self, path: str, contents: bytes) -> Deferred[None]:
+        """Make ``contents`` durable in a while; see :class:`~txsentinel.isentinel.IFileStore`."""
+        done: Deferred[None] = Deferred()
+        reactor = self._reactor
+        if reactor is None or reactor.dead:
+            return done
+        write = _Write(path, contents, done)
+        self._writes.append(write)
+        self.most_in_flight = max(self.most_in_flight, len(self._writes))
+        self.world.call_later(self._duration() / 1000, self._finish, write)
+        return done
+
+    @property
+    def in_flight(self) -> int:
+        """Replacements under way."""
+        return len(self._writes)
+
+    def stick(self) -> None:
+        """The disk hangs: no replacement ends before :meth:`unstick`."""
+        self._stuck = True
+
+    def unstick(self) -> None:
+        """What hung goes through now."""
+        self._stuck = False
+        for write in [write for write in self._writes if write.overdue]:
+            self._finish(write)
+
+    def crash(self) -> None:
+        """The process died: each replacement under way either has happened or has not; nobody is told."""
+        writes, self._writes = self._writes, []
+        for write in writes:
+            if self.fail_with is None and not self._stuck and self.world.random.random() < 0.5:
+                self._store(write)
+
+    def _duration(self) -> float:
+        return self.latency + self.world.random.random() * self.jitter
+
+    def _store(self, write: _Write) -> None:
+        self.contents[write.path] = write.contents
+        self.world.note_bytes(f"{self.name} wrote {write.path}".encode("utf-8", "surrogateescape"), write.contents)
+
+    def _finish(self, write: _Write) -> None:
+        if write not in self._writes:
+            return
+        if self._stuck:
+            write.overdue = True
+            return
+        self._writes.remove(write)
+        # The disk works on while the process is stalled, so only the news waits for the reactor.
+        reactor = self._reactor
+        assert reactor is not None
+        if self.fail_with is None:
+            self._store(write)
+            self.replacements += 1
+            reactor.schedule(0, write.done.callback, None)
+        else:
+            self.failed_replacements += 1
+            reactor.schedule(0, write.done.errback, self.fail_with)
+
+    def __repr__(self) -> str:
+        return f"<SimFiles of {self.name} at {self.world.time / SECOND:.6f} s: {len(self.contents)} files>"

@@ -1,0 +1,233 @@
+"""Simulated hosts: an :class:`~txsentinel.isentinel.IHost` that can be stopped, killed, cut off and started again."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import DNSLookupError
+from zope.interface import implementer
+
+from txsentinel.isentinel import IHost
+from txsentinel.sim.files import SimFiles
+from txsentinel.sim.processes import Outcome, Script, SimProcess, Spawned, mapping_copy
+from txsentinel.sim.reactor import SECOND, SimReactor, World
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
+    from twisted.python.failure import Failure
+
+    from txsentinel.sim.network import SimNetwork
+
+__all__ = ["Outcome", "SimFiles", "SimHost", "SimProcess"]
+
+EPOCH: Final = 1_700_000_000.0
+"""What every wall clock says when a world begins, in seconds since 1970."""
+
+LONGEST_UPTIME: Final = 100_000
+"""Seconds that a machine may have been up when a world begins."""
+
+KILLED: Final = -9
+"""Exit status of a process that was killed."""
+
+
+@implementer(IHost)
+class SimHost:
+    """
+    A machine with one program on it, in the hands of whoever holds this object.
+
+    ``program`` is called with the host in each new process, in a turn of its own, and builds whatever
+    shall run there. Everything it does must go through the host, so that it can be made to vanish.
+
+    :param name: unique in its world; the dice of the host follow from it and from the seed.
+    :param ip: of the machine; hosts that share one are processes of the same machine.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        network: SimNetwork,
+        name: str,
+        ip: str,
+        program: Callable[[SimHost], object] | None = None,
+    ) -> None:
+        self.world = world
+        self.network = network
+        self.name = name
+        self.ip = ip
+        self.program = program
+        self.files = SimFiles(world, name)
+        self.names: dict[str, str] = {}
+        """Host name to IP; whatever is missing cannot be resolved."""
+        self.resolve_delay = 0.005
+        """Seconds that a lookup takes, failed or not."""
+        self.resolver_silent = False
+        """While set, lookups never end."""
+        self.script: Script = lambda arguments: Outcome()
+        """How the children of :meth:`spawn` end."""
+        self.spawned: list[Spawned] = []
+        self.exits: list[int] = []
+        """Status of every process that has ended here, the oldest first; killed ones count as ``-9``."""
+        self.starts = 0
+        self.drift = 0.0
+        """How much faster than true time the wall clock runs: 0.001 gains a millisecond each second."""
+        self._wall_offset = 0.0
+        self._powered = True
+        self._started = False
+        self._children = 0
+        self._boot = Random(f"{world.seed}/{name}/boot").randrange(1, LONGEST_UPTIME) * SECOND
+        self.reactor: SimReactor
+        self._new_process()
+
+    def __repr__(self) -> str:
+        return f"<SimHost {self.name} at {self.ip}{'' if self.running else ', not running'}>"
+
+    # IHost
+
+    def now(self) -> int:
+        """Milliseconds of the monotonic clock; it neither drifts nor jumps."""
+        return self.reactor.now()
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970 as this host believes."""
+        return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self._wall_offset
+
+    def resolve(self, hostname: str) -> Deferred[str]:
+        """Look a name up in :attr:`names`, slowly; literal addresses at once."""
+        if self.network.is_literal(hostname):
+            return succeed(hostname)
+        answer: Deferred[str] = Deferred()
+        if not self.resolver_silent:
+            self.reactor.callLater(self.resolve_delay, self._resolved, answer, hostname)
+        return answer
+
+    def spawn(
+        self, protocol: IProcessProtocol, path: str, arguments: Sequence[str], environment: Mapping[str, str] | None
+    ) -> IProcessTransport:
+        """
+        Start a child that ends as :attr:`script` says.
+
+        :raises OSError: if the script raises one.
+        """
+        outcome = self.script(arguments)
+        self._children += 1
+        process = SimProcess(self.reactor, protocol, self.pid + self._children, outcome)
+        kept = Spawned(self.world.seconds(), path, tuple(arguments), mapping_copy(environment), process)
+        self.spawned.append(kept)
+        process.start()
+        return process
+
+    def exit(self, status: int) -> None:
+        """The process ends here and now; what it wrote in this turn never leaves it."""
+        self._end(status, silently=False)
+
+    def fail_stop(self, failure: Failure, what: str) -> None:
+        """Record the failure in the world and end the process with status 1."""
+        self.world.record_failure(self.name, what, failure)
+        self.exit(1)
+
+    # Life and death
+
+    @property
+    def running(self) -> bool:
+        """Is there a process, stalled or not?"""
+        return self._started and not self.reactor.dead
+
+    def start(self) -> None:
+        """
+        Start the program, once the current turn is over.
+
+        :raises RuntimeError: if it runs already, or the machine has no power.
+        """
+        if self.running:
+            raise RuntimeError(f"{self.name} is running")
+        if not self._powered:
+            raise RuntimeError(f"{self.name} has no power")
+        if self._started:
+            self._new_process()
+        self._started = True
+        self.starts += 1
+        self.world.note("start", self.name)
+        if self.program is not None:
+            self.reactor.callLater(0, self.program, self)
+
+    def pause(self) -> None:
+        """Nothing of this process runs until :meth:`resume`, as after SIGSTOP. Its kernel goes on."""
+        self.world.note("pause", self.name)
+        self.reactor.stall()
+
+    def resume(self) -> None:
+        """Run on, with everything that came due meanwhile."""
+        self.world.note("resume", self.name)
+        self.reactor.unstall()
+
+    def pause_for(self, seconds: float) -> None:
+        """Pause now and resume later, unless the process has ended by then."""
+        reactor = self.reactor
+        self.pause()
+        self.world.call_later(seconds, lambda: None if reactor.dead else reactor.unstall())
+
+    def terminate(self) -> None:
+        """Ask the program to end, as SIGTERM does: the shutdown triggers run, then it exits with status 0."""
+        self.reactor.callLater(0, self.reactor.stop)
+
+    def kill(self) -> None:
+        """End the process as SIGKILL does; its kernel closes its connections."""
+        self._end(KILLED, silently=False)
+
+    def crash(self, refuse: bool = False) -> None:
+        """
+        The machine loses its power: silence, until :meth:`restart`.
+
+        Other hosts that share its address stand for other processes of it and have to be crashed too.
+
+        :param refuse: connection attempts are refused meanwhile, instead of left unanswered.
+        """
+        self._powered = False
+        self._end(KILLED, silently=True)
+        self.network.darken(self.ip, refuse)
+
+    def restart(self) -> None:
+        """Power on if need be, end what still runs, and start the program from what was durable."""
+        if self.running:
+            self.kill()
+        if not self._powered:
+            self._powered = True
+            self.network.lighten(self.ip)
+        self.start()
+
+    def step_wall_clock(self, seconds: float) -> None:
+        """Let the wall clock jump, forward or (below zero) back."""
+        self._wall_offset += seconds
+
+    # Inside
+
+    def _new_process(self) -> None:
+        self._started = False
+        self.random = Random(f"{self.world.seed}/{self.name}/{self.starts}")
+        self.pid = 1_000 + 100 * self.starts
+        self.reactor = SimReactor(self.world, self.network, self.name, self.ip, self._boot)
+        self.reactor.resolver = self.resolve
+        self.reactor.addSystemEventTrigger("after", "shutdown", self.exit, 0)
+        self.files.attach(self.reactor)
+
+    def _end(self, status: int, silently: bool) -> None:
+        if self.reactor.dead:
+            return
+        if self._started:
+            self.exits.append(status)
+            self.world.note("exit", self.name, status)
+        self.reactor.die()
+        self._started = True
+        self.network.process_gone(self.reactor, silently)
+        self.files.crash()
+
+    def _resolved(self, answer: Deferred[str], hostname: str) -> None:
+        ip = self.names.get(hostname)
+        if ip is None:
+            answer.errback(DNSLookupError(hostname))
+        else:
+            answer.callback(ip)

@@ -1,0 +1,331 @@
+"""
+The simulated network: who can reach whom, how fast, and the verbs that make it worse.
+
+Faults act on machines, that is on IP addresses; several simulated processes may share one. Every verb
+takes hosts or addresses.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from ipaddress import AddressValueError, IPv4Address
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from twisted.internet.error import CannotListenError, ConnectionLost
+from twisted.python.failure import Failure
+
+from txsentinel.sim.reactor import MILLISECOND, SECOND
+from txsentinel.sim.tcp import Flow, Path, SimConnector, SimPort, SimTransport
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+    from twisted.internet.protocol import ClientFactory
+
+    from txsentinel.sim.reactor import SimReactor, World
+
+LOOPBACK_LATENCY: Final = 20
+"""Microseconds between two processes of one machine."""
+
+RETRANSMIT_LIMIT: Final = 2 * SECOND
+"""Longest time, in microseconds, between the healing of a path and the retransmission that finds it healed."""
+
+FIRST_EPHEMERAL: Final = 32_768
+LAST_EPHEMERAL: Final = 60_999
+
+
+class Placed(Protocol):
+    """Something that is at an address, such as a host."""
+
+    @property
+    def ip(self) -> str:
+        """IPv4 address of the machine."""
+
+
+Place: TypeAlias = "Placed | str"
+
+
+def _ip(place: Place) -> str:
+    return place if isinstance(place, str) else place.ip
+
+
+class SimNetwork:
+    """
+    Paths between machines, and everything that uses them.
+
+    :param latency: milliseconds that everything takes, one way.
+    :param jitter: milliseconds that it takes longer at most.
+    """
+
+    def __init__(self, world: World, latency: float = 0.2, jitter: float = 0.2) -> None:
+        self.world = world
+        self.latency = latency
+        self.jitter = jitter
+        self.connections: dict[int, SimTransport] = {}
+        """Every end that a program holds, in the order in which they came to be."""
+        self.refusing: dict[str, None] = {}
+        """Machines without power whose absence somebody notices: a router refuses in their stead."""
+        self._dark: dict[str, None] = {}
+        self._isolated: dict[str, None] = {}
+        self._paths: dict[tuple[str, str], Path] = {}
+        self._ports: dict[tuple[str, int], list[SimPort]] = {}
+        self._next_serial = 0
+        self._next_ephemeral = FIRST_EPHEMERAL
+
+    # Verbs
+
+    def cut(self, a: Place, b: Place, both: bool = True) -> None:
+        """
+        Nothing gets from ``a`` to ``b`` any more, nor back with ``both``.
+
+        Bytes on their way wait and are retransmitted after :meth:`heal`; connection attempts find silence.
+        """
+        self._cut(self.path(_ip(a), _ip(b)), True)
+        if both:
+            self._cut(self.path(_ip(b), _ip(a)), True)
+
+    def isolate(self, host: Place) -> None:
+        """Nothing gets to or from this machine; its own processes still reach each other."""
+        self._isolated[_ip(host)] = None
+        self.world.note("isolate", _ip(host))
+        self._update()
+
+    def partition(self, *groups: list[Place]) -> None:
+        """Cut everything between hosts of different groups; hosts that are in no group keep all their paths."""
+        for number, group in enumerate(groups):
+            for other in groups[number + 1 :]:
+                for a in group:
+                    for b in other:
+                        self.cut(a, b)
+
+    def heal(self, a: Place | None = None, b: Place | None = None) -> None:
+        """
+        Undo :meth:`cut` and :meth:`isolate`: between two machines, of one machine, or (without arguments) all.
+
+        ``heal(a, b)`` undoes cuts only; whoever is isolated stays so.
+        """
+        if a is None:
+            self._isolated.clear()
+            paths = [*self._paths.values()]
+        elif b is None:
+            self._isolated.pop(_ip(a), None)
+            paths = [path for path in self._paths.values() if _ip(a) in (path.source, path.target)]
+        else:
+            paths = [self.path(_ip(a), _ip(b)), self.path(_ip(b), _ip(a))]
+        for path in paths:
+            path.cut = False
+        self.world.note("heal", *(_ip(place) for place in (a, b) if place is not None))
+        self._update()
+
+    def reset(self, a: Place, b: Place) -> int:
+        """Break every connection between two machines with a reset to both ends; returns how many."""
+        ends = self._between(a, b)
+        for end in ends:
+            end.reactor.schedule(0, end.lost, Failure(ConnectionLost("connection reset by peer")))
+        return len({end.serial // 2 for end in ends})
+
+    def half_open(self, a: Place, b: Place) -> int:
+        """
+        Let ``b`` lose its end of every connection with ``a``, without ``a`` being told; returns how many.
+
+        What ``a`` sends on them disappears, unanswered, as behind a firewall that forgot them.
+        """
+        ends = [end for end in self._between(a, b) if end.reactor.ip == _ip(b)]
+        for end in ends:
+            end.inbound.path = self._void(end.inbound.path)
+            end.outbound.vanish()
+            end.outbound.path = self._void(end.outbound.path)
+            end.reactor.schedule(0, end.lost, Failure(ConnectionLost("connection reset by peer")))
+        return len(ends)
+
+    def slow(self, a: Place, b: Place, latency: float, jitter: float = 0.0, both: bool = True) -> None:
+        """Make everything between two machines take ``latency`` and up to ``jitter`` more milliseconds."""
+        for path in (self.path(_ip(a), _ip(b)), self.path(_ip(b), _ip(a)))[: 2 if both else 1]:
+            path.latency, path.jitter = round(latency * MILLISECOND), round(jitter * MILLISECOND)
+
+    def lose(self, a: Place, b: Place, chance: float) -> None:
+        """Let segments between two machines get lost with this chance; they are sent again 200 ms later."""
+        self.path(_ip(a), _ip(b)).loss = self.path(_ip(b), _ip(a)).loss = chance
+
+    def calm(self) -> None:
+        """Undo every :meth:`slow` and :meth:`lose`."""
+        for path in self._paths.values():
+            path.latency, path.jitter = self._usual_delay(path.source, path.target)
+            path.loss = 0.0
+
+    def reachable(self, a: Place, b: Place) -> bool:
+        """Does everything get through from ``a`` to ``b`` and back?"""
+        return not any(path.blocked for path in self.route(_ip(a), _ip(b)))
+
+    # Power and processes; used by hosts
+
+    def darken(self, ip: str, refuse: bool) -> None:
+        """A machine lost its power. With ``refuse``, connection attempts are refused instead of left unanswered."""
+        self._dark[ip] = None
+        if refuse:
+            self.refusing[ip] = None
+        self._update()
+
+    def lighten(self, ip: str) -> None:
+        """A machine has power again; its kernel remembers no connection."""
+        self._dark.pop(ip, None)
+        self.refusing.pop(ip, None)
+        self._update()
+
+    def process_gone(self, reactor: SimReactor, silently: bool) -> None:
+        """Close whatever a dead process held; ``silently`` if nobody is to be told."""
+        self.world.note("gone", reactor.name)
+        for end in [end for end in self.connections.values() if end.reactor is reactor]:
+            end.killed(silently)
+        for ports in self._ports.values():
+            for port in ports:
+                if port.reactor is reactor:
+                    port.listening = False
+            ports[:] = [port for port in ports if port.listening]
+
+    # For reactors and connections
+
+    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> SimPort:
+        """
+        A port that listens already.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+        listening = SimPort(self, reactor, port, factory, interface)
+        listening.startListening()
+        return listening
+
+    def connect(
+        self,
+        reactor: SimReactor,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float,
+        bind: tuple[str, int] | None,
+    ) -> SimConnector:
+        """A connector that is connecting already."""
+        connector = SimConnector(self, reactor, host, port, factory, timeout, bind)
+        connector.connect()
+        return connector
+
+    def bind(self, port: SimPort) -> None:
+        """
+        Reserve the address of a port, choosing a number if it has none.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+        ip, interface = port.reactor.ip, port.interface
+        if interface not in ("", "0.0.0.0", ip) and not interface.startswith("127."):
+            raise CannotListenError(interface, port.port, OSError(EADDRNOTAVAIL, "Cannot assign requested address"))
+        if not port.port:
+            port.port = self.ephemeral_port()
+        neighbours = self._ports.setdefault((ip, port.port), [])
+        for other in neighbours:
+            if interface == other.interface or "" in (interface, other.interface):
+                raise CannotListenError(interface, port.port, OSError(EADDRINUSE, "Address already in use"))
+        if not port.reactor.dead:
+            neighbours.append(port)
+
+    def unbind(self, port: SimPort) -> None:
+        """Release the address of a port."""
+        neighbours = self._ports[port.reactor.ip, port.port]
+        if port in neighbours:
+            neighbours.remove(port)
+
+    def port_at(self, ip: str, interface: str, number: int) -> SimPort | None:
+        """Who listens on machine ``ip`` for connections to ``interface``?"""
+        for port in self._ports.get((ip, number), ()):
+            if port.interface in ("", "0.0.0.0", interface):
+                return port
+        return None
+
+    def join(self, client: SimTransport, server: SimTransport, there: Path, back: Path) -> None:
+        """Make two ends one connection."""
+        self._next_serial += 2
+        client.serial, server.serial = self._next_serial, self._next_serial + 1
+        label = f"{client.local.host}:{client.local.port}>{client.remote.host}:{client.remote.port}".encode()
+        client.outbound = server.inbound = Flow(self, there, label, client)
+        server.outbound = client.inbound = Flow(self, back, label + b"<", server)
+        client.outbound.receiver, server.outbound.receiver = server, client
+
+    def route(self, source: str, target: str) -> tuple[Path, Path]:
+        """The path from machine ``source`` to address ``target``, and the way back."""
+        if target.startswith("127."):
+            target = source
+        return self.path(source, target), self.path(target, source)
+
+    def path(self, source: str, target: str) -> Path:
+        """The path from one machine to another."""
+        path = self._paths.get((source, target))
+        if path is None:
+            path = self._paths[source, target] = Path(source, target, *self._usual_delay(source, target))
+            self._update_path(path)
+        return path
+
+    def local_ip(self, reactor: SimReactor, target: str, wanted: str) -> str:
+        """The address that a connection to ``target`` comes from."""
+        if wanted:
+            return wanted
+        return target if target.startswith("127.") else reactor.ip
+
+    def ephemeral_port(self) -> int:
+        """A port number for whoever does not care; the sequence is the same in every run."""
+        number = self._next_ephemeral
+        self._next_ephemeral = FIRST_EPHEMERAL if number == LAST_EPHEMERAL else number + 1
+        return number
+
+    @staticmethod
+    def is_literal(host: str) -> bool:
+        """Is this an address rather than a name?"""
+        try:
+            IPv4Address(host)
+        except AddressValueError:
+            return False
+        return True
+
+    # Inside
+
+    def _usual_delay(self, source: str, target: str) -> tuple[int, int]:
+        if source == target:
+            return LOOPBACK_LATENCY, 0
+        return round(self.latency * MILLISECOND), round(self.jitter * MILLISECOND)
+
+    def _between(self, a: Place, b: Place) -> list[SimTransport]:
+        pair = sorted((_ip(a), _ip(b)))
+        return [
+            end
+            for end in self.connections.values()
+            if sorted((end.outbound.path.source, end.outbound.path.target)) == pair
+        ]
+
+    def _void(self, path: Path) -> Path:
+        void = Path(path.source, path.target, path.latency, path.jitter)
+        void.cut = void.blocked = True
+        void.since = self.world.time
+        return void
+
+    def _cut(self, path: Path, cut: bool) -> None:
+        path.cut = cut
+        self.world.note("cut", path.source, path.target)
+        self._update_path(path)
+
+    def _update(self) -> None:
+        for path in [*self._paths.values()]:
+            self._update_path(path)
+
+    def _update_path(self, path: Path) -> None:
+        source, target = path.source, path.target
+        apart = source != target and (source in self._isolated or target in self._isolated)
+        blocked = path.cut or apart or source in self._dark or target in self._dark
+        if blocked == path.blocked:
+            return
+        path.blocked = blocked
+        if blocked:
+            path.since = self.world.time
+            return
+        # Retransmissions back off: the longer the silence was, the longer until the next one is due.
+        longest = min(self.world.time - path.since, RETRANSMIT_LIMIT)
+        waiting, path.waiting = path.waiting, []
+        for flow in waiting:
+            flow.wake(path.delay(self.world.random) + int(self.world.random.random() * longest))

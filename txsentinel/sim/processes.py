@@ -1,0 +1,132 @@
+"""Simulated child processes: scripts that do nothing but end."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from signal import Signals
+from typing import TYPE_CHECKING, TypeAlias
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txsentinel.sim.reactor import micros
+
+if TYPE_CHECKING:
+    from txsentinel.sim.reactor import SimReactor
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a script ends if nobody kills it: ``status`` ``None`` means that it never does."""
+
+    status: int | None = 0
+    seconds: float = 0.01
+
+
+Script: TypeAlias = Callable[[Sequence[str]], Outcome]
+"""From the argv of a child to how it will end; may raise ``OSError`` if it cannot even start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A child that was started."""
+
+    at: float
+    """Seconds of world time."""
+
+    path: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str] | None
+    process: SimProcess
+
+
+@implementer(IProcessTransport)
+class SimProcess:
+    """A child process; every signal that it gets ends it."""
+
+    def __init__(self, reactor: SimReactor, protocol: IProcessProtocol, pid: int, outcome: Outcome) -> None:
+        self._reactor = reactor
+        self._protocol = protocol
+        self.pid: int | None = pid
+        self.written: list[bytes] = []
+        self.signals: list[str] = []
+        """Names of the signals that it was sent."""
+        if outcome.status is not None:
+            reactor.schedule(micros(outcome.seconds), self._exit, outcome.status, None)
+
+    def start(self) -> None:
+        """Introduce it to its protocol."""
+        self._protocol.makeConnection(self)
+
+    def signalProcess(self, signalID: str | int) -> None:
+        """
+        Kill it; it is gone a millisecond later.
+
+        :raises ProcessExitedAlready: if it is gone.
+        """
+        if self.pid is None:
+            raise ProcessExitedAlready
+        signal = Signals(signalID) if isinstance(signalID, int) else Signals[f"SIG{signalID.removeprefix('SIG')}"]
+        self.signals.append(signal.name)
+        self._reactor.schedule(1_000, self._exit, None, signal.value)
+
+    def _exit(self, status: int | None, signal: int | None) -> None:
+        if self.pid is None:
+            return
+        self.pid = None
+        ended = (
+            ProcessDone(0) if status == 0 else ProcessTerminated(status, signal, signal if status is None else status)
+        )
+        for step in (self._protocol.processExited, self._protocol.processEnded):
+            self._reactor.guard(f"{step.__name__} raised", step, Failure(ended))
+
+    def write(self, data: bytes) -> None:
+        """Kept in :attr:`written`."""
+        self.written.append(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Kept in :attr:`written`."""
+        self.written.extend(data)
+
+    def writeToChild(self, childFD: int, data: bytes) -> None:
+        """Kept in :attr:`written`."""
+        self.written.append(data)
+
+    def closeStdin(self) -> None:
+        """The child does not listen anyway."""
+        self.closeChildFD(0)
+
+    def closeStdout(self) -> None:
+        """The child says nothing anyway."""
+        self.closeChildFD(1)
+
+    def closeStderr(self) -> None:
+        """The child says nothing anyway."""
+        self.closeChildFD(2)
+
+    def closeChildFD(self, descriptor: int) -> None:
+        """Tell the protocol that a stream was closed, as soon as it could know."""
+        self._reactor.schedule(1, self._protocol.childConnectionLost, descriptor)
+
+    def loseConnection(self) -> None:
+        """Close all three streams."""
+        for descriptor in range(3):
+            self.closeChildFD(descriptor)
+
+    def getPeer(self) -> IPv4Address:
+        """Nowhere: a pipe."""
+        return IPv4Address("TCP", "0.0.0.0", 0)
+
+    def getHost(self) -> IPv4Address:
+        """Nowhere: a pipe."""
+        return IPv4Address("TCP", "0.0.0.0", 0)
+
+
+def mapping_copy(environment: Mapping[str, str] | None) -> dict[str, str] | None:
+    """An environment as it is now, whatever its owner does with it later."""
+    return None if environment is None else dict(environment)

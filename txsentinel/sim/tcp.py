@@ -1,0 +1,646 @@
+"""
+Simulated TCP: flows of bytes with latency, the two ends of a connection, ports and connectors.
+
+The kernel and the program are kept apart where it shows. A kernel accepts connections and bytes for a
+program that is stopped, answers with a reset for one that is gone, and says nothing at all once the
+machine has lost its power.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.base import BaseConnector
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    TCPTimedOutError,
+)
+from twisted.internet.interfaces import IConsumer, IListeningPort, IPullProducer, IPushProducer, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txsentinel.sim.reactor import SECOND
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from twisted.internet.interfaces import IProducer, IProtocol, IProtocolFactory
+    from twisted.internet.protocol import ClientFactory
+
+    from txsentinel.sim.network import SimNetwork
+    from txsentinel.sim.reactor import SimReactor
+
+WINDOW: Final = 256 * 1024
+"""Bytes that a kernel takes from a writer before the reader has read them; the rest waits in the transport."""
+
+HIGH_WATER: Final = 64 * 1024
+"""Unsent bytes above which a registered producer is paused, as in Twisted."""
+
+FIRST_RETRY: Final = SECOND
+"""Microseconds until an unanswered SYN is repeated; doubled each time."""
+
+CONNECT_PATIENCE: Final = 127 * SECOND
+"""After how many microseconds of silence the kernel gives a connection attempt up."""
+
+SEND_PATIENCE: Final = 924 * SECOND
+"""After how many microseconds without acknowledgement the kernel gives a connection up (15 retransmissions)."""
+
+
+class Mark(Enum):
+    """What travels in a flow besides bytes."""
+
+    OPEN = b"open"
+    """The third step of the handshake."""
+
+    FIN = b"fin"
+    """The sender closed; everything written before has arrived."""
+
+    RST = b"rst"
+    """The connection does not exist any more."""
+
+
+class Path:
+    """One direction between two machines: how long things take there, and whether they arrive at all."""
+
+    __slots__ = ("blocked", "cut", "jitter", "latency", "loss", "since", "source", "target", "waiting")
+
+    def __init__(self, source: str, target: str, latency: int, jitter: int) -> None:
+        self.source = source
+        self.target = target
+        self.latency = latency
+        """Microseconds that everything takes."""
+        self.jitter = jitter
+        """Microseconds that it takes longer at most, drawn anew for each segment."""
+        self.loss = 0.0
+        """Chance that a segment is lost once and sent again, 200 ms later."""
+        self.cut = False
+        self.blocked = False
+        """Nothing gets through, for whatever reason."""
+        self.since = 0
+        """World time at which it was blocked."""
+        self.waiting: list[Flow] = []
+        """What will be retransmitted once the path is open again."""
+
+    def delay(self, random: Random) -> int:
+        """Microseconds until what is sent now arrives."""
+        delay = self.latency
+        if self.jitter:
+            delay += int(random.random() * self.jitter)
+        if self.loss and random.random() < self.loss:
+            delay += SECOND // 5
+        return delay
+
+
+class Flow:
+    """One direction of one connection: segments that arrive complete, in order, once, or not at all."""
+
+    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "sequence", "world")
+
+    def __init__(self, network: SimNetwork, path: Path, label: bytes, sender: SimTransport) -> None:
+        self.network = network
+        self.world = network.world
+        self.path = path
+        self.label = label
+        self.sender = sender
+        self.receiver = sender
+        self.sequence = -1
+        self.in_flight = 0
+        """Bytes sent and not yet read."""
+        self._segments: deque[tuple[int, int, bytes | Mark]] = deque()
+        """``(arrives at, sent at, what)``."""
+
+    def send(self, what: bytes | Mark) -> None:
+        """Put something on its way. Bytes written in one turn leave as one segment."""
+        world = self.world
+        now = world.time
+        segments = self._segments
+        if segments:
+            arrival, sent_at, last = segments[-1]
+            if sent_at == now and isinstance(last, bytes) and isinstance(what, bytes):
+                segments[-1] = (arrival, sent_at, last + what)
+                self.in_flight += len(what)
+                return
+            arrival = max(arrival, now + self.path.delay(world.random))
+            segments.append((arrival, now, what))
+        else:
+            arrival = now + self.path.delay(world.random)
+            segments.append((arrival, now, what))
+            world.push(arrival, self)
+        if isinstance(what, bytes):
+            self.in_flight += len(what)
+
+    def forget_unsent(self) -> None:
+        """Take back what was written in this very turn: it has not left the process yet."""
+        now = self.world.time
+        segments = self._segments
+        while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
+            self.in_flight -= len(cast("bytes", segments.pop()[2]))
+
+    def vanish(self) -> None:
+        """Nothing of what is on its way arrives."""
+        self._segments.clear()
+        self.sequence = -1
+
+    @property
+    def idle(self) -> bool:
+        """Is nothing on its way?"""
+        return not self._segments
+
+    def fire(self, sequence: int) -> None:
+        """Deliver what has arrived by now."""
+        if sequence != self.sequence:
+            return
+        segments = self._segments
+        if not segments:
+            return
+        world = self.world
+        path = self.path
+        if path.blocked:
+            self.sequence = -1
+            path.waiting.append(self)
+            sender = self.sender
+            if not sender.gone:
+                world.call_later(SEND_PATIENCE / SECOND, self._give_up, world.time)
+            return
+        receiver = self.receiver
+        while segments and segments[0][0] <= world.time:
+            if not receiver.gone:
+                if receiver.reactor.stalled:
+                    receiver.reactor.parked.append(self)
+                    return
+                if not receiver.reading:
+                    # Whoever resumes reading wakes this flow up.
+                    self.sequence = -1
+                    return
+            what = segments.popleft()[2]
+            if isinstance(what, bytes):
+                world.note_bytes(self.label, what)
+                self.in_flight -= len(what)
+                receiver.data_arrived(what)
+                if self.sender.unsent:
+                    self.sender.send_more()
+            else:
+                world.note_bytes(self.label, what.value)
+                receiver.mark_arrived(what)
+        if segments and self.sequence == sequence:
+            world.push(max(segments[0][0], world.time), self)
+
+    def wake(self, delay: int = 0) -> None:
+        """Look again in ``delay`` microseconds at what is waiting."""
+        if self._segments:
+            self.world.push(max(self._segments[0][0], self.world.time + delay), self)
+
+    def _give_up(self, since: int) -> None:
+        if self.path.blocked and self.path.since <= since and self in self.path.waiting and not self.sender.gone:
+            sender = self.sender
+            sender.reactor.schedule(0, sender.lost, Failure(ConnectionLost("connection timed out")))
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class SimTransport:
+    """One end of a connection, as its program sees it."""
+
+    __slots__ = (
+        "_backlog",
+        "_keep_alive",
+        "_no_delay",
+        "_paused_producer",
+        "connected",
+        "connector",
+        "disconnecting",
+        "gone",
+        "inbound",
+        "local",
+        "network",
+        "outbound",
+        "port",
+        "producer",
+        "protocol",
+        "reactor",
+        "reading",
+        "remote",
+        "serial",
+        "streaming",
+        "unsent",
+    )
+
+    bufferSize = HIGH_WATER
+
+    def __init__(self, network: SimNetwork, reactor: SimReactor, local: IPv4Address, remote: IPv4Address) -> None:
+        self.network = network
+        self.reactor = reactor
+        self.local = local
+        self.remote = remote
+        self.serial = 0
+        self.protocol: IProtocol | None = None
+        self.connector: BaseConnector | None = None
+        self.port: SimPort | None = None
+        self.outbound: Flow
+        self.inbound: Flow
+        self.connected = False
+        """Between ``makeConnection`` and ``connectionLost``."""
+        self.disconnecting = False
+        self.gone = False
+        """This end exists no more; its kernel answers what still comes with a reset."""
+        self.reading = True
+        self.unsent = 0
+        """Bytes written that even the kernel has not taken yet."""
+        self.producer: IProducer | None = None
+        self.streaming = False
+        self._paused_producer = False
+        self._backlog: deque[bytes] = deque()
+        self._no_delay = False
+        self._keep_alive = False
+
+    def __repr__(self) -> str:
+        return f"<SimTransport {self.local.host}:{self.local.port} to {self.remote.host}:{self.remote.port}>"
+
+    # ITransport
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; what does not fit into the window waits here."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+        if not data or not self.connected or self.gone:
+            return
+        room = WINDOW - self.outbound.in_flight
+        if not self._backlog and len(data) <= room:
+            self.outbound.send(data)
+            return
+        self._backlog.append(data)
+        self.unsent += len(data)
+        self.send_more()
+        if self.producer is not None and self.streaming and self.unsent > self.bufferSize:
+            self._pause_producer()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send all of ``data`` in one go."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close once everything written has been handed to the kernel and no producer is left."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self._maybe_finish()
+
+    def abortConnection(self) -> None:
+        """Close at once; what this turn wrote is lost, and the other side sees a reset."""
+        if self.connected and not self.gone:
+            self.disconnecting = True
+            self._hang_up(Mark.RST)
+            self.reactor.schedule(1, self._lose, Failure(ConnectionAborted()))
+
+    def getPeer(self) -> IPv4Address:
+        """The address of the other end."""
+        return self.remote
+
+    def getHost(self) -> IPv4Address:
+        """The address of this end."""
+        return self.local
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Remembered, without effect: nothing is ever held back here."""
+        self._no_delay = bool(enabled)
+
+    def getTcpNoDelay(self) -> bool:
+        """What was set."""
+        return self._no_delay
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Remembered, without effect: kernels wait two hours before the first probe."""
+        self._keep_alive = bool(enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """What was set."""
+        return self._keep_alive
+
+    # IPushProducer: the bytes that arrive
+
+    def pauseProducing(self) -> None:
+        """Leave what arrives in the kernel."""
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        """Read on, in a turn to come."""
+        if self.connected and not self.disconnecting and not self.reading:
+            self.reading = True
+            self.inbound.wake(1)
+
+    def stopProducing(self) -> None:
+        """Close."""
+        self.loseConnection()
+
+    # IConsumer: somebody writes as fast as we can take it
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        As in Twisted: a streaming producer is paused above :data:`HIGH_WATER`, a pull producer is asked each time.
+
+        :raises RuntimeError: if there is one already.
+        """
+        if self.producer is not None:
+            raise RuntimeError(f"{self.producer!r} is registered already")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        self.producer = producer
+        self.streaming = streaming
+        self._paused_producer = False
+        if not streaming:
+            cast("IPullProducer", producer).resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """Nobody writes by itself any more."""
+        self.producer = None
+        self._maybe_finish()
+
+    def send_more(self) -> None:
+        """The reader has read: hand as much of the backlog to the kernel as it takes."""
+        backlog = self._backlog
+        room = WINDOW - self.outbound.in_flight
+        while backlog and room > 0:
+            data = backlog.popleft()
+            if len(data) > room:
+                backlog.appendleft(data[room:])
+                data = data[:room]
+            room -= len(data)
+            self.unsent -= len(data)
+            self.outbound.send(data)
+        if not backlog and self.producer is not None and (self._paused_producer or not self.streaming):
+            self._paused_producer = False
+            self.reactor.schedule(1, self._resume_producer, self.producer)
+        self._maybe_finish()
+
+    def _pause_producer(self) -> None:
+        if not self._paused_producer:
+            self._paused_producer = True
+            cast("IPushProducer", self.producer).pauseProducing()
+
+    def _resume_producer(self, producer: IProducer) -> None:
+        if self.producer is producer:
+            cast("IPullProducer", producer).resumeProducing()
+
+    def _maybe_finish(self) -> None:
+        if self.disconnecting and not self._backlog and self.producer is None and self.connected:
+            self.reactor.schedule(1, self._finish)
+
+    def _finish(self) -> None:
+        if self.connected and not self.gone and not self._backlog:
+            self.outbound.send(Mark.FIN)
+            self._lose(Failure(ConnectionDone()))
+
+    # From the network
+
+    def data_arrived(self, data: bytes) -> None:
+        """Bytes came: give them to the protocol."""
+        if self.gone:
+            self.outbound.send(Mark.RST)
+        elif self.connected and not self.disconnecting and self.protocol is not None:
+            try:
+                self.protocol.dataReceived(data)
+            except Exception:
+                failure = Failure()
+                self.reactor.world.record_failure(self.reactor.name, "dataReceived raised", failure)
+                if self.connected:
+                    self._hang_up(Mark.RST)
+                    self._lose(failure)
+
+    def mark_arrived(self, mark: Mark) -> None:
+        """Something other than bytes came."""
+        if mark is Mark.OPEN:
+            if self.gone or self.port is None or not self.port.accept(self):
+                self.gone = True
+                self.outbound.send(Mark.RST)
+        elif not self.gone:
+            self.lost(Failure(ConnectionDone() if mark is Mark.FIN else ConnectionLost("connection reset by peer")))
+
+    def established(self, protocol: IProtocol | None) -> None:
+        """The handshake is done: meet the protocol, or close if the factory wanted none."""
+        self.connected = True
+        self.network.connections[self.serial] = self
+        if protocol is None:
+            self.loseConnection()
+            return
+        self.protocol = protocol
+        if self.reactor.guard("makeConnection raised", protocol.makeConnection, self) is not None and self.connected:
+            self.abortConnection()
+
+    def lost(self, reason: Failure) -> None:
+        """The connection has ended, not by our doing."""
+        if self.connected and not self.gone:
+            self._lose(reason)
+
+    def _hang_up(self, mark: Mark) -> None:
+        self._backlog.clear()
+        self.unsent = 0
+        self.outbound.forget_unsent()
+        self.outbound.send(mark)
+        self.gone = True
+
+    def _lose(self, reason: Failure) -> None:
+        if not self.connected:
+            return
+        self.connected = False
+        self.disconnecting = False
+        self.gone = True
+        self._backlog.clear()
+        self.unsent = 0
+        self.network.connections.pop(self.serial, None)
+        self.inbound.wake()
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            self.reactor.guard("stopProducing raised", producer.stopProducing)
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            self.reactor.guard("connectionLost raised", protocol.connectionLost, reason)
+        if self.connector is not None:
+            self.reactor.guard("clientConnectionLost raised", self.connector.connectionLost, reason)
+
+    def killed(self, silently: bool) -> None:
+        """
+        The process of this end is gone, and learns nothing.
+
+        Its kernel closes the connection: orderly, or with a reset if there was something left to read.
+        With the power goes everything that was still on its way out.
+        """
+        self.connected = False
+        self.network.connections.pop(self.serial, None)
+        self.protocol = self.producer = None
+        if silently:
+            self.gone = True
+            self.outbound.vanish()
+        elif not self.gone:
+            self._hang_up(Mark.FIN if self.inbound.idle else Mark.RST)
+
+
+class SimClientTransport(SimTransport):
+    """The connecting end: asks again and again for an answer, as a kernel does, until its connector loses patience."""
+
+    __slots__ = ("_abandoned", "_started_at")
+
+    def __init__(self, connector: SimConnector, local: IPv4Address) -> None:
+        network, reactor = connector.network, connector.sim_reactor
+        super().__init__(network, reactor, local, IPv4Address("TCP", connector.host, connector.port))
+        self.connector = connector
+        self._abandoned = False
+        self._started_at = network.world.time
+        if network.is_literal(connector.host):
+            self._dial(connector.host)
+        else:
+            reactor.resolve(connector.host).addCallbacks(self._dial, self._fail)
+
+    def failIfNotConnected(self, error: Exception) -> None:
+        """Give the attempt up; called by the connector."""
+        self._fail(Failure(error))
+
+    def _fail(self, reason: Failure) -> None:
+        if self.connected or self._abandoned or self.gone:
+            return
+        self._abandoned = True
+        assert self.connector is not None
+        self.connector.connectionFailed(reason)
+
+    def _dial(self, ip: str) -> None:
+        if self._abandoned:
+            return
+        local = self.network.local_ip(self.reactor, ip, self.local.host)
+        self.local = IPv4Address("TCP", local, self.local.port or self.network.ephemeral_port())
+        self.remote = IPv4Address("TCP", ip, self.remote.port)
+        self._knock(FIRST_RETRY)
+
+    def _knock(self, patience: int) -> None:
+        if self._abandoned or self.reactor.dead:
+            return
+        world = self.network.world
+        if world.time - self._started_at > CONNECT_PATIENCE:
+            self.reactor.schedule(0, self._fail, Failure(TCPTimedOutError()))
+            return
+        there, back = self.network.route(self.reactor.ip, self.remote.host)
+        world.call_later(there.delay(world.random) / SECOND, self._heard, there, back, patience)
+
+    def _heard(self, there: Path, back: Path, patience: int) -> None:
+        world = self.network.world
+        refused = there.target in self.network.refusing
+        if (there.blocked or back.blocked) and not (refused and not there.cut and not back.cut):
+            world.call_later(patience / SECOND, self._knock, patience * 2)
+            return
+        port = None if refused else self.network.port_at(there.target, self.remote.host, self.remote.port)
+        delay = back.delay(world.random)
+        if port is None:
+            world.note("refused", self.remote.host, self.remote.port)
+            self.reactor.schedule(delay, self._fail, Failure(ConnectionRefusedError("connection refused")))
+        else:
+            self.reactor.schedule(delay, self._answered, port, there, back)
+
+    def _answered(self, port: SimPort, there: Path, back: Path) -> None:
+        if self._abandoned:
+            return
+        if not port.listening:
+            self._fail(Failure(ConnectionRefusedError("connection refused")))
+            return
+        assert self.connector is not None
+        other = SimTransport(self.network, port.reactor, self.remote, self.local)
+        other.port = port
+        self.network.join(self, other, there, back)
+        self.outbound.send(Mark.OPEN)
+        protocol: list[IProtocol | None] = []
+        self.connected = True
+        failure = self.reactor.guard(
+            "buildProtocol raised",
+            lambda: protocol.append(cast("BaseConnector", self.connector).buildProtocol(self.remote)),
+        )
+        self.established(None if failure is not None else protocol[0])
+
+
+class SimConnector(BaseConnector):
+    """What ``connectTCP`` returns; Twisted's own connector, with simulated transports."""
+
+    def __init__(
+        self,
+        network: SimNetwork,
+        reactor: SimReactor,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float,
+        bind: tuple[str, int] | None,
+    ) -> None:
+        super().__init__(factory, timeout, cast("Any", reactor))
+        self.network = network
+        self.sim_reactor = reactor
+        self.host = host
+        self.port = port
+        self.bind = bind or ("", 0)
+
+    def _makeTransport(self) -> Any:
+        return SimClientTransport(self, IPv4Address("TCP", *self.bind))
+
+    def getDestination(self) -> IPv4Address:
+        """Where it connects to."""
+        return IPv4Address("TCP", self.host, self.port)
+
+
+@implementer(IListeningPort)
+class SimPort:
+    """A listening socket."""
+
+    def __init__(
+        self, network: SimNetwork, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str
+    ) -> None:
+        self.network = network
+        self.reactor = reactor
+        self.port = port
+        self.factory = factory
+        self.interface = interface
+        self.listening = False
+
+    def __repr__(self) -> str:
+        return f"<SimPort {self.interface or '*'}:{self.port} of {self.reactor.name}>"
+
+    def startListening(self) -> None:
+        """
+        Take the port.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+        self.network.bind(self)
+        self.factory.doStart()
+        self.listening = True
+
+    def stopListening(self) -> Deferred[None]:
+        """Release the port; connections made through it live on."""
+        if not self.listening:
+            return succeed(None)
+        self.listening = False
+        self.network.unbind(self)
+        stopped: Deferred[None] = Deferred()
+        self.reactor.callLater(0, self._stopped, stopped)
+        return stopped
+
+    def _stopped(self, stopped: Deferred[None]) -> None:
+        self.factory.doStop()
+        stopped.callback(None)
+
+    def getHost(self) -> IPv4Address:
+        """Where it listens."""
+        return IPv4Address("TCP", self.interface or "0.0.0.0", self.port)
+
+    def accept(self, transport: SimTransport) -> bool:
+        """Give a new connection a protocol; false if nobody listens here any more."""
+        if not self.listening or self.reactor.dead:
+            return False
+        protocol: list[IProtocol | None] = []
+        failure = self.reactor.guard(
+            "buildProtocol raised", lambda: protocol.append(self.factory.buildProtocol(transport.remote))
+        )
+        transport.established(None if failure is not None else protocol[0])
+        return True
