@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -27,14 +28,20 @@ class EventRecorder:
 
     :param ports: port by name of the Sentinel.
     :param heard: called in that thread for every event; must return at once and not raise.
+    :param limit: how many events are remembered; the oldest give way. All of them if not given.
     """
 
     _RETRY_SECONDS = 0.05
 
-    def __init__(self, ports: Mapping[str, int], heard: Callable[[RecordedEvent], None] | None = None) -> None:
+    def __init__(
+        self,
+        ports: Mapping[str, int],
+        heard: Callable[[RecordedEvent], None] | None = None,
+        limit: int | None = None,
+    ) -> None:
         self._ports = dict(ports)
         self._heard = heard
-        self._events: list[RecordedEvent] = []
+        self._events: deque[RecordedEvent] = deque(maxlen=limit)
         self._changed = threading.Condition()
         self._listening: dict[str, Connection] = {}
         self._stopping = threading.Event()
@@ -87,8 +94,8 @@ class EventRecorder:
         :raises DeadlineExpired: after ``seconds``.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: found(self._events), seconds):
-                tail = [f"{event.sentinel} {event.channel} {event.payload}" for event in self._events[-8:]]
+            if not self._changed.wait_for(lambda: found(list(self._events)), seconds):
+                tail = [f"{event.sentinel} {event.channel} {event.payload}" for event in list(self._events)[-8:]]
                 raise DeadlineExpired(f"waited {seconds:g} s in vain for {what}; heard last: {tail}")
 
     def _run(self) -> None:

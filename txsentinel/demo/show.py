@@ -1,0 +1,200 @@
+"""What the demonstration shows while it runs: events, the fate of an application's writes, and who is revived."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txsentinel.client import MasterAddress, MasterFollower
+from txsentinel.demo.fleet import Fleet
+from txsentinel.demo.processes import ChildProcess, RedisProcess
+from txsentinel.demo.recorder import EventRecorder, RecordedEvent
+
+WRITE_PERIOD_SECONDS: Final = 0.01
+REVIVE_SECONDS: Final = 10.0
+STATUS_SECONDS: Final = 30.0
+EVENTS_KEPT: Final = 1000
+
+log = Logger()
+
+
+class Writer:
+    """An application that writes through a :class:`MasterFollower`, one write after the other, and times the gaps."""
+
+    def __init__(self, reactor: Any, follower: MasterFollower, say: Callable[[str], None]) -> None:
+        self._reactor = reactor
+        self._follower = follower
+        self._say = say
+        self._next: IDelayedCall | None = None
+        self._stopped = False
+        self._moved_to: MasterAddress | None = None
+        self._last_success: float | None = None
+        self._failures = 0
+        self.accepted = 0
+        """Writes that a master has confirmed."""
+        self.recovered: Deferred[float] = Deferred()
+        """Fires once, with the seconds that the first failover left us without a master."""
+
+    def start(self) -> None:
+        """Begin to write; the follower must have started."""
+        self._follower.add_listener(self._moved)
+        self._write()
+
+    def stop(self) -> None:
+        """Write no more; a write on its way may still be answered."""
+        self._stopped = True
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    def _moved(self, address: MasterAddress) -> None:
+        self._moved_to = address
+
+    def _write(self) -> None:
+        self._follower.execute("SET", "demo", str(self.accepted)).addCallbacks(self._written, self._lost)
+
+    def _written(self, reply: object) -> None:
+        now = self._reactor.seconds()
+        self.accepted += 1
+        if self._moved_to is not None and self._last_success is not None:
+            gap = now - self._last_success
+            lost = f", {self._failures} failed meanwhile" if self._failures else ""
+            self._say(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
+            self._failures = 0
+            if not self.recovered.called:
+                self.recovered.callback(gap)
+        self._moved_to = None
+        self._last_success = now
+        self._again()
+
+    def _lost(self, failure: Failure) -> None:
+        # Whatever the reason, an application's answer to a failed write here is to try the next one.
+        self._failures += 1
+        log.debug("a write failed: {why}", why=failure.getErrorMessage())
+        self._again()
+
+    def _again(self) -> None:
+        if not self._stopped:
+            self._next = self._reactor.callLater(WRITE_PERIOD_SECONDS, self._write)
+
+
+class Show:
+    """
+    Runs over a :class:`Fleet` that has been started.
+
+    :param reactor: the one that runs; its ``seconds()`` time the writes.
+    :param say: takes one line of text at a time.
+    :param keyboard: an empty line on it kills the master; ``None`` for no keyboard.
+    """
+
+    def __init__(self, reactor: Any, fleet: Fleet, say: Callable[[str], None], keyboard: TextIO | None = None) -> None:
+        self._reactor = reactor
+        self._fleet = fleet
+        self._say = say
+        self._keyboard = keyboard
+        self._began = time.monotonic()
+        self._labels = {name: f"sentinel {number}" for number, name in enumerate(fleet.ports, start=1)}
+        self._follower = MasterFollower(
+            reactor, [("127.0.0.1", port) for port in fleet.ports.values()], fleet.name, reply_timeout=2.0
+        )
+        self.writer = Writer(reactor, self._follower, self._tell)
+        self._recorder = EventRecorder(fleet.ports, self._heard, EVENTS_KEPT)
+        self._dead: set[ChildProcess] = set()
+        self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]
+        self._stopped = False
+
+    def start(self) -> Deferred[MasterFollower]:
+        """
+        Begin to listen, to write and to revive.
+
+        :returns: fires when the first master is found.
+        """
+        self._recorder.start()
+        for loop, seconds in zip(self._loops, (1.0, STATUS_SECONDS), strict=True):
+            loop.clock = self._reactor
+            loop.start(seconds, now=False).addErrback(self._broken)
+        if self._keyboard is not None:
+            threading.Thread(target=self._read_keyboard, args=(self._keyboard,), daemon=True).start()
+        return self._follower.start().addCallback(self._following)
+
+    def stop(self) -> Deferred[Any]:
+        """
+        End all that :meth:`start` began; the servers are left as they are.
+
+        :returns: fires when the follower has hung up.
+        """
+        self._stopped = True
+        self.writer.stop()
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+        self._recorder.stop()
+        return gatherResults([self._follower.stop()])
+
+    def kill_master(self) -> None:
+        """Kill the present master, as ``kill -9`` does."""
+        address = self._follower.address
+        server = None if address is None else self._fleet.servers.get(address.port)
+        if server is None or not server.running:
+            self._tell("** there is no master to kill just now")
+            return
+        self._tell(f"** killing the master, 127.0.0.1:{server.port}")
+        server.kill()
+
+    def _following(self, follower: MasterFollower) -> MasterFollower:
+        self.writer.start()
+        follower.add_listener(lambda address: self._tell_how_to_kill(address))
+        return follower
+
+    def _tell_how_to_kill(self, address: MasterAddress) -> None:
+        server = self._fleet.servers.get(address.port)
+        if server is not None and server.running:
+            self._tell(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
+
+    def _heard(self, event: RecordedEvent) -> None:
+        # Called in the recorder's thread.
+        self._reactor.callFromThread(self._show_event, event)
+
+    def _show_event(self, event: RecordedEvent) -> None:
+        if not self._stopped:
+            self._line(event.at, f"{self._labels[event.sentinel]}  {event.channel} {event.payload}")
+
+    def _tell(self, text: str) -> None:
+        self._line(time.monotonic(), text)
+
+    def _line(self, at: float, text: str) -> None:
+        self._say(f"{at - self._began:9.3f}  {text}")
+
+    def _look_for_dead(self) -> None:
+        """Start what has died again after a while, from what it has on disk, as a supervisor would."""
+        for child in [*self._fleet.servers.values(), *self._fleet.sentinels]:
+            if not child.running and child not in self._dead:
+                self._dead.add(child)
+                self._tell(f"** {child.name} is dead; it will be started again in {REVIVE_SECONDS:.0f} s")
+                self._reactor.callLater(REVIVE_SECONDS, self._revive, child)
+
+    def _revive(self, child: ChildProcess) -> None:
+        if self._stopped:
+            return
+        self._dead.discard(child)
+        child.start(keep_config=True, ready=False)
+        role = "; should it think it is a master, the Sentinels will soon correct it"
+        self._tell(f"** started {child.name} again, pid {child.pid}{role if isinstance(child, RedisProcess) else ''}")
+
+    def _status(self) -> None:
+        self._tell(f"** {self.writer.accepted} writes accepted so far, the last ones by {self._follower.address}")
+
+    def _read_keyboard(self, keyboard: TextIO) -> None:
+        for _ in keyboard:
+            self._reactor.callFromThread(self.kill_master)
+
+    def _broken(self, failure: Failure) -> None:
+        log.failure("the demonstration is broken", failure=failure)
+        self._reactor.stop()
