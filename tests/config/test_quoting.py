@@ -1,0 +1,71 @@
+"""How lines come apart into words, and words go into lines."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.config.quoting import decoded, encoded, integer, split_words, written
+
+
+class SplitWordsTests(SynchronousTestCase):
+    """Lines come apart as the C servers take them apart."""
+
+    def test_words(self) -> None:
+        """Words end at whitespace; quotes keep it, and may open inside a word."""
+        for line, words in (
+            (b"a b\tc", [b"a", b"b", b"c"]),
+            (b"  a\v\fb ", [b"a", b"b"]),
+            (b'a "b c" d', [b"a", b"b c", b"d"]),
+            (b"a 'b c' d", [b"a", b"b c", b"d"]),
+            (b'a""', [b"a"]),
+            (b'""', [b""]),
+            (b'a"b c"', [b"ab c"]),
+            (b"a \\n", [b"a", b"\\n"]),
+            (b"a # b", [b"a", b"#", b"b"]),
+            (b"caf\xc3\xa9 \xff", [b"caf\xc3\xa9", b"\xff"]),
+            (b"a b\0c d", [b"a", b"b"]),
+            (b"", []),
+        ):
+            self.assertEqual(split_words(line), words, line)
+
+    def test_escapes(self) -> None:
+        """Double quotes know all escapes, single quotes only their own."""
+        self.assertEqual(split_words(rb'"\n\r\t\b\a\x41\x4g\q\"\\"'), [b'\n\r\t\b\aAx4gq"\\'])
+        self.assertEqual(split_words(rb"'\n\'\\x'"), [rb"\n'\\x"])
+
+    def test_unbalanced(self) -> None:
+        """A quote that never closes, or closes inside a word, makes no words at all."""
+        for line in (b'a "b', b"a 'b", b'"a"b', b"'a'b", b'"a""b"', b'"a\\"'):
+            self.assertIsNone(split_words(line), line)
+
+
+class WrittenTests(SynchronousTestCase):
+    """Whatever is written is read again as it was."""
+
+    def test_quotes_only_where_needed(self) -> None:
+        """Ordinary words stay bare, so that even old readers see what they are used to."""
+        for word in ("mymaster", "10.0.0.1", "p#ss\\word", "/opt/hooks/reconf.sh", "caf\xe9"):
+            self.assertEqual(written(word), word)
+        self.assertEqual(written(""), '""')
+        self.assertEqual(written("a b"), '"a b"')
+        self.assertEqual(written("a\nb\x01"), '"a\\nb\\x01"')
+        self.assertEqual(written("it's"), '"it\'s"')
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.binary(max_size=12), min_size=1, max_size=4))
+    def test_round_trip(self, words: list[bytes]) -> None:
+        """Any bytes survive being written and split."""
+        line = encoded(" ".join(written(decoded(word)) for word in words))
+        self.assertNotIn(b"\n", line)
+        self.assertEqual(split_words(line), words)
+
+
+class IntegerTests(SynchronousTestCase):
+    """Numbers in ``sentinel`` lines are read generously."""
+
+    def test_leading_number(self) -> None:
+        """Junk after the number is ignored, junk instead of it is zero, and nothing overflows."""
+        for word, number in (("12", 12), (" -7x", -7), ("+3", 3), ("x", 0), ("", 0), ("9" * 5000, (1 << 63) - 1)):
+            self.assertEqual(integer(word), number, word[:20])

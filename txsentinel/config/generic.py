@@ -1,0 +1,305 @@
+"""
+The directives that are not about monitoring: ports, logs, limits, TLS, users.
+
+A row of :data:`SCALARS` says how the one word behind a directive is checked and what it becomes. A
+directive with an attribute of its own in :class:`GenericOptions` is stored there; the others are kept
+as words in ``others``.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Final, TypeAlias
+
+from txsentinel.config.errors import Complaint
+from txsentinel.config.vocabulary import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
+
+BAD_DIRECTIVE: Final = "Bad directive or wrong number of arguments"
+WRONG_NUMBER: Final = "wrong number of arguments"
+LEAST_BUFFER: Final = 1024 * 1024
+MOST_ADDRESSES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BufferLimit:
+    """When a client that does not read its replies is closed: at ``hard`` bytes, or above ``soft`` for ``seconds``."""
+
+    hard: int
+    soft: int
+    seconds: int
+
+
+@dataclass(slots=True)
+class GenericOptions:
+    """
+    What the generic directives say; attributes are named after them, ``_`` for ``-``.
+
+    Sizes are in bytes, ``timeout`` and ``tcp_keepalive`` in seconds; texts are as written, empty when
+    unset. Relative paths are relative to ``dir``: see :meth:`located`.
+    """
+
+    port: int = 26379
+    tls_port: int = 0
+    bind: list[str] = field(default_factory=lambda: ["*", "-::*"])
+    """Empty: listen on no address. A leading ``-`` marks addresses that this machine may lack."""
+
+    bind_source_addr: str = ""
+    protected_mode: bool = False
+    timeout: int = 0
+    tcp_keepalive: int = 300
+    tcp_backlog: int = 511
+    maxclients: int = 10_000
+    unixsocket: str = ""
+    unixsocketperm: int = 0
+    unixsocketgroup: str = ""
+    dir: str = ""
+    """Absolute: the working directory of the start if the file names none."""
+
+    logfile: str = ""
+    loglevel: str = "notice"
+    log_format: str = "legacy"
+    log_timestamp_format: str = "legacy"
+    syslog_enabled: bool = False
+    syslog_ident: str = "redis"
+    syslog_facility: str = "local0"
+    daemonize: bool = False
+    pidfile: str = ""
+    supervised: str = "no"
+    set_proc_title: bool = True
+    proc_title_template: str = "{title} {listen-addr} {server-mode}"
+    always_show_logo: bool = False
+    requirepass: str = ""
+    aclfile: str = ""
+    acl_pubsub_default: str = "resetchannels"
+    acllog_max_len: int = 128
+    client_query_buffer_limit: int = 1 << 30
+    proto_max_bulk_len: int = 512 << 20
+    hz: int = 10
+    enable_debug_command: str = "no"
+    extended_redis_compatibility: bool = False
+    availability_zone: str = ""
+    hide_user_data_from_log: bool = True
+    tls_replication: bool = False
+    tls_cluster: bool = False
+    tls_auth_clients: str = "yes"
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_key_file_pass: str = ""
+    tls_client_cert_file: str = ""
+    tls_client_key_file: str = ""
+    tls_client_key_file_pass: str = ""
+    tls_ca_cert_file: str = ""
+    tls_ca_cert_dir: str = ""
+    tls_dh_params_file: str = ""
+    tls_protocols: str = ""
+    tls_ciphers: str = ""
+    tls_ciphersuites: str = ""
+    tls_prefer_server_ciphers: bool = False
+    tls_session_caching: bool = True
+    tls_session_cache_size: int = 20_480
+    tls_session_cache_timeout: int = 300
+    client_output_buffer_limit: dict[str, BufferLimit] = field(
+        default_factory=lambda: {
+            "normal": BufferLimit(0, 0, 0),
+            "replica": BufferLimit(256 << 20, 64 << 20, 60),
+            "pubsub": BufferLimit(32 << 20, 8 << 20, 60),
+        }
+    )
+    users: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    """``user`` lines: name and rules, not yet checked."""
+
+    renamed_commands: dict[str, str] = field(default_factory=dict)
+    """Our own commands, in lower case → their new word, empty for none at all."""
+
+    others: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Directives that mean nothing to a Sentinel, and their words; the last line of each counts."""
+
+    def located(self, path: str) -> str:
+        """The absolute path of a file that the configuration names; empty if it names none."""
+        return os.path.normpath(os.path.join(self.dir, path)) if path else ""
+
+
+Reading: TypeAlias = Callable[[str], object]
+"""Word → value, raising :class:`Complaint`."""
+
+
+def yes_no(word: str) -> bool:
+    """``yes`` or ``no`` in any letter case."""
+    if word.lower() not in ("yes", "no"):
+        raise Complaint("argument must be 'yes' or 'no'")
+    return word.lower() == "yes"
+
+
+def text(word: str) -> str:
+    """Anything."""
+    return word
+
+
+def integer_between(low: int, high: int) -> Reading:
+    """A whole number in its canonical spelling."""
+
+    def read(word: str) -> int:
+        if not _CANONICAL.fullmatch(word) or not -INT64_MAX - 1 <= int(word) <= INT64_MAX:
+            raise Complaint("argument couldn't be parsed into an integer")
+        return _within(int(word), low, high)
+
+    return read
+
+
+def memory_at_least(low: int) -> Reading:
+    """A number of bytes, perhaps with a unit: ``k`` is a thousand, ``kb`` is 1,024, and so on."""
+
+    def read(word: str) -> int:
+        match = _MEMORY.fullmatch(word)
+        unit = None if match is None else _UNITS.get(match[2].lower())
+        if match is None or unit is None or int(match[1]) * unit > INT64_MAX:
+            raise Complaint("argument must be a memory value")
+        return _within(int(match[1]) * unit, low, INT64_MAX)
+
+    return read
+
+
+def permissions(word: str) -> int:
+    """File permissions in octal."""
+    if not _OCTAL.fullmatch(word):
+        raise Complaint("argument couldn't be parsed as an octal number")
+    if int(word, 8) > 0o777:
+        raise Complaint("argument must be between 0 and 777 inclusive")
+    return int(word, 8)
+
+
+def one_of(words: Sequence[str]) -> Reading:
+    """One of a few words, in any letter case."""
+    canonical = {word.lower(): word for word in words}
+
+    def read(word: str) -> str:
+        if word.lower() not in canonical:
+            raise Complaint(f"argument(s) must be one of the following: {', '.join(words)}")
+        return canonical[word.lower()]
+
+    return read
+
+
+def _within(number: int, low: int, high: int) -> int:
+    if not low <= number <= high:
+        raise Complaint(f"argument must be between {low} and {high} inclusive")
+    return number
+
+
+_CANONICAL: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,18})", re.ASCII)
+_MEMORY: Final = re.compile(r"([0-9]{1,19})([a-zA-Z]*)", re.ASCII)
+_OCTAL: Final = re.compile(r"[0-7]{1,12}", re.ASCII)
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1 << 10,
+    "m": 1000**2,
+    "mb": 1 << 20,
+    "g": 1000**3,
+    "gb": 1 << 30,
+}
+
+SCALARS: Final[dict[str, Reading]] = {
+    **dict.fromkeys(YES_NO.split(), yes_no),
+    **dict.fromkeys(TEXT.split(), text),
+    **{name: integer_between(*between) for between, names in INTEGER.items() for name in names.split()},
+    **dict.fromkeys(MEMORY.split(), memory_at_least(0)),
+    **{name: one_of(words) for name, words in ONE_OF.items()},
+    "client-query-buffer-limit": memory_at_least(LEAST_BUFFER),
+    "proto-max-bulk-len": memory_at_least(LEAST_BUFFER),
+    "requirepass": text,
+    "unixsocketperm": permissions,
+}
+"""Directive → how its one word is read."""
+
+_SPECIAL: Final = frozenset({"dir", "bind", "users", "client_output_buffer_limit", "renamed_commands", "others"})
+ATTRIBUTES: Final = {row.name.replace("_", "-"): row.name for row in fields(GenericOptions) if row.name not in _SPECIAL}
+"""Directive → attribute, for the single-valued ones that we use."""
+
+
+def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> None:
+    """
+    Apply one directive that needs nothing but its words.
+
+    :param name: in lower case.
+    :raises Complaint: if it is unknown or its words make no sense; ``options`` is unchanged then.
+    """
+    reading = SCALARS.get(name)
+    if reading is not None:
+        if len(words) != 1:
+            raise Complaint(WRONG_NUMBER)
+        value = reading(words[0])
+        if name in ATTRIBUTES:
+            setattr(options, ATTRIBUTES[name], value)
+        else:
+            options.others[name] = tuple(words)
+    elif name == "bind":
+        _bind(options, words)
+    elif name == "client-output-buffer-limit":
+        _output_buffer_limits(options, words)
+    elif name == "user":
+        _user(options, words)
+    elif name == "rename-command":
+        _rename_command(options, words)
+    elif name in FREE_FORM:
+        if len(words) < FREE_FORM[name]:
+            raise Complaint(WRONG_NUMBER)
+        options.others[name] = tuple(words)
+    elif "." in name:
+        if not words:
+            raise Complaint("Module config specified without value")
+        options.others[name] = tuple(words)
+    else:
+        raise Complaint(BAD_DIRECTIVE)
+
+
+def _bind(options: GenericOptions, words: Sequence[str]) -> None:
+    """A list of addresses, which may come as one quoted word; the empty word means none at all."""
+    addresses = words[0].split() if len(words) == 1 else list(words)
+    if len(addresses) > MOST_ADDRESSES:
+        raise Complaint("Too many bind addresses specified.")
+    options.bind = addresses
+
+
+def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None:
+    """Groups of class, hard limit, soft limit, seconds."""
+    if not words or len(words) % 4:
+        raise Complaint("Wrong number of arguments in buffer limit configuration.")
+    limits = {}
+    for at in range(0, len(words), 4):
+        kind, numbers = words[at].lower(), words[at + 1 : at + 4]
+        kind = "replica" if kind == "slave" else kind
+        if kind not in ("normal", "replica", "pubsub"):
+            raise Complaint("Invalid client class specified in buffer limit configuration.")
+        size = memory_at_least(0)
+        try:
+            hard, soft = size(numbers[0]), size(numbers[1])
+            seconds = integer_between(0, INT64_MAX)(numbers[2])
+        except Complaint:
+            raise Complaint("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from None
+        assert isinstance(hard, int) and isinstance(soft, int) and isinstance(seconds, int)
+        limits[kind] = BufferLimit(hard, soft, seconds)
+    options.client_output_buffer_limit.update(limits)
+
+
+def _user(options: GenericOptions, words: Sequence[str]) -> None:
+    """``user <name> <rule>...``; the rules are the business of the ACL."""
+    if not words:
+        raise Complaint(BAD_DIRECTIVE)
+    if any(name == words[0] for name, _ in options.users):
+        raise Complaint(
+            f"Error in user declaration '{words[0]}': Duplicate user found. "
+            "A user can only be defined once in config files"
+        )
+    options.users.append((words[0], tuple(words[1:])))
+
+
+def _rename_command(options: GenericOptions, words: Sequence[str]) -> None:
+    """``rename-command <old> <new>``; whether there is such a command is the business of the server."""
+    if len(words) != 2:
+        raise Complaint(BAD_DIRECTIVE)
+    options.renamed_commands[words[0].lower()] = words[1]

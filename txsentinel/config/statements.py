@@ -1,0 +1,204 @@
+"""
+The ``sentinel`` lines of a configuration: queued while the file is read, executed when all is known.
+
+Three passes, each in file order, so that the order of lines in the file does not matter: what must be
+known before the first master (:data:`PRE_MONITOR`), then the masters, then all that names one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from txsentinel.address import canonical_ip
+from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
+from txsentinel.config.errors import Complaint, ConfigError
+from txsentinel.config.quoting import integer
+from txsentinel.core.options import MasterOptions, SentinelOptions
+
+HIGHEST_EPOCH: Final = (1 << 63) - 1
+
+
+@dataclass(slots=True)
+class MasterRecord:
+    """
+    A master as the file remembers it. Hosts are IP addresses or names, as written.
+
+    ``replicas`` are ``(host, port)``, ``sentinels`` are ``(host, port, run ID)``; neither holds an
+    entry twice.
+    """
+
+    name: str
+    host: str
+    port: int
+    options: MasterOptions
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    replicas: list[tuple[str, int]] = field(default_factory=list)
+    sentinels: list[tuple[str, int, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One queued line: its words behind ``sentinel``, and where it stood."""
+
+    words: tuple[str, ...]
+    line_number: int
+    line: str
+    included: bool = False
+    """Did it come from an included file? We cannot rewrite that one, so our own lines outrank it."""
+
+
+@dataclass(slots=True)
+class SentinelState:
+    """What the statements add up to."""
+
+    options: SentinelOptions
+    current_epoch: int = 0
+    masters: dict[str, MasterRecord] = field(default_factory=dict)
+
+
+_ARGUMENTS: Final = {
+    **PRE_MONITOR,
+    "monitor": 4,
+    "config-epoch": 2,
+    "leader-epoch": 2,
+    "known-replica": 3,
+    "rename-command": 3,
+    **dict.fromkeys(BY_WORD, 2),
+}
+"""Number of words behind each directive; ``known-sentinel``, with two forms, is treated apart."""
+
+
+class _Execution:
+    """Executes statements one by one; complaints are raised bare and located by :func:`execute`."""
+
+    def __init__(self, state: SentinelState, executable: Executable) -> None:
+        self._state = state
+        self._executable = executable
+        self._included: dict[str, bool] = {}
+
+    def own(self, word: str, values: Sequence[str]) -> None:
+        """A directive about the Sentinel itself."""
+        options, value = self._state.options, values[0]
+        if word == "announce-ip":
+            options.announce_ip = value or None
+        elif word == "announce-port":
+            options.announce_port = integer(value)
+        elif word == "sentinel-user":
+            options.sentinel_user = value or None
+        elif word == "sentinel-pass":
+            options.sentinel_pass = value or None
+        elif word == "current-epoch":
+            self._state.current_epoch = max(self._state.current_epoch, _epoch(value))
+        elif word == "myid":
+            if len(value) != 40:
+                raise Complaint("Malformed Sentinel id in myid option.")
+            options.my_id = value
+        elif word == "deny-scripts-reconfig":
+            options.deny_scripts_reconfig = _yes_no(
+                value, "Please specify yes or no for the deny-scripts-reconfig options."
+            )
+        elif word == "resolve-hostnames":
+            options.resolve_hostnames = _yes_no(value, "Please specify yes or no for the resolve-hostnames option.")
+        else:
+            options.announce_hostnames = _yes_no(value, "Please specify yes or no for the announce-hostnames option.")
+
+    def monitor(self, values: Sequence[str], included: bool) -> None:
+        """``monitor <name> <host> <port> <quorum>``."""
+        name, host, port, quorum = values[0], values[1], integer(values[2]), integer(values[3])
+        if quorum <= 0:
+            raise Complaint("Quorum must be 1 or greater.")
+        self._check_address(host, port)
+        origin = self._included.get(name)
+        if origin is included:
+            raise Complaint("Duplicate master name.")
+        if origin is False:
+            return  # Our own file has it already, and newer than the file that it includes.
+        self._included[name] = included
+        self._state.masters[name] = MasterRecord(name, host, port, MasterOptions(quorum=quorum))
+
+    def _check_address(self, host: str, port: int) -> None:
+        """Names are fine where they are resolved, whether or not anybody knows them today."""
+        if not 0 <= port <= 65_535:
+            raise Complaint("Invalid port number.")
+        if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
+            raise Complaint("Can't resolve instance hostname.")
+
+    def per_master(self, word: str, values: Sequence[str]) -> None:
+        """Any directive that names a master."""
+        if word == "known-sentinel" and len(values) == 3:
+            return  # An ancient form without the ID, which even the name of the master is not checked for.
+        master = self._state.masters.get(values[0])
+        if master is None:
+            raise Complaint("No such master with specified name.")
+        if word in BY_WORD:
+            BY_WORD[word].read(master.options, values[1], self._executable)
+        elif word == "config-epoch":
+            # The greater one, not the last one: an included file may hold a stale copy of our own line.
+            master.config_epoch = max(master.config_epoch, _epoch(values[1]))
+            self._state.current_epoch = max(self._state.current_epoch, master.config_epoch)
+        elif word == "leader-epoch":
+            master.leader_epoch = max(master.leader_epoch, _epoch(values[1]))
+        elif word == "known-replica":
+            self._known_replica(master, values[1], integer(values[2]))
+        elif word == "known-sentinel":
+            self._known_sentinel(master, values[1], integer(values[2]), values[3])
+        else:
+            key = values[1].upper()
+            if key in master.options.renamed_commands:
+                raise Complaint("Same command renamed multiple times with rename-command.")
+            master.options.renamed_commands[key] = values[2]
+            master.options.rename_spellings[key] = values[1]
+
+    def _known_replica(self, master: MasterRecord, host: str, port: int) -> None:
+        """The C servers refuse duplicates, which they write themselves next to an old ``known-slave``."""
+        self._check_address(host, port)
+        if (host, port) not in master.replicas and (host, port) != (master.host, master.port):
+            master.replicas.append((host, port))
+
+    def _known_sentinel(self, master: MasterRecord, host: str, port: int, run_id: str) -> None:
+        """Of two lines with one run ID the later is the younger."""
+        self._check_address(host, port)
+        master.sentinels = [known for known in master.sentinels if known[2] != run_id]
+        master.sentinels.append((host, port, run_id))
+
+
+def execute(statements: Sequence[Statement], options: SentinelOptions, executable: Executable) -> SentinelState:
+    """
+    Execute the queued lines in their three passes.
+
+    :raises ConfigError: for the first line, in the order of execution, that is wrong.
+    """
+    state = SentinelState(options)
+    execution = _Execution(state, executable)
+    passes: tuple[list[tuple[str, Statement]], ...] = ([], [], [])
+    for statement in statements:
+        word = ALIASES.get(statement.words[0].lower(), statement.words[0].lower())
+        passes[0 if word in PRE_MONITOR else 1 if word == "monitor" else 2].append((word, statement))
+    for word, statement in (item for one_pass in passes for item in one_pass):
+        values = statement.words[1:]
+        try:
+            if len(values) not in ((3, 4) if word == "known-sentinel" else (_ARGUMENTS.get(word),)):
+                raise Complaint(UNRECOGNIZED)
+            if word in PRE_MONITOR:
+                execution.own(word, values)
+            elif word == "monitor":
+                execution.monitor(values, statement.included)
+            else:
+                execution.per_master(word, values)
+        except Complaint as complaint:
+            raise ConfigError(str(complaint), statement.line_number, statement.line) from None
+    return state
+
+
+def _epoch(word: str) -> int:
+    """Epochs count up from zero."""
+    return max(0, min(integer(word), HIGHEST_EPOCH))
+
+
+def _yes_no(word: str, complaint: str) -> bool:
+    if word.lower() not in ("yes", "no"):
+        raise Complaint(complaint)
+    return word.lower() == "yes"
