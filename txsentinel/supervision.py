@@ -1,0 +1,195 @@
+"""What the operating system sees of a Sentinel: its directory, pid file, and word to the service manager."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
+
+from txsentinel.events import Level
+from txsentinel.logs import note
+
+READY: Final = "STATUS=Ready to accept connections\nREADY=1\n"
+STOPPING: Final = "STATUS=Saving and leaving\nSTOPPING=1\n"
+
+
+def notify_systemd(state: str, environment: Mapping[str, str]) -> None:
+    """
+    Send assignments such as ``READY=1`` to the socket that systemd names in ``NOTIFY_SOCKET``.
+
+    :raises OSError: if nobody listens there; ``FileNotFoundError`` also if the variable is not set.
+    """
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        raise FileNotFoundError("NOTIFY_SOCKET is not set")
+    if address.startswith("@"):  # how an address in Linux's abstract name space is written
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        door.connect(os.fsencode(address))
+        door.sendall(state.encode())
+
+
+class Supervisor:
+    """Whoever started us and waits for news; this one waits for none (``supervised no``)."""
+
+    def ready(self) -> None:
+        """We serve."""
+
+    def stopping(self) -> None:
+        """We were asked to end and are at it."""
+
+
+class Systemd(Supervisor):
+    """``supervised systemd``, for units of ``Type=notify``."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def ready(self) -> None:
+        """Lets ``systemctl start`` return and units ordered after us begin."""
+        self._tell(READY)
+
+    def stopping(self) -> None:
+        """Says that our going is no crash."""
+        self._tell(STOPPING)
+
+    def _tell(self, state: str) -> None:
+        try:
+            notify_systemd(state, self._environment)
+        except OSError as error:
+            note(Level.WARNING, f"Systemd could not be told of our state: {error}")
+
+
+class Upstart(Supervisor):
+    """``supervised upstart``, for jobs with ``expect stop``: stopping ourselves means that we are ready."""
+
+    def ready(self) -> None:
+        """Upstart continues us at once. Later children must not take themselves for the job."""
+        os.environ.pop("UPSTART_JOB", None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def supervisor_for(mode: str, environment: Mapping[str, str]) -> Supervisor:
+    """
+    Whom to tell, by the word of the ``supervised`` directive.
+
+    A manager that was asked for and did not leave its mark in the environment is not there: that is
+    logged, and we start unsupervised, as the C servers do.
+    """
+    if mode in ("upstart", "auto") and environment.get("UPSTART_JOB"):
+        return Upstart()
+    if mode in ("systemd", "auto") and environment.get("NOTIFY_SOCKET"):
+        return Systemd(environment)
+    if mode in ("upstart", "systemd"):
+        mark = {"upstart": "UPSTART_JOB", "systemd": "NOTIFY_SOCKET"}[mode]
+        note(Level.WARNING, f"{mode} supervision requested, but {mark} not found")
+    return Supervisor()
+
+
+class PidFile:
+    """
+    The file of the ``pidfile`` directive: our process id and a line end.
+
+    :param path: absolute.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def write(self) -> None:
+        """Write it. Failing to is worth a line in the log and no more."""
+        try:
+            with open(self.path, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+        except OSError as error:
+            note(Level.NOTICE, f"Failed to write PID file: {error.strerror}")
+
+    def remove(self) -> None:
+        """Remove it, unless another process has put its own id there meanwhile."""
+        with suppress(OSError, ValueError):
+            with open(self.path, encoding="ascii") as file:
+                owner = int(file.read())
+            if owner == os.getpid():
+                note(Level.NOTICE, "Removing the pid file.")
+                os.unlink(self.path)
+
+
+class SentinelProcess(MultiService):
+    """
+    The Sentinel as a process of its own.
+
+    ``twistd`` constructs it before it forks; what must happen in the final process happens as it starts.
+
+    :param sentinel: the Sentinel, the only child.
+    :param log: becomes the log observer of the application that this is added to, in place of the one
+        that ``twistd`` would make; ``None`` to leave that alone.
+    :param directory: the ``dir`` directive, absolute; ``None`` to stay.
+    :param pidfile: ``None`` for none.
+    :param supervised: the word of the ``supervised`` directive.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        sentinel: IService,
+        *,
+        log: ILogObserver | None = None,
+        directory: str | None = None,
+        pidfile: PidFile | None = None,
+        supervised: str = "no",
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sentinel = sentinel
+        self._reactor = reactor
+        self._observer = log
+        self._directory = directory
+        self._pidfile = pidfile
+        self._supervised = supervised
+        self._supervisor = Supervisor()
+        sentinel.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def setServiceParent(self, parent: object) -> None:
+        """
+        Also make our log observer the application's.
+
+        This is the one moment at which a plug-in holds the application before its log begins, so not a
+        line comes out in any other shape.
+        """
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """Settle where scripts and relative paths begin, and that we outlive the terminal we came from."""
+        if self._directory is not None:
+            os.chdir(self._directory)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if self._pidfile is not None:
+            self._pidfile.write()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        """Start, and say that we are ready once the reactor turns."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._supervisor = supervisor_for(self._supervised, os.environ)
+        self._reactor.callWhenRunning(self._supervisor.ready)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; the pid file goes last, when the last write is on the disk."""
+        self._supervisor.stopping()
+        stopped = maybeDeferred(super().stopService)
+        return stopped.addBoth(self._leave)
+
+    def _leave(self, result: object) -> object:
+        if self._pidfile is not None:
+            self._pidfile.remove()
+        return result
