@@ -1,0 +1,289 @@
+"""Tests of ``txsentinel.wire.replies``."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.timings import Limits
+from txsentinel.wire.replies import (
+    DEEPEST,
+    ELEMENT_OVERHEAD,
+    MOST_ELEMENTS,
+    NEED_MORE,
+    ErrorLine,
+    PushFrame,
+    ReplyReader,
+    ReplyViolation,
+    Status,
+)
+from txsentinel.wire.resp import Push, encode
+
+LIMITS = Limits()
+
+STREAM = (
+    b"+PONG\r\n"
+    b":1\r\n"
+    b"-LOADING Redis is loading\r\n"
+    b"$6\r\na\r\nb\x00\xff\r\n"
+    b"$0\r\n\r\n"
+    b"$-1\r\n"
+    b"*-1\r\n"
+    b"*0\r\n"
+    b"*3\r\n$7\r\nmessage\r\n*2\r\n:-5\r\n*0\r\n+x\r\n"
+    b">2\r\n+pong\r\n$0\r\n\r\n"
+    b"%2\r\n+a\r\n:1\r\n$1\r\nb\r\n~2\r\n#t\r\n#f\r\n"
+    b"|1\r\n+ttl\r\n:5\r\n_\r\n"
+    b"*1\r\n|1\r\n+ttl\r\n*1\r\n:5\r\n:7\r\n"
+    b"%0\r\n"
+    b",1.5\r\n"
+    b"(123456789012345678901234567890\r\n"
+    b"=7\r\ntxt:a\r\n\r\n"
+    b"!5\r\nERR a\r\n"
+    b"+OK\r\n"
+)
+EXPECTED: list[object] = [
+    b"PONG",
+    1,
+    b"LOADING Redis is loading",
+    b"a\r\nb\x00\xff",
+    b"",
+    None,
+    None,
+    [],
+    [b"message", [-5, []], b"x"],
+    [b"pong", b""],
+    {b"a": 1, b"b": [True, False]},
+    None,
+    [7],
+    {},
+    1.5,
+    123456789012345678901234567890,
+    b"a\r\n",
+    b"ERR a",
+    b"OK",
+]
+
+GRAMMAR = (
+    b"+OK\r\n", b":1\r\n", b"$1\r\na\r\n", b"$-1\r\n", b"*2\r\n", b"*0\r\n", b"%1\r\n", b">1\r\n", b"|1\r\n", b"~1\r\n",
+    b"=5\r\ntxt:a\r\n", b"=1\r\na\r\n", b"!1\r\nE\r\n", b"_\r\n", b"#t\r\n", b",1\r\n", b"(1\r\n", b"-E\r\n",
+    b"\r", b"\n", b"$", b"*", b"1", b"-", b"a", b"\x00",
+)  # fmt: skip
+soups = st.lists(st.sampled_from(GRAMMAR), max_size=20).map(b"".join)
+plain_values: st.SearchStrategy[Any] = st.recursive(
+    st.binary(max_size=20)
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.booleans()
+    | st.none()
+    | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.binary(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS) -> list[object]:
+    """Everything that comes out of these chunks, pulled after each; a violation is the last entry."""
+    reader = ReplyReader(limits)
+    heard: list[object] = []
+    try:
+        for chunk in chunks:
+            reader.feed(chunk)
+            while (reply := reader.next_reply()) is not NEED_MORE:
+                heard.append(reply)
+    except ReplyViolation as violation:
+        heard.append(("violation", str(violation)))
+    return heard
+
+
+class GrammarTests(SynchronousTestCase):
+    """Every type of RESP2 and RESP3 is understood."""
+
+    def test_stream(self) -> None:
+        """One reply of each type."""
+        self.assertEqual(transcript([STREAM]), EXPECTED)
+
+    def test_types(self) -> None:
+        """Statuses, errors and push frames can be told from bulks and arrays of the same content."""
+        types = [
+            type(reply)
+            for reply in transcript([b"+a\r\n-a\r\n$1\r\na\r\n!1\r\na\r\n*1\r\n:1\r\n>1\r\n:1\r\n#t\r\n:1\r\n"])
+        ]
+        self.assertEqual(types, [Status, ErrorLine, bytes, ErrorLine, list, PushFrame, bool, int])
+
+    def test_every_cut(self) -> None:
+        """However the stream is cut in two, the same replies come out."""
+        for cut in range(len(STREAM)):
+            self.assertEqual(transcript([STREAM[:cut], STREAM[cut:]]), EXPECTED, cut)
+
+    def test_byte_by_byte(self) -> None:
+        """A stream that trickles in one byte at a time is understood as well."""
+        self.assertEqual(transcript(STREAM[at : at + 1] for at in range(len(STREAM))), EXPECTED)
+
+    def test_null_is_not_need_more(self) -> None:
+        """A null, a false and an empty array are replies; only the one marker means that none is there."""
+        reader = ReplyReader(LIMITS)
+        self.assertIs(reader.next_reply(), NEED_MORE)
+        reader.feed(b"$-1\r\n#f\r\n*0\r\n*1\r\n")
+        self.assertEqual([reader.next_reply() for _ in range(3)], [None, False, []])
+        self.assertIs(reader.next_reply(), NEED_MORE)
+
+    def test_doubles(self) -> None:
+        """All spellings of doubles, also those that are no number."""
+        self.assertEqual(
+            transcript([b",1\r\n,-0.5\r\n,1e+20\r\n,inf\r\n,-inf\r\n"]), [1.0, -0.5, 1e20, math.inf, -math.inf]
+        )
+        (reply,) = transcript([b",nan\r\n"])
+        self.assertTrue(isinstance(reply, float) and math.isnan(reply))
+
+    @given(plain_values)
+    def test_round_trip(self, value: Any) -> None:
+        """What `encode` writes in RESP3 is read back."""
+        self.assertEqual(transcript([encode(value, 3)]), [value])
+
+    @given(st.lists(plain_values, max_size=3))
+    def test_push_round_trip(self, items: list[Any]) -> None:
+        """Push frames too."""
+        (frame,) = transcript([encode(Push(items), 3)])
+        self.assertIsInstance(frame, PushFrame)
+        self.assertEqual(frame, items)
+
+    @given(soups | st.binary(max_size=60), st.data())
+    @settings(max_examples=300)
+    def test_chunking_is_invisible(self, soup: bytes, draw: st.DataObject) -> None:
+        """Even for rubbish, the same comes out of any chunks, and nothing but a violation is raised."""
+        limits = replace(LIMITS, reply_buffer=5 * ELEMENT_OVERHEAD)
+        cut = draw.draw(st.integers(0, len(soup)))
+        whole = transcript([soup], limits)
+        self.assertEqual(transcript([soup[:cut], soup[cut:]], limits), whole)
+        self.assertEqual(transcript((soup[at : at + 1] for at in range(len(soup))), limits), whole)
+
+
+class ViolationTests(SynchronousTestCase):
+    """What is no RESP is refused with a hint at the offending bytes."""
+
+    def test_garbage(self) -> None:
+        """Each kind of nonsense has its text."""
+        for stream, hint in (
+            (b"HTTP/1.1 400 Bad Request\r\n", "a reply starts with b'H'"),
+            (b"\r\n", "a reply starts with b'\\r'"),
+            (b"\x16\x03\x01", "a reply starts with b'\\x16'"),
+            (b":x\r\n", "b'x' is not an integer"),
+            (b":\r\n", "b'' is not an integer"),
+            (b": 1\r\n", "b' 1' is not an integer"),
+            (b":1_0\r\n", "b'1_0' is not an integer"),
+            (b":9223372036854775808\r\n", "b'9223372036854775808' is not an integer"),
+            (b"$x\r\n", "b'x' is not a length"),
+            (b"$-2\r\n", "b'-2' is not a length"),
+            (b"$?\r\n", "b'?' is not a length"),
+            (b"*+1\r\n", "b'+1' is not a length"),
+            (b"%-1\r\n", "b'-1' is not a length"),
+            (b"=-1\r\n", "b'-1' is not a length"),
+            (b"$1\r\nabc", "a bulk is followed by b'bc'"),
+            (b"=3\r\nabc\r\n", "a verbatim text starts with b'abc'"),
+            (b"#x\r\n", "b'x' after b'#'"),
+            (b"_x\r\n", "b'x' after b'_'"),
+            (b",1_0\r\n", "b'1_0' after b','"),
+            (b",\r\n", "b'' after b','"),
+            (b"(1.5\r\n", "b'1.5' after b'('"),
+            (b"*1\r\n>1\r\n:1\r\n", "b'>' inside an aggregate"),
+            (b"%1\r\n*0\r\n:1\r\n", "a key of a map is an aggregate itself"),
+            (b":" + b"1" * 600, "a line that starts with b':' is too long"),
+        ):
+            self.assertEqual(transcript([stream]), [("violation", hint)], stream)
+
+    def test_replies_before_it(self) -> None:
+        """Whole replies before the nonsense come out first."""
+        self.assertEqual(transcript([b":1\r\n?"]), [1, ("violation", "a reply starts with b'?'")])
+
+    def test_spent(self) -> None:
+        """After a violation nothing more comes, whatever arrives."""
+        reader = ReplyReader(LIMITS)
+        reader.feed(b"*2\r\n:1\r\n?")
+        self.assertRaises(ReplyViolation, reader.next_reply)
+        reader.feed(b":1\r\n")
+        self.assertIs(reader.next_reply(), NEED_MORE)
+
+
+class BoundTests(SynchronousTestCase):
+    """Neither memory nor time is at the mercy of the other side."""
+
+    def test_depth(self) -> None:
+        """Aggregates nest to a fixed depth, and unwinding the deepest is no trouble."""
+        deepest = b"*1\r\n" * DEEPEST + b":1\r\n"
+        (reply,) = transcript([deepest])
+        for _ in range(DEEPEST):
+            (reply,) = reply  # type: ignore[misc]
+        self.assertEqual(reply, 1)
+        self.assertEqual(
+            transcript([b"*1\r\n" + deepest]), [("violation", f"aggregates are nested deeper than {DEEPEST}")]
+        )
+
+    def test_counts(self) -> None:
+        """The count of an aggregate is limited, and reserves no room for what it promises."""
+        self.assertEqual(
+            transcript([b"*%d\r\n" % (MOST_ELEMENTS + 1)]),
+            [("violation", f"{MOST_ELEMENTS + 1} elements in one aggregate")],
+        )
+        tracemalloc.start()
+        try:
+            reader = ReplyReader(LIMITS)
+            reader.feed(b"*%d\r\n:1\r\n" % MOST_ELEMENTS)
+            self.assertIs(reader.next_reply(), NEED_MORE)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(peak, 20_000)
+
+    def test_size(self) -> None:
+        """A reply over the limit is refused by its header, before any of it is kept."""
+        limits = replace(LIMITS, reply_buffer=1000)
+        violation = ("violation", "a reply of more than 1000 bytes")
+        fits = 1000 - ELEMENT_OVERHEAD - 3
+        self.assertEqual(transcript([b"$%d\r\n" % fits + b"a" * fits + b"\r\n"], limits), [b"a" * fits])
+        self.assertEqual(transcript([b"$%d\r\n" % (fits + 1)], limits), [violation])
+        self.assertEqual(transcript([b"*20\r\n" + b"*0\r\n" * 20], limits), [violation])
+        self.assertEqual(transcript([b"$999999999999999999\r\n"], limits), [violation])
+
+    def test_endless_status(self) -> None:
+        """A line without an end is given up at the limit."""
+        limits = replace(LIMITS, reply_buffer=1000)
+        self.assertEqual(
+            transcript([b"+"] + [b"a"] * 2000, limits), [("violation", "a line that starts with b'+' is too long")]
+        )
+
+    def test_the_limit_is_for_one_reply(self) -> None:
+        """Complete replies do not add up."""
+        limits = replace(LIMITS, reply_buffer=1000)
+        self.assertEqual(transcript([b"*1\r\n:1\r\n" * 1000], limits), [[1]] * 1000)
+
+    def test_huge_bulk_in_many_chunks(self) -> None:
+        """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
+        raw = bytes(30 << 20)
+        stream = memoryview(encode(raw))
+        self.assertTrue(transcript(bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024)) == [raw])
+
+    def test_long_line_and_array_byte_by_byte(self) -> None:
+        """A hundred thousand single bytes: reading from the start again for each would take long."""
+        self.assertEqual(transcript([b"+"] + [b"a"] * 100_000 + [b"\r", b"\n"]), [b"a" * 100_000])
+        array = b"*20000\r\n" + b":1\r\n" * 20_000
+        self.assertEqual(transcript(array[at : at + 1] for at in range(len(array))), [[1] * 20_000])
+
+    def test_idle_links_hold_nothing(self) -> None:
+        """Once everything is read, the last chunk is let go."""
+        reader = ReplyReader(LIMITS)
+        tracemalloc.start()
+        try:
+            reader.feed(encode(b"a" * 500_000))
+            self.assertEqual(len(reader.next_reply()), 500_000)  # type: ignore[arg-type]
+            self.assertIs(reader.next_reply(), NEED_MORE)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(held, 20_000)

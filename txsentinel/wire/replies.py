@@ -1,0 +1,297 @@
+"""
+Reading the replies of servers and peers, in RESP2 and RESP3, however the bytes arrive.
+
+The reader is our own because the answer to a PING must be told from a bulk of the same bytes, and
+because a peer may be broken or malicious: how deep, how many and how much is bounded, and every
+byte is looked at a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from txsentinel.timings import Limits
+
+
+class ReplyViolation(Exception):
+    """The other side does not speak RESP, or more of it than we take: give up the connection. The text says why."""
+
+
+class Status(bytes):
+    """A status line, without its sign: ``+OK`` is ``Status(b"OK")``. Equal to plain bytes of the same content."""
+
+    __slots__ = ()
+
+
+class ErrorLine(bytes):
+    """An error, without its sign: ``-ERR no`` is ``ErrorLine(b"ERR no")``."""
+
+    __slots__ = ()
+
+
+class PushFrame(list[Any]):
+    """Something that answers no command, which RESP3 marks as such. In RESP2 it is an ordinary list."""
+
+    __slots__ = ()
+
+
+class NeedMore:
+    """The reply is not complete yet. Use `NEED_MORE`; ``None`` is a reply."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NEED_MORE"
+
+
+NEED_MORE: Final = NeedMore()
+
+Reply: TypeAlias = bytes | int | float | list[Any] | dict[Any, Any] | None
+"""
+What a reply can be: `Status`, `ErrorLine` or a bulk as bytes, numbers, booleans, nulls, lists (also
+for sets), `PushFrame`, dicts. Verbatim texts come without their format, attributes not at all.
+"""
+
+DEEPEST: Final = 32
+"""Aggregates within aggregates."""
+
+MOST_ELEMENTS: Final = 1 << 20
+"""Elements that one aggregate may announce."""
+
+ELEMENT_OVERHEAD: Final = 64
+"""Memory that each value is charged with beside its bytes, so that arrays of nothing are not free."""
+
+_LONGEST_NUMBER: Final = 512
+"""Bytes of a line that holds a length, a number or a boolean."""
+
+_INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,19}")
+_BIG_NUMBER: Final = re.compile(rb"[+-]?[0-9]+")
+_DOUBLE: Final = re.compile(rb"[+-]?(?:inf|nan|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)")
+_FAR: Final = 1 << 63
+
+_PLUS, _MINUS, _COLON, _DOLLAR, _ASTERISK = b"+-:$*"
+_UNDERSCORE, _HASH, _COMMA, _PAREN, _BANG, _EQUALS, _PERCENT, _TILDE, _ANGLE, _BAR = b"_#,(!=%~>|"
+_BULKS: Final = frozenset((_DOLLAR, _BANG, _EQUALS))
+_AGGREGATES: Final = frozenset((_ASTERISK, _PERCENT, _TILDE, _ANGLE, _BAR))
+_SIGNS: Final = _BULKS | _AGGREGATES | {_PLUS, _MINUS, _COLON, _UNDERSCORE, _HASH, _COMMA, _PAREN}
+
+
+@dataclass(slots=True)
+class _Aggregate:
+    """An aggregate of which ``missing`` more values are to come; pairs count twice."""
+
+    sign: int
+    missing: int
+    items: list[Any] = field(default_factory=list)
+
+    def finished(self) -> Any:
+        """The aggregate as a value; an attribute has none, nobody asks it."""
+        if self.sign == _PERCENT:
+            try:
+                return dict(zip(self.items[::2], self.items[1::2], strict=True))
+            except TypeError:
+                raise ReplyViolation("a key of a map is an aggregate itself") from None
+        return PushFrame(self.items) if self.sign == _ANGLE else self.items
+
+
+class ReplyReader:
+    """
+    Cuts a stream of bytes into replies.
+
+    After a violation the reader is spent: it holds nothing, takes nothing and yields nothing more.
+    """
+
+    __slots__ = ("_buffer", "_charge", "_length", "_most", "_open", "_position", "_scanned", "_sign", "_spent")
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.reply_buffer
+        self._buffer: bytes | bytearray = b""
+        self._position = 0
+        self._scanned = 0
+        self._open: list[_Aggregate] = []
+        self._sign = 0
+        self._length = -1
+        self._charge = 0
+        self._spent = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next chunk. Pull with `next_reply` until there is nothing before feeding more."""
+        if self._spent:
+            return
+        if self._position == len(self._buffer):
+            self._buffer = bytes(data)
+            self._position = self._scanned = 0
+            return
+        if isinstance(self._buffer, bytearray):
+            del self._buffer[: self._position]
+        else:
+            self._buffer = bytearray(memoryview(self._buffer)[self._position :])
+        self._buffer += data
+        self._scanned = max(self._scanned - self._position, 0)
+        self._position = 0
+
+    def next_reply(self) -> Reply | NeedMore:
+        """
+        The next reply, or `NEED_MORE` until more bytes arrive.
+
+        :raises ReplyViolation: for what is no reply, or too big, too long or too deep a one.
+        """
+        try:
+            value: Reply | NeedMore = self._value()
+            while self._open:
+                if value is NEED_MORE:
+                    return NEED_MORE
+                value = self._settle(value)
+        except ReplyViolation:
+            self._spent = True
+            self._buffer = b""
+            self._position = 0
+            self._open = []
+            self._length = -1
+            raise
+        if value is not NEED_MORE:
+            self._charge = 0
+        return value
+
+    def _settle(self, value: Any) -> Any:
+        """Put a value into the innermost open aggregate, close what is complete, and read on if need be."""
+        innermost = self._open[-1]
+        if value is not _OPENED:
+            innermost.items.append(value)
+            innermost.missing -= 1
+        while not innermost.missing:
+            self._open.pop()
+            if innermost.sign == _BAR:
+                break
+            closed = innermost.finished()
+            if not self._open:
+                return closed
+            innermost = self._open[-1]
+            innermost.items.append(closed)
+            innermost.missing -= 1
+        return self._value()
+
+    def _value(self) -> Any:
+        """One scalar, `_OPENED` for the head of an aggregate, or `NEED_MORE`."""
+        buffer = self._buffer
+        start = self._position
+        if self._length >= 0:
+            return self._bulk()
+        if start == len(buffer):
+            return self._drained()
+        sign = buffer[start]
+        if sign not in _SIGNS:
+            raise ReplyViolation(f"a reply starts with {bytes((sign,))!r}")
+        end = buffer.find(b"\r\n", self._scanned)
+        longest = self._most if sign in (_PLUS, _MINUS) else _LONGEST_NUMBER
+        if (len(buffer) - 1 if end < 0 else end) - start > longest:
+            raise ReplyViolation(f"a line that starts with {bytes((sign,))!r} is too long")
+        if end < 0:
+            # A CR at the end of this chunk may have its LF in the next.
+            self._scanned = max(start, len(buffer) - 1)
+            return NEED_MORE
+        line = bytes(buffer[start + 1 : end])
+        self._position = self._scanned = end + 2
+        self._spend(ELEMENT_OVERHEAD + len(line))
+        if sign == _PLUS:
+            return Status(line)
+        if sign == _COLON:
+            return _integer(line)
+        if sign in _BULKS:
+            length = _length(sign, line)
+            if length < 0:
+                return None
+            self._spend(length)
+            self._sign, self._length = sign, length
+            return self._bulk()
+        if sign in _AGGREGATES:
+            return self._aggregate(sign, line)
+        return _scalar(sign, line)
+
+    def _bulk(self) -> Any:
+        """The payload of the bulk whose head was read, once it is complete with its line end."""
+        start = self._position
+        end = start + self._length
+        buffer = self._buffer
+        if len(buffer) < end + 2:
+            return NEED_MORE
+        if buffer[end : end + 2] != b"\r\n":
+            raise ReplyViolation(f"a bulk is followed by {bytes(buffer[end : end + 2])!r}")
+        raw = bytes(buffer[start:end])
+        self._length = -1
+        self._position = self._scanned = end + 2
+        if self._sign == _DOLLAR:
+            return raw
+        if self._sign == _BANG:
+            return ErrorLine(raw)
+        if raw[3:4] != b":":
+            raise ReplyViolation(f"a verbatim text starts with {raw[:4]!r}")
+        return raw[4:]
+
+    def _aggregate(self, sign: int, line: bytes) -> Any:
+        """Open an aggregate; an absent or an empty one is a value at once."""
+        count = _length(sign, line)
+        if count < 0:
+            return None
+        if count > MOST_ELEMENTS:
+            raise ReplyViolation(f"{count} elements in one aggregate")
+        if sign == _ANGLE and self._open:
+            raise ReplyViolation("b'>' inside an aggregate")
+        if len(self._open) >= DEEPEST:
+            raise ReplyViolation(f"aggregates are nested deeper than {DEEPEST}")
+        self._open.append(_Aggregate(sign, 2 * count if sign in (_PERCENT, _BAR) else count))
+        return _OPENED
+
+    def _drained(self) -> NeedMore:
+        """Let go of the last chunk, so that an idle link holds nothing."""
+        self._buffer = b""
+        self._position = self._scanned = 0
+        return NEED_MORE
+
+    def _spend(self, size: int) -> None:
+        self._charge += size
+        if self._charge > self._most:
+            raise ReplyViolation(f"a reply of more than {self._most} bytes")
+
+
+_OPENED: Final = object()
+"""Not a value: an aggregate was opened, and its first element comes next if it has any."""
+
+
+def _integer(line: bytes) -> int:
+    if _INTEGER.fullmatch(line) is not None:
+        number = int(line)
+        if -_FAR <= number < _FAR:
+            return number
+    raise ReplyViolation(f"{_excerpt(line)} is not an integer")
+
+
+def _length(sign: int, line: bytes) -> int:
+    """A length or a count; −1 for the null of RESP2."""
+    if line.isdigit() and len(line) < 19:
+        return int(line)
+    if line == b"-1" and sign in (_DOLLAR, _ASTERISK):
+        return -1
+    raise ReplyViolation(f"{_excerpt(line)} is not a length")
+
+
+def _scalar(sign: int, line: bytes) -> Any:
+    """The rarer values of a single line."""
+    if sign == _MINUS:
+        return ErrorLine(line)
+    if sign == _UNDERSCORE and not line:
+        return None
+    if sign == _HASH and line in (b"t", b"f"):
+        return line == b"t"
+    if sign == _COMMA and _DOUBLE.fullmatch(line) is not None:
+        return float(line)
+    if sign == _PAREN and _BIG_NUMBER.fullmatch(line) is not None:
+        return int(line)
+    raise ReplyViolation(f"{_excerpt(line)} after {bytes((sign,))!r}")
+
+
+def _excerpt(line: bytes) -> str:
+    """Enough of a line to recognise it by."""
+    return repr(line[:20])
