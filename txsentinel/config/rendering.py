@@ -1,0 +1,86 @@
+"""What a Sentinel remembers, as lines: one list per master, and two for the Sentinel itself."""
+
+from __future__ import annotations
+
+from txsentinel.address import Address
+from txsentinel.config.directives import HEAD, MASTER_DIRECTIVES, master_line
+from txsentinel.config.document import ConfigDocument, Line
+from txsentinel.config.quoting import in_quotes, written
+from txsentinel.core.instances import Master
+from txsentinel.core.options import SentinelOptions
+
+
+def writes_hostnames(options: SentinelOptions) -> bool:
+    """Are hosts written by name? Announcing names is not enough: a file may hold none unless names are resolved."""
+    return options.announce_hostnames and options.resolve_hostnames
+
+
+def master_lines(master: Master, by_hostname: bool) -> list[Line]:
+    """
+    The lines of one master, in the order in which new ones are written.
+
+    Once a failover has promoted a replica, this is the master that a restart must find; the replica
+    that took over is then replaced in the list by the old master. No line is written twice: the C
+    Sentinels refuse to start from a file with duplicates.
+    """
+    name, options = master.name, master.options
+    address = master.published_address
+    place = _written_host(address, by_hostname), str(address.port)
+    lines = [master_line("monitor", name, *place, str(options.quorum))]
+    lines.extend(line for row in MASTER_DIRECTIVES if (line := row.line(name, options)) is not None)
+    lines.append(master_line("config-epoch", name, str(master.config_epoch)))
+    lines.append(master_line("leader-epoch", name, str(master.leader_epoch)))
+    places = dict.fromkeys(
+        _place(master.address if replica.address.same(address) else replica.address, by_hostname)
+        for replica in master.replicas.values()
+    )
+    places.pop(place, None)
+    lines.extend(master_line("known-replica", name, *known, subject=" ".join(known)) for known in places)
+    lines.extend(
+        master_line("known-sentinel", name, *_place(peer.address, by_hostname), run_id, subject=run_id)
+        for run_id, peer in {peer.run_id or peer.name: peer for peer in master.peers.values()}.items()
+    )
+    for key, new in options.renamed_commands.items():
+        old = options.rename_spellings.get(key, key)
+        lines.append(master_line("rename-command", name, old, new, subject=key))
+    return lines
+
+
+def _written_host(address: Address, by_hostname: bool) -> str:
+    """The announced host; the name where that would leave nothing, as no reader accepts an empty address."""
+    return address.announced(by_hostname) or address.hostname
+
+
+def _place(address: Address, by_hostname: bool) -> tuple[str, str]:
+    return _written_host(address, by_hostname), str(address.port)
+
+
+def own_head_lines(options: SentinelOptions, document: ConfigDocument) -> list[Line]:
+    """The Sentinel's own lines above the masters; switches that stand in the file stay there, even at default."""
+    lines = [_own("myid", options.my_id)] if options.my_id else []
+    for kind, value, default in (
+        ("deny-scripts-reconfig", options.deny_scripts_reconfig, True),
+        ("resolve-hostnames", options.resolve_hostnames, False),
+        ("announce-hostnames", options.announce_hostnames, False),
+    ):
+        if value is not default or document.has(HEAD, kind):
+            lines.append(_own(kind, "yes" if value else "no"))
+    return lines
+
+
+def own_tail_lines(options: SentinelOptions, current_epoch: int) -> list[Line]:
+    """The Sentinel's own lines below the masters."""
+    lines = [_own("current-epoch", str(current_epoch))]
+    if options.announce_ip:
+        lines.append(Line("announce-ip", "", f"sentinel announce-ip {in_quotes(options.announce_ip)}"))
+    if options.announce_port:
+        lines.append(_own("announce-port", str(options.announce_port)))
+    if options.sentinel_user:
+        lines.append(_own("sentinel-user", options.sentinel_user))
+    if options.sentinel_pass:
+        lines.append(_own("sentinel-pass", options.sentinel_pass))
+    return lines
+
+
+def _own(kind: str, word: str) -> Line:
+    return Line(kind, "", f"sentinel {kind} {written(word)}")

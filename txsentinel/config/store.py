@@ -1,0 +1,266 @@
+"""
+Making the state of a Sentinel durable: many changes, one write.
+
+Changes are *noted* (which master, up to which generation) and a write is started in the next turn, so
+that everything decided in one turn, however many masters it concerns, costs one fsync. While a write
+is under way further changes gather for the next one; there are never two. What a write makes durable
+is the generation noted when its bytes were joined, never more.
+
+The file is read once, at start. The C Sentinels read it again before every rewrite, so that hand edits
+of foreign lines survive a running Sentinel; but that puts a blocking read of the whole file, and
+the reconciling of lines that changed under us, between a vote and its reply, and lets a half-saved
+edit into the state that elections depend on. Whoever edits by hand stops the Sentinel first. A file
+that disappeared is simply written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from txsentinel.config.directives import HEAD, TAIL, owner_of
+from txsentinel.config.document import ConfigDocument, Line, Owner
+from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
+from txsentinel.core.instances import Master
+from txsentinel.core.options import SentinelOptions
+from txsentinel.isentinel import IHost
+
+FIRST_RETRY: Final = 0.1
+"""Seconds between a failed write and the next; doubled on each further failure."""
+
+LAST_RETRY: Final = 5.0
+"""Seconds, at most, between two attempts."""
+
+
+class KnownMasters(Protocol):
+    """Where the masters are found."""
+
+    masters: dict[str, Master]
+
+
+class RememberedState(Protocol):
+    """What is written down; a ``SentinelCore`` is one."""
+
+    @property
+    def options(self) -> SentinelOptions:
+        """The settings of the Sentinel itself."""
+
+    @property
+    def current_epoch(self) -> int:
+        """The highest epoch that we know of."""
+
+    @property
+    def registry(self) -> KnownMasters:
+        """The masters by name."""
+
+
+class ConfigStore:
+    """
+    Writes ``document``, brought up to date with ``core``, to ``path``.
+
+    By the time of the first write the core must know all masters of the document: the lines of
+    those that it does not know are removed.
+
+    :param on_durable: called with the generation that a power cut can no longer undo, in order; never
+        from within a call to this store other than :meth:`stop`.
+    :param on_failure: called with the generation that could not be written and the reason; the write
+        is tried again, from 100 ms to 5 s later, as long as anything is unsaved.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        path: str,
+        document: ConfigDocument,
+        core: RememberedState,
+        on_durable: Callable[[int], None],
+        on_failure: Callable[[int, OSError], None],
+    ) -> None:
+        self.durable = 0
+        """The highest generation that is on disk."""
+
+        self.failing = False
+        """The last write failed, and none has succeeded since."""
+
+        self._host = host
+        self._path = path
+        self._document = document
+        self._core = core
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        self._wanted = 0
+        self._dirty: set[str | None] = {None, *core.registry.masters}
+        self._settled = False
+        """Were lines of masters that are no longer there removed once?"""
+
+        self._by_hostname = writes_hostnames(core.options)
+        self._unsaved = False
+        self._saved: bytes | None = None
+        """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
+
+        self._next: IDelayedCall | None = None
+        self._failed_at = 0.0
+        self._retry_after = FIRST_RETRY
+        self._writing = False
+        self._stopping = False
+        self._waiting: list[Deferred[None]] = []
+
+    def note_dirty(self, names: Iterable[str | None]) -> None:
+        """
+        The lines of these masters, or of the Sentinel itself (``None``), are out of date.
+
+        When all are noted at once, the next write takes place even if it changes nothing, as whoever
+        asks for that may have reason to doubt the file.
+        """
+        named = set(names)
+        if None in named and named.issuperset(self._core.registry.masters):
+            self._saved = None
+        self._dirty |= named
+        self._unsaved = self._unsaved or bool(named)
+
+    def replace_generic(self, directive: str, lines: Sequence[str]) -> None:
+        """
+        Make ``lines``, each a whole line, all that the file says about a generic directive.
+
+        Whoever needs to know when that is durable changes the state outside of any master as well.
+        """
+        owner = Owner("generic", directive)
+        subjects = [line.split(" ")[1] if directive == "user" else "" for line in lines]
+        self._document.put(
+            owner, [Line(directive, subject, line) for subject, line in zip(subjects, lines, strict=True)]
+        )
+        self._unsaved = True
+        self._schedule()
+
+    def commit_soon(self, generation: int) -> None:
+        """Save all that was noted so far, which makes ``generation`` durable, in the next turn or the one after."""
+        if generation > self._wanted:
+            self._wanted = generation
+            self._unsaved = True
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """See that a write starts, unless one is under way or waits for its turn already."""
+        if self._writing or self._stopping or not self._unsaved:
+            return
+        delay = 0.0
+        if self.failing:
+            # News may bring the next attempt forward, so that whoever waits is told soon, but not to a storm of them.
+            delay = max(0.0, self._failed_at + FIRST_RETRY - self._host.reactor.seconds())
+            if self._next is not None and self._next.getTime() <= self._host.reactor.seconds() + delay:
+                return
+            self._cancel()
+        if self._next is None:
+            self._next = self._host.reactor.callLater(delay, self._begin)
+
+    def _cancel(self) -> None:
+        """Forget the write that waits for its turn."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _begin(self) -> None:
+        """Join the bytes and start to write them."""
+        self._next = None
+        generation, self._unsaved = self._wanted, False
+        self._writing = True
+        joined = maybeDeferred(self._contents)
+        joined.addCallback(self._write, generation)
+        joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
+
+    def _write(self, contents: bytes, generation: int) -> Deferred[None]:
+        """Have ``contents`` written, unless they are on disk already."""
+        written: Deferred[None] = (
+            succeed(None) if contents == self._saved else self._host.files.replace(self._path, contents)
+        )
+        return written.addCallbacks(
+            lambda _: self._succeeded(generation, contents), lambda failure: self._failed(failure, generation)
+        )
+
+    def _contents(self) -> bytes:
+        """The file as it should be, formatting only what is dirty."""
+        core, document = self._core, self._document
+        masters: Mapping[str, Master] = core.registry.masters
+        by_hostname = writes_hostnames(core.options)
+        if by_hostname is not self._by_hostname:
+            self._by_hostname = by_hostname
+            self._dirty.update(masters)
+        if not self._settled:
+            self._settled = True
+            self._dirty.update(name for name in document.owners("master") if name not in masters)
+            self._dirty.update(masters)
+        dirty, self._dirty = self._dirty, set()
+        if None in dirty:
+            document.put(HEAD, own_head_lines(core.options, document))
+        if len(dirty) > 1:
+            # In the order in which they are monitored, not that of a set.
+            names = [name for name in masters if name in dirty]
+            names += sorted(name for name in dirty if name is not None and name not in masters)
+        else:
+            names = [name for name in dirty if name is not None]
+        for name in names:
+            if name in masters:
+                document.put(owner_of(name), master_lines(masters[name], by_hostname))
+            else:
+                document.drop(owner_of(name))
+        if None in dirty:
+            document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
+        return document.render()
+
+    def _succeeded(self, generation: int, contents: bytes) -> None:
+        """The write is durable: tell it, and go on with what changed meanwhile."""
+        self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
+        self._saved = contents
+        self.durable = generation
+        self._on_durable(generation)
+        self._go_on()
+
+    def _failed(self, failure: Failure, generation: int) -> Failure | None:
+        """The old file is intact: tell it, and try again in a while. What is no OSError is passed on."""
+        reason = failure.value
+        if not isinstance(reason, OSError):
+            return failure
+        self._writing, self._unsaved = False, True
+        # Most likely the old bytes are in place, but a rename whose fsync failed may be visible and yet not durable.
+        self._saved = None
+        self.failing, self._failed_at = True, self._host.reactor.seconds()
+        delay, self._retry_after = self._retry_after, min(self._retry_after * 2, LAST_RETRY)
+        if not self._stopping:
+            self._next = self._host.reactor.callLater(delay, self._begin)
+        self._on_failure(generation, reason)
+        if self._stopping:
+            self._end()
+        return None
+
+    def _go_on(self) -> None:
+        """The next write if there is a reason for it, else the end if that was asked for."""
+        if not self._stopping:
+            self._schedule()
+        elif self._unsaved:
+            self._begin()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Tell whoever waits for the end."""
+        waiting, self._waiting = self._waiting, []
+        for stopped in waiting:
+            stopped.callback(None)
+
+    def stop(self) -> Deferred[None]:
+        """
+        Write what is unsaved, and nothing more after that.
+
+        :returns: fires once nothing is being written any more, whether or not the last attempt succeeded.
+        """
+        self._stopping = True
+        self._cancel()
+        stopped: Deferred[None] = Deferred()
+        self._waiting.append(stopped)
+        if not self._writing:
+            self._go_on()
+        return stopped
