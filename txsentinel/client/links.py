@@ -408,9 +408,10 @@ def parse_epoch(reply: object) -> int | None:
     """The config-epoch in the field list of a master; ``None`` where it is missing or was refused."""
     if not isinstance(reply, list):
         return None
-    fields = dict(zip(reply[::2], reply[1::2], strict=False))
-    epoch = fields.get(b"config-epoch")
-    return int(epoch) if isinstance(epoch, bytes) and epoch.isdigit() else None
+    for field, value in zip(reply[::2], reply[1::2], strict=False):
+        if field == b"config-epoch" and isinstance(value, bytes) and value.isdigit():
+            return int(value)
+    return None
 
 
 def parse_switch(name: str, payload: object) -> MasterAddress | None:
