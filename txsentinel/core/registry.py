@@ -76,6 +76,10 @@ class Registry:
         wanted = host.casefold()
         return Address(host, self._names.get(wanted, ""), port)
 
+    def address_or_name(self, host: str, port: int) -> Address:
+        """An address from our own file; a name is taken for one even where names are not resolved."""
+        return self.address(host, port) or Address(host, "", port)
+
     def open_link(self, instance: Instance, now: Millis) -> InstanceLink:
         """Make a link to the instance's address and ask for it to be connected."""
         kinds = SERVER_KINDS if isinstance(instance, Server) else PEER_KINDS

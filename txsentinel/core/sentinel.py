@@ -27,7 +27,7 @@ from txsentinel.core.voting import Vote, Voting
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.info import parse_info
 
-OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], None]
+OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
 
 

@@ -1,0 +1,85 @@
+"""Opens the ports that ``sentinel.conf`` asks for, with its rules about optional and missing addresses."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import CannotListenError
+
+from txsentinel.events import Level
+from txsentinel.isentinel import IHost
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.protocol import ServerFactory
+
+WILDCARDS: Final = {"*": "0.0.0.0", "::*": "::"}
+"""The spellings of ``bind`` for any IPv4 and any IPv6 address."""
+
+UNAVAILABLE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENOPROTOOPT, errno.EPROTONOSUPPORT}
+"""Why an address marked as optional may be missing without complaint."""
+
+
+class CannotListen(Exception):
+    """There is no port to serve on; the text is the line that ends the start."""
+
+
+def open_ports(
+    host: IHost,
+    factory: ServerFactory,
+    port: int,
+    addresses: Sequence[str],
+    backlog: int,
+    note: Callable[[Level, str], None],
+) -> list[IListeningPort]:
+    """
+    Listen on ``port`` at each of ``addresses``; a leading ``-`` marks one that this machine may lack.
+
+    :returns: the open ports; none for port 0.
+    :raises CannotListen: if an address cannot be had, or none of them; what was opened is closed again.
+    """
+    opened: list[IListeningPort] = []
+    if port == 0:
+        return opened
+    for entry in addresses:
+        optional = entry.startswith("-")
+        address = entry.removeprefix("-")
+        interface = WILDCARDS.get(address, address)
+        try:
+            opened.append(host.reactor.listenTCP(port, factory, backlog=backlog, interface=interface))
+        except CannotListenError as error:
+            cause = error.socketError
+            number = getattr(cause, "errno", None)
+            both_families = number == errno.EADDRINUSE and interface == "::" and bool(opened)
+            if optional and (number in UNAVAILABLE or both_families):
+                continue
+            reason = os.strerror(number) if number else str(cause)
+            note(
+                Level.WARNING,
+                f"Warning: Could not create server TCP listening socket {address}:{port}: bind: {reason}",
+            )
+            for each in opened:
+                each.stopListening()
+            raise CannotListen(f"Failed listening on port {port} (TCP), aborting.") from error
+    if not opened:
+        raise CannotListen(f"Failed listening on port {port} (TCP), aborting.")
+    return opened
+
+
+def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions: int, backlog: int) -> IListeningPort:
+    """
+    Listen on a Unix socket, in place of a stale one.
+
+    :param permissions: the mode of the socket file; 0 leaves it to the umask.
+    :raises CannotListen: if it cannot be made.
+    """
+    try:
+        if os.path.exists(path):
+            os.unlink(path)
+        port: IListeningPort = host.reactor.listenUNIX(path, factory, backlog=backlog, mode=permissions or 0o777)
+    except (CannotListenError, OSError) as error:
+        raise CannotListen(f"Failed opening Unix socket: bind: {getattr(error, 'socketError', error)}") from error
+    return port

@@ -1,0 +1,176 @@
+"""Wires the parts of a Sentinel together and starts and stops them in order; it decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+
+from txsentinel.config.configuration import Configuration
+from txsentinel.config.store import ConfigStore
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.events import Level, SentinelEvent
+from txsentinel.executor import Executor
+from txsentinel.isentinel import IHost, ISentinelListener
+from txsentinel.links.pool import LinkPool
+from txsentinel.listening import CannotListen, open_ports, open_unix_socket
+from txsentinel.scripts import ScriptQueue
+from txsentinel.server.access import SinglePassword
+from txsentinel.server.context import ServerContext
+from txsentinel.server.facts import ServerFacts
+from txsentinel.server.factory import SentinelServerFactory
+from txsentinel.sweeping import SweepLoop
+from txsentinel.timings import Limits, Timings
+
+Note = Callable[[Level, str], None]
+
+
+class SentinelService(MultiService):
+    """
+    One Sentinel.
+
+    Constructing it opens nothing: ``twistd`` forks afterwards. Starting it restores what the file
+    remembers, makes the Sentinel's ID durable if it is new, opens the ports, and begins to watch.
+
+    :param listeners: told of every event.
+    :param note: writes a line to the log.
+    :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
+    :param change_loglevel: obeys ``SENTINEL CONFIG SET loglevel``.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        configuration: Configuration,
+        *,
+        note: Note,
+        listeners: ISentinelListener | None = None,
+        shutdown: Callable[[], None],
+        change_loglevel: Callable[[str], None] = lambda word: None,
+        timings: Timings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.host = host
+        self.configuration = configuration
+        self._note = note
+        self._listeners = listeners
+        self._ports: list[IListeningPort] = []
+        timings, limits = timings or Timings(), limits or Limits()
+        self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
+        self.executor = Executor(host, self.core, self._publish, note)
+        self.executor.links = self.links = LinkPool(host, self.core, configuration.generic, self.executor.drain)
+        self.executor.scripts = self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
+        self.sweeping = SweepLoop(host, self.core, self.executor.drain)
+        self.context = ServerContext(
+            core=self.core,
+            barrier=self.executor.barrier,
+            scripts=self.scripts,
+            host=host,
+            access=SinglePassword(configuration.sentinel),
+            turn=self.executor.drain,
+            shutdown=shutdown,
+            change_loglevel=change_loglevel,
+            options=configuration.generic,
+            limits=limits,
+            facts=ServerFacts(run_id=f"{host.random.getrandbits(160):040x}"),
+            config_path=configuration.path,
+        )
+        self.server = SentinelServerFactory(self.context)
+        self.store: ConfigStore | None = None
+
+    def startService(self) -> None:
+        """Start; a port that cannot be had ends the process with status 1."""
+        super().startService()  # type: ignore[no-untyped-call]
+        now = self.context.started_at = self.host.now()
+        options = self.configuration.sentinel
+        newborn = not options.my_id
+        if newborn:
+            options.my_id = f"{self.host.random.getrandbits(160):040x}"
+        self._restore(now)
+        self.executor.store = self.store = ConfigStore(
+            self.host,
+            self.configuration.path,
+            self.configuration.document,
+            self.core,
+            self.executor.committed,
+            self.executor.commit_failed,
+        )
+        self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
+        if newborn:
+            # An ID that a peer has heard of must never change: nothing is said before it is on disk.
+            self.core.flush()
+            generation = self.core.outbox.generation
+            self.store.note_dirty(self.core.outbox.dirty)
+            self.core.outbox.dirty = set()
+            self.executor.barrier.hold(generation, self._begin, self._begin)
+            self.store.commit_soon(generation)
+        else:
+            self._begin()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop: no more decisions, no more clients, the last write on disk; fires when all is done."""
+        self.sweeping.stop()
+        stopping: list[Deferred[object]] = [maybeDeferred(port.stopListening) for port in self._ports]
+        self._ports = []
+        self.context.clients.close_all()
+        self.scripts.stop()
+        stopping.append(maybeDeferred(self.links.stop))
+        if self.store is not None:
+            stopping.append(maybeDeferred(self.store.stop))
+        stopping.append(maybeDeferred(super().stopService))
+        return DeferredList(stopping, consumeErrors=False).addCallback(lambda _: None)
+
+    def _begin(self) -> None:
+        if not self.running:
+            return
+        self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
+        generic = self.configuration.generic
+        try:
+            self._ports = open_ports(
+                self.host, self.server, generic.port, generic.bind, generic.tcp_backlog, self._note
+            )
+            if generic.unixsocket:
+                path = generic.located(generic.unixsocket)
+                self._ports.append(
+                    open_unix_socket(self.host, self.server, path, generic.unixsocketperm, generic.tcp_backlog)
+                )
+            if not self._ports:
+                raise CannotListen("Configured to not listen anywhere, exiting.")
+        except CannotListen as refusal:
+            self._note(Level.WARNING, str(refusal))
+            self.host.exit(1)
+            return
+        self.core.announce_monitored()
+        self.executor.drained = self.sweeping.adjust
+        self.sweeping.start()
+        self.executor.drain()
+
+    def _restore(self, now: int) -> None:
+        """Give the core what the file remembers."""
+        core = self.core
+        core.state.current_epoch = max(core.current_epoch, self.configuration.current_epoch)
+        for record in self.configuration.masters:
+            core.restore(
+                record.name,
+                core.registry.address_or_name(record.host, record.port),
+                record.options,
+                now,
+                config_epoch=record.config_epoch,
+                leader_epoch=record.leader_epoch,
+                replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
+                peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
+            )
+
+    def _publish(self, event: SentinelEvent) -> None:
+        if event.published:
+            self.context.hub.publish(event.channel, event.payload)
+        if self._listeners is not None:
+            self._listeners.event_published(event)
+
+    def _announce(self, event: SentinelEvent) -> None:
+        """An event of the script queue, which concerns no master and no state."""
+        self._note(event.level, str(event))
+        self._publish(event)
