@@ -132,6 +132,34 @@ class GrammarTests(SynchronousTestCase):
         trickle = (soup[at : at + 1] for at in range(len(soup)))
         self.assertEqual(transcript(trickle, limits, authenticated), whole)
 
+    @given(
+        st.lists(
+            st.sampled_from((b"$1\r\na\r\n", b"$2\r\n\r\n\r\n", b"$0\r\n\r\n", b"$1\r\n", b"$", b"\r\n", b"1")),
+            max_size=6,
+        ),
+        st.sampled_from((b"*1\r\n", b"*2\r\n", b"*3\r\n", b"*11\r\n", b"*", b"")),
+    )
+    def test_whole_chunks_are_nothing_special(self, pieces: list[bytes], header: bytes) -> None:
+        """A chunk that looks like exactly one request gives what its bytes would give one by one."""
+        chunk = header + b"".join(pieces)
+        self.assertEqual(transcript([chunk]), transcript(chunk[at : at + 1] for at in range(len(chunk))))
+
+    def test_whole_chunks_know_the_limits(self) -> None:
+        """Limits below the ordinary hold for a chunk of exactly one request too."""
+        for limits, authenticated, error in (
+            (replace(LIMITS, bulk_length=3), True, "Protocol error: invalid bulk length"),
+            (replace(LIMITS, unauthenticated_bulk_length=3), False, "Protocol error: unauthenticated bulk length"),
+            (replace(LIMITS, multibulk_count=1), True, "Protocol error: invalid multibulk length"),
+            (
+                replace(LIMITS, unauthenticated_multibulk_count=1),
+                False,
+                "Protocol error: unauthenticated multibulk length",
+            ),
+            (replace(LIMITS, query_buffer=2 * WORD_OVERHEAD), True, "the request is too big"),
+        ):
+            (refusal,) = transcript([pack("PING", "word")], limits, authenticated)
+            self.assertEqual(refusal[1], error)
+
     def test_unchecked_line_ends(self) -> None:
         """The byte behind a CR and the two behind a payload are skipped whatever they are, as Redis 7 does."""
         self.assertEqual(transcript([b"*1\rX$4\rYPINGZZ*1\r\n$1\r\na\r\n"]), [[b"PING"], [b"a"]])

@@ -46,8 +46,14 @@ _DOLLAR: Final = ord("$")
 _BULK_HEADERS: Final = {b"$%d" % length: length for length in range(1024)}
 """Headers of bulks of ordinary length; to be found here is to be canonical."""
 
+_MULTIBULK_HEADERS: Final = {b"*%d" % count: count for count in range(1, 11)}
+"""Headers of requests of ordinary size."""
+
 _LONGEST_ORDINARY_HEADER: Final = 6
-"""Bytes of the longest of them, with its CR."""
+"""Bytes of the longest of all these, with its CR."""
+
+_ORDINARY_CHUNK: Final = 1024
+"""Bytes of a chunk that may be taken for one whole request; no word in it is too long for its header to be known."""
 
 _CANONICAL_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _BLANKS: Final = re.compile(rb"[ \t-\r]*")
@@ -73,6 +79,7 @@ class RequestParser:
         "_length",
         "_limits",
         "_missing",
+        "_ordinary",
         "_position",
         "_scanned",
         "_spent",
@@ -85,6 +92,15 @@ class RequestParser:
         self.authenticated = False
         """Set by the owner; while false the tight limits for strangers hold, from the next header on."""
 
+        # Up to this size nothing about a request of ten words can be over any limit.
+        self._ordinary = min(
+            _ORDINARY_CHUNK,
+            limits.bulk_length,
+            limits.unauthenticated_bulk_length,
+            limits.query_buffer - len(_MULTIBULK_HEADERS) * WORD_OVERHEAD,
+        )
+        if min(limits.unauthenticated_multibulk_count, limits.multibulk_count) < len(_MULTIBULK_HEADERS):
+            self._ordinary = 0
         self._buffer: bytes | bytearray = b""
         # A chunk that holds whole requests is read where it is; only a remainder is copied to grow.
         self._position = 0
@@ -152,6 +168,10 @@ class RequestParser:
                 self._step_to(0)
                 return None
             if self._buffer[self._position] == _STAR:
+                if not self._position and len(self._buffer) <= self._ordinary:
+                    words = self._whole_chunk()
+                    if words is not None:
+                        return words
                 if not self._multibulk_header():
                     return None
             else:
@@ -159,12 +179,34 @@ class RequestParser:
                 if words is None or words:
                     return words
 
+    def _whole_chunk(self) -> list[bytes] | None:
+        """
+        The request, if the chunk is exactly one ordinary multibulk as most clients send it; else ``None``.
+
+        Such a chunk falls apart at its line ends; when every length agrees with what lies between them,
+        reading it step by step would give the same.
+        """
+        pieces = bytes(self._buffer).split(b"\r\n")
+        count = _MULTIBULK_HEADERS.get(pieces[0])
+        if count is None or len(pieces) != 2 * count + 2 or pieces.pop():
+            return None
+        words = pieces[2::2]
+        if [_BULK_HEADERS.get(header) for header in pieces[1::2]] != [len(word) for word in words]:
+            return None
+        self._buffer = b""
+        self._step_to(0)
+        return words
+
     def _multibulk_header(self) -> bool:
         """Step over ``*count``; ``False`` while it is incomplete. A count of nothing needs no more steps."""
-        end = self._end_of_header("Protocol error: too big mbulk count string")
-        if end < 0:
-            return False
-        count = _canonical(bytes(self._buffer[self._position + 1 : end]))
+        buffer, start = self._buffer, self._position
+        end = buffer.find(b"\r", start, start + _LONGEST_ORDINARY_HEADER)
+        count = _MULTIBULK_HEADERS.get(bytes(buffer[start:end])) if 0 < end < len(buffer) - 1 else None
+        if count is None:
+            end = self._end_of_header("Protocol error: too big mbulk count string")
+            if end < 0:
+                return False
+            count = _canonical(bytes(buffer[start + 1 : end]))
         if count is None or count > self._limits.multibulk_count:
             raise ProtocolError("Protocol error: invalid multibulk length")
         if not self.authenticated and count > self._limits.unauthenticated_multibulk_count:
