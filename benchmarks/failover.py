@@ -23,7 +23,7 @@ from typing import Final
 
 from benchmarks.report import comparison, keep, server_version
 from txsentinel.demo import Connection, DeadlineExpired, EventRecorder, Fleet, ReplyError, Workbench, wait_for
-from txsentinel.demo.processes import available
+from txsentinel.demo.programs import available
 
 FIGURES: Final = {
     "sdown": "first +sdown of any Sentinel",

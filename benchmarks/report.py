@@ -13,7 +13,7 @@ from pathlib import Path
 
 import txsentinel
 from txsentinel.demo import BinaryMissing
-from txsentinel.demo.processes import server_binary
+from txsentinel.demo.programs import server_binary
 
 Samples = Mapping[str, Sequence[float]]
 """Measured values by the name of the figure."""

@@ -23,7 +23,7 @@ from txsentinel.demo import (
     wait_for,
 )
 from txsentinel.demo.blocking import info_fields, pairs
-from txsentinel.demo.processes import available
+from txsentinel.demo.programs import available
 
 __all__ = [
     "BinaryMissing",

@@ -1,6 +1,5 @@
 """Ours and C Sentinels in one quorum, over real servers; ``tests.interop.rounds`` runs more of the same."""
 
-# mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
 from collections.abc import Sequence

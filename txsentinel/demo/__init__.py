@@ -6,7 +6,8 @@ Nothing else of the package imports this; tests and benchmarks do.
 
 from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError, call, wait_for
 from txsentinel.demo.fleet import Fleet
-from txsentinel.demo.processes import BinaryMissing, ChildProcess, RedisProcess, SentinelProcess, Workbench, free_port
+from txsentinel.demo.processes import ChildProcess, RedisProcess, SentinelProcess, Workbench, free_port
+from txsentinel.demo.programs import BinaryMissing
 from txsentinel.demo.recorder import EventRecorder, RecordedEvent
 
 __all__ = [

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from txsentinel.demo.fleet import Fleet
-from txsentinel.demo.processes import BinaryMissing, Workbench
+from txsentinel.demo.processes import Workbench
+from txsentinel.demo.programs import BinaryMissing
 from txsentinel.demo.show import Show
 
 

