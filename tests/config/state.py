@@ -1,0 +1,109 @@
+"""States of a Sentinel to be written down, and a host whose disk answers when the test says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from txsentinel.address import Address, canonical_ip
+from txsentinel.core.instances import InstanceLink, LinkKind, Master, Peer, Replica
+from txsentinel.core.options import MasterOptions, SentinelOptions
+
+
+def address(host: str, port: int, ip: str | None = None) -> Address:
+    """A literal address, or a name that stands for ``ip``."""
+    return Address(host, canonical_ip(host) or ip or "", port)
+
+
+def link_to(place: Address) -> InstanceLink:
+    """A link that nobody connects."""
+    return InstanceLink(0, place, (LinkKind.COMMANDS,), 0)
+
+
+def make_master(name: str, host: str = "10.0.0.1", port: int = 6379, quorum: int = 2) -> Master:
+    """A master that nothing is known about."""
+    place = address(host, port)
+    return Master(name, place, link_to(place), 0, options=MasterOptions(quorum=quorum))
+
+
+def add_replica(master: Master, place: Address) -> Replica:
+    """One more replica."""
+    replica = Replica(place.joined(), place, link_to(place), 0, of=master)
+    master.replicas[replica.name] = replica
+    return replica
+
+
+def add_peer(master: Master, run_id: str, place: Address) -> Peer:
+    """One more Sentinel."""
+    peer = Peer(run_id, place, link_to(place), 0, run_id=run_id, of=master)
+    master.peers[run_id] = peer
+    return peer
+
+
+@dataclass
+class FakeRegistry:
+    """Masters by name."""
+
+    masters: dict[str, Master] = field(default_factory=dict)
+
+
+@dataclass
+class FakeCore:
+    """What a store reads of a core."""
+
+    options: SentinelOptions = field(default_factory=lambda: SentinelOptions(my_id="f" * 40))
+    current_epoch: int = 0
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+
+    def add(self, master: Master) -> Master:
+        """Monitor one more master."""
+        self.registry.masters[master.name] = master
+        return master
+
+
+class FakeFiles:
+    """Collects what is to be written; the test fires the Deferreds."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, bytes, Deferred[None]]] = []
+        self.finished = 0
+
+    def replace(self, path: str, contents: bytes) -> Deferred[None]:
+        """Remember the contents until :meth:`done` or :meth:`fail`."""
+        waiting: Deferred[None] = Deferred()
+        self.writes.append((path, contents, waiting))
+        return waiting
+
+    @property
+    def pending(self) -> int:
+        """Writes under way."""
+        return len(self.writes) - self.finished
+
+    def done(self) -> str:
+        """The oldest write under way is durable; its contents."""
+        _, contents, waiting = self.writes[self.finished]
+        self.finished += 1
+        waiting.callback(None)
+        return contents.decode()
+
+    def fail(self, error: Exception | None = None) -> None:
+        """The oldest write under way fails, for lack of room if nothing else is given."""
+        waiting = self.writes[self.finished][2]
+        self.finished += 1
+        waiting.errback(error or OSError(28, "No space left on device"))
+
+
+class FakeHost:
+    """A clock and a disk."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.files = FakeFiles()
+        self.stopped: list[tuple[Failure, str]] = []
+
+    def fail_stop(self, failure: Failure, what: str) -> None:
+        """Remember what went wrong."""
+        self.stopped.append((failure, what))

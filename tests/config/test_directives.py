@@ -1,0 +1,102 @@
+"""``SENTINEL SET``: what it accepts, and in which words it refuses."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.config.directives import Applied, SettingRefused, apply_set, values_wanted
+from txsentinel.core.options import MasterOptions
+
+
+class ApplySetTests(SynchronousTestCase):
+    """One option at a time."""
+
+    def setUp(self) -> None:
+        """A master at its defaults."""
+        self.options = MasterOptions(quorum=2)
+
+    def set(self, option: str, *values: str, deny_scripts: bool = False) -> Applied:
+        """Apply, on a machine where only ``/ok`` can be executed."""
+        return apply_set(self.options, option, values, deny_scripts=deny_scripts, executable=lambda path: path == "/ok")
+
+    def assertRefused(self, text: str, option: str, *values: str, deny_scripts: bool = False) -> None:
+        """Refused with exactly this error line, and without any effect."""
+        error = self.assertRaises(SettingRefused, self.set, option, *values, deny_scripts=deny_scripts)
+        self.assertEqual(str(error), text)
+        self.assertEqual(self.options, MasterOptions(quorum=2))
+
+    def test_numbers(self) -> None:
+        """Numbers go where they belong, whatever the letter case of the option."""
+        for option, value in (
+            ("Down-After-Milliseconds", "1"),
+            ("failover-timeout", "2"),
+            ("parallel-syncs", "3"),
+            ("quorum", "4"),
+            ("primary-reboot-down-after-period", "5"),
+        ):
+            self.assertEqual(self.set(option, value), Applied(value))
+        self.assertEqual(self.options, MasterOptions(4, 1, 2, 3, reboot_down_after=5))
+        self.set("master-reboot-down-after-period", "0")
+        self.assertEqual(self.options.reboot_down_after, 0)
+
+    def test_bad_numbers(self) -> None:
+        """Only the canonical spelling of a number in range will do."""
+        for value in ("0", "-1", "+1", "01", " 1", "1 ", "x", "", "1.0", "9223372036854775808", "\u0661"):
+            for option in ("down-after-milliseconds", "failover-timeout", "parallel-syncs", "QUORUM"):
+                self.assertRefused(f"ERR Invalid argument '{value}' for SENTINEL SET '{option}'", option, value)
+        self.assertRefused(
+            "ERR Invalid argument '-1' for SENTINEL SET 'master-reboot-down-after-period'",
+            "master-reboot-down-after-period",
+            "-1",
+        )
+
+    def test_credentials(self) -> None:
+        """Credentials make the links anew, are not shown, and are unset by the empty word."""
+        self.assertEqual(self.set("auth-pass", "secret"), Applied("******", relink=True))
+        self.assertEqual(self.set("auth-user", "al"), Applied("al", relink=True))
+        self.assertEqual((self.options.auth_pass, self.options.auth_user), ("secret", "al"))
+        self.set("auth-pass", "")
+        self.set("auth-user", "")
+        self.assertEqual((self.options.auth_pass, self.options.auth_user), (None, None))
+
+    def test_scripts(self) -> None:
+        """Scripts must be executable, and changing them must be allowed, even to unset them."""
+        self.assertEqual(self.set("notification-script", "/ok"), Applied("/ok"))
+        self.set("client-reconfig-script", "/ok")
+        self.assertEqual((self.options.notification_script, self.options.client_reconfig_script), ("/ok", "/ok"))
+        self.set("notification-script", "")
+        self.set("client-reconfig-script", "")
+        denied = (
+            "ERR Reconfiguration of scripts path is denied for security reasons. Check the deny-scripts-reconfig "
+            "configuration directive in your Sentinel configuration"
+        )
+        self.assertRefused(denied, "notification-script", "/ok", deny_scripts=True)
+        self.assertRefused(denied, "client-reconfig-script", "", deny_scripts=True)
+        self.assertRefused("ERR Notification script seems non existing or non executable", "notification-script", "/no")
+        self.assertRefused(
+            "ERR Client reconfiguration script seems non existing or non executable", "client-reconfig-script", "/no"
+        )
+
+    def test_rename_command(self) -> None:
+        """A command has one other word at most, and none once it is mapped to itself."""
+        self.assertEqual(self.set("rename-command", "Config", "x"), Applied("Config x"))
+        self.set("rename-command", "CONFIG", "y")
+        self.assertEqual(self.options.renamed_commands, {"CONFIG": "y"})
+        self.assertEqual(self.options.rename_spellings, {"CONFIG": "CONFIG"})
+        self.set("rename-command", "config", "Config")
+        self.assertEqual((self.options.renamed_commands, self.options.rename_spellings), ({}, {}))
+        self.assertRefused("ERR Invalid argument '' for SENTINEL SET 'rename-command'", "rename-command", "a", "")
+
+    def test_unknown(self) -> None:
+        """Unknown options and missing values share one complaint, with the option as it was sent."""
+        for option, values in (("Foo", ("1",)), ("quorum", ()), ("rename-command", ("a",)), ("monitor", ("1",))):
+            self.assertRefused(
+                f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'", option, *values
+            )
+
+    def test_values_wanted(self) -> None:
+        """The caller can tell how many words belong to an option."""
+        self.assertEqual(
+            [values_wanted(option) for option in ("QUORUM", "Auth-Pass", "rename-command", "known-replica", "x")],
+            [1, 1, 2, 0, 0],
+        )

@@ -1,0 +1,332 @@
+"""Group commit, with a disk that answers when the test says so."""
+
+from __future__ import annotations
+
+from time import process_time
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.disk import MemoryDisk
+from tests.config.state import FakeCore, FakeHost, add_peer, add_replica, address, make_master
+from txsentinel.config import store as store_module
+from txsentinel.config.configuration import load
+from txsentinel.config.directives import classify
+from txsentinel.config.document import MARKER, ConfigDocument
+from txsentinel.config.store import ConfigStore
+from txsentinel.isentinel import IHost
+
+
+class StoreTests(SynchronousTestCase):
+    """Many changes, one write; never two writes; nothing is promised before it is durable."""
+
+    def setUp(self) -> None:
+        """A Sentinel with one master and an empty file."""
+        self.host = FakeHost()
+        self.files = self.host.files
+        self.core = FakeCore()
+        self.master = self.core.add(make_master("m"))
+        self.durable: list[int] = []
+        self.failures: list[tuple[int, int | None]] = []
+        self.store = self.make_store()
+
+    def make_store(self, text: bytes = b"") -> ConfigStore:
+        """A store for a file that has ``text``."""
+        return ConfigStore(
+            cast(IHost, self.host),
+            "/s.conf",
+            ConfigDocument(text, classify),
+            self.core,
+            self.durable.append,
+            lambda generation, error: self.failures.append((generation, error.errno)),
+        )
+
+    def change(self, generation: int, *names: str | None) -> None:
+        """Note a change, as the executor does."""
+        self.store.note_dirty(set(names or ("m",)))
+        self.store.commit_soon(generation)
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """Let time pass."""
+        self.host.reactor.advance(seconds)
+
+    def test_first_write(self) -> None:
+        """The first write has everything, whatever was noted, and starts in the next turn."""
+        self.change(1)
+        self.assertEqual(self.files.writes, [])
+        self.turn()
+        self.assertEqual(self.files.writes[0][0], "/s.conf")
+        self.assertEqual(self.durable, [])
+        self.assertEqual(
+            self.files.done().splitlines(),
+            [
+                MARKER,
+                f"sentinel myid {'f' * 40}",
+                "sentinel monitor m 10.0.0.1 6379 2",
+                "sentinel config-epoch m 0",
+                "sentinel leader-epoch m 0",
+                "sentinel current-epoch 0",
+            ],
+        )
+        self.assertEqual((self.durable, self.store.durable, self.store.failing), ([1], 1, False))
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_group_commit(self) -> None:
+        """All changes of a turn share a write; those that come during a write share the next."""
+        for generation in (1, 2, 3):
+            self.change(generation)
+        self.turn()
+        for generation in (4, 5):
+            self.master.leader_epoch = generation
+            self.change(generation)
+            self.turn(1)
+        self.assertEqual(self.files.pending, 1)
+        self.files.done()
+        self.assertEqual(self.durable, [3])
+        self.turn()
+        self.assertEqual(self.files.pending, 1)
+        self.assertIn("leader-epoch m 5\n", self.files.done())
+        self.assertEqual(self.durable, [3, 5])
+        self.turn(10)
+        self.assertEqual(len(self.files.writes), 2)
+
+    def test_only_what_was_joined_is_promised(self) -> None:
+        """A change between joining the bytes and their arrival on disk waits for the next write."""
+        self.change(1)
+        self.turn()
+        self.master.leader_epoch = 9
+        self.change(2)
+        self.assertNotIn("leader-epoch m 9", self.files.done())
+        self.assertEqual(self.durable, [1])
+
+    def test_identical(self) -> None:
+        """Bytes that are durable already are not written again, and their generation is durable at once."""
+        self.core.add(make_master("other"))
+        self.change(1)
+        self.turn()
+        self.files.done()
+        self.change(2, "m")
+        self.assertEqual(self.durable, [1], "not from within the call")
+        self.turn()
+        self.assertEqual((len(self.files.writes), self.durable), (1, [1, 2]))
+
+    def test_file_as_read_is_not_trusted(self) -> None:
+        """What was read at start need not be durable: the first write takes place even if it changes nothing."""
+        self.change(1)
+        self.turn()
+        text = self.files.done().encode()
+        self.store = self.make_store(text)
+        self.change(2)
+        self.turn()
+        self.assertEqual(self.files.done().encode(), text)
+
+    def test_flush(self) -> None:
+        """When everything is noted at once the file is written, changed or not: it may have been deleted."""
+        self.core.add(make_master("other"))
+        self.change(1)
+        self.turn()
+        self.files.done()
+        self.change(4, None, "m", "other")
+        self.turn()
+        self.assertEqual(self.files.pending, 1)
+        self.files.done()
+        self.assertEqual(self.durable, [1, 4])
+
+    def test_failure_and_recovery(self) -> None:
+        """A failing disk is tried again and again, less and less often, until it works."""
+        self.change(1)
+        self.turn()
+        waits = []
+        for _ in range(8):
+            self.files.fail()
+            self.assertTrue(self.store.failing)
+            (retry,) = self.host.reactor.getDelayedCalls()
+            waits.append(round(retry.getTime() - self.host.reactor.seconds(), 3))
+            self.turn(waits[-1])
+        self.assertEqual(waits, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+        self.assertEqual(self.failures, [(1, 28)] * 8)
+        self.assertEqual(self.durable, [])
+        self.files.done()
+        self.assertEqual((self.durable, self.store.failing), ([1], False))
+        self.core.current_epoch = 1
+        self.change(2, None)
+        self.turn()
+        self.files.fail()
+        (retry,) = self.host.reactor.getDelayedCalls()
+        self.assertEqual(round(retry.getTime() - self.host.reactor.seconds(), 3), 0.1, "patience starts anew")
+
+    def test_news_hasten_the_retry(self) -> None:
+        """Whoever asks for something while the disk fails learns within 100 ms that it does."""
+        self.change(1)
+        self.turn()
+        for wait in (0.1, 0.2, 0.4, 0.8, 1.6):
+            self.files.fail()
+            self.turn(wait)
+        self.files.fail()
+        self.turn(0.05)
+        self.change(2)
+        self.turn(0.04)
+        self.assertEqual(self.files.pending, 0)
+        self.turn(0.02)
+        self.files.fail()
+        self.assertEqual(self.failures[-1], (2, 28))
+
+    def test_failed_changes_are_not_forgotten(self) -> None:
+        """A change that failed to be written is in the next write, and its generation too."""
+        self.change(1)
+        self.turn()
+        self.files.done()
+        self.master.leader_epoch = 3
+        self.change(2)
+        self.turn()
+        self.files.fail()
+        self.turn(0.1)
+        self.assertIn("leader-epoch m 3\n", self.files.done())
+        self.assertEqual(self.durable, [1, 2])
+
+    def test_our_bug_stops_us(self) -> None:
+        """What is no error of the disk is an error of ours, and a Sentinel that cannot save must not go on."""
+        self.change(1)
+        self.turn()
+        self.files.fail(ZeroDivisionError())
+        self.assertEqual([failure.type for failure, _ in self.host.stopped], [ZeroDivisionError])
+
+    def test_rendering_bug_stops_us(self) -> None:
+        """So is a state that cannot be formatted."""
+        self.master.options.renamed_commands = None  # type: ignore[assignment]
+        self.change(1)
+        self.turn()
+        self.assertEqual([failure.type for failure, _ in self.host.stopped], [AttributeError])
+
+    def test_removed_and_unknown_masters(self) -> None:
+        """Lines of masters that are not monitored go with the next write, comments stay."""
+        self.core.add(make_master("b"))
+        self.store = self.make_store(
+            b"# gone\nsentinel monitor gone 1.1.1.1 1 1\n# m\nsentinel monitor m 1.1.1.1 1 1\n"
+        )
+        self.change(1)
+        self.turn()
+        text = self.files.done()
+        self.assertTrue(text.startswith("# gone\n# m\nsentinel monitor m 10.0.0.1 6379 2\n\n# Generated"), text)
+        del self.core.registry.masters["m"]
+        self.change(2)
+        self.turn()
+        text = self.files.done()
+        self.assertTrue(text.startswith("# gone\n# m\n\n# Generated"), text)
+        self.assertIn("sentinel monitor b", text)
+        self.assertNotIn(" m ", text)
+
+    def test_hostnames_concern_all(self) -> None:
+        """When names begin to be announced, every master's lines are formatted anew."""
+        self.master.address = address("redis.example", 1, "10.0.0.1")
+        self.change(1)
+        self.turn()
+        self.assertIn("monitor m 10.0.0.1 1", self.files.done())
+        self.core.options.announce_hostnames = self.core.options.resolve_hostnames = True
+        self.change(2, None)
+        self.turn()
+        self.assertIn("monitor m redis.example 1", self.files.done())
+
+    def test_generic(self) -> None:
+        """Others who own a directive have their lines written too."""
+        self.store = self.make_store(b"user al on\n# x\n")
+        self.store.replace_generic("user", ["user al off", "user bo on"])
+        self.store.replace_generic("loglevel", ["loglevel debug"])
+        self.turn()
+        text = self.files.done()
+        self.assertTrue(text.startswith(f"user al off\n# x\n\n{MARKER}\nuser bo on\nloglevel debug\n"), text)
+
+    def test_stop_when_idle(self) -> None:
+        """Nothing to write, nothing to wait for; nothing is written afterwards."""
+        self.assertIsNone(self.successResultOf(self.store.stop()))
+        self.change(1)
+        self.turn(10)
+        self.assertEqual(self.files.writes, [])
+
+    def test_stop_writes_what_is_left(self) -> None:
+        """The end waits for the write under way and one more with what came meanwhile."""
+        self.change(1)
+        self.turn()
+        self.master.leader_epoch = 3
+        self.change(2)
+        stopped = self.store.stop()
+        again = self.store.stop()
+        self.files.done()
+        self.assertNoResult(stopped)
+        self.assertIn("leader-epoch m 3\n", self.files.done())
+        self.successResultOf(stopped)
+        self.successResultOf(again)
+        self.assertEqual(self.durable, [1, 2])
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_stop_on_a_failing_disk(self) -> None:
+        """One last attempt is made, and its failure does not hold up the end."""
+        self.change(1)
+        self.turn()
+        self.files.fail()
+        stopped = self.store.stop()
+        self.assertEqual(self.files.pending, 1)
+        self.files.fail()
+        self.successResultOf(stopped)
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_reloads(self) -> None:
+        """What is written is read again as it was, and writing it again changes nothing."""
+        self.master.config_epoch, self.master.leader_epoch, self.core.current_epoch = 3, 4, 5
+        add_replica(self.master, address("10.0.0.2", 1))
+        add_peer(self.master, "b" * 40, address("10.0.0.3", 2))
+        self.change(1)
+        self.turn()
+        text = self.files.done()
+        loaded = load("s.conf", text.encode(), disk=MemoryDisk())
+        (record,) = loaded.masters
+        self.assertEqual((record.config_epoch, record.leader_epoch, loaded.current_epoch), (3, 4, 5))
+        self.assertEqual(record.replicas, [("10.0.0.2", 1)])
+        self.assertEqual(record.sentinels, [("10.0.0.3", 2, "b" * 40)])
+        self.store = self.make_store(text.encode())
+        self.change(1)
+        self.turn()
+        self.assertEqual(self.files.done(), text)
+
+
+class ManyMastersTests(SynchronousTestCase):
+    """A thousand masters stay cheap."""
+
+    def test_one_of_a_thousand(self) -> None:
+        """A commit about one master formats the lines of that one, and takes a few milliseconds of CPU at most."""
+        host, core = FakeHost(), FakeCore()
+        for number in range(1000):
+            master = core.add(make_master(f"m{number}"))
+            for replica in range(2):
+                add_replica(master, address("10.0.0.2", number * 2 + replica))
+            for peer in range(4):
+                add_peer(master, f"{peer:040}", address("10.0.0.3", peer))
+        store = ConfigStore(
+            cast(IHost, host), "/s.conf", ConfigDocument(b"", classify), core, lambda _: None, lambda *_: None
+        )
+        store.commit_soon(1)
+        host.reactor.advance(0)
+        text = host.files.done()
+        # As after a restart: every line has its place in the file already.
+        store = ConfigStore(
+            cast(IHost, host), "/s.conf", ConfigDocument(text.encode(), classify), core, lambda _: None, lambda *_: None
+        )
+        store.commit_soon(1)
+        host.reactor.advance(0)
+        self.assertEqual(host.files.done(), text)
+        formatted: list[str] = []
+        original = store_module.master_lines
+        self.patch(
+            store_module, "master_lines", lambda master, by: formatted.append(master.name) or original(master, by)
+        )
+        spent = []
+        for generation in range(2, 12):
+            core.registry.masters["m500"].leader_epoch = generation
+            store.note_dirty({"m500", None})
+            store.commit_soon(generation)
+            started = process_time()
+            host.reactor.advance(0)
+            spent.append(process_time() - started)
+            self.assertIn(f"sentinel leader-epoch m500 {generation}\n", host.files.done())
+        self.assertEqual(formatted, ["m500"] * 10)
+        self.assertLess(min(spent), 0.01)
