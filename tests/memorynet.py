@@ -59,6 +59,11 @@ class End:
             self._net.callLater(0, self._over, ConnectionAborted())
             self._net.callLater(0, self.peer._over, ConnectionLost())
 
+    def pauseProducing(self) -> None:
+        """Deliver all the same, as a transport may with what it has read already; protocols must cope."""
+
+    resumeProducing = pauseProducing
+
     def getPeer(self) -> IPv4Address:
         """Where the server is."""
         return self._address
