@@ -1,0 +1,203 @@
+"""Files travel between us and the C Sentinels, in both directions."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.state import FakeCore, add_peer, add_replica, address, make_master
+from tests.servers import call, free_port, missing
+from txsentinel.config.configuration import Configuration, load
+from txsentinel.config.directives import HEAD, TAIL, owner_of
+from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines
+from txsentinel.demo.programs import sentinel_command
+
+PATIENCE = 10.0
+"""Seconds that a Sentinel may take to answer its first PING."""
+
+HAND_WRITTEN = """\
+# Sentinel of the cache group
+port {port}
+bind 127.0.0.1
+loglevel notice
+# --- monitored groups ---
+
+
+sentinel monitor cache 127.0.0.1 {closed} 1
+sentinel down-after-milliseconds cache 5000
+sentinel parallel-syncs cache 1
+sentinel auth-pass cache s3cret
+
+sentinel monitor other 127.0.0.1 {other} 2
+# keep this comment
+sentinel deny-scripts-reconfig no
+sentinel known-replica cache 127.0.0.1 {replica}
+sentinel known-sentinel other 127.0.0.1 {peer} {peer_id}
+"""
+
+PEER_ID = "77ec4d67f56e286dd23ba435f0b1f4ff93bde731"
+
+
+def core_of(loaded: Configuration) -> FakeCore:
+    """The state that a configuration describes."""
+    core = FakeCore(options=loaded.sentinel, current_epoch=loaded.current_epoch)
+    for record in loaded.masters:
+        master = core.add(make_master(record.name, record.host, record.port))
+        master.options, master.config_epoch = record.options, record.config_epoch
+        master.leader_epoch = record.leader_epoch
+        for host, port in record.replicas:
+            add_replica(master, address(host, port))
+        for host, port, run_id in record.sentinels:
+            add_peer(master, run_id, address(host, port))
+    return core
+
+
+def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
+    """The file of ``loaded`` with the state of ``core``."""
+    document = loaded.document
+    document.put(HEAD, own_head_lines(core.options, document))
+    for name, master in core.registry.masters.items():
+        document.put(owner_of(name), master_lines(master, by_hostname=False))
+    document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
+    return document.render()
+
+
+class TravellingFiles:
+    """What every C Sentinel must agree to."""
+
+    kind: str
+
+    def setUp(self) -> None:
+        """A hand-written file in a directory of its own."""
+        case = self.case()
+        directory = Path(case.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        self.file = directory / "sentinel.conf"
+        self.port = free_port()
+        ports = {name: free_port() for name in ("closed", "other", "replica", "peer")}
+        self.file.write_text(HAND_WRITTEN.format(port=self.port, peer_id=PEER_ID, **ports))
+        self.closed = ports["closed"]
+        self.process: subprocess.Popen[bytes] | None = None
+        case.addCleanup(self.stop)
+
+    def case(self) -> SynchronousTestCase:
+        """Ourselves, as the test case that the other base class makes of us."""
+        assert isinstance(self, SynchronousTestCase)
+        return self
+
+    def start(self) -> None:
+        """Start the C Sentinel on the file, and wait until it answers."""
+        log = self.file.with_suffix(".log").open("wb")
+        with log:
+            self.process = subprocess.Popen(
+                sentinel_command(self.kind, str(self.file)), stdout=log, stderr=log, cwd=self.file.parent
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                call(self.port, "PING")
+                return
+            except OSError:
+                said = self.file.with_suffix(".log").read_text(errors="replace")
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.case().fail(f"{self.kind} does not accept the file:\n{said}\n{self.file.read_text()}")
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.terminate()
+            process.wait(PATIENCE)
+
+    def load(self) -> Configuration:
+        """Read the file as we do."""
+        return load(str(self.file), self.file.read_bytes())
+
+    def test_there_and_back(self) -> None:
+        """We read what C wrote, C reads what we made of that, and both see the same state."""
+        case = self.case()
+        self.start()
+        my_id = call(self.port, "SENTINEL", "MYID") if self.kind != "redis-6.2" else None
+        call(self.port, "SENTINEL", "MONITOR", "third", "127.0.0.1", 1, 3)
+        call(self.port, "SENTINEL", "SET", "third", "auth-pass", "secret")
+        call(self.port, "SENTINEL", "SET", "cache", "rename-command", "SCRIPT", "scr-x")
+        call(self.port, "SENTINEL", "FLUSHCONFIG")
+        self.stop()
+
+        loaded = self.load()
+        masters = {record.name: record for record in loaded.masters}
+        case.assertEqual(sorted(masters), ["cache", "other", "third"])
+        case.assertIn(my_id, (None, loaded.sentinel.my_id))
+        case.assertEqual(masters["third"].options.auth_pass, "secret")
+        case.assertEqual(masters["cache"].options.renamed_commands, {"SCRIPT": "scr-x"})
+        case.assertEqual(masters["cache"].options.down_after, 5000)
+        case.assertEqual([sentinel[2] for sentinel in masters["other"].sentinels], [PEER_ID])
+
+        core = core_of(loaded)
+        cache = core.registry.masters["cache"]
+        cache.options.auth_pass = 'two words, "quotes" and\na line end'
+        cache.options.renamed_commands["CONFIG"] = "a b"
+        cache.config_epoch = cache.leader_epoch = core.current_epoch = 12
+        add_replica(cache, address("::1", 7))
+        add_peer(cache, PEER_ID, address("127.0.0.1", 8))
+        core.add(make_master("a spaced 'name'", "127.0.0.1", 9, quorum=5))
+        del core.registry.masters["third"]
+        loaded.document.drop(owner_of("third"))
+        written = rewritten(loaded, core)
+        self.file.write_bytes(written)
+        self.start()
+        case.assertEqual(call(self.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "a spaced 'name'"), ["127.0.0.1", "9"])
+        case.assertEqual(
+            call(self.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "cache"), ["127.0.0.1", str(self.closed)]
+        )
+        case.assertIsNone(call(self.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "third"))
+        for word, count in (("REPLICAS", 2), ("SENTINELS", 1)):
+            listed = call(self.port, "SENTINEL", word, "cache")
+            assert isinstance(listed, list)
+            case.assertEqual(len(listed), count, word)
+        self.stop()
+        case.assertEqual(self.file.read_bytes(), written, "with an ID in the file, C has no reason to rewrite it")
+
+    def test_same_result(self) -> None:
+        """From one hand-written file, both make files that say the same and keep the same comments."""
+        case = self.case()
+        ours = self.load()
+        self.start()
+        call(self.port, "SENTINEL", "FLUSHCONFIG")
+        self.stop()
+        theirs = self.load()
+        ours.sentinel.my_id = theirs.sentinel.my_id
+        text = rewritten(ours, core_of(ours))
+        again = load(str(self.file), text)
+        case.assertEqual(again.masters, sorted(theirs.masters, key=lambda record: record.name))
+        case.assertEqual(again.sentinel, theirs.sentinel)
+        comments = [line for line in self.file.read_text().splitlines() if line.startswith("#")]
+        case.assertEqual([line for line in text.decode().splitlines() if line.startswith("#")], comments)
+
+
+class RedisTests(TravellingFiles, SynchronousTestCase):
+    """The installed Redis."""
+
+    kind = "redis"
+    if missing(kind):
+        skip = missing(kind)
+
+
+class OldRedisTests(TravellingFiles, SynchronousTestCase):
+    """Redis 6.2."""
+
+    kind = "redis-6.2"
+    if missing(kind):
+        skip = missing(kind)
+
+
+class ValkeyTests(TravellingFiles, SynchronousTestCase):
+    """Valkey 9."""
+
+    kind = "valkey"
+    if missing(kind):
+        skip = missing(kind)
