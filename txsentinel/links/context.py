@@ -1,0 +1,90 @@
+"""What the links need from those around them: a host, the core they report to, and one flush per turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.core.options import SentinelOptions
+from txsentinel.isentinel import IHost
+from txsentinel.timings import Limits, Millis, Timings
+
+
+class CoreInputs(Protocol):
+    """The part of the decision core that links talk to. Nothing here waits, and nothing is sent from inside."""
+
+    @property
+    def options(self) -> SentinelOptions:
+        """Read at each connection: our own ID goes into ``CLIENT SETNAME``."""
+
+    @property
+    def timings(self) -> Timings:
+        """Read whenever a wait begins, as ``SENTINEL DEBUG`` may have changed it."""
+
+    def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
+        """A connection is established; ``local_ip`` is our end of it."""
+
+    def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
+        """An attempt to connect failed, or an established connection is gone."""
+
+    def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
+        """The text of a status or error reply to PING; ``None`` for a reply of any other type."""
+
+    def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
+        """The text of an INFO; ``None`` if the reply was an error or no bulk string."""
+
+    def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
+        """A hello was accepted by, or refused to, the instance it was sent for."""
+
+    def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
+        """A message on the hello channel."""
+
+    def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
+        """Something arrived on a confirmed subscription."""
+
+    def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
+        """What a peer answered to ``is-master-down-by-addr``, unchecked."""
+
+
+class DialOptions(Protocol):
+    """The settings that say how connections are made."""
+
+    @property
+    def bind_source_addr(self) -> str | None:
+        """The local address to connect from; empty or ``None`` leaves it to the system."""
+
+
+class Flushable(Protocol):
+    """A connection with bytes that have not been handed to its transport."""
+
+    def flush(self) -> None:
+        """Hand them over, in one write."""
+
+
+@dataclass(slots=True, eq=False)
+class LinkContext:
+    """Shared by every connection of one pool."""
+
+    host: IHost
+    core: CoreInputs
+    options: DialOptions
+    limits: Limits
+    turn: Callable[[], None]
+    """Carries out what the core decided; called after the core was told something."""
+
+    unflushed: list[Flushable] = field(default_factory=list)
+    """Connections written to in this turn, oldest first."""
+
+    def told(self) -> None:
+        """The core was told something: let its decisions be carried out, then let the bytes go."""
+        self.turn()
+        self.flush()
+
+    def flush(self) -> None:
+        """One write for each connection that has something to say."""
+        if self.unflushed:
+            waiting, self.unflushed = self.unflushed, []
+            for connection in waiting:
+                connection.flush()

@@ -1,0 +1,189 @@
+"""Keeping one connection up: when to try again, and whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.links.context import LinkContext
+from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
+from txsentinel.timings import Millis
+
+ConnectionType = TypeVar("ConnectionType", bound=Connection)
+
+SHORTEST_TIMEOUT: Final = 1.0
+LONGEST_TIMEOUT: Final = 5.0
+"""
+Seconds. Kernels repeat an unanswered SYN after one second, then at growing intervals; attempts that are
+soon given up and made anew notice a healed network earlier.
+"""
+
+
+class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
+    """
+    Keeps one connection of one link up, with a steady beat.
+
+    Attempts begin a ping period apart. A connection that was established and is lost is made anew at
+    once, unless it did not even live for a ping period: whoever accepts us only to hang up must not be
+    stormed.
+    """
+
+    noisy = False
+    factor = 1.0
+    jitter = 0.0
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        context: LinkContext,
+        link: InstanceLink,
+        kind: LinkKind,
+        build: Callable[[LinkFactory[ConnectionType]], ConnectionType],
+        gone: Callable[[LinkFactory[ConnectionType]], None],
+    ) -> None:
+        """
+        Build one that does nothing before :meth:`start`.
+
+        :param build: makes the protocol of an established connection.
+        :param gone: called once the last connection is closed after :meth:`retire`.
+        """
+        self.clock: Any = context.host.reactor
+        self.link = link
+        self.kind = kind
+        self.connection: ConnectionType | None = None
+        """What commands can be sent on; ``None`` while there is nothing."""
+
+        self._context = context
+        self._build = build
+        self._gone = gone
+        self._begun = False
+        self._attempted_at: Millis = 0
+        self._lingering: ConnectionType | None = None
+        self._refusal: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Is there still a connection, if only one that is closing?"""
+        return self.connection is not None or self._lingering is not None
+
+    def start(self) -> None:
+        """Connect, and keep connected. Without an address there is nothing to connect to."""
+        address = self.link.address
+        if not self._begun and self.continueTrying and address.resolved and address.port:
+            self._begun = True
+            self._connect()
+
+    def recycle(self, reason: str) -> None:
+        """Close what there is and connect anew at once; an attempt that is under way goes on."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            self._lingering = connection
+            connection.recycle(reason)
+        elif self._callID is not None:
+            self._callID.cancel()
+            self._retry_in(0)
+        else:
+            self.start()
+
+    def retire(self) -> None:
+        """Never connect again, close what there is, and say no more to the core."""
+        self.stopTrying()  # type: ignore[no-untyped-call]
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            self._lingering = connection
+            connection.retire()
+        if not self.open:
+            self._gone(self)
+
+    def subscription_refused(self, reason: str | None) -> None:
+        """Log what keeps us from subscribing when it begins or changes, not at each new attempt."""
+        if reason is not None and reason != self._refusal:
+            self._log.warn("No hellos are heard through {address}: {reason}", address=self._destination, reason=reason)
+        self._refusal = reason
+
+    # What the reactor asks and tells.
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        """An attempt begins."""
+        self.connector: Any = connector
+        self._attempted_at = self._context.host.now()
+
+    def buildProtocol(self, addr: IAddress | None) -> ConnectionType:
+        """A connection is established."""
+        connection = self._build(self)
+        connection.factory = self
+        self.connection = connection
+        return connection
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """An attempt failed: the next one begins a ping period after this one began."""
+        now = self._context.host.now()
+        if self.continueTrying:
+            self._retry_in(max(0, self._attempted_at + self._context.core.timings.ping_period - now))
+            self._down(reason.getErrorMessage(), now)
+
+    def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
+        """A connection is gone, for whatever reason."""
+        recycled = self.connection is None
+        connection = self.connection or self._lingering
+        self.connection = self._lingering = None
+        if not self.continueTrying:
+            self._gone(self)
+            return
+        now = self._context.host.now()
+        assert connection is not None, "a connection was lost that nobody made"
+        period = self._context.core.timings.ping_period
+        self._retry_in(0 if recycled or now - connection.connected_at >= period else period)
+        self._down(connection.offence or unused_reason.getErrorMessage(), now)
+
+    def _connect(self) -> None:
+        """Make the first attempt; the others repeat it. Whatever wraps connections, such as TLS, belongs here."""
+        address = self.link.address
+        source = self._context.options.bind_source_addr
+        self._context.host.reactor.connectTCP(
+            address.ip,
+            address.port,
+            self,
+            timeout=self._timeout(),
+            bindAddress=(source, 0) if source else None,
+        )
+
+    def _timeout(self) -> float:
+        """Seconds until an attempt without an answer is given up: two ping periods, within reason."""
+        return min(max(2 * self._context.core.timings.ping_period / 1000, SHORTEST_TIMEOUT), LONGEST_TIMEOUT)
+
+    def _retry_in(self, delay: Millis) -> None:
+        self.delay = delay / 1000
+        self.retry()  # type: ignore[no-untyped-call]
+
+    def _down(self, reason: str, now: Millis) -> None:
+        if not self.link.closed:
+            self._context.core.link_down(self.link, self.kind, reason, now)
+            self._context.told()
+
+    @property
+    def _destination(self) -> str:
+        return self.link.address.joined()
+
+
+def command_factory(
+    context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[CommandLink]], None]
+) -> LinkFactory[CommandLink]:
+    """A factory for the command connection of ``link``."""
+    return LinkFactory(context, link, LinkKind.COMMANDS, lambda factory: CommandLink(context, link), gone)
+
+
+def pubsub_factory(
+    context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[PubSubLink]], None]
+) -> LinkFactory[PubSubLink]:
+    """A factory for the subscription of ``link``."""
+    return LinkFactory(
+        context, link, LinkKind.PUBSUB, lambda factory: PubSubLink(context, link, factory.subscription_refused), gone
+    )

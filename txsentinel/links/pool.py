@@ -1,0 +1,188 @@
+"""Every connection that we make: what the core wants done with links, turned into bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from txsentinel.core.effects import (
+    AskMasterDown,
+    Connect,
+    Disconnect,
+    KillScript,
+    Ping,
+    PublishHello,
+    Reconfigure,
+    Recycle,
+    RequestInfo,
+)
+from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.isentinel import IHost
+from txsentinel.links.context import CoreInputs, DialOptions, LinkContext
+from txsentinel.links.factory import LinkFactory, command_factory, pubsub_factory
+from txsentinel.links.protocols import CommandLink, PubSubLink
+from txsentinel.timings import Limits
+
+LinkEffect: TypeAlias = (
+    Connect | Recycle | Disconnect | Ping | RequestInfo | PublishHello | AskMasterDown | Reconfigure | KillScript
+)
+
+AnyFactory: TypeAlias = "LinkFactory[CommandLink] | LinkFactory[PubSubLink]"
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class LinkPool:
+    """
+    The links of a Sentinel, by ``link_id``.
+
+    A command for a connection that is not there is dropped without a word: the core hears of every
+    loss and asks again.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        core: CoreInputs,
+        options: DialOptions,
+        turn: Callable[[], None],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """
+        Build an empty pool.
+
+        :param turn: called after the core was told something, to carry out what it decided.
+        """
+        self._context = LinkContext(host, core, options, limits, turn)
+        self._commands: dict[int, LinkFactory[CommandLink]] = {}
+        self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
+        self._leaving: dict[AnyFactory, None] = {}
+        self._stopped: Deferred[None] | None = None
+        self._actions: dict[type[Any], Callable[[Any], None]] = {
+            Connect: self._connect,
+            Recycle: self._recycle,
+            Disconnect: self._disconnect,
+            Ping: self._ping,
+            RequestInfo: self._request_info,
+            PublishHello: self._publish_hello,
+            AskMasterDown: self._ask_master_down,
+            Reconfigure: self._reconfigure,
+            KillScript: self._kill_script,
+        }
+
+    def __len__(self) -> int:
+        """How many links are kept up."""
+        return len(self._commands)
+
+    def perform(self, effect: LinkEffect) -> None:
+        """
+        Carry out one effect; the bytes leave at the next :meth:`flush`.
+
+        :raises KeyError: for an effect that does not concern links.
+        """
+        self._actions[type(effect)](effect)
+
+    def flush(self) -> None:
+        """Let everything said since the last time go, in one write per connection."""
+        self._context.flush()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Close everything, for good; the core is told nothing any more.
+
+        :returns: fires with ``None`` once no connection is left, which takes ``CLOSING_GRACE`` at most.
+        """
+        if self._stopped is not None:
+            raise RuntimeError("the links are being closed already")
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        for link_id in list(self._commands):
+            self._retire(link_id)
+        self._check_stopped()
+        return stopped
+
+    def _connect(self, effect: Connect) -> None:
+        link = effect.link
+        if link.closed or self._stopped is not None:
+            return
+        if link.link_id not in self._commands:
+            self._commands[link.link_id] = command_factory(self._context, link, self._gone)
+            if LinkKind.PUBSUB in link.kinds:
+                self._subscriptions[link.link_id] = pubsub_factory(self._context, link, self._gone)
+        for factory in self._factories(link, None):
+            factory.start()
+
+    def _recycle(self, effect: Recycle) -> None:
+        for factory in self._factories(effect.link, effect.kind):
+            factory.recycle(effect.reason)
+
+    def _disconnect(self, effect: Disconnect) -> None:
+        self._retire(effect.link.link_id)
+
+    def _ping(self, effect: Ping) -> None:
+        table: dict[int, Any] = self._commands if effect.kind is LinkKind.COMMANDS else self._subscriptions
+        factory = table.get(effect.link.link_id)
+        if factory is not None and factory.connection is not None:
+            factory.connection.ping()
+
+    def _request_info(self, effect: RequestInfo) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.request_info()
+
+    def _publish_hello(self, effect: PublishHello) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.publish_hello(effect.instance, effect.payload)
+
+    def _ask_master_down(self, effect: AskMasterDown) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.ask_master_down(effect)
+
+    def _reconfigure(self, effect: Reconfigure) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.reconfigure(effect)
+
+    def _kill_script(self, effect: KillScript) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.kill_script()
+
+    def _command_link(self, link: InstanceLink) -> CommandLink | None:
+        factory = self._commands.get(link.link_id)
+        return None if factory is None else factory.connection
+
+    def _factories(self, link: InstanceLink, kind: LinkKind | None) -> list[AnyFactory]:
+        """The factories of one kind, or of both for ``None``, as far as the link has them."""
+        found: list[AnyFactory] = []
+        if kind is not LinkKind.PUBSUB and link.link_id in self._commands:
+            found.append(self._commands[link.link_id])
+        if kind is not LinkKind.COMMANDS and link.link_id in self._subscriptions:
+            found.append(self._subscriptions[link.link_id])
+        return found
+
+    def _retire(self, link_id: int) -> None:
+        retiring: list[AnyFactory] = []
+        commands = self._commands.pop(link_id, None)
+        if commands is not None:
+            retiring.append(commands)
+        subscription = self._subscriptions.pop(link_id, None)
+        if subscription is not None:
+            retiring.append(subscription)
+        for factory in retiring:
+            self._leaving[factory] = None
+        for factory in retiring:
+            factory.retire()
+
+    def _gone(self, factory: AnyFactory) -> None:
+        self._leaving.pop(factory, None)
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        stopped = self._stopped
+        if stopped is not None and not stopped.called and not self._commands and not self._leaving:
+            stopped.callback(None)

@@ -1,0 +1,357 @@
+"""
+The two conversations with a monitored server, and the one with a peer.
+
+Answers come in the order of the commands, so each connection keeps a queue of those who wait for one:
+a callable per command, called with the reply and the time at which it arrived. Bytes are collected
+while a turn lasts and leave in one write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeAlias, cast
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txsentinel.core.effects import AskMasterDown, Reconfigure
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.links import phrases
+from txsentinel.links.context import LinkContext
+from txsentinel.links.transaction import RoleChange
+from txsentinel.timings import Millis
+from txsentinel.wire.hello import HELLO_CHANNEL
+from txsentinel.wire.replies import NEED_MORE, ErrorLine, ReplyReader, ReplyViolation, Status
+from txsentinel.wire.resp import text
+
+Answer: TypeAlias = Callable[[object, Millis], None]
+"""Takes the reply to one command and the time at which it arrived."""
+
+CLOSING_GRACE: Final = 1.0
+"""Seconds that a link which is given up may take to deliver what it was told to say."""
+
+UNANSWERED_FACTOR: Final = 4
+"""
+Probes stop at ``Limits.pending_commands`` unanswered ones, the rarer commands do not. At this multiple
+whoever is on the other side takes our commands and answers none, and loses the connection.
+"""
+
+
+def ignore(reply: object, now: Millis) -> None:
+    """What follows from the refusal of AUTH or CLIENT shows soon enough in the answers to PING."""
+
+
+class Connection(Protocol):
+    """What both kinds of connection have in common: the queue of answers, the write per turn, the end."""
+
+    kind: LinkKind
+    _log = Logger()
+
+    def __init__(self, context: LinkContext, link: InstanceLink) -> None:
+        self.link = link
+        self.connected_at: Millis = 0
+        """When it was established."""
+
+        self.offence: str | None = None
+        """Why we close it, if it is us who do."""
+
+        self._context = context
+        self._reader = ReplyReader(context.limits)
+        self._awaiting: deque[Answer] = deque()
+        self._unsent: list[bytes] = []
+        self._closing = False
+        self._dead = False
+        self._grace: IDelayedCall | None = None
+
+    @property
+    def void(self) -> bool:
+        """Has the link been given up, so that the core must hear no more of it?"""
+        return self._closing or self._dead or self.link.closed
+
+    # What the reactor tells us.
+
+    def connectionMade(self) -> None:
+        """Introduce ourselves without waiting for answers, and let the core go on from there in the same write."""
+        context, link = self._context, self.link
+        self._wire = cast("ITCPTransport", self.transport)
+        self._wire.setTcpNoDelay(True)
+        self.connected_at = now = context.host.now()
+        self._greet()
+        if not self.void:
+            near_end: IAddress = self._wire.getHost()
+            context.core.link_up(link, self.kind, getattr(near_end, "host", ""), now)
+        context.told()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand every complete reply to whoever waits for it, then let the core's decisions be carried out."""
+        if self._dead:
+            return
+        now = self._context.host.now()
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while (reply := reader.next_reply()) is not NEED_MORE:
+                self._heard(reply, now)
+                if self._dead:
+                    break
+        except ReplyViolation as violation:
+            self.drop(str(violation))
+        self._finish_chunk(now)
+        self._context.told()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody will be answered any more. The factory tells the core."""
+        self._dead = True
+        self._awaiting.clear()
+        self._unsent.clear()
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+        self._grace = None
+
+    # What those above ask for.
+
+    def flush(self) -> None:
+        """Hand everything said in this turn to the transport."""
+        unsent, self._unsent = self._unsent, []
+        if unsent and not self._dead:
+            if len(unsent) == 1:
+                self._wire.write(unsent[0])
+            else:
+                self._wire.writeSequence(unsent)
+
+    def ping(self) -> None:
+        """Send PING."""
+        self._send(phrases.ping(self.link), self._ping_answered)
+
+    def recycle(self, reason: str) -> None:
+        """Close at once, whatever is on its way; ``reason`` is what the core will be told."""
+        self.offence = reason
+        self._abort()
+
+    def drop(self, offence: str) -> None:
+        """Close at once and log why: the other side broke the protocol."""
+        self._log.warn(
+            "Dropped the {kind} connection to {address}: {offence}",
+            kind=self.kind.value,
+            address=self.link.address.joined(),
+            offence=offence,
+        )
+        self.recycle(offence)
+
+    def retire(self) -> None:
+        """
+        Close for good, after everything said so far was handed over.
+
+        A role change is waited for, as a close while answers are under way may reset the connection
+        before the server has read its commands. None of this takes longer than ``CLOSING_GRACE``.
+        """
+        if self._closing or self._dead:
+            return
+        self.flush()
+        self._closing = True
+        self._grace = self._context.host.reactor.callLater(CLOSING_GRACE, self._abort)
+        self._close_once_settled()
+
+    # For the two kinds.
+
+    def _greet(self) -> None:
+        for command in phrases.greeting(self.link, self.kind, self._context.core.options.my_id):
+            self._send(command, ignore)
+
+    def _send(self, command: bytes, answer: Answer) -> None:
+        """Say something when the turn ends; ``answer`` is called with the reply."""
+        if self._closing or self._dead:
+            return
+        if not self._unsent:
+            self._context.unflushed.append(self)
+        self._unsent.append(command)
+        self._awaiting.append(answer)
+        most = UNANSWERED_FACTOR * self._context.limits.pending_commands * max(1, len(self.link.instances))
+        if len(self._awaiting) > most:
+            self.drop(f"{most} commands without an answer")
+
+    def _heard(self, reply: object, now: Millis) -> None:
+        if self._awaiting:
+            self._awaiting.popleft()(reply, now)
+        else:
+            self.drop("a reply nobody asked for")
+
+    def _finish_chunk(self, now: Millis) -> None:
+        """Everything in one chunk of input has been handed on."""
+        if self._closing:
+            self._close_once_settled()
+
+    def _settled(self) -> bool:
+        """Would closing now lose nothing of importance?"""
+        return True
+
+    def _ping_answered(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            told = reply if isinstance(reply, Status | ErrorLine) else None
+            self._context.core.ping_reply(self.link, self.kind, told, now)
+
+    def _close_once_settled(self) -> None:
+        if not self._dead and self._settled():
+            self._wire.loseConnection()
+
+    def _abort(self) -> None:
+        if not self._dead:
+            self._dead = True
+            self._unsent.clear()
+            self._wire.abortConnection()
+
+
+class CommandLink(Connection):
+    """The connection that commands go by, to a server or to a peer."""
+
+    kind = LinkKind.COMMANDS
+
+    def __init__(self, context: LinkContext, link: InstanceLink) -> None:
+        super().__init__(context, link)
+        self._role_changes = 0
+        """Transactions whose EXEC is not answered yet."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nothing is pending on a connection that is gone."""
+        super().connectionLost(reason)
+        self.link.pending_commands = 0
+
+    def request_info(self) -> None:
+        """Send INFO."""
+        self._send(phrases.info(self.link), self._info_answered)
+
+    def publish_hello(self, instance: Instance, payload: bytes) -> None:
+        """PUBLISH our hello; the core is told whether it was accepted on behalf of ``instance``."""
+        self._send(phrases.publish_hello(self.link, payload), partial(self._hello_answered, instance))
+
+    def ask_master_down(self, question: AskMasterDown) -> None:
+        """Ask a peer for its opinion, or for its vote."""
+        self._send(phrases.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
+
+    def kill_script(self) -> None:
+        """SCRIPT KILL. Whether it helped is seen from the answers to PING."""
+        self._send(phrases.kill_script(self.link), ignore)
+
+    def reconfigure(self, change: Reconfigure) -> None:
+        """
+        Send the role-change transaction with INFO right behind it.
+
+        Nothing is concluded from its answers but a warning if the server refused it: the INFO tells
+        what became of it.
+        """
+        commands = phrases.role_change(change)
+        transaction = RoleChange(commands, self._role_change_over)
+        self._role_changes += 1
+        for position, words in enumerate(commands):
+            self._send(phrases.phrase(self.link, words), partial(transaction.answered, position))
+        self.request_info()
+
+    def _send(self, command: bytes, answer: Answer) -> None:
+        super()._send(command, answer)
+        self.link.pending_commands = len(self._awaiting)
+
+    def _heard(self, reply: object, now: Millis) -> None:
+        # The core looks at the number of pending commands when it is told of the reply.
+        self.link.pending_commands = max(0, len(self._awaiting) - 1)
+        super()._heard(reply, now)
+
+    def _settled(self) -> bool:
+        return not self._role_changes
+
+    def _info_answered(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            told = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
+            self._context.core.info_reply(self.link, told, now)
+
+    def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.publish_reply(self.link, instance, not isinstance(reply, ErrorLine), now)
+
+    def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.master_down_reply(self.link, master, reply, now)
+
+    def _role_change_over(self, refusal: tuple[str, str] | None) -> None:
+        self._role_changes -= 1
+        if refusal is not None:
+            command, error = refusal
+            self._log.warn(
+                "{instance} refused to change its role: {command} was answered by {error}",
+                instance=self._instance_text(),
+                command=command,
+                error=error,
+            )
+
+    def _instance_text(self) -> str:
+        if self.link.instances:
+            return self.link.instances[0].describe(self._context.core.options.announce_hostnames)
+        return self.link.address.joined()
+
+
+class PubSubLink(Connection):
+    """The subscription to the hello channel of a server."""
+
+    kind = LinkKind.PUBSUB
+
+    def __init__(self, context: LinkContext, link: InstanceLink, refused: Callable[[str | None], None]) -> None:
+        """
+        Build one for a connection that is about to be made.
+
+        :param refused: called with the server's words if it does not let us subscribe, and with
+            ``None`` once it does.
+        """
+        super().__init__(context, link)
+        self._refused = refused
+        self._subscribed = False
+        self._frame_heard = False
+        self._retry: IDelayedCall | None = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Whoever waits to try again is too late."""
+        super().connectionLost(reason)
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None
+
+    def _greet(self) -> None:
+        super()._greet()
+        self._send(phrases.subscribe(self.link), self._subscription_answered)
+
+    def _heard(self, reply: object, now: Millis) -> None:
+        self._frame_heard = True
+        if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
+            _, channel, payload = reply
+            if channel == HELLO_CHANNEL and isinstance(payload, bytes) and not self.void:
+                self._context.core.hello_heard(payload, now, self.link)
+        else:
+            super()._heard(reply, now)
+
+    def _finish_chunk(self, now: Millis) -> None:
+        if self._frame_heard:
+            self._frame_heard = False
+            if self._subscribed and not self.void:
+                self._context.core.pubsub_active(self.link, now)
+        super()._finish_chunk(now)
+
+    def _subscription_answered(self, reply: object, now: Millis) -> None:
+        if isinstance(reply, list) and reply[:2] == [b"subscribe", HELLO_CHANNEL]:
+            self._subscribed = True
+            self._refused(None)
+        elif isinstance(reply, ErrorLine):
+            self.offence = f"SUBSCRIBE was answered by {text(reply)}"
+            self._refused(self.offence)
+            # Permission, password or data set may be in order soon; a new connection logs in anew.
+            period = self._context.core.timings.ping_period / 1000
+            self._retry = self._context.host.reactor.callLater(period, self._abort)
+        else:
+            self.drop("SUBSCRIBE was not answered by a confirmation")
+
+    def _ping_answered(self, reply: object, now: Millis) -> None:
+        if isinstance(reply, list) and reply[:1] == [b"pong"]:
+            # A subscriber is answered by a frame that names the command, in lower case.
+            reply = Status(b"PONG")
+        super()._ping_answered(reply, now)

@@ -1,0 +1,47 @@
+"""What a server says to the role-change transaction, and who among its commands was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from txsentinel.links.phrases import Words
+from txsentinel.timings import Millis
+from txsentinel.wire.replies import ErrorLine
+from txsentinel.wire.resp import text
+
+
+class RoleChange:
+    """
+    The answers to one transaction, told once EXEC is answered.
+
+    A command that is refused while it is queued, for want of a permission perhaps, takes the whole
+    transaction with it, so the first refusal is the one to know. Of those that ran only SLAVEOF matters:
+    CONFIG REWRITE fails on every server that was started without a file.
+    """
+
+    def __init__(self, commands: Sequence[Words], over: Callable[[tuple[str, str] | None], None]) -> None:
+        """
+        Build one for ``commands``, MULTI first and EXEC last.
+
+        :param over: called once with the refused command and the server's error, or with ``None``.
+        """
+        self._commands = commands
+        self._over = over
+        self._refusal: tuple[str, str] | None = None
+
+    def answered(self, position: int, reply: object, now: Millis) -> None:
+        """The command at ``position`` was answered."""
+        last = position == len(self._commands) - 1
+        if last and isinstance(reply, list):
+            # The results lack MULTI, which comes before the first of them.
+            for command, result in zip(self._commands[1:], reply, strict=False):
+                if command[0] == "SLAVEOF":
+                    self._note(command, result)
+        else:
+            self._note(self._commands[position], reply)
+        if last:
+            self._over(self._refusal)
+
+    def _note(self, command: Words, reply: object) -> None:
+        if self._refusal is None and isinstance(reply, ErrorLine):
+            self._refusal = (" ".join(map(str, command)), text(reply))
