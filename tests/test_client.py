@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import txredisapi
@@ -13,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+import txsentinel
 from tests.memorynet import MemoryNet, MemoryRedis, MemorySentinel, ServedConnection
 from txsentinel.client import FollowerStopped, MasterAddress, MasterFollower, NoMaster, follower
 from txsentinel.client.links import KEEPALIVE, parse_address, parse_epoch, parse_switch
@@ -131,7 +134,9 @@ class StartingTests(FollowerCase):
             "import sys, txsentinel.client; "
             "sys.exit(bool({'twisted.internet.reactor', 'txredisapi'} & set(sys.modules)))"
         )
-        self.assertEqual(subprocess.run([sys.executable, "-c", program], check=False).returncode, 0)
+        environment = {**os.environ, "PYTHONPATH": str(Path(txsentinel.__file__).parent.parent)}
+        ended = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+        self.assertEqual(ended.returncode, 0)
 
 
 class SwitchingTests(FollowerCase):
@@ -282,6 +287,36 @@ class SwitchingTests(FollowerCase):
         self.net.run(0.5)
         self.assertIs(made.connection, handler)
         self.assertEqual(len(self.old.connections), 1)
+
+    def test_a_doubted_master_that_vanishes_is_let_go(self) -> None:
+        """If it breaks off while it is being asked for its role, the search goes on from the beginning."""
+        made = self.started(pool_size=2)
+        self.net.run(2)
+        self.old.role = "slave"
+        self.failureResultOf(self.settled(made.execute("SET", "key", "value")), txredisapi.ResponseError)
+        self.old.mute = True
+        self.net.run(0.5)
+        self.old.crash()
+        self.net.run(1)
+        self.assertIsNone(made.address)
+        self.fail_over()
+        self.assertEqual(made.address, ("127.0.0.1", NEW))
+        self.assertEqual(self.result(made.execute("SET", "key", "value")), "OK")
+
+    def test_news_ends_an_attempt_at_an_old_address(self) -> None:
+        """While the old master's host is dialled in vain, an answer with a newer epoch is not kept waiting."""
+        self.net.black_holes.add(OLD)
+        made = self.follower(connect_timeout=5)
+        starting = made.start()
+        self.net.run(1)
+        self.assertNoResult(starting)
+        self.new.role = "master"
+        self.sentinels[0].crash()
+        self.sentinels[0].masters["mymaster"] = (NEW, 2)
+        self.sentinels[0].start()
+        self.net.run(1)
+        self.assertIs(self.successResultOf(starting), made)
+        self.assertEqual(made.address, ("127.0.0.1", NEW))
 
     def test_a_master_that_keeps_breaking_off_is_not_dialled_in_a_spin(self) -> None:
         """Losses in quick succession are met ever more slowly."""
@@ -718,6 +753,16 @@ class StoppingTests(FollowerCase):
         made = self.follower()
         made.start()
         self.successResultOf(made.stop())
+
+    def test_stop_in_mid_question(self) -> None:
+        """Sentinels and servers that hang do not keep ``stop`` from ending."""
+        self.sentinels[0].mute = self.old.mute = True
+        made = self.follower()
+        made.start()
+        self.net.settle()
+        stopped = made.stop()
+        self.net.settle()
+        self.successResultOf(stopped)
 
     def test_stop_says_when_it_is_done(self) -> None:
         """Each call fires once the last connection is gone, not before."""

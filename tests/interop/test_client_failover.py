@@ -152,3 +152,11 @@ class ValkeySentinelTests(FailoverTests, WriterCase):
     kind = servers = "valkey"
     if missing("valkey"):
         skip = missing("valkey")
+
+
+class OwnSentinelTests(FailoverTests, WriterCase):
+    """Over our own Sentinels."""
+
+    kind = "txsentinel"
+    if missing("redis", "txsentinel"):
+        skip = missing("redis", "txsentinel")
