@@ -166,7 +166,7 @@ def permissions(word: str) -> int:
     """File permissions in octal."""
     if not _OCTAL.fullmatch(word):
         raise Complaint("argument couldn't be parsed as an octal number")
-    if int(word, 8) > 0o777:
+    if not 0 <= int(word, 8) <= 0o777:
         raise Complaint("argument must be between 0 and 777 inclusive")
     return int(word, 8)
 
@@ -191,7 +191,7 @@ def _within(number: int, low: int, high: int) -> int:
 
 _CANONICAL: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,18})", re.ASCII)
 _MEMORY: Final = re.compile(r"([0-9]{1,19})([a-zA-Z]*)", re.ASCII)
-_OCTAL: Final = re.compile(r"[0-7]{1,12}", re.ASCII)
+_OCTAL: Final = re.compile(r"-?[0-7]{1,12}", re.ASCII)
 _UNITS: Final = {
     "": 1,
     "b": 1,

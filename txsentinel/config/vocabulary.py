@@ -1,8 +1,9 @@
 """
 The generic directives that Redis 5 to 8 and Valkey 7.2 to 9 know, by the kind of value they take.
 
-Most mean nothing to a Sentinel. They are validated all the same, as the C Sentinels do, so that a
-file that starts here starts there. Lists of names are plain text, to be split at whitespace.
+Most mean nothing to a Sentinel. Those with one simple value are validated all the same, as the C
+Sentinels do, so that a mistake is found here and not on the way back; where versions differ, the widest
+range counts. Lists of names are plain text, to be split at whitespace.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ INTEGER: Final[dict[tuple[int, int], str]] = {
         slave-announce-port tls-port
         """,
     (1, INT32_MAX): """
-        cluster-databases cluster-manual-failover-timeout databases repl-ping-replica-period repl-ping-slave-period
-        repl-timeout
+        cluster-databases cluster-manual-failover-timeout databases maxmemory-samples
+        repl-ping-replica-period repl-ping-slave-period repl-timeout
         """,
     (-1, INT64_MAX): """
         commandlog-execution-slower-than commandlog-reply-larger-than commandlog-request-larger-than
@@ -98,9 +99,6 @@ INTEGER: Final[dict[tuple[int, int], str]] = {
         """,
     (0, 100): """
         maxmemory-eviction-tenacity
-        """,
-    (1, 64): """
-        maxmemory-samples
         """,
     (0, 128): """
         prefetch-batch-max-size
@@ -168,22 +166,30 @@ ONE_OF: Final[dict[str, tuple[str, ...]]] = {
 
 FREE_FORM: Final[dict[str, int]] = {
     "cluster-blacklist-ttl": 1,
+    "cluster-compatibility-sample-ratio": 1,
+    "enable-debug-assert": 1,
+    "events-per-io-thread": 1,
     "hash-max-zipmap-entries": 1,
     "hash-max-zipmap-value": 1,
     "ignore-warnings": 1,
+    "io-threads-always-active": 1,
     "latency-tracking-info-percentiles": 0,
     "list-max-ziplist-entries": 1,
     "list-max-ziplist-value": 1,
     "loadmodule": 1,
+    "lookahead": 1,
     "maxmemory-clients": 1,
     "notify-keyspace-events": 1,
     "oom-score-adj-values": 1,
     "rdma-bind": 0,
+    "replica-full-sync-buffer-limit": 1,
     "replicaof": 2,
     "save": 1,
     "shutdown-on-sigint": 1,
     "shutdown-on-sigterm": 1,
     "slaveof": 2,
+    "slot-migration-max-failover-repl-bytes": 1,
+    "vset-force-single-threaded-execution": 1,
     "watchdog-period": 1,
 }
 """Directives whose values only a data server understands → the least number of words they take."""
