@@ -1,0 +1,211 @@
+"""The harness that other tests rely on: real processes that end with us, and a client that cannot be fooled."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.report import comparison
+from tests.servers import (
+    Connection,
+    DeadlineExpired,
+    EventRecorder,
+    Fleet,
+    ReplyError,
+    Workbench,
+    available,
+    free_port,
+    missing,
+    wait_for,
+)
+
+KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "redis")
+
+
+class CannedServer:
+    """Accepts one connection and answers its first request with what it was given."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._answer = answer
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait until it has answered."""
+        self._thread.join(5)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        with client:
+            client.recv(4096)
+            for index in range(len(self._answer)):
+                client.sendall(self._answer[index : index + 1])
+
+
+class BlockingClientTests(SynchronousTestCase):
+    """Replies of every RESP2 type, arriving byte by byte."""
+
+    def ask(self, answer: bytes) -> object:
+        """What the client makes of an answer."""
+        server = CannedServer(answer)
+        self.addCleanup(server.close)
+        with Connection(server.port) as connection:
+            return connection.call("ANYTHING")
+
+    def test_scalars(self) -> None:
+        """Statuses, integers, strings and nulls come out as what they are."""
+        self.assertEqual(self.ask(b"+OK\r\n"), "OK")
+        self.assertEqual(self.ask(b":-7\r\n"), -7)
+        self.assertEqual(self.ask(b"$4\r\na\r\nb\r\n"), "a\r\nb")
+        self.assertIsNone(self.ask(b"$-1\r\n"))
+        self.assertIsNone(self.ask(b"*-1\r\n"))
+
+    def test_arrays(self) -> None:
+        """Arrays nest, and may be empty."""
+        self.assertEqual(self.ask(b"*3\r\n*0\r\n:1\r\n*1\r\n$0\r\n\r\n"), [[], 1, [""]])
+
+    def test_error(self) -> None:
+        """An error answer is raised with its text."""
+        problem = self.assertRaises(ReplyError, self.ask, b"-ERR no such thing\r\n")
+        self.assertEqual(str(problem), "ERR no such thing")
+
+    def test_half_an_answer(self) -> None:
+        """A connection that ends within an answer is a lost connection."""
+        self.assertRaises(ConnectionError, self.ask, b"$10\r\nabc")
+
+
+class WaitForTests(SynchronousTestCase):
+    """Waiting with a deadline."""
+
+    def test_first_true_answer(self) -> None:
+        """Errors of servers that are not there yet are not the end; the first true answer is returned."""
+        outcomes = iter([ConnectionRefusedError(), ReplyError("LOADING"), 0, 42])
+
+        def condition() -> int:
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        self.assertEqual(wait_for(condition, 5, "an answer", every=0.001), 42)
+
+    def test_deadline(self) -> None:
+        """When the time is over, the text says what was waited for and what was seen last."""
+        problem = self.assertRaises(DeadlineExpired, wait_for, list, 0.01, "godot", 0.001)
+        self.assertIn("in vain for godot; seen last: []", str(problem))
+
+
+class ProcessTests(SynchronousTestCase):
+    """Children live as long as they should and no longer."""
+
+    if missing(KIND):
+        skip = missing(KIND)
+
+    def test_workbench_leaves_nothing(self) -> None:
+        """When the block ends, servers are gone and so is the directory, even if one was frozen."""
+        with Workbench() as bench:
+            servers = [bench.redis(KIND), bench.redis(KIND)]
+            for server in servers:
+                server.start()
+            servers[1].freeze()
+            pids = [server.pid for server in servers]
+        self.assertFalse(bench.directory.exists())
+        for pid in pids:
+            self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+    def test_exception_keeps_logs(self) -> None:
+        """When an exception ends the block, the directory is kept and named."""
+        said = io.StringIO()
+        self.patch(sys, "stderr", said)
+        with contextlib.suppress(ZeroDivisionError), Workbench() as bench:
+            (bench.directory / "evidence").touch()
+            raise ZeroDivisionError
+        self.assertTrue((bench.directory / "evidence").exists())
+        self.assertIn(str(bench.directory), said.getvalue())
+        bench.close()
+        self.assertFalse(bench.directory.exists())
+
+    def test_killed_parent_takes_children_along(self) -> None:
+        """A test run that is itself killed leaves no server behind."""
+        if sys.platform != "linux":
+            raise SkipTest("only Linux tells children of the death of their parent")
+        program = (
+            "import sys; from tests.servers import Workbench\n"
+            f"bench = Workbench(); server = bench.redis({KIND!r}); server.start()\n"
+            "print(server.pid, bench.directory, flush=True); sys.stdin.read()"
+        )
+        root = Path(__file__).resolve().parent.parent
+        parent = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert parent.stdout is not None
+        pid, directory = parent.stdout.readline().split()
+        parent.send_signal(signal.SIGKILL)
+        parent.communicate(timeout=5)
+        self.addCleanup(subprocess.run, ["rm", "-rf", directory], check=True)
+
+        def gone() -> bool:
+            status = Path(f"/proc/{pid}/stat")
+            return not status.exists() or status.read_text().rpartition(") ")[2].startswith("Z")
+
+        self.assertTrue(wait_for(gone, 5, "the server's end"))
+
+    def test_password(self) -> None:
+        """A server with a password refuses strangers and is served with it by the harness."""
+        with Workbench() as bench:
+            server = bench.redis(KIND, password='say "friend" \\ and enter')
+            server.start()
+            self.assertEqual(server.call("PING"), "PONG")
+            with Connection(server.port) as stranger:
+                problem = self.assertRaises(ReplyError, stranger.call, "PING")
+            self.assertIn("NOAUTH", str(problem))
+
+    def test_fleet_becomes_quiet(self) -> None:
+        """C Sentinels over three servers find each other, agree, and their events are recorded."""
+        with Workbench() as bench:
+            fleet = Fleet(bench, [KIND, KIND], KIND)
+            fleet.start()
+            recorder = EventRecorder(fleet.ports).start()
+            self.addCleanup(recorder.stop)
+            self.assertEqual(fleet.quiet_problems(), [])
+            self.assertEqual(set(fleet.config_epochs().values()), {0})
+            fleet.sentinels[0].call("SENTINEL", "SET", fleet.name, "quorum", "1")
+            recorder.wait_for(lambda events: any(event.channel == "+set" for event in events), 5, "+set")
+            event = recorder.events[-1]
+            self.assertEqual((event.sentinel, event.channel), (fleet.sentinels[0].name, "+set"))
+
+
+class FreePortTests(SynchronousTestCase):
+    """Ports for servers."""
+
+    def test_never_twice(self) -> None:
+        """No port is handed out twice, though nobody listens on it yet."""
+        ports = [free_port() for _ in range(50)]
+        self.assertEqual(len(set(ports)), 50)
+
+
+class ComparisonTests(SynchronousTestCase):
+    """The table that benchmarks print."""
+
+    def test_ratio_to_the_first(self) -> None:
+        """Medians with extremes, and the ratio of all others to the first contender."""
+        table = comparison({"a": "A thing"}, {"redis": {"a": [100, 300, 200]}, "ours": {"a": [50]}})
+        self.assertIn("A thing  200 (100–300)  50 (50–50)  0.25×", table)
+
+    def test_nothing_measured(self) -> None:
+        """A figure without samples is a dash."""
+        table = comparison({"a": "A thing"}, {"redis": {"a": []}, "ours": {}})
+        self.assertIn("A thing  –      –", table)
