@@ -1,0 +1,155 @@
+"""The COMMAND container: the table of commands shows itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server import helptexts
+from txsentinel.server.arguments import syntax_error
+from txsentinel.server.documentation import documentation
+from txsentinel.server.replies import Answer
+from txsentinel.server.syntax import Argument, multiple, oneof, optional, text_argument
+from txsentinel.server.table import Command, command
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import SetReply, Simple, Value, data, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+UNORDERED = ("nondeterministic_output_order",)
+NAMES = (optional(multiple(text_argument("command-name"))),)
+
+shown = partial(
+    command,
+    "COMMAND",
+    flags=("loading", "stale"),
+    categories=("slow", "connection"),
+    group="server",
+)
+
+
+@shown(arity=-1, since="2.8.13", summary="Describes all commands", complexity="O(N)", tips=UNORDERED)
+def describe_all(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Ten elements for each command."""
+    return [_description(entry) for entry in context.table.listed()]
+
+
+@shown(
+    "INFO", arity=-2, since="2.8.13", summary="Describes commands", complexity="O(N)", tips=UNORDERED, arguments=NAMES
+)
+def command_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A description or null for each name; all commands without a name."""
+    if len(request) == 2:
+        return describe_all(context, client, request)
+    found = (context.table.named(name) for name in request[2:])
+    return [None if entry is None else _description(entry) for entry in found]
+
+
+@shown("COUNT", arity=2, since="2.8.13", summary="Counts the commands")
+def command_count(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Subcommands do not count."""
+    return len(context.table.listed())
+
+
+@shown(
+    "LIST",
+    arity=-2,
+    since="7.0.0",
+    summary="Lists the names of commands",
+    complexity="O(N)",
+    tips=UNORDERED,
+    arguments=(
+        optional(
+            oneof(
+                "filterby",
+                text_argument("module-name", token="MODULE"),
+                text_argument("category", token="ACLCAT"),
+                Argument("pattern", "pattern", "PATTERN"),
+                token="FILTERBY",
+            )
+        ),
+    ),
+)
+def command_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Subcommands as ``container|sub``; nothing comes from modules."""
+    if len(request) == 2:
+        return [entry.name for entry in context.table.everything()]
+    if len(request) != 5 or request[2].lower() != b"filterby":
+        raise syntax_error()
+    quality, value = request[3].lower(), request[4]
+    if quality == b"module":
+        return []
+    if quality == b"aclcat":
+        category = text(value).lower()
+        return [entry.name for entry in context.table.everything() if category in entry.categories]
+    if quality == b"pattern":
+        return [e.name for e in context.table.everything() if glob_match(value, data(e.name), nocase=True)]
+    raise syntax_error()
+
+
+@shown(
+    "DOCS", arity=-2, since="7.0.0", summary="Documents commands", complexity="O(N)", tips=UNORDERED, arguments=NAMES
+)
+def command_docs(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A map from names to documentation; unknown names are left out."""
+    if len(request) == 2:
+        return documentation(context.table.listed())
+    found = (context.table.named(name) for name in request[2:])
+    return documentation(entry for entry in found if entry is not None)
+
+
+@shown(
+    "GETKEYS",
+    arity=-3,
+    since="2.8.13",
+    summary="Tells the keys in a command",
+    arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
+)
+def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Always refused: no command here has keys."""
+    if context.table.find(request[2:]) is None:
+        raise CommandError("ERR Invalid command specified")
+    raise CommandError("ERR The command has no key arguments")
+
+
+@shown(
+    "GETKEYSANDFLAGS",
+    arity=-3,
+    since="7.0.0",
+    summary="Tells the keys in a command, and what is done to them",
+    arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
+)
+def getkeysandflags(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Always refused: no command here has keys."""
+    return getkeys(context, client, request)
+
+
+@shown("HELP", arity=2, since="5.0.0", summary="Explains the subcommands")
+def command_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One line per entry."""
+    return helptexts.COMMAND
+
+
+def _description(entry: Command) -> Value:
+    """Name, arity, flags, no keys, categories, tips, no key specifications, subcommands."""
+    inner = [_description(each) for each in entry.subcommands.values() if not each.hidden]
+    return [
+        entry.name,
+        entry.arity,
+        _words(entry.flags),
+        0,
+        0,
+        0,
+        _words(f"@{category}" for category in entry.categories),
+        SetReply(entry.tips),
+        SetReply([]),
+        inner or SetReply([]),
+    ]
+
+
+def _words(words: Iterable[str]) -> SetReply:
+    return SetReply([Simple(word) for word in words])

@@ -1,0 +1,113 @@
+"""What the commands of the server work with, gathered in one place by the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from txsentinel.config.generic import GenericOptions
+from txsentinel.server.access import AccessControl
+from txsentinel.server.clients import ClientRegistry
+from txsentinel.server.facts import ServerFacts
+from txsentinel.server.pubsub import PubSubHub
+from txsentinel.server.statistics import Statistics
+from txsentinel.server.table import CommandTable
+from txsentinel.server.vocabulary import TABLE
+from txsentinel.timings import Limits, Millis
+from txsentinel.wire.resp import Raw
+
+if TYPE_CHECKING:
+    from txsentinel.address import Address
+    from txsentinel.core.sentinel import SentinelCore
+    from txsentinel.isentinel import IHost
+
+
+class ReplyBarrier(Protocol):
+    """Keeps what must not be said before it is true on disk."""
+
+    def hold(self, generation: int, released: Callable[[], None], failed: Callable[[], None]) -> None:
+        """Call ``released`` once ``generation`` is durable (at once if it is), ``failed`` if saving it failed."""
+
+
+class ScriptJob(Protocol):
+    """A script of the queue, as PENDING-SCRIPTS shows it."""
+
+    @property
+    def path(self) -> str:
+        """The program."""
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """What it is called with, the path aside."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process while it runs."""
+
+    @property
+    def started_at(self) -> Millis | None:
+        """When its present run began; ``None`` if it is not running."""
+
+    @property
+    def due_at(self) -> Millis | None:
+        """When it may be tried again; ``None`` for as soon as possible."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+
+
+class ScriptShelf(Protocol):
+    """The queue of scripts, as far as the server shows it."""
+
+    @property
+    def jobs(self) -> Sequence[ScriptJob]:
+        """Everything that runs or waits, oldest first."""
+
+    @property
+    def running(self) -> int:
+        """How many of the jobs run."""
+
+
+def _executable(path: str) -> bool:
+    return os.access(path, os.X_OK)
+
+
+def _keep_loglevel(word: str) -> None:
+    """For whoever has no log of its own to turn up or down."""
+
+
+@dataclass(slots=True)
+class ServerContext:
+    """
+    Everything that a command can reach.
+
+    ``turn`` performs what the core decided; ``shutdown`` begins an orderly end of the process;
+    ``change_loglevel`` takes a word of the ``loglevel`` directive and makes it so, on disk with the
+    next commit; ``executable`` tells whether a script could be run.
+    """
+
+    core: SentinelCore
+    barrier: ReplyBarrier
+    scripts: ScriptShelf
+    host: IHost
+    access: AccessControl
+    turn: Callable[[], None]
+    shutdown: Callable[[], None]
+    change_loglevel: Callable[[str], None] = _keep_loglevel
+    executable: Callable[[str], bool] = _executable
+    options: GenericOptions = field(default_factory=GenericOptions)
+    limits: Limits = field(default_factory=Limits)
+    facts: ServerFacts = field(default_factory=ServerFacts)
+    table: CommandTable = TABLE
+    hub: PubSubHub = field(default_factory=PubSubHub)
+    clients: ClientRegistry = field(default_factory=ClientRegistry)
+    statistics: Statistics = field(default_factory=Statistics)
+    config_path: str = ""
+    started_at: Millis = 0
+    """When the service started, on the monotonic clock."""
+
+    addresses: dict[bytes, tuple[Address, bool, Raw]] = field(default_factory=dict)
+    """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with the address and the form it was made of."""

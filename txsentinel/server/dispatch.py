@@ -1,0 +1,71 @@
+"""From a request to the command that answers it: does it exist, has it the right length, is it allowed now?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.core.errors import CommandError
+from txsentinel.wire.resp import text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+    from txsentinel.server.table import Command
+
+ECHO_LIMIT: Final = 128
+"""Bytes of a name, or of all arguments together, that an error repeats."""
+
+
+def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -> Command:
+    """
+    The command that ``request`` names, if the client may run it now.
+
+    The order of the checks is that of Redis: existence, number of words, login, rights, subscribed mode.
+
+    :raises CommandError: with the refusal.
+    """
+    command = context.table.find(request)
+    if command is None:
+        raise unknown_command(context, request)
+    client.last_command = command
+    if not command.accepts(len(request)):
+        raise wrong_arity(command)
+    if not client.authenticated and not command.no_auth:
+        raise CommandError("NOAUTH Authentication required.")
+    context.access.authorize(client, command, request)
+    if client.protocol == 2 and (client.channels or client.patterns) and not command.allowed_while_subscribed:
+        raise CommandError(
+            f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
+            " are allowed in this context"
+        )
+    return command
+
+
+def unknown_command(context: ServerContext, request: Sequence[bytes]) -> CommandError:
+    """The complaint about a command, or about a subcommand of a container, that does not exist."""
+    entry = context.table.by_word.get(request[0].lower())
+    if entry is not None:
+        return CommandError(f"ERR unknown subcommand '{_echo(request[1], ECHO_LIMIT)}'. Try {entry.name.upper()} HELP.")
+    shown = b""
+    for argument in request[1:]:
+        if len(shown) >= ECHO_LIMIT:
+            break
+        shown += b"'%b' " % _cut(argument, ECHO_LIMIT - len(shown))
+    return CommandError(
+        f"ERR unknown command '{_echo(request[0], ECHO_LIMIT)}', with args beginning with: {text(shown)}"
+    )
+
+
+def wrong_arity(command: Command) -> CommandError:
+    """The complaint about too few or too many words."""
+    return CommandError(f"ERR wrong number of arguments for '{command.name}' command")
+
+
+def _cut(argument: bytes, limit: int) -> bytes:
+    """What C would print of it: nothing behind a NUL byte, and no more than ``limit`` bytes."""
+    return argument.partition(b"\0")[0][:limit]
+
+
+def _echo(argument: bytes, limit: int) -> str:
+    return text(_cut(argument, limit))

@@ -1,0 +1,193 @@
+"""The text of INFO: five sections, in a fixed order whatever the order in which they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from txsentinel.server.facts import REDIS_VERSION
+from txsentinel.server.reports import master_status
+from txsentinel.wire.resp import data
+
+if TYPE_CHECKING:
+    from txsentinel.server.context import ServerContext
+
+Fields: TypeAlias = Iterator[tuple[str, object]]
+
+EVERYTHING: Final = frozenset({b"all", b"default", b"everything"})
+MILLIS_PER_DAY: Final = 86_400_000
+CRASH_BITS: Final = {"crash-after-election": 1, "crash-after-promotion": 2}
+LRU_CLOCK_BITS: Final = 24
+
+
+def information(context: ServerContext, wanted: Sequence[bytes]) -> bytes:
+    """
+    The sections whose names are in ``wanted``, in any letter case; all if it is empty.
+
+    Names that are no section of a Sentinel contribute nothing.
+    """
+    names = {name.lower() for name in wanted}
+    whole = not names or not names.isdisjoint(EVERYTHING)
+    texts = []
+    for title, fields in SECTIONS:
+        if whole or title.lower().encode() in names:
+            lines = "".join(f"{name}:{value}\r\n" for name, value in fields(context))
+            texts.append(f"# {title}\r\n{lines}")
+    return data("\r\n".join(texts))
+
+
+def server_fields(context: ServerContext) -> Fields:
+    """What runs where, since when."""
+    options, facts, host = context.options, context.facts, context.host
+    up_for = host.now() - context.started_at
+    wall = host.wall_clock()
+    yield "redis_version", REDIS_VERSION
+    yield "server_name", "txsentinel"
+    yield "txsentinel_version", facts.version
+    yield "redis_git_sha1", "00000000"
+    yield "redis_git_dirty", 0
+    yield "redis_build_id", "0"
+    yield "redis_mode", "sentinel"
+    yield "os", facts.system
+    yield "arch_bits", facts.word_size
+    yield "monotonic_clock", "POSIX clock_gettime"
+    yield "multiplexing_api", type(host.reactor).__name__.lower().removesuffix("reactor")
+    yield "atomicvar_api", "none"
+    yield "gcc_version", facts.compiler
+    yield "process_id", host.pid
+    yield "process_supervised", options.supervised
+    yield "run_id", facts.run_id
+    yield "tcp_port", options.port or options.tls_port
+    yield "server_time_usec", int(wall * 1_000_000)
+    yield "uptime_in_seconds", up_for // 1000
+    yield "uptime_in_days", up_for // MILLIS_PER_DAY
+    yield "hz", 10
+    yield "configured_hz", 10
+    yield "lru_clock", int(wall) & ((1 << LRU_CLOCK_BITS) - 1)
+    yield "executable", facts.executable
+    yield "config_file", context.config_path
+    yield "io_threads_active", 0
+    yield from _listeners(context)
+
+
+def _listeners(context: ServerContext) -> Fields:
+    options = context.options
+    addresses = "".join(f",bind={address}" for address in options.bind)
+    if options.port:
+        yield "listener0", f"name=tcp{addresses},port={options.port}"
+    if options.unixsocket:
+        yield "listener1", f"name=unix,bind={options.located(options.unixsocket)}"
+    if options.tls_port:
+        yield "listener2", f"name=tls{addresses},port={options.tls_port}"
+
+
+def clients_fields(context: ServerContext) -> Fields:
+    """Who is connected."""
+    clients = list(context.clients)
+    yield "connected_clients", len(clients)
+    yield "cluster_connections", 0
+    yield "maxclients", context.options.maxclients
+    yield "client_recent_max_input_buffer", max((client.connection.buffered for client in clients), default=0)
+    yield "client_recent_max_output_buffer", max((client.connection.unsent for client in clients), default=0)
+    yield "blocked_clients", sum(1 for client in clients if client.paused)
+    yield "tracking_clients", sum(1 for client in clients if client.tracking is not None)
+    yield "pubsub_clients", sum(1 for client in clients if client.subscriptions)
+    for name in (
+        "watching_clients",
+        "clients_in_timeout_table",
+        "total_watched_keys",
+        "total_blocking_keys",
+        "total_blocking_keys_on_nokey",
+    ):
+        yield name, 0
+
+
+_STATS = """
+    total_connections_received total_commands_processed instantaneous_ops_per_sec total_net_input_bytes
+    total_net_output_bytes total_net_repl_input_bytes total_net_repl_output_bytes instantaneous_input_kbps
+    instantaneous_output_kbps instantaneous_input_repl_kbps instantaneous_output_repl_kbps rejected_connections
+    sync_full sync_partial_ok sync_partial_err expired_subkeys expired_keys expired_stale_perc
+    expired_time_cap_reached_count expire_cycle_cpu_milliseconds evicted_keys evicted_clients evicted_scripts
+    total_eviction_exceeded_time current_eviction_exceeded_time keyspace_hits keyspace_misses pubsub_channels
+    pubsub_patterns pubsubshard_channels latest_fork_usec total_forks migrate_cached_sockets
+    slave_expires_tracked_keys active_defrag_hits active_defrag_misses active_defrag_key_hits
+    active_defrag_key_misses total_active_defrag_time current_active_defrag_time tracking_total_keys
+    tracking_total_items tracking_total_prefixes unexpected_error_replies total_error_replies
+    dump_payload_sanitizations total_reads_processed total_writes_processed io_threaded_reads_processed
+    io_threaded_writes_processed client_query_buffer_limit_disconnections
+    client_output_buffer_limit_disconnections reply_buffer_shrinks reply_buffer_expands eventloop_cycles
+    eventloop_duration_sum eventloop_duration_cmd_sum instantaneous_eventloop_cycles_per_sec
+    instantaneous_eventloop_duration_usec acl_access_denied_auth acl_access_denied_cmd acl_access_denied_key
+    acl_access_denied_channel
+"""
+
+STATS: Final = _STATS.split()
+"""Every field of the section in order; those that a Sentinel does not count are zero."""
+
+
+def stats_fields(context: ServerContext) -> Fields:
+    """What was done so far."""
+    counted = context.statistics
+    live = {
+        "total_connections_received": counted.connections_received,
+        "total_commands_processed": counted.commands_processed,
+        "instantaneous_ops_per_sec": counted.commands_per_second,
+        "total_net_input_bytes": counted.input_bytes,
+        "total_net_output_bytes": counted.output_bytes,
+        "instantaneous_input_kbps": f"{counted.input_kilobytes_per_second:.2f}",
+        "instantaneous_output_kbps": f"{counted.output_kilobytes_per_second:.2f}",
+        "rejected_connections": counted.connections_rejected,
+        "pubsub_channels": context.hub.channels,
+        "pubsub_patterns": context.hub.patterns,
+        "total_error_replies": counted.error_replies,
+        "total_reads_processed": counted.reads,
+        "total_writes_processed": counted.writes,
+        "client_query_buffer_limit_disconnections": counted.query_limit_disconnections,
+        "client_output_buffer_limit_disconnections": counted.output_limit_disconnections,
+        "acl_access_denied_auth": counted.denied_logins,
+        "acl_access_denied_cmd": counted.denied_commands,
+        "acl_access_denied_channel": counted.denied_channels,
+    }
+    for name in STATS:
+        yield name, live.get(name, "0.00" if name.endswith(("_kbps", "_perc")) else 0)
+
+
+def cpu_fields(context: ServerContext) -> Fields:
+    """Processor time, in seconds."""
+    used = context.facts.processor_time()
+    yield "used_cpu_sys", f"{used.system:.6f}"
+    yield "used_cpu_user", f"{used.user:.6f}"
+    yield "used_cpu_sys_children", f"{used.children_system:.6f}"
+    yield "used_cpu_user_children", f"{used.children_user:.6f}"
+    yield "used_cpu_sys_main_thread", f"{used.main_system:.6f}"
+    yield "used_cpu_user_main_thread", f"{used.main_user:.6f}"
+
+
+def sentinel_fields(context: ServerContext) -> Fields:
+    """The Sentinel itself, and a line for each master."""
+    core = context.core
+    masters = core.registry.masters.values()
+    tilt_for = -1 if core.tilt.since is None else (context.host.now() - core.tilt.since) // 1000
+    yield "sentinel_masters", len(masters)
+    yield "sentinel_tilt", int(core.tilt.active)
+    yield "sentinel_tilt_since_seconds", tilt_for
+    yield "sentinel_total_tilt", core.tilt.total
+    yield "sentinel_running_scripts", context.scripts.running
+    yield "sentinel_scripts_queue_length", len(context.scripts.jobs)
+    yield "sentinel_simulate_failure_flags", sum(CRASH_BITS[word] for word in core.simulate_crash)
+    for number, master in enumerate(masters):
+        host = master.address.announced(core.options.announce_hostnames)
+        yield (
+            f"master{number}",
+            f"name={master.name},status={master_status(master)},address={host}:{master.address.port},"
+            f"slaves={len(master.replicas)},sentinels={len(master.peers) + 1}",
+        )
+
+
+SECTIONS: Final[tuple[tuple[str, Callable[[ServerContext], Fields]], ...]] = (
+    ("Server", server_fields),
+    ("Clients", clients_fields),
+    ("Stats", stats_fields),
+    ("CPU", cpu_fields),
+    ("Sentinel", sentinel_fields),
+)

@@ -1,0 +1,340 @@
+"""
+The server side of a connection: bytes in, requests executed in order, replies out.
+
+One call of ``dataReceived`` executes every request it completes and writes their replies in one
+piece. A reply that waits for the disk keeps its place; the requests behind it are executed all the
+same, up to a bound, and their replies wait with it. Events caused by a command follow its reply.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server.admission import endpoint_name, refusal
+from txsentinel.server.clientline import client_line
+from txsentinel.server.clients import Answering, Client
+from txsentinel.server.context import ServerContext
+from txsentinel.server.dispatch import admitted
+from txsentinel.server.output import Output
+from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, ReplyQueue
+from txsentinel.timings import Millis
+from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
+from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
+
+MOST_WAITING: Final = 1024
+"""Replies that may wait on one connection before it is read no further."""
+
+MOST_UNSENT: Final = 1024 * 1024
+"""Bytes of replies that may wait on one connection before it is read no further."""
+
+ONE_WRITE: Final = 64 * 1024
+"""Bytes of replies gathered before they are handed on, though more requests are at hand."""
+
+_log = Logger()
+
+
+@implementer(IHalfCloseableProtocol)
+class SentinelProtocol(Protocol):
+    """One client connection."""
+
+    client: Client
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._parser = RequestParser(context.limits)
+        self._replies = ReplyQueue()
+        self._admitted = False
+        self._executing = False
+        self._reading = True
+        self.closing = False
+
+    # What Twisted tells.
+
+    def connectionMade(self) -> None:
+        """Register the client, or send it away."""
+        context = self._context
+        transport: Any = self.transport
+        context.statistics.connections_received += 1
+        self._output = Output(transport, self.proceed)
+        turned_away = refusal(context, transport.getPeer())
+        if turned_away is not None:
+            context.statistics.connections_rejected += 1
+            self.closing = True
+            if not ISSLTransport.providedBy(transport):
+                transport.write(turned_away)
+            transport.loseConnection()
+            return
+        now = context.host.now()
+        path = context.options.unixsocket
+        peer, own = transport.getPeer(), transport.getHost()
+        self.client = context.clients.enter(
+            lambda client_id: Client(
+                client_id,
+                self,
+                endpoint_name(peer, path),
+                endpoint_name(own, path),
+                now,
+                now,
+                unix=not hasattr(peer, "port"),
+                authenticated=context.access.open_by_default(),
+            )
+        )
+        self._admitted = True
+        self._parser.authenticated = self.client.authenticated
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            _keep_alive(transport, context.options.tcp_keepalive)
+        self._output.start()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Execute what is complete."""
+        if self.closing:
+            return
+        context = self._context
+        statistics = context.statistics
+        statistics.reads += 1
+        statistics.input_bytes += len(data)
+        self.client.last_active = context.host.now()
+        try:
+            self._parser.feed(data)
+        except QueryBufferExceeded:
+            self._too_much_input()
+            return
+        if self._reading:
+            self._execute_all()
+
+    def readConnectionLost(self) -> None:
+        """The client will send no more: answer what it asked, then close."""
+        self.finish()
+
+    def writeConnectionLost(self) -> None:
+        """The client reads no more: there is nobody to talk to."""
+        self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the client."""
+        self.closing = True
+        self._output.forget()
+        self._replies.clear()
+        if self._admitted:
+            self._context.hub.leave(self.client)
+            self._context.clients.leave(self.client)
+
+    # What the rest of the server asks for.
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of input that are not executed yet."""
+        return self._parser.buffered
+
+    @property
+    def queued(self) -> int:
+        """Pieces of output that wait for the client to read, or for an earlier reply."""
+        return self._output.pieces + len(self._replies)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of output that the client has not made room for, or that wait for an earlier reply."""
+        return self._output.unsent + self._replies.size
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor, or −1 if the transport has none."""
+        number = getattr(self.transport, "fileno", None)
+        return number() if callable(number) else -1
+
+    def push(self, encoded: bytes) -> None:
+        """Send a frame that answers no command, behind the replies that wait already."""
+        if self.closing:
+            return
+        self._replies.add(encoded)
+        if not self._executing:
+            self._flush()
+
+    def finish(self) -> None:
+        """Read no more, and close once everything is answered."""
+        self.closing = True
+        if not self._executing:
+            self._flush()
+
+    def abort(self) -> None:
+        """Close now; what is unsent is lost."""
+        self.closing = True
+        self._replies.clear()
+        self._output.abort()
+
+    def proceed(self) -> None:
+        """There is room, or the pause is over: go on where reading was stopped."""
+        if not self._reading and not self._executing and not self.closing:
+            self._execute_all()
+
+    def check_output(self, now: Millis) -> None:
+        """Cut the client off if it has left more unread than its class may."""
+        unsent = self.unsent
+        client = self.client
+        limit = self._context.options.client_output_buffer_limit[client.kind.value]
+        if not limit.soft or unsent <= limit.soft:
+            client.over_soft_limit_since = None
+        elif client.over_soft_limit_since is None:
+            client.over_soft_limit_since = now
+        too_long = (
+            client.over_soft_limit_since is not None and now - client.over_soft_limit_since > limit.seconds * 1000
+        )
+        if too_long or (limit.hard and unsent > limit.hard):
+            self._context.statistics.output_limit_disconnections += 1
+            _log.warn(
+                "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                line=client_line(client, now),
+            )
+            self.abort()
+
+    # How requests are executed.
+
+    def _execute_all(self) -> None:
+        """Execute requests until there is none, or until the client has to wait."""
+        parser, replies = self._parser, self._replies
+        self._executing = True
+        try:
+            while not self.closing:
+                if self._must_wait():
+                    self._read(False)
+                    break
+                request = parser.next_request()
+                if request is None:
+                    self._read(True)
+                    break
+                self._execute(request)
+                if replies.size > ONE_WRITE:
+                    self._hand_on()
+        except PseudoHttp:
+            self._possible_attack()
+        except QueryBufferExceeded:
+            self._too_much_input()
+        except ProtocolError as error:
+            self._answer(ErrorReply(f"ERR {error}"))
+            self.closing = True
+        finally:
+            self._executing = False
+        self._flush()
+
+    def _must_wait(self) -> bool:
+        replies = self._replies
+        if len(replies) >= MOST_WAITING or replies.size > MOST_UNSENT or self._output.unsent > MOST_UNSENT:
+            return True
+        self.client.paused = self._context.clients.paused_until is not None
+        return self.client.paused
+
+    def _read(self, wanted: bool) -> None:
+        """Have the transport deliver input, or keep it back."""
+        if self._reading is not wanted:
+            self._reading = wanted
+            transport: Any = self.transport
+            if wanted:
+                transport.resumeProducing()
+            else:
+                transport.pauseProducing()
+
+    def _execute(self, request: Sequence[bytes]) -> None:
+        context, client = self._context, self.client
+        value: Answer
+        acts = False
+        if client.answering is Answering.SKIP_NEXT:
+            client.answering = Answering.SKIPPING
+        try:
+            command = admitted(context, client, request)
+            acts = command.acts
+            assert command.function is not None
+            context.statistics.commands_processed += 1
+            value = command.function(context, client, request)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if client.answering is Answering.ON:
+            self._answer(value)
+        elif client.answering is Answering.SKIPPING:
+            client.answering = Answering.ON
+        self._parser.authenticated = client.authenticated
+        if acts:
+            context.turn()
+
+    def _answer(self, value: Answer) -> None:
+        if value.__class__ is Raw:
+            self._replies.add(value.data)
+        elif isinstance(value, Held):
+            self._hold(value)
+        elif value is not NO_REPLY:
+            self._replies.add(self._encoded(value))
+
+    def _encoded(self, value: Value) -> bytes:
+        if isinstance(value, ErrorReply):
+            self._context.statistics.error_replies += 1
+        return encode(value, self.client.protocol)
+
+    def _hold(self, held: Held) -> None:
+        """Keep the place of an answer; the protocol version is that of the moment of the request."""
+        place = self._replies.hold()
+        protocol = self.client.protocol
+
+        def settle(value: Value) -> None:
+            if isinstance(value, ErrorReply):
+                self._context.statistics.error_replies += 1
+            self._settle(place, encode(value, protocol))
+
+        self._context.barrier.hold(held.generation, lambda: settle(held.value), lambda: settle(held.on_failure))
+
+    def _settle(self, place: HeldReply, encoded: bytes) -> None:
+        self._replies.settle(place, encoded)
+        if not self._executing:
+            self._flush()
+            self.proceed()
+
+    # How replies go out.
+
+    def _hand_on(self) -> None:
+        """Give the transport what is ready."""
+        ready = self._replies.take()
+        if ready:
+            statistics = self._context.statistics
+            statistics.writes += 1
+            statistics.output_bytes += len(ready)
+            self._output.write(ready)
+
+    def _flush(self) -> None:
+        self._hand_on()
+        if self._output.unsent or self._replies.size > ONE_WRITE:
+            self.check_output(self._context.host.now())
+        if self.closing and not len(self._replies):
+            self._output.close()
+
+    def _possible_attack(self) -> None:
+        _log.warn(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis."
+            " Connection from {address} aborted.",
+            address=self.client.address,
+        )
+        self.abort()
+
+    def _too_much_input(self) -> None:
+        self._context.statistics.query_limit_disconnections += 1
+        _log.warn("Closing client that reached max query buffer length: {address}", address=self.client.address)
+        self.abort()
+
+
+def _keep_alive(transport: Any, seconds: int) -> None:
+    """Have the kernel probe a silent client after ``seconds``, three times within as many again; 0: never."""
+    if not seconds:
+        return
+    transport.setTcpKeepAlive(True)
+    handle = transport.getHandle()
+    if isinstance(handle, socket.socket) and hasattr(socket, "TCP_KEEPIDLE"):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

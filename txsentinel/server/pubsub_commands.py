@@ -1,0 +1,115 @@
+"""SUBSCRIBE and its kin, and PUBLISH, by which other Sentinels tell us their hellos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server.replies import Answer
+from txsentinel.server.syntax import Argument, multiple, optional, text_argument
+from txsentinel.server.table import command
+from txsentinel.wire.hello import HELLO_CHANNEL
+from txsentinel.wire.resp import Push, Raw, encode
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+LISTENING_FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
+LISTENING_CATEGORIES: Final = ("pubsub", "slow")
+
+
+@command(
+    "SUBSCRIBE",
+    arity=-2,
+    flags=LISTENING_FLAGS,
+    categories=LISTENING_CATEGORIES,
+    since="2.0.0",
+    summary="Hears the messages of channels",
+    group="pubsub",
+    complexity="O(N) where N is the number of channels named",
+    arguments=(multiple(text_argument("channel")),),
+)
+def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One confirmation for each channel, named twice or not."""
+    return _each(client, b"subscribe", request[1:], context.hub.subscribe)
+
+
+@command(
+    "PSUBSCRIBE",
+    arity=-2,
+    flags=LISTENING_FLAGS,
+    categories=LISTENING_CATEGORIES,
+    since="2.0.0",
+    summary="Hears the messages of all channels that match a pattern",
+    group="pubsub",
+    complexity="O(N) where N is the number of patterns named",
+    arguments=(multiple(Argument("pattern", "pattern")),),
+)
+def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One confirmation for each pattern."""
+    return _each(client, b"psubscribe", request[1:], context.hub.subscribe_pattern)
+
+
+@command(
+    "UNSUBSCRIBE",
+    arity=-1,
+    flags=LISTENING_FLAGS,
+    categories=LISTENING_CATEGORIES,
+    since="2.0.0",
+    summary="Stops hearing channels, or all of them",
+    group="pubsub",
+    complexity="O(N) where N is the number of channels given up",
+    arguments=(optional(multiple(text_argument("channel"))),),
+)
+def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One confirmation for each channel named, or held; a single one without a name if there is none."""
+    return _each(client, b"unsubscribe", request[1:] or list(client.channels), context.hub.unsubscribe)
+
+
+@command(
+    "PUNSUBSCRIBE",
+    arity=-1,
+    flags=LISTENING_FLAGS,
+    categories=LISTENING_CATEGORIES,
+    since="2.0.0",
+    summary="Stops hearing patterns, or all of them",
+    group="pubsub",
+    complexity="O(N) where N is the number of patterns given up",
+    arguments=(optional(multiple(Argument("pattern", "pattern"))),),
+)
+def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One confirmation for each pattern named, or held; a single one without a name if there is none."""
+    patterns = request[1:] or list(client.patterns)
+    return _each(client, b"punsubscribe", patterns, context.hub.unsubscribe_pattern)
+
+
+@command(
+    "PUBLISH",
+    arity=3,
+    flags=("pubsub", "loading", "stale", "fast"),
+    categories=("pubsub", "fast"),
+    since="2.0.0",
+    summary="Tells this Sentinel the hello of another",
+    group="pubsub",
+    arguments=(text_argument("channel"), text_argument("message")),
+    acts=True,
+)
+def publish(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``:1`` for a hello, whatever it says; other channels are refused, and nobody is sent the message."""
+    if request[1] != HELLO_CHANNEL:
+        raise CommandError("ERR Only HELLO messages are accepted by Sentinel instances.")
+    context.core.hello_heard(request[2], context.host.now(), None)
+    return 1
+
+
+def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Answer:
+    """Change one subscription after the other, each confirmed with the number held from then on."""
+    if not names:
+        return Raw(encode(Push([kind, None, client.subscriptions]), client.protocol))
+    confirmations = []
+    for name in names:
+        change(client, name)
+        confirmations.append(encode(Push([kind, name, client.subscriptions]), client.protocol))
+    return Raw(b"".join(confirmations))

@@ -1,0 +1,111 @@
+"""What a command can answer besides a plain value, and the queue that keeps the answers in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from txsentinel.wire.resp import Value
+
+
+class Silence(Enum):
+    """A command that answers nothing at all."""
+
+    NO_REPLY = "no reply"
+
+
+NO_REPLY: Final = Silence.NO_REPLY
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """
+    An answer that must not be given before hard state is on disk.
+
+    ``value`` is said once ``generation`` is durable, ``on_failure`` if it could not be saved. What
+    stands behind it in the pipeline waits with it.
+    """
+
+    generation: int
+    value: Value
+    on_failure: Value
+
+
+Answer: TypeAlias = Value | Held | Silence
+"""Whatever a command may return."""
+
+
+class HeldReply:
+    """The place of one answer that is not known yet; ``encoded`` is ``None`` until it is."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self) -> None:
+        self.encoded: bytes | None = None
+
+
+class ReplyQueue:
+    """
+    The answers of one connection, in the order of its requests.
+
+    Answers that are ready collect in ``ready`` until somebody takes them; from the first held one
+    on, everything waits, pushed messages too: a client hears of its change before the events of it.
+    """
+
+    __slots__ = ("_waiting", "ready", "size")
+
+    def __init__(self) -> None:
+        self.ready: list[bytes] = []
+        self.size = 0
+        """Bytes that are here, ready or waiting."""
+
+        self._waiting: deque[HeldReply | bytes] = deque()
+
+    def __len__(self) -> int:
+        """How many answers and messages wait, the held ones included."""
+        return len(self._waiting)
+
+    def add(self, encoded: bytes) -> None:
+        """Append bytes that are ready to go."""
+        self.size += len(encoded)
+        if self._waiting:
+            self._waiting.append(encoded)
+        else:
+            self.ready.append(encoded)
+
+    def hold(self) -> HeldReply:
+        """Keep a place for an answer that is not known yet."""
+        place = HeldReply()
+        self._waiting.append(place)
+        return place
+
+    def settle(self, place: HeldReply, encoded: bytes) -> None:
+        """The answer of a held place is known; it may be empty."""
+        place.encoded = encoded
+        self.size += len(encoded)
+        waiting = self._waiting
+        while waiting:
+            first = waiting[0]
+            known = first if isinstance(first, bytes) else first.encoded
+            if known is None:
+                return
+            waiting.popleft()
+            self.ready.append(known)
+
+    def take(self) -> bytes:
+        """Everything that may go out now, in one piece."""
+        ready = self.ready
+        if not ready:
+            return b""
+        taken = ready[0] if len(ready) == 1 else b"".join(ready)
+        ready.clear()
+        self.size -= len(taken)
+        return taken
+
+    def clear(self) -> None:
+        """Drop everything: the connection is gone."""
+        self.ready.clear()
+        self._waiting.clear()
+        self.size = 0

@@ -1,0 +1,132 @@
+"""The subcommands of SENTINEL that change what is watched: answered once the change is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.config.directives import apply_set, values_wanted
+from txsentinel.core.errors import CommandError
+from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.server.arguments import integer, refuse_control_characters
+from txsentinel.server.replies import Answer, Held
+from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
+from txsentinel.server.syntax import Argument, block, multiple, text_argument
+from txsentinel.server.syntax import integer as whole_number
+from txsentinel.wire.resp import OK, ErrorReply, Value, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
+QUORUM_BITS: Final = 32
+
+
+def once_saved(context: ServerContext, value: Value = OK) -> Held:
+    """Say ``value`` once everything changed so far is on disk, or complain if it cannot be saved."""
+    return Held(context.core.outbox.generation, value, NOT_SAVED)
+
+
+@sentinel(
+    "MONITOR",
+    arity=6,
+    since="2.8.4",
+    summary="Watches one more master",
+    arguments=(text_argument("name"), text_argument("ip"), whole_number("port"), whole_number("quorum")),
+    acts=True,
+)
+def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once the master is in the file."""
+    refuse_control_characters(request, 2, "SENTINEL MONITOR")
+    quorum = integer(request[5], "ERR Invalid quorum")
+    port = integer(request[4], "ERR Invalid port")
+    if quorum <= 0:
+        raise CommandError("ERR Quorum must be 1 or greater.")
+    name = text(request[2])
+    if not name or " " in name:
+        raise CommandError("ERR Invalid master name: it would not survive a restart.")
+    quorum &= (1 << QUORUM_BITS) - 1
+    context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
+    return once_saved(context)
+
+
+@sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
+def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once the master is out of the file."""
+    context.core.remove(text(request[2]), context.host.now())
+    context.addresses.pop(request[2], None)
+    return once_saved(context)
+
+
+@sentinel(
+    "RESET",
+    arity=3,
+    since="2.8.4",
+    summary="Begins anew with the masters whose names match",
+    complexity="O(N) where N is the number of masters",
+    arguments=(Argument("pattern", "pattern"),),
+    acts=True,
+)
+def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """How many masters there were."""
+    return context.core.reset(text(request[2]), context.host.now())
+
+
+@sentinel(
+    "SET",
+    arity=-5,
+    since="2.8.4",
+    summary="Changes how a master is watched",
+    complexity="O(1)",
+    arguments=(
+        text_argument("master-name"),
+        multiple(block("data", text_argument("option"), text_argument("value"))),
+    ),
+    acts=True,
+)
+def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """
+    Apply options from left to right; ``+OK`` once they are in the file.
+
+    The first that is wrong is complained of, those before it stay applied and are saved.
+    """
+    core = context.core
+    name = text(request[2])
+    core.master(name)
+    refuse_control_characters(request, 3, "SENTINEL SET")
+
+    def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
+        apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
+
+    words = [text(raw) for raw in request[3:]]
+    now = context.host.now()
+    while words:
+        option = words[0]
+        wanted = values_wanted(option)
+        if not wanted or len(words) <= wanted:
+            raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
+        core.set_option(name, option, words[1 : 1 + wanted], now, apply)
+        del words[: 1 + wanted]
+    return once_saved(context)
+
+
+@sentinel("FAILOVER", arity=3, since="2.8.4", summary="Promotes a replica at once", arguments=MASTER_NAME, acts=True)
+def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` if it has begun."""
+    context.core.failover(text(request[2]), context.host.now())
+    return OK
+
+
+@sentinel(
+    "FLUSHCONFIG",
+    arity=2,
+    since="2.8.4",
+    summary="Writes the configuration file",
+    complexity="O(N) where N is the number of instances",
+    acts=True,
+)
+def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once it is written, whether anything changed or not."""
+    context.core.flush()
+    return once_saved(context)

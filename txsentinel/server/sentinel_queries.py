@@ -1,0 +1,250 @@
+"""The subcommands of SENTINEL that tell what is known, IS-MASTER-DOWN-BY-ADDR and its vote among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from txsentinel.core.errors import CommandError
+from txsentinel.core.instances import Master, Server
+from txsentinel.server import helptexts
+from txsentinel.server.arguments import integer
+from txsentinel.server.replies import Answer, Held
+from txsentinel.server.reports import instance_report, script_report
+from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
+from txsentinel.server.syntax import integer as whole_number
+from txsentinel.server.syntax import multiple, text_argument
+from txsentinel.server.table import command
+from txsentinel.wire.resp import NULL_ARRAY, Raw, Simple, Value, encode, text
+
+if TYPE_CHECKING:
+    from txsentinel.core.instances import Instance
+    from txsentinel.core.voting import Vote
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+    from txsentinel.timings import Millis
+
+MOST_CACHED_ADDRESSES = 16_384
+"""Answers kept ready; beyond that all are dropped and made anew when asked for."""
+
+
+def _report(context: ServerContext, instance: Instance) -> dict[str, str]:
+    return instance_report(instance, context.core.options.announce_hostnames, context.host.now())
+
+
+def _reports(context: ServerContext, instances: Sequence[Instance]) -> Answer:
+    by_hostname, now = context.core.options.announce_hostnames, context.host.now()
+    return [instance_report(instance, by_hostname, now) for instance in instances]
+
+
+def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
+    return context.core.master(text(request[2]))
+
+
+@sentinel(
+    "MASTERS", arity=2, since="2.8.4", summary="Shows all masters", complexity="O(N) where N is the number of masters"
+)
+def masters(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A map for each master."""
+    return _reports(context, list(context.core.registry.masters.values()))
+
+
+@sentinel(
+    "PRIMARIES", arity=2, since="8.0.0", summary="Shows all masters", complexity="O(N) where N is the number of masters"
+)
+def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Another name for MASTERS."""
+    return masters(context, client, request)
+
+
+@sentinel("MASTER", arity=3, since="2.8.4", summary="Shows one master", arguments=MASTER_NAME)
+def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Its map; NoSuchMaster if the name is not watched."""
+    return _report(context, _master(context, request))
+
+
+@sentinel("PRIMARY", arity=3, since="8.0.0", summary="Shows one master", arguments=MASTER_NAME)
+def primary(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Another name for MASTER."""
+    return master(context, client, request)
+
+
+@sentinel(
+    "REPLICAS",
+    arity=3,
+    since="5.0.0",
+    summary="Shows the replicas of a master",
+    complexity="O(N) where N is the number of replicas",
+    arguments=MASTER_NAME,
+)
+def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A map for each replica, but for those that ask not to be announced."""
+    return _reports(context, [each for each in _master(context, request).replicas.values() if each.announced])
+
+
+@sentinel(
+    "SLAVES",
+    arity=3,
+    since="2.8.0",
+    summary="Shows the replicas of a master",
+    complexity="O(N) where N is the number of replicas",
+    arguments=MASTER_NAME,
+    deprecated_since="5.0.0",
+    replaced_by="`SENTINEL REPLICAS`",
+)
+def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """The older name of REPLICAS."""
+    return replicas(context, client, request)
+
+
+@sentinel(
+    "SENTINELS",
+    arity=3,
+    since="2.8.4",
+    summary="Shows the other Sentinels that watch a master",
+    complexity="O(N) where N is the number of Sentinels",
+    arguments=MASTER_NAME,
+)
+def sentinels(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A map for each peer, down or not; never ourselves."""
+    return _reports(context, list(_master(context, request).peers.values()))
+
+
+@sentinel("GET-MASTER-ADDR-BY-NAME", arity=3, since="2.8.4", summary="Tells where a master is", arguments=MASTER_NAME)
+def get_master_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """
+    Host and port for clients, the null array for an unknown name.
+
+    This is what applications poll: the encoded answer is kept until the address changes.
+    """
+    core = context.core
+    name = request[2]
+    found = core.registry.masters.get(text(name))
+    if found is None:
+        return NULL_ARRAY
+    address = found.published_address
+    by_hostname = core.options.announce_hostnames
+    known = context.addresses.get(name)
+    if known is not None and known[0] is address and known[1] is by_hostname:
+        return known[2]
+    answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
+    if len(context.addresses) >= MOST_CACHED_ADDRESSES:
+        context.addresses.clear()
+    context.addresses[name] = (address, by_hostname, answer)
+    return answer
+
+
+@sentinel("GET-PRIMARY-ADDR-BY-NAME", arity=3, since="8.0.0", summary="Tells where a master is", arguments=MASTER_NAME)
+def get_primary_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Another name for GET-MASTER-ADDR-BY-NAME."""
+    return get_master_address(context, client, request)
+
+
+DOWN_ARGUMENTS = (
+    text_argument("ip"),
+    whole_number("port"),
+    whole_number("current-epoch"),
+    text_argument("runid"),
+)
+
+
+@sentinel(
+    "IS-MASTER-DOWN-BY-ADDR",
+    arity=6,
+    since="2.8.4",
+    summary="Tells whether we take a master for down, and votes",
+    arguments=DOWN_ARGUMENTS,
+    acts=True,
+)
+def is_master_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Our opinion and our vote; a new vote is told once it is on disk, and withdrawn if it cannot be saved."""
+    port, epoch = integer(request[3]), integer(request[4])
+    vote = context.core.vote_requested(text(request[2]), port, epoch, text(request[5]), context.host.now())
+    if not vote.generation:
+        return _vote_reply(vote)
+    return Held(vote.generation, _vote_reply(vote), _vote_reply(vote.fallback()))
+
+
+def _vote_reply(vote: Vote) -> list[Value]:
+    return [int(vote.down), vote.leader, vote.leader_epoch]
+
+
+@sentinel(
+    "IS-PRIMARY-DOWN-BY-ADDR",
+    arity=6,
+    since="8.0.0",
+    summary="Tells whether we take a master for down, and votes",
+    arguments=DOWN_ARGUMENTS,
+    acts=True,
+)
+def is_primary_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Another name for IS-MASTER-DOWN-BY-ADDR."""
+    return is_master_down(context, client, request)
+
+
+@sentinel("MYID", arity=2, since="6.2.0", summary="Tells the ID of this Sentinel")
+def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """The 40 characters that peers know us by."""
+    return context.core.options.my_id
+
+
+@sentinel(
+    "CKQUORUM", arity=3, since="2.8.4", summary="Tells whether a failover could be authorized", arguments=MASTER_NAME
+)
+def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` with a count, or NOQUORUM naming what is missing; NoSuchMaster if unknown."""
+    usable, quorum_reached, majority_reached = context.core.quorum_status(text(request[2]))
+    if quorum_reached and majority_reached:
+        return Simple(f"OK {usable} usable Sentinels. Quorum and failover authorization can be reached")
+    missing = []
+    if not quorum_reached:
+        missing.append("Not enough available Sentinels to reach the specified quorum for this master")
+    if not majority_reached:
+        missing.append("Not enough available Sentinels to reach the majority and authorize a failover")
+    raise CommandError(f"NOQUORUM {usable} usable Sentinels. {'. '.join(missing)}")
+
+
+@sentinel("PENDING-SCRIPTS", arity=2, since="2.8.4", summary="Shows the scripts that run or wait")
+def pending_scripts(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """A map for each script, oldest first."""
+    now = context.host.now()
+    return [script_report(job, now) for job in context.scripts.jobs]
+
+
+@sentinel(
+    "INFO-CACHE",
+    arity=-3,
+    since="3.2.0",
+    summary="Shows the last INFO of masters and their replicas",
+    complexity="O(N) where N is the number of instances",
+    arguments=(multiple(text_argument("nodename")),),
+)
+def info_cache(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Name and list of ``[age in ms, INFO]`` for each master named, itself first; unknown names are skipped."""
+    now = context.host.now()
+    reply: list[Value] = []
+    for name in dict.fromkeys(text(raw) for raw in request[2:]):
+        found = context.core.registry.masters.get(name)
+        if found is not None:
+            servers: list[Server] = [found, *found.replicas.values()]
+            reply += [name, [[_age(server, now), server.info_text] for server in servers]]
+    return reply
+
+
+def _age(server: Server, now: Millis) -> int:
+    return 0 if server.info_refreshed_at is None else now - server.info_refreshed_at
+
+
+@command(
+    "SENTINEL",
+    "HELP",
+    arity=2,
+    flags=("loading", "stale"),
+    categories=("slow",),
+    since="6.2.0",
+    summary="Explains the subcommands",
+    group="sentinel",
+)
+def sentinel_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """One line per entry."""
+    return helptexts.SENTINEL

@@ -1,0 +1,79 @@
+"""INFO, ROLE and SHUTDOWN: the process as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server.arguments import syntax_error
+from txsentinel.server.information import information
+from txsentinel.server.replies import NO_REPLY, Answer
+from txsentinel.server.syntax import multiple, oneof, optional, text_argument, word
+from txsentinel.server.table import command
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+
+@command(
+    "INFO",
+    arity=-1,
+    flags=("loading", "stale"),
+    categories=("slow", "dangerous"),
+    since="1.0.0",
+    summary="Tells facts and figures of the server, in sections",
+    group="server",
+    tips=("nondeterministic_output", "request_policy:all_shards", "response_policy:special"),
+    arguments=(optional(multiple(text_argument("section"))),),
+    history=(("7.0.0", "Takes several sections."),),
+)
+def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """The sections asked for, or all; always a bulk string."""
+    return information(context, request[1:])
+
+
+@command(
+    "ROLE",
+    arity=1,
+    flags=("noscript", "loading", "stale", "fast"),
+    categories=("admin", "fast", "dangerous"),
+    since="2.8.12",
+    summary="Tells the part this server plays in replication, and the masters it watches",
+    group="server",
+)
+def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``sentinel`` and the names of the masters."""
+    return ["sentinel", list(context.core.registry.masters)]
+
+
+@command(
+    "SHUTDOWN",
+    arity=-1,
+    flags=("admin", "noscript", "loading", "stale", "no_multi", "allow_busy"),
+    categories=("admin", "slow", "dangerous"),
+    since="1.0.0",
+    summary="Ends the process",
+    group="server",
+    arguments=(
+        optional(oneof("nosave_save", word("NOSAVE"), word("SAVE"))),
+        optional(word("NOW", since="7.0.0")),
+        optional(word("FORCE", since="7.0.0")),
+        optional(word("ABORT", since="7.0.0")),
+    ),
+    history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."),),
+)
+def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """End without a reply. There is nothing to save or to abort, so the words make no difference."""
+    words = [each.lower() for each in request[1:]]
+    known = {b"nosave", b"save", b"now", b"force", b"abort", b"safe"}
+    if not known.issuperset(words) or (b"save" in words and b"nosave" in words):
+        raise syntax_error()
+    if b"abort" in words:
+        if len(words) > 1:
+            raise syntax_error()
+        raise CommandError("ERR No shutdown in progress.")
+    client.connection.finish()
+    context.shutdown()
+    return NO_REPLY

@@ -1,0 +1,208 @@
+"""
+The one table of commands: what COMMAND, HELP, the arity errors and the ACL read, and what is run.
+
+A command states its words, arity, flags and categories beside its body, with :func:`command`;
+importing the module enters it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from txsentinel.server.replies import Answer
+from txsentinel.server.syntax import Argument
+from txsentinel.wire.resp import data
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+CommandFunction: TypeAlias = "Callable[[ServerContext, Client, Sequence[bytes]], Answer]"
+"""
+Called with the whole request, ``request[0]`` being the command word as it was sent.
+
+Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.Held`, or ``NO_REPLY``;
+raises ``CommandError`` to refuse.
+"""
+
+BOTH_WORDS: Final = 2
+"""A subcommand is named by its container's word and its own."""
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """
+    One command or subcommand.
+
+    ``arity`` counts every word of the request, the container's included; negative means *at least*.
+    ``acts`` tells that it may give the core something to say or do, ``hidden`` that COMMAND does not know it.
+    """
+
+    name: str
+    """In lower case; ``container|sub`` for a subcommand."""
+
+    function: CommandFunction | None
+    arity: int
+    flags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    since: str = "1.0.0"
+    summary: str = ""
+    group: str = "connection"
+    complexity: str = "O(1)"
+    tips: tuple[str, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+    history: tuple[tuple[str, str], ...] = ()
+    deprecated_since: str = ""
+    replaced_by: str = ""
+    acts: bool = False
+    hidden: bool = False
+    subcommands: dict[bytes, Command] = field(default_factory=dict)
+    """Lower-case second word → subcommand; empty for what is no container."""
+
+    no_auth: bool = field(init=False)
+    allowed_while_subscribed: bool = field(init=False)
+    """May a RESP2 client with subscriptions still run it?"""
+
+    def __post_init__(self) -> None:
+        """Work out once what is asked for every request."""
+        self.no_auth = "no_auth" in self.flags
+        self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED
+
+    def accepts(self, count: int) -> bool:
+        """Is ``count`` a possible number of words, the command's own included?"""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+WHILE_SUBSCRIBED: Final = frozenset({"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit"})
+
+
+class CommandTable:
+    """Commands by their lower-case words."""
+
+    def __init__(self) -> None:
+        self.by_word: dict[bytes, Command] = {}
+
+    def add(self, words: Sequence[str], entry: Command) -> None:
+        """
+        Enter a command, or a subcommand under its container, which must be there already.
+
+        :raises ValueError: if the words are taken.
+        """
+        keys = [data(word.lower()) for word in words]
+        shelf = self.by_word if len(keys) < BOTH_WORDS else self.by_word[keys[0]].subcommands
+        if keys[-1] in shelf:
+            raise ValueError(f"two commands are called {entry.name}")
+        shelf[keys[-1]] = entry
+
+    def find(self, request: Sequence[bytes]) -> Command | None:
+        """The command or subcommand that the first words of a request name; ``None`` if there is none."""
+        entry = self.by_word.get(request[0].lower())
+        if entry is None or not entry.subcommands or len(request) < BOTH_WORDS:
+            return entry
+        return entry.subcommands.get(request[1].lower())
+
+    def renamed(self, words: Mapping[str, str]) -> CommandTable:
+        """
+        The same commands under other words, as ``rename-command`` asks for.
+
+        :param words: command → its new word, empty for none at all.
+        :raises KeyError: if there is no such command.
+        """
+        table = CommandTable()
+        table.by_word = dict(self.by_word)
+        for old, new in words.items():
+            entry = table.by_word.pop(data(old.lower()))
+            if new:
+                table.by_word[data(new.lower())] = entry
+        return table
+
+    def named(self, name: bytes) -> Command | None:
+        """The command of a name as in ``COMMAND INFO``: ``ping`` or ``sentinel|masters``, in any letter case."""
+        words = name.lower().split(b"|")
+        if not words[1:]:
+            entry = self.by_word.get(words[0])
+        elif len(words) == BOTH_WORDS:
+            container = self.by_word.get(words[0])
+            entry = None if container is None else container.subcommands.get(words[1])
+        else:
+            return None
+        return None if entry is None or entry.hidden else entry
+
+    def listed(self) -> list[Command]:
+        """The commands that COMMAND shows, subcommands not among them."""
+        return [entry for entry in self.by_word.values() if not entry.hidden]
+
+    def everything(self) -> Iterator[Command]:
+        """The commands that COMMAND shows, each followed by its subcommands."""
+        for entry in self.listed():
+            yield entry
+            yield from (each for each in entry.subcommands.values() if not each.hidden)
+
+
+TABLE: Final = CommandTable()
+
+
+def command(
+    *words: str,
+    arity: int,
+    since: str,
+    summary: str,
+    flags: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
+    group: str = "connection",
+    complexity: str = "O(1)",
+    tips: tuple[str, ...] = (),
+    arguments: tuple[Argument, ...] = (),
+    history: tuple[tuple[str, str], ...] = (),
+    deprecated_since: str = "",
+    replaced_by: str = "",
+    acts: bool = False,
+    hidden: bool = False,
+) -> Callable[[CommandFunction], CommandFunction]:
+    """
+    Enter the decorated function into :data:`TABLE` under its words.
+
+    :param words: the command's word, or its container's and its own.
+    :param categories: ACL categories without the ``@``.
+    """
+
+    def enter(function: CommandFunction) -> CommandFunction:
+        entry = Command(
+            "|".join(words).lower(),
+            function,
+            arity,
+            flags,
+            categories,
+            since,
+            summary,
+            group,
+            complexity,
+            tips,
+            arguments,
+            history,
+            deprecated_since,
+            replaced_by,
+            acts,
+            hidden,
+        )
+        TABLE.add(words, entry)
+        return function
+
+    return enter
+
+
+def container(
+    word: str,
+    *,
+    arity: int,
+    since: str,
+    summary: str,
+    flags: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
+    group: str = "connection",
+) -> None:
+    """Enter a word that does nothing by itself and has subcommands."""
+    complexity = "Depends on subcommand."
+    TABLE.add((word,), Command(word.lower(), None, arity, flags, categories, since, summary, group, complexity))
