@@ -181,6 +181,15 @@ def replace_file(path: str, contents: bytes, mask: int) -> None:
     _sync_directory(directory)
 
 
+def check_writable(path: str) -> None:
+    """
+    Open the file for writing and leave it as it is; unlike ``access`` this knows the reason.
+
+    :raises OSError: if it could not be written.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+
+
 @implementer(IFileStore)
 class RealFiles:
     """Files on a disk; writing and syncing happen in a thread, so that a slow disk never looks like TILT."""
@@ -194,8 +203,8 @@ class RealFiles:
             return file.read()
 
     def check_writable(self, path: str) -> None:
-        """Open the file for writing and leave it as it is; unlike ``access`` this knows the reason."""
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+        """See :class:`IFileStore`."""
+        check_writable(path)
 
     def replace(self, path: str, contents: bytes) -> Deferred[None]:
         """See :class:`IFileStore`; fails with :class:`StepFailed`."""

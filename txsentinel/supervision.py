@@ -129,7 +129,7 @@ class SentinelProcess(MultiService):
 
     ``twistd`` constructs it before it forks; what must happen in the final process happens as it starts.
 
-    :param sentinel: the Sentinel, the only child.
+    :param sentinel: the Sentinel, the first child; extensions added later start after it and stop before.
     :param log: becomes the log observer of the application that this is added to, in place of the one
         that ``twistd`` would make; ``None`` to leave that alone.
     :param directory: the ``dir`` directive, absolute; ``None`` to stay.

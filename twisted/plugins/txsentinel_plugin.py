@@ -1,0 +1,10 @@
+"""Makes ``twistd`` know the word ``sentinel``; there is no ``__init__.py`` beside this, as Twisted wants it."""
+
+from twisted.application.service import ServiceMaker
+
+sentinel = ServiceMaker(
+    "txsentinel",
+    "txsentinel.tap",
+    "Monitors Redis and Valkey masters and fails over to their replicas.",
+    "sentinel",
+)

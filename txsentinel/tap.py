@@ -1,0 +1,245 @@
+"""
+``twistd sentinel``: its command line, and the service made from it.
+
+Everything that an operator can get wrong is found while the options are parsed, when standard error
+is still theirs: afterwards ``twistd`` may fork away from the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NoReturn, cast
+
+from twisted.plugin import getPlugins
+from twisted.python import usage
+
+from txsentinel import __version__
+from txsentinel.commandline import NotAnOption, override_lines, reads_stdin
+from txsentinel.config.configuration import Configuration, load
+from txsentinel.config.document import Owner
+from txsentinel.config.errors import CannotOpen, ConfigError
+from txsentinel.config.generic import GenericOptions
+from txsentinel.events import Level
+from txsentinel.host import ISystemReactor, RealHost, check_writable
+from txsentinel.isentinel import ISentinelExtension
+from txsentinel.listeners import Listeners, installed_listeners
+from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.service import SentinelService
+from txsentinel.supervision import PidFile, SentinelProcess
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+NO_CONFIG_FILE: Final = "Sentinel needs config file on disk to save state. Exiting..."
+
+TWISTD_PIDFILE: Final = "twistd.pid"
+"""What ``twistd`` writes where ``--pidfile`` is not given."""
+
+TWISTD_LOG: Final = "twistd.log"
+"""Where a daemon of ``twistd`` logs unless told otherwise."""
+
+LOG_LEVELS: Final = {level.name.lower(): level for level in Level}
+"""The words of ``loglevel``."""
+
+
+def refuse(text: str) -> NoReturn:
+    """End the start: ``text`` goes to standard error as it is, and the exit status is 1."""
+    raise SystemExit(text)
+
+
+def installed_extensions(package: ModuleType | None = None) -> dict[str, ISentinelExtension]:
+    """
+    Every plug-in that provides :class:`ISentinelExtension`, by the word that chooses it.
+
+    :param package: where plug-in modules live; ``None`` for ``twisted.plugins``.
+    """
+    found: list[ISentinelExtension] = list(getPlugins(ISentinelExtension, package))
+    return {extension.name: extension for extension in sorted(found, key=lambda each: str(each.name))}
+
+
+class Options(usage.Options):
+    """
+    The command line after ``twistd sentinel``.
+
+    Once parsed, ``configuration`` holds what the file and the words behind ``--`` say, and
+    ``extensions`` the chosen extensions with their arguments.
+    """
+
+    synopsis = "[options] [sentinel.conf] [-- --directive value ...]"
+    optParameters = [
+        ["config", "c", None, "The sentinel.conf to start from and to keep the state in; required."],
+    ]
+    configuration: Configuration
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.extensions: list[tuple[ISentinelExtension, str]] = []
+        self._overrides: Sequence[str] = ()
+
+    @property
+    def longdesc(self) -> str:
+        """The end of the help text, which names what is installed."""
+        words = (
+            "Watches Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel "
+            "and along with it. Directives behind -- count after those of the file. "
+        )
+        known = ", ".join(f"{name} ({each.description})" for name, each in installed_extensions().items())
+        return words + (f"Extensions: {known}." if known else "No extensions are installed.")
+
+    def opt_extension(self, chosen: str) -> None:
+        """Run an extension beside the Sentinel: name or name:argument. May be repeated."""
+        name, _, argument = chosen.partition(":")
+        extension = installed_extensions().get(name)
+        if extension is None:
+            known = ", ".join(installed_extensions()) or "none"
+            raise usage.UsageError(f"no such extension: {name} (installed: {known})")
+        self.extensions.append((extension, argument))
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        sys.stdout.write(f"txsentinel {__version__}\n")
+        raise SystemExit(0)
+
+    def parseArgs(self, *words: str) -> None:
+        """A first word that is no option is the configuration file, as for the C servers."""
+        rest = list(words)
+        if self["config"] is None and rest and not rest[0].startswith("-"):
+            self["config"] = rest.pop(0)
+        self._overrides = rest
+
+    def postOptions(self) -> None:
+        """Read the configuration, and settle with ``twistd`` what both have an opinion on."""
+        self.configuration = read_configuration(self["config"], self._overrides)
+        if self._twistd is not None:
+            self._settle(self._twistd)
+
+    @property
+    def _twistd(self) -> usage.Options | None:
+        """The options of ``twistd`` itself; ``None`` in a ``.tac`` file and under other launchers."""
+        parent: usage.Options | None = self.parent
+        return parent if parent is not None and "nodaemon" in parent else None
+
+    @property
+    def detaches(self) -> bool:
+        """Will ``twistd`` fork away from the terminal?"""
+        return self._twistd is not None and not (self._twistd["nodaemon"] or self._twistd["debug"])
+
+    def _settle(self, twistd: usage.Options) -> None:
+        """
+        ``twistd`` alone decides about its own process; say so where the file asks for something else.
+
+        Its ``twistd.pid`` in the current directory, which would keep a second Sentinel from starting
+        there, is only written for daemons without a ``pidfile`` of their own, or when asked for.
+        """
+        generic = self.configuration.generic
+        stated = self.configuration.document.has(Owner("generic", "daemonize"), "daemonize")
+        if self.detaches and generic.supervised != "no":
+            self._remark(f"supervised {generic.supervised}", "twistd detaches from its supervisor unless given -n")
+        elif self.detaches and stated and not generic.daemonize:
+            self._remark("daemonize no", "twistd detaches unless given -n")
+        elif not self.detaches and generic.daemonize and generic.supervised == "no":
+            self._remark("daemonize yes", "twistd was given -n and stays in the foreground")
+        if self.detaches and twistd["logfile"] == "-":
+            raise usage.UsageError("a daemon cannot log to standard output")
+        if twistd["pidfile"] == TWISTD_PIDFILE and (generic.pidfile or not self.detaches):
+            twistd["pidfile"] = ""
+
+    def _remark(self, directive: str, fact: str) -> None:
+        sys.stderr.write(f"{os.path.basename(self.configuration.path)} says '{directive}', but {fact}.\n")
+
+    def log(self) -> SentinelLog:
+        """
+        The log, before anything is written to it.
+
+        What was said to ``twistd`` (``--logfile``, ``--syslog``) comes before what the file says.
+        """
+        generic = self.configuration.generic
+        destinations: list[Destination] = []
+        if self._twistd is not None and self._twistd["syslog"]:
+            destinations.append(SystemLog(self._twistd["prefix"], "user"))
+        else:
+            destinations.append(LineWriter(self._sink(generic), generic.log_format, generic.log_timestamp_format))
+            if generic.syslog_enabled:
+                destinations.append(SystemLog(generic.syslog_ident, generic.syslog_facility))
+        return SentinelLog(*destinations, threshold=lambda: LOG_LEVELS[generic.loglevel])
+
+    def _sink(self, generic: GenericOptions) -> Sink:
+        chosen: str = (self._twistd["logfile"] if self._twistd is not None else None) or ""
+        if chosen == "-" or not (chosen or generic.logfile or self.detaches):
+            return StreamSink(sys.stdout.buffer)
+        return FileSink(os.path.abspath(chosen or generic.located(generic.logfile) or TWISTD_LOG))
+
+
+def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
+    """
+    The configuration in the file at ``path``, with the directives of ``words`` behind it.
+
+    :raises SystemExit: with a text for standard error, whatever is wrong.
+    :raises usage.UsageError: if ``words`` do not begin with an option.
+    """
+    if not path:
+        refuse(NO_CONFIG_FILE)
+    path = os.path.abspath(path)
+    try:
+        with open(path, "rb") as file:
+            contents = file.read()
+    except OSError as error:
+        refuse(str(CannotOpen(path, error.strerror or str(error))))
+    try:
+        overrides = override_lines(words)
+        stdin = sys.stdin.buffer.read() if reads_stdin(words) else b""
+        configuration = load(path, contents, overrides, stdin=stdin)
+    except NotAnOption as word:
+        raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
+    except ConfigError as error:
+        refuse(str(error))
+    try:
+        check_writable(path)
+    except OSError as error:
+        refuse(f"Sentinel config file {path} is not writable: {error.strerror}. Exiting...")
+    return configuration
+
+
+def makeService(options: Options) -> IService:
+    """
+    Build the service; nothing is started, since ``twistd`` forks afterwards.
+
+    The reactor's clock is replaced before anything is scheduled on it: the stock reactor orders its
+    calls by wall time, and when somebody sets the clock back by an hour, nothing that was scheduled
+    before happens for that hour. Sentinels would stop looking, and then report everything down.
+    """
+    from twisted.internet import reactor as installed
+
+    reactor = cast(ISystemReactor, installed)
+    setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - an attribute that mypy takes for a method
+    generic = options.configuration.generic
+
+    def change_loglevel(word: str) -> None:
+        generic.loglevel = word
+
+    sentinel = SentinelService(
+        RealHost(reactor),
+        options.configuration,
+        note=note,
+        listeners=Listeners(installed_listeners()),
+        shutdown=reactor.stop,
+        change_loglevel=change_loglevel,
+    )
+    process = SentinelProcess(
+        reactor,
+        sentinel,
+        log=options.log(),
+        directory=generic.dir if generic.dir != os.getcwd() else None,
+        pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
+        supervised=generic.supervised,
+    )
+    for extension, argument in options.extensions:
+        try:
+            extension.makeService(sentinel, argument).setServiceParent(process)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            refuse(f"Extension {extension.name} cannot run with '{argument}': {error}")
+    return process
