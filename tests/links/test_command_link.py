@@ -1,0 +1,370 @@
+"""The command connection: what is said, in how many writes, and who is told of the answers."""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.links.stage import Stage, StageTransport, log_lines_of
+from txsentinel.core.effects import (
+    AskMasterDown,
+    Connect,
+    Disconnect,
+    KillScript,
+    Ping,
+    PublishHello,
+    Reconfigure,
+    RequestInfo,
+)
+from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.timings import Limits
+from txsentinel.wire.resp import pack
+
+COMMANDS = (LinkKind.COMMANDS,)
+SETNAME = pack("CLIENT", "SETNAME", "sentinel-01234567-cmd")
+PING, INFO = pack("PING"), pack("INFO")
+
+
+class CommandLinkCase(SynchronousTestCase):
+    """A link to a master by its command connection only."""
+
+    def setUp(self) -> None:
+        self.log_lines = log_lines_of(self)
+        self.stage = Stage()
+
+    def connected(self, link: InstanceLink) -> StageTransport:
+        """A connection whose greeting is over and forgotten."""
+        self.stage.do(Connect(link))
+        transport = self.stage.reactor.connectors[-1].accept()
+        transport.protocol.dataReceived(b"+OK\r\n" * transport.said().count(b"*"))
+        transport.writes.clear()
+        self.stage.core.told()
+        return transport
+
+
+class GreetingTests(CommandLinkCase):
+    """How a connection opens."""
+
+    def greeting(self, link: InstanceLink) -> bytes:
+        """The first bytes on a new connection."""
+        self.stage.do(Connect(link))
+        return self.stage.reactor.connectors[-1].accept().said()
+
+    def test_name(self) -> None:
+        """Without a password the first thing said is the name that CLIENT LIST will show."""
+        self.assertEqual(self.greeting(self.stage.link(COMMANDS)), SETNAME)
+
+    def test_password(self) -> None:
+        """A password alone is sent as such, before anything else."""
+        link = self.stage.link(COMMANDS)
+        link.password = "secret"
+        self.assertEqual(self.greeting(link), pack("AUTH", "secret") + SETNAME)
+
+    def test_user_and_password(self) -> None:
+        """A user is named before the password."""
+        link = self.stage.link(COMMANDS)
+        link.username, link.password = "watcher", "secret"
+        self.assertEqual(self.greeting(link), pack("AUTH", "watcher", "secret") + SETNAME)
+
+    def test_user_without_password(self) -> None:
+        """A user without a password is not worth an AUTH."""
+        link = self.stage.link(COMMANDS)
+        link.username = "watcher"
+        self.assertEqual(self.greeting(link), SETNAME)
+
+    def test_renamed_commands(self) -> None:
+        """Every first word goes by the name that the servers know; what follows it does not."""
+        link = self.stage.link(COMMANDS)
+        link.password = "AUTH"
+        link.renamed_commands = {"AUTH": "a1", "CLIENT": "c2", "SETNAME": "never"}
+        self.assertEqual(self.greeting(link), pack("a1", "AUTH") + pack("c2", "SETNAME", "sentinel-01234567-cmd"))
+
+    def test_one_write(self) -> None:
+        """The greeting and what the core wants at once leave together, and without waiting for answers."""
+        link = self.stage.link(COMMANDS)
+        link.password = "secret"
+
+        def ask_at_once() -> None:
+            self.stage.reaction = None
+            self.stage.pool.perform(Ping(link, LinkKind.COMMANDS))
+            self.stage.pool.perform(RequestInfo(link))
+
+        self.stage.reaction = ask_at_once
+        self.stage.do(Connect(link))
+        transport = self.stage.reactor.connectors[-1].accept()
+        self.assertEqual(transport.writes, [pack("AUTH", "secret") + SETNAME + PING + INFO])
+        self.assertTrue(transport.no_delay)
+        self.assertEqual(link.pending_commands, 4)
+
+    def test_core_learns_our_end(self) -> None:
+        """The core is told which of our addresses the server sees, in the turn of the connection."""
+        self.greeting(self.stage.link(COMMANDS))
+        self.assertEqual(self.stage.core.told(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
+
+    def test_answers_to_the_greeting_are_ignored(self) -> None:
+        """A refused AUTH or CLIENT changes nothing by itself: the answers to PING will tell."""
+        link = self.stage.link(COMMANDS)
+        link.password = "wrong"
+        self.stage.do(Connect(link))
+        transport = self.stage.reactor.connectors[-1].accept()
+        self.stage.core.told()
+        self.stage.do(Ping(link, LinkKind.COMMANDS))
+        transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n-NOAUTH first\r\n")
+        self.assertEqual(self.stage.core.told(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
+
+
+class AnswerTests(CommandLinkCase):
+    """Who is told of an answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = self.stage.link(COMMANDS)
+        self.transport = self.connected(self.link)
+
+    def answer(self, data: bytes) -> list[tuple[Any, ...]]:
+        """What the core hears of an answer."""
+        self.transport.protocol.dataReceived(data)
+        return self.stage.core.told()
+
+    def test_ping(self) -> None:
+        """Status and error are told without their sign, anything else as nothing, bulks included."""
+        for reply, told in (
+            (b"+PONG\r\n", b"PONG"),
+            (b"-LOADING wait\r\n", b"LOADING wait"),
+            (b"$4\r\nPONG\r\n", None),
+            (b":1\r\n", None),
+            (b"*0\r\n", None),
+        ):
+            self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+            self.assertEqual(self.transport.said(), PING)
+            self.assertEqual(self.answer(reply), [("ping", LinkKind.COMMANDS, told, 0)])
+
+    def test_info(self) -> None:
+        """Only a bulk is an INFO."""
+        for reply, told in (
+            (b"$5\r\nhello\r\n", b"hello"),
+            (b"-NOPERM\r\n", None),
+            (b"+OK\r\n", None),
+            (b"$-1\r\n", None),
+        ):
+            self.stage.do(RequestInfo(self.link))
+            self.assertEqual(self.transport.said(), INFO)
+            self.assertEqual(self.answer(reply), [("info", told, 0)])
+
+    def test_hello(self) -> None:
+        """A hello counts as published unless the answer is an error."""
+        instance = self.link.instances[0]
+        for reply, accepted in ((b":0\r\n", True), (b"-NOPERM\r\n", False)):
+            self.stage.do(PublishHello(self.link, instance, b"a,b"))
+            self.assertEqual(self.transport.said(), pack("PUBLISH", "__sentinel__:hello", "a,b"))
+            self.assertEqual(self.answer(reply), [("published", "mymaster", accepted, 0)])
+
+    def test_opinion(self) -> None:
+        """The answer of a peer is handed on as it is, for the master that was asked about."""
+        master: Any = self.link.instances[0]
+        self.stage.do(AskMasterDown(self.link, master, "10.0.0.9", 6379, 5, "*"))
+        self.assertEqual(
+            self.transport.said(), pack("SENTINEL", "is-master-down-by-addr", "10.0.0.9", "6379", "5", "*")
+        )
+        self.assertEqual(self.answer(b"*3\r\n:1\r\n$1\r\n*\r\n:0\r\n"), [("opinion", "mymaster", [1, b"*", 0], 0)])
+
+    def test_kill_script(self) -> None:
+        """SCRIPT KILL is sent, and its answer concerns nobody."""
+        self.stage.do(KillScript(self.link))
+        self.assertEqual(self.transport.said(), pack("SCRIPT", "KILL"))
+        self.assertEqual(self.answer(b"-NOTBUSY\r\n"), [])
+
+    def test_answers_in_order(self) -> None:
+        """However the answers are cut, they reach whoever asked first, first; a chunk makes one turn."""
+        replies = b"+PONG\r\n$2\r\nhi\r\n:1\r\n"
+        for cut in range(len(replies)):
+            self.stage.do(
+                Ping(self.link, LinkKind.COMMANDS),
+                RequestInfo(self.link),
+                PublishHello(self.link, self.link.instances[0], b"x"),
+            )
+            turns = self.stage.turns
+            heard = self.answer(replies[:cut]) + self.answer(replies[cut:])
+            self.assertEqual([each[0] for each in heard], ["ping", "info", "published"], cut)
+            self.assertEqual(self.stage.turns - turns, 2)
+
+    def test_time_of_answer(self) -> None:
+        """Answers are dated by the host's clock at their arrival."""
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+        self.stage.pass_time(321)
+        self.assertEqual(self.answer(b"+PONG\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 321)])
+
+    def test_pending_commands(self) -> None:
+        """The link knows how many commands are unanswered at every moment, the core being told included."""
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.assertEqual(self.link.pending_commands, 2)
+        seen = []
+        self.stage.core.ping_reply = lambda *_: seen.append(self.link.pending_commands)  # type: ignore[method-assign]
+        self.answer(b"+PONG\r\n")
+        self.assertEqual((seen, self.link.pending_commands), ([1], 1))
+        self.transport.protocol.recycle("enough")
+        self.stage.turn_over()
+        self.assertEqual(self.link.pending_commands, 0)
+
+    def test_one_write_per_turn(self) -> None:
+        """Everything asked for in one turn leaves in one write."""
+        self.stage.do(
+            RequestInfo(self.link),
+            Ping(self.link, LinkKind.COMMANDS),
+            PublishHello(self.link, self.link.instances[0], b"x"),
+        )
+        self.assertEqual(self.transport.writes, [INFO + PING + pack("PUBLISH", "__sentinel__:hello", "x")])
+
+    def test_renaming_takes_effect_at_once(self) -> None:
+        """A command renamed while the connection stands goes by its new name from then on."""
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+        self.link.renamed_commands["PING"] = "knock"
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+        self.assertEqual(self.transport.said(), PING + pack("knock"))
+
+    def test_unasked_reply(self) -> None:
+        """Whoever answers what nobody asked loses the connection, with one line that says who and why."""
+        self.assertEqual(self.answer(b"+PONG\r\n+PONG\r\n"), [])
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply nobody asked for"])
+        self.stage.turn_over()
+        self.assertEqual(self.stage.core.told(), [("down", LinkKind.COMMANDS, "a reply nobody asked for", 0)])
+
+    def test_nonsense(self) -> None:
+        """What is no RESP costs the connection, but not the answers that came before it."""
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.assertEqual(self.answer(b"+PONG\r\nHTTP/1.1\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 0)])
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(len(self.log_lines), 1)
+        self.assertEqual(self.answer(b"$2\r\nhi\r\n"), [])
+
+    def test_nobody_answers(self) -> None:
+        """Commands that are taken and never answered are not collected for ever."""
+        stage = Stage(Limits(pending_commands=2))
+        link = stage.link(COMMANDS)
+        stage.do(Connect(link))
+        transport = stage.reactor.connectors[-1].accept()
+        for _ in range(20):
+            stage.do(KillScript(link))
+        self.assertTrue(transport.aborted)
+        self.assertLessEqual(link.pending_commands, 9)
+        self.assertEqual(len(self.log_lines), 1)
+
+    def test_closed_link_is_silent(self) -> None:
+        """Whatever arrives after the core gave the link up is kept from it."""
+        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.link.closed = True
+        self.assertEqual(self.answer(b"+PONG\r\n$2\r\nhi\r\n"), [])
+
+
+class RoleChangeTests(CommandLinkCase):
+    """The role-change transaction."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = self.stage.link(COMMANDS)
+        self.transport = self.connected(self.link)
+
+    def answer(self, *replies: bytes) -> None:
+        """Answer what was sent."""
+        self.transport.protocol.dataReceived(b"".join(replies))
+
+    def test_promotion(self) -> None:
+        """NO ONE, and INFO right behind, in one write."""
+        self.stage.do(Reconfigure(self.link, None))
+        self.assertEqual(
+            self.transport.writes,
+            [
+                pack("MULTI")
+                + pack("SLAVEOF", "NO", "ONE")
+                + pack("CONFIG", "REWRITE")
+                + pack("CLIENT", "KILL", "TYPE", "normal")
+                + pack("CLIENT", "KILL", "TYPE", "pubsub")
+                + pack("EXEC")
+                + INFO
+            ],
+        )
+
+    def test_info_behind_is_told(self) -> None:
+        """The answers of the transaction are not the core's business, the INFO behind them is."""
+        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380))
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n", b"$2\r\nhi\r\n")
+        self.assertEqual(self.stage.core.told(), [("info", b"hi", 0)])
+        self.assertEqual(self.log_lines, [])
+
+    def test_following_and_abort(self) -> None:
+        """A new master is named by host and port; a FAILOVER of the server's own is aborted first."""
+        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
+        self.assertTrue(
+            self.transport.said().startswith(
+                pack("MULTI")
+                + pack("FAILOVER", "ABORT")
+                + pack("SLAVEOF", "10.0.0.2", "6380")
+                + pack("CONFIG", "REWRITE")
+            )
+        )
+
+    def test_renamed(self) -> None:
+        """Each first word is renamed."""
+        self.link.renamed_commands = {
+            "MULTI": "m",
+            "EXEC": "e",
+            "SLAVEOF": "s",
+            "CONFIG": "c",
+            "CLIENT": "k",
+            "INFO": "i",
+        }
+        self.stage.do(Reconfigure(self.link, None))
+        self.assertEqual(
+            self.transport.said(),
+            pack("m")
+            + pack("s", "NO", "ONE")
+            + pack("c", "REWRITE")
+            + pack("k", "KILL", "TYPE", "normal")
+            + pack("k", "KILL", "TYPE", "pubsub")
+            + pack("e")
+            + pack("i"),
+        )
+
+    def test_refused_command(self) -> None:
+        """A command that is refused takes the transaction with it: one warning names it and the instance."""
+        self.stage.do(Reconfigure(self.link, None))
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n", b"-NOPERM no config\r\n", b"+QUEUED\r\n" * 2, b"-EXECABORT\r\n")
+        self.assertEqual(
+            self.log_lines,
+            [
+                "master mymaster 10.0.0.9 6379 refused to change its role: "
+                "CONFIG REWRITE was answered by NOPERM no config"
+            ],
+        )
+
+    def test_refused_slaveof(self) -> None:
+        """A SLAVEOF that fails when its turn comes is worth the same warning."""
+        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 5, b"*5\r\n-ERR none\r\n-ERR not now\r\n-ERR no file\r\n:1\r\n:0\r\n")
+        self.assertEqual(len(self.log_lines), 1)
+        self.assertIn("SLAVEOF 10.0.0.2 6380 was answered by ERR not now", self.log_lines[0])
+
+    def test_giving_the_link_up_waits_for_the_role_change(self) -> None:
+        """A transaction sent in the very turn that gives the link up still reaches the server."""
+        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380), Disconnect(self.link))
+        self.assertTrue(self.transport.said().endswith(pack("EXEC") + INFO))
+        self.stage.turn_over()
+        self.assertTrue(self.transport.connected)
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*0\r\n")
+        self.stage.turn_over()
+        self.assertFalse(self.transport.connected)
+        self.assertFalse(self.transport.aborted)
+        self.assertEqual(self.stage.core.told(), [])
+        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+
+    def test_giving_the_link_up_waits_not_for_long(self) -> None:
+        """A server that does not answer is left after a second."""
+        self.stage.do(Reconfigure(self.link, None), Disconnect(self.link))
+        self.stage.pass_time(999)
+        self.assertTrue(self.transport.connected)
+        self.stage.pass_time(1)
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])

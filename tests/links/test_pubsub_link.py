@@ -1,0 +1,177 @@
+"""The subscription: hellos in, signs of life, and servers that do not let us subscribe."""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.links.stage import Stage, StageTransport, log_lines_of
+from txsentinel.core.effects import Connect, Ping
+from txsentinel.core.instances import LinkKind
+from txsentinel.wire.resp import pack
+
+GREETING = pack("CLIENT", "SETNAME", "sentinel-01234567-pubsub") + pack("SUBSCRIBE", "__sentinel__:hello")
+CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
+
+
+def message(payload: bytes, channel: bytes = b"__sentinel__:hello") -> bytes:
+    """A message as a subscriber gets it."""
+    return pack("message", channel, payload)
+
+
+class PubSubLinkTests(SynchronousTestCase):
+    """One link whose subscription is looked at."""
+
+    def setUp(self) -> None:
+        self.log_lines = log_lines_of(self)
+        self.stage = Stage()
+        self.link = self.stage.link()
+        self.stage.do(Connect(self.link))
+        commands, self.connector = self.stage.reactor.connectors
+        commands.accept()
+        self.stage.core.told()
+
+    def subscribed(self) -> StageTransport:
+        """A subscription that is confirmed."""
+        transport = self.connector.accept()
+        transport.protocol.dataReceived(b"+OK\r\n" + CONFIRMED)
+        transport.said()
+        self.stage.core.told()
+        return transport
+
+    def heard(self, transport: StageTransport, data: bytes) -> list[tuple[Any, ...]]:
+        """What the core hears of some bytes."""
+        transport.protocol.dataReceived(data)
+        return self.stage.core.told()
+
+    def test_greeting(self) -> None:
+        """Name and subscription leave in one write, and the core is told of the connection at once."""
+        transport = self.connector.accept()
+        self.assertEqual(transport.writes, [GREETING])
+        self.assertEqual(self.stage.core.told(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
+
+    def test_password(self) -> None:
+        """The subscription logs in as well."""
+        self.link.password = "secret"
+        self.assertEqual(self.connector.accept().said(), pack("AUTH", "secret") + GREETING)
+
+    def test_renamed(self) -> None:
+        """SUBSCRIBE and CLIENT may have other names."""
+        self.link.renamed_commands = {"SUBSCRIBE": "sub", "CLIENT": "cli"}
+        self.assertEqual(
+            self.connector.accept().said(),
+            pack("cli", "SETNAME", "sentinel-01234567-pubsub") + pack("sub", "__sentinel__:hello"),
+        )
+
+    def test_not_active_before_the_confirmation(self) -> None:
+        """A connection that answers is no subscription yet."""
+        transport = self.connector.accept()
+        self.stage.core.told()
+        self.assertEqual(self.heard(transport, b"+OK\r\n"), [])
+        self.assertEqual(self.heard(transport, CONFIRMED), [("active", 0)])
+
+    def test_hello(self) -> None:
+        """A hello is handed on and proves the subscription alive."""
+        transport = self.subscribed()
+        self.stage.pass_time(40)
+        self.assertEqual(self.heard(transport, message(b"a,b,c")), [("hello", b"a,b,c", 40), ("active", 40)])
+
+    def test_many_hellos(self) -> None:
+        """However they are cut, every hello arrives once."""
+        transport = self.subscribed()
+        data = message(b"one") + message(b"two")
+        for cut in range(len(data)):
+            heard = self.heard(transport, data[:cut]) + self.heard(transport, data[cut:])
+            self.assertEqual([each[1] for each in heard if each[0] == "hello"], [b"one", b"two"], cut)
+
+    def test_other_channels(self) -> None:
+        """What comes by another channel is no hello."""
+        self.assertEqual(self.heard(self.subscribed(), message(b"x", b"other")), [("active", 0)])
+
+    def test_odd_messages(self) -> None:
+        """A message whose payload is no text is no hello either."""
+        transport = self.subscribed()
+        frame = b"*3\r\n$7\r\nmessage\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
+        self.assertEqual(self.heard(transport, frame), [("active", 0)])
+
+    def test_ping(self) -> None:
+        """The answer that subscribers get to PING is a PONG."""
+        transport = self.subscribed()
+        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.assertEqual(transport.said(), pack("PING"))
+        self.assertEqual(
+            self.heard(transport, message(b"x") + b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
+            [("hello", b"x", 0), ("ping", LinkKind.PUBSUB, b"PONG", 0), ("active", 0)],
+        )
+
+    def test_ping_refused(self) -> None:
+        """An error in answer to PING is told as it is."""
+        transport = self.subscribed()
+        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.assertEqual(
+            self.heard(transport, b"-LOADING\r\n"), [("ping", LinkKind.PUBSUB, b"LOADING", 0), ("active", 0)]
+        )
+
+    def test_pings_do_not_count_as_pending_commands(self) -> None:
+        """What is unanswered here does not keep commands from being sent there."""
+        self.link.pending_commands = 3
+        self.subscribed()
+        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.assertEqual(self.link.pending_commands, 3)
+
+    def test_refused_subscription(self) -> None:
+        """A server that refuses is left in peace for a ping period, then asked on a new connection."""
+        transport = self.connector.accept()
+        self.stage.core.told()
+        self.assertEqual(self.heard(transport, b"-NOAUTH first\r\n-NOPERM no\r\n"), [])
+        self.stage.pass_time(999)
+        self.assertTrue(transport.connected)
+        self.stage.pass_time(1)
+        self.assertFalse(transport.connected)
+        self.assertEqual(
+            self.stage.core.told(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 1000)]
+        )
+        self.stage.turn_over()
+        self.assertEqual(self.connector.attempts, 2)
+
+    def test_refusal_is_logged_once(self) -> None:
+        """The same refusal, second after second, makes one line; another one after a success makes a new line."""
+        for _ in range(3):
+            self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
+            self.stage.pass_time(1000)
+            self.stage.turn_over()
+        self.assertEqual(
+            self.log_lines, ["No hellos are heard through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
+        )
+        self.subscribed().protocol.recycle("test")
+        self.stage.turn_over()
+        self.stage.turn_over()
+        self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
+        self.assertEqual(len(self.log_lines), 2)
+
+    def test_lost_while_waiting_to_subscribe_again(self) -> None:
+        """A connection that ends first takes its timer with it."""
+        transport = self.connector.accept()
+        transport.protocol.dataReceived(b"+OK\r\n-LOADING\r\n")
+        transport.loseConnection()
+        self.stage.turn_over()
+        (reconnection,) = self.stage.reactor.getDelayedCalls()
+        self.stage.pass_time(1000)
+        self.assertFalse(reconnection.active())
+        self.assertEqual(self.connector.attempts, 2)
+
+    def test_strange_confirmation(self) -> None:
+        """A confirmation of something else is a violation."""
+        transport = self.connector.accept()
+        transport.protocol.dataReceived(b"+OK\r\n+OK\r\n")
+        self.assertTrue(transport.aborted)
+        self.assertEqual(len(self.log_lines), 1)
+
+    def test_unasked_frame(self) -> None:
+        """A frame that is neither message nor answer costs the connection."""
+        transport = self.subscribed()
+        transport.protocol.dataReceived(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+        self.assertTrue(transport.aborted)
+        self.assertEqual(self.log_lines, ["Dropped the pubsub connection to 10.0.0.9:6379: a reply nobody asked for"])
