@@ -239,23 +239,12 @@ def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     if duration > MOST_PAUSE:
         raise CommandError("ERR timeout is not an integer or out of range")
     if mode == b"all" and duration:
-        context.clients.pause(now + duration)
-        _end_in_time(context)
+        context.clients.pause(now + duration, now, context.host.reactor)
     return OK
 
 
 MOST_PAUSE: Final = 1 << 53
 """Milliseconds; longer than that is a mistake, and no timer takes it."""
-
-
-def _end_in_time(context: ServerContext) -> None:
-    clients = context.clients
-    if clients.pause_timer is not None and clients.pause_timer.active():
-        clients.pause_timer.cancel()
-    clients.pause_timer = None
-    if clients.paused_until is not None:
-        delay = clients.paused_until - context.host.now()
-        clients.pause_timer = context.host.reactor.callLater(delay / 1000, clients.resume)
 
 
 @others(

@@ -11,7 +11,7 @@ from txsentinel.server.access import DEFAULT_USER
 from txsentinel.timings import Millis
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from txsentinel.server.table import Command
 
@@ -161,17 +161,29 @@ class ClientRegistry:
         """The connection is gone."""
         self._clients.pop(client.client_id, None)
 
-    def pause(self, until: Millis) -> None:
+    def pause(self, until: Millis, now: Millis, clock: IReactorTime) -> None:
         """Let commands wait until then; a pause is never made shorter by another."""
+        self._cancel_timer()
         self.paused_until = until if self.paused_until is None else max(until, self.paused_until)
+        self.pause_timer = clock.callLater((self.paused_until - now) / 1000, self.resume)
 
     def resume(self) -> None:
         """End the pause: everybody goes on with what waited."""
         self.paused_until = None
-        if self.pause_timer is not None and self.pause_timer.active():
-            self.pause_timer.cancel()
-        self.pause_timer = None
+        self._cancel_timer()
         for client in self:
             if client.paused:
                 client.paused = False
                 client.connection.proceed()
+
+    def close_all(self) -> None:
+        """The end: close every connection, each once its replies are out."""
+        self._cancel_timer()
+        self.paused_until = None
+        for client in self:
+            client.connection.finish()
+
+    def _cancel_timer(self) -> None:
+        if self.pause_timer is not None and self.pause_timer.active():
+            self.pause_timer.cancel()
+        self.pause_timer = None

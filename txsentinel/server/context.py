@@ -101,7 +101,7 @@ class ServerContext:
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)
     facts: ServerFacts = field(default_factory=ServerFacts)
-    table: CommandTable = TABLE
+    table: CommandTable = field(init=False)
     hub: PubSubHub = field(default_factory=PubSubHub)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
@@ -111,3 +111,7 @@ class ServerContext:
 
     addresses: dict[bytes, tuple[Address, bool, Raw]] = field(default_factory=dict)
     """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with the address and the form it was made of."""
+
+    def __post_init__(self) -> None:
+        """Give the commands the words that ``rename-command`` asks for."""
+        self.table = TABLE.renamed(self.options.renamed_commands) if self.options.renamed_commands else TABLE

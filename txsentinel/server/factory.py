@@ -15,6 +15,10 @@ INSPECTION_PERIOD: Final = 1.0
 """Seconds between two looks at idle and slow clients."""
 
 
+STUCK: Final = 60_000
+"""Milliseconds that a connection may take to read its last replies before it is closed all the same."""
+
+
 class SentinelServerFactory(ServerFactory):
     """
     Serves one :class:`~txsentinel.server.context.ServerContext`, on as many ports as it is given to.
@@ -55,5 +59,8 @@ class SentinelServerFactory(ServerFactory):
         for client in context.clients:
             if client.over_soft_limit_since is not None or client.connection.unsent:
                 client.connection.check_output(now)
-            if patience and not client.subscriptions and now - client.last_active > patience:
+            idle = now - client.last_active
+            if client.connection.closing and idle > STUCK:
+                client.connection.abort()
+            if patience and not client.subscriptions and idle > patience:
                 client.connection.abort()

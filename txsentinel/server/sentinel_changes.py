@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
-QUORUM_BITS: Final = 32
+HIGHEST_QUORUM: Final = (1 << 32) - 1
+"""More is not kept by any Sentinel; C cuts the upper bits off, which may leave a quorum of zero."""
 
 
 def once_saved(context: ServerContext, value: Value = OK) -> Held:
@@ -41,13 +42,10 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     refuse_control_characters(request, 2, "SENTINEL MONITOR")
     quorum = integer(request[5], "ERR Invalid quorum")
     port = integer(request[4], "ERR Invalid port")
+    quorum = min(quorum, HIGHEST_QUORUM)
     if quorum <= 0:
         raise CommandError("ERR Quorum must be 1 or greater.")
-    name = text(request[2])
-    if not name or " " in name:
-        raise CommandError("ERR Invalid master name: it would not survive a restart.")
-    quorum &= (1 << QUORUM_BITS) - 1
-    context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
+    context.core.monitor(text(request[2]), text(request[3]), port, quorum, context.host.now())
     return once_saved(context)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from txsentinel.config.errors import ConfigError
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import Argument
 from txsentinel.wire.resp import data
@@ -108,12 +109,14 @@ class CommandTable:
         The same commands under other words, as ``rename-command`` asks for.
 
         :param words: command → its new word, empty for none at all.
-        :raises KeyError: if there is no such command.
+        :raises ConfigError: if there is no such command.
         """
         table = CommandTable()
         table.by_word = dict(self.by_word)
         for old, new in words.items():
-            entry = table.by_word.pop(data(old.lower()))
+            entry = table.by_word.pop(data(old.lower()), None)
+            if entry is None:
+                raise ConfigError("No such command in rename-command")
             if new:
                 table.by_word[data(new.lower())] = entry
         return table

@@ -1,0 +1,128 @@
+"""Promises of PING, AUTH, HELLO and QUIT."""
+
+from __future__ import annotations
+
+from tests.server.bench import Bench, ServerTestCase
+from txsentinel.core.options import SentinelOptions
+from txsentinel.server.connection_commands import LOG_IN_FIRST, NO_PASSWORD_SET, WRONG_PASSWORD
+
+
+class PingTests(ServerTestCase):
+    """PING in its forms."""
+
+    def test_plain(self) -> None:
+        """Without a message it is a status, with one it is that message as a bulk."""
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.client.ask("ping", "hi"), b"$2\r\nhi\r\n")
+
+    def test_too_many_words(self) -> None:
+        """Two messages are an error of arity."""
+        self.refused("ERR wrong number of arguments for 'ping' command", "PING", "a", "b")
+
+    def test_subscribed(self) -> None:
+        """A RESP2 subscriber gets an array, a RESP3 one the ordinary reply."""
+        self.client.ask("SUBSCRIBE", "x")
+        self.assertEqual(self.client.ask("PING"), b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+        self.assertEqual(self.client.ask("PING", "m"), b"*2\r\n$4\r\npong\r\n$1\r\nm\r\n")
+        modern = self.bench.connect()
+        modern.ask("HELLO", 3)
+        modern.ask("SUBSCRIBE", "x")
+        self.assertEqual(modern.ask("PING"), b"+PONG\r\n")
+
+
+class HelloTests(ServerTestCase):
+    """HELLO: exactly six pairs, all or nothing."""
+
+    def test_six_pairs(self) -> None:
+        """The reply has six pairs in this order, in the protocol that was asked for."""
+        pairs = (
+            b"$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n$5\r\nproto\r\n:%d\r\n"
+            b"$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n$7\r\nmodules\r\n*0\r\n"
+        )
+        self.assertEqual(self.client.ask("HELLO"), b"*12\r\n" + pairs % 2)
+        self.assertEqual(self.client.ask("HELLO", 3), b"%6\r\n" + pairs % 3)
+        self.assertEqual(self.client.ask("HELLO"), b"%6\r\n" + pairs % 3)
+        self.assertEqual(self.client.ask("HELLO", "2"), b"*12\r\n" + pairs % 2)
+
+    def test_errors(self) -> None:
+        """Wrong versions and options are named, and change nothing."""
+        self.refused("NOPROTO unsupported protocol version", "HELLO", 4)
+        self.refused("ERR Protocol version is not an integer or out of range", "HELLO", "x")
+        self.refused("ERR Syntax error in HELLO option 'FoO'", "HELLO", 3, "FoO")
+        self.refused("ERR Syntax error in HELLO option 'AUTH'", "HELLO", 3, "AUTH", "user")
+        name = "ERR Client names cannot contain spaces, newlines or special characters."
+        self.refused(name, "HELLO", 3, "SETNAME", "a b")
+        self.refused(WRONG_PASSWORD, "HELLO", 3, "SETNAME", "me", "AUTH", "nobody", "pw")
+        self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$-1\r\n")
+
+    def test_name_and_login(self) -> None:
+        """Options may come in any order and letter case."""
+        self.client.ask("HELLO", 3, "setname", "me", "auth", "default", "whatever")
+        self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$2\r\nme\r\n")
+
+
+class AuthTests(ServerTestCase):
+    """AUTH, with and without a password to know."""
+
+    def locked(self) -> None:
+        """Start again with a password."""
+        self.bench = Bench(sentinel=SentinelOptions(requirepass="secret"))
+        self.client = self.bench.connect()
+
+    def test_open_server(self) -> None:
+        """Without a password one word is a mistake, and any password fits the default user."""
+        self.refused(NO_PASSWORD_SET, "AUTH", "pw")
+        self.assertEqual(self.client.ask("AUTH", "default", "pw"), b"+OK\r\n")
+        self.refused(WRONG_PASSWORD, "AUTH", "somebody", "pw")
+        self.refused("ERR syntax error", "AUTH", "a", "b", "c")
+
+    def test_locked_server(self) -> None:
+        """Nothing but AUTH and HELLO is answered before the password; afterwards everything is."""
+        self.locked()
+        self.refused("NOAUTH Authentication required.", "PING")
+        self.refused("NOAUTH Authentication required.", "SENTINEL", "MASTERS")
+        self.refused(LOG_IN_FIRST, "HELLO", 3)
+        self.refused(WRONG_PASSWORD, "AUTH", "wrong")
+        self.refused(WRONG_PASSWORD, "AUTH", "default", "wrong")
+        self.assertEqual(self.client.ask("AUTH", "secret"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.refused(WRONG_PASSWORD, "AUTH", "wrong")
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.bench.context.statistics.denied_logins, 3)
+
+    def test_hello_logs_in(self) -> None:
+        """HELLO can bring the password along."""
+        self.locked()
+        self.assertTrue(self.client.ask("HELLO", 3, "AUTH", "default", "secret").startswith(b"%6\r\n"))
+
+    def test_order_of_checks(self) -> None:
+        """Existence and number of words are judged before the login."""
+        self.locked()
+        self.refused("ERR unknown command 'NOPE', with args beginning with: ", "NOPE")
+        self.refused("ERR wrong number of arguments for 'role' command", "ROLE", "x")
+
+    def test_stranger_is_kept_short(self) -> None:
+        """The tight limits end with the login, for what stands right behind it too."""
+        self.locked()
+        many = b"*12\r\n" + b"$4\r\nPING\r\n" * 12
+        self.client.protocol.dataReceived(b"AUTH secret\r\n" + many)
+        self.assertIn(b"+OK\r\n-ERR wrong number", self.client.raw())
+        stranger = self.bench.connect()
+        stranger.protocol.dataReceived(many)
+        self.assertEqual(stranger.raw(), b"-ERR Protocol error: unauthenticated multibulk length\r\n")
+        self.assertTrue(stranger.closed)
+
+
+class QuitTests(ServerTestCase):
+    """QUIT, which C Sentinels have given up and clients still send."""
+
+    def test_ok_then_closed(self) -> None:
+        """It is answered, the connection closes, and what stands behind it is not executed."""
+        self.client.protocol.dataReceived(b"QUIT\r\nPING\r\n")
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        self.assertTrue(self.client.closed)
+        self.assertEqual(len(self.bench.context.clients), 0)
+
+    def test_not_listed(self) -> None:
+        """COMMAND does not know it."""
+        self.assertEqual(self.client.ask("COMMAND", "INFO", "quit"), b"*1\r\n$-1\r\n")
