@@ -16,7 +16,8 @@ from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.python.failure import Failure
 
 from txsentinel.sim.reactor import MILLISECOND, SECOND
-from txsentinel.sim.tcp import Flow, Path, SimConnector, SimPort, SimTransport
+from txsentinel.sim.sockets import SimConnector, SimPort
+from txsentinel.sim.tcp import Flow, Path, SimTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory

@@ -1,5 +1,5 @@
 """
-Simulated TCP: flows of bytes with latency, the two ends of a connection, ports and connectors.
+Simulated TCP: flows of bytes with latency, and the two ends of a connection.
 
 The kernel and the program are kept apart where it shows. A kernel accepts connections and bytes for a
 program that is stopped, answers with a reset for one that is gone, and says nothing at all once the
@@ -12,19 +12,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
-    ConnectionRefusedError,
-    TCPTimedOutError,
 )
-from twisted.internet.interfaces import IConsumer, IListeningPort, IPullProducer, IPushProducer, ITransport
+from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,23 +30,17 @@ from txsentinel.sim.reactor import SECOND
 if TYPE_CHECKING:
     from random import Random
 
-    from twisted.internet.interfaces import IProducer, IProtocol, IProtocolFactory
-    from twisted.internet.protocol import ClientFactory
+    from twisted.internet.interfaces import IProducer, IProtocol
 
     from txsentinel.sim.network import SimNetwork
     from txsentinel.sim.reactor import SimReactor
+    from txsentinel.sim.sockets import SimPort
 
 WINDOW: Final = 256 * 1024
 """Bytes that a kernel takes from a writer before the reader has read them; the rest waits in the transport."""
 
 HIGH_WATER: Final = 64 * 1024
 """Unsent bytes above which a registered producer is paused, as in Twisted."""
-
-FIRST_RETRY: Final = SECOND
-"""Microseconds until an unanswered SYN is repeated; doubled each time."""
-
-CONNECT_PATIENCE: Final = 127 * SECOND
-"""After how many microseconds of silence the kernel gives a connection attempt up."""
 
 SEND_PATIENCE: Final = 924 * SECOND
 """After how many microseconds without acknowledgement the kernel gives a connection up (15 retransmissions)."""
@@ -480,167 +471,3 @@ class SimTransport:
             self.outbound.vanish()
         elif not self.gone:
             self._hang_up(Mark.FIN if self.inbound.idle else Mark.RST)
-
-
-class SimClientTransport(SimTransport):
-    """The connecting end: asks again and again for an answer, as a kernel does, until its connector loses patience."""
-
-    __slots__ = ("_abandoned", "_started_at")
-
-    def __init__(self, connector: SimConnector, local: IPv4Address) -> None:
-        network, reactor = connector.network, connector.sim_reactor
-        super().__init__(network, reactor, local, IPv4Address("TCP", connector.host, connector.port))
-        self.connector = connector
-        self._abandoned = False
-        self._started_at = network.world.time
-        if network.is_literal(connector.host):
-            self._dial(connector.host)
-        else:
-            reactor.resolve(connector.host).addCallbacks(self._dial, self._fail)
-
-    def failIfNotConnected(self, error: Exception) -> None:
-        """Give the attempt up; called by the connector."""
-        self._fail(Failure(error))
-
-    def _fail(self, reason: Failure) -> None:
-        if self.connected or self._abandoned or self.gone:
-            return
-        self._abandoned = True
-        assert self.connector is not None
-        self.connector.connectionFailed(reason)
-
-    def _dial(self, ip: str) -> None:
-        if self._abandoned:
-            return
-        local = self.network.local_ip(self.reactor, ip, self.local.host)
-        self.local = IPv4Address("TCP", local, self.local.port or self.network.ephemeral_port())
-        self.remote = IPv4Address("TCP", ip, self.remote.port)
-        self._knock(FIRST_RETRY)
-
-    def _knock(self, patience: int) -> None:
-        if self._abandoned or self.reactor.dead:
-            return
-        world = self.network.world
-        if world.time - self._started_at > CONNECT_PATIENCE:
-            self.reactor.schedule(0, self._fail, Failure(TCPTimedOutError()))
-            return
-        there, back = self.network.route(self.reactor.ip, self.remote.host)
-        world.call_later(there.delay(world.random) / SECOND, self._heard, there, back, patience)
-
-    def _heard(self, there: Path, back: Path, patience: int) -> None:
-        world = self.network.world
-        refused = there.target in self.network.refusing
-        if (there.blocked or back.blocked) and not (refused and not there.cut and not back.cut):
-            world.call_later(patience / SECOND, self._knock, patience * 2)
-            return
-        port = None if refused else self.network.port_at(there.target, self.remote.host, self.remote.port)
-        delay = back.delay(world.random)
-        if port is None:
-            world.note("refused", self.remote.host, self.remote.port)
-            self.reactor.schedule(delay, self._fail, Failure(ConnectionRefusedError("connection refused")))
-        else:
-            self.reactor.schedule(delay, self._answered, port, there, back)
-
-    def _answered(self, port: SimPort, there: Path, back: Path) -> None:
-        if self._abandoned:
-            return
-        if not port.listening:
-            self._fail(Failure(ConnectionRefusedError("connection refused")))
-            return
-        assert self.connector is not None
-        other = SimTransport(self.network, port.reactor, self.remote, self.local)
-        other.port = port
-        self.network.join(self, other, there, back)
-        self.outbound.send(Mark.OPEN)
-        protocol: list[IProtocol | None] = []
-        self.connected = True
-        failure = self.reactor.guard(
-            "buildProtocol raised",
-            lambda: protocol.append(cast("BaseConnector", self.connector).buildProtocol(self.remote)),
-        )
-        self.established(None if failure is not None else protocol[0])
-
-
-class SimConnector(BaseConnector):
-    """What ``connectTCP`` returns; Twisted's own connector, with simulated transports."""
-
-    def __init__(
-        self,
-        network: SimNetwork,
-        reactor: SimReactor,
-        host: str,
-        port: int,
-        factory: ClientFactory[Any],
-        timeout: float,
-        bind: tuple[str, int] | None,
-    ) -> None:
-        super().__init__(factory, timeout, cast("Any", reactor))
-        self.network = network
-        self.sim_reactor = reactor
-        self.host = host
-        self.port = port
-        self.bind = bind or ("", 0)
-
-    def _makeTransport(self) -> Any:
-        return SimClientTransport(self, IPv4Address("TCP", *self.bind))
-
-    def getDestination(self) -> IPv4Address:
-        """Where it connects to."""
-        return IPv4Address("TCP", self.host, self.port)
-
-
-@implementer(IListeningPort)
-class SimPort:
-    """A listening socket."""
-
-    def __init__(
-        self, network: SimNetwork, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str
-    ) -> None:
-        self.network = network
-        self.reactor = reactor
-        self.port = port
-        self.factory = factory
-        self.interface = interface
-        self.listening = False
-
-    def __repr__(self) -> str:
-        return f"<SimPort {self.interface or '*'}:{self.port} of {self.reactor.name}>"
-
-    def startListening(self) -> None:
-        """
-        Take the port.
-
-        :raises CannotListenError: if it is taken or the interface is not of this host.
-        """
-        self.network.bind(self)
-        self.factory.doStart()
-        self.listening = True
-
-    def stopListening(self) -> Deferred[None]:
-        """Release the port; connections made through it live on."""
-        if not self.listening:
-            return succeed(None)
-        self.listening = False
-        self.network.unbind(self)
-        stopped: Deferred[None] = Deferred()
-        self.reactor.callLater(0, self._stopped, stopped)
-        return stopped
-
-    def _stopped(self, stopped: Deferred[None]) -> None:
-        self.factory.doStop()
-        stopped.callback(None)
-
-    def getHost(self) -> IPv4Address:
-        """Where it listens."""
-        return IPv4Address("TCP", self.interface or "0.0.0.0", self.port)
-
-    def accept(self, transport: SimTransport) -> bool:
-        """Give a new connection a protocol; false if nobody listens here any more."""
-        if not self.listening or self.reactor.dead:
-            return False
-        protocol: list[IProtocol | None] = []
-        failure = self.reactor.guard(
-            "buildProtocol raised", lambda: protocol.append(self.factory.buildProtocol(transport.remote))
-        )
-        transport.established(None if failure is not None else protocol[0])
-        return True

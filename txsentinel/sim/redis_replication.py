@@ -1,0 +1,389 @@
+"""
+Replication between simulated Redis servers: histories, the link to the master, the stream to replicas.
+
+A history is an id and a length in bytes. A server that was promoted remembers under which id, and up
+to which offset, its past is shared with its former master; who asks for no more than that continues,
+everybody else gets a full copy. It is here that writes are lost, as they are in reality.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+
+from txsentinel.sim.redis_commands import apply
+from txsentinel.sim.redis_reports import NO_REPLICATION_ID, replica_host
+from txsentinel.timings import Limits
+from txsentinel.wire.replies import ErrorLine, NeedMore, ReplyReader, Status
+from txsentinel.wire.resp import Raw, Value, pack, text
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
+    from twisted.python.failure import Failure
+
+    from txsentinel.sim.redis import SimRedis
+    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.tcp import SimTransport
+
+_LIMITS: Final = Limits()
+
+NO_FAILOVER: Final = "no-failover"
+WAITING_FOR_SYNC: Final = "waiting-for-sync"
+FAILOVER_IN_PROGRESS: Final = "failover-in-progress"
+
+CONNECT, CONNECTING, SYNC, CONNECTED = "connect", "connecting", "sync", "connected"
+"""States of the link to the master, in the words of ROLE."""
+
+
+class MasterLink(Protocol):
+    """The replica's side of replication."""
+
+    def __init__(self, replication: Replication) -> None:
+        self.replication = replication
+        self._reader = ReplyReader(_LIMITS)
+        self._handshake = 0
+        """Replies still to come before the one to PSYNC."""
+        self._copy_offset = -1
+        """Where the full copy under way ends; below zero if none is."""
+
+    def connectionMade(self) -> None:
+        """Introduce ourselves and ask for what we lack."""
+        replication = self.replication
+        server = replication.server
+        greeting = [pack("PING")]
+        if server.setting("masterauth"):
+            user = server.setting("masteruser")
+            greeting.append(pack("AUTH", *([user] if user else []), server.setting("masterauth")))
+        port = int(server.setting("replica-announce-port")) or server.port
+        greeting.append(pack("REPLCONF", "listening-port", port))
+        if server.setting("replica-announce-ip"):
+            greeting.append(pack("REPLCONF", "ip-address", server.setting("replica-announce-ip")))
+        greeting.append(pack("REPLCONF", "capa", "eof", "capa", "psync2"))
+        self._handshake = len(greeting)
+        if replication.has_history:
+            request: tuple[str | int, ...] = ("PSYNC", replication.id, replication.offset + 1)
+        else:
+            request = ("PSYNC", "?", -1)
+        if replication.failover_state == FAILOVER_IN_PROGRESS:
+            request += ("FAILOVER",)
+        self.write(b"".join(greeting) + pack(*request))
+
+    def write(self, raw: bytes) -> None:
+        """Say something to the master."""
+        cast("SimTransport", self.transport).write(raw)
+
+    def abandon(self) -> None:
+        """Close without any consequence here."""
+        cast("SimTransport", self.transport).loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Replies of the handshake, then the stream."""
+        self._reader.feed(data)
+        replication = self.replication
+        while replication.link is self:
+            reply = self._reader.next_reply()
+            if isinstance(reply, NeedMore):
+                return
+            replication.last_io = replication.server.host.reactor.seconds()
+            if self._handshake:
+                self._handshake -= 1
+                if isinstance(reply, ErrorLine) and not reply.startswith((b"NOAUTH", b"ERR", b"WRONGPASS")):
+                    replication.link_failed(self)
+            elif self._copy_offset >= 0 and isinstance(reply, bytes):
+                replication.copy_arrived(reply, self._copy_offset)
+                self._copy_offset = -1
+            elif isinstance(reply, list):
+                replication.stream_arrived([bytes(word) for word in reply])
+            elif isinstance(reply, Status) and reply.startswith(b"FULLRESYNC "):
+                _, history, offset = reply.split()
+                self._copy_offset = int(offset)
+                replication.copy_begins(text(history))
+            elif isinstance(reply, Status) and reply.startswith(b"CONTINUE"):
+                replication.continues(text(reply.partition(b" ")[2]))
+            else:
+                replication.link_failed(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The master is gone, or threw us out."""
+        self.replication.link_failed(self)
+
+
+class _MasterLinkFactory(ClientFactory[MasterLink]):
+    noisy = False
+
+    def __init__(self, replication: Replication) -> None:
+        self.replication = replication
+        self.link: MasterLink | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> MasterLink | None:
+        """The one link."""
+        if self.replication.dialling is not self:
+            return None
+        self.link = self.replication.link = MasterLink(self.replication)
+        return self.link
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """To be tried again by the next beat."""
+        if self.replication.dialling is self:
+            self.replication.dialling = None
+            self.replication.link_state = CONNECT
+
+
+class Replication:
+    """
+    One server's place in replication, from the start of its process on.
+
+    :param history: ``(id, offset)`` of a data set that survived on disk, if one did.
+    """
+
+    def __init__(self, server: SimRedis, history: tuple[str, int] | None) -> None:
+        self.server = server
+        self.has_history = history is not None
+        """Could a master continue where we are?"""
+        self.id, self.offset = history or (server.new_id(), 0)
+        self.second_id = NO_REPLICATION_ID
+        self.second_offset = -1
+        self.backlog_active = False
+        self.link: MasterLink | None = None
+        self.dialling: _MasterLinkFactory | None = None
+        self.link_state = CONNECT
+        self.link_up = False
+        self.link_down_since: float | None = None
+        """Seconds of the reactor's clock; ``None`` if the link never broke since it was ordered."""
+        self.last_io = 0.0
+        self.failover_state = NO_FAILOVER
+        self._failover_target: tuple[str, int] | None = None
+        self._failover_timer: IDelayedCall | None = None
+        self._backlog = bytearray()
+        self._beats = 0
+        self._copy_history = self.id
+
+    @property
+    def _now(self) -> float:
+        return self.server.host.reactor.seconds()
+
+    # Whose replica we are
+
+    def follow(self, master: tuple[str, int]) -> None:
+        """Become a replica of that server, keeping the replicas we have for the time being."""
+        self._drop_link()
+        if self.server.master_address is None:
+            # Our own history may be the beginning of the new master's, if it was our replica.
+            self.has_history = self.backlog_active or self.has_history
+        self.server.master_address = master
+        self.link_down_since = None
+        self.dial()
+
+    def lead(self) -> None:
+        """Become a master, whose history is the one so far up to here and its own from here on."""
+        if self.server.master_address is None:
+            return
+        self._drop_link()
+        self.server.master_address = None
+        self.link_down_since = None
+        self._new_history(self.server.new_id())
+        self.has_history = self.backlog_active = True
+        self._drop_replicas()
+
+    def dial(self) -> None:
+        """Try to reach the master, unless we are at it."""
+        if (
+            self.server.master_address is None
+            or self.link is not None
+            or self.dialling is not None
+            or self.server.loading
+        ):
+            return
+        host, port = self.server.master_address
+        self.dialling = factory = _MasterLinkFactory(self)
+        self.link_state = CONNECTING
+        self.server.host.reactor.connectTCP(host, port, factory, float(self.server.setting("repl-timeout")))
+
+    def link_failed(self, link: MasterLink) -> None:
+        """The link broke or the master refused: close it, and try again."""
+        if self.link is not link:
+            return
+        was_up = self.link_up
+        self._drop_link()
+        if was_up:
+            self.link_down_since = self._now
+            self.dial()
+
+    def _drop_link(self) -> None:
+        link, self.link = self.link, None
+        self.dialling = None
+        self.link_up = False
+        self.link_state = CONNECT
+        if link is not None and link.transport is not None:
+            link.abandon()
+
+    def _new_history(self, name: str) -> None:
+        self.second_id, self.second_offset = self.id, self.offset + 1
+        self.id = name
+
+    # What the master sends
+
+    def copy_begins(self, history: str) -> None:
+        """A full copy is on its way; until it is here we keep what we have."""
+        self.link_state = SYNC
+        self._copy_history = history
+
+    def copy_arrived(self, copy: bytes, offset: int) -> None:
+        """Take a full copy for our data."""
+        reader = ReplyReader(_LIMITS)
+        reader.feed(copy)
+        words = reader.next_reply()
+        assert isinstance(words, list)
+        self.server.data.clear()
+        self.server.data.update(zip(words[::2], words[1::2], strict=True))
+        self.second_id, self.second_offset = NO_REPLICATION_ID, -1
+        self.id, self.offset = self._copy_history, offset
+        self._backlog.clear()
+        self._drop_replicas()
+        self._link_established()
+
+    def continues(self, history: str) -> None:
+        """The master knows our past and sends the rest; it may call the history otherwise by now."""
+        if history and history != self.id:
+            self._new_history(history)
+            self._drop_replicas()
+        self._link_established()
+
+    def _link_established(self) -> None:
+        self.dialling = None
+        self.link_up, self.link_state = True, CONNECTED
+        self.link_down_since = None
+        self.has_history = self.backlog_active = True
+        self.server.persist()
+        self._acknowledge()
+        if self.failover_state == FAILOVER_IN_PROGRESS:
+            self._end_failover()
+
+    def stream_arrived(self, words: list[bytes]) -> None:
+        """Do what the master did."""
+        name = words[0].upper()
+        if name == b"PUBLISH":
+            self.server.publish(words[1], words[2])
+        elif name != b"REPLCONF":
+            apply(self.server.data, words)
+        self.feed(pack(*words))
+        self.server.persist()
+        if name == b"REPLCONF":
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.link is not None and self.link_up:
+            self.link.write(pack("REPLCONF", "ACK", self.offset))
+
+    # What we send
+
+    def feed(self, raw: bytes) -> None:
+        """Append to the history, and so to what the replicas get; without any replica ever there is none."""
+        if not self.backlog_active:
+            return
+        self.offset += len(raw)
+        self._backlog += raw
+        surplus = len(self._backlog) - int(self.server.setting("repl-backlog-size"))
+        if surplus > 0:
+            del self._backlog[:surplus]
+        for replica in self.server.replicas():
+            if replica.attached.state == "online":
+                replica.send(raw)
+            else:
+                replica.attached.backlog += raw
+
+    def serve(self, replica: RedisClient, history: str, offset: int) -> Value:
+        """Let a client become a replica that has ``history`` up to before ``offset``."""
+        attached = replica.attached
+        attached.acknowledged_at = self._now
+        first = self.offset - len(self._backlog) + 1
+        shared = history == self.id or (history == self.second_id and offset <= self.second_offset)
+        if shared and first <= offset <= self.offset + 1 and self.backlog_active:
+            attached.state = "online"
+            attached.acknowledged = offset - 1
+            missing = bytes(self._backlog[offset - first :])
+            return Raw(f"+CONTINUE {self.id}\r\n".encode() + missing)
+        if not self.backlog_active:
+            if self.server.master_address is None and not self.has_history:
+                self.id = self.server.new_id()
+            self.backlog_active = True
+        attached.state = "wait_bgsave"
+        copy = pack(*(word for item in self.server.data.items() for word in item)) if self.server.data else b"*0\r\n"
+        self.server.host.reactor.callLater(self.server.sync_seconds, self._send_copy, replica, copy, self.offset)
+        return Raw(f"+FULLRESYNC {self.id} {self.offset}\r\n".encode())
+
+    def _send_copy(self, replica: RedisClient, copy: bytes, offset: int) -> None:
+        attached = replica.attached
+        attached.state = "online"
+        attached.acknowledged = offset
+        attached.acknowledged_at = self._now
+        replica.send(b"$%d\r\n%b\r\n" % (len(copy), copy) + attached.backlog)
+        attached.backlog = b""
+
+    def acknowledged(self, replica: RedisClient, offset: int) -> None:
+        """A replica says how far it got."""
+        replica.attached.acknowledged = offset
+        replica.attached.acknowledged_at = self._now
+        self._try_failover()
+
+    def _drop_replicas(self) -> None:
+        for replica in self.server.replicas():
+            replica.kill()
+
+    # Once a second
+
+    def beat(self) -> None:
+        """Redial, acknowledge, keep alive, and give up on whoever is silent."""
+        self._beats += 1
+        now = self._now
+        patience = int(self.server.setting("repl-timeout"))
+        if self.server.master_address is not None:
+            if self.link is not None and now - self.last_io > patience:
+                self.link_failed(self.link)
+            self.dial()
+            self._acknowledge()
+        elif self._beats % int(self.server.setting("repl-ping-replica-period")) == 0 and self.server.replicas():
+            self.feed(pack("PING"))
+        for replica in self.server.replicas():
+            if replica.attached.state == "online" and now - replica.attached.acknowledged_at > patience:
+                replica.kill()
+
+    # FAILOVER
+
+    def start_failover(self, target: tuple[str, int] | None, timeout: int) -> None:
+        """Hold writes until the target (or any replica) has everything, then change places; ``timeout`` in ms."""
+        self.failover_state = WAITING_FOR_SYNC
+        self._failover_target = target
+        self.server.pause_clients(None, writes_only=True)
+        if timeout:
+            self._failover_timer = self.server.host.reactor.callLater(timeout / 1000, self._failover_late)
+        self.feed(pack("REPLCONF", "GETACK", "*"))
+        self._try_failover()
+
+    def abort_failover(self) -> None:
+        """Stay, or become again, the master."""
+        if self.failover_state == FAILOVER_IN_PROGRESS:
+            self.lead()
+        self._end_failover()
+
+    def _try_failover(self) -> None:
+        if self.failover_state != WAITING_FOR_SYNC:
+            return
+        for replica in self.server.replicas():
+            address = (replica_host(replica), replica.attached.listening_port)
+            if self._failover_target in (None, address) and replica.attached.acknowledged >= self.offset:
+                self.failover_state = FAILOVER_IN_PROGRESS
+                self.follow(address)
+                return
+
+    def _failover_late(self) -> None:
+        if self.failover_state == WAITING_FOR_SYNC:
+            self._end_failover()
+
+    def _end_failover(self) -> None:
+        self.failover_state = NO_FAILOVER
+        timer, self._failover_timer = self._failover_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        self.server.unpause_clients()
