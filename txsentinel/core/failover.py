@@ -93,8 +93,7 @@ class Failovers:
 
     def republish(self, master: Master, now: Millis) -> None:
         """Have a majority give the present address a config epoch of its own."""
-        failover = self._stand(master, now, shared=False)
-        failover.republish = True
+        self._stand(master, now, Failover(0, now, now, republish=True))
 
     def overtaken(self, master: Master) -> None:
         """A configuration at least as new as ours would be is published: stop unless ours is published, too."""
@@ -211,22 +210,23 @@ class Failovers:
         for replica in master.replicas.values():
             replica.sync = SyncStep.NOT_ASKED
             self._probing.request_info(replica, now)
-        failover = self._stand(master, now, shared=not forced)
-        failover.forced = forced
+        failover = Failover(0, now, now, forced=forced)
         if forced:
             failover.stand_unelected_at = now + FORCED_PATIENCE
+        self._stand(master, now, failover)
 
-    def _stand(self, master: Master, now: Millis, *, shared: bool) -> Failover:
+    def _stand(self, master: Master, now: Millis, failover: Failover) -> None:
         state = self._state
-        epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
-        failover = Failover(epoch, now + state.dice(1000), now)
+        shared = not (failover.forced or failover.republish)
+        failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
+        failover.started_at = now + state.dice(1000)
         master.failover = failover
         master.attempt_started_at = failover.started_at
         master.stand_at = None
         state.say("+new-epoch", str(epoch), master)
-        state.announce("+try-failover", master)
+        if not failover.republish:
+            state.announce("+try-failover", master)
         self._seek_votes(master, failover, now)
-        return failover
 
     def _seek_votes(self, master: Master, failover: Failover, now: Millis) -> None:
         failover.answers = {}
