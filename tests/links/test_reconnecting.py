@@ -248,7 +248,7 @@ class ReconnectingTests(SynchronousTestCase):
     def test_not_an_effect_of_links(self) -> None:
         """Effects that concern somebody else are refused loudly."""
         with self.assertRaises(KeyError):
-            self.stage.pool.perform(Announce(SentinelEvent("+tilt", "")))  # type: ignore[arg-type]
+            self.stage.pool.perform(Announce(SentinelEvent("+tilt", "")))
 
 
 class StopTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from txsentinel.core.effects import (
     AskMasterDown,
     Connect,
     Disconnect,
+    Effect,
     KillScript,
     Ping,
     PublishHello,
@@ -24,10 +25,6 @@ from txsentinel.links.context import CoreInputs, DialOptions, LinkContext
 from txsentinel.links.factory import LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
 from txsentinel.timings import Limits
-
-LinkEffect: TypeAlias = (
-    Connect | Recycle | Disconnect | Ping | RequestInfo | PublishHello | AskMasterDown | Reconfigure | KillScript
-)
 
 AnyFactory: TypeAlias = "LinkFactory[CommandLink] | LinkFactory[PubSubLink]"
 
@@ -76,7 +73,7 @@ class LinkPool:
         """How many links are kept up."""
         return len(self._commands)
 
-    def perform(self, effect: LinkEffect) -> None:
+    def perform(self, effect: Effect) -> None:
         """
         Carry out one effect; the bytes leave at the next :meth:`flush`.
 
