@@ -75,6 +75,8 @@ class Fleet:
             server.start(ready=False)
         for server in self.servers.values():
             server.wait_ready()
+        # A Sentinel that asks the master before its replicas have come asks again only after an INFO period.
+        wait_for(self._replicated, seconds, "the replicas to be synchronized")
         for sentinel in self.sentinels:
             sentinel.start(ready=False)
         for sentinel in self.sentinels:
@@ -164,6 +166,13 @@ class Fleet:
         """Start a dead server again as a replica of the present master."""
         server.replica_of = self.master_port()
         server.start()
+
+    def _replicated(self) -> bool:
+        return not any(
+            problem
+            for server in self.servers.values()
+            for problem in self._server_problems(server, self._first_master.port)
+        )
 
     def _server_problems(self, server: RedisProcess, master: int) -> Iterable[str]:
         fields = server.replication()
