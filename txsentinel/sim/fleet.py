@@ -1,0 +1,278 @@
+"""A fleet in one world: Redis servers, and Sentinels that run the unmodified service over them."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from twisted.application.service import Service
+
+from txsentinel.address import Address
+from txsentinel.config.configuration import load
+from txsentinel.events import Level, SentinelEvent
+from txsentinel.service import SentinelService
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import World
+from txsentinel.sim.redis import SimRedis
+from txsentinel.timings import Limits, Timings
+
+CONFIG_PATH: Final = "/sentinel.conf"
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+
+class FleetDisk:
+    """What a simulated Sentinel's configuration may ask of its machine: there is nothing but its one file."""
+
+    def working_directory(self) -> str:
+        """The root."""
+        return "/"
+
+    def read(self, path: str) -> bytes:
+        """No other file exists."""
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    def matching(self, pattern: str) -> list[str]:
+        """No other file exists."""
+        return []
+
+    def executable(self, path: str) -> bool:
+        """Every script does."""
+        return True
+
+    def check_directory(self, path: str) -> None:
+        """Every directory exists."""
+
+    def check_appendable(self, path: str) -> None:
+        """Every log can be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a fleet is, and how its masters are watched; times in milliseconds."""
+
+    sentinels: int = 3
+    masters: int = 1
+    replicas: int = 2
+    quorum: int = 2
+    down_after: int = 1_000
+    failover_timeout: int = 10_000
+    parallel_syncs: int = 1
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the transcript: seconds since the beginning, who, and what."""
+
+    at: float
+    who: str
+    level: Level
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.at:10.3f}  {self.who:<12} {self.text}"
+
+
+class SimSentinel:
+    """One Sentinel of the fleet: its host, and the service that runs there at present."""
+
+    def __init__(self, fleet: Fleet, number: int) -> None:
+        self.fleet = fleet
+        self.number = number
+        self.name = f"s{number}"
+        self.host = SimHost(fleet.world, fleet.network, self.name, f"10.0.1.{number}", self._program)
+        self.host.files.contents[CONFIG_PATH] = fleet.configuration(number).encode()
+        self.service: SentinelService | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is there a process with a service in it?"""
+        return self.host.running and self.service is not None
+
+    @property
+    def alive(self) -> SentinelService:
+        """The service; only while :attr:`running`."""
+        assert self.service is not None
+        return self.service
+
+    def _program(self, host: SimHost) -> None:
+        configuration = load(CONFIG_PATH, host.files.read(CONFIG_PATH), disk=FleetDisk())
+        reporter = Reporter(self)
+        self.service = SentinelService(
+            host,
+            configuration,
+            note=reporter.note,
+            listeners=reporter,
+            shutdown=lambda: host.exit(0),
+            timings=self.fleet.timings(),
+            limits=Limits(),
+        )
+        self.fleet.born(self)
+        self.service.startService()
+
+
+class Reporter(Service):
+    """Passes on what one Sentinel logs and publishes."""
+
+    def __init__(self, sentinel: SimSentinel) -> None:
+        self._sentinel = sentinel
+
+    def note(self, level: Level, text: str) -> None:
+        """A line of the log."""
+        fleet = self._sentinel.fleet
+        fleet.lines.append(Line(fleet.world.seconds(), self._sentinel.name, level, text))
+
+    def event_published(self, event: SentinelEvent) -> None:
+        """An event, at the moment at which clients hear of it."""
+        for watcher in self._sentinel.fleet.watchers:
+            watcher.event(self._sentinel, event)
+
+
+class Watcher:
+    """Somebody who looks on; does nothing unless told what."""
+
+    def born(self, sentinel: SimSentinel) -> None:
+        """A process of ``sentinel`` has built its service, which is about to start."""
+
+    def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
+        """``sentinel`` published an event."""
+
+
+@dataclass(slots=True)
+class SimMaster:
+    """One monitored group: its name and its servers; which of them is the master changes."""
+
+    name: str
+    servers: list[SimRedis] = field(default_factory=list)
+
+
+class Fleet:
+    """
+    Sentinels and servers in one world, all started.
+
+    :param seed: gives the whole run; the same seed gives the same run.
+    """
+
+    def __init__(self, seed: int, shape: Shape | None = None) -> None:
+        self.shape = shape or Shape()
+        self.world = World(seed)
+        self.network = SimNetwork(self.world)
+        self.lines: list[Line] = []
+        self.watchers: list[Watcher] = []
+        self.masters: list[SimMaster] = []
+        for group in range(1, self.shape.masters + 1):
+            self.masters.append(SimMaster(f"m{group}", self._servers(group)))
+        self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
+
+    def start(self) -> None:
+        """Power on: servers first."""
+        for master in self.masters:
+            for server in master.servers:
+                server.host.start()
+        for sentinel in self.sentinels:
+            sentinel.host.start()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.world.run(seconds)
+
+    def settle(self, limit: float = 60.0) -> bool:
+        """Let time pass until nobody disagrees, for ``limit`` seconds at the most; whether that came about."""
+        step = 0.25
+        while limit > 0:
+            if not self.disagreements():
+                return True
+            self.world.run(step)
+            limit -= step
+        return not self.disagreements()
+
+    @property
+    def servers(self) -> list[SimRedis]:
+        """All servers of all groups."""
+        return [server for master in self.masters for server in master.servers]
+
+    def server_at(self, address: Address) -> SimRedis | None:
+        """The server that has this address, running or not."""
+        return next((s for s in self.servers if s.host.ip == address.ip and address.port == REDIS_PORT), None)
+
+    def timings(self) -> Timings:
+        """The periods of a new Sentinel."""
+        return Timings()
+
+    def configuration(self, number: int) -> str:
+        """The file that Sentinel ``number`` is installed with."""
+        shape = self.shape
+        lines = [f"port {SENTINEL_PORT}", "bind *"]
+        for master in self.masters:
+            name, first = master.name, master.servers[0].host.ip
+            lines += [
+                f"sentinel monitor {name} {first} {REDIS_PORT} {shape.quorum}",
+                f"sentinel down-after-milliseconds {name} {shape.down_after}",
+                f"sentinel failover-timeout {name} {shape.failover_timeout}",
+                f"sentinel parallel-syncs {name} {shape.parallel_syncs}",
+            ]
+        return "\n".join(lines) + "\n"
+
+    def born(self, sentinel: SimSentinel) -> None:
+        """A Sentinel's process begins."""
+        for watcher in self.watchers:
+            watcher.born(sentinel)
+
+    def disagreements(self) -> list[str]:
+        """
+        What is not as it should be once all faults are over, in words; empty if nothing.
+
+        Every running Sentinel knows one and the same reachable master of each group, with one config
+        epoch, sees nobody down, and every other server follows that master.
+        """
+        found: list[str] = []
+        for group in self.masters:
+            views = {}
+            for sentinel in self.sentinels:
+                if not sentinel.running:
+                    found.append(f"{sentinel.name} is not running")
+                    continue
+                master = sentinel.alive.core.registry.masters.get(group.name)
+                if master is None:
+                    found.append(f"{sentinel.name} does not know {group.name}")
+                    continue
+                views[sentinel.name] = (master.published_address, master.config_epoch)
+                if master.failover is not None:
+                    found.append(f"{sentinel.name} is failing {group.name} over ({master.failover.state.value})")
+                if master.is_down:
+                    found.append(f"{sentinel.name} holds {group.name} down")
+                if len(master.peers) != len(self.sentinels) - 1:
+                    found.append(f"{sentinel.name} knows {len(master.peers)} peers of {group.name}")
+                if len(master.replicas) != len(group.servers) - 1:
+                    found.append(f"{sentinel.name} knows {len(master.replicas)} replicas of {group.name}")
+            if len(set(views.values())) > 1:
+                told = ", ".join(f"{name}: {address.joined()}@{epoch}" for name, (address, epoch) in views.items())
+                found.append(f"{group.name} is in dispute: {told}")
+            elif views:
+                found += self._following(group, next(iter(views.values()))[0])
+        return found
+
+    def _following(self, group: SimMaster, address: Address) -> list[str]:
+        found = []
+        for server in group.servers:
+            if not server.host.running:
+                found.append(f"{server.host.name} is not running")
+            elif server.host.ip == address.ip:
+                if not server.is_master:
+                    found.append(f"{server.host.name} should be the master of {group.name}")
+            elif server.is_master or server.master_address != (address.ip, address.port):
+                found.append(f"{server.host.name} does not follow {address.joined()}")
+            elif not server.link_up:
+                found.append(f"{server.host.name} has no link to its master")
+        return found
+
+    def _servers(self, group: int) -> list[SimRedis]:
+        first = f"10.{group}.0.1"
+        servers = []
+        for number in range(1, self.shape.replicas + 2):
+            host = SimHost(self.world, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
+            master = None if number == 1 else (first, REDIS_PORT)
+            servers.append(SimRedis(host, REDIS_PORT, replica_of=master))
+        return servers
