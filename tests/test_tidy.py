@@ -1,0 +1,341 @@
+"""
+The architecture as a test: who may know of whom, and what may not be found anywhere.
+
+A module imports only floors below its own and, on its own floor, only what is listed before it.
+A module that is not listed has no place yet: give it one here.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from types import ModuleType
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementedBy
+from zope.interface.interface import InterfaceClass
+from zope.interface.verify import verifyClass
+
+import txsentinel
+from txsentinel import isentinel
+
+FLOORS = (
+    ("ground", "timings address events isentinel"),
+    ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.replies wire.hello wire.info"),
+    (
+        "core",
+        "core.errors core.options core.instances core.effects core.duequeue core.state core.registry core.selection"
+        " core.probing core.availability core.voting core.switching core.failover core.observation core.gossip"
+        " core.sentinel",
+    ),
+    (
+        "config",
+        "config.quoting config.vocabulary config.errors config.document config.disk config.generic"
+        " config.directives config.statements config.configuration config.rendering config.store",
+    ),
+    ("edges", "links server client scripts listeners listening logs"),
+    ("service", "host barrier executor sweeping service commandline supervision tap"),
+    ("annexes", "sim demo extensions"),
+)
+"""From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""
+
+APART = ("edges", "annexes")
+"""Floors on which nobody may know a neighbour at all."""
+
+ANNEXES_SEE = {"demo": {"client"}, "extensions": {"isentinel", "events"}}
+"""What these annexes may know, besides themselves; the simulator, which hosts the service, may know all."""
+
+IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
+"""What the wire and the core must not reach: clocks, dice, disks, sockets, Twisted."""
+
+LONGEST_MODULE = 480
+"""Lines; a longer one holds more than one idea."""
+
+LONGEST_SERVICE = 200
+"""Lines of service.py, which only wires."""
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One module of the package, read and parsed. ``name`` leaves out ``txsentinel.``"""
+
+    name: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def edge(self) -> str:
+        """The package, or the single module, that it is part of."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, or name in a module, and whether only type checkers see it."""
+
+    target: str
+    types_only: bool
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """Every module of the package."""
+    found = []
+    for directory, _, files in os.walk(os.path.join(ROOT, "txsentinel")):
+        for file in sorted(files):
+            if file.endswith(".py"):
+                path = os.path.join(directory, file)
+                with open(path, encoding="utf-8") as stream:
+                    text = stream.read()
+                words = os.path.relpath(path, ROOT)[: -len(".py")].split(os.sep)[1:]
+                name = ".".join(word for word in words if word != "__init__")
+                found.append(Source(name, text, ast.parse(text, path)))
+    return tuple(sorted(found, key=lambda source: source.name))
+
+
+def imports(tree: ast.AST, types_only: bool = False) -> Iterator[Import]:
+    """All imports, wherever they stand."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, types_only) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (Import(f"{node.module}.{alias.name}", types_only) for alias in node.names)
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield from imports(ast.Module(node.body, []), True)
+            yield from imports(ast.Module(node.orelse, []), types_only)
+        else:
+            yield from imports(node, types_only)
+
+
+def roots(source: Source) -> set[str]:
+    """The top-level names of all that a module imports."""
+    return {each.target.partition(".")[0] for each in imports(source.tree)}
+
+
+def own_imports(source: Source) -> Iterator[tuple[str, bool]]:
+    """The modules of ours that a module imports, with whether only type checkers see it."""
+    names = {each.name for each in sources()}
+    for each in imports(source.tree):
+        package, _, target = each.target.partition(".")
+        if package == "txsentinel":
+            while target and target not in names:
+                target = target.rpartition(".")[0]  # the last word is a name in the module
+            if target:
+                yield target, each.types_only
+
+
+@cache
+def places() -> dict[str, tuple[int, int]]:
+    """Floor and position of all that is listed."""
+    return {
+        name: (floor, position)
+        for floor, (_, names) in enumerate(FLOORS)
+        for position, name in enumerate(names.split())
+    }
+
+
+def place(name: str) -> tuple[int, int] | None:
+    """Where a module stands: under its own name, or with the package that it is part of."""
+    return places().get(name) or places().get(name.partition(".")[0])
+
+
+class LayerTests(SynchronousTestCase):
+    """Who may know of whom."""
+
+    def test_every_module_has_a_place(self) -> None:
+        """No module stands outside the floor plan; the files of bare packages need no place."""
+        packages = {name.partition(".")[0] for name in places()}
+        homeless = [each.name for each in sources() if place(each.name) is None and each.name not in packages | {""}]
+        self.assertEqual(homeless, [])
+
+    def test_imports_go_down(self) -> None:
+        """Nobody imports a higher floor, or what comes later on the same; not even for type checkers the first."""
+        wrong = []
+        for source in sources():
+            here = place(source.name)
+            for target, types_only in own_imports(source):
+                there = place(target)
+                if here is None or there is None or (target.partition(".")[0] == source.edge and here == there):
+                    continue
+                if there[0] > here[0] or (there[0] == here[0] and there[1] >= here[1] and not types_only):
+                    wrong.append(f"{source.name} imports {target}")
+        self.assertEqual(wrong, [])
+
+    def test_neighbours_are_strangers(self) -> None:
+        """Links, server, scripts and the other edges never import each other, nor do the annexes."""
+        floors = {name: names for name, names in FLOORS if name in APART}
+        wrong = []
+        for names in floors.values():
+            for source in sources():
+                if source.edge in names.split():
+                    others = set(names.split()) - {source.edge}
+                    wrong += [
+                        f"{source.name} -> {to}" for to, _ in own_imports(source) if to.partition(".")[0] in others
+                    ]
+        self.assertEqual(wrong, [])
+
+    def test_no_circles(self) -> None:
+        """Inside a package, too, imports at run time never come back to where they began."""
+        graph = {each.name: {to for to, types_only in own_imports(each) if not types_only} for each in sources()}
+        done: set[str] = set()
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                self.fail(" -> ".join((*path[path.index(name) :], name)))
+            if name not in done:
+                for target in sorted(graph.get(name, ())):
+                    visit(target, (*path, name))
+                done.add(name)
+
+        for name in sorted(graph):
+            visit(name, ())
+
+    def test_annexes_see_little(self) -> None:
+        """Extensions know the interfaces and the demonstration knows the client, and no more of us."""
+        wrong = []
+        for source in sources():
+            if source.edge in ANNEXES_SEE:
+                allowed = ANNEXES_SEE[source.edge] | {source.edge}
+                wrong += [
+                    f"{source.name} -> {to}" for to, _ in own_imports(source) if to.partition(".")[0] not in allowed
+                ]
+        self.assertEqual(wrong, [])
+
+    def test_core_is_pure(self) -> None:
+        """Nothing on the ground, in the wire or in the core can reach a clock, a die, a disk or a socket."""
+        for source in sources():
+            if source.edge in ("wire", "core") or source.name in ("timings", "address", "events"):
+                self.assertEqual(roots(source) & IMPURE, set(), source.name)
+
+    def test_config_reads_without_twisted(self) -> None:
+        """Of the modules about the configuration only the store knows Deferreds."""
+        for source in sources():
+            if source.edge == "config" and source.name != "config.store":
+                self.assertNotIn("twisted", roots(source), source.name)
+
+    def test_global_reactor(self) -> None:
+        """Only the entry point names the global reactor, and nobody uses what falls back to it."""
+        forbidden = {
+            "twisted.internet.reactor",
+            "twisted.internet.threads.deferToThread",
+            "twisted.internet.utils.getProcessOutput",
+        }
+        for source in sources():
+            if source.name != "tap":
+                named = {each.target for each in imports(source.tree) if not each.types_only}
+                self.assertEqual(named & forbidden, set(), source.name)
+
+    def test_dice_and_clocks_come_from_the_host(self) -> None:
+        """No edge rolls dice of its own, or reads a clock that the simulator does not hold."""
+        for source in sources():
+            if source.edge in ("links", "server", "scripts", "listening") or source.name in ("service", "sweeping"):
+                self.assertEqual(roots(source) & {"random", "secrets", "time"}, set(), source.name)
+
+
+class HygieneTests(SynchronousTestCase):
+    """What may not be found anywhere, and what must."""
+
+    def test_docstrings(self) -> None:
+        """Every module says what it is for, and below the annexes every public class and function too."""
+        bare = []
+        for source in sources():
+            if not ast.get_docstring(source.tree):
+                bare.append(source.name or "txsentinel")
+            if source.edge not in ("sim", "demo"):
+                bare += [f"{source.name}.{name}" for name in self.undocumented(source.tree)]
+        self.assertEqual(bare, [], "\n".join(bare))
+
+    def undocumented(self, tree: ast.AST) -> Iterator[str]:
+        """Names of public definitions without a docstring."""
+        for node in ast.iter_child_nodes(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.name.startswith("_"):
+                    continue
+                overload = any(isinstance(each, ast.Name) and each.id == "overload" for each in node.decorator_list)
+                if not ast.get_docstring(node) and not overload:
+                    yield node.name
+            if isinstance(node, ast.ClassDef):
+                yield from (f"{node.name}.{name}" for name in self.undocumented(node))
+
+    def test_no_print(self) -> None:
+        """Nothing is said past the log, but by programs whose purpose it is to say something."""
+        for source in sources():
+            if source.edge == "demo" or source.name.endswith("__main__"):
+                continue
+            calls = (each.func for each in ast.walk(source.tree) if isinstance(each, ast.Call))
+            named = {each.id for each in calls if isinstance(each, ast.Name)}
+            self.assertNotIn("print", named, source.name)
+
+    def test_nothing_left_to_do(self) -> None:
+        """No note to ourselves is shipped."""
+        for source in sources():
+            found = re.search(r"\b(TODO|FIXME|XXX|HACK)\b", source.text)
+            self.assertIsNone(found, f"{source.name}: {found}")
+
+    def test_no_stubs(self) -> None:
+        """No function has a body that says nothing but ``pass``."""
+        for source in sources():
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.FunctionDef) and len(node.body) == 1:
+                    self.assertFalse(isinstance(node.body[0], ast.Pass), f"{source.name}.{node.name}")
+
+    def test_length(self) -> None:
+        """A module that does not fit in the head is several modules."""
+        lengths = {each.name: each.text.count("\n") for each in sources()}
+        self.assertEqual({name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE}, {})
+        self.assertLess(lengths.get("service", 0), LONGEST_SERVICE)
+
+    def test_packages_are_quiet(self) -> None:
+        """Importing a package does nothing but give names."""
+        allowed = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+        packages = {source.name.rpartition(".")[0] for source in sources()}
+        for source in sources():
+            if source.name in packages:
+                for node in source.tree.body:
+                    self.assertIsInstance(node, allowed, source.name)
+
+    def test_plugin_directory_is_no_package(self) -> None:
+        """A file named __init__.py beside the plug-in would hide Twisted itself."""
+        for directory in ("twisted", os.path.join("twisted", "plugins")):
+            self.assertFalse(os.path.exists(os.path.join(ROOT, directory, "__init__.py")), directory)
+
+    def test_floors_rise(self) -> None:
+        """The table itself is sound: nothing is listed twice."""
+        names = [name for _, names in FLOORS for name in names.split()]
+        self.assertEqual([first for first, second in pairwise(sorted(names)) if first == second], [])
+
+
+class InterfaceTests(SynchronousTestCase):
+    """Promises of interfaces are kept, in name and signature."""
+
+    def modules(self) -> Iterator[ModuleType]:
+        """Every module that can be imported without starting something."""
+        for source in sources():
+            if not source.name.endswith("__main__"):
+                yield importlib.import_module(f"txsentinel.{source.name}" if source.name else "txsentinel")
+
+    def test_every_class_keeps_its_promises(self) -> None:
+        """Each class that says it implements one of our interfaces does; each interface is implemented by some."""
+        ours = {
+            value
+            for value in vars(isentinel).values()
+            if isinstance(value, InterfaceClass) and value.__module__ == isentinel.__name__
+        }
+        kept = set()
+        for module in self.modules():
+            for value in vars(module).values():
+                if isinstance(value, type) and value.__module__ == module.__name__:
+                    for interface in ours & set(implementedBy(value)):
+                        verifyClass(interface, value)
+                        kept.add(interface.__name__)
+        self.assertIn("IHost", kept)
+        self.assertIn("IFileStore", kept)
+        self.assertIn("ISentinelListener", kept)
