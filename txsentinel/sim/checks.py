@@ -106,7 +106,7 @@ class Witness(Watcher):
                 self._published.pop(key, None)
         service.core.outbox.emit = self._hearing(sentinel, service.core.outbox.emit)  # type: ignore[method-assign]
         perform = service.links.perform
-        service.links.perform = self._seeing(sentinel, perform)  # type: ignore[method-assign]
+        service.links.perform = self._seeing(sentinel, perform)  # type: ignore[assignment,method-assign]
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
         """An event was published, so what it reports is durable."""
@@ -182,7 +182,7 @@ class Witness(Watcher):
 
     def _remember_down(self, key: tuple[str, str], master: Master) -> None:
         if master.sdown_since is not None:
-            self._down[(*key, master.address)] = self._now
+            self._down[key[0], key[1], master.address] = self._now
 
     def _look_at_address(self, key: tuple[str, str], master: Master) -> None:
         address, epoch = master.published_address, master.config_epoch

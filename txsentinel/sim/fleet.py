@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from twisted.application.service import Service
+from zope.interface import implementer
 
 from txsentinel.address import Address
 from txsentinel.config.configuration import load
 from txsentinel.events import Level, SentinelEvent
+from txsentinel.isentinel import ISentinelListener
 from txsentinel.service import SentinelService
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
@@ -113,7 +114,8 @@ class SimSentinel:
         self.service.startService()
 
 
-class Reporter(Service):
+@implementer(ISentinelListener)
+class Reporter:
     """Passes on what one Sentinel logs and publishes."""
 
     def __init__(self, sentinel: SimSentinel) -> None:
