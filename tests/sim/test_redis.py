@@ -1,0 +1,356 @@
+"""Simulated Redis where no real one can follow: states on command, disks that fail, partitions, lost machines."""
+
+from __future__ import annotations
+
+from errno import ENOSPC
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.contract.redis_servers import SimConnection, SimServers, call, ends
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import World
+from txsentinel.sim.redis import SimRedis
+from txsentinel.wire.info import InfoReport, parse_info
+from txsentinel.wire.replies import ErrorLine
+
+
+class RedisCase(SynchronousTestCase):
+    """A master and a replica that is in touch."""
+
+    def setUp(self) -> None:
+        self.place = SimServers()
+        self.world, self.network = self.place.world, self.place.network
+        self.master = self.server("master", "10.0.0.1")
+        self.replica = self.server("replica", "10.0.0.2", replica_of=self.master)
+        self.world.run(2)
+        self.assertTrue(self.replica.link_up)
+
+    def server(self, name: str, ip: str, **arguments: Any) -> SimRedis:
+        """A server that is running."""
+        server = SimRedis(SimHost(self.world, self.network, name, ip), **arguments)
+        server.host.start()
+        self.world.run(0.01)
+        return server
+
+    def connect(self, server: SimRedis) -> SimConnection:
+        """A new connection to it."""
+        return SimConnection(self.place, server)
+
+    def ask(self, server: SimRedis, command: str) -> Any:
+        """The reply to one command."""
+        return call(self.connect(server), command)
+
+    def info(self, server: SimRedis) -> InfoReport:
+        """What it says about itself."""
+        return parse_info(self.ask(server, "INFO"))
+
+    def refused(self, reply: object, start: bytes) -> None:
+        """The reply is an error that begins like this."""
+        self.assertIsInstance(reply, ErrorLine)
+        assert isinstance(reply, bytes)
+        self.assertTrue(reply.startswith(start), reply)
+
+
+class StateTests(RedisCase):
+    """States that tests put a server into."""
+
+    def test_configured_roles(self) -> None:
+        """A server begins in the role that it was made with, and says so to tests as well."""
+        self.assertTrue(self.master.is_master and self.master.writable)
+        self.assertFalse(self.replica.is_master or self.replica.writable)
+        self.assertEqual(self.replica.master_address, self.master.address)
+        self.assertIn("replica of 10.0.0.1:6379", repr(self.replica))
+
+    def test_loading(self) -> None:
+        """A server that loads refuses everything but a few questions, and is itself afterwards."""
+        self.master.load_seconds = 3.0
+        self.master.host.restart()
+        self.world.run(0.1)
+        self.refused(self.ask(self.master, "PING"), b"LOADING ")
+        self.assertEqual(self.info(self.master).role, "master")
+        self.assertFalse(self.master.writable)
+        self.world.run(3)
+        self.assertEqual(self.ask(self.master, "PING"), b"PONG")
+        self.world.run(3)
+        self.assertTrue(self.replica.link_up)
+
+    def test_unkillable_script(self) -> None:
+        """A script that has written is not killed, but ends some day."""
+        self.master.start_script(killable=False)
+        self.refused(self.ask(self.master, "PING"), b"BUSY ")
+        self.refused(self.ask(self.master, "SCRIPT KILL"), b"UNKILLABLE ")
+        self.master.end_script()
+        self.assertEqual(self.ask(self.master, "PING"), b"PONG")
+
+    def test_busy_transaction(self) -> None:
+        """A transaction begun while a script runs is spoiled."""
+        self.master.start_script()
+        connection = self.connect(self.master)
+        connection.send("MULTI", "SLAVEOF NO ONE", "EXEC")
+        self.assertEqual(connection.reply(), b"OK")
+        self.refused(connection.reply(), b"BUSY ")
+        self.refused(connection.reply(), b"EXECABORT ")
+
+    def test_named_users(self) -> None:
+        """Further users come in by name and password."""
+        self.master.users["sentinel"] = "secret"
+        self.assertEqual(self.ask(self.master, "AUTH sentinel secret"), b"OK")
+        self.refused(self.ask(self.master, "AUTH sentinel wrong"), b"WRONGPASS ")
+
+    def test_pause_of_everything(self) -> None:
+        """A pause of all commands holds even PING, until its time is over."""
+        connection = self.connect(self.master)
+        self.assertEqual(call(connection, "CLIENT PAUSE 2000"), b"OK")
+        connection.send("PING")
+        self.world.run(1.9)
+        self.assertTrue(connection.idle())
+        self.world.run(0.2)
+        self.assertEqual(connection.reply(), b"PONG")
+
+    def test_broken_protocol(self) -> None:
+        """Who does not speak the protocol is told so and thrown out."""
+        connection = self.connect(self.master)
+        connection._protocol.transport.write(b"*1\r\nx\r\n")
+        self.refused(connection.reply(), b"ERR Protocol error: ")
+        self.assertTrue(ends(connection))
+
+    def test_shutdown(self) -> None:
+        """SHUTDOWN ends the process in good order."""
+        connection = self.connect(self.master)
+        connection.send("SHUTDOWN NOSAVE")
+        self.assertTrue(ends(connection))
+        self.assertEqual(self.master.host.exits, [0])
+
+    def test_hosts_that_hang(self) -> None:
+        """A server that is stopped accepts connections and answers late."""
+        self.master.host.pause_for(5)
+        connection = self.connect(self.master)
+        connection.send("PING")
+        self.world.run(4)
+        self.assertTrue(connection.idle())
+        self.world.run(2)
+        self.assertEqual(connection.reply(), b"PONG")
+
+
+class DurabilityTests(RedisCase):
+    """What a restart leaves."""
+
+    def test_full_disk(self) -> None:
+        """A configuration that cannot be written is an error, and the old one stays."""
+        self.replica.host.files.fail_with = OSError(ENOSPC, "No space left on device")
+        connection = self.connect(self.replica)
+        connection.send("SLAVEOF NO ONE", "CONFIG REWRITE")
+        self.assertEqual(connection.reply(), b"OK")
+        self.refused(connection.reply(), b"ERR Rewriting config file: No space left on device")
+        self.replica.host.restart()
+        self.world.run(1)
+        self.assertFalse(self.replica.is_master)
+
+    def test_no_configuration_file(self) -> None:
+        """A server started without a file cannot rewrite it."""
+        self.master.config_file = None
+        self.refused(self.ask(self.master, "CONFIG REWRITE"), b"ERR The server is running without a config file")
+
+    def test_unwritten_promotion_is_forgotten(self) -> None:
+        """Without CONFIG REWRITE a promotion does not survive."""
+        self.ask(self.replica, "SLAVEOF NO ONE")
+        self.assertTrue(self.replica.is_master)
+        self.replica.host.restart()
+        self.world.run(1)
+        self.assertEqual(self.replica.master_address, self.master.address)
+
+    def test_data(self) -> None:
+        """Data survives a restart if it is kept, and is gone otherwise."""
+        self.ask(self.master, "SET color red")
+        self.master.host.restart()
+        self.world.run(1)
+        self.assertEqual(self.ask(self.master, "GET color"), b"red")
+        self.master.keeps_data = False
+        self.master.host.restart()
+        self.world.run(1)
+        self.assertIsNone(self.ask(self.master, "GET color"))
+
+    def test_empty_master_empties_its_replica(self) -> None:
+        """A master that comes back empty takes its replica's data with it, as the documentation warns."""
+        self.ask(self.master, "SET color red")
+        self.world.run(1)
+        self.master.keeps_data = False
+        self.master.host.restart()
+        self.world.run(5)
+        self.assertTrue(self.replica.link_up)
+        self.assertEqual(self.replica.data, {})
+
+
+class ReplicationTests(RedisCase):
+    """Links that break."""
+
+    def test_killed_master(self) -> None:
+        """The replica of a dead process knows at once, and counts the seconds."""
+        self.master.host.kill()
+        self.world.run(12.5)
+        report = self.info(self.replica)
+        self.assertFalse(report.master_link_up)
+        self.assertIn(report.master_link_down_for, (12_000, 13_000))
+
+    def test_silent_master(self) -> None:
+        """The replica of a machine without power believes in it for a minute."""
+        self.master.host.crash()
+        self.world.run(40)
+        self.assertTrue(self.info(self.replica).master_link_up)
+        self.world.run(40)
+        self.assertFalse(self.info(self.replica).master_link_up)
+        self.master.host.restart()
+        self.world.run(130)
+        self.assertTrue(self.info(self.replica).master_link_up)
+
+    def test_silent_replica(self) -> None:
+        """A master lists a replica without power for a minute, with a growing lag."""
+        self.replica.host.crash()
+        self.world.run(30)
+        self.assertRegex(self.ask(self.master, "INFO replication"), rb"slave0:ip=10.0.0.2,.*,lag=(29|30|31)\r")
+        self.world.run(60)
+        self.assertEqual(self.info(self.master).replicas, ())
+
+    def test_short_partition(self) -> None:
+        """A partition shorter than the timeout costs nothing: the stream goes on where it was."""
+        self.network.cut(self.master.host, self.replica.host)
+        self.ask(self.master, "SET color red")
+        self.world.run(20)
+        self.assertIsNone(self.ask(self.replica, "GET color"))
+        self.network.heal()
+        self.world.run(5)
+        self.assertEqual(self.ask(self.replica, "GET color"), b"red")
+
+    def test_broken_link_continues(self) -> None:
+        """After a reset the replica continues without a full copy."""
+        self.network.reset(self.master.host, self.replica.host)
+        self.ask(self.master, "SET color red")
+        self.world.run(0.02)
+        self.assertEqual((self.replica.link_up, self.replica.data), (True, {b"color": b"red"}))
+
+    def test_full_copy_takes_time(self) -> None:
+        """While its full copy is being made a replica has no link yet, and its master says what it waits for."""
+        self.master.sync_seconds = 5.0
+        late = self.server("late", "10.0.0.3", replica_of=self.master)
+        self.ask(self.master, "SET color red")
+        self.world.run(2)
+        self.assertIn(b"port=6379,state=wait_bgsave,", self.ask(self.master, "INFO replication"))
+        self.assertIn(b"master_sync_in_progress:1", self.ask(late, "INFO replication"))
+        self.assertFalse(late.link_up)
+        self.world.run(4)
+        self.assertEqual((late.link_up, late.data), (True, {b"color": b"red"}))
+
+    def test_chain(self) -> None:
+        """A replica of a replica gets what the master writes and publishes."""
+        last = self.server("last", "10.0.0.3", replica_of=self.replica)
+        self.world.run(2)
+        subscriber = self.connect(last)
+        call(subscriber, "SUBSCRIBE news")
+        connection = self.connect(self.master)
+        connection.send("SET color red", "PUBLISH news hello")
+        self.assertEqual(subscriber.reply(), [b"message", b"news", b"hello"])
+        self.assertEqual(last.data, {b"color": b"red"})
+        self.assertEqual(last.replication.offset, self.master.replication.offset)
+
+    def test_chain_follows_a_promotion(self) -> None:
+        """The replica of a promoted replica stays with it, and keeps its history."""
+        last = self.server("last", "10.0.0.3", replica_of=self.replica)
+        self.world.run(2)
+        connection = self.connect(self.replica)
+        connection.send("SLAVEOF NO ONE", "SET color red")
+        self.world.run(3)
+        self.assertEqual((last.link_up, last.data), (True, {b"color": b"red"}))
+        self.assertEqual(last.replication.id, self.replica.replication.id)
+
+    def test_too_few_replicas(self) -> None:
+        """A master that wants a replica in touch refuses writes once it has been alone for long enough."""
+        self.ask(self.master, "CONFIG SET min-replicas-to-write 1")
+        self.assertEqual(self.ask(self.master, "SET color red"), b"OK")
+        self.network.isolate(self.replica.host)
+        self.world.run(5)
+        self.assertEqual(self.ask(self.master, "SET color blue"), b"OK")
+        self.world.run(10)
+        self.refused(self.ask(self.master, "SET color green"), b"NOREPLICAS ")
+        self.assertFalse(self.master.writable)
+
+    def test_master_by_name(self) -> None:
+        """A master can be given by name; an unknown name is tried again and again."""
+        self.ask(self.replica, "SLAVEOF redis.example 6379")
+        self.world.run(3)
+        self.assertFalse(self.replica.link_up)
+        self.replica.host.names["redis.example"] = "10.0.0.1"
+        self.world.run(3)
+        self.assertTrue(self.replica.link_up)
+        self.assertEqual(self.info(self.replica).master_host, "redis.example")
+
+    def test_announced_address(self) -> None:
+        """A replica is listed where it says that it is."""
+        self.server(
+            "hidden", "10.0.0.3", replica_of=self.master, replica_announce_ip="1.2.3.4", slave_announce_port="7"
+        )
+        self.world.run(1)
+        self.assertIn(("1.2.3.4", 7), self.info(self.master).replicas)
+
+    def test_failover_of_a_lost_replica_times_out(self) -> None:
+        """A FAILOVER whose target does not catch up is given up, and writes go on."""
+        self.network.isolate(self.replica.host)
+        self.assertEqual(self.ask(self.master, "FAILOVER TO 10.0.0.2 6379 TIMEOUT 3000"), b"OK")
+        self.assertTrue(self.info(self.master).failover_running)
+        writer = self.connect(self.master)
+        writer.send("SET color red")
+        self.world.run(2)
+        self.assertTrue(writer.idle())
+        self.refused(self.ask(self.master, "SLAVEOF NO ONE"), b"ERR REPLICAOF not allowed while failing over.")
+        self.world.run(2)
+        self.assertEqual(writer.reply(), b"OK")
+        self.assertEqual((self.master.is_master, self.info(self.master).failover_running), (True, False))
+
+    def test_failover_aborted(self) -> None:
+        """FAILOVER ABORT ends the wait at once."""
+        self.network.isolate(self.replica.host)
+        self.ask(self.master, "FAILOVER")
+        self.refused(self.ask(self.master, "FAILOVER"), b"ERR FAILOVER already in progress.")
+        self.assertEqual(self.ask(self.master, "FAILOVER ABORT"), b"OK")
+        self.assertEqual(self.ask(self.master, "SET color red"), b"OK")
+
+    def test_counting_lost_writes(self) -> None:
+        """Acknowledged writes that did not reach the promoted replica can be counted."""
+        writer = self.connect(self.master)
+        for number in range(5):
+            call(writer, f"SET early{number} x")
+        self.world.run(1)
+        self.network.cut(self.master.host, self.replica.host)
+        acknowledged = {b"early%d" % number for number in range(5)}
+        for number in range(3):
+            if call(writer, f"SET late{number} x") == b"OK":
+                acknowledged.add(b"late%d" % number)
+        self.ask(self.replica, "SLAVEOF NO ONE")
+        self.assertEqual(sorted(acknowledged - {*self.replica.data}), [b"late0", b"late1", b"late2"])
+
+
+class DeterminismTests(SynchronousTestCase):
+    """One seed, one story, with databases."""
+
+    def story(self, seed: int) -> str:
+        """Replication, a partition and a promotion."""
+        world = World(seed)
+        network = SimNetwork(world, jitter=5)
+        master = SimRedis(SimHost(world, network, "a", "10.0.0.1"))
+        replicas = [SimRedis(SimHost(world, network, f"r{n}", f"10.0.0.{n}"), replica_of=master) for n in (2, 3)]
+        for server in (master, *replicas):
+            server.host.start()
+        world.run(20)
+        network.isolate(master.host)
+        world.run(70)
+        replicas[0].replication.lead()
+        replicas[1].replication.follow(replicas[0].address)
+        network.heal()
+        world.run(70)
+        return world.digest()
+
+    def test_same_seed(self) -> None:
+        """Two runs of one seed agree on every byte and every microsecond."""
+        self.assertEqual(self.story(1), self.story(1))
+        self.assertNotEqual(self.story(1), self.story(2))
