@@ -113,6 +113,9 @@ class InstanceLink:
     votes_in_flight: int = 0
     """Vote requests sent and not answered, for all masters that share the link."""
 
+    votes_waiting: dict[Peer, None] = field(default_factory=dict)
+    """Peers whose vote is to be asked for when an answer makes room, in order."""
+
     def __post_init__(self) -> None:
         """Start every clock at the moment of creation: the first attempt to connect begins with it."""
         self.available_at = self.last_reply_at = self.pubsub_active_at = self.created_at
@@ -131,6 +134,7 @@ class InstanceLink:
     def void_requests(self) -> None:
         """Nothing that was asked on the command connection will be answered any more."""
         self.pending_commands = self.votes_in_flight = 0
+        self.votes_waiting.clear()
         self.silent_since = None
         for instance in self.instances:
             instance.void_requests()

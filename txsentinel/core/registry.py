@@ -130,10 +130,18 @@ class Registry:
             self._state.emit(Recycle(link, kind, reason), probe=True)
 
     def leave_link(self, instance: Instance) -> None:
-        """The instance no longer uses its link; the last one to leave closes it."""
+        """
+        The instance no longer uses its link; the last one to leave closes it.
+
+        Answers to what it asked are void, and their places in the window of votes are free.
+        """
         link = instance.link
         if instance in link.instances:
             link.instances.remove(instance)
+        if isinstance(instance, Peer):
+            link.votes_waiting.pop(instance, None)
+            link.votes_in_flight -= sum(1 for question in instance.asked if question.vote_epoch is not None)
+        instance.void_requests()
         if not link.instances and not link.closed:
             link.closed = True
             self._state.emit(Disconnect(link), probe=True)
@@ -230,7 +238,7 @@ class Registry:
         """
         if self.replica_at(master, address) is not None:
             return None
-        name = address.joined(self._state.options.announce_hostnames)
+        name = address.joined(self._state.options.announce_hostnames or not address.resolved)
         if name in master.replicas:
             return None
         replica = Replica(name, address, _UNLINKED, now, of=master)

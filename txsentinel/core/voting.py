@@ -8,7 +8,6 @@ refuses where it knows better; see :meth:`Voting.refusal`.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from txsentinel.core.availability import TiltGuard
@@ -52,13 +51,15 @@ class VoteCount:
     """
     How an election stands for us.
 
-    ``mine`` votes are certain, ``open`` voters have not answered, ``rival`` is the most votes that
-    any other candidate has in the same epoch; ``needed`` is the greater of majority and quorum.
+    ``mine`` votes are certain, ``open`` voters can be reached and have not answered, ``rival`` is
+    the most votes that any other candidate has in the same epoch, ``reach`` is how many voters can
+    be reached, ourselves included; ``needed`` is the greater of majority and quorum.
     """
 
     mine: int
     open: int
     rival: int
+    reach: int
     needed: int
 
     @property
@@ -68,8 +69,13 @@ class VoteCount:
 
     @property
     def lost(self) -> bool:
-        """Can we not become the leader any more in this epoch?"""
+        """Can we not become the leader any more in this epoch, unless somebody comes back?"""
         return self.mine + self.open < self.needed
+
+    @property
+    def worth_another(self) -> bool:
+        """Are there enough who could vote for us in another epoch?"""
+        return self.reach >= self.needed
 
     @property
     def yield_to_rival(self) -> bool:
@@ -84,7 +90,6 @@ class Voting:
         self._state = state
         self._registry = registry
         self._tilt = tilt
-        self._waiting: dict[int, deque[Peer]] = {}
 
     def requested(self, host: str, port: int, epoch: int, candidate: str, now: Millis) -> Vote:
         """Answer a peer (or anybody) that asks for our opinion, or for our vote."""
@@ -156,6 +161,8 @@ class Voting:
         master = peer.master
         epoch = self._vote_epoch(master)
         question = Question(master.address, epoch)
+        # Asked or not: the next occasion to ask is a period away.
+        peer.asked_at = now
         if question in peer.asked:
             return
         if epoch is not None and not self._window_open(peer):
@@ -167,7 +174,6 @@ class Voting:
         peer.asked.append(question)
         if epoch is not None:
             peer.link.votes_in_flight += 1
-        peer.asked_at = now
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, sent_epoch, candidate), probe=True)
 
     def ask_due(self, peer: Peer) -> Millis:
@@ -231,11 +237,14 @@ class Voting:
         generation = failover.vote_generation
         mine = 1 if generation is not None and generation <= self._state.durable_generation else 0
         unanswered = 1 - mine
+        reach = 1
         rivals: dict[str, int] = {}
         for peer in master.peers.values():
+            reachable = peer.link.commands_up and not peer.is_down
+            reach += reachable
             answer = failover.answers.get(peer.name)
             if answer is None:
-                unanswered += 1
+                unanswered += reachable
                 continue
             leader, epoch = answer
             if epoch != failover.epoch:
@@ -245,7 +254,13 @@ class Voting:
             elif leader != NOBODY:
                 rivals[leader] = rivals.get(leader, 0) + 1
         needed = max(master.majority, master.options.quorum)
-        return VoteCount(mine, unanswered, max(rivals.values(), default=0), needed)
+        return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
+
+    def highest_answer(self, master: Master) -> int:
+        """The highest epoch that a peer answered our request with: it has voted up to there."""
+        failover = master.failover
+        assert failover is not None
+        return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch)), default=0)
 
     def awaited(self, master: Master) -> int:
         """How many connected peers have not answered our request for their vote in this epoch."""
@@ -277,9 +292,10 @@ class Voting:
             return False
         failover = master.failover
         if master.leader == self._state.options.my_id:
-            # Standing ourselves: hold on to our own candidacy, unless its epoch is lost.
-            standing = failover is not None and failover.state is FailoverState.WAIT_START
-            return failover is not None and not (standing and failover.stand_again_at is not None)
+            # Standing ourselves: hold on to our own candidacy, unless its epoch is lost or TILT keeps us from counting.
+            if failover is None or failover.state is not FailoverState.WAIT_START:
+                return failover is not None
+            return failover.stand_again_at is None and not self._tilt.active
         if now >= voted_at + min(LEASE_LIMIT, master.options.failover_timeout):
             return False
         rival = master.peers.get(master.leader)
@@ -312,16 +328,14 @@ class Voting:
         """May one more vote request go out on this link? If not, it goes when an answer comes."""
         link = peer.link
         if link.votes_in_flight < self._state.limits.votes_in_flight:
+            link.votes_waiting.pop(peer, None)
             return True
-        self._waiting.setdefault(link.link_id, deque()).append(peer)
+        link.votes_waiting[peer] = None
         return False
 
     def _refill_window(self, link: InstanceLink, now: Millis) -> None:
-        waiting = self._waiting.get(link.link_id)
-        if waiting is None:
-            return
-        peer = waiting.popleft()
-        if not waiting:
-            del self._waiting[link.link_id]
-        if self._vote_epoch(peer.master) is not None:
-            self.ask(peer, now)
+        while link.votes_waiting and link.votes_in_flight < self._state.limits.votes_in_flight:
+            peer = next(iter(link.votes_waiting))
+            del link.votes_waiting[peer]
+            if not peer.gone and peer.link is link and self._vote_epoch(peer.master) is not None:
+                self.ask(peer, now)
