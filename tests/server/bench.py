@@ -23,8 +23,8 @@ from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
 from txsentinel.server.access import SinglePassword
 from txsentinel.server.context import ServerContext
-from txsentinel.server.facts import ProcessorTime, ServerFacts
 from txsentinel.server.factory import SentinelServerFactory
+from txsentinel.server.facts import ProcessorTime, ServerFacts
 from txsentinel.server.protocol import SentinelProtocol
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.replies import NEED_MORE, ReplyReader

@@ -112,7 +112,7 @@ ONLY_GET_AND_SET: Final = (
     arguments=(
         oneof(
             "action",
-            block("set", multiple(block("entry", text_argument("parameter"), text_argument("value"))), token="SET"),
+            multiple(block("set", text_argument("parameter"), text_argument("value"), token="SET")),
             multiple(text_argument("parameter", token="GET")),
         ),
     ),

@@ -12,7 +12,7 @@ from txsentinel.server.clients import Client, Tracking
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import Argument, oneof, optional, word
 from txsentinel.server.syntax import integer as whole_number
-from txsentinel.wire.resp import OK, SetReply, Simple, Value
+from txsentinel.wire.resp import OK, SetReply, Value
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
@@ -120,7 +120,7 @@ def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes
     """Flags, redirection and prefixes."""
     wished = client.tracking
     if wished is None:
-        return _tracking_report([Simple("off")], -1, ())
+        return _tracking_report(["off"], -1, ())
     named = (
         ("on", True),
         ("bcast", wished.broadcast),
@@ -128,8 +128,8 @@ def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes
         ("optout", wished.opt_out),
         ("noloop", wished.no_loop),
     )
-    return _tracking_report([Simple(name) for name, holds in named if holds], wished.redirect, wished.prefixes)
+    return _tracking_report([name for name, holds in named if holds], wished.redirect, wished.prefixes)
 
 
-def _tracking_report(flags: list[Simple], redirect: int, prefixes: Sequence[bytes]) -> dict[str, Value]:
+def _tracking_report(flags: list[str], redirect: int, prefixes: Sequence[bytes]) -> dict[str, Value]:
     return {"flags": SetReply(flags), "redirect": redirect, "prefixes": list(prefixes)}

@@ -1,0 +1,287 @@
+"""Promises of the CLIENT container."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv6Address, UNIXAddress
+
+from tests.server.bench import Bench, ServerTestCase
+from txsentinel.config.generic import GenericOptions
+
+BAD_NAME = "ERR Client names cannot contain spaces, newlines or special characters."
+
+
+def fields(line: bytes) -> dict[str, str]:
+    """The pairs of a line of CLIENT LIST."""
+    return dict(pair.split("=", 1) for pair in line.decode().rstrip("\n").split(" "))
+
+
+class IdentityTests(ServerTestCase):
+    """What a client says of itself."""
+
+    def test_ids_grow(self) -> None:
+        """IDs are never used twice."""
+        self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
+        other = self.bench.connect()
+        other.wire.loseConnection()
+        self.assertEqual(self.bench.connect().ask("CLIENT", "ID"), b":3\r\n")
+
+    def test_name(self) -> None:
+        """A name is kept, an empty one takes it away, blanks are refused."""
+        self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$-1\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "SETNAME", "me"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$2\r\nme\r\n")
+        self.refused(BAD_NAME, "CLIENT", "SETNAME", "a b")
+        self.refused(BAD_NAME, "CLIENT", "SETNAME", b"\xc3\xa4")
+        self.assertEqual(self.client.ask("CLIENT", "SETNAME", ""), b"+OK\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$-1\r\n")
+
+    def test_library(self) -> None:
+        """Name and version of the library show in the list; the option is echoed as it was sent."""
+        self.assertEqual(self.client.ask("CLIENT", "SETINFO", "lib-name", "jedis"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "SETINFO", "LIB-VER", "5.1"), b"+OK\r\n")
+        self.refused("ERR Unrecognized option 'Lib-X'", "CLIENT", "SETINFO", "Lib-X", "1")
+        complaint = "ERR lib-ver cannot contain spaces, newlines or special characters."
+        self.refused(complaint, "CLIENT", "SETINFO", "lib-ver", "a b")
+        reply = self.client.reply("CLIENT", "INFO")
+        assert isinstance(reply, bytes)
+        self.assertTrue(reply.endswith(b"lib-name=jedis lib-ver=5.1\n"))
+
+    def test_unknown_subcommand(self) -> None:
+        """It is echoed, and HELP is offered."""
+        self.refused("ERR unknown subcommand 'noPe'. Try CLIENT HELP.", "CLIENT", "noPe")
+        self.refused("ERR wrong number of arguments for 'client' command", "CLIENT")
+        self.refused("ERR wrong number of arguments for 'client|id' command", "CLIENT", "ID", "x")
+
+    def test_no_evict(self) -> None:
+        """The wish is remembered as a flag."""
+        self.assertEqual(self.client.ask("CLIENT", "NO-EVICT", "on"), b"+OK\r\n")
+        reply = self.client.reply("CLIENT", "INFO")
+        assert isinstance(reply, bytes)
+        self.assertEqual(fields(reply)["flags"], "e")
+        self.refused("ERR syntax error", "CLIENT", "NO-EVICT", "maybe")
+
+
+class ListTests(ServerTestCase):
+    """The list of clients."""
+
+    def test_line(self) -> None:
+        """All keys in the order of Redis 7.2; ages are in seconds."""
+        self.bench.host.reactor.advance(7.5)
+        self.client.ask("CLIENT", "SETNAME", "me")
+        self.bench.host.reactor.advance(2)
+        reply = self.client.reply("CLIENT", "LIST")
+        self.assertEqual(
+            reply,
+            b"id=1 addr=127.0.0.1:40001 laddr=127.0.0.1:26379 fd=-1 name=me age=9 idle=0 flags=N db=0 sub=0 psub=0"
+            b" ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0"
+            b" tot-mem=0 events=r cmd=client|list user=default redir=-1 resp=2 lib-name= lib-ver=\n",
+        )
+
+    def test_addresses(self) -> None:
+        """IPv6 hosts stand in brackets, a Unix socket is a path with port 0."""
+        self.bench = Bench(GenericOptions(unixsocket="/run/s.sock"))
+        six = self.bench.connect(IPv6Address("TCP", "::1", 5))
+        self.assertIn(b" addr=[::1]:5 ", six.ask("CLIENT", "INFO"))
+        local = self.bench.connect(UNIXAddress(None))
+        self.assertIn(b" addr=/run/s.sock:0 ", local.ask("CLIENT", "INFO"))
+        self.assertIn(b" flags=U ", local.ask("CLIENT", "INFO"))
+
+    def test_verbatim_in_resp3(self) -> None:
+        """RESP3 gets plain text for people."""
+        self.client.ask("HELLO", 3)
+        self.assertRegex(self.client.ask("CLIENT", "LIST"), rb"^=\d+\r\ntxt:id=1 ")
+        self.assertRegex(self.client.ask("CLIENT", "INFO"), rb"^=\d+\r\ntxt:id=1 ")
+
+    def test_filters(self) -> None:
+        """By TYPE or by IDs, unknown ones being skipped."""
+        listener = self.bench.connect()
+        listener.ask("SUBSCRIBE", "x")
+        for words, ids in (
+            (("TYPE", "pubsub"), ["2"]),
+            (("type", "NORMAL"), ["1"]),
+            (("TYPE", "master"), []),
+            (("ID", "2", "99", "1"), ["2", "1"]),
+            ((), ["1", "2"]),
+        ):
+            reply = self.client.reply("CLIENT", "LIST", *words)
+            assert isinstance(reply, bytes)
+            self.assertEqual([fields(line)["id"] for line in reply.splitlines()], ids, words)
+
+    def test_wrong_filters(self) -> None:
+        """What cannot be meant is refused."""
+        self.refused("ERR Unknown client type 'x'", "CLIENT", "LIST", "TYPE", "x")
+        self.refused("ERR Invalid client ID", "CLIENT", "LIST", "ID", "x")
+        self.refused("ERR syntax error", "CLIENT", "LIST", "NAME")
+
+
+class KillTests(ServerTestCase):
+    """Closing connections."""
+
+    def test_by_address(self) -> None:
+        """One connection, without a word to it."""
+        victim = self.bench.connect()
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40002"), b"+OK\r\n")
+        self.assertTrue(victim.closed)
+        self.assertEqual(victim.raw(), b"")
+        self.refused("ERR No such client", "CLIENT", "KILL", "127.0.0.1:40002")
+
+    def test_oneself(self) -> None:
+        """The reply comes first."""
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40001"), b"+OK\r\n")
+        self.assertTrue(self.client.closed)
+
+    def test_filters_must_all_hold(self) -> None:
+        """The asking client is spared unless SKIPME says no."""
+        listener, other = self.bench.connect(), self.bench.connect()
+        listener.ask("SUBSCRIBE", "x")
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "TYPE", "pubsub", "ID", "3"), b":0\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "TYPE", "pubsub", "USER", "default"), b":1\r\n")
+        self.assertTrue(listener.closed)
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "LADDR", "127.0.0.1:26379"), b":1\r\n")
+        self.assertTrue(other.closed)
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal"), b":1\r\n")
+        self.assertTrue(self.client.closed)
+
+    def test_by_age(self) -> None:
+        """MAXAGE means clients at least so old."""
+        self.bench.host.reactor.advance(10)
+        self.bench.connect()
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "MAXAGE", 5, "SKIPME", "no"), b":1\r\n")
+        self.assertEqual(len(self.bench.context.clients), 1)
+
+    def test_wrong_filters(self) -> None:
+        """Each mistake has a text of its own."""
+        for line, words in (
+            ("ERR client-id should be greater than 0", ("ID", "0")),
+            ("ERR client-id should be greater than 0", ("ID", "x")),
+            ("ERR Unknown client type 'x'", ("TYPE", "x")),
+            ("ERR No such user 'x'", ("USER", "x")),
+            ("ERR maxage should be greater than 0", ("MAXAGE", "0")),
+            ("ERR maxage is not an integer or out of range", ("MAXAGE", "x")),
+            ("ERR syntax error", ("SKIPME", "x")),
+            ("ERR syntax error", ("FOO", "x")),
+            ("ERR syntax error", ("ID", "1", "TYPE")),
+        ):
+            self.refused(line, "CLIENT", "KILL", *words)
+
+
+class ReplyTests(ServerTestCase):
+    """Switching replies off."""
+
+    def test_skip(self) -> None:
+        """Neither SKIP nor the command behind it is answered; the next one is."""
+        self.client.protocol.dataReceived(b"CLIENT REPLY SKIP\r\nPING 1\r\nPING 2\r\n")
+        self.assertEqual(self.client.raw(), b"$1\r\n2\r\n")
+
+    def test_off_and_on(self) -> None:
+        """OFF silences errors too, until ON, which is answered."""
+        self.client.protocol.dataReceived(b"CLIENT REPLY OFF\r\nPING\r\nNOPE\r\nCLIENT REPLY SKIP\r\n")
+        self.assertEqual(self.client.raw(), b"")
+        self.assertEqual(self.client.ask("CLIENT", "REPLY", "ON"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+
+    def test_on_behind_skip(self) -> None:
+        """ON is answered even where the reply was to be skipped."""
+        self.client.send("CLIENT", "REPLY", "SKIP")
+        self.assertEqual(self.client.ask("CLIENT", "REPLY", "ON"), b"+OK\r\n")
+
+    def test_events_come_all_the_same(self) -> None:
+        """Whoever only listens needs no replies."""
+        self.client.ask("SUBSCRIBE", "+sdown")
+        self.client.ask("CLIENT", "REPLY", "OFF")
+        silent = self.bench.connect()
+        silent.ask("HELLO", 3)
+        silent.ask("SUBSCRIBE", "+sdown")
+        silent.ask("CLIENT", "REPLY", "OFF")
+        self.bench.context.hub.publish("+sdown", "x")
+        self.assertEqual(silent.raw(), b">3\r\n$7\r\nmessage\r\n$6\r\n+sdown\r\n$1\r\nx\r\n")
+
+
+class PauseTests(ServerTestCase):
+    """Making clients wait."""
+
+    def test_everything_waits(self) -> None:
+        """Commands of all clients, PING included, are answered when the pause is over, in order."""
+        other = self.bench.connect()
+        self.assertEqual(self.client.ask("CLIENT", "PAUSE", 500), b"+OK\r\n")
+        other.protocol.dataReceived(b"PING 1\r\nPING 2\r\n")
+        self.client.send("PING")
+        self.assertEqual((other.raw(), self.client.raw()), (b"", b""))
+        self.bench.host.reactor.advance(0.4)
+        self.assertEqual(other.raw(), b"")
+        self.bench.host.reactor.advance(0.1)
+        self.assertEqual(other.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
+        self.assertEqual(self.client.raw(), b"+PONG\r\n")
+        self.assertEqual(self.bench.host.reactor.getDelayedCalls(), [])
+
+    def test_waiting_clients_are_not_read(self) -> None:
+        """What they send meanwhile stays in the network."""
+        self.client.ask("CLIENT", "PAUSE", 500, "ALL")
+        self.client.send("PING")
+        self.assertEqual(self.client.wire.producerState, "paused")
+        self.bench.host.reactor.advance(0.5)
+        self.assertEqual(self.client.wire.producerState, "producing")
+
+    def test_events_pass(self) -> None:
+        """Subscribers hear events during a pause."""
+        listener = self.bench.connect()
+        listener.ask("SUBSCRIBE", "+sdown")
+        self.client.ask("CLIENT", "PAUSE", 500)
+        self.bench.context.hub.publish("+sdown", "x")
+        self.assertIn(b"message", listener.raw())
+        self.bench.context.clients.close_all()
+
+    def test_only_longer(self) -> None:
+        """A shorter pause does not end a longer one."""
+        self.client.protocol.dataReceived(b"CLIENT PAUSE 500\r\n")
+        self.bench.context.clients.pause(self.bench.host.now() + 10, self.bench.host.now(), self.bench.host.reactor)
+        self.client.raw()
+        self.client.send("PING")
+        self.bench.host.reactor.advance(0.49)
+        self.assertEqual(self.client.raw(), b"")
+        self.bench.host.reactor.advance(0.01)
+        self.assertEqual(self.client.raw(), b"+PONG\r\n")
+
+    def test_write_lets_everything_pass(self) -> None:
+        """No command of a Sentinel writes data."""
+        self.assertEqual(self.client.ask("CLIENT", "PAUSE", 500, "write"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "UNPAUSE"), b"+OK\r\n")
+
+    def test_wrong_times(self) -> None:
+        """They are refused, and nobody waits."""
+        self.refused("ERR timeout is not an integer or out of range", "CLIENT", "PAUSE", "x")
+        self.refused("ERR timeout is negative", "CLIENT", "PAUSE", "-1")
+        self.refused("ERR CLIENT PAUSE mode must be WRITE or ALL", "CLIENT", "PAUSE", "1", "x")
+
+
+class TrackingTests(ServerTestCase):
+    """Client-side caching, which has nothing to do here."""
+
+    def test_wishes_are_shown(self) -> None:
+        """They are kept, and shown by TRACKINGINFO and GETREDIR."""
+        self.assertEqual(self.client.ask("CLIENT", "GETREDIR"), b":-1\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a", "NOLOOP"), b"+OK\r\n")
+        self.assertEqual(
+            self.client.reply("CLIENT", "TRACKINGINFO"),
+            [b"flags", [b"on", b"bcast", b"noloop"], b"redirect", 0, b"prefixes", [b"a"]],
+        )
+        self.assertEqual(self.client.ask("CLIENT", "TRACKING", "OFF"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("CLIENT", "GETREDIR"), b":-1\r\n")
+
+    def test_contradictions(self) -> None:
+        """They are refused with the words of a data server."""
+        both = "ERR OPTIN and OPTOUT are not compatible with BCAST"
+        self.refused(both, "CLIENT", "TRACKING", "ON", "BCAST", "OPTIN")
+        self.refused(
+            "ERR You can't specify both OPTIN mode and OPTOUT mode", "CLIENT", "TRACKING", "ON", "OPTIN", "OPTOUT"
+        )
+        missing = "ERR The client ID you want redirect to does not exist"
+        self.refused(missing, "CLIENT", "TRACKING", "ON", "REDIRECT", "99")
+        self.refused("ERR PREFIX option requires BCAST mode to be enabled", "CLIENT", "TRACKING", "ON", "PREFIX", "a")
+        self.assertTrue(self.client.ask("CLIENT", "CACHING", "YES").startswith(b"-ERR CLIENT CACHING can be called"))
+
+    def test_unblock(self) -> None:
+        """Nobody ever blocks."""
+        self.assertEqual(self.client.ask("CLIENT", "UNBLOCK", 5), b":0\r\n")
+        self.refused("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR", "CLIENT", "UNBLOCK", "5", "x")

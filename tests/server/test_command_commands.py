@@ -1,0 +1,164 @@
+"""Promises of the table of commands and of COMMAND, which shows it."""
+
+from __future__ import annotations
+
+import unittest
+
+from tests.server.bench import Bench, ServerTestCase
+from txsentinel.config.errors import ConfigError
+from txsentinel.config.generic import GenericOptions
+from txsentinel.server.table import TABLE
+
+
+class DispatchTests(ServerTestCase):
+    """Which command is meant, and what is said if none is."""
+
+    def test_unknown_command(self) -> None:
+        """Name and arguments are echoed, each argument quoted with a blank behind it."""
+        self.refused("ERR unknown command 'FoO', with args beginning with: ", "FoO")
+        self.refused("ERR unknown command 'x', with args beginning with: 'a' 'b c' ", "x", "a", "b c")
+        self.refused("ERR unknown command '', with args beginning with: ", "")
+
+    def test_echo_is_bounded_and_harmless(self) -> None:
+        """No more than 128 bytes of either, line ends become blanks, and nothing behind a NUL byte."""
+        self.refused(f"ERR unknown command '{'n' * 128}', with args beginning with: ", "n" * 200)
+        first, rest = "a" * 100, "b" * 25
+        self.refused(
+            f"ERR unknown command 'x', with args beginning with: '{first}' '{rest}' ", "x", first, "b" * 90, "c"
+        )
+        self.refused("ERR unknown command 'x', with args beginning with: 'a  b' 'c' ", "x", "a\r\nb", "c\0d")
+
+    def test_subcommands(self) -> None:
+        """The container is named in capitals, the subcommand as it was sent."""
+        self.refused("ERR unknown subcommand 'nope'. Try SENTINEL HELP.", "sentinel", "nope", "x")
+        self.refused("ERR unknown subcommand 'nope'. Try COMMAND HELP.", "command", "nope")
+        self.refused("ERR wrong number of arguments for 'sentinel' command", "SENTINEL")
+        self.refused("ERR wrong number of arguments for 'sentinel|master' command", "SENTINEL", "MASTER")
+
+    def test_data_commands_are_unknown(self) -> None:
+        """What a Sentinel does not have, it does not know."""
+        for word in ("CONFIG", "MULTI", "GET", "MONITOR", "DEBUG", "SELECT", "ECHO", "RESET", "REPLICAOF", "EVAL"):
+            self.assertTrue(self.client.ask(word, "x").startswith(b"-ERR unknown command"), word)
+
+    def test_renamed(self) -> None:
+        """A command answers to its new word only, or to none; unknown commands cannot be renamed."""
+        self.bench = Bench(GenericOptions(renamed_commands={"shutdown": "", "sentinel": "watcher"}))
+        client = self.bench.connect()
+        self.assertTrue(client.ask("SHUTDOWN").startswith(b"-ERR unknown command"))
+        self.assertTrue(client.ask("SENTINEL", "MYID").startswith(b"-ERR unknown command"))
+        self.assertEqual(client.ask("WATCHER", "MYID"), b"$40\r\n" + b"a" * 40 + b"\r\n")
+        with self.assertRaises(ConfigError):
+            Bench(GenericOptions(renamed_commands={"get": "g"}))
+
+
+class CommandTests(ServerTestCase):
+    """COMMAND and its subcommands."""
+
+    def test_info(self) -> None:
+        """Ten elements; unknown names are null, and subcommands can be asked for."""
+        self.assertEqual(
+            self.client.ask("COMMAND", "INFO", "PING", "nope", "sentinel|Masters"),
+            b"*3\r\n*10\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n*2\r\n+@fast\r\n+@connection\r\n"
+            b"*2\r\n$25\r\nrequest_policy:all_shards\r\n$29\r\nresponse_policy:all_succeeded\r\n*0\r\n*0\r\n"
+            b"$-1\r\n*10\r\n$16\r\nsentinel|masters\r\n:2\r\n*1\r\n+admin\r\n:0\r\n:0\r\n:0\r\n"
+            b"*3\r\n+@admin\r\n+@slow\r\n+@dangerous\r\n*0\r\n*0\r\n*0\r\n",
+        )
+
+    def test_resp3_uses_sets(self) -> None:
+        """Flags, categories and tips are sets there; so is the empty list of subcommands."""
+        self.client.ask("HELLO", 3)
+        self.assertEqual(
+            self.client.ask("COMMAND", "INFO", "role"),
+            b"*1\r\n*10\r\n$4\r\nrole\r\n:1\r\n~4\r\n+noscript\r\n+loading\r\n+stale\r\n+fast\r\n:0\r\n:0\r\n:0\r\n"
+            b"~3\r\n+@admin\r\n+@fast\r\n+@dangerous\r\n~0\r\n~0\r\n~0\r\n",
+        )
+
+    def test_all_and_count(self) -> None:
+        """COMMAND, COMMAND INFO and COUNT agree, and know no hidden command."""
+        everything = self.client.reply("COMMAND")
+        assert isinstance(everything, list)
+        self.assertEqual(self.client.reply("COMMAND", "INFO"), everything)
+        self.assertEqual(self.client.reply("COMMAND", "COUNT"), len(everything))
+        self.assertNotIn(b"quit", [entry[0] for entry in everything])
+
+    def test_list(self) -> None:
+        """Names of all, or of those that a filter leaves."""
+        names = self.client.reply("COMMAND", "LIST")
+        assert isinstance(names, list)
+        self.assertIn(b"sentinel|get-master-addr-by-name", names)
+        self.assertIn(b"client|setinfo", names)
+        self.assertEqual(
+            self.client.reply("COMMAND", "LIST", "FILTERBY", "PATTERN", "*SUBSCRIBE"),
+            [b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"],
+        )
+        self.assertEqual(self.client.reply("COMMAND", "LIST", "filterby", "module", "x"), [])
+        self.assertEqual(self.client.reply("COMMAND", "LIST", "FILTERBY", "ACLCAT", "nope"), [])
+        in_pubsub = self.client.reply("COMMAND", "LIST", "FILTERBY", "ACLCAT", "pubsub")
+        assert isinstance(in_pubsub, list)
+        self.assertEqual(len(in_pubsub), 5)
+        self.refused("ERR syntax error", "COMMAND", "LIST", "x")
+        self.refused("ERR syntax error", "COMMAND", "LIST", "FILTERBY", "x", "y")
+
+    def test_docs(self) -> None:
+        """Maps without empty entries; unknown names are left out; arguments nest."""
+        docs = self.client.reply("COMMAND", "DOCS", "nope", "role", "sentinel|config")
+        assert isinstance(docs, list)
+        self.assertEqual(docs[0::2], [b"role", b"sentinel|config"])
+        self.assertEqual(docs[1][0::2], [b"summary", b"since", b"group", b"complexity"])
+        self.assertEqual(docs[3][0::2], [b"summary", b"since", b"group", b"complexity", b"history", b"arguments"])
+        [action] = docs[3][-1]
+        self.assertEqual(action[:4], [b"name", b"action", b"type", b"oneof"])
+        self.assertEqual(
+            action[-1][1],
+            [b"name", b"parameter", b"type", b"string", b"display_text", b"parameter", b"token", b"GET",
+             b"flags", [b"multiple"]],
+        )  # fmt: skip
+
+    def test_docs_of_everything(self) -> None:
+        """Subcommands stand inside their containers; SLAVES is marked as deprecated."""
+        docs = self.client.reply("COMMAND", "DOCS")
+        assert isinstance(docs, list)
+        by_name = dict(zip(docs[0::2], docs[1::2], strict=True))
+        self.assertNotIn(b"sentinel|slaves", by_name)
+        self.assertEqual(by_name[b"sentinel"][-2], b"subcommands")
+        inner = by_name[b"sentinel"][-1]
+        slaves = dict(zip(inner[0::2], inner[1::2], strict=True))[b"sentinel|slaves"]
+        self.assertEqual(
+            slaves[8:14],
+            [b"doc_flags", [b"deprecated"], b"deprecated_since", b"5.0.0", b"replaced_by", b"`SENTINEL REPLICAS`"],
+        )
+
+    def test_keys(self) -> None:
+        """No command has any."""
+        self.refused("ERR The command has no key arguments", "COMMAND", "GETKEYS", "sentinel", "masters")
+        self.refused("ERR Invalid command specified", "COMMAND", "GETKEYSANDFLAGS", "get", "x")
+
+    def test_help(self) -> None:
+        """Each container explains itself, beginning with the same words."""
+        for word in ("COMMAND", "CLIENT", "SENTINEL"):
+            lines = self.client.reply(word, "HELP")
+            assert isinstance(lines, list)
+            first = f"{word} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:".encode()
+            self.assertEqual(lines[0], first)
+            self.assertEqual(lines[-2:], [b"HELP", b"    Show this text."])
+
+
+class TableTests(unittest.TestCase):
+    """The table itself."""
+
+    def test_help_names_every_subcommand_of_sentinel(self) -> None:
+        """Whoever asks for help finds every subcommand, other spellings of one aside."""
+        from txsentinel.server import helptexts
+
+        spellings = {"slaves", "primaries", "primary", "get-primary-addr-by-name", "is-primary-down-by-addr"}
+        for container, texts in (("sentinel", helptexts.SENTINEL), ("client", helptexts.CLIENT)):
+            words = {line.text.split(" ")[0].lower() for line in texts}
+            for entry in TABLE.by_word[container.encode()].subcommands.values():
+                word = entry.name.split("|")[1]
+                self.assertTrue(word in words or word in spellings, entry.name)
+
+    def test_every_entry_is_documented(self) -> None:
+        """Each has a summary without a full stop and the categories that an ACL goes by."""
+        for entry in TABLE.everything():
+            self.assertTrue(entry.summary and not entry.summary.endswith("."), entry.name)
+            self.assertTrue({"fast", "slow"} & set(entry.categories), entry.name)
