@@ -144,7 +144,7 @@ class Registry:
         instance.void_requests()
         if not link.instances and not link.closed:
             link.closed = True
-            self._state.emit(Disconnect(link), probe=True)
+            self._state.emit(Disconnect(link))
 
     def resolve_later(self, address: Address) -> None:
         """Have a name looked up that no instance of ours has yet."""
@@ -226,7 +226,7 @@ class Registry:
         for link in links:
             if not link.instances and not link.closed:
                 link.closed = True
-                self._state.emit(Disconnect(link), probe=True)
+                self._state.emit(Disconnect(link))
 
     def add_replica(
         self, master: Master, address: Address, now: Millis, link: InstanceLink | None = None
