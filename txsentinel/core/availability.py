@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Role, Server
+from txsentinel.core.instances import PROMOTION_SEEN, Instance, InstanceLink, LinkKind, Master, Role
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis, Timings
@@ -102,9 +102,9 @@ class Availability:
         if silent_from is not None:
             due = min(due, silent_from + instance.master.options.down_after + 1)
         if isinstance(instance, Master):
-            if instance.role_reported is Role.REPLICA:
+            if self._wrong_role(instance):
                 due = min(due, instance.role_reported_at + self._wrong_role_limit(instance) + 1)
-            if instance.rebooting_since is not None:
+            if instance.rebooting_since is not None and instance.options.reboot_down_after:
                 due = min(due, instance.rebooting_since + instance.options.reboot_down_after + 1)
         return due
 
@@ -114,12 +114,17 @@ class Availability:
             return True
         if not isinstance(instance, Master):
             return False
-        if instance.role_reported is Role.REPLICA:
+        if self._wrong_role(instance):
             if now - instance.role_reported_at > self._wrong_role_limit(instance):
                 return True
         reboot_limit = instance.options.reboot_down_after
         rebooting = instance.rebooting_since
         return bool(reboot_limit) and rebooting is not None and now - rebooting > reboot_limit
+
+    @staticmethod
+    def _wrong_role(master: Master) -> bool:
+        """Does it call itself a replica without being told to by us?"""
+        return master.role_reported is Role.REPLICA and master.failover_state not in PROMOTION_SEEN
 
     def _wrong_role_limit(self, master: Master) -> Millis:
         return master.options.down_after + 2 * self._state.timings.info_period
@@ -138,9 +143,8 @@ class Availability:
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             silent = link.silent_since
             if silent is not None and now - silent > max(instance.master.options.down_after // 2, timings.ping_period):
+                # The down clock is left alone: the subscription may have proved that the server lives.
                 self._registry.recycle(link, LinkKind.COMMANDS, "no answer to any command")
-                if link.unanswered_ping_at is None:
-                    link.unanswered_ping_at = silent
         up_since = link.up.get(LinkKind.PUBSUB)
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             if now - link.pubsub_active_at > 3 * timings.publish_period:
@@ -149,9 +153,13 @@ class Availability:
     def _link_due(self, instance: Instance, now: Millis) -> Millis:
         link = instance.link
         timings = self._state.timings
-        due = now + timings.min_link_reconnect_period
-        if link.silent_since is not None:
-            due = min(due, link.silent_since + max(instance.master.options.down_after // 2, timings.ping_period) + 1)
-        if isinstance(instance, Server) and LinkKind.PUBSUB in link.up:
-            due = min(due, link.pubsub_active_at + 3 * timings.publish_period + 1)
+        youth = timings.min_link_reconnect_period
+        due = now + youth
+        up_since = link.up.get(LinkKind.COMMANDS)
+        if up_since is not None and link.silent_since is not None:
+            patience = max(instance.master.options.down_after // 2, timings.ping_period)
+            due = min(due, max(link.silent_since + patience, up_since + youth) + 1)
+        up_since = link.up.get(LinkKind.PUBSUB)
+        if up_since is not None:
+            due = min(due, max(link.pubsub_active_at + 3 * timings.publish_period, up_since + youth) + 1)
         return due

@@ -12,7 +12,7 @@ from typing import Final
 from txsentinel.address import Address
 from txsentinel.core.effects import Crash, Reconfigure
 from txsentinel.core.errors import IllegalTransition
-from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, LinkKind, Master, Replica, SyncStep
+from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, LinkKind, Master, Replica, Role, SyncStep
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
@@ -52,6 +52,8 @@ class Failovers:
     def visit(self, master: Master, now: Millis) -> None:
         """Take whatever step is due."""
         failover = master.failover
+        if self._state.crashing:
+            return
         if failover is None:
             self._consider(master, now)
         elif failover.state is FailoverState.WAIT_START:
@@ -59,7 +61,7 @@ class Failovers:
         elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             self._promote(master, failover, now)
         elif failover.state is FailoverState.WAIT_PROMOTION:
-            self._check_step_timeout(master, failover, now)
+            self._await_promotion(master, failover, now)
         elif failover.state is FailoverState.RECONF_REPLICAS:
             self._reconfigure_replicas(master, failover, now)
 
@@ -74,10 +76,17 @@ class Failovers:
             due = never if master.stand_at is None else master.stand_at
             if master.attempt_started_at is not None:
                 due = max(due, master.attempt_started_at + 2 * timeout)
-            return max(due, master.odown_since + INFO_PATIENCE) if due <= now else due
+            if due <= now:
+                due = master.odown_since + INFO_PATIENCE
+            # It was our turn already, so something else is missing: a fit replica, or the disk.
+            return due if due > now else now + self._state.timings.sweep_period
         if failover.state is FailoverState.WAIT_START:
-            dates = (failover.stand_again_at, failover.stand_unelected_at, self._election_end(master, failover))
-            return min(date for date in dates if date is not None)
+            due = self._election_end(master, failover) + 1
+            if failover.stand_again_at is not None:
+                return min(due, failover.stand_again_at)
+            if failover.stand_unelected_at is not None and self._vote_durable(failover):
+                due = min(due, failover.stand_unelected_at)
+            return due
         due = failover.entered_at + timeout + 1
         if failover.state is FailoverState.RECONF_REPLICAS:
             limit = self._state.timings.replica_reconf_timeout
@@ -92,7 +101,9 @@ class Failovers:
         self._start(master, now, forced=True)
 
     def republish(self, master: Master, now: Millis) -> None:
-        """Have a majority give the present address a config epoch of its own."""
+        """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
+        if self._state.storage_failing:
+            return
         self._stand(master, now, Failover(0, now, now, republish=True))
 
     def overtaken(self, master: Master) -> None:
@@ -111,11 +122,17 @@ class Failovers:
         """Give up; nothing is undone at the replica. The next attempt keeps its distance from this one's start."""
         failover = master.failover
         assert failover is not None
-        republish = failover.republish
-        if not republish:
+        if not failover.republish:
             self._state.announce(channel, master)
         master.failover = None
         master.stand_at = None
+
+    def conclude(self, master: Master, now: Millis) -> None:
+        """End a failover at once whose outcome is published already; the address that it left must not come back."""
+        failover = master.failover
+        if failover is None or failover.state is not FailoverState.RECONF_REPLICAS:
+            return
+        self._finish(master, failover, now)
 
     def promotion_seen(self, replica: Replica, now: Millis) -> bool:
         """
@@ -137,7 +154,8 @@ class Failovers:
         state.changed(master)
         state.announce("+promoted-slave", replica)
         if "crash-after-promotion" in state.simulated_crashes:
-            state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
+            self._crash()
+            return True
         state.announce("+failover-state-reconf-slaves", master)
         self._switching.run_client_script(master, "leader", replica.address)
         self._switching.spread_word(master, now)
@@ -221,10 +239,10 @@ class Failovers:
         failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
         failover.started_at = now + state.dice(1000)
         master.failover = failover
-        master.attempt_started_at = failover.started_at
         master.stand_at = None
         state.say("+new-epoch", str(epoch), master)
         if not failover.republish:
+            master.attempt_started_at = failover.started_at
             state.announce("+try-failover", master)
         self._seek_votes(master, failover, now)
 
@@ -237,21 +255,30 @@ class Failovers:
     def _elect(self, master: Master, failover: Failover, now: Millis) -> None:
         """Count, and be elected, stand again, or give up."""
         state = self._state
-        if state.storage_failing and not self._vote_durable(failover):
+        durable = self._vote_durable(failover)
+        unsaved = state.storage_failing and (not durable or failover.stand_again_at is not None)
+        if unsaved or (failover.republish and master.is_down):
             self.abort(master, "-failover-abort-not-elected")
             return
         if failover.stand_again_at is not None:
-            if now >= failover.stand_again_at:
-                self._stand_again(master, failover, now, state.current_epoch + 1)
+            if now > self._election_end(master, failover):
+                self.abort(master, "-failover-abort-not-elected")
+            elif now >= failover.stand_again_at:
+                above = max(master.leader_epoch, self._voting.highest_answer(master))
+                epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
+                self._stand_again(master, failover, now, epoch)
             return
         count = self._voting.count(master)
-        if count.won:
+        # However many votes the others give: an epoch in which we act must not be forgotten in a crash.
+        if count.won and durable:
             self._elected(master, failover, now)
-        elif failover.forced and self._vote_durable(failover):
+        elif failover.forced and durable:
             self._elect_forced(master, failover, now)
         elif now > self._election_end(master, failover):
             self.abort(master, "-failover-abort-not-elected")
-        elif count.lost and not count.yield_to_rival and failover.candidacies < state.limits.candidacies:
+        elif not (count.lost and count.worth_another) or count.yield_to_rival:
+            return
+        elif failover.candidacies < state.limits.candidacies:
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
             failover.stand_again_at = now + backoff + state.dice(backoff)
 
@@ -261,7 +288,7 @@ class Failovers:
 
         Two Sentinels that are ordered at once must not use one epoch for two configurations. So
         votes are asked for all the same, and without a majority the epoch is one that no other
-        Sentinel of the group would take: above the current one by our own place among them.
+        Sentinel of the group would take: divided by their number, it leaves our place among them.
         """
         waiting = self._voting.awaited(master) > 0
         if waiting and failover.stand_unelected_at is not None and now < failover.stand_unelected_at:
@@ -270,7 +297,9 @@ class Failovers:
             self.abort(master, "-failover-abort-not-elected")
         elif failover.stand_unelected_at is not None:
             failover.stand_unelected_at = None
-            epoch = self._state.current_epoch + 2 + self._voting.place(master)
+            lowest = self._state.current_epoch + 2
+            epoch = lowest + (self._voting.place(master) - lowest) % master.voters
+            self._state.raise_epoch(epoch)
             self._stand_again(master, failover, now, epoch)
         else:
             self._elected(master, failover, now)
@@ -279,8 +308,7 @@ class Failovers:
         state = self._state
         failover.stand_again_at = None
         failover.candidacies += 1
-        failover.epoch = state.current_epoch = epoch
-        state.changed(None)
+        failover.epoch = epoch
         state.say("+new-epoch", str(epoch), master)
         self._seek_votes(master, failover, now)
 
@@ -302,7 +330,8 @@ class Failovers:
             return
         state.announce("+elected-leader", master)
         if "crash-after-election" in state.simulated_crashes:
-            state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
+            self._crash()
+            return
         self._enter(failover, FailoverState.SELECT_REPLICA, now)
         state.announce("+failover-state-select-slave", master)
         self._select(master, failover, now)
@@ -331,6 +360,24 @@ class Failovers:
         failover.promotion_sent_at = now
         self._enter(failover, FailoverState.WAIT_PROMOTION, now)
         self._state.announce("+failover-state-wait-promotion", promoted)
+
+    def _crash(self) -> None:
+        """End it all, once what was said so far is out; until then lead nothing any more."""
+        self._state.crashing = True
+        self._state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
+
+    def _await_promotion(self, master: Master, failover: Failover, now: Millis) -> None:
+        """INFO ends the wait, except where it came in TILT or the order was lost with the connection."""
+        promoted, sent_at = failover.promoted, failover.promotion_sent_at
+        assert promoted is not None and sent_at is not None
+        refreshed_at = promoted.info_refreshed_at
+        if promoted.role_reported is Role.MASTER and refreshed_at is not None and refreshed_at > sent_at:
+            self.promotion_seen(promoted, now)
+            return
+        if promoted.link.up.get(LinkKind.COMMANDS, 0) > sent_at:
+            failover.promotion_sent_at = now
+            self._order(promoted, None, now)
+        self._check_step_timeout(master, failover, now)
 
     def _check_step_timeout(self, master: Master, failover: Failover, now: Millis) -> None:
         if now - failover.entered_at > master.options.failover_timeout:

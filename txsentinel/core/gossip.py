@@ -156,6 +156,7 @@ class Gossip:
             self._registry.resolve_later(address)
             return False
         master.config_epoch = hello.master_config_epoch
+        master.conflict_since = None
         state.changed(master)
         if not moved:
             self._failovers.overtaken(master)

@@ -99,8 +99,7 @@ class Observation:
     def _convert(self, replica: Replica, now: Millis) -> None:
         """A replica that calls itself master, as an old master does that came back, is turned into a replica."""
         wait = 4 * self._state.timings.publish_period
-        failover = replica.master.failover
-        if failover is not None and failover.promoted is replica:
+        if replica.master.failover is not None:
             return
         if self._settled(replica, wait, now) and now - replica.role_reported_at > wait:
             self._send(replica, "+convert-to-slave", now)

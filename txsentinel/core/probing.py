@@ -29,10 +29,7 @@ class Probing:
     def visit(self, instance: Instance, now: Millis) -> None:
         """Send what is due to one instance."""
         link = instance.link
-        if not link.commands_up:
-            return
-        room = link.pending_commands < self._state.limits.pending_commands * max(1, len(link.instances))
-        if not room:
+        if not self.has_room(link):
             return
         if isinstance(instance, Server) and self._info_due(instance) <= now:
             self.request_info(instance, now)
@@ -40,6 +37,10 @@ class Probing:
             self._ping(link, now)
         if self._hello_due(instance) <= now:
             self.publish_hello(instance, now)
+
+    def has_room(self, link: InstanceLink) -> bool:
+        """Is it connected, and does it owe us few enough answers to be asked more?"""
+        return link.commands_up and link.pending_commands < self._state.limits.pending_commands * len(link.instances)
 
     def next_due(self, instance: Instance) -> Millis:
         """When the next probe of a connected instance is due."""
@@ -152,8 +153,12 @@ class Probing:
 
     def _ping_due(self, link: InstanceLink) -> Millis:
         period = self._ping_period(link)
-        due = link.last_reply_at + period
-        return due if link.ping_sent_at is None else max(due, link.ping_sent_at + period // 2)
+        if link.ping_sent_at is None:
+            return link.last_reply_at + period
+        if link.ping_refused:
+            # Only PONG makes up for that, so no other answer puts the next PING off.
+            return link.ping_sent_at + period
+        return max(link.last_reply_at + period, link.ping_sent_at + period // 2)
 
     def _info_due(self, server: Server) -> Millis:
         timings = self._state.timings

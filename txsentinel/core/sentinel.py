@@ -15,7 +15,7 @@ from txsentinel.core.effects import Outbox
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Server
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.probing import Probing
@@ -46,6 +46,7 @@ class SentinelCore:
         self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
         self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
         self._swept_at: Millis | None = None
+        self._swept_late = False
 
     @property
     def options(self) -> SentinelOptions:
@@ -100,6 +101,8 @@ class SentinelCore:
         meanwhile are still unread.
         """
         late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
+        # Twice in a row it is no pause but the pace of a busy machine, and somebody has to judge.
+        late, self._swept_late = late and not self._swept_late, late
         self._swept_at = now
         if self.tilt.swept(now, wall_now):
             self.state.say("+tilt", "#tilt mode entered", None)
@@ -136,6 +139,8 @@ class SentinelCore:
             return
         self._probing.link_up(link, kind, local_ip, now)
         for instance in list(link.instances):
+            if isinstance(instance, Peer):
+                self._ask_newcomer(instance, now)
             self._visit(instance, now)
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
@@ -145,6 +150,9 @@ class SentinelCore:
         self._probing.link_down(link, kind, now)
         for instance in link.instances:
             self._schedule(instance, now)
+            if instance.master.failover is not None:
+                # Fewer can vote, or the promotion lost its way.
+                self.state.due.schedule(instance.master, now)
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
         """An answer to PING: the text of a status or error, ``None`` for anything else."""
@@ -307,6 +315,8 @@ class SentinelCore:
         masters = self.registry.matching(pattern)
         for master in masters:
             self._gossip.forget_all(master)
+            # A promotion that was published is a fact: its config epoch must not lead back to the old address.
+            self._failovers.conclude(master, now)
             self._switching.reset(master, now)
         return len(masters)
 
@@ -344,7 +354,7 @@ class SentinelCore:
         :raises CommandError: if the master is unknown, is being failed over, or has no fit replica.
         """
         master = self.master(name)
-        if master.failover is not None:
+        if master.failover is not None and not master.failover.republish:
             raise CommandError("INPROG Failover already in progress")
         if self.state.storage_failing:
             raise CommandError("ERR Failed to save config file. Check server logs.")
@@ -385,7 +395,7 @@ class SentinelCore:
                     self._went_down(instance, now)
                 self._agree(instance, now)
                 self._gossip.visit(instance, now)
-            elif isinstance(instance, Replica) and instance.master.failover is not None:
+            elif instance.master.failover is not None:
                 self._step(instance.master, now)
         self._schedule(instance, now)
 
@@ -424,6 +434,12 @@ class SentinelCore:
             if self._voting.ask_due(peer) <= now:
                 self._voting.ask(peer, now)
 
+    def _ask_newcomer(self, peer: Peer, now: Millis) -> None:
+        """A peer can be reached again: it may be the one that agreement or an election waits for."""
+        master = peer.master
+        if not self.tilt.active and (master.sdown_since is not None or master.failover is not None):
+            self._voting.ask(peer, now)
+
     def _ask_again(self, master: Master, now: Millis) -> None:
         for peer in master.peers.values():
             asked_at = peer.asked_at
@@ -435,7 +451,7 @@ class SentinelCore:
         if instance.gone:
             return
         due = now + self.timings.ping_period
-        if instance.link.commands_up:
+        if self._probing.has_room(instance.link):
             due = min(due, self._probing.next_due(instance))
         if not self.tilt.active:
             due = min(due, self._availability.next_due(instance, now))

@@ -36,6 +36,9 @@ class SentinelState:
     simulated_crashes: set[str] = field(default_factory=set)
     """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
 
+    crashing: bool = False
+    """A simulated crash is on its way: nothing is led any more."""
+
     batch_epoch: int | None = None
     """The epoch that we allocated last, for masters that fail together."""
 
@@ -95,9 +98,14 @@ class SentinelState:
         self.changed(None)
         self.say("+new-epoch", str(epoch), master)
 
+    def raise_epoch(self, epoch: int) -> None:
+        """Go on to an epoch of our own choice."""
+        self.current_epoch = epoch
+        self.changed(None)
+
     def fresh_epoch(self, now: Millis, *, above: int, shared: bool) -> int:
         """
-        An epoch to stand for election in, greater than ``above`` (our last vote for this master).
+        An epoch to stand for election in, greater than ``above`` (the last votes for this master).
 
         Masters that fail together share one: votes are per master, so nothing is weakened, and a
         peer need not climb through an epoch per master. It is shared only while nobody else has
@@ -106,8 +114,7 @@ class SentinelState:
         epoch = self.batch_epoch
         if shared and epoch == self.current_epoch and now < self.batch_until and epoch > above:
             return epoch
-        self.current_epoch += 1
-        self.changed(None)
+        self.raise_epoch(max(self.current_epoch, above) + 1)
         if shared:
             self.batch_epoch, self.batch_until = self.current_epoch, now + 500
         return self.current_epoch
