@@ -1,0 +1,155 @@
+"""Promises of subscriptions, of PUBLISH, and of the frames that events arrive in."""
+
+from __future__ import annotations
+
+from tests.server.bench import MY_ID, PEER_ID, ServerTestCase
+
+ONLY = (
+    "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+)
+
+
+class SubscriptionTests(ServerTestCase):
+    """Confirmations and their counts."""
+
+    def test_one_confirmation_each(self) -> None:
+        """Repeats are confirmed too; the number counts channels and patterns together."""
+        self.client.send("SUBSCRIBE", "a", "b", "a")
+        self.client.send("PSUBSCRIBE", "x*")
+        self.assertEqual(
+            self.client.replies(),
+            [
+                [b"subscribe", b"a", 1],
+                [b"subscribe", b"b", 2],
+                [b"subscribe", b"a", 2],
+                [b"psubscribe", b"x*", 3],
+            ],
+        )
+
+    def test_giving_up(self) -> None:
+        """Each is confirmed, held or not; without names all held ones are, and a null if there are none."""
+        self.client.ask("SUBSCRIBE", "a", "b", "c")
+        self.client.ask("PSUBSCRIBE", "x*")
+        self.client.send("UNSUBSCRIBE", "b", "zz")
+        self.client.send("UNSUBSCRIBE")
+        self.client.send("UNSUBSCRIBE")
+        self.client.send("PUNSUBSCRIBE")
+        self.client.send("PUNSUBSCRIBE")
+        self.assertEqual(
+            self.client.replies(),
+            [
+                [b"unsubscribe", b"b", 3],
+                [b"unsubscribe", b"zz", 3],
+                [b"unsubscribe", b"a", 2],
+                [b"unsubscribe", b"c", 1],
+                [b"unsubscribe", None, 1],
+                [b"punsubscribe", b"x*", 0],
+                [b"punsubscribe", None, 0],
+            ],
+        )
+
+    def test_frames_of_both_protocols(self) -> None:
+        """RESP2 has arrays, RESP3 pushes, each with its own null."""
+        self.assertEqual(self.client.ask("UNSUBSCRIBE"), b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n")
+        self.client.ask("HELLO", 3)
+        self.assertEqual(self.client.ask("SUBSCRIBE", "a"), b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+        self.assertEqual(self.client.ask("PUNSUBSCRIBE"), b">3\r\n$12\r\npunsubscribe\r\n_\r\n:1\r\n")
+
+    def test_arity(self) -> None:
+        """There is nothing to subscribe to without a name."""
+        self.refused("ERR wrong number of arguments for 'subscribe' command", "SUBSCRIBE")
+
+    def test_restriction(self) -> None:
+        """A RESP2 subscriber may do little else; the refusal has the full name, unknown commands come first."""
+        self.client.ask("SUBSCRIBE", "a")
+        self.refused(ONLY.format("client|id"), "CLIENT", "ID")
+        self.refused(ONLY.format("sentinel|masters"), "SENTINEL", "MASTERS")
+        self.refused(ONLY.format("hello"), "HELLO", 3)
+        self.refused("ERR unknown command 'NOPE', with args beginning with: ", "NOPE")
+        self.client.ask("UNSUBSCRIBE")
+        self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
+
+    def test_no_restriction_in_resp3(self) -> None:
+        """A RESP3 subscriber may do anything."""
+        self.client.ask("HELLO", 3)
+        self.client.ask("SUBSCRIBE", "a")
+        self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
+
+
+class DeliveryTests(ServerTestCase):
+    """Who is sent what."""
+
+    def test_channels_before_patterns(self) -> None:
+        """A client that matches in several ways gets a frame for each, the channel's first."""
+        self.client.ask("PSUBSCRIBE", "*", "+s[dx]own", "-*")
+        self.client.ask("SUBSCRIBE", "+sdown")
+        self.assertEqual(self.bench.context.hub.publish("+sdown", "master m"), 3)
+        self.assertEqual(
+            self.client.replies(),
+            [
+                [b"message", b"+sdown", b"master m"],
+                [b"pmessage", b"*", b"+sdown", b"master m"],
+                [b"pmessage", b"+s[dx]own", b"+sdown", b"master m"],
+            ],
+        )
+
+    def test_resp3_push(self) -> None:
+        """RESP3 gets it as a push."""
+        self.client.ask("HELLO", 3)
+        self.client.ask("PSUBSCRIBE", "*")
+        self.bench.context.hub.publish("+a", "b")
+        self.assertEqual(self.client.raw(), b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2\r\n+a\r\n$1\r\nb\r\n")
+
+    def test_gone_clients_are_forgotten(self) -> None:
+        """Neither their channels nor their patterns remain."""
+        hub = self.bench.context.hub
+        self.client.ask("SUBSCRIBE", "a")
+        self.client.ask("PSUBSCRIBE", "b")
+        self.assertEqual((hub.channels, hub.patterns), (1, 1))
+        self.client.wire.loseConnection()
+        self.assertEqual((hub.channels, hub.patterns), (0, 0))
+        self.assertEqual(hub.publish("a", "x"), 0)
+
+    def test_text_survives(self) -> None:
+        """Bytes that are no UTF-8 come out as they went in."""
+        self.client.ask("SUBSCRIBE", b"\xff")
+        self.bench.context.hub.publish("\udcff", "\udcfe")
+        self.assertEqual(self.client.raw(), b"*3\r\n$7\r\nmessage\r\n$1\r\n\xff\r\n$1\r\n\xfe\r\n")
+
+    def test_reply_before_events(self) -> None:
+        """A client hears of what its own command did before it hears the events of it."""
+        self.client.ask("HELLO", 3)
+        self.client.ask("SUBSCRIBE", "+reset-master", "+monitor")
+        self.client.send("SENTINEL", "RESET", "*")
+        self.bench.save()
+        self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6380, 1)
+        self.bench.save()
+        replies = self.client.replies()
+        self.assertEqual(replies[0], 1)
+        self.assertEqual(replies[1], [b"message", b"+reset-master", b"master mymaster 127.0.0.1 6379"])
+        self.assertEqual(replies[2], b"OK")
+        self.assertEqual(replies[3], [b"message", b"+monitor", b"master other 127.0.0.1 6380 quorum 1"])
+
+
+class PublishTests(ServerTestCase):
+    """PUBLISH takes hellos, and nothing else."""
+
+    def test_other_channels(self) -> None:
+        """They are refused; letter case matters."""
+        for channel in ("x", "__SENTINEL__:hello"):
+            self.refused("ERR Only HELLO messages are accepted by Sentinel instances.", "PUBLISH", channel, "y")
+
+    def test_hello_is_heard(self) -> None:
+        """It makes the sender known, is answered 1, and is passed on to nobody."""
+        self.client.ask("SUBSCRIBE", "__sentinel__:hello")
+        peer = self.bench.connect()
+        hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
+        self.assertEqual(peer.ask("PUBLISH", "__sentinel__:hello", hello), b":1\r\n")
+        self.assertEqual(list(self.master.peers), [PEER_ID])
+        self.assertEqual(self.client.raw(), b"")
+
+    def test_nonsense_is_one_too(self) -> None:
+        """What cannot be understood is ignored and answered alike."""
+        for payload in ("", "x", f"127.0.0.1,26380,{MY_ID},0,nope,127.0.0.1,6379,0"):
+            self.assertEqual(self.client.ask("PUBLISH", "__sentinel__:hello", payload), b":1\r\n")
+        self.assertEqual(list(self.master.peers), [])

@@ -1,0 +1,315 @@
+"""Promises of the SENTINEL subcommands that change something: exact refusals, and ``+OK`` only from the disk."""
+
+from __future__ import annotations
+
+from tests.server.bench import PEER_ID, Bench, ServerTestCase
+from txsentinel.core.effects import Recycle
+from txsentinel.core.instances import Role
+from txsentinel.core.options import SentinelOptions
+
+NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
+NO_MASTER = "ERR No such master with that name"
+DENIED = (
+    "ERR Reconfiguration of scripts path is denied for security reasons. Check the deny-scripts-reconfig"
+    " configuration directive in your Sentinel configuration"
+)
+
+
+class HeldTests(ServerTestCase):
+    """What is said when it is on disk, and when it cannot be."""
+
+    CHANGES = (
+        ("MONITOR", "new", "127.0.0.1", "6400", "1"),
+        ("SET", "mymaster", "quorum", "3"),
+        ("CONFIG", "SET", "announce-port", "5000"),
+        ("FLUSHCONFIG",),
+        ("REMOVE", "mymaster"),
+    )
+
+    def test_ok_when_saved(self) -> None:
+        """Nothing is said before."""
+        for words in self.CHANGES:
+            self.assertEqual(self.client.ask("SENTINEL", *words), b"", words)
+            self.bench.save()
+            self.assertEqual(self.client.raw(), b"+OK\r\n", words)
+
+    def test_complaint_when_not(self) -> None:
+        """The change stays in effect, and the event is told all the same."""
+        for words in self.CHANGES:
+            bench = Bench()
+            bench.watch()
+            client = bench.connect()
+            client.send("SENTINEL", *words)
+            bench.fail()
+            self.assertEqual(client.raw(), NOT_SAVED, words)
+        self.assertEqual(bench.events, ["-monitor master mymaster 127.0.0.1 6379"])
+        self.assertEqual(bench.core.registry.masters, {})
+
+    def test_failing_disk_answers_at_once(self) -> None:
+        """While saving fails nobody is kept waiting for it."""
+        self.client.send("SENTINEL", "FLUSHCONFIG")
+        self.bench.fail()
+        self.client.raw()
+        self.assertEqual(self.client.ask("SENTINEL", "FLUSHCONFIG"), NOT_SAVED)
+
+    def test_pipeline_keeps_its_order(self) -> None:
+        """Replies behind a held one wait for it, those before do not."""
+        self.client.protocol.dataReceived(
+            b"PING 1\r\nSENTINEL SET mymaster quorum 3\r\nPING 2\r\nSENTINEL FLUSHCONFIG\r\nPING 3\r\n"
+        )
+        self.assertEqual(self.client.raw(), b"$1\r\n1\r\n")
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n$1\r\n2\r\n+OK\r\n$1\r\n3\r\n")
+
+
+class MonitorTests(ServerTestCase):
+    """MONITOR and REMOVE."""
+
+    def test_refusals(self) -> None:
+        """Checks in the order of the C Sentinels."""
+        for line, words in (
+            ("ERR Invalid quorum", ("a", "b", "c", "d")),
+            ("ERR Invalid port", ("a", "b", "c", "0")),
+            ("ERR Quorum must be 1 or greater.", ("a", "b", "1", "0")),
+            ("ERR Invalid IP address or hostname specified", ("a", "b", "70000", "1")),
+            ("ERR Invalid port number.", ("mymaster", "127.0.0.1", "70000", "1")),
+            ("ERR Duplicate master name.", ("mymaster", "127.0.0.1", "1", "1")),
+        ):
+            self.refused(line, "SENTINEL", "MONITOR", *words)
+        control = "ERR Invalid argument at index 3 for SENTINEL MONITOR: control characters are not allowed"
+        self.refused(control, "SENTINEL", "MONITOR", "a", "b\n", "c", "d")
+
+    def test_monitored(self) -> None:
+        """The new master has the defaults of SENTINEL DEBUG, and its event follows the reply."""
+        self.client.ask("SENTINEL", "DEBUG", "default-down-after", 1234)
+        self.client.send("SENTINEL", "MONITOR", "a b", "127.0.0.1", 6400, 2)
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        self.assertEqual(self.bench.core.registry.masters["a b"].options.down_after, 1234)
+        self.assertEqual(self.bench.events, ["+monitor master a b 127.0.0.1 6400 quorum 2"])
+
+    def test_removed(self) -> None:
+        """A second time there is nothing to remove."""
+        self.client.send("SENTINEL", "REMOVE", "mymaster")
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        self.refused(NO_MASTER, "SENTINEL", "REMOVE", "mymaster")
+
+
+class ResetTests(ServerTestCase):
+    """RESET."""
+
+    def test_count(self) -> None:
+        """How many masters matched; the pattern knows letter case."""
+        self.bench.watch("mister", 6390)
+        self.assertEqual(self.client.ask("SENTINEL", "RESET", "m[iy]*"), b":2\r\n")
+        self.assertEqual(self.client.ask("SENTINEL", "RESET", "M*"), b":0\r\n")
+        self.bench.save()
+        self.assertEqual(len(self.bench.events), 2)
+
+
+class SetTests(ServerTestCase):
+    """SET."""
+
+    def test_left_to_right(self) -> None:
+        """The first mistake is told; what stood before it stays and is saved, what stands behind is ignored."""
+        line = "ERR Invalid argument '0' for SENTINEL SET 'Parallel-Syncs'"
+        self.refused(line, "SENTINEL", "SET", "mymaster", "quorum", 5, "Parallel-Syncs", 0, "failover-timeout", 1)
+        self.assertEqual(self.master.options.quorum, 5)
+        self.assertEqual(self.master.options.failover_timeout, 180_000)
+        self.bench.save()
+        self.assertEqual(self.bench.events, ["+set master mymaster 127.0.0.1 6379 quorum 5"])
+
+    def test_refusals(self) -> None:
+        """Unknown masters first, then control characters, then each option in turn."""
+        unknown = "ERR Unknown option or number of arguments for SENTINEL SET '{}'"
+        self.refused(NO_MASTER, "SENTINEL", "SET", "nope", "x\n", "y")
+        control = "ERR Invalid argument at index 4 for SENTINEL SET: control characters are not allowed"
+        self.refused(control, "SENTINEL", "SET", "mymaster", "auth-pass", "x\ny")
+        self.refused(unknown.format("fOO"), "SENTINEL", "SET", "mymaster", "fOO", "1")
+        self.refused(unknown.format("quorum"), "SENTINEL", "SET", "mymaster", "parallel-syncs", "1", "quorum")
+        self.refused(unknown.format("rename-command"), "SENTINEL", "SET", "mymaster", "rename-command", "config")
+        arity = "ERR wrong number of arguments for 'sentinel|set' command"
+        self.refused(arity, "SENTINEL", "SET", "mymaster", "quorum")
+
+    def test_rename_takes_two(self) -> None:
+        """The one option with two values."""
+        self.client.send("SENTINEL", "SET", "mymaster", "rename-command", "config", "cfg", "quorum", "1")
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        self.assertEqual(self.master.options.renamed_commands, {"CONFIG": "cfg"})
+        self.assertEqual(self.bench.events[0], "+set master mymaster 127.0.0.1 6379 rename-command config cfg")
+
+    def test_scripts(self) -> None:
+        """They may not be set unless that is allowed, and must be executable then."""
+        self.refused(DENIED, "SENTINEL", "SET", "mymaster", "notification-script", "/good/x")
+        self.bench = Bench(sentinel=SentinelOptions(deny_scripts_reconfig=False))
+        master = self.bench.watch()
+        self.client = self.bench.connect()
+        missing = "ERR Notification script seems non existing or non executable"
+        self.refused(missing, "SENTINEL", "SET", "mymaster", "notification-script", "/bad/x")
+        self.client.send("SENTINEL", "SET", "mymaster", "notification-script", "/good/x")
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        self.assertEqual(master.options.notification_script, "/good/x")
+
+    def test_password_is_not_told(self) -> None:
+        """The event has stars; the links log in anew."""
+        self.client.send("SENTINEL", "SET", "mymaster", "auth-pass", "secret")
+        self.bench.save()
+        self.assertEqual(self.bench.events, ["+set master mymaster 127.0.0.1 6379 auth-pass ******"])
+        self.assertTrue(any(isinstance(effect, Recycle) for effect in self.bench.links.effects))
+
+
+class FailoverTests(ServerTestCase):
+    """FAILOVER."""
+
+    def test_refusals(self) -> None:
+        """Unknown master, nobody to promote, or one is running already."""
+        self.refused(NO_MASTER, "SENTINEL", "FAILOVER", "nope")
+        self.refused("NOGOODSLAVE No suitable replica to promote", "SENTINEL", "FAILOVER", "mymaster")
+
+    def test_begun(self) -> None:
+        """``+OK`` at once; a second order is refused."""
+        now = self.bench.host.now()
+        registry = self.bench.core.registry
+        address = registry.address("127.0.0.1", 6380)
+        assert address is not None
+        replica = registry.add_replica(self.master, address, now)
+        assert replica is not None
+        self.bench.bring_up(replica.link)
+        replica.info_refreshed_at = now
+        replica.role_reported = Role.REPLICA
+        replica.master_link_up = True
+        self.assertEqual(self.client.ask("SENTINEL", "FAILOVER", "mymaster"), b"+OK\r\n")
+        self.refused("INPROG Failover already in progress", "SENTINEL", "FAILOVER", "mymaster")
+
+
+class ConfigTests(ServerTestCase):
+    """CONFIG GET and SET."""
+
+    def test_get(self) -> None:
+        """Patterns in any letter case, each option once, in a fixed order for each pattern."""
+        self.assertEqual(
+            self.client.reply("SENTINEL", "CONFIG", "GET", "ANNOUNCE-*", "*"),
+            [
+                b"announce-hostnames", b"no", b"announce-ip", b"", b"announce-port", b"0", b"resolve-hostnames", b"no",
+                b"sentinel-user", b"", b"sentinel-pass", b"", b"loglevel", b"notice",
+            ],
+        )  # fmt: skip
+        self.assertEqual(self.client.reply("SENTINEL", "CONFIG", "GET", "nope"), [])
+        self.client.ask("HELLO", 3)
+        self.assertEqual(
+            self.client.ask("SENTINEL", "CONFIG", "GET", "announce-port"), b"%1\r\n$13\r\nannounce-port\r\n$1\r\n0\r\n"
+        )
+
+    def test_set(self) -> None:
+        """Several at once, then shown as they are."""
+        self.client.send(
+            "SENTINEL", "CONFIG", "SET", "Resolve-Hostnames", "YES", "announce-ip", "10.0.0.1",
+            "announce-port", "65535", "sentinel-pass", "pw", "loglevel", "DEBUG",
+        )  # fmt: skip
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        options = self.bench.core.options
+        self.assertEqual((options.resolve_hostnames, options.announce_ip), (True, "10.0.0.1"))
+        self.assertEqual((options.announce_port, options.sentinel_pass), (65_535, "pw"))
+        self.assertEqual(self.bench.loglevels, ["debug"])
+        self.assertEqual(
+            self.client.reply("SENTINEL", "CONFIG", "GET", "resolve*", "loglevel"),
+            [b"resolve-hostnames", b"yes", b"loglevel", b"debug"],
+        )
+
+    def test_empty_means_unset(self) -> None:
+        """An empty text takes a setting away."""
+        self.bench.core.options.announce_ip = "10.0.0.1"
+        self.client.send("SENTINEL", "CONFIG", "SET", "announce-ip", "")
+        self.assertIsNone(self.bench.core.options.announce_ip)
+
+    def test_all_or_nothing(self) -> None:
+        """Every mistake has its text, and none leaves anything changed."""
+        shape = (
+            "ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> [<param> <value> ...]"
+            " are supported."
+        )
+        good = ("announce-port", "1")
+        for line, words in (
+            ("ERR wrong number of arguments for 'sentinel|config' command", ("GET",)),
+            (shape, ("FOO", "x")),
+            (shape, ("SET", "announce-port")),
+            ("ERR Invalid argument 'X' to SENTINEL CONFIG SET", ("SET", *good, "X", "y")),
+            ("ERR Duplicate argument 'Announce-Port' to SENTINEL CONFIG SET", ("SET", *good, "Announce-Port", "2")),
+            ("ERR Missing argument 'announce-ip' value", ("SET", *good, "announce-ip")),
+            ("ERR Invalid value '70000' to SENTINEL CONFIG SET 'announce-port'", ("SET", "announce-port", "70000")),
+            ("ERR Invalid value 'x' to SENTINEL CONFIG SET 'loglevel'", ("SET", *good, "loglevel", "x")),
+            (
+                "ERR Invalid value 'maybe' to SENTINEL CONFIG SET 'announce-hostnames'",
+                ("SET", *good, "announce-hostnames", "maybe"),
+            ),
+            (
+                "ERR Invalid argument at index 6 for SENTINEL CONFIG SET: control characters are not allowed",
+                ("SET", *good, "announce-ip", "x\n"),
+            ),
+        ):
+            self.refused(line, "SENTINEL", "CONFIG", *words)
+        self.assertEqual(self.bench.core.options.announce_port, 0)
+
+    def test_credentials_renew_the_links_to_peers(self) -> None:
+        """Only those of Sentinels, and only for what they log in with."""
+        hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
+        self.client.ask("PUBLISH", "__sentinel__:hello", hello)
+        link = self.master.peers[PEER_ID].link
+        self.bench.bring_up(link)
+        self.bench.links.effects.clear()
+        self.client.send("SENTINEL", "CONFIG", "SET", "announce-port", "1")
+        self.bench.save()
+        self.assertFalse([each for each in self.bench.links.effects if isinstance(each, Recycle)])
+        self.client.send("SENTINEL", "CONFIG", "SET", "sentinel-user", "me", "sentinel-pass", "pw")
+        self.bench.save()
+        recycled = [each.link for each in self.bench.links.effects if isinstance(each, Recycle)]
+        self.assertEqual(recycled, [link])
+        self.assertEqual((link.username, link.password), ("me", "pw"))
+
+
+class DebugTests(ServerTestCase):
+    """DEBUG."""
+
+    def test_show(self) -> None:
+        """Thirteen pairs of texts."""
+        shown = self.client.reply("SENTINEL", "DEBUG")
+        assert isinstance(shown, list)
+        self.assertEqual(len(shown), 26)
+        self.assertEqual(shown[:4], [b"INFO-PERIOD", b"10000", b"PING-PERIOD", b"1000"])
+        self.assertEqual(shown[-2:], [b"SCRIPT-RETRY-DELAY", b"30000"])
+        self.client.ask("HELLO", 3)
+        self.assertTrue(self.client.ask("SENTINEL", "DEBUG").startswith(b"%13\r\n"))
+
+    def test_change(self) -> None:
+        """From left to right, any letter case, at once."""
+        self.assertEqual(self.client.ask("SENTINEL", "DEBUG", "Info-Period", 5, "ping-period", 6), b"+OK\r\n")
+        timings = self.bench.core.timings
+        self.assertEqual((timings.info_period, timings.ping_period), (5, 6))
+        self.refused(
+            "ERR Invalid argument '0' for SENTINEL DEBUG 'TILT-period'",
+            "SENTINEL", "DEBUG", "info-period", 7, "TILT-period", 0,
+        )  # fmt: skip
+        self.assertEqual(timings.info_period, 7)
+        unknown = "ERR Unknown option or number of arguments for SENTINEL DEBUG '{}'"
+        self.refused(unknown.format("x"), "SENTINEL", "DEBUG", "x", 1)
+        self.refused(unknown.format("ping-period"), "SENTINEL", "DEBUG", "ping-period")
+
+
+class SimulateFailureTests(ServerTestCase):
+    """SIMULATE-FAILURE."""
+
+    def test_words(self) -> None:
+        """Each order replaces the one before; HELP lists the words and stops."""
+        self.assertEqual(self.client.ask("SENTINEL", "SIMULATE-FAILURE", "Crash-After-Election"), b"+OK\r\n")
+        self.assertEqual(self.bench.core.simulate_crash, {"crash-after-election"})
+        self.assertEqual(
+            self.client.reply("SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion", "HELP", "x"),
+            [b"crash-after-election", b"crash-after-promotion"],
+        )
+        self.assertEqual(self.bench.core.simulate_crash, {"crash-after-promotion"})
+        self.refused("ERR Unknown failure simulation specified", "SENTINEL", "SIMULATE-FAILURE", "x")
+        self.assertEqual(self.bench.core.simulate_crash, set())

@@ -1,0 +1,368 @@
+"""Promises of the SENTINEL subcommands that tell what is known."""
+
+from __future__ import annotations
+
+from tests.server.bench import MY_ID, PEER_ID, BenchJob, ServerTestCase
+from txsentinel.address import Address
+from txsentinel.core.instances import Failover, FailoverState, Peer, Replica, Role, SyncStep
+
+NO_MASTER = "ERR No such master with that name"
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
+MASTER_FIELDS = words("""
+    name ip port runid flags link-pending-commands link-refcount last-ping-sent last-ok-ping-reply last-ping-reply
+    down-after-milliseconds info-refresh role-reported role-reported-time config-epoch num-slaves
+    num-other-sentinels quorum failover-timeout parallel-syncs
+""")
+
+REPLICA_FIELDS = words("""
+    name ip port runid flags link-pending-commands link-refcount last-ping-sent last-ok-ping-reply last-ping-reply
+    down-after-milliseconds info-refresh role-reported role-reported-time master-link-down-time master-link-status
+    master-host master-port slave-priority slave-repl-offset replica-announced
+""")
+
+PEER_FIELDS = words("""
+    name ip port runid flags link-pending-commands link-refcount last-ping-sent last-ok-ping-reply last-ping-reply
+    down-after-milliseconds last-hello-message voted-leader voted-leader-epoch
+""")
+
+
+class ReportTestCase(ServerTestCase):
+    """A master with a replica and a peer, all connected."""
+
+    def setUp(self) -> None:
+        """Fill the family."""
+        super().setUp()
+        self.replica = self.add_replica(6380)
+        self.peer = self.add_peer()
+        for instance in (self.master, self.replica, self.peer):
+            self.bench.bring_up(instance.link)
+
+    def add_replica(self, port: int) -> Replica:
+        """One more replica."""
+        registry = self.bench.core.registry
+        replica = registry.add_replica(self.master, Address.literal("127.0.0.1", port), self.bench.host.now())
+        assert replica is not None
+        return replica
+
+    def add_peer(self) -> Peer:
+        """One more Sentinel."""
+        address = Address.literal("127.0.0.1", 26380)
+        return self.bench.core.registry.add_peer(self.master, PEER_ID, address, self.bench.host.now())
+
+    def maps(self, *words: str) -> list[dict[str, str]]:
+        """A list of instance maps."""
+        reply = self.client.reply("SENTINEL", *words)
+        assert isinstance(reply, list)
+        return [self.paired(flat) for flat in reply]
+
+    def paired(self, flat: list[bytes]) -> dict[str, str]:
+        """A flat array as a map; every element must be a bulk."""
+        self.assertEqual({type(each) for each in flat}, {bytes})
+        texts = [each.decode() for each in flat]
+        return dict(zip(texts[0::2], texts[1::2], strict=True))
+
+    def one(self) -> dict[str, str]:
+        """The map of the master."""
+        reply = self.client.reply("SENTINEL", "MASTER", "mymaster")
+        assert isinstance(reply, list)
+        return self.paired(reply)
+
+
+class InstanceMapTests(ReportTestCase):
+    """Names, order and presence of fields."""
+
+    def test_healthy_instances(self) -> None:
+        """20 pairs for a master, 21 for a replica, 14 for a Sentinel, in the order that clients rely on."""
+        self.assertEqual(list(self.one()), MASTER_FIELDS)
+        self.assertEqual([list(each) for each in self.maps("REPLICAS", "mymaster")], [REPLICA_FIELDS])
+        self.assertEqual([list(each) for each in self.maps("SENTINELS", "mymaster")], [PEER_FIELDS])
+
+    def test_all_spellings(self) -> None:
+        """The older and the newer names of a command answer alike."""
+        masters = self.client.ask("SENTINEL", "MASTERS")
+        self.assertEqual(self.client.ask("SENTINEL", "PRIMARIES"), masters)
+        master = self.client.ask("SENTINEL", "MASTER", "mymaster")
+        self.assertEqual(self.client.ask("SENTINEL", "PRIMARY", "mymaster"), master)
+        self.assertEqual(masters, b"*1\r\n" + master)
+        replicas = self.client.ask("SENTINEL", "REPLICAS", "mymaster")
+        self.assertEqual(self.client.ask("sentinel", "slaves", "mymaster"), replicas)
+
+    def test_maps_in_resp3(self) -> None:
+        """RESP3 clients get maps."""
+        self.client.ask("HELLO", 3)
+        self.assertTrue(self.client.ask("SENTINEL", "MASTER", "mymaster").startswith(b"%20\r\n$4\r\nname\r\n"))
+        self.assertTrue(self.client.ask("SENTINEL", "MASTERS").startswith(b"*1\r\n%20\r\n"))
+        self.assertTrue(self.client.ask("SENTINEL", "SENTINELS", "mymaster").startswith(b"*1\r\n%14\r\n"))
+
+    def test_unknown_names(self) -> None:
+        """They are an error, with the very text that clients look for; letter case matters."""
+        for word in ("MASTER", "PRIMARY", "REPLICAS", "SLAVES", "SENTINELS", "CKQUORUM"):
+            self.refused(NO_MASTER, "SENTINEL", word, "MyMaster")
+
+    def test_times(self) -> None:
+        """They are milliseconds elapsed; what never was or is not outstanding is 0."""
+        now = self.bench.host.now()
+        link = self.master.link
+        link.unanswered_ping_at, link.available_at, link.last_reply_at = now - 10, now - 20, now - 15
+        self.master.role_reported_at = now - 500
+        found = self.one()
+        self.assertEqual(
+            [found[name] for name in ("last-ping-sent", "last-ok-ping-reply", "last-ping-reply", "info-refresh")],
+            ["10", "20", "15", "0"],
+        )
+        self.assertEqual(found["role-reported-time"], "500")
+        link.unanswered_ping_at = None
+        self.master.info_refreshed_at = now - 7
+        found = self.one()
+        self.assertEqual((found["last-ping-sent"], found["info-refresh"]), ("0", "7"))
+
+    def test_down(self) -> None:
+        """The two down times are there while the state holds, in their places."""
+        now = self.bench.host.now()
+        self.master.sdown_since, self.master.odown_since = now - 3000, now - 2000
+        found = self.one()
+        self.assertEqual(list(found)[10:13], ["s-down-time", "o-down-time", "down-after-milliseconds"])
+        self.assertEqual((found["s-down-time"], found["o-down-time"]), ("3000", "2000"))
+        self.assertEqual(found["flags"], "s_down,o_down,master")
+
+    def test_failover(self) -> None:
+        """Its state stands behind the link fields; the flags show how it came about."""
+        now = self.bench.host.now()
+        self.master.failover = Failover(7, now, now, FailoverState.WAIT_PROMOTION, forced=True, promoted=self.replica)
+        found = self.one()
+        self.assertEqual(list(found)[6:9], ["link-refcount", "failover-state", "last-ping-sent"])
+        self.assertEqual(found["failover-state"], "wait_promotion")
+        self.assertEqual(found["flags"], "master,failover_in_progress,force_failover")
+        self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,promoted")
+
+    def test_scripts(self) -> None:
+        """Paths are shown at the end, if they are set; credentials never are."""
+        self.master.options.client_reconfig_script = "/c"
+        self.master.options.notification_script = "/n"
+        self.master.options.auth_pass = "secret"
+        found = self.one()
+        self.assertEqual(list(found)[-2:], ["notification-script", "client-reconfig-script"])
+        self.assertNotIn("secret", found.values())
+
+    def test_flags_of_others(self) -> None:
+        """A replica shows how far it has come, a peer what it says."""
+        self.replica.sync = SyncStep.IN_PROGRESS
+        self.replica.script_kill_sent = True
+        self.peer.says_master_down = True
+        self.peer.link.up.clear()
+        self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,reconf_inprog,script_kill_sent")
+        self.assertEqual(self.maps("SENTINELS", "mymaster")[0]["flags"], "sentinel,disconnected,master_down")
+
+    def test_reboot(self) -> None:
+        """A master whose run ID changed says so last of all."""
+        self.master.rebooting_since = self.bench.host.now()
+        self.assertEqual(self.one()["flags"], "master,master_reboot")
+
+    def test_replica_values(self) -> None:
+        """What its INFO told; a question mark for a master it never named."""
+        found = self.maps("REPLICAS", "mymaster")[0]
+        self.assertEqual(found["name"], "127.0.0.1:6380")
+        self.assertEqual(
+            [found[name] for name in REPLICA_FIELDS[-7:]],
+            ["0", "err", "?", "0", "100", "0", "1"],
+        )
+        replica = self.replica
+        replica.master_host, replica.master_port, replica.master_link_up = "127.0.0.1", 6379, True
+        replica.master_link_down_for, replica.priority, replica.repl_offset = 0, 50, 1234
+        replica.role_reported = Role.REPLICA
+        found = self.maps("REPLICAS", "mymaster")[0]
+        self.assertEqual(
+            [found[name] for name in REPLICA_FIELDS[-7:]],
+            ["0", "ok", "127.0.0.1", "6379", "50", "1234", "1"],
+        )
+
+    def test_unannounced_replicas_are_hidden(self) -> None:
+        """They are counted, but not shown."""
+        self.add_replica(6381).announced = False
+        self.assertEqual(len(self.maps("REPLICAS", "mymaster")), 1)
+        self.assertEqual(self.one()["num-slaves"], "2")
+
+    def test_peer_values(self) -> None:
+        """A peer goes by its ID; before its first vote the leader is a question mark."""
+        found = self.maps("SENTINELS", "mymaster")[0]
+        self.assertEqual((found["name"], found["runid"]), (PEER_ID, PEER_ID))
+        self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), ("?", "0"))
+        self.peer.leader, self.peer.leader_epoch = MY_ID, 9
+        found = self.maps("SENTINELS", "mymaster")[0]
+        self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), (MY_ID, "9"))
+
+    def test_shared_link(self) -> None:
+        """A Sentinel that watches two of our masters is counted on its link."""
+        other = self.bench.watch("other", 6390)
+        self.bench.core.registry.add_peer(other, PEER_ID, self.peer.address, self.bench.host.now())
+        self.assertEqual(self.maps("SENTINELS", "other")[0]["link-refcount"], "2")
+
+
+class AddressTests(ServerTestCase):
+    """GET-MASTER-ADDR-BY-NAME, which every application asks."""
+
+    def test_answer(self) -> None:
+        """Two bulks; a null array, not an error, for an unknown name."""
+        expected = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
+        for word in ("GET-MASTER-ADDR-BY-NAME", "get-primary-addr-by-name"):
+            self.assertEqual(self.client.ask("SENTINEL", word, "mymaster"), expected)
+            self.assertEqual(self.client.ask("SENTINEL", word, "nope"), b"*-1\r\n")
+        self.client.ask("HELLO", 3)
+        self.assertEqual(self.client.ask("SENTINEL", "get-master-addr-by-name", "mymaster"), expected)
+        self.assertEqual(self.client.ask("SENTINEL", "get-master-addr-by-name", "nope"), b"_\r\n")
+
+    def test_changes_show_at_once(self) -> None:
+        """What is kept ready never outlives the address, the form it is shown in, or the master."""
+
+        def asked() -> bytes:
+            return self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+
+        asked()
+        self.master.address = Address("redis.example", "127.0.0.2", 7000)
+        self.assertEqual(asked(), b"*2\r\n$9\r\n127.0.0.2\r\n$4\r\n7000\r\n")
+        self.bench.core.options.announce_hostnames = True
+        self.assertEqual(asked(), b"*2\r\n$13\r\nredis.example\r\n$4\r\n7000\r\n")
+        self.client.ask("SENTINEL", "REMOVE", "mymaster")
+        self.bench.save()
+        self.client.raw()
+        self.assertEqual(asked(), b"*-1\r\n")
+
+    def test_promoted_replica(self) -> None:
+        """Once the promotion was seen, clients are sent to the new master."""
+        now = self.bench.host.now()
+        replica = self.bench.core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
+        failover = self.master.failover = Failover(1, now, now, FailoverState.WAIT_PROMOTION, promoted=replica)
+        self.assertIn(b"6379", self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
+        failover.state = FailoverState.RECONF_REPLICAS
+        self.assertIn(b"6380", self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
+
+
+class DownTests(ServerTestCase):
+    """IS-MASTER-DOWN-BY-ADDR: opinions and votes."""
+
+    def meet(self) -> None:
+        """Two Sentinels that we know ask about a master that is down."""
+        registry, now = self.bench.core.registry, self.bench.host.now()
+        for peer_id, port in ((PEER_ID, 26380), ("c" * 40, 26381)):
+            registry.add_peer(self.master, peer_id, Address.literal("127.0.0.1", port), now)
+        self.master.sdown_since = now
+
+    def ask(self, epoch: int | str = 0, candidate: str = "*", port: int | str = 6379) -> None:
+        """Ask as a peer does."""
+        self.client.send("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", port, epoch, candidate)
+
+    def test_opinion(self) -> None:
+        """0 for a master that is up or unknown, 1 for one that is down; no vote for a star."""
+        self.ask()
+        self.assertEqual(self.client.raw(), b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n")
+        self.ask(port=9)
+        self.assertEqual(self.client.raw(), b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n")
+        self.master.sdown_since = self.bench.host.now()
+        self.assertEqual(
+            self.client.ask("sentinel", "is-primary-down-by-addr", "127.0.0.1", "6379", "0", "*"),
+            b"*3\r\n:1\r\n$1\r\n*\r\n:0\r\n",
+        )
+
+    def test_numbers(self) -> None:
+        """Port and epoch must be numbers."""
+        for port, epoch in (("x", 0), (6379, "x")):
+            self.ask(epoch, port=port)
+            self.assertEqual(self.client.raw(), b"-ERR value is not an integer or out of range\r\n")
+
+    def test_vote_waits_for_the_disk(self) -> None:
+        """A vote is told once it is durable, and what stands behind it waits."""
+        self.meet()
+        self.ask(5, PEER_ID)
+        self.client.send("PING")
+        self.assertEqual(self.client.raw(), b"")
+        self.bench.save()
+        self.assertEqual(self.client.replies(), [[1, PEER_ID.encode(), 5], b"PONG"])
+        self.assertIn(f"+vote-for-leader {PEER_ID} 5", self.bench.events)
+
+    def test_vote_that_cannot_be_saved(self) -> None:
+        """It is withdrawn: no leader, and the last epoch that is durable."""
+        self.meet()
+        self.ask(5, PEER_ID)
+        self.bench.fail()
+        self.assertEqual(self.client.replies(), [[1, b"*", 0]])
+
+    def test_no_second_vote(self) -> None:
+        """Another candidate of the same epoch is told whom we voted for."""
+        self.meet()
+        self.ask(5, PEER_ID)
+        self.bench.save()
+        self.client.raw()
+        self.ask(5, "c" * 40)
+        self.bench.save()
+        self.assertEqual(self.client.replies(), [[1, PEER_ID.encode(), 5]])
+
+
+class OtherQueryTests(ReportTestCase):
+    """MYID, CKQUORUM, PENDING-SCRIPTS, INFO-CACHE."""
+
+    def test_myid(self) -> None:
+        """The ID that peers know us by."""
+        self.assertEqual(self.client.ask("SENTINEL", "MYID"), b"$40\r\n" + MY_ID.encode() + b"\r\n")
+
+    def test_ckquorum(self) -> None:
+        """A count, and what is missing: the quorum, the majority, or both."""
+        fine = b"+OK 2 usable Sentinels. Quorum and failover authorization can be reached\r\n"
+        self.assertEqual(self.client.ask("SENTINEL", "CKQUORUM", "mymaster"), fine)
+        quorum = "Not enough available Sentinels to reach the specified quorum for this master"
+        majority = "Not enough available Sentinels to reach the majority and authorize a failover"
+        self.master.options.quorum = 3
+        self.refused(f"NOQUORUM 2 usable Sentinels. {quorum}", "SENTINEL", "CKQUORUM", "mymaster")
+        self.peer.sdown_since = self.bench.host.now()
+        self.refused(f"NOQUORUM 1 usable Sentinels. {quorum}. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
+        self.master.options.quorum = 1
+        self.refused(f"NOQUORUM 1 usable Sentinels. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
+
+    def test_pending_scripts(self) -> None:
+        """Running ones tell how long already, waiting ones how long still."""
+        now = self.bench.host.now()
+        self.assertEqual(self.client.reply("SENTINEL", "PENDING-SCRIPTS"), [])
+        self.bench.scripts.jobs = [
+            BenchJob("/n", ("+sdown", "x"), pid=77, started_at=now - 40, attempts=1),
+            BenchJob("/c", (), due_at=now + 500, attempts=2),
+            BenchJob("/d", (), due_at=None),
+        ]
+        self.assertEqual(
+            self.client.reply("SENTINEL", "PENDING-SCRIPTS"),
+            [
+                [b"argv", [b"/n", b"+sdown", b"x"], b"flags", b"running", b"pid", b"77", b"run-time", b"40",
+                 b"retry-num", b"1"],
+                [b"argv", [b"/c"], b"flags", b"scheduled", b"pid", b"0", b"run-delay", b"500", b"retry-num", b"2"],
+                [b"argv", [b"/d"], b"flags", b"scheduled", b"pid", b"0", b"run-delay", b"0", b"retry-num", b"0"],
+            ],
+        )  # fmt: skip
+
+    def test_info_cache(self) -> None:
+        """Age and text of the master and its replicas; unknown names are skipped, repeats collapse."""
+        now = self.bench.host.now()
+        self.master.info_text, self.master.info_refreshed_at = b"role:master\r\n", now - 30
+        self.assertEqual(
+            self.client.reply("SENTINEL", "INFO-CACHE", "nope", "mymaster", "mymaster"),
+            [b"mymaster", [[30, b"role:master\r\n"], [0, None]]],
+        )
+        self.assertEqual(self.client.reply("SENTINEL", "INFO-CACHE", "nope"), [])
+        self.refused("ERR wrong number of arguments for 'sentinel|info-cache' command", "SENTINEL", "INFO-CACHE")
+
+    def test_help(self) -> None:
+        """Syntax lines in the order of Redis."""
+        lines = self.client.reply("SENTINEL", "HELP")
+        assert isinstance(lines, list)
+        found = [line.split(b" ")[0].decode() for line in lines[1:] if not line.startswith(b" ")]
+        self.assertEqual(
+            found,
+            words(
+                "CKQUORUM CONFIG CONFIG DEBUG GET-MASTER-ADDR-BY-NAME FAILOVER FLUSHCONFIG INFO-CACHE "
+                "IS-MASTER-DOWN-BY-ADDR MASTER MASTERS MONITOR MYID PENDING-SCRIPTS REMOVE REPLICAS RESET "
+                "SENTINELS SET SIMULATE-FAILURE HELP"
+            ),
+        )
