@@ -139,7 +139,7 @@ class SentinelProtocol(Protocol):
     @property
     def queued(self) -> int:
         """Pieces of output that wait for the client to read, or for an earlier reply."""
-        return self._output.pieces + len(self._replies)
+        return self._output.pieces + len(self._replies.waiting)
 
     @property
     def unsent(self) -> int:
@@ -210,7 +210,8 @@ class SentinelProtocol(Protocol):
                     break
                 request = parser.next_request()
                 if request is None:
-                    self._read(True)
+                    if not self._reading:
+                        self._read(True)
                     break
                 self._execute(request)
                 if replies.size > ONE_WRITE:
@@ -228,7 +229,7 @@ class SentinelProtocol(Protocol):
 
     def _must_wait(self) -> bool:
         replies = self._replies
-        if len(replies) >= MOST_WAITING or replies.size > MOST_UNSENT or self._output.unsent > MOST_UNSENT:
+        if len(replies.waiting) >= MOST_WAITING or replies.size > MOST_UNSENT or self._output.unsent > MOST_UNSENT:
             return True
         self.client.paused = self._context.clients.paused_until is not None
         return self.client.paused
@@ -311,7 +312,7 @@ class SentinelProtocol(Protocol):
         self._hand_on()
         if self._output.unsent or self._replies.size > ONE_WRITE:
             self.check_output(self._context.host.now())
-        if self.closing and not len(self._replies):
+        if self.closing and not len(self._replies.waiting):
             self._output.close()
 
     def _possible_attack(self) -> None:

@@ -54,38 +54,35 @@ class ReplyQueue:
     on, everything waits, pushed messages too: a client hears of its change before the events of it.
     """
 
-    __slots__ = ("_waiting", "ready", "size")
+    __slots__ = ("ready", "size", "waiting")
 
     def __init__(self) -> None:
         self.ready: list[bytes] = []
         self.size = 0
         """Bytes that are here, ready or waiting."""
 
-        self._waiting: deque[HeldReply | bytes] = deque()
-
-    def __len__(self) -> int:
-        """How many answers and messages wait, the held ones included."""
-        return len(self._waiting)
+        self.waiting: deque[HeldReply | bytes] = deque()
+        """From the first held reply on."""
 
     def add(self, encoded: bytes) -> None:
         """Append bytes that are ready to go."""
         self.size += len(encoded)
-        if self._waiting:
-            self._waiting.append(encoded)
+        if self.waiting:
+            self.waiting.append(encoded)
         else:
             self.ready.append(encoded)
 
     def hold(self) -> HeldReply:
         """Keep a place for an answer that is not known yet."""
         place = HeldReply()
-        self._waiting.append(place)
+        self.waiting.append(place)
         return place
 
     def settle(self, place: HeldReply, encoded: bytes) -> None:
         """The answer of a held place is known; it may be empty."""
         place.encoded = encoded
         self.size += len(encoded)
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting:
             first = waiting[0]
             known = first if isinstance(first, bytes) else first.encoded
@@ -107,5 +104,5 @@ class ReplyQueue:
     def clear(self) -> None:
         """Drop everything: the connection is gone."""
         self.ready.clear()
-        self._waiting.clear()
+        self.waiting.clear()
         self.size = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server, SyncStep
 from txsentinel.timings import Millis
-from txsentinel.wire.resp import Value
+from txsentinel.wire.resp import Value, encode
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ScriptJob
@@ -99,6 +99,18 @@ def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> dict[
         report["voted-leader"] = instance.leader or "?"
         report["voted-leader-epoch"] = str(instance.leader_epoch)
     return report
+
+
+def encoded_report(report: dict[str, str], protocol: int) -> bytes:
+    """
+    The same bytes as ``resp.encode`` makes of it, sooner: a thousand masters are shown in one reply.
+
+    Lengths are counted in characters, which is right as long as all of them are ASCII.
+    """
+    pieces = [f"%{len(report)}\r\n" if protocol >= 3 else f"*{2 * len(report)}\r\n"]
+    pieces += [f"${len(name)}\r\n{name}\r\n${len(value)}\r\n{value}\r\n" for name, value in report.items()]
+    whole = "".join(pieces)
+    return whole.encode("ascii") if whole.isascii() else encode(report, protocol)
 
 
 def _since(moment: Millis | None, now: Millis) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from txsentinel.core.errors import CommandError
@@ -10,7 +10,7 @@ from txsentinel.core.instances import Master, Server
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer
 from txsentinel.server.replies import Answer, Held
-from txsentinel.server.reports import instance_report, script_report
+from txsentinel.server.reports import encoded_report, instance_report, script_report
 from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import multiple, text_argument
@@ -28,13 +28,15 @@ MOST_CACHED_ADDRESSES = 16_384
 """Answers kept ready; beyond that all are dropped and made anew when asked for."""
 
 
-def _report(context: ServerContext, instance: Instance) -> dict[str, str]:
-    return instance_report(instance, context.core.options.announce_hostnames, context.host.now())
-
-
-def _reports(context: ServerContext, instances: Sequence[Instance]) -> Answer:
+def _report(context: ServerContext, client: Client, instance: Instance) -> Answer:
     by_hostname, now = context.core.options.announce_hostnames, context.host.now()
-    return [instance_report(instance, by_hostname, now) for instance in instances]
+    return Raw(encoded_report(instance_report(instance, by_hostname, now), client.protocol))
+
+
+def _reports(context: ServerContext, client: Client, instances: Collection[Instance]) -> Answer:
+    by_hostname, now, protocol = context.core.options.announce_hostnames, context.host.now(), client.protocol
+    reports = [encoded_report(instance_report(instance, by_hostname, now), protocol) for instance in instances]
+    return Raw(b"*%d\r\n%b" % (len(reports), b"".join(reports)))
 
 
 def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
@@ -46,7 +48,7 @@ def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
 )
 def masters(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """A map for each master."""
-    return _reports(context, list(context.core.registry.masters.values()))
+    return _reports(context, client, context.core.registry.masters.values())
 
 
 @sentinel(
@@ -60,7 +62,7 @@ def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) 
 @sentinel("MASTER", arity=3, since="2.8.4", summary="Shows one master", arguments=MASTER_NAME)
 def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Its map; NoSuchMaster if the name is not watched."""
-    return _report(context, _master(context, request))
+    return _report(context, client, _master(context, request))
 
 
 @sentinel("PRIMARY", arity=3, since="8.0.0", summary="Shows one master", arguments=MASTER_NAME)
@@ -79,7 +81,7 @@ def primary(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 )
 def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """A map for each replica, but for those that ask not to be announced."""
-    return _reports(context, [each for each in _master(context, request).replicas.values() if each.announced])
+    return _reports(context, client, [each for each in _master(context, request).replicas.values() if each.announced])
 
 
 @sentinel(
@@ -107,7 +109,7 @@ def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
 )
 def sentinels(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """A map for each peer, down or not; never ourselves."""
-    return _reports(context, list(_master(context, request).peers.values()))
+    return _reports(context, client, _master(context, request).peers.values())
 
 
 @sentinel("GET-MASTER-ADDR-BY-NAME", arity=3, since="2.8.4", summary="Tells where a master is", arguments=MASTER_NAME)
