@@ -1,0 +1,197 @@
+"""
+The unmodified service in worlds where things go wrong, judged by a witness that knows S1 to S16.
+
+Each seed draws a fleet and a mixture of faults; at its end everything is healed and everybody must
+agree (L2 to L6). ``TXSENTINEL_SEEDS=first:count`` runs others than the usual ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.core.instances import FailoverState
+from txsentinel.sim.__main__ import report
+from txsentinel.sim.checks import Witness
+from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal
+from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.run import run_seed
+
+FIRST, COUNT = (int(word) for word in os.environ.get("TXSENTINEL_SEEDS", "1000:16").split(":"))
+SECONDS = 60.0
+
+
+class SwarmTests(SynchronousTestCase):
+    """Whole fleets through random faults."""
+
+    def test_promises_hold_under_faults(self) -> None:
+        """No seed breaks S1 to S16, no exception escapes, and everybody agrees after the last fault."""
+        failing = []
+        failovers = faults = 0
+        for seed in range(FIRST, FIRST + COUNT):
+            outcome = run_seed(seed, SECONDS)
+            failovers += outcome.failovers
+            faults += len(outcome.faults)
+            if outcome.wrong:
+                failing.append(report(outcome, SECONDS))
+        self.assertEqual(failing, [], "\n\n".join(failing))
+        self.assertGreater(faults, COUNT, "the plans are empty")
+        self.assertGreater(failovers, 0, "nothing was ever failed over")
+
+    def test_one_seed_is_one_run(self) -> None:
+        """The same seed delivers the same bytes at the same times, and another seed others."""
+        digests = [run_seed(seed, 20.0).digest for seed in (7, 7, 8)]
+        self.assertEqual(digests[0], digests[1])
+        self.assertNotEqual(digests[0], digests[2])
+
+    def test_plans_survive_printing(self) -> None:
+        """A fault prints as text that parses to the same fault, and nothing else does."""
+        plan = [fault for seed in range(20) for fault in draw_plan(seed, 100.0)]
+        self.assertEqual([Fault.parse(str(fault)) for fault in plan], plan)
+        self.assertEqual({fault.kind for fault in plan}, set(KINDS))
+        self.assertRaises(ValueError, Fault.parse, "earthquake:1:1:1")
+
+
+class LivenessTests(SynchronousTestCase):
+    """What must happen in the end, one by one."""
+
+    def fleet(self, seed: int = 1, **shape: int) -> Fleet:
+        """A fleet that has come to rest."""
+        fleet = Fleet(seed, Shape(**shape))
+        self.witness = Witness(fleet)
+        fleet.start()
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+        return fleet
+
+    def tearDown(self) -> None:
+        """Whatever else is tested, no safety property is broken."""
+        self.assertEqual([str(violation) for violation in self.witness.violations], [])
+
+    def published(self, fleet: Fleet) -> set[str]:
+        """The addresses of the first master that running Sentinels tell."""
+        name = fleet.masters[0].name
+        return {s.alive.core.master(name).published_address.ip for s in fleet.sentinels if s.running}
+
+    def test_l1_a_dead_master_is_replaced(self) -> None:
+        """With a majority and one replica there is a new master within a second of O_DOWN."""
+        fleet = self.fleet()
+        fleet.servers[0].host.kill()
+        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 2.0))
+        self.assertTrue(fleet.world.run_until(lambda: len(self.published(fleet)) == 1, 1.0))
+
+    def test_l1_a_hung_master_is_replaced(self) -> None:
+        """A master that stands still is replaced as one that died, and yields when it wakes up."""
+        fleet = self.fleet()
+        fleet.servers[0].host.pause()
+        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 4.0))
+        fleet.servers[0].host.resume()
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+
+    def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
+        """Wherever the leader dies, another Sentinel completes a failover after twice failover-timeout."""
+        for state in FailoverState:
+            if state in (FailoverState.NONE, FailoverState.SELECT_REPLICA, FailoverState.UPDATE_CONFIG):
+                continue
+            fleet = self.fleet(seed=3, failover_timeout=3_000, sentinels=3)
+            if state is FailoverState.SEND_SLAVEOF_NOONE:
+                for server in fleet.servers[1:]:
+                    server.host.pause_for(1.1)
+            fleet.servers[0].host.kill()
+
+            def leader() -> object:
+                for sentinel in fleet.sentinels:  # noqa: B023
+                    if sentinel.alive.core.master("m1").failover_state is state:  # noqa: B023
+                        return sentinel
+                return None
+
+            if not fleet.world.run_until(leader, 10.0):
+                continue
+            leading = leader()
+            leading.host.kill()  # type: ignore[attr-defined]
+            leading.service = None  # type: ignore[attr-defined]
+            self.assertTrue(
+                fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 30.0),  # noqa: B023
+                f"nobody took over from a leader that died in {state.value}",
+            )
+
+    def test_l2_l3_everybody_agrees_and_follows(self) -> None:
+        """After a partition ends all Sentinels name one master and all servers follow it."""
+        fleet = self.fleet(sentinels=5, replicas=3, quorum=3)
+        alone = [fleet.servers[0].host, fleet.sentinels[0].host, fleet.sentinels[1].host]
+        others = [s.host for s in fleet.servers[1:]] + [s.host for s in fleet.sentinels[2:]]
+        fleet.network.partition(list(alone), list(others))
+        fleet.run(10.0)
+        majority = {s.alive.core.master("m1").published_address.ip for s in fleet.sentinels[2:]}
+        minority = {s.alive.core.master("m1").published_address.ip for s in fleet.sentinels[:2]}
+        self.assertEqual((len(majority), minority), (1, {"10.1.0.1"}))
+        self.assertNotEqual(majority, minority)
+        fleet.network.heal()
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertEqual(self.published(fleet), majority)
+
+    def test_l4_a_returned_master_becomes_a_replica(self) -> None:
+        """An old master that comes back believing in itself is converted."""
+        fleet = self.fleet()
+        fleet.servers[0].host.kill()
+        fleet.run(5.0)
+        fleet.servers[0].host.restart()
+        self.assertTrue(fleet.servers[0].is_master)
+        self.assertTrue(fleet.settle(30.0), fleet.disagreements())
+        self.assertFalse(fleet.servers[0].is_master)
+
+    def test_l5_a_restarted_sentinel_catches_up(self) -> None:
+        """A Sentinel that slept through a failover learns of it within a few seconds of its start."""
+        fleet = self.fleet()
+        sleeper = fleet.sentinels[2]
+        sleeper.host.kill()
+        fleet.servers[0].host.kill()
+        fleet.run(5.0)
+        sleeper.host.restart()
+        fleet.run(5.0)
+        self.assertEqual(len(self.published(fleet)), 1)
+        self.assertNotIn("10.1.0.1", self.published(fleet))
+
+    def test_l6_epochs_converge(self) -> None:
+        """Every Sentinel comes to know the highest epoch of them all."""
+        fleet = self.fleet(masters=2)
+        for group in fleet.masters:
+            group.servers[0].host.kill()
+            fleet.run(5.0)
+        fleet.run(5.0)
+        self.assertEqual(len({s.alive.core.current_epoch for s in fleet.sentinels}), 1)
+
+    def test_l7_recovery_does_not_cancel(self) -> None:
+        """A master that wakes up once a replica was chosen is replaced all the same, and follows."""
+        fleet = self.fleet()
+        master = fleet.servers[0]
+        master.host.pause()
+        promoting = FailoverState.WAIT_PROMOTION
+
+        def chosen() -> bool:
+            return any(s.alive.core.master("m1").failover_state is promoting for s in fleet.sentinels)
+
+        self.assertTrue(fleet.world.run_until(chosen, 5.0))
+        master.host.resume()
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertFalse(master.is_master)
+
+    def test_no_majority_no_failover(self) -> None:
+        """With a majority of the Sentinels gone, a dead master stays the master."""
+        fleet = self.fleet(quorum=1)
+        for sentinel in fleet.sentinels[:2]:
+            sentinel.host.kill()
+        fleet.servers[0].host.kill()
+        fleet.run(60.0)
+        self.assertEqual(self.published(fleet), {"10.1.0.1"})
+        heal(fleet)
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+
+    def test_no_quorum_no_failover(self) -> None:
+        """A master that fewer than the quorum hold down is left alone."""
+        fleet = self.fleet(quorum=3)
+        fleet.network.cut(fleet.sentinels[0].host, fleet.servers[0].host)
+        fleet.network.cut(fleet.sentinels[1].host, fleet.servers[0].host)
+        fleet.run(30.0)
+        self.assertEqual(self.published(fleet), {"10.1.0.1"})
+        self.assertTrue(fleet.servers[0].is_master)
