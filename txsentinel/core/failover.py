@@ -276,7 +276,8 @@ class Failovers:
             self._elect_forced(master, failover, now)
         elif now > self._election_end(master, failover):
             self.abort(master, "-failover-abort-not-elected")
-        elif not (count.lost and count.worth_another) or count.yield_to_rival:
+        elif failover.forced or not (count.lost and count.worth_another) or count.yield_to_rival:
+            # A forced one needs no other epoch to win in, only its own vote on disk.
             return
         elif failover.candidacies < state.limits.candidacies:
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
