@@ -182,10 +182,9 @@ class Probing:
             if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
                 return SYNC_INFO_PERIOD
             master = server.master
-            if master.odown_since is not None or master.failover is not None or server.master_link_down_for:
-                return timings.fast_info_period
-            if server.role_reported is not Role.REPLICA or _misdirected(server):
-                return timings.fast_info_period
+            urgent = master.odown_since is not None or master.failover is not None or server.master_link_down_for
+            if urgent or server.role_reported is not Role.REPLICA or _misdirected(server):
+                return min(timings.fast_info_period, timings.info_period)
         return timings.info_period
 
     def _hello_due(self, instance: Instance) -> Millis:
