@@ -30,7 +30,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     Keeps one connection of one link up, with a steady beat.
 
     Attempts begin a ping period apart. A connection that was established and is lost is made anew at
-    once, unless it did not even live for a ping period: whoever accepts us only to hang up must not be
+    once, but not before a ping period after it was made: whoever accepts us only to hang up must not be
     stormed.
     """
 
@@ -140,7 +140,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         now = self._context.host.now()
         assert connection is not None, "a connection was lost that nobody made"
         period = self._context.core.timings.ping_period
-        self._retry_in(0 if recycled or now - connection.connected_at >= period else period)
+        # Counted from its beginning: a server that is told to change its role soon after it came back hangs up on
+        # us, and must not be held for down because of that.
+        self._retry_in(0 if recycled else max(0, connection.connected_at + period - now))
         self._down(connection.offence or unused_reason.getErrorMessage(), now)
 
     def _connect(self) -> None:
