@@ -1,0 +1,139 @@
+"""Three of our Sentinels over Valkey, Redis 7 and Redis 6.2, whose masters are lost in every way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import (
+    SECONDS,
+    file_words,
+    hurry,
+    leader_epoch,
+    memory,
+    shut_down,
+    switches,
+    wait_heard,
+    wait_moved,
+)
+from tests.servers import EventRecorder, Fleet, RedisProcess, SentinelProcess, Workbench, missing, wait_for
+
+KINDS = ("valkey", "redis", "redis-6.2")
+DOWN_AFTER, FAILOVER_TIMEOUT = 700, 3000
+
+
+class LostMasterTests(SynchronousTestCase):
+    """One group of three, one master with two replicas of every kind, all lost at once, again and again."""
+
+    if missing("txsentinel", *KINDS):
+        skip = missing("txsentinel", *KINDS)
+
+    def begin(self, bench: Workbench, stack: ExitStack) -> None:
+        """Everything runs and is at rest."""
+        self.fleets = [Fleet(bench, [], kind, name=f"master-{kind}", quorum=2) for kind in KINDS]
+        monitor = [(fleet.name, "127.0.0.1", next(iter(fleet.servers)), 2) for fleet in self.fleets]
+        self.sentinels = [
+            bench.sentinel("txsentinel", monitor=monitor, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT)
+            for _ in range(3)
+        ]
+        for fleet in self.fleets:
+            for server in fleet.servers.values():
+                server.start(ready=False)
+        for fleet in self.fleets:
+            wait_for(lambda fleet=fleet: self.in_sync(fleet), SECONDS, "the replicas to be synchronized")  # type: ignore[misc]
+            fleet.sentinels = self.sentinels
+        for sentinel in self.sentinels:
+            sentinel.start(ready=False)
+        self.settle()
+        self.recorder = EventRecorder({sentinel.name: sentinel.port for sentinel in self.sentinels}).start()
+        stack.callback(self.recorder.stop)
+
+    @staticmethod
+    def in_sync(fleet: Fleet) -> bool:
+        """Has the first master both its replicas?"""
+        return next(iter(fleet.servers.values())).replication()["connected_slaves"] == "2"
+
+    def settle(self) -> None:
+        """Wait until every Sentinel has nothing to complain of: no flag, every link, every replica in its place."""
+        for sentinel in self.sentinels:
+            sentinel.wait_ready()
+        hurry(self.sentinels)
+        for fleet in self.fleets:
+            fleet.wait_quiet(SECONDS)
+
+    def lose_all(self, strike: Callable[[Fleet, RedisProcess], object]) -> list[RedisProcess]:
+        """
+        Take all masters away at once, and see that the Sentinels agree on the next ones.
+
+        :returns: the old masters.
+        """
+        began = time.monotonic()
+        epochs = [max(fleet.config_epochs().values()) for fleet in self.fleets]
+        lost = [fleet.master() for fleet in self.fleets]
+        for fleet, master in zip(self.fleets, lost, strict=True):
+            strike(fleet, master)
+        for fleet, master, epoch in zip(self.fleets, lost, epochs, strict=True):
+            new = wait_moved(fleet, master)
+            self.assertGreater(min(fleet.config_epochs().values()), epoch)
+            names = [sentinel.name for sentinel in self.sentinels]
+            wait_heard(self.recorder, began, "+switch-master", names, f"{fleet.name} ")
+            moves = switches(self.recorder, began, fleet.name)
+            self.assertEqual([*moves.values()], [[(str(master.port), str(new.port))]] * 3, fleet.name)
+        return lost
+
+    def restart(self, sentinel: SentinelProcess, end: Callable[[], None]) -> None:
+        """End a Sentinel and start it again from its file: it is who it was and knows whom it knew."""
+        before = {fleet.name: memory(sentinel, fleet.name) for fleet in self.fleets}
+        votes = {fleet.name: leader_epoch(sentinel, fleet.name) for fleet in self.fleets}
+        end()
+        sentinel.start(keep_config=True)
+        for fleet in self.fleets:
+            self.assertEqual(memory(sentinel, fleet.name), before[fleet.name])
+            self.assertEqual(leader_epoch(sentinel, fleet.name), votes[fleet.name])
+        self.recorder.wait_subscribed()
+
+    def test_every_loss_is_made_good(self) -> None:
+        """
+        Killed, hung, shut down or replaced by hand: after each loss all Sentinels name the same new master
+        with the same, higher config epoch; the old one comes back as a replica; and Sentinels that were
+        restarted in between, with or without a chance to say farewell, go on from their files.
+        """
+        with Workbench() as bench, ExitStack() as stack:
+            self.begin(bench, stack)
+            first, second, third = self.sentinels
+
+            for server in self.lose_all(lambda _, master: master.kill()):
+                server.start(keep_config=True)
+            self.settle()
+
+            self.restart(first, first.kill)
+            self.restart(second, second.stop)
+            self.settle()
+
+            for server in self.lose_all(lambda _, master: master.freeze()):
+                server.thaw()
+            self.settle()
+
+            self.restart(third, third.kill)
+            self.settle()
+
+            for server in self.lose_all(lambda _, master: shut_down(master)):
+                server.start(keep_config=True)
+            self.settle()
+
+            self.lose_all(lambda fleet, _: second.call("SENTINEL", "FAILOVER", fleet.name))
+            self.settle()
+            self.assert_files_agree()
+
+    def assert_files_agree(self) -> None:
+        """What the Sentinels believe is what their files say."""
+        for fleet in self.fleets:
+            for sentinel in self.sentinels:
+                words = file_words(sentinel.config_path)
+                self.assertIn(["monitor", fleet.name, "127.0.0.1", str(fleet.master_port()), "2"], words)
+                self.assertIn(["config-epoch", fleet.name, str(fleet.config_epochs()[sentinel.name])], words)
+                known = {words[3] for words in words if words[:2] == ["known-replica", fleet.name]}
+                self.assertEqual(known, {str(port) for port in fleet.servers} - {str(fleet.master_port())})
