@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -138,3 +140,18 @@ class GlobTests(SynchronousTestCase):
     def test_long_patterns(self) -> None:
         """Length changes nothing."""
         self.check(b"a" * 5000 + b"*", (b"a" * 5000, b"a" * 5001), (b"a" * 4999,))
+
+    def test_huge_patterns(self) -> None:
+        """Megabytes of pattern cost next to nothing: what no short string can match is not read to its end."""
+        channel = b"+switch-master"
+        started = time.process_time()
+        for _ in range(20):
+            for hopeless in (b"a" * 10_000_000, b"*a" * 5_000_000, b"[" + b"a-" * 5_000_000, b"[]" * 5_000_000):
+                self.assertFalse(glob_match(hopeless, channel))
+            self.assertTrue(glob_match(b"+*" + b"*" * 1_000_000 + b"r", channel))
+        self.assertLess(time.process_time() - started, 5.0)
+
+    def test_long_class(self) -> None:
+        """A class as long as all bytes, each escaped, still says what it says."""
+        every = b"[" + b"".join(b"\\" + bytes((byte,)) for byte in range(256)) + b"]"
+        self.check(every, (b"a", b"\0", b"]", b"\xff"), (b"ab",))

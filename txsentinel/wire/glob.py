@@ -4,11 +4,12 @@ Glob patterns as the servers match them (upstream: ``stringmatchlen``), for chan
 ``*`` any bytes, ``?`` one byte, ``[a-z]`` or ``[^a-z]`` one byte of a class, backslash the next byte
 itself. Their quirks are kept: an empty string is matched by the empty pattern alone, a range may run
 backwards, and a class that is never closed ends with the pattern. One thing is ours: the effort is
-bounded by the product of both lengths, whatever the pattern.
+bounded by the square of the length of the string, whatever the pattern, for patterns come from strangers.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -25,13 +26,21 @@ _LOWER: Final = bytes(range(256)).lower()
 _CACHED_LENGTH: Final = 256
 """Longer patterns are compiled anew each time, so that nobody can park megabytes in the cache."""
 
+_LONGEST_CLASS: Final = 1024
+"""A class of more bytes than that accepts nothing; one that says anything new with each byte is far shorter."""
+
+_STARS: Final = re.compile(rb"\*+")
+_NEVER: Final[tuple[frozenset[int], ...]] = (frozenset(),)
+"""Matches nothing."""
+
 
 def glob_match(pattern: bytes, string: bytes, nocase: bool = False) -> bool:
     """Does the whole of ``string`` match ``pattern``? ``nocase`` ignores the case of ASCII letters."""
     if not string:
         return not pattern
-    compile_pattern = _compiled if len(pattern) <= _CACHED_LENGTH else _compile
-    return _matches(compile_pattern(pattern, nocase), string)
+    if len(pattern) <= _CACHED_LENGTH:
+        return _matches(_compiled(pattern, nocase), string)
+    return _matches(_compile(pattern, nocase, len(string)), string)
 
 
 def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
@@ -64,20 +73,32 @@ def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
     return at == len(atoms) or (at == len(atoms) - 1 and atoms[at] is _RUN)
 
 
-def _compile(pattern: bytes, nocase: bool) -> tuple[frozenset[int], ...]:
-    """The pattern as the set of bytes that each place accepts; neighbouring stars become one `_RUN`."""
+def _compile(pattern: bytes, nocase: bool, longest: int = _CACHED_LENGTH) -> tuple[frozenset[int], ...]:
+    """
+    The pattern as the set of bytes that each place accepts; neighbouring stars become one `_RUN`.
+
+    :param longest: bytes of the longest string of interest; a pattern that asks for more is not read to its end.
+    """
     single = _FOLDED if nocase else _EXACT
     atoms: list[frozenset[int]] = []
-    at = 0
+    at = places = 0
     while at < len(pattern):
         byte = pattern[at]
         if byte == _STAR:
-            if not atoms or atoms[-1] is not _RUN:
-                atoms.append(_RUN)
-        elif byte == _QUESTION:
+            atoms.append(_RUN)
+            stars = _STARS.match(pattern, at)
+            assert stars is not None
+            at = stars.end()
+            continue
+        places += 1
+        if places > longest:
+            return _NEVER
+        if byte == _QUESTION:
             atoms.append(_ANY)
         elif byte == _OPEN:
             accepted, at = _compile_class(pattern, at + 1, nocase)
+            if at < 0:
+                return _NEVER
             atoms.append(accepted)
         else:
             if byte == _BACKSLASH and at + 1 < len(pattern):
@@ -91,13 +112,16 @@ _compiled = lru_cache(maxsize=512)(_compile)
 
 
 def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[frozenset[int], int]:
-    """The class that starts behind its bracket, and the index of its last byte."""
+    """The class that starts behind its bracket, and the index of its last byte; −1 if it is too long to be meant."""
     single = _FOLDED if nocase else _EXACT
+    end = at + _LONGEST_CLASS
     negated = pattern[at : at + 1] == b"^"
     if negated:
         at += 1
     accepted: set[int] = set()
     while at < len(pattern):
+        if at > end:
+            return _NEVER[0], -1
         byte = pattern[at]
         left = len(pattern) - at
         if byte == _BACKSLASH and left >= 2:
