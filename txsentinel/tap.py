@@ -105,10 +105,12 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:
-        """A first word that is no option is the configuration file, as for the C servers."""
+        """A first word that is no option is the configuration file, and directives may follow at once."""
         rest = list(words)
         if self["config"] is None and rest and not rest[0].startswith("-"):
             self["config"] = rest.pop(0)
+            if rest and rest[0] == "--":  # swallowed by the parser only where no word stands before it
+                del rest[0]
         self._overrides = rest
 
     def postOptions(self) -> None:
