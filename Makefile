@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := txsentinel tests benchmarks twisted
-BENCH_ARGUMENTS ?= --json failover.json
+BENCH_ARGUMENTS ?= --json build/failover.json
 DEMO_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help

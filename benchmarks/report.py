@@ -79,4 +79,5 @@ def server_version(kind: str) -> str | None:
 
 def keep(path: Path, result: Mapping[str, object]) -> None:
     """Write a result with its surroundings as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"surroundings": surroundings(), **result}, indent=2, ensure_ascii=False) + "\n")
