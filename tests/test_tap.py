@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -333,8 +334,11 @@ class ProcessTests(TapCase):
         self.assertIn("supervised auto", stderr)
         with open(os.path.join(self.directory, "s.pid"), encoding="ascii") as file:
             pid = int(file.read())
+        watched = os.pidfd_open(pid)
+        self.addCleanup(os.close, watched)
         os.kill(pid, signal.SIGTERM)
         self.assertIn(b"STOPPING=1", self.manager.recv(999))
+        self.assertTrue(select.select([watched], [], [], 30)[0], "the daemon did not end")
         with open(os.path.join(self.directory, "s.log"), encoding="ascii") as file:
             log = file.read()
         self.assertIn(f"{pid}:X ", log)
