@@ -28,8 +28,9 @@ from txsentinel.host import ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
-from txsentinel.supervision import PidFile, SentinelProcess
+from txsentinel.supervision import RESERVED, PidFile, SentinelProcess, raise_descriptor_limit
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -194,7 +195,8 @@ def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
     try:
         overrides = override_lines(words)
         stdin = sys.stdin.buffer.read() if reads_stdin(words) else b""
-        configuration = load(path, contents, overrides, stdin=stdin)
+        known_commands = [word.decode("ascii") for word in TABLE.by_word]
+        configuration = load(path, contents, overrides, stdin=stdin, known_commands=known_commands)
     except NotAnOption as word:
         raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
     except ConfigError as error:
@@ -231,6 +233,10 @@ def makeService(options: Options) -> IService:
         shutdown=reactor.stop,
         change_loglevel=change_loglevel,
     )
+    context, links = sentinel.context, sentinel.links
+    descriptors = raise_descriptor_limit(2 * generic.maxclients + RESERVED)
+    # A server takes two connections. Those that are down now will want theirs back.
+    context.room = lambda: max(RESERVED, descriptors - RESERVED - 2 * len(links))
     process = SentinelProcess(
         reactor,
         sentinel,

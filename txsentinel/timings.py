@@ -82,6 +82,12 @@ class Limits:
     query_buffer: int = 32 * 1024 * 1024
     """Bytes of one unfinished request that we keep; larger ones lose the connection."""
 
+    clients_memory: int = 256 * 1024 * 1024
+    """Bytes that all clients together may make us hold; beyond that those who hold most lose their connection."""
+
+    subscription_memory: int = 128 * 1024
+    """Bytes of channels and patterns that one client may be subscribed to; further ones are refused."""
+
     reply_buffer: int = 64 * 1024 * 1024
     """Bytes of one unfinished reply from a server or peer; larger ones lose the connection."""
 

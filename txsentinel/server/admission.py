@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 
+NO_ROOM: Final = "Turned a client away: the limit of open files leaves room for {room}. Raise it (ulimit -n)."
+
 PROTECTED: Final = (
     b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the"
     b" default user. In this mode connections are only accepted from the loopback interface. To let other hosts in,"
@@ -22,6 +24,10 @@ PROTECTED: Final = (
 def refusal(context: ServerContext, address: IAddress) -> bytes | None:
     """The line that a new connection is sent away with, or ``None`` if it may stay."""
     if len(context.clients) >= context.options.maxclients:
+        return TOO_MANY
+    room = context.room()
+    if len(context.clients) >= room:
+        context.complaints.warn(context.host.now(), NO_ROOM, room=room)
         return TOO_MANY
     if context.options.protected_mode and context.access.open_by_default() and not is_local(address):
         return PROTECTED

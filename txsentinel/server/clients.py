@@ -109,6 +109,9 @@ class Client:
     library_version: bytes = b""
     channels: dict[bytes, None] = field(default_factory=dict)
     patterns: dict[bytes, None] = field(default_factory=dict)
+    subscription_memory: int = 0
+    """Bytes that its channels and patterns occupy, about."""
+
     last_command: Command | None = None
     answering: Answering = Answering.ON
     no_evict: bool = False
@@ -121,6 +124,14 @@ class Client:
     def subscriptions(self) -> int:
         """Channels and patterns together."""
         return len(self.channels) + len(self.patterns)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that we hold for it, about: input, output, subscriptions, names."""
+        connection = self.connection
+        names = len(self.name) + len(self.library_name) + len(self.library_version)
+        prefixes = sum(map(len, self.tracking.prefixes)) if self.tracking is not None else 0
+        return connection.buffered + connection.unsent + self.subscription_memory + names + prefixes
 
     @property
     def kind(self) -> ClientKind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from txsentinel.config.generic import GenericOptions
 from txsentinel.server.access import AccessControl
 from txsentinel.server.clients import ClientRegistry
+from txsentinel.server.complaints import Complaints
 from txsentinel.server.facts import ServerFacts
 from txsentinel.server.pubsub import PubSubHub
 from txsentinel.server.statistics import Statistics
@@ -75,6 +77,10 @@ def _executable(path: str) -> bool:
     return os.access(path, os.X_OK)
 
 
+def _no_end_of_room() -> int:
+    return sys.maxsize
+
+
 def _keep_loglevel(word: str) -> None:
     """For whoever has no log of its own to turn up or down."""
 
@@ -98,6 +104,9 @@ class ServerContext:
     shutdown: Callable[[], None]
     change_loglevel: Callable[[str], None] = _keep_loglevel
     executable: Callable[[str], bool] = _executable
+    room: Callable[[], int] = _no_end_of_room
+    """How many clients the system has descriptors for, those that the links may need aside."""
+
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)
     facts: ServerFacts = field(default_factory=ServerFacts)
@@ -105,6 +114,7 @@ class ServerContext:
     hub: PubSubHub = field(default_factory=PubSubHub)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
+    complaints: Complaints = field(default_factory=Complaints)
     config_path: str = ""
     started_at: Millis = 0
     """When the service started, on the monotonic clock."""

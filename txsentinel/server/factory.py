@@ -8,12 +8,16 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 
+from txsentinel.server.clientline import client_line
 from txsentinel.server.context import ServerContext
 from txsentinel.server.protocol import SentinelProtocol
 
 INSPECTION_PERIOD: Final = 1.0
 """Seconds between two looks at idle and slow clients."""
 
+
+LONGEST_LINE: Final = 1_000
+"""Characters of the description of a client in the log: its name may be of any length."""
 
 STUCK: Final = 60_000
 """Milliseconds that a connection may take to read its last replies before it is closed all the same."""
@@ -51,11 +55,13 @@ class SentinelServerFactory(ServerFactory):
             self._inspection.stop()
 
     def inspect(self) -> None:
-        """Drop whoever has been idle, or has left too much unread, for too long."""
+        """Drop whoever has been idle or has left too much unread for too long, and who hold most if it is too much."""
         context = self.context
         now = context.host.now()
         context.statistics.sample(now)
+        context.complaints.settle(now)
         patience = context.options.timeout * 1000
+        memory = 0
         for client in context.clients:
             if client.over_soft_limit_since is not None or client.connection.unsent:
                 client.connection.check_output(now)
@@ -64,3 +70,22 @@ class SentinelServerFactory(ServerFactory):
                 client.connection.abort()
             if patience and not client.subscriptions and idle > patience:
                 client.connection.abort()
+            memory += client.memory
+        if memory > context.limits.clients_memory:
+            self._evict(memory)
+
+    def _evict(self, memory: int) -> None:
+        """Drop those who make us hold most until the rest is within the limit."""
+        context = self.context
+        now = context.host.now()
+        for client in sorted(context.clients, key=lambda client: client.memory, reverse=True):
+            if memory <= context.limits.clients_memory:
+                break
+            memory -= client.memory
+            context.statistics.evicted_clients += 1
+            context.complaints.warn(
+                now,
+                "Evicting client, as all clients together hold too much: {line}",
+                line=client_line(client, now)[:LONGEST_LINE],
+            )
+            client.connection.abort()

@@ -137,6 +137,7 @@ def stats_fields(context: ServerContext) -> Fields:
         "instantaneous_input_kbps": f"{counted.input_kilobytes_per_second:.2f}",
         "instantaneous_output_kbps": f"{counted.output_kilobytes_per_second:.2f}",
         "rejected_connections": counted.connections_rejected,
+        "evicted_clients": counted.evicted_clients,
         "pubsub_channels": context.hub.channels,
         "pubsub_patterns": context.hub.patterns,
         "total_error_replies": counted.error_replies,

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -36,10 +35,11 @@ MOST_WAITING: Final = 1024
 MOST_UNSENT: Final = 1024 * 1024
 """Bytes of replies that may wait on one connection before it is read no further."""
 
+SLICE: Final[Millis] = 20
+"""How long one client's pipeline is executed before it is the turn of others."""
+
 ONE_WRITE: Final = 64 * 1024
 """Bytes of replies gathered before they are handed on, though more requests are at hand."""
-
-_log = Logger()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -125,6 +125,8 @@ class SentinelProtocol(Protocol):
         self.closing = True
         self._output.forget()
         self._replies.clear()
+        # The garbage collector may leave us lying around for long.
+        self._parser.discard()
         if self._admitted:
             self._context.hub.leave(self.client)
             self._context.clients.leave(self.client)
@@ -191,7 +193,8 @@ class SentinelProtocol(Protocol):
         )
         if too_long or (limit.hard and unsent > limit.hard):
             self._context.statistics.output_limit_disconnections += 1
-            _log.warn(
+            self._context.complaints.warn(
+                now,
                 "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits.",
                 line=client_line(client, now),
             )
@@ -202,6 +205,8 @@ class SentinelProtocol(Protocol):
     def _execute_all(self) -> None:
         """Execute requests until there is none, or until the client has to wait."""
         parser, replies = self._parser, self._replies
+        host = self._context.host
+        until = host.now() + SLICE
         self._executing = True
         try:
             while not self.closing:
@@ -214,6 +219,11 @@ class SentinelProtocol(Protocol):
                         self._read(True)
                     break
                 self._execute(request)
+                if host.now() > until:
+                    # Not before the others had their turn; what else may call us is welcome to, too.
+                    self._read(False)
+                    host.reactor.callLater(0, self.proceed)
+                    break
                 if replies.size > ONE_WRITE:
                     self._hand_on()
         except PseudoHttp:
@@ -316,7 +326,8 @@ class SentinelProtocol(Protocol):
             self._output.close()
 
     def _possible_attack(self) -> None:
-        _log.warn(
+        self._context.complaints.warn(
+            self._context.host.now(),
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis."
             " Connection from {address} aborted.",
             address=self.client.address,
@@ -325,7 +336,11 @@ class SentinelProtocol(Protocol):
 
     def _too_much_input(self) -> None:
         self._context.statistics.query_limit_disconnections += 1
-        _log.warn("Closing client that reached max query buffer length: {address}", address=self.client.address)
+        self._context.complaints.warn(
+            self._context.host.now(),
+            "Closing client that reached max query buffer length: {address}",
+            address=self.client.address,
+        )
         self.abort()
 
 

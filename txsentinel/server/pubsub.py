@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import Push, data, encode
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
+
+SUBSCRIPTION_OVERHEAD: Final = 64
+"""Memory that each channel or pattern is charged with beside its bytes, so that tiny ones are not free."""
 
 
 class PubSubHub:
@@ -34,22 +37,30 @@ class PubSubHub:
 
     def subscribe(self, client: Client, channel: bytes) -> None:
         """Have ``client`` hear one channel; again is no harm."""
+        if channel not in client.channels:
+            client.subscription_memory += weight(channel)
         client.channels[channel] = None
         self._channels.setdefault(channel, {})[client] = None
 
     def subscribe_pattern(self, client: Client, pattern: bytes) -> None:
         """Have ``client`` hear every channel that matches a glob."""
+        if pattern not in client.patterns:
+            client.subscription_memory += weight(pattern)
         client.patterns[pattern] = None
         self._patterns.setdefault(pattern, {})[client] = None
 
     def unsubscribe(self, client: Client, channel: bytes) -> None:
         """Stop hearing a channel; nothing happens if it was not heard."""
-        client.channels.pop(channel, None)
+        if channel in client.channels:
+            client.subscription_memory -= weight(channel)
+            del client.channels[channel]
         _withdraw(self._channels, client, channel)
 
     def unsubscribe_pattern(self, client: Client, pattern: bytes) -> None:
         """Stop hearing a pattern."""
-        client.patterns.pop(pattern, None)
+        if pattern in client.patterns:
+            client.subscription_memory -= weight(pattern)
+            del client.patterns[pattern]
         _withdraw(self._patterns, client, pattern)
 
     def leave(self, client: Client) -> None:
@@ -79,6 +90,11 @@ class PubSubHub:
             if glob_match(pattern, raw_channel):
                 receivers += _send(subscribers, Push([b"pmessage", pattern, raw_channel, raw_payload]))
         return receivers
+
+
+def weight(name: bytes) -> int:
+    """Bytes that one subscription is charged with."""
+    return len(name) + SUBSCRIPTION_OVERHEAD
 
 
 def _withdraw(shelf: dict[bytes, dict[Client, None]], client: Client, name: bytes) -> None:

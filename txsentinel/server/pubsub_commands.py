@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.server.pubsub import weight
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import Argument, multiple, optional, text_argument
 from txsentinel.server.table import command
@@ -33,6 +34,7 @@ LISTENING_CATEGORIES: Final = ("pubsub", "slow")
 )
 def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """One confirmation for each channel, named twice or not."""
+    _check_room(context, client, client.channels, request[1:])
     return _each(client, b"subscribe", request[1:], context.hub.subscribe)
 
 
@@ -49,6 +51,7 @@ def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) 
 )
 def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """One confirmation for each pattern."""
+    _check_room(context, client, client.patterns, request[1:])
     return _each(client, b"psubscribe", request[1:], context.hub.subscribe_pattern)
 
 
@@ -102,6 +105,19 @@ def publish(context: ServerContext, client: Client, request: Sequence[bytes]) ->
         raise CommandError("ERR Only HELLO messages are accepted by Sentinel instances.")
     context.core.hello_heard(request[2], context.host.now(), None)
     return 1
+
+
+def _check_room(context: ServerContext, client: Client, held: Container[bytes], names: Sequence[bytes]) -> None:
+    """
+    Refuse all of ``names`` if the client would hold more than any client of a Sentinel has use for.
+
+    Each event is compared with every pattern, so whoever holds a hundred thousand of them slows down all others.
+
+    :raises CommandError: and nothing has changed.
+    """
+    more = sum(weight(name) for name in set(names) if name not in held)
+    if client.subscription_memory + more > context.limits.subscription_memory:
+        raise CommandError("ERR too many or too long subscriptions for one client")
 
 
 def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Answer:

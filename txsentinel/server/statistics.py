@@ -21,6 +21,7 @@ class Statistics:
     writes: int = 0
     output_limit_disconnections: int = 0
     query_limit_disconnections: int = 0
+    evicted_clients: int = 0
     denied_logins: int = 0
     denied_commands: int = 0
     denied_channels: int = 0

@@ -133,7 +133,7 @@ class RequestParser:
             self._position = self._scanned = 0
             return
         if waiting > self._most_buffered():
-            self._discard()
+            self.discard()
             raise QueryBufferExceeded("too much input is waiting")
         if isinstance(self._buffer, bytearray):
             del self._buffer[: self._position]
@@ -154,7 +154,7 @@ class RequestParser:
             if request is not None and len(request[0]) in (4, 5) and request[0].lower() in (b"post", b"host:"):
                 raise PseudoHttp("this is not a web server")
         except ProtocolError:
-            self._discard()
+            self.discard()
             raise
         return request
 
@@ -308,7 +308,8 @@ class RequestParser:
             return self._limits.query_buffer
         return min(self._limits.query_buffer, UNAUTHENTICATED_QUERY_BUFFER)
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Let go of everything, for good: nobody will ask for the rest."""
         self._spent = True
         self._buffer = b""
         self._words = []

@@ -1,0 +1,189 @@
+"""Promises to everybody else when one client misbehaves: bounded memory, bounded turns, bounded log."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.links.stage import log_lines_of
+from tests.server.bench import Bench, BenchHost, ServerTestCase, Talk
+from txsentinel.config.generic import GenericOptions
+from txsentinel.server.admission import TOO_MANY
+from txsentinel.server.complaints import MOST, PERIOD, Complaints
+from txsentinel.server.protocol import SLICE
+from txsentinel.supervision import raise_descriptor_limit
+from txsentinel.timings import Limits
+from txsentinel.wire.resp import pack
+
+KILOBYTE = 1024
+
+
+class BusyHost(BenchHost):
+    """Every look at the clock takes a while."""
+
+    step = 0
+
+    def now(self) -> int:
+        """Later than the last time."""
+        self.reactor.rightNow += self.step / 1000
+        return super().now()
+
+
+class SubscriptionTests(ServerTestCase):
+    """What a client may be subscribed to."""
+
+    def test_too_long(self) -> None:
+        """Channels and patterns of megabytes are refused, whole commands at a time, and what was held is kept."""
+        self.client.ask("PSUBSCRIBE", "+*")
+        for command in ("SUBSCRIBE", "PSUBSCRIBE"):
+            self.refused("ERR too many or too long subscriptions for one client", command, "x", "y" * 200 * KILOBYTE)
+        self.assertEqual(self.bench.context.hub.channels, 0)
+        self.assertEqual(self.bench.context.hub.publish("+sdown", "x"), 1)
+
+    def test_too_many(self) -> None:
+        """So are thousands of short ones; giving some up makes room for others."""
+        names = [f"p{number}*" for number in range(1700)]
+        self.client.ask("PSUBSCRIBE", *names)
+        self.assertNotIn(b"ERR", self.client.ask("PSUBSCRIBE", *names))
+        self.refused("ERR too many or too long subscriptions for one client", "SUBSCRIBE", *names)
+        self.client.ask("PUNSUBSCRIBE", *names)
+        self.assertNotIn(b"ERR", self.client.ask("SUBSCRIBE", *names))
+        self.client.ask("UNSUBSCRIBE")
+        self.assertEqual(self.client.protocol.client.subscription_memory, 0)
+
+    def test_all_events(self) -> None:
+        """Nobody who wants to hear every kind of event, by name and by pattern, comes near the limit."""
+        names = [f"+some-event-of-a-long-name-{number}" for number in range(100)]
+        self.client.ask("SUBSCRIBE", *names)
+        self.client.ask("PSUBSCRIBE", *names)
+        self.assertLess(self.client.protocol.client.subscription_memory, Limits().subscription_memory // 4)
+
+
+class MemoryTests(ServerTestCase):
+    """All clients together."""
+
+    def begin(self, size: int) -> Talk:
+        """A client that sends this much of a request, and never the rest."""
+        client = self.bench.connect()
+        client.protocol.dataReceived(b"*2\r\n$4\r\nPING\r\n$%d\r\n" % (size + 1) + b"x" * size)
+        return client
+
+    def test_the_biggest_leave(self) -> None:
+        """When clients hold too much together, the greediest are dropped until the rest is within the limit."""
+        self.bench.context.limits = Limits(clients_memory=1000 * KILOBYTE)
+        small = [self.begin(100 * KILOBYTE) for _ in range(5)]
+        greedy = [self.begin(600 * KILOBYTE), self.begin(500 * KILOBYTE)]
+        self.bench.factory.inspect()
+        self.assertEqual([client.closed for client in greedy], [True, True])
+        self.assertEqual([client.closed for client in small], [False] * 5)
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.assertIn(b"evicted_clients:2\r\n", self.client.ask("INFO", "stats"))
+
+    def test_names_count(self) -> None:
+        """Memory that is kept under another name is memory."""
+        self.bench.context.limits = Limits(clients_memory=1000 * KILOBYTE)
+        self.client.ask("CLIENT", "SETNAME", "x" * 1100 * KILOBYTE)
+        self.bench.factory.inspect()
+        self.assertTrue(self.client.closed)
+
+    def test_gone_is_gone(self) -> None:
+        """The unfinished request of a lost connection is let go at once."""
+        client = self.begin(100 * KILOBYTE)
+        client.wire.abortConnection()
+        self.assertEqual(client.protocol.buffered, 0)
+
+
+class TurnTests(SynchronousTestCase):
+    """Long pipelines of expensive commands."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.host = BusyHost()
+        self.bench.context.host = self.host  # type: ignore[assignment]
+        self.client = self.bench.connect()
+        self.host.step = SLICE
+
+    def test_sliced(self) -> None:
+        """A pipeline is executed a little at a time, without reading more meanwhile, and completely in the end."""
+        self.client.protocol.dataReceived(pack("PING") * 100)
+        answered = self.client.raw().count(b"PONG")
+        self.assertLess(answered, 5)
+        self.assertEqual(self.client.wire.producerState, "paused")
+        for _ in range(100):
+            self.host.reactor.advance(0)
+        self.assertEqual(self.client.raw().count(b"PONG"), 100 - answered)
+        self.assertEqual(self.client.wire.producerState, "producing")
+
+    def test_lost_meanwhile(self) -> None:
+        """Nothing more is executed for a client that has left."""
+        self.client.protocol.dataReceived(pack("PING") * 100)
+        self.client.raw()
+        self.client.wire.abortConnection()
+        self.host.reactor.advance(0)
+        self.assertEqual(self.client.raw(), b"")
+
+
+class ComplaintTests(SynchronousTestCase):
+    """Log lines that strangers provoke."""
+
+    def setUp(self) -> None:
+        self.lines = log_lines_of(self)
+        self.complaints = Complaints()
+
+    def complain(self, now: int, times: int, **fields: Any) -> list[str]:
+        """The lines that come of so many complaints."""
+        for _ in range(times):
+            self.complaints.warn(now, "Bad {who}", who="client {curly}")
+        lines = self.lines[:]
+        self.lines.clear()
+        return lines
+
+    def test_bounded(self) -> None:
+        """Some of a kind are logged in a minute, and how many were not, once it is over."""
+        self.assertEqual(self.complain(0, 1000), ["Bad client {curly}"] * MOST)
+        self.complaints.settle(PERIOD - 1)
+        self.assertEqual(self.lines, [])
+        self.complaints.settle(PERIOD)
+        self.complaints.settle(PERIOD)
+        self.assertEqual(self.lines, [f"{1000 - MOST} more lines were left out like: Bad {{who}}"])
+        self.lines.clear()
+        self.assertEqual(len(self.complain(PERIOD + 1, 1000)), MOST)
+
+    def test_rare(self) -> None:
+        """Whatever happens now and then is logged each time."""
+        for minute in range(5):
+            self.assertEqual(len(self.complain(minute * PERIOD, 2)), 2)
+
+    def test_browsers(self) -> None:
+        """A thousand web requests leave a few lines."""
+        bench = Bench()
+        for _ in range(1000):
+            bench.connect().protocol.dataReceived(b"POST / HTTP/1.1\r\n")
+        self.assertEqual(len(self.lines), MOST)
+
+
+class DescriptorTests(ServerTestCase):
+    """Connections cost descriptors, and the links and the disk need some."""
+
+    def test_no_room(self) -> None:
+        """When the system has no more descriptors for clients, they are told what they are told at maxclients."""
+        lines = log_lines_of(self)
+        self.bench = Bench(GenericOptions(maxclients=1000))
+        self.bench.context.room = lambda: 3
+        talks = [self.bench.connect() for _ in range(100)]
+        self.assertEqual([talk.closed for talk in talks], [False] * 3 + [True] * 97)
+        self.assertEqual(talks[-1].raw(), TOO_MANY)
+        self.assertEqual(len(lines), MOST)
+        self.assertIn("leaves room for 3", lines[0])
+
+    def test_raised(self) -> None:
+        """The soft limit goes up as far as the hard one lets it, and never down."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        hard = before[1] if before[1] != resource.RLIM_INFINITY else 4096
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), before[1]))
+        self.assertEqual(raise_descriptor_limit(100), min(256, hard))
+        self.assertEqual(raise_descriptor_limit(300), min(300, hard))
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE)[0], min(300, hard))
