@@ -140,6 +140,14 @@ class ConfigurationTests(TapCase):
         self.assertTrue(text.startswith("\n*** FATAL CONFIG FILE ERROR "), text)
         self.assertTrue(text.endswith(", at line 2\n>>> 'bogus 1'\nBad directive or wrong number of arguments"), text)
 
+    def test_renaming_what_is_not_there(self) -> None:
+        """A misspelt ``rename-command`` is told at its line rather than to leave the command open."""
+        self.write("rename-command SENTINEL S3NTINEL\nrename-command SHUTDWON ''\n")
+        text = self.refused("-c", self.path)
+        self.assertTrue(
+            text.endswith(", at line 2\n>>> 'rename-command SHUTDWON '''\nNo such command in rename-command"), text
+        )
+
     def test_unwritable_file(self) -> None:
         """A file that we could not keep our promises in is refused at the start."""
         self.write(CONFIG)
