@@ -31,7 +31,7 @@ FLOORS = (
     (
         "core",
         "core.errors core.options core.instances core.effects core.duequeue core.state core.registry core.selection"
-        " core.probing core.availability core.voting core.switching core.handover core.failover core.observation"
+        " core.handover core.probing core.availability core.voting core.switching core.failover core.observation"
         " core.gossip core.sentinel",
     ),
     (
