@@ -1,0 +1,98 @@
+"""Taking over from C Sentinels in place, and giving back: one file, three owners in a row."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import ExitStack
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
+from tests.servers import Fleet, Workbench, missing
+
+MODE = 0o640
+COMMENTS = [
+    "# Looked after by the night shift.",
+    "#   indented = kept",
+    "# sentinel monitor looks-like-one 127.0.0.1 1 1",
+]
+
+
+class TakingOverTests(SynchronousTestCase):
+    """
+    A group of C Sentinels fails over, stops, and goes on as ours from the same files: same IDs, epochs,
+    replicas and peers. Ours fail over; then C Sentinels start from what we wrote and fail over again.
+    Comments, the order of the operator's lines and the mode of the file survive us.
+    """
+
+    def test_redis_sentinel(self) -> None:
+        """There and back with ``redis-sentinel``."""
+        self.there_and_back("redis")
+
+    def test_valkey_sentinel(self) -> None:
+        """There and back with ``valkey-server --sentinel``."""
+        self.there_and_back("valkey")
+
+    def there_and_back(self, kind: str) -> None:
+        """From C to us and back to C, a failover under each."""
+        if missing(kind, "txsentinel"):
+            raise SkipTest(missing(kind, "txsentinel"))
+        with ExitStack() as stack:
+            bench = stack.enter_context(Workbench())
+            fleet = Fleet(
+                bench, [kind] * 3, kind, down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
+            )
+            fleet.start()
+            hurry(fleet.sentinels)
+            self.lose_master(fleet)
+            before = self.stop_all(fleet)
+
+            for sentinel in fleet.sentinels:
+                sentinel.config_path.chmod(MODE)
+            lines = [operators_lines(sentinel.config_path) for sentinel in fleet.sentinels]
+            self.replace_all(stack, fleet, "txsentinel")
+            self.assert_same(fleet, before)
+            self.lose_master(fleet)
+            for sentinel, kept in zip(fleet.sentinels, lines, strict=True):
+                self.assertEqual(operators_lines(sentinel.config_path), kept)
+                self.assertEqual(stat.S_IMODE(sentinel.config_path.stat().st_mode), MODE)
+            before = self.stop_all(fleet)
+
+            self.replace_all(stack, fleet, kind)
+            self.assert_same(fleet, before)
+            self.lose_master(fleet)
+            for sentinel in fleet.sentinels:
+                self.assertTrue(set(COMMENTS).issubset(operators_lines(sentinel.config_path)))
+
+    def lose_master(self, fleet: Fleet) -> None:
+        """One failover, with the old master back as a replica at the end."""
+        old = fleet.master()
+        epoch = max(fleet.config_epochs().values())
+        old.kill()
+        wait_moved(fleet, old)
+        self.assertGreater(min(fleet.config_epochs().values()), epoch)
+        fleet.revive(old)
+        fleet.wait_quiet(SECONDS)
+
+    def stop_all(self, fleet: Fleet) -> list[dict[str, object]]:
+        """End all Sentinels; what they remembered."""
+        before = [memory(sentinel, fleet.name) for sentinel in fleet.sentinels]
+        for sentinel in fleet.sentinels:
+            sentinel.stop()
+        return before
+
+    def replace_all(self, stack: ExitStack, fleet: Fleet, kind: str) -> None:
+        """Start Sentinels of another kind in the place of those that have ended."""
+        fleet.sentinels = [handed_over(stack, sentinel, kind) for sentinel in fleet.sentinels]
+        for sentinel in fleet.sentinels:
+            sentinel.start(keep_config=True, ready=False)
+        for sentinel in fleet.sentinels:
+            sentinel.wait_ready()
+
+    def assert_same(self, fleet: Fleet, before: list[dict[str, object]]) -> None:
+        """Right after the start they know what those before them knew."""
+        after = [memory(sentinel, fleet.name) for sentinel in fleet.sentinels]
+        self.assertEqual(after, before)
+        hurry(fleet.sentinels)
+        fleet.wait_quiet(SECONDS)
