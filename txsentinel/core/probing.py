@@ -64,7 +64,7 @@ class Probing:
             self._state.emit(PublishHello(link, instance, payload))
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
-        """A connection is established: PING at once, and INFO if none was ever received."""
+        """A connection is established: PING and INFO at once, as it may be another process that answers now."""
         link.up[kind] = now
         if kind is LinkKind.PUBSUB:
             link.pubsub_active_at = now
@@ -74,6 +74,9 @@ class Probing:
         link.ping_refused = False
         link.void_requests()
         self._ping(link, now)
+        for instance in link.instances:
+            if isinstance(instance, Server):
+                self.request_info(instance, now)
 
     def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
         """A connection is lost or could not be made: the down clock of an instance without commands runs."""
