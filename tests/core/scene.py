@@ -7,7 +7,7 @@ Everybody who is *up* answers PING, INFO and PUBLISH at once; peers answer quest
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from txsentinel.address import Address
 from txsentinel.core.effects import (
@@ -27,7 +27,7 @@ from txsentinel.core.effects import (
     ResolveAddress,
     RunScript,
 )
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
+from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.timings import Limits, Millis, Timings
@@ -71,7 +71,11 @@ class Actor:
     mute: bool = False
     """Does not answer questions at all."""
 
-    received: list[str] = field(default_factory=list)
+    refuses: bool = False
+    """Answers INFO and PUBLISH by an error."""
+
+    unread: list[Effect] = field(default_factory=list)
+    """What arrived while it was silent."""
 
     def info(self) -> bytes:
         """Its INFO."""
@@ -84,6 +88,18 @@ class Actor:
             if self.link_status != "up":
                 lines.append(f"master_link_down_since_seconds:{self.down_for}")
         return "\r\n".join([*lines, *self.extra, ""]).encode()
+
+
+@dataclass
+class Saved:
+    """What the disk holds of our master."""
+
+    epoch: int = 0
+    place: Address = MASTER_PLACE
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    replicas: list[Address] = field(default_factory=list)
+    peers: list[tuple[Address, str]] = field(default_factory=list)
 
 
 class Scene:
@@ -101,6 +117,9 @@ class Scene:
         self.payloads: list[tuple[Instance, bytes]] = []
         self.sent: list[tuple[Millis, Effect]] = []
         self._held: list[tuple[int, Effect]] = []
+        self._dice = dice
+        self.saved = Saved()
+        self.sweeps = 0
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
         for name, value in master_options.items():
             setattr(options, name, value)
@@ -110,6 +129,20 @@ class Scene:
         )
         self.settle()
 
+    def add_master(self, name: str, number: int) -> Master:
+        """One more master at 10.1.0.<number>, with the options of the first, and a replica at 10.2.0.<number>."""
+        address = Address.literal(f"10.1.0.{number}", 6379)
+        replica = Address.literal(f"10.2.0.{number}", 6379)
+        self.actors[address] = Actor(address)
+        self.actors[replica] = Actor(replica, role="slave", follows=address, run_id=f"{number:040d}")
+        options = replace(self.master.options, renamed_commands={}, rename_spellings={})
+        peers = [(peer.address, peer.name) for peer in self.master.peers.values()]
+        master = self.core.restore(
+            name, address, options, self.now, config_epoch=0, leader_epoch=0, replicas=[replica], peers=peers
+        )
+        self.settle()
+        return master
+
     def add_replica(self, number: int, **settings: object) -> Actor:
         """A replica at 10.0.0.<number>, found in the master's INFO."""
         address = Address.literal(f"10.0.0.{number}", 6379)
@@ -118,6 +151,7 @@ class Scene:
         for name, value in settings.items():
             setattr(actor, name, value)
         self.core.registry.add_replica(self.master, address, self.now)
+        self.core.outbox.changed(self.master.name)
         self.settle()
         return actor
 
@@ -128,6 +162,7 @@ class Scene:
         for name, value in settings.items():
             setattr(actor, name, value)
         self.core.registry.add_peer(self.master, identity(letter), address, self.now)
+        self.core.outbox.changed(self.master.name)
         self.settle()
         return actor
 
@@ -142,6 +177,7 @@ class Scene:
     def kill(self, address: Address) -> None:
         """The process dies: connections break and new ones are refused."""
         self.actors[address].up = False
+        self.actors[address].unread.clear()
         for link in self._links_to(address):
             for kind in link.kinds:
                 self.core.link_down(link, kind, "Connection was refused by other side", self.now)
@@ -149,11 +185,51 @@ class Scene:
 
     def revive(self, address: Address) -> None:
         """It is back and reachable."""
-        self.actors[address].up = True
-        self.actors[address].silent = False
+        actor = self.actors[address]
+        actor.up, actor.silent = True, False
+        unread, actor.unread = actor.unread, []
+        for effect in unread:
+            if not isinstance(effect, Connect | Recycle):
+                self._act(effect, actor)
         for link in self._links_to(address):
             self._bring_up(link)
         self.settle()
+
+    def reset_connections(self, address: Address, *kinds: LinkKind) -> None:
+        """Connections (all, for no ``kinds``) break and are made anew at once."""
+        for link in self._links_to(address):
+            for kind in kinds or link.kinds:
+                self.core.link_down(link, kind, "Connection was reset", self.now)
+            self._bring_up(link)
+        self.settle()
+
+    def restart(self) -> None:
+        """The process dies without a word and starts again with what is on disk."""
+        saved, old = self.saved, self.core
+        self._held.clear()
+        self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._dice, n - 1))
+        self.core.state.current_epoch = saved.epoch
+        self.master = self.core.restore(
+            "mymaster",
+            saved.place,
+            self.master.options,
+            self.now,
+            config_epoch=saved.config_epoch,
+            leader_epoch=saved.leader_epoch,
+            replicas=saved.replicas,
+            peers=saved.peers,
+        )
+        self.settle()
+
+    def idle(self, milliseconds: Millis) -> int:
+        """Let time pass as the service does, sweeping when something is due; how often that was."""
+        end, before = self.now + milliseconds, self.sweeps
+        while self.now < end:
+            due = self.core.next_due
+            gap = 100 if due is None else max(2, min(100, due - self.now))
+            self.now = min(end, self.now + gap)
+            self.sweep()
+        return self.sweeps - before
 
     def wait(self, milliseconds: Millis, step: Millis = 10) -> None:
         """Let time pass, sweep by sweep."""
@@ -164,6 +240,7 @@ class Scene:
 
     def sweep(self) -> None:
         """One sweep at the present moment."""
+        self.sweeps += 1
         self.core.sweep(self.now, self.now + self.wall_skew)
         self.settle()
 
@@ -196,6 +273,7 @@ class Scene:
         outbox.dirty.clear()
         if self.disk_works:
             generation = outbox.generation
+            self._save()
             while self._held and self._held[0][0] <= generation:
                 self._perform(self._held.pop(0)[1])
             self.core.committed(generation, self.now)
@@ -204,6 +282,18 @@ class Scene:
             held, self._held = self._held, []
             for _, effect in held:
                 self._perform(effect)
+
+    def _save(self) -> None:
+        core, master = self.core, self.master
+        place = master.published_address
+        self.saved = Saved(
+            core.current_epoch,
+            place,
+            master.config_epoch,
+            master.leader_epoch,
+            [master.address if r.address == place else r.address for r in master.replicas.values()],
+            [(peer.address, peer.name) for peer in master.peers.values()],
+        )
 
     def settle(self) -> None:
         """Carry out what the core decided, as long as it decides anything."""
@@ -265,15 +355,17 @@ class Scene:
             self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
         elif isinstance(effect, PublishHello):
             self.payloads.append((effect.instance, effect.payload))
+        if actor.silent:
+            actor.unread.append(effect)
         if not actor.up or actor.silent:
             return
         core, link, now = self.core, effect.link, self.now
         if isinstance(effect, Ping):
             core.ping_reply(link, effect.kind, actor.ping_text, now)
         elif isinstance(effect, RequestInfo):
-            core.info_reply(link, actor.info(), now)
+            core.info_reply(link, None if actor.refuses else actor.info(), now)
         elif isinstance(effect, PublishHello):
-            core.publish_reply(link, effect.instance, True, now)
+            core.publish_reply(link, effect.instance, not actor.refuses, now)
         elif isinstance(effect, Reconfigure):
             if actor.obeys:
                 actor.role = "master" if effect.promotes else "slave"

@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.address import Address
+from txsentinel.core.effects import PublishHello
+from txsentinel.core.instances import LinkKind, Peer
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 SEPARATOR = "----"
@@ -46,6 +48,7 @@ class Play:
 
     def __init__(self) -> None:
         self.scene = Scene()
+        self.killed_at = self.scene.now
 
     def perform(self, line: str) -> None:
         """One line of direction."""
@@ -72,11 +75,14 @@ class Play:
             if name == "votes_for":
                 letter, _, epoch = str(value).partition("@")
                 self.scene.actors[place(who)].answer = (identity(letter), int(epoch))
+            elif name == "ping_text":
+                self.scene.actors[place(who)].ping_text = str(value).encode()
             else:
                 setattr(self.scene.actors[place(who)], name, value)
 
     def do_kill(self, who: str) -> None:
         """Connections break and new ones are refused."""
+        self.killed_at = self.scene.now
         self.scene.kill(place(who))
 
     def do_hang(self, who: str) -> None:
@@ -114,6 +120,51 @@ class Play:
     def do_hello(self, letter: str, who: str, config_epoch: str, epoch: str = "") -> None:
         """A peer says where the master is."""
         self.scene.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
+
+    def do_say(self, payload: str) -> None:
+        """A payload on the hello channel; single letters in braces are IDs."""
+        scene = self.scene
+        words = re.sub(r"\{(.)\}", lambda found: identity(found[1]), payload)
+        scene.core.hello_heard(words.encode(), scene.now)
+        scene.settle()
+
+    def do_tells(self) -> None:
+        """Write down when each peer was told of an address since the last time, in ms since the last kill."""
+        scene = self.scene
+        for at, effect in scene.sent:
+            if isinstance(effect, PublishHello) and isinstance(effect.instance, Peer):
+                fields = effect.payload.decode().split(",")
+                letter = effect.instance.name[0]
+                scene.lines.append(f"{at - self.killed_at} ms: {letter} is told of {fields[5]} in epoch {fields[7]}")
+        scene.sent.clear()
+
+    def do_reconnect(self, who: str, *kinds: str) -> None:
+        """Connections to somebody break and are back at once: ``cmd``, ``pubsub``, or both."""
+        self.scene.reset_connections(place(who), *(LinkKind(kind) for kind in kinds))
+
+    def do_option(self, name: str, value: str) -> None:
+        """An option of the master changes."""
+        setattr(self.scene.master.options, name.replace("-", "_"), int(value))
+
+    def do_restart(self) -> None:
+        """This Sentinel crashes and starts again."""
+        self.scene.restart()
+
+    def do_reset(self) -> None:
+        """The operator resets the master."""
+        self.scene.core.reset("*", self.scene.now)
+        self.scene.settle()
+
+    def do_remove(self) -> None:
+        """The operator has the master forgotten."""
+        self.scene.core.remove("mymaster", self.scene.now)
+        self.scene.settle()
+
+    def do_monitor(self, who: str) -> None:
+        """The operator has a master of the same name watched."""
+        at = place(who)
+        self.scene.master = self.scene.core.monitor("mymaster", at.ip, at.port, 2, self.scene.now)
+        self.scene.settle()
 
     def do_failover(self) -> None:
         """The operator orders one."""
