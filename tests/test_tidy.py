@@ -31,7 +31,7 @@ FLOORS = (
     (
         "core",
         "core.errors core.options core.instances core.effects core.duequeue core.state core.registry core.selection"
-        " core.handover core.probing core.availability core.voting core.switching core.failover core.observation"
+        " core.handover core.probing core.availability core.voting core.switching core.election core.failover core.observation"
         " core.gossip core.sentinel",
     ),
     (
@@ -54,7 +54,7 @@ ANNEXES_SEE = {"demo": {"client"}, "extensions": {"isentinel", "events"}}
 IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
 """What the wire and the core must not reach: clocks, dice, disks, sockets, Twisted."""
 
-LONGEST_MODULE = 480
+LONGEST_MODULE = 500
 """Lines; a longer one holds more than one idea."""
 
 LONGEST_SERVICE = 200

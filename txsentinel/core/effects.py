@@ -96,6 +96,34 @@ class Reconfigure:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """
+    The transaction that has a healthy master hand its role to a replica: CLIENT PAUSE WRITE, FAILOVER TO.
+
+    ``timeout`` in milliseconds is both how long writes are held and how long the servers may take.
+    """
+
+    link: InstanceLink
+    host: str
+    port: int
+    timeout: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class SettleHandOver:
+    """After a hand-over, to both servers: CONFIG REWRITE, CLIENT KILL, CLIENT UNPAUSE in a transaction."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class CallOffHandOver:
+    """A hand-over that came to nothing: FAILOVER ABORT and CLIENT UNPAUSE."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
 class KillScript:
     """SCRIPT KILL, to an instance that is down because a script keeps it busy."""
 
@@ -149,6 +177,9 @@ Effect: TypeAlias = (
     | PublishHello
     | AskMasterDown
     | Reconfigure
+    | HandOver
+    | SettleHandOver
+    | CallOffHandOver
     | KillScript
     | Announce
     | Note

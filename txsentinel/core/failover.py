@@ -11,7 +11,9 @@ from typing import Final
 
 from txsentinel.address import Address
 from txsentinel.core.effects import Crash, Reconfigure
+from txsentinel.core.election import Elections, Verdict
 from txsentinel.core.errors import IllegalTransition
+from txsentinel.core.handover import LEAST_TIME, Handovers
 from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, LinkKind, Master, Replica, Role, SyncStep
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import choose
@@ -34,9 +36,6 @@ FOLLOWS: Final = {
 INFO_PATIENCE: Millis = 100
 """How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
 
-FORCED_PATIENCE: Millis = 500
-"""How long a forced failover waits for votes before it goes ahead without them."""
-
 UNFIT_NOTE_PERIOD: Millis = 10_000
 
 
@@ -48,6 +47,8 @@ class Failovers:
         self._voting = voting
         self._probing = probing
         self._switching = switching
+        self._elections = Elections(state, voting)
+        self._handovers = Handovers(state)
 
     def visit(self, master: Master, now: Millis) -> None:
         """Take whatever step is due."""
@@ -57,7 +58,11 @@ class Failovers:
         if failover is None:
             self._consider(master, now)
         elif failover.state is FailoverState.WAIT_START:
-            self._elect(master, failover, now)
+            verdict = self._elections.judge(master, failover, now)
+            if verdict is Verdict.WON:
+                self._elected(master, failover, now)
+            elif verdict is Verdict.GIVEN_UP:
+                self.abort(master, "-failover-abort-not-elected")
         elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             self._promote(master, failover, now)
         elif failover.state is FailoverState.WAIT_PROMOTION:
@@ -81,13 +86,10 @@ class Failovers:
             # It was our turn already, so something else is missing: a fit replica, or the disk.
             return due if due > now else now + self._state.timings.sweep_period
         if failover.state is FailoverState.WAIT_START:
-            due = self._election_end(master, failover) + 1
-            if failover.stand_again_at is not None:
-                return min(due, failover.stand_again_at)
-            if failover.stand_unelected_at is not None and self._vote_durable(failover):
-                due = min(due, failover.stand_unelected_at)
-            return due
+            return self._elections.next_due(master, failover)
         due = failover.entered_at + timeout + 1
+        if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
+            due -= LEAST_TIME
         if failover.state is FailoverState.RECONF_REPLICAS:
             limit = self._state.timings.replica_reconf_timeout
             for replica in master.replicas.values():
@@ -95,16 +97,21 @@ class Failovers:
                     due = min(due, replica.reconf_sent_at + limit + 1)
         return due
 
-    def force(self, master: Master, now: Millis) -> None:
+    def force(self, master: Master, now: Millis, *, coordinated: bool) -> None:
         """``SENTINEL FAILOVER``: start now, whether the master is down or not."""
         self._state.note(Level.NOTICE, f"Executing user requested FAILOVER of '{master.name}'")
-        self._start(master, now, forced=True)
+        self._start(master, now, forced=not coordinated, coordinated=coordinated)
+
+    def handover_refused(self, master: Master, command: str, error: str) -> None:
+        """The old master of a coordinated failover refused what it was ordered."""
+        if self._handovers.refused(master, command, error):
+            self.abort(master, "-failover-abort-master-timeout")
 
     def republish(self, master: Master, now: Millis) -> None:
         """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
         if self._state.storage_failing:
             return
-        self._stand(master, now, Failover(0, now, now, republish=True))
+        self._elections.stand(master, Failover(0, now, now, republish=True), now)
 
     def overtaken(self, master: Master) -> None:
         """A configuration at least as new as ours would be is published: stop unless ours is published, too."""
@@ -124,6 +131,7 @@ class Failovers:
         assert failover is not None
         if not failover.republish:
             self._state.announce(channel, master)
+        self._handovers.call_off(master, failover)
         master.failover = None
         master.stand_at = None
 
@@ -159,7 +167,10 @@ class Failovers:
         state.announce("+failover-state-reconf-slaves", master)
         self._switching.run_client_script(master, "leader", replica.address)
         self._switching.spread_word(master, now)
-        self._demote_old_master(master, replica.address, now)
+        if failover.coordinated:
+            self._handovers.settle(master, replica)
+        else:
+            self._demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
         return True
 
@@ -224,101 +235,11 @@ class Failovers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
         self._state.note(Level.WARNING, f"No failover of {master.name}: no replica can be promoted ({reasons})")
 
-    def _start(self, master: Master, now: Millis, *, forced: bool) -> None:
+    def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
         for replica in master.replicas.values():
             replica.sync = SyncStep.NOT_ASKED
             self._probing.request_info(replica, now)
-        failover = Failover(0, now, now, forced=forced)
-        if forced:
-            failover.stand_unelected_at = now + FORCED_PATIENCE
-        self._stand(master, now, failover)
-
-    def _stand(self, master: Master, now: Millis, failover: Failover) -> None:
-        state = self._state
-        shared = not (failover.forced or failover.republish)
-        failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
-        failover.started_at = now + state.dice(1000)
-        master.failover = failover
-        master.stand_at = None
-        state.say("+new-epoch", str(epoch), master)
-        if not failover.republish:
-            master.attempt_started_at = failover.started_at
-            state.announce("+try-failover", master)
-        self._seek_votes(master, failover, now)
-
-    def _seek_votes(self, master: Master, failover: Failover, now: Millis) -> None:
-        failover.answers = {}
-        self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
-        failover.vote_generation = master.vote_generation
-        self._voting.ask_all(master, now)
-
-    def _elect(self, master: Master, failover: Failover, now: Millis) -> None:
-        """Count, and be elected, stand again, or give up."""
-        state = self._state
-        durable = self._vote_durable(failover)
-        unsaved = state.storage_failing and (not durable or failover.stand_again_at is not None)
-        if unsaved or (failover.republish and master.is_down):
-            self.abort(master, "-failover-abort-not-elected")
-            return
-        if failover.stand_again_at is not None:
-            if now > self._election_end(master, failover):
-                self.abort(master, "-failover-abort-not-elected")
-            elif now >= failover.stand_again_at:
-                above = max(master.leader_epoch, self._voting.highest_answer(master))
-                epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
-                self._stand_again(master, failover, now, epoch)
-            return
-        count = self._voting.count(master)
-        # However many votes the others give: an epoch in which we act must not be forgotten in a crash.
-        if count.won and durable:
-            self._elected(master, failover, now)
-        elif failover.forced and durable:
-            self._elect_forced(master, failover, now)
-        elif now > self._election_end(master, failover):
-            self.abort(master, "-failover-abort-not-elected")
-        elif failover.forced or not (count.lost and count.worth_another) or count.yield_to_rival:
-            # A forced one needs no other epoch to win in, only its own vote on disk.
-            return
-        elif failover.candidacies < state.limits.candidacies:
-            backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
-            failover.stand_again_at = now + backoff + state.dice(backoff)
-
-    def _elect_forced(self, master: Master, failover: Failover, now: Millis) -> None:
-        """
-        Lead without a majority, because the operator said so.
-
-        Two Sentinels that are ordered at once must not use one epoch for two configurations. So
-        votes are asked for all the same, and without a majority the epoch is one that no other
-        Sentinel of the group would take: divided by their number, it leaves our place among them.
-        """
-        waiting = self._voting.awaited(master) > 0
-        if waiting and failover.stand_unelected_at is not None and now < failover.stand_unelected_at:
-            return
-        if self._voting.count(master).yield_to_rival:
-            self.abort(master, "-failover-abort-not-elected")
-        elif failover.stand_unelected_at is not None:
-            failover.stand_unelected_at = None
-            lowest = self._state.current_epoch + 2
-            epoch = lowest + (self._voting.place(master) - lowest) % master.voters
-            self._state.raise_epoch(epoch)
-            self._stand_again(master, failover, now, epoch)
-        else:
-            self._elected(master, failover, now)
-
-    def _stand_again(self, master: Master, failover: Failover, now: Millis, epoch: int) -> None:
-        state = self._state
-        failover.stand_again_at = None
-        failover.candidacies += 1
-        failover.epoch = epoch
-        state.say("+new-epoch", str(epoch), master)
-        self._seek_votes(master, failover, now)
-
-    def _vote_durable(self, failover: Failover) -> bool:
-        generation = failover.vote_generation
-        return generation is not None and generation <= self._state.durable_generation
-
-    def _election_end(self, master: Master, failover: Failover) -> Millis:
-        return failover.started_at + min(self._state.timings.election_timeout, master.options.failover_timeout)
+        self._elections.stand(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
 
     def _elected(self, master: Master, failover: Failover, now: Millis) -> None:
         state = self._state
@@ -357,7 +278,16 @@ class Failovers:
             self._check_step_timeout(master, failover, now)
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
-        self._order(promoted, None, now)
+        if failover.coordinated:
+            told = self._handovers.order(master, failover, now)
+            if told is None:
+                return
+            if not told:
+                self.abort(master, "-failover-abort-master-timeout")
+                return
+            self._probing.request_info(promoted, now)
+        else:
+            self._order(promoted, None, now)
         failover.promotion_sent_at = now
         self._enter(failover, FailoverState.WAIT_PROMOTION, now)
         self._state.announce("+failover-state-wait-promotion", promoted)
@@ -375,7 +305,7 @@ class Failovers:
         if promoted.role_reported is Role.MASTER and refreshed_at is not None and refreshed_at > sent_at:
             self.promotion_seen(promoted, now)
             return
-        if promoted.link.up.get(LinkKind.COMMANDS, 0) > sent_at:
+        if promoted.link.up.get(LinkKind.COMMANDS, 0) > sent_at and not failover.coordinated:
             failover.promotion_sent_at = now
             self._order(promoted, None, now)
         self._check_step_timeout(master, failover, now)

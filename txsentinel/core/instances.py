@@ -322,6 +322,9 @@ class Failover:
     """Ordered by ``SENTINEL FAILOVER``: no election."""
 
     coordinated: bool = False
+    """Ordered by ``SENTINEL FAILOVER … COORDINATED``: elected, and handed over by the old master itself."""
+
+    handover_ordered: bool = False
     promoted: Replica | None = None
     vote_generation: int | None = None
     """The generation that holds our own vote for ourselves; ``None`` while we have not voted."""

@@ -26,6 +26,8 @@ class Observation:
         Take in one INFO reply of ``server``; in TILT it is filed and nothing is done about it.
         """
         self._identity(server, report, now)
+        if report.failover_running != server.server_failover:
+            server.server_failover, server.server_failover_changed_at = report.failover_running, now
         if isinstance(server, Master):
             self._replicas(server, report, now)
         elif isinstance(server, Replica):
@@ -65,9 +67,6 @@ class Observation:
     @staticmethod
     def _replication(replica: Replica, report: InfoReport, now: Millis) -> None:
         replica.master_link_down_for = report.master_link_down_for
-        if report.failover_running != replica.server_failover:
-            replica.server_failover = report.failover_running
-            replica.server_failover_changed_at = now
         if report.role != Role.REPLICA.value:
             return
         where = (report.master_host, report.master_port)

@@ -9,6 +9,7 @@ so a PING goes out only when nothing else was heard for a period.
 from __future__ import annotations
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo
+from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Role, Server, SyncStep
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis
@@ -18,6 +19,10 @@ ACCEPTABLE = (b"PONG", b"LOADING", b"MASTERDOWN")
 
 SYNC_INFO_PERIOD: Millis = 200
 """INFO interval of a replica that was told to follow the new master, so that the next one's turn comes soon."""
+
+
+HELLO_POSTPONED: Millis = 500
+"""How long a hello waits that a server would not take now."""
 
 
 class Probing:
@@ -58,6 +63,9 @@ class Probing:
     def publish_hello(self, instance: Instance, now: Millis) -> None:
         """Send our hello through, or to, an instance; it waits until the address it tells of is durable."""
         link = instance.link
+        if isinstance(instance, Server) and publishing_would_hang(instance):
+            instance.hello_published_at = now - self._state.timings.publish_period + HELLO_POSTPONED
+            return
         if link.commands_up and not self._held_back(instance, now):
             instance.hello_sent_at = now
             payload = self._state.hello(instance.master, link.local_ip)
@@ -182,6 +190,9 @@ class Probing:
         """How often a server is asked for INFO: faster while what it says decides something."""
         timings = self._state.timings
         if isinstance(server, Replica):
+            failover = server.master.failover
+            if failover is not None and failover.handover_ordered and failover.promoted is server:
+                return LOOK_PERIOD
             if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
                 return SYNC_INFO_PERIOD
             master = server.master

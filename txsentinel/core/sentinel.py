@@ -15,6 +15,7 @@ from txsentinel.core.effects import Outbox
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
+from txsentinel.core.handover import check_handover_supported
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import MasterOptions, SentinelOptions
@@ -220,6 +221,13 @@ class SentinelCore:
         if peer is not None and not self.tilt.active:
             self._agree(master, now)
 
+    def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""
+        for instance in list(link.instances):
+            if isinstance(instance, Master):
+                self._failovers.handover_refused(instance, command, error)
+                self._schedule(instance, now)
+
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
         if ip is not None:
@@ -347,21 +355,25 @@ class SentinelCore:
             peers: list[Instance] = [i for i in self.registry.instances() if isinstance(i, Peer)]
             self.registry.renew_credentials(peers, "sentinel-user or sentinel-pass changed")
 
-    def failover(self, name: str, now: Millis) -> None:
+    def failover(self, name: str, now: Millis, *, coordinated: bool = False) -> None:
         """
         ``SENTINEL FAILOVER``: promote a replica now.
 
-        :raises CommandError: if the master is unknown, is being failed over, or has no fit replica.
+        :param coordinated: have the master, which must be up, hand its role over without losing a write.
+        :raises CommandError: if the master is unknown, is being failed over, has no fit replica, or
+            cannot do what ``coordinated`` asks for.
         """
         master = self.master(name)
         if master.failover is not None and not master.failover.republish:
             raise CommandError("INPROG Failover already in progress")
+        if coordinated:
+            check_handover_supported(master)
         if self.state.storage_failing:
             raise CommandError("ERR Failed to save config file. Check server logs.")
         chosen, master.last_refusals = choose(master, self.timings, now)
         if chosen is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")
-        self._failovers.force(master, now)
+        self._failovers.force(master, now, coordinated=coordinated)
         self._step(master, now)
 
     def flush(self) -> None:

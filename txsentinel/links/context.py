@@ -44,6 +44,9 @@ class CoreInputs(Protocol):
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         """Something arrived on a confirmed subscription."""
 
+    def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """A server refused part of the transaction that has it hand over its role."""
+
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """What a peer answered to ``is-master-down-by-addr``, unchecked."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from txsentinel.core.effects import AskMasterDown, Reconfigure
+from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import InstanceLink, LinkKind
 from txsentinel.wire.hello import HELLO_CHANNEL
 from txsentinel.wire.resp import pack
@@ -96,6 +96,13 @@ def greeting(link: InstanceLink, kind: LinkKind, my_id: str) -> list[bytes]:
     return opening
 
 
+_NEW_ROLE: Final[list[Words]] = [
+    ("CONFIG", "REWRITE"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("CLIENT", "KILL", "TYPE", "pubsub"),
+]
+
+
 def role_change(change: Reconfigure) -> list[Words]:
     """
     The commands of the role-change transaction, MULTI and EXEC included, before any renaming.
@@ -107,8 +114,26 @@ def role_change(change: Reconfigure) -> list[Words]:
         ("MULTI",),
         *([("FAILOVER", "ABORT")] if change.abort_failover else []),
         ("SLAVEOF", *target),
-        ("CONFIG", "REWRITE"),
-        ("CLIENT", "KILL", "TYPE", "normal"),
-        ("CLIENT", "KILL", "TYPE", "pubsub"),
+        *_NEW_ROLE,
         ("EXEC",),
     ]
+
+
+def hand_over(order: HandOver) -> list[Words]:
+    """The transaction that has a master hand its role to a replica, with writes held meanwhile."""
+    return [
+        ("MULTI",),
+        ("CLIENT", "PAUSE", order.timeout, "WRITE"),
+        ("FAILOVER", "TO", order.host, order.port, "TIMEOUT", order.timeout),
+        ("EXEC",),
+    ]
+
+
+def settle_hand_over() -> list[Words]:
+    """What either server is told when the role was handed over."""
+    return [("MULTI",), *_NEW_ROLE, ("CLIENT", "UNPAUSE"), ("EXEC",)]
+
+
+def call_off_hand_over() -> list[Words]:
+    """What a master is told whose role was not handed over in time."""
+    return [("FAILOVER", "ABORT"), ("CLIENT", "UNPAUSE")]

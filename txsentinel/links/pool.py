@@ -9,15 +9,18 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.core.effects import (
     AskMasterDown,
+    CallOffHandOver,
     Connect,
     Disconnect,
     Effect,
+    HandOver,
     KillScript,
     Ping,
     PublishHello,
     Reconfigure,
     Recycle,
     RequestInfo,
+    SettleHandOver,
 )
 from txsentinel.core.instances import InstanceLink, LinkKind
 from txsentinel.isentinel import IHost
@@ -66,6 +69,9 @@ class LinkPool:
             PublishHello: self._publish_hello,
             AskMasterDown: self._ask_master_down,
             Reconfigure: self._reconfigure,
+            HandOver: self._hand_over,
+            SettleHandOver: self._settle_hand_over,
+            CallOffHandOver: self._call_off_hand_over,
             KillScript: self._kill_script,
         }
 
@@ -143,6 +149,21 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.reconfigure(effect)
+
+    def _hand_over(self, effect: HandOver) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.hand_over(effect)
+
+    def _settle_hand_over(self, effect: SettleHandOver) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.settle_hand_over()
+
+    def _call_off_hand_over(self, effect: CallOffHandOver) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.call_off_hand_over()
 
     def _kill_script(self, effect: KillScript) -> None:
         connection = self._command_link(effect.link)

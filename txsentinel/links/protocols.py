@@ -9,7 +9,7 @@ while a turn lasts and leave in one write.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.core.effects import AskMasterDown, Reconfigure
+from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
 from txsentinel.links import phrases
 from txsentinel.links.context import LinkContext
@@ -244,11 +244,34 @@ class CommandLink(Connection):
         what became of it.
         """
         commands = phrases.role_change(change)
-        transaction = RoleChange(commands, self._role_change_over)
+        self._transact(commands, RoleChange(commands, self._role_change_over))
+        self.request_info()
+
+    def hand_over(self, order: HandOver) -> None:
+        """Send the hand-over; if the server refuses any of it, the core is told what and why."""
+        commands = phrases.hand_over(order)
+        self._transact(commands, RoleChange(commands, self._hand_over_over, ("CLIENT", "FAILOVER")))
+
+    def settle_hand_over(self) -> None:
+        """Send what follows a hand-over, with INFO behind it: the role is a new one."""
+        commands = phrases.settle_hand_over()
+        self._transact(commands, RoleChange(commands, self._role_change_over, ("CLIENT",)))
+        self.request_info()
+
+    def call_off_hand_over(self) -> None:
+        """Send what ends a hand-over that came to nothing; either part fails if there is nothing to end."""
+        for words in phrases.call_off_hand_over():
+            self._send(phrases.phrase(self.link, words), ignore)
+
+    def _transact(self, commands: Sequence[phrases.Words], transaction: RoleChange) -> None:
         self._role_changes += 1
         for position, words in enumerate(commands):
             self._send(phrases.phrase(self.link, words), partial(transaction.answered, position))
-        self.request_info()
+
+    def _hand_over_over(self, refusal: tuple[str, str] | None) -> None:
+        self._role_changes -= 1
+        if refusal is not None and not self.void:
+            self._context.core.handover_refused(self.link, *refusal, self._context.host.now())
 
     def _send(self, command: bytes, answer: Answer) -> None:
         super()._send(command, answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from txsentinel.links.phrases import Words
 from txsentinel.timings import Millis
@@ -15,18 +15,25 @@ class RoleChange:
     The answers to one transaction, told once EXEC is answered.
 
     A command that is refused while it is queued, for want of a permission perhaps, takes the whole
-    transaction with it, so the first refusal is the one to know. Of those that ran only SLAVEOF matters:
-    CONFIG REWRITE fails on every server that was started without a file.
+    transaction with it, so the first refusal is the one to know. Of those that ran only the decisive
+    ones matter: CONFIG REWRITE fails on every server that was started without a file.
     """
 
-    def __init__(self, commands: Sequence[Words], over: Callable[[tuple[str, str] | None], None]) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Words],
+        over: Callable[[tuple[str, str] | None], None],
+        decisive: Collection[str] = ("SLAVEOF",),
+    ) -> None:
         """
         Build one for ``commands``, MULTI first and EXEC last.
 
+        :param decisive: the commands whose failure matters although they were accepted into the transaction.
         :param over: called once with the refused command and the server's error, or with ``None``.
         """
         self._commands = commands
         self._over = over
+        self._decisive = decisive
         self._refusal: tuple[str, str] | None = None
 
     def answered(self, position: int, reply: object, now: Millis) -> None:
@@ -35,7 +42,7 @@ class RoleChange:
         if last and isinstance(reply, list):
             # The results lack MULTI, which comes before the first of them.
             for command, result in zip(self._commands[1:], reply, strict=False):
-                if command[0] == "SLAVEOF":
+                if command[0] in self._decisive:
                     self._note(command, result)
         else:
             self._note(self._commands[position], reply)

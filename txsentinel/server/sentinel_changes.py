@@ -109,10 +109,25 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     return once_saved(context)
 
 
-@sentinel("FAILOVER", arity=3, since="2.8.4", summary="Promotes a replica at once", arguments=MASTER_NAME, acts=True)
+@sentinel(
+    "FAILOVER",
+    arity=-3,
+    since="2.8.4",
+    summary="Promotes a replica at once",
+    history=(("9.0.0", "Added the COORDINATED option."),),
+    arguments=(*MASTER_NAME, Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True)),
+    acts=True,
+)
 def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
-    """``+OK`` if it has begun."""
-    context.core.failover(text(request[2]), context.host.now())
+    """``+OK`` if it has begun; ``COORDINATED`` has the old master hand over without losing a write."""
+    if len(request) > 4:
+        raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
+    name = text(request[2])
+    context.core.master(name)
+    coordinated = len(request) == 4
+    if coordinated and request[3].lower() != b"coordinated":
+        raise CommandError("ERR Unknown failover option specified")
+    context.core.failover(name, context.host.now(), coordinated=coordinated)
     return OK
 
 

@@ -1,0 +1,127 @@
+"""Standing for election to lead the failover of one master: candidacy, count, and what comes of it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from txsentinel.core.instances import Failover, Master
+from txsentinel.core.state import SentinelState
+from txsentinel.core.voting import Voting
+from txsentinel.timings import Millis
+
+FORCED_PATIENCE: Final[Millis] = 500
+"""How long a forced failover waits for votes before it goes ahead without them."""
+
+
+class Verdict(Enum):
+    """What an election has come to."""
+
+    OPEN = "open"
+    WON = "won"
+    GIVEN_UP = "given up"
+
+
+class Elections:
+    """Our candidacies."""
+
+    def __init__(self, state: SentinelState, voting: Voting) -> None:
+        self._state = state
+        self._voting = voting
+
+    def stand(self, master: Master, failover: Failover, now: Millis) -> None:
+        """Become a candidate, in a new epoch or in that of other masters that failed together with this one."""
+        state = self._state
+        shared = not (failover.forced or failover.coordinated or failover.republish)
+        failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
+        failover.started_at = now + state.dice(1000)
+        if failover.forced:
+            failover.stand_unelected_at = now + FORCED_PATIENCE
+        master.failover = failover
+        master.stand_at = None
+        state.say("+new-epoch", str(epoch), master)
+        if not failover.republish:
+            master.attempt_started_at = failover.started_at
+            state.announce("+try-failover", master)
+        self._seek_votes(master, failover, now)
+
+    def judge(self, master: Master, failover: Failover, now: Millis) -> Verdict:
+        """Count the votes, and stand again in a new epoch if this one is lost and another promises more."""
+        state = self._state
+        durable = self._vote_durable(failover)
+        unsaved = state.storage_failing and (not durable or failover.stand_again_at is not None)
+        if unsaved or (failover.republish and master.is_down):
+            return Verdict.GIVEN_UP
+        if failover.stand_again_at is not None:
+            if now > self._end(master, failover):
+                return Verdict.GIVEN_UP
+            if now >= failover.stand_again_at:
+                above = max(master.leader_epoch, self._voting.highest_answer(master))
+                epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
+                self._stand_again(master, failover, now, epoch)
+            return Verdict.OPEN
+        count = self._voting.count(master)
+        # However many votes the others give: an epoch in which we act must not be forgotten in a crash.
+        if count.won and durable:
+            return Verdict.WON
+        if failover.forced and durable:
+            return self._judge_forced(master, failover, now)
+        if now > self._end(master, failover):
+            return Verdict.GIVEN_UP
+        # A forced one needs no other epoch to win in, only its own vote on disk.
+        hopeless = count.lost and count.worth_another and not failover.forced and not count.yield_to_rival
+        if hopeless and failover.candidacies < state.limits.candidacies:
+            backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
+            failover.stand_again_at = now + backoff + state.dice(backoff)
+        return Verdict.OPEN
+
+    def next_due(self, master: Master, failover: Failover) -> Millis:
+        """When time alone calls for another judgement."""
+        due = self._end(master, failover) + 1
+        if failover.stand_again_at is not None:
+            return min(due, failover.stand_again_at)
+        if failover.stand_unelected_at is not None and self._vote_durable(failover):
+            due = min(due, failover.stand_unelected_at)
+        return due
+
+    def _judge_forced(self, master: Master, failover: Failover, now: Millis) -> Verdict:
+        """
+        Lead without a majority, because the operator said so.
+
+        Two Sentinels that are ordered at once must not use one epoch for two configurations. So
+        votes are asked for all the same, and without a majority the epoch is one that no other
+        Sentinel of the group would take: divided by their number, it leaves our place among them.
+        """
+        waiting = self._voting.awaited(master) > 0
+        if waiting and failover.stand_unelected_at is not None and now < failover.stand_unelected_at:
+            return Verdict.OPEN
+        if self._voting.count(master).yield_to_rival:
+            return Verdict.GIVEN_UP
+        if failover.stand_unelected_at is None:
+            return Verdict.WON
+        failover.stand_unelected_at = None
+        lowest = self._state.current_epoch + 2
+        epoch = lowest + (self._voting.place(master) - lowest) % master.voters
+        self._state.raise_epoch(epoch)
+        self._stand_again(master, failover, now, epoch)
+        return Verdict.OPEN
+
+    def _stand_again(self, master: Master, failover: Failover, now: Millis, epoch: int) -> None:
+        failover.stand_again_at = None
+        failover.candidacies += 1
+        failover.epoch = epoch
+        self._state.say("+new-epoch", str(epoch), master)
+        self._seek_votes(master, failover, now)
+
+    def _seek_votes(self, master: Master, failover: Failover, now: Millis) -> None:
+        failover.answers = {}
+        self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
+        failover.vote_generation = master.vote_generation
+        self._voting.ask_all(master, now)
+
+    def _vote_durable(self, failover: Failover) -> bool:
+        generation = failover.vote_generation
+        return generation is not None and generation <= self._state.durable_generation
+
+    def _end(self, master: Master, failover: Failover) -> Millis:
+        return failover.started_at + min(self._state.timings.election_timeout, master.options.failover_timeout)
