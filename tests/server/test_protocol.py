@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from zope.interface import alsoProvides
 
 from tests.server.bench import Bench, ServerTestCase, Talk, Wire
@@ -279,6 +280,58 @@ class SlowReaderTests(ServerTestCase):
         self.bench.host.reactor.advance(61)
         self.bench.factory.inspect()
         self.assertTrue(self.client.wire.aborted)
+
+
+class SocketWire(Wire):
+    """A transport over a real socket, which is connected to nobody."""
+
+    def __init__(self, family: int) -> None:
+        """Open it."""
+        super().__init__(peerAddress=IPv4Address("TCP", "127.0.0.1", 1))
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.settings: list[str] = []
+        alsoProvides(self, ITCPTransport)
+
+    def getHandle(self) -> socket.socket:
+        """The socket."""
+        return self.socket
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Note it."""
+        self.settings.append(f"no delay {enabled}")
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Note it."""
+        self.settings.append(f"keep alive {enabled}")
+
+
+class KeepAliveTests(ServerTestCase):
+    """How the kernel is asked to find out about clients that are gone."""
+
+    def accepted(self, family: int) -> SocketWire:
+        """A connection over that kind of socket."""
+        protocol = self.bench.factory.buildProtocol(None)
+        wire = SocketWire(family)
+        self.addCleanup(wire.socket.close)
+        wire.protocol = protocol
+        protocol.makeConnection(wire)
+        return wire
+
+    def test_period(self) -> None:
+        """The first probe after the configured seconds, three more within the same time again."""
+        wire = self.accepted(socket.AF_INET)
+        self.assertEqual(wire.settings, ["no delay True", "keep alive True"])
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        self.assertEqual([wire.socket.getsockopt(socket.IPPROTO_TCP, each) for each in options], [300, 100, 3])
+
+    def test_unix_socket(self) -> None:
+        """There is nothing to probe on a Unix socket, whose transport claims to be one of TCP."""
+        self.accepted(socket.AF_UNIX)
+
+    def test_off(self) -> None:
+        """0 means never."""
+        self.bench.context.options.tcp_keepalive = 0
+        self.assertEqual(self.accepted(socket.AF_INET).settings, ["no delay True"])
 
 
 class EndTests(ServerTestCase):

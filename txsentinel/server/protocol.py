@@ -25,6 +25,7 @@ from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.output import Output
 from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, ReplyQueue
+from txsentinel.server.table import Command
 from txsentinel.timings import Millis
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
@@ -55,6 +56,7 @@ class SentinelProtocol(Protocol):
         self._admitted = False
         self._executing = False
         self._reading = True
+        self._turn_began: Millis = 0
         self.closing = False
 
     # What Twisted tells.
@@ -103,7 +105,7 @@ class SentinelProtocol(Protocol):
         statistics = context.statistics
         statistics.reads += 1
         statistics.input_bytes += len(data)
-        self.client.last_active = context.host.now()
+        self.client.last_active = self._turn_began = context.host.now()
         try:
             self._parser.feed(data)
         except QueryBufferExceeded:
@@ -177,6 +179,7 @@ class SentinelProtocol(Protocol):
     def proceed(self) -> None:
         """There is room, or the pause is over: go on where reading was stopped."""
         if not self._reading and not self._executing and not self.closing:
+            self._turn_began = self._context.host.now()
             self._execute_all()
 
     def check_output(self, now: Millis) -> None:
@@ -204,28 +207,10 @@ class SentinelProtocol(Protocol):
 
     def _execute_all(self) -> None:
         """Execute requests until there is none, or until the client has to wait."""
-        parser, replies = self._parser, self._replies
-        host = self._context.host
-        until = host.now() + SLICE
         self._executing = True
         try:
-            while not self.closing:
-                if self._must_wait():
-                    self._read(False)
-                    break
-                request = parser.next_request()
-                if request is None:
-                    if not self._reading:
-                        self._read(True)
-                    break
-                self._execute(request)
-                if host.now() > until:
-                    # Not before the others had their turn; what else may call us is welcome to, too.
-                    self._read(False)
-                    host.reactor.callLater(0, self.proceed)
-                    break
-                if replies.size > ONE_WRITE:
-                    self._hand_on()
+            if not self._must_wait():
+                self._execute_some()
         except PseudoHttp:
             self._possible_attack()
         except QueryBufferExceeded:
@@ -237,49 +222,75 @@ class SentinelProtocol(Protocol):
             self._executing = False
         self._flush()
 
+    def _execute_some(self) -> None:
+        parser, replies, clients = self._parser, self._replies, self._context.clients
+        host = self._context.host
+        until = self._turn_began + SLICE
+        while not self.closing:
+            request = parser.next_request()
+            if request is None:
+                self._read(True)
+                return
+            self._execute(request)
+            if parser.buffered and host.now() > until:
+                # Not before the others had their turn; what else may call us is welcome to, too.
+                self._read(False)
+                host.reactor.callLater(0, self.proceed)
+                return
+            if replies.size > ONE_WRITE:
+                self._hand_on()
+            elif not replies.waiting and clients.paused_until is None:
+                continue
+            if self._must_wait():
+                return
+
     def _must_wait(self) -> bool:
+        """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
         replies = self._replies
-        if len(replies.waiting) >= MOST_WAITING or replies.size > MOST_UNSENT or self._output.unsent > MOST_UNSENT:
-            return True
-        self.client.paused = self._context.clients.paused_until is not None
-        return self.client.paused
+        if len(replies.waiting) < MOST_WAITING and replies.size <= MOST_UNSENT and self._output.unsent <= MOST_UNSENT:
+            self.client.paused = self._context.clients.paused_until is not None
+            if not self.client.paused:
+                return False
+        self._read(False)
+        return True
 
     def _read(self, wanted: bool) -> None:
         """Have the transport deliver input, or keep it back."""
-        if self._reading is not wanted:
-            self._reading = wanted
-            transport: Any = self.transport
-            if wanted:
-                transport.resumeProducing()
-            else:
-                transport.pauseProducing()
+        if self._reading is wanted:
+            return
+        self._reading = wanted
+        transport: Any = self.transport
+        if wanted:
+            transport.resumeProducing()
+        else:
+            transport.pauseProducing()
 
     def _execute(self, request: Sequence[bytes]) -> None:
         context, client = self._context, self.client
-        value: Answer
-        acts = False
         if client.answering is Answering.SKIP_NEXT:
             client.answering = Answering.SKIPPING
+        command: Command | None = None
+        value: Answer
         try:
             command = admitted(context, client, request)
-            acts = command.acts
-            assert command.function is not None
             context.statistics.commands_processed += 1
             value = command.function(context, client, request)
         except CommandError as error:
             value = ErrorReply(str(error))
         if client.answering is Answering.ON:
-            self._answer(value)
+            if value.__class__ is Raw:
+                self._replies.add(value.data)
+            else:
+                self._answer(value)
         elif client.answering is Answering.SKIPPING:
             client.answering = Answering.ON
-        self._parser.authenticated = client.authenticated
-        if acts:
-            context.turn()
+        if command is not None and command.special:
+            self._parser.authenticated = client.authenticated
+            if command.acts:
+                context.turn()
 
     def _answer(self, value: Answer) -> None:
-        if value.__class__ is Raw:
-            self._replies.add(value.data)
-        elif isinstance(value, Held):
+        if isinstance(value, Held):
             self._hold(value)
         elif value is not NO_REPLY:
             self._replies.add(self._encoded(value))
@@ -350,7 +361,8 @@ def _keep_alive(transport: Any, seconds: int) -> None:
         return
     transport.setTcpKeepAlive(True)
     handle = transport.getHandle()
-    if isinstance(handle, socket.socket) and hasattr(socket, "TCP_KEEPIDLE"):
+    is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
+    if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

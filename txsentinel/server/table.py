@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.config.errors import ConfigError
+from txsentinel.core.errors import CommandError
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import Argument
 from txsentinel.wire.resp import data
@@ -44,7 +45,7 @@ class Command:
     name: str
     """In lower case; ``container|sub`` for a subcommand."""
 
-    function: CommandFunction | None
+    function: CommandFunction
     arity: int
     flags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
@@ -62,6 +63,9 @@ class Command:
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     """Lower-case second word → subcommand; empty for what is no container."""
 
+    special: bool = field(init=False)
+    """Is there something to see to behind it: a login that may have happened, or the core's decisions?"""
+
     no_auth: bool = field(init=False)
     allowed_while_subscribed: bool = field(init=False)
     """May a RESP2 client with subscriptions still run it?"""
@@ -69,6 +73,7 @@ class Command:
     def __post_init__(self) -> None:
         """Work out once what is asked for every request."""
         self.no_auth = "no_auth" in self.flags
+        self.special = self.acts or self.no_auth
         self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED
 
     def accepts(self, count: int) -> bool:
@@ -196,6 +201,11 @@ def command(
     return enter
 
 
+def _only_subcommands(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Never reached: a container alone is refused for its number of words."""
+    raise CommandError("ERR syntax error")
+
+
 def container(
     word: str,
     *,
@@ -208,4 +218,6 @@ def container(
 ) -> None:
     """Enter a word that does nothing by itself and has subcommands."""
     complexity = "Depends on subcommand."
-    TABLE.add((word,), Command(word.lower(), None, arity, flags, categories, since, summary, group, complexity))
+    TABLE.add(
+        (word,), Command(word.lower(), _only_subcommands, arity, flags, categories, since, summary, group, complexity)
+    )
