@@ -71,6 +71,9 @@ class Actor:
     mute: bool = False
     """Does not answer questions at all."""
 
+    paused: bool = False
+    """CLIENT PAUSE WRITE: holds PUBLISH back, and whatever comes behind it on that connection."""
+
     refuses: bool = False
     """Answers INFO and PUBLISH by an error."""
 
@@ -120,6 +123,9 @@ class Scene:
         self._dice = dice
         self.saved = Saved()
         self.sweeps = 0
+        self._stuck: set[int] = set()
+        """Links whose command connection waits behind a held PUBLISH."""
+
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
         for name, value in master_options.items():
             setattr(options, name, value)
@@ -339,6 +345,7 @@ class Scene:
 
     def _act(self, effect: Effect, actor: Actor) -> None:
         if isinstance(effect, Connect | Recycle):
+            self._stuck.discard(effect.link.link_id)
             if actor.up and not actor.silent:
                 self._bring_up(effect.link)
             elif not actor.silent:
@@ -355,6 +362,11 @@ class Scene:
             self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
         elif isinstance(effect, PublishHello):
             self.payloads.append((effect.instance, effect.payload))
+        if actor.paused and isinstance(effect, PublishHello):
+            self._stuck.add(effect.link.link_id)
+        by_subscription = isinstance(effect, Ping) and effect.kind is LinkKind.PUBSUB
+        if actor.paused and effect.link.link_id in self._stuck and not by_subscription:
+            return
         if actor.silent:
             actor.unread.append(effect)
         if not actor.up or actor.silent:
