@@ -31,6 +31,7 @@ class Registry:
         self.masters: dict[str, Master] = {}
         self._links = 0
         self._names: dict[str, str] = {}
+        self._found: dict[tuple[str, int], Master] = {}
 
     def master(self, name: str) -> Master:
         """
@@ -44,10 +45,23 @@ class Registry:
         return master
 
     def by_address(self, host: str, port: int) -> Master | None:
-        """The first master whose configured address this is; ``host`` is an IP or a name."""
-        ip = canonical_ip(host) or ""
-        wanted = Address(host, ip, port)
-        return next((master for master in self.masters.values() if master.address.same(wanted)), None)
+        """
+        The first master whose configured address this is; ``host`` is an IP or a name.
+
+        A peer asks for each of a thousand masters when they all go down, so what was found is remembered
+        and, addresses having a way of moving, looked at again.
+        """
+        key = (host, port)
+        master = self._found.get(key)
+        if master is not None and not master.gone and master.address.port == port and master.address.ip == host:
+            return master
+        wanted = Address(host, canonical_ip(host) or "", port)
+        master = next((master for master in self.masters.values() if master.address.same(wanted)), None)
+        if master is not None:
+            if len(self._found) > 2 * len(self.masters):
+                self._found.clear()
+            self._found[key] = master
+        return master
 
     def matching(self, pattern: str) -> list[Master]:
         """The masters whose names match a glob."""
