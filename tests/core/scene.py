@@ -13,10 +13,12 @@ from txsentinel.address import Address
 from txsentinel.core.effects import (
     Announce,
     AskMasterDown,
+    CallOffHandOver,
     Connect,
     Crash,
     Disconnect,
     Effect,
+    HandOver,
     KillScript,
     Note,
     Ping,
@@ -26,6 +28,7 @@ from txsentinel.core.effects import (
     RequestInfo,
     ResolveAddress,
     RunScript,
+    SettleHandOver,
 )
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
 from txsentinel.core.options import MasterOptions, SentinelOptions
@@ -358,6 +361,14 @@ class Scene:
         elif isinstance(effect, AskMasterDown):
             who = "*" if effect.candidate == "*" else effect.candidate[0]
             self.lines.append(f"ask {chr(int(actor.address.ip.split('.')[3]))} {effect.epoch} {who}")
+        elif isinstance(effect, HandOver):
+            self.lines.append(
+                f"order {actor.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
+            )
+        elif isinstance(effect, SettleHandOver):
+            self.lines.append(f"order {actor.address.ip} CLIENT UNPAUSE")
+        elif isinstance(effect, CallOffHandOver):
+            self.lines.append(f"order {actor.address.ip} FAILOVER ABORT")
         elif isinstance(effect, KillScript):
             self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
         elif isinstance(effect, PublishHello):
@@ -383,6 +394,10 @@ class Scene:
                 actor.role = "master" if effect.promotes else "slave"
                 actor.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
             core.info_reply(link, actor.info(), now)
+        elif isinstance(effect, HandOver) and actor.obeys:
+            successor = self.actors[Address.literal(effect.host, effect.port)]
+            actor.role, actor.follows = "slave", successor.address
+            successor.role, successor.follows = "master", None
         elif isinstance(effect, AskMasterDown) and not actor.mute:
             core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
 

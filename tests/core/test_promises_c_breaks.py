@@ -14,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, ME, Scene, identity
 from tests.core.town import NAME, Town
 from txsentinel.address import Address
-from txsentinel.core.effects import AskMasterDown, PublishHello, Reconfigure, Recycle, ResolveAddress
+from txsentinel.core.effects import (
+    AskMasterDown,
+    CallOffHandOver,
+    HandOver,
+    PublishHello,
+    Reconfigure,
+    Recycle,
+    ResolveAddress,
+)
 from txsentinel.core.instances import FailoverState, LinkKind, Peer
 
 SECOND = Address.literal("10.0.0.2", 6379)
@@ -336,14 +344,40 @@ class PromiseTests(SynchronousTestCase):
         scene.settle()
         self.assertEqual("slave", scene.actors[MASTER_PLACE].role)
 
-    def test_w18_a_closed_link_to_the_old_master_hurts_nobody(self) -> None:
-        """Between promotion and switch the old master may be gone: there is nobody to tell, and that is all."""
+    def handing_over(self) -> Scene:
+        """A hand-over that was ordered, by servers that take their time."""
         scene = agreed()
-        scene.kill(MASTER_PLACE)
-        scene.core.failover(NAME, scene.now)
+        scene.actors[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        scene.actors[MASTER_PLACE].obeys = False
+        scene.reset_connections(MASTER_PLACE)
+        scene.core.failover(NAME, scene.now, coordinated=True)
         scene.settle()
+        self.assertIn("order 10.0.0.1 FAILOVER TO 10.0.0.2 6379 within 10000", scene.heard())
+        return scene
+
+    def test_w18_a_closed_link_to_the_old_master_hurts_nobody(self) -> None:
+        """Between the order to hand over and its end the old master may be gone: there is nobody to tell."""
+        scene = self.handing_over()
+        scene.actors[SECOND].role = "master"
+        scene.kill(MASTER_PLACE)
+        scene.wait(200)
         self.assertEqual(SECOND, scene.master.address)
-        self.assertNotIn(MASTER_PLACE, [order.link.address for order in self.orders(scene)])
+        self.assertEqual(["order 10.0.0.2 CLIENT UNPAUSE"], [o for o in scene.heard() if "UNPAUSE" in o])
+
+    def test_w18_writes_are_not_held_for_a_failover_that_is_void(self) -> None:
+        """News, RESET, REMOVE, or a timeout: whoever was told to hold writes is told to go on."""
+        ends = {
+            "news": lambda scene: scene.hello("b", THIRD, 7),
+            "reset": lambda scene: scene.core.reset("*", scene.now),
+            "remove": lambda scene: scene.core.remove(NAME, scene.now),
+            "time": lambda scene: scene.wait(11_000, 50),
+        }
+        for name, end in ends.items():
+            scene = self.handing_over()
+            end(scene)
+            scene.settle()
+            told = [type(e) for _, e in scene.sent if isinstance(e, HandOver | CallOffHandOver)]
+            self.assertEqual([HandOver, CallOffHandOver], told, name)
 
     def test_w19_offsets_are_fresh_when_they_are_compared(self) -> None:
         """INFO is asked for at S_DOWN, so what arrived since the last period decides."""

@@ -135,6 +135,13 @@ class Failovers:
         master.failover = None
         master.stand_at = None
 
+    def forsake(self, master: Master) -> None:
+        """What is done with the master next leaves its failover without a point: let nobody wait for it."""
+        failover = master.failover
+        if failover is not None and failover.state not in PROMOTION_SEEN:
+            self._handovers.call_off(master, failover)
+        master.failover = None
+
     def conclude(self, master: Master, now: Millis) -> None:
         """End a failover at once whose outcome is published already; the address that it left must not come back."""
         failover = master.failover
@@ -274,17 +281,17 @@ class Failovers:
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
         assert promoted is not None
+        if failover.coordinated and not self._handovers.time_left(master, failover, now):
+            self.abort(master, "-failover-abort-master-timeout")
+            return
         if not promoted.link.commands_up:
             self._check_step_timeout(master, failover, now)
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
-            told = self._handovers.order(master, failover, now)
-            if told is None:
+            if not master.link.commands_up:
                 return
-            if not told:
-                self.abort(master, "-failover-abort-master-timeout")
-                return
+            self._handovers.order(master, failover, now)
             self._probing.request_info(promoted, now)
         else:
             self._order(promoted, None, now)

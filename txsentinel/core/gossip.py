@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from txsentinel.address import Address
 from txsentinel.core.failover import Failovers
 from txsentinel.core.instances import Master, Peer, Role
@@ -11,6 +14,9 @@ from txsentinel.core.switching import Switching
 from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
+
+PEER_ID: Final = re.compile("[!-~]{1,64}")
+"""IDs are 40 hexadecimal digits; this much tolerance harms neither the log nor the file nor the clients' parsers."""
 
 CONFLICT_PATIENCE: Millis = 1_000
 """How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
@@ -91,7 +97,9 @@ class Gossip:
         state = self._state
         if not state.sane_epoch(hello.current_epoch) or hello.master_config_epoch > hello.current_epoch:
             return False
-        return 0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536 and bool(hello.sentinel_id)
+        if not (0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536):
+            return False
+        return PEER_ID.fullmatch(hello.sentinel_id) is not None
 
     def _peer(self, hello: Hello, master: Master, now: Millis) -> Peer | None:
         """The sender as a peer of ``master``: known, moved, or new."""
@@ -103,6 +111,8 @@ class Gossip:
             return peer
         state = self._state
         if peer is None:
+            if len(master.peers) >= state.limits.peers:
+                return None
             stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
             if stranger is not None:
                 state.announce("+sentinel-invalid-addr", stranger)
@@ -161,6 +171,7 @@ class Gossip:
         if not moved:
             self._failovers.overtaken(master)
             return False
+        self._failovers.forsake(master)
         state.announce("+config-update-from", peer)
         self._switching.say_switch(master, address)
         self._switching.run_client_script(master, "observer", address)

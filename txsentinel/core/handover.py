@@ -39,23 +39,19 @@ class Handovers:
     def __init__(self, state: SentinelState) -> None:
         self._state = state
 
-    def order(self, master: Master, failover: Failover, now: Millis) -> bool | None:
-        """
-        Tell the old master to hand over.
-
-        :returns: true if it was told, ``None`` if it cannot be reached now, false if there is no time left.
-        """
-        assert failover.promoted is not None
+    def time_left(self, master: Master, failover: Failover, now: Millis) -> Millis:
+        """How long the servers may take from now on, in milliseconds; 0 if it is too late to begin."""
         left = master.options.failover_timeout - (now - failover.entered_at)
-        if left < LEAST_TIME:
-            return False
-        if not master.link.commands_up:
-            return None
+        return left if left >= LEAST_TIME else 0
+
+    def order(self, master: Master, failover: Failover, now: Millis) -> None:
+        """Tell the old master, which must be connected, to hand over."""
+        assert failover.promoted is not None
         address = failover.promoted.address
         host = address.announced(self._state.options.announce_hostnames)
+        left = self.time_left(master, failover, now)
         self._state.emit(HandOver(master.link, host, address.port, left), probe=True)
         failover.handover_ordered = True
-        return True
 
     def settle(self, master: Master, promoted: Server) -> None:
         """The replica has taken over: let both write their configuration, drop clients, and hold writes no more."""

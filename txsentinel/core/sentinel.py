@@ -315,6 +315,7 @@ class SentinelCore:
         master = self.master(name)
         self.state.announce("-monitor", master)
         self._gossip.forget_all(master)
+        self._failovers.forsake(master)
         self.registry.remove_master(master)
         self.state.changed(master)
 
@@ -325,6 +326,7 @@ class SentinelCore:
             self._gossip.forget_all(master)
             # A promotion that was published is a fact: its config epoch must not lead back to the old address.
             self._failovers.conclude(master, now)
+            self._failovers.forsake(master)
             self._switching.reset(master, now)
         return len(masters)
 
