@@ -1,0 +1,97 @@
+"""Which replica is promoted, and why another is not."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import Scene
+from txsentinel.core.instances import LinkKind, Replica
+from txsentinel.core.selection import choose, order_of_promotion, unfit_because
+
+
+class SelectionTests(SynchronousTestCase):
+    """One rule after the other."""
+
+    def setUp(self) -> None:
+        """A healthy master with a healthy replica."""
+        self.scene = Scene()
+        self.scene.add_replica(2)
+        self.scene.wait(2_000, 50)
+        replica = self.scene.replica(2)
+        assert isinstance(replica, Replica)
+        self.replica = replica
+
+    def reason(self) -> str | None:
+        """Why it is not fit."""
+        return unfit_because(self.replica, self.scene.master, self.scene.core.timings, self.scene.now)
+
+    def test_fit(self) -> None:
+        """Nothing speaks against a healthy one."""
+        self.assertIsNone(self.reason())
+
+    def test_down(self) -> None:
+        """Not one that is down."""
+        self.replica.sdown_since = 1
+        self.assertEqual("it is down", self.reason())
+
+    def test_disconnected(self) -> None:
+        """Not one that cannot be told. A missing subscription does not matter: leaders close it."""
+        self.replica.link.up.pop(LinkKind.PUBSUB)
+        self.assertIsNone(self.reason())
+        self.replica.link.up.clear()
+        self.assertEqual("it is not connected", self.reason())
+
+    def test_silent(self) -> None:
+        """Not one that was silent for five PING periods."""
+        self.replica.link.available_at = self.scene.now - 5_000
+        self.assertIsNone(self.reason())
+        self.replica.link.available_at -= 1
+        self.assertEqual("it gave no sign of life for 5001 ms", self.reason())
+
+    def test_priority(self) -> None:
+        """Never one of priority 0."""
+        self.replica.priority = 0
+        self.assertEqual("its priority is 0", self.reason())
+
+    def test_old_info(self) -> None:
+        """INFO may be five seconds old while the master is down, three periods while it is up."""
+        self.replica.info_refreshed_at = self.scene.now - 30_001
+        self.assertEqual("its INFO is 30001 ms old", self.reason())
+        self.replica.info_refreshed_at = self.scene.now - 30_000
+        self.assertIsNone(self.reason())
+        self.scene.master.sdown_since = self.scene.now
+        self.assertEqual("its INFO is 30000 ms old", self.reason())
+        self.replica.info_refreshed_at = None
+        self.assertEqual("it has not answered INFO yet", self.reason())
+
+    def test_lost_its_master_long_ago(self) -> None:
+        """It may have been without its master for ten down-afters longer than we are."""
+        self.replica.master_link_down_for = 10_001
+        self.assertEqual("it was without its master for 10001 ms", self.reason())
+        self.scene.master.sdown_since = self.scene.now - 1
+        self.assertIsNone(self.reason())
+
+    def test_never_had_its_master(self) -> None:
+        """A replica whose link was never up reports −1 seconds, and passes."""
+        self.replica.master_link_down_for = -1_000
+        self.assertIsNone(self.reason())
+
+    def test_order(self) -> None:
+        """Lower priority, then more data, then the smaller run ID in any letter case, then those without one."""
+        rows = [(1, 0, "f"), (2, 9, "b"), (2, 5, "A"), (2, 5, "b"), (2, 5, "C"), (2, 5, None), (3, 99, "a")]
+        made = []
+        for number, (priority, offset, run_id) in enumerate(rows, 10):
+            self.scene.add_replica(number)
+            each = self.scene.replica(number)
+            assert isinstance(each, Replica)
+            each.priority, each.repl_offset, each.run_id = priority, offset, run_id
+            made.append(each)
+        self.assertEqual(made, sorted(made[::-1], key=order_of_promotion))
+        self.assertIs(made[0], choose(self.scene.master, self.scene.core.timings, self.scene.now)[0])
+
+    def test_reasons_are_told(self) -> None:
+        """Whoever is refused is named, with the reason; without anybody fit there is no choice."""
+        self.replica.priority = 0
+        chosen, refused = choose(self.scene.master, self.scene.core.timings, self.scene.now)
+        self.assertIsNone(chosen)
+        self.assertEqual([("10.0.0.2:6379", "its priority is 0")], refused)

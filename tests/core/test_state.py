@@ -1,0 +1,94 @@
+"""What every part of the core shares: epochs, hellos, a way to speak."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, ME, Scene
+from txsentinel.core.options import SentinelOptions
+from txsentinel.core.state import SentinelState
+from txsentinel.timings import Limits, Timings
+from txsentinel.wire.hello import Hello
+
+
+class EpochTests(SynchronousTestCase):
+    """Which epochs are taken, and which are believed."""
+
+    def setUp(self) -> None:
+        """Begin at epoch 5."""
+        self.state = SentinelState(SentinelOptions(), Timings(), Limits(), lambda n: 0)
+        self.state.current_epoch = 5
+
+    def test_fresh(self) -> None:
+        """A fresh epoch is above the current one, and hard state."""
+        self.assertEqual(6, self.state.fresh_epoch(0, above=0, shared=False))
+        self.assertEqual((6, 1), (self.state.current_epoch, self.state.outbox.generation))
+
+    def test_above_votes(self) -> None:
+        """It is above votes that we know of, too."""
+        self.assertEqual(10, self.state.fresh_epoch(0, above=9, shared=False))
+
+    def test_shared(self) -> None:
+        """Those who fail together share one, for half a second."""
+        epochs = [self.state.fresh_epoch(now, above=0, shared=True) for now in (0, 10, 499, 500)]
+        self.assertEqual([6, 6, 6, 7], epochs)
+
+    def test_not_shared_with_ourselves(self) -> None:
+        """Whoever voted in the shared epoch already needs a new one."""
+        self.state.fresh_epoch(0, above=0, shared=True)
+        self.assertEqual(7, self.state.fresh_epoch(1, above=6, shared=True))
+        self.assertEqual(7, self.state.fresh_epoch(2, above=6, shared=True))
+
+    def test_not_shared_behind_others(self) -> None:
+        """Once anybody moved the current epoch, the shared one is lost."""
+        self.state.fresh_epoch(0, above=0, shared=True)
+        self.state.raise_epoch(8)
+        self.assertEqual(9, self.state.fresh_epoch(1, above=0, shared=True))
+
+    def test_forced_ones_are_not_shared(self) -> None:
+        """An epoch that is not stood for in the ordinary way is nobody else's."""
+        first = self.state.fresh_epoch(0, above=0, shared=False)
+        self.assertLess(first, self.state.fresh_epoch(0, above=0, shared=True))
+
+    def test_sane(self) -> None:
+        """Any step is sane that failovers explain: not back below zero, not a million on."""
+        sane = [epoch for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1) if self.state.sane_epoch(epoch)]
+        self.assertEqual([0, 4, 5, 6, 5 + 2**20], sane)
+
+
+class SpeechTests(SynchronousTestCase):
+    """Hellos and events."""
+
+    def test_hello(self) -> None:
+        """Eight fields that every Sentinel reads, with the mark of our kind in a leading zero."""
+        scene = Scene()
+        scene.core.state.current_epoch = 7
+        payload = scene.core.state.hello(scene.master, "10.0.9.9")
+        self.assertEqual(f"10.0.9.9,26379,{ME},07,mymaster,10.0.0.1,6379,0".encode(), payload)
+        self.assertEqual(7, Hello.parse(payload).current_epoch)
+
+    def test_announced_address(self) -> None:
+        """announce-ip and announce-port go before what the connection shows."""
+        scene = Scene()
+        scene.options.announce_ip, scene.options.announce_port = "192.0.2.1", 5000
+        hello = Hello.parse(scene.core.state.hello(scene.master, "10.0.9.9"))
+        self.assertEqual(("192.0.2.1", 5000), (hello.sentinel_ip, hello.sentinel_port))
+
+    def test_long_payloads(self) -> None:
+        """An event is cut to what C's line buffer holds."""
+        scene = Scene()
+        scene.core.state.say("+set", "x" * 5_000, scene.master)
+        scene.settle()
+        self.assertEqual(1023, len(scene.heard()[-1].removeprefix("event ")))
+
+    def test_waits_for_what_went_before(self) -> None:
+        """An effect carries the generation of the latest change, a probe carries none."""
+        scene = Scene()
+        scene.disk_slow = True
+        scene.core.state.changed(scene.master)
+        scene.core.state.say("+set", "x", scene.master)
+        scene.settle()
+        self.assertEqual([], scene.heard())
+        scene.commit()
+        self.assertEqual(["event +set x"], scene.heard())
+        self.assertEqual(MASTER_PLACE, scene.master.address)
