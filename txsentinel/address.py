@@ -55,9 +55,14 @@ def canonical_ip(text: str) -> str | None:
     """
     The canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.
 
+    An address with a scope (``fe80::1%eth0``) means something on one machine only, and behind its percent
+    sign there may stand anything: to others it is no address.
+
     >>> canonical_ip("127.0.0.1"), canonical_ip("::0001"), canonical_ip("redis.example")
     ('127.0.0.1', '::1', None)
     """
+    if "%" in text:
+        return None
     try:
         return str(ip_address(text))
     except ValueError:

@@ -228,7 +228,7 @@ class _FirstAddress:
     def addressResolved(self, address: IAddress) -> None:
         """Keep the first address that a TCP connection can use."""
         if self._ip is None and isinstance(address, IPv4Address | IPv6Address):
-            self._ip = address.host
+            self._ip = canonical_ip(address.host)
 
     def resolutionComplete(self) -> None:
         """Hand over the address, or the lack of one."""

@@ -88,8 +88,14 @@ class Limits:
     subscription_memory: int = 128 * 1024
     """Bytes of channels and patterns that one client may be subscribed to; further ones are refused."""
 
-    reply_buffer: int = 64 * 1024 * 1024
-    """Bytes of one unfinished reply from a server or peer; larger ones lose the connection."""
+    reply_buffer: int = 4 * 1024 * 1024
+    """Bytes of one reply from a server or peer; larger ones lose the connection. An INFO has some ten thousand."""
+
+    replicas: int = 1_000
+    """Replicas of one master; what its INFO names beyond that is not watched."""
+
+    peers: int = 250
+    """Other Sentinels of one master; hellos of further ones are not believed."""
 
     script_queue: int = 256
     """Jobs kept; beyond that the oldest one that is not running gives way."""

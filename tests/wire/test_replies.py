@@ -267,7 +267,8 @@ class BoundTests(SynchronousTestCase):
         """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
         raw = bytes(30 << 20)
         stream = memoryview(encode(raw))
-        self.assertTrue(transcript(bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024)) == [raw])
+        chunks = (bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024))
+        self.assertTrue(transcript(chunks, replace(LIMITS, reply_buffer=64 << 20)) == [raw])
 
     def test_long_line_and_array_byte_by_byte(self) -> None:
         """A hundred thousand single bytes: reading from the start again for each would take long."""

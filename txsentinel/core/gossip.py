@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from txsentinel.address import Address
 from txsentinel.core.failover import Failovers
 from txsentinel.core.instances import Master, Peer, Role
@@ -14,9 +11,6 @@ from txsentinel.core.switching import Switching
 from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
-
-PEER_ID: Final = re.compile("[!-~]{1,64}")
-"""IDs are 40 hexadecimal digits; this much tolerance harms neither the log nor the file nor the clients' parsers."""
 
 CONFLICT_PATIENCE: Millis = 1_000
 """How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
@@ -99,7 +93,7 @@ class Gossip:
             return False
         if not (0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536):
             return False
-        return PEER_ID.fullmatch(hello.sentinel_id) is not None
+        return state.sane_id(hello.sentinel_id)
 
     def _peer(self, hello: Hello, master: Master, now: Millis) -> Peer | None:
         """The sender as a peer of ``master``: known, moved, or new."""

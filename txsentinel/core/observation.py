@@ -8,6 +8,7 @@ from txsentinel.core.instances import Master, Replica, Role, Server
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
+from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.info import InfoReport
 
@@ -20,6 +21,8 @@ class Observation:
         self._registry = registry
         self._failovers = failovers
         self._switching = switching
+        self._crowded: dict[str, None] = {}
+        """Masters that were complained about for having too many replicas."""
 
     def info(self, server: Server, raw: bytes, report: InfoReport, now: Millis, *, tilt: bool) -> None:
         """
@@ -55,14 +58,22 @@ class Observation:
         server.run_id = run_id
 
     def _replicas(self, master: Master, report: InfoReport, now: Millis) -> None:
-        for host, port in report.replicas:
+        most = self._state.limits.replicas
+        for host, port in report.replicas[: 2 * most]:
             address = self._registry.address(host, port)
-            if address is None or not 0 < port < 65536:
+            if address is None or not 0 < port < 65536 or address.same(master.address):
+                # Nobody is a replica at the master's own address: it would be told to follow itself.
                 continue
+            if len(master.replicas) >= most and self._registry.replica_at(master, address) is None:
+                if master.name not in self._crowded:
+                    self._crowded[master.name] = None
+                    self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are watched")
+                return
             replica = self._registry.add_replica(master, address, now)
             if replica is not None:
                 self._state.changed(master)
                 self._state.announce("+slave", replica)
+        self._crowded.pop(master.name, None)
 
     @staticmethod
     def _replication(replica: Replica, report: InfoReport, now: Millis) -> None:

@@ -31,6 +31,7 @@ class Registry:
         self.masters: dict[str, Master] = {}
         self._links = 0
         self._names: dict[str, str] = {}
+        self._looked_up: dict[str, Millis] = {}
         self._found: dict[tuple[str, int], Master] = {}
 
     def master(self, name: str) -> Master:
@@ -55,7 +56,7 @@ class Registry:
         master = self._found.get(key)
         if master is not None and not master.gone and master.address.port == port and master.address.ip == host:
             return master
-        wanted = Address(host, canonical_ip(host) or "", port)
+        wanted = self.address_or_name(host, port)
         master = next((master for master in self.masters.values() if master.address.same(wanted)), None)
         if master is not None:
             if len(self._found) > 2 * len(self.masters):
@@ -164,6 +165,15 @@ class Registry:
         """Have a name looked up that no instance of ours has yet."""
         self._state.emit(ResolveAddress(address), probe=True)
 
+    def look_up_again(self, address: Address, now: Millis) -> None:
+        """A connection to ``address`` failed: if it goes by a name, that may mean another IP by now."""
+        name = address.hostname.casefold()
+        if not self._state.options.resolve_hostnames or canonical_ip(name) is not None:
+            return
+        if now - self._looked_up.get(name, -self._state.timings.ping_period) >= self._state.timings.ping_period:
+            self._looked_up[name] = now
+            self._state.emit(ResolveAddress(address), probe=True)
+
     def wants(self, address: Address) -> bool:
         """Is an instance with that name still without an IP?"""
         wanted = address.hostname.casefold()
@@ -211,7 +221,13 @@ class Registry:
 
     def replica_at(self, master: Master, address: Address) -> Replica | None:
         """The replica of ``master`` at that address."""
+        known = master.replicas.get(self._replica_name(address))
+        if known is not None and known.address.same(address):
+            return known
         return next((replica for replica in master.replicas.values() if replica.address.same(address)), None)
+
+    def _replica_name(self, address: Address) -> str:
+        return address.joined(self._state.options.announce_hostnames or not address.resolved)
 
     def detach_servers(self, master: Master) -> None:
         """Take a master and its replicas off their links, which stay open for whoever is there afterwards."""
@@ -252,7 +268,7 @@ class Registry:
         """
         if self.replica_at(master, address) is not None:
             return None
-        name = address.joined(self._state.options.announce_hostnames or not address.resolved)
+        name = self._replica_name(address)
         if name in master.replicas:
             return None
         replica = Replica(name, address, _UNLINKED, now, of=master)

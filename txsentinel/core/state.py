@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from txsentinel.core.duequeue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
@@ -12,6 +14,8 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.events import PAYLOAD_LIMIT, Level, SentinelEvent
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import data
+
+_ID: Final = re.compile("[!-~]{1,64}")
 
 
 @dataclass(slots=True)
@@ -91,6 +95,16 @@ class SentinelState:
         """
         limits = self.limits
         return 0 <= epoch <= limits.highest_epoch and epoch <= self.current_epoch + limits.epoch_leap
+
+    @staticmethod
+    def sane_id(text: str) -> bool:
+        """
+        Could this be the ID of a Sentinel?
+
+        IDs are 40 hexadecimal digits. What passes for one here harms neither the log nor the file, nor
+        clients that take events apart at blanks.
+        """
+        return _ID.fullmatch(text) is not None
 
     def adopt_epoch(self, epoch: int, master: Master) -> None:
         """Raise the current epoch to one heard from a peer."""

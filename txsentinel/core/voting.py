@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from txsentinel.budget import excerpt
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.instances import FailoverState, InstanceLink, Master, Peer, Question, Role
@@ -108,7 +109,9 @@ class Voting:
                 if reason is None:
                     self.cast(master, candidate, epoch, now)
                 else:
-                    state.note(Level.NOTICE, f"No vote for {candidate} in epoch {epoch} on {master.name}: {reason}")
+                    state.note(
+                        Level.NOTICE, f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}"
+                    )
         if state.storage_failing and master.vote_generation > state.durable_generation:
             return Vote(down, NOBODY, master.durable_leader_epoch)
         waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
@@ -204,6 +207,8 @@ class Voting:
         if type(down) is not int or type(leader_bytes) is not bytes or type(epoch) is not int:
             return None
         leader = text(leader_bytes)
+        if not self._state.sane_id(leader):
+            return None
         peer.opinion_at = now
         peer.says_master_down = down == 1
         failover = master.failover

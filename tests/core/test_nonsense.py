@@ -1,0 +1,283 @@
+"""What the core makes of hellos, answers and INFO that no healthy server or Sentinel would send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.address import canonical_ip
+from txsentinel.core.effects import Announce, AskMasterDown, Connect, Note
+from txsentinel.core.instances import Master
+from txsentinel.core.options import SentinelOptions
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.timings import Limits, Timings
+
+MY_ID = "a" * 40
+PEER_ID = "b" * 40
+EPOCH_LIMIT = Limits().highest_epoch
+FAR = 1 << 64
+
+
+class NonsenseCase(SynchronousTestCase):
+    """A core that watches one master and knows nobody else."""
+
+    limits = Limits(replicas=5, peers=5)
+
+    def setUp(self) -> None:
+        self.now = 1_000_000
+        self.core = SentinelCore(SentinelOptions(my_id=MY_ID), Timings(), self.limits, lambda sides: 0)
+        self.master: Master = self.core.monitor("m", "10.0.0.1", 6379, 2, self.now)
+        self.said()
+
+    def said(self) -> list[Any]:
+        """The effects since the last look."""
+        return [effect for _, effect in self.core.outbox.take()]
+
+    def channels(self) -> list[str]:
+        """The events among them."""
+        return [effect.event.channel for effect in self.said() if isinstance(effect, Announce)]
+
+    def hello(self, **fields: object) -> None:
+        """A hello of the peer, with these fields instead of the right ones."""
+        right = {
+            "ip": "10.0.1.1",
+            "port": 26379,
+            "id": PEER_ID,
+            "epoch": 0,
+            "name": "m",
+            "master_ip": "10.0.0.1",
+            "master_port": 6379,
+            "config_epoch": 0,
+        }
+        words = [str(word) for word in (right | fields).values()]
+        self.core.hello_heard(",".join(words).encode("utf-8", "surrogateescape"), self.now, None)
+
+
+class HelloTests(NonsenseCase):
+    """Hellos."""
+
+    def test_right(self) -> None:
+        """One that is right is believed, or the other tests here would prove nothing."""
+        self.hello()
+        self.assertEqual(self.channels(), ["+sentinel"])
+
+    def test_wrong(self) -> None:
+        """Of one that is wrong in any way nothing is believed: no peer, no epoch, no address, no word."""
+        wrong: list[dict[str, object]] = [
+            {"port": 0},
+            {"port": 65536},
+            {"port": -1},
+            {"port": FAR},
+            {"port": "x"},
+            {"ip": ""},
+            {"ip": "no.such.host"},
+            {"ip": "256.1.1.1"},
+            {"ip": "10.0.1.1\n"},
+            {"ip": "fe80::1%eth0"},
+            {"ip": "::1%\n1:X 1 Jan 2026 # +switch-master"},
+            {"id": ""},
+            {"id": MY_ID},
+            {"id": "a b"},
+            {"id": "a\nb"},
+            {"id": "\0" * 40},
+            {"id": "\udcff" * 40},
+            {"id": "x" * 65},
+            {"name": "M"},
+            {"name": "m\0"},
+            {"name": "\udcff"},
+            {"master_port": 0},
+            {"master_port": 65536},
+            {"epoch": -1, "config_epoch": 5},
+            {"epoch": FAR - 1, "config_epoch": FAR - 1},
+            {"epoch": FAR, "config_epoch": 0},
+            {"epoch": self.limits.epoch_leap + 1, "config_epoch": 1, "master_ip": "10.0.0.2"},
+            {"epoch": EPOCH_LIMIT, "config_epoch": 1, "master_ip": "10.0.0.2"},
+            {"epoch": 1, "config_epoch": 2, "master_ip": "10.0.0.2"},
+            {"epoch": 1, "config_epoch": -1, "master_ip": "10.0.0.2"},
+        ]
+        for fields in wrong:
+            self.hello(**fields)
+            self.assertEqual((fields, self.said()), (fields, []))
+        self.assertEqual((self.core.current_epoch, self.master.config_epoch, self.master.peers), (0, 0, {}))
+        self.assertEqual(self.master.address.ip, "10.0.0.1")
+
+    def test_not_even_a_hello(self) -> None:
+        """Nor of payloads that are none."""
+        whole = b"10.0.1.1,26379," + PEER_ID.encode() + b",0,m,10.0.0.1,6379"
+        for payload in (b"", b",", b"," * 7, b"," * 100_000, b"x" * 100_000, whole, whole + b",0,0", bytes(range(256))):
+            self.core.hello_heard(payload, self.now, None)
+        self.assertEqual(self.said(), [])
+
+    def test_address_that_means_nothing(self) -> None:
+        """A newer configuration at an address that is none uses up nothing: the next hello can still bring one."""
+        self.hello()
+        self.said()
+        for ip in ("no.such.host", "::1%lo", "", "10.0.0.2 "):
+            self.hello(epoch=3, config_epoch=3, master_ip=ip)
+            self.assertEqual((self.master.config_epoch, self.master.address.ip), (0, "10.0.0.1"))
+        self.hello(epoch=3, config_epoch=3, master_ip="10.0.0.2")
+        self.assertIn("+switch-master", self.channels())
+
+    def test_crowd(self) -> None:
+        """Invented Sentinels are taken in up to a bound, and those who were there before stay heard."""
+        self.hello()
+        for number in range(100):
+            self.hello(id=f"{number:040x}", port=1000 + number)
+        self.assertEqual(len(self.master.peers), self.limits.peers)
+        self.assertEqual(self.channels(), ["+sentinel"] * self.limits.peers)
+        self.hello(epoch=7)
+        self.assertEqual(self.core.current_epoch, 7)
+
+
+class VoteRequestTests(NonsenseCase):
+    """Requests for votes."""
+
+    def test_epochs(self) -> None:
+        """Epochs that nobody came by in an honest way are not adopted, and no vote is given in them."""
+        self.hello()
+        for epoch in (-1, -FAR, self.limits.epoch_leap + 1, EPOCH_LIMIT + 1, FAR - 1, FAR):
+            vote = self.core.vote_requested("10.0.0.1", 6379, epoch, PEER_ID, self.now)
+            self.assertEqual((vote.leader, vote.leader_epoch, self.core.current_epoch), ("*", 0, 0))
+
+    def test_candidates(self) -> None:
+        """Nobody that we do not know gets a vote; what it calls itself does not swamp the log."""
+        self.said()
+        for candidate in ("", "x" * 10_000_000, "a b", PEER_ID):
+            vote = self.core.vote_requested("10.0.0.1", 6379, 5, candidate, self.now)
+            self.assertEqual(vote.leader, "*")
+        lines = [effect.text for effect in self.said() if isinstance(effect, Note)]
+        self.assertLess(max(map(len, lines)), 1_000)
+
+
+class OpinionTests(NonsenseCase):
+    """Answers to is-master-down-by-addr."""
+
+    def setUp(self) -> None:
+        """A peer that is asked for its opinion."""
+        super().setUp()
+        self.hello()
+        self.peer = self.master.peers[PEER_ID]
+        for instance in (self.master, self.peer):
+            for kind in instance.link.kinds:
+                self.core.link_up(instance.link, kind, "10.0.2.1", self.now)
+        self.said()
+
+    def ask(self) -> None:
+        """Have the master go down, and the peer be asked."""
+        asked = False
+        while not asked:
+            self.now += 100
+            self.core.ping_reply(self.peer.link, self.peer.link.kinds[0], b"PONG", self.now)
+            self.core.sweep(self.now, self.now)
+            asked = any(isinstance(effect, AskMasterDown) for effect in self.said())
+
+    def test_nonsense(self) -> None:
+        """Only integer, bulk and integer, with an ID that may be one, are an opinion; the next one still counts."""
+        nonsense: list[object] = [
+            None,
+            1,
+            1.5,
+            True,
+            b"1",
+            [],
+            [1],
+            [1, b"*"],
+            [1, b"*", 0, 0],
+            [1, 1, 0],
+            [b"1", b"*", 0],
+            [1, None, 0],
+            [1, [b"*"], 0],
+            [[1], b"*", 0],
+            [True, b"*", 0],
+            [1, b"*", b"0"],
+            [1, b"", 0],
+            [1, b"a b", 3],
+            [1, b"\xff\n", 3],
+            [1, b"z" * 1_000_000, 3],
+            {1: 2},
+        ]
+        for reply in nonsense:
+            self.ask()
+            self.core.master_down_reply(self.peer.link, self.master, reply, self.now)
+            self.assertEqual((reply, self.peer.says_master_down, self.peer.leader), (reply, False, None))
+        self.assertEqual(self.core.current_epoch, 0)
+        self.ask()
+        self.core.master_down_reply(self.peer.link, self.master, [1, b"*", 0], self.now)
+        self.assertTrue(self.peer.says_master_down)
+
+    def test_epochs(self) -> None:
+        """An absurd epoch in an answer is no vote and raises nothing."""
+        for epoch in (-1, -(1 << 63), (1 << 63) - 1):
+            self.ask()
+            self.core.master_down_reply(self.peer.link, self.master, [0, PEER_ID.encode(), epoch], self.now)
+            self.assertEqual((self.peer.leader, self.core.current_epoch), (None, 0))
+
+    def test_unasked(self) -> None:
+        """Answers without a question are nobody's."""
+        for _ in range(100):
+            self.core.master_down_reply(self.peer.link, self.master, [1, PEER_ID.encode(), 1], self.now)
+        self.assertFalse(self.peer.says_master_down)
+
+
+class InfoTests(NonsenseCase):
+    """INFO."""
+
+    def info(self, *lines: str) -> None:
+        """The master says this of itself."""
+        self.core.info_reply(self.master.link, "\r\n".join(lines).encode("utf-8", "surrogateescape"), self.now)
+
+    def crowd(self, count: int) -> list[str]:
+        """INFO lines of so many replicas."""
+        return [f"slave{number}:ip=10.0.3.1,port={1000 + number},state=online" for number in range(count)]
+
+    def test_too_many_replicas(self) -> None:
+        """Replicas beyond the bound are not watched, which is said once and not with every INFO."""
+        for _ in range(3):
+            self.info("role:master", *self.crowd(1000))
+        self.assertEqual(len(self.master.replicas), self.limits.replicas)
+        effects = self.said()
+        self.assertEqual(len([effect for effect in effects if isinstance(effect, Note)]), 1)
+        self.assertEqual(len([effect for effect in effects if isinstance(effect, Connect)]), self.limits.replicas)
+
+    def test_just_enough_replicas(self) -> None:
+        """As many as the bound allows are nothing to speak of."""
+        for _ in range(3):
+            self.info("role:master", *self.crowd(self.limits.replicas))
+        self.assertEqual([effect for effect in self.said() if isinstance(effect, Note)], [])
+
+    def test_odd_replicas(self) -> None:
+        """Lines that are no addresses are passed over."""
+        self.info(
+            "role:master",
+            "slave0:ip=::1%x,port=1,state=online",
+            "slave1:ip=no.such.host,port=1",
+            "slave2:ip=10.0.3.1,port=0",
+            "slave3:ip=10.0.3.1,port=65536",
+            "slave4:ip=10.0.3.1,port=-1",
+            "slave5:ip=,port=1",
+            "slave6:ip=\udcff,port=1",
+            "slave7:ip=10.0.3.1",
+            "slave8:",
+            "slave9:ip=10.0.3.9,port=1",
+        )
+        self.assertEqual(list(self.master.replicas), ["10.0.3.9:1"])
+
+
+    def test_replica_at_the_address_of_the_master(self) -> None:
+        """
+        Replicas that announce the address of their master, by a mistake with ports perhaps, are not watched.
+
+        Such a one would answer as a master and be told to follow its master, which is itself.
+        """
+        self.info("role:master", "slave0:ip=10.0.0.1,port=6379,state=online", "slave1:ip=10.0.0.1,port=6380")
+        self.assertEqual(list(self.master.replicas), ["10.0.0.1:6380"])
+
+
+class AddressTests(SynchronousTestCase):
+    """Literal addresses."""
+
+    def test_scopes(self) -> None:
+        """An address with a scope is none: behind the percent sign anything may stand, and it is local anyway."""
+        for text in ("fe80::1%eth0", "::1%", "::1%\n", "::1%x y", "1.2.3.4%5"):
+            self.assertIsNone(canonical_ip(text))
