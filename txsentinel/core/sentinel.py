@@ -149,6 +149,8 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.link_down(link, kind, now)
+        if kind is LinkKind.COMMANDS:
+            self.registry.look_up_again(link.address, now)
         for instance in link.instances:
             self._schedule(instance, now)
             if instance.master.failover is not None:
