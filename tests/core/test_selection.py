@@ -86,7 +86,7 @@ class SelectionTests(SynchronousTestCase):
             assert isinstance(each, Replica)
             each.priority, each.repl_offset, each.run_id = priority, offset, run_id
             made.append(each)
-        self.assertEqual(made, sorted(made[::-1], key=order_of_promotion))
+        self.assertEqual(made, sorted([*made[3:], *made[:3]], key=order_of_promotion))
         self.assertIs(made[0], choose(self.scene.master, self.scene.core.timings, self.scene.now)[0])
 
     def test_reasons_are_told(self) -> None:
