@@ -39,8 +39,8 @@ FLOORS = (
         "config.quoting config.vocabulary config.errors config.document config.disk config.generic"
         " config.directives config.statements config.configuration config.rendering config.store",
     ),
-    ("edges", "links server client scripts listeners listening logs"),
-    ("service", "host barrier executor sweeping service commandline supervision tap"),
+    ("edges", "links server client scripts listeners listening logs tls"),
+    ("service", "host barrier executor sweeping doors service commandline supervision tap"),
     ("annexes", "sim demo extensions"),
 )
 """From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""

@@ -34,10 +34,12 @@ def open_ports(
     addresses: Sequence[str],
     backlog: int,
     note: Callable[[Level, str], None],
+    kind: str = "TCP",
 ) -> list[IListeningPort]:
     """
     Listen on ``port`` at each of ``addresses``; a leading ``-`` marks one that this machine may lack.
 
+    :param kind: what the complaint calls the port: ``TCP`` or ``TLS``.
     :returns: the open ports; none for port 0.
     :raises CannotListen: if an address cannot be had, or none of them; what was opened is closed again.
     """
@@ -63,9 +65,9 @@ def open_ports(
             )
             for each in opened:
                 each.stopListening()
-            raise CannotListen(f"Failed listening on port {port} (TCP), aborting.") from error
+            raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.") from error
     if not opened:
-        raise CannotListen(f"Failed listening on port {port} (TCP), aborting.")
+        raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.")
     return opened
 
 

@@ -11,18 +11,21 @@ from twisted.internet.interfaces import IListeningPort
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
 from txsentinel.core.sentinel import SentinelCore
+from txsentinel.doors import open_doors
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
 from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
-from txsentinel.listening import CannotListen, open_ports, open_unix_socket
+from txsentinel.listening import CannotListen
 from txsentinel.scripts import ScriptQueue
 from txsentinel.server.access import SinglePassword
 from txsentinel.server.context import ServerContext
-from txsentinel.server.facts import ServerFacts
 from txsentinel.server.factory import SentinelServerFactory
+from txsentinel.server.facts import ServerFacts
 from txsentinel.sweeping import SweepLoop
 from txsentinel.timings import Limits, Timings
+from txsentinel.tls.activation import TlsSupport
+from txsentinel.tls.errors import BadTls
 
 Note = Callable[[Level, str], None]
 
@@ -38,6 +41,7 @@ class SentinelService(MultiService):
     :param note: writes a line to the log.
     :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
     :param change_loglevel: obeys ``SENTINEL CONFIG SET loglevel``.
+    :param verify_hostnames: dial by TLS only whose certificate has the name or address that was dialled.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class SentinelService(MultiService):
         listeners: ISentinelListener | None = None,
         shutdown: Callable[[], None],
         change_loglevel: Callable[[str], None] = lambda word: None,
+        verify_hostnames: bool = False,
         timings: Timings | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -57,6 +62,7 @@ class SentinelService(MultiService):
         self.configuration = configuration
         self._note = note
         self._listeners = listeners
+        self.tls = TlsSupport(host, configuration.generic, note, verify_hostnames)
         self._ports: list[IListeningPort] = []
         timings, limits = timings or Timings(), limits or Limits()
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
@@ -116,6 +122,7 @@ class SentinelService(MultiService):
         stopping: list[Deferred[object]] = [maybeDeferred(port.stopListening) for port in self._ports]
         self._ports = []
         self.context.clients.close_all()
+        self.tls.stop()
         self.scripts.stop()
         stopping.append(maybeDeferred(self.links.stop))
         if self.store is not None:
@@ -127,19 +134,11 @@ class SentinelService(MultiService):
         if not self.running:
             return
         self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
-        generic = self.configuration.generic
         try:
-            self._ports = open_ports(
-                self.host, self.server, generic.port, generic.bind, generic.tcp_backlog, self._note
-            )
-            if generic.unixsocket:
-                path = generic.located(generic.unixsocket)
-                self._ports.append(
-                    open_unix_socket(self.host, self.server, path, generic.unixsocketperm, generic.tcp_backlog)
-                )
-            if not self._ports:
-                raise CannotListen("Configured to not listen anywhere, exiting.")
-        except CannotListen as refusal:
+            self.tls.activate()
+            self.links.secure(self.tls.dialling)
+            self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
+        except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
             self.host.exit(1)
             return

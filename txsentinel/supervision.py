@@ -7,17 +7,17 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
 from txsentinel.events import Level
+from txsentinel.host import ISystemReactor
 from txsentinel.logs import note
 
 READY: Final = "STATUS=Ready to accept connections\nREADY=1\n"
@@ -158,17 +158,19 @@ class SentinelProcess(MultiService):
     :param directory: the ``dir`` directive, absolute; ``None`` to stay.
     :param pidfile: ``None`` for none.
     :param supervised: the word of the ``supervised`` directive.
+    :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
     """
 
     def __init__(
         self,
-        reactor: IReactorCore,
+        reactor: ISystemReactor,
         sentinel: IService,
         *,
         log: ILogObserver | None = None,
         directory: str | None = None,
         pidfile: PidFile | None = None,
         supervised: str = "no",
+        hangup: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sentinel = sentinel
@@ -177,6 +179,7 @@ class SentinelProcess(MultiService):
         self._directory = directory
         self._pidfile = pidfile
         self._supervised = supervised
+        self._hangup = hangup
         self._supervisor = Supervisor()
         sentinel.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -195,7 +198,11 @@ class SentinelProcess(MultiService):
         """Settle where scripts and relative paths begin, and that we outlive the terminal we came from."""
         if self._directory is not None:
             os.chdir(self._directory)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        hangup = self._hangup
+        if hangup is None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        else:
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hangup))
         if self._pidfile is not None:
             self._pidfile.write()
         super().privilegedStartService()  # type: ignore[no-untyped-call]

@@ -31,6 +31,7 @@ from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
 from txsentinel.supervision import RESERVED, PidFile, SentinelProcess, raise_descriptor_limit
+from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -73,6 +74,9 @@ class Options(usage.Options):
     synopsis = "[options] [sentinel.conf] [-- --directive value ...]"
     optParameters = [
         ["config", "c", None, "The sentinel.conf to start from and to keep the state in; required."],
+    ]
+    optFlags = [
+        ["tls-verify-hostnames", None, "With tls-replication: dial only whose certificate has the name or IP dialled."],
     ]
     configuration: Configuration
 
@@ -232,6 +236,7 @@ def makeService(options: Options) -> IService:
         listeners=Listeners(installed_listeners()),
         shutdown=reactor.stop,
         change_loglevel=change_loglevel,
+        verify_hostnames=bool(options["tls-verify-hostnames"]),
     )
     context, links = sentinel.context, sentinel.links
     descriptors = raise_descriptor_limit(2 * generic.maxclients + RESERVED)
@@ -244,6 +249,7 @@ def makeService(options: Options) -> IService:
         directory=generic.dir if generic.dir != os.getcwd() else None,
         pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
         supervised=generic.supervised,
+        hangup=sentinel.tls.renew if wants_tls(generic) else None,
     )
     for extension, argument in options.extensions:
         try:

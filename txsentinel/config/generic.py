@@ -101,6 +101,9 @@ class GenericOptions:
     tls_session_caching: bool = True
     tls_session_cache_size: int = 20_480
     tls_session_cache_timeout: int = 300
+    tls_auto_reload_interval: int | None = None
+    """Seconds between two looks at the files; 0: none. ``None``: nothing was said about it."""
+
     client_output_buffer_limit: dict[str, BufferLimit] = field(
         default_factory=lambda: {
             "normal": BufferLimit(0, 0, 0),

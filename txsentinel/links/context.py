@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from twisted.internet.protocol import ClientFactory
+
+from txsentinel.address import Address
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.isentinel import IHost
@@ -59,6 +62,15 @@ class DialOptions(Protocol):
         """The local address to connect from; empty or ``None`` leaves it to the system."""
 
 
+Secure: TypeAlias = Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]
+"""
+Wraps a factory so that it gets its connections with TLS upon them, once their handshakes are over.
+
+Given are the factory, what tells where its link leads to, and the seconds that a handshake may take. A failed
+handshake is told to the factory as a failed attempt to connect.
+"""
+
+
 class Flushable(Protocol):
     """A connection with bytes that have not been handed to its transport."""
 
@@ -76,6 +88,9 @@ class LinkContext:
     limits: Limits
     turn: Callable[[], None]
     """Carries out what the core decided; called after the core was told something."""
+
+    secure: Secure | None = None
+    """What puts TLS upon connections; ``None`` for plain TCP."""
 
     unflushed: list[Flushable] = field(default_factory=list)
     """Connections written to in this turn, oldest first."""

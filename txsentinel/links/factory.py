@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IAddress, IConnector
-from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -115,8 +115,10 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self.connector: Any = connector
         self._attempted_at = self._context.host.now()
 
-    def buildProtocol(self, addr: IAddress | None) -> ConnectionType:
-        """A connection is established."""
+    def buildProtocol(self, addr: IAddress | None) -> ConnectionType | None:
+        """A connection is established, handshake included; ``None`` if it is not wanted any more."""
+        if not self.continueTrying:
+            return None
         connection = self._build(self)
         connection.factory = self
         self.connection = connection
@@ -146,13 +148,16 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._down(connection.offence or unused_reason.getErrorMessage(), now)
 
     def _connect(self) -> None:
-        """Make the first attempt; the others repeat it. Whatever wraps connections, such as TLS, belongs here."""
+        """Make the first attempt; the others repeat it, with the same wrapping."""
         address = self.link.address
         source = self._context.options.bind_source_addr
+        wrapped: ClientFactory = self
+        if self._context.secure is not None:
+            wrapped = self._context.secure(self, lambda: self.link.address, self._timeout())
         self._context.host.reactor.connectTCP(
             address.ip,
             address.port,
-            self,
+            wrapped,
             timeout=self._timeout(),
             bindAddress=(source, 0) if source else None,
         )

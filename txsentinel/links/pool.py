@@ -24,7 +24,7 @@ from txsentinel.core.effects import (
 )
 from txsentinel.core.instances import InstanceLink, LinkKind
 from txsentinel.isentinel import IHost
-from txsentinel.links.context import CoreInputs, DialOptions, LinkContext
+from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
 from txsentinel.links.factory import LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
 from txsentinel.timings import Limits
@@ -86,6 +86,10 @@ class LinkPool:
         :raises KeyError: for an effect that does not concern links.
         """
         self._actions[type(effect)](effect)
+
+    def secure(self, secure: Secure | None) -> None:
+        """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""
+        self._context.secure = secure
 
     def flush(self) -> None:
         """Let everything said since the last time go, in one write per connection."""

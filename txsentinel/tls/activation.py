@@ -1,0 +1,95 @@
+"""Whether TLS is wanted, and the attempt to have it; OpenSSL is not touched by those who do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from txsentinel.address import Address
+from txsentinel.config.generic import GenericOptions
+from txsentinel.events import Level
+from txsentinel.isentinel import IHost
+from txsentinel.tls.errors import BadTls
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import ClientFactory, ServerFactory
+
+    from txsentinel.tls.endpoints import Tls
+
+NOT_CONFIGURED: Final = "Failed to configure TLS. Check logs for more info."
+NOT_INSTALLED: Final = "Missing implement of connection type tls"
+NOT_FOUND: Final = "Failed finding TLS support."
+
+Dialling: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]"
+"""Wraps the factory of a link; see :meth:`txsentinel.tls.endpoints.Tls.dialling`."""
+
+
+def wants_tls(options: GenericOptions) -> bool:
+    """Does any directive ask for TLS? ``tls-cluster`` has no other effect than this."""
+    return bool(options.tls_port) or options.tls_replication or options.tls_cluster
+
+
+class TlsSupport:
+    """
+    TLS as far as it is wanted; nothing is read before :meth:`activate`.
+
+    :param verify_hostnames: dial only servers and peers whose certificate is theirs by name or address.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        options: GenericOptions,
+        note: Callable[[Level, str], None],
+        verify_hostnames: bool = False,
+    ) -> None:
+        self._host = host
+        self._options = options
+        self._note = note
+        self._verify_hostnames = verify_hostnames
+        self._tls: Tls | None = None
+
+    def activate(self) -> None:
+        """
+        Read certificates and keys, at once, and begin to watch them for changes; do nothing if TLS is not wanted.
+
+        :raises BadTls: if it cannot be had; the reason was noted already, the text is the line to end with.
+        """
+        if not wants_tls(self._options):
+            return
+        try:
+            from txsentinel.tls.endpoints import Tls
+        except ImportError as error:
+            self._note(Level.WARNING, NOT_INSTALLED)
+            raise BadTls(NOT_FOUND) from error
+        try:
+            self._tls = Tls(self._host, self._options, self._note, self._verify_hostnames)
+        except BadTls as refusal:
+            self._note(Level.WARNING, str(refusal))
+            raise BadTls(NOT_CONFIGURED) from refusal
+        self._tls.start()
+
+    def listening(self, factory: ServerFactory) -> ServerFactory:
+        """
+        What to listen with on the TLS port so that ``factory`` serves the clients.
+
+        :raises RuntimeError: if TLS is not active.
+        """
+        if self._tls is None:
+            raise RuntimeError("TLS is not active")
+        return self._tls.listening(factory)
+
+    @property
+    def dialling(self) -> Dialling | None:
+        """What puts TLS upon links; ``None`` if they are to be plain."""
+        return self._tls.dialling if self._tls is not None and self._options.tls_replication else None
+
+    def renew(self) -> None:
+        """Read the files again, whether or not they look different; connections that exist stay as they are."""
+        if self._tls is not None:
+            self._tls.renew()
+
+    def stop(self) -> None:
+        """Watch the files no more."""
+        if self._tls is not None:
+            self._tls.stop()
