@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -18,7 +19,7 @@ from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.listening import CannotListen
 from txsentinel.scripts import ScriptQueue
-from txsentinel.server.access import SinglePassword
+from txsentinel.server.access import AccessControl, UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.facts import ServerFacts
@@ -62,6 +63,7 @@ class SentinelService(MultiService):
         self.configuration = configuration
         self._note = note
         self._listeners = listeners
+        self._loglevel_changed = change_loglevel
         self.tls = TlsSupport(host, configuration.generic, note, verify_hostnames)
         self._ports: list[IListeningPort] = []
         timings, limits = timings or Timings(), limits or Limits()
@@ -75,10 +77,10 @@ class SentinelService(MultiService):
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=host,
-            access=SinglePassword(configuration.sentinel),
+            access=AccessControl(configuration.generic, host),
             turn=self.executor.drain,
             shutdown=shutdown,
-            change_loglevel=change_loglevel,
+            change_loglevel=self._change_loglevel,
             options=configuration.generic,
             limits=limits,
             facts=ServerFacts(run_id=f"{host.random.getrandbits(160):040x}"),
@@ -88,8 +90,15 @@ class SentinelService(MultiService):
         self.store: ConfigStore | None = None
 
     def startService(self) -> None:
-        """Start; a port that cannot be had ends the process with status 1."""
+        """Start; a port that cannot be had, or users that make no sense, end the process with status 1."""
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self.context.access.start(self.configuration.users_elsewhere(), self._note)
+        except UnusableUsers as refusal:
+            for line in refusal.lines:
+                self._note(Level.WARNING, line)
+            self.host.exit(1)
+            return
         now = self.context.started_at = self.host.now()
         options = self.configuration.sentinel
         newborn = not options.my_id
@@ -104,6 +113,7 @@ class SentinelService(MultiService):
             self.executor.committed,
             self.executor.commit_failed,
         )
+        self.context.access.keep = partial(self.store.replace_generic, "user")
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if newborn:
             # An ID that a peer has heard of must never change: nothing is said before it is on disk.
@@ -162,6 +172,12 @@ class SentinelService(MultiService):
                 replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
                 peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
             )
+
+    def _change_loglevel(self, word: str) -> None:
+        """Obey a new loglevel and keep it; the command that asked changes other state as well, and waits for that."""
+        self._loglevel_changed(word)
+        if self.store is not None:
+            self.store.replace_generic("loglevel", [f"loglevel {word}"])
 
     def _publish(self, event: SentinelEvent) -> None:
         if event.published:

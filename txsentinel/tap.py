@@ -28,6 +28,7 @@ from txsentinel.host import ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
 from txsentinel.supervision import RESERVED, PidFile, SentinelProcess, raise_descriptor_limit
@@ -200,7 +201,9 @@ def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
         overrides = override_lines(words)
         stdin = sys.stdin.buffer.read() if reads_stdin(words) else b""
         known_commands = [word.decode("ascii") for word in TABLE.by_word]
-        configuration = load(path, contents, overrides, stdin=stdin, known_commands=known_commands)
+        configuration = load(
+            path, contents, overrides, stdin=stdin, known_commands=known_commands, check_user=check_declaration
+        )
     except NotAnOption as word:
         raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
     except ConfigError as error:

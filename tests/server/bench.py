@@ -21,7 +21,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
-from txsentinel.server.access import SinglePassword
+from txsentinel.server.access import AccessControl
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.facts import ProcessorTime, ServerFacts
@@ -148,6 +148,8 @@ class Bench:
         self.stopped = 0
         self.loglevels: list[str] = []
         own = sentinel or SentinelOptions()
+        options = options or GenericOptions()
+        options.requirepass = own.requirepass or options.requirepass
         own.my_id = MY_ID
         self.core = SentinelCore(own, Timings(), Limits(), lambda sides: 0)
         self.executor = Executor(
@@ -164,12 +166,12 @@ class Bench:
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=self.host,  # type: ignore[arg-type]
-            access=SinglePassword(own),
+            access=AccessControl(options, self.host),  # type: ignore[arg-type]
             turn=self.executor.drain,
             shutdown=self.stop,
             change_loglevel=self.loglevels.append,
             executable=lambda path: path.startswith("/good/"),
-            options=options or GenericOptions(),
+            options=options,
             facts=ServerFacts(
                 "9.9",
                 "f" * 40,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from txsentinel.config.directives import classify
 from txsentinel.config.disk import Disk, LocalDisk
@@ -26,6 +26,9 @@ from txsentinel.core.options import SentinelOptions
 
 DEEPEST_INCLUDE: Final = 32
 """Files that include each other in a circle end here instead of exhausting memory."""
+
+UserCheck: TypeAlias = Callable[[str, Sequence[str]], "str | None"]
+"""Name and rules → the complaint, if there is one."""
 
 _GLOB: Final = re.compile(r"[*?\[]")
 
@@ -47,12 +50,17 @@ class Configuration:
     masters: list[MasterRecord]
     document: ConfigDocument
 
+    def users_elsewhere(self) -> set[str]:
+        """Names of the users that included files or the command line declare, not the file itself."""
+        return {name for name, _ in self.generic.users} - self.document.subjects(Owner("generic", "user"))
+
 
 class _Reader:
     """Reads lines: generic directives at once, ``sentinel`` lines into a queue."""
 
-    def __init__(self, disk: Disk, known_commands: Collection[str] | None) -> None:
+    def __init__(self, disk: Disk, known_commands: Collection[str] | None, check_user: UserCheck | None) -> None:
         self._disk = disk
+        self._check_user = check_user
         self._known_commands = known_commands
         self._depth = 0
         self.generic = GenericOptions(dir=disk.working_directory())
@@ -94,6 +102,10 @@ class _Reader:
             apply_generic(self.generic, name, values)
             if name == "rename-command" and self._known_commands is not None:
                 self._check_rename(values[0])
+            if name == "user" and self._check_user is not None:
+                complaint = self._check_user(values[0], values[1:])
+                if complaint is not None:
+                    raise Complaint(complaint)
 
     def _include(self, pattern: str) -> None:
         """Read other files in place; a pattern that matches nothing is silently nothing."""
@@ -139,6 +151,7 @@ def load(
     stdin: bytes = b"",
     disk: Disk | None = None,
     known_commands: Collection[str] | None = None,
+    check_user: UserCheck | None = None,
 ) -> Configuration:
     """
     Read a configuration.
@@ -148,11 +161,12 @@ def load(
     :param stdin: more lines, read between the file and ``overrides``.
     :param disk: asked about included files, scripts and directories; by default this machine.
     :param known_commands: our own commands in lower case, to check ``rename-command`` against.
+    :param check_user: tells what is wrong with a ``user`` line, given its name and rules; ``None`` if nothing is.
     :raises ConfigError: ``str()`` is what to print; nothing was changed then, but a missing log file
         may have been created.
     """
     disk = LocalDisk() if disk is None else disk
-    reader = _Reader(disk, known_commands)
+    reader = _Reader(disk, known_commands, check_user)
     appended = stdin + (b"\n" + encoded("\n".join(overrides)) if overrides else b"")
     reader.read(text + appended)
     sentinel = SentinelOptions()

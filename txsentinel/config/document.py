@@ -140,6 +140,10 @@ class ConfigDocument:
             slot.kind == kind and slot.text is not None for run in self._by_owner.get(owner, ()) for slot in run.slots
         )
 
+    def subjects(self, owner: Owner) -> set[str]:
+        """What the lines of this owner are about."""
+        return {slot.subject for run in self._by_owner.get(owner, ()) for slot in run.slots if slot.text is not None}
+
     def put(self, owner: Owner, lines: Iterable[Line]) -> None:
         """Make ``lines`` all that ``owner`` has in the file; their order matters for those that are new."""
         wanted = list(lines)

@@ -1,64 +1,343 @@
-"""Who may do what: the seam where the server asks, and the simplest answer, one optional password."""
+"""
+Who may do what: the users, and what logging in, running a command and changing a user come to.
+
+A connection refers to its :class:`~txsentinel.server.users.User`, which is changed in place; whoever
+logs in gets another. Users come from ``user`` lines or from the ``aclfile``, never from both. What
+is changed by command goes back to where they came from: into the lines at once, into the file with ``ACL SAVE``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import sha256
-from hmac import compare_digest
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
-from txsentinel.wire.resp import data
+from twisted.internet.defer import Deferred, DeferredLock
+
+from txsentinel.config.quoting import written
+from txsentinel.core.errors import CommandError
+from txsentinel.events import Level
+from txsentinel.server.acl_log import AclLog
+from txsentinel.server.aclfile import AclFileError, parse_users, render_users
+from txsentinel.server.clientline import client_line
+from txsentinel.server.rights import Reason, RuleError, has_blank
+from txsentinel.server.users import DEFAULT_USER, Unmatched, User, default_user, joined_selectors
+from txsentinel.wire.resp import data, text
 
 if TYPE_CHECKING:
-    from txsentinel.core.options import SentinelOptions
+    from txsentinel.config.generic import GenericOptions
+    from txsentinel.isentinel import IHost
     from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+    from txsentinel.server.rights import Refusal
     from txsentinel.server.table import Command
 
-DEFAULT_USER: Final = "default"
+BOTH_PLACES: Final = (
+    "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. "
+    "This setup is very likely to lead to configuration errors and security holes, please define either an ACL file "
+    "or declare users directly in your redis.conf, but not both."
+)
+NO_FILE: Final = (
+    "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER "
+    "command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store "
+    "users in the Redis configuration."
+)
+
+DISABLED: Final = (
+    "The user '{}' is disabled (there is no 'on' modifier in the user description)."
+    " Make sure this is not a configuration error."
+)
+WILL_NOT_LAST: Final = (
+    "The user '{name}' is declared in an included file or on the command line: it is changed until the next start."
+)
+CRITICAL: Final = "Critical error while loading ACLs. Exiting."
 
 
-class AccessControl(Protocol):
-    """What the server asks about users and their rights."""
+class UnusableUsers(Exception):
+    """The Sentinel cannot start with these users; ``lines`` are for the log."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(" ".join(lines))
+        self.lines = lines
+
+
+def _keep_nothing(lines: Sequence[str]) -> None:
+    """For whoever has no configuration file."""
+
+
+class AccessControl:
+    """
+    All users by name, and what was refused to them.
+
+    Until :meth:`start` there is only ``default``, with the password of ``requirepass``.
+
+    :param keep: makes ``user`` lines all that the configuration file has of them; called with each change
+        by command, unless there is an ``aclfile``.
+    """
+
+    def __init__(
+        self, options: GenericOptions, host: IHost, keep: Callable[[Sequence[str]], None] = _keep_nothing
+    ) -> None:
+        self.keep = keep
+        self._options = options
+        self._host = host
+        self.default = default_user(options.requirepass)
+        self._users = {DEFAULT_USER: self.default}
+        self.log = AclLog(options.acllog_max_len)
+        self._default_is_kept = False
+        """Has the file to have a line for ``default``? Without need it has none: it would overrule ``requirepass``."""
+
+        self._kept_elsewhere: Collection[str] = ()
+        self._turns = DeferredLock()
+        """Loading and saving happen one after the other, as they were asked for."""
+
+    def start(self, kept_elsewhere: Collection[str], note: Callable[[Level, str], None]) -> None:
+        """
+        Take over the users that the configuration or the ACL file has.
+
+        :param kept_elsewhere: users whose lines stand in an included file or on the command line; none are
+            written for them, as a start with two lines for one user would fail.
+        :param note: writes a line to the log.
+        :raises UnusableUsers: if that cannot be done.
+        """
+        declared = self._options.users
+        self._kept_elsewhere = kept_elsewhere
+        if self._options.aclfile:
+            if declared:
+                raise UnusableUsers(BOTH_PLACES)
+            try:
+                self._adopt(self._read_file())
+            except AclFileError as error:
+                raise UnusableUsers(f"Aborting Redis startup because of ACL errors: {error}") from None
+        for name, rules in declared:
+            self._declare(name, rules)
+            if not self._users[name].enabled:
+                note(Level.NOTICE, DISABLED.format(name))
+
+    def _declare(self, name: str, rules: Sequence[str]) -> None:
+        """Obey a ``user`` line."""
+        if has_blank(name):
+            raise UnusableUsers("Spaces not allowed in ACL usernames", CRITICAL)
+        user = self._new(name)
+        for rule in joined_selectors(rules):
+            try:
+                user.apply(rule)
+            except RuleError as error:
+                problem = f"Error loading ACL rule '{rule}' for the user named '{name}': {error}"
+                raise UnusableUsers(problem, CRITICAL) from None
+        self._users.setdefault(name, user).become(user)
+        self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
+
+    def _new(self, name: str) -> User:
+        return User(name, self._options.acl_pubsub_default == "allchannels")
+
+    # What the server asks.
 
     def open_by_default(self) -> bool:
         """Is a new connection let in without a password?"""
+        return self.default.is_open
 
-    def knows(self, user: str) -> bool:
+    def knows(self, name: str) -> bool:
         """Is there such a user?"""
+        return name in self._users
 
-    def password_accepted(self, user: str, password: bytes) -> bool:
-        """Is this user known, enabled, and is the password one of its own (or none needed)?"""
+    def get(self, name: str) -> User | None:
+        """The user of that name."""
+        return self._users.get(name)
 
-    def authorize(self, client: Client, command: Command, request: Sequence[bytes]) -> None:
+    def everybody(self) -> list[User]:
+        """All users, by the bytes of their names."""
+        return sorted(self._users.values(), key=lambda user: data(user.name))
+
+    def log_in(self, context: ServerContext, client: Client, name: str, password: bytes, word: bytes) -> bool:
         """
-        May the client run this request?
+        Make the connection that user's, if the user is there and enabled and the password fits.
 
-        :raises CommandError: with the refusal, if not.
+        :param word: the command that asks for it, as it was spelled.
+        :returns: whether that was done; if not, the connection stays what it was, and the log has an entry.
         """
-
-
-class SinglePassword:
-    """One user, ``default``, who may do everything; ``requirepass`` is its password, if there is one."""
-
-    def __init__(self, options: SentinelOptions) -> None:
-        self._options = options
-
-    def open_by_default(self) -> bool:
-        """True as long as no password is set."""
-        return not self._options.requirepass
-
-    def knows(self, user: str) -> bool:
-        """There is one."""
-        return user == DEFAULT_USER
-
-    def password_accepted(self, user: str, password: bytes) -> bool:
-        """Compare digests, so that the time taken tells nothing of the password."""
-        if user != DEFAULT_USER:
+        user = self._users.get(name)
+        if user is None or not user.accepts(password):
+            context.statistics.denied_logins += 1
+            self._remember(client, Reason.AUTH, text(word), name)
             return False
-        wanted = self._options.requirepass
-        if not wanted:
-            return True
-        return compare_digest(sha256(data(wanted)).digest(), sha256(password).digest())
+        client.account, client.authenticated = user, True
+        return True
 
-    def authorize(self, client: Client, command: Command, request: Sequence[bytes]) -> None:
-        """Everything is allowed to whoever got in."""
+    def authorize(self, context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
+        """
+        Complain, and remember it, if the client may not run this request.
+
+        Whoever is unrestricted need not be asked about.
+
+        :raises CommandError: with the refusal.
+        """
+        user = client.account
+        refusal = user.refusal(command, request)
+        if refusal is None:
+            return
+        if refusal.reason is Reason.COMMAND:
+            context.statistics.denied_commands += 1
+            self._remember(client, Reason.COMMAND, command.name, user.name)
+            raise CommandError(f"NOPERM {explained(refusal, user, command, request)}")
+        context.statistics.denied_channels += 1
+        self._remember(client, Reason.CHANNEL, text(request[refusal.position]), user.name)
+        raise CommandError("NOPERM No permissions to access a channel")
+
+    def _remember(self, client: Client, reason: Reason, subject: str, user: str) -> None:
+        host = self._host
+        now = host.now()
+        self.log.add(reason, subject, user, client_line(client, now), now, host.wall_clock())
+
+    # What the commands change.
+
+    def set_user(self, context: ServerContext, asking: Client, name: str, rules: Sequence[str]) -> None:
+        """
+        Make or change a user, by all of the rules or by none.
+
+        :raises CommandError: for the first rule that makes no sense.
+        """
+        if has_blank(name):
+            raise CommandError("ERR Usernames can't contain spaces or null characters")
+        present = self._users.get(name)
+        wanted = self._new(name) if present is None else present.copy()
+        try:
+            joined = joined_selectors(rules)
+        except Unmatched as error:
+            raise CommandError(f"ERR {error}") from None
+        for rule in joined:
+            try:
+                wanted.apply(rule)
+            except RuleError as error:
+                raise CommandError(f"ERR Error in ACL SETUSER modifier '{rule}': {error}") from None
+        if present is None:
+            self._users[name] = wanted
+        else:
+            self._change(context.clients, asking, present, wanted)
+        self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
+        if name in self._kept_elsewhere:
+            context.complaints.warn(self._host.now(), WILL_NOT_LAST, name=name)
+        self._keep_lines()
+
+    def delete_users(self, context: ServerContext, asking: Client, names: Iterable[str]) -> int:
+        """
+        Delete users and close their connections.
+
+        :returns: how many there were.
+        :raises CommandError: if one of them is ``default``; none is deleted then.
+        """
+        names = list(names)
+        if DEFAULT_USER in names:
+            raise CommandError("ERR The 'default' user cannot be removed")
+        gone = [user for user in (self._users.pop(name, None) for name in names) if user is not None]
+        for client in context.clients:
+            if client.account in gone:
+                self._dismiss(client, asking)
+        if gone:
+            self._keep_lines()
+        return len(gone)
+
+    def load(self, context: ServerContext, asking: Client) -> Deferred[None]:
+        """
+        Take over what the ACL file says now, all of it or nothing, after the saving that is under way.
+
+        Connections of users that are gone are closed, and subscribers that lost a channel.
+
+        :returns: fires when that is done; fails with :class:`AclFileError`.
+        :raises CommandError: if there is no such file.
+        """
+        self._demand_file()
+
+        def read() -> None:
+            users = self._read_file()
+            gone = self._adopt(users, context.clients, asking)
+            for client in context.clients:
+                if client.account in gone:
+                    self._dismiss(client, asking)
+
+        return self._turns.run(read)
+
+    def save(self) -> Deferred[None]:
+        """
+        Make the ACL file say what the users are now.
+
+        :returns: fires once a power cut could not undo it; fails with the ``OSError`` of what went wrong.
+        :raises CommandError: if there is no such file.
+        """
+        self._demand_file()
+        contents = render_users(self.everybody())
+        return self._turns.run(self._host.files.replace, self._options.located(self._options.aclfile), contents)
+
+    def _demand_file(self) -> None:
+        if not self._options.aclfile:
+            raise CommandError(NO_FILE)
+
+    def _read_file(self) -> dict[str, User]:
+        path = self._options.aclfile
+        try:
+            contents = self._host.files.read(self._options.located(path))
+        except OSError as error:
+            raise AclFileError(f"Error loading ACLs, opening file '{path}': {error.strerror}") from None
+        return parse_users(path, contents, self._options.acl_pubsub_default == "allchannels")
+
+    def _adopt(
+        self, users: dict[str, User], clients: Iterable[Client] = (), asking: Client | None = None
+    ) -> list[User]:
+        """
+        Become these users, and return those that are gone.
+
+        A file that says nothing of ``default`` leaves it as ``requirepass`` has it. The C servers open it to
+        everybody then, whatever ``requirepass`` says.
+        """
+        users.setdefault(DEFAULT_USER, default_user(self._options.requirepass))
+        gone = [user for name, user in self._users.items() if name not in users]
+        for user in gone:
+            del self._users[user.name]
+        for name, user in users.items():
+            present = self._users.setdefault(name, user)
+            if present is not user:
+                self._change(clients, asking, present, user)
+        return gone
+
+    def _change(self, clients: Iterable[Client], asking: Client | None, user: User, wanted: User) -> None:
+        """Make ``user`` what ``wanted`` is; subscribers that lose a channel by that are closed."""
+        keeps_channels = wanted.hears_all_of(user)
+        user.become(wanted)
+        if keeps_channels:
+            return
+        for client in clients:
+            if client.account is user and not _hears_its_own(client):
+                self._dismiss(client, asking)
+
+    def _dismiss(self, client: Client, asking: Client | None) -> None:
+        """Close a connection that has lost its rights; the one that asked for this is told first that it was done."""
+        client.account, client.authenticated = self.default, False
+        if client is asking:
+            client.connection.finish()
+        else:
+            client.connection.abort()
+
+    def _keep_lines(self) -> None:
+        if self._options.aclfile:
+            return
+        self.keep(
+            [
+                " ".join(["user", written(user.name), *map(written, user.words())])
+                for user in self.everybody()
+                if (user is not self.default or self._default_is_kept) and user.name not in self._kept_elsewhere
+            ]
+        )
+
+
+def explained(refusal: Refusal, user: User, command: Command, request: Sequence[bytes]) -> str:
+    """A refusal in words that name what was refused."""
+    if refusal.reason is Reason.COMMAND:
+        return f"User {user.name} has no permissions to run the '{command.name}' command"
+    return f"User {user.name} has no permissions to access the '{text(request[refusal.position])}' channel"
+
+
+def _hears_its_own(client: Client) -> bool:
+    """May the client still hear all that it is subscribed to?"""
+    user = client.account
+    return all(user.hears(channel, False) for channel in client.channels) and all(
+        user.hears(pattern, True) for pattern in client.patterns
+    )

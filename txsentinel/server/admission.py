@@ -29,7 +29,7 @@ def refusal(context: ServerContext, address: IAddress) -> bytes | None:
     if len(context.clients) >= room:
         context.complaints.warn(context.host.now(), NO_ROOM, room=room)
         return TOO_MANY
-    if context.options.protected_mode and context.access.open_by_default() and not is_local(address):
+    if context.options.protected_mode and context.access.default.needs_no_password and not is_local(address):
         return PROTECTED
     return None
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from txsentinel.server.access import DEFAULT_USER
 from txsentinel.timings import Millis
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from txsentinel.server.table import Command
+    from txsentinel.server.users import User
 
 
 class Connection(Protocol):
@@ -100,10 +100,12 @@ class Client:
     local_address: str
     connected_at: Millis
     last_active: Millis
+    account: User
+    """Whom it is logged in as, or would be without a password; replaced when it logs in."""
+
     unix: bool = False
     protocol: int = 2
     authenticated: bool = True
-    user: str = DEFAULT_USER
     name: bytes = b""
     library_name: bytes = b""
     library_version: bytes = b""
@@ -119,6 +121,11 @@ class Client:
     tracking: Tracking | None = None
     over_soft_limit_since: Millis | None = None
     """Since when it leaves more output unread than its class may; ``None`` while it does not."""
+
+    @property
+    def user(self) -> str:
+        """The name of its user."""
+        return self.account.name
 
     @property
     def subscriptions(self) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
-from txsentinel.server.access import DEFAULT_USER
 from txsentinel.server.arguments import integer, printable, syntax_error
 from txsentinel.server.facts import REDIS_VERSION
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import block, optional, text_argument
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.table import command
+from txsentinel.server.users import DEFAULT_USER
 from txsentinel.wire.resp import OK, PONG, Value, text
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     if len(request) > 3:
         raise syntax_error()
     if len(request) == 2:
-        if context.access.open_by_default():
+        if context.access.default.needs_no_password:
             raise CommandError(NO_PASSWORD_SET)
-        log_in(context, client, DEFAULT_USER, request[1])
+        log_in(context, client, DEFAULT_USER, request[1], request[0])
     else:
-        log_in(context, client, text(request[1]), request[2])
+        log_in(context, client, text(request[1]), request[2], request[0])
     return OK
 
 
@@ -120,8 +120,8 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{text(request[index])}'")
     if credentials is not None:
-        log_in(context, client, *credentials)
-    if not client.authenticated:
+        log_in(context, client, *credentials, request[0])
+    if not client.authenticated and not context.access.open_by_default():
         raise CommandError(LOG_IN_FIRST)
     if name is not None:
         client.name = name
@@ -152,14 +152,12 @@ def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     return OK
 
 
-def log_in(context: ServerContext, client: Client, user: str, password: bytes) -> None:
+def log_in(context: ServerContext, client: Client, user: str, password: bytes, word: bytes) -> None:
     """
     Make the connection that user's.
 
+    :param word: the command that asks for it, for the log.
     :raises CommandError: if user and password do not fit; the connection stays what it was.
     """
-    if not context.access.password_accepted(user, password):
-        context.statistics.denied_logins += 1
+    if not context.access.log_in(context, client, user, password, word):
         raise CommandError(WRONG_PASSWORD)
-    client.user = user
-    client.authenticated = True

@@ -31,9 +31,10 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -
     client.last_command = command
     if not command.accepts(len(request)):
         raise wrong_arity(command)
-    if not client.authenticated and not command.no_auth:
+    if not client.authenticated and not command.no_auth and not context.access.open_by_default():
         raise CommandError("NOAUTH Authentication required.")
-    context.access.authorize(client, command, request)
+    if not client.account.unrestricted:
+        context.access.authorize(context, client, command, request)
     if client.protocol == 2 and (client.channels or client.patterns) and not command.allowed_while_subscribed:
         raise CommandError(
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"

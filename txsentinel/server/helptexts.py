@@ -154,3 +154,33 @@ GETKEYSANDFLAGS <full-command>
     Tell the keys in a command, and what is done to them.
 """,
 )
+
+ACL: Final = help_lines(
+    "ACL",
+    """
+CAT [<category>]
+    List the categories of commands, or the commands of one of them.
+DELUSER <username> [<username> ...]
+    Delete users, and close their connections.
+DRYRUN <username> <command> [<arg> ...]
+    Tell whether a user may run a command, without running it.
+GETUSER <username>
+    Show what is known of a user.
+GENPASS [<bits>]
+    Make up a password, of 256 bits unless told otherwise.
+LIST
+    Show all users as lines of an ACL file.
+LOAD
+    Take over what the ACL file says now, all of it or nothing.
+LOG [<count>|RESET]
+    Show what was refused lately, the last first, or forget it.
+SAVE
+    Write the users to the ACL file.
+SETUSER <username> <rule> [<rule> ...]
+    Make a user, or change an existing one, by all of the rules or none.
+USERS
+    List the names of all users.
+WHOAMI
+    Tell whom this connection is logged in as.
+""",
+)

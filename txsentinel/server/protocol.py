@@ -9,7 +9,7 @@ same, up to a bound, and their replies wait with it. Events caused by a command 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
@@ -24,7 +24,7 @@ from txsentinel.server.clients import Answering, Client
 from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.output import Output
-from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, ReplyQueue
+from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue
 from txsentinel.server.table import Command
 from txsentinel.timings import Millis
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
@@ -35,6 +35,9 @@ MOST_WAITING: Final = 1024
 
 MOST_UNSENT: Final = 1024 * 1024
 """Bytes of replies that may wait on one connection before it is read no further."""
+
+MOST_UNSENT_TO_STRANGERS: Final = 16 * 1024
+"""The same for whoever has not logged in: strangers may be many, and their replies are short."""
 
 SLICE: Final[Millis] = 20
 """How long one client's pipeline is executed before it is the turn of others."""
@@ -86,6 +89,7 @@ class SentinelProtocol(Protocol):
                 endpoint_name(own, path),
                 now,
                 now,
+                context.access.default,
                 unix=not hasattr(peer, "port"),
                 authenticated=context.access.open_by_default(),
             )
@@ -247,7 +251,8 @@ class SentinelProtocol(Protocol):
     def _must_wait(self) -> bool:
         """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
         replies = self._replies
-        if len(replies.waiting) < MOST_WAITING and replies.size <= MOST_UNSENT and self._output.unsent <= MOST_UNSENT:
+        most = MOST_UNSENT if self.client.authenticated else MOST_UNSENT_TO_STRANGERS
+        if len(replies.waiting) < MOST_WAITING and replies.size <= most and self._output.unsent <= most:
             self.client.paused = self._context.clients.paused_until is not None
             if not self.client.paused:
                 return False
@@ -292,6 +297,9 @@ class SentinelProtocol(Protocol):
     def _answer(self, value: Answer) -> None:
         if isinstance(value, Held):
             self._hold(value)
+        elif isinstance(value, Promised):
+            value.answer.addCallback(self._place_kept())
+            value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
         elif value is not NO_REPLY:
             self._replies.add(self._encoded(value))
 
@@ -301,6 +309,10 @@ class SentinelProtocol(Protocol):
         return encode(value, self.client.protocol)
 
     def _hold(self, held: Held) -> None:
+        settle = self._place_kept()
+        self._context.barrier.hold(held.generation, lambda: settle(held.value), lambda: settle(held.on_failure))
+
+    def _place_kept(self) -> Callable[[Value], None]:
         """Keep the place of an answer; the protocol version is that of the moment of the request."""
         place = self._replies.hold()
         protocol = self.client.protocol
@@ -310,7 +322,7 @@ class SentinelProtocol(Protocol):
                 self._context.statistics.error_replies += 1
             self._settle(place, encode(value, protocol))
 
-        self._context.barrier.hold(held.generation, lambda: settle(held.value), lambda: settle(held.on_failure))
+        return settle
 
     def _settle(self, place: HeldReply, encoded: bytes) -> None:
         self._replies.settle(place, encoded)

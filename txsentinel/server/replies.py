@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from twisted.internet.defer import Deferred
+
 from txsentinel.wire.resp import Value
 
 
@@ -33,7 +35,14 @@ class Held:
     on_failure: Value
 
 
-Answer: TypeAlias = Value | Held | Silence
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """An answer that somebody is at work on; what stands behind it in the pipeline waits with it."""
+
+    answer: Deferred[Value]
+
+
+Answer: TypeAlias = Value | Held | Promised | Silence
 """Whatever a command may return."""
 
 

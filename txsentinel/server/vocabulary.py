@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from txsentinel.server import (
+    acl_commands,
     client_commands,
     command_commands,
     connection_commands,
@@ -22,6 +23,7 @@ MODULES = (
     client_commands,
     tracking_commands,
     command_commands,
+    acl_commands,
     sentinel_queries,
     sentinel_changes,
     sentinel_settings,
