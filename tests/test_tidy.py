@@ -26,7 +26,7 @@ import txsentinel
 from txsentinel import isentinel
 
 FLOORS = (
-    ("ground", "timings address events isentinel"),
+    ("ground", "timings address events isentinel budget"),
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.replies wire.hello wire.info"),
     (
         "core",

@@ -21,17 +21,23 @@ class LineBudget:
     def __init__(self, most: int = 5) -> None:
         self._most = most
         self._since: Millis = 0
+        self._lines = 0
         self._said: set[str] = set()
 
     def worth(self, text: str, now: Millis) -> bool:
         """Should this be logged? If so, it counts as logged."""
         if now - self._since >= PERIOD:
-            self._since = now
+            self._since, self._lines = now, 0
             self._said.clear()
-        if text in self._said or len(self._said) >= self._most:
+        if text in self._said or self._lines >= self._most:
             return False
+        self._lines += 1
         self._said.add(text)
         return True
+
+    def over(self, text: str) -> None:
+        """What ``text`` says is over; it would be news again."""
+        self._said.discard(text)
 
 
 def excerpt(text: str) -> str:

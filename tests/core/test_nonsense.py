@@ -263,7 +263,6 @@ class InfoTests(NonsenseCase):
         )
         self.assertEqual(list(self.master.replicas), ["10.0.3.9:1"])
 
-
     def test_replica_at_the_address_of_the_master(self) -> None:
         """
         Replicas that announce the address of their master, by a mistake with ports perhaps, are not watched.

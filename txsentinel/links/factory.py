@@ -10,6 +10,7 @@ from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.budget import LineBudget
 from txsentinel.core.instances import InstanceLink, LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
@@ -67,6 +68,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._attempted_at: Millis = 0
         self._lingering: ConnectionType | None = None
         self._refusal: str | None = None
+        self._lines = LineBudget()
 
     @property
     def open(self) -> bool:
@@ -104,9 +106,15 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def subscription_refused(self, reason: str | None) -> None:
         """Log what keeps us from subscribing when it begins or changes, not at each new attempt."""
-        if reason is not None and reason != self._refusal:
+        if reason is not None and reason != self._refusal and self.worth_a_line(reason):
             self._log.warn("No hellos are heard through {address}: {reason}", address=self._destination, reason=reason)
+        elif reason is None and self._refusal is not None:
+            self._lines.over(self._refusal)
         self._refusal = reason
+
+    def worth_a_line(self, text: str) -> bool:
+        """Should this be logged? Who misbehaves does so at every attempt, that is, once a second for days."""
+        return self._lines.worth(text, self._context.host.now())
 
     # What the reactor asks and tells.
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.budget import excerpt
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
 from txsentinel.links import phrases
@@ -49,6 +50,7 @@ class Connection(Protocol):
     """What both kinds of connection have in common: the queue of answers, the write per turn, the end."""
 
     kind: LinkKind
+    factory: Any
     _log = Logger()
 
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
@@ -134,12 +136,13 @@ class Connection(Protocol):
 
     def drop(self, offence: str) -> None:
         """Close at once and log why: the other side broke the protocol."""
-        self._log.warn(
-            "Dropped the {kind} connection to {address}: {offence}",
-            kind=self.kind.value,
-            address=self.link.address.joined(),
-            offence=offence,
-        )
+        if self.factory.worth_a_line(offence):
+            self._log.warn(
+                "Dropped the {kind} connection to {address}: {offence}",
+                kind=self.kind.value,
+                address=self.link.address.joined(),
+                offence=offence,
+            )
         self.recycle(offence)
 
     def retire(self) -> None:
@@ -365,7 +368,7 @@ class PubSubLink(Connection):
             self._subscribed = True
             self._refused(None)
         elif isinstance(reply, ErrorLine):
-            self.offence = f"SUBSCRIBE was answered by {text(reply)}"
+            self.offence = f"SUBSCRIBE was answered by {excerpt(text(reply))}"
             self._refused(self.offence)
             # Permission, password or data set may be in order soon; a new connection logs in anew.
             period = self._context.core.timings.ping_period / 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from txsentinel.budget import excerpt
 from txsentinel.links.phrases import Words
 from txsentinel.timings import Millis
 from txsentinel.wire.replies import ErrorLine
@@ -51,4 +52,4 @@ class RoleChange:
 
     def _note(self, command: Words, reply: object) -> None:
         if self._refusal is None and isinstance(reply, ErrorLine):
-            self._refusal = (" ".join(map(str, command)), text(reply))
+            self._refusal = (" ".join(map(str, command)), excerpt(text(reply)))

@@ -1,0 +1,170 @@
+"""Servers and peers that talk nonsense, for ever: what it costs, what it says in the log, and who is told."""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+import random
+
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.links.stage import Stage, StageTransport, log_lines_of
+from txsentinel.budget import LONGEST, LineBudget
+from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
+from txsentinel.core.instances import InstanceLink, LinkKind, Master
+from txsentinel.wire.hello import HELLO_CHANNEL
+
+MINUTE = 60_000
+
+PIECES = (
+    b"+PONG\r\n",
+    b"+",
+    b"-ERR no\r\n",
+    b"-LOADING x\r\n",
+    b":1\r\n",
+    b":-9223372036854775809\r\n",
+    b"$-1\r\n",
+    b"$-2\r\n",
+    b"$5\r\nhello\r\n",
+    b"$5\r\nhelloX\r\n",
+    b"$99999999999\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*3\r\n",
+    b"*3\r\n:1\r\n$1\r\n*\r\n:0\r\n",
+    b"*1\r\n" * 40,
+    b"*1048577\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$18\r\n" + HELLO_CHANNEL + b"\r\n:1\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$18\r\n" + HELLO_CHANNEL + b"\r\n$1\r\nx\r\n",
+    b"*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n",
+    b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+    b">3\r\n+message\r\n+x\r\n+y\r\n",
+    b"%2\r\n:1\r\n:2\r\n:3\r\n:4\r\n",
+    b"%1\r\n*0\r\n:1\r\n",
+    b"~1\r\n#t\r\n",
+    b"|1\r\n+a\r\n+b\r\n",
+    b",inf\r\n",
+    b"(123456789012345678901234567890\r\n",
+    b"!3\r\nERR\r\n",
+    b"=7\r\ntxt:abc\r\n",
+    b"_\r\n",
+    b"\0",
+    b"\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n",
+)
+
+
+class NonsenseCase(SynchronousTestCase):
+    """One link that is made anew whenever it is lost."""
+
+    def setUp(self) -> None:
+        self.lines = log_lines_of(self)
+        self.stage = Stage()
+        self.link = self.stage.link()
+        self.stage.do(Connect(self.link))
+
+    def attempts(self) -> list[StageTransport]:
+        """The connections that are being made now are made: those for commands and for hellos, if both are."""
+        return [each.accept() for each in self.stage.reactor.connectors if each.state == "connecting"]
+
+
+class LogTests(NonsenseCase):
+    """What is said of it."""
+
+    def answer_for_a_while(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
+        """Accept each connection and answer the first words on it like this; the lines that were logged."""
+        end = self.stage.host.now() + millis
+        while self.stage.host.now() < end:
+            for transport in self.attempts():
+                transport.protocol.dataReceived(answer)
+            self.stage.pass_time(200)
+        return self.lines
+
+    def test_garbage(self) -> None:
+        """A web server at the address of a Redis costs two lines a minute, one for each connection."""
+        lines = self.answer_for_a_while(b"HTTP/1.1 400 Bad Request\r\n")
+        self.assertEqual(len(set(lines)), 2)
+        self.assertLessEqual(len(lines), 22)
+        self.assertGreaterEqual(len(lines), 10)
+
+    def test_ever_new_refusals(self) -> None:
+        """A refusal in other words each time is not worth more, nor is one of megabytes."""
+        end = self.stage.host.now() + 2 * MINUTE
+        while self.stage.host.now() < end:
+            for transport in self.attempts():
+                words = b"-ERR %d " % self.stage.host.now() + b"x" * 1_000_000 + b"\r\n"
+                transport.protocol.dataReceived(b"+OK\r\n" + words)
+            self.stage.pass_time(500)
+        self.assertLessEqual(len(self.lines), 15)
+        self.assertLess(max(map(len, self.lines)), 2 * LONGEST)
+
+    def test_budget(self) -> None:
+        """Each text once a minute, and no more than a few different ones."""
+        budget = LineBudget(2)
+        said = [budget.worth(text, MINUTE) for text in ("a", "a", "b", "c")]
+        self.assertEqual(said, [True, False, True, False])
+        self.assertTrue(budget.worth("c", 2 * MINUTE))
+        budget.over("c")
+        self.assertTrue(budget.worth("c", 2 * MINUTE))
+        budget.over("c")
+        self.assertFalse(budget.worth("c", 2 * MINUTE))
+
+
+class RandomRepliesTests(NonsenseCase):
+    """Anything at all in place of answers."""
+
+    def talk(self, dice: random.Random) -> None:
+        """One step: say something, answer something, lose something, or let time pass."""
+        master = self.link.instances[0]
+        assert isinstance(master, Master)
+        self.stage.do(
+            *dice.sample(
+                [
+                    Ping(self.link, LinkKind.COMMANDS),
+                    Ping(self.link, LinkKind.PUBSUB),
+                    RequestInfo(self.link),
+                    PublishHello(self.link, master, b"hello"),
+                    AskMasterDown(self.link, master, "10.0.0.9", 6379, 1, "*"),
+                    Reconfigure(self.link, "10.0.0.8", 6379, abort_failover=False),
+                    KillScript(self.link),
+                ],
+                dice.randrange(4),
+            )
+        )
+        self.attempts()
+        for connector in self.stage.reactor.connectors:
+            transport = connector.transport
+            if connector.state != "connected" or not transport.connected:
+                continue
+            transport.said()
+            reply = b"".join(dice.choices(PIECES, k=dice.randrange(6)))
+            if dice.random() < 0.1:
+                reply = dice.randbytes(dice.randrange(50))
+            for start in range(0, len(reply), 7 if dice.random() < 0.3 else 10_000):
+                if transport.connected:
+                    transport.protocol.dataReceived(reply[start : start + 7])
+            if dice.random() < 0.05 and transport.connected:
+                transport.lost(ConnectionError())
+        self.stage.pass_time(dice.choice((0, 0, 10, 500)))
+
+    def test_nothing_raises_and_nothing_sticks(self) -> None:
+        """Whatever comes, no exception escapes, the core hears only types it knows, and the link comes back."""
+        dice = random.Random(20261121)
+        for _ in range(1_500):
+            self.talk(dice)
+            for what, *details in self.stage.core.told():
+                if what == "ping":
+                    self.assertIn(type(details[1]).__name__, ("Status", "ErrorLine", "NoneType"))
+                elif what == "info":
+                    self.assertIn(type(details[0]).__name__, ("bytes", "NoneType"))
+                elif what == "hello":
+                    self.assertIs(type(details[0]), bytes)
+        for _ in range(50):
+            self.stage.pass_time(1_000)
+            fresh = self.attempts()
+            for transport in fresh:
+                transport.protocol.dataReceived(b"+OK\r\n")
+        connected = [each for each in self.stage.reactor.connectors if each.state == "connected"]
+        self.assertEqual(len(connected), 2)
+        self.assertEqual([error for error in self.flushLoggedErrors() if isinstance(error, Failure)], [])
+        self.assertIsInstance(self.link, InstanceLink)
