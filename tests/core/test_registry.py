@@ -1,0 +1,140 @@
+"""Who is known, by what address, over which link."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, Scene, identity
+from txsentinel.address import Address
+from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
+from txsentinel.core.errors import NoSuchMaster
+from txsentinel.core.instances import InstanceLink
+
+
+class RegistryTests(SynchronousTestCase):
+    """Filing and links."""
+
+    def setUp(self) -> None:
+        """Two masters who share a peer."""
+        self.scene = Scene()
+        self.scene.add_replica(2)
+        self.scene.add_peer("b")
+        self.other = self.scene.add_master("other", 7)
+        self.registry = self.scene.core.registry
+
+    def alive(self) -> set[int]:
+        """Links that were connected and not given up."""
+        made = {e.link.link_id for _, e in self.scene.sent if isinstance(e, Connect)}
+        return made - {e.link.link_id for _, e in self.scene.sent if isinstance(e, Disconnect)}
+
+    def used(self) -> set[int]:
+        """Links that instances have."""
+        return {instance.link.link_id for instance in self.registry.instances()}
+
+    def test_names(self) -> None:
+        """By name, or an error that names nobody; by glob; by address."""
+        self.assertIs(self.other, self.registry.master("other"))
+        self.assertRaises(NoSuchMaster, self.registry.master, "none")
+        self.assertEqual([self.other], self.registry.matching("o*"))
+        self.assertIs(self.other, self.registry.by_address("10.1.0.7", 6379))
+        self.assertIsNone(self.registry.by_address("10.1.0.7", 6380))
+
+    def test_no_link_is_left_behind(self) -> None:
+        """Through switches, resets, moves and removals, the open links are those in use."""
+        scene = self.scene
+        scene.hello("b", Address.literal("10.0.0.2", 6379), 3)
+        self.assertEqual(self.used(), self.alive())
+        scene.hello("b", Address.literal("10.0.0.33", 6379), 4)
+        self.assertEqual(self.used(), self.alive())
+        scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), scene.now)
+        scene.settle()
+        self.assertEqual(self.used(), self.alive())
+        scene.core.reset("*", scene.now)
+        scene.settle()
+        self.assertEqual(self.used(), self.alive())
+        scene.core.remove("other", scene.now)
+        scene.core.remove("mymaster", scene.now)
+        scene.settle()
+        self.assertEqual(set(), self.alive())
+        scene.wait(3_000, 100)
+        self.assertIsNone(scene.core.next_due)
+
+    def test_instances_of_a_link(self) -> None:
+        """A link knows exactly those whose link it is."""
+        self.scene.hello("b", Address.literal("10.0.0.2", 6379), 3)
+        links: dict[int, InstanceLink] = {i.link.link_id: i.link for i in self.registry.instances()}
+        for link in links.values():
+            theirs = [i for i in self.registry.instances() if i.link is link]
+            self.assertEqual({id(i) for i in theirs}, {id(i) for i in link.instances})
+
+    def test_shared_peer(self) -> None:
+        """One link serves a peer under both masters, until the last of them leaves it."""
+        link = self.scene.peer("b").link
+        self.assertIs(link, self.other.peers[identity("b")].link)
+        self.scene.core.remove("other", self.scene.now)
+        self.assertFalse(link.closed)
+        self.scene.core.remove("mymaster", self.scene.now)
+        self.assertTrue(link.closed)
+
+    def test_a_peer_moves_under_every_master(self) -> None:
+        """To one new link, that both share again."""
+        self.scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.scene.now)
+        self.assertEqual("10.3.3.3", self.scene.peer("b").address.ip)
+        self.assertIs(self.scene.peer("b").link, self.other.peers[identity("b")].link)
+
+    def test_duplicates(self) -> None:
+        """There is one replica per address, however it is spelled."""
+        self.assertIsNone(self.registry.add_replica(self.scene.master, Address.literal("10.0.0.2", 6379), 0))
+
+    def test_credentials(self) -> None:
+        """Servers are logged in to by the master's, peers by our own; new ones cost a reconnection."""
+        self.scene.core.set_option(
+            "mymaster", "auth-pass", ["secret"], self.scene.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
+        )
+        self.scene.settle()
+        self.assertEqual("secret", self.scene.replica(2).link.password)
+        self.assertIsNone(self.scene.peer("b").link.password)
+        cut = {e.link.link_id for _, e in self.scene.sent if isinstance(e, Recycle)}
+        self.assertEqual({self.scene.master.link.link_id, self.scene.replica(2).link.link_id}, cut)
+        self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.scene.heard()[-1])
+        self.scene.options.sentinel_user, self.scene.options.sentinel_pass = "me", "too"
+        self.scene.core.options_changed(self.scene.now, peers_log_in_anew=True)
+        self.assertEqual(("me", "too"), (self.scene.peer("b").link.username, self.scene.peer("b").link.password))
+
+
+class NameTests(SynchronousTestCase):
+    """Host names."""
+
+    def setUp(self) -> None:
+        """Names are allowed."""
+        self.scene = Scene()
+        self.scene.options.resolve_hostnames = True
+        self.registry = self.scene.core.registry
+
+    def test_not_allowed(self) -> None:
+        """Without resolve-hostnames a name is no address."""
+        self.scene.options.resolve_hostnames = False
+        self.assertIsNone(self.registry.address("redis.example", 6379))
+
+    def test_resolved_later(self) -> None:
+        """A master known by name is connected to as soon as the name means something, and again when it moves."""
+        master = self.scene.core.monitor("named", "redis.example", 6379, 1, self.scene.now)
+        pending = [type(effect) for _, effect in self.scene.core.outbox.pending]
+        self.assertIn(ResolveAddress, pending)
+        self.assertNotIn(Connect, pending)
+        self.scene.settle()
+        for ip in ("10.5.5.5", "10.5.5.6"):
+            self.scene.core.address_resolved(master.address, ip, self.scene.now)
+            self.scene.settle()
+            self.assertEqual((ip, "redis.example"), (master.link.address.ip, master.address.hostname))
+        self.scene.core.address_resolved(master.address, None, self.scene.now)
+        self.assertEqual("10.5.5.6", master.address.ip)
+
+    def test_unresolved_replicas(self) -> None:
+        """Two replicas whose names mean nothing yet are two."""
+        for host in ("one.example", "two.example"):
+            address = self.registry.address(host, 6379)
+            assert address is not None
+            self.assertIsNotNone(self.registry.add_replica(self.scene.master, address, self.scene.now))
+        self.assertEqual(["one.example:6379", "two.example:6379"], list(self.scene.master.replicas))
+        self.assertEqual(MASTER_PLACE, self.scene.master.address)
