@@ -1,0 +1,166 @@
+"""The failover of one master, state by state: every one has a way out and a date."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, Scene, identity
+from txsentinel.address import Address
+from txsentinel.core.errors import IllegalTransition
+from txsentinel.core.failover import FOLLOWS, Failovers
+from txsentinel.core.instances import Failover, FailoverState
+
+SECOND = Address.literal("10.0.0.2", 6379)
+
+
+class StateTests(SynchronousTestCase):
+    """From each state onwards."""
+
+    def scene_in(self, state: FailoverState, **options: int) -> Scene:
+        """A failover that stands in one state."""
+        scene = Scene(**options)
+        scene.add_replica(2, offset=200)
+        scene.add_replica(3)
+        scene.add_peer("b", says_down=True)
+        scene.add_peer("z", says_down=True)
+        scene.wait(3_000)
+        if state is FailoverState.WAIT_START:
+            for letter in "bz":
+                scene.actors[scene.peer(letter).address].grants = False
+                scene.actors[scene.peer(letter).address].answer = (identity("q"), 1)
+        elif state is FailoverState.WAIT_PROMOTION:
+            scene.actors[SECOND].obeys = False
+        elif state is FailoverState.RECONF_REPLICAS:
+            scene.actors[Address.literal("10.0.0.3", 6379)].obeys = False
+        scene.kill(MASTER_PLACE)
+        scene.wait(1_150)
+        self.assertIs(state, scene.master.failover_state)
+        scene.heard()
+        return scene
+
+    def test_the_table(self) -> None:
+        """States follow each other as it says; anything else is an error of ours."""
+        failover = Failover(1, 0, 0)
+        self.assertRaises(IllegalTransition, Failovers._enter, failover, FailoverState.WAIT_PROMOTION, 0)
+        for state in list(FailoverState)[2:]:
+            Failovers._enter(failover, state, 5)
+        self.assertEqual((FailoverState.UPDATE_CONFIG, set()), (failover.state, FOLLOWS[failover.state]))
+
+    def test_wait_start_ends(self) -> None:
+        """Without a majority the election ends after ten seconds, or failover-timeout if that is less."""
+        for timeout, expected in ((60_000, 10_000), (3_000, 3_000)):
+            scene = self.scene_in(FailoverState.WAIT_START, failover_timeout=timeout)
+            scene.wait(expected - 500)
+            self.assertNotIn("-failover-abort-not-elected", scene.events())
+            scene.wait(600)
+            self.assertIn("-failover-abort-not-elected", scene.events())
+
+    def test_next_attempt(self) -> None:
+        """The next one comes two failover timeouts after the start of the last, and says so once."""
+        scene = self.scene_in(FailoverState.WAIT_START, failover_timeout=3_000)
+        started = scene.master.attempt_started_at
+        assert started is not None
+        scene.wait(started + 6_000 - scene.now - 10, 10)
+        heard = scene.heard()
+        self.assertEqual(1, sum("Next failover delay" in line for line in heard))
+        self.assertFalse(any("+try-failover" in line for line in heard))
+        scene.wait(60, 10)
+        self.assertIn("+try-failover", scene.events())
+
+    def test_wait_promotion_ends(self) -> None:
+        """A replica that does not become a master is given up after failover-timeout."""
+        scene = self.scene_in(FailoverState.WAIT_PROMOTION, failover_timeout=5_000)
+        scene.wait(4_800)
+        self.assertNotIn("-failover-abort-slave-timeout", scene.events())
+        scene.wait(300)
+        self.assertIn("-failover-abort-slave-timeout", scene.events())
+
+    def test_reconf_replicas_ends(self) -> None:
+        """The switch comes after failover-timeout at the latest."""
+        scene = self.scene_in(FailoverState.RECONF_REPLICAS, failover_timeout=5_000)
+        scene.wait(5_200)
+        events = scene.events()
+        self.assertIn("+failover-end-for-timeout", events)
+        self.assertEqual(SECOND, scene.master.address)
+
+    def test_no_state_spins(self) -> None:
+        """Waiting costs a few looks per second, in every state."""
+        for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
+            scene = self.scene_in(state, failover_timeout=30_000)
+            self.assertLess(scene.idle(4_000), 4 * 40, state)
+
+    def test_published_address(self) -> None:
+        """What clients are told moves when the promotion is seen, not before."""
+        scene = self.scene_in(FailoverState.WAIT_PROMOTION)
+        self.assertEqual(MASTER_PLACE, scene.master.published_address)
+        scene = self.scene_in(FailoverState.RECONF_REPLICAS)
+        self.assertEqual((SECOND, MASTER_PLACE), (scene.master.published_address, scene.master.address))
+
+    def test_restart_in_each_state(self) -> None:
+        """A Sentinel that crashes in any state comes up with what was promised, and fails over if it still must."""
+        for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
+            scene = self.scene_in(state)
+            leader_epoch = scene.master.leader_epoch
+            for letter in "bz":
+                scene.actors[scene.peer(letter).address].grants = True
+                scene.actors[scene.peer(letter).address].answer = None
+            for actor in scene.actors.values():
+                actor.obeys = True
+            scene.restart()
+            self.assertEqual(leader_epoch, scene.master.leader_epoch, state)
+            scene.wait(3_000)
+            self.assertNotEqual(MASTER_PLACE, scene.master.address, state)
+            expected = 1 if state is FailoverState.RECONF_REPLICAS else leader_epoch + 1
+            self.assertEqual(expected, scene.master.config_epoch, state)
+
+    def test_script_of_the_leader(self) -> None:
+        """It is run when the promotion is durable, with both addresses."""
+        scene = self.scene_in(FailoverState.WAIT_PROMOTION)
+        scene.master.options.client_reconfig_script = "/bin/reconfigure"
+        scene.disk_slow = True
+        scene.actors[SECOND].role = "master"
+        scene.wait(1_100)
+        self.assertFalse(any(line.startswith("script") for line in scene.heard()))
+        scene.commit()
+        expected = "script /bin/reconfigure mymaster leader start 10.0.0.1 6379 10.0.0.2 6379"
+        self.assertIn(expected, scene.heard())
+
+
+class DiskTests(SynchronousTestCase):
+    """What waits for the disk, and what does not."""
+
+    def test_no_order_before_the_vote_is_durable(self) -> None:
+        """With all votes of the others in, SLAVEOF NO ONE still waits for our own."""
+        scene = Scene()
+        scene.add_replica(2)
+        for letter in "bcd":
+            scene.add_peer(letter, says_down=True)
+        scene.wait(3_000)
+        scene.heard()
+        scene.disk_slow = True
+        scene.kill(MASTER_PLACE)
+        scene.wait(1_500)
+        heard = scene.heard()
+        self.assertTrue(any(line.startswith("ask b 1") for line in heard))
+        self.assertFalse(any(line.startswith("order") for line in heard))
+        scene.commit()
+        scene.settle()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", scene.heard())
+
+    def test_simulated_crash_is_the_end(self) -> None:
+        """Nothing is ordered between the election and a crash that still waits for the disk."""
+        scene = Scene()
+        scene.add_replica(2)
+        scene.add_peer("b", says_down=True)
+        scene.core.simulate_crash.add("crash-after-election")
+        scene.wait(3_000)
+        scene.disk_slow = True
+        scene.kill(MASTER_PLACE)
+        scene.wait(1_500)
+        scene.core.outbox.changed(None)
+        scene.commit()
+        scene.wait(5_000, 50)
+        heard = scene.heard()
+        self.assertFalse(any(line.startswith("order") for line in heard))
+        scene.commit()
+        self.assertEqual(1, [*heard, *scene.heard()].count("crash"))

@@ -1,0 +1,158 @@
+"""The commands of the core, and its dispatch."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, ME, Scene, identity
+from txsentinel.address import Address
+from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
+
+
+class CommandTests(SynchronousTestCase):
+    """What clients order."""
+
+    def setUp(self) -> None:
+        """A master with a replica and a peer."""
+        self.scene = Scene()
+        self.scene.add_replica(2)
+        self.scene.add_peer("b")
+        self.scene.wait(1_000)
+        self.scene.heard()
+        self.core = self.scene.core
+
+    def test_monitor(self) -> None:
+        """A new master has the defaults in force, and is saved."""
+        self.core.timings.default_down_after = 77
+        generation = self.core.outbox.generation
+        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
+        self.assertEqual((3, 77), (master.options.quorum, master.options.down_after))
+        self.assertGreater(self.core.outbox.generation, generation)
+        self.scene.settle()
+        self.assertEqual(["event +monitor master new 10.7.7.7 6379 quorum 3"], self.scene.heard()[:1])
+
+    def test_monitor_errors(self) -> None:
+        """Bad addresses and names in use are refused, and nothing is left of them."""
+        self.assertRaises(InvalidAddress, self.core.monitor, "new", "redis.example", 6379, 1, 0)
+        self.assertRaises(CommandError, self.core.monitor, "new", "10.7.7.7", 65536, 1, 0)
+        self.assertRaises(CommandError, self.core.monitor, "mymaster", "10.7.7.7", 6379, 1, 0)
+        self.assertEqual(["mymaster"], list(self.core.registry.masters))
+
+    def test_unknown_names(self) -> None:
+        """Every command that names a master says so if there is none."""
+        self.assertRaises(NoSuchMaster, self.core.remove, "x", 0)
+        self.assertRaises(NoSuchMaster, self.core.failover, "x", 0)
+        self.assertRaises(NoSuchMaster, self.core.quorum_status, "x")
+        self.assertEqual(0, self.core.reset("x*", 0))
+
+    def test_failover_refusals(self) -> None:
+        """In progress, nobody fit, a disk that does not save: each has its own error."""
+        self.core.failover("mymaster", self.scene.now)
+        error = self.assertRaises(CommandError, self.core.failover, "mymaster", self.scene.now)
+        self.assertEqual("INPROG Failover already in progress", str(error))
+        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
+        error = self.assertRaises(CommandError, self.core.failover, master.name, self.scene.now)
+        self.assertEqual("NOGOODSLAVE No suitable replica to promote", str(error))
+        self.core.commit_failed(1, self.scene.now)
+        error = self.assertRaises(CommandError, self.core.failover, master.name, self.scene.now)
+        self.assertIn("Failed to save", str(error))
+
+    def test_coordinated_needs_support(self) -> None:
+        """A master that does not know FAILOVER cannot hand over."""
+        error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
+        self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
+
+    def test_quorum_status(self) -> None:
+        """Those who are down are not usable, but voters all the same."""
+        self.assertEqual((2, True, True), self.core.quorum_status("mymaster"))
+        self.scene.kill(self.scene.peer("b").address)
+        self.scene.wait(1_100)
+        self.assertEqual((1, False, False), self.core.quorum_status("mymaster"))
+
+    def test_reset(self) -> None:
+        """Forgets replicas and peers, keeps epochs and address, is saved, and finds everybody again."""
+        self.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("b"), self.scene.now)
+        self.assertEqual(1, self.core.reset("my*", self.scene.now))
+        self.scene.settle()
+        self.assertEqual(({}, {}), (self.scene.master.replicas, self.scene.master.peers))
+        self.assertEqual(
+            (3, [], []), (self.scene.saved.leader_epoch, self.scene.saved.replicas, self.scene.saved.peers)
+        )
+        self.assertIn("+reset-master", self.scene.events())
+        self.assertTrue(self.scene.master.link.commands_up)
+
+    def test_reset_in_a_failover(self) -> None:
+        """One that is not decided yet is forgotten, silently; the vote stands."""
+        self.scene.actors[self.scene.replica(2).address].obeys = False
+        self.core.failover("mymaster", self.scene.now)
+        self.scene.wait(700)
+        self.core.reset("*", self.scene.now)
+        self.scene.settle()
+        self.assertIsNone(self.scene.master.failover)
+        self.assertEqual(MASTER_PLACE, self.scene.master.address)
+        self.assertEqual(ME, identity("m"))
+
+    def test_restore(self) -> None:
+        """What the file remembers, duplicates and ourselves left out, epochs raised to what it mentions."""
+        place = Address.literal("10.7.7.7", 6379)
+        replica = Address.literal("10.7.7.8", 6379)
+        peer = Address.literal("10.8.8.8", 26379)
+        master = self.core.restore(
+            "old",
+            place,
+            self.scene.master.options,
+            self.scene.now,
+            config_epoch=4,
+            leader_epoch=6,
+            replicas=[replica, replica, place],
+            peers=[(peer, "q" * 40), (peer, "q" * 40), (peer, ME)],
+        )
+        self.assertEqual((1, 1, 6), (len(master.replicas), len(master.peers), self.core.current_epoch))
+
+    def test_flush(self) -> None:
+        """Everything is written again."""
+        self.core.outbox.dirty.clear()
+        self.core.flush()
+        self.assertEqual({None, "mymaster"}, self.core.outbox.dirty)
+
+    def test_set_option(self) -> None:
+        """What the setter refuses changes nothing; what it accepts is announced."""
+
+        def refuse(*_: object) -> None:
+            raise CommandError("ERR Invalid argument")
+
+        generation = self.core.outbox.generation
+        self.assertRaises(CommandError, self.core.set_option, "mymaster", "quorum", ["x"], 0, refuse)
+        self.assertEqual(generation, self.core.outbox.generation)
+        self.core.set_option(
+            "mymaster", "quorum", ["5"], self.scene.now, lambda o, _, v, __: setattr(o, "quorum", int(v[0]))
+        )
+        self.scene.settle()
+        self.assertEqual(["event +set master mymaster 10.0.0.1 6379 quorum 5"], self.scene.heard())
+
+
+class PaceTests(SynchronousTestCase):
+    """What a core costs that has nothing to do."""
+
+    def test_quiet(self) -> None:
+        """In peace it is looked at as often as the shell sweeps, and everybody has a date."""
+        scene = Scene()
+        scene.add_replica(2)
+        scene.add_peer("b")
+        scene.wait(3_000)
+        self.assertLess(scene.idle(10_000), 10 * 25)
+        self.assertTrue(all(instance.due is not None for instance in scene.core.registry.instances()))
+
+    def test_the_due_queue_stays_small(self) -> None:
+        """Through an hour of peace and a failover a minute, it holds a few entries per instance."""
+        scene = Scene(failover_timeout=2_000)
+        scene.add_replica(2)
+        scene.add_replica(3)
+        scene.add_peer("b")
+        for _ in range(20):
+            scene.core.failover("mymaster", scene.now)
+            scene.wait(15_000, 100)
+        self.assertEqual(20, scene.core.current_epoch)
+        self.assertLess(len(scene.core.state.due._heap), 200)
+        scene.wait(5_000, 100)
+        self.assertLess(len(scene.core.state.due._heap), 60)
