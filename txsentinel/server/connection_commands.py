@@ -121,7 +121,7 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
             raise CommandError(f"ERR Syntax error in HELLO option '{text(request[index])}'")
     if credentials is not None:
         log_in(context, client, *credentials, request[0])
-    if not client.authenticated and not context.access.open_by_default():
+    if not client.authenticated:
         raise CommandError(LOG_IN_FIRST)
     if name is not None:
         client.name = name
