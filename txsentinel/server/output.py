@@ -33,6 +33,7 @@ class Output:
         self._chunks: deque[bytes] = deque()
         self._stopped = False
         self._gone = False
+        self._over = False
         self.closing = False
         self.unsent = 0
 
@@ -66,16 +67,17 @@ class Output:
             self._close_if_done()
 
     def abort(self) -> None:
-        """Close the connection now; what is unsent is lost."""
-        if not self._gone:
+        """Close the connection now, even if it is closing already; what is unsent is lost."""
+        if not self._over:
             self.closing = True
+            if not self._gone:
+                self._transport.unregisterProducer()
             self.forget()
-            self._transport.unregisterProducer()
             self._transport.abortConnection()
 
     def forget(self) -> None:
         """The connection is gone: drop what is left."""
-        self._gone = True
+        self._gone = self._over = True
         self._chunks.clear()
         self.unsent = 0
 

@@ -372,7 +372,8 @@ def _keep_alive(transport: Any, seconds: int) -> None:
     if not seconds:
         return
     transport.setTcpKeepAlive(True)
-    handle = transport.getHandle()
+    # With TLS the transport stands upon another, whose socket is the one that is meant.
+    handle = getattr(transport, "transport", transport).getHandle()
     is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
     if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)

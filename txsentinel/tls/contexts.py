@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
 from txsentinel.config.generic import GenericOptions
@@ -152,17 +154,25 @@ def _base(options: GenericOptions, protocols: set[str], identity: Identity) -> S
 
 
 def _identify(context: SSL.Context, identity: Identity) -> None:
-    # Without a callback OpenSSL would ask at the terminal, and wait.
-    password = os.fsencode(identity.password)
-    context.set_passwd_cb(lambda most, *_: password[:most])
     try:
         context.use_certificate_chain_file(os.fsencode(identity.certificate))
     except SSL.Error as error:
         raise BadTls(f"Failed to load certificate: {identity.certificate}: {explain(error)}") from error
     try:
-        context.use_privatekey_file(os.fsencode(identity.key))
-    except SSL.Error as error:
-        raise BadTls(f"Failed to load private key: {identity.key}: {explain(error)}") from error
+        context.use_privatekey(_private_key(identity))
+    except (SSL.Error, OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = explain(error) if isinstance(error, SSL.Error) else getattr(error, "strerror", None) or error
+        raise BadTls(f"Failed to load private key: {identity.key}: {reason}") from error
+
+
+def _private_key(identity: Identity) -> Any:
+    """The key, decrypted; OpenSSL itself would ask for a missing password at the terminal, and wait."""
+    with open(identity.key, "rb") as file:
+        contents = file.read()
+    password = os.fsencode(identity.password)
+    # A password that no key needs does no harm, as for the C servers.
+    encrypted = b"ENCRYPTED" in contents
+    return load_pem_private_key(contents, password if encrypted and password else None)
 
 
 def _server_context(options: GenericOptions, protocols: set[str], identity: Identity) -> SSL.Context:

@@ -251,6 +251,7 @@ class DialledFactory(ClientFactory):
         self._note = note
         self._handshake: LinkHandshake | None = None
         self._complaint: str | None = None
+        self._hung_up = False
 
     def buildProtocol(self, addr: IAddress | None) -> LinkHandshake:
         """There is a connection to shake hands on."""
@@ -262,7 +263,15 @@ class DialledFactory(ClientFactory):
         return cast("Protocol | None", self._inner.buildProtocol(addr))
 
     def complain(self, problem: str | None) -> None:
-        """Note a problem that is not known yet; ``None``: there is none any more."""
+        """
+        Note a problem that is not known yet; ``None``: there is none any more.
+
+        A server that is just going down hangs up on us too, so it has to happen twice in a row to be worth a word.
+        """
+        first = problem == HUNG_UP and not self._hung_up
+        self._hung_up = problem == HUNG_UP
+        if first:
+            return
         if problem is not None and problem != self._complaint:
             self._note(Level.WARNING, f"No TLS connection to {self._name()}: {problem}")
         self._complaint = problem
@@ -281,6 +290,7 @@ class DialledFactory(ClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """There was nobody to shake hands with."""
+        self._hung_up = False
         self._inner.clientConnectionFailed(connector, reason)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:

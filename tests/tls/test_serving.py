@@ -1,0 +1,315 @@
+"""Clients that come by TLS."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.server.bench import Bench
+from tests.tls.authority import Authority, Issued
+from tests.tls.installation import client_context
+from tests.tls.memory import FarEnd, Line, converse
+from txsentinel.config.generic import BufferLimit, GenericOptions
+from txsentinel.events import Level
+from txsentinel.tls.contexts import load_contexts
+from txsentinel.tls.endpoints import Tls
+from txsentinel.tls.handshakes import PATIENCE
+from txsentinel.wire.resp import pack
+
+FROM = "(addr=127.0.0.1:40001 laddr=127.0.0.1:26380)"
+
+
+class ServingCase(SynchronousTestCase):
+    """A server, and an authority that has signed its certificate and that of a client."""
+
+    def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()).absolute())
+        self.server = self.authority.issue("server")
+        self.client = self.authority.issue("client")
+        self.notes: list[tuple[Level, str]] = []
+        self.open()
+
+    def open(self, **directives: object) -> None:
+        """Open a port with these options."""
+        self.options = GenericOptions(
+            tls_port=26380,
+            tls_cert_file=str(self.server.certificate),
+            tls_key_file=str(self.server.key),
+            tls_ca_cert_file=str(self.authority.certificate),
+        )
+        for name, value in directives.items():
+            setattr(self.options, name, value)
+        self.bench = Bench(self.options)
+        note = lambda level, line: self.notes.append((level, line))  # noqa: E731
+        self.tls = Tls(self.bench.host, self.options, note)  # type: ignore[arg-type]
+        self.factory = self.tls.listening(self.bench.factory)
+
+    def accept(self) -> Line:
+        """Somebody connects."""
+        line = Line()
+        line.protocol = self.factory.buildProtocol(line.getPeer())
+        line.protocol.makeConnection(line)
+        return line
+
+    def connect(self, context: ssl.SSLContext) -> tuple[Line, FarEnd]:
+        """A client connects and shakes hands, if it is let."""
+        line, far = self.accept(), FarEnd(context)
+        converse(line, far)
+        return line, far
+
+    def trusted(self) -> tuple[Line, FarEnd]:
+        """The client whose certificate our authority has signed."""
+        return self.connect(client_context(self.authority, self.client))
+
+    def ask(self, line: Line, far: FarEnd, *words: str) -> bytes:
+        """One command and its answer."""
+        far.tls.write(pack(*words))
+        converse(line, far)
+        return far.take()
+
+    def lines(self, level: Level = Level.WARNING) -> list[str]:
+        """What was noted at a level since the last look."""
+        found = [line for each, line in self.notes if each is level]
+        self.notes.clear()
+        return found
+
+
+class CertificateTests(ServingCase):
+    """Who is let in."""
+
+    def test_trusted(self) -> None:
+        """A client with a certificate of our authority is served, and nothing is said about it."""
+        self.assertEqual(self.ask(*self.trusted(), "PING"), b"+PONG\r\n")
+        self.assertEqual(self.notes, [])
+
+    def test_without_certificate(self) -> None:
+        """By default a client must have one: the connection is closed, one line says why, nobody is left over."""
+        line, far = self.connect(client_context(self.authority, None))
+        self.assertTrue(line.over)
+        self.assertIn("CERTIFICATE_REQUIRED", far.problem or "")
+        self.assertEqual(
+            self.lines(),
+            ["Error accepting a client connection: error:SSL routines::peer did not return a certificate " + FROM],
+        )
+        self.assertEqual(len(self.bench.context.clients), 0)
+
+    def test_of_another_authority(self) -> None:
+        """A certificate that somebody else has signed is none, also where none is needed."""
+        stranger = Authority(Path(self.mktemp()).absolute(), "stranger").issue("client")
+        for word in ("yes", "optional"):
+            self.open(tls_auth_clients=word)
+            line, _ = self.connect(client_context(self.authority, stranger))
+            self.assertTrue(line.over, word)
+            self.assertIn("certificate verify failed", "".join(self.lines()), word)
+
+    def test_optional(self) -> None:
+        """``optional`` lets in who has none, ``no`` does not even ask."""
+        for word in ("optional", "no"):
+            self.open(tls_auth_clients=word)
+            line, far = self.connect(client_context(self.authority, None))
+            self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n", word)
+
+    def test_we_are_not_trusted(self) -> None:
+        """A client that does not trust us leaves, with one line."""
+        other = Authority(Path(self.mktemp()).absolute(), "other")
+        line, far = self.connect(client_context(other, self.client))
+        self.assertEqual((line.over, far.problem), (True, "CERTIFICATE_VERIFY_FAILED"))
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_protocol_versions(self) -> None:
+        """``tls-protocols`` says which may be spoken."""
+        context = client_context(self.authority, self.client)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        line, far = self.connect(context)
+        self.assertEqual((self.ask(line, far, "PING"), far.tls.version()), (b"+PONG\r\n", "TLSv1.2"))
+        self.open(tls_protocols="TLSv1.3")
+        line, far = self.connect(context)
+        self.assertTrue(line.over)
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_ciphers(self) -> None:
+        """``tls-ciphers`` and ``tls-ciphersuites`` say how it may be encrypted."""
+        self.open(tls_ciphers="ECDHE-ECDSA-AES256-GCM-SHA384", tls_ciphersuites="TLS_CHACHA20_POLY1305_SHA256")
+        old = client_context(self.authority, self.client)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        for context, name in (
+            (old, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+            (client_context(self.authority, self.client), "TLS_CHACHA20_POLY1305_SHA256"),
+        ):
+            _, far = self.connect(context)
+            self.assertEqual((far.tls.cipher() or ("",))[0], name)
+
+    def test_sessions(self) -> None:
+        """A session is resumed by the same client, unless session caching is off."""
+        for caching in (True, False):
+            self.open(tls_session_caching=caching)
+            context = client_context(self.authority, self.client)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            _, far = self.connect(context)
+            line, again = self.accept(), FarEnd(context)
+            again.tls.session = far.tls.session
+            converse(line, again)
+            self.assertEqual((self.ask(line, again, "PING"), again.tls.session_reused), (b"+PONG\r\n", caching))
+
+
+class ConversationTests(ServingCase):
+    """What happens on the connection."""
+
+    def test_plain_bytes(self) -> None:
+        """Who speaks plainly on the TLS port is closed without a reply, and with one line."""
+        line = self.accept()
+        line.protocol.dataReceived(b"PING\r\n")
+        self.assertTrue(line.disconnecting)
+        self.assertNotIn(b"PONG", line.taken())
+        line.end()
+        self.assertEqual(
+            self.lines(), [f"Error accepting a client connection: error:SSL routines::wrong version number {FROM}"]
+        )
+
+    def test_silence(self) -> None:
+        """A handshake has its time; who takes longer is closed, with one line."""
+        line = self.accept()
+        self.assertEqual(len(self.bench.context.clients), 1)
+        self.bench.host.reactor.advance(PATIENCE)
+        self.assertTrue(line.aborted)
+        line.end()
+        self.assertEqual(self.lines(), [f"Error accepting a client connection: the handshake took too long {FROM}"])
+        self.assertEqual(len(self.bench.context.clients), 0)
+        self.assertEqual(self.bench.host.reactor.getDelayedCalls(), [])
+
+    def test_probe(self) -> None:
+        """Who only sees whether the port is open, as balancers do each second, does not fill the log."""
+        self.accept().end()
+        self.assertEqual((self.lines(Level.WARNING), len(self.notes)), ([], 0))
+        self.accept().end()
+        self.assertEqual(
+            self.lines(Level.VERBOSE),
+            [f"Error accepting a client connection: the connection was closed during the handshake {FROM}"],
+        )
+
+    def test_too_many(self) -> None:
+        """One more than allowed is closed before any handshake, without a byte."""
+        self.open(maxclients=1)
+        line, far = self.trusted()
+        late = self.accept()
+        self.assertEqual((late.aborted, late.taken()), (True, b""))
+        late.end()
+        self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
+        self.assertEqual(self.notes, [])
+
+    def test_pipeline(self) -> None:
+        """However many commands come at once, all are answered, in order."""
+        line, far = self.trusted()
+        far.tls.write(b"".join(pack("PING", str(number)) for number in range(5_000)))
+        converse(line, far, 100)
+        self.assertEqual(far.take(), b"".join(b"$%d\r\n%d\r\n" % (len(str(n)), n) for n in range(5_000)))
+
+    def test_closing(self) -> None:
+        """QUIT is answered, TLS says farewell, and the connection is closed without waiting for the client's."""
+        line, far = self.trusted()
+        far.tls.write(pack("QUIT"))
+        line.protocol.dataReceived(far.speak())
+        self.assertTrue(line.disconnecting)
+        far.listen(line.taken())
+        far.speak()
+        self.assertEqual((far.take(), far.farewell), (b"+OK\r\n", True))
+
+    def test_farewell_of_the_client(self) -> None:
+        """A client that says farewell is gone."""
+        line, far = self.trusted()
+        try:
+            far.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        line.protocol.dataReceived(far.speak())
+        self.assertTrue(line.disconnecting)
+        line.end()
+        self.assertEqual(len(self.bench.context.clients), 0)
+
+
+class SlowReaderTests(ServingCase):
+    """The limits on output hold for what waits behind TLS."""
+
+    def stalled(self) -> tuple[Line, FarEnd]:
+        """A subscriber whose network takes nothing more."""
+        line, far = self.trusted()
+        self.assertIn(b"subscribe", self.ask(line, far, "SUBSCRIBE", "news"))
+        return line, far
+
+    def test_everything_arrives_in_the_end(self) -> None:
+        """What did not fit is kept in order and sent when there is room."""
+        line, far = self.stalled()
+        payloads = [f"{number:07d}" * 1000 for number in range(100)]
+        for payload in payloads:
+            self.bench.context.hub.publish("news", payload)
+        client = next(iter(self.bench.context.clients))
+        self.assertGreater(client.connection.unsent, 400_000)
+        self.assertLess(len(line.value()), 3 * line.room)
+        for _ in range(100):
+            far.listen(line.taken())
+            far.speak()
+        heard = far.take()
+        self.assertEqual([heard.count(payload.encode()) for payload in payloads], [1] * 100)
+        self.assertEqual(client.connection.unsent, 0)
+
+    def test_hard_limit(self) -> None:
+        """Whoever leaves more unread than allowed is cut off, TLS or not."""
+        self.open(
+            client_output_buffer_limit={
+                "normal": BufferLimit(0, 0, 0),
+                "replica": BufferLimit(0, 0, 0),
+                "pubsub": BufferLimit(200_000, 0, 0),
+            }
+        )
+        line, _ = self.stalled()
+        for _ in range(50):
+            self.bench.context.hub.publish("news", "x" * 10_000)
+        self.assertTrue(line.aborted)
+        line.end()
+        self.assertEqual(len(self.bench.context.clients), 0)
+
+    def test_commands_wait(self) -> None:
+        """A client that asks and does not read is read no further, and goes on where it was stopped."""
+        self.bench.watch()
+        line, far = self.trusted()
+        question = pack("SENTINEL", "MASTERS")
+        size = len(self.ask(line, far, "SENTINEL", "MASTERS"))
+        count = 4 * 1024 * 1024 // size
+        far.tls.write(question * count)
+        line.protocol.dataReceived(far.speak())
+        self.assertEqual(line.producerState, "paused")
+        heard = 0
+        for _ in range(4 * count):
+            far.listen(line.taken())
+            far.speak()
+            heard += len(far.take())
+            if heard == size * count:
+                break
+        self.assertEqual((heard, line.producerState), (size * count, "producing"))
+
+
+class NewCertificateTests(ServingCase):
+    """Certificates that are replaced under us."""
+
+    def subject(self, far: FarEnd) -> str:
+        """Whose certificate the client was shown."""
+        shown = far.tls.getpeercert(True)
+        assert shown is not None
+        return x509.load_der_x509_certificate(shown).subject.rfc4514_string()
+
+    def replace(self, issued: Issued) -> None:
+        """Put other files in the place of the server's."""
+        self.server.certificate.write_bytes(issued.certificate.read_bytes())
+        self.server.key.write_bytes(issued.key.read_bytes())
+
+    def test_new_connections_see_the_new_one(self) -> None:
+        """Connections that exist go on with the old certificate, later ones are shown the new one."""
+        line, far = self.trusted()
+        self.replace(self.authority.issue("renewed"))
+        self.tls.credentials.contexts = load_contexts(self.options)
+        _, later = self.trusted()
+        self.assertEqual((self.subject(far), self.subject(later)), ("CN=server", "CN=renewed"))
+        self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
