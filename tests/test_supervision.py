@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from txsentinel.doors import CannotStart
 from txsentinel.logs import SentinelLog
 from txsentinel.supervision import (
     PidFile,
@@ -190,6 +191,30 @@ class ProcessTests(SynchronousTestCase):
         """It is a service like any other."""
         verifyObject(IService, SentinelProcess(self.reactor, self.sentinel))
 
+    def test_ready_only_when_serving(self) -> None:
+        """A Sentinel that serves later than it starts is not announced before that."""
+        path = os.path.abspath(self.mktemp())
+        serving: Deferred[None] = Deferred()
+        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path), serving=serving)
+        process.startService()
+        self.assertEqual((os.path.exists(path), self.reactor.waiting), (False, []))
+        serving.callback(None)
+        self.assertEqual((os.path.exists(path), len(self.reactor.waiting)), (True, 1))
+
+    def test_start_that_fails(self) -> None:
+        """Status 1 in the process that was started, an exception for ``twistd`` in one that it forked; no pid file."""
+        path = os.path.abspath(self.mktemp())
+
+        def refuse() -> None:
+            raise CannotStart("no port")
+
+        self.sentinel.startService = refuse  # type: ignore[method-assign]
+        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path))
+        self.assertEqual(self.assertRaises(SystemExit, process.startService).code, 1)
+        self.patch(os, "getpid", lambda: 1)
+        self.assertRaises(CannotStart, process.startService)
+        self.assertFalse(os.path.exists(path))
+
     def test_nothing_happens_before_the_start(self) -> None:
         """Constructing leaves no trace: the process that serves is forked afterwards."""
         path = os.path.abspath(self.mktemp())
@@ -209,7 +234,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIs(other.getComponent(ILogObserver, None), None)
 
     def test_life(self) -> None:
-        """Directory and pid file first, extensions after the Sentinel; ready once the reactor turns."""
+        """Directory first, extensions after the Sentinel, then the pid file; ready once the reactor turns."""
         directory = os.path.realpath(self.mktemp())
         os.makedirs(directory)
         path = os.path.join(directory, "pid")
@@ -218,9 +243,10 @@ class ProcessTests(SynchronousTestCase):
         extension.setServiceParent(process)
         process.privilegedStartService()
         self.assertEqual(os.getcwd(), directory)
-        self.assertTrue(os.path.exists(path))
         self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+        self.assertFalse(os.path.exists(path))
         process.startService()
+        self.assertTrue(os.path.exists(path))
         self.assertEqual(len(self.reactor.waiting), 1)
         stopped = process.stopService()
         self.assertEqual(self.diary, ["start sentinel", "start extension", "stop extension", "stop sentinel"])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ServerFactory
 
 
+class CannotStart(Exception):
+    """There is nothing to serve on, or nobody to be let in; the log says why, as does the text."""
+
+
 def open_doors(
     host: IHost, factory: ServerFactory, options: GenericOptions, tls: TlsSupport, note: Callable[[Level, str], None]
 ) -> list[IListeningPort]:

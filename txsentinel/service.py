@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
 from txsentinel.core.sentinel import SentinelCore
-from txsentinel.doors import open_doors
+from txsentinel.doors import CannotStart, open_doors
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
 from txsentinel.isentinel import IHost, ISentinelListener
@@ -88,17 +88,18 @@ class SentinelService(MultiService):
         )
         self.server = SentinelServerFactory(self.context)
         self.store: ConfigStore | None = None
+        self.serving: Deferred[None] = Deferred()
+        """Fires when the ports are open; a start that comes to nothing never gets there."""
 
     def startService(self) -> None:
-        """Start; a port that cannot be had, or users that make no sense, end the process with status 1."""
+        """Start, or raise :class:`CannotStart` over a port that cannot be had or users that make no sense."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self.context.access.start(self.configuration.users_elsewhere(), self._note)
         except UnusableUsers as refusal:
             for line in refusal.lines:
                 self._note(Level.WARNING, line)
-            self.host.exit(1)
-            return
+            raise CannotStart(refusal.lines[-1]) from refusal
         now = self.context.started_at = self.host.now()
         options = self.configuration.sentinel
         newborn = not options.my_id
@@ -121,7 +122,7 @@ class SentinelService(MultiService):
             generation = self.core.outbox.generation
             self.store.note_dirty(self.core.outbox.dirty)
             self.core.outbox.dirty = set()
-            self.executor.barrier.hold(generation, self._begin, self._begin)
+            self.executor.barrier.hold(generation, self._begin_later, self._begin_later)
             self.store.commit_soon(generation)
         else:
             self._begin()
@@ -140,9 +141,16 @@ class SentinelService(MultiService):
         stopping.append(maybeDeferred(super().stopService))
         return DeferredList(stopping, consumeErrors=False).addCallback(lambda _: None)
 
-    def _begin(self) -> None:
+    def _begin_later(self) -> None:
+        """Begin after the first save, unless we were stopped meanwhile; for exceptions it is too late by now."""
         if not self.running:
             return
+        try:
+            self._begin()
+        except CannotStart:
+            self.host.exit(1)
+
+    def _begin(self) -> None:
         self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
         try:
             self.tls.activate()
@@ -150,11 +158,11 @@ class SentinelService(MultiService):
             self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
-            self.host.exit(1)
-            return
+            raise CannotStart(str(refusal)) from refusal
         self.core.announce_monitored()
         self.executor.drained = self.sweeping.adjust
         self.sweeping.start()
+        self.serving.callback(None)
         self.executor.drain()
 
     def _restore(self, now: int) -> None:

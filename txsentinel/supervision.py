@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import Final
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
+from txsentinel.doors import CannotStart
 from txsentinel.events import Level
 from txsentinel.host import ISystemReactor
 from txsentinel.logs import note
@@ -159,6 +160,7 @@ class SentinelProcess(MultiService):
     :param pidfile: ``None`` for none.
     :param supervised: the word of the ``supervised`` directive.
     :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
+    :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
     """
 
     def __init__(
@@ -171,6 +173,7 @@ class SentinelProcess(MultiService):
         pidfile: PidFile | None = None,
         supervised: str = "no",
         hangup: Callable[[], None] | None = None,
+        serving: Deferred[None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sentinel = sentinel
@@ -180,6 +183,8 @@ class SentinelProcess(MultiService):
         self._pidfile = pidfile
         self._supervised = supervised
         self._hangup = hangup
+        self._serving = succeed(None) if serving is None else serving
+        self._constructed_in = os.getpid()
         self._supervisor = Supervisor()
         sentinel.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -203,21 +208,36 @@ class SentinelProcess(MultiService):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hangup))
-        if self._pidfile is not None:
-            self._pidfile.write()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
-        """Start, and say that we are ready once the reactor turns."""
-        super().startService()  # type: ignore[no-untyped-call]
+        """
+        Start, and say so once we serve. The pid file comes no sooner: a second Sentinel, started by mistake
+        and ended by the port being in use, must leave that of the first one alone.
+
+        :raises CannotStart: in a daemon: ``twistd`` then tells the process that waits at the terminal, which
+            would else wait for ever.
+        :raises SystemExit: elsewhere, with status 1; the log has said why.
+        """
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except CannotStart:
+            if os.getpid() != self._constructed_in:
+                raise
+            raise SystemExit(1) from None
         self._supervisor = supervisor_for(self._supervised, os.environ)
-        self._reactor.callWhenRunning(self._supervisor.ready)
+        self._serving.addCallback(self._serve)
 
     def stopService(self) -> Deferred[None]:
         """Stop; the pid file goes last, when the last write is on the disk."""
         self._supervisor.stopping()
         stopped = maybeDeferred(super().stopService)
         return stopped.addBoth(self._leave)
+
+    def _serve(self, result: None) -> None:
+        if self._pidfile is not None:
+            self._pidfile.write()
+        self._reactor.callWhenRunning(self._supervisor.ready)
 
     def _leave(self, result: object) -> object:
         if self._pidfile is not None:

@@ -253,6 +253,7 @@ def makeService(options: Options) -> IService:
         pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
         supervised=generic.supervised,
         hangup=sentinel.tls.renew if wants_tls(generic) else None,
+        serving=sentinel.serving,
     )
     for extension, argument in options.extensions:
         try:
