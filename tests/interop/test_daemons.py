@@ -1,0 +1,164 @@
+"""``twistd sentinel`` as service managers and operators meet it: daemons, and starts that cannot succeed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS
+from tests.servers import call, free_port, missing, wait_for
+
+ROOT = str(Path(__file__).resolve().parents[2])
+TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+
+
+def without_override() -> None:
+    """Have the program that is about to be executed heed the modes of files, even if we are root."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+class TwistdTests(SynchronousTestCase):
+    """Whole processes; each starts within a second."""
+
+    if missing("txsentinel"):
+        skip = missing("txsentinel")
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="txsentinel-")
+        self.addCleanup(temporary.cleanup)
+        self.directory = Path(temporary.name)
+        self.config = self.directory / "sentinel.conf"
+        self.pidfile, self.log = self.directory / "s.pid", self.directory / "s.log"
+        self.port = free_port()
+
+    def write(self, *lines: str) -> None:
+        """A configuration that is good, but for what ``lines`` add."""
+        ours = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}", "sentinel monitor m 127.0.0.1 1 2"]
+        self.config.write_text("\n".join([*ours, *lines]) + "\n")
+
+    def twistd(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, or until it has detached."""
+        return subprocess.run(
+            [sys.executable, "-c", TWISTD, *words],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": ROOT},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            preexec_fn=without_override,
+        )
+
+    def start_daemon(self) -> int:
+        """Start one that must succeed; its process id."""
+        started = self.twistd("sentinel", "-c", "sentinel.conf")
+        self.assertEqual((started.returncode, started.stdout, started.stderr), (0, "", ""))
+        wait_for(lambda: self.pidfile.exists() and self.pidfile.read_text().endswith("\n"), SECONDS, "the pid file")
+        pid = int(self.pidfile.read_text())
+
+        def end() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+        self.addCleanup(end)
+        return pid
+
+    def wait_gone(self, pid: int) -> None:
+        """Wait until a daemon, which is no child of ours, has ended."""
+
+        def gone() -> bool:
+            try:
+                return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                return True
+
+        wait_for(gone, SECONDS, f"the end of process {pid}")
+
+    def test_daemon(self) -> None:
+        """It detaches, serves, logs to its file, ends in order upon SIGTERM, and starts again as who it was."""
+        self.write(f"pidfile {self.pidfile}", f"logfile {self.log}")
+        pid = self.start_daemon()
+        wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
+        identity = call(self.port, "SENTINEL", "MYID")
+        os.kill(pid, signal.SIGTERM)
+        self.wait_gone(pid)
+        self.assertEqual(sorted(path.name for path in self.directory.iterdir()), ["s.log", "sentinel.conf"])
+        log = self.log.read_text()
+        self.assertNotIn("Traceback", log)
+        self.assertTrue(log.endswith("* Server Shut Down.\n"), log)
+
+        pid = self.start_daemon()
+        wait_for(lambda: call(self.port, "SENTINEL", "MYID") == identity, SECONDS, "the same ID")
+        os.kill(pid, signal.SIGTERM)
+        self.wait_gone(pid)
+
+    def test_started_twice(self) -> None:
+        """The second one says that the port is in use and ends; the first one, and its pid file, stay."""
+        self.write(f"pidfile {self.pidfile}", f"logfile {self.log}")
+        pid = self.start_daemon()
+        wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
+        for words in (["-n", "--pidfile="], []):
+            second = self.twistd(*words, "sentinel", "-c", "sentinel.conf")
+            self.assertEqual(second.returncode, 1)
+            self.assertNotIn("Traceback", second.stderr)
+            self.assertEqual(self.pidfile.read_text(), f"{pid}\n")
+        self.assertIn(f"Failed listening on port {self.port} (TCP), aborting.", second.stderr)
+        self.assertEqual(self.log.read_text().count(f"Failed listening on port {self.port} (TCP), aborting."), 2)
+        self.assertEqual(call(self.port, "PING"), "PONG")
+
+    def test_new_sentinel_without_a_port(self) -> None:
+        """One that has no ID yet ends in the same way, and leaves no pid file."""
+        with socket.create_server(("127.0.0.1", self.port)):
+            self.write(f"pidfile {self.pidfile}")
+            refused = self.twistd("-n", "--pidfile=", "sentinel", "-c", "sentinel.conf")
+        self.assertEqual((refused.returncode, refused.stderr), (1, ""))
+        self.assertTrue(refused.stdout.endswith(f"# Failed listening on port {self.port} (TCP), aborting.\n"))
+        self.assertFalse(self.pidfile.exists())
+
+    def test_bad_configuration(self) -> None:
+        """Whatever is wrong, in front or detached: status 1 and one block that names the line, no traceback."""
+        for mode in (["-n", "--pidfile="], []):
+            for line, reason in (
+                ("sentinel monitor n 127.0.0.1 6379 two", "Quorum must be 1 or greater."),
+                ("sentinel notification-script m /no/such/script", "Notification script seems non existing"),
+            ):
+                self.write(line)
+                refused = self.twistd(*mode, "sentinel", "-c", "sentinel.conf")
+                self.assertEqual((refused.returncode, refused.stdout), (1, ""))
+                block = (
+                    rf"\n\*\*\* FATAL CONFIG FILE ERROR \(.*\) \*\*\*\nReading .* at line 5\n>>> '{line}'\n{reason}.*\n"
+                )
+                self.assertTrue(re.fullmatch(block, refused.stderr), refused.stderr)
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["sentinel.conf"])
+
+    def test_file_that_cannot_be_had(self) -> None:
+        """A file that is missing, none at all, or one that may not be written: one line says so."""
+        self.write()
+        self.config.chmod(0o444)
+        for words, text in (
+            (
+                ["-c", "nowhere.conf"],
+                r"Fatal error, can't open config file '.*nowhere\.conf': No such file or directory",
+            ),
+            ([], r"Sentinel needs config file on disk to save state\. Exiting\.\.\."),
+            (["-c", "."], r"Fatal error, can't open config file '.*': Is a directory"),
+            (
+                ["-c", "sentinel.conf"],
+                r"Sentinel config file .*/sentinel\.conf is not writable: Permission denied\. Exiting\.\.\.",
+            ),
+        ):
+            refused = self.twistd("-n", "--pidfile=", "sentinel", *words)
+            self.assertEqual((refused.returncode, refused.stdout), (1, ""))
+            self.assertTrue(re.fullmatch(text + "\n", refused.stderr), refused.stderr)
