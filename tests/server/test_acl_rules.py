@@ -1,0 +1,290 @@
+"""Promises of the rule language: what rules do, how they are shown, and that nothing else can come of them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.config.configuration import load
+from txsentinel.config.errors import ConfigError
+from txsentinel.config.quoting import written
+from txsentinel.server.aclfile import parse_users, render_users
+from txsentinel.server.rights import (
+    CATEGORIES,
+    CHANNELS_AFTER_ALL,
+    KEYS_AFTER_ALL,
+    NO_SUCH_WORD,
+    SYNTAX_ERROR,
+    Reason,
+    Refusal,
+    RuleError,
+)
+from txsentinel.server.users import (
+    MALFORMED_HASH,
+    NO_SUCH_PASSWORD,
+    Unmatched,
+    User,
+    check_declaration,
+    default_user,
+    joined_selectors,
+)
+from txsentinel.server.vocabulary import TABLE
+
+
+def made(*rules: str) -> User:
+    """A user made by rules."""
+    user = User("u")
+    user.apply_all(joined_selectors(rules))
+    return user
+
+
+def refused(user: User, *words: str) -> Refusal | None:
+    """Why the user may not say this."""
+    request = [word.encode() for word in words]
+    command = TABLE.find(request)
+    assert command is not None
+    return user.refusal(command, request)
+
+
+class RuleTests(SynchronousTestCase):
+    """Single rules, and how they follow each other."""
+
+    def test_a_new_user_may_nothing(self) -> None:
+        """It is off, without password, command, key and channel."""
+        user = made()
+        self.assertEqual(user.line(), "user u off sanitize-payload resetchannels -@all")
+        self.assertFalse(user.accepts(b""))
+        self.assertEqual(refused(user, "PING"), Refusal(Reason.COMMAND, 0))
+
+    def test_default_may_everything(self) -> None:
+        """And nobody need ask what; with one command taken away somebody has to."""
+        user = default_user()
+        self.assertEqual(user.line(), "user default on nopass sanitize-payload ~* &* +@all")
+        self.assertTrue(user.unrestricted)
+        user.apply("-shutdown")
+        self.assertFalse(user.unrestricted)
+        self.assertEqual(refused(user, "SHUTDOWN"), Refusal(Reason.COMMAND, 0))
+        self.assertIsNone(refused(user, "SENTINEL", "MASTERS"))
+
+    def test_unrestricted_needs_all_channels(self) -> None:
+        """All commands alone are not everything."""
+        self.assertFalse(made("+@all").unrestricted)
+        self.assertFalse(made("+@all", "(&*)").unrestricted)
+        self.assertTrue(made("(+@all allchannels)").unrestricted)
+
+    def test_login_is_for_everybody(self) -> None:
+        """AUTH and HELLO cannot be taken away."""
+        user = made("-@all", "-auth", "-hello")
+        self.assertIsNone(refused(user, "AUTH", "x"))
+        self.assertIsNone(refused(user, "HELLO"))
+
+    def test_containers(self) -> None:
+        """A container's right is that to all its subcommands, each of which can be given or taken by itself."""
+        user = made("+client", "-client|kill")
+        self.assertIsNone(refused(user, "CLIENT", "LIST"))
+        self.assertIsNotNone(refused(user, "CLIENT", "KILL", "x"))
+        self.assertIsNone(refused(made("+sentinel|masters"), "SENTINEL", "MASTERS"))
+        self.assertIsNotNone(refused(made("+sentinel|masters"), "SENTINEL", "MASTER", "x"))
+
+    def test_categories(self) -> None:
+        """A category of a container is one of its subcommands too; later rules win."""
+        user = made("+@all", "-@dangerous")
+        for words in (["SENTINEL", "HELP"], ["SENTINEL", "MASTERS"], ["INFO"], ["ROLE"], ["SHUTDOWN"], ["ACL", "LIST"]):
+            self.assertIsNotNone(refused(user, *words), words)
+        self.assertIsNone(refused(user, "CLIENT", "ID"))
+        user = made("+@connection")
+        self.assertIsNone(refused(user, "CLIENT", "KILL", "x"))
+        self.assertIsNotNone(refused(user, "SENTINEL", "MASTERS"))
+
+    def test_every_category_is_known(self) -> None:
+        """Those of our commands are among them, and an empty one is allowed."""
+        self.assertEqual(len(set(CATEGORIES)), 21)
+        for entry in TABLE.everything():
+            self.assertLessEqual(set(entry.categories), set(CATEGORIES), entry.name)
+        for category in CATEGORIES:
+            made(f"+@{category}", f"-@{category.upper()}")
+
+    def test_channels(self) -> None:
+        """Channels are matched by patterns, patterns literally; unsubscribing is free."""
+        user = made("+@pubsub", "&ok*", "&one")
+        self.assertIsNone(refused(user, "SUBSCRIBE", "okay", "one"))
+        self.assertEqual(refused(user, "SUBSCRIBE", "okay", "two"), Refusal(Reason.CHANNEL, 2))
+        self.assertEqual(refused(user, "PSUBSCRIBE", "okay"), Refusal(Reason.CHANNEL, 1))
+        self.assertIsNone(refused(user, "PSUBSCRIBE", "ok*", "one"))
+        self.assertEqual(refused(user, "PUBLISH", "two", "ok"), Refusal(Reason.CHANNEL, 1))
+        self.assertIsNone(refused(user, "UNSUBSCRIBE", "two"))
+
+    def test_selectors(self) -> None:
+        """One selector must allow all of a request; of several refusals the most specific is told."""
+        user = made("+subscribe", "&a", "(+subscribe &b)")
+        self.assertIsNone(refused(user, "SUBSCRIBE", "b"))
+        self.assertEqual(refused(user, "SUBSCRIBE", "a", "b"), Refusal(Reason.CHANNEL, 2))
+        self.assertEqual(refused(made("(+subscribe)"), "SUBSCRIBE", "x"), Refusal(Reason.CHANNEL, 1))
+
+    def test_first_words(self) -> None:
+        """A command without subcommands can be given for some first arguments, in any letter case."""
+        user = made("+ping|Hello")
+        self.assertIsNone(refused(user, "PING", "HELLO"))
+        self.assertIsNotNone(refused(user, "PING"))
+        self.assertIsNotNone(refused(made("+ping|hello", "-ping"), "PING", "hello"))
+
+    def test_complaints(self) -> None:
+        """Each mistake has its text, and changes nothing."""
+        for rule, text in {
+            "bogus": SYNTAX_ERROR,
+            "~a b": SYNTAX_ERROR,
+            "&a\nb": SYNTAX_ERROR,
+            "%X~a": SYNTAX_ERROR,
+            "+ping|a\nuser": SYNTAX_ERROR,
+            "+get": NO_SUCH_WORD,
+            "-@nope": NO_SUCH_WORD,
+            "#12": MALFORMED_HASH,
+            "#" + "é" * 64: MALFORMED_HASH,
+            "#" + "a" * 64 + "\n": MALFORMED_HASH,
+            "<x": NO_SUCH_PASSWORD,
+            "(~x) ~y)": SYNTAX_ERROR,
+            "(on)": SYNTAX_ERROR,
+            "db=1;2": SYNTAX_ERROR,
+        }.items():
+            user = made("on", "+ping")
+            before = user.line()
+            with self.assertRaises(RuleError) as raised:
+                user.apply(rule)
+            self.assertEqual(str(raised.exception), text, rule)
+            self.assertEqual(raised.exception.unknown, text == NO_SUCH_WORD)
+            self.assertEqual(user.line(), before)
+
+    def test_nothing_after_all(self) -> None:
+        """A pattern after the star says nothing, so it is refused, however the star came about."""
+        for rules, text in {
+            ("~*", "~x"): KEYS_AFTER_ALL,
+            ("%R~*", "%W~*", "~x"): KEYS_AFTER_ALL,
+            ("allchannels", "&x"): CHANNELS_AFTER_ALL,
+        }.items():
+            with self.assertRaises(RuleError) as raised:
+                made(*rules)
+            self.assertEqual(str(raised.exception), text)
+
+    def test_acl_pubsub_default(self) -> None:
+        """New users and selectors have all channels if that is wanted, and again after a reset."""
+        user = User("u", all_channels=True)
+        user.apply_all(("resetchannels", "reset", "(+ping)"))
+        self.assertEqual(user.line(), "user u off sanitize-payload &* -@all (&* -@all +ping)")
+
+    def test_passwords(self) -> None:
+        """Each of several fits, in clear or by digest; nopass forgets them, and a new one ends nopass."""
+        user = made("on", ">one", "#" + sha256(b"two").hexdigest(), ">one")
+        self.assertEqual([user.accepts(word) for word in (b"one", b"two", b"three", b"")], [True, True, False, False])
+        self.assertEqual(len(user.passwords), 2)
+        user.apply("<one")
+        self.assertFalse(user.accepts(b"one"))
+        user.apply("nopass")
+        self.assertTrue(user.accepts(b"anything"))
+        user.apply(">two")
+        self.assertFalse(user.accepts(b"anything"))
+        user.apply("off")
+        self.assertFalse(user.accepts(b"two"))
+
+    def test_requirepass(self) -> None:
+        """It is default's only password; without it, none is needed."""
+        self.assertTrue(default_user("pw").accepts(b"pw"))
+        self.assertFalse(default_user("pw").accepts(b""))
+        self.assertTrue(default_user().is_open)
+
+
+class SelectorWordTests(SynchronousTestCase):
+    """Selectors may come as several words."""
+
+    def test_joined(self) -> None:
+        """From the parenthesis that opens to the word that ends with one."""
+        self.assertEqual(joined_selectors(["on", "(~x", "+ping)", "(a)", "off"]), ["on", "(~x +ping)", "(a)", "off"])
+
+    def test_unmatched(self) -> None:
+        """The first that is not closed is named."""
+        with self.assertRaises(Unmatched) as raised:
+            joined_selectors(["on", "(~x", "(+ping"])
+        self.assertEqual(str(raised.exception), "Unmatched parenthesis in acl selector starting at '(~x'.")
+
+
+class DeclarationTests(SynchronousTestCase):
+    """``user`` lines, checked while the configuration is read."""
+
+    def test_complaints(self) -> None:
+        """The word that is quoted is the one that the C servers quote."""
+        prefix = "Error in user declaration '{}': "
+        for line, text in {
+            "user a bogus": prefix.format("user") + SYNTAX_ERROR,
+            "user a on bogus": prefix.format("a") + SYNTAX_ERROR,
+            "user a on ~* ~x": prefix.format("on") + KEYS_AFTER_ALL,
+            "user a (~x": prefix.format("user") + SYNTAX_ERROR,
+            "user": "Bad directive or wrong number of arguments",
+        }.items():
+            with self.assertRaises(ConfigError) as raised:
+                load("s.conf", f"port 1\n{line}\n".encode(), check_user=check_declaration)
+            error = raised.exception
+            self.assertEqual((error.message, error.line_number, error.line), (text, 2, line))
+
+    def test_unknown_commands_wait(self) -> None:
+        """They are found when the Sentinel starts."""
+        loaded = load("s.conf", b"user a on +get\n", check_user=check_declaration)
+        self.assertEqual(loaded.generic.users, [("a", ("on", "+get"))])
+
+    def test_elsewhere(self) -> None:
+        """Users of the command line are told from those of the file."""
+        loaded = load("s.conf", b"user a on\n", ["user b on"], check_user=check_declaration)
+        self.assertEqual(loaded.users_elsewhere(), {"b"})
+
+
+WORDS = """
+    on off nopass resetpass reset sanitize-payload skip-sanitize-payload clearselectors allkeys resetkeys
+    allchannels resetchannels allcommands nocommands +@all -@all ~* &* alldbs resetdbs +ping -ping +client
+    -client|kill +client|kill +sentinel|masters +@dangerous -@dangerous +@fast -@connection +ping|x +info|Y
+    %R~* %W~* %RW~* () (
+"""
+BEGINNINGS = ["~", "%R~", "%W~", "%RW~", "&", ">", "<", "+ping|", "db=", "+", "-", "+@"]
+SINGLE_RULES = st.one_of(
+    st.sampled_from(WORDS.split()),
+    st.builds(str.__add__, st.sampled_from(BEGINNINGS), st.text(max_size=4)),
+    st.text(max_size=6),
+)
+RULES = st.one_of(
+    SINGLE_RULES,
+    st.lists(SINGLE_RULES, max_size=4).map(lambda rules: f"({' '.join(rules)})"),
+)
+
+
+class FuzzTests(SynchronousTestCase):
+    """Whatever rules say, they are obeyed or refused, and what is shown means the same."""
+
+    @settings(deadline=None)
+    @given(st.lists(RULES, max_size=8))
+    def test_rules(self, rules: list[str]) -> None:
+        """Only RuleError comes out; a user that takes over the words of another is the same, by any way."""
+        user = User("u")
+        for rule in rules:
+            before = user.line()
+            try:
+                user.apply(rule)
+            except RuleError:
+                self.assertEqual(user.line(), before)
+        twin = User("u")
+        twin.apply_all(joined_selectors(list(user.words())))
+        self.assert_same(user, twin)
+        self.assert_same(user, parse_users("f", render_users([user]), False)["u"])
+        line = " ".join(["user", "u", *map(written, user.words())])
+        [(_, words)] = load(
+            "s.conf", line.encode("utf-8", "surrogateescape"), check_user=check_declaration
+        ).generic.users
+        third = User("u")
+        third.apply_all(joined_selectors(words))
+        self.assert_same(user, third)
+
+    def assert_same(self, user: User, twin: User) -> None:
+        """The same words, and the same rights to every command."""
+        self.assertEqual(twin.line(), user.line())
+        for entry in TABLE.everything():
+            for request in ([b"x"], [b"x", b"x"], [b"x", b"y"]):
+                self.assertEqual(twin.refusal(entry, request) is None, user.refusal(entry, request) is None, entry.name)
