@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
@@ -45,6 +45,10 @@ HUNG_UP: Final = "the connection was closed during the handshake"
 
 class WrongPeer(Exception):
     """The certificate is valid, but not for whom we dialled; the text says for whom it is not."""
+
+
+class HandshakeFailed(Exception):
+    """Why a link has no connection."""
 
 
 class TlsTransport(TLSMemoryBIOProtocol):
@@ -298,7 +302,7 @@ class DialledFactory(ClientFactory):
         handshake, self._handshake = self._handshake, None
         inner: Any = self._inner
         if handshake is not None and handshake.problem is not None:
-            reason = Failure(ConnectError(string=handshake.problem))
+            reason = Failure(HandshakeFailed(handshake.problem))
         if handshake is not None and handshake.inner is not None:
             inner.clientConnectionLost(connector, reason)
         else:

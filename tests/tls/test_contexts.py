@@ -1,0 +1,256 @@
+"""Which configurations TLS can be had from, and what is said of the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from OpenSSL import SSL
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tls.authority import Authority, Issued
+from txsentinel.config.generic import GenericOptions
+from txsentinel.events import Level
+from txsentinel.tls.activation import TlsSupport, wants_tls
+from txsentinel.tls.contexts import explain, files, identities, load_contexts
+from txsentinel.tls.errors import BadTls
+
+
+class ContextCase(SynchronousTestCase):
+    """A valid configuration, to be spoilt."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.authority = Authority(self.directory)
+        self.issued = self.authority.issue("server")
+        self.options = self.configured(self.issued)
+
+    def configured(self, issued: Issued, **directives: object) -> GenericOptions:
+        """Options with a certificate and its key, and others."""
+        options = GenericOptions(
+            tls_port=1,
+            tls_cert_file=str(issued.certificate),
+            tls_key_file=str(issued.key),
+            tls_ca_cert_file=str(self.authority.certificate),
+        )
+        for name, value in directives.items():
+            setattr(options, name, value)
+        return options
+
+    def refused(self, **directives: object) -> str:
+        """The line that a spoilt configuration is refused with."""
+        options = self.configured(self.issued, **directives)
+        return str(self.assertRaises(BadTls, load_contexts, options))
+
+
+class RefusalTests(ContextCase):
+    """The lines of the C Sentinels."""
+
+    def test_nothing_wrong(self) -> None:
+        """A certificate, its key and an authority are enough; the authority only where somebody is verified."""
+        load_contexts(self.options)
+        load_contexts(self.configured(self.issued, tls_ca_cert_file="", tls_auth_clients="no"))
+
+    def test_missing_directives(self) -> None:
+        """Certificate, key and authority are asked for in this order."""
+        self.assertEqual(self.refused(tls_cert_file=""), "No tls-cert-file configured!")
+        self.assertEqual(self.refused(tls_key_file=""), "No tls-key-file configured!")
+        authority = (
+            "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, tls-replication or "
+            "tls-auth-clients are enabled!"
+        )
+        for directives in (
+            {},
+            {"tls_auth_clients": "optional"},
+            {"tls_auth_clients": "no", "tls_replication": True},
+            {"tls_auth_clients": "no", "tls_cluster": True},
+        ):
+            self.assertEqual(self.refused(tls_ca_cert_file="", **directives), authority)
+
+    def test_protocols(self) -> None:
+        """Only four words name protocols, in any letter case."""
+        self.assertEqual(
+            self.refused(tls_protocols="TLSv1.2 SSLv3"),
+            "Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' and 'TLSv1.3'.",
+        )
+        load_contexts(self.configured(self.issued, tls_protocols="tlsv1 TLSv1.1  TLSV1.2 TLSv1.3"))
+
+    def test_unreadable(self) -> None:
+        """A file that is not there, or not what it should be, is named."""
+        nowhere = str(self.directory / "nowhere")
+        for directives, beginning in (
+            ({"tls_cert_file": nowhere}, f"Failed to load certificate: {nowhere}: error:"),
+            ({"tls_cert_file": str(self.issued.key)}, f"Failed to load certificate: {self.issued.key}: error:"),
+            ({"tls_key_file": nowhere}, f"Failed to load private key: {nowhere}: No such file or directory"),
+            (
+                {"tls_key_file": str(self.issued.certificate)},
+                f"Failed to load private key: {self.issued.certificate}: ",
+            ),
+            ({"tls_ca_cert_file": nowhere}, "Failed to configure CA certificate(s) file/directory: error:"),
+            ({"tls_dh_params_file": nowhere}, f"Failed to load DH params file: {nowhere}: error:"),
+            (
+                {"tls_dh_params_file": str(self.issued.key)},
+                f"Failed to load DH params file: {self.issued.key}: error:PEM routines:",
+            ),
+        ):
+            line = self.refused(**directives)
+            self.assertTrue(line.startswith(beginning), line)
+
+    def test_key_of_another(self) -> None:
+        """A key that does not belong to the certificate is refused."""
+        other = self.authority.issue("other")
+        self.assertEqual(
+            self.refused(tls_key_file=str(other.key)),
+            f"Failed to load private key: {other.key}: error:x509 certificate routines::key values mismatch",
+        )
+
+    def test_ciphers(self) -> None:
+        """Names of ciphers that nobody knows are refused, whatever they are made of."""
+        for words in ("ROT13", "chiffré"):
+            self.assertEqual(self.refused(tls_ciphers=words), f"Failed to configure ciphers: {words}")
+            self.assertEqual(self.refused(tls_ciphersuites=words), f"Failed to configure ciphersuites: {words}")
+
+    def test_every_word_of_openssl(self) -> None:
+        """Errors are explained by the first reason there is, and never by nothing."""
+        queue = [("system library", "", ""), ("BIO routines", "f", "no such file"), ("x", "", "later")]
+        for error, words in (
+            (SSL.Error(queue), "error:BIO routines:f:no such file"),
+            (SSL.Error([]), "Error"),
+            (SSL.Error(), "Error"),
+            (SSL.SysCallError(-1, "Unexpected EOF"), "-1, Unexpected EOF"),
+        ):
+            self.assertEqual(explain(error), words)
+
+
+class IdentityTests(ContextCase):
+    """Who we are, to whom."""
+
+    def test_passwords(self) -> None:
+        """An encrypted key needs its password; a password that no key needs does no harm."""
+        secret = self.authority.issue("secret", password="pässword")
+        load_contexts(self.configured(secret, tls_key_file_pass="pässword"))
+        load_contexts(self.configured(self.issued, tls_key_file_pass="unneeded"))
+        for wrong in ("", "wrong"):
+            options = self.configured(secret, tls_key_file_pass=wrong)
+            line = str(self.assertRaises(BadTls, load_contexts, options))
+            self.assertTrue(line.startswith(f"Failed to load private key: {secret.key}: "), line)
+            self.assertNotIn("pässword", line)
+
+    def test_key_beside_its_certificate(self) -> None:
+        """Certificate and key may be in one file."""
+        both = self.directory / "both.pem"
+        both.write_bytes(self.issued.certificate.read_bytes() + self.issued.key.read_bytes())
+        load_contexts(self.configured(self.issued, tls_cert_file=str(both), tls_key_file=str(both)))
+
+    def test_client_certificate(self) -> None:
+        """Links show the client certificate if it and its key are set, else the certificate of the server."""
+        client = self.authority.issue("client", password="pw")
+        directives = {
+            "tls_client_cert_file": str(client.certificate),
+            "tls_client_key_file": str(client.key),
+            "tls_client_key_file_pass": "pw",
+        }
+        options = self.configured(self.issued, **directives)
+        load_contexts(options)
+        serving, dialling = identities(options)
+        self.assertEqual((serving.key, dialling.key), (str(self.issued.key), str(client.key)))
+        self.assertEqual(dialling.password, "pw")
+        options.tls_client_key_file = ""
+        self.assertEqual(*identities(options))
+
+    def test_client_key_of_another(self) -> None:
+        """The client certificate is checked as the server's is."""
+        client = self.authority.issue("client")
+        line = self.refused(tls_client_cert_file=str(client.certificate), tls_client_key_file=str(self.issued.key))
+        self.assertTrue(line.startswith(f"Failed to load private key: {self.issued.key}: error:"), line)
+
+    def test_relative_paths(self) -> None:
+        """Paths are relative to ``dir``."""
+        options = self.configured(
+            Issued(Path("server.crt"), Path("server.key")), dir=str(self.directory), tls_ca_cert_file="authority.pem"
+        )
+        load_contexts(options)
+        self.assertEqual(
+            files(options), [str(self.directory / name) for name in ("server.crt", "server.key", "authority.pem")]
+        )
+
+    def test_directory_of_authorities(self) -> None:
+        """Authorities may be in a directory; everything that is read is watched."""
+        options = self.configured(
+            self.issued, tls_ca_cert_file="", tls_ca_cert_dir=str(self.directory), tls_dh_params_file="/x"
+        )
+        self.assertEqual(files(options)[2:], [str(self.directory), "/x"])
+        options.tls_dh_params_file = ""
+        load_contexts(options)
+
+
+class Machine:
+    """As much of a host as starting TLS takes."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+
+    def fail_stop(self, failure: object, what: str) -> None:
+        """It would end here."""
+        raise AssertionError(what)
+
+
+class ActivationTests(ContextCase):
+    """Whether there is TLS at all."""
+
+    def support(self, options: GenericOptions) -> TlsSupport:
+        """Not yet active."""
+        self.notes: list[tuple[Level, str]] = []
+        self.machine = Machine()
+        note = lambda level, line: self.notes.append((level, line))  # noqa: E731
+        return TlsSupport(self.machine, options, note)  # type: ignore[arg-type]
+
+    def test_who_wants_it(self) -> None:
+        """A TLS port, TLS links and TLS for clusters, of which there are none here, all ask for it."""
+        self.assertFalse(wants_tls(GenericOptions()))
+        for directive in ({"tls_port": 1}, {"tls_replication": True}, {"tls_cluster": True}):
+            self.assertTrue(wants_tls(GenericOptions(**directive)))  # type: ignore[arg-type]
+
+    def test_without(self) -> None:
+        """Who does not want it needs no certificate, and gets plain links."""
+        support = self.support(GenericOptions(tls_cert_file="/nowhere"))
+        support.activate()
+        support.renew()
+        support.stop()
+        self.assertEqual((support.dialling, self.notes, self.machine.reactor.getDelayedCalls()), (None, [], []))
+
+    def test_refused(self) -> None:
+        """What is wrong is a line of its own before the one that ends the start."""
+        support = self.support(GenericOptions(tls_port=1))
+        refusal = self.assertRaises(BadTls, support.activate)
+        self.assertEqual(self.notes, [(Level.WARNING, "No tls-cert-file configured!")])
+        self.assertEqual(str(refusal), "Failed to configure TLS. Check logs for more info.")
+
+    def test_not_installed(self) -> None:
+        """Without OpenSSL the start ends as that of a C Sentinel that was built without."""
+        support = self.support(self.options)
+        with patch.dict(sys.modules, {"txsentinel.tls.endpoints": None}):
+            refusal = self.assertRaises(BadTls, support.activate)
+        self.assertEqual(self.notes, [(Level.WARNING, "Missing implement of connection type tls")])
+        self.assertEqual(str(refusal), "Failed finding TLS support.")
+
+    def test_links_stay_plain(self) -> None:
+        """Only ``tls-replication`` makes links go by TLS, a TLS port does not."""
+        for replication in (False, True):
+            support = self.support(self.configured(self.issued, tls_replication=replication))
+            support.activate()
+            self.assertEqual(support.dialling is not None, replication)
+            support.stop()
+            self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
+
+    def test_the_terminal_is_not_asked(self) -> None:
+        """A missing password ends the start instead of waiting for somebody to type it."""
+        secret = self.authority.issue("secret", password="pw")
+        end, other = os.pipe()
+        self.addCleanup(os.close, other)
+        with os.fdopen(end) as terminal:
+            self.patch(sys, "stdin", terminal)
+            self.assertRaises(BadTls, load_contexts, self.configured(secret))

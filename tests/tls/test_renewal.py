@@ -1,0 +1,210 @@
+"""Certificates that are replaced while we run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.events import Level
+from txsentinel.tls.errors import BadTls
+from txsentinel.tls.renewal import INTERVAL, KEPT, RENEWED, Renewal
+
+
+class Threads(Clock):
+    """A reactor whose threads do their work when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Callable[[], object]] = []
+
+    def getThreadPool(self) -> Threads:
+        """There is one."""
+        return self
+
+    def callInThreadWithCallback(self, done: Callable[[bool, Any], None], function: Callable[[], object]) -> None:
+        """Later."""
+
+        def work() -> None:
+            try:
+                result = function()
+            except Exception:
+                done(False, Failure())
+            else:
+                done(True, result)
+
+        self.waiting.append(work)
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
+        """Now."""
+        function(*arguments)
+
+    def work(self) -> None:
+        """The threads do all that waits."""
+        while self.waiting:
+            self.waiting.pop(0)()
+
+
+class Machine:
+    """As much of a host as this takes."""
+
+    def __init__(self) -> None:
+        self.reactor = Threads()
+        self.failures: list[str] = []
+
+    def fail_stop(self, failure: Failure, what: str) -> None:
+        """The process would end here."""
+        self.failures.append(what)
+
+
+class RenewalTests(SynchronousTestCase):
+    """Two files, looked at every few seconds."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        self.certificate, self.key = directory / "certificate", directory / "key"
+        self.write(self.certificate, "old")
+        self.write(self.key, "old")
+        self.machine = Machine()
+        self.notes: list[tuple[Level, str]] = []
+        self.contexts: list[Any] = []
+        self.loads = 0
+        self.renewal = self.watching()
+
+    def watching(self, interval: float = INTERVAL) -> Renewal:
+        """A watch that has begun."""
+        renewal = Renewal(
+            self.machine,  # type: ignore[arg-type]
+            [str(self.certificate), str(self.key)],
+            self.load,
+            self.contexts.append,
+            lambda level, line: self.notes.append((level, line)),
+            interval,
+        )
+        renewal.start()
+        return renewal
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file, as those do who do it right."""
+        fresh = path.with_suffix(".new")
+        fresh.write_text(text)
+        os.replace(fresh, path)
+
+    def load(self) -> Any:
+        """Contexts are the texts of both files, which must be the same."""
+        self.loads += 1
+        pair = self.certificate.read_text(), self.key.read_text()
+        if len(set(pair)) > 1:
+            raise BadTls("they do not fit")
+        return pair
+
+    def pass_time(self, looks: int = 1) -> None:
+        """So many looks at the files, with all that follows from them."""
+        for _ in range(looks):
+            self.machine.reactor.advance(INTERVAL)
+            self.machine.reactor.work()
+
+    def test_nothing_changes(self) -> None:
+        """Files that look the same are not read."""
+        self.pass_time(3)
+        self.assertEqual((self.loads, self.notes), (0, []))
+
+    def test_replaced(self) -> None:
+        """New files are taken over once, within two looks, and with a line."""
+        self.write(self.certificate, "new")
+        self.write(self.key, "new")
+        self.pass_time(2)
+        self.assertEqual(self.contexts, [("new", "new")])
+        self.assertEqual(self.notes, [(Level.NOTICE, RENEWED)])
+        self.pass_time(3)
+        self.assertEqual(len(self.contexts), 1)
+
+    def test_one_after_the_other(self) -> None:
+        """Who replaces the certificate and then the key is not interrupted."""
+        self.write(self.certificate, "new")
+        self.pass_time()
+        self.write(self.key, "new")
+        self.pass_time(2)
+        self.assertEqual((self.contexts, self.notes), ([("new", "new")], [(Level.NOTICE, RENEWED)]))
+
+    def test_useless(self) -> None:
+        """Files of no use are refused once, with the reason; what was loaded stays until they are of use."""
+        self.write(self.certificate, "new")
+        self.pass_time(5)
+        self.assertEqual((self.contexts, self.notes), ([], [(Level.WARNING, KEPT + "they do not fit")]))
+        self.write(self.key, "new")
+        self.pass_time(2)
+        self.assertEqual(self.contexts, [("new", "new")])
+
+    def test_missing(self) -> None:
+        """A file that is gone is a change, and its return another."""
+        self.key.unlink()
+        self.pass_time()
+        self.write(self.key, "old")
+        self.pass_time(2)
+        self.assertEqual(self.contexts, [("old", "old")])
+
+    def test_on_demand(self) -> None:
+        """Asked to, we read at once, changed or not."""
+        self.renewal.renew()
+        self.machine.reactor.work()
+        self.assertEqual(self.contexts, [("old", "old")])
+        self.write(self.certificate, "new")
+        self.renewal.renew()
+        self.machine.reactor.work()
+        self.assertEqual((len(self.contexts), self.notes[-1]), (1, (Level.WARNING, KEPT + "they do not fit")))
+
+    def test_nothing_waits_for_the_disk(self) -> None:
+        """Files are looked at and read in threads, one job at a time."""
+        self.write(self.certificate, "new")
+        self.machine.reactor.advance(INTERVAL)
+        first = self.renewal.renew()
+        second = self.renewal.renew()
+        self.machine.reactor.advance(INTERVAL)
+        self.assertEqual((self.loads, len(self.machine.reactor.waiting)), (0, 1))
+        self.machine.reactor.work()
+        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (None, None))
+        self.assertEqual(self.loads, 2)
+
+    def test_stopped(self) -> None:
+        """What is still being read at the end is dropped."""
+        self.renewal.renew()
+        self.renewal.stop()
+        self.machine.reactor.work()
+        self.assertEqual((self.contexts, self.notes, self.machine.reactor.getDelayedCalls()), ([], [], []))
+
+    def test_never_by_itself(self) -> None:
+        """An interval of 0 leaves it to those who ask."""
+        self.renewal.stop()
+        self.renewal = self.watching(0)
+        self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
+        self.write(self.certificate, "new")
+        self.write(self.key, "new")
+        self.renewal.renew()
+        self.machine.reactor.work()
+        self.assertEqual(self.contexts, [("new", "new")])
+
+    def test_our_own_mistakes(self) -> None:
+        """An exception that is none of the operator's ends the process: certificates that expire unseen would, too."""
+
+        def broken() -> Any:
+            raise ZeroDivisionError
+
+        self.renewal.stop()
+        renewal = Renewal(
+            self.machine,  # type: ignore[arg-type]
+            [str(self.certificate)],
+            broken,
+            self.contexts.append,
+            lambda level, line: None,
+        )
+        renewal.start()
+        self.write(self.certificate, "new")
+        self.pass_time(2)
+        self.assertEqual(self.machine.failures, ["the watch over certificates"])
