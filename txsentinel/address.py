@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,50 @@ def canonical_ip(text: str) -> str | None:
     """
     The canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.
 
-    An address with a scope (``fe80::1%eth0``) means something on one machine only, and behind its percent
-    sign there may stand anything: to others it is no address.
+    It is that of the C library, which the other Sentinels print and compare: IPv4 addresses may come in
+    fewer parts, and an IPv6 address that holds one ends in it. An address with a scope (``fe80::1%eth0``)
+    means something on one machine only, and behind its percent sign there may stand anything: to others
+    it is no address.
 
-    >>> canonical_ip("127.0.0.1"), canonical_ip("::0001"), canonical_ip("redis.example")
+    >>> canonical_ip("127.1"), canonical_ip("::0001"), canonical_ip("redis.example")
     ('127.0.0.1', '::1', None)
     """
     if "%" in text:
         return None
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
+    except ValueError:
+        return _from_parts(text)
+    if isinstance(address, IPv6Address):
+        number = int(address)
+        if number >> 32 == _MAPPED:
+            return f"::ffff:{_dotted(number)}"
+        if number >> 32 == 0 and number >> 16:
+            return f"::{_dotted(number)}"
+    return str(address)
+
+
+_MAPPED: Final = 0xFFFF
+"""What stands above the IPv4 address in an IPv6 address that means just that."""
+
+_PART: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
+
+
+def _dotted(number: int) -> str:
+    """The lower 32 bits as an IPv4 address."""
+    return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8, 0))
+
+
+def _from_parts(text: str) -> str | None:
+    """An IPv4 address of one to four parts, decimal, octal or hexadecimal; the last one fills what is left."""
+    words = text.split(".")
+    if len(words) > 4 or len(text) > 64 or not all(_PART.fullmatch(word) for word in words):
+        return None
+    try:
+        parts = [int(word, 16 if word[:2] in ("0x", "0X") else 8 if word[0] == "0" else 10) for word in words]
     except ValueError:
         return None
+    *leading, last = parts
+    if any(part > 0xFF for part in leading) or last >> 8 * (4 - len(leading)):
+        return None
+    return _dotted(sum(part << 24 - 8 * place for place, part in enumerate(leading)) + last)
