@@ -115,14 +115,14 @@ PAUSE <timeout> [WRITE|ALL]
     Have the commands of all clients wait for <timeout> milliseconds.
 REPLY (ON|OFF|SKIP)
     Switch replies on or off, or leave out the next one.
+SETNAME <name>
+    Name this connection.
 SETINFO <option> <value>
     Name the client library. Options:
     * LIB-NAME
       Its name.
     * LIB-VER
       Its version.
-SETNAME <name>
-    Name this connection.
 UNBLOCK <clientid> [TIMEOUT|ERROR]
     End the waiting of a blocked client.
 TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]
@@ -142,8 +142,9 @@ COMMAND: Final = help_lines(
     Describe all commands.
 COUNT
     Tell how many commands there are.
-LIST [FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]
-    List the names of all commands, or of those that fit.
+LIST
+    List the names of all commands, or with FILTERBY MODULE <module-name>,
+    FILTERBY ACLCAT <category> or FILTERBY PATTERN <pattern> of those that fit.
 INFO [<command-name> ...]
     Describe the commands named, or all.
 DOCS [<command-name> ...]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.server.clients import Answering
 from txsentinel.server.pubsub import weight
-from txsentinel.server.replies import Answer
+from txsentinel.server.replies import NO_REPLY, Answer
 from txsentinel.server.syntax import Argument, multiple, optional, text_argument
 from txsentinel.server.table import command
 from txsentinel.wire.hello import HELLO_CHANNEL
@@ -123,9 +124,17 @@ def _check_room(context: ServerContext, client: Client, held: Container[bytes], 
 def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Answer:
     """Change one subscription after the other, each confirmed with the number held from then on."""
     if not names:
-        return Raw(encode(Push([kind, None, client.subscriptions]), client.protocol))
+        return _said(client, encode(Push([kind, None, client.subscriptions]), client.protocol))
     confirmations = []
     for name in names:
         change(client, name)
         confirmations.append(encode(Push([kind, name, client.subscriptions]), client.protocol))
-    return Raw(b"".join(confirmations))
+    return _said(client, b"".join(confirmations))
+
+
+def _said(client: Client, confirmations: bytes) -> Answer:
+    """Confirmations are messages, not replies: CLIENT REPLY does not silence them."""
+    if client.answering is Answering.ON:
+        return Raw(confirmations)
+    client.connection.push(confirmations)
+    return NO_REPLY

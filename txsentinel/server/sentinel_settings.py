@@ -139,6 +139,7 @@ def _config_get(context: ServerContext, patterns: Sequence[bytes]) -> Answer:
 
 
 def _config_set(context: ServerContext, request: Sequence[bytes]) -> Answer:
+    refuse_control_characters(request, 3, "SENTINEL CONFIG SET")
     changes: dict[str, tuple[Setting, object]] = {}
     for index in range(3, len(request), 2):
         option = request[index]
@@ -155,7 +156,6 @@ def _config_set(context: ServerContext, request: Sequence[bytes]) -> Answer:
                 f"ERR Invalid value '{text(request[index + 1])}' to SENTINEL CONFIG SET '{text(option)}'"
             )
         changes[setting.name] = (setting, value)
-    refuse_control_characters(request, 3, "SENTINEL CONFIG SET")
     for setting, value in changes.values():
         setting.store(context, value)
     log_in_anew = any(setting.for_peers for setting, _ in changes.values())

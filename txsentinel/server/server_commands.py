@@ -71,7 +71,7 @@ def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -
     if not known.issuperset(words) or (b"save" in words and b"nosave" in words):
         raise syntax_error()
     if b"abort" in words:
-        if len(words) > 1:
+        if set(words) != {b"abort"}:
             raise syntax_error()
         raise CommandError("ERR No shutdown in progress.")
     client.connection.finish()

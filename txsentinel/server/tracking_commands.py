@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.client_commands import own
 from txsentinel.server.clients import Client, Tracking
+from txsentinel.server.pubsub import weight
 from txsentinel.server.replies import Answer
 from txsentinel.server.syntax import Argument, oneof, optional, word
 from txsentinel.server.syntax import integer as whole_number
-from txsentinel.wire.resp import OK, SetReply, Value
+from txsentinel.wire.resp import OK, SetReply, Value, text
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 CACHING_WITHOUT_TRACKING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+)
+CANNOT_SWITCH = (
+    "ERR You can't switch {} before disabling tracking for this client, and then re-enabling it with a different mode."
 )
 
 
@@ -52,12 +57,48 @@ def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -
         raise CommandError("ERR OPTIN and OPTOUT are not compatible with BCAST")
     if wished.opt_in and wished.opt_out:
         raise CommandError("ERR You can't specify both OPTIN mode and OPTOUT mode")
+    present = client.tracking
+    if present is not None:
+        _check_change(present, wished)
+    wished.prefixes = _joined(context, wished.prefixes, () if present is None else present.prefixes)
     client.tracking = wished
     return OK
 
 
+def _check_change(present: Tracking, wished: Tracking) -> None:
+    """Refuse another mode than the one that is on."""
+    if present.broadcast is not wished.broadcast:
+        raise CommandError(CANNOT_SWITCH.format("BCAST mode on/off"))
+    if (present.opt_in, present.opt_out) != (wished.opt_in, wished.opt_out):
+        raise CommandError(CANNOT_SWITCH.format("OPTIN/OPTOUT mode"))
+
+
+def _joined(context: ServerContext, wished: Sequence[bytes], present: Sequence[bytes]) -> tuple[bytes, ...]:
+    """
+    All prefixes from now on.
+
+    :raises CommandError: if one begins with another, as there would be two messages about one key; or if they
+        are more than any client has use for.
+    """
+    places = {prefix: place for place, prefix in reversed(list(enumerate((*present, *wished))))}
+    if sum(map(weight, places)) > context.limits.subscription_memory:
+        raise CommandError("ERR too many or too long prefixes for one client")
+    for shorter, longer in pairwise(sorted(places)):
+        if longer.startswith(shorter):
+            first, second = sorted((shorter, longer), key=places.__getitem__)
+            if places[first] < len(present):
+                first, second, whose = second, first, "an existing prefix"
+            else:
+                whose = "another provided prefix"
+            raise CommandError(
+                f"ERR Prefix '{text(first)}' overlaps with {whose} '{text(second)}'."
+                " Prefixes for a single client must not overlap."
+            )
+    return tuple(sorted(places, key=places.__getitem__))
+
+
 def _parse(context: ServerContext, words: Sequence[bytes]) -> Tracking:
-    wished = Tracking()
+    wished, prefixes = Tracking(), []
     index = 0
     while index < len(words):
         option, more = words[index].lower(), words[index + 1 : index + 2]
@@ -69,7 +110,7 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Tracking:
                 raise CommandError("ERR The client ID you want redirect to does not exist")
             index += 1
         elif option == b"prefix" and more:
-            wished.prefixes += (more[0],)
+            prefixes.append(more[0])
             index += 1
         elif option == b"bcast":
             wished.broadcast = True
@@ -82,6 +123,7 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Tracking:
         else:
             raise syntax_error()
         index += 1
+    wished.prefixes = tuple(prefixes)
     return wished
 
 
