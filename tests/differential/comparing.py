@@ -1,0 +1,64 @@
+"""From two outcomes of a case to the differences between them, and from these to those that nobody wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from tests.differential.deliberate import DELIBERATE, Deliberate
+
+
+@dataclass
+class Comparison:
+    """What comparing with one server came to."""
+
+    server: str
+    cases: int = 0
+    unexplained: list[str] = field(default_factory=list)
+    used: Counter[Deliberate] = field(default_factory=Counter)
+
+    def compare(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
+        """Compare one case."""
+        self.cases += 1
+        for left, right in hunks(theirs, ours):
+            if not self._explained(case, left, right):
+                self.unexplained.append(self._shown(case, left, right))
+
+    def _explained(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> bool:
+        """Is there one reason for the whole, or one for each line of it?"""
+        found = self._reason(case, theirs, ours)
+        if found is not None:
+            self.used[found] += 1
+            return True
+        if len(theirs) == len(ours) > 1:
+            parts = [((left,), (right,)) for left, right in zip(theirs, ours, strict=True)]
+            reasons = [left == right or self._reason(case, left, right) for left, right in parts]
+            if all(reasons):
+                self.used.update(reason for reason in reasons if isinstance(reason, Deliberate))
+                return True
+        singly = [self._reason(case, (line,), ()) for line in theirs]
+        singly += [self._reason(case, (), (line,)) for line in ours]
+        if all(singly):
+            self.used.update(reason for reason in singly if reason is not None)
+            return True
+        return False
+
+    def _reason(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> Deliberate | None:
+        left, right = "\n".join(theirs), "\n".join(ours)
+        return next((each for each in DELIBERATE if each.explains(self.server, case, left, right)), None)
+
+    def _shown(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> str:
+        lines = [f"{case}"]
+        lines += [f"    {self.server:>6}: {line}" for line in theirs]
+        lines += [f"      ours: {line}" for line in ours]
+        return "\n".join(lines)
+
+
+def hunks(theirs: Sequence[str], ours: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """The places in which two lists of lines differ."""
+    matcher = SequenceMatcher(None, theirs, ours, autojunk=False)
+    for tag, left, left_end, right, right_end in matcher.get_opcodes():
+        if tag != "equal":
+            yield list(theirs[left:left_end]), list(ours[right:right_end])

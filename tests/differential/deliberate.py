@@ -1,0 +1,398 @@
+"""Every difference from the C Sentinels that we want, or that lies between their versions; and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Deliberate:
+    """
+    A difference that is as it should be.
+
+    ``case`` is searched for in the case's full name; ``theirs`` and ``ours`` must match the differing lines of either
+    side from end to end (empty: no lines). ``servers`` says beside whom.
+    """
+
+    reason: str
+    case: str
+    theirs: str = ""
+    ours: str = ""
+    servers: str = "valkey redis"
+
+    def explains(self, server: str, case: str, theirs: str, ours: str) -> bool:
+        """Is this the difference?"""
+        return (
+            server in self.servers.split()
+            and re.search(self.case, case) is not None
+            and re.fullmatch(self.theirs, theirs, re.DOTALL) is not None
+            and re.fullmatch(self.ours, ours, re.DOTALL) is not None
+        )
+
+
+ANY = ".*"
+SOME = ".+"
+UNKNOWN = r"0?: -ERR unknown (sub)?command .*"
+CONTROL = r"0: -ERR Invalid argument at index \d for SENTINEL \w+( \w+)?: control characters are not allowed"
+ONLY_ONE_OPTION = r"0: -ERR Only SENTINEL CONFIG GET <option> / SET <option> <value> are supported\."
+NEW_IN_72 = "7.2 has it, 7.0 does not"
+VALKEY_9 = "Valkey 9 has it, no Redis does"
+OLD_REDIS = "redis"
+NEW_VALKEY = "valkey"
+
+DELIBERATE: tuple[Deliberate, ...] = (
+    # What we do our own way.
+    Deliberate(
+        "QUIT answers and closes, as it does everywhere but in the newer Sentinels; clients still send it",
+        "(connection/quit|protocol/closing)",
+        UNKNOWN + "|0: \\+PONG|" + UNKNOWN + "\n1: \\+PONG",
+        r"0: \+OK\n1: <closed>|0: <closed>",
+    ),
+    Deliberate(
+        "a quorum beyond the sign bit is kept and shown as it is, not as a negative number",
+        "changes/monitor-forms.*!events",
+        r"\+monitor master top .* quorum -1",
+        r"\+monitor master top .* quorum 4294967295",
+    ),
+    Deliberate(
+        "a port that does not fit is refused, not cut to what fits",
+        "changes/monitor@.*4294967297",
+        r"0: \+OK",
+        r"0: -ERR Invalid port number\.",
+    ),
+    Deliberate(
+        "nor is there anything to remove then",
+        "changes/monitor@.*SENTINEL REMOVE bad$",
+        r"0: \+OK",
+        "0: -ERR No such master with that name",
+    ),
+    Deliberate(
+        "nor anything to tell",
+        "changes/monitor@.*!events",
+        r"\+monitor master bad [^\n]*\n-monitor master bad [^\n]*",
+    ),
+    Deliberate(
+        "an epoch that no election can have come to is refused: it would end all failovers for ever",
+        "moves/absurd.* -1 ",
+        r"0\[1\]: \$9a+.*",
+        r"0\[1\]: \$\*.*",
+    ),
+    Deliberate(
+        "and is nothing to tell of",
+        "moves/absurd.*!events",
+        r"\+new-epoch 18446744073709551615\n\+vote-for-leader .* 18446744073709551615",
+    ),
+    Deliberate(
+        "a hello from a port that cannot be, or by an ID that cannot be, introduces nobody",
+        "moves/absurd.*!events",
+        r"(\+sentinel[^\n]*\n?)+",
+    ),
+    Deliberate(
+        "a vote binds for a while, so that a rival in the next epoch does not split the group again",
+        "moves/votes.* 5 2222",
+        r"0\[1\]: \$2222.*\n0\[2\]: :5",
+        r"0\[1\]: \$9a9a.*\n0\[2\]: :4",
+    ),
+    Deliberate(
+        "strangers get no vote: the answer is the last one",
+        "moves/votes.* 6 abc",
+        r"0\[1\]: \$abc\n0\[2\]: :6",
+        r"0\[1\]: \$9a9a.*\n0\[2\]: :4",
+    ),
+    Deliberate(
+        "a Sentinel that does not watch this very master is a stranger, too",
+        "moves/votes.*{gone} 8",
+        r"0\[1\]: \$9a9a.*\n0\[2\]: :8",
+        r"0\[1\]: \$\*\n0\[2\]: :0",
+    ),
+    Deliberate(
+        "where no vote was given, none is told of",
+        "moves/votes.*!events",
+        r"\+vote-for-leader \S+ [568]",
+    ),
+    Deliberate(
+        "a forced failover that no majority confirmed takes an epoch that no other Sentinel would take",
+        "moves/failover.*!events",
+        "",
+        r"\+new-epoch 12\n\+vote-for-leader 5e5e\S+ 12",
+    ),
+    Deliberate(
+        "and that is the epoch of the new configuration",
+        "moves/failover.*SENTINEL MASTER",
+        r"0\.config-epoch: \$9",
+        r"0\.config-epoch: \$12",
+    ),
+    Deliberate(
+        "a master is not flagged down because somebody ordered a failover",
+        "moves/failover.*!events",
+        "-sdown master mymaster .*",
+        servers=NEW_VALKEY,
+    ),
+    Deliberate(
+        "which program this is",
+        "INFO",
+        ANY,
+        r"0?\| (server_name:txsentinel|txsentinel_version:\S+)(\n0?\| txsentinel_version:\S+)?",
+    ),
+    Deliberate(
+        "tokens are documented, so that redis-cli can complete them",
+        "command/docs.*sentinel",
+        "",
+        r".*simulate-failure\.arguments\[mode\]\.arguments\[[\w-]+\]\.token: .*",
+    ),
+    # What lies between Redis 7.0 and 7.2, whose behaviour is ours.
+    Deliberate(NEW_IN_72, "CLIENT SETINFO", UNKNOWN, "0: (.OK|-ERR (wrong|LIB|lib|Lib|Unrec).*)", OLD_REDIS),
+    Deliberate(NEW_IN_72, "client/", "", r"0\| (watch|lib-name|lib-ver)=.*", OLD_REDIS),
+    Deliberate(NEW_IN_72, "CLIENT HELP|client help", "", r"0\| \+SETINFO <option> <value>", OLD_REDIS),
+    Deliberate(NEW_IN_72, "client/.*TYPE primary", "0: -ERR Unknown client type 'primary'", "0: .*", OLD_REDIS),
+    Deliberate(NEW_IN_72, "client/.*MAXAGE", "0: -ERR syntax error", "0: .*", OLD_REDIS),
+    Deliberate(
+        "7.0 needs an argument for the command that is asked about",
+        "COMMAND GETKEYS",
+        r"0: -ERR wrong number of arguments for 'command\|getkeys(andflags)?' command",
+        "0: -ERR (Invalid command specified|The command has no key arguments)",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.0 names the client before it looks at the password",
+        "connection/hello.*CLIENT GETNAME #4|locked/.*CLIENT GETNAME$",
+        r"0: \$(x|bob)",
+        r"0: (\$ann|[$_] ?(null)?)",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.0 looks at the password before the rest of the line",
+        "HELLO 2 AUTH nobody pw FOO",
+        "0: -WRONGPASS .*",
+        r"0: -ERR Syntax error in HELLO option 'FOO'",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 words it with the protocol version",
+        "locked/refused.*HELLO",
+        r"0: -NOAUTH HELLO must .* HELLO AUTH <user> <pass> option .*",
+        r"0: -NOAUTH HELLO must .* HELLO <proto> AUTH <user> <pass> option .*",
+        OLD_REDIS,
+    ),
+    Deliberate(NEW_IN_72, "SENTINEL CONFIG", ONLY_ONE_OPTION, ANY, OLD_REDIS),
+    Deliberate(
+        "7.2 can set the log level",
+        "(?i)SENTINEL CONFIG SET.* loglevel",
+        "0: -ERR Invalid argument 'loglevel' to SENTINEL CONFIG SET",
+        "0: .*",
+        OLD_REDIS,
+    ),
+    Deliberate("7.2 shows the log level", "SENTINEL CONFIG GET loglevel", r"0: \*0", r"0: \*2.*loglevel.*", OLD_REDIS),
+    Deliberate("7.2 shows the log level", r"SENTINEL CONFIG GET \*", r"0: \*12", r"0: \*14", OLD_REDIS),
+    Deliberate(
+        "7.2 shows the log level",
+        r"SENTINEL CONFIG GET (\*|loglevel)",
+        "",
+        r"0(\[12\]: \$loglevel\n0\[13\]|\.loglevel): \$\w+",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 can set several options at once",
+        r"changes/config-set.*SENTINEL CONFIG GET announce-\*",
+        r"0(\[\d\]|\.announce-\w+): \$0?(\n0\.announce-port: \$0)?",
+        r"0(\[\d\]|\.announce-\w+): \$(10\.0\.0\.2|7)(\n0\.announce-port: \$7)?",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 shows with CONFIG in HELP that it takes several options",
+        "SENTINEL HELP",
+        r"0\| \+CONFIG (SET <param> <value>|GET <param>)",
+        r"0\| \+CONFIG (SET param|GET <param> \[).*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 answers before it publishes what the command caused",
+        "pubsub/own-reply-first",
+        r"0: >3\n.*\n1: [+-].*",
+        r"0: [+-][^\n]*\n1: >3\n.*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 documents commands in more detail, and names some arguments otherwise",
+        "command/docs",
+        ANY,
+        ANY,
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "the table of 7.2, with the primary words of Valkey",
+        "command/(info|list)",
+        r"[^\n]*(: [*~]\d+|\.arity: :-?\d)",
+        r"[^\n]*(: [*~]\d+|\.arity: :-?\d)(\n[^\n]*_policy:[^\n]*)*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "the table of 7.2, with the primary words of Valkey",
+        "command/(info|list)",
+        "",
+        r"([^\n]*(client\|setinfo|primar(y|ies)|_policy:)[^\n]*\n?)+",
+        OLD_REDIS,
+    ),
+    Deliberate("the version that we stand for", "INFO", r"0?\| redis_version:7\.0\.\d+", ANY, OLD_REDIS),
+    Deliberate(
+        "fields of 7.2",
+        "INFO",
+        "",
+        r"(0?\| (listener0|pubsub_clients|watching_clients|total_watched_keys|total_blocking_keys|expired_subkeys"
+        r"|total_blocking_keys_on_nokey|evicted_scripts|client_(query|output)_buffer_limit_disconnections|eventloop_\w+"
+        r"|instantaneous_eventloop_\w+|acl_access_denied_(auth|cmd|key|channel)):[^\n]*\n?)+",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "how often we were in TILT is worth knowing, and shown by newer versions of either kind",
+        "INFO",
+        "",
+        r"0?\| sentinel_total_tilt:0",
+        OLD_REDIS,
+    ),
+    # Words and options that are Valkey's, and that we take as well.
+    Deliberate("the primary words of Valkey", r"SENTINEL (\S+-)?PRIMAR(Y|IES)", UNKNOWN, SOME, OLD_REDIS),
+    Deliberate(
+        "the primary words of Valkey",
+        "primary-reboot-down-after-period",
+        "0: -ERR Unknown option or number of arguments for SENTINEL SET .*",
+        "0: .*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "the primary words of Valkey",
+        "changes/set-others.*!events",
+        "",
+        r"(\+set master gone .* primary-reboot-down-after-period \d\n?)+",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "the option of Valkey's FAILOVER",
+        "SENTINEL FAILOVER .* (FOO|COORDINATED)",
+        r"0: -ERR wrong number of arguments for 'sentinel\|failover' command",
+        "0: -.*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "control characters are refused, as Valkey 9 and the Redis of 2026 do: they would break the file",
+        "changes/",
+        r"0: .*",
+        CONTROL,
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "and nothing is monitored, set or removed",
+        r"changes/control-characters.*SENTINEL REMOVE",
+        r"0: \+OK",
+        "0: -ERR No such master with that name",
+        OLD_REDIS,
+    ),
+    # What Valkey 8 and 9 changed, and we did not.
+    Deliberate("Valkey's name", "(?i)HELLO", r"\d\.server: \$valkey", r"\d\.server: \$redis", NEW_VALKEY),
+    Deliberate(VALKEY_9, "client/", r"0\| capa=", "", NEW_VALKEY),
+    Deliberate(VALKEY_9, "client/", r"(0\| tot-(net-in|net-out|cmds)=<n>\n?)+", "", NEW_VALKEY),
+    Deliberate(
+        "CLIENT LIST of Valkey 9 takes the filters of KILL, several at once, and shows nobody twice",
+        r"CLIENT LIST (ID {A\.id} {[AB]\.id}|ID {A\.id} TYPE|ID (0|-1)$|USER|NAME|TYPE replica TYPE)",
+        ANY,
+        ANY,
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 reads client IDs by other words",
+        "CLIENT (LIST|KILL) ID",
+        "0: -ERR syntax error",
+        "0: -ERR (Invalid client ID|client-id should be greater than 0)",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 no longer minds words behind the last",
+        "CLIENT (PAUSE 0 WRITE|UNBLOCK 1 TIMEOUT) x",
+        "0: (.OK|:0)",
+        r"0: -ERR unknown subcommand or wrong number of arguments for '\w+'. Try CLIENT HELP\.",
+        NEW_VALKEY,
+    ),
+    Deliberate(VALKEY_9, "(?i)CLIENT HELP", r"(0\| \+(CAPA|NO-TOUCH|IMPORT-SOURCE) [^\n]*\n?)+", "", NEW_VALKEY),
+    Deliberate(
+        "HELP of Valkey says primary in place of master; all words are understood",
+        "SENTINEL HELP",
+        r"0\| \+.*(primary|PRIMARIES|PRIMARY).*",
+        r"0\| \+.*(master|MASTERS|MASTER).*",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "flags of commands that differ in Valkey 9 mean nothing to a Sentinel",
+        r"command/info.*COMMAND",
+        r"\[client\]\.subcommands\[client\|[\w-]+\]\.flags(: [*~]\d+|\[\]: \+(allow_busy|no_multi))"
+        r"(\n[^\n]*\.flags\[\]: \+(allow_busy|no_multi))?",
+        r"|\[client\]\.subcommands\[client\|[\w-]+\]\.flags: [*~]\d+",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "the empty list of subcommands is a set in Redis, and an array in Valkey 9",
+        "command/info",
+        r"[^\n]*\.subcommands: \*0",
+        r"[^\n]*\.subcommands: ~0",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey has deprecated the words with master in them; we keep them and take both",
+        "command/docs",
+        r"([^\n]*(doc_flags|deprecated_since|replaced_by)[^\n]*\n?)+",
+        "",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey's name of an argument",
+        "command/docs",
+        r".*\[primary-name\].*",
+        r".*\[master-name\].*",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "fields of Valkey's INFO",
+        "INFO",
+        r"(0?\| (valkey_\w+|server_name|server_mode|clients_hz|availability_zone|paused_\w+|total_net_cluster_slot_\w+"
+        r"|expired_fields|expired_keys_with_volatile_items_stale_perc|io_threaded_\w+|used_active_time_main_thread"
+        r"|acl_access_denied_(tls_cert|db)):[^\n]*\n?)+",
+        "",
+        NEW_VALKEY,
+    ),
+    Deliberate("fields of Redis' INFO", "INFO", "", r"0?\| (redis_mode|atomicvar_api|expired_subkeys):.*", NEW_VALKEY),
+    Deliberate(
+        "there is no cluster to be failed over",
+        "SHUTDOWN FAILOVER",
+        r"0: -ERR SHUTDOWN FAILOVER is only supported in cluster mode\.",
+        "0: -ERR syntax error",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 asks for the password before it looks whether there is such a command",
+        "locked/refused",
+        r"0: -NOAUTH Authentication required\.",
+        "0: -ERR (unknown|wrong) .*",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 lets a word go on behind a closing quote",
+        r"protocol/inline.*unbalanced|protocol/inline.*\"a.\"b",
+        r"0: \$ab",
+        r"0: -ERR Protocol error: unbalanced quotes in request\n1: <closed>",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 loses the byte 255 in inline requests",
+        r"protocol/inline.*xff",
+        r"0: (\$|-ERR unknown command '', .*)",
+        r"0: (\$\\xff|-ERR unknown command '\\xff', .*)",
+        NEW_VALKEY,
+    ),
+    Deliberate(
+        "Valkey 9 looks at line ends that everybody else skips unseen",
+        "protocol/multibulk",
+        r"0: -ERR Protocol error: invalid CRLF in request\n1: <closed>",
+        r"0: \+PONG",
+        NEW_VALKEY,
+    ),
+)

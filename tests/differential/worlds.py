@@ -1,0 +1,127 @@
+"""
+A world for each Sentinel under comparison: a master, a replica and a peer that nobody else watches.
+
+With servers of their own the Sentinels cannot hear each other, so that what one is told never reaches the other, and
+all of them may fail over at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+
+from tests.servers import RedisProcess, SentinelProcess, Workbench, free_port, pairs, wait_for
+
+MY_ID = "5e" * 20
+PEER_ID = "9a" * 20
+GONE_QUORUM = 5
+"""More than there are Sentinels: the master that is gone stays subjectively down, and nobody fails it over."""
+
+
+class CalmPeer:
+    """
+    A Sentinel of few words, shared by all worlds: alive, of no opinion, and silent about everything else.
+
+    What a real one would publish by itself would arrive in each world at another time.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more; connections end with those who made them."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rwb") as stream:
+            while header := stream.readline():
+                words = []
+                for _ in range(int(header[1:])):
+                    length = int(stream.readline()[1:])
+                    words.append(stream.read(length + 2)[:-2].upper())
+                stream.write(self._answer(words))
+                stream.flush()
+
+    @staticmethod
+    def _answer(words: Sequence[bytes]) -> bytes:
+        if words[0] == b"PING":
+            return b"+PONG\r\n"
+        if words[0] == b"PUBLISH":
+            return b":1\r\n"
+        if words[0] == b"SENTINEL":
+            return b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n"
+        return b"+OK\r\n"
+
+
+class World:
+    """One Sentinel, called ``kind``, and what it watches."""
+
+    def __init__(self, bench: Workbench, kind: str, peer: CalmPeer) -> None:
+        self.kind = kind
+        self.peer = peer
+        self.master: RedisProcess = bench.redis("valkey")
+        self.replica: RedisProcess = bench.redis("valkey", replica_of=self.master.port)
+        self.gone = free_port()
+        self.sentinel: SentinelProcess = bench.sentinel(
+            kind,
+            monitor=[("mymaster", "127.0.0.1", self.master.port, 2)],
+            down_after=30_000,
+            extra=[
+                f"sentinel myid {MY_ID}",
+                f"sentinel known-sentinel mymaster 127.0.0.1 {peer.port} {PEER_ID}",
+                f"sentinel monitor gone 127.0.0.1 {self.gone} {GONE_QUORUM}",
+                "sentinel down-after-milliseconds gone 300",
+            ],
+        )
+        self.locked: SentinelProcess = bench.sentinel(kind, password="sesame", extra=[f"sentinel myid {MY_ID}"])
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """What the placeholders of the tables stand for."""
+        return {
+            "master": self.master.port,
+            "replica": self.replica.port,
+            "gone": self.gone,
+            "peer": self.peer.port,
+            "own": self.sentinel.port,
+            "locked": self.locked.port,
+        }
+
+    def start(self) -> None:
+        """Start everything, without waiting; the threads of others may then wait side by side."""
+        for server in (self.master, self.replica):
+            server.start(ready=False)
+        wait_for(lambda: self.replica.replication()["master_link_status"] == "up", 10, "the replica to be synchronized")
+        self.sentinel.start(ready=False)
+        self.locked.start(ready=False)
+
+    def settle(self) -> None:
+        """Wait until the Sentinel has found its replica and its peer, and misses the master that is not there."""
+        self.sentinel.wait_ready()
+        self.locked.wait_ready()
+
+        def settled() -> bool:
+            master = pairs(self.sentinel.call("SENTINEL", "MASTER", "mymaster"))
+            gone = pairs(self.sentinel.call("SENTINEL", "MASTER", "gone"))
+            replicas = self.sentinel.call("SENTINEL", "REPLICAS", "mymaster")
+            peers = self.sentinel.call("SENTINEL", "SENTINELS", "mymaster")
+            assert isinstance(replicas, list) and isinstance(peers, list)
+            return (
+                master["flags"] == "master"
+                and gone["flags"] == "s_down,master,disconnected"
+                and [pairs(each)["flags"] for each in replicas] == ["slave"]
+                and [pairs(each)["master-link-status"] for each in replicas] == ["ok"]
+                and [pairs(each)["flags"] for each in peers] == ["sentinel"]
+            )
+
+        wait_for(settled, 15, f"{self.sentinel.name} to have seen everything", every=0.1)
