@@ -1,0 +1,84 @@
+"""The client libraries, what each can do, and what it needs on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+NODE = Path(__file__).parent / "node"
+
+
+@dataclass(frozen=True)
+class Client:
+    """
+    One way into one library.
+
+    :ivar name: as in the documentation.
+    :ivar program: ``python`` or ``node``. :ivar script: what it runs.
+    :ivar library: what must be installed, and what a script that serves two libraries is told.
+    :ivar protocols: versions of RESP that it speaks.
+    :ivar reads: it finds replicas and can read from them.
+    :ivar names_itself: its connection to a Sentinel bears the name of the key that it writes.
+    :ivar encrypts: it reaches both Sentinels and servers by TLS.
+    """
+
+    name: str
+    program: str
+    script: str
+    library: str
+    protocols: tuple[int, ...] = (2, 3)
+    reads: bool = True
+    names_itself: bool = True
+    encrypts: bool = True
+
+    def missing(self) -> str:
+        """Why it cannot run on this machine; empty if it can."""
+        if self.program == "node":
+            if shutil.which("node") is None:
+                return "there is no node on this machine"
+            if not (NODE / "node_modules" / self.library).is_dir():
+                return f"{self.library} from npm is not installed: `make clients` does that"
+        elif self.script == "with_rediscli":
+            if shutil.which(self.library) is None:
+                return f"there is no {self.library} on this machine"
+        elif find_spec(self.library) is None:
+            return f"{self.library} from PyPI is not installed"
+        return ""
+
+    def command(self, plan: str) -> list[str]:
+        """The command line, for the top of the checkout as the working directory."""
+        if self.program == "node":
+            return ["node", str(NODE / f"{self.script}.js"), plan]
+        return [sys.executable, "-m", f"tests.clients.{self.script}", plan]
+
+
+CLIENTS = {
+    client.name: client
+    for client in (
+        Client("redis-py", "python", "redispy", "redis"),
+        Client("redis-py asyncio", "python", "redispy_asyncio", "redis"),
+        Client("valkey-py", "python", "redispy", "valkey", protocols=(2,)),
+        Client("valkey-py asyncio", "python", "redispy_asyncio", "valkey", protocols=(2,)),
+        Client("coredis", "python", "with_coredis", "coredis", protocols=(3,)),
+        Client(
+            "txredisapi", "python", "with_txredisapi", "txredisapi", protocols=(2,), names_itself=False, encrypts=False
+        ),
+        Client(
+            "MasterFollower",
+            "python",
+            "with_follower",
+            "txredisapi",
+            protocols=(2,),
+            reads=False,
+            names_itself=False,
+        ),
+        Client("ioredis", "node", "ioredis", "ioredis"),
+        Client("iovalkey", "node", "ioredis", "iovalkey", protocols=(2,)),
+        Client("node-redis", "node", "node-redis", "redis"),
+        Client("redis-cli", "python", "with_rediscli", "redis-cli", names_itself=False),
+    )
+}
+"""By name."""

@@ -1,0 +1,69 @@
+"use strict";
+// What the scripts for libraries from npm share; ../script.py says what a script is told and what it reports.
+
+const fs = require("node:fs");
+const path = require("node:path");
+
+const LIFETIME_MS = 60_000; // after which a script gives up
+const PAUSE_MS = 50; // between two tries of anything
+
+function told() {
+  setTimeout(() => process.exit(124), LIFETIME_MS).unref();
+  return JSON.parse(process.argv[2]);
+}
+
+function say(step, facts = {}) {
+  process.stdout.write(JSON.stringify({ step, at: Date.now() / 1000, ...facts }) + "\n");
+}
+
+function sayLibrary(name) {
+  const description = path.join(__dirname, "node_modules", ...name.split("/"), "package.json");
+  say("library", { version: JSON.parse(fs.readFileSync(description)).version });
+}
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+
+// Options of node:tls, or undefined where everything is plain.
+function encryption(plan) {
+  if (plan.authority === null) return undefined;
+  return {
+    ca: fs.readFileSync(plan.authority),
+    cert: fs.readFileSync(plan.certificate),
+    key: fs.readFileSync(plan.private_key),
+  };
+}
+
+const portIn = (info) => Number(/^tcp_port:(\d+)/m.exec(String(info))[1]);
+const ascending = (ports) => [...ports].map(Number).sort((one, other) => one - other);
+
+// Writes until a server that is not the old master has taken a value after `heard()` became true.
+// Whatever is raised in between is for the next try to mend.
+async function writeOn(write, portOfMaster, heard, old) {
+  for (let number = 2; ; number += 1) {
+    await pause();
+    try {
+      await write(String(number));
+      const port = await portOfMaster();
+      if (heard() && port !== old) return { port, value: String(number) };
+    } catch (problem) {
+      process.stderr.write(`${problem}\n`);
+    }
+  }
+}
+
+// Waits until `get()` gives what was written, and the port is none of a master's.
+async function readBack(get, portOfReplica, wanted, master) {
+  for (;;) {
+    try {
+      if ((await get()) === wanted) {
+        const port = await portOfReplica();
+        if (port !== master) return port;
+      }
+    } catch (problem) {
+      process.stderr.write(`${problem}\n`);
+    }
+    await pause();
+  }
+}
+
+module.exports = { told, say, sayLibrary, encryption, portIn, ascending, writeOn, readBack };

@@ -1,0 +1,69 @@
+"""redis-py, and valkey-py which was made from it, in their blocking form."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from tests.clients.redispy_options import access, failures
+from tests.clients.script import PAUSE, Plan, say, tries, values
+
+
+def main(plan: Plan) -> None:
+    """Follow the master."""
+    library = import_module(plan.library)
+    errors = failures(library)
+    data, watching = access(plan)
+    say("library", version=library.__version__)
+    group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
+    master, replica = group.master_for(plan.name), group.slave_for(plan.name)
+    old = group.discover_master(plan.name)[1]
+    say("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
+
+    value = values()
+    written = next(value)
+    master.set(plan.key, written)
+    say("read", port=read(replica, plan.key, written, old, errors))
+
+    listener = group.sentinels[0].pubsub()
+    listener.subscribe("+switch-master")
+    while (listener.get_message(timeout=1) or {}).get("type") != "subscribe":
+        pass
+    say("ready")
+
+    heard = False
+    while True:
+        message = listener.get_message(ignore_subscribe_messages=True, timeout=PAUSE)
+        if message:
+            heard = True
+            say("heard", payload=message["data"])
+        try:
+            written = next(value)
+            master.set(plan.key, written)
+            port = port_of(master)
+        except errors:
+            continue
+        if heard and port != old:
+            break
+    say("wrote", port=port, value=written)
+    say("read again", port=read(replica, plan.key, written, port, errors))
+
+
+def port_of(server: Any) -> int:
+    """Where the connection of a client ends."""
+    return int(server.info("server")["tcp_port"])
+
+
+def read(replica: Any, key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
+    """Wait until a replica gives back what was written; its port."""
+    for _ in tries():
+        try:
+            if replica.get(key) == wanted and (port := port_of(replica)) != master:
+                return port
+        except errors:
+            continue
+    raise AssertionError("never reached")
+
+
+if __name__ == "__main__":
+    main(Plan.told())

@@ -1,0 +1,79 @@
+"""redis-py and valkey-py in their asyncio form."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+from tests.clients.redispy_options import access, failures
+from tests.clients.script import PAUSE, Plan, say, values
+
+
+async def main(plan: Plan) -> None:
+    """Follow the master."""
+    library = import_module(plan.library)
+    errors = failures(library)
+    data, watching = access(plan)
+    say("library", version=library.__version__)
+    sentinels = import_module(f"{plan.library}.asyncio.sentinel")
+    group = sentinels.Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
+    master, replica = group.master_for(plan.name), group.slave_for(plan.name)
+    old = (await group.discover_master(plan.name))[1]
+    say("found", master=old, replicas=sorted(port for _, port in await group.discover_slaves(plan.name)))
+
+    value = values()
+    written = next(value)
+    await master.set(plan.key, written)
+    say("read", port=await read(replica, plan.key, written, old, errors))
+
+    listener = group.sentinels[0].pubsub()
+    await listener.subscribe("+switch-master")
+    while (await listener.get_message(timeout=1) or {}).get("type") != "subscribe":
+        pass
+    heard = asyncio.create_task(hear(listener))
+    say("ready")
+
+    while True:
+        await asyncio.sleep(PAUSE)
+        try:
+            written = next(value)
+            await master.set(plan.key, written)
+            port = await port_of(master)
+        except errors:
+            continue
+        if heard.done() and port != old:
+            break
+    await heard
+    say("wrote", port=port, value=written)
+    say("read again", port=await read(replica, plan.key, written, port, errors))
+    await listener.aclose()
+    for each in (master, replica, *group.sentinels):
+        await each.aclose()
+
+
+async def hear(listener: Any) -> None:
+    """Wait for the event."""
+    while (message := await listener.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
+        pass
+    say("heard", payload=message["data"])
+
+
+async def port_of(server: Any) -> int:
+    """Where the connection of a client ends."""
+    return int((await server.info("server"))["tcp_port"])
+
+
+async def read(replica: Any, key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
+    """Wait until a replica gives back what was written; its port."""
+    while True:
+        try:
+            if await replica.get(key) == wanted and (port := await port_of(replica)) != master:
+                return port
+        except errors:
+            pass
+        await asyncio.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Plan.told()))

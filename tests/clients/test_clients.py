@@ -1,0 +1,183 @@
+"""Client libraries find, follow and leave masters by our Sentinels as they do by the C ones."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any, ClassVar
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.clients.library import CLIENTS
+from tests.clients.stage import Run, Stage
+from tests.servers import Fleet, Workbench, missing
+
+DATA, WATCHER, APPLICATION, DOOR = "data secret", "watcher-secret", "application-secret", "door secret"
+
+RULES = (
+    "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
+    " +client|kill +client|pause +client|unpause +failover +script|kill"
+)
+"""What Sentinels need of a server, and not a command more."""
+
+
+class ClientTests:
+    """
+    What each client does: it finds the master and its replicas, writes, reads that from a replica, subscribes to
+    ``+switch-master``, hears of it as the master is killed, writes to the new one, and reads that from the replica
+    that is left.
+    """
+
+    servers = "redis"
+    encrypted = False
+    stage: ClassVar[Stage]
+
+    @classmethod
+    def fleet(cls, bench: Workbench) -> Fleet:
+        """The installation, not yet started."""
+        return Fleet(bench, ["txsentinel"] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
+
+    @classmethod
+    def plan(cls) -> dict[str, Any]:
+        """What all clients are told."""
+        return {}
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """All clients play at once: most of the time goes into starting them, and into the failover."""
+        if missing("txsentinel", cls.servers):
+            raise SkipTest(missing("txsentinel", cls.servers))
+        with ExitStack() as stack:
+            bench = stack.enter_context(Workbench())
+            fleet = cls.fleet(bench)
+            fleet.start()
+            cls.stage = Stage(stack, fleet, bench.directory, cls.plan(), cls.encrypted)
+            cls.stage.play()
+
+    def check(self: Any, name: str) -> None:
+        """Read the reports of a client, one for each version of the protocol."""
+        client = CLIENTS[name]
+        if client.missing():
+            raise SkipTest(client.missing())
+        if self.encrypted and not client.encrypts:
+            raise SkipTest(f"{name} cannot reach servers by TLS that it has found by Sentinels")
+        for protocol in client.protocols:
+            self.check_run(self.stage.runs[name, protocol])
+
+    def check_run(self: Any, run: Run) -> None:
+        """Read one report."""
+        report, stage = run.report, self.stage
+        said = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.complaints}"
+        self.assertEqual(run.process.returncode, 0, said)
+        self.assertEqual(report["found"]["master"], stage.old, said)
+        self.assertEqual(
+            report["heard"]["payload"], f"{stage.fleet.name} 127.0.0.1 {stage.old} 127.0.0.1 {stage.new}", said
+        )
+        self.assertEqual(report["wrote"]["port"], stage.new, said)
+        self.assertEqual(report["wrote"]["value"], run.kept, said)
+        if run.client.reads:
+            self.assertEqual(report["found"]["replicas"], stage.replicas, said)
+            self.assertIn(report["read"]["port"], stage.replicas, said)
+            self.assertIn(report["read again"]["port"], set(stage.replicas) - {stage.new}, said)
+        if run.client.names_itself:
+            self.assertEqual(run.spoken, {run.protocol}, said)
+
+    def test_redis_py(self) -> None:
+        """redis-py asks for all masters and flags, and asks again with each connection."""
+        self.check("redis-py")
+
+    def test_redis_py_asyncio(self) -> None:
+        """So does its asyncio form."""
+        self.check("redis-py asyncio")
+
+    def test_valkey_py(self) -> None:
+        """valkey-py does as redis-py did when it was made from it."""
+        self.check("valkey-py")
+
+    def test_valkey_py_asyncio(self) -> None:
+        """So does its asyncio form."""
+        self.check("valkey-py asyncio")
+
+    def test_coredis(self) -> None:
+        """coredis insists on RESP3 and its maps."""
+        self.check("coredis")
+
+    def test_txredisapi(self) -> None:
+        """txredisapi asks all Sentinels at once, and the server for its role."""
+        self.check("txredisapi")
+
+    def test_master_follower(self) -> None:
+        """Our own follower moves as the first Sentinel announces it."""
+        self.check("MasterFollower")
+
+    def test_ioredis(self) -> None:
+        """ioredis asks and leaves, and its detector reconnects on what it hears."""
+        self.check("ioredis")
+
+    def test_iovalkey(self) -> None:
+        """iovalkey does as ioredis 5 did when it was made from it."""
+        self.check("iovalkey")
+
+    def test_node_redis(self) -> None:
+        """node-redis watches events of replicas and Sentinels, and compares epochs."""
+        self.check("node-redis")
+
+    def test_redis_cli(self) -> None:
+        """Shell scripts ask by redis-cli, and leave one subscribed."""
+        self.check("redis-cli")
+
+
+class OpenTests(ClientTests, SynchronousTestCase):
+    """Redis servers and Sentinels that are open to everybody."""
+
+
+class PasswordTests(ClientTests, SynchronousTestCase):
+    """Valkey servers with one password, Sentinels with another."""
+
+    servers = "valkey"
+
+    @classmethod
+    def fleet(cls, bench: Workbench) -> Fleet:
+        """Everything has a password."""
+        return Fleet(
+            bench,
+            ["txsentinel"] * 3,
+            cls.servers,
+            down_after=1500,
+            failover_timeout=10_000,
+            password=DATA,
+            sentinel_password=DOOR,
+        )
+
+    @classmethod
+    def plan(cls) -> dict[str, Any]:
+        """The passwords."""
+        return {"password": DATA, "sentinel_password": DOOR}
+
+
+class DataUserTests(ClientTests, SynchronousTestCase):
+    """Redis servers where the Sentinels are one user, by auth-user, and the applications another."""
+
+    @classmethod
+    def fleet(cls, bench: Workbench) -> Fleet:
+        """Users on the servers; the default one keeps to replication and to the test."""
+        fleet = Fleet(
+            bench,
+            ["txsentinel"] * 3,
+            cls.servers,
+            down_after=1500,
+            failover_timeout=10_000,
+            extra=["sentinel auth-user mymaster watcher", f"sentinel auth-pass mymaster {WATCHER}"],
+        )
+        for server in fleet.servers.values():
+            server.password = DATA
+            server.extra += [
+                f"user watcher on resetpass >{WATCHER} {RULES}",
+                f"user application on resetpass >{APPLICATION} allkeys +@all -@dangerous +info +role",
+            ]
+        return fleet
+
+    @classmethod
+    def plan(cls) -> dict[str, Any]:
+        """The application's user."""
+        return {"user": "application", "password": APPLICATION}

@@ -1,0 +1,93 @@
+"""coredis, which speaks RESP3 only."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import coredis
+from coredis.connection import TCPLocation
+from coredis.exceptions import ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryError
+
+from tests.clients.script import PAUSE, Plan, say, values
+
+FAILURES = (ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryError, TimeoutError)
+"""What an application has to live with while the master changes."""
+
+
+async def main(plan: Plan) -> None:
+    """Follow the master."""
+    say("library", version=coredis.__version__)
+    common: dict[str, Any] = {"stream_timeout": 2}
+    if plan.authority is not None:
+        context = ssl.create_default_context(cafile=plan.authority)
+        context.load_cert_chain(plan.certificate or "", plan.private_key)
+        common["ssl_context"] = context
+    group = coredis.Sentinel(
+        [TCPLocation(*each) for each in plan.sentinels],
+        sentinel_kwargs={
+            **common,
+            "username": plan.sentinel_user,
+            "password": plan.sentinel_password,
+            "client_name": plan.key,
+        },
+        decode_responses=True,
+        username=plan.user,
+        password=plan.password,
+        **common,
+    )
+    async with group, group.primary_for(plan.name) as master, group.replica_for(plan.name) as replica:
+        old = (await group.discover_primary(plan.name))[1]
+        say("found", master=old, replicas=sorted(port for _, port in await group.discover_replicas(plan.name)))
+
+        value = values()
+        written = next(value)
+        await master.set(plan.key, written)
+        say("read", port=await read(replica, plan.key, written, old))
+
+        async with group.sentinels[0].pubsub(channels=["+switch-master"], ignore_subscribe_messages=True) as listener:
+            heard = asyncio.create_task(hear(listener))
+            say("ready")
+            while True:
+                await asyncio.sleep(PAUSE)
+                try:
+                    written = next(value)
+                    await master.set(plan.key, written)
+                    port = await port_of(master)
+                except FAILURES:
+                    continue
+                if heard.done() and port != old:
+                    break
+            await heard
+        say("wrote", port=port, value=written)
+        # The first one may have come to the new master while it was a replica, and does not ask its role.
+        async with group.replica_for(plan.name) as replica:
+            say("read again", port=await read(replica, plan.key, written, port))
+
+
+async def hear(listener: Any) -> None:
+    """Wait for the event."""
+    async for message in listener:
+        say("heard", payload=message["data"])
+        return
+
+
+async def port_of(server: Any) -> int:
+    """Where the connection of a client ends."""
+    return int((await server.info("server"))["tcp_port"])
+
+
+async def read(replica: Any, key: str, wanted: str, master: int) -> int:
+    """Wait until a replica gives back what was written; its port."""
+    while True:
+        try:
+            if await replica.get(key) == wanted and (port := await port_of(replica)) != master:
+                return port
+        except FAILURES:
+            pass
+        await asyncio.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Plan.told()))

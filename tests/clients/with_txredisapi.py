@@ -1,0 +1,96 @@
+"""txredisapi with its own way to the master, ``Sentinel`` and ``SentinelConnectionFactory``."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import txredisapi
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import deferLater, react
+
+from tests.clients.script import PAUSE, Plan, say, values
+
+FAILURES = (txredisapi.ConnectionError, txredisapi.ResponseError, txredisapi.TimeoutError)
+"""What an application has to live with while the master changes."""
+
+Steps = Generator[Deferred[Any], Any, Any]
+
+
+@inlineCallbacks
+def main(reactor: Any, plan: Plan) -> Steps:
+    """Follow the master."""
+    say("library", version=txredisapi.__version__)
+    group = txredisapi.Sentinel(plan.sentinels, password=plan.sentinel_password, username=plan.sentinel_user)
+    data = {"password": plan.password, "username": plan.user}
+    master, replica = group.master_for(plan.name, **data), group.slave_for(plan.name, **data)
+    _, old = yield group.discover_master(plan.name)
+    replicas = yield group.discover_slaves(plan.name)
+    say("found", master=old, replicas=sorted(port for _, port in replicas))
+
+    value = values()
+    written = next(value)
+    yield master.set(plan.key, written)
+    say("read", port=(yield read(reactor, replica, plan.key, written, old)))
+
+    heard: Deferred[None] = Deferred()
+    host, port = plan.sentinels[0]
+    yield subscribe(reactor, host, port, plan, heard)
+    say("ready")
+
+    while True:
+        yield deferLater(reactor, PAUSE)
+        try:
+            written = next(value)
+            yield master.set(plan.key, written)
+            port = yield port_of(master)
+        except FAILURES:
+            continue
+        if heard.called and port != old:
+            break
+    say("wrote", port=port, value=written)
+    say("read again", port=(yield read(reactor, replica, plan.key, written, port)))
+    yield master.disconnect()
+    yield replica.disconnect()
+    yield group.disconnect()
+
+
+@inlineCallbacks
+def subscribe(reactor: Any, host: str, port: int, plan: Plan, heard: Deferred[None]) -> Steps:
+    """Listen to one Sentinel; ``heard`` fires with the event."""
+
+    class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]
+        def messageReceived(self, pattern: str | None, channel: str, message: str) -> None:
+            say("heard", payload=message)
+            heard.callback(None)
+
+    factory = txredisapi.SubscriberFactory()
+    factory.protocol = Listener
+    factory.password, factory.username = plan.sentinel_password, plan.sentinel_user
+    listener = yield TCP4ClientEndpoint(reactor, host, port).connect(factory)
+    yield listener.subscribe("+switch-master")
+
+
+@inlineCallbacks
+def port_of(server: Any) -> Steps:
+    """Where the connection of a client ends."""
+    return int((yield server.info("server"))["tcp_port"])
+
+
+@inlineCallbacks
+def read(reactor: Any, replica: Any, key: str, wanted: str, master: int) -> Steps:
+    """Wait until a replica gives back what was written; its port."""
+    while True:
+        try:
+            if str((yield replica.get(key))) == wanted:
+                port = yield port_of(replica)
+                if port != master:
+                    return port
+        except FAILURES:
+            continue
+        yield deferLater(reactor, PAUSE)
+
+
+if __name__ == "__main__":
+    react(main, [Plan.told()])
