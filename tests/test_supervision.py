@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 from twisted.application.service import Application, IService, Service
@@ -212,6 +213,7 @@ class ProcessTests(SynchronousTestCase):
         process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path))
         self.assertEqual(self.assertRaises(SystemExit, process.startService).code, 1)
         self.patch(os, "getpid", lambda: 1)
+        self.patch(sys, "excepthook", sys.excepthook)
         self.assertRaises(CannotStart, process.startService)
         self.assertFalse(os.path.exists(path))
 

@@ -223,6 +223,8 @@ class SentinelProcess(MultiService):
             super().startService()  # type: ignore[no-untyped-call]
         except CannotStart:
             if os.getpid() != self._constructed_in:
+                # The last of this process; its log, where the interpreter would dump how it came to this, has said why.
+                sys.excepthook = lambda *_: None
                 raise
             raise SystemExit(1) from None
         self._supervisor = supervisor_for(self._supervised, os.environ)

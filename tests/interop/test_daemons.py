@@ -115,6 +115,7 @@ class TwistdTests(SynchronousTestCase):
             self.assertNotIn("Traceback", second.stderr)
             self.assertEqual(self.pidfile.read_text(), f"{pid}\n")
         self.assertIn(f"Failed listening on port {self.port} (TCP), aborting.", second.stderr)
+        self.assertNotIn("Traceback", self.log.read_text())
         self.assertEqual(self.log.read_text().count(f"Failed listening on port {self.port} (TCP), aborting."), 2)
         self.assertEqual(call(self.port, "PING"), "PONG")
 
