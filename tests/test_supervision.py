@@ -176,6 +176,10 @@ class Turning:
         """Remember whom to call."""
         self.waiting.append(function)
 
+    def callFromThread(self, function: Callable[[], object]) -> None:
+        """Remember this one too."""
+        self.waiting.append(function)
+
 
 class ProcessTests(SynchronousTestCase):
     """The Sentinel as a process."""
@@ -234,6 +238,16 @@ class ProcessTests(SynchronousTestCase):
         other = Application("other")
         SentinelProcess(self.reactor, RecordingService("other", [])).setServiceParent(other)
         self.assertIs(other.getComponent(ILogObserver, None), None)
+
+    def test_hangup(self) -> None:
+        """SIGHUP is ignored unless somebody has a use for it, who is called by the reactor and not by the signal."""
+        calls: list[str] = []
+        process = SentinelProcess(self.reactor, self.sentinel, hangup=lambda: calls.append("hangup"))
+        process.privilegedStartService()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual((calls, len(self.reactor.waiting)), ([], 1))
+        self.reactor.waiting.pop()()
+        self.assertEqual(calls, ["hangup"])
 
     def test_life(self) -> None:
         """Directory first, extensions after the Sentinel, then the pid file; ready once the reactor turns."""

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.authority import Authority, Issued
+from txsentinel.config.configuration import load
 from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
 from txsentinel.tls.activation import TlsSupport, wants_tls
@@ -187,6 +188,32 @@ class IdentityTests(ContextCase):
         load_contexts(options)
 
 
+class PortTests(SynchronousTestCase):
+    """Which port peers are told to connect to."""
+
+    def test_hello_port(self) -> None:
+        """The TLS port where links go by TLS and there is one, else the plain port, even if that is none."""
+        for port, tls_port, replication, told in (
+            (10, 0, "no", 10),
+            (10, 20, "no", 10),
+            (0, 20, "no", 0),
+            (10, 20, "yes", 20),
+            (10, 0, "yes", 10),
+            (0, 20, "yes", 20),
+        ):
+            text = f"port {port}\ntls-port {tls_port}\ntls-replication {replication}\n"
+            loaded = load("/sentinel.conf", text.encode())
+            self.assertEqual(loaded.sentinel.hello_port, told, text)
+            loaded = load("/sentinel.conf", f"{text}sentinel announce-port 30\n".encode())
+            self.assertEqual(loaded.sentinel.hello_port, 30, text)
+
+    def test_reload_interval(self) -> None:
+        """How often the files are looked at is a whole number of seconds, none being something else than nothing."""
+        for text, interval in (("", None), ("tls-auto-reload-interval 0\n", 0), ("tls-auto-reload-interval 60\n", 60)):
+            loaded = load("/sentinel.conf", text.encode())
+            self.assertEqual(loaded.generic.tls_auto_reload_interval, interval)
+
+
 class Machine:
     """As much of a host as starting TLS takes."""
 
@@ -228,6 +255,15 @@ class ActivationTests(ContextCase):
         refusal = self.assertRaises(BadTls, support.activate)
         self.assertEqual(self.notes, [(Level.WARNING, "No tls-cert-file configured!")])
         self.assertEqual(str(refusal), "Failed to configure TLS. Check logs for more info.")
+
+    def test_users_by_certificate(self) -> None:
+        """What a certificate does not do for its owner here is said at the start."""
+        for word in ("off", "CN"):
+            self.options.others["tls-auth-clients-user"] = (word,)
+            support = self.support(self.options)
+            support.activate()
+            support.stop()
+            self.assertEqual(len(self.notes), 1 if word == "CN" else 0, word)
 
     def test_not_installed(self) -> None:
         """Without OpenSSL the start ends as that of a C Sentinel that was built without."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -19,6 +20,7 @@ from txsentinel.isentinel import IHost
 from txsentinel.tls.contexts import Contexts, files, load_contexts
 from txsentinel.tls.handshakes import AcceptedFactory, DialledFactory, TlsTransport, WrongPeer
 from txsentinel.tls.renewal import INTERVAL, Renewal
+from txsentinel.tls.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory, ServerFactory
@@ -60,6 +62,8 @@ class Tls:
         self._host = host
         self._note = note
         self._verify_hostnames = verify_hostnames
+        # A crowd of clients must not keep our own links from coming up, so each direction has a turnstile.
+        self._accepting, self._dialling = Turnstile(host.reactor), Turnstile(host.reactor)
         interval = options.tls_auto_reload_interval
         # The files are looked at before they are read: what changes in between is seen to be different later.
         self._renewal = Renewal(
@@ -87,8 +91,10 @@ class Tls:
     def listening(self, factory: ServerFactory) -> ServerFactory:
         """What to listen with so that the clients of ``factory`` come by TLS."""
         watched = AcceptedFactory(self._host.reactor, factory, self._note)
-        secured: ServerFactory = self._secured(False, watched)
-        return secured
+        secured: Any = TLSMemoryBIOFactory(self.credentials, False, watched, clock=self._host.reactor)
+        secured.protocol = partial(TlsTransport, self._accepting)
+        accepting: ServerFactory = secured
+        return accepting
 
     def dialling(self, factory: ClientFactory, address: Callable[[], Address], patience: float) -> ClientFactory:
         """
@@ -103,13 +109,10 @@ class Tls:
                 check_name(connection, address())
 
         watched = DialledFactory(self._host.reactor, factory, verify, patience, lambda: address().joined(), self._note)
-        secured: ClientFactory = self._secured(True, watched)
-        return secured
-
-    def _secured(self, dialling: bool, watched: AcceptedFactory | DialledFactory) -> Any:
-        secured = TLSMemoryBIOFactory(self.credentials, dialling, watched, clock=self._host.reactor)
-        secured.protocol = TlsTransport
-        return secured
+        secured: Any = TLSMemoryBIOFactory(self.credentials, True, watched, clock=self._host.reactor)
+        secured.protocol = partial(TlsTransport, self._dialling)
+        dialled: ClientFactory = secured
+        return dialled
 
     def _renewed(self, contexts: Contexts) -> None:
         self.credentials.contexts = contexts

@@ -11,6 +11,7 @@ said before would be said to nobody.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from OpenSSL import SSL
@@ -20,16 +21,18 @@ from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
     IHandshakeListener,
+    IProtocol,
     IProtocolFactory,
     IReactorTime,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.events import Level
 from txsentinel.tls.contexts import explain
+from txsentinel.tls.turnstile import Turnstile
 
 Note: TypeAlias = Callable[[Level, str], None]
 
@@ -53,17 +56,42 @@ class HandshakeFailed(Exception):
 
 class TlsTransport(TLSMemoryBIOProtocol):
     """
-    A TLS connection that writes at once, and that waits for nobody when it is closed.
+    A TLS connection that takes turns with others at its handshake, writes at once, and is closed without waiting.
 
     Both sides of ours gather what they say in one turn, so there is nothing left to gather here. After
     our own farewell nothing that the other side could still say is of interest; waiting for its farewell
     would keep the connection for as long as it likes.
     """
 
+    def __init__(self, turnstile: Turnstile, factory: TLSMemoryBIOFactory, inner: IProtocol) -> None:
+        TLSMemoryBIOProtocol.__init__(self, factory, inner)
+        self.shaken = False
+        """Is the handshake over?"""
+
+        self._turnstile = turnstile
+
+    def dataReceived(self, data: bytes) -> None:
+        """Go on with the handshake, perhaps in a later turn; what comes after it is for the protocol at once."""
+        if self.shaken:
+            TLSMemoryBIOProtocol.dataReceived(self, data)
+        elif self._turnstile.admits():
+            self._turnstile.take(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
+        else:
+            wire: Any = self.transport
+            wire.pauseProducing()
+            self._turnstile.queue(partial(self._go_on, data))
+
     def loseConnection(self) -> None:
         """Close once everything written so far has been sent."""
         TLSMemoryBIOProtocol.loseConnection(self)
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        wire: Any = self.transport
+        wire.loseConnection()
+
+    def _go_on(self, data: bytes) -> None:
+        if self.connected and not self.disconnecting:
+            wire: Any = self.transport
+            wire.resumeProducing()
+            TLSMemoryBIOProtocol.dataReceived(self, data)
 
 
 @implementer(IHandshakeListener)
@@ -94,6 +122,7 @@ class Handshake(Protocol):
 
     def handshakeCompleted(self) -> None:
         """The handshake is over, and the other side is as trustworthy as we asked for."""
+        self.wire.shaken = True
         self._stop_waiting()
 
     def dataReceived(self, data: bytes) -> None:
