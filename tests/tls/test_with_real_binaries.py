@@ -168,21 +168,35 @@ class InstallationTests(SynchronousTestCase):
                 self.assertIn("+switch-master mymaster", sentinel.log_text(), sentinel.name)
                 self.assertNotIn("Traceback", sentinel.log_text(), sentinel.name)
 
-    def test_peers_of_another_authority(self) -> None:
-        """A server that cannot prove itself is never believed to be up, and the log says why, once."""
+    def test_impostors(self) -> None:
+        """A server that cannot prove to be the one that was dialled is never up, and the log says why."""
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
         with TlsBench() as bench:
             stranger = Authority(bench.directory / "other", "other")
-            lines = tls_lines(bench.authority, stranger.issue("impostor"))
-            server = bench.redis(extra=[*lines, "tls-auth-clients no"])
-            server.context = client_context(stranger, None)  # type: ignore[attr-defined]
-            server.start()
+            impostor = bench.redis(extra=[*tls_lines(bench.authority, stranger.issue("x")), "tls-auth-clients no"])
+            impostor.context = client_context(stranger, None)  # type: ignore[attr-defined]
+            elsewhere = bench.redis(extra=tls_lines(bench.authority, bench.authority.issue("y", ip="127.0.0.9")))
+            honest = bench.redis()
+            servers = {"impostor": impostor, "elsewhere": elsewhere, "honest": honest}
+            for server in servers.values():
+                server.start()
             sentinel = bench.sentinel(
-                "txsentinel", monitor=[("mymaster", "127.0.0.1", server.port, 1)], down_after=1500
+                "txsentinel",
+                monitor=[(name, "127.0.0.1", server.port, 1) for name, server in servers.items()],
+                down_after=1500,
             )
+            sentinel.command_line().append("--tls-verify-hostnames")
             sentinel.start()
-            wait_for(lambda: "+sdown master mymaster" in sentinel.log_text(), SECONDS, "the master to be called down")
-            line = f"No TLS connection to 127.0.0.1:{server.port}: error:SSL routines::certificate verify failed"
-            self.assertIn(sentinel.log_text().count(line), (1, 2))
+            for name, reason in (
+                ("impostor", "error:SSL routines::certificate verify failed"),
+                ("elsewhere", "its certificate is not for 127.0.0.1"),
+            ):
+                down = f"+sdown master {name} "
+                wait_for(lambda down=down: down in sentinel.log_text(), SECONDS, down)  # type: ignore[misc]
+                line = f"No TLS connection to 127.0.0.1:{servers[name].port}: {reason}\n"
+                self.assertIn(sentinel.log_text().count(line), (1, 2), "one per connection, not per attempt")
+            fields = sentinel.call("SENTINEL", "MASTER", "honest")
+            assert isinstance(fields, list)
+            self.assertEqual(fields[fields.index("flags") + 1], "master")
