@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from txsentinel import __version__
+from txsentinel.budget import excerpt
 from txsentinel.core.errors import CommandError
 
 
@@ -24,7 +25,7 @@ class ConfigError(Exception):
         """The block as it is shown; it starts with an empty line."""
         block = f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
         if self.line_number is not None:
-            block += f"Reading the configuration file, at line {self.line_number}\n>>> '{self.line or ''}'\n"
+            block += f"Reading the configuration file, at line {self.line_number}\n>>> '{excerpt(self.line or '')}'\n"
         return block + self.message
 
 

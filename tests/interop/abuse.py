@@ -1,0 +1,225 @@
+"""Tools to mistreat a running Sentinel: servers that say anything, and a watch on what it does to others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from tests.servers import ChildProcess, Connection, ReplyError
+
+Words: TypeAlias = "list[bytes]"
+Script: TypeAlias = "Callable[[socket.socket, Words], bytes | None] | bytes"
+"""What is answered to a command: bytes, or what a function returns; ``None`` hangs up."""
+
+HELLO_CHANNEL = b"__sentinel__:hello"
+CHUNK = 64 * 1024
+
+
+def memory(pid: int) -> int:
+    """Bytes of memory that a process occupies (Linux)."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return int(fields["VmRSS"].split()[0]) * 1024
+
+
+def pack(*words: bytes | str | int) -> bytes:
+    """A command as clients send it."""
+    raw = [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in words]
+    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
+
+
+def bulk(payload: bytes) -> bytes:
+    """A bulk reply."""
+    return b"$%d\r\n%b\r\n" % (len(payload), payload)
+
+
+class Attacker:
+    """A raw connection; every error that comes of being cut off counts as the end of the connection."""
+
+    def __init__(self, port: int, timeout: float = 10.0) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+
+    def __enter__(self) -> Attacker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> bool:
+        """Send all of it; false if the connection ended before."""
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def send_without_reading(self, data: bytes, patience: float = 1.0) -> int:
+        """Send as much as is taken until nothing more is for ``patience`` seconds; how much that was."""
+        sent = 0
+        self.socket.settimeout(patience)
+        with contextlib.suppress(OSError):
+            while sent < len(data):
+                sent += self.socket.send(data[sent : sent + CHUNK])
+        return sent
+
+    def answer(self, ending: bytes = b"\r\n", patience: float = 5.0) -> bytes:
+        """What comes back, up to ``ending`` or the end of the connection."""
+        self.socket.settimeout(patience)
+        received = b""
+        with contextlib.suppress(OSError):
+            while not received.endswith(ending):
+                data = self.socket.recv(CHUNK)
+                if not data:
+                    break
+                received += data
+        return received
+
+    def closed(self, patience: float = 10.0) -> bool:
+        """Does the other side hang up within ``patience`` seconds? What it says before is thrown away."""
+        self.socket.settimeout(patience)
+        try:
+            while self.socket.recv(CHUNK):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        return True
+
+
+class Watch:
+    """
+    An honest client that sends PING every 10 ms from a thread, and a look at the memory each time.
+
+    When the ``with`` block ends, ``slowest`` is the longest wait for an answer in seconds, ``grown`` by how
+    many bytes the process was bigger at most than at the beginning, ``failure`` what ended the client.
+    """
+
+    def __init__(self, sentinel: ChildProcess) -> None:
+        self._connection = Connection(sentinel.port, sentinel.password, timeout=30.0)
+        self._pid = sentinel.pid
+        self._before = memory(sentinel.pid)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.slowest = 0.0
+        self.grown = 0
+        self.failure: Exception | None = None
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._connection.close()
+        if os.environ.get("TXSENTINEL_REPORT"):
+            print(f"slowest PING {self.slowest * 1000:.0f} ms, memory +{self.grown >> 20} MB", flush=True)
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(0.01):
+                asked = time.monotonic()
+                self._connection.call("PING")
+                self.slowest = max(self.slowest, time.monotonic() - asked)
+                self.grown = max(self.grown, memory(self._pid) - self._before)
+        except (OSError, ReplyError) as problem:
+            self.failure = problem
+
+
+INFO = b"# Server\r\nrun_id:" + b"1" * 40 + b"\r\n# Replication\r\nrole:master\r\n"
+
+
+class FakeServer:
+    """
+    A server of threads that answers as a healthy master does, but for what ``script`` says.
+
+    :param script: by command in upper case, how it is answered instead.
+    :param info: the text of its INFO.
+    """
+
+    def __init__(self, script: dict[str, Script] | None = None, info: bytes = INFO) -> None:
+        self.commands: list[Words] = []
+        self._script = script or {}
+        self._info = info
+        self._connections: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Hang up on everybody and accept nobody any more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def attempts(self) -> int:
+        """How many connections were made to it so far."""
+        return len(self._connections)
+
+    def asked(self, command: bytes) -> int:
+        """How often it heard a command."""
+        return sum(1 for words in list(self.commands) if words[0].upper() == command)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        subscribed = False
+        with contextlib.suppress(OSError, ValueError, IndexError), connection, connection.makefile("rb") as requests:
+            while header := requests.readline():
+                words = []
+                for _ in range(int(header[1:])):
+                    length = int(requests.readline()[1:])
+                    words.append(requests.read(length + 2)[:-2])
+                self.commands.append(words)
+                command = words[0].upper()
+                answer = self._answer(connection, words, subscribed)
+                if answer is None:
+                    return
+                subscribed = subscribed or command == b"SUBSCRIBE"
+                connection.sendall(answer)
+
+    def _answer(self, connection: socket.socket, words: Words, subscribed: bool) -> bytes | None:
+        command = words[0].upper()
+        scripted = self._script.get(command.decode("latin-1"))
+        if scripted is not None:
+            return scripted if isinstance(scripted, bytes) else scripted(connection, words)
+        if command == b"INFO":
+            return bulk(self._info)
+        if command == b"SUBSCRIBE":
+            return b"*3\r\n$9\r\nsubscribe\r\n" + bulk(words[1]) + b":1\r\n"
+        if command == b"PING":
+            return b"*2\r\n$4\r\npong\r\n$0\r\n\r\n" if subscribed else b"+PONG\r\n"
+        return b":1\r\n" if command == b"PUBLISH" else b"+OK\r\n"
+
+
+def endless(piece: bytes, head: bytes = b"") -> Callable[[socket.socket, Sequence[bytes]], bytes | None]:
+    """An answer that never ends, for as long as it is read."""
+
+    def answer(connection: socket.socket, words: Sequence[bytes]) -> bytes | None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+
+    return answer
+
+
+def hang_up(connection: socket.socket, words: Sequence[bytes]) -> None:
+    """The answer of a server that closes the connection instead."""
