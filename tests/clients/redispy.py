@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +18,8 @@ def main(plan: Plan) -> None:
     data, watching = access(plan)
     say("library", version=library.__version__)
     group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
-    master, replica = group.master_for(plan.name), group.slave_for(plan.name)
+    master = group.master_for(plan.name)
+    replica = partial(group.slave_for, plan.name)
     old = group.discover_master(plan.name)[1]
     say("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
 
@@ -54,12 +57,17 @@ def port_of(server: Any) -> int:
     return int(server.info("server")["tcp_port"])
 
 
-def read(replica: Any, key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
+def read(connect: Callable[[], Any], key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
     """Wait until a replica gives back what was written; its port."""
+    replica = connect()
     for _ in tries():
         try:
-            if replica.get(key) == wanted and (port := port_of(replica)) != master:
-                return port
+            if replica.get(key) == wanted:
+                port = port_of(replica)
+                if port != master:
+                    return port
+                # It came to the new master while that was a replica, and does not ask for roles.
+                replica = connect()
         except errors:
             continue
     raise AssertionError("never reached")

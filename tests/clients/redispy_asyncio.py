@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +20,8 @@ async def main(plan: Plan) -> None:
     say("library", version=library.__version__)
     sentinels = import_module(f"{plan.library}.asyncio.sentinel")
     group = sentinels.Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
-    master, replica = group.master_for(plan.name), group.slave_for(plan.name)
+    master = group.master_for(plan.name)
+    replica = partial(group.slave_for, plan.name)
     old = (await group.discover_master(plan.name))[1]
     say("found", master=old, replicas=sorted(port for _, port in await group.discover_slaves(plan.name)))
 
@@ -48,7 +51,7 @@ async def main(plan: Plan) -> None:
     say("wrote", port=port, value=written)
     say("read again", port=await read(replica, plan.key, written, port, errors))
     await listener.aclose()
-    for each in (master, replica, *group.sentinels):
+    for each in (master, *group.sentinels):
         await each.aclose()
 
 
@@ -64,12 +67,20 @@ async def port_of(server: Any) -> int:
     return int((await server.info("server"))["tcp_port"])
 
 
-async def read(replica: Any, key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
+async def read(
+    connect: Callable[[], Any], key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]
+) -> int:
     """Wait until a replica gives back what was written; its port."""
+    replica = connect()
     while True:
         try:
-            if await replica.get(key) == wanted and (port := await port_of(replica)) != master:
-                return port
+            if await replica.get(key) == wanted:
+                port = await port_of(replica)
+                await replica.aclose()
+                if port != master:
+                    return port
+                # It came to the new master while that was a replica, and does not ask for roles.
+                replica = connect()
         except errors:
             pass
         await asyncio.sleep(PAUSE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
+from importlib.util import find_spec
 from typing import Any, ClassVar
 from unittest import SkipTest
 
@@ -10,15 +12,24 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients.library import CLIENTS
 from tests.clients.stage import Run, Stage
-from tests.servers import Fleet, Workbench, missing
+from tests.servers import Fleet, Workbench, call, missing
 
-DATA, WATCHER, APPLICATION, DOOR = "data secret", "watcher-secret", "application-secret", "door secret"
+DATA, DOOR = "data secret", "door secret"
+DEFAULT, WATCHER, PEER, APPLICATION = "default-secret", "watcher-secret", "peer-secret", "application-secret"
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
     " +client|kill +client|pause +client|unpause +failover +script|kill"
 )
 """What Sentinels need of a server, and not a command more."""
+
+READER = (
+    "resetchannels &+switch-master &*sdown &*odown &*slave &*sentinel &switch-master &+slave-reconf-done -@all"
+    " +auth +hello +ping +info +role +client|setname +client|setinfo +client|id +subscribe +psubscribe +unsubscribe"
+    " +punsubscribe +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas"
+    " +sentinel|slaves +sentinel|sentinels"
+)
+"""What applications need of a Sentinel: what any of the clients here asks for."""
 
 
 class ClientTests:
@@ -31,6 +42,11 @@ class ClientTests:
     servers = "redis"
     encrypted = False
     stage: ClassVar[Stage]
+
+    @classmethod
+    def bench(cls) -> Workbench:
+        """Where the installation is made."""
+        return Workbench()
 
     @classmethod
     def fleet(cls, bench: Workbench) -> Fleet:
@@ -48,7 +64,7 @@ class ClientTests:
         if missing("txsentinel", cls.servers):
             raise SkipTest(missing("txsentinel", cls.servers))
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            bench = stack.enter_context(cls.bench())
             fleet = cls.fleet(bench)
             fleet.start()
             cls.stage = Stage(stack, fleet, bench.directory, cls.plan(), cls.encrypted)
@@ -155,29 +171,71 @@ class PasswordTests(ClientTests, SynchronousTestCase):
         return {"password": DATA, "sentinel_password": DOOR}
 
 
-class DataUserTests(ClientTests, SynchronousTestCase):
-    """Redis servers where the Sentinels are one user, by auth-user, and the applications another."""
+class UserTests(ClientTests, SynchronousTestCase):
+    """Users wherever there can be: applications and Sentinels on the servers, and both on the Sentinels."""
 
     @classmethod
     def fleet(cls, bench: Workbench) -> Fleet:
-        """Users on the servers; the default one keeps to replication and to the test."""
+        """The default users keep to replication and to the test."""
         fleet = Fleet(
             bench,
             ["txsentinel"] * 3,
             cls.servers,
             down_after=1500,
             failover_timeout=10_000,
-            extra=["sentinel auth-user mymaster watcher", f"sentinel auth-pass mymaster {WATCHER}"],
+            extra=[
+                f"requirepass {DEFAULT}",
+                f"user application on >{APPLICATION} {READER}",
+                f"user peer on >{PEER} allchannels +@all",
+                "sentinel sentinel-user peer",
+                f"sentinel sentinel-pass {PEER}",
+                "sentinel auth-user mymaster watcher",
+                f"sentinel auth-pass mymaster {WATCHER}",
+            ],
         )
         for server in fleet.servers.values():
-            server.password = DATA
+            server.password = DEFAULT
             server.extra += [
-                f"user watcher on resetpass >{WATCHER} {RULES}",
-                f"user application on resetpass >{APPLICATION} allkeys +@all -@dangerous +info +role",
+                f"user watcher on >{WATCHER} {RULES}",
+                f"user application on >{APPLICATION} allkeys +@all -@dangerous +info +role",
             ]
+        for sentinel in fleet.sentinels:
+            sentinel.call = partial(call, sentinel.port, password=DEFAULT)  # type: ignore[method-assign]
         return fleet
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """The application's user."""
-        return {"user": "application", "password": APPLICATION}
+        """The application has one name, but different passwords."""
+        return {
+            "user": "application",
+            "password": APPLICATION,
+            "sentinel_user": "application",
+            "sentinel_password": APPLICATION,
+        }
+
+
+class EncryptedTests(ClientTests, SynchronousTestCase):
+    """Nothing but TLS, with certificates on both sides."""
+
+    encrypted = True
+    secured: ClassVar[Any]
+
+    @classmethod
+    def bench(cls) -> Workbench:
+        """Its servers and Sentinels have TLS ports only."""
+        if find_spec("cryptography") is None:
+            raise SkipTest("cryptography is not installed")
+        from tests.tls.installation import TlsBench
+
+        bench = cls.secured = TlsBench()
+        return bench
+
+    @classmethod
+    def plan(cls) -> dict[str, Any]:
+        """Whom to trust, and who to be."""
+        issued = cls.secured.authority.issue("application")
+        return {
+            "authority": str(cls.secured.authority.certificate),
+            "certificate": str(issued.certificate),
+            "private_key": str(issued.key),
+        }

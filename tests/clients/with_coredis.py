@@ -37,14 +37,14 @@ async def main(plan: Plan) -> None:
         password=plan.password,
         **common,
     )
-    async with group, group.primary_for(plan.name) as master, group.replica_for(plan.name) as replica:
+    async with group, group.primary_for(plan.name) as master:
         old = (await group.discover_primary(plan.name))[1]
         say("found", master=old, replicas=sorted(port for _, port in await group.discover_replicas(plan.name)))
 
         value = values()
         written = next(value)
         await master.set(plan.key, written)
-        say("read", port=await read(replica, plan.key, written, old))
+        say("read", port=await read(group, plan, written, old))
 
         async with group.sentinels[0].pubsub(channels=["+switch-master"], ignore_subscribe_messages=True) as listener:
             heard = asyncio.create_task(hear(listener))
@@ -61,9 +61,7 @@ async def main(plan: Plan) -> None:
                     break
             await heard
         say("wrote", port=port, value=written)
-        # The first one may have come to the new master while it was a replica, and does not ask its role.
-        async with group.replica_for(plan.name) as replica:
-            say("read again", port=await read(replica, plan.key, written, port))
+        say("read again", port=await read(group, plan, written, port))
 
 
 async def hear(listener: Any) -> None:
@@ -78,14 +76,19 @@ async def port_of(server: Any) -> int:
     return int((await server.info("server"))["tcp_port"])
 
 
-async def read(replica: Any, key: str, wanted: str, master: int) -> int:
-    """Wait until a replica gives back what was written; its port."""
+async def read(group: coredis.Sentinel[str], plan: Plan, wanted: str, master: int) -> int:
+    """
+    Wait until a replica gives back what was written; its port.
+
+    Each try is a client of its own: one may come to the new master while that is a replica, and does not ask for roles.
+    """
     while True:
-        try:
-            if await replica.get(key) == wanted and (port := await port_of(replica)) != master:
-                return port
-        except FAILURES:
-            pass
+        async with group.replica_for(plan.name) as replica:
+            try:
+                if await replica.get(plan.key) == wanted and (port := await port_of(replica)) != master:
+                    return port
+            except FAILURES:
+                pass
         await asyncio.sleep(PAUSE)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import txredisapi
@@ -24,7 +25,8 @@ def main(reactor: Any, plan: Plan) -> Steps:
     say("library", version=txredisapi.__version__)
     group = txredisapi.Sentinel(plan.sentinels, password=plan.sentinel_password, username=plan.sentinel_user)
     data = {"password": plan.password, "username": plan.user}
-    master, replica = group.master_for(plan.name, **data), group.slave_for(plan.name, **data)
+    master = group.master_for(plan.name, **data)
+    replica = partial(group.slave_for, plan.name, **data)
     _, old = yield group.discover_master(plan.name)
     replicas = yield group.discover_slaves(plan.name)
     say("found", master=old, replicas=sorted(port for _, port in replicas))
@@ -52,7 +54,6 @@ def main(reactor: Any, plan: Plan) -> Steps:
     say("wrote", port=port, value=written)
     say("read again", port=(yield read(reactor, replica, plan.key, written, port)))
     yield master.disconnect()
-    yield replica.disconnect()
     yield group.disconnect()
 
 
@@ -79,16 +80,20 @@ def port_of(server: Any) -> Steps:
 
 
 @inlineCallbacks
-def read(reactor: Any, replica: Any, key: str, wanted: str, master: int) -> Steps:
+def read(reactor: Any, connect: Callable[[], Any], key: str, wanted: str, master: int) -> Steps:
     """Wait until a replica gives back what was written; its port."""
+    replica = connect()
     while True:
         try:
             if str((yield replica.get(key))) == wanted:
                 port = yield port_of(replica)
+                yield replica.disconnect()
                 if port != master:
                     return port
+                # It came to the new master while that was a replica, and does not ask for roles.
+                replica = connect()
         except FAILURES:
-            continue
+            pass  # the connection is made again meanwhile
         yield deferLater(reactor, PAUSE)
 
 
