@@ -1,74 +1,73 @@
 """
 What must hold in every world: the safety properties S1 to S16, checked apart from the code they are about.
 
-A witness hears every published event, sees every order that leaves a Sentinel, and looks at the whole
-fleet every few milliseconds. It keeps records of its own and believes only those: a vote counts as
-given when its voter announced it or a peer was told of it, and never un-happens, whatever crashes.
+A witness looks at a Sentinel after each of its turns, hears every event that it decides or publishes,
+every byte that it says (:mod:`~txsentinel.sim.wirechecks`), and everything that its disk stores. It keeps
+records of its own and believes only those: a vote counts as given when its voter announced or told it,
+and never un-happens, whatever crashes.
 
-=== ==================================================================================================
-S1  one vote per Sentinel, master and epoch, for ever
-S2  the epochs of a Sentinel's votes for a master only rise
-S3  one elected leader per master and epoch
-S4  who acts unforced has a majority and the quorum of votes of the epoch it acts in
-S5  a config epoch names one address, everywhere and for ever
-S6  no Sentinel's config epoch falls; after a crash it is at least the durable one
-S7  no Sentinel's durable current epoch falls
-S8  no config epoch exceeds the current epoch
-S9  no vote's epoch exceeds the current epoch
-S10 an automatic failover needs S_DOWN here, and a quorum that held this very address down lately
-S11 nobody but an elected or ordered leader makes a master; others are only told to follow the published one
-S12 a new address is published only after it was seen as master, or with a higher config epoch
-S13 in TILT nothing is started, promoted or judged
-S14 nobody of priority 0 is promoted
-S15 two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart
-S16 nor does it attempt within that time after it voted for another
-=== ==================================================================================================
+======= ==============================================================================================
+S1      one vote per Sentinel, master and epoch, for ever
+S2      the epochs of a Sentinel's votes for a master only rise
+S3      one elected leader per master and epoch
+S4      who acts unforced was told a majority and the quorum of votes of the epoch it acts in
+S5      a config epoch names one address, everywhere and for ever
+S6      no Sentinel's config epoch falls; after a crash it is at least the durable one
+S7      no Sentinel's durable current epoch falls
+S8      no config epoch exceeds the current epoch
+S9      no vote's epoch exceeds the current epoch
+S10     an automatic failover needs S_DOWN here, and a quorum that told of this very address within five seconds
+S11     nobody but an elected or ordered leader makes a master; others are only told to follow the published one
+S12     a new address is published only once it told that it is master, or came with a higher config epoch
+S13     in TILT nothing is started, promoted or judged, nobody is called down; who stood still is in TILT
+S14     nobody of priority 0 is promoted
+S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart
+S16     nor does it attempt within that time after it voted for another
+durable no vote, address, ID, event or confirmation is said before it is on disk
+bounded queues, connections and whatever waits do not grow without limit
+======= ==============================================================================================
+
+S5 leaves one gap: forced failovers that go ahead without a majority, because an operator said so, share
+no epoch with each other, but may share one with an election that they could not hear of.
 """
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from txsentinel.address import Address
-from txsentinel.core.effects import Announce, Effect, Reconfigure
-from txsentinel.core.instances import Master, Replica
+from txsentinel.core.effects import Announce, Effect
+from txsentinel.core.instances import Master
 from txsentinel.events import SentinelEvent
-from txsentinel.sim.fleet import CONFIG_PATH, Fleet, SimSentinel, Watcher
+from txsentinel.sim.durable import read_remembered
+from txsentinel.sim.eavesdropping import Eavesdropper
+from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
+from txsentinel.sim.records import NEVER, Records, SentinelRecord, Violation
+from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
 
-LOOK_PERIOD: Final = 0.02
-"""Seconds between two looks at the whole fleet."""
+__all__ = ["Violation", "Witness"]
 
-OPINION_LIFE: Final = 6.0
-"""Seconds for which a Sentinel's S_DOWN may still count elsewhere: five ask periods and the way."""
+LOOK_PERIOD: Final = 1.0
+"""Seconds between two looks at what must not grow."""
 
-ATTEMPT_SLACK: Final = 0.1
+OPINION_LIFE: Final = 5.0
+"""Seconds for which an opinion counts."""
+
+SLACK: Final = 0.1
+"""Seconds that a decision may lag behind what it is made of: a sweep."""
+
+TILT_TRIGGER: Final = 2.0
 
 FROZEN_IN_TILT: Final = frozenset(
     {"+sdown", "-sdown", "+odown", "-odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"}
 )
 
+MOST_WAITING: Final = 2_000
+"""Effects and replies held back for the disk."""
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was broken."""
-
-    at: float
-    promise: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.promise} at {self.at:.3f} s: {self.what}"
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What keeps a Sentinel from failing a master over again: times in seconds."""
-
-    began: float | None = None
-    voted_for_other: float | None = None
+MOST_QUESTIONS: Final = 8
+"""Requests for an opinion or a vote that one peer has not answered."""
 
 
 class Witness(Watcher):
@@ -76,231 +75,270 @@ class Witness(Watcher):
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self.violations: list[Violation] = []
-        self.failovers = 0
-        self.looks = 0
-        self._votes: dict[tuple[str, str, int], str] = {}
-        self._newest_vote: dict[tuple[str, str], int] = {}
-        self._leaders: dict[tuple[str, int], str] = {}
-        self._addresses: dict[tuple[str, int], Address] = {}
-        self._config_epochs: dict[tuple[str, str], int] = {}
-        self._durable: dict[tuple[str, str], int] = {}
-        self._published: dict[tuple[str, str], tuple[Address, int]] = {}
-        self._down: dict[tuple[str, str, Address], float] = {}
-        self._attempts: dict[tuple[str, str], _Attempt] = {}
-        self._names: dict[str, str] = {}
+        self.records = Records(fleet)
+        fleet.complain = self.records.expect
+        self._expect = self.records.expect
+        names = set(self.records.sentinels)
+        wire = WireWitness(self.records)
+        fleet.network.joined = Eavesdropper(wire, names, SENTINEL_PORT, fleet.world.seconds).joined
+        for sentinel in fleet.sentinels:
+            sentinel.host.files.stored = self._storing(self.records.sentinels[sentinel.name])
         fleet.watchers.append(self)
         fleet.world.call_later(LOOK_PERIOD, self._look_on)
 
-    def born(self, sentinel: SimSentinel) -> None:
-        """A process begins: what it may forget is forgotten, what it must remember is compared."""
-        service = sentinel.alive
-        for group in self._fleet.masters:
-            self._attempts.pop((sentinel.name, group.name), None)
-            key = (sentinel.name, group.name)
-            record = next((m for m in service.configuration.masters if m.name == group.name), None)
-            if record is not None:
-                durable = self._durable.get(key, 0)
-                self._expect(record.config_epoch >= durable, "S6", f"{key} restarted below its durable {durable}")
-                self._config_epochs[key] = record.config_epoch
-                self._published.pop(key, None)
-        service.core.outbox.emit = self._hearing(sentinel, service.core.outbox.emit)  # type: ignore[method-assign]
-        perform = service.links.perform
-        service.links.perform = self._seeing(sentinel, perform)  # type: ignore[assignment,method-assign]
-
-    def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """An event was published, so what it reports is durable."""
-        if event.channel == "+vote-for-leader" and event.master is not None:
-            leader, epoch = event.payload.split()
-            self._voted(sentinel.name, event.master, int(epoch), leader)
-
-    def decided(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """A Sentinel came to a decision, which it will publish once that is durable."""
-        core = sentinel.alive.core
-        channel = event.channel
-        master = None if event.master is None else core.registry.masters.get(event.master)
-        ordered = master is not None and master.failover is not None and master.failover.forced
-        frozen = core.tilt.active and channel in FROZEN_IN_TILT and not (ordered and channel == "+try-failover")
-        self._expect(not frozen, "S13", f"{sentinel.name} decided {event} in TILT")
-        if master is None:
-            return
-        key = (sentinel.name, master.name)
-        if channel == "+sdown":
-            self._remember_down(key, master)
-        elif channel == "+vote-for-leader" and event.payload.split()[0] != core.options.my_id:
-            self._attempts.setdefault(key, _Attempt()).voted_for_other = self._now
-        elif channel in ("+switch-master", "+reset-master"):
-            self._attempts.pop(key, None)
-        elif channel == "+try-failover":
-            self._attempted(sentinel, master)
-
-    def look(self) -> None:
-        """Compare the whole fleet with what was seen before."""
-        self.looks += 1
-        for sentinel in self._fleet.sentinels:
-            if not sentinel.running:
-                continue
-            core = sentinel.alive.core
-            self._names[core.options.my_id] = sentinel.name
-            for group in self._fleet.masters:
-                master = core.registry.masters.get(group.name)
-                if master is not None:
-                    self._look_at(sentinel, master)
-        self._look_at_disks()
+    @property
+    def violations(self) -> list[Violation]:
+        """What was broken, in order."""
+        return self.records.violations
 
     @property
-    def _now(self) -> float:
-        return self._fleet.world.seconds()
+    def failovers(self) -> int:
+        """How many promotions were ordered."""
+        return self.records.failovers
 
-    def _expect(self, holds: bool, promise: str, what: str) -> None:
-        if not holds:
-            self.violations.append(Violation(self._now, promise, what))
+    def born(self, sentinel: SimSentinel) -> None:
+        """A process begins: what it may forget is forgotten, what it must remember is compared."""
+        record = self.records.sentinels[sentinel.name]
+        service = sentinel.alive
+        remembered = record.remembered = read_remembered(sentinel.host.files.contents[CONFIG_PATH], self._fleet.names)
+        record.tilt_since = record.tilt_expected_by = None
+        record.turned_at = self._now
+        record.wall_ahead = self._wall_ahead(sentinel)
+        record.good_hellos.clear()
+        for name, master in record.masters.items():
+            master.forget_attempts()
+            master.opinions.clear()
+            master.down_at = master.address = None
+            loaded = next((m for m in service.configuration.masters if m.name == name), None)
+            known = remembered.masters.get(name)
+            if loaded is not None and known is not None:
+                self._expect(
+                    loaded.config_epoch >= known.config_epoch, "S6", f"{sentinel.name} restarts below its durable epoch"
+                )
+                master.config_epoch, master.leader_epoch = loaded.config_epoch, known.leader_epoch
+                master.durable_places = {known.place}
+        outbox = service.core.outbox
+        outbox.emit = self._hearing(sentinel, outbox.emit)  # type: ignore[method-assign]
+        sentinel.host.reactor.turned = self._turning(record)
 
-    def _look_on(self) -> None:
-        self.look()
-        self._fleet.world.call_later(LOOK_PERIOD, self._look_on)
+    # After each turn
 
-    def _look_at(self, sentinel: SimSentinel, master: Master) -> None:
-        core = sentinel.alive.core
-        key = (sentinel.name, master.name)
-        self._remember_down(key, master)
-        for peer in master.peers.values():
-            voter = self._names.get(peer.name)
-            if voter is not None and peer.leader is not None:
-                self._voted(voter, master.name, peer.leader_epoch, peer.leader, told=True)
-        self._expect(
-            master.config_epoch >= self._config_epochs.get(key, 0), "S6", f"{key} fell to {master.config_epoch}"
-        )
-        self._config_epochs[key] = master.config_epoch
-        self._expect(
-            master.config_epoch <= core.current_epoch, "S8", f"{key}: {master.config_epoch} > {core.current_epoch}"
-        )
-        self._expect(
-            master.leader_epoch <= core.current_epoch, "S9", f"{key}: {master.leader_epoch} > {core.current_epoch}"
-        )
-        self._look_at_address(key, master)
+    def _turning(self, record: SentinelRecord) -> Callable[[], None]:
+        service = record.sentinel.alive
+        core = service.core
+        host = record.sentinel.host
+        reactor = host.reactor
 
-    def _remember_down(self, key: tuple[str, str], master: Master) -> None:
-        if master.sdown_since is not None:
-            self._down[key[0], key[1], master.address] = self._now
+        def turned() -> None:
+            now = self._now
+            if reactor.dead:
+                return
+            tilt = core.tilt.active
+            if tilt != (record.tilt_since is not None):
+                record.tilt_since = now if tilt else None
+            self._clocks(record, now, tilt)
+            if core.outbox.pending and record.remembered.my_id:
+                self._expect(False, "bounded", f"{record.sentinel.name} left effects undone at the end of its turn")
+            for master in core.registry.masters.values():
+                self._look_at(record, master)
 
-    def _look_at_address(self, key: tuple[str, str], master: Master) -> None:
+        return turned
+
+    def _clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
+        """Who stood still, or whose clock jumped, for longer than the trigger must be in TILT soon."""
+        ahead = self._wall_ahead(record.sentinel)
+        jumped = not -TILT_TRIGGER / 8 <= ahead - record.wall_ahead + (now - record.turned_at) <= TILT_TRIGGER + SLACK
+        if jumped or now - record.turned_at > TILT_TRIGGER + SLACK:
+            record.tilt_expected_by = now + 2 * SLACK
+        record.turned_at, record.wall_ahead = now, ahead
+        if tilt:
+            record.tilt_expected_by = None
+        elif record.tilt_expected_by is not None and now > record.tilt_expected_by:
+            record.tilt_expected_by = None
+            self._expect(False, "S13", f"{record.sentinel.name} stood still, or its clock jumped, without TILT")
+
+    def _look_at(self, record: SentinelRecord, master: Master) -> None:
+        kept = record.master(master.name)
         address, epoch = master.published_address, master.config_epoch
-        if epoch:
-            known = self._addresses.setdefault((master.name, epoch), address)
-            self._expect(known.same(address), "S5", f"{key} holds {address.joined()}@{epoch}, another {known.joined()}")
-        before = self._published.get(key)
-        self._published[key] = (address, epoch)
-        if before is not None and not before[0].same(address):
-            self._expect(epoch > before[1], "S12", f"{key} moved to {address.joined()} without a higher config epoch")
+        if address is not kept.address or epoch != kept.config_epoch:
+            self._moved(record, master)
+        if master.leader_epoch != kept.leader_epoch:
+            who = record.sentinel.name
+            self._expect(master.leader_epoch >= kept.leader_epoch, "S2", f"{who} fell back to {master.leader_epoch}")
+            kept.leader_epoch = master.leader_epoch
+        current = record.sentinel.alive.core.current_epoch
+        if master.config_epoch > current or master.leader_epoch > current:
+            promise = "S8" if master.config_epoch > current else "S9"
+            what = f"{master.config_epoch} or {master.leader_epoch} on {master.name} exceeds {current}"
+            self._expect(False, promise, f"{record.sentinel.name}: {what}")
+        if master.sdown_since is not None:
+            kept.down_at = (master.address.ip, master.address.port)
+        elif kept.down_at is not None:
+            kept.down_until[kept.down_at] = self._now
+            kept.down_at = None
 
-    def _look_at_disks(self) -> None:
-        for sentinel in self._fleet.sentinels:
-            contents = sentinel.host.files.contents.get(CONFIG_PATH, b"")
-            for line in contents.decode().splitlines():
-                words = line.split()
-                if words[:2] == ["sentinel", "current-epoch"]:
-                    self._rises(sentinel.name, "", int(words[2]), "S7")
-                elif words[:2] == ["sentinel", "config-epoch"]:
-                    self._rises(sentinel.name, words[2], int(words[3]), "S6")
-                elif words[:2] == ["sentinel", "leader-epoch"]:
-                    self._rises(sentinel.name, f"{words[2]}/vote", int(words[3]), "S2")
+    def _moved(self, record: SentinelRecord, master: Master) -> None:
+        """Another published address, or another config epoch (S5, S6, S12)."""
+        who, name, kept = record.sentinel.name, master.name, record.master(master.name)
+        address, epoch = master.published_address, master.config_epoch
+        place = (address.ip, address.port)
+        before = kept.address
+        self._expect(epoch >= kept.config_epoch, "S6", f"{who} fell to config epoch {epoch} on {name}")
+        if before is not None and before.resolved and (before.ip, before.port) != place:
+            higher = epoch > kept.config_epoch
+            self._expect(higher, "S12", f"{who} moved {name} to {place} without a higher config epoch")
+            tellers = self.records.said.get((name, epoch, place), set()) - {who}
+            seen = record.saw_master.get(address.ip, NEVER) >= kept.promotions.get(address.ip, -NEVER)
+            self._expect(tellers or seen, "S12", f"{who} moved {name} to {place}@{epoch}, which nobody saw as a master")
+            kept.forget_attempts()
+            kept.opinions.clear()
+        kept.address, kept.config_epoch = address, epoch
+        if address.resolved:
+            self.records.claimed(who, name, epoch, place)
 
-    def _rises(self, sentinel: str, what: str, value: int, promise: str) -> None:
-        key = (sentinel, what)
-        self._expect(value >= self._durable.get(key, 0), promise, f"{key} fell to {value} on disk")
-        self._durable[key] = value
-
-    def _voted(self, voter: str, master: str, epoch: int, leader: str, *, told: bool = False) -> None:
-        given = self._votes.setdefault((voter, master, epoch), leader)
-        self._expect(given == leader, "S1", f"{voter} voted for {given[:8]} and {leader[:8]} on {master} in {epoch}")
-        if told:
-            contents = next(s for s in self._fleet.sentinels if s.name == voter).host.files.contents[CONFIG_PATH]
-            durable = _durable_vote(contents.decode(), master)
-            self._expect(durable >= epoch, "S1", f"{voter} told its vote of {epoch} on {master}, durable is {durable}")
-            return
-        newest = self._newest_vote.get((voter, master), 0)
-        self._expect(epoch > newest, "S2", f"{voter} voted on {master} in {epoch} after {newest}")
-        self._newest_vote[(voter, master)] = max(epoch, newest)
-
-    def _attempted(self, sentinel: SimSentinel, master: Master) -> None:
-        key = (sentinel.name, master.name)
-        attempt = self._attempts.setdefault(key, _Attempt())
-        failover = master.failover
-        if failover is None or failover.forced or failover.republish:
-            return
-        distance = 2 * master.options.failover_timeout / 1000
-        now = self._now
-        if attempt.began is not None:
-            self._expect(now - attempt.began >= distance - 1 - ATTEMPT_SLACK, "S15", f"{key} tried again too soon")
-        if attempt.voted_for_other is not None:
-            soon = now - attempt.voted_for_other < distance - ATTEMPT_SLACK
-            self._expect(not soon, "S16", f"{key} tried too soon after its vote for another")
-        attempt.began = now
-        self._expect(master.sdown_since is not None, "S10", f"{key} tried although the master is up to it")
-        agreeing = sum(
-            1
-            for other in self._fleet.sentinels
-            if now - self._down.get((other.name, master.name, master.address), -OPINION_LIFE) < OPINION_LIFE
-        )
-        self._expect(
-            agreeing >= master.options.quorum, "S10", f"{key} tried with {agreeing} that held the address down"
-        )
+    # Events
 
     def _hearing(self, sentinel: SimSentinel, emit: Callable[..., None]) -> Callable[..., None]:
         def heard(effect: Effect, **how: bool) -> None:
             emit(effect, **how)
             if isinstance(effect, Announce):
-                self.decided(sentinel, effect.event)
+                self._decided(sentinel, effect.event)
 
         return heard
 
-    def _seeing(self, sentinel: SimSentinel, perform: Callable[[Effect], None]) -> Callable[[Effect], None]:
-        def seen(effect: Effect) -> None:
-            if isinstance(effect, Reconfigure):
-                self._ordered(sentinel, effect)
-            perform(effect)
-
-        return seen
-
-    def _ordered(self, sentinel: SimSentinel, order: Reconfigure) -> None:
-        if not order.link.instances:
+    def _decided(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
+        """An event was decided upon; it is published later, when it is durable."""
+        core, channel = sentinel.alive.core, event.channel
+        record = self.records.sentinels[sentinel.name]
+        master = None if event.master is None else core.registry.masters.get(event.master)
+        ordered = master is not None and self._now - record.master(master.name).ordered_at <= ORDER_LIFE
+        if channel in FROZEN_IN_TILT and not (ordered and channel == "+try-failover"):
+            self._expect(not core.tilt.active, "S13", f"{sentinel.name} decided {event} in TILT")
+        if master is None:
             return
-        instance = order.link.instances[0]
-        master = instance.master
-        core = sentinel.alive.core
-        key = (sentinel.name, master.name)
-        if not order.promotes:
-            published = master.published_address
-            right = order.host in (published.ip, published.hostname) and order.port == published.port
-            self._expect(right, "S11", f"{key} told {instance.name} to follow {order.host}:{order.port}")
-            return
-        self.failovers += 1
+        kept = record.master(master.name)
+        if channel == "+vote-for-leader":
+            candidate, epoch = event.payload.split()[0], int(event.payload.split()[1])
+            self.records.voted(sentinel.name, master.name, epoch, candidate)
+            rises = epoch > kept.newest_vote
+            self._expect(rises, "S2", f"{sentinel.name} voted on {master.name} in {epoch} after {kept.newest_vote}")
+            kept.newest_vote = max(epoch, kept.newest_vote)
+            if candidate != core.options.my_id:
+                kept.voted_for_other = self._now
+        elif channel in ("+switch-master", "+reset-master"):
+            kept.forget_attempts()
+        elif channel == "+try-failover":
+            self._attempted(sentinel, master)
+
+    def _attempted(self, sentinel: SimSentinel, master: Master) -> None:
+        """Somebody begins a failover (S10, S15, S16)."""
+        record = self.records.sentinels[sentinel.name]
+        kept, now = record.master(master.name), self._now
+        who = f"{sentinel.name} on {master.name}"
         failover = master.failover
-        if failover is None or failover.promoted is not instance:
-            self._expect(False, "S11", f"{key} made {instance.name} a master without leading a failover")
+        self._expect(failover is not None, "S11", f"{who}: an attempt that is none")
+        if failover is None:
             return
-        assert isinstance(instance, Replica)
-        self._expect(not core.tilt.active, "S13", f"{key} promoted in TILT")
-        self._expect(instance.priority != 0, "S14", f"{key} promoted {instance.name} of priority 0")
-        if failover.forced:
+        kept.forced = failover.forced
+        if failover.forced or failover.coordinated:
+            self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that nobody ordered")
             return
-        me, epoch = core.options.my_id, failover.epoch
-        leader = self._leaders.setdefault((master.name, epoch), me)
-        self._expect(leader == me, "S3", f"{key} and {leader[:8]} both lead {master.name} in {epoch}")
-        voters = [v for (v, m, e), c in self._votes.items() if (m, e, c) == (master.name, epoch, me)]
-        given = {*voters, *(self._names.get(p.name, "") for p in master.peers.values() if _votes_for(p, me, epoch))}
-        needed = max((len(master.peers) + 1) // 2 + 1, master.options.quorum)
-        self._expect(len(given) >= needed, "S4", f"{key} acts in {epoch} with {len(given)} votes of {needed}")
+        distance = 2 * master.options.failover_timeout / 1000
+        if kept.began is not None:
+            self._expect(now - kept.began >= distance - SLACK, "S15", f"{who} tried again after {now - kept.began} s")
+        if kept.voted_for_other is not None:
+            since = now - kept.voted_for_other
+            self._expect(since >= distance - SLACK, "S16", f"{who} tried {since} s after its vote for another")
+        kept.began = now
+        self._expect(master.sdown_since is not None, "S10", f"{who} tried although the master is up to it")
+        place = (master.address.ip, master.address.port)
+        agreeing = 1 + sum(
+            1
+            for (about, voter), at in kept.opinions.items()
+            if about == place and voter != sentinel.name and now - at <= OPINION_LIFE + SLACK
+        )
+        quorum = master.options.quorum
+        self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} that told of {place}")
 
+    def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
+        """An event is published: what it tells must be durable, unless the disk is known to fail."""
+        if event.channel not in ("+switch-master", "+vote-for-leader") or event.master is None:
+            return
+        record = self.records.sentinels[sentinel.name]
+        master = record.remembered.masters.get(event.master)
+        if record.sentinel.host.files.failing or master is None:
+            return
+        words = event.payload.split()
+        if event.channel == "+vote-for-leader":
+            fine = master.leader_epoch >= int(words[1])
+        else:
+            fine = (words[3], int(words[4])) in record.master(event.master).durable_places
+        self._expect(fine, "durable", f"{sentinel.name} published {event} before it was on disk")
 
-def _votes_for(peer: object, leader: str, epoch: int) -> bool:
-    return getattr(peer, "leader", None) == leader and getattr(peer, "leader_epoch", None) == epoch
+    # Disks
 
+    def _storing(self, record: SentinelRecord) -> Callable[[str, bytes], None]:
+        def stored(path: str, contents: bytes) -> None:
+            if path != CONFIG_PATH:
+                return
+            before, after = record.remembered, read_remembered(contents, self._fleet.names)
+            record.remembered = after
+            who = record.sentinel.name
+            fine = after.current_epoch >= before.current_epoch
+            self._expect(fine, "S7", f"{who} wrote current epoch {after.current_epoch} after {before.current_epoch}")
+            fine = not before.my_id or after.my_id == before.my_id
+            self._expect(fine, "durable", f"{who} wrote another ID")
+            for name, master in after.masters.items():
+                record.master(name).durable_places.add(master.place)
+                old = before.masters.get(name)
+                if old is not None:
+                    if master.config_epoch < old.config_epoch:
+                        fell, record.master(name).may_fall = record.master(name).may_fall, False
+                        self._expect(fell, "S6", f"{who} wrote config epoch {master.config_epoch} on {name}")
+                    fine = master.leader_epoch >= old.leader_epoch
+                    self._expect(fine, "S2", f"{who} wrote leader epoch {master.leader_epoch} on {name}")
 
-def _durable_vote(contents: str, master: str) -> int:
-    for line in contents.splitlines():
-        words = line.split()
-        if words[:3] == ["sentinel", "leader-epoch", master]:
-            return int(words[3])
-    return 0
+        return stored
+
+    # What must not grow
+
+    def _look_on(self) -> None:
+        self.look()
+        self._fleet.world.call_later(LOOK_PERIOD, self._look_on)
+
+    def look(self) -> None:
+        """Measure every queue."""
+        connections: dict[str, int] = {}
+        for end in self._fleet.network.connections.values():
+            connections[end.reactor.name] = connections.get(end.reactor.name, 0) + 1
+        for sentinel in self._fleet.sentinels:
+            if sentinel.running:
+                self._measure(sentinel, connections.get(sentinel.name, 0))
+
+    def _measure(self, sentinel: SimSentinel, connections: int) -> None:
+        core, who = sentinel.alive.core, sentinel.name
+        waiting = sentinel.alive.executor.barrier.waiting
+        self._expect(waiting <= MOST_WAITING, "bounded", f"{who} holds back {waiting} effects and replies")
+        instances = list(core.registry.instances())
+        links = {instance.link.link_id: instance.link for instance in instances}
+        # Two to a server, one to and from a peer, and for each one that is closing; clients beside them.
+        most = 4 * len(links) + 2 * len(self._fleet.sentinels) + 20
+        self._expect(connections <= most, "bounded", f"{who} has {connections} connections for {len(links)} links")
+        limit = core.state.limits.pending_commands
+        for link in links.values():
+            pending = link.pending_commands
+            fine = pending <= 4 * limit * max(1, len(link.instances))
+            self._expect(fine, "bounded", f"{who}: {pending} commands on one link")
+        for master in core.registry.masters.values():
+            for peer in master.peers.values():
+                fine = len(peer.asked) <= MOST_QUESTIONS
+                self._expect(fine, "bounded", f"{who}: {len(peer.asked)} questions open at {peer.name[:8]}")
+        jobs = len(sentinel.alive.scripts.jobs)
+        self._expect(jobs <= core.state.limits.script_queue, "bounded", f"{who}: {jobs} scripts")
+
+    @property
+    def _now(self) -> float:
+        return self._fleet.world.seconds()
+
+    def _wall_ahead(self, sentinel: SimSentinel) -> float:
+        return sentinel.host.wall_clock() - self._fleet.world.seconds()

@@ -3,6 +3,7 @@
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from errno import ENOENT
 from os import strerror
@@ -53,6 +54,13 @@ class SimFiles:
         self.failed_replacements = 0
         self.most_in_flight = 0
         """The largest number of replacements that were under way at one time."""
+        self.visible_failure = False
+        """While set, a replacement that fails can be seen all the same, and may be undone by a crash."""
+        self.failing = False
+        """The last replacement of whose end the process was told has failed."""
+        self.stored: Callable[[str, bytes], None] | None = None
+        """Called with what has become durable."""
+        self._undone: dict[str, bytes] = {}
         self._reactor: SimReactor | None = None
         self._stuck = False
         self._writes: list[_Write] = []
@@ -60,6 +68,7 @@ class SimFiles:
     def attach(self, reactor: SimReactor) -> None:
         """A new process uses these files."""
         self._reactor = reactor
+        self.failing = False
 
     def read(self, path: str) -> bytes:
         """
@@ -111,6 +120,10 @@ class SimFiles:
     def crash(self) -> None:
         """The process died: each replacement under way either has happened or has not; nobody is told."""
         writes, self._writes = self._writes, []
+        undone, self._undone = self._undone, {}
+        for path, contents in undone.items():
+            if self.world.random.random() < 0.5:
+                self.contents[path] = contents
         for write in writes:
             if self.fail_with is None and not self._stuck and self.world.random.random() < 0.5:
                 self._store(write)
@@ -120,7 +133,10 @@ class SimFiles:
 
     def _store(self, write: _Write) -> None:
         self.contents[write.path] = write.contents
+        self._undone.pop(write.path, None)
         self.world.note_bytes(f"{self.name} wrote {write.path}".encode("utf-8", "surrogateescape"), write.contents)
+        if self.stored is not None:
+            self.stored(write.path, write.contents)
 
     def _finish(self, write: _Write) -> None:
         if write not in self._writes:
@@ -135,10 +151,21 @@ class SimFiles:
         if self.fail_with is None:
             self._store(write)
             self.replacements += 1
-            reactor.schedule(0, write.done.callback, None)
+            reactor.schedule(0, self._tell, write, None)
         else:
             self.failed_replacements += 1
-            reactor.schedule(0, write.done.errback, self.fail_with)
+            if self.visible_failure:
+                self._undone.setdefault(write.path, self.contents.get(write.path, b""))
+                self.contents[write.path] = write.contents
+            reactor.schedule(0, self._tell, write, self.fail_with)
+
+    def _tell(self, write: _Write, error: OSError | None) -> None:
+        """The process learns how a replacement ended."""
+        self.failing = error is not None
+        if error is None:
+            write.done.callback(None)
+        else:
+            write.done.errback(error)
 
     def __repr__(self) -> str:
         return f"<SimFiles of {self.name} at {self.world.time / SECOND:.6f} s: {len(self.contents)} files>"

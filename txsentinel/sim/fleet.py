@@ -3,6 +3,7 @@
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +14,7 @@ from txsentinel.config.configuration import load
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import ISentinelListener
 from txsentinel.service import SentinelService
+from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
@@ -61,6 +63,10 @@ class Shape:
     down_after: int = 1_000
     failover_timeout: int = 10_000
     parallel_syncs: int = 1
+    unwilling: int = 0
+    """How many replicas of each master, the last ones, have priority 0."""
+    hostnames: bool = False
+    """Masters are configured by name."""
 
 
 @dataclass(slots=True)
@@ -84,6 +90,7 @@ class SimSentinel:
         self.number = number
         self.name = f"s{number}"
         self.host = SimHost(fleet.world, fleet.network, self.name, f"10.0.1.{number}", self._program)
+        self.host.names.update(fleet.names)
         self.host.files.contents[CONFIG_PATH] = fleet.configuration(number).encode()
         self.service: SentinelService | None = None
 
@@ -166,7 +173,12 @@ class Fleet:
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
+        self.complain: Callable[[object, str, str], None] = lambda holds, promise, what: None
+        """Told ``(whether it holds, the promise, what happened)`` by whoever else checks something."""
+        self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}
+        """What the resolver of every Sentinel knows."""
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
+        self.clients = [SimClient(self, sentinel.host) for sentinel in self.sentinels]
 
     def start(self) -> None:
         """Power on: servers first."""
@@ -175,6 +187,8 @@ class Fleet:
                 server.host.start()
         for sentinel in self.sentinels:
             sentinel.host.start()
+        for client in self.clients:
+            client.host.start()
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -207,8 +221,12 @@ class Fleet:
         """The file that Sentinel ``number`` is installed with."""
         shape = self.shape
         lines = [f"port {SENTINEL_PORT}", "bind *"]
+        if shape.hostnames:
+            lines.append("sentinel resolve-hostnames yes")
         for master in self.masters:
             name, first = master.name, master.servers[0].host.ip
+            if shape.hostnames:
+                first = f"{master.servers[0].host.name}.example"
             lines += [
                 f"sentinel monitor {name} {first} {REDIS_PORT} {shape.quorum}",
                 f"sentinel down-after-milliseconds {name} {shape.down_after}",
@@ -240,7 +258,7 @@ class Fleet:
                 if master is None:
                     found.append(f"{sentinel.name} does not know {group.name}")
                     continue
-                views[sentinel.name] = (master.published_address, master.config_epoch)
+                views[sentinel.name] = (master.published_address.ip, master.config_epoch)
                 if master.failover is not None:
                     found.append(f"{sentinel.name} is failing {group.name} over ({master.failover.state.value})")
                 if master.is_down:
@@ -250,22 +268,22 @@ class Fleet:
                 if len(master.replicas) != len(group.servers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.replicas)} replicas of {group.name}")
             if len(set(views.values())) > 1:
-                told = ", ".join(f"{name}: {address.joined()}@{epoch}" for name, (address, epoch) in views.items())
+                told = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
                 found.append(f"{group.name} is in dispute: {told}")
             elif views:
                 found += self._following(group, next(iter(views.values()))[0])
         return found
 
-    def _following(self, group: SimMaster, address: Address) -> list[str]:
+    def _following(self, group: SimMaster, ip: str) -> list[str]:
         found = []
         for server in group.servers:
             if not server.host.running:
                 found.append(f"{server.host.name} is not running")
-            elif server.host.ip == address.ip:
+            elif server.host.ip == ip:
                 if not server.is_master:
                     found.append(f"{server.host.name} should be the master of {group.name}")
-            elif server.is_master or server.master_address != (address.ip, address.port):
-                found.append(f"{server.host.name} does not follow {address.joined()}")
+            elif server.is_master or server.master_address != (ip, REDIS_PORT):
+                found.append(f"{server.host.name} does not follow {ip}")
             elif not server.link_up:
                 found.append(f"{server.host.name} has no link to its master")
         return found
@@ -276,5 +294,6 @@ class Fleet:
         for number in range(1, self.shape.replicas + 2):
             host = SimHost(self.world, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
             master = None if number == 1 else (first, REDIS_PORT)
-            servers.append(SimRedis(host, REDIS_PORT, replica_of=master))
+            settings = {"replica_priority": "0"} if number > self.shape.replicas + 1 - self.shape.unwilling else {}
+            servers.append(SimRedis(host, REDIS_PORT, master, **settings))
         return servers

@@ -8,6 +8,7 @@ takes hosts or addresses.
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
+from collections.abc import Callable
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -66,6 +67,8 @@ class SimNetwork:
         """Every end that a program holds, in the order in which they came to be."""
         self.refusing: dict[str, None] = {}
         """Machines without power whose absence somebody notices: a router refuses in their stead."""
+        self.joined: Callable[[SimTransport, SimTransport], None] | None = None
+        """Told of both ends of each new connection, so that it can tap them."""
         self._dark: dict[str, None] = {}
         self._isolated: dict[str, None] = {}
         self._paths: dict[tuple[str, str], Path] = {}
@@ -249,6 +252,8 @@ class SimNetwork:
         client.outbound = server.inbound = Flow(self, there, label, client)
         server.outbound = client.inbound = Flow(self, back, label + b"<", server)
         client.outbound.receiver, server.outbound.receiver = server, client
+        if self.joined is not None:
+            self.joined(client, server)
 
     def route(self, source: str, target: str) -> tuple[Path, Path]:
         """The path from machine ``source`` to address ``target``, and the way back."""

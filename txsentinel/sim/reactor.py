@@ -241,6 +241,8 @@ class SimCall:
                 self.function(*self.arguments, **self.keywords)
             except Exception:
                 world.record_failure(owner.name, "a delayed call raised", Failure())
+            if owner.turned is not None:
+                owner.turned()
 
     def _expect_pending(self) -> None:
         if self.sequence == _CALLED:
@@ -304,6 +306,8 @@ class SimReactor:
         self.parked: list[Happening] = []
         """What came due during a stall, in order."""
         self.resolver: Callable[[str], Deferred[str]] | None = None
+        self.turned: Callable[[], None] | None = None
+        """Called after each turn of this process, for those who watch it."""
         self._boot = boot
         self._triggers: dict[str, _ThreePhaseEvent] = {}
 

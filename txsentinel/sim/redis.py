@@ -81,6 +81,8 @@ class SimRedis:
         self.users: dict[str, str] = {}
         """Names and passwords beside the default user's; they may do everything."""
         self.data: dict[bytes, bytes] = {}
+        self.claims: str | None = None
+        """The role that it tells in INFO in place of its own, if it is one that lies."""
         self.busy = False
         self.script_wrote = False
         """The running script cannot be killed."""
@@ -140,6 +142,10 @@ class SimRedis:
     def end_script(self) -> None:
         """The script has ended."""
         self.busy = self.script_wrote = False
+
+    def forget_everything(self) -> None:
+        """Its disk is as good as new: the next start is with an empty data set."""
+        self._disk = None
 
     def start_loading(self, seconds: float) -> None:
         """Answer ``-LOADING`` for a while."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from txsentinel.sim.checks import Witness
-from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal
+from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, watch_all
 from txsentinel.sim.fleet import Fleet, Line, Shape
 
 START_LIMIT = 30.0
@@ -17,6 +17,9 @@ CONVERGENCE_LIMIT = 120.0
 Seconds after the last fault within which everybody agrees (L1 to L6): TILT, two failover-timeouts, an
 election, the conversion of a returned master, and a repair after another failover-timeout.
 """
+
+WAITS_FOR_OPERATORS = (3.0, 3.0)
+"""Seconds after which an operator looks whether everything is monitored, having given all time to start."""
 
 
 @dataclass(slots=True)
@@ -40,14 +43,17 @@ def draw_shape(seed: int) -> Shape:
     random = Random(f"shape/{seed}")
     sentinels = random.choice((3, 3, 3, 5))
     quorum = random.choice((sentinels // 2 + 1, sentinels // 2 + 1, 1, sentinels))
+    replicas = random.choice((1, 2, 2, 3))
     return Shape(
         sentinels=sentinels,
         masters=random.choice((1, 1, 2, 3)),
-        replicas=random.choice((1, 2, 2, 3)),
+        replicas=replicas,
         quorum=quorum,
         down_after=random.choice((300, 1_000, 1_000, 3_000)),
         failover_timeout=random.choice((3_000, 10_000)),
         parallel_syncs=random.choice((1, 2)),
+        unwilling=random.choice((0, 0, 0, 1)) if replicas > 1 else 0,
+        hostnames=random.random() < 0.2,
     )
 
 
@@ -70,6 +76,9 @@ def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outc
     healed_at = fleet.world.seconds()
     fleet.run(max((fault.lasts for fault in (plan or draw_plan(seed, seconds))), default=0.0))
     heal(fleet)
+    for wait in WAITS_FOR_OPERATORS:
+        fleet.run(wait)
+        watch_all(fleet)
     converged = fleet.settle(CONVERGENCE_LIMIT)
     if not converged:
         wrong += [f"L2/L3 after healing: {what}" for what in fleet.disagreements()]

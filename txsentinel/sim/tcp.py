@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector
@@ -196,6 +196,16 @@ class Flow:
             sender.reactor.schedule(0, sender.lost, Failure(ConnectionLost("connection timed out")))
 
 
+class Tap(Protocol):
+    """Somebody who listens in on one end of a connection."""
+
+    def written(self, data: bytes) -> None:
+        """Its program is handing ``data`` to the kernel."""
+
+    def arriving(self, data: bytes) -> None:
+        """Its program is about to be given ``data``."""
+
+
 @implementer(ITransport, IConsumer, IPushProducer)
 class SimTransport:
     """One end of a connection, as its program sees it."""
@@ -221,6 +231,7 @@ class SimTransport:
         "remote",
         "serial",
         "streaming",
+        "tap",
         "unsent",
     )
 
@@ -240,6 +251,7 @@ class SimTransport:
         self.connected = False
         """Between ``makeConnection`` and ``connectionLost``."""
         self.disconnecting = False
+        self.tap: Tap | None = None
         self.gone = False
         """This end exists no more; its kernel answers what still comes with a reset."""
         self.reading = True
@@ -263,6 +275,8 @@ class SimTransport:
             raise TypeError(f"only bytes can be written, not {type(data).__name__}")
         if not data or not self.connected or self.gone:
             return
+        if self.tap is not None:
+            self.tap.written(data)
         room = WINDOW - self.outbound.in_flight
         if not self._backlog and len(data) <= room:
             self.outbound.send(data)
@@ -397,6 +411,8 @@ class SimTransport:
             self.outbound.send(Mark.RST)
         elif self.connected and not self.disconnecting and self.protocol is not None:
             try:
+                if self.tap is not None:
+                    self.tap.arriving(data)
                 self.protocol.dataReceived(data)
             except Exception:
                 failure = Failure()
@@ -404,6 +420,8 @@ class SimTransport:
                 if self.connected:
                     self._hang_up(Mark.RST)
                     self._lose(failure)
+            if self.reactor.turned is not None:
+                self.reactor.turned()
 
     def mark_arrived(self, mark: Mark) -> None:
         """Something other than bytes came."""
@@ -413,6 +431,8 @@ class SimTransport:
                 self.outbound.send(Mark.RST)
         elif not self.gone:
             self.lost(Failure(ConnectionDone() if mark is Mark.FIN else ConnectionLost("connection reset by peer")))
+        if self.reactor.turned is not None:
+            self.reactor.turned()
 
     def established(self, protocol: IProtocol | None) -> None:
         """The handshake is done: meet the protocol, or close if the factory wanted none."""

@@ -1,0 +1,162 @@
+"""
+An application beside each Sentinel, which pipelines commands and checks that the replies come in order.
+
+It is also the hand of operators: what they order goes by the same connection, between everything else.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+
+from txsentinel.sim.eavesdropping import Failed, Frames, Word
+from txsentinel.sim.host import SimHost
+from txsentinel.wire.resp import pack
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IConnector, ITransport
+    from twisted.python.failure import Failure
+
+    from txsentinel.sim.fleet import Fleet
+
+PERIOD: Final = 1.0
+"""Seconds between two pipelines, and between two attempts to connect."""
+
+SENTINEL_PORT: Final = 26379
+
+Heard = Callable[[Word], None]
+
+
+class _Conversation(Protocol):
+    """One connection: a FIFO of what is to be answered."""
+
+    def __init__(self, client: SimClient) -> None:
+        self._client = client
+        self._frames = Frames()
+        self.awaiting: deque[tuple[tuple[str, ...], Heard]] = deque()
+
+    def connectionMade(self) -> None:
+        """It can be used."""
+        self._client.conversation = self
+
+    def say(self, commands: list[tuple[tuple[str, ...], Heard]]) -> None:
+        """Send several commands in one write."""
+        self.awaiting.extend(commands)
+        cast("ITransport", self.transport).write(b"".join(pack(*words) for words, _ in commands))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Replies, which belong to what was sent first."""
+        for reply in self._frames.feed(data):
+            if not self.awaiting:
+                self._client.complain(False, f"was told {reply!r} without having asked")
+                continue
+            self.awaiting.popleft()[1](reply)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """What was not answered never will be."""
+        if self._client.conversation is self:
+            self._client.conversation = None
+
+
+class _Factory(ClientFactory[_Conversation]):
+    noisy = False
+
+    def __init__(self, client: SimClient) -> None:
+        self._client = client
+
+    def buildProtocol(self, addr: IAddress | None) -> _Conversation:
+        """A conversation."""
+        return _Conversation(self._client)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """Try again later."""
+        self._client.connecting = False
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """Try again later."""
+        self._client.connecting = False
+
+
+class SimClient:
+    """Talks to one Sentinel all the time; ``served`` counts the pipelines that were answered in full."""
+
+    def __init__(self, fleet: Fleet, target: SimHost) -> None:
+        self._fleet = fleet
+        self._target = target
+        number = target.ip.rpartition(".")[2]
+        self.host = SimHost(fleet.world, fleet.network, f"client{number}", f"10.0.9.{number}", self._program)
+        self.conversation: _Conversation | None = None
+        self.connecting = False
+        self.served = 0
+        self._pipelines = 0
+        self._orders: list[tuple[tuple[str, ...], Heard]] = []
+
+    def order(self, *words: str) -> None:
+        """Send a command of an operator now if there is a connection; what becomes of it is not waited for."""
+        if self.conversation is not None:
+            self.conversation.say([(words, lambda reply: None)])
+
+    def complain(self, holds: object, what: str) -> None:
+        """The replies were not what they must be."""
+        self._fleet.complain(holds, "replies", f"{self.host.name} {what}")
+
+    def _program(self, host: SimHost) -> None:
+        self._beat()
+
+    def _beat(self) -> None:
+        self.host.reactor.callLater(PERIOD, self._beat)
+        if not self.connecting:
+            self.connecting = True
+            self.host.reactor.connectTCP(self._target.ip, SENTINEL_PORT, _Factory(self), timeout=PERIOD)
+        elif self.conversation is not None and not self.conversation.awaiting:
+            self._pipeline(self.conversation)
+
+    def _pipeline(self, conversation: _Conversation) -> None:
+        """Questions of several kinds, one that waits for the disk among them, with numbered PINGs between."""
+        self._pipelines += 1
+        mark = f"{self._pipelines}"
+        master = self.host.random.choice(self._fleet.masters)
+        name, first = master.name, master.servers[0].host.ip
+        questions: list[tuple[tuple[str, ...], Callable[[Word], bool]]] = [
+            (("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name), lambda reply: reply is None or _is_list(reply, 2)),
+            (("SENTINEL", "MASTER", name), lambda reply: isinstance(reply, Failed) or _is_map(reply)),
+            (("SENTINEL", "MYID"), lambda reply: isinstance(reply, bytes) and len(reply) == 40),
+            (("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", first, "6379", "0", "*"), lambda reply: _is_list(reply, 3)),
+            (("SENTINEL", "CKQUORUM", name), lambda reply: isinstance(reply, bytes)),
+        ]
+        if self.host.random.random() < 0.1:
+            questions.append((("SENTINEL", "FLUSHCONFIG"), lambda reply: isinstance(reply, Failed) or reply == b"OK"))
+        self.host.random.shuffle(questions)
+        commands: list[tuple[tuple[str, ...], Heard]] = []
+        for number, (words, right) in enumerate(questions[:3]):
+            commands.append((words, self._expecting(words, right)))
+            ping = f"{mark}/{number}"
+            commands.append((("PING", ping), self._expecting(("PING", ping), _equals(ping.encode()))))
+        commands.append((("PING", mark), self._finished(mark)))
+        conversation.say(commands)
+
+    def _expecting(self, words: tuple[str, ...], right: Callable[[Word], bool]) -> Heard:
+        return lambda reply: self.complain(right(reply), f"asked {' '.join(words)} and was told {reply!r}")
+
+    def _finished(self, mark: str) -> Heard:
+        def heard(reply: Word) -> None:
+            self.complain(reply == mark.encode(), f"was told {reply!r} at the end of its pipeline {mark}")
+            self.served += 1
+
+        return heard
+
+
+def _is_list(reply: Word, length: int) -> bool:
+    return isinstance(reply, list) and len(reply) == length
+
+
+def _is_map(reply: Word) -> bool:
+    return isinstance(reply, list) and len(reply) % 2 == 0 and reply[0] == b"name"
+
+
+def _equals(wanted: bytes) -> Callable[[Word], bool]:
+    return lambda reply: reply == wanted

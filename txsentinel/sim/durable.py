@@ -1,0 +1,54 @@
+"""What the file of a Sentinel says, read by code of our own: the witness trusts no parser that is on trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class RememberedMaster:
+    """One master in the file."""
+
+    place: tuple[str, int]
+    quorum: int
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    peers: set[str] = field(default_factory=set)
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """One file."""
+
+    my_id: str = ""
+    current_epoch: int = 0
+    masters: dict[str, RememberedMaster] = field(default_factory=dict)
+
+
+def read_remembered(contents: bytes, names: Mapping[str, str]) -> Remembered:
+    """Read a file; what it says of no interest to us is skipped, and hosts in ``names`` stand for their IP."""
+    found = Remembered()
+    for line in contents.decode().splitlines():
+        words = line.split()
+        if words[:1] != ["sentinel"]:
+            continue
+        kind = words[1]
+        if kind == "myid":
+            found.my_id = words[2]
+        elif kind == "current-epoch":
+            found.current_epoch = int(words[2])
+        elif kind == "monitor":
+            found.masters[words[2]] = RememberedMaster((names.get(words[3], words[3]), int(words[4])), int(words[5]))
+        elif len(words) > 3 and words[2] in found.masters:
+            master = found.masters[words[2]]
+            if kind == "config-epoch":
+                master.config_epoch = int(words[3])
+            elif kind == "leader-epoch":
+                master.leader_epoch = int(words[3])
+            elif kind == "known-sentinel":
+                master.peers.add(words[5])
+            else:
+                master.options[kind] = words[3]
+    return found

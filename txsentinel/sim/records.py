@@ -1,0 +1,144 @@
+"""What the witness has seen so far; kept apart from every Sentinel, it survives their crashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from txsentinel.address import Address
+from txsentinel.sim.durable import Remembered
+from txsentinel.sim.fleet import Fleet, SimSentinel
+from txsentinel.sim.redis import SimRedis
+
+NEVER: Final = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken."""
+
+    at: float
+    promise: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.promise} at {self.at:.3f} s: {self.what}"
+
+
+@dataclass(slots=True)
+class MasterRecord:
+    """What is known of one master at one Sentinel; times in world seconds."""
+
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    address: Address | None = None
+    """The published one."""
+    down_at: tuple[str, int] | None = None
+    """The address that it holds S_DOWN."""
+    down_until: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When it last held each address S_DOWN, for those that it does not hold down any more."""
+    durable_places: set[tuple[str, int]] = field(default_factory=set)
+    newest_vote: int = 0
+    began: float | None = None
+    """The last automatic attempt."""
+    distance: float = 0.0
+    voted_for_other: float | None = None
+    ordered_at: float = NEVER
+    """The last SENTINEL FAILOVER."""
+    forced: bool = False
+    """The attempt under way was ordered, and needs no majority."""
+    promotions: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it was last told to be a master."""
+    opinions: dict[tuple[tuple[str, int], str], float] = field(default_factory=dict)
+    """``(address, voter)`` → when the voter last told that it holds the address down; gone if it took that back."""
+    voters: dict[int, set[str]] = field(default_factory=dict)
+    """Epoch → who told this Sentinel that it voted for it."""
+    may_fall: bool = False
+    """It was removed: its config epoch begins anew, on disk once the next file without it is written."""
+    led: set[int] = field(default_factory=set)
+
+    def forget_attempts(self) -> None:
+        """What happened allows another attempt at once."""
+        self.began = self.voted_for_other = None
+
+
+@dataclass(slots=True)
+class SentinelRecord:
+    """What is known of one Sentinel."""
+
+    sentinel: SimSentinel
+    remembered: Remembered = field(default_factory=Remembered)
+    masters: dict[str, MasterRecord] = field(default_factory=dict)
+    tilt_since: float | None = None
+    turned_at: float = 0.0
+    wall_ahead: float = 0.0
+    """How far its wall clock was ahead of the world's at its last turn."""
+    tilt_expected_by: float | None = None
+    good_hellos: set[bytes] = field(default_factory=set)
+    saw_master: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it last told this Sentinel that it is a master."""
+
+    def master(self, name: str) -> MasterRecord:
+        """What is known of that master here, if only that it is new."""
+        record = self.masters.get(name)
+        if record is None:
+            record = self.masters[name] = MasterRecord()
+        return record
+
+
+class Records:
+    """Everything, of the whole fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.violations: list[Violation] = []
+        self.failovers = 0
+        """Promotions ordered, each attempt counting once."""
+        self.sentinels = {sentinel.name: SentinelRecord(sentinel) for sentinel in fleet.sentinels}
+        self.votes: dict[tuple[str, str, int], str] = {}
+        """``(voter, master, epoch)`` → candidate, as ever announced or told."""
+        self.leaders: dict[tuple[str, int], str] = {}
+        """``(master, epoch)`` → who acted."""
+        self.addresses: dict[tuple[str, int], tuple[tuple[str, int], str]] = {}
+        """``(master, config epoch)`` → the address, and who held it first."""
+        self.unelected: set[tuple[str, int]] = set()
+        """``(master, epoch)`` of forced failovers that went ahead without a majority."""
+        self.said: dict[tuple[str, int, tuple[str, int]], set[str]] = {}
+        """``(master, config epoch, address)`` → who has told it in a hello."""
+        self._groups = {server.host.ip: group.name for group in fleet.masters for server in group.servers}
+        self._servers = {server.host.ip: server for server in fleet.servers}
+
+    @property
+    def now(self) -> float:
+        """World time in seconds."""
+        return self.fleet.world.seconds()
+
+    def expect(self, holds: object, promise: str, what: str) -> None:
+        """Note a violation of ``promise`` unless it ``holds``."""
+        if not holds:
+            self.violations.append(Violation(self.now, promise, what))
+
+    def master_at(self, ip: str) -> str | None:
+        """The name of the group that the server at ``ip`` is of."""
+        return self._groups.get(ip)
+
+    def server_at(self, ip: str) -> SimRedis:
+        """The server at ``ip``."""
+        return self._servers[ip]
+
+    def claimed(self, who: str, master: str, epoch: int, place: tuple[str, int]) -> None:
+        """``who`` holds, or tells, that ``master`` is at ``place`` since ``epoch`` (S5)."""
+        if not epoch:
+            return
+        known, first = self.addresses.setdefault((master, epoch), (place, who))
+        if known != place and (master, epoch) not in self.unelected and self.ours(who) and self.ours(first):
+            self.expect(False, "S5", f"{who} holds {master} at {place}@{epoch}, {first} at {known}")
+
+    def ours(self, name: str) -> bool:
+        """Is that a Sentinel that keeps our promises?"""
+        return name in self.sentinels
+
+    def voted(self, voter: str, master: str, epoch: int, candidate: str) -> None:
+        """A vote was announced or told (S1)."""
+        given = self.votes.setdefault((voter, master, epoch), candidate)
+        self.expect(given == candidate, "S1", f"{voter} voted for {given[:8]} and {candidate[:8]} on {master}@{epoch}")
