@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, file_words, hurry, leader_epoch, wait_moved
+from tests.interop.scenes import LONG, SECONDS, file_words, hurry, leader_epoch, wait_moved
 from tests.servers import (
     EventRecorder,
     Fleet,
@@ -79,7 +79,7 @@ class FailingDiskTests(SynchronousTestCase):
         votes = self.recorder.since(began, "+vote-for-leader", self.ailing.name)
         leaders = self.recorder.since(began, "+elected-leader", self.ailing.name)
         self.assertEqual((votes, leaders), ([], []))
-        old.start(keep_config=True)
+        self.fleet.revive(old)
 
     def assert_recovered(self) -> None:
         """What it learnt meanwhile is in its file at last, and where its vote is needed again, it votes."""
@@ -98,43 +98,50 @@ class FailingDiskTests(SynchronousTestCase):
         wait_moved(self.fleet, old)
         self.assertNotEqual(self.recorder.since(began, "+vote-for-leader", self.ailing.name), [])
 
-    def test_directory_that_goes_away(self) -> None:
-        """With its directory gone it warns; with the directory back it saves what it learnt meanwhile."""
+    def test_loss_and_return_of_the_disk(self) -> None:
+        """
+        With its directory gone, or its disk full, a Sentinel warns, answers, watches, and gives no votes;
+        when it can save again, it does.
+        """
         with ExitStack() as stack:
             self.begin(stack)
-            away = self.ailing.directory.with_name("away")
-            # Its log is open and moves along.
-            self.ailing.directory.rename(away)
-            self.ailing.config_path = away / "sentinel.conf"
-            self.assert_ailing()
-            log = (away / "log").read_text()
-            self.assertIn("# Could not create tmp config file (No such file or directory)\n", log)
-            self.assertIn(WARNING + "No such file or directory\n", log)
-            self.fail_over()
-            away.rename(self.ailing.directory)
-            self.ailing.config_path = self.ailing.directory / "sentinel.conf"
-            self.assert_recovered()
-            self.assertIn(SAVED, self.ailing.log_text().rpartition(WARNING)[2])
+            self.lose_directory()
+            self.fill_disk()
 
-    def test_full_disk(self) -> None:
+    def lose_directory(self) -> None:
+        """With its directory gone it says what it tried; once the directory is back it is as before."""
+        away = self.ailing.directory.with_name("away")
+        # Its log is open and moves along.
+        self.ailing.directory.rename(away)
+        self.ailing.config_path = away / "sentinel.conf"
+        self.assert_ailing()
+        log = (away / "log").read_text()
+        self.assertIn("# Could not create tmp config file (No such file or directory)\n", log)
+        self.assertIn(WARNING + "No such file or directory\n", log)
+        if LONG:
+            self.fail_over()
+        away.rename(self.ailing.directory)
+        self.ailing.config_path = self.ailing.directory / "sentinel.conf"
+        wait_for(lambda: SAVED in self.ailing.log_text().rpartition(WARNING)[2], SECONDS, "a save")
+        self.fleet.wait_quiet(SECONDS)
+
+    def fill_disk(self) -> None:
         """
         On a disk that takes not a byte more, for the log neither, it goes on in silence, leaves the old file
-        as it was and no scraps beside it; with room again it saves, and logs.
+        as it was and no scraps beside it, and follows a failover of the others; with room again it saves, and logs.
         """
-        with ExitStack() as stack:
-            self.begin(stack)
-            before = self.ailing.config_path.read_bytes()
-            soft, hard = resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (0, hard))
-            self.assert_ailing()
-            self.fail_over()
-            self.assertEqual(self.ailing.config_path.read_bytes(), before)
-            self.assertEqual(self.scraps(), [])
-            length = len(self.ailing.log_text())
-            resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (soft, hard))
-            self.assert_recovered()
-            self.assertIn(SAVED, self.ailing.log_text()[length:])
-            self.assertEqual(self.scraps(), [])
+        before = self.ailing.config_path.read_bytes()
+        soft, hard = resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (0, hard))
+        self.assert_ailing()
+        self.fail_over()
+        self.assertEqual(self.ailing.config_path.read_bytes(), before)
+        self.assertEqual(self.scraps(), [])
+        length = len(self.ailing.log_text())
+        resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        self.assert_recovered()
+        self.assertIn(SAVED, self.ailing.log_text()[length:])
+        self.assertEqual(self.scraps(), [])
 
     def scraps(self) -> list[Path]:
         """Files that do not belong into its directory."""

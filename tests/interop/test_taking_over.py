@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from contextlib import ExitStack
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
+from tests.interop.scenes import LONG, SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
 from tests.servers import Fleet, Workbench, missing
 
 MODE = 0o640
@@ -26,22 +27,29 @@ class TakingOverTests(SynchronousTestCase):
     Comments, the order of the operator's lines and the mode of the file survive us.
     """
 
+    def test_both_kinds(self) -> None:
+        """There and back with ``redis-sentinel`` and ``valkey-server --sentinel`` in one group."""
+        self.there_and_back("redis", "valkey", "redis")
+
     def test_redis_sentinel(self) -> None:
-        """There and back with ``redis-sentinel``."""
-        self.there_and_back("redis")
+        """The same with ``redis-sentinel`` alone."""
+        self.there_and_back("redis", "redis", "redis", long=True)
 
     def test_valkey_sentinel(self) -> None:
-        """There and back with ``valkey-server --sentinel``."""
-        self.there_and_back("valkey")
+        """The same with ``valkey-server --sentinel`` alone."""
+        self.there_and_back("valkey", "valkey", "valkey", long=True)
 
-    def there_and_back(self, kind: str) -> None:
+    def there_and_back(self, *kinds: str, long: bool = False) -> None:
         """From C to us and back to C, a failover under each."""
-        if missing(kind, "txsentinel"):
-            raise SkipTest(missing(kind, "txsentinel"))
+        reason = missing("txsentinel", *sorted(set(kinds))) or (
+            "" if LONG or not long else "TXSENTINEL_LONG is not set"
+        )
+        if reason:
+            raise SkipTest(reason)
         with ExitStack() as stack:
             bench = stack.enter_context(Workbench())
             fleet = Fleet(
-                bench, [kind] * 3, kind, down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
+                bench, kinds, kinds[1], down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
             )
             fleet.start()
             hurry(fleet.sentinels)
@@ -51,7 +59,7 @@ class TakingOverTests(SynchronousTestCase):
             for sentinel in fleet.sentinels:
                 sentinel.config_path.chmod(MODE)
             lines = [operators_lines(sentinel.config_path) for sentinel in fleet.sentinels]
-            self.replace_all(stack, fleet, "txsentinel")
+            self.replace_all(stack, fleet, ["txsentinel"] * 3)
             self.assert_same(fleet, before)
             self.lose_master(fleet)
             for sentinel, kept in zip(fleet.sentinels, lines, strict=True):
@@ -59,7 +67,7 @@ class TakingOverTests(SynchronousTestCase):
                 self.assertEqual(stat.S_IMODE(sentinel.config_path.stat().st_mode), MODE)
             before = self.stop_all(fleet)
 
-            self.replace_all(stack, fleet, kind)
+            self.replace_all(stack, fleet, kinds)
             self.assert_same(fleet, before)
             self.lose_master(fleet)
             for sentinel in fleet.sentinels:
@@ -82,9 +90,9 @@ class TakingOverTests(SynchronousTestCase):
             sentinel.stop()
         return before
 
-    def replace_all(self, stack: ExitStack, fleet: Fleet, kind: str) -> None:
-        """Start Sentinels of another kind in the place of those that have ended."""
-        fleet.sentinels = [handed_over(stack, sentinel, kind) for sentinel in fleet.sentinels]
+    def replace_all(self, stack: ExitStack, fleet: Fleet, kinds: Sequence[str]) -> None:
+        """Start Sentinels of other kinds in the place of those that have ended."""
+        fleet.sentinels = [handed_over(stack, *each) for each in zip(fleet.sentinels, kinds, strict=True)]
         for sentinel in fleet.sentinels:
             sentinel.start(keep_config=True, ready=False)
         for sentinel in fleet.sentinels:
