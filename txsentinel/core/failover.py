@@ -166,7 +166,7 @@ class Failovers:
             return True
         master.config_epoch = failover.epoch
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
-        state.changed(master)
+        master.address_generation = state.changed(master)
         state.announce("+promoted-slave", replica)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()

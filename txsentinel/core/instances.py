@@ -365,6 +365,9 @@ class Master(Server):
     """The generation that makes our latest vote durable."""
 
     durable_leader_epoch: int = 0
+    address_generation: int = 0
+    """The generation that makes the published address durable."""
+
     failover: Failover | None = None
     attempt_started_at: Millis | None = None
     """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""

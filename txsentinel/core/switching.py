@@ -81,7 +81,7 @@ class Switching:
         the switch, and no clock of a dead address is held against a live one. Peers are kept, what
         they said of the old address is not.
         """
-        old = master.address
+        old, published = master.address, master.published_address
         links: dict[Address, InstanceLink] = {}
         for server in (master, *master.replicas.values()):
             links[server.address] = server.link
@@ -95,7 +95,9 @@ class Switching:
         self._begin_anew(master, address, now)
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
         master.link = self._registry.adopt_link(master, links.get(address), now)
-        self._state.changed(master)
+        generation = self._state.changed(master)
+        if not published.same(address):
+            master.address_generation = generation
         for place in addresses:
             replica = self._registry.add_replica(master, place, now, links.get(place))
             if replica is not None:

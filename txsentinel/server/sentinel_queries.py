@@ -117,7 +117,8 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
     """
     Host and port for clients, the null array for an unknown name.
 
-    This is what applications poll: the encoded answer is kept until the address changes.
+    This is what applications poll: the encoded answer is kept until the address changes. A new address is
+    told once it is on disk, so that no crash takes a client back; on a disk that fails it is told all the same.
     """
     core = context.core
     name = request[2]
@@ -128,11 +129,14 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
     by_hostname = core.options.announce_hostnames
     known = context.addresses.get(name)
     if known is not None and known[0] is address and known[1] is by_hostname:
-        return known[2]
-    answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
-    if len(context.addresses) >= MOST_CACHED_ADDRESSES:
-        context.addresses.clear()
-    context.addresses[name] = (address, by_hostname, answer)
+        answer = known[2]
+    else:
+        answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
+        if len(context.addresses) >= MOST_CACHED_ADDRESSES:
+            context.addresses.clear()
+        context.addresses[name] = (address, by_hostname, answer)
+    if found.address_generation > core.durable_generation:
+        return Held(found.address_generation, answer, answer)
     return answer
 
 
