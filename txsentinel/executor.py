@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.address import Address
 from txsentinel.barrier import Barrier
-from txsentinel.core.effects import Announce, Crash, Effect, Note, ResolveAddress, RunScript
+from txsentinel.budget import LineBudget, excerpt
+from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ResolveAddress, RunScript
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import IHost
@@ -20,6 +21,12 @@ CRASH_STATUS = 99
 
 RESOLVE_PERIOD = 1.0
 """Seconds between two attempts to look up a name that means nothing yet."""
+
+MOST_LOOKUPS = 100
+"""Names that are looked up, or wait for that, at a time."""
+
+MOST_COMPLAINTS = 20
+"""Names a minute that are logged for meaning nothing, each once."""
 
 
 class ILinks(Protocol):
@@ -69,6 +76,10 @@ class Executor:
         self._publish = publish
         self._note = note
         self._draining = False
+        self._lookups: dict[str, None] = {}
+        """Names that are being looked up."""
+
+        self._complaints = LineBudget(MOST_COMPLAINTS)
         self.barrier = Barrier(self._perform)
         self.links: ILinks | None = None
         self.store: IStore | None = None
@@ -129,7 +140,7 @@ class Executor:
         elif isinstance(effect, Crash):
             self._note(Level.WARNING, effect.reason)
             self._host.exit(CRASH_STATUS)
-        elif self.links is not None:
+        elif self.links is not None and not (isinstance(effect, Reconfigure) and self._core.is_outdated(effect)):
             self.links.perform(effect)
 
     def _announce(self, event: SentinelEvent) -> None:
@@ -145,16 +156,29 @@ class Executor:
         self._note(note.level, text)
 
     def _resolve(self, address: Address) -> None:
+        """Look a name up, once at a time. Names come with hellos too, so anybody can make up any number of them."""
+        name = address.hostname.casefold()
+        if name in self._lookups:
+            return
+        if len(self._lookups) >= MOST_LOOKUPS:
+            if self._core.registry.wants(address):
+                self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
+            return
+        self._lookups[name] = None
         found: Deferred[str] = self._host.resolve(address.hostname)
         found.addCallbacks(lambda ip: self._resolved(address, ip), lambda _: self._unresolved(address))
         found.addErrback(self._host.fail_stop, f"what follows the resolution of {address.hostname}")
 
     def _resolved(self, address: Address, ip: str) -> None:
+        del self._lookups[address.hostname.casefold()]
         self._core.address_resolved(address, ip, self._host.now())
         self.drain()
 
     def _unresolved(self, address: Address) -> None:
-        self._note(Level.WARNING, f"Failed to resolve hostname '{address.hostname}'")
+        del self._lookups[address.hostname.casefold()]
+        complaint = f"Failed to resolve hostname '{excerpt(address.hostname)}'"
+        if self._complaints.worth(complaint, self._host.now()):
+            self._note(Level.WARNING, complaint)
         self._core.address_resolved(address, None, self._host.now())
         self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
 
