@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from txsentinel.address import Address
 from txsentinel.core.availability import Availability, TiltGuard
-from txsentinel.core.effects import Outbox
+from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
@@ -395,6 +395,13 @@ class SentinelCore:
         master = self.master(name)
         usable = 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
         return usable, usable >= master.options.quorum, usable >= master.majority
+
+    def is_outdated(self, order: Reconfigure) -> bool:
+        """Would ``order`` now be wrong, news having come while it waited for the disk? It might undo a promotion."""
+        places = [instance.master.published_address for instance in order.link.instances]
+        by_hostname = self.options.announce_hostnames
+        right = any((order.host, order.port) == (place.announced(by_hostname), place.port) for place in places)
+        return not (right or order.promotes)
 
     # How it is done.
 
