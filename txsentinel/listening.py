@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -40,8 +41,8 @@ def open_ports(
     Listen on ``port`` at each of ``addresses``; a leading ``-`` marks one that this machine may lack.
 
     :param kind: what the complaint calls the port: ``TCP`` or ``TLS``.
-    :returns: the open ports; none for port 0.
-    :raises CannotListen: if an address cannot be had, or none of them; what was opened is closed again.
+    :returns: the open ports; none for port 0, or if there is no address but optional ones that are missing.
+    :raises CannotListen: if an address cannot be had; what was opened is closed again.
     """
     opened: list[IListeningPort] = []
     if port == 0:
@@ -58,16 +59,17 @@ def open_ports(
             both_families = number == errno.EADDRINUSE and interface == "::" and bool(opened)
             if optional and (number in UNAVAILABLE or both_families):
                 continue
-            reason = os.strerror(number) if number else str(cause)
+            if isinstance(cause, socket.gaierror):
+                reason = cause.strerror or str(cause)  # The number is none of errno's.
+            else:
+                reason = f"bind: {os.strerror(number) if number else cause}"
             note(
                 Level.WARNING,
-                f"Warning: Could not create server TCP listening socket {address}:{port}: bind: {reason}",
+                f"Warning: Could not create server TCP listening socket {address}:{port}: {reason}",
             )
             for each in opened:
                 each.stopListening()
             raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.") from error
-    if not opened:
-        raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.")
     return opened
 
 
