@@ -270,7 +270,7 @@ def _bind(options: GenericOptions, words: Sequence[str]) -> None:
 
 def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None:
     """Groups of class, hard limit, soft limit, seconds."""
-    if not words or len(words) % 4:
+    if len(words) % 4:
         raise Complaint("Wrong number of arguments in buffer limit configuration.")
     limits = {}
     for at in range(0, len(words), 4):
