@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
+from tests.differential.conversation import Outcomes
 from tests.differential.deliberate import DELIBERATE, Deliberate
 
 
@@ -19,6 +20,17 @@ class Comparison:
     unexplained: list[str] = field(default_factory=list)
     used: Counter[Deliberate] = field(default_factory=Counter)
 
+    def compare_all(self, theirs: Outcomes, ours: Outcomes) -> Comparison:
+        """Compare all cases; both sides have the same."""
+        for case, lines in theirs.items():
+            self.compare(case, lines, ours[case])
+        return self
+
+    def report(self) -> str:
+        """What differs without a reason."""
+        text = "\n".join(self.unexplained)
+        return f"{len(self.unexplained)} differences without a reason\n" + text.encode(errors="replace").decode()
+
     def compare(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
         """Compare one case."""
         self.cases += 1
@@ -27,23 +39,26 @@ class Comparison:
                 self.unexplained.append(self._shown(case, left, right))
 
     def _explained(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> bool:
-        """Is there one reason for the whole, or one for each line of it?"""
-        found = self._reason(case, theirs, ours)
-        if found is not None:
-            self.used[found] += 1
+        """Is there one reason for the whole, or one for each line of it, alone or with one of the other side?"""
+        whole = self._reason(case, theirs, ours)
+        if whole is not None:
+            self.used[whole] += 1
             return True
-        if len(theirs) == len(ours) > 1:
-            parts = [((left,), (right,)) for left, right in zip(theirs, ours, strict=True)]
-            reasons = [left == right or self._reason(case, left, right) for left, right in parts]
-            if all(reasons):
-                self.used.update(reason for reason in reasons if isinstance(reason, Deliberate))
-                return True
-        singly = [self._reason(case, (line,), ()) for line in theirs]
-        singly += [self._reason(case, (), (line,)) for line in ours]
-        if all(singly):
-            self.used.update(reason for reason in singly if reason is not None)
-            return True
-        return False
+        reasons: list[Deliberate | None] = []
+        left = list(ours)
+        for line in theirs:
+            reason = None
+            for partner in ((), *((each,) for each in left)):
+                reason = self._reason(case, (line,), partner)
+                if reason is not None:
+                    left = [each for each in left if each not in partner]
+                    break
+            reasons.append(reason)
+        reasons += [self._reason(case, (), (line,)) for line in left]
+        if None in reasons:
+            return False
+        self.used.update(reason for reason in reasons if reason is not None)
+        return True
 
     def _reason(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> Deliberate | None:
         left, right = "\n".join(theirs), "\n".join(ours)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 
+from tests.differential.configfile import facts_of
 from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence, request
 from tests.differential.rendering import masked, render
 from tests.differential.tablefile import Group, words_of
@@ -14,8 +15,11 @@ from tests.differential.worlds import World
 PATIENCE = 3.0
 """Seconds that an answer may take; only cases in which nothing is answered cost that much."""
 
-QUIET = 0.12
+FIRST = 0.8
 """Seconds without a byte after which raw input counts as not answered."""
+
+QUIET = 0.15
+"""Seconds without a byte after which an answer to raw input counts as complete."""
 
 EVENT_PATIENCE = 20.0
 """Seconds that an event of a failover may take."""
@@ -112,7 +116,7 @@ class Speaker:
     def say_raw(self, data: bytes) -> list[Node]:
         """Send bytes, and read until nothing more comes."""
         self.connection.send(data)
-        return self._read(QUIET, "")
+        return self._read(FIRST, "")
 
     def _read(self, seconds: float, mark: str) -> list[Node]:
         answers = []
@@ -126,6 +130,8 @@ class Speaker:
             if mark and self._is_mark(answer, mark):
                 return answers
             answers.append(answer)
+            if not mark:
+                seconds = QUIET
 
     @staticmethod
     def _is_mark(answer: Node, mark: str) -> bool:
@@ -186,6 +192,12 @@ class _Recital:
         verb, *words = line[1:].split()
         if verb == "pause":
             time.sleep(int(words[0]) / 1000)
+        elif verb == "file":
+            text = self._world.sentinel.config_path.read_text(errors="surrogateescape")
+            directory = str(self._world.sentinel.directory)
+            return [masked(fact.replace(directory, "<dir>"), self._names) for fact in facts_of(text)]
+        elif verb == "ended":
+            return [f"exit status {self._world.sentinel.wait_ended(PATIENCE)}"]
         elif verb == "settle":
             self._world.settle()
         elif verb == "listen":

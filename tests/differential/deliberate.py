@@ -132,14 +132,129 @@ DELIBERATE: tuple[Deliberate, ...] = (
     Deliberate(
         "which program this is",
         "INFO",
-        ANY,
-        r"0?\| (server_name:txsentinel|txsentinel_version:\S+)(\n0?\| txsentinel_version:\S+)?",
+        "",
+        r"0?\| (server_name:txsentinel|txsentinel_version:\S+)",
     ),
     Deliberate(
         "tokens are documented, so that redis-cli can complete them",
         "command/docs.*sentinel",
         "",
         r".*simulate-failure\.arguments\[mode\]\.arguments\[[\w-]+\]\.token: .*",
+    ),
+    # What we write to, and read from, configurations our own way.
+    Deliberate(
+        "a rewrite touches the lines of Sentinel and what was changed, not generic lines that nobody asked for",
+        "^configuration/|!file",
+        r"((dir <dir>|latency-tracking-info-percentiles 50 99 99\.9|protected-mode no"
+        r"|user default on nopass ~\* &\* \+@all)\n?)+",
+    ),
+    Deliberate(
+        "generic lines stay as people wrote them",
+        r"^configuration/(accepted|grammar: (PORT|bind 127|client-output-buffer-limit$))",
+        r"[^\n]*",
+        r"(PORT|port|dir|bind|loglevel|hz|save|io-threads|slave-priority|client-\w+-buffer-limit|requirepass"
+        r"|proto-max-bulk-len) ?[^\n]*",
+    ),
+    Deliberate(
+        "generic lines stay as people wrote them",
+        "^configuration/(accepted|grammar: client-output-buffer-limit$)",
+        r"((replica-priority 10|client-output-buffer-limit (normal 0 0 0|replica 256mb 64mb 60)|hz 10|loglevel debug"
+        r"|user default on (sanitize-payload )?#[0-9a-f]{64} ~\* &\* \+@all)\n?)+",
+    ),
+    Deliberate(
+        "a line that we do not know stays a line, too",
+        r"^configuration/grammar: foo\.bar 1",
+        r"# \?\?\? foo\.bar 1|",
+        r"|foo\.bar 1",
+    ),
+    Deliberate(
+        "a word that is no address is not looked up unless names are to be, so that nothing of it is logged",
+        "^configuration/",
+        "Failed to resolve hostname '.*'",
+    ),
+    Deliberate(
+        "we voted in the epoch of the leader, so it has begun",
+        "^configuration/per-master.*leader-epoch m 7$",
+        "sentinel current-epoch 0",
+        "sentinel current-epoch 7",
+    ),
+    Deliberate(
+        "what is there twice is one: the C Sentinels leave such files themselves",
+        "^configuration/known",
+        r"exit status 1\n.*\nDuplicate (hostname and port for replica|runid for sentinel)\.",
+        r"runs\n.*",
+    ),
+    Deliberate(
+        "a master is not its own replica",
+        "^configuration/known",
+        r"sentinel known-replica m 127\.0\.0\.1 1",
+    ),
+    Deliberate(
+        "one spelling is written, which every version reads, in place of any",
+        "^configuration/(per-master|known)|!file",
+        r"sentinel (primary-reboot-down-after-period (m 5000|gone 5)|master-reboot-down-after-period m 0"
+        r"|known-slave m 127\.0\.0\.1 2)(\nuser default .*)?|",
+        r"|sentinel master-reboot-down-after-period (m 5000|gone 5)",
+    ),
+    Deliberate(
+        "what was written raw is quoted, so that it is read as what it was",
+        "^configuration/|!file",
+        r"sentinel (sentinel-pass two words|auth-pass (m|gone a b)|rename-command m slaveof)(\nuser default .*)?"
+        r"|# \?\?\? sentinel auth-pass m A\"b\n# \?\?\? sentinel auth-user m o'x|",
+        r"|sentinel (sentinel-pass 'two words'|auth-pass (m ''|gone 'a b')|rename-command m slaveof '')",
+        "redis",
+    ),
+    Deliberate(
+        "names of masters are quoted, too, so that they need not be commented out as nonsense afterwards",
+        "!file",
+        r"(# \?\?\? [^\n]*\n?)+",
+    ),
+    Deliberate(
+        "an address that was taken back is no address, not an empty one",
+        "!file",
+        "sentinel announce-ip ''",
+    ),
+    Deliberate("7.2 can set the log level", "!file", "", r"loglevel (warning|notice)", "redis"),
+    Deliberate(
+        "epochs, as far as we vote and fail over in other ones (see above)",
+        "moves/.*!file",
+        r"sentinel (current-epoch|(config|leader)-epoch (mymaster|gone)) (8|9|18446744073709551615)",
+        r"sentinel (current-epoch|(config|leader)-epoch (mymaster|gone)) (0|12)",
+    ),
+    Deliberate(
+        "how a Redis without the word nothing lists the levels",
+        "^configuration/grammar: loglevel loud",
+        r"argument\(s\) must be one of the following: debug, verbose, notice, warning",
+        r"argument\(s\) must be one of the following: debug, verbose, notice, warning, nothing",
+        "redis",
+    ),
+    Deliberate(
+        "a directive of 7.2",
+        "^configuration/grammar: locale-collate C",
+        "exit status 1\n.*Bad directive or wrong number of arguments",
+        "runs\n.*",
+        "redis",
+    ),
+    Deliberate(
+        "the primary words of Valkey",
+        "^configuration/per-master.*primary-reboot-down-after-period",
+        "exit status 1\n.*Unrecognized sentinel configuration statement\\.",
+        "runs\n.*",
+        "redis",
+    ),
+    Deliberate(
+        "Valkey 9 lets a word go on behind a closing quote",
+        '^configuration/grammar: sentinel monitor "m"m',
+        "runs\n.*",
+        "exit status 1\n.*Unbalanced quotes in configuration line",
+        "valkey",
+    ),
+    Deliberate(
+        "Valkey writes the kind of port in lower case",
+        "^configuration/grammar: bind",
+        r"Failed listening on port <port> \(tcp\), aborting\.",
+        r"Failed listening on port <port> \(TCP\), aborting\.",
+        "valkey",
     ),
     # What lies between Redis 7.0 and 7.2, whose behaviour is ours.
     Deliberate(NEW_IN_72, "CLIENT SETINFO", UNKNOWN, "0: (.OK|-ERR (wrong|LIB|lib|Lib|Unrec).*)", OLD_REDIS),
@@ -234,7 +349,13 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"([^\n]*(client\|setinfo|primar(y|ies)|_policy:)[^\n]*\n?)+",
         OLD_REDIS,
     ),
-    Deliberate("the version that we stand for", "INFO", r"0?\| redis_version:7\.0\.\d+", ANY, OLD_REDIS),
+    Deliberate(
+        "the version that we stand for",
+        "INFO",
+        r"0?\| redis_version:7\.0\.\d+",
+        r"0?\| redis_version:7\.2\.\d+",
+        OLD_REDIS,
+    ),
     Deliberate(
         "fields of 7.2",
         "INFO",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tests.differential.conversation import Conversation, Outcomes
+from tests.differential.starting import Launcher, OurLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
 from tests.differential.worlds import CalmPeer, World
 from tests.servers import Workbench, available
@@ -18,7 +20,7 @@ THEIRS = ("valkey", "redis")
 
 def tables() -> dict[str, list[Group]]:
     """All tables by name; the groups that move their world come last."""
-    return {path.stem: read_groups(path.name) for path in sorted(TABLES.glob("*.txt"))}
+    return {path.stem: read_groups(path) for path in sorted(TABLES.glob("*.txt"))}
 
 
 @cache
@@ -32,7 +34,9 @@ def outcomes() -> dict[str, Outcomes]:
     with Workbench() as bench, contextlib.closing(CalmPeer()) as peer:
         worlds = [World(bench, kind, peer) for kind in kinds]
         for world in worlds:
-            world.start()
+            world.start_servers()
+        for world in worlds:
+            world.start_sentinels()
         players = [_Player(world) for world in worlds]
         for player in players:
             player.start()
@@ -42,6 +46,21 @@ def outcomes() -> dict[str, Outcomes]:
             if player.problem is not None:
                 raise player.problem
         return {player.world.kind: player.outcomes for player in players}
+
+
+@cache
+def starts() -> dict[str, Outcomes]:
+    """What every kind of Sentinel made of all configurations; tried once, and from the main thread, too."""
+    kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
+    with Workbench() as bench, ThreadPoolExecutor(len(kinds)) as threads:
+        launchers = {kind: OurLauncher() if kind == OURS else Launcher(kind) for kind in kinds}
+        try:
+            tried = {kind: threads.submit(try_all, each, bench.directory / kind) for kind, each in launchers.items()}
+            return {kind: each.result() for kind, each in tried.items()}
+        finally:
+            threads.shutdown()
+            for launcher in launchers.values():
+                launcher.close()
 
 
 class _Player(threading.Thread):

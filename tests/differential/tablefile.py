@@ -18,7 +18,7 @@ Before a command, ``B>`` and ``C>`` name a further connection to send it by, and
 several in one piece. Lines that begin with ``!`` are no commands: ``!events`` shows what was published since the
 last time, ``!until +channel`` waits until that was heard first, ``!listen +channel...`` hears no more than these
 channels from now on, ``!pause milliseconds`` does just that, ``!settle`` waits until all links are up and
-what is down is known to be.
+what is down is known to be, ``!file`` shows the configuration as it is now, ``!ended`` the exit status.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TABLES = Path(__file__).parent / "tables"
+CONFIGURATIONS = Path(__file__).parent / "configurations"
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "a": "\a"}
 
@@ -40,15 +41,15 @@ class Group:
     lines: tuple[str, ...]
 
 
-def read_groups(file: str) -> list[Group]:
+def read_groups(file: Path) -> list[Group]:
     """The groups of a table, in order."""
     groups: list[tuple[str, frozenset[str], list[str]]] = []
-    for raw in (TABLES / file).read_text(encoding="utf-8").splitlines():
+    for raw in file.read_text(encoding="utf-8").splitlines():
         line = raw.strip()
         if line.startswith("=="):
             name, *options = line[2:].split()
             groups.append((name, frozenset(options), []))
-        elif line and not line.startswith("#"):
+        elif line and not line.startswith("# "):
             groups[-1][2].append(line)
     return [Group(name, options, tuple(lines)) for name, options, lines in groups]
 

@@ -97,10 +97,13 @@ class World:
             "locked": self.locked.port,
         }
 
-    def start(self) -> None:
-        """Start everything, without waiting; the threads of others may then wait side by side."""
+    def start_servers(self) -> None:
+        """Start what is watched, without waiting."""
         for server in (self.master, self.replica):
             server.start(ready=False)
+
+    def start_sentinels(self) -> None:
+        """Start those who watch, once there is something to be seen; what they see is waited for elsewhere."""
         wait_for(lambda: self.replica.replication()["master_link_status"] == "up", 10, "the replica to be synchronized")
         self.sentinel.start(ready=False)
         self.locked.start(ready=False)
