@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.scenes import (
+    LONG,
     SECONDS,
     file_words,
     hurry,
@@ -103,30 +104,35 @@ class LostMasterTests(SynchronousTestCase):
         """
         with Workbench() as bench, ExitStack() as stack:
             self.begin(bench, stack)
-            first, second, third = self.sentinels
-
-            for server in self.lose_all(lambda _, master: master.kill()):
-                server.start(keep_config=True)
-            self.settle()
-
-            self.restart(first, first.kill)
-            self.restart(second, second.stop)
-            self.settle()
-
-            for server in self.lose_all(lambda _, master: master.freeze()):
-                server.thaw()
-            self.settle()
-
-            self.restart(third, third.kill)
-            self.settle()
-
-            for server in self.lose_all(lambda _, master: shut_down(master)):
-                server.start(keep_config=True)
-            self.settle()
-
-            self.lose_all(lambda fleet, _: second.call("SENTINEL", "FAILOVER", fleet.name))
-            self.settle()
+            for _ in range(4 if LONG else 1):
+                self.lose_in_every_way()
             self.assert_files_agree()
+
+    def lose_in_every_way(self) -> None:
+        """One loss of each kind, and a restart of each Sentinel."""
+        first, second, third = self.sentinels
+
+        for server in self.lose_all(lambda _, master: master.kill()):
+            server.start(keep_config=True)
+        self.settle()
+
+        self.restart(first, first.kill)
+        self.restart(second, second.stop)
+        self.settle()
+
+        for server in self.lose_all(lambda _, master: master.freeze()):
+            server.thaw()
+        self.settle()
+
+        self.restart(third, third.kill)
+        self.settle()
+
+        for server in self.lose_all(lambda _, master: shut_down(master)):
+            server.start(keep_config=True)
+        self.settle()
+
+        self.lose_all(lambda fleet, _: second.call("SENTINEL", "FAILOVER", fleet.name))
+        self.settle()
 
     def assert_files_agree(self) -> None:
         """What the Sentinels believe is what their files say."""
