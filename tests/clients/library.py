@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 NODE = Path(__file__).parent / "node"
+
+OLDEST_NODE = 20
+"""What the libraries from npm ask for."""
+
+
+@cache
+def node_version() -> int:
+    """The major version of Node.js on this machine; 0 if there is none."""
+    if shutil.which("node") is None:
+        return 0
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=10).stdout
+    found = re.match(r"v(\d+)", said)
+    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,8 @@ class Client:
     def missing(self) -> str:
         """Why it cannot run on this machine; empty if it can."""
         if self.program == "node":
-            if shutil.which("node") is None:
-                return "there is no node on this machine"
+            if node_version() < OLDEST_NODE:
+                return f"Node.js {OLDEST_NODE} or newer is not on this machine"
             if not (NODE / "node_modules" / self.library).is_dir():
                 return f"{self.library} from npm is not installed: `make clients` does that"
         elif self.script == "with_rediscli":

@@ -14,6 +14,7 @@ from typing import Any
 from tests.clients.library import CLIENTS, Client
 from tests.clients.script import Plan
 from tests.servers import DeadlineExpired, Fleet, wait_for
+from txsentinel.demo.blocking import Reply
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -61,7 +62,8 @@ class Stage:
 
     :param stack: closes what was opened here.
     :param plan: keyword arguments of :class:`Plan` that are the same for all.
-    :param encrypted: leave out who cannot reach servers and Sentinels by TLS.
+    :param encrypted: leave out who cannot reach servers and Sentinels by TLS. The newest version of the protocol will
+        do here, for it makes no difference to TLS.
     """
 
     def __init__(self, stack: ExitStack, fleet: Fleet, directory: Path, plan: dict[str, Any], encrypted: bool) -> None:
@@ -69,21 +71,31 @@ class Stage:
         self.fleet = fleet
         self._directory = directory
         self._plan = plan
+        self._encrypted = encrypted
         self.clients = [each for each in CLIENTS.values() if not each.missing() and (each.encrypts or not encrypted)]
         self.runs: dict[tuple[str, int], Run] = {}
+        self.refused: list[Reply] = []
+        """What the Sentinels noted of commands and channels that somebody had no right to."""
+
+    def protocols(self, client: Client) -> tuple[int, ...]:
+        """The versions of the protocol that a client plays in."""
+        return client.protocols[-1:] if self._encrypted else client.protocols
 
     def play(self) -> None:
         """Have them all ready, kill the master, and have them all find and use the next one."""
         self.old = self.fleet.master_port()
         self.replicas = sorted(set(self.fleet.servers) - {self.old})
         for client in self.clients:
-            for protocol in client.protocols:
+            for protocol in self.protocols(client):
                 self._start(client, protocol)
         self._wait_all("ready")
         self._note_protocols()
         self.fleet.servers[self.old].kill()
         self._wait_all("end")
         self.new = self.fleet.master_port()
+        for sentinel in self.fleet.sentinels:
+            log = sentinel.call("ACL", "LOG")
+            self.refused += log if isinstance(log, list) else [log]
         for run in self.runs.values():
             run.finish(self.fleet.servers[self.new].call("GET", run.key))
 

@@ -24,10 +24,10 @@ RULES = (
 """What Sentinels need of a server, and not a command more."""
 
 READER = (
-    "resetchannels &+switch-master &*sdown &*odown &*slave &*sentinel &switch-master &+slave-reconf-done -@all"
-    " +auth +hello +ping +info +role +client|setname +client|setinfo +client|id +subscribe +psubscribe +unsubscribe"
-    " +punsubscribe +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas"
-    " +sentinel|slaves +sentinel|sentinels"
+    "resetchannels &+switch-master &+slave &+sentinel &+slave-reconf-done &switch-master &[-+]sdown &[-+]odown -@all"
+    " +auth +hello +ping +info +client|setname +client|setinfo +subscribe +psubscribe +unsubscribe +punsubscribe"
+    " +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas +sentinel|slaves"
+    " +sentinel|sentinels"
 )
 """What applications need of a Sentinel: what any of the clients here asks for."""
 
@@ -39,6 +39,7 @@ class ClientTests:
     that is left.
     """
 
+    kind = "txsentinel"
     servers = "redis"
     encrypted = False
     stage: ClassVar[Stage]
@@ -51,7 +52,7 @@ class ClientTests:
     @classmethod
     def fleet(cls, bench: Workbench) -> Fleet:
         """The installation, not yet started."""
-        return Fleet(bench, ["txsentinel"] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
+        return Fleet(bench, [cls.kind] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
@@ -61,8 +62,8 @@ class ClientTests:
     @classmethod
     def setUpClass(cls) -> None:
         """All clients play at once: most of the time goes into starting them, and into the failover."""
-        if missing("txsentinel", cls.servers):
-            raise SkipTest(missing("txsentinel", cls.servers))
+        if missing(cls.kind, cls.servers):
+            raise SkipTest(missing(cls.kind, cls.servers))
         with ExitStack() as stack:
             bench = stack.enter_context(cls.bench())
             fleet = cls.fleet(bench)
@@ -71,13 +72,13 @@ class ClientTests:
             cls.stage.play()
 
     def check(self: Any, name: str) -> None:
-        """Read the reports of a client, one for each version of the protocol."""
+        """Read the reports of a client, one for each version of the protocol that it was run with."""
         client = CLIENTS[name]
         if client.missing():
             raise SkipTest(client.missing())
         if self.encrypted and not client.encrypts:
             raise SkipTest(f"{name} cannot reach servers by TLS that it has found by Sentinels")
-        for protocol in client.protocols:
+        for protocol in self.stage.protocols(client):
             self.check_run(self.stage.runs[name, protocol])
 
     def check_run(self: Any, run: Run) -> None:
@@ -157,7 +158,7 @@ class PasswordTests(ClientTests, SynchronousTestCase):
         """Everything has a password."""
         return Fleet(
             bench,
-            ["txsentinel"] * 3,
+            [cls.kind] * 3,
             cls.servers,
             down_after=1500,
             failover_timeout=10_000,
@@ -179,7 +180,7 @@ class UserTests(ClientTests, SynchronousTestCase):
         """The default users keep to replication and to the test."""
         fleet = Fleet(
             bench,
-            ["txsentinel"] * 3,
+            [cls.kind] * 3,
             cls.servers,
             down_after=1500,
             failover_timeout=10_000,
@@ -203,9 +204,13 @@ class UserTests(ClientTests, SynchronousTestCase):
             sentinel.call = partial(call, sentinel.port, password=DEFAULT)  # type: ignore[method-assign]
         return fleet
 
+    def test_nothing_refused(self) -> None:
+        """The applications' user has all the rights on Sentinels that any of them makes use of."""
+        self.assertEqual(self.stage.refused, [])  # type: ignore[no-untyped-call]
+
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """The application has one name, but different passwords."""
+        """One user name and password for everything."""
         return {
             "user": "application",
             "password": APPLICATION,
@@ -226,7 +231,9 @@ class EncryptedTests(ClientTests, SynchronousTestCase):
         if find_spec("cryptography") is None:
             raise SkipTest("cryptography is not installed")
         from tests.tls.installation import TlsBench
+        from tests.tls.test_with_real_binaries import needs_tls
 
+        needs_tls("redis-cli", "--help")
         bench = cls.secured = TlsBench()
         return bench
 

@@ -24,6 +24,7 @@ def main(reactor: Any, plan: Plan) -> Steps:
     """Follow the master."""
     say("library", version=txredisapi.__version__)
     group = txredisapi.Sentinel(plan.sentinels, password=plan.sentinel_password, username=plan.sentinel_user)
+    group.discovery_timeout = 1  # seconds to wait for a better answer, while all Sentinels call the master down
     data = {"password": plan.password, "username": plan.user}
     master = group.master_for(plan.name, **data)
     replica = partial(group.slave_for, plan.name, **data)

@@ -26,7 +26,14 @@ async function main(plan) {
     enableTLSForSentinelMode: tls !== undefined,
   };
 
-  const master = open({ ...common, role: "master", failoverDetector: true });
+  // A detector that hears of a new master while its client connects anyway closes that client for good.
+  let finished = false;
+  let master;
+  const openMaster = () => {
+    master = open({ ...common, role: "master", failoverDetector: true });
+    master.on("end", () => finished || openMaster());
+  };
+  openMaster();
   let offered = [];
   const replica = open({
     ...common,
@@ -59,6 +66,7 @@ async function main(plan) {
   const wrote = await script.writeOn(write, () => portOf(master), () => heard, old);
   script.say("wrote", wrote);
   script.say("read again", { port: await script.readBack(get, () => portOf(replica), wrote.value, wrote.port) });
+  finished = true;
   for (const client of [master, replica, listener]) client.disconnect();
 }
 
