@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 SOURCES := txsentinel tests benchmarks twisted
 NODE := tests/clients/node
 BENCH_ARGUMENTS ?= --json build/failover.json
+SOAK_MINUTES ?= 10
+SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
@@ -18,6 +20,7 @@ help:
 	@echo "make bench    time failovers, redis-sentinel and valkey-sentinel beside ours (takes a while)"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
+	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make clean    remove $(VENV) and what tools left behind"
 
 run: $(VENV)/.demo
@@ -44,6 +47,9 @@ interop: $(VENV)/.test
 
 clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
 	$(BIN)/python -m pytest -q tests/clients
+
+soak: $(VENV)/.test
+	$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
 
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info

@@ -1,50 +1,148 @@
-"""``python -m txsentinel.sim``: run seeds, print what went wrong, and how to see it again."""
+"""
+Runs simulated fleets from seeds, and prints what went wrong and how to see it again.
+
+The exit status is the number of failing seeds, 100 at most.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count
 
-from txsentinel.sim.run import Outcome, run_seed
+from txsentinel.sim.faults import Fault, parse_plan, print_plan
+from txsentinel.sim.minimising import minimise, promise_of
+from txsentinel.sim.run import Outcome, Run
+
+LAST_MINUTE = 60.0
+"""Seconds of transcript that lead up to the first violation."""
+
+SOAK_NEWS = 60.0
+"""Seconds between two lines of a soak."""
+
+
+class Tally:
+    """What many runs come to."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.seeds = self.failing = 0
+        self._simulated = self._cpu = 0.0
+        self._faults = self._failovers = self._violations = 0
+
+    def add(self, outcome: Outcome, cpu: float) -> None:
+        """One run; ``cpu`` in seconds of one core."""
+        self.seeds += 1
+        self.failing += bool(outcome.wrong)
+        self._simulated += outcome.seconds
+        self._cpu += cpu
+        self._faults += len(outcome.faults)
+        self._failovers += outcome.failovers
+        self._violations += len(outcome.wrong)
+
+    def __str__(self) -> str:
+        took = max(time.monotonic() - self._began, 1e-9)
+        return (
+            f"{self.seeds} seeds, {self._simulated / 3600:.2f} simulated hours, {self._faults} faults, "
+            f"{self._failovers} promotions, {self._violations} violations in {self.failing} seeds; "
+            f"{self._simulated / took:.0f} simulated seconds per second, "
+            f"{self._simulated / max(self._cpu, 1e-9):.0f} per second of a core"
+        )
 
 
 def main() -> int:
-    """Run the seeds that the command line names; the exit status is the number of failing ones, 100 at most."""
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--seed", type=int, help="the first seed; 1, or for a soak a new one each time")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--seconds", type=float, default=180.0, help="world seconds of faults per seed")
+    parser.add_argument("--plan", type=_plan, help="what goes wrong, as printed, in place of what the seed draws")
     parser.add_argument("--transcript", action="store_true", help="print what every Sentinel logged")
+    parser.add_argument("--no-minimise", action="store_true", help="do not look for the faults that are to blame")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="run new seeds for that long")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes of a soak")
     options = parser.parse_args()
-    started = time.monotonic()
-    failing = 0
-    simulated = failovers = faults = 0.0
-    for seed in range(options.seed, options.seed + options.seeds):
-        outcome = run_seed(seed, options.seconds)
-        simulated += outcome.seconds
-        failovers += outcome.failovers
-        faults += len(outcome.faults)
+    if options.soak is not None:
+        return _soak(options.soak * 60, options.jobs, options.seed or int(time.time()), options.seconds)
+    tally = Tally()
+    first = 1 if options.seed is None else options.seed
+    for seed in range(first, first + options.seeds):
+        outcome, cpu = _run(seed, options.seconds, options.plan)
+        tally.add(outcome, cpu)
         if outcome.wrong or options.transcript:
             _write(report(outcome, options.seconds, whole=options.transcript))
-        failing += bool(outcome.wrong)
-    took = time.monotonic() - started
-    _write(
-        f"{options.seeds} seeds, {simulated / 3600:.2f} simulated hours, {faults:.0f} faults, {failovers:.0f} "
-        f"promotions, {failing} failing; {simulated / took:.0f} simulated seconds per second"
-    )
-    return min(failing, 100)
+        if outcome.wrong and not options.no_minimise:
+            _write(_cause(outcome, options.seconds))
+    _write(str(tally))
+    return min(tally.failing, 100)
 
 
 def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
-    """What a failing seed did wrong, its last minute, its faults, and the command that shows it again."""
+    """What a failing seed did wrong, the minute before, its faults, and the command that shows it again."""
     lines = [f"seed {outcome.seed}: {outcome.shape}"]
-    lines += [f"  {at:10.3f}  fault        {what}" for at, what in outcome.faults]
-    since = 0.0 if whole else max(0.0, outcome.interesting_from - 60.0)
-    lines += [f"  {line}" for line in outcome.lines if line.at >= since]
+    since = 0.0 if whole else max(0.0, outcome.interesting_from - LAST_MINUTE)
+    happened = [(at, f"{at:10.3f}  *** {what}") for at, what in outcome.faults]
+    happened += [(line.at, str(line)) for line in outcome.lines if line.at >= since]
+    lines += [f"  {text}" for _, text in sorted(happened, key=lambda entry: entry[0])]
     lines += [f"  WRONG: {wrong}" for wrong in outcome.wrong]
-    lines.append(f"  again: python -m txsentinel.sim --seed {outcome.seed} --seconds {seconds:g} --transcript")
+    lines.append(f"  again: {_command(outcome.seed, seconds)} --transcript")
     return "\n".join(lines)
+
+
+def _cause(outcome: Outcome, seconds: float) -> str:
+    plan = minimise(outcome, seconds)
+    needed = f"{len(plan)} of its {len(outcome.plan)} faults break {promise_of(outcome)}"
+    return f"  {needed}: {_command(outcome.seed, seconds)} --plan '{print_plan(plan)}' --transcript"
+
+
+def _command(seed: int, seconds: float) -> str:
+    return f"python -m txsentinel.sim --seed {seed} --seconds {seconds:g}"
+
+
+def _plan(text: str) -> list[Fault]:
+    return parse_plan(text)
+
+
+def _run(seed: int, seconds: float, plan: list[Fault] | None = None) -> tuple[Outcome, float]:
+    began = time.process_time()
+    outcome = Run(seed, seconds, plan).all()
+    return outcome, time.process_time() - began
+
+
+def _soak_one(seed: int, seconds: float) -> tuple[Outcome, float, str]:
+    """One seed, with its whole story if it fails; without its transcript, which nobody would read, if not."""
+    outcome, cpu = _run(seed, seconds)
+    story = f"{report(outcome, seconds)}\n{_cause(outcome, seconds)}" if outcome.wrong else ""
+    outcome.lines.clear()
+    return outcome, cpu, story
+
+
+def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
+    tally = Tally()
+    until = time.monotonic() + lasts
+    news_at = time.monotonic() + SOAK_NEWS
+    _write(f"Soaking for {lasts / 60:g} minutes in {jobs} processes, from seed {first}.")
+    seeds: Iterator[int] = count(first)
+    with ProcessPoolExecutor(jobs) as pool:
+        running: set[Future[tuple[Outcome, float, str]]] = set()
+        while running or time.monotonic() < until:
+            while len(running) < jobs and time.monotonic() < until:
+                running.add(pool.submit(_soak_one, next(seeds), seconds))
+            finished, running = wait(running, timeout=SOAK_NEWS, return_when=FIRST_COMPLETED)
+            for future in finished:
+                outcome, cpu, story = future.result()
+                tally.add(outcome, cpu)
+                if story:
+                    _write(story)
+            if time.monotonic() >= news_at:
+                news_at += SOAK_NEWS
+                _write(str(tally))
+    _write(str(tally))
+    return min(tally.failing, 100)
 
 
 def _write(text: str) -> None:

@@ -267,6 +267,9 @@ class Fleet:
                     found.append(f"{sentinel.name} knows {len(master.peers)} peers of {group.name}")
                 if len(master.replicas) != len(group.servers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.replicas)} replicas of {group.name}")
+            epochs = {sentinel.alive.core.current_epoch for sentinel in self.sentinels if sentinel.running}
+            if len(epochs) > 1:
+                found.append(f"the current epochs differ: {sorted(epochs)}")
             if len(set(views.values())) > 1:
                 told = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
                 found.append(f"{group.name} is in dispute: {told}")

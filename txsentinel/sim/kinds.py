@@ -163,13 +163,17 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     number = random.choice((1, 2, 3, 5, 8, 13, 21, 34, 55))
     power, said = random.random() < 0.5, random.random() < 0.5
     die: Callable[[], None] = sentinel.host.crash if power else sentinel.host.kill
-    end: Undo = lambda: _restart(sentinel)  # noqa: E731
     if not sentinel.running:
-        return f"have {sentinel.name} die no deader than it is", end
+        return f"have {sentinel.name} die no deader than it is", lambda: _restart(sentinel)
     service = sentinel.alive
     barrier = service.executor.barrier
     perform = barrier._perform
     left = number
+
+    def over() -> None:
+        if left > 0:
+            barrier._perform = perform
+        _restart(sentinel)
 
     def counted(effect: Effect) -> None:
         nonlocal left
@@ -187,7 +191,7 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
 
     barrier._perform = counted
     how = "cut the power of" if power else "kill"
-    return f"{how} {sentinel.name} {'after' if said else 'at'} its effect number {number} from now", end
+    return f"{how} {sentinel.name} {'after' if said else 'at'} its effect number {number} from now", over
 
 
 def _deaf_or_dumb(fleet: Fleet, random: Random) -> Done:

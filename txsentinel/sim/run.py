@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -28,6 +29,7 @@ class Outcome:
 
     seed: int
     shape: Shape
+    plan: list[Fault]
     seconds: float
     faults: list[tuple[float, str]]
     lines: list[Line]
@@ -57,43 +59,130 @@ def draw_shape(seed: int) -> Shape:
     )
 
 
-def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outcome:
+class Run:
     """
-    Start a fleet, let things go wrong for ``seconds``, heal it, and see whether it comes to agree.
+    One seed, phase by phase: faults, healing, and a last failover that must succeed.
 
     :param plan: what goes wrong, in place of what the seed would draw.
+    :param shape: the fleet, in place of what the seed would draw.
+    :param promise: stop as soon as this one is broken: nothing else is of interest.
     """
-    shape = draw_shape(seed)
-    fleet = Fleet(seed, shape)
-    witness = Witness(fleet)
-    fleet.start()
-    wrong: list[str] = []
-    if not fleet.settle(START_LIMIT):
-        wrong += [f"L5 at the start: {what}" for what in fleet.disagreements()]
-    injector = FaultInjector(fleet, draw_plan(seed, seconds) if plan is None else plan)
-    fleet.run(seconds)
-    heal(fleet)
-    healed_at = fleet.world.seconds()
-    fleet.run(max((fault.lasts for fault in (plan or draw_plan(seed, seconds))), default=0.0))
-    heal(fleet)
-    for wait in WAITS_FOR_OPERATORS:
-        fleet.run(wait)
-        watch_all(fleet)
-    converged = fleet.settle(CONVERGENCE_LIMIT)
-    if not converged:
-        wrong += [f"L2/L3 after healing: {what}" for what in fleet.disagreements()]
-    wrong += [str(violation) for violation in witness.violations]
-    wrong += [f"an exception: {failure}" for failure in fleet.world.failures]
-    first = witness.violations[0].at if witness.violations else fleet.world.seconds()
-    return Outcome(
-        seed,
-        shape,
-        fleet.world.seconds(),
-        injector.log,
-        fleet.lines,
-        wrong,
-        first,
-        witness.failovers,
-        fleet.world.digest(),
-        fleet.world.seconds() - healed_at if converged else None,
-    )
+
+    def __init__(
+        self,
+        seed: int,
+        seconds: float,
+        plan: list[Fault] | None = None,
+        shape: Shape | None = None,
+        promise: str | None = None,
+    ) -> None:
+        self.seed = seed
+        self.seconds = seconds
+        self.plan = draw_plan(seed, seconds) if plan is None else plan
+        self.shape = shape or draw_shape(seed)
+        self.fleet = Fleet(seed, self.shape)
+        self.witness = Witness(self.fleet)
+        self.wrong: list[str] = []
+        self._promise = promise
+        self._healed_at = 0.0
+        self._converged_after: float | None = None
+        self._log: list[tuple[float, str]] = []
+
+    def all(self) -> Outcome:
+        """Everything, or as much of it as there is any point in."""
+        phases: tuple[Callable[[], None], ...] = (self._begin, self._suffer, self._heal, self._agree, self._replace)
+        for phase in phases:
+            phase()
+            if self._over:
+                break
+        return self._outcome()
+
+    @property
+    def _over(self) -> bool:
+        if self._promise is None:
+            return bool(self.wrong)
+        broken = [violation.promise for violation in self.witness.violations]
+        broken += [what.partition(" ")[0] for what in self.wrong]
+        return self._promise in broken or bool(self.wrong)
+
+    def _pass(self, seconds: float) -> None:
+        """Let time pass; not more than needed if a violation is all that we wait for."""
+        if self._promise is None:
+            self.fleet.run(seconds)
+        while self._promise is not None and seconds > 0 and not self._over:
+            self.fleet.run(min(seconds, 0.5))
+            seconds -= 0.5
+
+    def _begin(self) -> None:
+        self.fleet.start()
+        if not self.fleet.settle(START_LIMIT):
+            self.wrong += [f"L5 at the start: {what}" for what in self.fleet.disagreements()]
+
+    def _suffer(self) -> None:
+        self._log = FaultInjector(self.fleet, self.plan).log
+        self._pass(self.seconds)
+
+    def _heal(self) -> None:
+        heal(self.fleet)
+        self._healed_at = self.fleet.world.seconds()
+        self._pass(max((fault.lasts for fault in self.plan), default=0.0))
+        heal(self.fleet)
+        for wait in WAITS_FOR_OPERATORS:
+            self._pass(wait)
+            watch_all(self.fleet)
+
+    def _agree(self) -> None:
+        if self.fleet.settle(CONVERGENCE_LIMIT):
+            self._converged_after = self.fleet.world.seconds() - self._healed_at
+        else:
+            self.wrong += [f"L2 to L6 after healing: {what}" for what in self.fleet.disagreements()]
+
+    def _replace(self) -> None:
+        """A master dies now that all is well: it is replaced (L1), and follows when it comes back (L4)."""
+        fleet = self.fleet
+        group = fleet.masters[self.seed % len(fleet.masters)]
+        dying = next(server for server in group.servers if server.is_master)
+        served = [client.served for client in fleet.clients]
+        dying.host.kill()
+        views = [sentinel.alive.core.master(group.name) for sentinel in fleet.sentinels]
+        options = [view.options for view in views]
+        # Whoever tried or voted lately keeps its distance first.
+        limit = max(each.down_after + 3 * each.failover_timeout for each in options) / 1000 + 15.0
+
+        def moved() -> bool:
+            told = {s.alive.core.master(group.name).published_address.ip for s in fleet.sentinels if s.running}
+            return len(told) == 1 and dying.host.ip not in told
+
+        if not fleet.world.run_until(moved, limit):
+            self.wrong.append(f"L1 {group.name} was not failed over within {limit:g} s of the death of its master")
+        dying.host.restart()
+        if not fleet.settle(CONVERGENCE_LIMIT):
+            self.wrong += [f"L4 after the return of {dying.host.name}: {what}" for what in fleet.disagreements()]
+        fleet.run(5.0)
+        for client, before in zip(fleet.clients, served, strict=True):
+            if client.served == before:
+                self.wrong.append(f"replies: {client.host.name} is not served any more")
+
+    def _outcome(self) -> Outcome:
+        wrong = self.wrong + [str(violation) for violation in self.witness.violations]
+        wrong += [f"an exception: {failure}" for failure in self.fleet.world.failures]
+        world = self.fleet.world
+        first = self.witness.violations[0].at if self.witness.violations else world.seconds()
+        return Outcome(
+            seed=self.seed,
+            shape=self.shape,
+            plan=self.plan,
+            seconds=world.seconds(),
+            faults=self._log,
+            lines=self.fleet.lines,
+            wrong=wrong,
+            interesting_from=first,
+            failovers=self.witness.failovers,
+            digest=world.digest(),
+            converged_after=self._converged_after,
+        )
+
+
+def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outcome:
+    """Start a fleet, let things go wrong for ``seconds``, heal it, and see whether it comes to agree."""
+    return Run(seed, seconds, plan).all()
