@@ -1,0 +1,61 @@
+"""Which of its faults a failing run needs: delta debugging over the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from txsentinel.sim.faults import Fault
+from txsentinel.sim.run import Outcome, Run
+
+MOST_TRIALS = 120
+"""Runs spent on one plan."""
+
+
+def promise_of(outcome: Outcome) -> str:
+    """The first promise that was broken, as its violation names it."""
+    return outcome.wrong[0].partition(" ")[0]
+
+
+def minimise(outcome: Outcome, seconds: float, trials: int = MOST_TRIALS) -> list[Fault]:
+    """
+    A plan that breaks the same promise with as few of the faults as can be found in ``trials`` runs.
+
+    :param outcome: of a run that failed.
+    :param seconds: for how long things went wrong in it.
+    """
+    promise = promise_of(outcome)
+
+    def fails(plan: Sequence[Fault]) -> bool:
+        wrong = Run(outcome.seed, seconds, list(plan), outcome.shape, promise).all().wrong
+        return any(what.partition(" ")[0] == promise for what in wrong)
+
+    return reduce_to_cause(outcome.plan, fails, trials)
+
+
+def reduce_to_cause(
+    plan: Sequence[Fault], fails: Callable[[Sequence[Fault]], bool], trials: int = MOST_TRIALS
+) -> list[Fault]:
+    """
+    Leave out what is not needed for ``fails(plan)`` to hold: halves first, then ever smaller parts.
+
+    The plan comes back whole if nothing can be left out, or if the failure cannot be repeated.
+    """
+    present = list(plan)
+    parts = 2
+    while len(present) > 1 and trials > 0:
+        size = max(1, len(present) // parts)
+        for start in range(0, len(present), size):
+            rest = present[:start] + present[start + size :]
+            trials -= 1
+            if fails(rest):
+                present, parts = rest, max(parts - 1, 2)
+                break
+            if trials <= 0:
+                break
+        else:
+            if size == 1:
+                break
+            parts = min(parts * 2, len(present))
+    if len(present) == 1 and trials > 0 and fails([]):
+        return []
+    return present
