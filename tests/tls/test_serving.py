@@ -16,7 +16,7 @@ from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.events import Level
 from txsentinel.tls.contexts import load_contexts
 from txsentinel.tls.endpoints import Tls
-from txsentinel.tls.handshakes import PATIENCE
+from txsentinel.tls.handshakes import MOST_COMPLAINTS, PATIENCE
 from txsentinel.wire.resp import pack
 
 FROM = "(addr=127.0.0.1:40001 laddr=127.0.0.1:26380)"
@@ -168,6 +168,14 @@ class ConversationTests(ServingCase):
         self.assertEqual(
             self.lines(), [f"Error accepting a client connection: error:SSL routines::wrong version number {FROM}"]
         )
+
+    def test_plain_bytes_by_the_thousand(self) -> None:
+        """A thousand of them make a few lines a minute."""
+        for _ in range(1_000):
+            line = self.accept()
+            line.protocol.dataReceived(b"PING\r\n")
+            line.end()
+        self.assertLessEqual(len(self.lines()), MOST_COMPLAINTS)
 
     def test_silence(self) -> None:
         """A handshake has its time; who takes longer is closed, with one line."""

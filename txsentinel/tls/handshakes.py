@@ -30,6 +30,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txsentinel.budget import LineBudget
 from txsentinel.events import Level
 from txsentinel.tls.contexts import explain
 from txsentinel.tls.turnstile import Turnstile
@@ -41,6 +42,9 @@ Verification: TypeAlias = Callable[[SSL.Connection], None]
 
 PATIENCE: Final = 10.0
 """Seconds that a client may take for its handshake."""
+
+MOST_COMPLAINTS: Final = 20
+"""Failed handshakes of clients that are logged in a minute."""
 
 TOO_SLOW: Final = "the handshake took too long"
 HUNG_UP: Final = "the connection was closed during the handshake"
@@ -236,6 +240,7 @@ class AcceptedFactory(ServerFactory):
         self._clock = clock
         self._inner = inner
         self._note = note
+        self._lines = LineBudget(MOST_COMPLAINTS)
 
     def logPrefix(self) -> str:
         """What the log calls the port: by the name of whom it is for."""
@@ -244,7 +249,12 @@ class AcceptedFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> ServerHandshake:
         """For one more client."""
         inner: Any = self._inner.buildProtocol(cast(IAddress, addr))
-        return ServerHandshake(self._clock, inner, self._note)
+        return ServerHandshake(self._clock, inner, self._complain)
+
+    def _complain(self, level: Level, text: str) -> None:
+        """Log a line about a client; there is one for each connection that is no TLS, so there may be thousands."""
+        if level is not Level.WARNING or self._lines.worth(text, int(self._clock.seconds() * 1000)):
+            self._note(level, text)
 
     def doStart(self) -> None:
         """A port opens."""
