@@ -148,7 +148,7 @@ class Conversation:
     def __init__(self, world: World) -> None:
         self.world = world
         self.outcomes: Outcomes = {}
-        self._names = {str(port): f"<{name}>" for name, port in world.ports.items()}
+        self._names = {word: f"<{name}>" for name, word in world.words.items()}
         self._ear = Ear(world.sentinel.port)
 
     def close(self) -> None:
@@ -247,8 +247,8 @@ class _Recital:
         return speaker
 
     def _filled(self, line: str) -> str:
-        for name, port in self._world.ports.items():
-            line = line.replace(f"{{{name}}}", str(port))
+        for name, word in self._world.words.items():
+            line = line.replace(f"{{{name}}}", word)
         for name in "ABC":
             if f"{{{name}.id}}" in line:
                 line = line.replace(f"{{{name}.id}}", self._speaker(name).client_id)

@@ -13,11 +13,14 @@ from typing import Final
 
 from tests.differential.raw import Node
 
+NUMBER: Final = r"(?:-?\d+|<\w+>)$"
+"""A number at the end of a line; one that happens to be that of a port has been given its name already."""
+
 MASKS: Final = (
     # Instance maps: times, and counters of a moment.
     (
         r"(\.(?:last-ping-sent|last-ok-ping-reply|last-ping-reply|s-down-time|info-refresh|role-reported-time"
-        r"|last-hello-message|link-pending-commands|slave-repl-offset|run-delay|run-time|pid): \$)\d+$",
+        r"|last-hello-message|link-pending-commands|slave-repl-offset|run-delay|run-time|pid): \$)" + NUMBER,
         r"\1<n>",
     ),
     (r"(\.runid: \$)(?!5e|9a)[0-9a-f]{40}$", r"\1<run id>"),
@@ -37,19 +40,19 @@ MASKS: Final = (
     # Lines about clients: figures that depend on buffers and the moment.
     (
         r"( (?:id|fd|age|idle|qbuf|qbuf-free|argv-mem|multi-mem|rbs|rbp|obl|oll|omem|tot-mem|tot-net-in|tot-net-out"
-        r"|tot-cmds)=)-?\d+$",
+        r"|tot-cmds)=)" + NUMBER,
         r"\1<n>",
     ),
     (r"( events=)rw?$", r"\1<any>"),
     (r"(127\.0\.0\.1:)\d{5}$", r"\1<port>"),
-    (r"^(\.id: :)\d+$", r"\1<n>"),
+    (r"^(\.id: :)" + NUMBER, r"\1<n>"),
     # The order of masters is that of a hash table.
     (r"(\| master)\d+:name=", r"\1<n>:name="),
     # COMMAND DOCS: texts for people.
     (r"(\.(?:summary|complexity): \$).*$", r"\1<text>"),
     (r"(\.history\[\d*\]\[\d*\]: \$)(?!\d+\.\d+\.\d+$).*$", r"\1<text>"),
     # INFO-CACHE: age in milliseconds, then the report of a data server.
-    (r"((?:\[\d\]){2}\[0\]: :|\[\]\[\]\[\]: :)\d{1,6}$", r"\1<ms>"),
+    (r"((?:\[\d\]){2}\[0\]: :|\[\]\[\]\[\]: :)(?:\d{1,6}|<\w+>)$", r"\1<ms>"),
     # The version in HELLO is whoever's it is.
     (r"(\.version: \$)\d+\.\d+\.\d+$", r"\1<version>"),
 )
@@ -83,7 +86,7 @@ def render(node: Node, names: Mapping[str, str], unordered: bool = False) -> lis
 
 def masked(line: str, names: Mapping[str, str]) -> str:
     """A line without what must differ."""
-    line = re.sub(r"(?<!\d)\d{5}(?!\d)", lambda found: names.get(found[0], found[0]), line)
+    line = re.sub(r"(?<!\d)\d{5}(?!\d)|/\S*", lambda found: names.get(found[0], found[0]), line)
     for pattern, replacement in _MASKS:
         line = pattern.sub(replacement, line)
     return line

@@ -3,7 +3,8 @@ The language of the tables.
 
 ``== name words...`` begins a group, which is played on connections of its own; ``#`` begins a comment. Every other
 line is a case: the words of one command, quoted as in ``redis-cli``. ``{master}``, ``{replica}``, ``{gone}`` and
-``{peer}`` stand for ports of the world in which the case is played. Words of a group:
+``{peer}`` stand for ports of the world in which the case is played, ``{script}`` for the path of a program, and
+``{B.id}`` and ``{B.addr}`` for how the Sentinel calls a connection. Words of a group:
 
 * ``inline``: lines are sent as they stand, not as arrays.
 * ``raw``: lines are one quoted word each, the very bytes to send; whatever comes until the server hangs up or falls

@@ -83,11 +83,19 @@ class World:
                 "sentinel down-after-milliseconds gone 300",
             ],
         )
-        self.locked: SentinelProcess = bench.sentinel(kind, password="sesame", extra=[f"sentinel myid {MY_ID}"])
+        self.locked: SentinelProcess = bench.sentinel(
+            kind, password="sesame", extra=[f"sentinel myid {MY_ID}", "sentinel deny-scripts-reconfig no"]
+        )
+        self.script = bench.directory / f"{kind}-script"
+
+    @property
+    def words(self) -> dict[str, str]:
+        """All that placeholders of the tables stand for."""
+        return {"script": str(self.script), **{name: str(port) for name, port in self.ports.items()}}
 
     @property
     def ports(self) -> dict[str, int]:
-        """What the placeholders of the tables stand for."""
+        """Those who have a port, and some that might."""
         return {
             "master": self.master.port,
             "replica": self.replica.port,
@@ -99,6 +107,8 @@ class World:
 
     def start_servers(self) -> None:
         """Start what is watched, without waiting."""
+        self.script.write_text("#!/bin/sh\nexec sleep 1\n")
+        self.script.chmod(0o700)
         for server in (self.master, self.replica):
             server.start(ready=False)
 
