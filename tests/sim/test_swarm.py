@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsentinel.core.instances import FailoverState
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.checks import Witness
-from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal
+from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal, parse_plan, print_plan
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import run_seed
 
@@ -47,8 +47,9 @@ class SwarmTests(SynchronousTestCase):
 
     def test_plans_survive_printing(self) -> None:
         """A fault prints as text that parses to the same fault, and nothing else does."""
-        plan = [fault for seed in range(20) for fault in draw_plan(seed, 100.0)]
+        plan = [fault for seed in range(60) for fault in draw_plan(seed, 100.0)]
         self.assertEqual([Fault.parse(str(fault)) for fault in plan], plan)
+        self.assertEqual(parse_plan(print_plan(plan)), plan)
         self.assertEqual({fault.kind for fault in plan}, set(KINDS))
         self.assertRaises(ValueError, Fault.parse, "earthquake:1:1:1")
 

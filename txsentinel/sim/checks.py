@@ -272,7 +272,7 @@ class Witness(Watcher):
         if event.channel == "+vote-for-leader":
             fine = master.leader_epoch >= int(words[1])
         else:
-            fine = (words[3], int(words[4])) in record.master(event.master).durable_places
+            fine = self.records.may_tell(record, event.master, (words[3], int(words[4])))
         self._expect(fine, "durable", f"{sentinel.name} published {event} before it was on disk")
 
     # Disks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from txsentinel.sim.fleet import Fleet
-from txsentinel.sim.kinds import KINDS, monitor_words
+from txsentinel.sim.kinds import KINDS, monitor
 
 __all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "parse_plan", "print_plan", "watch_all"]
 
@@ -41,14 +42,17 @@ class Fault:
         return cls(float(at), kind, float(lasts), int(dice))
 
 
-def draw_plan(seed: int, seconds: float) -> list[Fault]:
+def draw_plan(seed: int, seconds: float, kinds: Sequence[str] | None = None) -> list[Fault]:
     """
     The faults of a run: a mixture that differs from seed to seed in kinds, number and length.
 
     Drawing a few kinds per run, instead of all of them thinly, lets them meet.
+
+    :param kinds: the only ones to draw from, if not any.
     """
     random = Random(f"plan/{seed}")
-    kinds = random.sample(sorted(KINDS), random.randint(1, 6))
+    drawn = random.sample(sorted(KINDS), random.randint(1, 6))
+    kinds = drawn if kinds is None else kinds
     gap = random.choice((2.0, 6.0, 15.0))
     longest = random.choice((1.0, 5.0, 30.0))
     plan = []
@@ -100,11 +104,23 @@ def heal(fleet: Fleet) -> None:
 
 
 def watch_all(fleet: Fleet) -> None:
-    """Have every group monitored again that an operator removed from a Sentinel without coming back."""
+    """
+    Put right what only operators can: have every group monitored again that was removed from a Sentinel
+    without coming back, and point a replica to the master that was forgotten while it followed another one.
+    """
     for client, sentinel in zip(fleet.clients, fleet.sentinels, strict=True):
         for group in fleet.masters:
-            if sentinel.running and group.name not in sentinel.alive.core.registry.masters:
-                client.order(*monitor_words(fleet, group))
+            if not sentinel.running:
+                continue
+            master = sentinel.alive.core.registry.masters.get(group.name)
+            if master is None:
+                monitor(fleet, client, group)
+                continue
+            place = (master.published_address.ip, master.published_address.port)
+            known = {master.address.ip, *(replica.address.ip for replica in master.replicas.values())}
+            for server in group.servers:
+                if server.host.ip not in known and server.address != place and not server.is_master:
+                    server.replication.follow(place)
 
 
 def print_plan(plan: list[Fault]) -> str:

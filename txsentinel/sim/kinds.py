@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from txsentinel.core.effects import Effect
+from txsentinel.sim.clients import SimClient
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis import SimRedis
@@ -341,15 +342,20 @@ def _monitor_anew(fleet: Fleet, random: Random) -> Done:
     group = random.choice(fleet.masters)
     client = random.choice(fleet.clients)
     client.order("SENTINEL", "REMOVE", group.name)
-    fleet.world.call_later(random.choice((0.0, 0.3)), lambda: client.order(*monitor_words(fleet, group)))
+    fleet.world.call_later(random.choice((0.0, 0.3)), monitor, fleet, client, group)
     return f"{client.host.name} has {group.name} removed and monitored again", _nothing
 
 
-def monitor_words(fleet: Fleet, group: SimMaster) -> tuple[str, ...]:
-    """The command by which an operator would have a group watched: its present master, as far as there is one."""
+def monitor(fleet: Fleet, client: SimClient, group: SimMaster) -> None:
+    """Have a group watched by its present master, as far as there is one, as the fleet's files say."""
     masters = [server for server in group.servers if server.host.running and server.is_master]
     ip = (masters or group.servers)[0].host.ip
-    return "SENTINEL", "MONITOR", group.name, ip, "6379", str(fleet.shape.quorum)
+    client.order("SENTINEL", "MONITOR", group.name, ip, "6379", str(fleet.shape.quorum))
+    for option, value in (
+        ("down-after-milliseconds", fleet.shape.down_after),
+        ("failover-timeout", fleet.shape.failover_timeout),
+    ):
+        client.order("SENTINEL", "SET", group.name, option, str(value))
 
 
 def _misdirect(fleet: Fleet, random: Random) -> Done:

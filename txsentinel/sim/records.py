@@ -134,6 +134,17 @@ class Records:
         if known != place and (master, epoch) not in self.unelected and self.ours(who) and self.ours(first):
             self.expect(False, "S5", f"{who} holds {master} at {place}@{epoch}, {first} at {known}")
 
+    def may_tell(self, record: SentinelRecord, name: str, place: tuple[str, int]) -> bool:
+        """
+        Is it safe to tell that ``name`` is at ``place``: is, or was, that on disk?
+
+        Two moves may share one write; then the first never was on disk, but what is there is newer still.
+        """
+        master, now = record.remembered.masters.get(name), record.sentinel.alive.core.registry.masters.get(name)
+        if master is None or now is None or place in record.master(name).durable_places:
+            return True
+        return master.config_epoch >= now.config_epoch
+
     def ours(self, name: str) -> bool:
         """Is that a Sentinel that keeps our promises?"""
         return name in self.sentinels

@@ -80,10 +80,8 @@ class WireWitness:
         elif request.name == b"GET-MASTER-ADDR-BY-NAME" and isinstance(reply, list):
             place = (_text(reply[0]), int(_text(reply[1])))
             name = request.words[2].decode()
-            known = record.master(name).durable_places
-            self._expect(
-                not known or place in known or _failing(record), "durable", f"{voter} tells a client {name} at {place}"
-            )
+            fine = _failing(record) or self._records.may_tell(record, name, place)
+            self._expect(fine, "durable", f"{voter} tells a client {name} at {place}")
         elif reply == b"OK":
             self._confirmed(record, request)
 

@@ -1,0 +1,646 @@
+"""
+Sentinels that are wrong in one way each, to prove that the witness would notice.
+
+A mutant replaces one function of the production code by a worse one while it is in force. Beside it
+stands what ought to catch it, and in which world: a fleet, a plan of faults, a seed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from txsentinel import barrier as barriers
+from txsentinel.address import Address
+from txsentinel.core import (
+    availability,
+    election,
+    failover,
+    gossip,
+    observation,
+    selection,
+    sentinel,
+    state,
+    switching,
+    voting,
+)
+from txsentinel.core.effects import Reconfigure
+from txsentinel.core.instances import Failover, FailoverState, Master, Replica
+from txsentinel.core.voting import Vote
+from txsentinel.server import replies
+from txsentinel.sim.faults import draw_plan
+from txsentinel.sim.fleet import Shape
+from txsentinel.sim.run import Outcome, Run
+from txsentinel.wire.resp import OK
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way of being wrong."""
+
+    name: str
+    caught_by: str
+    """The promise that is broken, as violations name it."""
+
+    patches: Callable[[], list[Patch]]
+    seed: int = 0
+    seconds: float = 30.0
+    shape: Shape | None = None
+    """The fleet, if not the one that the seed draws."""
+
+    kinds: tuple[str, ...] | None = None
+    """What goes wrong, if not anything."""
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Be wrong for a while."""
+        with ExitStack() as stack:
+            for owner, attribute, replacement in self.patches():
+                stack.enter_context(patch.object(owner, attribute, replacement))
+            yield
+
+    def live(self) -> Outcome:
+        """What becomes of a world with such Sentinels; it ends with the promise."""
+        plan = draw_plan(self.seed, self.seconds, self.kinds)
+        with self.in_force():
+            return Run(self.seed, self.seconds, plan, self.shape, promise=self.caught_by).all()
+
+    def betrayed_by(self, outcome: Outcome) -> bool:
+        """Was the promise seen to be broken?"""
+        return any(what.partition(" ")[0] == self.caught_by for what in outcome.wrong)
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(caught_by: str, **world: Any) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+    """Enter a function that gives the patches of a mutant, named like it, into the list."""
+
+    def enter(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+        MUTANTS.append(Mutant(patches.__name__, caught_by, patches, **world))
+        return patches
+
+    return enter
+
+
+def _without(owner: type, attribute: str, answer: Any = None) -> list[Patch]:
+    return [(owner, attribute, lambda *arguments, **keywords: answer)]
+
+
+# Votes
+
+
+@mutant("durable")
+def votes_are_not_saved() -> list[Patch]:
+    """A vote is told before it is on disk."""
+
+    def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
+        master.leader, master.leader_epoch, master.voted_at = candidate, epoch, now
+        self._state.say("+vote-for-leader", f"{candidate} {epoch}", master)
+        if candidate != self._state.options.my_id:
+            master.attempt_started_at = now
+
+    return [(voting.Voting, "cast", cast)]
+
+
+@mutant("S1")
+def votes_twice_in_an_epoch() -> list[Patch]:
+    """Who asks last is who is voted for."""
+    real = voting.Voting.requested
+
+    def requested(self: voting.Voting, host: str, port: int, epoch: int, candidate: str, now: int) -> Vote:
+        master = self._registry.by_address(host, port)
+        if master is not None and candidate != "*" and master.leader_epoch == epoch and master.leader != candidate:
+            master.leader, master.vote_generation = candidate, self._state.changed(master)
+        return real(self, host, port, epoch, candidate, now)
+
+    return [(voting.Voting, "requested", requested)]
+
+
+@mutant("S2", kinds=("masters-die", "kill-sentinel"))
+def restarts_without_its_votes() -> list[Patch]:
+    """The last vote is not remembered over a restart."""
+    real = sentinel.SentinelCore.restore
+
+    def restore(self: sentinel.SentinelCore, *arguments: Any, **keywords: Any) -> Master:
+        return real(self, *arguments, **{**keywords, "leader_epoch": 0})
+
+    return [(sentinel.SentinelCore, "restore", restore)]
+
+
+@mutant("S2", kinds=("monitor-anew", "masters-die"))
+def removal_forgets_votes() -> list[Patch]:
+    """A master that is monitored anew could be voted for once more in the same epoch."""
+    real = sentinel.SentinelCore.monitor
+
+    def monitor(self: sentinel.SentinelCore, *arguments: Any) -> Master:
+        master = real(self, *arguments)
+        master.leader_epoch = master.durable_leader_epoch = 0
+        return master
+
+    return [(sentinel.SentinelCore, "monitor", monitor)]
+
+
+@mutant("S4", kinds=("masters-die", "isolate-sentinel", "kill-server"), shape=Shape(quorum=1, failover_timeout=3_000))
+def counts_votes_of_any_epoch() -> list[Patch]:
+    """A vote for us of some other epoch is as good as one of ours."""
+    real = voting.Voting.count
+
+    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+        assert master.failover is not None
+        me, answers = self._state.options.my_id, master.failover.answers
+        stale = {peer.name: (me, master.failover.epoch) for peer in master.peers.values() if peer.leader == me}
+        with patch.object(master.failover, "answers", {**answers, **stale}):
+            return real(self, master)
+
+    return [
+        (voting.Voting, "count", count),
+        *_without(voting.Voting, "expire_opinions"),
+        *_without(voting.Voting, "forget_opinions"),
+    ]
+
+
+@mutant("S3", kinds=("masters-die", "uneven-network"))
+def counts_every_answer_as_a_vote() -> list[Patch]:
+    """Whoever answers is taken to have voted for us."""
+    real = voting.Voting.count
+
+    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+        assert master.failover is not None
+        mine = (self._state.options.my_id, master.failover.epoch)
+        with patch.object(master.failover, "answers", dict.fromkeys(master.failover.answers, mine)):
+            return real(self, master)
+
+    return [(voting.Voting, "count", count)]
+
+
+@mutant("S4", kinds=("masters-die", "deaf-or-dumb"))
+def needs_no_majority() -> list[Patch]:
+    """The quorum alone elects."""
+    return [(Master, "majority", property(lambda self: 1))]
+
+
+@mutant("S4", kinds=("masters-die",), shape=Shape(sentinels=5, quorum=5))
+def needs_no_quorum_of_votes() -> list[Patch]:
+    """The majority alone elects, however many the quorum demands."""
+    real = voting.Voting.count
+
+    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+        counted = real(self, master)
+        return voting.VoteCount(counted.mine, counted.open, counted.rival, counted.reach, master.majority)
+
+    return [(voting.Voting, "count", count)]
+
+
+@mutant("S4", kinds=("masters-die", "kill-sentinel", "crash-sentinel"), shape=Shape(sentinels=5, quorum=2))
+def forgets_dead_peers() -> list[Patch]:
+    """The majority is one of those who live."""
+    alive = property(lambda self: 1 + sum(not peer.is_down for peer in self.peers.values()))
+    return [(Master, "voters", alive)]
+
+
+@mutant("S4", kinds=("masters-die",))
+def promotes_without_an_election() -> list[Patch]:
+    """Standing is winning."""
+    return _without(election.Elections, "judge", election.Verdict.WON)
+
+
+@mutant("durable", kinds=("masters-die", "slow-disk"))
+def counts_its_vote_before_it_is_saved() -> list[Patch]:
+    """Our own vote is one vote, on disk or not."""
+    real = voting.Voting.count
+
+    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+        with patch.object(self._state, "durable_generation", 1 << 60):
+            return real(self, master)
+
+    return [(voting.Voting, "count", count), (election.Elections, "_vote_durable", lambda self, failover: True)]
+
+
+@mutant("durable", kinds=("masters-die", "full-disk"))
+def votes_although_the_disk_fails() -> list[Patch]:
+    """What could not be saved is told all the same, as C does."""
+    return [(Vote, "fallback", lambda self: self)]
+
+
+@mutant("S9", kinds=("masters-die",))
+def votes_beyond_its_current_epoch() -> list[Patch]:
+    """A vote does not raise the current epoch."""
+    return _without(state.SentinelState, "adopt_epoch")
+
+
+# Durability
+
+
+@mutant("durable", kinds=("masters-die",))
+def has_no_barrier() -> list[Patch]:
+    """Nothing waits for the disk."""
+
+    def admit(self: barriers.Barrier, generation: int, effect: Any) -> None:
+        self._perform(effect)
+
+    def hold(self: barriers.Barrier, generation: int, released: Any, failed: Any) -> None:
+        released()
+
+    return [(barriers.Barrier, "admit", admit), (barriers.Barrier, "hold", hold)]
+
+
+@mutant("durable", kinds=("masters-die", "slow-disk"))
+def holds_no_effects() -> list[Patch]:
+    """Replies wait for the disk, hellos and events do not."""
+    return [(barriers.Barrier, "admit", lambda self, generation, effect: self._perform(effect))]
+
+
+@mutant("durable", kinds=("masters-die",))
+def holds_no_replies() -> list[Patch]:
+    """Hellos and events wait for the disk, replies do not."""
+    return [(barriers.Barrier, "hold", lambda self, generation, released, failed: released())]
+
+
+@mutant("durable", kinds=("masters-die", "slow-disk"))
+def tells_clients_too_soon() -> list[Patch]:
+    """A client is told of an address that a crash would take back."""
+    nothing = property(lambda self: 0, lambda self, generation: None)
+    return [(Master, "address_generation", nothing)]
+
+
+@mutant("durable", kinds=("set",))
+def confirms_too_soon() -> list[Patch]:
+    """An operator is told that it is done before it is on disk."""
+    from txsentinel.server import sentinel_changes
+
+    return [(sentinel_changes, "once_saved", lambda context, value=OK: value)]
+
+
+@mutant("durable", kinds=("set",))
+def keeps_its_name_to_itself() -> list[Patch]:
+    """The ID is not in the file, and a restart would bring another voter."""
+    from txsentinel.config import rendering, store
+
+    real = rendering.own_head_lines
+    return [(store, "own_head_lines", lambda *arguments: [line for line in real(*arguments) if line.kind != "myid"])]
+
+
+@mutant("replies", kinds=("slow-disk", "set"))
+def answers_out_of_order() -> list[Patch]:
+    """What is ready does not wait for what is held."""
+
+    def add(self: replies.ReplyQueue, encoded: bytes) -> None:
+        self.size += len(encoded)
+        self.ready.append(encoded)
+
+    return [(replies.ReplyQueue, "add", add)]
+
+
+# Configurations and epochs
+
+
+@mutant("S6", kinds=("masters-die", "isolate-sentinel"))
+def believes_older_configurations() -> list[Patch]:
+    """News need not be newer."""
+    real = gossip.Gossip._configuration
+
+    def configuration(self: gossip.Gossip, hello: Any, master: Master, peer: Any, now: int) -> bool:
+        address = Address.literal(hello.master_ip, hello.master_port)
+        if hello.master_config_epoch < master.config_epoch and not master.published_address.same(address):
+            master.config_epoch = hello.master_config_epoch
+            self._failovers.forsake(master)
+            self._switching.switch(master, address, now)
+        return real(self, hello, master, peer, now)
+
+    return [(gossip.Gossip, "_configuration", configuration)]
+
+
+@mutant("S12", kinds=("masters-die",))
+def follows_news_without_their_epoch() -> list[Patch]:
+    """A newer address is taken over and its config epoch is not."""
+    real = switching.Switching.switch
+
+    def switch(self: switching.Switching, master: Master, address: Address, now: int) -> None:
+        if master.failover is None:
+            master.config_epoch -= 1
+        real(self, master, address, now)
+
+    return [(switching.Switching, "switch", switch)]
+
+
+@mutant("S5", kinds=("masters-die", "split", "rival-failovers"))
+def numbers_its_configurations_itself() -> list[Patch]:
+    """A new configuration has the number after the last one, whatever epoch was won."""
+    real = failover.Failovers.promotion_seen
+
+    def seen(self: failover.Failovers, replica: Replica, now: int) -> bool:
+        current = replica.master.failover
+        if current is not None:
+            current.epoch = replica.master.config_epoch + 1
+        return real(self, replica, now)
+
+    return [(failover.Failovers, "promotion_seen", seen)]
+
+
+@mutant("durable", kinds=("masters-die", "kill-sentinel"))
+def writes_no_config_epoch() -> list[Patch]:
+    """The config epoch is not in the file."""
+    from txsentinel.config import rendering, store
+
+    def lines(master: Master, by_hostname: bool) -> Any:
+        with patch.object(master, "config_epoch", 0):
+            return real(master, by_hostname)
+
+    real = rendering.master_lines
+    return [(store, "master_lines", lines)]
+
+
+@mutant("S6", kinds=("masters-die", "kill-sentinel"))
+def restarts_without_its_config_epoch() -> list[Patch]:
+    """The config epoch in the file is not read."""
+    real = sentinel.SentinelCore.restore
+
+    def restore(self: sentinel.SentinelCore, *arguments: Any, **keywords: Any) -> Master:
+        return real(self, *arguments, **{**keywords, "config_epoch": 0})
+
+    return [(sentinel.SentinelCore, "restore", restore)]
+
+
+@mutant("S6", kinds=("masters-die", "reset-master"))
+def forgets_its_config_epoch_at_reset() -> list[Patch]:
+    """RESET begins at config epoch 0."""
+    real = switching.Switching.reset
+
+    def reset(self: switching.Switching, master: Master, now: int) -> None:
+        master.config_epoch = 0
+        real(self, master, now)
+
+    return [(switching.Switching, "reset", reset)]
+
+
+@mutant("S7", kinds=("masters-die",))
+def writes_no_current_epoch() -> list[Patch]:
+    """The current epoch in the file is that of the last restart."""
+    from txsentinel.config import rendering, store
+
+    real = rendering.own_tail_lines
+    return [(store, "own_tail_lines", lambda options, epoch: real(options, epoch % 2))]
+
+
+@mutant("S8", kinds=("masters-die", "kill-sentinel"))
+def restarts_without_its_current_epoch() -> list[Patch]:
+    """A restart begins at epoch 0."""
+    real = sentinel.SentinelCore.announce_monitored
+
+    def announce(self: sentinel.SentinelCore) -> None:
+        self.state.current_epoch = 0
+        real(self)
+
+    return [(sentinel.SentinelCore, "announce_monitored", announce)]
+
+
+@mutant("S12", kinds=("masters-die",))
+def publishes_before_the_promotion_is_seen() -> list[Patch]:
+    """The order to promote is taken for the promotion."""
+    from txsentinel.core import instances
+
+    return [(instances, "PROMOTION_SEEN", instances.PROMOTION_SEEN | {FailoverState.WAIT_PROMOTION})]
+
+
+@mutant("S12", kinds=("masters-die",))
+def waits_for_no_info() -> list[Patch]:
+    """A promotion that was ordered counts as seen."""
+
+    def wait(self: failover.Failovers, master: Master, current: Failover, now: int) -> None:
+        assert current.promoted is not None
+        self.promotion_seen(current.promoted, now)
+
+    return [(failover.Failovers, "_await_promotion", wait)]
+
+
+# Agreement
+
+
+@mutant("S10", kinds=("cut-pair", "isolate-sentinel", "masters-die"))
+def needs_no_agreement() -> list[Patch]:
+    """S_DOWN is O_DOWN."""
+    real = availability.Availability.check_odown
+
+    def check(self: availability.Availability, master: Master, now: int) -> None:
+        with patch.object(master.options, "quorum", 1):
+            real(self, master, now)
+
+    return [(availability.Availability, "check_odown", check)]
+
+
+@mutant("S10", kinds=("pause-server", "isolate-sentinel", "busy-server"))
+def believes_old_opinions() -> list[Patch]:
+    """What a peer once said holds until it says something else, through switches too."""
+    return [
+        (voting.Voting, "expire_opinions", lambda *_: None),
+        (voting.Voting, "forget_opinions", lambda *_: None),
+        (availability.Availability, "opinion_holds", lambda self, says_down, at, now: says_down),
+    ]
+
+
+@mutant("S10", kinds=("isolate-sentinel", "masters-die", "cut-pair"))
+def calls_down_what_is_up() -> list[Patch]:
+    """Whoever asks is told that the master is down."""
+    real = voting.Voting.requested
+
+    def requested(self: voting.Voting, *arguments: Any) -> Vote:
+        vote = real(self, *arguments)
+        return Vote(True, vote.leader, vote.leader_epoch, vote.generation, vote.durable_epoch)
+
+    return [(voting.Voting, "requested", requested)]
+
+
+@mutant("S13", kinds=("pause-sentinel", "wall-clock"))
+def never_enters_tilt() -> list[Patch]:
+    """Standing still goes unnoticed."""
+    return _without(availability.TiltGuard, "swept", False)
+
+
+@mutant("S13", kinds=("pause-sentinel", "wall-clock", "kill-server"))
+def judges_in_tilt() -> list[Patch]:
+    """TILT keeps it from nothing."""
+
+    def visit(self: sentinel.SentinelCore, instance: Any, now: int) -> None:
+        if not instance.gone:
+            self._probing.visit(instance, now)
+            self._availability.visit(instance, now)
+            self._schedule(instance, now)
+
+    return [(sentinel.SentinelCore, "_visit", visit)]
+
+
+@mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"))
+def gives_opinions_in_tilt() -> list[Patch]:
+    """Others are told what TILT forbids to believe."""
+    real = voting.Voting.__init__
+
+    def init(self: voting.Voting, shared: Any, registry: Any, tilt: availability.TiltGuard) -> None:
+        real(self, shared, registry, availability.TiltGuard(tilt.timings))
+
+    return [(voting.Voting, "__init__", init)]
+
+
+# Attempts
+
+
+@mutant("S15", kinds=("masters-die", "pause-server", "slow-network"))
+def tries_again_at_once() -> list[Patch]:
+    """There is no distance between attempts."""
+    return _without(failover.Failovers, "_may_attempt", True)
+
+
+@mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"))
+def tries_right_after_voting() -> list[Patch]:
+    """A vote for somebody else keeps it from nothing."""
+    real = voting.Voting.cast
+
+    def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
+        before = master.attempt_started_at
+        real(self, master, candidate, epoch, now)
+        if candidate != self._state.options.my_id:
+            master.attempt_started_at = before
+
+    return [(voting.Voting, "cast", cast)]
+
+
+@mutant("S10", kinds=("masters-die",))
+def fails_over_without_orders() -> list[Patch]:
+    """What was found by itself is treated as ordered by an operator."""
+    real = failover.Failovers._start
+
+    def start(self: failover.Failovers, master: Master, now: int, *, forced: bool, coordinated: bool = False) -> None:
+        real(self, master, now, forced=True)
+
+    return [(failover.Failovers, "_start", start)]
+
+
+@mutant("S14", kinds=("masters-die",), shape=Shape(unwilling=1))
+def ignores_priority_zero() -> list[Patch]:
+    """Whoever asked not to be promoted comes first."""
+    real = selection.unfit_because
+
+    def unfit(replica: Replica, *arguments: Any) -> str | None:
+        reason = real(replica, *arguments)
+        return None if reason == "its priority is 0" else reason
+
+    return [(selection, "unfit_because", unfit)]
+
+
+@mutant("S11", kinds=("masters-die",))
+def promotes_for_others() -> list[Patch]:
+    """Who votes for a leader helps it along by promoting a replica itself."""
+    real = voting.Voting.cast
+
+    def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
+        real(self, master, candidate, epoch, now)
+        if candidate != self._state.options.my_id:
+            for replica in master.replicas.values():
+                self._state.emit(Reconfigure(replica.link, None))
+
+    return [(voting.Voting, "cast", cast)]
+
+
+@mutant("S11", kinds=("masters-die",))
+def points_replicas_astray() -> list[Patch]:
+    """Replicas are told to follow one of themselves."""
+    real = switching.Switching.role_change
+
+    def change(self: switching.Switching, server: Any, master: Address | None) -> Reconfigure:
+        return real(self, server, None if master is None else server.address)
+
+    return [(switching.Switching, "role_change", change)]
+
+
+# Bounds
+
+
+@mutant("bounded", kinds=("masters-die", "pause-sentinel"))
+def piles_up_questions() -> list[Patch]:
+    """Peers are asked again, whether they answered or not."""
+
+    class Forgetful(deque):  # type: ignore[type-arg]
+        def __contains__(self, question: object) -> bool:
+            return False
+
+    real = voting.Voting.ask
+
+    def ask(self: voting.Voting, peer: Any, now: int) -> None:
+        peer.asked = Forgetful(peer.asked)
+        real(self, peer, now)
+
+    return [(voting.Voting, "ask", ask)]
+
+
+@mutant("bounded", kinds=("rival-failovers", "reset-master"))
+def leaks_connections() -> list[Patch]:
+    """Links that are not needed any more stay open."""
+    from txsentinel.links import pool
+
+    return _without(pool.LinkPool, "_disconnect")
+
+
+# Liveness
+
+
+@mutant("L1", kinds=("set",))
+def never_fails_over() -> list[Patch]:
+    """A dead master is watched, and that is all."""
+    return _without(failover.Failovers, "_consider")
+
+
+@mutant("L1", kinds=("pause-sentinel", "wall-clock"))
+def stays_in_tilt() -> list[Patch]:
+    """Who was in TILT once never decides again."""
+    return _without(availability.TiltGuard, "over", False)
+
+
+@mutant("L2", kinds=("masters-die",))
+def is_deaf_to_news() -> list[Patch]:
+    """Configurations of others are not adopted."""
+    return _without(gossip.Gossip, "_configuration", False)
+
+
+@mutant("L2", kinds=("misdirect",))
+def never_repairs() -> list[Patch]:
+    """A replica that follows somebody else is left to it."""
+    return _without(observation.Observation, "_repair")
+
+
+@mutant("L2", kinds=("crash-server", "lie"))
+def never_converts() -> list[Patch]:
+    """An old master that comes back is left to believe in itself."""
+    return _without(observation.Observation, "_convert")
+
+
+@mutant("L2", kinds=("reset",))
+def never_looks_back() -> list[Patch]:
+    """A connection that was lost is not made again."""
+    from txsentinel.links import factory
+
+    return _without(factory.LinkFactory, "_retry_in")
+
+
+@mutant("L5")
+def knows_no_peers() -> list[Patch]:
+    """Hellos of strangers are not taken for anything."""
+    return _without(gossip.Gossip, "_peer")
+
+
+@mutant("L2", kinds=("masters-die", "isolate-sentinel"))
+def learns_no_epochs() -> list[Patch]:
+    """The current epochs of others are ignored in hellos."""
+    real = gossip.Gossip.hello
+
+    def hello(self: gossip.Gossip, payload: bytes, now: int) -> None:
+        words = payload.split(b",")
+        words[3] = max(words[7], b"%d" % self._state.current_epoch)
+        real(self, b",".join(words), now)
+
+    return [(gossip.Gossip, "hello", hello)]
