@@ -11,7 +11,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clients.library import CLIENTS
-from tests.clients.stage import Run, Stage
+from tests.clients.stage import ROOT, Run, Stage
 from tests.servers import Fleet, Workbench, call, missing
 
 DATA, DOOR = "data secret", "door secret"
@@ -207,6 +207,11 @@ class UserTests(ClientTests, SynchronousTestCase):
     def test_nothing_refused(self) -> None:
         """The applications' user has all the rights on Sentinels that any of them makes use of."""
         self.assertEqual(self.stage.refused, [])  # type: ignore[no-untyped-call]
+
+    def test_documented(self) -> None:
+        """The rights that were enough are those that the documentation names."""
+        words = (ROOT / "docs" / "compatibility.rst").read_text(encoding="utf-8").split()
+        self.assertIn(READER, " ".join(words))  # type: ignore[no-untyped-call]
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
