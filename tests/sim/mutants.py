@@ -96,7 +96,7 @@ def _without(owner: type, attribute: str, answer: Any = None) -> list[Patch]:
 # Votes
 
 
-@mutant("durable")
+@mutant("durable", seed=2)
 def votes_are_not_saved() -> list[Patch]:
     """A vote is told before it is on disk."""
 
@@ -109,7 +109,7 @@ def votes_are_not_saved() -> list[Patch]:
     return [(voting.Voting, "cast", cast)]
 
 
-@mutant("S1")
+@mutant("S1", seed=2)
 def votes_twice_in_an_epoch() -> list[Patch]:
     """Who asks last is who is voted for."""
     real = voting.Voting.requested
@@ -123,7 +123,7 @@ def votes_twice_in_an_epoch() -> list[Patch]:
     return [(voting.Voting, "requested", requested)]
 
 
-@mutant("S2", kinds=("masters-die", "kill-sentinel"))
+@mutant("S2", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_votes() -> list[Patch]:
     """The last vote is not remembered over a restart."""
     real = sentinel.SentinelCore.restore
@@ -134,7 +134,7 @@ def restarts_without_its_votes() -> list[Patch]:
     return [(sentinel.SentinelCore, "restore", restore)]
 
 
-@mutant("S2", kinds=("monitor-anew", "masters-die"))
+@mutant("S2", kinds=("monitor-anew", "masters-die"), seed=2)
 def removal_forgets_votes() -> list[Patch]:
     """A master that is monitored anew could be voted for once more in the same epoch."""
     real = sentinel.SentinelCore.monitor
@@ -147,7 +147,12 @@ def removal_forgets_votes() -> list[Patch]:
     return [(sentinel.SentinelCore, "monitor", monitor)]
 
 
-@mutant("S4", kinds=("masters-die", "isolate-sentinel", "kill-server"), shape=Shape(quorum=1, failover_timeout=3_000))
+@mutant(
+    "S4",
+    kinds=("masters-die", "isolate-sentinel", "kill-server"),
+    shape=Shape(quorum=1, failover_timeout=3_000),
+    seed=2,
+)
 def counts_votes_of_any_epoch() -> list[Patch]:
     """A vote for us of some other epoch is as good as one of ours."""
     real = voting.Voting.count
@@ -166,7 +171,7 @@ def counts_votes_of_any_epoch() -> list[Patch]:
     ]
 
 
-@mutant("S3", kinds=("masters-die", "uneven-network"))
+@mutant("S3", kinds=("masters-die", "uneven-network"), seed=4)
 def counts_every_answer_as_a_vote() -> list[Patch]:
     """Whoever answers is taken to have voted for us."""
     real = voting.Voting.count
@@ -180,13 +185,13 @@ def counts_every_answer_as_a_vote() -> list[Patch]:
     return [(voting.Voting, "count", count)]
 
 
-@mutant("S4", kinds=("masters-die", "deaf-or-dumb"))
+@mutant("S4", kinds=("masters-die", "deaf-or-dumb"), seed=10)
 def needs_no_majority() -> list[Patch]:
     """The quorum alone elects."""
     return [(Master, "majority", property(lambda self: 1))]
 
 
-@mutant("S4", kinds=("masters-die",), shape=Shape(sentinels=5, quorum=5))
+@mutant("S4", kinds=("masters-die",), shape=Shape(sentinels=5, quorum=5), seed=1)
 def needs_no_quorum_of_votes() -> list[Patch]:
     """The majority alone elects, however many the quorum demands."""
     real = voting.Voting.count
@@ -198,20 +203,20 @@ def needs_no_quorum_of_votes() -> list[Patch]:
     return [(voting.Voting, "count", count)]
 
 
-@mutant("S4", kinds=("masters-die", "kill-sentinel", "crash-sentinel"), shape=Shape(sentinels=5, quorum=2))
+@mutant("S4", kinds=("masters-die", "kill-sentinel", "crash-sentinel"), shape=Shape(sentinels=5, quorum=2), seed=8)
 def forgets_dead_peers() -> list[Patch]:
     """The majority is one of those who live."""
     alive = property(lambda self: 1 + sum(not peer.is_down for peer in self.peers.values()))
     return [(Master, "voters", alive)]
 
 
-@mutant("S4", kinds=("masters-die",))
+@mutant("S4", kinds=("masters-die",), seed=1)
 def promotes_without_an_election() -> list[Patch]:
     """Standing is winning."""
     return _without(election.Elections, "judge", election.Verdict.WON)
 
 
-@mutant("durable", kinds=("masters-die", "slow-disk"))
+@mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
 def counts_its_vote_before_it_is_saved() -> list[Patch]:
     """Our own vote is one vote, on disk or not."""
     real = voting.Voting.count
@@ -223,13 +228,13 @@ def counts_its_vote_before_it_is_saved() -> list[Patch]:
     return [(voting.Voting, "count", count), (election.Elections, "_vote_durable", lambda self, failover: True)]
 
 
-@mutant("durable", kinds=("masters-die", "full-disk"))
+@mutant("durable", kinds=("masters-die", "full-disk"), seed=3)
 def votes_although_the_disk_fails() -> list[Patch]:
     """What could not be saved is told all the same, as C does."""
     return [(Vote, "fallback", lambda self: self)]
 
 
-@mutant("S9", kinds=("masters-die",))
+@mutant("S9", kinds=("masters-die",), seed=1)
 def votes_beyond_its_current_epoch() -> list[Patch]:
     """A vote does not raise the current epoch."""
     return _without(state.SentinelState, "adopt_epoch")
@@ -238,7 +243,7 @@ def votes_beyond_its_current_epoch() -> list[Patch]:
 # Durability
 
 
-@mutant("durable", kinds=("masters-die",))
+@mutant("durable", kinds=("masters-die",), seed=1)
 def has_no_barrier() -> list[Patch]:
     """Nothing waits for the disk."""
 
@@ -251,26 +256,26 @@ def has_no_barrier() -> list[Patch]:
     return [(barriers.Barrier, "admit", admit), (barriers.Barrier, "hold", hold)]
 
 
-@mutant("durable", kinds=("masters-die", "slow-disk"))
+@mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
 def holds_no_effects() -> list[Patch]:
     """Replies wait for the disk, hellos and events do not."""
     return [(barriers.Barrier, "admit", lambda self, generation, effect: self._perform(effect))]
 
 
-@mutant("durable", kinds=("masters-die",))
+@mutant("durable", kinds=("masters-die",), seed=1)
 def holds_no_replies() -> list[Patch]:
     """Hellos and events wait for the disk, replies do not."""
     return [(barriers.Barrier, "hold", lambda self, generation, released, failed: released())]
 
 
-@mutant("durable", kinds=("masters-die", "slow-disk"))
+@mutant("durable", kinds=("masters-die", "slow-disk"), seed=4)
 def tells_clients_too_soon() -> list[Patch]:
     """A client is told of an address that a crash would take back."""
     nothing = property(lambda self: 0, lambda self, generation: None)
     return [(Master, "address_generation", nothing)]
 
 
-@mutant("durable", kinds=("set",))
+@mutant("durable", kinds=("set",), seed=1)
 def confirms_too_soon() -> list[Patch]:
     """An operator is told that it is done before it is on disk."""
     from txsentinel.server import sentinel_changes
@@ -278,7 +283,7 @@ def confirms_too_soon() -> list[Patch]:
     return [(sentinel_changes, "once_saved", lambda context, value=OK: value)]
 
 
-@mutant("durable", kinds=("set",))
+@mutant("durable", kinds=("set",), seed=1)
 def keeps_its_name_to_itself() -> list[Patch]:
     """The ID is not in the file, and a restart would bring another voter."""
     from txsentinel.config import rendering, store
@@ -287,7 +292,7 @@ def keeps_its_name_to_itself() -> list[Patch]:
     return [(store, "own_head_lines", lambda *arguments: [line for line in real(*arguments) if line.kind != "myid"])]
 
 
-@mutant("replies", kinds=("slow-disk", "set"))
+@mutant("replies", kinds=("slow-disk", "set"), seed=1)
 def answers_out_of_order() -> list[Patch]:
     """What is ready does not wait for what is held."""
 
@@ -301,7 +306,7 @@ def answers_out_of_order() -> list[Patch]:
 # Configurations and epochs
 
 
-@mutant("S6", kinds=("masters-die", "isolate-sentinel"))
+@mutant("S6", kinds=("masters-die", "isolate-sentinel"), seed=4)
 def believes_older_configurations() -> list[Patch]:
     """News need not be newer."""
     real = gossip.Gossip._configuration
@@ -317,7 +322,7 @@ def believes_older_configurations() -> list[Patch]:
     return [(gossip.Gossip, "_configuration", configuration)]
 
 
-@mutant("S12", kinds=("masters-die",))
+@mutant("S12", kinds=("masters-die",), seed=1)
 def follows_news_without_their_epoch() -> list[Patch]:
     """A newer address is taken over and its config epoch is not."""
     real = switching.Switching.switch
@@ -330,7 +335,7 @@ def follows_news_without_their_epoch() -> list[Patch]:
     return [(switching.Switching, "switch", switch)]
 
 
-@mutant("S5", kinds=("masters-die", "split", "rival-failovers"))
+@mutant("S5", kinds=("masters-die", "split", "rival-failovers"), seed=2)
 def numbers_its_configurations_itself() -> list[Patch]:
     """A new configuration has the number after the last one, whatever epoch was won."""
     real = failover.Failovers.promotion_seen
@@ -344,7 +349,7 @@ def numbers_its_configurations_itself() -> list[Patch]:
     return [(failover.Failovers, "promotion_seen", seen)]
 
 
-@mutant("durable", kinds=("masters-die", "kill-sentinel"))
+@mutant("durable", kinds=("masters-die", "kill-sentinel"), seed=2)
 def writes_no_config_epoch() -> list[Patch]:
     """The config epoch is not in the file."""
     from txsentinel.config import rendering, store
@@ -357,7 +362,7 @@ def writes_no_config_epoch() -> list[Patch]:
     return [(store, "master_lines", lines)]
 
 
-@mutant("S6", kinds=("masters-die", "kill-sentinel"))
+@mutant("S6", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_config_epoch() -> list[Patch]:
     """The config epoch in the file is not read."""
     real = sentinel.SentinelCore.restore
@@ -368,7 +373,7 @@ def restarts_without_its_config_epoch() -> list[Patch]:
     return [(sentinel.SentinelCore, "restore", restore)]
 
 
-@mutant("S6", kinds=("masters-die", "reset-master"))
+@mutant("S6", kinds=("masters-die", "reset-master"), seed=4)
 def forgets_its_config_epoch_at_reset() -> list[Patch]:
     """RESET begins at config epoch 0."""
     real = switching.Switching.reset
@@ -380,7 +385,7 @@ def forgets_its_config_epoch_at_reset() -> list[Patch]:
     return [(switching.Switching, "reset", reset)]
 
 
-@mutant("S7", kinds=("masters-die",))
+@mutant("S7", kinds=("masters-die",), seed=2)
 def writes_no_current_epoch() -> list[Patch]:
     """The current epoch in the file is that of the last restart."""
     from txsentinel.config import rendering, store
@@ -389,7 +394,7 @@ def writes_no_current_epoch() -> list[Patch]:
     return [(store, "own_tail_lines", lambda options, epoch: real(options, epoch % 2))]
 
 
-@mutant("S8", kinds=("masters-die", "kill-sentinel"))
+@mutant("S8", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_current_epoch() -> list[Patch]:
     """A restart begins at epoch 0."""
     real = sentinel.SentinelCore.announce_monitored
@@ -401,7 +406,7 @@ def restarts_without_its_current_epoch() -> list[Patch]:
     return [(sentinel.SentinelCore, "announce_monitored", announce)]
 
 
-@mutant("S12", kinds=("masters-die",))
+@mutant("S12", kinds=("masters-die",), seed=2)
 def publishes_before_the_promotion_is_seen() -> list[Patch]:
     """The order to promote is taken for the promotion."""
     from txsentinel.core import instances
@@ -409,7 +414,7 @@ def publishes_before_the_promotion_is_seen() -> list[Patch]:
     return [(instances, "PROMOTION_SEEN", instances.PROMOTION_SEEN | {FailoverState.WAIT_PROMOTION})]
 
 
-@mutant("S12", kinds=("masters-die",))
+@mutant("S12", kinds=("masters-die",), seed=2)
 def waits_for_no_info() -> list[Patch]:
     """A promotion that was ordered counts as seen."""
 
@@ -423,7 +428,7 @@ def waits_for_no_info() -> list[Patch]:
 # Agreement
 
 
-@mutant("S10", kinds=("cut-pair", "isolate-sentinel", "masters-die"))
+@mutant("S10", kinds=("cut-pair", "isolate-sentinel", "masters-die"), seed=2)
 def needs_no_agreement() -> list[Patch]:
     """S_DOWN is O_DOWN."""
     real = availability.Availability.check_odown
@@ -435,7 +440,7 @@ def needs_no_agreement() -> list[Patch]:
     return [(availability.Availability, "check_odown", check)]
 
 
-@mutant("S10", kinds=("pause-server", "isolate-sentinel", "busy-server"))
+@mutant("S10", kinds=("pause-server", "isolate-sentinel", "busy-server"), seed=4)
 def believes_old_opinions() -> list[Patch]:
     """What a peer once said holds until it says something else, through switches too."""
     return [
@@ -445,7 +450,7 @@ def believes_old_opinions() -> list[Patch]:
     ]
 
 
-@mutant("S10", kinds=("isolate-sentinel", "masters-die", "cut-pair"))
+@mutant("S10", kinds=("isolate-sentinel", "masters-die", "cut-pair"), seed=1)
 def calls_down_what_is_up() -> list[Patch]:
     """Whoever asks is told that the master is down."""
     real = voting.Voting.requested
@@ -457,13 +462,13 @@ def calls_down_what_is_up() -> list[Patch]:
     return [(voting.Voting, "requested", requested)]
 
 
-@mutant("S13", kinds=("pause-sentinel", "wall-clock"))
+@mutant("S13", kinds=("pause-sentinel", "wall-clock"), seed=1)
 def never_enters_tilt() -> list[Patch]:
     """Standing still goes unnoticed."""
     return _without(availability.TiltGuard, "swept", False)
 
 
-@mutant("S13", kinds=("pause-sentinel", "wall-clock", "kill-server"))
+@mutant("S13", kinds=("pause-sentinel", "wall-clock", "kill-server"), seed=2)
 def judges_in_tilt() -> list[Patch]:
     """TILT keeps it from nothing."""
 
@@ -476,7 +481,7 @@ def judges_in_tilt() -> list[Patch]:
     return [(sentinel.SentinelCore, "_visit", visit)]
 
 
-@mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"))
+@mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)
 def gives_opinions_in_tilt() -> list[Patch]:
     """Others are told what TILT forbids to believe."""
     real = voting.Voting.__init__
@@ -490,13 +495,13 @@ def gives_opinions_in_tilt() -> list[Patch]:
 # Attempts
 
 
-@mutant("S15", kinds=("masters-die", "pause-server", "slow-network"))
+@mutant("S15", kinds=("masters-die", "pause-server", "slow-network"), seed=2)
 def tries_again_at_once() -> list[Patch]:
     """There is no distance between attempts."""
     return _without(failover.Failovers, "_may_attempt", True)
 
 
-@mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"))
+@mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"), seed=4)
 def tries_right_after_voting() -> list[Patch]:
     """A vote for somebody else keeps it from nothing."""
     real = voting.Voting.cast
@@ -510,7 +515,7 @@ def tries_right_after_voting() -> list[Patch]:
     return [(voting.Voting, "cast", cast)]
 
 
-@mutant("S10", kinds=("masters-die",))
+@mutant("S10", kinds=("masters-die",), seed=1)
 def fails_over_without_orders() -> list[Patch]:
     """What was found by itself is treated as ordered by an operator."""
     real = failover.Failovers._start
@@ -521,7 +526,7 @@ def fails_over_without_orders() -> list[Patch]:
     return [(failover.Failovers, "_start", start)]
 
 
-@mutant("S14", kinds=("masters-die",), shape=Shape(unwilling=1))
+@mutant("S14", kinds=("masters-die",), shape=Shape(unwilling=1), seed=1)
 def ignores_priority_zero() -> list[Patch]:
     """Whoever asked not to be promoted comes first."""
     real = selection.unfit_because
@@ -533,7 +538,7 @@ def ignores_priority_zero() -> list[Patch]:
     return [(selection, "unfit_because", unfit)]
 
 
-@mutant("S11", kinds=("masters-die",))
+@mutant("S11", kinds=("masters-die",), seed=2)
 def promotes_for_others() -> list[Patch]:
     """Who votes for a leader helps it along by promoting a replica itself."""
     real = voting.Voting.cast
@@ -547,7 +552,7 @@ def promotes_for_others() -> list[Patch]:
     return [(voting.Voting, "cast", cast)]
 
 
-@mutant("S11", kinds=("masters-die",))
+@mutant("S11", kinds=("masters-die",), seed=2)
 def points_replicas_astray() -> list[Patch]:
     """Replicas are told to follow one of themselves."""
     real = switching.Switching.role_change
@@ -555,13 +560,14 @@ def points_replicas_astray() -> list[Patch]:
     def change(self: switching.Switching, server: Any, master: Address | None) -> Reconfigure:
         return real(self, server, None if master is None else server.address)
 
-    return [(switching.Switching, "role_change", change)]
+    # What is outdated would be caught at the door, and this is what it would look like to it.
+    return [(switching.Switching, "role_change", change), (sentinel.SentinelCore, "is_outdated", lambda *_: False)]
 
 
 # Bounds
 
 
-@mutant("bounded", kinds=("masters-die", "pause-sentinel"))
+@mutant("bounded", kinds=("masters-die", "pause-sentinel"), seed=4)
 def piles_up_questions() -> list[Patch]:
     """Peers are asked again, whether they answered or not."""
 
@@ -578,7 +584,7 @@ def piles_up_questions() -> list[Patch]:
     return [(voting.Voting, "ask", ask)]
 
 
-@mutant("bounded", kinds=("rival-failovers", "reset-master"))
+@mutant("bounded", kinds=("rival-failovers", "reset-master"), seed=4)
 def leaks_connections() -> list[Patch]:
     """Links that are not needed any more stay open."""
     from txsentinel.links import pool
@@ -589,37 +595,37 @@ def leaks_connections() -> list[Patch]:
 # Liveness
 
 
-@mutant("L1", kinds=("set",))
+@mutant("L1", kinds=("set",), seed=1)
 def never_fails_over() -> list[Patch]:
     """A dead master is watched, and that is all."""
     return _without(failover.Failovers, "_consider")
 
 
-@mutant("L1", kinds=("pause-sentinel", "wall-clock"))
+@mutant("L1", kinds=("pause-sentinel", "wall-clock"), seed=2)
 def stays_in_tilt() -> list[Patch]:
     """Who was in TILT once never decides again."""
     return _without(availability.TiltGuard, "over", False)
 
 
-@mutant("L2", kinds=("masters-die",))
+@mutant("L2", kinds=("masters-die",), seed=2, seconds=10.0)
 def is_deaf_to_news() -> list[Patch]:
     """Configurations of others are not adopted."""
     return _without(gossip.Gossip, "_configuration", False)
 
 
-@mutant("L2", kinds=("misdirect",))
+@mutant("L2", kinds=("misdirect",), seed=2, seconds=10.0)
 def never_repairs() -> list[Patch]:
     """A replica that follows somebody else is left to it."""
     return _without(observation.Observation, "_repair")
 
 
-@mutant("L2", kinds=("crash-server", "lie"))
+@mutant("L4", kinds=("set",), seed=2, seconds=5.0)
 def never_converts() -> list[Patch]:
     """An old master that comes back is left to believe in itself."""
     return _without(observation.Observation, "_convert")
 
 
-@mutant("L2", kinds=("reset",))
+@mutant("L2", kinds=("reset",), seed=2)
 def never_looks_back() -> list[Patch]:
     """A connection that was lost is not made again."""
     from txsentinel.links import factory
@@ -627,13 +633,13 @@ def never_looks_back() -> list[Patch]:
     return _without(factory.LinkFactory, "_retry_in")
 
 
-@mutant("L5")
+@mutant("L5", seed=5)
 def knows_no_peers() -> list[Patch]:
     """Hellos of strangers are not taken for anything."""
     return _without(gossip.Gossip, "_peer")
 
 
-@mutant("L2", kinds=("masters-die", "isolate-sentinel"))
+@mutant("L2", kinds=("split",), shape=Shape(quorum=1, failover_timeout=3_000), seed=20)
 def learns_no_epochs() -> list[Patch]:
     """The current epochs of others are ignored in hellos."""
     real = gossip.Gossip.hello
