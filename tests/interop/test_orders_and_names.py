@@ -1,0 +1,136 @@
+"""Orders that only newer servers understand, and host names, on real servers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS, hurry, wait_heard, wait_moved
+from tests.servers import Connection, EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, missing, wait_for
+
+
+class Counter(threading.Thread):
+    """An application that counts on the master, one INCR after the other, and remembers what was acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._done = threading.Event()
+        self.acknowledged = 0
+
+    def run(self) -> None:
+        """Count until told to stop or hung up on, which is what a server does when its role changes."""
+        try:
+            with Connection(self._port) as connection:
+                while not self._done.is_set():
+                    self.acknowledged = int(str(connection.call("INCR", "count")))
+        except (OSError, ReplyError):
+            return
+
+    def stop(self) -> None:
+        """No more; what was acknowledged is final."""
+        self._done.set()
+        self.join(SECONDS)
+
+
+class CoordinatedTests(SynchronousTestCase):
+    """``SENTINEL FAILOVER <name> COORDINATED``."""
+
+    def fleet(self, stack: ExitStack, kind: str) -> Fleet:
+        """Three of our Sentinels over servers of that kind, at rest."""
+        if missing("txsentinel", kind):
+            raise SkipTest(missing("txsentinel", kind))
+        bench = stack.enter_context(Workbench())
+        fleet = Fleet(bench, ["txsentinel"] * 3, kind, down_after=1000, failover_timeout=4000)
+        fleet.start()
+        hurry(fleet.sentinels)
+        fleet.wait_quiet(SECONDS)
+        return fleet
+
+    def order(self, fleet: Fleet, sentinel: SentinelProcess) -> None:
+        """Order one, as soon as some replica has described itself lately enough."""
+        words = ("SENTINEL", "FAILOVER", fleet.name, "coordinated")
+        wait_for(lambda: sentinel.call(*words) == "OK", SECONDS, "the order to be taken")
+
+    def test_no_write_is_lost(self) -> None:
+        """The master hands over while an application writes: whatever was acknowledged is on the new master."""
+        with ExitStack() as stack:
+            fleet = self.fleet(stack, "valkey")
+            old = fleet.master()
+            counter = Counter(old.port)
+            counter.start()
+            wait_for(lambda: counter.acknowledged > 10, SECONDS, "the application to write")
+            self.order(fleet, fleet.sentinels[1])
+            new = wait_moved(fleet, old)
+            counter.stop()
+            self.assertGreaterEqual(int(str(new.call("GET", "count"))), counter.acknowledged)
+            wait_for(lambda: new.call("INCR", "count"), SECONDS, "writes to go on")
+            self.assertEqual(old.call("ROLE")[0], "slave")  # type: ignore[index]
+            fleet.wait_quiet(SECONDS)
+
+    def test_refusals_are_plain(self) -> None:
+        """A wrong word is an error; a server that denies the command ends the attempt at once, and writes go on."""
+        with ExitStack() as stack:
+            fleet = self.fleet(stack, "redis")
+            first = fleet.sentinels[0]
+            with self.assertRaisesRegex(ReplyError, "ERR Unknown failover option specified"):
+                first.call("SENTINEL", "FAILOVER", fleet.name, "GENTLY")
+            old = fleet.master()
+            old.call("ACL", "SETUSER", "default", "-failover")
+            recorder = EventRecorder(fleet.ports).start()
+            stack.callback(recorder.stop)
+            since = time.monotonic()
+            self.order(fleet, first)
+            wait_heard(recorder, since, "-failover-abort-master-timeout", [first.name])
+            self.assertIn("cannot hand over", first.log_text())
+            self.assertEqual(old.call("SET", "still", "writable", timeout=5.0), "OK")
+            self.assertEqual(fleet.master().port, old.port)
+
+
+class HostnameTests(SynchronousTestCase):
+    """``resolve-hostnames`` and ``announce-hostnames``."""
+
+    def test_a_master_by_name(self) -> None:
+        """A group that knows its master and each other by name finds all, agrees, and fails over."""
+        if missing("txsentinel", "valkey"):
+            raise SkipTest(missing("txsentinel", "valkey"))
+        with ExitStack() as stack:
+            bench = stack.enter_context(Workbench())
+            master = bench.redis("valkey")
+            replica = bench.redis("valkey", replica_of=master.port)
+            names = [f"sentinel {word} yes" for word in ("resolve-hostnames", "announce-hostnames")]
+            sentinels = [
+                bench.sentinel(
+                    "txsentinel",
+                    monitor=[("db", "localhost", master.port, 2)],
+                    down_after=700,
+                    extra=[*names, "sentinel announce-ip localhost"],
+                )
+                for _ in range(3)
+            ]
+            for process in (master, replica, *sentinels):
+                process.start()
+            hurry(sentinels)
+
+            def complete() -> bool:
+                return all(
+                    len(s.call("SENTINEL", "SENTINELS", "db")) == 2  # type: ignore[arg-type]
+                    and len(s.call("SENTINEL", "REPLICAS", "db")) == 1  # type: ignore[arg-type]
+                    for s in sentinels
+                )
+
+            wait_for(complete, SECONDS, "everybody to know everybody")
+            told = [sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db") for sentinel in sentinels]
+            self.assertEqual(told, [["localhost", str(master.port)]] * 3)
+            master.kill()
+
+            def moved() -> bool:
+                ports = [s.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db")[1] for s in sentinels]  # type: ignore[index]
+                return ports == [str(replica.port)] * 3
+
+            wait_for(moved, SECONDS, "agreement on the replica")
+            self.assertIn("localhost", sentinels[0].config_path.read_text())
