@@ -564,6 +564,12 @@ def points_replicas_astray() -> list[Patch]:
     return [(switching.Switching, "role_change", change), (sentinel.SentinelCore, "is_outdated", lambda *_: False)]
 
 
+@mutant("S11", kinds=("rival-failovers",), seed=2)
+def obeys_outdated_orders() -> list[Patch]:
+    """What waited for the disk is carried out, though the master has moved meanwhile."""
+    return _without(sentinel.SentinelCore, "is_outdated", False)
+
+
 # Bounds
 
 
