@@ -89,6 +89,16 @@ class LivenessTests(SynchronousTestCase):
         fleet.servers[0].host.resume()
         self.assertTrue(fleet.settle(), fleet.disagreements())
 
+    def test_l1_a_master_that_dies_in_tilt_is_replaced(self) -> None:
+        """With a short down-after, too: replicas that lost it during TILT did not lose it long before us."""
+        fleet = self.fleet(down_after=300)
+        for sentinel in fleet.sentinels:
+            sentinel.host.pause_for(3.0)
+        fleet.run(3.1)
+        self.assertTrue(all(sentinel.alive.core.tilt.active for sentinel in fleet.sentinels))
+        fleet.servers[0].host.kill()
+        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 35.0))
+
     def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
         """Wherever the leader dies, another Sentinel completes a failover after twice failover-timeout."""
         for state in FailoverState:

@@ -30,7 +30,8 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
         return f"its INFO is {now - replica.info_refreshed_at} ms old"
     limit = 10 * master.options.down_after
     if master.sdown_since is not None:
-        limit += now - master.sdown_since
+        # We lost it when we last heard of it: in TILT, S_DOWN may come much later, and would never make up for that.
+        limit += now - min(master.sdown_since, master.link.available_at)
     if replica.master_link_down_for > limit:
         return f"it was without its master for {replica.master_link_down_for} ms"
     return None
