@@ -80,7 +80,9 @@ class Witness(Watcher):
         self._expect = self.records.expect
         names = set(self.records.sentinels)
         wire = WireWitness(self.records)
-        fleet.network.joined = Eavesdropper(wire, names, SENTINEL_PORT, fleet.world.seconds).joined
+        fleet.network.joined = Eavesdropper(
+            wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.world.seconds
+        ).joined
         for sentinel in fleet.sentinels:
             sentinel.host.files.stored = self._storing(self.records.sentinels[sentinel.name])
         fleet.watchers.append(self)
@@ -131,7 +133,7 @@ class Witness(Watcher):
 
         def turned() -> None:
             now = self._now
-            if reactor.dead:
+            if reactor.dead or reactor.stalled:
                 return
             tilt = core.tilt.active
             if tilt != (record.tilt_since is not None):

@@ -18,10 +18,13 @@ from txsentinel.sim.host import SimHost
 from txsentinel.wire.resp import pack
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IConnector, ITransport
+    from twisted.internet.interfaces import IAddress, IConnector, ITCPTransport, ITransport
     from twisted.python.failure import Failure
 
     from txsentinel.sim.fleet import Fleet
+
+PATIENCE: Final = 30
+"""Beats without an answer after which a connection is given up: its other end may have lost its power."""
 
 PERIOD: Final = 1.0
 """Seconds between two pipelines, and between two attempts to connect."""
@@ -93,7 +96,7 @@ class SimClient:
         self.connecting = False
         self.served = 0
         self._pipelines = 0
-        self._orders: list[tuple[tuple[str, ...], Heard]] = []
+        self._silent = 0
 
     def order(self, *words: str) -> None:
         """Send a command of an operator now if there is a connection; what becomes of it is not waited for."""
@@ -113,7 +116,13 @@ class SimClient:
             self.connecting = True
             self.host.reactor.connectTCP(self._target.ip, SENTINEL_PORT, _Factory(self), timeout=PERIOD)
         elif self.conversation is not None and not self.conversation.awaiting:
+            self._silent = 0
             self._pipeline(self.conversation)
+        elif self.conversation is not None:
+            self._silent += 1
+            if self._silent > PATIENCE:
+                self._silent = 0
+                cast("ITCPTransport", self.conversation.transport).abortConnection()
 
     def _pipeline(self, conversation: _Conversation) -> None:
         """Questions of several kinds, one that waits for the disk among them, with numbered PINGs between."""

@@ -120,8 +120,8 @@ class Ear(Protocol):
         """The reply to a command has arrived."""
 
 
-class _ServerTap:
-    """A Sentinel's end of a connection to a server."""
+class _HelloTap:
+    """The end of somebody of whom only the hellos matter."""
 
     def __init__(self, ear: Ear, end: SimTransport) -> None:
         self._ear = ear
@@ -132,6 +132,16 @@ class _ServerTap:
         if b"__sentinel__:hello" in data:
             for payload in HELLO.findall(data):
                 self._ear.said_hello(self._who, payload)
+
+    def arriving(self, data: bytes) -> None:
+        """It believes what it likes."""
+
+
+class _ServerTap(_HelloTap):
+    """A Sentinel's end of a connection to a server."""
+
+    def written(self, data: bytes) -> None:
+        super().written(data)
         if b"SLAVEOF" in data or b"FAILOVER" in data:
             for words in Frames().feed(data):
                 if isinstance(words, list) and words[0] in (b"SLAVEOF", b"FAILOVER"):
@@ -212,12 +222,14 @@ class Eavesdropper:
     """
     Taps every connection of the Sentinels named, and tells ``ear``.
 
+    :param talkers: others, of whom only the hellos matter.
     :param port: where Sentinels listen.
     """
 
-    def __init__(self, ear: Ear, names: set[str], port: int, now: Callable[[], float]) -> None:
+    def __init__(self, ear: Ear, names: set[str], talkers: set[str], port: int, now: Callable[[], float]) -> None:
         self._ear = ear
         self._names = names
+        self._talkers = talkers
         self._port = port
         self._now = now
 
@@ -225,9 +237,13 @@ class Eavesdropper:
         """A connection comes to be."""
         asker, voter = client.reactor.name, server.reactor.name
         if server.local.port == self._port:
+            if asker in self._talkers:
+                client.tap = _HelloTap(self._ear, client)
             if asker in self._names:
                 client.tap = _AskingTap(self._ear, asker, voter, self._now)
             if voter in self._names:
                 server.tap = _AnsweringTap(self._ear, asker, voter, self._now)
         elif asker in self._names:
             client.tap = _ServerTap(self._ear, client)
+        elif asker in self._talkers:
+            client.tap = _HelloTap(self._ear, client)

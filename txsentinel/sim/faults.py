@@ -90,6 +90,10 @@ def heal(fleet: Fleet) -> None:
         server.host.resume()
         if not server.host.running:
             server.host.restart()
+    for peer in fleet.c_peers:
+        peer.host.resume()
+        if not peer.host.running:
+            peer.host.restart()
     for sentinel in fleet.sentinels:
         files = sentinel.host.files
         sentinel.host.drift = 0.0
@@ -106,7 +110,7 @@ def heal(fleet: Fleet) -> None:
 def watch_all(fleet: Fleet) -> None:
     """
     Put right what only operators can: have every group monitored again that was removed from a Sentinel
-    without coming back, and point a replica to the master that was forgotten while it followed another one.
+    without coming back, and point servers to the master that were forgotten while they followed nobody or another.
     """
     for client, sentinel in zip(fleet.clients, fleet.sentinels, strict=True):
         for group in fleet.masters:
@@ -119,7 +123,7 @@ def watch_all(fleet: Fleet) -> None:
             place = (master.published_address.ip, master.published_address.port)
             known = {master.address.ip, *(replica.address.ip for replica in master.replicas.values())}
             for server in group.servers:
-                if server.host.ip not in known and server.address != place and not server.is_master:
+                if server.host.ip not in known and server.address != place:
                     server.replication.follow(place)
 
 

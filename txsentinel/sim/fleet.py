@@ -14,6 +14,7 @@ from txsentinel.config.configuration import load
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import ISentinelListener
 from txsentinel.service import SentinelService
+from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
@@ -67,6 +68,8 @@ class Shape:
     """How many replicas of each master, the last ones, have priority 0."""
     hostnames: bool = False
     """Masters are configured by name."""
+    c_peers: int = 0
+    """How many Sentinels there are beside ours that behave as C does."""
 
 
 @dataclass(slots=True)
@@ -178,6 +181,10 @@ class Fleet:
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}
         """What the resolver of every Sentinel knows."""
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
+        first = self.shape.sentinels + 1
+        self.c_peers = [
+            CSentinel(self, number, f"10.0.1.{first + number}") for number in range(1, self.shape.c_peers + 1)
+        ]
         self.clients = [SimClient(self, sentinel.host) for sentinel in self.sentinels]
 
     def start(self) -> None:
@@ -187,6 +194,8 @@ class Fleet:
                 server.host.start()
         for sentinel in self.sentinels:
             sentinel.host.start()
+        for peer in self.c_peers:
+            peer.host.start()
         for client in self.clients:
             client.host.start()
 
@@ -263,7 +272,7 @@ class Fleet:
                     found.append(f"{sentinel.name} is failing {group.name} over ({master.failover.state.value})")
                 if master.is_down:
                     found.append(f"{sentinel.name} holds {group.name} down")
-                if len(master.peers) != len(self.sentinels) - 1:
+                if len(master.peers) != len(self.sentinels) + len(self.c_peers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.peers)} peers of {group.name}")
                 if len(master.replicas) != len(group.servers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.replicas)} replicas of {group.name}")

@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from txsentinel.core.effects import Effect
+from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
 from txsentinel.sim.host import SimHost
@@ -42,7 +43,7 @@ def _busy_server(fleet: Fleet, random: Random) -> Done:
 
 
 def _kill_sentinel(fleet: Fleet, random: Random) -> Done:
-    sentinel = random.choice(fleet.sentinels)
+    sentinel = random.choice(_watchers(fleet))
     sentinel.host.kill()
     return f"kill {sentinel.name}", lambda: _restart(sentinel)
 
@@ -60,7 +61,7 @@ def _pause_sentinel(fleet: Fleet, random: Random) -> Done:
 
 
 def _isolate_sentinel(fleet: Fleet, random: Random) -> Done:
-    host = random.choice(fleet.sentinels).host
+    host = random.choice(_watchers(fleet)).host
     fleet.network.isolate(host)
     return f"isolate {host.name}", fleet.network.heal
 
@@ -419,10 +420,14 @@ def _pick_server(fleet: Fleet, random: Random) -> SimRedis:
     return random.choice(masters if masters and random.random() < 0.6 else servers)
 
 
-def _restart(victim: SimRedis | SimSentinel) -> None:
+def _restart(victim: SimRedis | SimSentinel | CSentinel) -> None:
     if not victim.host.running:
         victim.host.restart()
 
 
 def _hosts(fleet: Fleet) -> list[SimHost]:
-    return [sentinel.host for sentinel in fleet.sentinels] + [server.host for server in fleet.servers]
+    return [*(each.host for each in _watchers(fleet)), *(server.host for server in fleet.servers)]
+
+
+def _watchers(fleet: Fleet) -> list[SimSentinel | CSentinel]:
+    return [*fleet.sentinels, *fleet.c_peers]

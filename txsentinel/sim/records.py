@@ -131,7 +131,8 @@ class Records:
         if not epoch:
             return
         known, first = self.addresses.setdefault((master, epoch), (place, who))
-        if known != place and (master, epoch) not in self.unelected and self.ours(who) and self.ours(first):
+        strangers = any(not self.ours(each) for each in self.said.get((master, epoch, place), ()))
+        if known != place and (master, epoch) not in self.unelected and not strangers:
             self.expect(False, "S5", f"{who} holds {master} at {place}@{epoch}, {first} at {known}")
 
     def may_tell(self, record: SentinelRecord, name: str, place: tuple[str, int]) -> bool:

@@ -22,6 +22,9 @@ election, the conversion of a returned master, and a repair after another failov
 WAITS_FOR_OPERATORS = (3.0, 3.0)
 """Seconds after which an operator looks whether everything is monitored, having given all time to start."""
 
+CLIENT_LIMIT = 40.0
+"""Seconds within which every client is served again: it may first have to give a dead connection up."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -56,6 +59,7 @@ def draw_shape(seed: int) -> Shape:
         parallel_syncs=random.choice((1, 2)),
         unwilling=random.choice((0, 0, 0, 1)) if replicas > 1 else 0,
         hostnames=random.random() < 0.2,
+        c_peers=random.choice((0, 0, 0, 1, 2)),
     )
 
 
@@ -158,7 +162,11 @@ class Run:
         dying.host.restart()
         if not fleet.settle(CONVERGENCE_LIMIT):
             self.wrong += [f"L4 after the return of {dying.host.name}: {what}" for what in fleet.disagreements()]
-        fleet.run(5.0)
+        if fleet.world.run_until(
+            lambda: all(client.served > before for client, before in zip(fleet.clients, served, strict=True)),
+            CLIENT_LIMIT,
+        ):
+            return
         for client, before in zip(fleet.clients, served, strict=True):
             if client.served == before:
                 self.wrong.append(f"replies: {client.host.name} is not served any more")

@@ -24,7 +24,11 @@ class WireWitness:
 
     def said_hello(self, who: str, payload: bytes) -> None:
         """A hello tells nothing that a crash could undo, unless the disk is known to fail."""
-        record = self._records.sentinels[who]
+        record = self._records.sentinels.get(who)
+        if record is None:
+            words = payload.decode().split(",")
+            self._records.said.setdefault((words[4], int(words[7]), (words[5], int(words[6]))), set()).add(who)
+            return
         if payload in record.good_hellos:
             return
         words = payload.decode().split(",")

@@ -1,0 +1,148 @@
+"""The connections of a modelled C Sentinel: made by its ticks, once a second at most, and never otherwise."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+
+from txsentinel.sim.eavesdropping import HELLO, Frames, Word
+from txsentinel.wire.resp import Value, encode, pack
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IConnector, ITransport
+    from twisted.python.failure import Failure
+
+    from txsentinel.sim.host import SimHost
+
+RETRY: Final = 1_000
+"""Milliseconds between two attempts."""
+
+Heard = Callable[[Word], None]
+
+
+class CLink:
+    """One connection to a server or a peer; ``subscribes`` to the hello channel instead of being asked anything."""
+
+    def __init__(
+        self, host: SimHost, place: tuple[str, int], heard_hello: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._host = host
+        self.place = place
+        self.heard_hello = heard_hello
+        self.conversation: _Conversation | None = None
+        self._connecting = False
+        self._tried_at = -RETRY
+        self._closed = False
+
+    @property
+    def up(self) -> bool:
+        """Can something be said?"""
+        return self.conversation is not None
+
+    def connect(self, now: int) -> bool:
+        """Try to connect if it is time; true if an attempt began."""
+        if self.up or self._connecting or self._closed or now - self._tried_at < RETRY:
+            return False
+        self._tried_at, self._connecting = now, True
+        self._host.reactor.connectTCP(*self.place, _LinkFactory(self), timeout=1.0)
+        return True
+
+    def ask(self, words: tuple[str | int | bytes, ...], heard: Heard) -> None:
+        """Send a command."""
+        if self.conversation is not None:
+            self.conversation.awaiting.append(heard)
+            cast("ITransport", self.conversation.transport).write(pack(*words))
+
+    def close(self) -> None:
+        """For good."""
+        self._closed = True
+        if self.conversation is not None:
+            cast("ITransport", self.conversation.transport).loseConnection()
+
+    def made(self, conversation: _Conversation) -> None:
+        """A connection is there."""
+        self._connecting = False
+        self.conversation = conversation
+        if self._closed:
+            self.close()
+        elif self.heard_hello is not None:
+            cast("ITransport", conversation.transport).write(pack("SUBSCRIBE", "__sentinel__:hello"))
+
+    def lost(self) -> None:
+        """A connection, or an attempt, is gone."""
+        self._connecting = False
+        self.conversation = None
+
+
+class _Conversation(Protocol):
+    def __init__(self, link: CLink) -> None:
+        self._link = link
+        self._frames = Frames()
+        self.awaiting: deque[Heard] = deque()
+
+    def connectionMade(self) -> None:
+        """Ready."""
+        self._link.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hellos, or replies."""
+        heard_hello = self._link.heard_hello
+        if heard_hello is not None:
+            for payload in HELLO.findall(data):
+                heard_hello(payload)
+            return
+        for reply in self._frames.feed(data):
+            if self.awaiting:
+                self.awaiting.popleft()(reply)
+
+
+class _LinkFactory(ClientFactory[_Conversation]):
+    noisy = False
+
+    def __init__(self, link: CLink) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: IAddress | None) -> _Conversation:
+        """One conversation."""
+        return _Conversation(self._link)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """A later tick tries again."""
+        self._link.lost()
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """A later tick tries again."""
+        self._link.lost()
+
+
+class CPort(Factory):
+    """Where others ask: every command is answered at once by ``answer``."""
+
+    noisy = False
+
+    def __init__(self, answer: Callable[[list[bytes]], Value]) -> None:
+        self.answer = answer
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """One client."""
+        return _Asked(self)
+
+
+class _Asked(Protocol):
+    def __init__(self, port: CPort) -> None:
+        self._port = port
+        self._frames = Frames()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Commands."""
+        for words in self._frames.feed(data):
+            if isinstance(words, list):
+                answer = self._port.answer([word for word in words if isinstance(word, bytes)])
+                cast("ITransport", self.transport).write(encode(answer))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody is remembered."""
