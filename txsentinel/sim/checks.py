@@ -43,6 +43,7 @@ from txsentinel.events import SentinelEvent
 from txsentinel.sim.durable import read_remembered
 from txsentinel.sim.eavesdropping import Eavesdropper
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
+from txsentinel.sim.reactor import SECOND
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Violation
 from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
 
@@ -105,7 +106,7 @@ class Witness(Watcher):
         remembered = record.remembered = read_remembered(sentinel.host.files.contents[CONFIG_PATH], self._fleet.names)
         record.tilt_since = record.tilt_expected_by = None
         record.turned_at = self._now
-        record.wall_ahead = self._wall_ahead(sentinel)
+        record.wall_offset = sentinel.host.wall_offset
         record.good_hellos.clear()
         for name, master in record.masters.items():
             master.forget_attempts()
@@ -131,28 +132,45 @@ class Witness(Watcher):
         host = record.sentinel.host
         reactor = host.reactor
 
+        world, tilt_guard, outbox, masters = self._fleet.world, core.tilt, core.outbox, core.registry.masters
+
         def turned() -> None:
-            now = self._now
+            now = world.time / SECOND
             if reactor.dead or reactor.stalled:
                 return
-            tilt = core.tilt.active
+            tilt = tilt_guard.since is not None
             if tilt != (record.tilt_since is not None):
                 record.tilt_since = now if tilt else None
-            self._clocks(record, now, tilt)
-            if core.outbox.pending and record.remembered.my_id:
+            stepped = host.wall_offset != record.wall_offset
+            if stepped or now - record.turned_at > TILT_TRIGGER or record.tilt_expected_by is not None:
+                self._clocks(record, now, tilt)
+            record.turned_at = now
+            if outbox.pending and record.remembered.my_id:
                 self._expect(False, "bounded", f"{record.sentinel.name} left effects undone at the end of its turn")
-            for master in core.registry.masters.values():
-                self._look_at(record, master)
+            current, kept_masters = core.state.current_epoch, record.masters
+            for name, master in masters.items():
+                kept = kept_masters.get(name)
+                if (
+                    kept is None
+                    or master.published_address is not kept.address
+                    or master.config_epoch != kept.config_epoch
+                    or master.leader_epoch != kept.leader_epoch
+                    or master.sdown_since is not None
+                    or kept.down_at is not None
+                    or kept.config_epoch > current
+                    or kept.leader_epoch > current
+                ):
+                    self._look_at(record, master)
 
         return turned
 
     def _clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
         """Who stood still, or whose clock jumped, for longer than the trigger must be in TILT soon."""
-        ahead = self._wall_ahead(record.sentinel)
-        jumped = not -TILT_TRIGGER / 8 <= ahead - record.wall_ahead + (now - record.turned_at) <= TILT_TRIGGER + SLACK
-        if jumped or now - record.turned_at > TILT_TRIGGER + SLACK:
+        host, gap = record.sentinel.host, now - record.turned_at
+        jumped = not -TILT_TRIGGER / 8 <= host.wall_offset - record.wall_offset + gap <= TILT_TRIGGER + SLACK
+        if jumped or gap > TILT_TRIGGER + SLACK:
             record.tilt_expected_by = now + 2 * SLACK
-        record.turned_at, record.wall_ahead = now, ahead
+        record.wall_offset = host.wall_offset
         if tilt:
             record.tilt_expected_by = None
         elif record.tilt_expected_by is not None and now > record.tilt_expected_by:
@@ -341,6 +359,3 @@ class Witness(Watcher):
     @property
     def _now(self) -> float:
         return self._fleet.world.seconds()
-
-    def _wall_ahead(self, sentinel: SimSentinel) -> float:
-        return sentinel.host.wall_clock() - self._fleet.world.seconds()

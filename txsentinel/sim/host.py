@@ -74,7 +74,8 @@ class SimHost:
         self.starts = 0
         self.drift = 0.0
         """How much faster than true time the wall clock runs: 0.001 gains a millisecond each second."""
-        self._wall_offset = 0.0
+        self.wall_offset = 0.0
+        """By how many seconds the wall clock has been stepped, altogether."""
         self._powered = True
         self._started = False
         self._children = 0
@@ -93,7 +94,7 @@ class SimHost:
 
     def wall_clock(self) -> float:
         """Seconds since 1970 as this host believes."""
-        return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self._wall_offset
+        return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self.wall_offset
 
     def resolve(self, hostname: str) -> Deferred[str]:
         """Look a name up in :attr:`names`, slowly; literal addresses at once."""
@@ -201,7 +202,7 @@ class SimHost:
 
     def step_wall_clock(self, seconds: float) -> None:
         """Let the wall clock jump, forward or (below zero) back."""
-        self._wall_offset += seconds
+        self.wall_offset += seconds
 
     # Inside
 

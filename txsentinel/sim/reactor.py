@@ -126,8 +126,7 @@ class World:
 
     def note_bytes(self, label: bytes, data: bytes) -> None:
         """Add a delivery to the digest."""
-        self._digest.update(b"%d %b %d " % (self.time, label, len(data)))
-        self._digest.update(data)
+        self._digest.update(b"%d %b %d %b" % (self.time, label, len(data), data))
 
     def digest(self) -> str:
         """32 hexadecimal digits that stand for everything delivered so far."""

@@ -71,8 +71,8 @@ class SentinelRecord:
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
-    wall_ahead: float = 0.0
-    """How far its wall clock was ahead of the world's at its last turn."""
+    wall_offset: float = 0.0
+    """How far its wall clock had been stepped at its last turn."""
     tilt_expected_by: float | None = None
     good_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from txsentinel.sim import redis_commands, redis_replication, redis_reports, redis_roles
 from txsentinel.sim.redis_client import RedisClient
 from txsentinel.wire.glob import glob_match
-from txsentinel.wire.resp import OK, ErrorReply, Value, data, pack, text
+from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
 
 if TYPE_CHECKING:
     from twisted.internet.address import IPv4Address
@@ -256,9 +256,13 @@ class SimRedis:
     def publish(self, channel: bytes, message: bytes) -> int:
         """Deliver to our own subscribers; returns how many."""
         heard = 0
+        encoded: dict[int, bytes] = {}
         for client in [*self.clients.values()]:
             if channel in client.channels:
-                client.push("message", channel, message)
+                raw = encoded.get(client.resp)
+                if raw is None:
+                    raw = encoded[client.resp] = encode(Push(("message", channel, message)), client.resp)
+                client.send(raw)
                 heard += 1
             for pattern in client.patterns:
                 if glob_match(pattern, channel):
