@@ -187,6 +187,22 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.settle(), fleet.disagreements())
         self.assertFalse(master.is_master)
 
+    def test_a_disk_that_hangs_is_a_disk_that_fails(self) -> None:
+        """What happens while it hangs does not pile up behind it, and it makes no difference in the end."""
+        fleet = self.fleet(failover_timeout=3_000)
+        hanging = fleet.sentinels[0]
+        hanging.host.files.stick()
+        for _ in range(6):
+            master = next(server for server in fleet.servers if server.host.running and server.is_master)
+            master.host.kill()
+            fleet.run(6.0)
+            master.host.restart()
+            fleet.run(14.0)
+            self.assertLess(hanging.alive.executor.barrier.waiting, 20)
+        self.assertEqual(len(self.published(fleet)), 1)
+        hanging.host.files.unstick()
+        self.assertTrue(fleet.settle(), fleet.disagreements())
+
     def test_no_majority_no_failover(self) -> None:
         """With a majority of the Sentinels gone, a dead master stays the master."""
         fleet = self.fleet(quorum=1)

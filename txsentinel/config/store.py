@@ -16,6 +16,7 @@ that disappeared is simply written again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from errno import ETIMEDOUT
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -31,6 +32,9 @@ from txsentinel.isentinel import IHost
 
 FIRST_RETRY: Final = 0.1
 """Seconds between a failed write and the next; doubled on each further failure."""
+
+HANG_LIMIT: Final = 5.0
+"""Seconds after which a write that does not end counts as failing, so that nothing piles up behind it."""
 
 LAST_RETRY: Final = 5.0
 """Seconds, at most, between two attempts."""
@@ -68,7 +72,8 @@ class ConfigStore:
     :param on_durable: called with the generation that a power cut can no longer undo, in order; never
         from within a call to this store other than :meth:`stop`.
     :param on_failure: called with the generation that could not be written and the reason; the write
-        is tried again, from 100 ms to 5 s later, as long as anything is unsaved.
+        is tried again, from 100 ms to 5 s later, as long as anything is unsaved. One that hangs is reported,
+        too; it may still succeed, and no other is begun meanwhile.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class ConfigStore:
         """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
 
         self._next: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None
         self._failed_at = 0.0
         self._retry_after = FIRST_RETRY
         self._writing = False
@@ -168,6 +174,7 @@ class ConfigStore:
         self._next = None
         generation, self._unsaved = self._wanted, False
         self._writing = True
+        self._patience = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation)
         joined = maybeDeferred(self._contents)
         joined.addCallback(self._write, generation)
         joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
@@ -213,6 +220,7 @@ class ConfigStore:
 
     def _succeeded(self, generation: int, contents: bytes) -> None:
         """The write is durable: tell it, and go on with what changed meanwhile."""
+        self._calm()
         self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
         self._saved = contents
         self.durable = generation
@@ -221,6 +229,7 @@ class ConfigStore:
 
     def _failed(self, failure: Failure, generation: int) -> Failure | None:
         """The old file is intact: tell it, and try again in a while. What is no OSError is passed on."""
+        self._calm()
         reason = failure.value
         if not isinstance(reason, OSError):
             return failure
@@ -235,6 +244,18 @@ class ConfigStore:
         if self._stopping:
             self._end()
         return None
+
+    def _hang(self, generation: int) -> None:
+        """The write under way does not end: promise nothing more until it does."""
+        self._patience = None
+        self.failing = True
+        self._on_failure(generation, OSError(ETIMEDOUT, "The disk does not answer"))
+
+    def _calm(self) -> None:
+        """A write has ended, or is not waited for impatiently."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _go_on(self) -> None:
         """The next write if there is a reason for it, else the end if that was asked for."""
@@ -259,6 +280,7 @@ class ConfigStore:
         """
         self._stopping = True
         self._cancel()
+        self._calm()
         stopped: Deferred[None] = Deferred()
         self._waiting.append(stopped)
         if not self._writing:

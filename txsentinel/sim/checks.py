@@ -286,7 +286,7 @@ class Witness(Watcher):
             return
         record = self.records.sentinels[sentinel.name]
         master = record.remembered.masters.get(event.master)
-        if record.sentinel.host.files.failing or master is None:
+        if record.disk_fails or master is None:
             return
         words = event.payload.split()
         if event.channel == "+vote-for-leader":

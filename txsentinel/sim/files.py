@@ -26,6 +26,7 @@ class _Write:
     path: str
     contents: bytes
     done: Deferred[None]
+    began: int
     overdue: bool = False
 
 
@@ -96,11 +97,16 @@ class SimFiles:
         reactor = self._reactor
         if reactor is None or reactor.dead:
             return done
-        write = _Write(path, contents, done)
+        write = _Write(path, contents, done, self.world.time)
         self._writes.append(write)
         self.most_in_flight = max(self.most_in_flight, len(self._writes))
         self.world.call_later(self._duration() / 1000, self._finish, write)
         return done
+
+    @property
+    def longest_wait(self) -> float:
+        """For how many seconds the oldest replacement under way has been."""
+        return (self.world.time - self._writes[0].began) / SECOND if self._writes else 0.0
 
     @property
     def in_flight(self) -> int:

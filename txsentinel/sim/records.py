@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.address import Address
+from txsentinel.config.store import HANG_LIMIT
 from txsentinel.sim.durable import Remembered
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis import SimRedis
@@ -77,6 +78,12 @@ class SentinelRecord:
     good_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last told this Sentinel that it is a master."""
+
+    @property
+    def disk_fails(self) -> bool:
+        """Does it know that its disk fails, or hangs? Then it says what is true, durable or not, but for votes."""
+        files = self.sentinel.host.files
+        return files.failing or files.longest_wait >= HANG_LIMIT
 
     def master(self, name: str) -> MasterRecord:
         """What is known of that master here, if only that it is new."""

@@ -39,7 +39,7 @@ class WireWitness:
         self._records.claimed(who, name, epoch, place)
         self._expect(epoch <= current, "S8", f"{who} tells config epoch {epoch} on {name} and current epoch {current}")
         self._expect(my_id == remembered.my_id, "durable", f"{who} goes by {my_id[:8]}, which is not on disk")
-        if _failing(record):
+        if record.disk_fails:
             return
         master = remembered.masters.get(name)
         if master is not None:
@@ -84,7 +84,7 @@ class WireWitness:
         elif request.name == b"GET-MASTER-ADDR-BY-NAME" and isinstance(reply, list):
             place = (_text(reply[0]), int(_text(reply[1])))
             name = request.words[2].decode()
-            fine = _failing(record) or self._records.may_tell(record, name, place)
+            fine = record.disk_fails or self._records.may_tell(record, name, place)
             self._expect(fine, "durable", f"{voter} tells a client {name} at {place}")
         elif reply == b"OK":
             self._confirmed(record, request)
@@ -194,11 +194,6 @@ class WireWitness:
         self._expect(elected, "S4", f"{who} acts on {name} in {epoch} with {len(voters) + 1} votes of {needed}")
         leader = self._records.leaders.setdefault((name, epoch), who)
         self._expect(leader == who, "S3", f"{who} and {leader} both lead {name} in {epoch}")
-
-
-def _failing(record: SentinelRecord) -> bool:
-    """Has it been told that its disk fails? Then it says what is true, durable or not, but for votes."""
-    return record.sentinel.host.files.failing
 
 
 def _text(word: Word) -> str:
