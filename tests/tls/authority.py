@@ -42,7 +42,13 @@ class Authority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
-        self, name: str, ip: str = "127.0.0.1", dns: str = "localhost", password: str = "", file: str = ""
+        self,
+        name: str,
+        ip: str = "127.0.0.1",
+        dns: str = "localhost",
+        password: str = "",
+        file: str = "",
+        uri: str = "",
     ) -> Issued:
         """
         Sign a certificate for an address and a host name.
@@ -50,9 +56,11 @@ class Authority:
         :param name: what its subject is called.
         :param password: of the key; empty for none.
         :param file: the stem of the files' names; ``name`` if not given.
+        :param uri: one more name, if given.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ip)), x509.DNSName(dns)])
+        uris = [x509.UniformResourceIdentifier(uri)] if uri else []
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ip)), x509.DNSName(dns), *uris])
         certificate = (
             self._about(_name(name), key.public_key())
             .add_extension(names, critical=False)

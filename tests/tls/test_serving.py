@@ -155,6 +155,42 @@ class CertificateTests(ServingCase):
             self.assertEqual((self.ask(line, again, "PING"), again.tls.session_reused), (b"+PONG\r\n", caching))
 
 
+class MappingTests(ServingCase):
+    """``tls-auth-clients-user``: the certificate says which user it is."""
+
+    def whoami(self, *rules: str, name: str = "client", **directives: object) -> bytes:
+        """Who a client with our certificate is, where there is a user of that name."""
+        self.open(**directives)
+        context = self.bench.context
+        context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules])  # type: ignore[arg-type]
+        return self.ask(*self.trusted(), "ACL", "WHOAMI")
+
+    def test_common_name(self) -> None:
+        """An enabled user named as the certificate's subject is logged in without a password."""
+        self.assertEqual(self.whoami("on", tls_auth_clients_user="CN"), b"$6\r\nclient\r\n")
+
+    def test_off(self) -> None:
+        """Unless asked for, a certificate is nobody's password."""
+        self.assertEqual(self.whoami("on"), b"$7\r\ndefault\r\n")
+
+    def test_disabled_or_unknown(self) -> None:
+        """A user that is off, or missing, is nobody: the client begins as any other does."""
+        self.assertEqual(self.whoami("off", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
+        self.assertEqual(self.whoami("on", name="other", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
+
+    def test_uri(self) -> None:
+        """A URI among the alternative names serves as well."""
+        self.client = self.authority.issue("app", uri="spiffe://db/app")
+        said = self.whoami("on", name="spiffe://db/app", tls_auth_clients_user="URI")
+        self.assertEqual(said, b"$15\r\nspiffe://db/app\r\n")
+
+    def test_without_certificate(self) -> None:
+        """Who shows none where none is needed begins as any other does."""
+        self.open(tls_auth_clients="optional", tls_auth_clients_user="CN")
+        line, far = self.connect(client_context(self.authority, None))
+        self.assertEqual(self.ask(line, far, "ACL", "WHOAMI"), b"$7\r\ndefault\r\n")
+
+
 class ConversationTests(ServingCase):
     """What happens on the connection."""
 

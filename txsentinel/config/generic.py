@@ -85,6 +85,9 @@ class GenericOptions:
     tls_replication: bool = False
     tls_cluster: bool = False
     tls_auth_clients: str = "yes"
+    tls_auth_clients_user: str = "off"
+    """Which name in its certificate makes a client an ACL user: ``CN``, ``URI``, or ``off`` for none."""
+
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_key_file_pass: str = ""

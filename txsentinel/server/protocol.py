@@ -12,13 +12,14 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.admission import endpoint_name, refusal
+from txsentinel.server.certificates import names_in
 from txsentinel.server.clientline import client_line
 from txsentinel.server.clients import Answering, Client
 from txsentinel.server.context import ServerContext
@@ -46,7 +47,7 @@ ONE_WRITE: Final = 64 * 1024
 """Bytes of replies gathered before they are handed on, though more requests are at hand."""
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class SentinelProtocol(Protocol):
     """One client connection."""
 
@@ -100,6 +101,18 @@ class SentinelProtocol(Protocol):
             transport.setTcpNoDelay(True)
             _keep_alive(transport, context.options.tcp_keepalive)
         self._output.start()
+
+    def handshakeCompleted(self) -> None:
+        """The client came by TLS; its certificate, if it showed one, may say which user it is."""
+        context = self._context
+        kind = context.options.tls_auth_clients_user
+        transport: Any = self.transport
+        if kind.lower() == "off" or not self._admitted or self.closing:
+            return
+        certificate = transport.getPeerCertificate()
+        if certificate is not None:
+            context.access.recognize(self.client, names_in(certificate, kind))
+            self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
         """Execute what is complete."""

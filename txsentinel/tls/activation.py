@@ -20,9 +20,6 @@ NOT_CONFIGURED: Final = "Failed to configure TLS. Check logs for more info."
 NOT_INSTALLED: Final = "Missing implement of connection type tls"
 NOT_FOUND: Final = "Failed finding TLS support."
 
-MAPPING: Final = "tls-auth-clients-user"
-UNMAPPED: Final = f"{MAPPING} has no effect here: clients with a certificate have to authenticate like all others."
-
 Dialling: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]"
 """Wraps the factory of a link; see :meth:`txsentinel.tls.endpoints.Tls.dialling`."""
 
@@ -60,8 +57,6 @@ class TlsSupport:
         """
         if not wants_tls(self._options):
             return
-        if self._options.others.get(MAPPING, ("off",)) != ("off",):
-            self._note(Level.WARNING, UNMAPPED)
         try:
             from txsentinel.tls.endpoints import Tls
         except ImportError as error:

@@ -180,6 +180,8 @@ class ServerHandshake(Handshake):
         """From now on this is a client like any other."""
         super().handshakeCompleted()
         self.wire.wrappedProtocol = self.inner
+        if IHandshakeListener.providedBy(self.inner):
+            self.inner.handshakeCompleted()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say why, unless it was us who did not want the client."""

@@ -1,0 +1,27 @@
+"""The names in a client's certificate that ``tls-auth-clients-user`` can make it an ACL user by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from OpenSSL.crypto import X509
+
+
+def names_in(certificate: X509, kind: str) -> list[str]:
+    """
+    The names of one kind in a certificate that was verified.
+
+    :param kind: ``CN`` for the common name of the subject, ``URI`` for the URIs of subjectAltName.
+    """
+    from cryptography import x509
+
+    shown = certificate.to_cryptography()
+    if kind.upper() == "CN":
+        attributes = shown.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return [str(attribute.value) for attribute in attributes]
+    try:
+        other = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return list(other.value.get_values_for_type(x509.UniformResourceIdentifier))
