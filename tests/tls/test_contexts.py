@@ -256,15 +256,6 @@ class ActivationTests(ContextCase):
         self.assertEqual(self.notes, [(Level.WARNING, "No tls-cert-file configured!")])
         self.assertEqual(str(refusal), "Failed to configure TLS. Check logs for more info.")
 
-    def test_users_by_certificate(self) -> None:
-        """What a certificate does not do for its owner here is said at the start."""
-        for word in ("off", "CN"):
-            self.options.others["tls-auth-clients-user"] = (word,)
-            support = self.support(self.options)
-            support.activate()
-            support.stop()
-            self.assertEqual(len(self.notes), 1 if word == "CN" else 0, word)
-
     def test_not_installed(self) -> None:
         """Without OpenSSL the start ends as that of a C Sentinel that was built without."""
         support = self.support(self.options)
