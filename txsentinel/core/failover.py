@@ -267,7 +267,7 @@ class Failovers:
 
     def _select(self, master: Master, failover: Failover, now: Millis) -> None:
         chosen, refused = choose(master, self._state.timings, now)
-        failover.refused = master.last_refusals = refused
+        master.last_refusals = refused
         if chosen is None:
             self._note_unfit(master, now)
             self.abort(master, "-failover-abort-no-good-slave")

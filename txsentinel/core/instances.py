@@ -108,8 +108,6 @@ class InstanceLink:
     pubsub_active_at: Millis = 0
     """The last thing heard on the subscription."""
 
-    pubsub_ping_sent_at: Millis | None = None
-
     votes_in_flight: int = 0
     """Vote requests sent and not answered, for all masters that share the link."""
 
@@ -343,8 +341,6 @@ class Failover:
     """A forced failover: when it stops waiting for votes."""
 
     promotion_sent_at: Millis | None = None
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    """``(replica, why it cannot be promoted)`` of the last selection."""
 
 
 @dataclass(slots=True, eq=False)

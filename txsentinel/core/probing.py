@@ -90,7 +90,6 @@ class Probing:
         """A connection is lost or could not be made: the down clock of an instance without commands runs."""
         was_up = link.up.pop(kind, None) is not None
         if kind is LinkKind.PUBSUB:
-            link.pubsub_ping_sent_at = None
             return
         if was_up:
             link.lost_at = now
@@ -146,7 +145,6 @@ class Probing:
             link.silent_since = now
         self._state.emit(Ping(link, LinkKind.COMMANDS), probe=True)
         if stuck and LinkKind.PUBSUB in link.up:
-            link.pubsub_ping_sent_at = now
             self._state.emit(Ping(link, LinkKind.PUBSUB), probe=True)
 
     def _kill_scripts(self, link: InstanceLink) -> None:
