@@ -217,8 +217,8 @@ class SimServers:
 class RealConnection:
     """A blocking socket."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection((host, port), timeout=PATIENCE)
         self._reader = ReplyReader(Limits())
         self._next: list[Any] = []
 

@@ -1,0 +1,194 @@
+"""One client of a stand-in: bytes in, bytes out, the frequent requests recognised without parsing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.standins import commands
+from benchmarks.standins.instance import HELLO_CHANNEL, Instance
+
+if TYPE_CHECKING:
+    from benchmarks.standins.loop import Loop
+
+PING: Final = b"*1\r\n$4\r\nPING\r\n"
+PONG: Final = b"+PONG\r\n"
+INFO: Final = b"*1\r\n$4\r\nINFO\r\n"
+_CHANNEL: Final = b"$%d\r\n%b\r\n" % (len(HELLO_CHANNEL), HELLO_CHANNEL)
+GREETING: Final = b"*3\r\n$7\r\nPUBLISH\r\n" + _CHANNEL + b"$"
+MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n" + _CHANNEL
+_PAYLOAD_AT: Final = len(GREETING) - 1
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class Connection:
+    """
+    A client.
+
+    ``quick`` says that the frequent requests need no second look: nothing stands in the way of PING, INFO and PUBLISH,
+    be it a password, a transaction, a subscription or stale data.
+    """
+
+    __slots__ = (
+        "authenticated",
+        "channels",
+        "closing",
+        "fd",
+        "instance",
+        "loop",
+        "name",
+        "number",
+        "out",
+        "patterns",
+        "peer",
+        "protocol",
+        "queued",
+        "quick",
+        "recv",
+        "rest",
+        "send",
+        "sock",
+        "spoiled",
+    )
+
+    def __init__(self, sock: socket.socket, peer: tuple[str, int], instance: Instance, number: int, loop: Loop) -> None:
+        self.sock, self.peer, self.instance, self.number, self.loop = sock, peer, instance, number, loop
+        self.fd = sock.fileno()
+        self.recv, self.send = sock.recv, sock.send
+        self.rest = self.out = b""
+        self.name = b""
+        self.protocol = 2
+        self.authenticated = not instance.configuration.requirepass
+        self.channels: list[bytes] = []
+        self.patterns: list[bytes] = []
+        self.queued: list[list[bytes]] | None = None
+        self.spoiled = self.closing = False
+        self.look()
+
+    @property
+    def subscriptions(self) -> int:
+        """How many channels and patterns it has subscribed to."""
+        return len(self.channels) + len(self.patterns)
+
+    def look(self) -> None:
+        """Decide anew whether the quick way may be taken."""
+        self.quick = (
+            self.authenticated
+            and self.queued is None
+            and (self.protocol == 3 or not self.subscriptions)
+            and self.instance.configuration.serve_stale
+        )
+
+    def received(self, data: bytes) -> None:
+        """Answer all complete requests in what has come so far, with one write."""
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
+        replies = []
+        at, end, instance = 0, len(data), self.instance
+        while at < end and not self.closing:
+            instance.commands += 1
+            if self.quick:
+                if data.startswith(PING, at):
+                    replies.append(PONG)
+                    at += len(PING)
+                    continue
+                if data.startswith(GREETING, at):
+                    line = data.find(b"\r\n", at + len(GREETING))
+                    after = line + 4 + int(data[at + len(GREETING) : line]) if line > 0 else end + 1
+                    audience = instance.audience()
+                    if after <= end and audience is not None:
+                        frame = MESSAGE + data[at + _PAYLOAD_AT : after]
+                        for listener in audience:
+                            listener.write(frame)
+                        replies.append(b":%d\r\n" % len(instance.channels[HELLO_CHANNEL]))
+                        at = after
+                        continue
+                if data.startswith(INFO, at):
+                    text = instance.info([])
+                    replies.append(b"$%d\r\n%b\r\n" % (len(text), text))
+                    at += len(INFO)
+                    continue
+            try:
+                found = parse(data, at)
+            except ValueError:
+                replies.append(commands.error("ERR Protocol error"))
+                self.closing = True
+                break
+            if found is None:
+                self.rest = data[at:]
+                break
+            words, at = found
+            if words:
+                replies.append(commands.answer(self, words))
+        if replies:
+            self.write(b"".join(replies))
+        if self.closing:
+            self.close()
+
+    def write(self, data: bytes) -> None:
+        """Send now, and what does not fit when there is room again."""
+        if self.out:
+            self.out += data
+            return
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # reading will find out
+        if sent < len(data):
+            self.out = data[sent:]
+            self.loop.wait_for_room(self)
+
+    def flush(self) -> None:
+        """There is room again."""
+        data, self.out = self.out, b""
+        self.write(data)
+        if not self.out:
+            self.loop.has_room(self)
+
+    def close(self, *, reset: bool = False) -> None:
+        """
+        End it; nothing if it has ended.
+
+        :param reset: as the kernel does for a process that dies with unread bytes, not in good order.
+        """
+        if self.fd not in self.loop.connections:
+            return
+        if reset:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.loop.forget(self)
+        self.sock.close()
+        commands.leave_all(self)
+        self.instance.connections.discard(self)
+
+
+def parse(data: bytes, at: int) -> tuple[list[bytes], int] | None:
+    """
+    The request that begins at an index, and the index behind it; ``None`` if it is not complete.
+
+    A line that is no array is taken as words with blanks between them.
+    """
+    line = data.find(b"\r\n", at)
+    if line < 0:
+        return None
+    if data[at : at + 1] != b"*":
+        return data[at:line].split(), line + 2
+    count = int(data[at + 1 : line])
+    words = []
+    at = line + 2
+    for _ in range(count):
+        line = data.find(b"\r\n", at)
+        if line < 0:
+            return None
+        length = int(data[at + 1 : line])
+        at = line + 2
+        if len(data) < at + length + 2:
+            return None
+        words.append(data[at : at + length])
+        at += length + 2
+    return words, at

@@ -1,0 +1,324 @@
+"""One stand-in server: its role, its imaginary replication, and what INFO tells of both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.standins import information
+
+if TYPE_CHECKING:
+    from benchmarks.standins.connection import Connection
+
+Address = tuple[str, int]
+
+NO_HISTORY: Final = "0" * 40
+HELLO_CHANNEL: Final = b"__sentinel__:hello"
+BYTES_PER_SECOND: Final = 1.4
+"""How fast an idle master's offset grows: one PING to its replicas every ten seconds."""
+
+
+@dataclass
+class Configuration:
+    """What CONFIG SET can change and CONFIG REWRITE keeps; ``follows`` is changed by SLAVEOF."""
+
+    follows: Address | None = None
+    priority: int = 100
+    announced: bool = True
+    requirepass: bytes = b""
+    masterauth: bytes = b""
+    serve_stale: bool = True
+
+    def copy(self) -> Configuration:
+        """One that can be changed without changing this one."""
+        return Configuration(**vars(self))
+
+
+@dataclass
+class Neighbourhood:
+    """What the instances of one process share."""
+
+    by_address: dict[Address, Instance] = field(default_factory=dict)
+    devoted: defaultdict[Address, set[Instance]] = field(default_factory=lambda: defaultdict(set))
+    """Who was told to follow whom, whether it can or not."""
+
+    sync_seconds: float = 0.05
+    """From SLAVEOF until the link to the new master is up."""
+
+    log: list[dict[str, object]] = field(default_factory=list)
+    """Role changes ordered by a client, each with ``at`` in seconds of ``time.monotonic()``."""
+
+    later: Callable[[float, Callable[[], None]], None] = lambda seconds, call: None
+    """Call something after so many seconds; the loop puts its own method here."""
+
+
+class Instance:
+    """A server. Offsets are in bytes, moments in seconds of ``time.monotonic()``."""
+
+    def __init__(self, name: str, address: Address, around: Neighbourhood, follows: Address | None = None) -> None:
+        self.name = name
+        self.address = address
+        self.around = around
+        self.saved = Configuration(follows=follows)
+        self.configuration = Configuration()
+        self.alive = False
+        self.silent = False
+        self.lag = 0
+        """By how many bytes a replica stays behind its master."""
+
+        self.connections: set[Connection] = set()
+        self.channels: defaultdict[bytes, list[Connection]] = defaultdict(list)
+        self.patterns: defaultdict[bytes, list[Connection]] = defaultdict(list)
+        self.followers: set[Instance] = set()
+        """Replicas whose link to us is up."""
+
+        self.data: dict[bytes, bytes] = {}
+        self.commands = 0
+        self.accepted = 0
+        self._reset()
+        around.by_address[address] = self
+
+    def _reset(self) -> None:
+        self._devote(self.saved.follows)
+        self.configuration = self.saved.copy()
+        self.run_id = secrets.token_hex(20)
+        self.history, self.older_history = secrets.token_hex(20), NO_HISTORY
+        self.started_at = time.monotonic()
+        self._offset, self._offset_at = 0, self.started_at
+        self.link_up = False
+        self._following: Instance | None = None
+        self._attempt = 0
+        self._link_lost_at: float | None = None
+        self._audience: tuple[Connection, ...] | None = None
+
+    # Life
+
+    def wake(self) -> None:
+        """Begin to exist, from the saved configuration."""
+        self._reset()
+        self.alive = True
+        self._seek_master()
+        self._invite()
+
+    def speak(self) -> None:
+        """Answer again after a silence."""
+        self.silent = False
+        self._invite()
+
+    def fall(self) -> None:
+        """Cease to exist; whoever follows notices at once."""
+        self._part()
+        self.alive = self.silent = False
+        self._dismiss()
+        self.data.clear()
+        self.channels.clear()
+        self.patterns.clear()
+        self.connections.clear()
+
+    # Roles
+
+    @property
+    def is_replica(self) -> bool:
+        """Does it follow someone?"""
+        return self.configuration.follows is not None
+
+    def follow(self, master: Address | None) -> bool:
+        """
+        Take a role: that of a replica of the given address, or of a master.
+
+        :returns: whether this changed anything.
+        """
+        before = self.configuration.follows
+        if master == before:
+            return False
+        entry: dict[str, object] = {"at": time.monotonic(), "name": self.name}
+        self._part()
+        self._link_lost_at = None
+        self._dismiss()
+        self._devote(master)
+        if master is None:
+            self.older_history, self.history = self.history, secrets.token_hex(20)
+            self.around.log.append({**entry, "what": "promoted"})
+        else:
+            self.around.log.append({**entry, "what": "reconfigured", "to": f"{master[0]}:{master[1]}"})
+            self._seek_master()
+        self._invite()
+        return True
+
+    def _devote(self, master: Address | None) -> None:
+        before = self.configuration.follows
+        if before is not None:
+            self.around.devoted[before].discard(self)
+        if master is not None:
+            self.around.devoted[master].add(self)
+        self.configuration.follows = master
+
+    # Replication
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of the replication stream it has seen, or has written as a master."""
+        if self._following is not None:
+            return max(0, self._following.offset - self.lag)
+        if self.is_replica:
+            return self._offset
+        return self._offset + int((time.monotonic() - self._offset_at) * BYTES_PER_SECOND)
+
+    def written(self, count: int, change: Callable[[dict[bytes, bytes]], None]) -> None:
+        """A master wrote: let the change happen here and at all who follow."""
+        self._offset += count
+        self._change(change)
+
+    def _change(self, change: Callable[[dict[bytes, bytes]], None]) -> None:
+        change(self.data)
+        for replica in self.followers:
+            replica._change(change)
+
+    def seek_again(self) -> None:
+        """A password has changed: try the link anew if there is none."""
+        if self.is_replica and not self.link_up:
+            self._seek_master()
+
+    def _seek_master(self) -> None:
+        if self.is_replica:
+            self._attempt += 1
+            attempt = self._attempt
+            self.around.later(self.around.sync_seconds, lambda: self._join(attempt))
+
+    def _join(self, attempt: int) -> None:
+        follows = self.configuration.follows
+        if attempt != self._attempt or self.link_up or not self.alive or follows is None:
+            return
+        master = self.around.by_address.get(follows)
+        if master is None or not master.alive or master.silent or (master.is_replica and not master.link_up):
+            return  # they call us when they can be followed
+        if master.configuration.requirepass not in (b"", self.configuration.masterauth):
+            return
+        self.link_up, self._following, self._link_lost_at = True, master, None
+        if master.history != self.history:
+            self.history, self.older_history = master.history, master.older_history
+        self.data = dict(master.data)
+        master.followers.add(self)
+        master.audience_changed()
+        self._invite()
+
+    def _part(self) -> None:
+        """End the link to the master."""
+        master = self._following
+        self._offset, self._offset_at = self.offset, time.monotonic()
+        self._attempt += 1
+        if master is not None:
+            self.link_up, self._following, self._link_lost_at = False, None, time.monotonic()
+            master.followers.discard(self)
+            master.audience_changed()
+
+    def _dismiss(self) -> None:
+        """End the links of all who follow; those can follow again once we can be followed."""
+        for replica in list(self.followers):
+            replica._part()
+
+    def _invite(self) -> None:
+        for other in self.around.devoted.get(self.address, ()):
+            if other.alive and not other.link_up:
+                other._seek_master()
+
+    # Messages
+
+    def audience(self) -> tuple[Connection, ...] | None:
+        """
+        Who hears a greeting published here, if all of them take the plain frame; otherwise ``None``.
+
+        It begins with our own subscribers; those of the replicas come after them.
+        """
+        if self._audience is None:
+            audience = list(self.channels.get(HELLO_CHANNEL, ()))
+            if self.patterns or any(connection.protocol != 2 for connection in audience):
+                return None
+            for replica in self.followers:
+                further = replica.audience()
+                if further is None:
+                    return None
+                audience += further
+            self._audience = tuple(audience)
+        return self._audience
+
+    def audience_changed(self) -> None:
+        """Someone subscribed or left, here or below."""
+        self._audience = None
+        if self._following is not None:
+            self._following.audience_changed()
+
+    # Reports
+
+    def info(self, names: list[str]) -> bytes:
+        """The text of INFO, or of the sections asked for."""
+        now = time.monotonic()
+        facts: dict[str, object] = {
+            "run_id": self.run_id,
+            "port": self.address[1],
+            "pid": os.getpid(),
+            "uptime": int(now - self.started_at),
+            "now": int(time.time()),
+            "clock": int(now),
+            "connections": self.accepted,
+            "commands": self.commands,
+        }
+        if not names:
+            return information.whole(facts, self._replication(now))
+        return information.sections(names, facts, self._replication(now))
+
+    def _replication(self, now: float) -> bytes:
+        offset, follows = self.offset, self.configuration.follows
+        lines = ["# Replication", "role:slave" if follows else "role:master"]
+        if follows:
+            lines += [
+                f"master_host:{follows[0]}",
+                f"master_port:{follows[1]}",
+                f"master_link_status:{'up' if self.link_up else 'down'}",
+                f"master_last_io_seconds_ago:{1 if self.link_up else -1}",
+                "master_sync_in_progress:0",
+                f"slave_read_repl_offset:{offset}",
+                f"slave_repl_offset:{offset}",
+            ]
+            if not self.link_up:
+                down = -1 if self._link_lost_at is None else int(now - self._link_lost_at)
+                lines.append(f"master_link_down_since_seconds:{down}")
+            lines += [
+                f"slave_priority:{self.configuration.priority}",
+                "slave_read_only:1",
+                f"replica_announced:{int(self.configuration.announced)}",
+            ]
+        lines.append(f"connected_slaves:{len(self.followers)}")
+        for number, replica in enumerate(self.followers):
+            ip, port = replica.address
+            lines.append(f"slave{number}:ip={ip},port={port},state=online,offset={replica.offset},lag=0")
+        lines += [
+            "master_failover_state:no-failover",
+            f"master_replid:{self.history}",
+            f"master_replid2:{self.older_history}",
+            f"master_repl_offset:{offset}",
+            "second_repl_offset:-1",
+            "repl_backlog_active:1",
+            "repl_backlog_size:1048576",
+            "repl_backlog_first_byte_offset:1",
+            f"repl_backlog_histlen:{offset}",
+            "",
+        ]
+        return "\r\n".join(lines).encode()
+
+    def state(self) -> dict[str, object]:
+        """What the control channel tells of it."""
+        follows = self.configuration.follows
+        return {
+            "address": f"{self.address[0]}:{self.address[1]}",
+            "state": "dead" if not self.alive else "silent" if self.silent else "alive",
+            "role": "replica" if follows else "master",
+            "master": f"{follows[0]}:{follows[1]}" if follows else None,
+            "link": "up" if self.link_up else "down",
+            "offset": self.offset,
+        }
