@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from txsentinel.core.instances import Master, Replica
 from txsentinel.timings import Millis, Timings
 
@@ -40,6 +42,10 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
 def order_of_promotion(replica: Replica) -> tuple[int, int, bool, str]:
     """Sort key: lower priority, then more data, then the smaller run ID; an unknown run ID comes last."""
     return (replica.priority, -replica.repl_offset, replica.run_id is None, (replica.run_id or "").lower())
+
+
+PREFERENCES: Final = ("lower priority", "more data", "known run ID", "smaller run ID")
+"""What each place in the key of :func:`order_of_promotion` prefers, for whoever explains a choice."""
 
 
 def choose(master: Master, timings: Timings, now: Millis) -> tuple[Replica | None, list[tuple[str, str]]]:
