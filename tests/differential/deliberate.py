@@ -137,9 +137,16 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     Deliberate(
         "tokens are documented, so that redis-cli can complete them",
-        "command/docs.*sentinel",
+        "command/docs",
         "",
-        r".*simulate-failure\.arguments\[mode\]\.arguments\[[\w-]+\]\.token: .*",
+        r"[^\n]*simulate-failure\.arguments\[mode\]\.arguments\[[\w-]+\]\.token: [^\n]*",
+    ),
+    Deliberate(
+        "what a command costs is what it costs here",
+        "command/docs",
+        r"([^\n]*(publish|shutdown|flushconfig|unblock|getkeys(andflags)?|deluser)\.complexity: [^\n]*)?",
+        r"[^\n]*(publish|shutdown|flushconfig|unblock|getkeys(andflags)?|deluser|pending-scripts|simulate-failure"
+        r"|ckquorum|failover)\.complexity: [^\n]*",
     ),
     # What we write to, and read from, configurations our own way.
     Deliberate(
@@ -258,8 +265,36 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     # What lies between Redis 7.0 and 7.2, whose behaviour is ours.
     Deliberate(NEW_IN_72, "CLIENT SETINFO", UNKNOWN, "0: (.OK|-ERR (wrong|LIB|lib|Lib|Unrec).*)", OLD_REDIS),
-    Deliberate(NEW_IN_72, "client/", "", r"0\| (watch|lib-name|lib-ver)=.*", OLD_REDIS),
+    Deliberate(NEW_IN_72, "client/", "", r"0\| (watch|lib-name|lib-ver|capa)=.*", OLD_REDIS),
     Deliberate(NEW_IN_72, "CLIENT HELP|client help", "", r"0\| \+SETINFO <option> <value>", OLD_REDIS),
+    Deliberate(
+        "the filters of Valkey 9, which no Redis has",
+        "client/(list-filters|list-by-time|kill-filters)",
+        ANY,
+        ANY,
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "IDs filter what is listed, as in Valkey 9: nobody is shown twice, and an ID that cannot be is a mistake",
+        r"client/list.*CLIENT LIST ID ({A\.id} {[AB]\.id}|0|-1)$",
+        r"0\| .*|0: (\$|=txt:)",
+        r"0\| .*|0: -ERR client-id should be greater than 0",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "filters of LIST are those of KILL, as in Valkey 9",
+        "client/list.*CLIENT LIST (ID {A.id} TYPE|USER|NAME|TYPE replica TYPE)",
+        "0: -ERR (syntax error|Invalid client ID)",
+        ANY,
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "what is no ID is no filter either, as in Valkey 9",
+        "client/(list|kill).*CLIENT (LIST|KILL) ID",
+        "0: -ERR (Invalid client ID|client-id should be greater than 0)",
+        "0: -ERR syntax error",
+        OLD_REDIS,
+    ),
     Deliberate(NEW_IN_72, "client/.*TYPE primary", "0: -ERR Unknown client type 'primary'", "0: .*", OLD_REDIS),
     Deliberate(NEW_IN_72, "client/.*MAXAGE", "0: -ERR syntax error", "0: .*", OLD_REDIS),
     Deliberate(
@@ -329,10 +364,50 @@ DELIBERATE: tuple[Deliberate, ...] = (
         OLD_REDIS,
     ),
     Deliberate(
-        "7.2 documents commands in more detail, and names some arguments otherwise",
+        "7.2 tells how arguments are shown to people", "command/docs", "", r"[^\n]*\.display_text: [^\n]*", OLD_REDIS
+    ),
+    Deliberate(
+        "newer versions have changed more",
         "command/docs",
-        ANY,
-        ANY,
+        r"([^\n]*\.history[^\n]*\n?)*",
+        r"([^\n]*\.history[^\n]*\n?)*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "arguments that newer versions name, group or filter by otherwise, or have been the first to document",
+        "command/docs",
+        r"([^\n]*(acl\|cat|client\|(kill|list|reply|unblock)|command\|getkeys(andflags)?|hello|psubscribe|shutdown"
+        r"|sentinel\|(config|debug|failover|set))\.arguments[^\n]*\n?)*",
+        r"([^\n]*(acl\|cat|client\|(kill|list|reply|unblock)|command\|getkeys(andflags)?|hello|psubscribe|shutdown"
+        r"|sentinel\|(config|debug|failover|set))\.arguments[^\n]*\n?)*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 knows better what they cost",
+        "command/docs",
+        r"[^\n]*(punsubscribe|sentinel\|config)\.complexity: [^\n]*",
+        r"[^\n]*(punsubscribe|sentinel\|config)\.complexity: [^\n]*",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "7.2 knows better",
+        "command/docs",
+        r"[^\n]*client\|pause\.since: \$2\.9\.50",
+        r"[^\n]*\.since: \$3\.0\.0",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "subcommands of 7.2, and the primary words of Valkey",
+        "command/docs",
+        "",
+        r"([^\n]*(client\|setinfo|sentinel\|[\w-]*primar(y|ies)[\w-]*)[.:][^\n]*\n?)+",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "there is no cluster to be failed over, as Valkey 9 says",
+        "SHUTDOWN.*FAILOVER",
+        "0: -ERR syntax error",
+        "0: -ERR SHUTDOWN .*",
         OLD_REDIS,
     ),
     Deliberate(
@@ -363,6 +438,13 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"(0?\| (listener0|pubsub_clients|watching_clients|total_watched_keys|total_blocking_keys|expired_subkeys"
         r"|total_blocking_keys_on_nokey|evicted_scripts|client_(query|output)_buffer_limit_disconnections|eventloop_\w+"
         r"|instantaneous_eventloop_\w+|acl_access_denied_(auth|cmd|key|channel)):[^\n]*\n?)+",
+        OLD_REDIS,
+    ),
+    Deliberate(
+        "the availability zone, as in Valkey 9",
+        "INFO",
+        "",
+        r"0?\| availability_zone:",
         OLD_REDIS,
     ),
     Deliberate(
@@ -411,22 +493,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     # What Valkey 8 and 9 changed, and we did not.
     Deliberate("Valkey's name", "(?i)HELLO", r"\d\.server: \$valkey", r"\d\.server: \$redis", NEW_VALKEY),
-    Deliberate(VALKEY_9, "client/", r"0\| capa=", "", NEW_VALKEY),
     Deliberate(VALKEY_9, "client/", r"(0\| tot-(net-in|net-out|cmds)=<n>\n?)+", "", NEW_VALKEY),
-    Deliberate(
-        "CLIENT LIST of Valkey 9 takes the filters of KILL, several at once, and shows nobody twice",
-        r"CLIENT LIST (ID {A\.id} {[AB]\.id}|ID {A\.id} TYPE|ID (0|-1)$|USER|NAME|TYPE replica TYPE)",
-        ANY,
-        ANY,
-        NEW_VALKEY,
-    ),
-    Deliberate(
-        "Valkey 9 reads client IDs by other words",
-        "CLIENT (LIST|KILL) ID",
-        "0: -ERR syntax error",
-        "0: -ERR (Invalid client ID|client-id should be greater than 0)",
-        NEW_VALKEY,
-    ),
     Deliberate(
         "Valkey 9 no longer minds words behind the last",
         "CLIENT (PAUSE 0 WRITE|UNBLOCK 1 TIMEOUT) x",
@@ -467,27 +534,20 @@ DELIBERATE: tuple[Deliberate, ...] = (
     Deliberate(
         "Valkey's name of an argument",
         "command/docs",
-        r".*\[primary-name\].*",
-        r".*\[master-name\].*",
+        r"([^\n]*\[primary-name\][^\n]*\n?)+",
+        r"([^\n]*\[master-name\][^\n]*\n?)+",
         NEW_VALKEY,
     ),
     Deliberate(
         "fields of Valkey's INFO",
         "INFO",
-        r"(0?\| (valkey_\w+|server_name|server_mode|clients_hz|availability_zone|paused_\w+|total_net_cluster_slot_\w+"
+        r"(0?\| (valkey_\w+|server_name|server_mode|clients_hz|paused_\w+|total_net_cluster_slot_\w+"
         r"|expired_fields|expired_keys_with_volatile_items_stale_perc|io_threaded_\w+|used_active_time_main_thread"
         r"|acl_access_denied_(tls_cert|db)):[^\n]*\n?)+",
         "",
         NEW_VALKEY,
     ),
     Deliberate("fields of Redis' INFO", "INFO", "", r"0?\| (redis_mode|atomicvar_api|expired_subkeys):.*", NEW_VALKEY),
-    Deliberate(
-        "there is no cluster to be failed over",
-        "SHUTDOWN FAILOVER",
-        r"0: -ERR SHUTDOWN FAILOVER is only supported in cluster mode\.",
-        "0: -ERR syntax error",
-        NEW_VALKEY,
-    ),
     Deliberate(
         "Valkey 9 asks for the password before it looks whether there is such a command",
         "locked/refused",

@@ -49,7 +49,8 @@ MASKS: Final = (
     # The order of masters is that of a hash table.
     (r"(\| master)\d+:name=", r"\1<n>:name="),
     # COMMAND DOCS: texts for people.
-    (r"(\.(?:summary|complexity): \$).*$", r"\1<text>"),
+    (r"(\.summary: \$).*$", r"\1<text>"),
+    (r"(\.complexity: \$O\([^)]*\)).*$", r"\1"),
     (r"(\.history\[\d*\]\[\d*\]: \$)(?!\d+\.\d+\.\d+$).*$", r"\1<text>"),
     # INFO-CACHE: age in milliseconds, then the report of a data server.
     (r"((?:\[\d\]){2}\[0\]: :|\[\]\[\]\[\]: :)(?:\d{1,6}|<\w+>)$", r"\1<ms>"),
@@ -80,7 +81,7 @@ def render(node: Node, names: Mapping[str, str], unordered: bool = False) -> lis
     :param names: text that differs from world to world → what stands for it in all of them.
     :param unordered: lists are sets, whatever they say.
     """
-    lines = [masked(line, names) for line in _lines(node, "", unordered) if ".complexity: " not in line]
+    lines = [masked(line, names) for line in _lines(node, "", unordered)]
     return sorted(lines) if unordered else lines
 
 

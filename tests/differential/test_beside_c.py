@@ -11,7 +11,7 @@ from tests.differential.deliberate import DELIBERATE
 from tests.differential.fleet import OURS, THEIRS, outcomes, starts
 from tests.servers import available, missing
 
-FEWEST_COMMANDS = 2000
+FEWEST_COMMANDS = 2600
 FEWEST_STARTS = 180
 
 

@@ -247,10 +247,11 @@ class UserCommandTests(AclTestCase):
         self.client.ask("HELLO", 3)
         self.assertEqual(
             self.client.ask("ACL", "GETUSER", "u"),
-            b"%6\r\n$5\r\nflags\r\n~2\r\n$3\r\noff\r\n$16\r\nsanitize-payload\r\n$9\r\npasswords\r\n*0\r\n"
+            b"%7\r\n$5\r\nflags\r\n~2\r\n$3\r\noff\r\n$16\r\nsanitize-payload\r\n$9\r\npasswords\r\n*0\r\n"
             b"$8\r\ncommands\r\n$5\r\n-@all\r\n$4\r\nkeys\r\n$0\r\n\r\n$8\r\nchannels\r\n$0\r\n\r\n"
-            b"$9\r\nselectors\r\n*1\r\n%3\r\n$8\r\ncommands\r\n$11\r\n-@all +ping\r\n$4\r\nkeys\r\n$0\r\n\r\n"
-            b"$8\r\nchannels\r\n$0\r\n\r\n",
+            b"$9\r\ndatabases\r\n$6\r\nalldbs\r\n"
+            b"$9\r\nselectors\r\n*1\r\n%4\r\n$8\r\ncommands\r\n$11\r\n-@all +ping\r\n$4\r\nkeys\r\n$0\r\n\r\n"
+            b"$8\r\nchannels\r\n$0\r\n\r\n$9\r\ndatabases\r\n$6\r\nalldbs\r\n",
         )
         self.assertEqual(self.client.ask("ACL", "GETUSER", "nobody"), b"_\r\n")
 

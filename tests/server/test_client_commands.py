@@ -65,15 +65,15 @@ class ListTests(ServerTestCase):
     """The list of clients."""
 
     def test_line(self) -> None:
-        """All keys in the order of Redis 7.2; ages are in seconds."""
+        """All keys in the order of Redis 7.2 and Valkey 9; ages are in seconds."""
         self.bench.host.reactor.advance(7.5)
         self.client.ask("CLIENT", "SETNAME", "me")
         self.bench.host.reactor.advance(2)
         reply = self.client.reply("CLIENT", "LIST")
         self.assertEqual(
             reply,
-            b"id=1 addr=127.0.0.1:40001 laddr=127.0.0.1:26379 fd=-1 name=me age=9 idle=0 flags=N db=0 sub=0 psub=0"
-            b" ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0"
+            b"id=1 addr=127.0.0.1:40001 laddr=127.0.0.1:26379 fd=-1 name=me age=9 idle=0 flags=N capa= db=0 sub=0"
+            b" psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0"
             b" tot-mem=0 events=r cmd=client|list user=default redir=-1 resp=2 lib-name= lib-ver=\n",
         )
 
@@ -92,26 +92,114 @@ class ListTests(ServerTestCase):
         self.assertRegex(self.client.ask("CLIENT", "LIST"), rb"^=\d+\r\ntxt:id=1 ")
         self.assertRegex(self.client.ask("CLIENT", "INFO"), rb"^=\d+\r\ntxt:id=1 ")
 
+    def listed(self, *words: str) -> list[str]:
+        """The IDs of those listed with these filters."""
+        reply = self.client.reply("CLIENT", "LIST", *words)
+        assert isinstance(reply, bytes)
+        return [fields(line)["id"] for line in reply.splitlines()]
+
     def test_filters(self) -> None:
-        """By TYPE or by IDs, unknown ones being skipped."""
-        listener = self.bench.connect()
+        """Each option chooses, its NOT- form leaves out exactly those, and all that is given must hold."""
+        listener, named = self.bench.connect(), self.bench.connect()
         listener.ask("SUBSCRIBE", "x")
-        for words, ids in (
-            (("TYPE", "pubsub"), ["2"]),
-            (("type", "NORMAL"), ["1"]),
-            (("TYPE", "master"), []),
-            (("ID", "2", "99", "1"), ["2", "1"]),
-            ((), ["1", "2"]),
+        named.ask("CLIENT", "SETNAME", "me")
+        named.ask("CLIENT", "SETINFO", "LIB-NAME", "lib")
+        named.ask("CLIENT", "SETINFO", "LIB-VER", "2")
+        for option, value, ids in (
+            ("TYPE", "pubsub", "2"),
+            ("type", "NORMAL", "13"),
+            ("TYPE", "master", ""),
+            ("ID", "3", "3"),
+            ("NAME", "me", "3"),
+            ("NAME", "", ""),
+            ("LIB-NAME", "lib", "3"),
+            ("LIB-VER", "2", "3"),
+            ("LIB-VER", "", ""),
+            ("USER", "default", "123"),
+            ("ADDR", "127.0.0.1:40002", "2"),
+            ("LADDR", "127.0.0.1:26379", "123"),
+            ("LADDR", "127.0.0.1:1", ""),
+            ("IP", "127.0.0.1", "123"),
+            ("IP", "127.0.0.1:40002", ""),
+            ("FLAGS", "P", "2"),
+            ("FLAGS", "N", "13"),
+            ("FLAGS", "NP", ""),
+            ("FLAGS", "", "123"),
+            ("DB", "0", "123"),
+            ("DB", "15", ""),
+            ("CAPA", "r", ""),
+            ("CAPA", "", "123"),
         ):
-            reply = self.client.reply("CLIENT", "LIST", *words)
-            assert isinstance(reply, bytes)
-            self.assertEqual([fields(line)["id"] for line in reply.splitlines()], ids, words)
+            self.assertEqual("".join(self.listed(option, value)), ids, option)
+            self.assertEqual(set(self.listed(f"not-{option}", value)), set("123") - set(ids), option)
+        self.assertEqual(self.listed("TYPE", "normal", "NOT-NAME", "me"), ["1"])
+        self.assertEqual(self.listed(), ["1", "2", "3"])
+
+    def test_several_ids(self) -> None:
+        """IDs add up, in the order of the list; without any nobody is meant."""
+        self.bench.connect()
+        self.bench.connect()
+        self.assertEqual(self.listed("ID", "3", "99", "1", "3"), ["1", "3"])
+        self.assertEqual(self.listed("ID", "3", "ID", "2"), ["2", "3"])
+        self.assertEqual(self.listed("ID", "1", "2", "3", "NOT-ID", "1", "NOT-ID", "3"), ["2"])
+        self.assertEqual(self.listed("ID", "TYPE", "normal"), [])
+        self.assertEqual(self.listed("TYPE", "normal", "NOT-ID"), ["1", "2", "3"])
+
+    def test_the_last_counts(self) -> None:
+        """Of an option given twice; and whoever asks is listed unless SKIPME says yes."""
+        self.bench.connect()
+        self.assertEqual(self.listed("SKIPME", "no", "SKIPME", "yes"), ["2"])
+        self.assertEqual(self.listed("TYPE", "pubsub", "TYPE", "normal"), ["1", "2"])
+
+    def test_times(self) -> None:
+        """MAXAGE and IDLE mean those connected or silent for at least so long."""
+        self.bench.connect()
+        self.bench.host.reactor.advance(4)
+        self.bench.connect()
+        self.bench.host.reactor.advance(4)
+        self.assertEqual(self.listed("MAXAGE", "8"), ["1", "2"])
+        self.assertEqual(self.listed("MAXAGE", "9"), [])
+        self.assertEqual(self.listed("IDLE", "4"), ["2", "3"])
+        self.assertEqual(self.listed("IDLE", "5"), ["2"])
+
+    def test_hosts(self) -> None:
+        """IP is the host of either family without brackets; a Unix socket has none."""
+        self.bench = Bench(GenericOptions(unixsocket="/run/s.sock"))
+        self.client = self.bench.connect(IPv6Address("TCP", "::1", 5))
+        self.bench.connect(UNIXAddress(None))
+        self.assertEqual(self.listed("IP", "::1"), ["1"])
+        self.assertEqual(self.listed("IP", "/run/s.sock"), [])
+        self.assertEqual(self.listed("NOT-IP", "::1"), ["2"])
+
+    def test_databases(self) -> None:
+        """There are as many as the configuration says, though all clients are in the first."""
+        self.bench = Bench(GenericOptions(others={"databases": ("4",)}))
+        self.client = self.bench.connect()
+        self.assertEqual(self.listed("DB", "3"), [])
+        self.refused("ERR DB number should be between 0 and 3", "CLIENT", "LIST", "DB", "4")
 
     def test_wrong_filters(self) -> None:
         """What cannot be meant is refused."""
-        self.refused("ERR Unknown client type 'x'", "CLIENT", "LIST", "TYPE", "x")
-        self.refused("ERR Invalid client ID", "CLIENT", "LIST", "ID", "x")
-        self.refused("ERR syntax error", "CLIENT", "LIST", "NAME")
+        for line, words in (
+            ("ERR Unknown client type 'x'", ("TYPE", "x")),
+            ("ERR client-id should be greater than 0", ("ID", "1", "0")),
+            ("ERR syntax error", ("ID",)),
+            ("ERR syntax error", ("ID", "x")),
+            ("ERR syntax error", ("NAME",)),
+            ("ERR syntax error", ("NAME", "x", "IP")),
+            ("ERR syntax error", ("NOT-IDLE", "1")),
+            ("ERR syntax error", ("NOT-", "1")),
+            ("ERR No such user 'x'", ("NOT-USER", "x")),
+            ("ERR Unknown flags found in the provided filter: Nz", ("FLAGS", "Nz")),
+            ("ERR Unknown flags found in the NOT-FLAGS filter: Nz", ("NOT-FLAGS", "Nz")),
+            ("ERR Unknown capa found in the provided filter: rx", ("CAPA", "rx")),
+            ("ERR DB number should be between 0 and 15", ("DB", "16")),
+            ("ERR NOT-DB number should be between 0 and 15", ("NOT-DB", "-1")),
+            ("ERR NOT-DB is not an integer or out of range", ("NOT-DB", "2147483648")),
+            ("ERR idle should be greater than 0", ("IDLE", "0")),
+            ("ERR idle is not an integer or out of range", ("IDLE", "01")),
+        ):
+            self.refused(line, "CLIENT", "LIST", *words)
 
 
 class KillTests(ServerTestCase):
@@ -142,6 +230,13 @@ class KillTests(ServerTestCase):
         self.assertEqual(self.client.ask("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal"), b":1\r\n")
         self.assertTrue(self.client.closed)
 
+    def test_several_ids(self) -> None:
+        """Several IDs close several connections, and other filters still hold."""
+        victims = [self.bench.connect() for _ in range(3)]
+        victims[1].ask("CLIENT", "SETNAME", "spared")
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "ID", 1, 2, 3, 99, "NOT-NAME", "spared"), b":1\r\n")
+        self.assertEqual([each.closed for each in victims], [True, False, False])
+
     def test_by_age(self) -> None:
         """MAXAGE means clients at least so old."""
         self.bench.host.reactor.advance(10)
@@ -153,7 +248,7 @@ class KillTests(ServerTestCase):
         """Each mistake has a text of its own."""
         for line, words in (
             ("ERR client-id should be greater than 0", ("ID", "0")),
-            ("ERR client-id should be greater than 0", ("ID", "x")),
+            ("ERR syntax error", ("ID", "x")),
             ("ERR Unknown client type 'x'", ("TYPE", "x")),
             ("ERR No such user 'x'", ("USER", "x")),
             ("ERR maxage should be greater than 0", ("MAXAGE", "0")),

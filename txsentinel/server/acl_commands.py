@@ -140,6 +140,7 @@ def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     history=(
         ("6.2.0", "Shows Pub/Sub channels."),
         ("7.0.0", "Shows selectors, and keys and channels as rules."),
+        ("9.1.0", "Shows databases."),
     ),
 )
 def getuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
@@ -158,6 +159,7 @@ def _permissions(selector: Selector) -> dict[str, Value]:
         "commands": selector.command_rules(),
         "keys": selector.key_rules(),
         "channels": selector.channel_rules(),
+        "databases": selector.database_rules(),
     }
 
 
@@ -180,7 +182,11 @@ def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     complexity="O(N) where N is the number of rules",
     tips=FOR_ALL,
     arguments=(USERNAME, optional(multiple(text_argument("rule")))),
-    history=(("6.2.0", "Knows Pub/Sub channels."), ("7.0.0", "Knows selectors and kinds of access to keys.")),
+    history=(
+        ("6.2.0", "Knows Pub/Sub channels."),
+        ("7.0.0", "Knows selectors and kinds of access to keys."),
+        ("9.1.0", "Knows databases."),
+    ),
 )
 def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """All rules are obeyed, or none."""

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server import helptexts
-from txsentinel.server.arguments import canonical_integer, integer, printable, syntax_error
-from txsentinel.server.client_filters import kind_named, parse_kill_filter
+from txsentinel.server.arguments import integer, printable, syntax_error
+from txsentinel.server.client_filters import parse_filter
+from txsentinel.server.client_filters_syntax import KILL_ARGUMENTS, KILL_HISTORY, LIST_ARGUMENTS, LIST_HISTORY
 from txsentinel.server.clientline import client_line
 from txsentinel.server.clients import Answering, Client
 from txsentinel.server.connection_commands import BAD_NAME
 from txsentinel.server.replies import NO_REPLY, Answer
-from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.server.syntax import integer as whole_number
+from txsentinel.server.syntax import oneof, optional, text_argument, word
 from txsentinel.server.table import command, container
 from txsentinel.wire.resp import OK, Verbatim, data, text
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 ON_OFF: Final = oneof("enabled", word("ON"), word("OFF"))
-KINDS: Final = (word("NORMAL"), word("MASTER"), word("REPLICA"), word("PUBSUB"))
 POLICIES: Final = ("request_policy:all_nodes", "response_policy:all_succeeded")
 
 container("CLIENT", arity=-2, categories=("slow",), since="2.4.0", summary="Holds the commands about connections")
@@ -109,37 +109,16 @@ def client_info(context: ServerContext, client: Client, request: Sequence[bytes]
     summary="Describes all connections",
     complexity="O(N) where N is the number of connections",
     tips=("nondeterministic_output",),
-    arguments=(
-        optional(oneof("client-type", *KINDS, token="TYPE", since="5.0.0")),
-        optional(block("id", multiple(whole_number("client-id")), token="ID", since="6.2.0")),
-    ),
+    arguments=LIST_ARGUMENTS,
+    history=LIST_HISTORY,
 )
 def client_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
-    """A line for each client: all, those of a TYPE, or those with these IDs."""
-    words = request[2:]
-    if not words:
-        chosen = list(context.clients)
-    elif len(words) == 2 and words[0].lower() == b"type":
-        kind = kind_named(words[1])
-        chosen = [each for each in context.clients if each.kind is kind]
-    elif len(words) > 1 and words[0].lower() == b"id":
-        chosen = _with_ids(context, words[1:])
-    else:
-        raise syntax_error()
+    """A line for each client: all, or those that the filters choose."""
+    if len(request) == 3:
+        raise syntax_error()  # An option without a value; ID alone would mean nobody.
+    wanted = parse_filter(context, request[2:], skip_me=False)
     now = context.host.now()
-    return Verbatim(data("".join(client_line(each, now) + "\n" for each in chosen)))
-
-
-def _with_ids(context: ServerContext, words: Sequence[bytes]) -> list[Client]:
-    found = []
-    for each in words:
-        number = canonical_integer(each)
-        if number is None:
-            raise CommandError("ERR Invalid client ID")
-        client = context.clients.get(number)
-        if client is not None:
-            found.append(client)
-    return found
+    return Verbatim(data("".join(client_line(each, now) + "\n" for each in wanted.chosen(context, client))))
 
 
 @others(
@@ -148,24 +127,8 @@ def _with_ids(context: ServerContext, words: Sequence[bytes]) -> list[Client]:
     since="2.4.0",
     summary="Closes connections",
     complexity="O(N) where N is the number of connections",
-    arguments=(
-        oneof(
-            "filter",
-            text_argument("ip:port"),
-            multiple(
-                oneof(
-                    "new-format",
-                    optional(whole_number("client-id", token="ID")),
-                    optional(oneof("client-type", *KINDS, token="TYPE")),
-                    optional(text_argument("username", token="USER")),
-                    optional(text_argument("addr", token="ADDR")),
-                    optional(text_argument("laddr", token="LADDR", since="6.2.0")),
-                    optional(oneof("skipme", word("YES"), word("NO"), token="SKIPME")),
-                )
-            ),
-        ),
-    ),
-    history=(("2.8.12", "Takes filters."), ("6.2.0", "Takes `LADDR`.")),
+    arguments=KILL_ARGUMENTS,
+    history=KILL_HISTORY,
 )
 def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Close without a word whoever is meant; the asking client gets its reply first."""
@@ -176,9 +139,7 @@ def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
             raise CommandError("ERR No such client")
         _close(victim, client)
         return OK
-    chosen = parse_kill_filter(context, request[2:])
-    now = context.host.now()
-    victims = [each for each in context.clients if chosen.chooses(each, client, now)]
+    victims = list(parse_filter(context, request[2:], skip_me=True).chosen(context, client))
     for each in victims:
         _close(each, client)
     return len(victims)

@@ -1,16 +1,21 @@
-"""The filters of CLIENT LIST and CLIENT KILL: which clients are meant."""
+"""
+The filters of CLIENT LIST and CLIENT KILL, those of Valkey 9: which clients are meant.
+
+An option chooses by one fact about a client, and the same option with ``NOT-`` before it leaves out whoever the
+option would choose. All that is given must hold. Of an option given twice the last counts, but IDs add up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import canonical_integer, integer, syntax_error, yes_or_no
+from txsentinel.server.clientline import flag_letters
 from txsentinel.server.clients import Client, ClientKind
 from txsentinel.timings import Millis
-from txsentinel.wire.resp import text
+from txsentinel.wire.resp import data, text
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
@@ -24,33 +29,116 @@ KINDS: Final = {
     b"slave": ClientKind.REPLICA,
 }
 
+FLAGS: Final = frozenset("ABEIMNOPRSTUbcdeirtux")
+"""Every letter that a client can have in Valkey; most of them never stand for a client of a Sentinel."""
 
-@dataclass(slots=True)
+CAPABILITIES: Final = frozenset("r")
+"""What clients can say that they can do, elsewhere: no client says so to a Sentinel, which has no CLIENT CAPA."""
+
+DATABASES: Final = ("16",)
+"""The words of the ``databases`` directive unless the configuration has it."""
+
+INT32_MAX: Final = (1 << 31) - 1
+
+Condition = Callable[[Client, Millis], bool]
+"""Does it hold for a client at a time?"""
+
+Reading = Callable[["ServerContext", bytes, str, str], Condition]
+"""
+From a value to a condition.
+
+Given the value, how complaints call the option, and how they call the filter; raises ``CommandError``.
+"""
+
+
 class ClientFilter:
-    """Conditions that must all hold; ``None`` means any. ``max_age`` is the least age in seconds that is meant."""
+    """
+    Conditions that must all hold.
 
-    client_id: int | None = None
-    kind: ClientKind | None = None
-    user: str | None = None
-    address: str | None = None
-    local_address: str | None = None
-    max_age: int | None = None
-    skip_me: bool = True
+    :param skip_me: leave out the client that asks, unless the filter says otherwise.
+    """
 
-    def chooses(self, client: Client, asking: Client, now: Millis) -> bool:
-        """Is ``client`` meant, ``asking`` being the one who asked?"""
-        if client is asking and self.skip_me:
-            return False
-        wanted: tuple[tuple[object, object], ...] = (
-            (self.client_id, client.client_id),
-            (self.kind, client.kind),
-            (self.user, client.user),
-            (self.address, client.address),
-            (self.local_address, client.local_address),
-        )
-        if any(wish is not None and wish != fact for wish, fact in wanted):
-            return False
-        return self.max_age is None or (now - client.connected_at) // 1000 >= self.max_age
+    def __init__(self, skip_me: bool) -> None:
+        self.skip_me = skip_me
+        self.ids: set[int] | None = None
+        """Who may be chosen; ``None`` for all."""
+
+        self.other_ids: set[int] = set()
+        """Who may not."""
+
+        self.conditions: dict[bytes, Condition] = {}
+        """By option."""
+
+    def chosen(self, context: ServerContext, asking: Client) -> Iterator[Client]:
+        """All clients that are meant, in the order in which they came."""
+        now = context.host.now()
+        for client in context.clients:
+            if self.ids is not None and client.client_id not in self.ids:
+                continue
+            if client.client_id in self.other_ids or (client is asking and self.skip_me):
+                continue
+            if all(holds(client, now) for holds in self.conditions.values()):
+                yield client
+
+
+def parse_filter(context: ServerContext, words: Sequence[bytes], skip_me: bool) -> ClientFilter:
+    """
+    Read options with their values.
+
+    :raises CommandError: for whatever is wrong first.
+    """
+    wanted = ClientFilter(skip_me)
+    at = 0
+    while at < len(words):
+        option = words[at].lower()
+        if option in (b"id", b"not-id"):
+            numbers = _leading_ids(words[at + 1 :])
+            if option == b"id":
+                wanted.ids = numbers.union(wanted.ids or ())
+            else:
+                wanted.other_ids |= numbers
+            at += 1 + _count_of_ids(words[at + 1 :])
+        elif at + 1 == len(words):
+            raise syntax_error()
+        else:
+            _set(wanted, context, option, words[at + 1])
+            at += 2
+    return wanted
+
+
+def _count_of_ids(words: Sequence[bytes]) -> int:
+    """How many words at the beginning are numbers."""
+    return next((at for at, each in enumerate(words) if canonical_integer(each) is None), len(words))
+
+
+def _leading_ids(words: Sequence[bytes]) -> set[int]:
+    """The numbers that the words begin with; perhaps none, and then nobody is meant."""
+    numbers = {int(each) for each in words[: _count_of_ids(words)]}
+    if any(number < 1 for number in numbers):
+        raise CommandError("ERR client-id should be greater than 0")
+    return numbers
+
+
+def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: bytes) -> None:
+    """Take over one option and its value."""
+    if option == b"skipme":
+        skip = yes_or_no(value)
+        if skip is None:
+            raise syntax_error()
+        wanted.skip_me = skip
+    elif option in _LEAST:
+        wanted.conditions[option] = _LEAST[option](value)
+    elif option in _FACTS:
+        wanted.conditions[option] = _FACTS[option](context, value, text(option).upper(), "provided")
+    elif option.startswith(b"not-") and option[4:] in _FACTS:
+        name = text(option).upper()
+        wanted.conditions[option] = _negated(_FACTS[option[4:]](context, value, name, name))
+    else:
+        raise syntax_error()
+
+
+def _negated(condition: Condition) -> Condition:
+    return lambda client, now: not condition(client, now)
 
 
 def kind_named(word: bytes) -> ClientKind:
@@ -65,44 +153,92 @@ def kind_named(word: bytes) -> ClientKind:
     return kind
 
 
-def parse_kill_filter(context: ServerContext, words: Sequence[bytes]) -> ClientFilter:
-    """
-    Read ``option value`` pairs; a later pair replaces an earlier one of its kind.
-
-    :raises CommandError: for whatever is wrong first.
-    """
-    chosen = ClientFilter()
-    if len(words) % 2:
-        raise syntax_error()
-    for option, value in zip(words[::2], words[1::2], strict=True):
-        _set(chosen, context, option.lower(), value)
-    return chosen
+def _of_kind(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    kind = kind_named(value)
+    return lambda client, now: client.kind is kind
 
 
-def _set(chosen: ClientFilter, context: ServerContext, option: bytes, value: bytes) -> None:
-    if option == b"id":
-        number = canonical_integer(value)
-        if number is None or number < 1:
-            raise CommandError("ERR client-id should be greater than 0")
-        chosen.client_id = number
-    elif option == b"type":
-        chosen.kind = kind_named(value)
-    elif option == b"user":
-        chosen.user = text(value)
-        if not context.access.knows(chosen.user):
-            raise CommandError(f"ERR No such user '{chosen.user}'")
-    elif option == b"addr":
-        chosen.address = text(value)
-    elif option == b"laddr":
-        chosen.local_address = text(value)
-    elif option == b"skipme":
-        skip = yes_or_no(value)
-        if skip is None:
-            raise syntax_error()
-        chosen.skip_me = skip
-    elif option == b"maxage":
-        chosen.max_age = integer(value, "ERR maxage is not an integer or out of range")
-        if chosen.max_age < 1:
-            raise CommandError("ERR maxage should be greater than 0")
-    else:
-        raise syntax_error()
+def _of_user(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    name = text(value)
+    if not context.access.knows(name):
+        raise CommandError(f"ERR No such user '{name}'")
+    return lambda client, now: client.user == name
+
+
+def _with_text(fact: Callable[[Client], bytes]) -> Reading:
+    """Who has this very text; without any, no text is the same, not even none."""
+
+    def read(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+        return lambda client, now: bool(value) and fact(client) == value
+
+    return read
+
+
+def host_of(address: str) -> str:
+    """The IP address of ``host:port``, without the brackets of IPv6; empty for a Unix socket."""
+    host = address.rpartition(":")[0].strip("[]")
+    return "" if host.startswith("/") else host
+
+
+def _letters(value: bytes, known: frozenset[str], kind: str, where: str) -> set[str]:
+    letters = text(value)
+    if not known.issuperset(letters):
+        raise CommandError(f"ERR Unknown {kind} found in the {where} filter: {letters}")
+    return set(letters)
+
+
+def _with_flags(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    """Who has all of these; ``N`` is having none."""
+    letters = _letters(value, FLAGS, "flags", where)
+    return lambda client, now: letters.issubset(flag_letters(client))
+
+
+def _with_capabilities(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    letters = _letters(value, CAPABILITIES, "capa", where)
+    return lambda client, now: not letters
+
+
+def _in_database(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    """All clients of a Sentinel are in database 0."""
+    complaint = f"ERR {option} is not an integer or out of range"
+    number = integer(value, complaint)
+    if not -INT32_MAX - 1 <= number <= INT32_MAX:
+        raise CommandError(complaint)
+    last = int(context.options.others.get("databases", DATABASES)[0]) - 1
+    if not 0 <= number <= last:
+        raise CommandError(f"ERR {option} number should be between 0 and {last}")
+    return lambda client, now: number == 0
+
+
+def _least_seconds(word: str, since: Callable[[Client], Millis]) -> Callable[[bytes], Condition]:
+    """From how many seconds something must have lasted at least to the condition that it has."""
+
+    def read(value: bytes) -> Condition:
+        seconds = integer(value, f"ERR {word} is not an integer or out of range")
+        if seconds < 1:
+            raise CommandError(f"ERR {word} should be greater than 0")
+        return lambda client, now: (now - since(client)) // 1000 >= seconds
+
+    return read
+
+
+_LEAST: Final = {
+    b"maxage": _least_seconds("maxage", lambda client: client.connected_at),
+    b"idle": _least_seconds("idle", lambda client: client.last_active),
+}
+"""Options about time, which have no ``NOT-`` form."""
+
+_FACTS: Final[dict[bytes, Reading]] = {
+    b"type": _of_kind,
+    b"user": _of_user,
+    b"addr": _with_text(lambda client: data(client.address)),
+    b"laddr": _with_text(lambda client: data(client.local_address)),
+    b"name": _with_text(lambda client: client.name),
+    b"flags": _with_flags,
+    b"lib-name": _with_text(lambda client: client.library_name),
+    b"lib-ver": _with_text(lambda client: client.library_version),
+    b"db": _in_database,
+    b"capa": _with_capabilities,
+    b"ip": _with_text(lambda client: data(host_of(client.address))),
+}
+"""Options with a ``NOT-`` form."""

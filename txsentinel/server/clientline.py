@@ -24,7 +24,7 @@ def flag_letters(client: Client) -> str:
 
 def client_line(client: Client, now: Millis) -> str:
     """
-    The line without its end: ``key=value`` pairs in the order of Redis 7.2.
+    The line without its end: ``key=value`` pairs in the order of Redis 7.2, and ``capa`` where Valkey has it.
 
     The sizes of buffers that we do not have are zero.
     """
@@ -39,6 +39,7 @@ def client_line(client: Client, now: Millis) -> str:
         ("age", (now - client.connected_at) // 1000),
         ("idle", (now - client.last_active) // 1000),
         ("flags", flag_letters(client)),
+        ("capa", ""),
         ("db", 0),
         ("sub", len(client.channels)),
         ("psub", len(client.patterns)),

@@ -39,7 +39,14 @@ def describe_all(context: ServerContext, client: Client, request: Sequence[bytes
 
 
 @shown(
-    "INFO", arity=-2, since="2.8.13", summary="Describes commands", complexity="O(N)", tips=UNORDERED, arguments=NAMES
+    "INFO",
+    arity=-2,
+    since="2.8.13",
+    summary="Describes commands",
+    complexity="O(N)",
+    tips=UNORDERED,
+    arguments=NAMES,
+    history=(("7.0.0", "Describes subcommands."),),
 )
 def command_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """A description or null for each name; all commands without a name."""

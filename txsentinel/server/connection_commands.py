@@ -88,14 +88,12 @@ def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
             block(
                 "arguments",
                 whole_number("protover"),
-                optional(
-                    block("username_password", text_argument("username"), text_argument("password"), token="AUTH")
-                ),
+                optional(block("auth", text_argument("username"), text_argument("password"), token="AUTH")),
                 optional(text_argument("clientname", token="SETNAME")),
             )
         ),
     ),
-    history=(("6.2.0", "The version may be left out."),),
+    history=(("8.1.0", "Tells the `availability_zone`, if there is one."), ("6.2.0", "The version may be left out.")),
 )
 def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Tell who answers, in the protocol version that was asked for; nothing changes if any option is wrong."""
@@ -134,6 +132,8 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
         "mode": "sentinel",
         "modules": [],
     }
+    if context.options.availability_zone:
+        facts["availability_zone"] = context.options.availability_zone
     return facts
 
 

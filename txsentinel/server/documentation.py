@@ -39,7 +39,7 @@ def _argument(argument: Argument) -> dict[str, Value]:
         {
             "name": argument.name,
             "type": argument.kind,
-            "display_text": "" if argument.is_group else argument.name,
+            "display_text": "" if argument.is_group else argument.display or argument.name,
             "token": argument.token,
             "since": argument.since,
             "deprecated_since": argument.deprecated_since,

@@ -93,22 +93,36 @@ KILL <option> <value> [<option> <value> [...]]
       Those that come from there.
     * LADDR (<ip:port>|<unixsocket>:0)
       Those that were accepted there.
-    * ID <client-id>
-      The one with this ID.
-    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)
+    * IP <ip>
+      Those that come from this address, whatever the port.
+    * ID <client-id> [<client-id>...]
+      Those with these IDs.
+    * TYPE (NORMAL|PRIMARY|REPLICA|PUBSUB)
       Those of a kind.
     * USER <username>
       Those logged in as this user.
+    * NAME <client-name>
+      Those that gave themselves this name.
+    * LIB-NAME <library-name>
+      Those of a client library of this name.
+    * LIB-VER <library-version>
+      Those of a client library of this version.
+    * FLAGS <flags>
+      Those with all of these flags, by the letters of CLIENT LIST.
+    * CAPA <capa>
+      Those that said that they can do all of this.
+    * DB <db-id>
+      Those in this database.
+    * MAXAGE <maxage>
+      Those connected for so many seconds, or longer.
+    * IDLE <idle>
+      Those silent for so many seconds, or longer.
     * SKIPME (YES|NO)
       Leave out the asking connection; yes, unless said otherwise.
-    * MAXAGE <seconds>
-      Those at least so old.
+    NOT- before any but the last three means all others.
 LIST [options ...]
-    Describe all connections. Options:
-    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)
-      Those of a kind.
-    * ID <client-id> [<client-id> [...]]
-      Those with these IDs.
+    Describe all connections, or those that fit. Options are those of KILL,
+    but SKIPME is no, unless said otherwise.
 UNPAUSE
     End a pause early.
 PAUSE <timeout> [WRITE|ALL]

@@ -67,6 +67,7 @@ def server_fields(context: ServerContext) -> Fields:
     yield "executable", facts.executable
     yield "config_file", context.config_path
     yield "io_threads_active", 0
+    yield "availability_zone", options.availability_zone
     yield from _listeners(context)
 
 

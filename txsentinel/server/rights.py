@@ -332,13 +332,19 @@ class Selector:
         """The channels; empty if there are none."""
         return "&*" if self.all_channels else " ".join(f"&{text(pattern)}" for pattern in self.channels)
 
+    def database_rules(self) -> str:
+        """The databases, ``alldbs`` being all of them; empty if there are none."""
+        if self.databases is None:
+            return "alldbs"
+        return f"db={','.join(map(str, self.databases))}" if self.databases else ""
+
     def words(self) -> list[str]:
         """The rules that make a new selector the same as this one."""
         words = self.key_rules().split(" ") if self.all_keys or self.keys else []
         words += [] if self.all_channels else ["resetchannels"]
         words += self.channel_rules().split(" ") if self.all_channels or self.channels else []
         if self.databases is not None:
-            words.append(f"db={','.join(map(str, self.databases))}" if self.databases else "resetdbs")
+            words.append(self.database_rules() or "resetdbs")
         return [*words, *self.command_rules().split(" ")]
 
 

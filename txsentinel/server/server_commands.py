@@ -9,7 +9,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import syntax_error
 from txsentinel.server.information import information
 from txsentinel.server.replies import NO_REPLY, Answer
-from txsentinel.server.syntax import multiple, oneof, optional, text_argument, word
+from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.server.table import command
 
 if TYPE_CHECKING:
@@ -57,23 +57,35 @@ def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     summary="Ends the process",
     group="server",
     arguments=(
-        optional(oneof("nosave_save", word("NOSAVE"), word("SAVE"))),
-        optional(word("NOW", since="7.0.0")),
-        optional(word("FORCE", since="7.0.0")),
-        optional(word("ABORT", since="7.0.0")),
+        optional(
+            oneof(
+                "abort-selector",
+                block(
+                    "save-selector-block",
+                    optional(oneof("save-selector", word("NOSAVE"), word("SAVE"))),
+                    optional(word("NOW", since="7.0.0")),
+                    optional(word("FORCE", since="7.0.0")),
+                    optional(word("SAFE", since="9.0.0")),
+                    optional(word("FAILOVER", since="9.0.0")),
+                ),
+                word("ABORT", since="7.0.0"),
+            )
+        ),
     ),
-    history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."),),
+    history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
 )
 def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """End without a reply. There is nothing to save or to abort, so the words make no difference."""
     words = [each.lower() for each in request[1:]]
-    known = {b"nosave", b"save", b"now", b"force", b"abort", b"safe"}
+    known = {b"nosave", b"save", b"now", b"force", b"abort", b"safe", b"failover"}
     if not known.issuperset(words) or (b"save" in words and b"nosave" in words):
         raise syntax_error()
     if b"abort" in words:
         if set(words) != {b"abort"}:
             raise syntax_error()
         raise CommandError("ERR No shutdown in progress.")
+    if b"failover" in words:
+        raise CommandError("ERR SHUTDOWN FAILOVER is only supported in cluster mode.")
     client.connection.finish()
     context.shutdown()
     return NO_REPLY

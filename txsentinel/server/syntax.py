@@ -21,6 +21,9 @@ class Argument:
     optional: bool = False
     multiple: bool = False
     multiple_token: bool = False
+    display: str = ""
+    """How people are shown it, if not by its name."""
+
     parts: tuple[Argument, ...] = ()
 
     @property
@@ -39,9 +42,9 @@ class Argument:
         return [word for holds, word in named if holds]
 
 
-def text_argument(name: str, *, token: str = "", since: str = "") -> Argument:
+def text_argument(name: str, *, token: str = "", since: str = "", display: str = "") -> Argument:
     """A word of free text."""
-    return Argument(name, token=token, since=since)
+    return Argument(name, token=token, since=since, display=display)
 
 
 def integer(name: str, *, token: str = "", since: str = "") -> Argument:
