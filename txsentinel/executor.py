@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from time import asctime, localtime
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -80,6 +80,14 @@ class Executor:
         """Names that are being looked up."""
 
         self._complaints = LineBudget(MOST_COMPLAINTS)
+        self._actions: dict[type[Any], Callable[[Any], None]] = {
+            Announce: lambda effect: self._announce(effect.event),
+            Note: self._write,
+            RunScript: self._run_script,
+            ResolveAddress: lambda effect: self._resolve(effect.address),
+            Crash: self._crash,
+            Reconfigure: self._reconfigure,
+        }
         self.barrier = Barrier(self._perform)
         self.links: ILinks | None = None
         self.store: IStore | None = None
@@ -91,8 +99,14 @@ class Executor:
         """Carry out, hold back and have saved whatever the core decided since the last time."""
         if self._draining:
             return
-        self._draining = True
         outbox = self._core.outbox
+        if not outbox.pending and not outbox.dirty:
+            # Most answers call for nothing.
+            if self.links is not None:
+                self.links.flush()
+            self.drained()
+            return
+        self._draining = True
         try:
             while outbox.pending or outbox.dirty:
                 if outbox.dirty and self.store is not None:
@@ -128,20 +142,23 @@ class Executor:
         self.drain()
 
     def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Announce):
-            self._announce(effect.event)
-        elif isinstance(effect, Note):
-            self._write(effect)
-        elif isinstance(effect, RunScript):
-            if self.scripts is not None:
-                self.scripts.enqueue(effect.path, effect.arguments)
-        elif isinstance(effect, ResolveAddress):
-            self._resolve(effect.address)
-        elif isinstance(effect, Crash):
-            self._note(Level.WARNING, effect.reason)
-            self._host.exit(CRASH_STATUS)
-        elif self.links is not None and not (isinstance(effect, Reconfigure) and self._core.is_outdated(effect)):
+        action = self._actions.get(type(effect))
+        if action is not None:
+            action(effect)
+        elif self.links is not None:
             self.links.perform(effect)
+
+    def _reconfigure(self, effect: Reconfigure) -> None:
+        if self.links is not None and not self._core.is_outdated(effect):
+            self.links.perform(effect)
+
+    def _run_script(self, effect: RunScript) -> None:
+        if self.scripts is not None:
+            self.scripts.enqueue(effect.path, effect.arguments)
+
+    def _crash(self, effect: Crash) -> None:
+        self._note(Level.WARNING, effect.reason)
+        self._host.exit(CRASH_STATUS)
 
     def _announce(self, event: SentinelEvent) -> None:
         self._note(event.level, str(event))

@@ -46,9 +46,11 @@ class SweepLoop:
 
     def adjust(self) -> None:
         """Something may be due sooner than the next sweep: bring that forward."""
-        if self._sweeping or not self._loop.running:
+        queue = self._core.state.due
+        if self._sweeping or not queue.brought_forward or not self._loop.running:
             return
-        due = self._core.next_due
+        queue.brought_forward = False
+        due = queue.next_due
         if due is not None and due + SHORTEST_GAP < self._wake_at:
             self._set_gap(self._host.now())
             self._loop.reset()

@@ -326,7 +326,7 @@ class Scene:
 
     def _bring_up(self, link: InstanceLink) -> None:
         for kind in link.kinds:
-            if kind not in link.up and not link.closed:
+            if link.since(kind) is None and not link.closed:
                 self.core.link_up(link, kind, "10.0.9.9", self.now)
 
     def _perform(self, effect: Effect) -> None:

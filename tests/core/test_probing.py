@@ -57,7 +57,14 @@ class PeriodTests(SynchronousTestCase):
 
     def test_ping_of_the_impatient(self) -> None:
         """With a short down-after as often as that."""
-        self.scene.master.options.down_after = 200
+        scene = self.scene
+        scene.core.set_option(
+            "mymaster",
+            "down-after-milliseconds",
+            ["200"],
+            scene.now,
+            lambda options, _, values, __: setattr(options, "down_after", int(values[0])),
+        )
         self.scene.wait(1_100)
         self.scene.sent.clear()
         self.scene.wait(2_000)
@@ -181,4 +188,4 @@ class EvidenceTests(SynchronousTestCase):
             core.publish_reply(link, self.scene.master, True, self.scene.now)
             core.master_down_reply(link, self.scene.master, [1, b"*", 0], self.scene.now)
             core.link_down(link, LinkKind.COMMANDS, "", self.scene.now)
-        self.assertEqual([], link.instances)
+        self.assertEqual([], list(link.instances))

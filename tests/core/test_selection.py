@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import Scene
-from txsentinel.core.instances import LinkKind, Replica
+from txsentinel.core.instances import Replica
 from txsentinel.core.selection import choose, order_of_promotion, unfit_because
 
 
@@ -36,9 +36,9 @@ class SelectionTests(SynchronousTestCase):
 
     def test_disconnected(self) -> None:
         """Not one that cannot be told. A missing subscription does not matter: leaders close it."""
-        self.replica.link.up.pop(LinkKind.PUBSUB)
+        self.replica.link.pubsub_since = None
         self.assertIsNone(self.reason())
-        self.replica.link.up.clear()
+        self.replica.link.commands_since = None
         self.assertEqual("it is not connected", self.reason())
 
     def test_silent(self) -> None:

@@ -198,7 +198,7 @@ class Stage:
         """A link with a master on it."""
         address = Address.literal(ip, port)
         link = InstanceLink(7, address, kinds, self.host.now())
-        link.instances.append(Master("mymaster", address, link, self.host.now()))
+        link.join(Master("mymaster", address, link, self.host.now()))
         return link
 
     def do(self, *effects: Any) -> None:

@@ -155,7 +155,7 @@ class AnswerTests(CommandLinkCase):
 
     def test_hello(self) -> None:
         """A hello counts as published unless the answer is an error."""
-        instance = self.link.instances[0]
+        instance = self.link.first
         for reply, accepted in ((b":0\r\n", True), (b"-NOPERM\r\n", False)):
             self.stage.do(PublishHello(self.link, instance, b"a,b"))
             self.assertEqual(self.transport.said(), pack("PUBLISH", "__sentinel__:hello", "a,b"))
@@ -163,7 +163,7 @@ class AnswerTests(CommandLinkCase):
 
     def test_opinion(self) -> None:
         """The answer of a peer is handed on as it is, for the master that was asked about."""
-        master: Any = self.link.instances[0]
+        master: Any = self.link.first
         self.stage.do(AskMasterDown(self.link, master, "10.0.0.9", 6379, 5, "*"))
         self.assertEqual(
             self.transport.said(), pack("SENTINEL", "is-master-down-by-addr", "10.0.0.9", "6379", "5", "*")
@@ -183,7 +183,7 @@ class AnswerTests(CommandLinkCase):
             self.stage.do(
                 Ping(self.link, LinkKind.COMMANDS),
                 RequestInfo(self.link),
-                PublishHello(self.link, self.link.instances[0], b"x"),
+                PublishHello(self.link, self.link.first, b"x"),
             )
             turns = self.stage.turns
             heard = self.answer(replies[:cut]) + self.answer(replies[cut:])
@@ -213,7 +213,7 @@ class AnswerTests(CommandLinkCase):
         self.stage.do(
             RequestInfo(self.link),
             Ping(self.link, LinkKind.COMMANDS),
-            PublishHello(self.link, self.link.instances[0], b"x"),
+            PublishHello(self.link, self.link.first, b"x"),
         )
         self.assertEqual(self.transport.writes, [INFO + PING + pack("PUBLISH", "__sentinel__:hello", "x")])
 

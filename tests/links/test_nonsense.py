@@ -138,7 +138,7 @@ class RandomRepliesTests(NonsenseCase):
 
     def talk(self, dice: random.Random) -> None:
         """One step: say something, answer something, lose something, or let time pass."""
-        master = self.link.instances[0]
+        master = self.link.first
         assert isinstance(master, Master)
         self.stage.do(
             *dice.sample(

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.effects import Effect
-from txsentinel.core.instances import InstanceLink, LinkKind, Master
+from txsentinel.core.instances import InstanceLink, Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.events import Level, SentinelEvent
@@ -232,7 +232,7 @@ class Bench:
         """All connections of a link are established."""
         for kind in link.kinds:
             self.core.link_up(link, kind, "127.0.0.1", self.host.now())
-        assert LinkKind.COMMANDS in link.up
+        assert link.commands_up
 
 
 class Talk:

@@ -155,7 +155,7 @@ class InstanceMapTests(ReportTestCase):
         self.replica.sync = SyncStep.IN_PROGRESS
         self.replica.script_kill_sent = True
         self.peer.says_master_down = True
-        self.peer.link.up.clear()
+        self.peer.link.commands_since = None
         self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,reconf_inprog,script_kill_sent")
         self.assertEqual(self.maps("SENTINELS", "mymaster")[0]["flags"], "sentinel,disconnected,master_down")
 

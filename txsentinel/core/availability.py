@@ -63,14 +63,50 @@ class Availability:
         self._check_link(instance, now)
         self.check_sdown(instance, now)
 
+    def calm_until(self, instance: Instance, now: Millis) -> Millis:
+        """
+        Until when time alone changes no judgement about an instance of which there is nothing to say.
+
+        :returns: ``now`` if there is something to judge, or if it is not well. Nearly every visit ends
+            here, so this asks in one go what the judgements ask one by one.
+        """
+        link = instance.link
+        if instance.sdown_since is not None or link.commands_since is None:
+            return now
+        options = instance.master.options
+        period = self._state.timings.ping_period
+        until = now + options.down_after
+        if link.unanswered_ping_at is not None:
+            until = link.unanswered_ping_at + options.down_after
+        if link.silent_since is not None:
+            until = min(until, link.silent_since + max(options.down_after // 2, period))
+        if link.pubsub_since is not None:
+            until = min(until, link.pubsub_active_at + 3 * self._state.timings.publish_period)
+        if isinstance(instance, Master) and not self._master_is_calm(instance):
+            return now
+        return until
+
+    @staticmethod
+    def _master_is_calm(master: Master) -> bool:
+        if master.failover is not None or master.odown_since is not None or master.conflict_since is not None:
+            return False
+        if master.role_reported is not Role.MASTER or master.rebooting_since is not None:
+            return False
+        for peer in master.peers.values():  # noqa: SIM110 (a generator costs more than all the rest)
+            if peer.says_master_down:
+                return False
+        return True
+
     def check_sdown(self, instance: Instance, now: Millis) -> None:
         """Enter or leave S_DOWN."""
         down = self._is_down(instance, now)
         if down and instance.sdown_since is None:
             instance.sdown_since = instance.down_started_at = now
+            instance.link.suspects[instance] = None
             self._state.announce("+sdown", instance)
         elif not down and instance.sdown_since is not None:
             instance.sdown_since = None
+            instance.link.suspects.pop(instance, None)
             instance.script_kill_sent = False
             self._state.announce("-sdown", instance)
 
@@ -139,13 +175,13 @@ class Availability:
     def _check_link(self, instance: Instance, now: Millis) -> None:
         link = instance.link
         timings = self._state.timings
-        up_since = link.up.get(LinkKind.COMMANDS)
+        up_since = link.commands_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             silent = link.silent_since
             if silent is not None and now - silent > max(instance.master.options.down_after // 2, timings.ping_period):
                 # The down clock is left alone: the subscription may have proved that the server lives.
                 self._registry.recycle(link, LinkKind.COMMANDS, "no answer to any command")
-        up_since = link.up.get(LinkKind.PUBSUB)
+        up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             if now - link.pubsub_active_at > 3 * timings.publish_period:
                 self._registry.recycle(link, LinkKind.PUBSUB, "nothing heard on the subscription")
@@ -155,11 +191,11 @@ class Availability:
         timings = self._state.timings
         youth = timings.min_link_reconnect_period
         due = now + youth
-        up_since = link.up.get(LinkKind.COMMANDS)
+        up_since = link.commands_since
         if up_since is not None and link.silent_since is not None:
             patience = max(instance.master.options.down_after // 2, timings.ping_period)
             due = min(due, max(link.silent_since + patience, up_since + youth) + 1)
-        up_since = link.up.get(LinkKind.PUBSUB)
+        up_since = link.pubsub_since
         if up_since is not None:
             due = min(due, max(link.pubsub_active_at + 3 * timings.publish_period, up_since + youth) + 1)
         return due

@@ -19,6 +19,8 @@ class DueQueue:
     def __init__(self) -> None:
         self._heap: list[tuple[Millis, int, Instance]] = []
         self._sequence = 0
+        self.brought_forward = False
+        """Has somebody come in front of everybody else? Whoever acts upon it takes it back."""
 
     def schedule(self, instance: Instance, due: Millis) -> None:
         """Look at ``instance`` by ``due`` at the latest; an earlier date that it has already stands."""
@@ -26,6 +28,8 @@ class DueQueue:
             instance.due = due
             self._sequence += 1
             heappush(self._heap, (due, self._sequence, instance))
+            if self._heap[0][2] is instance:
+                self.brought_forward = True
 
     def forget(self, instance: Instance) -> None:
         """The instance is gone; its entry goes when it comes up."""

@@ -14,7 +14,7 @@ from txsentinel.core.effects import Crash, Reconfigure
 from txsentinel.core.election import Elections, Verdict
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.handover import LEAST_TIME, Handovers
-from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, LinkKind, Master, Replica, Role, SyncStep
+from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, Master, Replica, Role, SyncStep
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
@@ -312,7 +312,7 @@ class Failovers:
         if promoted.role_reported is Role.MASTER and refreshed_at is not None and refreshed_at > sent_at:
             self.promotion_seen(promoted, now)
             return
-        if promoted.link.up.get(LinkKind.COMMANDS, 0) > sent_at and not failover.coordinated:
+        if (promoted.link.commands_since or 0) > sent_at and not failover.coordinated:
             failover.promotion_sent_at = now
             self._order(promoted, None, now)
         self._check_step_timeout(master, failover, now)
@@ -331,7 +331,7 @@ class Failovers:
 
         C leaves it accepting writes, all of them to be lost, until it is converted ten seconds later.
         """
-        if LinkKind.COMMANDS in master.link.up:
+        if master.link.commands_up:
             host = new.announced(self._state.options.announce_hostnames)
             master.info_requested_at = now
             self._state.emit(Reconfigure(master.link, host, new.port))

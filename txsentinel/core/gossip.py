@@ -37,12 +37,16 @@ class Gossip:
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_heard_at = now
             return
+        sender = payload.split(b",", 3)[2:3]
+        if sender and sender[0] == self._state.options.my_id.encode():
+            # Our own voice, from every server that we told.
+            return
         try:
             hello = Hello.parse(payload)
         except MalformedHello:
             return
         master = self._registry.masters.get(hello.master_name)
-        if master is None or hello.sentinel_id == self._state.options.my_id or not self._sane(hello):
+        if master is None or not self._sane(hello):
             return
         peer = self._peer(hello, master, now)
         if hello.current_epoch > self._state.current_epoch:

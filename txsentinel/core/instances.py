@@ -67,7 +67,12 @@ class InstanceLink:
     address: Address
     kinds: tuple[LinkKind, ...]
     created_at: Millis
-    instances: list[Instance] = field(default_factory=list)
+    instances: dict[Instance, None] = field(default_factory=dict)
+    """In the order in which they joined. The first one sees to it that the link is probed."""
+
+    suspects: dict[Instance, None] = field(default_factory=dict)
+    """Those of ``instances`` that are S_DOWN: any sign of life concerns them."""
+
     closed: bool = False
     """Given up for good; whatever still arrives from it is void."""
 
@@ -75,8 +80,14 @@ class InstanceLink:
     password: str | None = None
     renamed_commands: dict[str, str] = field(default_factory=dict)
 
-    up: dict[LinkKind, Millis] = field(default_factory=dict)
-    """Kind → since when that connection is established; kinds that are not connected are absent."""
+    commands_since: Millis | None = None
+    """Since when the command connection is established."""
+
+    pubsub_since: Millis | None = None
+    """Since when the connection for the subscription is established."""
+
+    least_down_after: Millis | None = None
+    """The shortest down-after among those who share the link; ``None`` until it is asked for again."""
 
     lost_at: Millis | None = None
     """When an established command connection was last lost."""
@@ -122,12 +133,59 @@ class InstanceLink:
     @property
     def disconnected(self) -> bool:
         """Is one of its connections missing?"""
-        return len(self.up) < len(self.kinds)
+        return self.commands_since is None or (self.pubsub_since is None and LinkKind.PUBSUB in self.kinds)
 
     @property
     def commands_up(self) -> bool:
         """Can commands be sent?"""
-        return LinkKind.COMMANDS in self.up
+        return self.commands_since is not None
+
+    @property
+    def first(self) -> Instance:
+        """
+        The instance that has been on the link for longest.
+
+        :raises StopIteration: if there is none.
+        """
+        return next(iter(self.instances))
+
+    @property
+    def shortest_down_after(self) -> Millis:
+        """The shortest down-after among those who share the link."""
+        least = self.least_down_after
+        if least is None:
+            least = min(instance.master.options.down_after for instance in self.instances)
+            self.least_down_after = least
+        return least
+
+    def join(self, instance: Instance) -> None:
+        """``instance`` uses the link from now on."""
+        self.instances[instance] = None
+        self.least_down_after = None
+
+    def part(self, instance: Instance) -> None:
+        """``instance`` uses the link no longer, if it ever did."""
+        self.instances.pop(instance, None)
+        self.suspects.pop(instance, None)
+        self.least_down_after = None
+
+    def since(self, kind: LinkKind) -> Millis | None:
+        """Since when that connection is established, or ``None``."""
+        return self.commands_since if kind is LinkKind.COMMANDS else self.pubsub_since
+
+    def established(self, kind: LinkKind, now: Millis) -> None:
+        """That connection is there."""
+        if kind is LinkKind.COMMANDS:
+            self.commands_since = now
+        else:
+            self.pubsub_since = now
+
+    def broken(self, kind: LinkKind) -> None:
+        """That connection is not there, or will be gone in a moment."""
+        if kind is LinkKind.COMMANDS:
+            self.commands_since = None
+        else:
+            self.pubsub_since = None
 
     def void_requests(self) -> None:
         """Nothing that was asked on the command connection will be answered any more."""

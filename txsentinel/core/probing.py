@@ -31,26 +31,46 @@ class Probing:
     def __init__(self, state: SentinelState) -> None:
         self._state = state
 
-    def visit(self, instance: Instance, now: Millis) -> None:
-        """Send what is due to one instance."""
+    def visit(self, instance: Instance, now: Millis) -> Millis:
+        """Send what is due to one instance; when the next probe of it will be due."""
         link = instance.link
+        due = now + self.look_period(instance)
         if not self.has_room(link):
-            return
-        if isinstance(instance, Server) and self._info_due(instance) <= now:
-            self.request_info(instance, now)
-        if self._ping_due(link) <= now:
-            self._ping(link, now)
+            return due
+        if isinstance(instance, Server):
+            if self._info_due(instance) <= now:
+                self.request_info(instance, now)
+            due = min(due, self._info_due(instance))
+        if self._probes(instance):
+            if self._ping_due(link) <= now:
+                self._ping(link, now)
+            due = min(due, self._ping_due(link))
         if self._hello_due(instance) <= now:
             self.publish_hello(instance, now)
+        return min(due, self._hello_due(instance))
 
     def has_room(self, link: InstanceLink) -> bool:
         """Is it connected, and does it owe us few enough answers to be asked more?"""
-        return link.commands_up and link.pending_commands < self._state.limits.pending_commands * len(link.instances)
+        return link.commands_since is not None and link.pending_commands < self._state.limits.pending_commands * len(
+            link.instances
+        )
+
+    def look_period(self, instance: Instance) -> Millis:
+        """How often an instance is looked at in any case: no down clock that starts later can run out before."""
+        return min(self._state.timings.publish_period, instance.master.options.down_after)
 
     def next_due(self, instance: Instance) -> Millis:
         """When the next probe of a connected instance is due."""
-        due = min(self._ping_due(instance.link), self._hello_due(instance))
+        due = self._hello_due(instance)
+        if self._probes(instance):
+            due = min(due, self._ping_due(instance.link))
         return min(due, self._info_due(instance)) if isinstance(instance, Server) else due
+
+    @staticmethod
+    def _probes(instance: Instance) -> bool:
+        """Is it this instance that has the link probed? One PING does for all who share it."""
+        instances = instance.link.instances
+        return len(instances) == 1 or next(iter(instances)) is instance
 
     def request_info(self, server: Server, now: Millis) -> None:
         """Ask for INFO now, unless an answer is already on its way."""
@@ -73,7 +93,7 @@ class Probing:
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
         """A connection is established: PING and INFO at once, as it may be another process that answers now."""
-        link.up[kind] = now
+        link.established(kind, now)
         if kind is LinkKind.PUBSUB:
             link.pubsub_active_at = now
             return
@@ -88,7 +108,8 @@ class Probing:
 
     def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
         """A connection is lost or could not be made: the down clock of an instance without commands runs."""
-        was_up = link.up.pop(kind, None) is not None
+        was_up = link.since(kind) is not None
+        link.broken(kind)
         if kind is LinkKind.PUBSUB:
             return
         if was_up:
@@ -144,7 +165,7 @@ class Probing:
         if link.silent_since is None:
             link.silent_since = now
         self._state.emit(Ping(link, LinkKind.COMMANDS), probe=True)
-        if stuck and LinkKind.PUBSUB in link.up:
+        if stuck and link.pubsub_since is not None:
             self._state.emit(Ping(link, LinkKind.PUBSUB), probe=True)
 
     def _kill_scripts(self, link: InstanceLink) -> None:
@@ -155,19 +176,20 @@ class Probing:
 
     def _ping_period(self, link: InstanceLink) -> Millis:
         """The shortest period among those who share the link."""
-        period = self._state.timings.ping_period
-        for instance in link.instances:
-            period = min(period, instance.master.options.down_after)
-        return period
+        return min(self._state.timings.ping_period, link.shortest_down_after)
 
     def _ping_due(self, link: InstanceLink) -> Millis:
-        period = self._ping_period(link)
+        period = self._state.timings.ping_period
+        down_after = link.shortest_down_after
+        # Unanswered, it goes out again while there is time for that to help, and no more often than there is need.
+        again = period if down_after > 3 * period else min(period, down_after) // 2
+        period = min(period, down_after)
         if link.ping_sent_at is None:
             return link.last_reply_at + period
         if link.ping_refused:
             # Only PONG makes up for that, so no other answer puts the next PING off.
             return link.ping_sent_at + period
-        return max(link.last_reply_at + period, link.ping_sent_at + period // 2)
+        return max(link.last_reply_at + period, link.ping_sent_at + again)
 
     def _info_due(self, server: Server) -> Millis:
         timings = self._state.timings
@@ -179,7 +201,7 @@ class Probing:
             # Unanswered: PING is what notices silence; asking again would only pile up.
             return server.info_requested_at + 10 * timings.info_period
         due = since + period
-        if server.info_sent_at is not None and server.link.up.get(LinkKind.COMMANDS, 0) < server.info_sent_at:
+        if server.info_sent_at is not None and (server.link.commands_since or 0) < server.info_sent_at:
             # A server that refuses INFO is not asked in a tight loop; a new connection is asked at once.
             due = max(due, server.info_sent_at + min(period or timings.fast_info_period, timings.fast_info_period))
         return due
@@ -216,7 +238,10 @@ class Probing:
 
 def _misdirected(replica: Replica) -> bool:
     """Does it follow somebody else than the master it is filed under?"""
-    return replica.master_host is not None and not replica.follows(replica.master.address)
+    host, address = replica.master_host, replica.master.address
+    if host == address.ip and replica.master_port == address.port:
+        return False
+    return host is not None and not replica.follows(address)
 
 
 def needs_hello(master: Master) -> list[Instance]:

@@ -99,7 +99,8 @@ class Registry:
         """Make a link to the instance's address and ask for it to be connected."""
         kinds = SERVER_KINDS if isinstance(instance, Server) else PEER_KINDS
         self._links += 1
-        link = InstanceLink(self._links, instance.address, kinds, now, [instance])
+        link = InstanceLink(self._links, instance.address, kinds, now)
+        link.join(instance)
         self.set_credentials(link, instance)
         if instance.address.resolved and instance.address.port:
             self._state.emit(Connect(link), probe=True)
@@ -138,7 +139,7 @@ class Registry:
     def recycle(self, link: InstanceLink, kind: LinkKind | None, reason: str) -> None:
         """Have a connection (or all of a link) closed and made anew."""
         for each in link.kinds if kind is None else (kind,):
-            link.up.pop(each, None)
+            link.broken(each)
         if kind is not LinkKind.PUBSUB:
             link.void_requests()
         if not link.closed and link.address.resolved:
@@ -151,13 +152,15 @@ class Registry:
         Answers to what it asked are void, and their places in the window of votes are free.
         """
         link = instance.link
-        if instance in link.instances:
-            link.instances.remove(instance)
+        link.part(instance)
         if isinstance(instance, Peer):
             link.votes_waiting.pop(instance, None)
             link.votes_in_flight -= sum(1 for question in instance.asked if question.vote_epoch is not None)
         instance.void_requests()
-        if not link.instances and not link.closed:
+        if link.instances:
+            # Whoever is the first now has a link to probe.
+            self._state.due.schedule(link.first, 0)
+        elif not link.closed:
             link.closed = True
             self._state.emit(Disconnect(link))
 
@@ -195,7 +198,7 @@ class Registry:
         if shared is None:
             instance.link = self.open_link(instance, now)
         else:
-            shared.instances.append(instance)
+            shared.join(instance)
             instance.link = shared
 
     def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
@@ -232,8 +235,7 @@ class Registry:
     def detach_servers(self, master: Master) -> None:
         """Take a master and its replicas off their links, which stay open for whoever is there afterwards."""
         for server in (master, *master.replicas.values()):
-            if server in server.link.instances:
-                server.link.instances.remove(server)
+            server.link.part(server)
             self._state.due.forget(server)
             server.gone = server is not master
         master.replicas = {}
@@ -247,7 +249,7 @@ class Registry:
         """
         if link is None or link.closed or not link.commands_up:
             return self.open_link(server, now)
-        link.instances.append(server)
+        link.join(server)
         link.void_requests()
         return link
 

@@ -346,6 +346,8 @@ class SentinelCore:
         elif word == "rename-command":
             for server in (master, *master.replicas.values()):
                 self.registry.set_credentials(server.link, server)
+        for instance in (master, *master.replicas.values(), *master.peers.values()):
+            instance.link.least_down_after = None
         self.state.changed(master)
         shown = "******" if word == "auth-pass" else " ".join(values)
         self.state.announce("+set", master, f"{option} {shown}")
@@ -409,8 +411,12 @@ class SentinelCore:
         """Look at one instance: probe, judge, and for masters: agree and act."""
         if instance.gone:
             return
-        self._probing.visit(instance, now)
+        due = self._probing.visit(instance, now)
         if not self.tilt.active:
+            calm_until = self._availability.calm_until(instance, now)
+            if calm_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
+                self.state.due.schedule(instance, max(min(due, calm_until + 1), now + 1))
+                return
             was_down = instance.sdown_since is not None
             self._availability.visit(instance, now)
             if isinstance(instance, Master):
@@ -424,11 +430,10 @@ class SentinelCore:
 
     def _recheck(self, link: InstanceLink, now: Millis) -> None:
         """A sign of life came: whoever was down by silence is up again at once."""
-        if self.tilt.active:
+        if not link.suspects or self.tilt.active:
             return
-        for instance in list(link.instances):
-            if instance.sdown_since is not None:
-                self._visit(instance, now)
+        for instance in list(link.suspects):
+            self._visit(instance, now)
 
     def _went_down(self, master: Master, now: Millis) -> None:
         """S_DOWN: ask the others, and have the replicas' offsets fresh by the time they are compared."""
@@ -470,10 +475,10 @@ class SentinelCore:
                 self._voting.ask(peer, now)
 
     def _schedule(self, instance: Instance, now: Millis) -> None:
-        """When to look at it again: the earliest of what may be due, and once a second in any case."""
+        """When to look at it again: the earliest of what may be due."""
         if instance.gone:
             return
-        due = now + self.timings.ping_period
+        due = now + self._probing.look_period(instance)
         if self._probing.has_room(instance.link):
             due = min(due, self._probing.next_due(instance))
         if not self.tilt.active:

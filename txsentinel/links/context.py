@@ -98,7 +98,8 @@ class LinkContext:
     def told(self) -> None:
         """The core was told something: let its decisions be carried out, then let the bytes go."""
         self.turn()
-        self.flush()
+        if self.unflushed:
+            self.flush()
 
     def flush(self) -> None:
         """One write for each connection that has something to say."""

@@ -25,8 +25,8 @@ from txsentinel.links import phrases
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
 from txsentinel.timings import Millis
-from txsentinel.wire.hello import HELLO_CHANNEL
-from txsentinel.wire.replies import NEED_MORE, ErrorLine, ReplyReader, ReplyViolation, Status
+from txsentinel.wire.hello import HELLO_CHANNEL, sole_message
+from txsentinel.wire.replies import NEED_MORE, SHORT, ErrorLine, ReplyReader, ReplyViolation, Status, short_replies
 from txsentinel.wire.resp import text
 
 Answer: TypeAlias = Callable[[object, Millis], None]
@@ -94,6 +94,19 @@ class Connection(Protocol):
             return
         now = self._context.host.now()
         reader = self._reader
+        known = short_replies(data) if len(data) <= SHORT and reader.idle else None
+        if known is not None:
+            for reply in known:
+                self._heard(reply, now)
+                if self._dead:
+                    break
+        else:
+            self._read(data, now)
+        self._finish_chunk(now)
+        self._context.told()
+
+    def _read(self, data: bytes, now: Millis) -> None:
+        reader = self._reader
         reader.feed(data)
         try:
             while (reply := reader.next_reply()) is not NEED_MORE:
@@ -102,8 +115,6 @@ class Connection(Protocol):
                     break
         except ReplyViolation as violation:
             self.drop(str(violation))
-        self._finish_chunk(now)
-        self._context.told()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nobody will be answered any more. The factory tells the core."""
@@ -194,7 +205,7 @@ class Connection(Protocol):
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
         if not self.void:
-            told = reply if isinstance(reply, Status | ErrorLine) else None
+            told = reply if isinstance(reply, (Status, ErrorLine)) else None
             self._context.core.ping_reply(self.link, self.kind, told, now)
 
     def _close_once_settled(self) -> None:
@@ -281,9 +292,14 @@ class CommandLink(Connection):
         self.link.pending_commands = len(self._awaiting)
 
     def _heard(self, reply: object, now: Millis) -> None:
+        awaiting = self._awaiting
+        if not awaiting:
+            self.drop("a reply nobody asked for")
+            return
+        answer = awaiting.popleft()
         # The core looks at the number of pending commands when it is told of the reply.
-        self.link.pending_commands = max(0, len(self._awaiting) - 1)
-        super()._heard(reply, now)
+        self.link.pending_commands = len(awaiting)
+        answer(reply, now)
 
     def _settled(self) -> bool:
         return not self._role_changes
@@ -314,7 +330,7 @@ class CommandLink(Connection):
 
     def _instance_text(self) -> str:
         if self.link.instances:
-            return self.link.instances[0].describe(self._context.core.options.announce_hostnames)
+            return self.link.first.describe(self._context.core.options.announce_hostnames)
         return self.link.address.joined()
 
 
@@ -346,6 +362,19 @@ class PubSubLink(Connection):
     def _greet(self) -> None:
         super()._greet()
         self._send(phrases.subscribe(self.link), self._subscription_answered)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nearly all that comes is hellos, one at a time: those are not taken apart further than needed."""
+        payload = sole_message(data) if self._subscribed and self._reader.idle else None
+        if payload is None or self.void:
+            super().dataReceived(data)
+            return
+        context, link = self._context, self.link
+        now = context.host.now()
+        context.core.hello_heard(payload, now, link)
+        if not link.closed:
+            context.core.pubsub_active(link, now)
+        context.told()
 
     def _heard(self, reply: object, now: Millis) -> None:
         self._frame_heard = True

@@ -12,6 +12,25 @@ HELLO_CHANNEL: Final = b"__sentinel__:hello"
 
 _FIELDS: Final = 8
 
+_MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$" % (len(HELLO_CHANNEL), HELLO_CHANNEL)
+"""How a message on the channel begins in RESP2, up to the length of its payload."""
+
+
+def sole_message(chunk: bytes) -> bytes | None:
+    """
+    The payload, if these bytes are exactly one message on `HELLO_CHANNEL` in RESP2, as they mostly are.
+
+    :returns: ``None`` for whatever else they are, or may become: read them the ordinary way.
+    """
+    if not chunk.startswith(_MESSAGE):
+        return None
+    head = len(_MESSAGE)
+    begin = chunk.find(b"\r\n", head, head + 8) + 2
+    length = chunk[head : begin - 2]
+    if begin < 2 or not length.isdigit() or len(chunk) != begin + int(length) + 2 or not chunk.endswith(b"\r\n"):
+        return None
+    return chunk[begin:-2]
+
 
 class MalformedHello(ValueError):
     """A payload on the hello channel that is not a hello; to be ignored as a whole."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from txsentinel.timings import Limits
@@ -115,6 +116,11 @@ class ReplyReader:
         self._length = -1
         self._charge = 0
         self._spent = False
+
+    @property
+    def idle(self) -> bool:
+        """Is there no reply of which a part has been read? Then the next chunk begins with one."""
+        return not self._open and self._length < 0 and self._position == len(self._buffer) and not self._spent
 
     def feed(self, data: bytes) -> None:
         """Take the next chunk. Pull with `next_reply` until there is nothing before feeding more."""
@@ -254,6 +260,32 @@ class ReplyReader:
         self._charge += size
         if self._charge > self._most:
             raise ReplyViolation(f"a reply of more than {self._most} bytes")
+
+
+SHORT: Final = 64
+"""Bytes of a chunk that may be looked up whole."""
+
+
+@lru_cache(maxsize=1024)
+def short_replies(chunk: bytes) -> tuple[Reply, ...] | None:
+    """
+    The replies that a short chunk consists of, to be asked when no other reply is being read.
+
+    A Sentinel hears the same few answers thousands of times a second, so they are read once.
+
+    :returns: ``None`` if it is not made of whole single values: read it the ordinary way.
+    """
+    reader = ReplyReader(Limits())
+    reader.feed(chunk)
+    replies: list[Reply] = []
+    try:
+        while not isinstance(reply := reader.next_reply(), NeedMore):
+            if isinstance(reply, list | dict):
+                return None
+            replies.append(reply)
+    except ReplyViolation:
+        return None
+    return tuple(replies) if reader.idle else None
 
 
 _OPENED: Final = object()
