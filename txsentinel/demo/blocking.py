@@ -32,13 +32,21 @@ class Connection:
     Every method that talks raises ``OSError`` (``ConnectionError``, ``TimeoutError``) if the server is gone or slow.
     """
 
-    def __init__(self, port: int, password: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        password: str | None = None,
+        timeout: float = 5.0,
+        host: str = "127.0.0.1",
+        source: str | None = None,
+    ) -> None:
         """
         Connect, and authenticate if a password is given.
 
         :param timeout: seconds that one answer may take.
+        :param source: address of ours to come from; the kernel chooses if none is given.
         """
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self._socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         if password is not None:
