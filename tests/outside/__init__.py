@@ -1,0 +1,1 @@
+"""Whole installations of real processes, attacked from outside while clients write."""

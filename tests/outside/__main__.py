@@ -1,0 +1,96 @@
+"""
+Attack installations of real servers and Sentinels from outside, and count what the faults cost.
+
+``python -m tests.outside --rounds 20 --seed 1 --sentinels txsentinel:2,redis:1 redis:3 --min-replicas-to-write 0 1``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.interop.rounds import kinds_of
+from tests.outside.campaign import Archive, Campaign, Course, WrongFile, name_of
+from tests.outside.plan import Kind
+from tests.outside.report import table
+from tests.outside.world import DOWN_AFTER, FAILOVER_TIMEOUT, Setting
+from tests.servers import available
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m tests.outside",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--rounds", type=int, default=5, help="per setting (default: %(default)s)")
+    made.add_argument("--first", type=int, default=1, help="number of the first round (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=1, help="of the faults (default: %(default)s)")
+    made.add_argument(
+        "--sentinels", nargs="+", metavar="KIND:N,KIND:N", default=["txsentinel:2,redis:1"], help="one group or more"
+    )
+    made.add_argument(
+        "--min-replicas-to-write",
+        nargs="+",
+        type=int,
+        metavar="N",
+        default=[0],
+        help="each group is attacked with each of these settings of the servers (default: 0)",
+    )
+    made.add_argument("--max-lag", type=int, default=2, help="min-replicas-max-lag in seconds (default: %(default)s)")
+    made.add_argument("--server", default="redis", choices=["redis", "valkey"], help="default: %(default)s")
+    made.add_argument("--at-once", type=int, default=4, help="most faults of a round (default: %(default)s)")
+    made.add_argument(
+        "--kind", action="append", choices=[kind.value for kind in Kind], help="of faults; may be repeated; all if not"
+    )
+    made.add_argument("--block", type=int, default=10, help="rounds before it is the next setting's turn")
+    made.add_argument("--json", type=Path, help="file of all results; rounds that are in it are not played again")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Play, and print the table.
+
+    :returns: what the program ends with: 1 if a round broke a promise, 2 if nothing could be tried.
+    """
+    options = parser().parse_args(arguments)
+    settings = [
+        Setting(tuple(kinds_of(mix)), options.server, minimum, options.max_lag)
+        for mix in options.sentinels
+        for minimum in options.min_replicas_to_write
+    ]
+    absent = sorted({kind for each in settings for kind in (*each.sentinels, each.server) if not available(kind)})
+    if absent:
+        print(f"not on this machine: {', '.join(absent)}", file=sys.stderr)
+        return 2
+    kinds = tuple(kind for kind in Kind if not options.kind or kind.value in options.kind)
+    course = Course(options.seed, options.at_once, kinds)
+    parameters = {
+        **course.as_json(),
+        "server": options.server,
+        "max_lag": options.max_lag,
+        "down_after": DOWN_AFTER,
+        "failover_timeout": FAILOVER_TIMEOUT,
+    }
+    try:
+        archive = Archive(options.json, parameters)
+    except WrongFile as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    numbers = range(options.first, options.first + options.rounds)
+    Campaign(course, archive, lambda text: print(text, flush=True)).play(settings, numbers, options.block)
+    columns = {
+        name: [result for result in archive.results(name) if result.number in numbers]
+        for name in map(name_of, settings)
+    }
+    print(f"\nseed {options.seed}, rounds {numbers[0]} to {numbers[-1]}, {options.server} servers\n")
+    print(table(columns))
+    return int(any(result.troubles for results in columns.values() for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

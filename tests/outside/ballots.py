@@ -1,0 +1,115 @@
+"""
+Votes, elections and configurations as they can be seen from outside: in the Sentinels' logs and in their greetings.
+
+Logs are read instead of events because they lose nothing when a Sentinel dies or stands still.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_VOTE = re.compile(r"\+vote-for-leader ([0-9a-f]{40}) ([0-9]+)\s*$")
+_ELECTED = re.compile(r"\+elected-leader master ")
+_PROMOTED = re.compile(r"\+promoted-slave ")
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One vote of one Sentinel."""
+
+    candidate: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """One Sentinel elected for one epoch."""
+
+    sentinel: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """What one Sentinel's log tells."""
+
+    votes: list[Vote]
+    elections: list[Election]
+    promotions: int
+    """Replicas that it promoted and saw promoted."""
+
+
+def read_log(name: str, own_id: str, log: str) -> Ballots:
+    """
+    The ballots in a log; the epoch of an election is that of the Sentinel's last vote for itself.
+
+    :param name: of the Sentinel, for messages.
+    :param own_id: its ID of 40 hexadecimal digits.
+    :raises ValueError: if it was elected without having voted for itself.
+    """
+    votes: list[Vote] = []
+    elections: list[Election] = []
+    promotions = 0
+    candidacy: int | None = None
+    for line in log.splitlines():
+        if match := _VOTE.search(line):
+            votes.append(Vote(match[1], int(match[2])))
+            if match[1] == own_id:
+                candidacy = int(match[2])
+        elif _ELECTED.search(line):
+            if candidacy is None:
+                raise ValueError(f"{name} was elected without having stood: {line}")
+            elections.append(Election(name, candidacy))
+        elif _PROMOTED.search(line):
+            promotions += 1
+    return Ballots(votes, elections, promotions)
+
+
+def vote_faults(name: str, votes: Iterable[Vote]) -> list[str]:
+    """Each vote whose epoch is not above that of the same Sentinel's vote before; there is but one master."""
+    wrong = []
+    before: Vote | None = None
+    for vote in votes:
+        if before is not None and vote.epoch <= before.epoch:
+            first = f"in epoch {before.epoch} for {before.candidate}"
+            wrong.append(f"{name} voted {first}, then in {vote.epoch} for {vote.candidate}")
+        before = vote
+    return wrong
+
+
+def election_faults(elections: Iterable[Election]) -> list[str]:
+    """Each epoch for which a second Sentinel, or the same one again, was elected."""
+    wrong = []
+    leaders: dict[int, str] = {}
+    for election in elections:
+        if election.epoch in leaders:
+            wrong.append(f"{leaders[election.epoch]} and {election.sentinel} were elected for epoch {election.epoch}")
+        leaders[election.epoch] = election.sentinel
+    return wrong
+
+
+def configurations(greetings: Iterable[str]) -> Mapping[int, frozenset[str]]:
+    """
+    The master's addresses that were announced with each config epoch.
+
+    :param greetings: payloads of ``__sentinel__:hello``: the Sentinel's ip, port, ID and current epoch; the master's
+        name, ip, port and config epoch. What has another shape is passed over.
+    """
+    found: dict[int, frozenset[str]] = {}
+    for greeting in greetings:
+        words = greeting.split(",")
+        if len(words) == 8 and words[7].isdigit():
+            epoch, address = int(words[7]), f"{words[5]}:{words[6]}"
+            found[epoch] = found.get(epoch, frozenset()) | {address}
+    return found
+
+
+def configuration_faults(greetings: Iterable[str]) -> list[str]:
+    """Each config epoch that was announced with two addresses."""
+    return [
+        f"config epoch {epoch} was given to {' and '.join(sorted(addresses))}"
+        for epoch, addresses in sorted(configurations(greetings).items())
+        if len(addresses) > 1
+    ]

@@ -1,0 +1,148 @@
+"""Many rounds of several settings, in turns, kept in a file after each so that an interrupted campaign goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.outside.plan import Kind, draw
+from tests.outside.rounds import Referee, Result
+from tests.outside.world import Setting, World
+from tests.servers import DeadlineExpired, ReplyError, Workbench
+
+
+class RoundFailed(Exception):
+    """A promise was broken; raised to keep the directory of the workbench."""
+
+
+class WrongFile(Exception):
+    """The file holds rounds of another campaign."""
+
+
+def name_of(setting: Setting) -> str:
+    """A setting in the notation of the command line, kinds in the order given."""
+    counts: dict[str, int] = {}
+    for kind in setting.sentinels:
+        counts[kind] = counts.get(kind, 0) + 1
+    mix = ",".join(f"{kind}:{count}" for kind, count in counts.items())
+    return f"{mix} min {setting.min_replicas}"
+
+
+@dataclass(frozen=True)
+class Course:
+    """What decides about the faults, but for the number of the round."""
+
+    seed: int
+    at_once: int = 4
+    kinds: tuple[Kind, ...] = tuple(Kind)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {"seed": self.seed, "at_once": self.at_once, "kinds": [kind.value for kind in self.kinds]}
+
+
+class Archive:
+    """The rounds played so far, by setting and number, in memory and in a file if there is one."""
+
+    def __init__(self, path: Path | None, parameters: Mapping[str, Any]) -> None:
+        """
+        :param parameters: what all rounds have in common.
+        :raises WrongFile: if the file is there with other parameters.
+        """
+        self._path = path
+        self._parameters = dict(parameters)
+        self._rounds: dict[str, dict[int, Result]] = {}
+        if path is not None and path.exists():
+            stored = json.loads(path.read_text())
+            if stored["parameters"] != self._parameters:
+                raise WrongFile(f"{path} is of a campaign with {stored['parameters']}, not {self._parameters}")
+            for name, rounds in stored["rounds"].items():
+                self._rounds[name] = {fields["number"]: Result(**fields) for fields in rounds}
+
+    def results(self, name: str) -> list[Result]:
+        """The rounds of one setting in the order of their numbers."""
+        return [result for _, result in sorted(self._rounds.get(name, {}).items())]
+
+    def has(self, name: str, number: int) -> bool:
+        """Was this round played, whatever came of it?"""
+        return number in self._rounds.get(name, {})
+
+    def add(self, name: str, result: Result) -> None:
+        """Keep a round; the file is replaced as a whole."""
+        self._rounds.setdefault(name, {})[result.number] = result
+        if self._path is None:
+            return
+        rounds = {name: [result.as_json() for result in self.results(name)] for name in self._rounds}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._path.with_name(self._path.name + ".new")
+        unfinished.write_text(json.dumps({"parameters": self._parameters, "rounds": rounds}, indent=1) + "\n")
+        os.replace(unfinished, self._path)
+
+
+class Campaign:
+    """Plays rounds until every setting has had each of them."""
+
+    def __init__(self, course: Course, archive: Archive, say: Callable[[str], None]) -> None:
+        self._course = course
+        self._archive = archive
+        self._say = say
+
+    def play(self, settings: Sequence[Setting], numbers: Sequence[int], block: int) -> None:
+        """
+        Play what is missing, ``block`` rounds of one setting, then of the next, so that all share the machine's moods.
+
+        :param block: after so many rounds an installation is taken down; after a failed one too.
+        """
+        for first in range(0, len(numbers), block):
+            for setting in settings:
+                name = name_of(setting)
+                while missing := [
+                    number for number in numbers[first : first + block] if not self._archive.has(name, number)
+                ]:
+                    with suppress(RoundFailed):
+                        self._play_block(setting, missing)
+
+    def _play_block(self, setting: Setting, numbers: Sequence[int]) -> None:
+        name = name_of(setting)
+        with Workbench() as bench, ExitStack() as stack:
+            try:
+                world = stack.enter_context(World(bench, setting))
+            except (DeadlineExpired, ReplyError, OSError, RuntimeError) as problem:
+                result = Result(numbers[0], {}, [f"did not start: {problem}"], str(bench.directory))
+                self._keep(setting, result)
+                raise RoundFailed(name) from problem
+            referee = Referee(world)
+            for number in numbers:
+                plan = draw(self._course.seed, number, setting.cast, self._course.at_once, self._course.kinds)
+                result = referee.play(number, plan)
+                self._keep(setting, result)
+                if result.troubles:
+                    raise RoundFailed(name)
+
+    def _keep(self, setting: Setting, result: Result) -> None:
+        self._archive.add(name_of(setting), result)
+        faults = ", ".join(f"{kind} {count}" if count > 1 else kind for kind, count in result.faults.items())
+        self._say(
+            f"{name_of(setting)} round {result.number} ({faults}): "
+            f"agreed {result.convergence:.1f} s after healing, {result.promotions} promotions, "
+            f"{result.lost} of {result.acknowledged} acknowledged writes lost"
+        )
+        for trouble in result.troubles:
+            self._say(f"*** {trouble}")
+        if result.troubles:
+            self._say(f"*** kept in {result.directory}; again: {self.command(setting, result.number)}")
+
+    def command(self, setting: Setting, number: int) -> str:
+        """What plays one round again; only the faults are the same, as processes and networks have moods."""
+        mix, _, minimum = name_of(setting).partition(" min ")
+        kinds = "" if self._course.kinds == tuple(Kind) else "".join(f" --kind {k.value}" for k in self._course.kinds)
+        return (
+            f"python -m tests.outside --seed {self._course.seed} --first {number} --rounds 1 --sentinels {mix}"
+            f" --min-replicas-to-write {minimum} --max-lag {setting.max_lag} --server {setting.server}"
+            f" --at-once {self._course.at_once}{kinds}"
+        )

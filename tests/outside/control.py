@@ -1,0 +1,93 @@
+"""
+How the harness tells its own processes what to do: one RESP command, one line of an answer.
+
+They are children like the servers (``tests.servers.ChildProcess``), and asked in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from twisted.internet.interfaces import IAddress, IReactorCore, IReactorTCP, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory
+
+import tests
+from tests.servers import ChildProcess
+from txsentinel.timings import Limits
+from txsentinel.wire.requests import RequestParser
+
+Answering: TypeAlias = Callable[[list[str]], str]
+"""Takes the words of a command, gives the line to answer with; raises ``ValueError`` for what makes no sense."""
+
+
+class Reactor(IReactorCore, IReactorTCP, IReactorTime):
+    """What our programs need of a reactor."""
+
+
+class Control(Protocol):
+    """One connection of the harness."""
+
+    def __init__(self, answer: Answering) -> None:
+        self._answer = answer
+        self._parser = RequestParser(Limits())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.transport is None:
+            return
+        self._parser.feed(data)
+        while (request := self._parser.next_request()) is not None:
+            words = [word.decode() for word in request]
+            try:
+                line = "+PONG" if words == ["PING"] else "+" + self._answer(words)
+            except ValueError as problem:
+                line = f"-ERR {problem}"
+            self.transport.write(line.encode() + b"\r\n")
+
+
+class ControlFactory(ServerFactory):
+    """Answers every connection in the same way."""
+
+    noisy = False
+
+    def __init__(self, answer: Answering) -> None:
+        self._answer = answer
+
+    def buildProtocol(self, address: IAddress | None) -> Control:
+        return Control(self._answer)
+
+
+def serve(reactor: Reactor, port: int, answer: Answering) -> None:
+    """Listen for commands until the process is ended."""
+    reactor.listenTCP(port, ControlFactory(answer), interface="127.0.0.1")
+    reactor.run()
+
+
+class OwnProcess(ChildProcess):
+    """A module of ours run as a program; ``port`` is the one that it is controlled through."""
+
+    def __init__(self, module: str, port: int, directory: Path, arguments: Sequence[str]) -> None:
+        """
+        :param module: its full name; it takes ``--port`` and these arguments.
+        """
+        super().__init__(port, directory)
+        self._module = module
+        self._arguments = list(arguments)
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return self._module.rpartition(".")[2]
+
+    def command_line(self) -> list[str]:
+        return [sys.executable, "-m", self._module, "--port", str(self.port), *self._arguments]
+
+    def environment(self) -> dict[str, str]:
+        ours = str(Path(str(tests.__file__)).resolve().parent.parent)
+        inherited = os.environ.get("PYTHONPATH")
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
+
+    def prepare(self) -> None:
+        """All that it needs is on its command line."""

@@ -1,0 +1,128 @@
+"""
+The process between all others: a door for each of them, at the address that it announces.
+
+Whoever calls comes from an address of its own (``bind-source-addr``), so a door knows both ends of each connection, and
+each pair of processes, and each direction between them, can be treated for itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import cast
+
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory, ServerFactory
+
+from tests.outside.control import Reactor, serve
+from tests.outside.relay import Relay, Side
+from tests.outside.ways import Condition, Way, Ways
+
+CONNECT_SECONDS = 5.0
+
+
+def parse_ways(text: str) -> list[Way]:
+    """
+    Ways written as ``from>to``, with blanks between them.
+
+    :raises ValueError: if one is not.
+    """
+    ways = []
+    for word in text.split():
+        source, sign, destination = word.partition(">")
+        if not (source and sign and destination):
+            raise ValueError(f"not a way: {word!r}")
+        ways.append((source, destination))
+    return ways
+
+
+class Door(ServerFactory):
+    """Where one process is reached by all others."""
+
+    noisy = False
+
+    def __init__(self, switchboard: Switchboard, host: str, port: int) -> None:
+        self._switchboard = switchboard
+        self._host = host
+        self._port = port
+
+    def buildProtocol(self, address: IAddress | None) -> Side:
+        caller: str = address.host  # type: ignore[union-attr]
+        return self._switchboard.relay(caller, self._host, self._port).caller
+
+
+class Switchboard:
+    """All connections, and the obstacles on their ways."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._ways = Ways(self._changed)
+        self._relays: set[Relay] = set()
+
+    def open_door(self, host: str, port: int) -> None:
+        """Take connections to ``host:port`` and continue them to that port of 127.0.0.1."""
+        self._reactor.listenTCP(port, Door(self, host, port), interface=host)
+
+    def relay(self, caller: str, callee: str, port: int) -> Relay:
+        """A new connection from ``caller``, not yet continued."""
+
+        def dial(source: str, factory: ClientFactory) -> IConnector:
+            return self._reactor.connectTCP("127.0.0.1", port, factory, CONNECT_SECONDS, (source, 0))
+
+        relay = Relay(self._reactor, self._ways, caller, callee, dial, self._relays.discard)
+        self._relays.add(relay)
+        return relay
+
+    def answer(self, words: list[str]) -> str:
+        """
+        ``CUT name ways``, ``SLOW name seconds ways``, ``LIFT name``, ``CALM``, ``RESET ways`` or ``COUNT``.
+
+        ``ways`` is one word, as :func:`parse_ways` takes it.
+
+        :returns: how many connections there are, or for RESET, how many were torn.
+        :raises ValueError: for anything else.
+        """
+        verb, *rest = words
+        if verb == "CUT" and len(rest) == 2:
+            self._ways.impose(rest[0], parse_ways(rest[1]), Condition(cut=True))
+        elif verb == "SLOW" and len(rest) == 3:
+            self._ways.impose(rest[0], parse_ways(rest[2]), Condition(delay=float(rest[1])))
+        elif verb == "LIFT" and len(rest) == 1:
+            self._ways.lift(rest[0])
+        elif verb == "CALM" and not rest:
+            self._ways.lift_all()
+        elif verb == "RESET" and len(rest) == 1:
+            return str(self._reset(parse_ways(rest[0])))
+        elif verb != "COUNT" or rest:
+            raise ValueError(f"cannot {' '.join(words)}")
+        return str(len(self._relays))
+
+    def _reset(self, ways: Sequence[Way]) -> int:
+        pairs = {frozenset(way) for way in ways}
+        torn = [relay for relay in self._relays if frozenset(relay.addresses) in pairs]
+        for relay in torn:
+            relay.tear()
+        return len(torn)
+
+    def _changed(self) -> None:
+        for relay in list(self._relays):
+            relay.conditions_changed()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.outside.proxies", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--port", type=int, required=True, help="where to be told what to do")
+    parser.add_argument("--door", action="append", default=[], metavar="HOST:PORT", help="leads to that port here")
+    options = parser.parse_args(arguments)
+    reactor = cast(Reactor, installed_reactor)
+    switchboard = Switchboard(reactor)
+    for door in options.door:
+        host, _, port = door.rpartition(":")
+        switchboard.open_door(host, int(port))
+    serve(reactor, options.port, switchboard.answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""
+One connection through a proxy, as a wire that can be cut, slowed or torn.
+
+A cut way is a black hole: nothing is read from its beginning, not even that a peer hung up, and nothing comes out at
+its end; connections stay. What was under way arrives when the cut is mended, as TCP would send it again. A connection
+that is begun while either way is cut comes about when both are open, as its first packets would be sent again too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol as Shape
+from typing import cast
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tests.outside.ways import Condition, Ways
+
+MOST_UNDER_WAY = 4 << 20
+"""Bytes on a slow way before no more are read; a replica's full synchronization is far below."""
+
+
+class Wire(Shape):
+    """What we need of a TCP transport."""
+
+    def write(self, data: bytes) -> None: ...
+    def loseConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+
+class End:
+    """The last thing that a way carries: how the connection ended at its beginning."""
+
+    def __init__(self, clean: bool) -> None:
+        self.clean = clean
+
+
+@implementer(IPushProducer)
+class Lane:
+    """One direction of a connection: pieces in order, held while the way is cut, late while it is slow."""
+
+    def __init__(self, clock: IReactorTime, condition: Callable[[], Condition]) -> None:
+        self._clock = clock
+        self._condition = condition
+        self._source: Wire | None = None
+        self._sink: Wire | None = None
+        self._under_way: deque[tuple[float, bytes | End]] = deque()
+        self._bytes = 0
+        self._timer: IDelayedCall | None = None
+        self._sink_full = False
+        self._reading = False
+
+    def join(self, source: Wire, sink: Wire) -> None:
+        """Begin to carry; ``source`` is paused so far."""
+        self._source, self._sink = source, sink
+        sink.registerProducer(self, True)
+        self.look()
+
+    def carry(self, piece: bytes | End) -> None:
+        """Take what came from the source, or how it ended."""
+        last = self._under_way[-1][0] if self._under_way else 0.0
+        self._under_way.append((max(last, self._clock.seconds() + self._condition().delay), piece))
+        if isinstance(piece, End):
+            self._source = None
+        else:
+            self._bytes += len(piece)
+        self.look()
+
+    def look(self) -> None:
+        """Deliver what is due, and read or not, as the way now is."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._sink is not None and not self._condition().cut:
+            self._deliver()
+        self._adjust_reading()
+
+    def abandon(self) -> None:
+        """There is nobody left at the end of the way."""
+        self._under_way.clear()
+        self._bytes = 0
+        if self._sink is not None:
+            self._sink.unregisterProducer()
+        self._sink = None
+        self.look()
+
+    def pauseProducing(self) -> None:
+        """The sink takes no more for now."""
+        self._sink_full = True
+        self._adjust_reading()
+
+    def resumeProducing(self) -> None:
+        """The sink takes more again."""
+        self._sink_full = False
+        self._adjust_reading()
+
+    def stopProducing(self) -> None:
+        """The sink is gone; its protocol hears of it too and abandons us."""
+
+    def _deliver(self) -> None:
+        now = self._clock.seconds()
+        while self._under_way and self._under_way[0][0] <= now and self._sink is not None:
+            _, piece = self._under_way.popleft()
+            if isinstance(piece, bytes):
+                self._bytes -= len(piece)
+                self._sink.write(piece)
+            else:
+                sink, self._sink = self._sink, None
+                sink.unregisterProducer()
+                if piece.clean:
+                    sink.loseConnection()
+                else:
+                    sink.abortConnection()
+        if self._under_way and self._sink is not None:
+            self._timer = self._clock.callLater(self._under_way[0][0] - now, self.look)
+
+    def _adjust_reading(self) -> None:
+        if self._source is None:
+            return
+        wanted = not (self._sink is None or self._sink_full or self._bytes > MOST_UNDER_WAY or self._condition().cut)
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                self._source.resumeProducing()
+            else:
+                self._source.pauseProducing()
+
+
+class Side(Protocol):
+    """Either end of a relayed connection; it only tells its relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def connectionMade(self) -> None:
+        self._relay.side_made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._relay.side_received(self, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._relay.side_lost(self, clean=isinstance(reason.value, ConnectionDone))
+
+
+class Outwards(ClientFactory):
+    """Makes the side towards the process that is called."""
+
+    noisy = False
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def buildProtocol(self, address: IAddress | None) -> Side:
+        return self._relay.callee
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._relay.refused()
+
+
+class Relay:
+    """A connection from a caller, and the one that continues it to the process called."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        ways: Ways,
+        caller: str,
+        callee: str,
+        dial: Callable[[str, ClientFactory], IConnector],
+        over: Callable[[Relay], None],
+    ) -> None:
+        """
+        :param caller: address that the connection comes from; ``callee`` is the one that it was made to.
+        :param dial: connects to the process, coming from the caller's address.
+        :param over: told once nothing is left of the connection.
+        """
+        self._clock = clock
+        self._ways = ways
+        self.addresses = (caller, callee)
+        self._dial = dial
+        self._over = over
+        self.caller, self.callee = Side(self), Side(self)
+        forth = Lane(clock, lambda: ways.condition(caller, callee))
+        back = Lane(clock, lambda: ways.condition(callee, caller))
+        self._lane_from = {self.caller: forth, self.callee: back}
+        self._lane_to = {self.callee: forth, self.caller: back}
+        self._present: set[Side] = set()
+        self._connector: IConnector | None = None
+        self._dialling: IDelayedCall | None = None
+
+    def conditions_changed(self) -> None:
+        """Look at both ways anew."""
+        if self._connector is None:
+            self._try_dialling()
+        for lane in self._lane_from.values():
+            lane.look()
+
+    def tear(self) -> None:
+        """Reset the connection at both ends."""
+        for lane in self._lane_from.values():
+            lane.abandon()
+        for side in list(self._present):
+            self._transport(side).abortConnection()
+
+    def refused(self) -> None:
+        """The process called does not take the connection."""
+        if self.caller in self._present:
+            self._transport(self.caller).abortConnection()
+
+    def side_made(self, side: Side) -> None:
+        """One end is connected: the caller's comes first."""
+        self._present.add(side)
+        transport = self._transport(side)
+        transport.setTcpNoDelay(True)
+        transport.pauseProducing()
+        if side is self.caller:
+            self._try_dialling()
+        elif self.caller not in self._present:
+            transport.abortConnection()
+        else:
+            for each, lane in self._lane_from.items():
+                other = self.callee if each is self.caller else self.caller
+                lane.join(self._transport(each), self._transport(other))
+
+    def side_received(self, side: Side, data: bytes) -> None:
+        """Bytes from one end."""
+        self._lane_from[side].carry(data)
+
+    def side_lost(self, side: Side, clean: bool) -> None:
+        """One end is gone; the other hears of it as late as of any bytes."""
+        self._present.discard(side)
+        self._lane_to[side].abandon()
+        self._lane_from[side].carry(End(clean))
+        if not self._present:
+            if self._dialling is not None and self._dialling.active():
+                self._dialling.cancel()
+            for lane in self._lane_from.values():
+                lane.abandon()
+            self._over(self)
+
+    def _try_dialling(self) -> None:
+        if self._dialling is None and self.caller in self._present and self._ways.open_both(*self.addresses):
+            self._dialling = self._clock.callLater(self._ways.slowness(*self.addresses), self._reach_out)
+
+    def _reach_out(self) -> None:
+        self._dialling = None
+        if self._ways.open_both(*self.addresses):
+            self._connector = self._dial(self.addresses[0], Outwards(self))
+
+    def _transport(self, side: Side) -> Wire:
+        return cast(Wire, side.transport)

@@ -1,0 +1,193 @@
+"""One round: clients write, faults come and go, everything is healed, all must agree, and the writes are counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.outside.ballots import Ballots, configuration_faults, election_faults, read_log, vote_faults
+from tests.outside.injecting import Injector
+from tests.outside.ledger import Read, Span, Write, blame, load, tally, unwritable
+from tests.outside.plan import Fault
+from tests.outside.world import World
+from tests.servers import DeadlineExpired, ReplyError, call, wait_for
+
+CALM_SECONDS = 0.7
+"""Of undisturbed writing before the first fault."""
+
+CONVERGENCE_SECONDS = 60.0
+"""A generous limit: several elections in a row may fail, and each repetition waits two failover timeouts."""
+
+SETTLING_SECONDS = 30.0
+"""For the last bytes to reach all replicas once nobody writes, and for all flags to go down."""
+
+PATIENCE = 0.25
+"""Seconds without a write that do not count as a time without a master; writers make a write every few milliseconds."""
+
+
+@dataclass
+class Result:
+    """What came of one round. Times are seconds."""
+
+    number: int
+    faults: dict[str, int]
+    """How many of each kind."""
+
+    troubles: list[str] = field(default_factory=list)
+    """Promises that were broken; empty if the round passed."""
+
+    directory: str = ""
+    """Where all logs, configurations and histories are, if it did not pass."""
+
+    converged: bool = False
+    convergence: float = 0.0
+    """From the end of the last fault until all agree; they often do already."""
+
+    rest: float = 0.0
+    """From the end of the last fault until, besides, every link is up, every flag down and every byte replicated."""
+
+    duration: float = 0.0
+    """Of the whole round."""
+
+    elections: int = 0
+    promotions: int = 0
+    without_master: float = 0.0
+    """In which no write came through that is still there, from the first fault to agreement."""
+
+    acknowledged: int = 0
+    failed: int = 0
+    unknown: int = 0
+    unknown_present: int = 0
+    lost: int = 0
+    lost_by_kind: dict[str, int] = field(default_factory=dict)
+    """Faults overlap, so one write may be counted for several."""
+
+    reads: int = 0
+    missed_reads: int = 0
+    """In which an acknowledged write was not found on the master that the reader had been told of."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file; ``Result(**fields)`` is the way back."""
+        return asdict(self)
+
+
+class Referee:
+    """Lets rounds be played in one world and remembers what must never be taken back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._settled: dict[str, int] = {}
+        self._elections = self._promotions = 0
+
+    def play(self, number: int, plan: Sequence[Fault]) -> Result:
+        """
+        Play one round.
+
+        :returns: what came of it; after troubles the world is of no more use.
+        """
+        result = Result(number, dict(Counter(fault.kind.value for fault in plan)))
+        began = time.monotonic()
+        lines = "".join(f"{fault}\n" for fault in plan)
+        try:
+            roles = "".join(f"{role}: {process.name}\n" for role, process in self._world.roles().items())
+            (self._world.directory / f"plan-{number}.txt").write_text(lines + roles)
+            self._play(result, plan)
+        except (DeadlineExpired, ReplyError, OSError, RuntimeError) as problem:
+            result.troubles.append(f"{type(problem).__name__}: {problem}")
+        result.duration = time.monotonic() - began
+        if result.troubles:
+            result.directory = str(self._world.directory)
+            (self._world.directory / f"troubles-{number}.txt").write_text("\n".join(result.troubles) + "\n")
+        return result
+
+    def _play(self, result: Result, plan: Sequence[Fault]) -> None:
+        world, key = self._world, f"round-{result.number}"
+        history = world.directory / f"history-{result.number}.jsonl"
+        world.clients.call("BEGIN", key)
+        try:
+            time.sleep(CALM_SECONDS)
+            struck = time.monotonic()
+            injector = Injector(plan, world.roles(), world.addresses(), world.proxies.call)
+            spans = injector.run()
+            result.troubles += world.heal()
+            healed = time.monotonic()
+            self._wait_agreement()
+            result.converged = True
+            agreed = time.monotonic()
+            result.convergence = agreed - healed
+        finally:
+            world.clients.call("END", str(history), timeout=15.0)
+        wait_for(self._at_one, SETTLING_SECONDS, "all offsets to be the same")
+        writes, reads = load(history)
+        held = self._members(key)
+        self._count(result, writes, reads, spans, held)
+        result.without_master = unwritable(writes, held, struck, agreed, PATIENCE)
+        world.fleet.wait_quiet(SETTLING_SECONDS)
+        result.rest = time.monotonic() - healed
+        self._settled[key] = len(held)
+        self._check_settled(result)
+        self._judge(result)
+
+    def _wait_agreement(self) -> None:
+        def agreed() -> bool:
+            problems = self._world.fleet.agreement_problems(list(self._world.fleet.servers.values()))
+            if problems:
+                raise ReplyError("; ".join(problems))
+            return True
+
+        wait_for(agreed, CONVERGENCE_SECONDS, "all to agree on one master and follow it", every=0.05)
+
+    def _at_one(self) -> bool:
+        problems = self._world.problems()
+        if problems:
+            raise ReplyError("; ".join(problems))
+        return True
+
+    def _members(self, key: str) -> set[str]:
+        reply = call(self._world.fleet.master_port(), "SMEMBERS", key, timeout=10.0)
+        if not isinstance(reply, list):
+            raise ReplyError(f"SMEMBERS was answered with {reply!r}")
+        return {str(member) for member in reply}
+
+    def _count(
+        self, result: Result, writes: Sequence[Write], reads: Sequence[Read], spans: Sequence[Span], held: set[str]
+    ) -> None:
+        counted = tally(writes, held)
+        result.acknowledged, result.failed, result.unknown = counted.acknowledged, counted.failed, counted.unknown
+        result.unknown_present = counted.unknown_present
+        result.lost = len(counted.lost)
+        result.lost_by_kind = dict(blame(counted.lost, spans))
+        result.reads = len(reads)
+        result.missed_reads = sum(not read.found for read in reads)
+        if not counted.acknowledged:
+            result.troubles.append("not one write was acknowledged")
+        if counted.refused_present:
+            result.troubles.append(f"refused and there all the same: {counted.refused_present[:3]}")
+        if counted.unheard_of:
+            result.troubles.append(f"there, and nobody wrote it: {counted.unheard_of[:3]}")
+
+    def _check_settled(self, result: Result) -> None:
+        # All servers had all of this when its round ended, so no choice of a master may take it back.
+        for old_key, before in self._settled.items():
+            now = len(self._members(old_key))
+            if now != before:
+                result.troubles.append(f"{old_key} had settled with {before} members, and has {now} now")
+
+    def _judge(self, result: Result) -> None:
+        ballots: dict[str, Ballots] = {
+            sentinel.name: read_log(sentinel.name, own_id, sentinel.log_text())
+            for sentinel, own_id in self._world.own_ids().items()
+        }
+        for name, each in ballots.items():
+            result.troubles += vote_faults(name, each.votes)
+        elections = [election for each in ballots.values() for election in each.elections]
+        result.troubles += election_faults(elections)
+        result.troubles += configuration_faults(
+            event.payload for event in self._world.greetings.events if event.channel == "__sentinel__:hello"
+        )
+        promotions = sum(each.promotions for each in ballots.values())
+        result.elections, self._elections = len(elections) - self._elections, len(elections)
+        result.promotions, self._promotions = promotions - self._promotions, promotions

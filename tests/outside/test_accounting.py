@@ -1,0 +1,112 @@
+"""What is concluded from histories, logs and greetings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.outside.ballots import Election, Vote, configuration_faults, election_faults, read_log, vote_faults
+from tests.outside.ledger import Outcome, Read, Span, Write, blame, load, save, tally, unwritable
+
+US, THEM = "a" * 40, "b" * 40
+
+
+def write(member: str, outcome: Outcome = Outcome.ACKNOWLEDGED, at: float = 0.0, server: int = 1) -> Write:
+    """A write that was answered at once."""
+    return Write(member, server, at, at, outcome)
+
+
+class LedgerTests(SynchronousTestCase):
+    """Counting writes."""
+
+    def test_every_fate(self) -> None:
+        """Each write is counted for what it is: kept, lost, refused, unknown, or nobody's."""
+        writes = [
+            write("kept"),
+            write("lost"),
+            write("refused", Outcome.FAILED),
+            write("sneaked in", Outcome.FAILED),
+            write("came through", Outcome.UNKNOWN),
+            write("did not", Outcome.UNKNOWN),
+        ]
+        counted = tally(writes, {"kept", "sneaked in", "came through", "nobody's"})
+        self.assertEqual((counted.acknowledged, counted.failed, counted.unknown), (2, 2, 2))
+        self.assertEqual(counted.lost, [writes[1]])
+        self.assertEqual(counted.refused_present, [writes[3]])
+        self.assertEqual(counted.unknown_present, 1)
+        self.assertEqual(counted.unheard_of, ["nobody's"])
+
+    def test_time_without_a_master(self) -> None:
+        """Gaps between writes that are still there add up, at both edges too; lost and refused ones fill none."""
+        writes = [
+            write("a", at=1.0),
+            write("b", at=1.2),
+            write("lost", at=3.0),
+            write("refused", Outcome.FAILED, at=4.0),
+            write("c", at=5.2),
+        ]
+        self.assertAlmostEqual(unwritable(writes, {"a", "b", "c", "refused"}, 0.5, 5.3, 0.25), 0.5 + 4.0)
+
+    def test_no_time_at_all(self) -> None:
+        """Without any write the whole time counts; writes from outside of it fill no gap."""
+        self.assertEqual(unwritable([write("early", at=0.5)], {"early"}, 1.0, 3.0, 0.25), 2.0)
+
+    def test_blame(self) -> None:
+        """A lost write is put down to each fault that touched its server then, or right after, and to no other."""
+        spans = [Span("kill", 1, 10.0, 12.0), Span("mute", 1, 11.5, 13.0), Span("deaf", 2, 10.0, 12.0)]
+        lost = [write("before", at=9.5), write("amid", at=11.9), write("long before", at=5.0)]
+        self.assertEqual(blame(lost, spans), {"kill": 2, "mute": 1, "none": 1})
+
+    def test_histories_are_kept(self) -> None:
+        """What is saved is what is loaded."""
+        path = Path(self.mktemp())
+        writes = [write("a"), Write("b", 7, 1.0, 2.5, Outcome.UNKNOWN, "timed out")]
+        reads = [Read("a", 7, 3.0, False)]
+        save(path, writes, reads)
+        self.assertEqual(load(path), (writes, reads))
+
+
+class BallotTests(SynchronousTestCase):
+    """What logs and greetings betray."""
+
+    def line(self, event: str) -> str:
+        """A line of a log."""
+        return f"4711:X 21 Nov 2026 02:53:55.881 # {event}\n"
+
+    def test_log(self) -> None:
+        """Votes, elections with the epoch stood in, and promotions are found in either kind of log."""
+        log = (
+            self.line(f"+vote-for-leader {THEM} 3")
+            + self.line(f"+vote-for-leader {US} 4")
+            + self.line("+elected-leader master mymaster 127.0.0.11 7000")
+            + self.line("+promoted-slave slave 127.0.0.12:7001 127.0.0.12 7001 @ mymaster 127.0.0.11 7000")
+        )
+        ballots = read_log("ours", US, log)
+        self.assertEqual(ballots.votes, [Vote(THEM, 3), Vote(US, 4)])
+        self.assertEqual((ballots.elections, ballots.promotions), ([Election("ours", 4)], 1))
+
+    def test_elected_out_of_nothing(self) -> None:
+        """Nobody is elected without having stood."""
+        self.assertRaises(ValueError, read_log, "ours", US, self.line("+elected-leader master m 127.0.0.1 1"))
+
+    def test_votes_rise(self) -> None:
+        """A second vote in an epoch, for whomever, is an offence; so is one in an older epoch."""
+        self.assertEqual(vote_faults("s", [Vote(US, 1), Vote(THEM, 2)]), [])
+        self.assertEqual(len(vote_faults("s", [Vote(US, 1), Vote(THEM, 1)])), 1)
+        self.assertEqual(len(vote_faults("s", [Vote(US, 2), Vote(US, 1)])), 1)
+
+    def test_one_leader_an_epoch(self) -> None:
+        """Two elected for one epoch are an offence; one after the other is none."""
+        self.assertEqual(election_faults([Election("a", 1), Election("b", 2)]), [])
+        self.assertEqual(election_faults([Election("a", 1), Election("b", 1)]), ["a and b were elected for epoch 1"])
+
+    def test_one_address_an_epoch(self) -> None:
+        """A config epoch that is announced with two addresses is an offence, whoever announced them."""
+        greeting = "127.0.0.21,26379,{},5,mymaster,127.0.0.{},7000,{}"
+        fine = [greeting.format(US, 11, 0), greeting.format(THEM, 11, 0), greeting.format(US, 12, 3), "something else"]
+        self.assertEqual(configuration_faults(fine), [])
+        self.assertEqual(
+            configuration_faults([*fine, greeting.format(THEM, 13, 3)]),
+            ["config epoch 3 was given to 127.0.0.12:7000 and 127.0.0.13:7000"],
+        )

@@ -1,0 +1,80 @@
+"""Campaigns that are interrupted, repeated and summed up."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.outside.__main__ import parser
+from tests.outside.campaign import Archive, Campaign, Course, WrongFile, name_of
+from tests.outside.plan import Kind
+from tests.outside.report import table
+from tests.outside.rounds import Result
+from tests.outside.world import Setting
+
+MIXED = Setting(("txsentinel", "txsentinel", "redis"), min_replicas=1)
+
+
+class ArchiveTests(SynchronousTestCase):
+    """The file of results."""
+
+    def test_an_interrupted_campaign_goes_on(self) -> None:
+        """What was kept is there for whoever opens the file again, field by field."""
+        path = Path(self.mktemp()) / "results.json"
+        result = Result(2, {"kill": 1}, converged=True, lost=3, lost_by_kind={"kill": 3})
+        Archive(path, {"seed": 1}).add("a", result)
+        again = Archive(path, {"seed": 1})
+        self.assertEqual(again.results("a"), [result])
+        self.assertTrue(again.has("a", 2))
+        self.assertFalse(again.has("a", 1) or again.has("b", 2))
+
+    def test_another_campaign_is_refused(self) -> None:
+        """Rounds under other faults are not mixed with ours."""
+        path = Path(self.mktemp())
+        Archive(path, {"seed": 1}).add("a", Result(1, {}))
+        self.assertRaises(WrongFile, Archive, path, {"seed": 2})
+
+
+class NotationTests(SynchronousTestCase):
+    """Names and commands."""
+
+    def test_names(self) -> None:
+        """A setting's name tells its Sentinels and what its servers want."""
+        self.assertEqual(name_of(MIXED), "txsentinel:2,redis:1 min 1")
+
+    def test_the_command_leads_back(self) -> None:
+        """The command printed for a failed round asks for the same setting, faults and number."""
+        course = Course(5, 3, (Kind.KILL, Kind.MUTE))
+        words = shlex.split(Campaign(course, Archive(None, {}), lambda text: None).command(MIXED, 17))
+        self.assertEqual(words[:3], ["python", "-m", "tests.outside"])
+        options = parser().parse_args(words[3:])
+        self.assertEqual((options.seed, options.at_once, options.kind), (5, 3, ["kill", "mute"]))
+        self.assertEqual((options.first, options.rounds), (17, 1))
+        self.assertEqual((options.sentinels, options.min_replicas_to_write), (["txsentinel:2,redis:1"], [1]))
+
+
+class TableTests(SynchronousTestCase):
+    """The table at the end."""
+
+    def test_columns(self) -> None:
+        """Each setting has its sums, medians and worst cases, and its losses by kind."""
+        rounds = [
+            Result(1, {"kill": 1, "mute": 1}, converged=True, convergence=1.0, acknowledged=90, lost=9),
+            Result(2, {"kill": 1}, ["broken"], converged=False, acknowledged=10, lost=1, lost_by_kind={"kill": 1}),
+            Result(3, {}, converged=True, convergence=4.0),
+        ]
+        lines = {line[:60].split("  ")[0].strip(): line.split("  ")[-2:] for line in table({"a": rounds}).splitlines()}
+        cells = {title: words[-1].strip() for title, words in lines.items()}
+        self.assertEqual(cells["rounds"], "3")
+        self.assertEqual(cells["... converged"], "2")
+        self.assertEqual(cells["... with a promise broken"], "1")
+        self.assertEqual(cells["seconds from healing to agreement, median (worst)"], "2.5 (4.0)")
+        self.assertEqual(cells["writes acknowledged"], "100")
+        self.assertEqual(cells["... of all"], "10.00 %")
+        self.assertIn("1 of 2 faults", table({"a": rounds}))
+
+    def test_nothing_yet(self) -> None:
+        """A setting without rounds has a column all the same."""
+        self.assertIn("-", table({"a": []}))

@@ -1,0 +1,35 @@
+"""One round over real processes; ``python -m tests.outside`` plays as many as you like."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.outside.plan import MASTER, Fault, Kind, both
+from tests.outside.rounds import Referee
+from tests.outside.world import Setting, World
+from tests.servers import Workbench, missing
+
+SETTING = Setting(("txsentinel", "txsentinel", "redis"))
+
+
+class RoundTests(SynchronousTestCase):
+    """Real time: some fifteen seconds."""
+
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_a_lost_master(self) -> None:
+        """A master out of everybody's reach and a slow Sentinel: all agree afterwards, and every promise is kept."""
+        cast = SETTING.cast
+        others = [name for name in cast.nodes + cast.client_names if name != MASTER]
+        plan = [
+            Fault(Kind.PARTITION, 0.0, 4.5, (MASTER,), both((MASTER, other) for other in others)),
+            Fault(Kind.DELAY, 0.5, 2.0, ("sentinel-3",), both(("sentinel-3", node) for node in cast.nodes[:3]), 0.1),
+        ]
+        with Workbench() as bench, World(bench, SETTING) as world:
+            result = Referee(world).play(1, plan)
+            self.assertEqual(result.troubles, [])
+            self.assertTrue(result.converged)
+            self.assertGreater(result.acknowledged, 0)
+            # Every writer had a write under way, or was about to have one, when the master went out of reach.
+            self.assertGreater(result.unknown, 0)

@@ -1,0 +1,203 @@
+"""
+An installation in which everybody reaches everybody else through a proxy.
+
+Each process has an address of its own, 127.0.0.N: it calls from there and announces it, with its own port. At that
+address the proxies listen, while the process itself listens on the same port of 127.0.0.1, where only we ask it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.outside.control import OwnProcess
+from tests.outside.plan import MASTER, Cast
+from tests.servers import ChildProcess, EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, free_port
+
+DOWN_AFTER = 1500
+FAILOVER_TIMEOUT = 6000
+
+INFO_PERIOD = 1000
+"""Milliseconds between two looks of a Sentinel at a healthy server; ten seconds would only make rounds longer."""
+
+_SERVERS, _SENTINELS, _CLIENTS = 11, 21, 31
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an installation consists of."""
+
+    sentinels: tuple[str, ...]
+    """The kind of each."""
+
+    server: str = "redis"
+    min_replicas: int = 0
+    max_lag: int = 2
+    """Seconds; of no meaning without ``min_replicas``."""
+
+    replicas: int = 2
+    writers: int = 3
+    readers: int = 1
+
+    @property
+    def cast(self) -> Cast:
+        """Who takes part."""
+        return Cast(self.replicas, len(self.sentinels), self.writers + self.readers)
+
+
+class World:
+    """The installation of one setting; use it as a context manager inside of a workbench."""
+
+    def __init__(self, bench: Workbench, setting: Setting) -> None:
+        self.setting = setting
+        self.directory: Path = bench.directory
+        self.fleet = Fleet(
+            bench,
+            setting.sentinels,
+            setting.server,
+            setting.replicas,
+            down_after=DOWN_AFTER,
+            failover_timeout=FAILOVER_TIMEOUT,
+        )
+        self._addresses: dict[ChildProcess, str] = {}
+        self._give_addresses()
+        self._clients = [f"127.0.0.{_CLIENTS + number}" for number in range(setting.writers + setting.readers)]
+        self.proxies = self._proxies()
+        self.clients = self._clientele()
+        self.greetings = EventRecorder({server.name: server.port for server in self.fleet.servers.values()})
+
+    def __enter__(self) -> World:
+        try:
+            self.proxies.start()
+            self.fleet.start(60.0)
+            self.fleet.set_info_period(INFO_PERIOD)
+            self.clients.start()
+            self.greetings.start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.greetings.stop()
+        self._stop()
+
+    def roles(self) -> dict[str, ChildProcess]:
+        """
+        Who plays which role now.
+
+        :raises ReplyError: if the Sentinels name no common master.
+        """
+        master = self.fleet.master()
+        replicas = [server for server in self.fleet.servers.values() if server is not master]
+        names = self.setting.cast
+        return {
+            MASTER: master,
+            **dict(zip(names.servers[1:], replicas, strict=True)),
+            **dict(zip(names.sentinel_names, self.fleet.sentinels, strict=True)),
+        }
+
+    def addresses(self) -> dict[str, str]:
+        """The address of each role now, clients included; errors as :meth:`roles`."""
+        nodes = {role: self._addresses[process] for role, process in self.roles().items()}
+        return {**nodes, **dict(zip(self.setting.cast.client_names, self._clients, strict=True))}
+
+    def problems(self) -> list[str]:
+        """What is missing until all agree on one master that all servers follow to the last byte."""
+        problems = self.fleet.agreement_problems(list(self.fleet.servers.values()))
+        if problems:
+            return problems
+        try:
+            offsets = {
+                server.name: int(fields["master_repl_offset" if fields["role"] == "master" else "slave_repl_offset"])
+                for server in self.fleet.servers.values()
+                for fields in [server.replication()]
+            }
+        except (OSError, ReplyError, KeyError) as problem:
+            return [repr(problem)]
+        return [] if len(set(offsets.values())) == 1 else [f"offsets differ: {offsets}"]
+
+    def heal(self) -> list[str]:
+        """
+        Undo whatever was done: mend the ways, thaw the frozen, start the dead.
+
+        :returns: who had ended by itself; that was none of our doing.
+        """
+        self.proxies.call("CALM")
+        deserters = []
+        processes: Sequence[ChildProcess] = [*self.fleet.servers.values(), *self.fleet.sentinels]
+        for process in processes:
+            process.thaw()
+            if not process.running:
+                if process.exit_status != -signal.SIGKILL:
+                    deserters.append(f"{process.name} ended with status {process.exit_status}")
+                process.start(keep_config=True, ready=False)
+        for process in processes:
+            process.wait_ready(30.0)
+        self.fleet.set_info_period(INFO_PERIOD)
+        return deserters
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of all that run, proxies and clients included."""
+        everybody = [*self.fleet.servers.values(), *self.fleet.sentinels, self.proxies, self.clients]
+        return {process.name: process.pid for process in everybody if process.running}
+
+    def own_ids(self) -> dict[SentinelProcess, str]:
+        """The 40 digits by which each Sentinel goes."""
+        return {sentinel: str(sentinel.call("SENTINEL", "MYID")) for sentinel in self.fleet.sentinels}
+
+    def _give_addresses(self) -> None:
+        for number, server in enumerate(self.fleet.servers.values()):
+            self._addresses[server] = f"127.0.0.{_SERVERS + number}"
+        first = next(iter(self.fleet.servers.values()))
+        for server in self.fleet.servers.values():
+            address = self._addresses[server]
+            server.extra += [
+                f"bind-source-addr {address}",
+                f"replica-announce-ip {address}",
+                f"replica-announce-port {server.port}",
+                # What was acknowledged is in the file before the answer goes out, so a process that dies keeps it.
+                "appendonly yes",
+                "appendfsync no",
+                "repl-timeout 5",
+            ]
+            if self.setting.min_replicas:
+                server.extra += [
+                    f"min-replicas-to-write {self.setting.min_replicas}",
+                    f"min-replicas-max-lag {self.setting.max_lag}",
+                ]
+            if server is not first:
+                server.replica_of = None
+                server.extra.append(f"replicaof {self._addresses[first]} {first.port}")
+        for number, sentinel in enumerate(self.fleet.sentinels):
+            address = self._addresses[sentinel] = f"127.0.0.{_SENTINELS + number}"
+            sentinel.monitor = [
+                (name, self._addresses[first], port, quorum) for name, _, port, quorum in sentinel.monitor
+            ]
+            sentinel.extra += [
+                f"bind-source-addr {address}",
+                f"sentinel announce-ip {address}",
+                f"sentinel announce-port {sentinel.port}",
+            ]
+
+    def _proxies(self) -> OwnProcess:
+        doors = [f"--door={address}:{process.port}" for process, address in self._addresses.items()]
+        return OwnProcess("tests.outside.proxies", free_port(), self.directory / "proxies", doors)
+
+    def _clientele(self) -> OwnProcess:
+        words = [f"--master={self.fleet.name}"]
+        words += [f"--sentinel={self._addresses[sentinel]}:{sentinel.port}" for sentinel in self.fleet.sentinels]
+        words += [f"--writer={address}" for address in self._clients[: self.setting.writers]]
+        words += [f"--reader={address}" for address in self._clients[self.setting.writers :]]
+        return OwnProcess("tests.outside.clients", free_port(), self.directory / "clients", words)
+
+    def _stop(self) -> None:
+        # Sentinels first, so that their logs do not end with a failover of our making.
+        for process in (*self.fleet.sentinels, *self.fleet.servers.values(), self.clients, self.proxies):
+            try:
+                process.stop()
+            except OSError as problem:
+                print(f"{process.name} did not stop: {problem}", file=sys.stderr)
