@@ -10,15 +10,17 @@ BENCH_ARGUMENTS ?= --json build/failover.json
 SOAK_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_ARGUMENTS ?=
+OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench interop clients clean
+.PHONY: help run test lint bench interop outside clients clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
 	@echo "make bench    time failovers, redis-sentinel and valkey-sentinel beside ours (takes a while)"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
+	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make clean    remove $(VENV) and what tools left behind"
@@ -28,7 +30,7 @@ run: $(VENV)/.demo
 
 # All checks are run even if an earlier one complains; pytest's closing line comes last. What reckons is run in two
 # processes; what waits for real servers comes after it, alone, so that nothing else keeps those servers waiting.
-REAL := tests/clients tests/differential tests/interop
+REAL := tests/clients tests/differential tests/interop tests/outside
 test: $(VENV)/.test
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	echo "== pytest, in memory and simulated"; \
@@ -48,6 +50,9 @@ bench: $(VENV)/.test
 
 interop: $(VENV)/.test
 	$(BIN)/python -m tests.interop.rounds --rounds 20
+
+outside: $(VENV)/.test
+	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)
 
 clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
 	$(BIN)/python -m pytest -q tests/clients
