@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.outside.plan import Kind, draw
-from tests.outside.rounds import Referee, Result
+from tests.outside.rounds import PROBLEMS, Referee, Result
 from tests.outside.world import Setting, World
-from tests.servers import DeadlineExpired, ReplyError, Workbench
+from tests.servers import Workbench
 
 
 class RoundFailed(Exception):
@@ -112,7 +112,7 @@ class Campaign:
         with Workbench() as bench, ExitStack() as stack:
             try:
                 world = stack.enter_context(World(bench, setting))
-            except (DeadlineExpired, ReplyError, OSError, RuntimeError) as problem:
+            except PROBLEMS as problem:
                 result = Result(numbers[0], {}, [f"did not start: {problem}"], str(bench.directory))
                 self._keep(setting, result)
                 raise RoundFailed(name) from problem

@@ -68,13 +68,13 @@ def table(columns: Mapping[str, Sequence[Result]]) -> str:
     for results in columns.values():
         for result in results:
             injected.update(result.faults)
-    lines.append(["lost with (faults may overlap):", *("" for _ in columns)])
+    lines.append(["lost by kind of fault, which may overlap (faults)", *("" for _ in columns)])
     for kind in [*sorted(injected), "none"]:
         cells = []
         for results in columns.values():
             lost = sum(result.lost_by_kind.get(kind, 0) for result in results)
             faults = sum(result.faults.get(kind, 0) for result in results)
-            cells.append(f"{lost:,} of {faults} faults" if kind != "none" else f"{lost:,}")
+            cells.append(f"{lost:,} ({faults})" if kind != "none" else f"{lost:,}")
         lines.append([f"  {kind}", *cells])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ CONVERGENCE_SECONDS = 60.0
 
 SETTLING_SECONDS = 30.0
 """For the last bytes to reach all replicas once nobody writes, and for all flags to go down."""
+
+PROBLEMS = (DeadlineExpired, ReplyError, OSError, RuntimeError, ValueError, subprocess.SubprocessError)
+"""What ends a round: somebody who does not answer, does not agree, does not run, or says what makes no sense."""
 
 PATIENCE = 0.25
 """Seconds without a write that do not count as a time without a master; writers make a write every few milliseconds."""
@@ -95,7 +99,7 @@ class Referee:
             roles = "".join(f"{role}: {process.name}\n" for role, process in self._world.roles().items())
             (self._world.directory / f"plan-{number}.txt").write_text(lines + roles)
             self._play(result, plan)
-        except (DeadlineExpired, ReplyError, OSError, RuntimeError) as problem:
+        except PROBLEMS as problem:
             result.troubles.append(f"{type(problem).__name__}: {problem}")
         result.duration = time.monotonic() - began
         if result.troubles:

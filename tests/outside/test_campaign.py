@@ -73,7 +73,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(cells["seconds from healing to agreement, median (worst)"], "2.5 (4.0)")
         self.assertEqual(cells["writes acknowledged"], "100")
         self.assertEqual(cells["... of all"], "10.00 %")
-        self.assertIn("1 of 2 faults", table({"a": rounds}))
+        self.assertIn("1 (2)", table({"a": rounds}))
 
     def test_nothing_yet(self) -> None:
         """A setting without rounds has a column all the same."""

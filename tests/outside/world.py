@@ -8,6 +8,7 @@ address the proxies listen, while the process itself listens on the same port of
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,6 +163,8 @@ class World:
                 # What was acknowledged is in the file before the answer goes out, so a process that dies keeps it.
                 "appendonly yes",
                 "appendfsync no",
+                # A link that fell silent is given up in seconds, not after a minute.
+                "repl-ping-replica-period 1",
                 "repl-timeout 5",
             ]
             if self.setting.min_replicas:
@@ -199,5 +202,5 @@ class World:
         for process in (*self.fleet.sentinels, *self.fleet.servers.values(), self.clients, self.proxies):
             try:
                 process.stop()
-            except OSError as problem:
+            except (OSError, subprocess.SubprocessError) as problem:
                 print(f"{process.name} did not stop: {problem}", file=sys.stderr)
