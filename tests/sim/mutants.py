@@ -40,6 +40,10 @@ from txsentinel.wire.resp import OK
 Patch = tuple[Any, str, Any]
 
 
+MOST_WORLDS = 25
+"""Seeds within which a mutant must be caught."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One way of being wrong."""
@@ -65,11 +69,25 @@ class Mutant:
                 stack.enter_context(patch.object(owner, attribute, replacement))
             yield
 
-    def live(self) -> Outcome:
+    def live(self, seed: int) -> Outcome:
         """What becomes of a world with such Sentinels; it ends with the promise."""
-        plan = draw_plan(self.seed, self.seconds, self.kinds)
+        plan = draw_plan(seed, self.seconds, self.kinds)
         with self.in_force():
-            return Run(self.seed, self.seconds, plan, self.shape, promise=self.caught_by).all()
+            return Run(seed, self.seconds, plan, self.shape, promise=self.caught_by).all()
+
+    def caught(self) -> tuple[bool, list[str]]:
+        """
+        Is the promise seen to be broken within ``MOST_WORLDS``? And what was wrong.
+
+        The first world is one that is known to show it, so it is mostly the last.
+        """
+        wrong: list[str] = []
+        for seed in range(self.seed, self.seed + MOST_WORLDS):
+            outcome = self.live(seed)
+            if self.betrayed_by(outcome):
+                return True, outcome.wrong
+            wrong += outcome.wrong
+        return False, wrong
 
     def betrayed_by(self, outcome: Outcome) -> bool:
         """Was the promise seen to be broken?"""
@@ -171,7 +189,7 @@ def counts_votes_of_any_epoch() -> list[Patch]:
     ]
 
 
-@mutant("S3", kinds=("masters-die", "uneven-network"), seed=4)
+@mutant("S3", kinds=("masters-die",), seed=2)
 def counts_every_answer_as_a_vote() -> list[Patch]:
     """Whoever answers is taken to have voted for us."""
     real = voting.Voting.count
