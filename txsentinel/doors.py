@@ -9,6 +9,7 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
 from txsentinel.isentinel import IHost
 from txsentinel.listening import CannotListen, open_ports, open_unix_socket
+from txsentinel.server.crowd import Crowd, possible
 from txsentinel.tls.activation import TlsSupport
 
 if TYPE_CHECKING:
@@ -38,4 +39,8 @@ def open_doors(
         opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
     if not opened:
         raise CannotListen("Configured to not listen anywhere, exiting.")
+    if possible(host.reactor):
+        crowd = Crowd(host.reactor)
+        for port in opened:
+            crowd.admit(port)
     return opened

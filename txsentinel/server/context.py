@@ -13,6 +13,7 @@ from txsentinel.server.access import AccessControl
 from txsentinel.server.clients import ClientRegistry
 from txsentinel.server.complaints import Complaints
 from txsentinel.server.facts import ServerFacts
+from txsentinel.server.prepared import PreparedRequests
 from txsentinel.server.pubsub import PubSubHub
 from txsentinel.server.statistics import Statistics
 from txsentinel.server.table import CommandTable
@@ -22,6 +23,7 @@ from txsentinel.wire.resp import Raw
 
 if TYPE_CHECKING:
     from txsentinel.address import Address
+    from txsentinel.core.instances import Master
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.isentinel import IHost
 
@@ -119,8 +121,10 @@ class ServerContext:
     started_at: Millis = 0
     """When the service started, on the monotonic clock."""
 
-    addresses: dict[bytes, tuple[Address, bool, Raw]] = field(default_factory=dict)
-    """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with the address and the form it was made of."""
+    addresses: dict[bytes, tuple[Master, Address, bool, Raw]] = field(default_factory=dict)
+    """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with what it was made of."""
+
+    prepared: PreparedRequests = field(default_factory=PreparedRequests)
 
     def __post_init__(self) -> None:
         """Give the commands the words that ``rename-command`` asks for."""

@@ -31,6 +31,16 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -
     client.last_command = command
     if not command.accepts(len(request)):
         raise wrong_arity(command)
+    permit(context, client, command, request)
+    return command
+
+
+def permit(context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
+    """
+    May the client run this request, whose words are right, now?
+
+    :raises CommandError: with the refusal.
+    """
     if not client.authenticated and not command.no_auth and not context.access.open_by_default():
         raise CommandError("NOAUTH Authentication required.")
     if not client.account.unrestricted:
@@ -40,7 +50,6 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
             " are allowed in this context"
         )
-    return command
 
 
 def unknown_command(context: ServerContext, request: Sequence[bytes]) -> CommandError:

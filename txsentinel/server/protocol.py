@@ -123,13 +123,20 @@ class SentinelProtocol(Protocol):
         statistics.reads += 1
         statistics.input_bytes += len(data)
         self.client.last_active = self._turn_began = context.host.now()
+        parser = self._parser
+        at_rest = parser.at_rest
+        if at_rest:
+            prepared = context.prepared.find(data)
+            if prepared is not None and self._unhindered():
+                self._execute_prepared(*prepared)
+                return
         try:
-            self._parser.feed(data)
+            parser.feed(data)
         except QueryBufferExceeded:
             self._too_much_input()
             return
         if self._reading:
-            self._execute_all()
+            self._execute_all(data if at_rest else b"")
 
     def readConnectionLost(self) -> None:
         """The client will send no more: answer what it asked, then close."""
@@ -222,12 +229,64 @@ class SentinelProtocol(Protocol):
 
     # How requests are executed.
 
-    def _execute_all(self) -> None:
-        """Execute requests until there is none, or until the client has to wait."""
+    def _unhindered(self) -> bool:
+        """Is there nothing at all that a request would have to wait for?"""
+        return (
+            self._reading
+            and not self._replies.waiting
+            and not self._output.unsent
+            and self._context.clients.paused_until is None
+        )
+
+    def _execute_prepared(self, request: Sequence[bytes], command: Command) -> None:
+        """
+        Execute the one request that there is, of which everything is known but whether this client may.
+
+        What :meth:`_execute_all` does for any number of any requests, in fewer steps.
+        """
+        context, client = self._context, self.client
+        if (
+            client.answering is not Answering.ON
+            or not client.authenticated
+            or not client.account.unrestricted
+            or client.channels
+            or client.patterns
+        ):
+            self._executing = True
+            try:
+                self._execute(request)
+            finally:
+                self._executing = False
+            self._flush()
+            return
+        client.last_command = command
+        statistics = context.statistics
+        statistics.commands_processed += 1
+        value: Answer
+        try:
+            value = command.function(context, client, request)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if value.__class__ is Raw:
+            statistics.writes += 1
+            statistics.output_bytes += len(value.data)
+            self._output.write(value.data)
+        else:
+            self._answer(value)
+            self._hand_on()
+        if self._output.unsent:
+            self.check_output(context.host.now())
+
+    def _execute_all(self, chunk: bytes = b"") -> None:
+        """
+        Execute requests until there is none, or until the client has to wait.
+
+        :param chunk: all the input that there is, if it begins with a request.
+        """
         self._executing = True
         try:
             if not self._must_wait():
-                self._execute_some()
+                self._execute_some(chunk)
         except PseudoHttp:
             self._possible_attack()
         except QueryBufferExceeded:
@@ -239,7 +298,7 @@ class SentinelProtocol(Protocol):
             self._executing = False
         self._flush()
 
-    def _execute_some(self) -> None:
+    def _execute_some(self, chunk: bytes) -> None:
         parser, replies, clients = self._parser, self._replies, self._context.clients
         host = self._context.host
         until = self._turn_began + SLICE
@@ -248,7 +307,11 @@ class SentinelProtocol(Protocol):
             if request is None:
                 self._read(True)
                 return
-            self._execute(request)
+            command = self._execute(request)
+            if chunk:
+                if command is not None and parser.at_rest:
+                    self._context.prepared.keep(chunk, request, command)
+                chunk = b""
             if parser.buffered and host.now() > until:
                 # Not before the others had their turn; what else may call us is welcome to, too.
                 self._read(False)
@@ -283,7 +346,8 @@ class SentinelProtocol(Protocol):
         else:
             transport.pauseProducing()
 
-    def _execute(self, request: Sequence[bytes]) -> None:
+    def _execute(self, request: Sequence[bytes]) -> Command | None:
+        """Execute one request; returns the command that was run, ``None`` if it was refused."""
         context, client = self._context, self.client
         if client.answering is Answering.SKIP_NEXT:
             client.answering = Answering.SKIPPING
@@ -306,6 +370,7 @@ class SentinelProtocol(Protocol):
             self._parser.authenticated = client.authenticated
             if command.acts:
                 context.turn()
+        return command
 
     def _answer(self, value: Answer) -> None:
         if isinstance(value, Held):

@@ -120,21 +120,32 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
     This is what applications poll: the encoded answer is kept until the address changes. A new address is
     told once it is on disk, so that no crash takes a client back; on a disk that fails it is told all the same.
     """
+    state = context.core.state
+    by_hostname = state.options.announce_hostnames
+    known = context.addresses.get(request[2])
+    if (
+        known is not None
+        and not known[0].gone
+        and known[0].published_address is known[1]
+        and known[2] is by_hostname
+        and known[0].address_generation <= state.durable_generation
+    ):
+        return known[3]
+    return _address(context, request[2])
+
+
+def _address(context: ServerContext, name: bytes) -> Answer:
+    """The answer made anew, and held while it is not on disk."""
     core = context.core
-    name = request[2]
     found = core.registry.masters.get(text(name))
     if found is None:
+        context.addresses.pop(name, None)
         return NULL_ARRAY
-    address = found.published_address
-    by_hostname = core.options.announce_hostnames
-    known = context.addresses.get(name)
-    if known is not None and known[0] is address and known[1] is by_hostname:
-        answer = known[2]
-    else:
-        answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
-        if len(context.addresses) >= MOST_CACHED_ADDRESSES:
-            context.addresses.clear()
-        context.addresses[name] = (address, by_hostname, answer)
+    address, by_hostname = found.published_address, core.options.announce_hostnames
+    answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
+    if len(context.addresses) >= MOST_CACHED_ADDRESSES:
+        context.addresses.clear()
+    context.addresses[name] = (found, address, by_hostname, answer)
     if found.address_generation > core.durable_generation:
         return Held(found.address_generation, answer, answer)
     return answer

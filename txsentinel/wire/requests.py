@@ -118,6 +118,11 @@ class RequestParser:
         charge = self._charge if self._length < 0 else self._charge - self._length - WORD_OVERHEAD
         return len(self._buffer) - self._position + charge
 
+    @property
+    def at_rest(self) -> bool:
+        """Does whatever comes next begin a request?"""
+        return not self._buffer and not self._missing and not self._spent
+
     def feed(self, data: bytes) -> None:
         """
         Take the next chunk.

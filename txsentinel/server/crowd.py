@@ -1,0 +1,225 @@
+"""
+The sockets of all clients behind one descriptor of the reactor.
+
+A reactor wraps each event in a context for the log, and for each answer it has the kernel change twice what is
+watched: that costs more than an ordinary answer does. Clients are many and their requests small, so they have a
+poller of their own, which the reactor sees as one more descriptor to read from. As in the C servers, all who are
+ready are heard, and then all answers go out.
+
+It is fair, too: however many clients ask at once, the links to servers and peers have their turn after some
+milliseconds.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+import select
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from twisted.internet import tcp
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocol
+
+Member: TypeAlias = tcp.Server
+
+MOST_AT_ONCE: Final = 64
+"""Clients that are heard before their answers go out."""
+
+SLICE_SECONDS: Final = 0.010
+"""How long clients are heard before it is the turn of others, whoever else is ready."""
+
+if hasattr(select, "epoll"):
+    _IN: Final = select.EPOLLIN
+    _OUT: Final = select.EPOLLOUT
+    _OVER: Final = select.EPOLLHUP | select.EPOLLERR
+
+
+def possible(reactor: object) -> bool:
+    """Can there be a crowd on this reactor? It takes Linux, and a reactor that watches descriptors."""
+    return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
+
+
+@implementer(IReadDescriptor)
+class Crowd:
+    """
+    To the connections of clients, their reactor; to the reactor, one descriptor.
+
+    The descriptor is opened for the first client and closed after the last.
+
+    :param reactor: see :func:`possible`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poller: Any = None
+        self._members: dict[int, Member] = {}
+        self._watched: dict[int, int] = {}
+        """Descriptor → what the kernel watches it for; of the same keys as the members."""
+
+        self._ready: deque[tuple[int, int]] = deque()
+        """Descriptors whose turn has not come yet, with what the kernel said of them."""
+
+        self._writers: dict[Member, None] = {}
+        """Members with something to send that was not tried yet."""
+
+        self._hearing = False
+
+    def admit(self, port: IListeningPort) -> None:
+        """Have whoever connects to this port from now on join; ports other than those of TCP are left alone."""
+        if isinstance(port, tcp.Port):
+            port.transport = self._join  # type: ignore[assignment]
+
+    def _join(
+        self,
+        skt: socket.socket,
+        protocol: IProtocol,
+        client: tuple[object, ...],
+        port: tcp.Port,
+        number: int,
+        reactor: object,
+    ) -> Member:
+        """What makes a transport of a connection, given to a port instead of the class."""
+        return tcp.Server(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
+
+    # What a connection wants of its reactor.
+
+    def addReader(self, member: Member) -> None:
+        """Tell ``member`` of input."""
+        self._watch(member, self._watched.get(member.fileno(), 0) | _IN)
+
+    def removeReader(self, member: Member) -> None:
+        """Keep input back."""
+        self._watch(member, self._watched.get(member.fileno(), 0) & ~_IN)
+
+    def addWriter(self, member: Member) -> None:
+        """Let ``member`` send, soon and without asking the kernel whether there is room: mostly there is."""
+        if not self._writers and not self._hearing:
+            self._reactor.callLater(0, self._write_out)
+        self._writers[member] = None
+
+    def removeWriter(self, member: Member) -> None:
+        """There is nothing more to send."""
+        self._writers.pop(member, None)
+        watched = self._watched.get(member.fileno(), 0)
+        if watched & _OUT:
+            self._watch(member, watched & ~_OUT)
+
+    def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> IDelayedCall:
+        """As the reactor does."""
+        later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
+        return later
+
+    def _watch(self, member: Member, wanted: int) -> None:
+        descriptor = member.fileno()
+        present = self._watched.get(descriptor, 0)
+        if wanted == present:
+            return
+        if not wanted:
+            del self._watched[descriptor], self._members[descriptor]
+            self._poller.unregister(descriptor)
+            if not self._members:
+                self._close()
+            return
+        if self._poller is None:
+            self._poller = select.epoll()
+            self._reactor.addReader(self)
+        if present:
+            self._poller.modify(descriptor, wanted)
+        else:
+            self._poller.register(descriptor, wanted)
+        self._watched[descriptor], self._members[descriptor] = wanted, member
+
+    def _close(self) -> None:
+        self._ready.clear()
+        self._reactor.removeReader(self)
+        self._poller.close()
+        self._poller = None
+
+    # What the reactor wants of a descriptor.
+
+    def fileno(self) -> int:
+        """The poller's own descriptor, readable while any member has something to do; −1 without members."""
+        return -1 if self._poller is None else self._poller.fileno()
+
+    def logPrefix(self) -> str:
+        """What the reactor calls us in its log."""
+        return "clients"
+
+    def doRead(self) -> None:
+        """Hear members until none is ready or the time is up; then send what they are answered."""
+        ready, members, seconds = self._ready, self._members, self._reactor.seconds
+        if not ready:
+            ready.extend(self._poller.poll(0, MOST_AT_ONCE))
+        until = seconds() + SLICE_SECONDS
+        self._hearing = True
+        try:
+            while ready:
+                descriptor, event = ready.popleft()
+                # Earlier ones may have closed later ones.
+                member = members.get(descriptor)
+                if member is not None:
+                    self._turn(member, event & (self._watched[descriptor] | _OVER))
+                if seconds() > until:
+                    break
+        finally:
+            self._hearing = False
+            self._write_out()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends, and all connections with it; what was said already is sent."""
+        self._write_out()
+        for member in list(self._members.values()):
+            member.connectionLost(reason)
+
+    def _turn(self, member: Member, event: int) -> None:
+        """Let one member read or write, and close its connection if that says so."""
+        why: object = None
+        reading = True
+        try:
+            if event & _IN:
+                why = member.doRead()
+            elif event & _OVER:
+                reading = bool(self._watched[member.fileno()] & _IN)
+                why = CONNECTION_DONE if reading else CONNECTION_LOST
+            if why is None and event & _OUT and member.connected:
+                reading = False
+                why = member.doWrite()
+        except BaseException:
+            why = sys.exc_info()[1]
+            self._log.failure("Closing a client's connection, as serving it went wrong")
+        if why is not None:
+            self._disconnect(member, why, reading)
+
+    def _write_out(self) -> None:
+        """Let all send who want to; who has more than the kernel takes is told when there is room."""
+        writers = self._writers
+        while writers:
+            for member in list(writers):
+                if member in writers:
+                    self._turn(member, _OUT)
+                if writers.pop(member, True) is None and member.connected:
+                    self._watch(member, self._watched.get(member.fileno(), 0) | _OUT)
+
+    def _disconnect(self, member: Member, why: object, reading: bool) -> None:
+        """The connection is over, or will bring no more input at least."""
+        self.removeReader(member)
+        failure = Failure(why if isinstance(why, BaseException) else CONNECTION_LOST)
+        if reading and isinstance(why, ConnectionDone):
+            member.readConnectionLost(failure)
+        else:
+            self.removeWriter(member)
+            member.connectionLost(failure)
