@@ -1,7 +1,8 @@
 """
 Runs simulated fleets from seeds, and prints what went wrong and how to see it again.
 
-The exit status is the number of failing seeds, 100 at most.
+The exit status is the number of failing seeds, 100 at most. With "whatif" for a first word it is your own
+sentinel.conf that is put to the test: "whatif --help" says how.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import count
 
+from txsentinel.sim import whatif
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
 from txsentinel.sim.minimising import minimise, promise_of
 from txsentinel.sim.run import Outcome, Run
+
+WHATIF = "whatif"
+"""The first word that makes it a what-if."""
 
 LAST_MINUTE = 60.0
 """Seconds of transcript that lead up to the first violation."""
@@ -56,6 +61,8 @@ class Tally:
 
 def main() -> int:
     """Run what the command line asks for."""
+    if sys.argv[1:2] == [WHATIF]:
+        return whatif.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="the first seed; 1, or for a soak a new one each time")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")

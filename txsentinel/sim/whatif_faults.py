@@ -1,0 +1,480 @@
+"""What can go wrong in a what-if, how operators write it, and how it is done and undone in the simulated world."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
+
+from txsentinel.sim.whatif_site import Site
+from txsentinel.sim.whatif_targets import OTHERS, BadTarget, check_target, machines, resolve
+from txsentinel.sim.whatif_world import Process, Scene
+
+AWAY: Final = 1.0
+"""Seconds that a restart takes unless told otherwise."""
+
+USUAL_DISK: Final = 2.0
+"""Milliseconds that a healthy disk takes."""
+
+Undo: TypeAlias = Callable[[], None]
+
+
+class BadFault(Exception):
+    """A fault that makes no sense; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One thing that goes wrong, as it was asked for.
+
+    ``at`` and ``lasts`` are in seconds, ``at`` since the fleet came to rest; ``lasts`` is ``None`` for what
+    ends only when the story is over. ``groups`` are the targets; all but partitions and cuts have one group.
+    """
+
+    kind: str
+    text: str
+    at: float
+    lasts: float | None
+    groups: tuple[tuple[str, ...], ...]
+    value: float = 0.0
+
+
+@dataclass(slots=True)
+class Done:
+    """What a fault came to: in words, whom it hit, and how it is ended, if it has an end."""
+
+    words: str
+    hit: list[Process]
+    undo: Undo | None = None
+    over: str = ""
+    """The end in words."""
+
+
+class Hand:
+    """Does and undoes; knows which paths are cut by how many faults that overlap."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._cuts: Counter[tuple[str, str]] = Counter()
+
+    def pairs(self, ones: Sequence[Process], others: Sequence[Process]) -> list[tuple[str, str]]:
+        """Addresses of machines, from each of ``ones`` to each of ``others``."""
+        return [*dict.fromkeys((a.host.ip, b.host.ip) for a in ones for b in others if a.host.ip != b.host.ip)]
+
+    def cut(self, pairs: Sequence[tuple[str, str]]) -> Undo:
+        """Let nothing through from the first to the second of each pair."""
+        network = self.scene.network
+        self._cuts.update(pairs)
+        for a, b in pairs:
+            network.cut(a, b, both=False)
+
+        def undo() -> None:
+            self._cuts.subtract(pairs)
+            for a, b in pairs:
+                if not self._cuts[a, b]:
+                    network.heal(a, b)
+                    if self._cuts[b, a] > 0:
+                        network.cut(b, a, both=False)
+
+        return undo
+
+    def everybody_but(self, ones: Sequence[Process]) -> list[Process]:
+        """All that run on other machines."""
+        machines = {each.host.ip for each in ones}
+        return [each for each in self.scene.processes if each.host.ip not in machines]
+
+    def on_machines_of(self, ones: Sequence[Process]) -> list[Process]:
+        """These, and whoever shares a machine with them."""
+        machines = {each.host.ip for each in ones}
+        return [each for each in self.scene.processes if each.host.ip in machines]
+
+
+def _names(ones: Sequence[Process]) -> str:
+    return ", ".join(each.name for each in ones) or "nobody"
+
+
+def _are(ones: Sequence[Process]) -> str:
+    return f"{_names(ones)} {'is' if len(ones) == 1 else 'are'}"
+
+
+def _start(ones: Sequence[Process]) -> None:
+    for each in ones:
+        if not each.host.running:
+            each.host.restart()
+
+
+def _kill(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = [each for each in groups[0] if each.host.running]
+    for each in hit:
+        each.host.kill()
+    return Done(f"{_are(hit)} killed", hit, partial(_start, hit), f"{_are(hit)} started again")
+
+
+def _restart(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    away = AWAY if fault.lasts is None else fault.lasts
+    for each in hit:
+        each.host.kill()
+    hand.scene.world.call_later(away, _start, hit)
+    return Done(f"{_are(hit)} restarted, which takes {away:g} s", hit)
+
+
+def _power_loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = [each for each in hand.on_machines_of(groups[0]) if each.host.running]
+    machines = [*dict.fromkeys(each.host.ip for each in hit)]
+    for each in hit:
+        each.host.crash()
+    words = f"power fails at {', '.join(machines) or 'nothing that runs'}: {_are(hit)} gone without a word"
+    return Done(words, hit, partial(_start, hit), f"power is back: {_are(hit)} started again")
+
+
+def _freeze(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        each.host.pause()
+
+    def undo() -> None:
+        for each in hit:
+            each.host.resume()
+
+    return Done(f"{_are(hit)} frozen", hit, undo, f"{_are(hit)} running on")
+
+
+def _partition(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    pairs: list[tuple[str, str]] = []
+    for ones in groups:
+        for others in groups:
+            if ones is not others:
+                pairs += hand.pairs(ones, others)
+    words = " | ".join(_names(group) for group in groups)
+    hit = [each for group in groups for each in group]
+    return Done(f"partition: {words}", hit, hand.cut(pairs), f"the partition {words} is healed")
+
+
+def _cut(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    undo = hand.cut(hand.pairs(groups[0], groups[1]))
+    words = f"from {_names(groups[0])} to {_names(groups[1])}"
+    return Done(f"nothing gets through {words}", groups[0] + groups[1], undo, f"the way {words} is open again")
+
+
+def _isolate(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = hand.on_machines_of(groups[0])
+    others = hand.everybody_but(hit)
+    undo = hand.cut(hand.pairs(hit, others) + hand.pairs(others, hit))
+    return Done(f"{_are(hit)} cut off from all other machines", hit, undo, f"{_are(hit)} reachable again")
+
+
+def _latency(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit, network = hand.on_machines_of(groups[0]), hand.scene.network
+    pairs = hand.pairs(hit, hand.everybody_but(hit))
+    for a, b in pairs:
+        network.slow(a, b, fault.value)
+
+    def undo() -> None:
+        for a, b in pairs:
+            network.slow(a, b, network.latency, network.jitter)
+
+    words = f"the way to and from {_names(hit)}"
+    return Done(f"{words} takes {fault.value:g} ms", hit, undo, f"{words} is fast again")
+
+
+def _loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit, network = hand.on_machines_of(groups[0]), hand.scene.network
+    pairs = hand.pairs(hit, hand.everybody_but(hit))
+    for a, b in pairs:
+        network.lose(a, b, fault.value / 100)
+
+    def undo() -> None:
+        for a, b in pairs:
+            network.lose(a, b, 0.0)
+
+    words = f"on the way to and from {_names(hit)}"
+    return Done(
+        f"{fault.value:g}% of all segments {words} get lost", hit, undo, f"no segment {words} gets lost any more"
+    )
+
+
+def _slow_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        each.host.files.latency = fault.value
+
+    def undo() -> None:
+        for each in hit:
+            each.host.files.latency = USUAL_DISK
+
+    return Done(
+        f"saving takes {fault.value:g} ms at {_names(hit)}", hit, undo, f"the disk of {_names(hit)} is fast again"
+    )
+
+
+def _full_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        each.host.files.fail_with = OSError(errno.ENOSPC, "No space left on device")
+
+    def undo() -> None:
+        for each in hit:
+            each.host.files.fail_with = None
+
+    return Done(f"the disk of {_names(hit)} is full", hit, undo, f"the disk of {_names(hit)} has room again")
+
+
+def _stuck_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        each.host.files.stick()
+
+    def undo() -> None:
+        for each in hit:
+            each.host.files.unstick()
+
+    return Done(f"the disk of {_names(hit)} hangs", hit, undo, f"the disk of {_names(hit)} works again")
+
+
+def _clock(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    for each in groups[0]:
+        each.host.step_wall_clock(fault.value)
+    return Done(f"the wall clock of {_names(groups[0])} jumps by {fault.value:+g} s", groups[0])
+
+
+def _no_dns(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        each.host.names.clear()
+
+    def undo() -> None:
+        for each in hit:
+            each.host.names.update(hand.scene.site.names)
+
+    return Done(f"no name can be resolved at {_names(hit)}", hit, undo, f"names can be resolved at {_names(hit)} again")
+
+
+def _busy(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = groups[0]
+    for each in hit:
+        if each.server is not None and each.host.running:
+            each.server.redis.start_script()
+
+    def undo() -> None:
+        for each in hit:
+            if each.server is not None:
+                each.server.redis.end_script()
+
+    return Done(f"a script without end keeps {_names(hit)} busy", hit, undo, f"the script at {_names(hit)} is over")
+
+
+def _ordered(hand: Hand, fault: Fault, groups: list[list[Process]], *options: str) -> Done:
+    name = fault.groups[0][0].partition("/")[0]
+    number = max(1, int(fault.value))
+    hand.scene.application.lines[number - 1].ask(lambda reply: None, "SENTINEL", "FAILOVER", name, *options)
+    return Done(f"an operator tells s{number}: SENTINEL FAILOVER {' '.join((name, *options))}", groups[0])
+
+
+Deed: TypeAlias = Callable[[Hand, Fault, list[list[Process]]], Done]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a fault is asked for: its help, what may follow the target behind ``=``, and whom it can befall."""
+
+    deed: Deed
+    help: str
+    value: str = ""
+    """What the number behind ``=`` is; empty for none."""
+    of: str = ""
+    """``server`` or ``sentinel`` for what only these can suffer; ``master`` for a name from the file."""
+    groups: tuple[int, int] = (1, 1)
+    """How many groups of targets there are, at least and at most."""
+    optional: bool = False
+    """The value may be left out."""
+    least: float = 0.0
+    most: float = 1e9
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "kill": Kind(_kill, "kill a process, as SIGKILL does"),
+    "restart": Kind(_restart, "kill and start again, by default after a second"),
+    "power-loss": Kind(_power_loss, "switch off the machine, with all that runs on it"),
+    "freeze": Kind(_freeze, "stop a process, as SIGSTOP does"),
+    "partition": Kind(_partition, "cut the network between groups of machines", groups=(2, 20)),
+    "cut": Kind(_cut, "let nothing through from the one to the other, in this direction only", groups=(2, 2)),
+    "isolate": Kind(_isolate, "cut machines off from all others"),
+    "latency": Kind(_latency, "let all traffic of these machines take longer", "MS", most=60_000),
+    "loss": Kind(_loss, "lose some of the traffic of these machines", "PERCENT", most=99),
+    "slow-disk": Kind(_slow_disk, "let a Sentinel save slowly", "MS", of="sentinel", most=600_000),
+    "full-disk": Kind(_full_disk, "let a Sentinel fail to save", of="sentinel"),
+    "stuck-disk": Kind(_stuck_disk, "let the disk of a Sentinel hang", of="sentinel"),
+    "clock": Kind(_clock, "let a wall clock jump", "SECONDS", of="sentinel", least=-1e9),
+    "no-dns": Kind(_no_dns, "let no name be resolved"),
+    "busy": Kind(_busy, "keep a server busy with a Lua script", of="server"),
+    "failover": Kind(_ordered, "order SENTINEL FAILOVER", "SENTINEL", of="master", optional=True, least=1),
+    "handover": Kind(
+        lambda hand, fault, groups: _ordered(hand, fault, groups, "COORDINATED"),
+        "order SENTINEL FAILOVER ... COORDINATED",
+        "SENTINEL",
+        of="master",
+        optional=True,
+        least=1,
+    ),
+}
+"""Every kind of fault, by the name of its option."""
+
+
+APART: Final = ("partition", "cut", "isolate", "latency", "loss")
+"""What happens between machines."""
+
+
+def parse_fault(kind: str, text: str, site: Site) -> Fault:
+    """
+    Read ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
+
+    :raises BadFault: saying what is wrong with it.
+    """
+    try:
+        return _parse(kind, text, site)
+    except (BadTarget, ValueError) as error:
+        raise BadFault(f"--{kind} {text}: {error}") from None
+
+
+def _parse(kind: str, text: str, site: Site) -> Fault:
+    row = KINDS[kind]
+    rest, at_sign, when = text.rpartition("@")
+    at, lasts = 0.0, None
+    if at_sign:
+        start, plus, length = when.partition("+")
+        at = _number(start, "the seconds behind @", 0, 1e6)
+        lasts = _number(length, "the seconds behind +", 0, 1e6) if plus else None
+    else:
+        rest = text
+    rest, equals, word = rest.partition("=")
+    if equals and not row.value:
+        raise ValueError("nothing is to be set here with =")
+    if row.value and not equals and not row.optional:
+        raise ValueError(f"how much? Write {rest}={row.value}")
+    value = _number(word, row.value, row.least, row.most) if equals else 0.0
+    groups = tuple(tuple(word.strip() for word in group.split(",") if word.strip()) for group in rest.split("|"))
+    least, most = row.groups
+    if not least <= len(groups) <= most:
+        raise ValueError("groups are separated by |, such as in mymaster,s1|others" if least > 1 else "one group only")
+    if not all(groups):
+        raise ValueError("whom does it befall?")
+    if sum(group == (OTHERS,) for group in groups) > (1 if least > 1 else 0) or any(
+        OTHERS in group and len(group) > 1 for group in groups
+    ):
+        raise ValueError("'others' can only be a group of its own, once, beside other groups")
+    for group in groups:
+        for target in group:
+            check_target(target, site)
+            _check_kind(target, row.of, site)
+    if kind in APART:
+        _check_apart(groups, site)
+    if kind in ("failover", "handover") and value > len(site.sentinels):
+        raise ValueError(f"there are the Sentinels 1 to {len(site.sentinels)}")
+    return Fault(kind, text, at, lasts, groups, value)
+
+
+def _check_apart(groups: Sequence[Sequence[str]], site: Site) -> None:
+    """There is a network only between machines."""
+    everywhere = {place.ip for place in site.places.values()}
+    if len(everywhere) == 1:
+        raise ValueError(f"all that the file names is on one machine ({everywhere.pop()}), so there is no network")
+    seen: dict[str, str] = {}
+    for number, group in enumerate(groups):
+        for target in group:
+            for ip in machines(target, site):
+                other = seen.setdefault(ip, f"{number} {target}")
+                if not other.startswith(f"{number} "):
+                    raise ValueError(f"{other.partition(' ')[2]} and {target} are on one machine ({ip})")
+
+
+def _check_kind(target: str, of: str, site: Site) -> None:
+    masters = [group.name for group in site.groups]
+    if of == "master" and target not in masters:
+        raise ValueError(f"{target} is not the name of a master ({', '.join(masters)})")
+    servers = target in masters or "/" in target or target in ("all-masters", "all-replicas")
+    if of == "sentinel" and (servers or target == "client"):
+        raise ValueError(f"{target} is no Sentinel")
+    if of == "server" and (target in ("majority", "all-sentinels", "client") or target.lstrip("s").isdecimal()):
+        raise ValueError(f"{target} is no Redis server")
+
+
+def _number(word: str, what: str, least: float, most: float) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        raise ValueError(f"{what}: {word!r} is no number") from None
+    if not least <= number <= most:
+        raise ValueError(f"{what}: {word} is not between {least:g} and {most:g}")
+    return number
+
+
+@dataclass(slots=True)
+class Injector:
+    """Carries the faults of a what-if out; ``tell`` is told of everything that is done and undone."""
+
+    scene: Scene
+    tell: Callable[[str, list[Process]], None]
+    lasting: list[tuple[Fault, Done]] = field(default_factory=list)
+    """Faults without an end of their own, which are still in force."""
+    pending: int = 0
+    """What is still to be done or undone."""
+    changed_at: float = 0.0
+    """World seconds of the latest beginning or end."""
+    hand: Hand = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hand = Hand(self.scene)
+
+    def plan(self, faults: Sequence[Fault]) -> None:
+        """Let them happen, each when it is due from now on."""
+        for fault in faults:
+            self.pending += 1
+            self.scene.world.call_later(fault.at, self._do, fault)
+
+    def undo_lasting(self) -> None:
+        """End whatever has no end of its own."""
+        lasting, self.lasting = self.lasting, []
+        for _, done in lasting:
+            self._undo(done)
+
+    def _do(self, fault: Fault) -> None:
+        self.pending -= 1
+        self.changed_at = self.scene.world.seconds()
+        named = [self._group(group) for group in fault.groups if group != (OTHERS,)]
+        groups = [
+            self.hand.everybody_but([each for known in named for each in known])
+            if group == (OTHERS,)
+            else self._group(group)
+            for group in fault.groups
+        ]
+        row = KINDS[fault.kind]
+        if row.of in ("sentinel", "server"):
+            groups = [[each for each in group if getattr(each, row.of) is not None] for group in groups]
+        done = row.deed(self.hand, fault, groups)
+        self.tell(done.words, done.hit)
+        if fault.kind == "restart":
+            self.changed_at += AWAY if fault.lasts is None else fault.lasts
+        elif done.undo is not None and fault.lasts is None:
+            self.lasting.append((fault, done))
+        elif done.undo is not None and fault.lasts is not None:
+            self.pending += 1
+            self.scene.world.call_later(fault.lasts, self._end, done)
+
+    def _end(self, done: Done) -> None:
+        self.pending -= 1
+        self._undo(done)
+
+    def _undo(self, done: Done) -> None:
+        self.changed_at = self.scene.world.seconds()
+        assert done.undo is not None
+        done.undo()
+        self.tell(done.over, done.hit)
+
+    def _group(self, words: Sequence[str]) -> list[Process]:
+        found = [process for word in words for process in resolve(word, self.scene)]
+        return [*{process.name: process for process in found}.values()]

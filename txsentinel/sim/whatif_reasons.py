@@ -1,0 +1,95 @@
+"""Why a master has no working master at the end of a what-if: who saw what, who was reachable, what was missing."""
+
+from __future__ import annotations
+
+from txsentinel.core.instances import Master
+from txsentinel.sim.whatif_ranking import rank
+from txsentinel.sim.whatif_world import Group, Installed, Scene, Server
+
+
+def why_not(scene: Scene, group: Group, serving: Server | None) -> list[str]:
+    """The causes first, then each Sentinel's own view; one sentence each. ``serving`` takes writes all the same."""
+    watchers = scene.watchers(group.name)
+    if serving is not None:
+        master = scene.master_of(group).name
+        split = f"the client writes to {serving.name}, while most Sentinels have {master} as the master"
+        return [split, *(f"{each.name} {_view(each, group)}" for each in watchers)]
+    acting = [(each, view) for each in watchers if (view := _acting(each, group.name)) is not None]
+    found = _causes(scene, group, acting)
+    writer = scene.application.writers[group.name]
+    if writer.refusals:
+        found.append("the client was told " + ", ".join(f"{word} {n} times" for word, n in writer.refusals.items()))
+    return found + [f"{each.name} {_view(each, group)}" for each in watchers]
+
+
+def _acting(sentinel: Installed, name: str) -> Master | None:
+    """What a Sentinel knows that could do something about it."""
+    if not sentinel.running or sentinel.host.reactor.stalled or sentinel.alive.core.tilt.active:
+        return None
+    return sentinel.view(name)
+
+
+def _causes(scene: Scene, group: Group, acting: list[tuple[Installed, Master]]) -> list[str]:
+    down = [(each, view) for each, view in acting if view.sdown_since is not None]
+    agreed = [(each, view) for each, view in acting if view.odown_since is not None]
+    quorum = group.site.options.quorum
+    if not acting:
+        return ["no Sentinel is able to act"]
+    if not down:
+        return ["no Sentinel that can act holds it down"]
+    if not agreed:
+        names = ", ".join(each.name for each, _ in down)
+        total = len(scene.watchers(group.name))
+        many = f", and there are only {total} Sentinels" if quorum > total else ""
+        return [f"no quorum: it takes {quorum} who hold it down and hear so of each other; {names} did{many}"]
+    found: dict[str, list[str]] = {}
+    for each, view in agreed:
+        found.setdefault(_cause(scene, each, view), []).append(each.name)
+    return [f"{cause} ({', '.join(names)})" for cause, names in found.items()]
+
+
+def _cause(scene: Scene, sentinel: Installed, master: Master) -> str:
+    """What kept a Sentinel that knows of the agreement from a failover."""
+    core = sentinel.alive.core
+    if core.state.storage_failing:
+        return "what is decided cannot be saved, so nothing is led"
+    needed = max(master.majority, master.options.quorum)
+    reached = [scene.called(name) for name, peer in master.peers.items() if peer.link.commands_up]
+    if 1 + len(reached) < needed:
+        return (
+            f"no majority: of {master.voters} Sentinels {needed} must vote for a leader, and {sentinel.name} reaches "
+            f"{', '.join(sorted(reached)) or 'nobody'} only"
+        )
+    ranking = rank(sentinel, master)
+    if all(candidate.excluded is not None for candidate in ranking):
+        each = "; ".join(f"{candidate.name}: {candidate.excluded}" for candidate in ranking)
+        return f"no good replica: {each or 'there is none'}"
+    started = master.attempt_started_at
+    if master.failover is not None:
+        return f"a failover is under way: {master.failover.state.value}"
+    if started is not None:
+        wait = started + 2 * master.options.failover_timeout - sentinel.host.now()
+        if wait > 0:
+            return f"the next attempt may begin {wait / 1000:.0f} s later, two failover-timeouts after the last one"
+    return "an attempt is about to begin"
+
+
+def _view(sentinel: Installed, group: Group) -> str:
+    """What one Sentinel makes of it."""
+    if not sentinel.running:
+        return "is not running"
+    if sentinel.host.reactor.stalled:
+        return "is frozen"
+    master = sentinel.view(group.name)
+    if master is None:
+        return "is starting"
+    now = sentinel.host.now()
+    server = sentinel.scene.server_of(master.published_address)
+    name = str(master.published_address.joined()) if server is None else server.name
+    if sentinel.alive.core.tilt.active:
+        return "is in TILT and judges nobody"
+    if master.odown_since is not None:
+        return f"knows that the quorum holds {name} down, for {(now - master.odown_since) / 1000:.1f} s"
+    if master.sdown_since is not None:
+        return f"holds {name} down for {(now - master.sdown_since) / 1000:.1f} s"
+    return f"takes {name} for alive, and heard of it {(now - master.link.available_at) / 1000:.1f} s ago"

@@ -1,0 +1,397 @@
+"""The world of a what-if: the unmodified service and simulated servers in the places that a file names."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
+
+from zope.interface import implementer
+
+from txsentinel.address import Address
+from txsentinel.core.instances import Master
+from txsentinel.events import Level, SentinelEvent
+from txsentinel.isentinel import ISentinelListener
+from txsentinel.service import SentinelService
+from txsentinel.sim.host import Outcome, SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import World
+from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.whatif_client import Application
+from txsentinel.sim.whatif_site import LOOPBACK, GroupSite, Place, SentinelSite, Site
+from txsentinel.timings import Limits, Timings
+
+CLIENT_IP: Final = "198.18.255.1"
+CLIENT: Final = "client"
+
+START_SPREAD: Final = 1.0
+"""Seconds over which the Sentinels start, so that their periods do not coincide."""
+
+ANNOUNCED: Final = "replica-announce-ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the file does not tell and an operator may; times in seconds."""
+
+    write_period: float = 0.01
+    client_patience: float = 1.0
+    latency: float = 0.2
+    """Milliseconds one way, between machines; as much again comes by chance at most."""
+    sync_seconds: float = 0.05
+    """How long a full copy of the data takes."""
+    load_seconds: float = 0.0
+    """How long servers load their data when they start."""
+    settings: tuple[tuple[str, str, str], ...] = ()
+    """``(server, name, value)``: directives of ``redis.conf``."""
+    lags: tuple[tuple[str, float], ...] = ()
+    """``(server, milliseconds)``: what it replicates is applied that much later."""
+
+
+class WhatIfNetwork(SimNetwork):
+    """A network that IPv6 addresses are of, too."""
+
+    @staticmethod
+    def is_literal(host: str) -> bool:
+        """Is this an address rather than a name?"""
+        try:
+            ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+
+class Onlooker(Protocol):
+    """Who is told what happens."""
+
+    def event(self, sentinel: Installed, event: SentinelEvent) -> None:
+        """A Sentinel published an event."""
+
+    def noted(self, sentinel: Installed, level: Level, text: str) -> None:
+        """A Sentinel logged a line, of an event or not."""
+
+    def turned(self, sentinel: Installed) -> None:
+        """A Sentinel has finished a turn."""
+
+    def script(self, sentinel: Installed, arguments: Sequence[str]) -> None:
+        """A Sentinel runs a script; its path comes first."""
+
+
+@implementer(ISentinelListener)
+class Installed:
+    """One Sentinel: its host, and the service that runs there at present."""
+
+    def __init__(self, scene: Scene, site: SentinelSite) -> None:
+        self.scene = scene
+        self.site = site
+        self.name = site.name
+        self.host = SimHost(scene.world, scene.network, site.name, site.place.ip, self._program)
+        self.host.names.update(scene.site.names)
+        self.host.files.contents.update(scene.site.acl)
+        self.host.files.contents[scene.site.path] = scene.site.contents
+        self.host.script = self._script
+        self.service: SentinelService | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it listens."""
+        return self.site.place
+
+    @property
+    def running(self) -> bool:
+        """Is there a process with a service in it, frozen or not?"""
+        return self.host.running and self.service is not None
+
+    @property
+    def alive(self) -> SentinelService:
+        """The service; only while :attr:`running`."""
+        assert self.service is not None
+        return self.service
+
+    def view(self, name: str) -> Master | None:
+        """What it knows of a master; ``None`` if nothing, or if it does not run."""
+        return self.alive.core.registry.masters.get(name) if self.running else None
+
+    def note(self, level: Level, text: str) -> None:
+        """A line of the log."""
+        for onlooker in self.scene.onlookers:
+            onlooker.noted(self, level, text)
+
+    def event_published(self, event: SentinelEvent) -> None:
+        """An event, at the moment at which clients hear of it."""
+        for onlooker in self.scene.onlookers:
+            onlooker.event(self, event)
+
+    def _program(self, host: SimHost) -> None:
+        site = self.scene.site
+        self.service = SentinelService(
+            host,
+            site.configuration(self.site, host.files.read(site.path)),
+            note=self.note,
+            listeners=self,
+            shutdown=lambda: host.exit(0),
+            timings=Timings(),
+            limits=Limits(),
+        )
+        host.reactor.turned = self._turned
+        self.service.startService()
+
+    def _turned(self) -> None:
+        for onlooker in self.scene.onlookers:
+            onlooker.turned(self)
+
+    def _script(self, arguments: Sequence[str]) -> Outcome:
+        for onlooker in self.scene.onlookers:
+            onlooker.script(self, arguments)
+        return Outcome()
+
+
+class LaggingRedis(SimRedis):
+    """
+    A server that applies what it replicates some time after its master wrote it.
+
+    What it has not applied when it loses its master is lost to it, as what waits in the output buffers of a master
+    is when that dies.
+    """
+
+    lag = 0.0
+    """Seconds."""
+
+    def boot(self, host: SimHost) -> None:
+        """Begin in a new process, whose stream goes through a delay."""
+        super().boot(host)
+        replication = self.replication
+        arrived = replication.stream_arrived
+
+        def apply(link: object, arguments: Sequence[Any]) -> None:
+            if link is not None and replication.link is link:
+                arrived(*arguments)
+
+        def later(*arguments: Any) -> None:
+            if self.lag:
+                host.reactor.callLater(self.lag, apply, replication.link, arguments)
+            else:
+                arrived(*arguments)
+
+        setattr(replication, "stream_arrived", later)  # noqa: B010 - an attribute that mypy takes for a method
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """One Redis server, as it is called in commands and reports."""
+
+    name: str
+    place: Place
+    redis: LaggingRedis
+
+    @property
+    def host(self) -> SimHost:
+        """Where it runs."""
+        return self.redis.host
+
+
+@dataclass(slots=True)
+class Group:
+    """A monitored master with its servers; which of them is the master changes."""
+
+    site: GroupSite
+    servers: list[Server] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of the master."""
+        return self.site.name
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Whatever a fault can befall."""
+
+    name: str
+    host: SimHost
+    server: Server | None = None
+    sentinel: Installed | None = None
+
+
+class Scene:
+    """All that the file describes, in one world, and an application that writes to it."""
+
+    def __init__(self, site: Site, seed: int, conditions: Conditions) -> None:
+        self.site = site
+        self.conditions = conditions
+        self.world = World(seed)
+        self.network = WhatIfNetwork(self.world, conditions.latency, conditions.latency)
+        self.onlookers: list[Onlooker] = []
+        self.groups = [self._group(group) for group in site.groups]
+        self.sentinels = [Installed(self, sentinel) for sentinel in site.sentinels]
+        # Whoever is told a loopback address looks for it on a machine of its own.
+        ip = LOOPBACK if self.sentinels[0].place.ip == LOOPBACK else CLIENT_IP
+        client = SimHost(self.world, self.network, CLIENT, ip)
+        client.names.update(site.names)
+        self.application = Application(client, conditions.write_period, conditions.client_patience)
+        password, user = site.password, site.user
+        self.application.knows(
+            [(sentinel.place.ip, sentinel.place.port) for sentinel in site.sentinels], _credentials(user, password)
+        )
+        for group in site.groups:
+            self.application.serve(group.name, _credentials(group.options.auth_user, group.options.auth_pass))
+        self._apply(conditions)
+
+    # Who is there
+
+    @property
+    def servers(self) -> list[Server]:
+        """All servers of all groups."""
+        return [server for group in self.groups for server in group.servers]
+
+    @property
+    def processes(self) -> list[Process]:
+        """Everybody: Sentinels, servers, the application."""
+        everybody = [Process(each.name, each.host, sentinel=each) for each in self.sentinels]
+        everybody += [Process(each.name, each.host, server=each) for each in self.servers]
+        return [*everybody, Process(CLIENT, self.application.host)]
+
+    def group(self, name: str) -> Group:
+        """The group of that name, which there must be."""
+        return next(group for group in self.groups if group.name == name)
+
+    def server_at(self, host: str, port: int) -> Server | None:
+        """The server at an address that a Sentinel or a client knows it by."""
+        ip = self.site.machine(host)
+        own = self.sentinels[0].place.ip
+        return next(
+            (
+                server
+                for server in self.servers
+                if server.place.port == port
+                and (server.place.ip == ip or (ip[:4] == "127." and server.place.ip == own))
+            ),
+            None,
+        )
+
+    def server_of(self, address: Address) -> Server | None:
+        """The server that a Sentinel means by ``address``."""
+        return self.server_at(address.ip or address.hostname, address.port)
+
+    def called(self, run_id: str) -> str:
+        """What the Sentinel with this ID is called here."""
+        for sentinel in self.sentinels:
+            if sentinel.service is not None and sentinel.service.core.options.my_id == run_id:
+                return sentinel.name
+        return run_id[:8]
+
+    def watchers(self, name: str) -> list[Installed]:
+        """The Sentinels that monitor this master, running or not."""
+        return [sentinel for sentinel in self.sentinels if name in sentinel.site.masters]
+
+    def master_of(self, group: Group) -> Server:
+        """The server that most Sentinels publish as the master of ``group`` now."""
+        views = [sentinel.view(group.name) for sentinel in self.watchers(group.name)]
+        places = [self.server_of(view.published_address) for view in views if view is not None]
+        votes = Counter(server for server in places if server is not None)
+        return votes.most_common(1)[0][0] if votes else group.servers[0]
+
+    # Time
+
+    def start(self) -> None:
+        """Power on: servers at once, Sentinels within a second."""
+        for server in self.servers:
+            server.host.start()
+        for sentinel in self.sentinels:
+            self.world.call_later(self.world.random.random() * START_SPREAD, sentinel.host.start)
+        self.application.host.start()
+
+    def run_until(self, done: Callable[[], bool], limit: float, step: float = 0.25) -> bool:
+        """Let time pass until ``done``, for ``limit`` seconds at the most; whether that came about."""
+        until = self.world.seconds() + limit
+        while not done():
+            if self.world.seconds() >= until:
+                return False
+            self.world.run(step)
+        return True
+
+    def unrest(self) -> list[str]:
+        """What is not as it is when all is well, in words."""
+        found: list[str] = []
+        for group in self.groups:
+            master = self.master_of(group)
+            watchers = self.watchers(group.name)
+            for sentinel in watchers:
+                found += self._unrest(sentinel, group, master, len(watchers) - 1)
+            for server in group.servers:
+                if not server.host.running:
+                    found.append(f"{server.name} is not running")
+                elif server is master and not server.redis.is_master:
+                    found.append(f"{server.name} should be a master")
+                elif server is not master and not self.follows(server, master):
+                    found.append(f"{server.name} has no link to {master.name}")
+        return found
+
+    def follows(self, server: Server, master: Server) -> bool:
+        """Is it a replica of ``master``, and in touch with it?"""
+        place = server.redis.master_address
+        return server.host.running and place is not None and server.redis.link_up and self.server_at(*place) is master
+
+    def _unrest(self, sentinel: Installed, group: Group, master: Server, peers: int) -> list[str]:
+        view = sentinel.view(group.name)
+        if view is None:
+            return [f"{sentinel.name} is not running" if not sentinel.running else f"{sentinel.name} is starting"]
+        found = []
+        if self.server_of(view.published_address) is not master or view.failover is not None:
+            found.append(f"{sentinel.name} does not have {master.name} as the master of {group.name}")
+        if view.is_down or view.link.disconnected:
+            found.append(f"{sentinel.name} has no link to {master.name}")
+        linked = sum(not peer.link.disconnected for peer in view.peers.values())
+        if linked != peers:
+            found.append(f"{sentinel.name} has links to {linked} of {peers} other Sentinels for {group.name}")
+        known = sum(
+            not replica.link.disconnected and replica.info_refreshed_at is not None
+            for replica in view.replicas.values()
+        )
+        if known != len(group.servers) - 1:
+            found.append(
+                f"{sentinel.name} is in touch with {known} of {len(group.servers) - 1} replicas of {group.name}"
+            )
+        return found
+
+    # Building
+
+    def _group(self, site: GroupSite) -> Group:
+        options, conditions = site.options, self.conditions
+        group = Group(site)
+        first = site.servers[0]
+        for number, place in enumerate(site.servers, 1):
+            name = f"{site.name}/{number}"
+            settings = {"masterauth": options.auth_pass or "", "masteruser": options.auth_user or ""}
+            if options.auth_user in (None, "default"):
+                settings["requirepass"] = options.auth_pass or ""
+            if self.site.announces_hostnames and place.host != place.ip:
+                settings[ANNOUNCED.replace("-", "_")] = place.host
+            host = SimHost(self.world, self.network, name, place.ip)
+            host.names.update(self.site.names)
+            named = self.site.machine(first.host) != first.host
+            origin = None if number == 1 else (first.host if named else first.ip, first.port)
+            redis = LaggingRedis(host, place.port, origin, **settings)
+            if options.auth_user not in (None, "default"):
+                redis.users[str(options.auth_user)] = options.auth_pass or ""
+            redis.sync_seconds, redis.load_seconds = conditions.sync_seconds, conditions.load_seconds
+            group.servers.append(Server(name, place, redis))
+        return group
+
+    def _apply(self, conditions: Conditions) -> None:
+        servers = {server.name: server for server in self.servers}
+        for name, setting, value in conditions.settings:
+            redis = servers[name].redis
+            redis.configure({setting: value})
+            redis.rewrite()
+        for name, millis in conditions.lags:
+            servers[name].redis.lag = millis / 1000
+
+
+def _credentials(user: str | None, password: str | None) -> tuple[str, ...]:
+    if not password:
+        return ()
+    return (user, password) if user else (password,)
