@@ -158,6 +158,22 @@ class RunTests(WorldCase):
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
 
+    def test_digest_of_much(self) -> None:
+        """Every occurrence counts, the first and the last of many; to ask in between makes no difference."""
+
+        def digest(numbers: range, ask_at: int = -1) -> str:
+            world = World(7)
+            for number in numbers:
+                world.note_bytes(b"somebody", b"%d" % number)
+                if number == ask_at:
+                    world.digest()
+            return world.digest()
+
+        whole = digest(range(2_000))
+        self.assertEqual(digest(range(2_000), ask_at=700), whole)
+        others = {digest(range(1, 2_000)), digest(range(1_999)), digest(range(2_001))}
+        self.assertEqual(len(others | {whole}), 4)
+
 
 class StallTests(WorldCase):
     """Processes that stand still."""

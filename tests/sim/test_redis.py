@@ -109,6 +109,46 @@ class StateTests(RedisCase):
         self.world.run(0.2)
         self.assertEqual(connection.reply(), b"PONG")
 
+    def test_pause_within_a_familiar_chunk(self) -> None:
+        """What stands behind the order to pause is held, in order, however often the same bytes came before."""
+        connection = self.connect(self.master)
+        for value in range(1, 4):
+            connection.send("INCR a", "CLIENT PAUSE 1000", "INCR a", "INCR b")
+            self.assertEqual((connection.reply(), connection.reply()), (2 * value - 1, b"OK"))
+            self.world.run(0.5)
+            self.assertTrue(connection.idle())
+            connection.send("INCR c")
+            self.world.run(0.6)
+            self.assertEqual([connection.reply() for _ in range(3)], [2 * value, value, value])
+
+    def test_familiar_requests_meet_new_states(self) -> None:
+        """A chunk that was answered before is answered by what the server is now."""
+        connection = self.connect(self.master)
+        for _ in range(2):
+            self.assertEqual(call(connection, "PING"), b"PONG")
+            self.master.start_script()
+            self.refused(call(connection, "PING"), b"BUSY ")
+            self.master.end_script()
+            self.assertEqual(call(connection, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
+            self.assertEqual(call(connection, "PING"), [b"pong", b""])
+            self.assertEqual(call(connection, "UNSUBSCRIBE x"), [b"unsubscribe", b"x", 0])
+
+    def test_familiar_messages_reach_whoever_listens_now(self) -> None:
+        """The same message again goes to those who subscribe by then, and to nobody who left."""
+        first, second, speaker = (self.connect(self.master) for _ in range(3))
+        self.assertEqual(call(first, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
+        self.assertEqual(call(speaker, "PUBLISH x m"), 1)
+        self.assertEqual(call(second, "PSUBSCRIBE *"), [b"psubscribe", b"*", 1])
+        self.assertEqual(call(speaker, "PUBLISH x m"), 2)
+        self.assertEqual([first.reply() for _ in range(2)], [[b"message", b"x", b"m"]] * 2)
+        self.assertEqual(second.reply(), [b"pmessage", b"*", b"x", b"m"])
+        first.close()
+        self.world.run(0.1)
+        self.assertEqual(call(speaker, "PUBLISH x m"), 1)
+        self.assertEqual(call(second, "PUNSUBSCRIBE *"), [b"pmessage", b"*", b"x", b"m"])
+        self.assertEqual(second.reply(), [b"punsubscribe", b"*", 0])
+        self.assertEqual(call(speaker, "PUBLISH x m"), 0)
+
     def test_broken_protocol(self) -> None:
         """Who does not speak the protocol is told so and thrown out."""
         connection = self.connect(self.master)

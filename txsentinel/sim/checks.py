@@ -134,10 +134,13 @@ class Witness(Watcher):
 
         world, tilt_guard, outbox, masters = self._fleet.world, core.tilt, core.outbox, core.registry.masters
 
+        state = core.state
+        record.seen = None
+
         def turned() -> None:
-            now = world.time / SECOND
             if reactor.dead or reactor.stalled:
                 return
+            now = world.time / SECOND
             tilt = tilt_guard.since is not None
             if tilt != (record.tilt_since is not None):
                 record.tilt_since = now if tilt else None
@@ -147,20 +150,24 @@ class Witness(Watcher):
             record.turned_at = now
             if outbox.pending and record.remembered.my_id:
                 self._expect(False, "bounded", f"{record.sentinel.name} left effects undone at the end of its turn")
-            current, kept_masters = core.state.current_epoch, record.masters
-            for name, master in masters.items():
-                kept = kept_masters.get(name)
+            seen = record.seen
+            if seen is None or len(seen) != len(masters) or state.current_epoch != record.seen_epoch:
+                self._look_at_all(record)
+                return
+            # This is done after each turn of each Sentinel, so it shall cost little when nothing has changed.
+            for sight, master in zip(seen, masters.values(), strict=True):
+                known, address, config_epoch, leader_epoch, since = sight
                 if (
-                    kept is None
-                    or master.published_address is not kept.address
-                    or master.config_epoch != kept.config_epoch
-                    or master.leader_epoch != kept.leader_epoch
-                    or master.sdown_since is not None
-                    or kept.down_at is not None
-                    or kept.config_epoch > current
-                    or kept.leader_epoch > current
+                    master is not known
+                    or master.address is not address
+                    or master.config_epoch is not config_epoch
+                    or master.leader_epoch is not leader_epoch
+                    or master.sdown_since is not since
+                    # A failover goes on inside the object that stands for it.
+                    or master.failover is not None
                 ):
-                    self._look_at(record, master)
+                    self._look_at_all(record)
+                    return
 
         return turned
 
@@ -176,6 +183,16 @@ class Witness(Watcher):
         elif record.tilt_expected_by is not None and now > record.tilt_expected_by:
             record.tilt_expected_by = None
             self._expect(False, "S13", f"{record.sentinel.name} stood still, or its clock jumped, without TILT")
+
+    def _look_at_all(self, record: SentinelRecord) -> None:
+        core = record.sentinel.alive.core
+        record.seen = [
+            (master, master.address, master.config_epoch, master.leader_epoch, master.sdown_since)
+            for master in core.registry.masters.values()
+        ]
+        record.seen_epoch = core.state.current_epoch
+        for master in core.registry.masters.values():
+            self._look_at(record, master)
 
     def _look_at(self, record: SentinelRecord, master: Master) -> None:
         kept = record.master(master.name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from txsentinel.sim.tcp import SimTransport
@@ -18,6 +17,11 @@ from txsentinel.sim.tcp import SimTransport
 Word: TypeAlias = "bytes | int | Failed | list[Word] | None"
 
 HELLO: Final = re.compile(rb"__sentinel__:hello\r\n\$\d+\r\n([^\r\n]*)\r\n")
+
+_STATUS, _ERROR, _INTEGER, _BULK = b"+-:$"
+
+PING: Final = b"*1\r\n$4\r\nPING\r\n"
+PONG: Final = b"+PONG\r\n"
 
 FAMILIAR: Final = 64
 """Chunks of bytes per direction that are recognised without being read again."""
@@ -32,67 +36,85 @@ class Frames:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._at = 0
         self._familiar: dict[bytes, list[Word]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Is there no value of which something is still to come?"""
+        return not self._buffer
+
     def feed(self, data: bytes) -> list[Word]:
-        """All values that are complete now."""
-        fresh = not self._buffer
-        if fresh and data in self._familiar:
-            return self._familiar[data]
-        self._buffer += data
-        found: list[Word] = []
-        while self._buffer:
-            self._at = 0
-            try:
-                value = self._value()
-            except IndexError:
-                break
-            self._buffer = self._buffer[self._at :]
-            found.append(value)
-        if fresh and not self._buffer and len(self._familiar) < FAMILIAR and len(data) < 2_000:
-            self._familiar[data] = found
+        """All values that are complete now. The list may be handed out again: leave it as it is."""
+        if self._buffer:
+            return self._read(self._buffer + data)
+        found = self._familiar.get(data)
+        if found is None:
+            found = self._read(data)
+            if not self._buffer and len(self._familiar) < FAMILIAR and len(data) < 2_000:
+                self._familiar[data] = found
         return found
 
-    def _line(self) -> bytes:
-        end = self._buffer.find(b"\r\n", self._at)
-        if end < 0:
-            raise IndexError
-        line, self._at = self._buffer[self._at : end], end + 2
-        return line
+    def _read(self, buffer: bytes) -> list[Word]:
+        found: list[Word] = []
+        at, end = 0, len(buffer)
+        try:
+            while at < end:
+                value, at = _value(buffer, at)
+                found.append(value)
+        except IndexError:
+            pass
+        self._buffer = buffer[at:]
+        return found
 
-    def _value(self) -> Word:
-        line = self._line()
-        kind, rest = line[:1], line[1:]
-        if kind == b"+":
-            return rest
-        if kind == b"-":
-            return Failed(rest)
-        if kind == b":":
-            return int(rest)
-        length = int(rest)
+
+def _value(buffer: bytes, at: int) -> tuple[Word, int]:
+    """
+    The value that begins at ``at``, and where it ends.
+
+    :raises IndexError: if it is not all there.
+    """
+    eol = buffer.find(b"\r\n", at)
+    if eol < 0:
+        raise IndexError
+    kind, after = buffer[at], eol + 2
+    if kind == _BULK:
+        length = int(buffer[at + 1 : eol])
         if length < 0:
-            return None
-        if kind == b"*":
-            return [self._value() for _ in range(length)]
-        end = self._at + length
-        if len(self._buffer) < end + 2:
+            return None, after
+        end = after + length
+        if len(buffer) < end + 2:
             raise IndexError
-        value, self._at = self._buffer[self._at : end], end + 2
-        return value
+        return buffer[after:end], end + 2
+    if kind == _STATUS:
+        return buffer[at + 1 : eol], after
+    if kind == _ERROR:
+        return Failed(buffer[at + 1 : eol]), after
+    number = int(buffer[at + 1 : eol])
+    if kind == _INTEGER:
+        return number, after
+    if number < 0:
+        return None, after
+    items: list[Word] = []
+    for _ in range(number):
+        item, after = _value(buffer, after)
+        items.append(item)
+    return items, after
 
 
-@dataclass(slots=True)
 class Request:
     """A command that a Sentinel was sent, and when it arrived or (for who sent it) left, in world seconds."""
 
-    words: list[bytes]
-    at: float
+    __slots__ = ("at", "name", "words")
 
-    @property
-    def name(self) -> bytes:
+    def __init__(self, words: list[bytes], at: float) -> None:
+        self.words = words
+        self.at = at
+        self.name = words[1 if words[0].upper() == b"SENTINEL" and len(words) > 1 else 0].upper()
         """The command, or the subcommand of SENTINEL, in upper case."""
-        return self.words[1 if self.words[0].upper() == b"SENTINEL" and len(self.words) > 1 else 0].upper()
+
+
+_PINGED: Final = Request([b"PING"], 0.0)
+"""Every plain PING: nobody asks when it was sent."""
 
 
 class Ear(Protocol):
@@ -141,7 +163,9 @@ class _ServerTap(_HelloTap):
     """A Sentinel's end of a connection to a server."""
 
     def written(self, data: bytes) -> None:
-        super().written(data)
+        if b"__sentinel__:hello" in data:
+            for payload in HELLO.findall(data):
+                self._ear.said_hello(self._who, payload)
         if b"SLAVEOF" in data or b"FAILOVER" in data:
             for words in Frames().feed(data):
                 if isinstance(words, list) and words[0] in (b"SLAVEOF", b"FAILOVER"):
@@ -162,9 +186,12 @@ class _Conversation:
         self._deaf = False
 
     def _take_requests(self, data: bytes) -> list[Request]:
+        found: list[Request] = []
         if self._deaf:
-            return []
-        found = []
+            return found
+        if data == PING and self._requests.idle:
+            self._pending.append(_PINGED)
+            return found
         for words in self._requests.feed(data):
             if isinstance(words, list) and words:
                 request = Request([word for word in words if isinstance(word, bytes)], self._now())
@@ -175,9 +202,13 @@ class _Conversation:
         return found
 
     def _take_replies(self, data: bytes) -> list[tuple[Request, Word]]:
+        pending = self._pending
         if self._deaf:
             return []
-        return [(self._pending.popleft(), reply) for reply in self._replies.feed(data) if self._pending]
+        if data == PONG and pending and pending[0] is _PINGED and self._replies.idle:
+            pending.popleft()
+            return []
+        return [(pending.popleft(), reply) for reply in self._replies.feed(data) if pending]
 
 
 class _AskingTap(_Conversation):

@@ -7,9 +7,11 @@ from typing import Final
 
 from txsentinel.address import Address
 from txsentinel.config.store import HANG_LIMIT
+from txsentinel.core.instances import Master
 from txsentinel.sim.durable import Remembered
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis import SimRedis
+from txsentinel.timings import Millis
 
 NEVER: Final = -1e9
 
@@ -72,6 +74,13 @@ class SentinelRecord:
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
+    seen: list[tuple[Master, Address, int, int, Millis | None]] | None = None
+    """
+    Each master with its address, its epochs and since when it is down, as they were when they were last looked at
+    closely; ``None`` if that is to be done in any case.
+    """
+    seen_epoch: int = 0
+    """The current epoch of that moment."""
     wall_offset: float = 0.0
     """How far its wall clock had been stepped at its last turn."""
     tilt_expected_by: float | None = None

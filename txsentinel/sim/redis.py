@@ -46,6 +46,9 @@ DEFAULTS: Final = {
 }
 """Settings that CONFIG knows; every ``replica`` in a name may be spelt ``slave``."""
 
+FAMILIAR_MESSAGES: Final = 64
+"""Published messages whose encoding is kept at hand: hellos are the same again and again."""
+
 BEAT: Final = 1.0
 """Seconds between two rounds of replication chores."""
 
@@ -93,9 +96,14 @@ class SimRedis:
         self._settings = dict(DEFAULTS)
         for name, value in settings.items():
             self._settings[_canonical(name.replace("_", "-"))] = value
+        self._audiences: dict[bytes, list[tuple[RedisClient, bytes | None]]] = {}
+        """Channel → who hears it, and by which pattern, if not by the channel itself."""
+        self._messages: dict[tuple[bytes, bytes, int], bytes] = {}
+        """Messages that were encoded lately."""
         self._disk: tuple[dict[bytes, bytes], str, int] | None = None
         self._next_client = 1
-        self._paused = False
+        self.paused = False
+        """Are any commands held?"""
         self._pause_spares_reads = False
         self._pause_timer: IDelayedCall | None = None
         if self.config_file is not None:
@@ -167,10 +175,11 @@ class SimRedis:
         self.run_id = self.new_id()
         self.started_at = host.reactor.seconds()
         self.clients = {}
+        self.audience_changed()
         self._next_client = 1
         self.end_script()
         self.loading = False
-        self._paused = self._pause_spares_reads = False
+        self.paused = self._pause_spares_reads = False
         self._pause_timer = None
         self.replication = redis_replication.Replication(self, history if self.master_address is not None else None)
         host.reactor.listenTCP(self.port, _ServerFactory(self))
@@ -205,6 +214,11 @@ class SimRedis:
     def forget(self, client: RedisClient) -> None:
         """A connection is gone, or as good as."""
         self.clients.pop(client.number, None)
+        self.audience_changed()
+
+    def audience_changed(self) -> None:
+        """Somebody subscribed, or will hear nothing any more."""
+        self._audiences.clear()
 
     def accepts(self, user: str, password: str) -> bool:
         """Is that a name and password?"""
@@ -214,7 +228,7 @@ class SimRedis:
 
     def pause_clients(self, millis: int | None, writes_only: bool) -> None:
         """Hold commands for that long, or (``None``) until told otherwise."""
-        self._paused, self._pause_spares_reads = True, writes_only
+        self.paused, self._pause_spares_reads = True, writes_only
         self._cancel_pause_timer()
         if millis is not None:
             self._pause_timer = self.host.reactor.callLater(millis / 1000, self.unpause_clients)
@@ -222,8 +236,8 @@ class SimRedis:
     def unpause_clients(self) -> None:
         """Take up what was held."""
         self._cancel_pause_timer()
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             for client in [*self.clients.values()]:
                 client.resume()
 
@@ -234,7 +248,7 @@ class SimRedis:
 
     def holds(self, client: RedisClient, changes: bool) -> bool:
         """Does a pause hold this client's next command, which ``changes`` something or not?"""
-        return self._paused and not client.is_replica and (changes or not self._pause_spares_reads)
+        return self.paused and not client.is_replica and (changes or not self._pause_spares_reads)
 
     # Data and messages
 
@@ -255,20 +269,29 @@ class SimRedis:
 
     def publish(self, channel: bytes, message: bytes) -> int:
         """Deliver to our own subscribers; returns how many."""
-        heard = 0
-        encoded: dict[int, bytes] = {}
-        for client in [*self.clients.values()]:
+        audience = self._audiences.get(channel)
+        if audience is None:
+            audience = self._audiences[channel] = self._audience(channel)
+        for client, pattern in audience:
+            if pattern is not None:
+                client.push("pmessage", pattern, channel, message)
+                continue
+            key = (channel, message, client.resp)
+            raw = self._messages.get(key)
+            if raw is None:
+                if len(self._messages) >= FAMILIAR_MESSAGES:
+                    self._messages.clear()
+                raw = self._messages[key] = encode(Push(("message", channel, message)), client.resp)
+            client.send(raw)
+        return len(audience)
+
+    def _audience(self, channel: bytes) -> list[tuple[RedisClient, bytes | None]]:
+        audience: list[tuple[RedisClient, bytes | None]] = []
+        for client in self.clients.values():
             if channel in client.channels:
-                raw = encoded.get(client.resp)
-                if raw is None:
-                    raw = encoded[client.resp] = encode(Push(("message", channel, message)), client.resp)
-                client.send(raw)
-                heard += 1
-            for pattern in client.patterns:
-                if glob_match(pattern, channel):
-                    client.push("pmessage", pattern, channel, message)
-                    heard += 1
-        return heard
+                audience.append((client, None))
+            audience += [(client, pattern) for pattern in client.patterns if glob_match(pattern, channel)]
+        return audience
 
     def kill_script(self) -> Value:
         """The reply to SCRIPT KILL."""
@@ -286,7 +309,7 @@ class SimRedis:
 
     def replicas(self) -> list[RedisClient]:
         """Clients that are replicas, the oldest connection first."""
-        return [client for client in self.clients.values() if client.is_replica]
+        return [client for client in self.clients.values() if client.attached.state != "handshake"]
 
     def lacks_replicas(self) -> bool:
         """Are there fewer replicas in touch than ``min-replicas-to-write`` demands?"""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from twisted.internet.protocol import Protocol, connectionDone
 
 from txsentinel.sim.redis_table import COMMANDS, Command
 from txsentinel.timings import Limits
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
-from txsentinel.wire.resp import ErrorReply, Push, Simple, Value, encode, text
+from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, text
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -22,6 +24,12 @@ _LIMITS: Final = Limits()
 
 _OUTSIDE_TRANSACTIONS: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
 """What is never queued."""
+
+_FAMILIAR: Final = 16
+"""Chunks of bytes that a connection recognises as requests which it has had before."""
+
+_LONGEST_FAMILIAR: Final = 512
+"""Bytes of the longest chunk that is worth recognising."""
 
 _FIRST_ARGUMENTS: Final = 128
 """Bytes of the arguments that an error about an unknown command repeats."""
@@ -41,6 +49,10 @@ class Attached:
     """Seconds of the reactor's clock."""
     backlog: bytes = b""
     """Stream that came to be while its full copy was being made."""
+
+
+_Request: TypeAlias = "tuple[Command | None, list[bytes]]"
+"""What is asked for, if there is such a command, and all words."""
 
 
 class RedisClient(Protocol):
@@ -66,7 +78,9 @@ class RedisClient(Protocol):
         self.closing = False
         self._parser = RequestParser(_LIMITS)
         self._parser.authenticated = self.authenticated
-        self._held: list[bytes] | None = None
+        self._familiar: dict[bytes, list[_Request]] = {}
+        self._held: Iterator[_Request] | None = None
+        """What a pause holds back: the request that it met, and those that came in one chunk with it."""
         self._output: list[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -102,9 +116,19 @@ class RedisClient(Protocol):
         """Requests, or parts of them."""
         if self.closing:
             return
+        if self._held is None and self.authenticated and not self._parser.buffered and not self.server.paused:
+            known = self._familiar.get(data)
+            if known is not None:
+                self._serve(iter(known))
+            elif len(data) <= _LONGEST_FAMILIAR:
+                self._learn(data)
+            else:
+                self._parser.feed(data)
+                self._serve(self._requests())
+            return
         self._parser.feed(data)
         if self._held is None:
-            self._serve()
+            self._serve(self._requests())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It left."""
@@ -133,19 +157,38 @@ class RedisClient(Protocol):
         """A pause is over: take up the command that was held."""
         held, self._held = self._held, None
         if held is not None and not self.closing:
-            self._serve(held)
+            self._serve(chain(held, self._requests()))
 
-    def _serve(self, request: list[bytes] | None = None) -> None:
+    def _learn(self, data: bytes) -> None:
+        """Serve a chunk, and remember how it reads if it was read to its end, as it will be the next time."""
+        seen: list[_Request] = []
+
+        def noted() -> Iterator[_Request]:
+            for request in self._requests():
+                seen.append(request)
+                yield request
+
+        self._parser.feed(data)
+        self._serve(noted())
+        if not self.closing and self._held is None and not self._parser.buffered:
+            if len(self._familiar) >= _FAMILIAR:
+                self._familiar.clear()
+            self._familiar[data] = seen
+
+    def _requests(self) -> Iterator[_Request]:
+        """What can be read by now."""
+        while (words := self._parser.next_request()) is not None:
+            yield COMMANDS.get(text(words[0]).upper()), words
+
+    def _serve(self, requests: Iterator[_Request]) -> None:
         output = self._output = []
         try:
-            while not self.closing:
-                if request is None:
-                    request = self._parser.next_request()
-                    if request is None:
-                        break
-                if not self._execute(request):
+            for request in requests:
+                if not self._execute(*request):
+                    self._held = chain((request,), requests)
                     break
-                request = None
+                if self.closing:
+                    break
         except PseudoHttp:
             self.closing = True
         except ProtocolError as error:
@@ -155,15 +198,14 @@ class RedisClient(Protocol):
             self._output = None
         transport = cast("SimTransport", self.transport)
         if output:
-            transport.write(b"".join(output))
+            transport.write(output[0] if len(output) == 1 else b"".join(output))
         if self.closing:
             transport.loseConnection()
 
     # Gates
 
-    def _execute(self, words: list[bytes]) -> bool:
+    def _execute(self, command: Command | None, words: list[bytes]) -> bool:
         """Answer one request; false if it has to wait, and everything behind it too."""
-        command = COMMANDS.get(text(words[0]).upper())
         refusal = self._refusal(command, words)
         if refusal is not None:
             if command is not None and command.name == "EXEC":
@@ -174,15 +216,18 @@ class RedisClient(Protocol):
             self.send(encode(ErrorReply(refusal)))
             return True
         assert command is not None
-        if self.server.holds(self, command.writes or command.replicates or self._queued("writes", "replicates")):
-            self._held = words
+        server = self.server
+        if server.paused and server.holds(
+            self, command.writes or command.replicates or self._queued("writes", "replicates")
+        ):
             return False
-        self.last_command = command.name.lower()
+        self.last_command = command.word
         if self.queue is not None and command.name not in _OUTSIDE_TRANSACTIONS:
             self.queue.append((command, words))
             self.send(encode(Simple("QUEUED")))
         else:
-            self.send(encode(command.function(self.server, self, words), self.resp))
+            value = command.function(server, self, words)
+            self.send(value.data if isinstance(value, Raw) else encode(value, self.resp))
         return True
 
     def _queued(self, *flags: str) -> bool:
@@ -202,12 +247,12 @@ class RedisClient(Protocol):
             return "NOREPLICAS Not enough good replicas to write."
         if writes and server.master_address is not None and server.setting("replica-read-only") == "yes":
             return "READONLY You can't write against a read only replica."
-        if self.subscriptions and self.resp == 2 and not command.while_subscribed:
+        if self.resp == 2 and (self.channels or self.patterns) and not command.while_subscribed:
             return (
                 f"ERR Can't execute '{text(words[0]).lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                 "RESET are allowed in this context"
             )
-        if server.is_stale() and not command.while_stale:
+        if server.master_address is not None and server.is_stale() and not command.while_stale:
             return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
         if server.loading and not command.while_loading:
             return "LOADING Redis is loading the dataset in memory"

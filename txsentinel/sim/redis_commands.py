@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NOTHING: Final = Raw(b"")
 """The reply of a command that has said everything already."""
 
+_PONG: Final = Raw(encode(PONG))
+
 NOT_AN_INTEGER: Final = ErrorReply("ERR value is not an integer or out of range")
 SYNTAX_ERROR: Final = ErrorReply("ERR syntax error")
 WRONG_PASSWORD: Final = ErrorReply("WRONGPASS invalid username-password pair or user is disabled.")
@@ -44,6 +46,8 @@ def wrong_arity(name: str) -> ErrorReply:
 
 @command("PING", -1, "subscribed")
 def ping(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+    if len(words) == 1 and not client.channels and not client.patterns:
+        return _PONG
     if len(words) > 2:
         return wrong_arity("ping")
     if client.subscriptions and client.resp == 2:
@@ -125,6 +129,7 @@ def quit_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 def reset(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     client.channels.clear()
     client.patterns.clear()
+    server.audience_changed()
     client.queue, client.spoiled = None, False
     client.name, client.resp = "", 2
     client.authenticated = not server.setting("requirepass")
@@ -241,6 +246,7 @@ def _confirm(client: RedisClient, word: str, channel: bytes | None) -> None:
 def subscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     for channel in words[1:]:
         client.channels[channel] = None
+        server.audience_changed()
         _confirm(client, "subscribe", channel)
     return NOTHING
 
@@ -249,6 +255,7 @@ def subscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Valu
 def psubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     for pattern in words[1:]:
         client.patterns[pattern] = None
+        server.audience_changed()
         _confirm(client, "psubscribe", pattern)
     return NOTHING
 
@@ -259,6 +266,7 @@ def _unsubscribe(client: RedisClient, word: str, held: dict[bytes, None], names:
         _confirm(client, word, None)
     for name in leaving:
         held.pop(name, None)
+        client.server.audience_changed()
         _confirm(client, word, name)
     return NOTHING
 

@@ -16,7 +16,7 @@ from txsentinel.sim.redis_commands import apply
 from txsentinel.sim.redis_reports import NO_REPLICATION_ID, replica_host
 from txsentinel.timings import Limits
 from txsentinel.wire.replies import ErrorLine, NeedMore, ReplyReader, Status
-from txsentinel.wire.resp import Raw, Value, pack, text
+from txsentinel.wire.resp import Raw, Value, encode, pack, text
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
@@ -36,6 +36,19 @@ CONNECT, CONNECTING, SYNC, CONNECTED = "connect", "connecting", "sync", "connect
 """States of the link to the master, in the words of ROLE."""
 
 
+FAMILIAR: Final = 32
+"""Chunks of the stream that a replica recognises as commands which it has had before."""
+
+
+def _size(reply: object) -> int:
+    """How many bytes a reply of a master was: a line, a bulk, or a command of the stream."""
+    if isinstance(reply, list):
+        return len(pack(*reply))
+    if isinstance(reply, Status | ErrorLine):
+        return len(reply) + 3
+    return len(encode(reply)) if isinstance(reply, bytes) else 0
+
+
 class MasterLink(Protocol):
     """The replica's side of replication."""
 
@@ -46,6 +59,10 @@ class MasterLink(Protocol):
         """Replies still to come before the one to PSYNC."""
         self._copy_offset = -1
         """Where the full copy under way ends; below zero if none is."""
+        self._unread = 0
+        """Bytes that have come without being part of a reply that was read."""
+        self._familiar: dict[bytes, list[bytes]] = {}
+        """Chunks that were one command of the stream and nothing else."""
 
     def connectionMade(self) -> None:
         """Introduce ourselves and ask for what we lack."""
@@ -79,13 +96,21 @@ class MasterLink(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Replies of the handshake, then the stream."""
-        self._reader.feed(data)
         replication = self.replication
+        known = None if self._unread else self._familiar.get(data)
+        if known is not None and replication.link is self:
+            replication.last_io = replication.server.host.reactor.seconds()
+            replication.stream_arrived(known, data)
+            return
+        alone = not self._unread
+        self._unread += len(data)
+        self._reader.feed(data)
         while replication.link is self:
             reply = self._reader.next_reply()
             if isinstance(reply, NeedMore):
                 return
             replication.last_io = replication.server.host.reactor.seconds()
+            self._unread -= _size(reply)
             if self._handshake:
                 self._handshake -= 1
                 if isinstance(reply, ErrorLine) and not reply.startswith((b"NOAUTH", b"ERR", b"WRONGPASS")):
@@ -94,7 +119,12 @@ class MasterLink(Protocol):
                 replication.copy_arrived(reply, self._copy_offset)
                 self._copy_offset = -1
             elif isinstance(reply, list):
-                replication.stream_arrived([bytes(word) for word in reply])
+                words, raw = [bytes(word) for word in reply], pack(*reply)
+                if alone and raw == data:
+                    if len(self._familiar) >= FAMILIAR:
+                        self._familiar.clear()
+                    self._familiar[data] = words
+                replication.stream_arrived(words, raw)
             elif isinstance(reply, Status) and reply.startswith(b"FULLRESYNC "):
                 _, history, offset = reply.split()
                 self._copy_offset = int(offset)
@@ -260,14 +290,14 @@ class Replication:
         if self.failover_state == FAILOVER_IN_PROGRESS:
             self._end_failover()
 
-    def stream_arrived(self, words: list[bytes]) -> None:
-        """Do what the master did."""
+    def stream_arrived(self, words: list[bytes], raw: bytes) -> None:
+        """Do what the master did; ``raw`` is the same as it came."""
         name = words[0].upper()
         if name == b"PUBLISH":
             self.server.publish(words[1], words[2])
         elif name != b"REPLCONF":
             apply(self.server.data, words)
-        self.feed(pack(*words))
+        self.feed(raw)
         self.server.persist()
         if name == b"REPLCONF":
             self._acknowledge()

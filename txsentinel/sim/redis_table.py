@@ -25,6 +25,8 @@ class Command:
     """A command, and the states of the server in which it is still answered."""
 
     name: str
+    word: str
+    """The name in lower case."""
     arity: int
     """Words it takes, its name included; below zero at least that many."""
     function: Body
@@ -60,6 +62,7 @@ def command(name: str, arity: int, flags: str = "") -> Callable[[Body], Body]:
     def declare(function: Body) -> Body:
         COMMANDS[name] = Command(
             name,
+            name.lower(),
             arity,
             function,
             writes="write" in words,

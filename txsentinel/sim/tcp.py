@@ -111,22 +111,25 @@ class Flow:
 
     def send(self, what: bytes | Mark) -> None:
         """Put something on its way. Bytes written in one turn leave as one segment."""
-        world = self.world
+        world, segments = self.world, self._segments
         now = world.time
-        segments = self._segments
         if segments:
             arrival, sent_at, last = segments[-1]
-            if sent_at == now and isinstance(last, bytes) and isinstance(what, bytes):
+            if sent_at == now and type(last) is bytes and type(what) is bytes:
                 segments[-1] = (arrival, sent_at, last + what)
                 self.in_flight += len(what)
                 return
-            arrival = max(arrival, now + self.path.delay(world.random))
-            segments.append((arrival, now, what))
+            segments.append((max(arrival, now + self.path.delay(world.random)), now, what))
         else:
-            arrival = now + self.path.delay(world.random)
+            path = self.path
+            arrival = now + path.latency
+            if path.loss:
+                arrival = now + path.delay(world.random)
+            elif path.jitter:
+                arrival += int(world.random.random() * path.jitter)
             segments.append((arrival, now, what))
             world.push(arrival, self)
-        if isinstance(what, bytes):
+        if type(what) is bytes:
             self.in_flight += len(what)
 
     def forget_unsent(self) -> None:
@@ -150,20 +153,18 @@ class Flow:
         """Deliver what has arrived by now."""
         if sequence != self.sequence:
             return
-        segments = self._segments
+        segments, path, world = self._segments, self.path, self.world
         if not segments:
             return
-        world = self.world
-        path = self.path
         if path.blocked:
             self.sequence = -1
             path.waiting.append(self)
-            sender = self.sender
-            if not sender.gone:
+            if not self.sender.gone:
                 world.call_later(SEND_PATIENCE / SECOND, self._give_up, world.time)
             return
         receiver = self.receiver
-        while segments and segments[0][0] <= world.time:
+        now = world.time
+        while segments and segments[0][0] <= now:
             if not receiver.gone:
                 if receiver.reactor.stalled:
                     receiver.reactor.parked.append(self)
@@ -173,17 +174,18 @@ class Flow:
                     self.sequence = -1
                     return
             what = segments.popleft()[2]
-            if isinstance(what, bytes):
+            if type(what) is bytes:
                 world.note_bytes(self.label, what)
                 self.in_flight -= len(what)
                 receiver.data_arrived(what)
                 if self.sender.unsent:
                     self.sender.send_more()
             else:
-                world.note_bytes(self.label, what.value)
-                receiver.mark_arrived(what)
+                mark = cast("Mark", what)
+                world.note_bytes(self.label, mark.value)
+                receiver.mark_arrived(mark)
         if segments and self.sequence == sequence:
-            world.push(max(segments[0][0], world.time), self)
+            world.push(max(segments[0][0], now), self)
 
     def wake(self, delay: int = 0) -> None:
         """Look again in ``delay`` microseconds at what is waiting."""
@@ -271,15 +273,17 @@ class SimTransport:
 
     def write(self, data: bytes) -> None:
         """Send bytes; what does not fit into the window waits here."""
-        if not isinstance(data, bytes):
-            raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+        if type(data) is not bytes:
+            if not isinstance(data, bytes):
+                raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+            data = bytes(data)
         if not data or not self.connected or self.gone:
             return
         if self.tap is not None:
             self.tap.written(data)
-        room = WINDOW - self.outbound.in_flight
-        if not self._backlog and len(data) <= room:
-            self.outbound.send(data)
+        outbound = self.outbound
+        if not self._backlog and outbound.in_flight + len(data) <= WINDOW:
+            outbound.send(data)
             return
         self._backlog.append(data)
         self.unsent += len(data)
@@ -407,21 +411,22 @@ class SimTransport:
 
     def data_arrived(self, data: bytes) -> None:
         """Bytes came: give them to the protocol."""
+        reactor, protocol = self.reactor, self.protocol
         if self.gone:
             self.outbound.send(Mark.RST)
-        elif self.connected and not self.disconnecting and self.protocol is not None:
+        elif self.connected and not self.disconnecting and protocol is not None:
             try:
                 if self.tap is not None:
                     self.tap.arriving(data)
-                self.protocol.dataReceived(data)
+                protocol.dataReceived(data)
             except Exception:
                 failure = Failure()
-                self.reactor.world.record_failure(self.reactor.name, "dataReceived raised", failure)
+                reactor.world.record_failure(reactor.name, "dataReceived raised", failure)
                 if self.connected:
                     self._hang_up(Mark.RST)
                     self._lose(failure)
-            if self.reactor.turned is not None:
-                self.reactor.turned()
+            if reactor.turned is not None:
+                reactor.turned()
 
     def mark_arrived(self, mark: Mark) -> None:
         """Something other than bytes came."""

@@ -64,6 +64,7 @@ class WireWitness:
         elif request.name in (b"REMOVE", b"MONITOR"):
             newest = record.master(name).newest_vote
             record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True)
+            record.seen = None
             record.good_hellos.clear()
         elif request.name in (b"RESET", b"SET"):
             for each in record.masters.values():

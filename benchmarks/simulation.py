@@ -1,0 +1,61 @@
+"""
+How fast simulated time passes: a quiet fleet of five Sentinels, three masters and six replicas.
+
+Reckoned in seconds of a core, which other work on the machine disturbs least; the best of several slices of
+simulated time is what the machine can do, the median what it did. Run with ``python -m benchmarks.simulation``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from statistics import median
+
+from txsentinel.sim.checks import Witness
+from txsentinel.sim.fleet import Fleet, Shape
+
+QUIET = Shape(sentinels=5, masters=3, replicas=2, quorum=3)
+"""The fleet: as many replicas are meant for each master."""
+
+SLICE = 10.0
+"""Simulated seconds of one measurement: all that a quiet fleet does comes round in that time."""
+
+
+def measure(witnessed: bool, slices: int) -> list[float]:
+    """
+    Simulated seconds per second of a core, once per slice.
+
+    :param witnessed: whether the witness looks on.
+    :raises RuntimeError: if the fleet is not quiet.
+    """
+    fleet = Fleet(1, QUIET)
+    witness = Witness(fleet) if witnessed else None
+    fleet.start()
+    if not fleet.settle():
+        raise RuntimeError("; ".join(fleet.disagreements()))
+    fleet.run(SLICE)
+    rates = []
+    for _ in range(slices):
+        began = time.process_time()
+        fleet.run(SLICE)
+        rates.append(SLICE / (time.process_time() - began))
+    if fleet.world.failures or (witness is not None and witness.violations):
+        raise RuntimeError("the fleet is not quiet")
+    return rates
+
+
+def main() -> None:
+    """Print a line without the witness, and one with it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
+    parser.add_argument("--slices", type=int, default=12, help="how often to measure")
+    slices = parser.parse_args().slices
+    for witnessed, name in ((False, "bare"), (True, "with the witness")):
+        rates = measure(witnessed, slices)
+        sys.stdout.write(
+            f"{name}: {max(rates):.0f} simulated seconds per second of a core at best, {median(rates):.0f} as a rule\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
