@@ -136,18 +136,22 @@ LEAD = 1.0
 """Seconds before a fault in which an acknowledged write may not yet have reached a replica, or may be overtaken."""
 
 
+AFTERWARDS = "afterwards"
+"""An old master that is in reach again takes writes until the Sentinels make it a replica, and these are lost too."""
+
+UNTOUCHED = "untouched"
+
+
 def blame(lost: Iterable[Write], spans: Sequence[Span]) -> Counter[str]:
     """
     Lost writes by kind of the faults that touched their server when they were acknowledged, or right after.
 
-    Faults overlap, and a write is counted for each; ``none`` stands for those whose server was well.
+    Faults overlap, and a write is counted for each. :data:`AFTERWARDS` stands for those whose server was well again, but
+    had been touched; :data:`UNTOUCHED` for those whose server was never touched.
     """
     counts: Counter[str] = Counter()
     for write in lost:
-        kinds = {
-            span.kind
-            for span in spans
-            if span.server == write.server and span.since - LEAD <= write.answered <= span.until + LEAD
-        }
-        counts.update(kinds or {"none"})
+        begun = [span for span in spans if span.server == write.server and span.since - LEAD <= write.answered]
+        kinds = {span.kind for span in begun if write.answered <= span.until}
+        counts.update(kinds or {AFTERWARDS if begun else UNTOUCHED})
     return counts

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
+from tests.outside.ledger import AFTERWARDS, UNTOUCHED
 from tests.outside.rounds import Result
 
 Row = tuple[str, Callable[[Sequence[Result]], str]]
@@ -69,12 +70,12 @@ def table(columns: Mapping[str, Sequence[Result]]) -> str:
         for result in results:
             injected.update(result.faults)
     lines.append(["lost by kind of fault, which may overlap (faults)", *("" for _ in columns)])
-    for kind in [*sorted(injected), "none"]:
+    for kind in [*sorted(injected), AFTERWARDS, UNTOUCHED]:
         cells = []
         for results in columns.values():
             lost = sum(result.lost_by_kind.get(kind, 0) for result in results)
             faults = sum(result.faults.get(kind, 0) for result in results)
-            cells.append(f"{lost:,} ({faults})" if kind != "none" else f"{lost:,}")
+            cells.append(f"{lost:,} ({faults})" if kind in injected else f"{lost:,}")
         lines.append([f"  {kind}", *cells])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.ballots import Election, Vote, configuration_faults, election_faults, read_log, vote_faults
-from tests.outside.ledger import Outcome, Read, Span, Write, blame, load, save, tally, unwritable
+from tests.outside.ledger import AFTERWARDS, UNTOUCHED, Outcome, Read, Span, Write, blame, load, save, tally, unwritable
 
 US, THEM = "a" * 40, "b" * 40
 
@@ -55,8 +55,8 @@ class LedgerTests(SynchronousTestCase):
     def test_blame(self) -> None:
         """A lost write is put down to each fault that touched its server then, or right after, and to no other."""
         spans = [Span("kill", 1, 10.0, 12.0), Span("mute", 1, 11.5, 13.0), Span("deaf", 2, 10.0, 12.0)]
-        lost = [write("before", at=9.5), write("amid", at=11.9), write("long before", at=5.0)]
-        self.assertEqual(blame(lost, spans), {"kill": 2, "mute": 1, "none": 1})
+        lost = [write("before", at=9.5), write("amid", at=11.9), write("long before", at=5.0), write("late", at=13.5)]
+        self.assertEqual(blame(lost, spans), {"kill": 2, "mute": 1, UNTOUCHED: 1, AFTERWARDS: 1})
 
     def test_histories_are_kept(self) -> None:
         """What is saved is what is loaded."""
