@@ -146,8 +146,8 @@ def blame(lost: Iterable[Write], spans: Sequence[Span]) -> Counter[str]:
     """
     Lost writes by kind of the faults that touched their server when they were acknowledged, or right after.
 
-    Faults overlap, and a write is counted for each. :data:`AFTERWARDS` stands for those whose server was well again, but
-    had been touched; :data:`UNTOUCHED` for those whose server was never touched.
+    Faults overlap, and a write is counted for each. :data:`AFTERWARDS` stands for those whose server was well again
+    after a fault, :data:`UNTOUCHED` for those whose server never had any.
     """
     counts: Counter[str] = Counter()
     for write in lost:
