@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server, SyncStep
 from txsentinel.timings import Millis
-from txsentinel.wire.resp import Value, encode
+from txsentinel.wire.resp import Value, data
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ScriptJob
 
-
-def _synchronizing(step: SyncStep) -> Callable[[Instance], bool]:
-    return lambda instance: isinstance(instance, Replica) and instance.sync is step
-
-
-FLAG_WORDS: Final[tuple[tuple[str, Callable[[Instance], bool]], ...]] = (
-    ("s_down", lambda instance: instance.sdown_since is not None),
-    ("o_down", lambda instance: isinstance(instance, Master) and instance.odown_since is not None),
-    ("master", lambda instance: isinstance(instance, Master)),
-    ("slave", lambda instance: isinstance(instance, Replica)),
-    ("sentinel", lambda instance: isinstance(instance, Peer)),
-    ("disconnected", lambda instance: instance.link.disconnected),
-    ("master_down", lambda instance: isinstance(instance, Peer) and instance.says_master_down),
-    ("failover_in_progress", lambda instance: isinstance(instance, Master) and instance.failover is not None),
-    ("promoted", lambda instance: isinstance(instance, Replica) and is_promoted(instance)),
-    (SyncStep.SENT.value, _synchronizing(SyncStep.SENT)),
-    (SyncStep.IN_PROGRESS.value, _synchronizing(SyncStep.IN_PROGRESS)),
-    (SyncStep.DONE.value, _synchronizing(SyncStep.DONE)),
-    ("force_failover", lambda instance: isinstance(instance, Master) and is_forced(instance)),
-    ("coordinated_failover", lambda instance: isinstance(instance, Master) and is_coordinated(instance)),
-    ("script_kill_sent", lambda instance: instance.script_kill_sent),
-    ("master_reboot", lambda instance: isinstance(instance, Master) and instance.rebooting_since is not None),
-)
-"""Every word that ``flags`` can hold, in the order in which it does. Clients compare the whole text: add none."""
+Report: TypeAlias = "dict[str, str | int]"
+"""What is told of one instance: field → value, in wire order."""
 
 
 def is_promoted(replica: Replica) -> bool:
@@ -55,95 +32,148 @@ def is_coordinated(master: Master) -> bool:
 
 
 def flags(instance: Instance) -> str:
-    """The flag words that hold, with commas between."""
-    return ",".join(word for word, holds in FLAG_WORDS if holds(instance))
-
-
-def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> dict[str, str]:
     """
-    Field → value, both text, in wire order.
+    The flag words that hold, with commas between.
+
+    Every word that there can be, in the order in which they come. Clients compare the whole text: add none.
+    """
+    words = []
+    if instance.sdown_since is not None:
+        words.append("s_down")
+    if isinstance(instance, Master):
+        if instance.odown_since is not None:
+            words.append("o_down")
+        words.append("master")
+    elif isinstance(instance, Replica):
+        words.append("slave")
+    else:
+        words.append("sentinel")
+    if instance.link.disconnected:
+        words.append("disconnected")
+    if isinstance(instance, Master):
+        if instance.failover is not None:
+            words.append("failover_in_progress")
+            if is_forced(instance):
+                words.append("force_failover")
+            if is_coordinated(instance):
+                words.append("coordinated_failover")
+    elif isinstance(instance, Replica):
+        if is_promoted(instance):
+            words.append("promoted")
+        if instance.sync is not SyncStep.NOT_ASKED:
+            words.append(instance.sync.value)
+    elif isinstance(instance, Peer) and instance.says_master_down:
+        words.append("master_down")
+    if instance.script_kill_sent:
+        words.append("script_kill_sent")
+    if isinstance(instance, Master) and instance.rebooting_since is not None:
+        words.append("master_reboot")
+    return ",".join(words)
+
+
+def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Report:
+    """
+    Field → value, in wire order; all of it is text on the wire, numbers in decimal.
 
     Points in time become milliseconds elapsed until ``now``.
     """
     link = instance.link
-    master = instance.master
-    report = {
+    address = instance.address
+    report: Report = {
         "name": instance.name,
-        "ip": instance.address.announced(by_hostname),
-        "port": str(instance.address.port),
+        "ip": address.hostname if by_hostname else address.ip,
+        "port": address.port,
         "runid": instance.run_id or "",
         "flags": flags(instance),
-        "link-pending-commands": str(link.pending_commands),
-        "link-refcount": str(max(len(link.instances), 1)),
+        "link-pending-commands": link.pending_commands,
+        "link-refcount": max(len(link.instances), 1),
     }
-    if isinstance(instance, Master) and instance.failover is not None:
-        report["failover-state"] = instance.failover_state.value
-    report["last-ping-sent"] = _since(link.unanswered_ping_at, now)
-    report["last-ok-ping-reply"] = _since(link.available_at, now)
-    report["last-ping-reply"] = _since(link.last_reply_at, now)
+    master = instance if isinstance(instance, Master) else None
+    if master is not None and master.failover is not None:
+        report["failover-state"] = master.failover_state.value
+    unanswered = link.unanswered_ping_at
+    report["last-ping-sent"] = 0 if unanswered is None else now - unanswered
+    report["last-ok-ping-reply"] = now - link.available_at
+    report["last-ping-reply"] = now - link.last_reply_at
     if instance.sdown_since is not None:
-        report["s-down-time"] = _since(instance.sdown_since, now)
-    if isinstance(instance, Master) and instance.odown_since is not None:
-        report["o-down-time"] = _since(instance.odown_since, now)
-    report["down-after-milliseconds"] = str(master.options.down_after)
+        report["s-down-time"] = now - instance.sdown_since
+    if master is not None and master.odown_since is not None:
+        report["o-down-time"] = now - master.odown_since
+    report["down-after-milliseconds"] = instance.master.options.down_after
     if isinstance(instance, Server):
-        report["info-refresh"] = _since(instance.info_refreshed_at, now)
+        refreshed = instance.info_refreshed_at
+        report["info-refresh"] = 0 if refreshed is None else now - refreshed
         report["role-reported"] = instance.role_reported.value
-        report["role-reported-time"] = _since(instance.role_reported_at, now)
-    if isinstance(instance, Master):
-        report.update(_master_fields(instance))
+        report["role-reported-time"] = now - instance.role_reported_at
+    if master is not None:
+        _add_master_fields(report, master)
     elif isinstance(instance, Replica):
-        report.update(_replica_fields(instance))
+        _add_replica_fields(report, instance)
     elif isinstance(instance, Peer):
-        report["last-hello-message"] = _since(instance.hello_heard_at, now)
+        report["last-hello-message"] = now - instance.hello_heard_at
         report["voted-leader"] = instance.leader or "?"
-        report["voted-leader-epoch"] = str(instance.leader_epoch)
+        report["voted-leader-epoch"] = instance.leader_epoch
     return report
 
 
-def encoded_report(report: dict[str, str], protocol: int) -> bytes:
+class Bulks(dict["str | int", bytes]):
     """
-    The same bytes as ``resp.encode`` makes of it, sooner: a thousand masters are shown in one reply.
+    Value → bulk string. What is asked for is kept for the next time, if it is short, until there is too much.
 
-    Lengths are counted in characters, which is right as long as all of them are ASCII.
+    In a report on a thousand masters few values are new: they have the same options, are seen to at the same
+    pace, and ask for the same times again and again.
     """
-    pieces = [f"%{len(report)}\r\n" if protocol >= 3 else f"*{2 * len(report)}\r\n"]
-    pieces += [f"${len(name)}\r\n{name}\r\n${len(value)}\r\n{value}\r\n" for name, value in report.items()]
-    whole = "".join(pieces)
-    return whole.encode("ascii") if whole.isascii() else encode(report, protocol)
+
+    MOST: Final = 8192
+    LONGEST: Final = 64
+
+    def __missing__(self, value: str | int) -> bytes:
+        raw = data(value) if isinstance(value, str) else b"%d" % value
+        bulk = b"$%d\r\n%b\r\n" % (len(raw), raw)
+        if len(raw) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[value] = bulk
+        return bulk
 
 
-def _since(moment: Millis | None, now: Millis) -> str:
-    return "0" if moment is None else str(now - moment)
+_BULKS: Final = Bulks()
+_FORMS: Final[dict[tuple[str, ...], bytes]] = {}
+"""Names of fields → everything but the values and the head; there are as many as kinds and conditions of instances."""
 
 
-def _master_fields(master: Master) -> dict[str, str]:
+def encoded_report(report: Report, protocol: int) -> bytes:
+    """The same bytes as ``resp.encode`` makes of it with all values as text, sooner: there may be thousands."""
+    names = tuple(report)
+    form = _FORMS.get(names)
+    if form is None:
+        form = _FORMS[names] = b"".join(b"$%d\r\n%b\r\n%%b" % (len(name), data(name)) for name in names)
+    head = b"%%%d\r\n" % len(names) if protocol >= 3 else b"*%d\r\n" % (2 * len(names))
+    return head + form % tuple([_BULKS[value] for value in report.values()])
+
+
+def _add_master_fields(report: Report, master: Master) -> None:
     options = master.options
-    fields = {
-        "config-epoch": str(master.config_epoch),
-        "num-slaves": str(len(master.replicas)),
-        "num-other-sentinels": str(len(master.peers)),
-        "quorum": str(options.quorum),
-        "failover-timeout": str(options.failover_timeout),
-        "parallel-syncs": str(options.parallel_syncs),
-    }
+    report["config-epoch"] = master.config_epoch
+    report["num-slaves"] = len(master.replicas)
+    report["num-other-sentinels"] = len(master.peers)
+    report["quorum"] = options.quorum
+    report["failover-timeout"] = options.failover_timeout
+    report["parallel-syncs"] = options.parallel_syncs
     if options.notification_script:
-        fields["notification-script"] = options.notification_script
+        report["notification-script"] = options.notification_script
     if options.client_reconfig_script:
-        fields["client-reconfig-script"] = options.client_reconfig_script
-    return fields
+        report["client-reconfig-script"] = options.client_reconfig_script
 
 
-def _replica_fields(replica: Replica) -> dict[str, str]:
-    return {
-        "master-link-down-time": str(replica.master_link_down_for),
-        "master-link-status": "ok" if replica.master_link_up else "err",
-        "master-host": replica.master_host or "?",
-        "master-port": str(replica.master_port),
-        "slave-priority": str(replica.priority),
-        "slave-repl-offset": str(replica.repl_offset),
-        "replica-announced": "1" if replica.announced else "0",
-    }
+def _add_replica_fields(report: Report, replica: Replica) -> None:
+    report["master-link-down-time"] = replica.master_link_down_for
+    report["master-link-status"] = "ok" if replica.master_link_up else "err"
+    report["master-host"] = replica.master_host or "?"
+    report["master-port"] = replica.master_port
+    report["slave-priority"] = replica.priority
+    report["slave-repl-offset"] = replica.repl_offset
+    report["replica-announced"] = 1 if replica.announced else 0
 
 
 def master_status(master: Master) -> str:
