@@ -127,9 +127,9 @@ class Campaign:
     def _keep(self, setting: Setting, result: Result) -> None:
         self._archive.add(name_of(setting), result)
         faults = ", ".join(f"{kind} {count}" if count > 1 else kind for kind, count in result.faults.items())
+        agreed = f"agreed {result.convergence:.1f} s after healing" if result.converged else "no agreement"
         self._say(
-            f"{name_of(setting)} round {result.number} ({faults}): "
-            f"agreed {result.convergence:.1f} s after healing, {result.promotions} promotions, "
+            f"{name_of(setting)} round {result.number} ({faults}): {agreed}, {result.promotions} promotions, "
             f"{result.lost} of {result.acknowledged} acknowledged writes lost"
         )
         for trouble in result.troubles:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.outside.ballots import Ballots, configuration_faults, election_faults, read_log, vote_faults
@@ -94,10 +95,8 @@ class Referee:
         """
         result = Result(number, dict(Counter(fault.kind.value for fault in plan)))
         began = time.monotonic()
-        lines = "".join(f"{fault}\n" for fault in plan)
         try:
-            roles = "".join(f"{role}: {process.name}\n" for role, process in self._world.roles().items())
-            (self._world.directory / f"plan-{number}.txt").write_text(lines + roles)
+            self._write_down(number, plan)
             self._play(result, plan)
         except PROBLEMS as problem:
             result.troubles.append(f"{type(problem).__name__}: {problem}")
@@ -105,7 +104,19 @@ class Referee:
         if result.troubles:
             result.directory = str(self._world.directory)
             (self._world.directory / f"troubles-{number}.txt").write_text("\n".join(result.troubles) + "\n")
+            greetings = (f"{event.at:.3f} {event.sentinel} {event.payload}\n" for event in self._world.greetings.events)
+            (self._world.directory / "greetings.txt").write_text("".join(greetings))
         return result
+
+    def _write_down(self, number: int, plan: Sequence[Fault]) -> None:
+        # Logs tell the time of day, histories that of the monotonic clock; whoever reads both needs one of each.
+        lines = [
+            f"round {number}: {datetime.now()}, monotonic {time.monotonic():.3f}; faults follow {CALM_SECONDS} s later",
+            *(str(fault) for fault in plan),
+            *(f"{role}: {process.name}" for role, process in self._world.roles().items()),
+            *(f"{role} is at {address}" for role, address in self._world.addresses().items()),
+        ]
+        (self._world.directory / f"plan-{number}.txt").write_text("\n".join(lines) + "\n")
 
     def _play(self, result: Result, plan: Sequence[Fault]) -> None:
         world, key = self._world, f"round-{result.number}"
