@@ -1,0 +1,308 @@
+"""
+Many masters lost at once: how long until all are replaced, and what that costs the Sentinels and their clients.
+
+``python -m benchmarks.storm --masters 1000 --victims 1 100 400 1000 --down-after 5000 1000 --faults die silence``
+
+A promotion counts when the promoted stand-in executes SLAVEOF NO ONE; a Sentinel agrees when its +switch-master reaches
+a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms; its slowest answer is told. What is not
+done within the patience is counted as such, and has no time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.gauges import cpu_seconds, resident_bytes
+from benchmarks.installation import CALL_SECONDS, Installation, NotInTime, arguments, chosen_contenders, say
+from benchmarks.report import comparison, keep
+from txsentinel.demo import Connection
+
+FIGURES: Final = {
+    "promoted_first": "first promotion, ms",
+    "promoted_median": "half of them promoted, ms",
+    "promoted_last": "all promoted, ms",
+    "agreed_last": "all Sentinels agree on all, ms",
+    "not_promoted": "not promoted in time",
+    "not_agreed": "not agreed upon in time",
+    "promoted_needlessly": "promoted without need",
+    "tilts": "TILTs, all Sentinels",
+    "lost_elections": "-failover-abort-not-elected, all Sentinels",
+    "writes": "configuration writes of a Sentinel",
+    "cpu": "CPU of a Sentinel, ms",
+    "resident": "resident memory of a Sentinel, MB",
+    "slowest_answer": "slowest answer of a Sentinel, ms",
+}
+"""What is measured; times are since the first of the victims was lost."""
+
+FAULTS: Final = ("die", "silence")
+SETTLING_SECONDS: Final = 400.0
+AFTERSHOCK_SECONDS: Final = 5.0
+"""How long switches that nobody needs are looked for once all is done."""
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What happens."""
+
+    masters: int
+    victims: int
+    down_after: int
+    fault: str
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        fault = {"die": "die", "silence": "fall silent"}[self.fault]
+        return f"{self.victims} of {self.masters} masters {fault}, down-after {self.down_after} ms"
+
+
+def sample(installation: Installation, storm: Storm, patience: float) -> dict[str, Any]:
+    """
+    One storm over an installation that has settled; the victims come back afterwards.
+
+    :param patience: seconds.
+    :returns: ``figures``, by name a list of values; ``promoted`` and ``agreed``, the curves as lists of seconds and
+        count; and ``disagreements``, for how many of the victims the Sentinels do not name one living master in the end.
+    """
+    fleet, pids = installation.fleet, [sentinel.pid for sentinel in installation.sentinels]
+    victims = installation.present_masters(storm.victims)
+    with installation.observer() as observer:
+        time.sleep(1.0)  # so that the client has asked everyone before
+        before = [cpu_seconds(pid) for pid in pids]
+        began, _ = getattr(fleet, storm.fault)(list(victims.values()))
+        deadline = began + patience
+        while time.monotonic() < deadline and min(observer.switched(began).values()) < storm.victims:
+            time.sleep(0.2)
+        used = [cpu_seconds(pid) - early for pid, early in zip(pids, before, strict=True)]
+        resident = [resident_bytes(pid) / 1e6 for pid in pids]
+        seen = observer.report(began)
+        time.sleep(AFTERSHOCK_SECONDS)
+        disagreements = _disagreements(installation, list(victims))
+        promoted = [event for event in fleet.events() if event["at"] >= began and event["what"] == "promoted"]
+        aftershocks = observer.report(began)
+    fleet.revive(list(victims.values()))
+    firsts = _first_promotions(promoted, victims, began)
+    agreed = _agreements(seen["events"], list(victims), [sentinel.name for sentinel in installation.sentinels], began)
+    complete = len(firsts) == storm.victims
+    channels = [channel for _, _, channel, _ in aftershocks["events"]]
+    figures: dict[str, list[float]] = {
+        "promoted_first": [firsts[0] * 1000] if firsts else [],
+        "promoted_median": [statistics.median(firsts) * 1000] if complete else [],
+        "promoted_last": [firsts[-1] * 1000] if complete else [],
+        "agreed_last": [agreed[-1] * 1000] if len(agreed) == storm.victims else [],
+        "not_promoted": [storm.victims - len(firsts)],
+        "not_agreed": [storm.victims - len(agreed)],
+        "promoted_needlessly": [len(promoted) - len(firsts)],
+        "tilts": [channels.count("+tilt")],
+        "lost_elections": [channels.count("-failover-abort-not-elected")],
+        "writes": [float(len(moments)) for moments in seen["writes"].values()],
+        "cpu": [seconds * 1000 for seconds in used],
+        "resident": resident,
+        "slowest_answer": [
+            max(seconds for _, seconds in answers) * 1000 for answers in seen["answers"].values() if answers
+        ],
+    }
+    return {
+        "figures": figures,
+        "promoted": _curve(firsts),
+        "agreed": _curve(agreed),
+        "disagreements": disagreements,
+        "answers": seen["answers"],
+        "writes": seen["writes"],
+        "began": began,
+    }
+
+
+def _first_promotions(promoted: Sequence[Mapping[str, Any]], victims: Mapping[str, str], began: float) -> list[float]:
+    """Seconds until the first promotion for each victim that has one, in order."""
+    firsts: dict[str, float] = {}
+    for event in promoted:
+        master = str(event["name"]).partition("r")[0]
+        if master in victims:
+            firsts.setdefault(master, event["at"] - began)
+    return sorted(firsts.values())
+
+
+def _agreements(
+    events: Sequence[Sequence[Any]], victims: Sequence[str], sentinels: Sequence[str], began: float
+) -> list[float]:
+    """Seconds until the last Sentinel has switched, for each victim for which all have, in order."""
+    firsts: dict[tuple[str, str], float] = {}
+    for at, sentinel, channel, payload in events:
+        if channel == "+switch-master":
+            firsts.setdefault((sentinel, payload.split(" ", 1)[0]), at - began)
+    moments = [[firsts.get((sentinel, victim)) for sentinel in sentinels] for victim in victims]
+    return sorted(max(each for each in row if each is not None) for row in moments if None not in row)
+
+
+def _curve(moments: Sequence[float]) -> list[list[float]]:
+    return [[moment, index + 1] for index, moment in enumerate(moments)]
+
+
+def _disagreements(installation: Installation, victims: Sequence[str]) -> int:
+    answers = []
+    for sentinel in installation.sentinels:
+        with Connection(sentinel.port, timeout=CALL_SECONDS) as connection:
+            for name in victims:
+                connection.send("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+            answers.append([connection.read_reply() for _ in victims])
+    living = {
+        state["address"]
+        for state in installation.fleet.query().values()
+        if state["state"] == "alive" and state["role"] == "master"
+    }
+    wrong = 0
+    for row in zip(*answers, strict=True):
+        named = {":".join(str(word) for word in answer) if isinstance(answer, list) else "" for answer in row}
+        wrong += len(named) != 1 or not named <= living
+    return wrong
+
+
+def run(
+    name: str,
+    kinds: Sequence[str],
+    storms: Sequence[Storm],
+    patience: float,
+    say: Callable[[str], None],
+    before: Callable[[Installation], None] | None = None,
+) -> list[dict[str, Any]]:
+    """
+    One contender through storms that differ in their victims and faults alone, one after the other.
+
+    After each the victims come back and all settles again. If that takes too long, there is a new installation.
+
+    :param before: called once with the first installation that has settled.
+    :returns: per storm what :func:`sample` returns, or ``problem``.
+    """
+    outcomes: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        installation: Installation | None = None
+        for storm in storms:
+            try:
+                if installation is not None:
+                    try:
+                        installation.settle(2 * patience)
+                    except NotInTime as problem:
+                        say(f"{name}: {problem}; starting anew")
+                        stack.close()
+                        installation = None
+                if installation is None:
+                    installation = stack.enter_context(Installation(kinds, storm.masters, down_after=storm.down_after))
+                    installation.start()
+                    installation.settle(SETTLING_SECONDS)
+                    if before is not None:
+                        before(installation)
+                        before = None
+                outcome = sample(installation, storm, patience)
+                say(f"{storm.title}, {name}: {_short(outcome)}")
+            except NotInTime as problem:
+                outcome = {"problem": str(problem)}
+                say(f"{storm.title}, {name}: {problem}")
+                stack.close()
+                installation = None
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _short(outcome: Mapping[str, Any]) -> str:
+    figures: dict[str, list[float]] = outcome["figures"]
+    words = []
+    for figure in ("promoted_last", "agreed_last", "not_promoted", "not_agreed", "tilts", "slowest_answer"):
+        if figures[figure]:
+            words.append(f"{figure.replace('_', ' ')} {max(figures[figure]):.0f}")
+    return ", ".join([*words, f"disagreements {outcome['disagreements']}"])
+
+
+def gather(storms: Sequence[Storm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """
+    The outcomes of all contenders, storm by storm.
+
+    Each entry has the facts of the storm, ``contenders`` with the outcome by name, and ``curves`` and ``agreement
+    curves``: by name a list of pairs, seconds and how many masters had been replaced, or agreed upon, by then.
+    """
+    entries = []
+    for index, storm in enumerate(storms):
+        found = {name: dict(each[index]) for name, each in outcomes.items()}
+        entries.append(
+            {
+                **vars(storm),
+                "title": storm.title,
+                "contenders": found,
+                "curves": {name: each.pop("promoted", []) for name, each in found.items()},
+                "agreement curves": {name: each.pop("agreed", []) for name, each in found.items()},
+            }
+        )
+    return entries
+
+
+def measure(
+    contenders: Mapping[str, Sequence[str]],
+    masters: int,
+    victims: Sequence[int],
+    down_afters: Sequence[int] = (5000, 1000),
+    faults: Sequence[str] = FAULTS,
+    patience: float = 120.0,
+    say: Callable[[str], None] = say,
+) -> dict[str, Any]:
+    """
+    Every storm for every contender.
+
+    :param victims: how many masters are lost at once; more than there are counts as all.
+    :param down_afters: milliseconds.
+    :param faults: ``die`` (connections are reset) and ``silence`` (nothing is answered any more).
+    :param patience: seconds after which the rest of a storm is not waited for.
+    :returns: ``storms``, as :func:`gather` returns them.
+    """
+    entries = []
+    for down_after in down_afters:
+        counts = sorted({min(count, masters) for count in victims})
+        storms = [Storm(masters, count, down_after, fault) for fault in faults for count in counts]
+        outcomes = {name: run(name, kinds, storms, patience, say) for name, kinds in contenders.items()}
+        entries += gather(storms, outcomes)
+    return {"storms": entries}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The measurements, ready to print."""
+    parts = []
+    for entry in result["storms"]:
+        contenders: dict[str, Any] = entry["contenders"]
+        samples = {name: each["figures"] for name, each in contenders.items() if "problem" not in each}
+        parts.append(f"{entry['title']}: since the loss, median (min–max) of the Sentinels\n")
+        if samples:
+            parts.append(comparison(FIGURES, samples))
+        for name, each in contenders.items():
+            if "problem" in each:
+                parts.append(f"{name}: {each['problem']}")
+            elif each["disagreements"]:
+                parts.append(f"{name}: no agreement on a living master for {each['disagreements']}")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = arguments("storm", __doc__.split("\n\n")[0], [1000])
+    parser.add_argument("--victims", type=int, nargs="+", default=[1, 100, 400, 1000], metavar="N")
+    parser.add_argument("--down-after", type=int, nargs="+", default=[5000, 1000], metavar="MS")
+    parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=FAULTS)
+    parser.add_argument("--patience", type=float, default=120.0, metavar="SECONDS")
+    options = parser.parse_args(argv)
+    contenders = chosen_contenders(options.contenders, say)
+    entries: list[dict[str, Any]] = []
+    for masters in options.masters:
+        result = measure(contenders, masters, options.victims, options.down_after, options.faults, options.patience)
+        print(f"\n{table(result)}", flush=True)
+        entries += result["storms"]
+        if options.json:
+            keep(Path(options.json), {"storms": entries})
+
+
+if __name__ == "__main__":
+    main()
