@@ -205,6 +205,35 @@ class HostTests(SynchronousTestCase):
         ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
         self.assertEqual((ended.returncode, ended.stdout), (7, b"said before"))
 
+    def entitled(self, before: str = "") -> tuple[str, str, list[str]]:
+        """Command line, name and log of a process that was given a title, after having run ``before``."""
+        script = """
+            import json, os, sys
+            from twisted.internet.task import Clock
+            from twisted.logger import formatEvent, globalLogPublisher
+            from txsentinel.host import RealHost
+            lines = []
+            globalLogPublisher.addObserver(lambda event: lines.append(formatEvent(event)))
+            RealHost(Clock()).entitle("a title {with} braces")
+            line = open("/proc/self/cmdline", "rb").read().rstrip(b"\\0").replace(b"\\0", b" ")
+            sys.stdout.write(json.dumps([line.decode(), open("/proc/self/comm").read(), lines]))
+        """
+        words = [sys.executable, "-c", before + textwrap.dedent(script)]
+        line, name, logged = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+        return line, name, logged
+
+    def test_title(self) -> None:
+        """Lists of processes show the title as the command line, and our name as that of the program."""
+        self.assertEqual(self.entitled(), ("a title {with} braces", "txsentinel\n", []))
+
+    def test_title_without_the_package(self) -> None:
+        """Where the package for it is missing, the process keeps its title and one line of the log says so."""
+        line, name, logged = self.entitled("import sys; sys.modules['setproctitle'] = None")
+        self.assertIn("RealHost", line)
+        self.assertNotEqual(name, "txsentinel\n")
+        self.assertEqual(len(logged), 1)
+        self.assertIn("set-proc-title", logged[0])
+
 
 class ReplaceTests(SynchronousTestCase):
     """How a file becomes durable, on the real disk."""

@@ -249,6 +249,14 @@ class ProcessTests(SynchronousTestCase):
         self.reactor.waiting.pop()()
         self.assertEqual(calls, ["hangup"])
 
+    def test_title(self) -> None:
+        """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
+        process = SentinelProcess(self.reactor, self.sentinel, entitle=lambda: self.diary.append("title"))
+        self.assertEqual(self.diary, [])
+        process.privilegedStartService()
+        process.startService()
+        self.assertEqual(self.diary, ["title", "start sentinel"])
+
     def test_life(self) -> None:
         """Directory first, extensions after the Sentinel, then the pid file; ready once the reactor turns."""
         directory = os.path.realpath(self.mktemp())

@@ -38,6 +38,9 @@ from zope.interface import implementer
 from txsentinel.address import canonical_ip
 from txsentinel.isentinel import IFileStore, IHost
 
+PROGRAM: Final = "txsentinel"
+"""What the system calls us, where it would else say ``python`` or ``twistd``."""
+
 LOOKUPS_AT_ONCE: Final = 4
 """
 Names looked up in parallel. Each occupies a thread of the reactor's pool for as long as a dead name
@@ -306,6 +309,21 @@ class RealHost:
             None if environment is None else dict(environment),
             childFDs={0: 0, 1: 1, 2: 2},
         )
+
+    def entitle(self, title: str) -> None:
+        """
+        See :class:`IHost`. ``ps`` then shows ``title`` as the command line and our name as the program's.
+
+        What can do that is imported here, in the final process: it measures the memory that the command
+        line lies in, and there is Python where it cannot be built.
+        """
+        try:
+            from setproctitle import setproctitle, setthreadtitle
+        except ImportError as error:
+            self._log.warn("The process keeps the title it has (set-proc-title no): {error}", error=error)
+            return
+        setproctitle(title)
+        setthreadtitle(PROGRAM)
 
     def exit(self, status: int) -> None:
         """See :class:`IHost`. The log is written line by line and only the streams can hold something back."""

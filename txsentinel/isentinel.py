@@ -83,6 +83,9 @@ class IHost(Interface):
         :raises OSError: if no process could be made.
         """
 
+    def entitle(title: str) -> None:
+        """Have the system's lists of processes show ``title`` for this one; a host without such lists does nothing."""
+
     def exit(status: int) -> None:
         """End the process at once, without saving or saying anything more."""
 

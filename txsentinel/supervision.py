@@ -161,6 +161,7 @@ class SentinelProcess(MultiService):
     :param supervised: the word of the ``supervised`` directive.
     :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
+    :param entitle: obeys ``proc-title-template`` in the process that it is called in.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class SentinelProcess(MultiService):
         supervised: str = "no",
         hangup: Callable[[], None] | None = None,
         serving: Deferred[None] | None = None,
+        entitle: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sentinel = sentinel
@@ -183,6 +185,7 @@ class SentinelProcess(MultiService):
         self._pidfile = pidfile
         self._supervised = supervised
         self._hangup = hangup
+        self._entitle = entitle
         self._serving = succeed(None) if serving is None else serving
         self._constructed_in = os.getpid()
         self._supervisor = Supervisor()
@@ -200,7 +203,7 @@ class SentinelProcess(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Settle where scripts and relative paths begin, and that we outlive the terminal we came from."""
+        """Settle our title, where scripts and relative paths begin, and that we outlive the terminal we came from."""
         if self._directory is not None:
             os.chdir(self._directory)
         hangup = self._hangup
@@ -208,6 +211,7 @@ class SentinelProcess(MultiService):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hangup))
+        self._entitle()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:

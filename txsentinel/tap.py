@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
@@ -24,7 +25,7 @@ from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
-from txsentinel.host import ISystemReactor, RealHost, check_writable
+from txsentinel.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
@@ -232,8 +233,10 @@ def makeService(options: Options) -> IService:
     def change_loglevel(word: str) -> None:
         generic.loglevel = word
 
+    host = RealHost(reactor)
+    title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
-        RealHost(reactor),
+        host,
         options.configuration,
         note=note,
         listeners=Listeners(installed_listeners()),
@@ -254,6 +257,7 @@ def makeService(options: Options) -> IService:
         supervised=generic.supervised,
         hangup=sentinel.tls.renew if wants_tls(generic) else None,
         serving=sentinel.serving,
+        entitle=partial(host.entitle, title) if title else lambda: None,
     )
     for extension, argument in options.extensions:
         try:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
 from txsentinel.config.errors import Complaint
+from txsentinel.config.titles import expanded
 from txsentinel.config.vocabulary import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
 
 BAD_DIRECTIVE: Final = "Bad directive or wrong number of arguments"
@@ -126,6 +127,25 @@ class GenericOptions:
     def located(self, path: str) -> str:
         """The absolute path of a file that the configuration names; empty if it names none."""
         return os.path.normpath(os.path.join(self.dir, path)) if path else ""
+
+    def process_title(self, program: str, config_path: str) -> str:
+        """
+        What ``proc-title-template`` makes of a process.
+
+        :param program: what ``{title}`` stands for.
+        :raises ValueError: if the template makes no sense; none that was read from a configuration does that.
+        """
+        port = self.port or self.tls_port
+        facts = {
+            "title": program,
+            "listen-addr": f"{(self.bind or ['*'])[0]}:{port}" if port else f"unixsocket:{self.unixsocket}",
+            "server-mode": "[sentinel]",
+            "port": str(self.port),
+            "tls-port": str(self.tls_port),
+            "unixsocket": self.unixsocket,
+            "config-file": config_path,
+        }
+        return expanded(self.proc_title_template, facts)
 
 
 Reading: TypeAlias = Callable[[str], object]
@@ -239,6 +259,8 @@ def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> N
         if len(words) != 1:
             raise Complaint(WRONG_NUMBER)
         value = reading(words[0])
+        if name == "proc-title-template":
+            _check_title_template(options, words[0])
         if name in ATTRIBUTES:
             setattr(options, ATTRIBUTES[name], value)
         else:
@@ -269,6 +291,16 @@ def _bind(options: GenericOptions, words: Sequence[str]) -> None:
     if len(addresses) > MOST_ADDRESSES:
         raise Complaint("Too many bind addresses specified.")
     options.bind = addresses
+
+
+def _check_title_template(options: GenericOptions, template: str) -> None:
+    """Something must remain of it by what the lines above say, even if the program had no name."""
+    try:
+        title = replace(options, proc_title_template=template).process_title("", "sentinel.conf")
+    except ValueError:
+        title = ""
+    if not title:
+        raise Complaint("template format is invalid or contains unknown variables")
 
 
 def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None:

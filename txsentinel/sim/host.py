@@ -121,6 +121,9 @@ class SimHost:
         process.start()
         return process
 
+    def entitle(self, title: str) -> None:
+        """See :class:`IHost`. Nobody lists the processes of a simulated machine."""
+
     def exit(self, status: int) -> None:
         """The process ends here and now; what it wrote in this turn never leaves it."""
         self._end(status, silently=False)

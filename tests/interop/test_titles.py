@@ -1,0 +1,103 @@
+"""What ``ps`` shows: the titles of real processes, ours beside those of the C Sentinels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS
+from tests.servers import Workbench, available, call, free_port, missing, wait_for
+
+ROOT = str(Path(__file__).resolve().parents[2])
+TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+SETTINGS = (
+    [],
+    ["bind 127.0.0.2 127.0.0.1", 'proc-title-template "{{{title}}} at {listen-addr}, {server-mode}"'],
+    ["unixsocket s.sock", 'proc-title-template "{title} {port}|{tls-port}|{unixsocket}|{config-file}|{{"'],
+    ["set-proc-title no", 'proc-title-template "{listen-addr}"'],
+)
+
+
+def title_of(pid: int) -> str:
+    """The command line that the system has for a process; of one that was not given a title, all its words."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
+
+
+class TitleTests(SynchronousTestCase):
+    """Sentinels of every kind that is here, with the same settings."""
+
+    if missing("txsentinel"):
+        skip = missing("txsentinel")
+
+    def titles(self, kind: str, program: str) -> list[str]:
+        """The titles by the settings, with what differs in every process taken out."""
+        shown = []
+        for extra in SETTINGS:
+            with Workbench() as bench:
+                sentinel = bench.sentinel(kind, extra=extra)
+                sentinel.start()
+                self.assertIn(f"process_id:{sentinel.pid}\r\n", str(sentinel.call("INFO", "server")))
+                title = title_of(sentinel.pid)
+            if "set-proc-title no" in extra:
+                self.assertIn(str(sentinel.config_path), title)
+                self.assertNotIn("[sentinel]", title)
+                continue
+            for word, mask in (
+                (str(sentinel.config_path), "<file>"),
+                (str(sentinel.port), "<port>"),
+                (program, "<program>"),
+            ):
+                title = title.replace(word, mask)
+            shown.append(title)
+        return shown
+
+    def test_beside_c(self) -> None:
+        """By default and by template they are the same but for the name of the program; ``no`` leaves them alone."""
+        ours = self.titles("txsentinel", "txsentinel")
+        self.assertEqual(
+            ours,
+            [
+                "<program> 127.0.0.1:<port> [sentinel]",
+                "{<program>}} at 127.0.0.2:<port>, [sentinel]",
+                "<program> <port>|0|s.sock|<file>|{",
+            ],
+        )
+        for kind in ("valkey", "redis"):
+            if available(kind):
+                with Workbench() as bench:
+                    program = bench.sentinel(kind).command_line()[0]
+                self.assertEqual(self.titles(kind, program), ours, kind)
+
+    def test_daemon(self) -> None:
+        """``daemonize yes`` without ``-n``: the process that serves is the one that is renamed, by both its names."""
+        with Workbench() as bench:
+            port, pidfile = free_port(), bench.directory / "s.pid"
+            config = bench.directory / "sentinel.conf"
+            lines = (f"port {port}", "bind 127.0.0.1", f"dir {bench.directory}", "daemonize yes", f"pidfile {pidfile}")
+            config.write_text("\n".join([*lines, f"logfile {bench.directory / 's.log'}"]) + "\n")
+            started = subprocess.run(
+                [sys.executable, "-c", TWISTD, "sentinel", "-c", str(config)],
+                cwd=bench.directory,
+                env={**os.environ, "PYTHONPATH": ROOT},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
+            self.assertEqual((started.returncode, started.stdout, started.stderr), (0, "", ""))
+            wait_for(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"), SECONDS, "the pid file")
+            pid = int(pidfile.read_text())
+            try:
+                self.assertEqual(call(port, "PING"), "PONG")
+                self.assertEqual(title_of(pid), f"txsentinel 127.0.0.1:{port} [sentinel]")
+                self.assertEqual(Path(f"/proc/{pid}/comm").read_text(), "txsentinel\n")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
