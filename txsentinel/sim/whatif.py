@@ -1,8 +1,14 @@
 """
 Runs an operator's own sentinel.conf through faults, in simulation, and tells what would happen.
 
-The file is only read. Sentinels are numbered from 1, which is the one whose file it is; the servers of a master NAME
-are NAME/1 (the master in the file), NAME/2 and so on, while NAME alone is whoever is the master at that moment.
+The file is only read. TARGETS, separated by commas, are:
+  1, 2, ... (or s1, s2, ...)       Sentinels; 1 is the one whose file it is
+  NAME                             whoever is the master of that name at that moment
+  NAME/1, NAME/2, ...              its servers; 1 is the master in the file
+  NAME/replicas                    those which are no master at that moment
+  all-masters, all-replicas, all-sentinels, majority (of the Sentinels), client
+  10.0.0.1, 10.0.0.1:6379          whoever is at an address of the file
+Groups of targets are separated by |, and "others" is the group of all who are in no other.
 
 exit status: 0 if every master ended with a working master in every seed, 1 if not, 2 if there is nothing to run.
 """
@@ -55,6 +61,7 @@ class _Append(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        usage="%(prog)s sentinel.conf --FAULT TARGETS[@SECONDS[+LASTS]] ... [OPTIONS]",
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -19,7 +19,7 @@ ONE_MOMENT: Final = 0.005
 
 def describe(site: Site) -> list[str]:
     """Who is there, and what had to be assumed."""
-    lines = [f"{site.path}:"]
+    lines = [f"{site.title}:"]
     for group in site.groups:
         options = group.options
         lines.append(
@@ -198,7 +198,7 @@ def _row(name: str, values: Sequence[float], total: int) -> str:
 def as_json(site: Site, results: Sequence[Result]) -> dict[str, object]:
     """Everything, for machines: only what JSON knows."""
     return {
-        "file": site.path,
+        "file": site.title,
         "assumed": site.assumed,
         "sentinels": {sentinel.name: str(sentinel.place) for sentinel in site.sentinels},
         "masters": {

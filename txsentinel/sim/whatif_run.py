@@ -14,7 +14,7 @@ from txsentinel.sim.whatif_site import Site
 from txsentinel.sim.whatif_story import Change, Entry, Story
 from txsentinel.sim.whatif_world import CLIENT, Conditions, Group, Scene, Server
 
-REST_LIMIT: Final = 60.0
+REST_LIMIT: Final = 30.0
 """Seconds within which a healthy fleet knows all of itself."""
 
 WARM_UP: Final = 2.0

@@ -84,8 +84,11 @@ class Site:
     """Everything that the file describes."""
 
     path: str
+    """Of the file, absolute; simulated Sentinels have theirs there, too."""
     contents: bytes
     disk: ReadOnlyDisk
+    title: str
+    """The path as the operator wrote it."""
     sentinels: list[SentinelSite] = field(default_factory=list)
     groups: list[GroupSite] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -212,7 +215,7 @@ def read_site(
     configuration = read(os.path.abspath(path), contents, disk)
     if not configuration.masters:
         raise BadSite(f"{path} monitors no master: nothing can fail")
-    return _Survey(Site(os.path.abspath(path), contents, disk), configuration, this_host, hosts or {}).all(
+    return _Survey(Site(os.path.abspath(path), contents, disk, path), configuration, this_host, hosts or {}).all(
         sentinels, replicas
     )
 

@@ -56,7 +56,10 @@ class Phrases:
         phrase = _PHRASES.get(event.channel)
         if phrase is None:
             return self.names(event.payload)
-        return phrase(self, sentinel, event.payload.split(" "))
+        text = phrase(self, sentinel, event.payload.split(" "))
+        if event.channel == "+vote-for-leader" and len(self._scene.groups) > 1:
+            text += f", for {event.master}"
+        return text
 
     def about(self, event: SentinelEvent) -> str:
         """Whom one of several like events of one moment is about; empty for events that are told one by one."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
@@ -160,6 +161,9 @@ class LaggingRedis(SimRedis):
     lag = 0.0
     """Seconds."""
 
+    source: Callable[[], bool] = staticmethod(lambda: True)
+    """Does its master run?"""
+
     def boot(self, host: SimHost) -> None:
         """Begin in a new process, whose stream goes through a delay."""
         super().boot(host)
@@ -167,7 +171,7 @@ class LaggingRedis(SimRedis):
         arrived = replication.stream_arrived
 
         def apply(link: object, arguments: Sequence[Any]) -> None:
-            if link is not None and replication.link is link:
+            if link is not None and replication.link is link and self.source():
                 arrived(*arguments)
 
         def later(*arguments: Any) -> None:
@@ -344,7 +348,9 @@ class Scene:
             found.append(f"{sentinel.name} does not have {master.name} as the master of {group.name}")
         if view.is_down or view.link.disconnected:
             found.append(f"{sentinel.name} has no link to {master.name}")
-        linked = sum(not peer.link.disconnected for peer in view.peers.values())
+        # A connection may be up on which everything is refused.
+        links = [peer.link for peer in view.peers.values()]
+        linked = sum(not link.disconnected and link.available_at > link.created_at for link in links)
         if linked != peers:
             found.append(f"{sentinel.name} has links to {linked} of {peers} other Sentinels for {group.name}")
         known = sum(
@@ -388,7 +394,13 @@ class Scene:
             redis.configure({setting: value})
             redis.rewrite()
         for name, millis in conditions.lags:
-            servers[name].redis.lag = millis / 1000
+            redis = servers[name].redis
+            redis.lag = millis / 1000
+            redis.source = partial(self._master_runs, redis)
+
+    def _master_runs(self, redis: SimRedis) -> bool:
+        master = None if redis.master_address is None else self.server_at(*redis.master_address)
+        return master is not None and master.host.running
 
 
 def _credentials(user: str | None, password: str | None) -> tuple[str, ...]:

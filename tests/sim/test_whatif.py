@@ -1,0 +1,463 @@
+"""What-ifs for operators: what is told of their own file, on which grounds, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.sim.whatif import main
+
+IDS = [f"{number:040x}" for number in range(1, 6)]
+
+
+def peers(name: str, count: int = 3, first: int = 2) -> str:
+    """The lines by which a Sentinel at 10.0.1.1 remembers the others of ``count``."""
+    numbers = range(first, count + 1)
+    return "".join(f"sentinel known-sentinel {name} 10.0.1.{n} 26379 {IDS[n - 1]}\n" for n in numbers)
+
+
+HEAD = f"port 26379\nsentinel announce-ip 10.0.1.1\nsentinel myid {IDS[0]}\n"
+GROUP = """sentinel monitor mymaster 10.0.0.1 6379 2
+sentinel down-after-milliseconds mymaster 1000
+sentinel failover-timeout mymaster 5000
+sentinel known-replica mymaster 10.0.0.2 6379
+sentinel known-replica mymaster 10.0.0.3 6379
+"""
+USUAL = HEAD + GROUP + peers("mymaster")
+OTHER = """sentinel monitor cache 10.0.0.4 6379 2
+sentinel down-after-milliseconds cache 1500
+sentinel failover-timeout cache 5000
+sentinel known-replica cache 10.0.0.5 6379
+"""
+
+
+class WhatIfTestCase(SynchronousTestCase):
+    """Has a way to ask."""
+
+    def ask(self, contents: str, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error of a what-if on a file with these contents."""
+        self.path = self.mktemp()
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(contents)
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                status = main([self.path, *arguments])
+            except SystemExit as end:
+                status = int(str(end.code))
+        return status, out.getvalue(), err.getvalue()
+
+    def run_json(self, contents: str, *arguments: str, status: int = 0) -> Any:
+        """The one run, as told to machines."""
+        found, out, err = self.ask(contents, *arguments, "--json")
+        self.assertEqual((found, err), (status, ""), out)
+        told = json.loads(out)
+        self.assertEqual([run["failures"] for run in told["runs"]], [[]] * len(told["runs"]))
+        self.told = told
+        return told["runs"][0]
+
+    def master(self, run: Any, name: str = "mymaster") -> Any:
+        """What became of one master."""
+        return next(master for master in run["masters"] if master["name"] == name)
+
+
+class TimelineTests(WhatIfTestCase):
+    """Failovers that happen."""
+
+    def test_killed_master(self) -> None:
+        """The steps come in order, each at its time, and the old master follows when it comes back."""
+        run = self.run_json(USUAL, "--kill", "mymaster@3")
+        master = self.master(run)
+        (change,) = master["changes"]
+        steps = [change[f"{step}_at"] for step in ("detected", "agreed", "elected", "promoted", "finished")]
+        self.assertEqual(steps, sorted(steps))
+        self.assertTrue(1.0 <= steps[0] < 1.1, steps)
+        self.assertEqual(sorted(change["told"]), ["s1", "s2", "s3"])
+        self.assertEqual(set(change["votes"].values()), {change["leader"]})
+        (outage,) = master["outages"]
+        self.assertTrue(steps[3] < outage["seconds"] < steps[3] + 0.2, outage)
+        self.assertEqual(master["after"], change["chosen"])
+        self.assertEqual(master["lost"], 0)
+        self.assertIn(f"mymaster/1 follows {change['chosen']}", master["returned"][0])
+        told = [entry["channel"] for entry in run["timeline"] if entry["who"] == change["leader"]]
+        wanted = ["+sdown", "+odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"]
+        self.assertEqual([*dict.fromkeys(channel for channel in told if channel in wanted)], wanted)
+        self.assertEqual(run["timeline"][1]["text"], "mymaster/1 is killed")
+        self.assertEqual(run["timeline"][1]["at"], 0.0)
+
+    def test_text(self) -> None:
+        """The text names the places of the file, the steps, the reasons, and what it meant for writes."""
+        status, out, _ = self.ask(USUAL, "--kill", "mymaster")
+        self.assertEqual(status, 0)
+        for words in (
+            "quorum 2, down after 1000 ms",
+            "mymaster/3   10.0.0.3:6379",
+            "s1  10.0.1.1:26379, whose file this is",
+            "holds mymaster/1 down: no acceptable answer for 1000 ms",
+            "votes for itself in epoch 1",
+            "promoted for: smaller run ID",
+            "is the master\n",
+            "detection      1.00",
+            "writes had no master for 1.0",
+            "acknowledged writes lost: 0 of ",
+        ):
+            self.assertIn(words, out)
+
+    def test_priority_wins(self) -> None:
+        """The ranking shows each candidate's values, and that the winner has the lower priority."""
+        run = self.run_json(USUAL, "--kill", "mymaster", "--replica-priority", "mymaster/3=10")
+        first, second = self.master(run)["changes"][0]["candidates"]
+        self.assertEqual((first["name"], first["priority"], first["behind"]), ("mymaster/3", 10, None))
+        self.assertEqual((second["name"], second["priority"], second["behind"]), ("mymaster/2", 100, "lower priority"))
+        self.assertEqual(self.master(run)["after"], "mymaster/3")
+
+    def test_more_data_wins(self) -> None:
+        """A replica that lags behind loses to the other one, whatever their run IDs are."""
+        for behind, ahead in (("mymaster/2", "mymaster/3"), ("mymaster/3", "mymaster/2")):
+            fault = "--kill" if behind == "mymaster/2" else "--power-loss"
+            run = self.run_json(USUAL, fault, "mymaster@1", "--replica-lag", f"{behind}=300")
+            first, second = self.master(run)["changes"][0]["candidates"]
+            self.assertEqual((first["name"], second["name"]), (ahead, behind))
+            self.assertGreater(first["offset"], second["offset"])
+            self.assertEqual(second["behind"], "more data")
+
+    def test_lag_loses_writes(self) -> None:
+        """If all replicas lag, what was acknowledged within the lag is lost, and counted."""
+        run = self.run_json(USUAL, "--kill", "mymaster@1", "--replica-lag", "mymaster/replicas=500")
+        master = self.master(run)
+        self.assertTrue(40 <= master["lost"] <= 60, master["lost"])
+        self.assertEqual(master["lost_of"], {"mymaster/1": master["lost"]})
+
+    def test_two_masters(self) -> None:
+        """Masters that die at once are both replaced, each after its own patience."""
+        contents = USUAL + OTHER + peers("cache")
+        run = self.run_json(contents, "--kill", "all-masters")
+        delays = [self.master(run, name)["changes"][0]["detected_at"] for name in ("mymaster", "cache")]
+        self.assertEqual([round(delay, 1) for delay in delays], [1.0, 1.5])
+        self.assertEqual(self.master(run, "cache")["after"], "cache/2")
+        _, out, _ = self.ask(contents, "--kill", "all-masters")
+        self.assertRegex(out, r"votes for itself in epoch \d+, for cache")
+
+    def test_one_after_the_other(self) -> None:
+        """The name of a master means whoever is the master at that time."""
+        run = self.run_json(USUAL, "--kill", "mymaster@0+5", "--kill", "mymaster@20")
+        first, second = self.master(run)["changes"]
+        self.assertEqual(second["old"], first["chosen"])
+        self.assertEqual(second["fault_at"], 20.0)
+        self.assertNotEqual(second["chosen"], first["chosen"])
+
+    def test_names(self) -> None:
+        """Masters, replicas and Sentinels may be known by name only."""
+        contents = USUAL.replace("10.0.0.", "redis-").replace("10.0.1.", "sentinel-")
+        contents = "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n" + contents
+        run = self.run_json(contents, "--kill", "redis-1")
+        self.assertIn(self.master(run)["after"], ("mymaster/2", "mymaster/3"))
+        self.assertEqual(run["unrest"], [])
+        self.assertEqual(self.told["sentinels"]["s2"], "sentinel-2:26379")
+
+    def test_ipv6(self) -> None:
+        """Addresses may be longer ones."""
+        contents = USUAL.replace("10.0.0.", "fd00::").replace("10.0.1.", "fd01::")
+        run = self.run_json(contents, "--power-loss", "fd00::1")
+        self.assertIn(self.master(run)["after"], ("mymaster/2", "mymaster/3"))
+
+    def test_frozen_master(self) -> None:
+        """A server that hangs is replaced, and made a replica when it runs on."""
+        run = self.run_json(USUAL, "--freeze", "mymaster@1+10")
+        self.assertNotEqual(self.master(run)["after"], "mymaster/1")
+        self.assertIn("mymaster/1 is running on", [entry["text"] for entry in run["timeline"]])
+
+    def test_restart_in_time(self) -> None:
+        """A master that is back before anybody held it down stays the master."""
+        run = self.run_json(USUAL.replace(" 1000\n", " 3000\n"), "--restart", "mymaster@1+0.4")
+        master = self.master(run)
+        self.assertEqual((master["after"], master["changes"]), ("mymaster/1", []))
+        self.assertTrue(0.4 <= master["outages"][0]["seconds"] < 0.6, master["outages"])
+
+    def test_ordered_failover(self) -> None:
+        """Operators may try what SENTINEL FAILOVER does: with COORDINATED not one write is lost."""
+        run = self.run_json(USUAL, "--handover", "mymaster=2@1")
+        master = self.master(run)
+        self.assertEqual((master["changes"][0]["leader"], master["lost"]), ("s2", 0))
+        self.assertNotEqual(master["after"], "mymaster/1")
+
+    def test_scripts_are_told(self) -> None:
+        """The client-reconfig-script is run in the story, not on this machine."""
+        script = "sentinel client-reconfig-script mymaster /nowhere/tell\n"
+        run = self.run_json(USUAL + script, "--kill", "mymaster")
+        self.assertEqual(run["scripts"], {"/nowhere/tell": 3})
+        texts = [entry["text"] for entry in run["timeline"] if entry["channel"] == "script"]
+        self.assertIn("runs /nowhere/tell mymaster leader start 10.0.0.1 6379 10.0.0.", "\n".join(texts))
+
+
+class NothingHappensTests(WhatIfTestCase):
+    """Masters that are not replaced, and why."""
+
+    def why(self, *arguments: str, contents: str = USUAL) -> str:
+        """The reasons given, for a run that must not end well."""
+        master = self.master(self.run_json(contents, *arguments, status=1))
+        self.assertFalse(master["works"])
+        return "\n".join(master["why_not"])
+
+    def test_no_quorum(self) -> None:
+        """Who saw it down is told, and who does not run."""
+        why = self.why("--kill", "2,3", "--kill", "mymaster@1")
+        self.assertIn("no quorum: it takes 2 who hold it down and hear so of each other; s1 did", why)
+        self.assertIn("s2 is not running", why)
+        self.assertRegex(why, r"s1 holds mymaster/1 down for \d")
+
+    def test_quorum_above_the_number_of_sentinels(self) -> None:
+        """A quorum that can never be reached is named as that."""
+        why = self.why("--kill", "mymaster", contents=USUAL.replace("6379 2\n", "6379 4\n"))
+        self.assertIn("it takes 4", why)
+        self.assertIn("there are only 3 Sentinels", why)
+
+    def test_no_majority(self) -> None:
+        """A quorum that agrees is not enough: who could be reached is told."""
+        why = self.why("--kill", "majority", "--kill", "mymaster", contents=USUAL.replace("6379 2\n", "6379 1\n"))
+        self.assertIn("no majority: of 3 Sentinels 2 must vote for a leader, and s1 reaches nobody only (s1)", why)
+
+    def test_no_good_replica(self) -> None:
+        """Each replica's reason is told."""
+        arguments = ("--kill", "mymaster", "--kill", "mymaster/2", "--replica-priority", "mymaster/3=0")
+        why = self.why(*arguments)
+        self.assertIn("no good replica: ", why)
+        self.assertIn("mymaster/2: it is down", why)
+        self.assertIn("mymaster/3: its priority is 0", why)
+
+    def test_no_replica(self) -> None:
+        """A master without any replica cannot be replaced."""
+        self.assertIn("no good replica: there is none", self.why("--kill", "mymaster", "--replicas", "0"))
+
+    def test_tilt(self) -> None:
+        """Sentinels whose clock has just jumped judge nobody."""
+        why = self.why("--clock", "all-sentinels=100@0", "--kill", "mymaster@1", "--seconds", "10")
+        self.assertIn("no Sentinel is able to act", why)
+        self.assertIn("s3 is in TILT and judges nobody", why)
+
+    def test_tilt_is_waited_for(self) -> None:
+        """TILT ends by itself, so it is no reason to stop looking."""
+        run = self.run_json(USUAL, "--clock", "all-sentinels=100@0", "--kill", "mymaster@1")
+        self.assertGreater(self.master(run)["changes"][0]["detected_at"], 30.0)
+
+    def test_full_disks(self) -> None:
+        """Sentinels that cannot save lead nothing."""
+        why = self.why("--full-disk", "all-sentinels", "--kill", "mymaster@1")
+        self.assertIn("what is decided cannot be saved", why)
+
+    def test_outage_ends_with_the_waiting(self) -> None:
+        """That the master is brought back by ourselves, in the end, does not end the outage."""
+        run = self.run_json(USUAL, "--kill", "mymaster", "--replicas", "0", status=1)
+        master = self.master(run)
+        self.assertIsNone(master["outages"][0]["until"])
+        self.assertIn("mymaster/1 is back, and still the master", master["returned"])
+        run = self.run_json(USUAL, "--kill", "mymaster", "--replicas", "0", "--no-return", status=1)
+        self.assertEqual(self.master(run)["returned"], [])
+
+    def test_nothing_to_do(self) -> None:
+        """A replica that dies costs no write, and needs no reason."""
+        run = self.run_json(USUAL, "--kill", "mymaster/2")
+        master = self.master(run)
+        self.assertEqual((master["after"], master["outages"], master["why_not"]), ("mymaster/1", [], []))
+
+
+class PartitionTests(WhatIfTestCase):
+    """Networks that fall apart."""
+
+    def test_client_on_the_wrong_side(self) -> None:
+        """The minority's master takes writes that are lost when the partition heals."""
+        run = self.run_json(USUAL, "--partition", "mymaster,1,client|others@1+10")
+        master = self.master(run)
+        self.assertEqual(master["outages"], [])
+        self.assertNotEqual(master["after"], "mymaster/1")
+        self.assertEqual(master["lost_of"], {"mymaster/1": master["lost"]})
+        self.assertTrue(950 <= master["lost"] <= 1050, master["lost"])
+
+    def test_min_replicas_to_write(self) -> None:
+        """A setting of the servers that limits that damage shows its effect."""
+        wanted = ("mymaster:min-replicas-to-write=1", "mymaster:min-replicas-max-lag=1")
+        settings = [word for setting in wanted for word in ("--redis", setting)]
+        run = self.run_json(USUAL, "--partition", "mymaster,1,client|others@1+10", *settings)
+        self.assertLess(self.master(run)["lost"], 350)
+
+    def test_lasting_split(self) -> None:
+        """If clients and most Sentinels end with different masters, that is no good end."""
+        run = self.run_json(USUAL, "--partition", "mymaster,1,client|others", status=1)
+        self.assertIn("the client writes to mymaster/1, while most Sentinels have", self.master(run)["why_not"][0])
+
+    def test_overlapping_partitions(self) -> None:
+        """What two faults cut is whole again only when both are over."""
+        cuts = ("--isolate", "mymaster@1+3", "--cut", "mymaster|client@2+6", "--seconds", "8")
+        run = self.run_json(USUAL.replace(" 1000\n", " 60000\n"), *cuts)
+        (outage,) = self.master(run)["outages"]
+        self.assertTrue(7.0 <= outage["until"] < 8.5, outage)
+
+
+class FileTests(WhatIfTestCase):
+    """What is made of the file, and what is not done to it."""
+
+    def test_file_stays_as_it_is(self) -> None:
+        """Not a byte of it changes, and nothing appears beside it: no log, no temporary file."""
+        contents = f"# mine\nlogfile {os.path.abspath(self.mktemp())}\n{USUAL}"
+        self.run_json(contents, "--kill", "mymaster")
+        with open(self.path, encoding="utf-8") as file:
+            self.assertEqual(file.read(), contents)
+        directory = os.path.dirname(os.path.abspath(self.path))
+        self.assertEqual(os.listdir(directory), [os.path.basename(self.path)])
+
+    def test_one_seed_is_one_story(self) -> None:
+        """The same seed tells the same, another one something else."""
+        stories = [self.run_json(USUAL, "--power-loss", "mymaster", "--seed", seed) for seed in ("5", "5", "6")]
+        self.assertEqual(stories[0], stories[1])
+        self.assertNotEqual(stories[0]["timeline"], stories[2]["timeline"])
+
+    def test_spread(self) -> None:
+        """Several seeds give the median, the worst, and the winners."""
+        status, out, _ = self.ask(USUAL, "--power-loss", "mymaster", "--seeds", "3", "--jobs", "1")
+        self.assertEqual(status, 0)
+        self.assertIn("mymaster: a working master in 3 of 3 seeds", out)
+        self.assertRegex(out, r"detection +\d\.\d+ +\d\.\d+\n")
+        self.assertRegex(out, r"winners: mymaster/[23] [123] times")
+        self.assertRegex(out, r"the worst is seed [123]:")
+
+    def test_new_file(self) -> None:
+        """Of a file that no Sentinel has written to, a usual fleet is assumed, and said to be."""
+        contents = "sentinel monitor mymaster 10.0.0.1 6379 3\nsentinel down-after-milliseconds mymaster 1000\n"
+        self.run_json(contents, "--kill", "mymaster")
+        self.assertEqual(len(self.told["sentinels"]), 5)
+        self.assertEqual(len(self.told["masters"]["mymaster"]["servers"]), 3)
+        self.assertEqual(len(self.told["assumed"]), 3)
+        self.run_json(contents, "--kill", "mymaster", "--sentinels", "6", "--replicas", "1", "--this-host", "10.0.0.9")
+        self.assertEqual(len(self.told["sentinels"]), 6)
+        self.assertEqual(self.told["assumed"], [])
+
+    def test_one_machine(self) -> None:
+        """A file about one machine, with a password, as redis-sentinel 7.0 leaves it, is understood."""
+        contents = f"""port 17201
+sentinel monitor mymaster 127.0.0.1 17101 2
+sentinel auth-pass mymaster s3cret
+sentinel down-after-milliseconds mymaster 1500
+# Generated by CONFIG REWRITE
+dir "/nowhere"
+protected-mode no
+latency-tracking-info-percentiles 50 99 99.9
+user default on nopass ~* &* +@all
+sentinel myid {IDS[0]}
+sentinel config-epoch mymaster 0
+sentinel leader-epoch mymaster 0
+sentinel current-epoch 0
+sentinel known-replica mymaster 127.0.0.1 17102
+sentinel known-sentinel mymaster 127.0.0.1 17203 {IDS[1]}
+sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
+"""
+        run = self.run_json(contents, "--kill", "mymaster")
+        self.assertEqual(self.master(run)["after"], "mymaster/2")
+        status, _, err = self.ask(contents, "--partition", "1|2")
+        self.assertEqual(status, 2)
+        self.assertIn("on one machine (127.0.0.1), so there is no network", err)
+
+    def test_passwords_of_sentinels(self) -> None:
+        """A Sentinel that asks for a password lets the others and the client in that know it."""
+        run = self.run_json("requirepass secret\n" + USUAL, "--kill", "mymaster")
+        self.assertEqual(run["unrest"], [])
+        self.assertNotEqual(self.master(run)["after"], "mymaster/1")
+
+    def test_users_of_servers(self) -> None:
+        """Sentinels and the client log in to the servers as the file says."""
+        auth = "sentinel auth-user mymaster watcher\nsentinel auth-pass mymaster secret\n"
+        self.assertEqual(self.run_json(USUAL + auth, "--kill", "mymaster")["unrest"], [])
+
+    def test_tls_is_taken_for_granted(self) -> None:
+        """A file with TLS is run over plain links, and that is said."""
+        tls = "port 0\ntls-port 26379\ntls-replication yes\ntls-cert-file a\ntls-key-file b\ntls-ca-cert-file c\n"
+        run = self.run_json(USUAL.replace("port 26379\n", tls, 1), "--kill", "mymaster")
+        self.assertEqual(run["unrest"], [])
+        self.assertIn("TLS works: the simulated links are plain ones", self.told["assumed"])
+
+    def test_masters_of_some_sentinels(self) -> None:
+        """A Sentinel that the file knows for one master only watches no other."""
+        contents = USUAL + OTHER + peers("cache", 2)
+        run = self.run_json(contents, "--kill", "3", "--kill", "cache@1")
+        self.assertEqual(self.master(run, "cache")["after"], "cache/2")
+        self.assertEqual(sorted(self.master(run, "cache")["changes"][0]["told"]), ["s1", "s2"])
+
+    def test_unhealthy_from_the_start(self) -> None:
+        """What is wrong before any fault is said: here, Sentinels that do not know each other's password."""
+        contents = f"requirepass secret\nsentinel sentinel-pass wrong\n{USUAL}"
+        run = self.run_json(contents, "--kill", "mymaster", "--seconds", "1", status=1)
+        self.assertIn("s1 has links to 0 of 2 other Sentinels for mymaster", run["unrest"])
+
+
+class RefusalTests(WhatIfTestCase):
+    """What makes no sense is refused with status 2, naming what and where."""
+
+    def refused(self, *arguments: str, contents: str = USUAL) -> str:
+        """The complaint."""
+        status, out, err = self.ask(contents, *arguments)
+        self.assertEqual((status, out), (2, ""), err)
+        return err
+
+    def test_bad_files(self) -> None:
+        """The production reader's own errors are shown; no file and no master are told as well."""
+        err = self.refused("--kill", "mymaster", contents=USUAL + "sentinel dwon-after mymaster 1\n")
+        self.assertIn("*** FATAL CONFIG FILE ERROR", err)
+        self.assertIn("at line 11\n>>> 'sentinel dwon-after mymaster 1'", err)
+        self.assertIn("monitors no master", self.refused("--kill", "1", contents="port 26379\n"))
+        err = StringIO()
+        with redirect_stderr(err):
+            self.assertEqual(main(["/nowhere/sentinel.conf", "--kill", "1"]), 2)
+        self.assertIn("can't open config file '/nowhere/sentinel.conf': No such file", err.getvalue())
+
+    def test_two_at_one_place(self) -> None:
+        """Two processes cannot listen on one port of one machine."""
+        err = self.refused("--kill", "1", contents=USUAL + "sentinel known-replica mymaster 10.0.1.2 26379\n")
+        self.assertIn("cannot both be at 10.0.1.2:26379", err)
+
+    def test_bad_faults(self) -> None:
+        """Each complaint repeats the option, and says what is wrong with it."""
+        for option, text, wrong in (
+            ("kill", "yourmaster@1", "nobody is called 'yourmaster'. There are the masters mymaster"),
+            ("kill", "mymaster/4", "mymaster has the servers mymaster/1 (the master in the file) to mymaster/3"),
+            ("kill", "4@1", "there are the Sentinels 1 to 3; there is no 4"),
+            ("kill", "mymaster@soon", "the seconds behind @: 'soon' is no number"),
+            ("kill", "mymaster@-1", "the seconds behind @: -1 is not between 0 and"),
+            ("kill", "mymaster@1+x", "the seconds behind +: 'x' is no number"),
+            ("kill", "mymaster=5", "nothing is to be set here"),
+            ("kill", "", "whom does it befall?"),
+            ("kill", "others", "'others' can only be a group of its own"),
+            ("kill", "1|2", "one group only"),
+            ("latency", "mymaster@1", "how much? Write mymaster=MS"),
+            ("latency", "mymaster=fast", "MS: 'fast' is no number"),
+            ("loss", "mymaster=100", "PERCENT: 100 is not between 0 and 99"),
+            ("partition", "1,2", "groups are separated by |"),
+            ("partition", "1|others|others", "'others' can only be"),
+            ("partition", "1,2|2,3", "2 and 2 are on one machine (10.0.1.2)"),
+            ("slow-disk", "mymaster=5", "mymaster is no Sentinel"),
+            ("busy", "1", "1 is no Redis server"),
+            ("failover", "mymaster/2", "mymaster/2 is not the name of a master (mymaster)"),
+            ("failover", "mymaster=4", "there are the Sentinels 1 to 3"),
+        ):
+            err = self.refused(f"--{option}", text)
+            self.assertIn(f"--{option} {text}: {wrong}", err)
+
+    def test_bad_conditions(self) -> None:
+        """So do those about what the file does not tell."""
+        for option, text, wrong in (
+            ("replica-priority", "mymaster/2", "a '=' is missing"),
+            ("replica-priority", "mymaster/2=low", "'low' is no whole number"),
+            ("replica-priority", "2=5", "2 is no Redis server"),
+            ("redis", "mymaster:color=red", "simulated servers know "),
+            ("redis", "mymaster=5", "a ':' is missing"),
+            ("host", "redis-1=here", "'here' is no IP address of redis-1"),
+            ("sentinels", "0", "'0' is no whole number from 1 up"),
+        ):
+            self.assertIn(wrong, self.refused("--kill", "mymaster", f"--{option}", text))
+
+    def test_no_fault(self) -> None:
+        """There is nothing to see without a fault."""
+        self.assertIn("nothing goes wrong; ask for a fault, such as --kill mymaster", self.refused())
