@@ -480,6 +480,19 @@ class RealReactorTests(TestCase):
         await replaced
         self.assertEqual(self.host.files.read(path), b"durable")
 
+    async def test_fetch_happens_in_a_thread(self) -> None:
+        """The reactor turns while the disk is slow; a file that is not there is told of in the same way."""
+        path = os.path.join(self.directory, "users.acl")
+        missing = self.host.files.fetch(path)
+        self.assertNoResult(missing)
+        with self.assertRaises(FileNotFoundError):
+            await missing
+        with open(path, "wb") as file:
+            file.write(b"user a on")
+        fetched = self.host.files.fetch(path)
+        self.assertNoResult(fetched)
+        self.assertEqual(await fetched, b"user a on")
+
     async def test_localhost_is_found(self) -> None:
         """A name is looked up by the system's own resolver."""
         self.assertIn(await self.host.resolve("localhost"), ("127.0.0.1", "::1"))

@@ -195,7 +195,11 @@ def check_writable(path: str) -> None:
 
 @implementer(IFileStore)
 class RealFiles:
-    """Files on a disk; writing and syncing happen in a thread, so that a slow disk never looks like TILT."""
+    """
+    Files on a disk.
+
+    While we serve, all is read, written and synced in threads, so that a slow disk never looks like TILT.
+    """
 
     def __init__(self, reactor: IReactorThreads) -> None:
         self._reactor = reactor
@@ -204,6 +208,10 @@ class RealFiles:
         """The whole file, at once; see :class:`IFileStore`."""
         with open(path, "rb") as file:
             return file.read()
+
+    def fetch(self, path: str) -> Deferred[bytes]:
+        """See :class:`IFileStore`."""
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self.read, path)
 
     def check_writable(self, path: str) -> None:
         """See :class:`IFileStore`."""

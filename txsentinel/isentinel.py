@@ -32,6 +32,13 @@ class IFileStore(Interface):
         :raises OSError: if it cannot be read.
         """
 
+    def fetch(path: str) -> Deferred[bytes]:
+        """
+        The whole file, read without blocking the caller.
+
+        :returns: fails with the ``OSError`` if it cannot be read.
+        """
+
     def check_writable(path: str) -> None:
         """
         Complain if the file could not be written.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.bench import Bench, ServerTestCase, Talk
@@ -21,12 +22,22 @@ class MemoryFiles:
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.waiting: list[tuple[str, bytes, Deferred[None]]] = []
+        self.reading: list[Callable[[], None]] | None = None
+        """What :meth:`fetch` was asked for, for a test that makes it wait; ``None`` while it does not."""
 
     def read(self, path: str) -> bytes:
         """A file that is there, or the error of one that is not."""
         if path not in self.contents:
             raise FileNotFoundError(2, os.strerror(2), path)
         return self.contents[path]
+
+    def fetch(self, path: str) -> Deferred[bytes]:
+        """What the file has when the disk gets to it."""
+        if self.reading is None:
+            return maybeDeferred(self.read, path)
+        fetched: Deferred[bytes] = Deferred()
+        self.reading.append(lambda: maybeDeferred(self.read, path).chainDeferred(fetched))
+        return fetched
 
     def replace(self, path: str, contents: bytes) -> Deferred[None]:
         """Wait for :meth:`write` or :meth:`fail`."""
@@ -331,6 +342,23 @@ class FileTests(AclTestCase):
         self.assertEqual((a.closed, b.closed, listening.closed), (True, False, True))
         self.assertTrue(b.ask("PING").startswith(b"-NOPERM"))
         self.assertEqual(self.client.reply("ACL", "USERS"), [b"b", b"c", b"default"])
+
+    def test_load_waits_for_the_disk(self) -> None:
+        """Others are served meanwhile, by the old users; one LOAD is done before the next begins."""
+        self.files.reading = []
+        self.files.contents["/etc/users.acl"] = b"user c on\n"
+        self.client.protocol.dataReceived(b"ACL LOAD\r\nPING\r\n")
+        other = self.bench.connect()
+        other.protocol.dataReceived(b"ACL USERS\r\nACL LOAD\r\n")
+        self.assertEqual((self.client.raw(), len(self.files.reading)), (b"", 1))
+        self.assertEqual(other.raw(), b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$7\r\ndefault\r\n")
+        self.files.reading.pop()()
+        self.assertEqual(self.client.raw(), b"+OK\r\n+PONG\r\n")
+        del self.files.contents["/etc/users.acl"]
+        self.files.reading.pop()()
+        self.assertTrue(other.raw().startswith(b"-ERR Error loading ACLs, opening file 'users.acl': No such"))
+        self.assertEqual(self.client.reply("ACL", "USERS"), [b"c", b"default"])
+        self.assertEqual(self.bench.host.failures, [])
 
     def test_load_is_all_or_nothing(self) -> None:
         """Every error is told at once, and nothing has changed."""

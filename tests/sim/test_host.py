@@ -275,6 +275,22 @@ class FilesTests(HostCase):
         self.assertEqual(files.read("/s.conf"), b"new")
         self.assertEqual((files.replacements, files.most_in_flight, files.in_flight), (1, 1, 0))
 
+    def test_fetch(self) -> None:
+        """Reading takes time, and ends no sooner than the disk hangs no more; what is missing is told of later, too."""
+        files = self.alpha.files
+        missing = files.fetch("/users.acl")
+        self.assertNoResult(missing)
+        self.world.run(0.1)
+        self.failureResultOf(missing, FileNotFoundError)
+        files.contents["/users.acl"] = b"user a on"
+        files.stick()
+        fetched = files.fetch("/users.acl")
+        self.world.run(60)
+        self.assertNoResult(fetched)
+        files.unstick()
+        self.world.run(2)
+        self.assertEqual(self.successResultOf(fetched), b"user a on")
+
     def test_full_disk(self) -> None:
         """A replacement that fails says why and leaves the old file alone."""
         files = self.alpha.files

@@ -105,7 +105,9 @@ class AccessControl:
             if declared:
                 raise UnusableUsers(BOTH_PLACES)
             try:
-                self._adopt(self._read_file())
+                self._adopt(self._parse(self._host.files.read(self._options.located(self._options.aclfile))))
+            except OSError as error:
+                raise UnusableUsers(f"Aborting Redis startup because of ACL errors: {self._unread(error)}") from None
             except AclFileError as error:
                 raise UnusableUsers(f"Aborting Redis startup because of ACL errors: {error}") from None
         for name, rules in declared:
@@ -246,7 +248,7 @@ class AccessControl:
 
     def load(self, context: ServerContext, asking: Client) -> Deferred[None]:
         """
-        Take over what the ACL file says now, all of it or nothing, after the saving that is under way.
+        Take over what the ACL file says, all of it or nothing, after the saving that is under way.
 
         Connections of users that are gone are closed, and subscribers that lost a channel.
 
@@ -255,14 +257,18 @@ class AccessControl:
         """
         self._demand_file()
 
-        def read() -> None:
-            users = self._read_file()
-            gone = self._adopt(users, context.clients, asking)
+        async def read() -> None:
+            try:
+                contents = await self._host.files.fetch(self._options.located(self._options.aclfile))
+            except OSError as error:
+                raise AclFileError(self._unread(error)) from None
+            # Parsed here, not in the thread that read it: names of commands are looked up in the table.
+            gone = self._adopt(self._parse(contents), context.clients, asking)
             for client in context.clients:
                 if client.account in gone:
                     self._dismiss(client, asking)
 
-        return self._turns.run(read)
+        return self._turns.run(lambda: Deferred.fromCoroutine(read()))
 
     def save(self) -> Deferred[None]:
         """
@@ -279,13 +285,12 @@ class AccessControl:
         if not self._options.aclfile:
             raise CommandError(NO_FILE)
 
-    def _read_file(self) -> dict[str, User]:
-        path = self._options.aclfile
-        try:
-            contents = self._host.files.read(self._options.located(path))
-        except OSError as error:
-            raise AclFileError(f"Error loading ACLs, opening file '{path}': {error.strerror}") from None
-        return parse_users(path, contents, self._options.acl_pubsub_default == "allchannels")
+    def _unread(self, error: OSError) -> str:
+        """The complaint about an ACL file that cannot be read."""
+        return f"Error loading ACLs, opening file '{self._options.aclfile}': {error.strerror}"
+
+    def _parse(self, contents: bytes) -> dict[str, User]:
+        return parse_users(self._options.aclfile, contents, self._options.acl_pubsub_default == "allchannels")
 
     def _adopt(
         self, users: dict[str, User], clients: Iterable[Client] = (), asking: Client | None = None

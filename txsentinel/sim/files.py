@@ -82,6 +82,26 @@ class SimFiles:
         except KeyError:
             raise FileNotFoundError(ENOENT, strerror(ENOENT), path) from None
 
+    def fetch(self, path: str) -> Deferred[bytes]:
+        """What :meth:`read` says when the disk gets to it: in a while, or when it hangs no more."""
+        done: Deferred[bytes] = Deferred()
+        reactor = self._reactor
+        if reactor is not None:
+            reactor.schedule(int(self.latency * 1000), self._fetch, path, done)
+        return done
+
+    def _fetch(self, path: str, done: Deferred[bytes]) -> None:
+        reactor = self._reactor
+        if self._stuck and reactor is not None:
+            reactor.schedule(SECOND, self._fetch, path, done)
+            return
+        try:
+            contents = self.read(path)
+        except OSError as error:
+            done.errback(error)
+        else:
+            done.callback(contents)
+
     def check_writable(self, path: str) -> None:
         """
         Complain if so told.
