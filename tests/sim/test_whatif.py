@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.sim.__main__ import main as simulator
 from txsentinel.sim.whatif import main
 
 IDS = [f"{number:040x}" for number in range(1, 6)]
@@ -298,6 +300,24 @@ class PartitionTests(WhatIfTestCase):
         self.assertTrue(7.0 <= outage["until"] < 8.5, outage)
 
 
+class ClientTests(WhatIfTestCase):
+    """The application, to which anything can happen as well."""
+
+    def test_restarted_client(self) -> None:
+        """A client that was killed writes again as soon as it is back, and finds the master that there is now."""
+        run = self.run_json(USUAL, "--kill", "client@1+6", "--kill", "mymaster@2")
+        (outage,) = self.master(run)["outages"]
+        self.assertTrue(6.0 < outage["until"] < 6.3, outage)
+        self.assertNotEqual(self.master(run)["after"], "mymaster/1")
+
+    def test_all_votes_are_told(self) -> None:
+        """An ordered failover begins with votes that may be heard before the candidate is."""
+        for seed in ("1", "2", "3"):
+            run = self.run_json(USUAL, "--failover", "mymaster@1", "--seed", seed)
+            (change,) = self.master(run)["changes"]
+            self.assertEqual(change["votes"], {"s1": "s1", "s2": "s1", "s3": "s1"})
+
+
 class FileTests(WhatIfTestCase):
     """What is made of the file, and what is not done to it."""
 
@@ -391,6 +411,19 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
         contents = f"requirepass secret\nsentinel sentinel-pass wrong\n{USUAL}"
         run = self.run_json(contents, "--kill", "mymaster", "--seconds", "1", status=1)
         self.assertIn("s1 has links to 0 of 2 other Sentinels for mymaster", run["unrest"])
+
+
+class CommandTests(WhatIfTestCase):
+    """How it is called."""
+
+    def test_first_word(self) -> None:
+        """``whatif`` is a command of the simulator."""
+        self.ask(USUAL, "--kill", "mymaster/2")
+        self.patch(sys, "argv", ["sim", "whatif", self.path, "--kill", "mymaster/2", "--no-return"])
+        out = StringIO()
+        with redirect_stdout(out):
+            self.assertEqual(simulator(), 0)
+        self.assertIn("mymaster/2 is killed", out.getvalue())
 
 
 class RefusalTests(WhatIfTestCase):

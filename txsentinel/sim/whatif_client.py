@@ -102,7 +102,8 @@ class SentinelLine:
         self._unanswered_since: float | None = None
 
     def start(self) -> None:
-        """Connect, and from now on again and again."""
+        """Connect, and from now on again and again; in each new process from the beginning."""
+        self._asking = self._unanswered_since = None
         self._connect(self._may_ask, self._cannot_ask)
         self._connect(self._subscribe, self._unsubscribed)
 
@@ -190,6 +191,12 @@ class Writer:
             self._number += 1
             self._sent.append(now)
             link.say(self._answered(self._number), "SET", self.key(self._number).decode(), "1")
+
+    def start(self) -> None:
+        """Begin in a new process: nothing that the former one had is there any more."""
+        self._link = self._place = self._trying = None
+        self._searching = False
+        self._sent.clear()
 
     def moved(self, place: tuple[str, int]) -> None:
         """A Sentinel says where the master is now."""
@@ -309,6 +316,8 @@ class Application:
     def _program(self, host: SimHost) -> None:
         for line in self.lines:
             line.start()
+        for writer in self.writers.values():
+            writer.start()
         self._beat()
 
     def _beat(self) -> None:

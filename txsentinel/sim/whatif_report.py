@@ -129,6 +129,8 @@ def _change(change: Change) -> list[str]:
         lines.append(f"agreement  {after(change.agreed_at)}  {change.agreed}".rstrip())
     elif change.agreed_at is not None:
         lines.append(f"agreement  {after(change.agreed_at)}  {change.agreed}".rstrip())
+    elif change.aftermath:
+        lines.append("held down since before the return")
     else:
         lines.append("ordered, with nobody holding it down")
     votes = Counter(change.votes.values())

@@ -255,7 +255,8 @@ class WhatIf:
                 if server not in group.servers:
                     continue
                 if server is master:
-                    result.returned.append(f"{server.name} is back, and still the master")
+                    still = "still" if server.name == result.before else "now"
+                    result.returned.append(f"{server.name} is back, and {still} the master")
                 elif server.name in settled:
                     after = settled[server.name]
                     result.returned.append(f"{server.name} follows {master.name} {after:.1f} s after its return")

@@ -157,7 +157,7 @@ class Story:
                 change.detected_at = self.now
             if sentinel.name not in change.detected_by:
                 change.detected_by.append(sentinel.name)
-        elif channel in ("+odown", "+try-failover"):
+        elif channel in ("+odown", "+try-failover") or (channel == "+vote-for-leader" and self._news(name, words[1])):
             change = change or self._begin(name)
         if change is None:
             return self._late(sentinel, channel, name)
@@ -208,6 +208,10 @@ class Story:
         over = change.finished_at is not None and all(each in change.told for each in running)
         newer = any(change.told and at > max(change.told.values()) for at, _ in self._faults)
         return None if over or newer else change
+
+    def _news(self, name: str, epoch: str) -> bool:
+        """Is a vote of this epoch about something new? Voters may be heard before candidates, or long after all."""
+        return all(change.epoch is None or change.epoch < int(epoch) for change in self.changes[name])
 
     def _begin(self, name: str) -> Change:
         group = self._scene.group(name)
