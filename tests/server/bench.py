@@ -138,8 +138,13 @@ class Wire(StringTransport):
 class Bench:
     """One server, its core and everything around it."""
 
-    def __init__(self, options: GenericOptions | None = None, sentinel: SentinelOptions | None = None) -> None:
-        self.host = BenchHost()
+    def __init__(
+        self,
+        options: GenericOptions | None = None,
+        sentinel: SentinelOptions | None = None,
+        host: BenchHost | None = None,
+    ) -> None:
+        self.host = host or BenchHost()
         self.notes: list[tuple[Level, str]] = []
         self.events: list[str] = []
         self.disk = BenchDisk()
@@ -206,7 +211,7 @@ class Bench:
         wire = Wire(peerAddress=address, hostAddress=own)
         wire.protocol = protocol
         protocol.makeConnection(wire)
-        return Talk(protocol, wire)
+        return Talk(protocol, wire, self.host.reactor)
 
     def watch(self, name: str = "mymaster", port: int = 6379, quorum: int = 2) -> Master:
         """A master that is watched already, as if the file had named it."""
@@ -238,16 +243,18 @@ class Bench:
 class Talk:
     """The client's end of one connection."""
 
-    def __init__(self, protocol: SentinelProtocol, wire: Wire) -> None:
+    def __init__(self, protocol: SentinelProtocol, wire: Wire, reactor: Clock) -> None:
         self.protocol = protocol
         self.wire = wire
+        self.reactor = reactor
 
     def send(self, *words: bytes | str | int) -> None:
         """Send one command."""
         self.protocol.dataReceived(pack(*words))
 
     def raw(self) -> bytes:
-        """The bytes that came since the last look."""
+        """The bytes that came since the last look, events of this turn among them."""
+        self.reactor.advance(0)
         value = self.wire.value()
         self.wire.clear()
         return bytes(value)

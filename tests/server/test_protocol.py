@@ -192,6 +192,7 @@ class SlowReaderTests(ServerTestCase):
     def publish(self, size: int) -> None:
         """Something of about that many bytes happens."""
         self.bench.context.hub.publish("x", "y" * size)
+        self.bench.host.reactor.advance(0)
 
     def test_hard_limit(self) -> None:
         """A subscriber over the limit is dropped at once; others hear on."""

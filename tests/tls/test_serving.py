@@ -289,6 +289,7 @@ class SlowReaderTests(ServingCase):
         payloads = [f"{number:07d}" * 1000 for number in range(100)]
         for payload in payloads:
             self.bench.context.hub.publish("news", payload)
+        self.bench.host.reactor.advance(0)
         client = next(iter(self.bench.context.clients))
         self.assertGreater(client.connection.unsent, 400_000)
         self.assertLess(len(line.value()), 3 * line.room)
@@ -311,6 +312,7 @@ class SlowReaderTests(ServingCase):
         line, _ = self.stalled()
         for _ in range(50):
             self.bench.context.hub.publish("news", "x" * 10_000)
+        self.bench.host.reactor.advance(0)
         self.assertTrue(line.aborted)
         line.end()
         self.assertEqual(len(self.bench.context.clients), 0)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from txsentinel.config.generic import GenericOptions
@@ -113,7 +114,7 @@ class ServerContext:
     limits: Limits = field(default_factory=Limits)
     facts: ServerFacts = field(default_factory=ServerFacts)
     table: CommandTable = field(init=False)
-    hub: PubSubHub = field(default_factory=PubSubHub)
+    hub: PubSubHub = field(init=False)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
     complaints: Complaints = field(default_factory=Complaints)
@@ -127,5 +128,6 @@ class ServerContext:
     prepared: PreparedRequests = field(default_factory=PreparedRequests)
 
     def __post_init__(self) -> None:
-        """Give the commands the words that ``rename-command`` asks for."""
+        """Give events the host's time, and the commands the words that ``rename-command`` asks for."""
+        self.hub = PubSubHub(self.host.now, partial(self.host.reactor.callLater, 0))
         self.table = TABLE.renamed(self.options.renamed_commands) if self.options.renamed_commands else TABLE

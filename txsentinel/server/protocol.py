@@ -111,7 +111,7 @@ class SentinelProtocol(Protocol):
             return
         certificate = transport.getPeerCertificate()
         if certificate is not None:
-            context.access.recognize(self.client, names_in(certificate, kind))
+            context.access.recognize(context, self.client, names_in(certificate, kind))
             self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
@@ -190,6 +190,8 @@ class SentinelProtocol(Protocol):
 
     def finish(self) -> None:
         """Read no more, and close once everything is answered."""
+        if self._admitted and not self.closing:
+            self._context.hub.catch_up(self.client)
         self.closing = True
         if not self._executing:
             self._flush()
@@ -236,6 +238,7 @@ class SentinelProtocol(Protocol):
             and not self._replies.waiting
             and not self._output.unsent
             and self._context.clients.paused_until is None
+            and not self._context.hub.backlog
         )
 
     def _execute_prepared(self, request: Sequence[bytes], command: Command) -> None:
@@ -300,9 +303,13 @@ class SentinelProtocol(Protocol):
 
     def _execute_some(self, chunk: bytes) -> None:
         parser, replies, clients = self._parser, self._replies, self._context.clients
-        host = self._context.host
+        host, hub = self._context.host, self._context.hub
         until = self._turn_began + SLICE
         while not self.closing:
+            if hub.backlog and not hub.catch_up(self.client):
+                # It shall hear of events before it is answered what came after them.
+                self._read(False)
+                return
             request = parser.next_request()
             if request is None:
                 self._read(True)

@@ -1,9 +1,20 @@
-"""Who hears which event: subscriptions to channels and patterns, and the frames that are sent."""
+"""
+Who hears which event: subscriptions to channels and patterns, and the frames that are sent.
+
+A thousand masters that fail together make thousands of events in a moment, for each of which the patterns of all
+subscribers have to be compared. So events are noted as they come, and told a little later: each subscriber is told of
+all that it has not heard yet, in one piece, then the next one, a few milliseconds at a time. For each of them it is
+as if it had been told at once: whatever it sends, changes of its subscriptions above all, waits until it has heard
+everything that came before.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from txsentinel.timings import Millis
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import Push, data, encode
 
@@ -13,17 +24,81 @@ if TYPE_CHECKING:
 SUBSCRIPTION_OVERHEAD: Final = 64
 """Memory that each channel or pattern is charged with beside its bytes, so that tiny ones are not free."""
 
+SLICE: Final[Millis] = 5
+"""How long subscribers are told of events before it is the turn of others."""
+
+MOST_MATCHES: Final = 64
+"""Patterns whose match with an event is remembered; the usual ones are few, and most subscribers have the same."""
+
+MOST_ALIKE: Final = 64
+"""Kinds of subscribers whose frames are remembered while others are told."""
+
+MOST_NAMES: Final = 8
+"""Channels and patterns of a subscriber for which others that have the same are looked for."""
+
+
+class Event:
+    """One message, with what has been found out about it."""
+
+    __slots__ = ("_frames", "_matches", "channel", "payload")
+
+    def __init__(self, channel: bytes, payload: bytes) -> None:
+        self.channel = channel
+        self.payload = payload
+        self._matches: dict[bytes, bool] = {}
+        self._frames: dict[tuple[bytes | None, int], bytes] = {}
+
+    def frame(self, pattern: bytes | None, protocol: int) -> bytes:
+        """The frame for who hears it by a pattern, ``None`` for the channel; encoded once, however many listen."""
+        known = self._frames.get((pattern, protocol))
+        if known is not None:
+            return known
+        if pattern is None:
+            encoded = encode(Push([b"message", self.channel, self.payload]), protocol)
+        else:
+            encoded = encode(Push([b"pmessage", pattern, self.channel, self.payload]), protocol)
+        if len(self._frames) < MOST_MATCHES:
+            self._frames[pattern, protocol] = encoded
+        return encoded
+
+    def matches(self, pattern: bytes) -> bool:
+        """Is this heard by whoever is subscribed to ``pattern``?"""
+        known = self._matches.get(pattern)
+        if known is None:
+            known = glob_match(pattern, self.channel)
+            if len(self._matches) < MOST_MATCHES:
+                self._matches[pattern] = known
+        return known
+
 
 class PubSubHub:
     """
-    Channels and patterns with their subscribers, in the order in which they subscribed.
+    Channels and patterns with their subscribers, and the events that not all of them have heard.
 
     Each client also knows its own subscriptions; both sides change together, here only.
+
+    :param now: the time.
+    :param later: calls something in the reactor's next turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], Millis], later: Callable[[Callable[[], None]], object]) -> None:
+        self._now = now
+        self._later = later
         self._channels: dict[bytes, dict[Client, None]] = {}
         self._patterns: dict[bytes, dict[Client, None]] = {}
+        self._heard: dict[Client, int] = {}
+        """Subscriber → how many of all events since the start it has heard, or was not there for."""
+
+        self._count = 0
+        """Events since the start."""
+
+        self.backlog: list[Event] = []
+        """The latest of them: those that somebody has not heard."""
+
+        self._waiting: deque[Client] = deque()
+        """Whose turn to be told comes, in that order."""
+
+        self._alike: dict[object, bytes] = {}
 
     @property
     def channels(self) -> int:
@@ -39,6 +114,7 @@ class PubSubHub:
         """Have ``client`` hear one channel; again is no harm."""
         if channel not in client.channels:
             client.subscription_memory += weight(channel)
+        self._heard.setdefault(client, self._count)
         client.channels[channel] = None
         self._channels.setdefault(channel, {})[client] = None
 
@@ -46,6 +122,7 @@ class PubSubHub:
         """Have ``client`` hear every channel that matches a glob."""
         if pattern not in client.patterns:
             client.subscription_memory += weight(pattern)
+        self._heard.setdefault(client, self._count)
         client.patterns[pattern] = None
         self._patterns.setdefault(pattern, {})[client] = None
 
@@ -54,6 +131,7 @@ class PubSubHub:
         if channel in client.channels:
             client.subscription_memory -= weight(channel)
             del client.channels[channel]
+            self._settle(client)
         _withdraw(self._channels, client, channel)
 
     def unsubscribe_pattern(self, client: Client, pattern: bytes) -> None:
@@ -61,6 +139,7 @@ class PubSubHub:
         if pattern in client.patterns:
             client.subscription_memory -= weight(pattern)
             del client.patterns[pattern]
+            self._settle(client)
         _withdraw(self._patterns, client, pattern)
 
     def leave(self, client: Client) -> None:
@@ -70,26 +149,94 @@ class PubSubHub:
         for pattern in list(client.patterns):
             self.unsubscribe_pattern(client, pattern)
 
-    def publish(self, channel: str, payload: str) -> int:
-        """
-        Send one message to whoever is subscribed, channels before patterns.
+    def _settle(self, client: Client) -> None:
+        """Is it still a subscriber?"""
+        if not client.channels and not client.patterns:
+            self._heard.pop(client, None)
 
-        A client that matches in several ways gets one frame for each. A slow one is cut off by its
-        connection and never holds up the others.
-
-        :returns: how many frames were sent.
+    def publish(self, channel: str, payload: str) -> None:
         """
-        if not self._channels and not self._patterns:
-            return 0
-        raw_channel, raw_payload = data(channel), data(payload)
-        receivers = 0
-        subscribed = self._channels.get(raw_channel)
-        if subscribed:
-            receivers += _send(subscribed, Push([b"message", raw_channel, raw_payload]))
-        for pattern, subscribers in list(self._patterns.items()):
-            if glob_match(pattern, raw_channel):
-                receivers += _send(subscribers, Push([b"pmessage", pattern, raw_channel, raw_payload]))
-        return receivers
+        Tell whoever is subscribed now, soon.
+
+        A client that matches in several ways gets a frame for each, that of the channel first. A slow one is cut
+        off by its connection and never holds up the others.
+        """
+        if not self._heard:
+            return
+        if not self.backlog:
+            self._waiting.extend(self._heard)
+            self._later(self._tell)
+        self.backlog.append(Event(data(channel), data(payload)))
+        self._count += 1
+
+    def catch_up(self, client: Client) -> bool:
+        """
+        Tell one subscriber of all that it has not heard, whoever else waits; no longer than a slice.
+
+        :returns: whether it has heard everything. If not, its connection is told to proceed when it has.
+        """
+        heard = self._heard.get(client, self._count)
+        if heard == self._count:
+            return True
+        self._told(client, heard, self._now() + SLICE)
+        return self._heard.get(client, self._count) == self._count
+
+    def _tell(self) -> None:
+        """Tell those who wait until the time is up, and go on in the next turn."""
+        waiting = self._waiting
+        until = self._now() + SLICE
+        try:
+            while waiting:
+                client = waiting.popleft()
+                heard = self._heard.get(client, self._count)
+                if heard < self._count:
+                    self._told(client, heard, until)
+                    if self._heard.get(client, self._count) < self._count:
+                        waiting.appendleft(client)
+                    else:
+                        client.connection.proceed()
+                if self._now() > until:
+                    break
+        finally:
+            self._alike.clear()
+            if not waiting:
+                # Those who were told first have not heard what came meanwhile.
+                waiting.extend(client for client, heard in self._heard.items() if heard < self._count)
+                oldest = min((self._heard[client] for client in waiting), default=self._count)
+                del self.backlog[: len(self.backlog) - (self._count - oldest)]
+            if waiting:
+                self._later(self._tell)
+
+    def _told(self, client: Client, heard: int, until: Millis) -> None:
+        """Push to ``client`` the frames of what it has not heard, as far as time allows."""
+        first = self._count - len(self.backlog)
+        names = len(client.channels) + len(client.patterns)
+        alike: object = None
+        if names <= MOST_NAMES:
+            alike = heard, self._count, client.protocol, tuple(client.channels), tuple(client.patterns)
+            known = self._alike.get(alike)
+            if known is not None:
+                self._heard[client] = self._count
+                if known:
+                    client.connection.push(known)
+                return
+        frames: list[bytes] = []
+        protocol = client.protocol
+        for event in self.backlog[heard - first :]:
+            if event.channel in client.channels:
+                frames.append(event.frame(None, protocol))
+            for pattern in client.patterns:
+                if event.matches(pattern):
+                    frames.append(event.frame(pattern, protocol))
+            heard += 1
+            if self._now() > until:
+                break
+        self._heard[client] = heard
+        encoded = b"".join(frames)
+        if alike is not None and heard == self._count and len(self._alike) < MOST_ALIKE:
+            self._alike[alike] = encoded
+        if encoded:
+            client.connection.push(encoded)
 
 
 def weight(name: bytes) -> int:
@@ -103,14 +250,3 @@ def _withdraw(shelf: dict[bytes, dict[Client, None]], client: Client, name: byte
         subscribers.pop(client, None)
         if not subscribers:
             del shelf[name]
-
-
-def _send(subscribers: dict[Client, None], frame: Push) -> int:
-    """Encode once per protocol, however many listen."""
-    encoded: dict[int, bytes] = {}
-    for client in list(subscribers):
-        protocol = client.protocol
-        if protocol not in encoded:
-            encoded[protocol] = encode(frame, protocol)
-        client.connection.push(encoded[protocol])
-    return len(subscribers)
