@@ -89,7 +89,7 @@ class SimClient:
 
     def __init__(self, fleet: Fleet, target: SimHost) -> None:
         self._fleet = fleet
-        self._target = target
+        self.target = target
         number = target.ip.rpartition(".")[2]
         self.host = SimHost(fleet.world, fleet.network, f"client{number}", f"10.0.9.{number}", self._program)
         self.conversation: _Conversation | None = None
@@ -114,7 +114,7 @@ class SimClient:
         self.host.reactor.callLater(PERIOD, self._beat)
         if not self.connecting:
             self.connecting = True
-            self.host.reactor.connectTCP(self._target.ip, SENTINEL_PORT, _Factory(self), timeout=PERIOD)
+            self.host.reactor.connectTCP(self.target.ip, SENTINEL_PORT, _Factory(self), timeout=PERIOD)
         elif self.conversation is not None and not self.conversation.awaiting:
             self._silent = 0
             self._pipeline(self.conversation)

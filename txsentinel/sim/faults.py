@@ -100,6 +100,7 @@ def heal(fleet: Fleet) -> None:
         sentinel.host.resolver_silent, sentinel.host.resolve_delay = False, 0.005
         sentinel.host.names.update(fleet.names)
         files.fail_with, files.visible_failure = None, False
+        files.interrupt = files.unreadable = None
         files.latency = 2.0
         files.unstick()
         sentinel.host.resume()

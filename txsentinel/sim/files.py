@@ -1,4 +1,10 @@
-"""Simulated disks: what a process wrote, when it became durable, and what a crash leaves behind."""
+"""
+Simulated disks: what a process wrote, when it became durable, and what a crash leaves behind.
+
+A file is replaced as a whole, or not at all. What a crash in the middle of that leaves is a *stray*: the
+temporary file, with as much of the contents as had been written, and rubbish behind it if the disk had
+made room for more than it had filled.
+"""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -7,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from errno import ENOENT
 from os import strerror
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -17,6 +24,10 @@ from txsentinel.sim.reactor import SECOND
 
 if TYPE_CHECKING:
     from txsentinel.sim.reactor import SimReactor, World
+
+
+RUBBISH: Final = (b"", b"\0" * 512, b"\xff\x00sentinel monitor stray 10.99.99.99 6379 1\n", b"sentinel myid ")
+"""What may stand behind the part of a stray that was written."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +59,8 @@ class SimFiles:
         """What a power cut would leave, if nothing is being replaced."""
         self.fail_with: OSError | None = None
         """While set, replacements fail with it at their end, the old contents being intact."""
+        self.unreadable: OSError | None = None
+        """While set, :meth:`read` fails with it."""
         self.unwritable: OSError | None = None
         """While set, :meth:`check_writable` complains with it."""
         self.replacements = 0
@@ -61,6 +74,11 @@ class SimFiles:
         """The last replacement of whose end the process was told has failed."""
         self.stored: Callable[[str, bytes], None] | None = None
         """Called with what has become durable."""
+        self.strays: list[str] = []
+        """Temporary files that crashes left behind; they are in :attr:`contents`, as on any disk."""
+        self.interrupt: Callable[[], None] | None = None
+        """Called once, while the next replacement is under way."""
+        self._dice = Random(f"{world.seed}/{name}/strays")
         self._undone: dict[str, bytes] = {}
         self._reactor: SimReactor | None = None
         self._stuck = False
@@ -76,7 +94,10 @@ class SimFiles:
         The durable contents.
 
         :raises FileNotFoundError: if there are none.
+        :raises OSError: :attr:`unreadable`.
         """
+        if self.unreadable is not None:
+            raise self.unreadable
         try:
             return self.contents[path]
         except KeyError:
@@ -120,7 +141,11 @@ class SimFiles:
         write = _Write(path, contents, done, self.world.time)
         self._writes.append(write)
         self.most_in_flight = max(self.most_in_flight, len(self._writes))
-        self.world.call_later(self._duration() / 1000, self._finish, write)
+        duration = self._duration() / 1000
+        self.world.call_later(duration, self._finish, write)
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            self.world.call_later(duration * self._dice.random(), interrupt)
         return done
 
     @property
@@ -153,6 +178,16 @@ class SimFiles:
         for write in writes:
             if self.fail_with is None and not self._stuck and self.world.random.random() < 0.5:
                 self._store(write)
+            else:
+                self._leave_stray(write)
+
+    def _leave_stray(self, write: _Write) -> None:
+        dice = self._dice
+        path = f"{write.path}.{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz0123456789_', k=6))}"
+        written = write.contents[: dice.randint(0, len(write.contents))]
+        self.contents[path] = written + dice.choice(RUBBISH)
+        self.strays.append(path)
+        self.world.note_bytes(f"{self.name} left {path}".encode("utf-8", "surrogateescape"), self.contents[path])
 
     def _duration(self) -> float:
         return self.latency + self.world.random.random() * self.jitter

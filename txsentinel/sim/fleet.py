@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from txsentinel.address import Address
 from txsentinel.config.configuration import load
+from txsentinel.config.errors import CannotOpen
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import ISentinelListener
 from txsentinel.service import SentinelService
@@ -109,8 +110,15 @@ class SimSentinel:
         return self.service
 
     def _program(self, host: SimHost) -> None:
-        configuration = load(CONFIG_PATH, host.files.read(CONFIG_PATH), disk=FleetDisk())
         reporter = Reporter(self)
+        try:
+            contents = host.files.read(CONFIG_PATH)
+        except OSError as error:
+            # As the command line does it: say so, and leave it to whoever supervises the process to try again.
+            reporter.note(Level.WARNING, str(CannotOpen(CONFIG_PATH, error.strerror or str(error))))
+            host.exit(1)
+            return
+        configuration = load(CONFIG_PATH, contents, disk=FleetDisk())
         self.service = SentinelService(
             host,
             configuration,

@@ -159,6 +159,42 @@ def _doomed_disk(fleet: Fleet, random: Random) -> Done:
     return f"let the disk of {sentinel.name} fail, and then its power", end
 
 
+def _torn_write(fleet: Fleet, random: Random) -> Done:
+    """The power goes while the temporary file is half written; it stays behind, beside the old file or the new."""
+    sentinel = random.choice(fleet.sentinels)
+    files = sentinel.host.files
+
+    def crash() -> None:
+        if sentinel.host.running:
+            sentinel.host.crash()
+
+    def end() -> None:
+        files.interrupt = None
+        _restart(sentinel)
+
+    files.interrupt = crash
+    if random.random() < 0.5:
+        # Left to itself, it may have nothing to write for a long time.
+        next(client for client in fleet.clients if client.target is sentinel.host).order("SENTINEL", "FLUSHCONFIG")
+    return f"cut the power of {sentinel.name} in the middle of its next write", end
+
+
+def _unreadable_disk(fleet: Fleet, random: Random) -> Done:
+    """A Sentinel that dies and cannot read its file: each new process gives up at once."""
+    sentinel = random.choice(fleet.sentinels)
+    files = sentinel.host.files
+    files.unreadable = OSError(errno.EIO, "Input/output error")
+    sentinel.host.kill()
+    for attempt in range(1, 4):
+        fleet.world.call_later(0.3 * attempt, _restart, sentinel)
+
+    def end() -> None:
+        files.unreadable = None
+        _restart(sentinel)
+
+    return f"kill {sentinel.name}, whose disk cannot be read", end
+
+
 def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     """Die between two things that were decided together, with or without those before it having left."""
     sentinel = random.choice(fleet.sentinels)
@@ -389,6 +425,8 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "misdirect": _misdirect,
     "skewed-clock": _skewed_clock,
     "doomed-disk": _doomed_disk,
+    "torn-write": _torn_write,
+    "unreadable-disk": _unreadable_disk,
     "crash-at-effect": _crash_at_effect,
     "deaf-or-dumb": _deaf_or_dumb,
     "uneven-network": _uneven_network,

@@ -1,0 +1,127 @@
+"""Crashes in the middle of a write, and disks that cannot be read: what they leave, and that Sentinels live with it."""
+
+from __future__ import annotations
+
+from errno import EIO
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.sim.checks import Witness
+from txsentinel.sim.faults import KINDS, Fault, FaultInjector
+from txsentinel.sim.files import RUBBISH, SimFiles
+from txsentinel.sim.fleet import CONFIG_PATH, Fleet, SimSentinel
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.reactor import World
+
+NEW = b"sentinel myid abc\nsentinel current-epoch 7\n"
+
+
+class StrayTests(SynchronousTestCase):
+    """What a simulated disk holds after a crash."""
+
+    def torn(self, seed: int) -> SimFiles:
+        """A disk whose power went while its file was replaced."""
+        world = World(seed)
+        host = SimHost(world, SimNetwork(world), "host", "10.0.0.1")
+        host.start()
+        files = host.files
+        files.contents["/f"] = b"old"
+        files.interrupt = host.crash
+        done = files.replace("/f", NEW)
+        world.run(1.0)
+        self.assertNoResult(done)
+        self.assertIsNone(files.interrupt)
+        return files
+
+    def test_the_file_is_whole(self) -> None:
+        """Wherever the crash falls, the file is the old one or the new one."""
+        self.assertEqual({self.torn(seed).read("/f") for seed in range(20)}, {b"old", NEW})
+
+    def test_what_stays_behind(self) -> None:
+        """Unless the file was replaced, the temporary one is there: any part of the beginning, rubbish behind it."""
+        lengths, rubbish = set(), set()
+        for seed in range(200):
+            files = self.torn(seed)
+            self.assertEqual(len(files.strays), files.read("/f") == b"old")
+            for path in files.strays:
+                self.assertRegex(path, r"\A/f\.[a-z0-9_]{6}\Z")
+                stray = files.read(path)
+                behind = next(each for each in sorted(RUBBISH, key=len, reverse=True) if stray.endswith(each))
+                rubbish.add(behind)
+                written = stray.removesuffix(behind)
+                self.assertTrue(NEW.startswith(written), stray)
+                lengths.add(len(written))
+        self.assertEqual(rubbish, set(RUBBISH))
+        self.assertGreater(len(lengths), len(NEW) // 2)
+
+    def test_unreadable(self) -> None:
+        """A disk that cannot be read says why, and is itself again afterwards."""
+        world = World(1)
+        files = SimHost(world, SimNetwork(world), "host", "10.0.0.1").files
+        files.contents["/f"] = b"old"
+        files.unreadable = OSError(EIO, "Input/output error")
+        self.assertEqual(self.assertRaises(OSError, files.read, "/f").errno, EIO)
+        files.unreadable = None
+        self.assertEqual(files.read("/f"), b"old")
+
+
+class FleetTests(SynchronousTestCase):
+    """Whole fleets on such disks."""
+
+    def setUp(self) -> None:
+        self.fleet = Fleet(1)
+        self.witness = Witness(self.fleet)
+        self.fleet.start()
+        self.assertTrue(self.fleet.settle(), self.fleet.disagreements())
+        self.ids = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
+
+    def chooses_the_first(self, dice: Random) -> bool:
+        """Do these hit the first Sentinel, and have it write as soon as it can?"""
+        return dice.choice(self.fleet.sentinels).number == 1 and dice.random() < 0.5
+
+    def befall(self, kind: str, lasts: float) -> SimSentinel:
+        """Let it happen to the first Sentinel, and return that while it is down."""
+        dice = next(dice for dice in range(100) if self.chooses_the_first(Random(dice)))
+        FaultInjector(self.fleet, [Fault(0.0, kind, lasts, dice)])
+        victim = self.fleet.sentinels[0]
+        self.assertTrue(self.fleet.world.run_until(lambda: not victim.host.running, lasts))
+        return victim
+
+    def at_rest(self) -> None:
+        """Everybody agrees again, is who it was, and no promise was broken."""
+        self.assertTrue(self.fleet.settle(60.0), self.fleet.disagreements())
+        now = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
+        self.assertEqual(now, self.ids)
+        self.assertEqual([str(violation) for violation in self.witness.violations], [])
+        self.assertEqual(self.fleet.world.failures, [])
+
+    def test_torn_writes(self) -> None:
+        """A Sentinel whose writes are torn again and again comes back as itself; the strays do not concern it."""
+        client = self.fleet.clients[0]
+        for _ in range(5):
+            victim = self.befall("torn-write", 3.0)
+            self.fleet.run(4.0)
+            self.at_rest()
+            # Whoever lost the other end of a connection without a word is served again once it has given it up.
+            served = client.served
+            self.assertTrue(self.fleet.world.run_until(lambda served=served: client.served > served, 40.0))
+        files = victim.host.files
+        self.assertTrue(files.strays)
+        self.assertEqual({CONFIG_PATH, *files.strays}, set(files.contents))
+
+    def test_unreadable_file(self) -> None:
+        """Each start ends with status 1 and a line that says which file and why, until the disk can be read again."""
+        victim = self.befall("unreadable-disk", 5.0)
+        before = len(victim.host.exits)
+        self.fleet.run(4.0)
+        self.assertEqual(victim.host.exits[before:], [1, 1, 1])
+        said = [line.text for line in self.fleet.lines if line.who == victim.name][-1]
+        self.assertEqual(said, "Fatal error, can't open config file '/sentinel.conf': Input/output error")
+        self.fleet.run(2.0)
+        self.at_rest()
+
+    def test_kinds_are_drawn(self) -> None:
+        """Random plans have both."""
+        self.assertLess({"torn-write", "unreadable-disk"}, set(KINDS))
