@@ -1,0 +1,87 @@
+"""Properties of ``txsentinel.wire.replies``, for any bytes: see ``tests.fuzz.properties`` for what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fuzz import properties
+from tests.fuzz.soups import REPLIES, cuts, soup
+from tests.wire.steps import counting
+from txsentinel.wire import replies
+from txsentinel.wire.replies import ReplyReader
+from txsentinel.wire.resp import encode
+
+words = st.binary(max_size=30)
+scalars = words | st.integers(-(1 << 63), (1 << 63) - 1) | st.none()
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=12)
+maps = st.recursive(
+    scalars | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def work(raw: bytes, size: int) -> int:
+    """Steps that it takes to read ``raw`` in chunks of ``size`` bytes."""
+    with counting(replies) as steps:
+        properties.read_replies(raw, (size,))
+    return steps.all
+
+
+class RepliesProperties(SynchronousTestCase):
+    """Whatever a server or a peer answers."""
+
+    @given(soup(REPLIES), cuts)
+    @example(b"*2\r\n|1\r\n+a\r\n:1\r\n+b\r\n:2\r\n", (1,))
+    def test_any_bytes(self, raw: bytes, sizes: list[int]) -> None:
+        """
+        Any bytes are replies or a ``ReplyViolation`` and nothing else: each reply costs bytes, nothing comes out of
+        no bytes, chunks do not matter, and the short way to short replies leads to the same.
+        """
+        properties.replies(raw, sizes)
+
+    @given(st.lists(values, max_size=4), cuts)
+    def test_round_trip(self, told: list[Any], sizes: list[int]) -> None:
+        """What `encode` writes in RESP2 is read back, in any chunks."""
+        raw = b"".join(encode(value, 2) for value in told)
+        self.assertEqual(properties.read_replies(raw, sizes), (told, ""))
+
+    @given(st.lists(maps, max_size=4), cuts)
+    def test_round_trip_of_resp3(self, told: list[Any], sizes: list[int]) -> None:
+        """What `encode` writes in RESP3 is read back, in any chunks, with maps and booleans as what they are."""
+        raw = b"".join(encode(value, 3) for value in told)
+        found, error = properties.read_replies(raw, sizes)
+        self.assertEqual((properties._typed(found), error), (properties._typed(told), ""))
+
+    @given(soup(REPLIES, 6), st.sampled_from((1, 3, 50, 1 << 20)))
+    @settings(max_examples=40)
+    @example(b"+", 1)
+    @example(b"*1\r\n", 1)
+    @example(b"$30\r\n" + b"x" * 30 + b"\r\n", 1)
+    def test_linear(self, unit: bytes, size: int) -> None:
+        """Twice the input costs no more than twice the steps, in chunks of any size."""
+        repeated = max(1, 400 // max(len(unit), 1))
+        once, twice = work(unit * repeated, size), work(unit * 2 * repeated, size)
+        self.assertLessEqual(twice, 2.2 * once + 500)
+
+    def test_linear_in_the_length_of_a_line(self) -> None:
+        """A status that never ends is not read from its beginning for each byte."""
+        once, twice = work(b"+" + b"a" * 400, 1), work(b"+" + b"a" * 800, 1)
+        self.assertLessEqual(twice, 2.2 * once + 500)
+
+    def test_the_count_bites(self) -> None:
+        """A reader that did so would be found out."""
+        feed = ReplyReader.feed
+
+        def forgetful(reader: ReplyReader, data: bytes) -> None:
+            feed(reader, data)
+            reader._scanned = 0
+
+        with patch.object(ReplyReader, "feed", forgetful):
+            once, twice = work(b"+" + b"a" * 400, 1), work(b"+" + b"a" * 800, 1)
+        self.assertGreater(twice, 2.2 * once + 500)

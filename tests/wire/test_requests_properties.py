@@ -1,0 +1,87 @@
+"""Properties of ``txsentinel.wire.requests``, for any bytes: see ``tests.fuzz.properties`` for what they say."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fuzz import properties
+from tests.fuzz.soups import REQUESTS, cuts, soup
+from tests.wire.steps import counting
+from txsentinel.timings import Limits
+from txsentinel.wire import requests
+from txsentinel.wire.requests import RequestParser
+from txsentinel.wire.resp import pack
+
+
+def work(raw: bytes, size: int) -> int:
+    """Steps that it takes to read ``raw`` in chunks of ``size`` bytes."""
+    with counting(requests) as steps:
+        properties.read_requests(raw, (size,), authenticated=True)
+    return steps.all
+
+
+class RequestsProperties(SynchronousTestCase):
+    """Whatever a client sends."""
+
+    @given(soup(REQUESTS), cuts)
+    @example(b"*1\r\n$4\r\nPI", (1,))
+    def test_any_bytes(self, raw: bytes, sizes: list[int]) -> None:
+        """
+        Any bytes are requests or a ``ProtocolError`` and nothing else: each request costs bytes, nothing comes out
+        of no bytes, chunks do not matter, and what was read is read again from what `pack` makes of it.
+        """
+        properties.requests(raw, sizes)
+
+    @given(st.lists(st.lists(st.binary(max_size=60), min_size=1, max_size=6), max_size=5), cuts)
+    def test_round_trip(self, found: list[list[bytes]], sizes: list[int]) -> None:
+        """Requests that are no web browser's survive being packed, sent in any chunks, and read."""
+        if any(words[0].lower() in (b"post", b"host:") for words in found):
+            return
+        raw = b"".join(pack(*words) for words in found)
+        self.assertEqual(properties.read_requests(raw, sizes, authenticated=True), (found, ""))
+
+    @given(soup(REQUESTS, 6), st.sampled_from((1, 3, 50, 1 << 20)))
+    @settings(max_examples=30)
+    @example(b"a", 1)
+    @example(b"*", 1)
+    @example(b"a b'c' ", 1)
+    @example(b"*1\r\n$30\r\n" + b"x" * 30 + b"\r\n", 1)
+    def test_linear(self, unit: bytes, size: int) -> None:
+        """
+        Twice the input costs no more than twice the steps, in chunks of any size; but a request that is no longer
+        than an ordinary chunk may be looked through again with each piece of it.
+        """
+        repeated = max(1, (requests._ORDINARY_CHUNK + 80) // max(len(unit), 1))
+        once, twice = work(unit * repeated, size), work(unit * 2 * repeated, size)
+        self.assertLessEqual(twice, 2.2 * once + 500)
+
+    def test_the_count_bites(self) -> None:
+        """A parser that looks through a line from its beginning for each byte would be found out."""
+        find = RequestParser._find
+
+        def forgetful(parser: RequestParser, terminator: bytes, too_big: str) -> int:
+            parser._scanned = 0
+            return find(parser, terminator, too_big)
+
+        with patch.object(RequestParser, "_find", forgetful):
+            once, twice = work(b"a" * 400, 1), work(b"a" * 800, 1)
+        self.assertGreater(twice, 2.2 * once + 500)
+
+    @given(soup(REQUESTS), cuts)
+    def test_bounded(self, raw: bytes, sizes: list[int]) -> None:
+        """What is held never exceeds what has come, with the charge for each word of an unfinished request."""
+        parser = RequestParser(Limits())
+        fed = 0
+        try:
+            for chunk in properties.chunks(raw, sizes):
+                parser.feed(chunk)
+                fed += len(chunk)
+                while parser.next_request() is not None:
+                    pass
+                self.assertLessEqual(parser.buffered, fed * (1 + requests.WORD_OVERHEAD))
+        except requests.ProtocolError:
+            self.assertEqual(parser.buffered, 0)
