@@ -437,7 +437,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "",
         r"(0?\| (listener0|pubsub_clients|watching_clients|total_watched_keys|total_blocking_keys|expired_subkeys"
         r"|total_blocking_keys_on_nokey|evicted_scripts|client_(query|output)_buffer_limit_disconnections|eventloop_\w+"
-        r"|instantaneous_eventloop_\w+|acl_access_denied_(auth|cmd|key|channel)):[^\n]*\n?)+",
+        r"|instantaneous_eventloop_\w+|acl_access_denied_(auth|cmd|key|channel|tls_cert|db)):[^\n]*\n?)+",
         OLD_REDIS,
     ),
     Deliberate(
@@ -543,7 +543,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "INFO",
         r"(0?\| (valkey_\w+|server_name|server_mode|clients_hz|paused_\w+|total_net_cluster_slot_\w+"
         r"|expired_fields|expired_keys_with_volatile_items_stale_perc|io_threaded_\w+|used_active_time_main_thread"
-        r"|acl_access_denied_(tls_cert|db)):[^\n]*\n?)+",
+        r"):[^\n]*\n?)+",
         "",
         NEW_VALKEY,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -49,6 +50,7 @@ class Authority:
         password: str = "",
         file: str = "",
         uri: str = "",
+        uris: Sequence[str] = (),
     ) -> Issued:
         """
         Sign a certificate for an address and a host name.
@@ -56,11 +58,11 @@ class Authority:
         :param name: what its subject is called.
         :param password: of the key; empty for none.
         :param file: the stem of the files' names; ``name`` if not given.
-        :param uri: one more name, if given.
+        :param uri: one more name, if given, and ``uris`` still more.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        uris = [x509.UniformResourceIdentifier(uri)] if uri else []
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ip)), x509.DNSName(dns), *uris])
+        resources = [x509.UniformResourceIdentifier(each) for each in (uri, *uris) if each]
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ip)), x509.DNSName(dns), *resources])
         certificate = (
             self._about(_name(name), key.public_key())
             .add_extension(names, critical=False)

@@ -176,6 +176,7 @@ class MappingTests(ServingCase):
     def test_disabled_or_unknown(self) -> None:
         """A user that is off, or missing, is nobody: the client begins as any other does."""
         self.assertEqual(self.whoami("off", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
+        self.assertEqual(self.bench.context.statistics.denied_certificates, 1)
         self.assertEqual(self.whoami("on", name="other", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
 
     def test_uri(self) -> None:

@@ -150,13 +150,20 @@ class AccessControl:
         """All users, by the bytes of their names."""
         return sorted(self._users.values(), key=lambda user: data(user.name))
 
-    def recognize(self, client: Client, names: Iterable[str]) -> None:
-        """Make the connection that of the first enabled user by one of these names; its certificate vouches for it."""
+    def recognize(self, context: ServerContext, client: Client, names: Sequence[str]) -> None:
+        """
+        Make the connection that of the first enabled user by one of these names; its certificate vouches for it.
+
+        If there is none it stays what it was, and the log has an entry.
+        """
         for name in names:
             user = self._users.get(name)
             if user is not None and user.enabled:
                 client.account, client.authenticated = user, True
                 return
+        context.statistics.denied_certificates += 1
+        name = names[0] if names else ""
+        self._remember(client, Reason.CERTIFICATE, name, name)
 
     def log_in(self, context: ServerContext, client: Client, name: str, password: bytes, word: bytes) -> bool:
         """

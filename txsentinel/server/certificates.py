@@ -12,16 +12,18 @@ def names_in(certificate: X509, kind: str) -> list[str]:
     """
     The names of one kind in a certificate that was verified.
 
+    Whoever the authority signed such nonsense for that it cannot be read has none.
+
     :param kind: ``CN`` for the common name of the subject, ``URI`` for the URIs of subjectAltName.
     """
     from cryptography import x509
 
-    shown = certificate.to_cryptography()
-    if kind.upper() == "CN":
-        attributes = shown.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return [str(attribute.value) for attribute in attributes]
     try:
+        shown = certificate.to_cryptography()
+        if kind.upper() == "CN":
+            attributes = shown.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+            return [str(attribute.value) for attribute in attributes]
         other = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return []
     return list(other.value.get_values_for_type(x509.UniformResourceIdentifier))

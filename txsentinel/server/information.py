@@ -119,7 +119,7 @@ _STATS = """
     client_output_buffer_limit_disconnections reply_buffer_shrinks reply_buffer_expands eventloop_cycles
     eventloop_duration_sum eventloop_duration_cmd_sum instantaneous_eventloop_cycles_per_sec
     instantaneous_eventloop_duration_usec acl_access_denied_auth acl_access_denied_cmd acl_access_denied_key
-    acl_access_denied_channel
+    acl_access_denied_channel acl_access_denied_tls_cert acl_access_denied_db
 """
 
 STATS: Final = _STATS.split()
@@ -149,6 +149,7 @@ def stats_fields(context: ServerContext) -> Fields:
         "acl_access_denied_auth": counted.denied_logins,
         "acl_access_denied_cmd": counted.denied_commands,
         "acl_access_denied_channel": counted.denied_channels,
+        "acl_access_denied_tls_cert": counted.denied_certificates,
     }
     for name in STATS:
         yield name, live.get(name, "0.00" if name.endswith(("_kbps", "_perc")) else 0)

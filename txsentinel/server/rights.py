@@ -54,6 +54,7 @@ class Reason(Enum):
     COMMAND = "command"
     CHANNEL = "channel"
     AUTH = "auth"
+    CERTIFICATE = "tls-cert"
 
 
 class Refusal(NamedTuple):

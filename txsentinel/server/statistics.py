@@ -25,6 +25,7 @@ class Statistics:
     denied_logins: int = 0
     denied_commands: int = 0
     denied_channels: int = 0
+    denied_certificates: int = 0
 
     commands_per_second: int = 0
     input_kilobytes_per_second: float = 0.0

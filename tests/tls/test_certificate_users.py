@@ -1,0 +1,136 @@
+"""``tls-auth-clients-user`` on a running Sentinel: whose certificate makes whom of a client."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.servers import ReplyError, SentinelProcess, Workbench, free_port, missing, pairs
+from tests.tls.authority import Authority, Issued
+from tests.tls.installation import TlsConnection, client_context, tls_lines
+
+URI = "spiffe://example/sentinel/reader"
+USERS = (
+    "user reader on nopass -@all +acl|whoami +sentinel|masters +ping",
+    "user retired off nopass +@all",
+    "user writer on >secret +@all",
+    f"user {URI} on nopass -@all +acl|whoami",
+)
+
+
+class CertificateUsersTests(SynchronousTestCase):
+    """A process of ours, and clients with certificates of one authority."""
+
+    if missing("txsentinel"):
+        skip = missing("txsentinel")
+
+    def setUp(self) -> None:
+        self.bench = Workbench()
+        self.addCleanup(self.bench.close)
+        self.authority = Authority(self.bench.directory / "certificates")
+        self.port = free_port()
+
+    def start(self, *lines: str, password: str | None = None) -> SentinelProcess:
+        """A Sentinel with a plain port, a TLS port, and some users."""
+        server = self.authority.issue("server")
+        extra = [f"tls-port {self.port}", *tls_lines(self.authority, server), *USERS, *lines]
+        sentinel = self.bench.sentinel("txsentinel", password=password, extra=extra)
+        sentinel.start()
+        return sentinel
+
+    def connect(self, client: Issued | None) -> TlsConnection:
+        """A connection by TLS."""
+        connection = TlsConnection(self.port, client_context(self.authority, client))
+        self.addCleanup(connection.close)
+        return connection
+
+    def whoami(self, client: Issued | None) -> object:
+        """Whom the Sentinel takes a client with this certificate for."""
+        return self.connect(client).call("ACL", "WHOAMI")
+
+    def test_common_name(self) -> None:
+        """The subject's name is that of the user, who has that user's rights and needs no password."""
+        sentinel = self.start("tls-auth-clients-user CN")
+        connection = self.connect(self.authority.issue("reader"))
+        self.assertEqual(connection.call("ACL", "WHOAMI"), "reader")
+        self.assertEqual(connection.call("SENTINEL", "MASTERS"), [])
+        with self.assertRaisesRegex(ReplyError, "NOPERM User reader has no permissions to run the 'info' command"):
+            connection.call("INFO")
+        self.assertEqual(self.whoami(self.authority.issue("nobody", file="other", uri="reader")), "default")
+        self.assertEqual(sentinel.call("ACL", "WHOAMI"), "default", "the plain port knows no certificates")
+
+    def test_another_login(self) -> None:
+        """Whom the certificate made a user can still log in as another."""
+        self.start("tls-auth-clients-user CN")
+        connection = self.connect(self.authority.issue("reader"))
+        with self.assertRaisesRegex(ReplyError, "WRONGPASS"):
+            connection.call("AUTH", "writer", "wrong")
+        self.assertEqual(connection.call("ACL", "WHOAMI"), "reader")
+        self.assertEqual(connection.call("AUTH", "writer", "secret"), "OK")
+        self.assertEqual(connection.call("ACL", "WHOAMI"), "writer")
+
+    def test_uri(self) -> None:
+        """The first URI that is an enabled user's name counts; the common name does not."""
+        self.start("tls-auth-clients-user URI")
+        uris = ["https://nobody.example", "retired", URI]
+        self.assertEqual(self.whoami(self.authority.issue("reader", uris=uris)), URI)
+        self.assertEqual(self.whoami(self.authority.issue("reader", file="without")), "default")
+
+    def test_nobody(self) -> None:
+        """A name that is no user's, or a disabled one's, makes a client nobody, and ACL LOG and INFO tell of it."""
+        sentinel = self.start("tls-auth-clients-user CN")
+        for name in ("stranger", "retired"):
+            self.assertEqual(self.whoami(self.authority.issue(name)), "default")
+        log = sentinel.call("ACL", "LOG")
+        assert isinstance(log, list)
+        entries = [pairs(each) for each in log]
+        self.assertEqual(
+            [(each["reason"], each["username"], each["count"]) for each in entries],
+            [("tls-cert", "retired", "1"), ("tls-cert", "stranger", "1")],
+        )
+        self.assertIn("acl_access_denied_tls_cert:2\r\n", str(sentinel.call("INFO", "stats")))
+
+    def test_closed_default(self) -> None:
+        """Where ``default`` needs a password, a certificate is as good as one, and a wrong one is worth nothing."""
+        self.start("tls-auth-clients-user CN", "tls-auth-clients optional", password="sesame")
+        self.assertEqual(self.whoami(self.authority.issue("reader")), "reader")
+        for client in (self.authority.issue("stranger"), self.authority.issue("retired"), None):
+            connection = self.connect(client)
+            with self.assertRaisesRegex(ReplyError, "NOAUTH"):
+                connection.call("ACL", "WHOAMI")
+            self.assertEqual(connection.call("AUTH", "sesame"), "OK")
+            self.assertEqual(connection.call("ACL", "WHOAMI"), "default")
+
+    def test_off(self) -> None:
+        """Unless it was asked for, certificates let in and say nothing."""
+        sentinel = self.start("tls-auth-clients-user off")
+        self.assertEqual(self.whoami(self.authority.issue("reader")), "default")
+        self.assertEqual(sentinel.call("ACL", "LOG"), [])
+
+    def test_rights_that_change(self) -> None:
+        """A user that is switched off stays in where it is, and comes in no more; one that is deleted is put out."""
+        sentinel = self.start("tls-auth-clients-user CN")
+        client = self.authority.issue("reader")
+        connection = self.connect(client)
+        self.assertEqual(connection.call("ACL", "WHOAMI"), "reader")
+        sentinel.call("ACL", "SETUSER", "reader", "off")
+        self.assertEqual(connection.call("ACL", "WHOAMI"), "reader")
+        self.assertEqual(self.whoami(client), "default")
+        sentinel.call("ACL", "DELUSER", "reader")
+        with self.assertRaises((OSError, EOFError)):
+            connection.call("PING")
+
+    def test_redis_cli(self) -> None:
+        """redis-cli with ``--tls --cert`` is who its certificate says."""
+        program = shutil.which("redis-cli")
+        if program is None or "--tls" not in subprocess.run([program, "--help"], capture_output=True, text=True).stdout:
+            raise SkipTest("no redis-cli with TLS on this machine")
+        self.start("tls-auth-clients-user CN")
+        for name, user in (("reader", "reader"), ("stranger", "default")):
+            issued = self.authority.issue(name)
+            words = [program, "-p", str(self.port), "--tls", "--cacert", str(self.authority.certificate)]
+            words += ["--cert", str(issued.certificate), "--key", str(issued.key), "ACL", "WHOAMI"]
+            self.assertEqual(subprocess.run(words, capture_output=True, text=True, timeout=10).stdout.strip(), user)
