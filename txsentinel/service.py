@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
 from txsentinel.core.sentinel import SentinelCore
+from txsentinel.crowd import dialler
 from txsentinel.doors import CannotStart, open_doors
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
@@ -106,13 +107,9 @@ class SentinelService(MultiService):
         if newborn:
             options.my_id = f"{self.host.random.getrandbits(160):040x}"
         self._restore(now)
-        self.executor.store = self.store = ConfigStore(
-            self.host,
-            self.configuration.path,
-            self.configuration.document,
-            self.core,
-            self.executor.committed,
-            self.executor.commit_failed,
+        file, executor = self.configuration, self.executor
+        executor.store = self.store = ConfigStore(
+            self.host, file.path, file.document, self.core, executor.committed, executor.commit_failed
         )
         self.context.access.keep = partial(self.store.replace_generic, "user")
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
@@ -155,6 +152,7 @@ class SentinelService(MultiService):
         try:
             self.tls.activate()
             self.links.secure(self.tls.dialling)
+            self.links.dial_by(dialler(self.host.reactor))
             self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))

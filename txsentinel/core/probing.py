@@ -57,7 +57,7 @@ class Probing:
 
     def look_period(self, instance: Instance) -> Millis:
         """How often an instance is looked at in any case: no down clock that starts later can run out before."""
-        return min(self._state.timings.publish_period, instance.master.options.down_after)
+        return min(self._state.timings.publish_period, instance.link.shortest_down_after)
 
     def next_due(self, instance: Instance) -> Millis:
         """When the next probe of a connected instance is due."""

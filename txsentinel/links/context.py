@@ -89,6 +89,9 @@ class LinkContext:
     turn: Callable[[], None]
     """Carries out what the core decided; called after the core was told something."""
 
+    dial: Callable[..., object]
+    """Makes connections: ``connectTCP`` of the reactor, or of what stands in for it."""
+
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""
 

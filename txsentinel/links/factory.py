@@ -162,7 +162,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         wrapped: ClientFactory = self
         if self._context.secure is not None:
             wrapped = self._context.secure(self, lambda: self.link.address, self._timeout())
-        self._context.host.reactor.connectTCP(
+        self._context.dial(
             address.ip,
             address.port,
             wrapped,

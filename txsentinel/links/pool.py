@@ -55,7 +55,7 @@ class LinkPool:
 
         :param turn: called after the core was told something, to carry out what it decided.
         """
-        self._context = LinkContext(host, core, options, limits, turn)
+        self._context = LinkContext(host, core, options, limits, turn, host.reactor.connectTCP)
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
         self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
         self._leaving: dict[AnyFactory, None] = {}
@@ -86,6 +86,10 @@ class LinkPool:
         :raises KeyError: for an effect that does not concern links.
         """
         self._actions[type(effect)](effect)
+
+    def dial_by(self, dial: Callable[..., object]) -> None:
+        """What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link."""
+        self._context.dial = dial
 
     def secure(self, secure: Secure | None) -> None:
         """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""

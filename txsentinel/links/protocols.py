@@ -25,7 +25,7 @@ from txsentinel.links import phrases
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
 from txsentinel.timings import Millis
-from txsentinel.wire.hello import HELLO_CHANNEL, sole_message
+from txsentinel.wire.hello import HELLO_CHANNEL, whole_messages
 from txsentinel.wire.replies import NEED_MORE, SHORT, ErrorLine, ReplyReader, ReplyViolation, Status, short_replies
 from txsentinel.wire.resp import text
 
@@ -365,14 +365,16 @@ class PubSubLink(Connection):
 
     def dataReceived(self, data: bytes) -> None:
         """Nearly all that comes is hellos, one at a time: those are not taken apart further than needed."""
-        payload = sole_message(data) if self._subscribed and self._reader.idle else None
-        if payload is None or self.void:
+        payloads = whole_messages(data) if self._subscribed and self._reader.idle else None
+        if payloads is None or self.void:
             super().dataReceived(data)
             return
         context, link = self._context, self.link
         now = context.host.now()
-        context.core.hello_heard(payload, now, link)
-        if not link.closed:
+        for payload in payloads:
+            if not self.void:
+                context.core.hello_heard(payload, now, link)
+        if not self.void:
             context.core.pubsub_active(link, now)
         context.told()
 

@@ -16,20 +16,28 @@ _MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$" % (len(HELLO_CHANNEL)
 """How a message on the channel begins in RESP2, up to the length of its payload."""
 
 
-def sole_message(chunk: bytes) -> bytes | None:
+def whole_messages(chunk: bytes) -> list[bytes] | None:
     """
-    The payload, if these bytes are exactly one message on `HELLO_CHANNEL` in RESP2, as they mostly are.
+    The payloads, if these bytes are exactly some messages on `HELLO_CHANNEL` in RESP2, as they mostly are.
 
     :returns: ``None`` for whatever else they are, or may become: read them the ordinary way.
     """
-    if not chunk.startswith(_MESSAGE):
-        return None
-    head = len(_MESSAGE)
-    begin = chunk.find(b"\r\n", head, head + 8) + 2
-    length = chunk[head : begin - 2]
-    if begin < 2 or not length.isdigit() or len(chunk) != begin + int(length) + 2 or not chunk.endswith(b"\r\n"):
-        return None
-    return chunk[begin:-2]
+    payloads = []
+    position, size = 0, len(chunk)
+    while position < size:
+        if not chunk.startswith(_MESSAGE, position):
+            return None
+        head = position + len(_MESSAGE)
+        line_end = chunk.find(b"\r\n", head, head + 8)
+        length = chunk[head:line_end]
+        if line_end < 0 or not length.isdigit():
+            return None
+        end = line_end + 2 + int(length)
+        if chunk[end : end + 2] != b"\r\n":
+            return None
+        payloads.append(chunk[line_end + 2 : end])
+        position = end + 2
+    return payloads
 
 
 class MalformedHello(ValueError):

@@ -1,13 +1,13 @@
 """
-The sockets of all clients behind one descriptor of the reactor.
+Many sockets behind one descriptor of the reactor.
 
 A reactor wraps each event in a context for the log, and for each answer it has the kernel change twice what is
-watched: that costs more than an ordinary answer does. Clients are many and their requests small, so they have a
-poller of their own, which the reactor sees as one more descriptor to read from. As in the C servers, all who are
-ready are heard, and then all answers go out.
+watched: that costs more than an ordinary answer does. Clients and links are many and what they say is short, so
+either kind has a poller of its own, which the reactor sees as one more descriptor to read from. As in the C servers,
+all who are ready are heard, and then all answers go out.
 
 It is fair, too: however many clients ask at once, the links to servers and peers have their turn after some
-milliseconds.
+milliseconds, and the other way round.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocol
+    from twisted.internet.protocol import ClientFactory
 
-Member: TypeAlias = tcp.Server
+Member: TypeAlias = "tcp.Server | tcp.Client"
 
 MOST_AT_ONCE: Final = 64
-"""Clients that are heard before their answers go out."""
+"""Members that are heard before their answers go out."""
 
 SLICE_SECONDS: Final = 0.010
-"""How long clients are heard before it is the turn of others, whoever else is ready."""
+"""How long members are heard before it is the turn of others, whoever else is ready."""
 
 if hasattr(select, "epoll"):
     _IN: Final = select.EPOLLIN
@@ -51,20 +52,27 @@ def possible(reactor: object) -> bool:
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
+def dialler(reactor: Any) -> Callable[..., object]:
+    """What makes our own connections as ``connectTCP`` of ``reactor`` does, in a crowd if there can be one."""
+    return Crowd(reactor, "links").connectTCP if possible(reactor) else reactor.connectTCP
+
+
 @implementer(IReadDescriptor)
 class Crowd:
     """
-    To the connections of clients, their reactor; to the reactor, one descriptor.
+    To its members, connections of clients or our own, their reactor; to the reactor, one descriptor.
 
-    The descriptor is opened for the first client and closed after the last.
+    The descriptor is opened for the first member and closed after the last.
 
     :param reactor: see :func:`possible`.
+    :param name: what the members are, for the reactor's log.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, name: str = "clients") -> None:
         self._reactor = reactor
+        self._name = name
         self._poller: Any = None
         self._members: dict[int, Member] = {}
         self._watched: dict[int, int] = {}
@@ -82,6 +90,23 @@ class Crowd:
         """Have whoever connects to this port from now on join; ports other than those of TCP are left alone."""
         if isinstance(port, tcp.Port):
             port.transport = self._join  # type: ignore[assignment]
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> tcp.Connector:
+        """
+        Connect to a server that joins with the first packet; as the method of reactors.
+
+        :param host: an IP address, as names are not looked up here.
+        """
+        connector = tcp.Connector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
 
     def _join(
         self,
@@ -117,6 +142,11 @@ class Crowd:
         watched = self._watched.get(member.fileno(), 0)
         if watched & _OUT:
             self._watch(member, watched & ~_OUT)
+
+    def seconds(self) -> float:
+        """As the reactor says."""
+        now: float = self._reactor.seconds()
+        return now
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> IDelayedCall:
         """As the reactor does."""
@@ -157,7 +187,7 @@ class Crowd:
 
     def logPrefix(self) -> str:
         """What the reactor calls us in its log."""
-        return "clients"
+        return self._name
 
     def doRead(self) -> None:
         """Hear members until none is ready or the time is up; then send what they are answered."""
@@ -195,12 +225,12 @@ class Crowd:
             elif event & _OVER:
                 reading = bool(self._watched[member.fileno()] & _IN)
                 why = CONNECTION_DONE if reading else CONNECTION_LOST
-            if why is None and event & _OUT and member.connected:
+            if why is None and event & _OUT and member.fileno() >= 0:
                 reading = False
-                why = member.doWrite()
+                why = member.doWrite()  # type: ignore[no-untyped-call]
         except BaseException:
             why = sys.exc_info()[1]
-            self._log.failure("Closing a client's connection, as serving it went wrong")
+            self._log.failure("Closing a connection, as what it brought went wrong")
         if why is not None:
             self._disconnect(member, why, reading)
 
@@ -211,7 +241,8 @@ class Crowd:
             for member in list(writers):
                 if member in writers:
                     self._turn(member, _OUT)
-                if writers.pop(member, True) is None and member.connected:
+                if writers.pop(member, True) is None and member.fileno() >= 0:
+                    # More than the kernel takes, or not connected yet.
                     self._watch(member, self._watched.get(member.fileno(), 0) | _OUT)
 
     def _disconnect(self, member: Member, why: object, reading: bool) -> None:
