@@ -8,12 +8,13 @@ SOURCES := txsentinel tests benchmarks twisted
 NODE := tests/clients/node
 BENCH_ARGUMENTS ?= --json build/failover.json
 SOAK_MINUTES ?= 10
+FUZZ_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_ARGUMENTS ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench interop outside clients clean
+.PHONY: help run test lint bench interop outside clients fuzz clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -23,6 +24,7 @@ help:
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
+	@echo "make fuzz     bytes that break what holds of every reader, looked for during FUZZ_MINUTES (10)"
 	@echo "make clean    remove $(VENV) and what tools left behind"
 
 run: $(VENV)/.demo
@@ -59,6 +61,11 @@ clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
 
 soak: $(VENV)/.test
 	$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
+
+# There is not a wheel of atheris for every system, and to build it takes all of LLVM.
+fuzz: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || true
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info

@@ -16,7 +16,7 @@ from txsentinel.config.document import UNPARSABLE, ConfigDocument
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.quoting import decoded, split_words
 from txsentinel.timings import Limits
-from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, sole_message
+from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
 from txsentinel.wire.info import parse_info
 from txsentinel.wire.numbers import HIGHEST_I64, LOWEST_I64
 from txsentinel.wire.replies import NEED_MORE, ReplyReader, ReplyViolation, short_replies
@@ -156,10 +156,10 @@ def hello(raw: bytes, cuts: Sequence[int]) -> None:
         assert raw.count(b",") != 7, "eight fields are no hello"
     else:
         assert Hello.parse(heard.encode()) == heard, "another hello came back"
-    payload = sole_message(raw)
-    if payload is not None:
-        message = [b"message", HELLO_CHANNEL, payload]
-        assert read_replies(raw, ()) == ([message], ""), "no reader takes this for a single message"
+    payloads = whole_messages(raw)
+    if payloads is not None:
+        messages = [[b"message", HELLO_CHANNEL, payload] for payload in payloads]
+        assert read_replies(raw, ()) == (messages, ""), "other readers take this for something else"
 
 
 def configuration(raw: bytes, cuts: Sequence[int]) -> None:

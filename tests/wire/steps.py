@@ -59,6 +59,9 @@ def _counting(base: Any, steps: Steps) -> Any:
     def whole(self: Any, *arguments: Any) -> int:
         return len(self)
 
+    def compared(self: Any, with_what: Any, *where: int) -> int:
+        return len(with_what)
+
     def created(cls: Any, source: Any = b"") -> Any:
         steps.touched += len(source)
         return base.__new__(cls, source)
@@ -67,7 +70,8 @@ def _counting(base: Any, steps: Steps) -> Any:
         "__new__": created,
         "find": touching("find", searched),
         "__getitem__": touching("__getitem__", sliced),
-        **{name: touching(name, whole) for name in ("split", "partition", "startswith", "endswith", "removesuffix")},
+        **{name: touching(name, whole) for name in ("split", "partition", "removesuffix")},
+        **{name: touching(name, compared) for name in ("startswith", "endswith")},
     }
     if base is bytearray:
 

@@ -10,7 +10,7 @@ from tests.fuzz import properties
 from tests.fuzz.soups import HELLOS, soup
 from tests.wire.steps import counting
 from txsentinel.wire import hello
-from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, sole_message
+from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
 from txsentinel.wire.resp import Push, encode
 
 
@@ -21,7 +21,7 @@ def work(raw: bytes) -> int:
             Hello.parse(raw)
         except MalformedHello:
             pass
-        sole_message(raw)
+        whole_messages(raw)
     return steps.all
 
 
@@ -32,17 +32,17 @@ class HelloProperties(SynchronousTestCase):
     def test_any_bytes(self, raw: bytes) -> None:
         """
         Any payload is a hello or a ``MalformedHello`` and nothing else; eight fields are a hello, a hello survives
-        being written and read, and bytes that pass for a sole message are one to every other reader.
+        being written and read, and bytes that pass for whole messages are those to every other reader.
         """
         properties.hello(raw, ())
 
-    @given(soup(HELLOS))
-    def test_sole_messages(self, payload: bytes) -> None:
-        """A message on the channel is told from its bytes alone, whatever it holds; a byte less and it is not."""
-        chunk = encode(Push(("message", HELLO_CHANNEL, payload)))
-        self.assertEqual(sole_message(chunk), payload)
-        for other in (chunk[:-1], chunk[1:], chunk + b"+", chunk + chunk):
-            self.assertIsNone(sole_message(other))
+    @given(st.lists(soup(HELLOS), min_size=1, max_size=3))
+    def test_whole_messages(self, payloads: list[bytes]) -> None:
+        """Messages on the channel are told from their bytes alone, whatever they hold; a byte less and they are not."""
+        chunk = b"".join(encode(Push(("message", HELLO_CHANNEL, payload))) for payload in payloads)
+        self.assertEqual(whole_messages(chunk), payloads)
+        for other in (chunk[:-1], chunk[1:], chunk + b"+", b"+" + chunk):
+            self.assertIsNone(whole_messages(other))
 
     @given(soup(HELLOS, 6), st.booleans())
     @settings(max_examples=60)
