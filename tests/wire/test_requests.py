@@ -144,6 +144,54 @@ class GrammarTests(SynchronousTestCase):
         chunk = header + b"".join(pieces)
         self.assertEqual(transcript([chunk]), transcript(chunk[at : at + 1] for at in range(len(chunk))))
 
+    @given(
+        st.lists(
+            st.sampled_from(
+                (
+                    *(pack("SENTINEL", "get-master-addr-by-name", f"m{number}") for number in range(3)),
+                    pack("PUBLISH", "x", "a\r\nb\r\n*1\r\n$4\r\nPING"),
+                    pack("PING", "x" * 1010),
+                    pack("PING", "x" * 2000),
+                    pack(*["word"] * 10),
+                    pack(*["word"] * 11),
+                    b"PING\r\n",
+                    b"\r\n",
+                    b"*0\r\n",
+                    b"*2\r\n$4\r\nPING\r\n",
+                    b"$4\r\nPING\r\n",
+                    b"*1\r\n$4\r\nPINGxx",
+                    b"*1\r\n$04\r\nPING\r\n",
+                    b"*1\r\n$-1\r\n",
+                )
+            ),
+            max_size=30,
+        ),
+        st.booleans(),
+        st.data(),
+    )
+    def test_pipelines_are_nothing_special(self, pieces: list[bytes], authenticated: bool, draw: st.DataObject) -> None:
+        """However many requests of whatever kinds stand together, they are read as if they came byte by byte."""
+        stream = b"".join(pieces)
+        first, second = sorted((draw.draw(st.integers(0, len(stream))), draw.draw(st.integers(0, len(stream)))))
+        wanted = transcript((stream[at : at + 1] for at in range(len(stream))), LIMITS, authenticated)
+        self.assertEqual(transcript([stream], LIMITS, authenticated), wanted)
+        self.assertEqual(
+            transcript([stream[:first], stream[first:second], stream[second:]], LIMITS, authenticated), wanted
+        )
+
+    def test_buffered_in_a_pipeline(self) -> None:
+        """What is not pulled yet is counted to the byte, and grows by what comes meanwhile."""
+        request = pack("SENTINEL", "get-master-addr-by-name", "mymaster")
+        parser = RequestParser(LIMITS)
+        parser.feed(request * 50)
+        for left in range(49, 0, -1):
+            self.assertIsNotNone(parser.next_request())
+            self.assertEqual(parser.buffered, left * len(request))
+            if left == 20:
+                parser.feed(b"")
+        self.assertEqual((parser.next_request() or [b""])[-1], b"mymaster")
+        self.assertTrue(parser.at_rest or parser.next_request() is None)
+
     def test_whole_chunks_know_the_limits(self) -> None:
         """Limits below the ordinary hold for a chunk of exactly one request too."""
         for limits, authenticated, error in (

@@ -55,6 +55,11 @@ _LONGEST_ORDINARY_HEADER: Final = 6
 _ORDINARY_CHUNK: Final = 1024
 """Bytes of a chunk that may be taken for one whole request; no word in it is too long for its header to be known."""
 
+_WORTHWHILE: Final = 128
+"""Bytes of input beyond which it is cut apart at once."""
+
+_NO_WINDOW: Final[list[bytes]] = []
+
 _CANONICAL_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _BLANKS: Final = re.compile(rb"[ \t-\r]*")
 _PLAIN_WORD: Final = re.compile(rb"[^ \n\r\t\"']+")
@@ -83,6 +88,8 @@ class RequestParser:
         "_position",
         "_scanned",
         "_spent",
+        "_window",
+        "_window_at",
         "_words",
         "authenticated",
     )
@@ -111,6 +118,9 @@ class RequestParser:
         self._length = -1
         self._charge = 0
         self._spent = False
+        # The lines that stand at the position and behind it, as far as they have been cut apart.
+        self._window = _NO_WINDOW
+        self._window_at = 0
 
     @property
     def buffered(self) -> int:
@@ -132,6 +142,7 @@ class RequestParser:
         """
         if self._spent:
             return
+        self._close_window()
         waiting = len(self._buffer) - self._position
         if not waiting:
             self._buffer = bytes(data)
@@ -171,15 +182,20 @@ class RequestParser:
                 # An idle client shall not hold on to the last chunk that it sent.
                 self._buffer = b""
                 self._step_to(0)
+                self._close_window()
                 return None
             if self._buffer[self._position] == _STAR:
                 if not self._position and len(self._buffer) <= self._ordinary:
                     words = self._whole_chunk()
                     if words is not None:
                         return words
+                words = self._from_window()
+                if words is not None:
+                    return words
                 if not self._multibulk_header():
                     return None
             else:
+                self._close_window()
                 words = self._inline()
                 if words is None or words:
                     return words
@@ -201,6 +217,43 @@ class RequestParser:
         self._buffer = b""
         self._step_to(0)
         return words
+
+    def _from_window(self) -> list[bytes] | None:
+        """
+        The next request of a pipeline, if it is an ordinary multibulk; else ``None``, and nothing has happened.
+
+        As with a whole chunk, but a stretch of the buffer falls apart at once, and requests are taken from it
+        one by one, as long as everything agrees.
+        """
+        words = self._next_in_window() if self._window else None
+        if words is None and (self._window_at or not self._window) and len(self._buffer) - self._position > _WORTHWHILE:
+            self._window = bytes(self._buffer[self._position : self._position + self._ordinary]).split(b"\r\n")
+            self._window.pop()  # It has no line end yet.
+            self._window_at = 0
+            words = self._next_in_window()
+        if words is None:
+            self._close_window()
+        return words
+
+    def _next_in_window(self) -> list[bytes] | None:
+        window, at = self._window, self._window_at
+        count = _MULTIBULK_HEADERS.get(window[at]) if at < len(window) else None
+        if count is None:
+            return None
+        end = at + 2 * count + 1
+        words, headers = window[at + 2 : end : 2], window[at + 1 : end : 2]
+        lengths = [len(word) for word in words]
+        if len(lengths) < count or [_BULK_HEADERS.get(header) for header in headers] != lengths:
+            return None
+        self._window_at = end
+        line_ends = 2 * (2 * count + 1)
+        self._step_to(self._position + len(window[at]) + sum(map(len, headers)) + sum(lengths) + line_ends)
+        return words
+
+    def _close_window(self) -> None:
+        """Whoever steps on in another way, or changes the buffer, has to call this."""
+        self._window = _NO_WINDOW
+        self._window_at = 0
 
     def _multibulk_header(self) -> bool:
         """Step over ``*count``; ``False`` while it is incomplete. A count of nothing needs no more steps."""
@@ -317,6 +370,7 @@ class RequestParser:
         """Let go of everything, for good: nobody will ask for the rest."""
         self._spent = True
         self._buffer = b""
+        self._close_window()
         self._words = []
         self._position = self._scanned = self._missing = self._charge = 0
         self._length = -1
