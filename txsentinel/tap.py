@@ -25,6 +25,7 @@ from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
+from txsentinel.garbage import spared_long_lived
 from txsentinel.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
@@ -259,6 +260,7 @@ def makeService(options: Options) -> IService:
         serving=sentinel.serving,
         entitle=partial(host.entitle, title) if title else lambda: None,
     )
+    spared_long_lived(reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
     for extension, argument in options.extensions:
         try:
             extension.makeService(sentinel, argument).setServiceParent(process)  # type: ignore[no-untyped-call]

@@ -192,7 +192,8 @@ class Voting:
         Only an array of integer, bulk string, integer counts. An answer about an address that the
         master has left is void: it says nothing about the present one.
         """
-        peer = next((p for p in link.instances if isinstance(p, Peer) and p.of is master), None)
+        # Not among all who share the link: those may be a thousand.
+        peer = next((peer for peer in master.peers.values() if peer.link is link), None)
         if peer is None or not peer.asked:
             return None
         question = peer.asked.popleft()
