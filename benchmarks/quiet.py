@@ -66,7 +66,7 @@ def measure(
                 try:
                     installation.settle(SETTLING_SECONDS)
                     found[name] = sample(installation, seconds)
-                    say(f"{masters} masters, {name}: {_short(found[name])}")
+                    say(f"{masters} masters, {name}: {short(found[name])}")
                 except NotInTime as problem:
                     found[name] = {"problem": str(problem)}
                     say(f"{masters} masters, {name}: {problem}")
@@ -74,7 +74,8 @@ def measure(
     return {"quiet": entries}
 
 
-def _short(figures: Mapping[str, Sequence[float]]) -> str:
+def short(figures: Mapping[str, Sequence[float]]) -> str:
+    """The figures in one line."""
     return ", ".join(f"{name} {'/'.join(f'{value:.1f}' for value in values)}" for name, values in figures.items())
 
 

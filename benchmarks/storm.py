@@ -68,7 +68,8 @@ def sample(installation: Installation, storm: Storm, patience: float) -> dict[st
 
     :param patience: seconds.
     :returns: ``figures``, by name a list of values; ``promoted`` and ``agreed``, the curves as lists of seconds and
-        count; and ``disagreements``, for how many of the victims the Sentinels do not name one living master in the end.
+        count; ``disagreements``, for how many of the victims the Sentinels do not name one living master in the end;
+        and ``answers``, ``writes`` and ``began`` as the observer saw them.
     """
     fleet, pids = installation.fleet, [sentinel.pid for sentinel in installation.sentinels]
     victims = installation.present_masters(storm.victims)

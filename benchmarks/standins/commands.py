@@ -276,7 +276,7 @@ def _spread(instance: Instance, channel: bytes, payload: bytes) -> int:
 
 
 def _info(connection: Connection, words: list[bytes]) -> bytes:
-    return bulk(connection.instance.info([word.decode(errors="replace") for word in words]))
+    return bulk(connection.instance.sections([word.decode(errors="replace") for word in words]))
 
 
 def _role(connection: Connection, words: list[bytes]) -> bytes:
@@ -323,6 +323,7 @@ def _config(connection: Connection, words: list[bytes]) -> bytes:
         value = words[2]
         if name == b"replica-priority" and value.isdigit():
             configuration.priority = int(value)
+            instance.changed()
         elif name == b"requirepass":
             configuration.requirepass = value
         elif name == b"masterauth":

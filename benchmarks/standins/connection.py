@@ -107,8 +107,7 @@ class Connection:
                         at = after
                         continue
                 if data.startswith(INFO, at):
-                    text = instance.info([])
-                    replies.append(b"$%d\r\n%b\r\n" % (len(text), text))
+                    replies.append(instance.info())
                     at += len(INFO)
                     continue
             try:

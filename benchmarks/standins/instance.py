@@ -19,6 +19,7 @@ Address = tuple[str, int]
 
 NO_HISTORY: Final = "0" * 40
 HELLO_CHANNEL: Final = b"__sentinel__:hello"
+_REPORT_SECONDS: Final = 1.0
 BYTES_PER_SECOND: Final = 1.4
 """How fast an idle master's offset grows: one PING to its replicas every ten seconds."""
 
@@ -95,6 +96,7 @@ class Instance:
         self._attempt = 0
         self._link_lost_at: float | None = None
         self._audience: tuple[Connection, ...] | None = None
+        self._report: tuple[float, bytes] = (0.0, b"")
 
     # Life
 
@@ -157,6 +159,7 @@ class Instance:
         if master is not None:
             self.around.devoted[master].add(self)
         self.configuration.follows = master
+        self.changed()
 
     # Replication
 
@@ -172,9 +175,11 @@ class Instance:
     def written(self, count: int, change: Callable[[dict[bytes, bytes]], None]) -> None:
         """A master wrote: let the change happen here and at all who follow."""
         self._offset += count
+        self.changed()
         self._change(change)
 
     def _change(self, change: Callable[[dict[bytes, bytes]], None]) -> None:
+        self.changed()
         change(self.data)
         for replica in self.followers:
             replica._change(change)
@@ -204,6 +209,8 @@ class Instance:
             self.history, self.older_history = master.history, master.older_history
         self.data = dict(master.data)
         master.followers.add(self)
+        self.changed()
+        master.changed()
         master.audience_changed()
         self._invite()
 
@@ -215,6 +222,8 @@ class Instance:
         if master is not None:
             self.link_up, self._following, self._link_lost_at = False, None, time.monotonic()
             master.followers.discard(self)
+            self.changed()
+            master.changed()
             master.audience_changed()
 
     def _dismiss(self) -> None:
@@ -255,8 +264,22 @@ class Instance:
 
     # Reports
 
-    def info(self, names: list[str]) -> bytes:
-        """The text of INFO, or of the sections asked for."""
+    def changed(self) -> None:
+        """INFO would tell something else now."""
+        self._report = (0.0, b"")
+
+    def info(self) -> bytes:
+        """The whole reply to INFO; as long as nothing happens it is good for a second, like the counters in it."""
+        now = time.monotonic()
+        good_until, reply = self._report
+        if now >= good_until:
+            text = self.sections([])
+            reply = b"$%d\r\n%b\r\n" % (len(text), text)
+            self._report = now + _REPORT_SECONDS, reply
+        return reply
+
+    def sections(self, names: list[str]) -> bytes:
+        """The text of the sections of INFO that are asked for, or of all."""
         now = time.monotonic()
         facts: dict[str, object] = {
             "run_id": self.run_id,

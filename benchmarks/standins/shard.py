@@ -8,6 +8,7 @@ does the process.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -15,11 +16,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.standins.instance import Address, Instance, Neighbourhood
 from benchmarks.standins.layout import ip_address, master_name, replica_name
 from benchmarks.standins.loop import Loop
+
+
+_PRIORITY: Final = -10
 
 
 class Shard:
@@ -98,6 +102,7 @@ class Shard:
                 instance.lag = lag
             if priority is not None:
                 instance.configuration.priority = priority
+            instance.changed()
         return {}
 
     def _query(self, who: Sequence[str] | None = None) -> dict[str, Any]:
@@ -137,6 +142,8 @@ def main() -> None:
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(OSError):  # the servers stand for machines of their own: they should not wait for ours
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     loop = Loop(options.nap)
     shard = Shard(loop, range(*options.masters), options.replicas, options.port, options.sync)
     loop.read_from(sys.stdin.fileno(), shard.received)
