@@ -32,7 +32,7 @@ FLOORS = (
         "core",
         "core.errors core.options core.instances core.effects core.duequeue core.state core.registry core.selection"
         " core.handover core.probing core.availability core.voting core.switching core.election core.failover"
-        " core.observation core.gossip core.sentinel",
+        " core.observation core.gossip core.visiting core.sentinel",
     ),
     (
         "config",
@@ -40,7 +40,7 @@ FLOORS = (
         " config.directives config.statements config.configuration config.rendering config.store",
     ),
     ("edges", "links server client scripts listeners listening logs tls"),
-    ("service", "host barrier executor sweeping crowd garbage doors service commandline supervision tap"),
+    ("service", "names host barrier executor sweeping crowd garbage doors service commandline supervision tap"),
     ("annexes", "sim demo extensions"),
 )
 """From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""

@@ -111,5 +111,8 @@ class Limits:
     votes_in_flight: int = 200
     """Vote requests outstanding towards one peer; the others wait for answers."""
 
+    visits: int = 256
+    """Instances that one sweep looks at; the others wait for the next one, some milliseconds later."""
+
     candidacies: int = 8
     """Epochs that one failover attempt may lose before it gives up until the next attempt is due."""

@@ -26,6 +26,7 @@ from txsentinel.core import (
     sentinel,
     state,
     switching,
+    visiting,
     voting,
 )
 from txsentinel.core.effects import Reconfigure
@@ -490,13 +491,13 @@ def never_enters_tilt() -> list[Patch]:
 def judges_in_tilt() -> list[Patch]:
     """TILT keeps it from nothing."""
 
-    def visit(self: sentinel.SentinelCore, instance: Any, now: int) -> None:
+    def visit(self: visiting.Visiting, instance: Any, now: int) -> None:
         if not instance.gone:
             self._probing.visit(instance, now)
             self._availability.visit(instance, now)
-            self._schedule(instance, now)
+            self.schedule(instance, now)
 
-    return [(sentinel.SentinelCore, "_visit", visit)]
+    return [(visiting.Visiting, "visit", visit)]
 
 
 @mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)

@@ -35,15 +35,15 @@ class DueQueue:
         """The instance is gone; its entry goes when it comes up."""
         instance.due = None
 
-    def take_due(self, now: Millis) -> Iterator[Instance]:
+    def take_due(self, now: Millis, most: int | None = None) -> Iterator[Instance]:
         """
-        Those due by ``now``, earliest first, each at most once.
+        Those due by ``now``, earliest first, each at most once; no more than ``most``, if that is given.
 
         The caller reschedules each of them; what it schedules for ``now`` comes up next time.
         """
         heap = self._heap
         ready: list[Instance] = []
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= now and (most is None or len(ready) < most):
             due, _, instance = heappop(heap)
             if instance.due == due:
                 instance.due = None

@@ -24,6 +24,7 @@ from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
+from txsentinel.core.visiting import Visiting
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.info import parse_info
@@ -46,6 +47,9 @@ class SentinelCore:
         self._failovers = Failovers(self.state, self._voting, self._probing, self._switching)
         self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
         self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
+        self._visiting = Visiting(
+            self.state, self.tilt, self._probing, self._availability, self._voting, self._failovers, self._gossip
+        )
         self._swept_at: Millis | None = None
         self._swept_late = False
 
@@ -99,7 +103,7 @@ class SentinelCore:
         Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps.
 
         After a pause too short for TILT, nobody is judged in the first sweep: the answers that came
-        meanwhile are still unread.
+        meanwhile are still unread. Whatever happened, clients have their turn after some visits.
         """
         late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
         # Twice in a row it is no pause but the pace of a busy machine, and somebody has to judge.
@@ -109,28 +113,32 @@ class SentinelCore:
             self.state.say("+tilt", "#tilt mode entered", None)
         elif self.tilt.over(now):
             self.state.say("-tilt", "#tilt mode exited", None)
-        for instance in self.state.due.take_due(now):
+        for instance in self.state.due.take_due(now, None if late else self.state.limits.visits):
             if late:
                 self._probing.visit(instance, now)
                 self.state.due.schedule(instance, now + 1)
             else:
-                self._visit(instance, now)
+                self._visiting.visit(instance, now)
 
     def committed(self, generation: int, now: Millis) -> None:
         """The hard state up to ``generation`` is on disk."""
-        self.state.durable_generation = generation
-        self.state.storage_failing = False
+        before, self.state.durable_generation = self.state.durable_generation, generation
+        recovered, self.state.storage_failing = self.state.storage_failing, False
         for master in self.registry.masters.values():
             self._voting.committed(master, generation)
-            if master.failover is not None:
-                self._step(master, now)
+            failover = master.failover
+            if failover is None:
+                continue
+            # With many failovers under way, most commits concern few of them.
+            if recovered or (failover.vote_generation is not None and before < failover.vote_generation <= generation):
+                self._visiting.step(master, now)
 
     def commit_failed(self, generation: int, now: Millis) -> None:
         """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
         self.state.storage_failing = True
         for master in self.registry.masters.values():
             if master.failover is not None:
-                self._step(master, now)
+                self._visiting.step(master, now)
 
     # What links tell.
 
@@ -141,8 +149,8 @@ class SentinelCore:
         self._probing.link_up(link, kind, local_ip, now)
         for instance in list(link.instances):
             if isinstance(instance, Peer):
-                self._ask_newcomer(instance, now)
-            self._visit(instance, now)
+                self._visiting.ask_newcomer(instance, now)
+            self._visiting.visit(instance, now)
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
         """A connection of ``link`` is lost, or an attempt to make it failed."""
@@ -152,7 +160,7 @@ class SentinelCore:
         if kind is LinkKind.COMMANDS:
             self.registry.look_up_again(link.address, now)
         for instance in link.instances:
-            self._schedule(instance, now)
+            self._visiting.schedule(instance, now)
             if instance.master.failover is not None:
                 # Fewer can vote, or the promotion lost its way.
                 self.state.due.schedule(instance.master, now)
@@ -162,7 +170,7 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.ping_reply(link, kind, reply, now)
-        self._recheck(link, now)
+        self._visiting.recheck(link, now)
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
         """An answer to INFO; ``None`` if it was an error or no bulk string."""
@@ -175,17 +183,17 @@ class SentinelCore:
             if text is None:
                 link.silent_since = None
                 link.last_reply_at = now
-                self._schedule(instance, now)
+                self._visiting.schedule(instance, now)
                 continue
             self._probing.alive(link, now)
             tilt = self.tilt.active
             self._observation.info(instance, text, parse_info(text), now, tilt=tilt)
             if not link.closed:
-                self._recheck(link, now)
+                self._visiting.recheck(link, now)
             master = instance.master
             if not master.gone and (master.failover is not None or master.odown_since is not None):
-                self._step(master, now)
-            self._schedule(instance, now)
+                self._visiting.step(master, now)
+            self._visiting.schedule(instance, now)
 
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         """An answer to our hello."""
@@ -195,7 +203,7 @@ class SentinelCore:
         if accepted:
             instance.hello_published_at = now
             self._probing.alive(link, now)
-            self._recheck(link, now)
+            self._visiting.recheck(link, now)
         else:
             link.silent_since = None
             link.last_reply_at = now
@@ -209,7 +217,7 @@ class SentinelCore:
         """A hello came, by the subscription of ``link`` or (``None``) by a direct PUBLISH."""
         if link is not None and not link.closed:
             self._probing.heard(link, now)
-            self._recheck(link, now)
+            self._visiting.recheck(link, now)
         self._gossip.hello(payload, now)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
@@ -219,16 +227,16 @@ class SentinelCore:
         if isinstance(reply, list):
             self._probing.alive(link, now)
         peer = self._voting.answered(link, master, reply, now)
-        self._recheck(link, now)
+        self._visiting.recheck(link, now)
         if peer is not None and not self.tilt.active:
-            self._agree(master, now)
+            self._visiting.agree(master, now)
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""
         for instance in list(link.instances):
             if isinstance(instance, Master):
                 self._failovers.handover_refused(instance, command, error)
-                self._schedule(instance, now)
+                self._visiting.schedule(instance, now)
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
@@ -248,7 +256,7 @@ class SentinelCore:
             self._failovers.yield_election(master)
         if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
             # Whoever asks about it holds it down: hear the others again, now rather than a period later.
-            self._ask_again(master, now)
+            self._visiting.ask_again(master, now)
         return vote
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
@@ -380,7 +388,7 @@ class SentinelCore:
         if chosen is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")
         self._failovers.force(master, now, coordinated=coordinated)
-        self._step(master, now)
+        self._visiting.step(master, now)
 
     def flush(self) -> None:
         """``SENTINEL FLUSHCONFIG``: have everything written."""
@@ -404,96 +412,3 @@ class SentinelCore:
         by_hostname = self.options.announce_hostnames
         right = any((order.host, order.port) == (place.announced(by_hostname), place.port) for place in places)
         return not (right or order.promotes)
-
-    # How it is done.
-
-    def _visit(self, instance: Instance, now: Millis) -> None:
-        """Look at one instance: probe, judge, and for masters: agree and act."""
-        if instance.gone:
-            return
-        due = self._probing.visit(instance, now)
-        if not self.tilt.active:
-            calm_until = self._availability.calm_until(instance, now)
-            if calm_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
-                self.state.due.schedule(instance, max(min(due, calm_until + 1), now + 1))
-                return
-            was_down = instance.sdown_since is not None
-            self._availability.visit(instance, now)
-            if isinstance(instance, Master):
-                if instance.sdown_since is not None and not was_down:
-                    self._went_down(instance, now)
-                self._agree(instance, now)
-                self._gossip.visit(instance, now)
-            elif instance.master.failover is not None:
-                self._step(instance.master, now)
-        self._schedule(instance, now)
-
-    def _recheck(self, link: InstanceLink, now: Millis) -> None:
-        """A sign of life came: whoever was down by silence is up again at once."""
-        if not link.suspects or self.tilt.active:
-            return
-        for instance in list(link.suspects):
-            self._visit(instance, now)
-
-    def _went_down(self, master: Master, now: Millis) -> None:
-        """S_DOWN: ask the others, and have the replicas' offsets fresh by the time they are compared."""
-        for replica in master.replicas.values():
-            self._probing.request_info(replica, now)
-        self._voting.ask_all(master, now)
-
-    def _agree(self, master: Master, now: Millis) -> None:
-        """Opinions, O_DOWN, and the step of a failover that may follow."""
-        self._voting.expire_opinions(master, now)
-        self._availability.check_odown(master, now)
-        self._step(master, now)
-        self._ask_due(master, now)
-        self._schedule(master, now)
-
-    def _step(self, master: Master, now: Millis) -> None:
-        if self.tilt.active:
-            return
-        self._failovers.visit(master, now)
-        self._schedule(master, now)
-
-    def _ask_due(self, master: Master, now: Millis) -> None:
-        if master.sdown_since is None and master.failover is None:
-            return
-        for peer in master.peers.values():
-            if self._voting.ask_due(peer) <= now:
-                self._voting.ask(peer, now)
-
-    def _ask_newcomer(self, peer: Peer, now: Millis) -> None:
-        """A peer can be reached again: it may be the one that agreement or an election waits for."""
-        master = peer.master
-        if not self.tilt.active and (master.sdown_since is not None or master.failover is not None):
-            self._voting.ask(peer, now)
-
-    def _ask_again(self, master: Master, now: Millis) -> None:
-        for peer in master.peers.values():
-            asked_at = peer.asked_at
-            if not peer.says_master_down and (asked_at is None or now - asked_at >= self.timings.hint_period // 4):
-                self._voting.ask(peer, now)
-
-    def _schedule(self, instance: Instance, now: Millis) -> None:
-        """When to look at it again: the earliest of what may be due."""
-        if instance.gone:
-            return
-        due = now + self._probing.look_period(instance)
-        if self._probing.has_room(instance.link):
-            due = min(due, self._probing.next_due(instance))
-        if not self.tilt.active:
-            due = min(due, self._availability.next_due(instance, now))
-            if isinstance(instance, Master):
-                due = min(due, self._master_due(instance, now))
-        self.state.due.schedule(instance, max(due, now + 1))
-
-    def _master_due(self, master: Master, now: Millis) -> Millis:
-        due = self._failovers.next_due(master, now)
-        conflict = self._gossip.conflict_due(master)
-        if conflict is not None:
-            due = min(due, conflict)
-        if master.sdown_since is not None or master.failover is not None:
-            for peer in master.peers.values():
-                if peer.link.commands_up:
-                    due = min(due, self._voting.ask_due(peer))
-        return due
