@@ -57,7 +57,7 @@ class ReproductionTests(SynchronousTestCase):
     def test_a_violation_is_repeated_by_what_is_printed(self) -> None:
         """The reduced plan survives printing, breaks the same promise in the same world, and is no longer."""
         mutant = next(each for each in MUTANTS if each.name == "needs_no_agreement")
-        outcome = mutant.live()
+        outcome = mutant.live(mutant.seed)
         seconds = 12.0
         with mutant.in_force():
             plan = minimise(outcome, seconds, trials=12)
