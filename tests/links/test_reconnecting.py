@@ -84,6 +84,27 @@ class ReconnectingTests(SynchronousTestCase):
             self.stage.pass_time(1)
             self.assertEqual(connector.attempts, attempt + 1)
 
+    def test_one_knock_does_for_both(self) -> None:
+        """While no command connection can be had nobody tries to subscribe; once it is there, at once."""
+        self.stage.do(Connect(self.stage.link()))
+        commands, subscription = self.stage.reactor.connectors
+        commands.refuse()
+        subscription.refuse()
+        self.stage.pass_time(1_000)
+        self.assertEqual((commands.attempts, subscription.attempts), (2, 1))
+        commands.accept()
+        self.stage.turn_over()
+        self.assertEqual(subscription.attempts, 2)
+
+    def test_subscribing_alone(self) -> None:
+        """While there is a command connection, attempts to subscribe have the beat of all others."""
+        self.stage.do(Connect(self.stage.link()))
+        commands, subscription = self.stage.reactor.connectors
+        commands.accept()
+        subscription.refuse()
+        self.stage.pass_time(1_000)
+        self.assertEqual(subscription.attempts, 2)
+
     def test_period_is_read_at_the_time(self) -> None:
         """A ping period changed at run time counts from the next wait on."""
         connector = self.connector()

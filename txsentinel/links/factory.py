@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
@@ -64,6 +64,11 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._context = context
         self._build = build
         self._gone = gone
+        self.follower: LinkFactory[PubSubLink] | None = None
+        """The factory of the same link that need not try while this one fails."""
+
+        self._leader: LinkFactory[CommandLink] | None = None
+        self._asleep = False
         self._begun = False
         self._attempted_at: Millis = 0
         self._lingering: ConnectionType | None = None
@@ -82,6 +87,16 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
             self._begun = True
             self._connect()
 
+    def follow(self, leader: LinkFactory[CommandLink]) -> None:
+        """Do not knock where ``leader`` found nobody: with many servers gone that is half of all attempts."""
+        self._leader = leader
+
+    def wake(self) -> None:
+        """The leader is connected."""
+        if self._asleep:
+            self._asleep = False
+            self._retry_in(0)
+
     def recycle(self, reason: str) -> None:
         """Close what there is and connect anew at once; an attempt that is under way goes on."""
         connection, self.connection = self.connection, None
@@ -91,6 +106,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         elif self._callID is not None:
             self._callID.cancel()
             self._retry_in(0)
+        elif self._asleep:
+            self.wake()
         else:
             self.start()
 
@@ -130,13 +147,18 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         connection = self._build(self)
         connection.factory = self
         self.connection = connection
+        if self.follower is not None:
+            self.follower.wake()
         return connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """An attempt failed: the next one begins a ping period after this one began."""
         now = self._context.host.now()
         if self.continueTrying:
-            self._retry_in(max(0, self._attempted_at + self._context.core.timings.ping_period - now))
+            if self._leader is not None and self._leader.connection is None:
+                self._asleep = True
+            else:
+                self._retry_in(max(0, self._attempted_at + self._context.core.timings.ping_period - now))
             self._down(reason.getErrorMessage(), now)
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
@@ -186,6 +208,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     @property
     def _destination(self) -> str:
         return self.link.address.joined()
+
+
+AnyLinkFactory: TypeAlias = "LinkFactory[CommandLink] | LinkFactory[PubSubLink]"
 
 
 def command_factory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
@@ -25,11 +25,9 @@ from txsentinel.core.effects import (
 from txsentinel.core.instances import InstanceLink, LinkKind
 from txsentinel.isentinel import IHost
 from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
-from txsentinel.links.factory import LinkFactory, command_factory, pubsub_factory
+from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
 from txsentinel.timings import Limits
-
-AnyFactory: TypeAlias = "LinkFactory[CommandLink] | LinkFactory[PubSubLink]"
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -58,7 +56,7 @@ class LinkPool:
         self._context = LinkContext(host, core, options, limits, turn, host.reactor.connectTCP)
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
         self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
-        self._leaving: dict[AnyFactory, None] = {}
+        self._leaving: dict[AnyLinkFactory, None] = {}
         self._stopped: Deferred[None] | None = None
         self._actions: dict[type[Any], Callable[[Any], None]] = {
             Connect: self._connect,
@@ -119,9 +117,11 @@ class LinkPool:
         if link.closed or self._stopped is not None:
             return
         if link.link_id not in self._commands:
-            self._commands[link.link_id] = command_factory(self._context, link, self._gone)
+            self._commands[link.link_id] = commands = command_factory(self._context, link, self._gone)
             if LinkKind.PUBSUB in link.kinds:
-                self._subscriptions[link.link_id] = pubsub_factory(self._context, link, self._gone)
+                self._subscriptions[link.link_id] = subscription = pubsub_factory(self._context, link, self._gone)
+                commands.follower = subscription
+                subscription.follow(commands)
         for factory in self._factories(link, None):
             factory.start()
 
@@ -182,9 +182,9 @@ class LinkPool:
         factory = self._commands.get(link.link_id)
         return None if factory is None else factory.connection
 
-    def _factories(self, link: InstanceLink, kind: LinkKind | None) -> list[AnyFactory]:
+    def _factories(self, link: InstanceLink, kind: LinkKind | None) -> list[AnyLinkFactory]:
         """The factories of one kind, or of both for ``None``, as far as the link has them."""
-        found: list[AnyFactory] = []
+        found: list[AnyLinkFactory] = []
         if kind is not LinkKind.PUBSUB and link.link_id in self._commands:
             found.append(self._commands[link.link_id])
         if kind is not LinkKind.COMMANDS and link.link_id in self._subscriptions:
@@ -192,7 +192,7 @@ class LinkPool:
         return found
 
     def _retire(self, link_id: int) -> None:
-        retiring: list[AnyFactory] = []
+        retiring: list[AnyLinkFactory] = []
         commands = self._commands.pop(link_id, None)
         if commands is not None:
             retiring.append(commands)
@@ -204,7 +204,7 @@ class LinkPool:
         for factory in retiring:
             factory.retire()
 
-    def _gone(self, factory: AnyFactory) -> None:
+    def _gone(self, factory: AnyLinkFactory) -> None:
         self._leaving.pop(factory, None)
         self._check_stopped()
 
