@@ -30,6 +30,7 @@ from txsentinel.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.names import PatientResolver
 from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
@@ -229,6 +230,7 @@ def makeService(options: Options) -> IService:
 
     reactor = cast(ISystemReactor, installed)
     setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - an attribute that mypy takes for a method
+    reactor.installNameResolver(PatientResolver(reactor))
     generic = options.configuration.generic
 
     def change_loglevel(word: str) -> None:

@@ -61,11 +61,13 @@ class HostnameTests(SynchronousTestCase):
         self.scene.kill(master.address)
         self.assertEqual([line for line in self.scene.heard() if line.startswith("resolve")], ["resolve db.example"])
         self.scene.actors[Address("db.example", "10.0.0.8", 6379)] = Actor(Address("db.example", "10.0.0.8", 6379))
+        before = self.scene.core.outbox.generation
         self.scene.core.address_resolved(master.address, "10.0.0.8", self.scene.now)
         self.scene.settle()
         self.assertEqual(master.address.ip, "10.0.0.8")
         self.assertTrue(old.closed)
         self.assertTrue(master.link.commands_up)
+        self.assertGreater(self.scene.core.outbox.generation, before, "the file has the IP")
         self.scene.wait(2_000, 100)
         self.assertIsNone(master.sdown_since)
 

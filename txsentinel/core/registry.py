@@ -190,6 +190,9 @@ class Registry:
             if known.hostname.casefold() != address.hostname.casefold() or known.ip == ip:
                 continue
             instance.address = Address(known.hostname, ip, known.port)
+            if known.ip:
+                # Unless names are announced the file has the IP, as that of the C Sentinels: let it be the present one.
+                self._state.changed(instance.master)
             self.leave_link(instance)
             self._link_anew(instance, now)
 
