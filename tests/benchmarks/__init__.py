@@ -1,0 +1,1 @@
+"""Tests of what measures: that it counts right, not how fast anything is."""

@@ -1,0 +1,157 @@
+"""Promises of the suite as a whole, its tables and its pictures; no server is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import SkipTest
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.__main__ import SCENARIOS, main
+from benchmarks.clients import Entry, requests, table
+from benchmarks.load import picked
+from benchmarks.pictures import draw
+from benchmarks.report import shown, spread
+
+STORM: dict[str, Any] = {
+    "title": "2 of 3 masters die, down-after 1000 ms",
+    "curves": {"redis": [[1.5, 1], [2.5, 2]], "txsentinel": [[1.0, 1], [1.1, 2]]},
+    "agreement curves": {"redis": [[3.5, 1]], "txsentinel": []},
+}
+
+
+class SuiteTests(SynchronousTestCase):
+    """One command for everything."""
+
+    def setUp(self) -> None:
+        """Files of our own, and scenarios that only note how they were called."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.results = directory / "results.json"
+        self.places = ["--results", str(self.results), "--pictures", str(directory / "pictures")]
+        self.calls: list[tuple[str, list[str]]] = []
+        self.broken: set[str] = set()
+        patched = patch("benchmarks.__main__.import_module", self.module)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def module(self, name: str) -> ModuleType:
+        """Stands in for the module of a scenario."""
+        found = ModuleType(name)
+
+        def run(arguments: list[str]) -> None:
+            self.calls.append((name, arguments[:-2]))
+            if name in self.broken:
+                raise RuntimeError("no luck")
+            Path(arguments[-1]).write_text(json.dumps({"calls": len(self.calls)}))
+
+        found.main = run  # type: ignore[attr-defined]
+        return found
+
+    def test_everything(self) -> None:
+        """Without a name all scenarios are run, and all results are in the file."""
+        self.assertEqual(main(self.places), 0)
+        self.assertEqual(self.calls, [(scenario.module, []) for scenario in SCENARIOS.values()])
+        self.assertEqual(list(json.loads(self.results.read_text())), list(SCENARIOS))
+
+    def test_one_of_them(self) -> None:
+        """A part takes the options behind its name, and leaves the results of the others as they are."""
+        self.results.write_text(json.dumps({"quiet": "as before"}))
+        self.assertEqual(main(["storm", "--masters", "100", *self.places]), 0)
+        self.assertEqual(self.calls, [("benchmarks.storm", ["--masters", "100"])])
+        self.assertEqual(json.loads(self.results.read_text()), {"quiet": "as before", "storm": {"calls": 1}})
+
+    def test_quick(self) -> None:
+        """A small run has small numbers everywhere."""
+        main(["--quick", *self.places])
+        self.assertEqual([given for _, given in self.calls], [each.quick.split() for each in SCENARIOS.values()])
+
+    def test_one_fails(self) -> None:
+        """A scenario that fails costs the others nothing, and shows in the exit status."""
+        self.broken = {"benchmarks.start"}
+        self.assertEqual(main(self.places), 1)
+        self.assertEqual(list(json.loads(self.results.read_text())), [name for name in SCENARIOS if name != "start"])
+
+    def test_options_of_nobody(self) -> None:
+        """Options that belong to no scenario are refused before anything is run."""
+        self.assertRaises(SystemExit, main, ["--masters", "100", *self.places])
+        self.assertEqual(self.calls, [])
+
+
+class PictureTests(SynchronousTestCase):
+    """What is drawn."""
+
+    def setUp(self) -> None:
+        """Without matplotlib there is nothing to see."""
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise SkipTest("pictures need matplotlib") from None
+        self.directory = Path(self.mktemp())
+
+    def test_storm(self) -> None:
+        """A storm is a picture with a line for each kind of Sentinel; one in which nothing was promoted is none."""
+        nothing = {**STORM, "title": "nothing", "curves": {"redis": []}}
+        (path,) = draw({"storm": {"storms": [STORM, nothing]}}, self.directory)
+        picture = path.read_text()
+        self.assertIn("<svg", picture)
+        self.assertIn("redis-sentinel", picture)
+        self.assertEqual(path.name, "storm-2-of-3-masters-die-down-after-1000-ms.svg")
+
+    def test_growth(self) -> None:
+        """Each figure that was measured is a picture; contenders that failed are left out of it."""
+        quiet = [{"masters": 10, "contenders": {"redis": {"cpu": [1.0]}, "valkey": {"problem": "did not settle"}}}]
+        storms = [
+            {"masters": 10, "contenders": {"redis": {"figures": {"agreed_last": [5.0]}}, "valkey": {"problem": "x"}}}
+        ]
+        names = [path.name for path in draw({"growth": {"quiet": quiet, "storms": storms}}, self.directory)]
+        self.assertEqual(names, ["growth-cpu.svg", "growth-agreed-last.svg"])
+
+    def test_rates(self) -> None:
+        """The rates of clients are bars, whoever was measured with which load."""
+        entries = [
+            {"title": "address, 1 connection", "contenders": {"redis": {"rate": [1.0]}, "bare": {"rate": [2.0]}}},
+            {"title": "address, 50 connections", "contenders": {"redis": {"rate": [9.0, 7.0]}}},
+        ]
+        (path,) = draw({"clients": {"clients": {"requests": entries}}}, self.directory)
+        self.assertEqual(path.name, "clients-rates.svg")
+
+
+class TableTests(SynchronousTestCase):
+    """What is printed."""
+
+    def test_digits(self) -> None:
+        """Small numbers have digits behind the point, whole and large ones have none."""
+        self.assertEqual(
+            [shown(value) for value in (0.0, 0.047, 7.0, 12.34, 1168.4)], ["0", "0.05", "7", "12.3", "1168"]
+        )
+        self.assertEqual(spread([3.0, 1.25, 250.0]), "3 (1.25–250)")
+        self.assertEqual(spread([]), "–")
+
+    def test_clients(self) -> None:
+        """Each figure has a table, each load a row, and all but the first contender their ratio."""
+        entry = Entry("address", {})
+        entry.add("redis", {"rate": 100.0, "cpu": 10.0})
+        entry.add("txsentinel", {"rate": 50.0, "cpu": 20.0})
+        result = {"requests": [vars(entry)], "connections": [], "fan-out": [], "events": 10}
+        lines = table(result).splitlines()
+        self.assertTrue(any(line.startswith("address") and "0.50×" in line for line in lines), lines)
+        self.assertTrue(any(line.startswith("address") and "2.00×" in line for line in lines), lines)
+
+    def test_loads(self) -> None:
+        """No load is smaller than its connections can share; pipelines of long replies are left out."""
+        for masters in (1, 1000):
+            for connections in (1, 500):
+                for pipeline in (1, 16):
+                    loads = requests(masters, connections, pipeline, 0.01)
+                    self.assertTrue(all(load.requests >= connections for _, load in loads))
+        self.assertEqual(requests(1000, 50, 16, 1.0), [])
+
+    def test_program(self) -> None:
+        """The figures of redis-benchmark are found by the names of its columns."""
+        row = {"rps": "64000.00", "p50_latency_ms": "0.4", "p99_latency_ms": "1.5", "max_latency_ms": "9", "test": "x"}
+        self.assertEqual(picked(row), {"rate": 64000.0, "p50": 0.4, "p99": 1.5, "slowest": 9.0})
