@@ -22,7 +22,6 @@ from benchmarks.standins.instance import Address, Instance, Neighbourhood
 from benchmarks.standins.layout import ip_address, master_name, replica_name
 from benchmarks.standins.loop import Loop
 
-
 _PRIORITY: Final = -10
 
 
