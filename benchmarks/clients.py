@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import benchmarks
 from benchmarks.gauges import raise_descriptor_limit
-from benchmarks.load import Load, LoadFailed, processor_seconds
+from benchmarks.load import PROGRAM, Load, LoadFailed, processor_seconds
 from benchmarks.report import comparison, keep
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.subscribers import Subscribers
@@ -329,7 +329,7 @@ def measure(
         "requests": [vars(entry) for entry in answers],
         "connections": [vars(entry) for entry in entered],
         "fan-out": [vars(entry) for entry in heard],
-        "tool": "redis-benchmark" if shutil.which("redis-benchmark") else "benchmarks.load",
+        "tool": PROGRAM if shutil.which(PROGRAM) else "benchmarks.load",
         "subscribers": subscribers,
         "events": events,
     }
@@ -356,8 +356,9 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def chosen(names: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """Those of the contenders that can be started here; of the others it is said that they cannot."""
-    here = [name for name in names if name == "bare" or available(name)]
+    """Those of the contenders that can be measured here; of the others it is said that they cannot."""
+    # Our own loop knows the end of an answer by what follows it, which the bare server does not look at.
+    here = [name for name in names if (shutil.which(PROGRAM) if name == "bare" else available(name))]
     for name in names:
         if name not in here:
             say(f"{name}: not on this machine, left out")
