@@ -42,10 +42,7 @@ PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
 
 LOOKUPS_AT_ONCE: Final = 4
-"""
-Names looked up in parallel. Each occupies a thread of the reactor's pool for as long as a dead name
-server lets it wait; the pool has ten, and the threads that make votes durable are taken from it too.
-"""
+"""Names looked up in parallel. Each occupies a thread for as long as a dead name server lets it wait."""
 
 NEW_FILE_MODE: Final = 0o644
 """Mode, less the umask, of a file that did not exist before; an existing file keeps its own."""

@@ -168,7 +168,7 @@ class NamesTests(SynchronousTestCase):
         """
         While lookups hang, clients are answered, changes become durable and other masters are failed over.
 
-        There are more names than lookups at a time, and the threads that make changes durable come from the same pool.
+        There are more names than lookups at a time; those that wait for their turn hold nothing up, either.
         """
         silent = [f"n{number}" for number in range(12)]
         names = NameServer(self.bench.directory, **dict.fromkeys(silent, SILENT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.server.bench import Bench, ServerTestCase
+from txsentinel.config.generic import GenericOptions
 from txsentinel.core.options import SentinelOptions
 from txsentinel.server.connection_commands import LOG_IN_FIRST, NO_PASSWORD_SET, WRONG_PASSWORD
 
@@ -31,7 +32,7 @@ class PingTests(ServerTestCase):
 
 
 class HelloTests(ServerTestCase):
-    """HELLO: exactly six pairs, all or nothing."""
+    """HELLO: six pairs, or seven, all or nothing."""
 
     def test_six_pairs(self) -> None:
         """The reply has six pairs in this order, in the protocol that was asked for."""
@@ -43,6 +44,16 @@ class HelloTests(ServerTestCase):
         self.assertEqual(self.client.ask("HELLO", 3), b"%6\r\n" + pairs % 3)
         self.assertEqual(self.client.ask("HELLO"), b"%6\r\n" + pairs % 3)
         self.assertEqual(self.client.ask("HELLO", "2"), b"*12\r\n" + pairs % 2)
+
+    def test_availability_zone(self) -> None:
+        """A seventh pair if the configuration says where we are; INFO says it in any case."""
+        self.assertIn(b"\r\navailability_zone:\r\n", self.client.ask("INFO", "server"))
+        self.bench = Bench(GenericOptions(availability_zone="eu-1"))
+        self.client = self.bench.connect()
+        reply = self.client.ask("HELLO", 3)
+        self.assertTrue(reply.startswith(b"%7\r\n"))
+        self.assertTrue(reply.endswith(b"$17\r\navailability_zone\r\n$4\r\neu-1\r\n"))
+        self.assertIn(b"\r\navailability_zone:eu-1\r\n", self.client.ask("INFO", "server"))
 
     def test_errors(self) -> None:
         """Wrong versions and options are named, and change nothing."""
