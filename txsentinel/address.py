@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -53,6 +54,7 @@ class Address:
         return bool(self.ip)
 
 
+@lru_cache(maxsize=4096)
 def canonical_ip(text: str) -> str | None:
     """
     The canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.

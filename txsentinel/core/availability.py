@@ -36,8 +36,8 @@ class TiltGuard:
         previous, self._previous = self._previous, (now, wall_now)
         if previous is None:
             return False
-        gaps = (now - previous[0], wall_now - previous[1])
-        if all(0 <= gap <= self.timings.tilt_trigger for gap in gaps):
+        limit = self.timings.tilt_trigger
+        if 0 <= now - previous[0] <= limit and 0 <= wall_now - previous[1] <= limit:
             return False
         self.since = now
         self.total += 1
@@ -75,13 +75,14 @@ class Availability:
             return now
         options = instance.master.options
         period = self._state.timings.ping_period
-        until = now + options.down_after
-        if link.unanswered_ping_at is not None:
-            until = link.unanswered_ping_at + options.down_after
+        down_after = options.down_after
+        until = (now if link.unanswered_ping_at is None else link.unanswered_ping_at) + down_after
         if link.silent_since is not None:
-            until = min(until, link.silent_since + max(options.down_after // 2, period))
+            until = min(until, link.silent_since + max(down_after // 2, period))
         if link.pubsub_since is not None:
-            until = min(until, link.pubsub_active_at + 3 * self._state.timings.publish_period)
+            limit = link.pubsub_active_at + 3 * self._state.timings.publish_period
+            if limit < until:
+                until = limit
         if isinstance(instance, Master) and not self._master_is_calm(instance):
             return now
         return until

@@ -436,6 +436,9 @@ class Master(Server):
     switched_at: Millis | None = None
     """When it last moved to another address."""
 
+    hello_said: tuple[tuple[object, ...], bytes] | None = None
+    """What our last hello was made of, and its bytes: the next one is mostly the same."""
+
     hello_not_before: Millis = 0
     """Until then only Sentinels of our kind are told of the new address (see ``gossip``)."""
 

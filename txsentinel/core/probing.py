@@ -34,20 +34,28 @@ class Probing:
     def visit(self, instance: Instance, now: Millis) -> Millis:
         """Send what is due to one instance; when the next probe of it will be due."""
         link = instance.link
-        due = now + self.look_period(instance)
+        next_visit = now + self.look_period(instance)
         if not self.has_room(link):
-            return due
+            return next_visit
         if isinstance(instance, Server):
-            if self._info_due(instance) <= now:
+            due = self._info_due(instance)
+            if due <= now:
                 self.request_info(instance, now)
-            due = min(due, self._info_due(instance))
+                due = self._info_due(instance)
+            if due < next_visit:
+                next_visit = due
         if self._probes(instance):
-            if self._ping_due(link) <= now:
+            due = self._ping_due(link)
+            if due <= now:
                 self._ping(link, now)
-            due = min(due, self._ping_due(link))
-        if self._hello_due(instance) <= now:
+                due = self._ping_due(link)
+            if due < next_visit:
+                next_visit = due
+        due = self._hello_due(instance)
+        if due <= now:
             self.publish_hello(instance, now)
-        return min(due, self._hello_due(instance))
+            due = self._hello_due(instance)
+        return due if due < next_visit else next_visit
 
     def has_room(self, link: InstanceLink) -> bool:
         """Is it connected, and does it owe us few enough answers to be asked more?"""
@@ -57,7 +65,8 @@ class Probing:
 
     def look_period(self, instance: Instance) -> Millis:
         """How often an instance is looked at in any case: no down clock that starts later can run out before."""
-        return min(self._state.timings.publish_period, instance.link.shortest_down_after)
+        period, down_after = self._state.timings.publish_period, instance.link.shortest_down_after
+        return period if period < down_after else down_after
 
     def next_due(self, instance: Instance) -> Millis:
         """When the next probe of a connected instance is due."""
@@ -181,15 +190,19 @@ class Probing:
     def _ping_due(self, link: InstanceLink) -> Millis:
         period = self._state.timings.ping_period
         down_after = link.shortest_down_after
-        # Unanswered, it goes out again while there is time for that to help, and no more often than there is need.
-        again = period if down_after > 3 * period else min(period, down_after) // 2
-        period = min(period, down_after)
+        if down_after > 3 * period:
+            again = period
+        else:
+            # Unanswered, it goes out again while there is time for that to help.
+            period = min(period, down_after)
+            again = period // 2
         if link.ping_sent_at is None:
             return link.last_reply_at + period
         if link.ping_refused:
             # Only PONG makes up for that, so no other answer puts the next PING off.
             return link.ping_sent_at + period
-        return max(link.last_reply_at + period, link.ping_sent_at + again)
+        answered, unanswered = link.last_reply_at + period, link.ping_sent_at + again
+        return answered if answered > unanswered else unanswered
 
     def _info_due(self, server: Server) -> Millis:
         timings = self._state.timings
@@ -225,7 +238,9 @@ class Probing:
         period = self._state.timings.publish_period
         if instance.hello_sent_at is not None:
             return instance.hello_sent_at + 10 * period
-        return max(instance.hello_published_at + period, self._held_until(instance))
+        due = instance.hello_published_at + period
+        held = self._held_until(instance)
+        return due if due > held else held
 
     def _held_until(self, instance: Instance) -> Millis:
         if isinstance(instance, Peer) and instance.own_kind:

@@ -81,10 +81,21 @@ class SentinelState:
         """
         options = self.options
         address = master.published_address
-        return data(
-            f"{options.announce_ip or local_ip},{options.hello_port},{options.my_id},0{self.current_epoch},"
-            f"{master.name},{address.announced(options.announce_hostnames)},{address.port},{master.config_epoch}"
+        ingredients = (
+            options.announce_ip or local_ip,
+            options.hello_port,
+            options.my_id,
+            self.current_epoch,
+            address,
+            options.announce_hostnames,
+            master.config_epoch,
         )
+        if master.hello_said is None or master.hello_said[0] != ingredients:
+            host, port, my_id, *_ = ingredients
+            place = f"{address.announced(options.announce_hostnames)},{address.port}"
+            said = f"{host},{port},{my_id},0{self.current_epoch},{master.name},{place},{master.config_epoch}"
+            master.hello_said = ingredients, data(said)
+        return master.hello_said[1]
 
     def sane_epoch(self, epoch: int) -> bool:
         """
