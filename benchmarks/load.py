@@ -2,7 +2,8 @@
 Load on one server, and what it cost: by ``redis-benchmark`` where that is installed, else by a loop of our own.
 
 ``redis-benchmark`` is in C and leaves more of the machine to the server; a rate that the loop measures may be the
-loop's own limit, which is why results say by which of them they were measured.
+loop's own limit, which is why results say by which of them they were measured. ``redis-benchmark`` knows no answer
+slower than three seconds: that figure means three or more.
 """
 
 from __future__ import annotations
