@@ -24,6 +24,11 @@ def work(raw: bytes, size: int) -> int:
     return steps.all
 
 
+def most(raw: bytes) -> int:
+    """Steps that it may take."""
+    return 150 * len(raw) + 500
+
+
 class RequestsProperties(SynchronousTestCase):
     """Whatever a client sends."""
 
@@ -48,28 +53,45 @@ class RequestsProperties(SynchronousTestCase):
     @settings(max_examples=20)
     @example(b"a", 1)
     @example(b"*", 1)
+    @example(b"*" + b"0" * 3000, 1)
+    @example(b"*0\r\n", 1 << 20)
+    @example((b"*11\r\n" + 11 * b"$1\r\na\r\n"), 1 << 20)
+    @example(b"*1\r\n$" + b"0" * 3000, 1)
     @example(b"a b'c' ", 1)
     @example(b"*1\r\n$30\r\n" + b"x" * 30 + b"\r\n", 1)
     def test_linear(self, unit: bytes, size: int) -> None:
-        """
-        Twice the input costs no more than twice the steps, in chunks of any size; but a request that is no longer
-        than an ordinary chunk may be looked through again with each piece of it.
-        """
-        repeated = max(1, (2 * requests._ORDINARY_CHUNK + 150) // max(len(unit), 1))
-        once, twice = work(unit * repeated, size), work(unit * 2 * repeated, size)
-        self.assertLessEqual(twice, 2.2 * once + 500)
+        """No byte costs more than 150 steps, however many come, in chunks of any size."""
+        raw = unit * max(1, (2 * requests._ORDINARY_CHUNK + 150) // max(len(unit), 1))
+        self.assertLessEqual(work(raw, size), most(raw))
 
-    def test_the_count_bites(self) -> None:
-        """A parser that looks through a line from its beginning for each byte would be found out."""
+    def test_forgetting_where_a_line_was_looked_through(self) -> None:
+        """A parser that looks through a line, or cuts it apart, from its beginning for each byte would be found out."""
         find = RequestParser._find
 
         def forgetful(parser: RequestParser, terminator: bytes, too_big: str) -> int:
             parser._scanned = 0
-            return find(parser, terminator, too_big)
+            found = find(parser, terminator, too_big)
+            parser._scanned = 0
+            return found
 
-        with patch.object(RequestParser, "_find", forgetful):
-            once, twice = work(b"a" * 400, 1), work(b"a" * 800, 1)
-        self.assertGreater(twice, 2.2 * once + 500)
+        for raw in (b"a" * 800, b"*" + b"0" * 800):
+            with patch.object(RequestParser, "_find", forgetful):
+                steps = work(raw, 1)
+            self.assertGreater(steps, most(raw))
+            self.assertLessEqual(work(raw, 1), most(raw))
+
+    def test_forgetting_what_was_cut(self) -> None:
+        """So would one that cuts a stretch apart for each request in it."""
+        cut = RequestParser._from_window
+
+        def forgetful(parser: RequestParser) -> list[bytes] | None:
+            parser._cut_to = 0
+            return cut(parser)
+
+        raw = b"*0\r\n" * 1000
+        with patch.object(RequestParser, "_from_window", forgetful):
+            steps = work(raw, len(raw))
+        self.assertGreater(steps, most(raw))
 
     @given(soup(REQUESTS), cuts)
     def test_bounded(self, raw: bytes, sizes: list[int]) -> None:

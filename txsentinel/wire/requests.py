@@ -80,6 +80,7 @@ class RequestParser:
     __slots__ = (
         "_buffer",
         "_charge",
+        "_cut_to",
         "_hidden",
         "_length",
         "_limits",
@@ -121,6 +122,7 @@ class RequestParser:
         # The lines that stand at the position and behind it, as far as they have been cut apart.
         self._window = _NO_WINDOW
         self._window_at = 0
+        self._cut_to = 0
 
     @property
     def buffered(self) -> int:
@@ -143,6 +145,7 @@ class RequestParser:
         if self._spent:
             return
         self._close_window()
+        self._cut_to = 0
         waiting = len(self._buffer) - self._position
         if not waiting:
             self._buffer = bytes(data)
@@ -185,13 +188,16 @@ class RequestParser:
                 self._close_window()
                 return None
             if self._buffer[self._position] == _STAR:
-                if not self._position and len(self._buffer) <= self._ordinary:
-                    words = self._whole_chunk()
+                if self._scanned == self._position:
+                    # Nobody has looked at this request yet. Who did found its header incomplete, and to cut apart
+                    # all that is there for each further byte of it would be work without end.
+                    if not self._position and len(self._buffer) <= self._ordinary:
+                        words = self._whole_chunk()
+                        if words is not None:
+                            return words
+                    words = self._from_window()
                     if words is not None:
                         return words
-                words = self._from_window()
-                if words is not None:
-                    return words
                 if not self._multibulk_header():
                     return None
             else:
@@ -223,16 +229,20 @@ class RequestParser:
         The next request of a pipeline, if it is an ordinary multibulk; else ``None``, and nothing has happened.
 
         As with a whole chunk, but a stretch of the buffer falls apart at once, and requests are taken from it
-        one by one, as long as everything agrees.
+        one by one, as long as everything agrees. Where that came to nothing, no part of the stretch is cut again.
         """
         words = self._next_in_window() if self._window else None
-        if words is None and (self._window_at or not self._window) and len(self._buffer) - self._position > _WORTHWHILE:
-            self._window = bytes(self._buffer[self._position : self._position + self._ordinary]).split(b"\r\n")
-            self._window.pop()  # It has no line end yet.
-            self._window_at = 0
-            words = self._next_in_window()
         if words is None:
-            self._close_window()
+            start = self._position
+            if start >= self._cut_to and len(self._buffer) - start > _WORTHWHILE:
+                self._window = bytes(self._buffer[start : start + self._ordinary]).split(b"\r\n")
+                self._window.pop()  # It has no line end yet.
+                self._window_at = 0
+                words = self._next_in_window()
+                if words is None:
+                    self._cut_to = start + self._ordinary
+            if words is None:
+                self._close_window()
         return words
 
     def _next_in_window(self) -> list[bytes] | None:
