@@ -110,6 +110,17 @@ class BadReadTests(SynchronousTestCase):
         refusal = self.assertRaises(SystemExit, read_configuration, "/proc/self/mem", [])
         self.assertIn("can't open config file '/proc/self/mem': Input/output error", str(refusal))
 
+    def test_zeros(self) -> None:
+        """A file whose blocks a power cut left empty ends the start, and stays for whoever wants to look at it."""
+        path = self.mktemp()
+        for torn in (bytes(len(OLD)), OLD[:40] + bytes(len(OLD) - 40), bytes(20) + OLD[20:]):
+            with open(path, "wb") as file:
+                file.write(torn)
+            refusal = self.assertRaises(SystemExit, read_configuration, path, [])
+            self.assertIn(f"{os.path.abspath(path)} has NUL bytes in it", str(refusal))
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(), torn)
+
     def test_short_reads(self) -> None:
         """A file that comes in small pieces is read to its end."""
         path = self.mktemp()

@@ -209,6 +209,32 @@ class ComplaintTests(LoadCase):
         """Options are counted behind the file and one empty line."""
         self.assertEqual(self.complaint("port 1\nport 2\n", "port 3", "foo bar").line_number, 5)
 
+    def test_zeros(self) -> None:
+        """A file with a hole in it is refused with its name, the line, and what it means, before any other mistake."""
+        error = self.complaint("# c\nport x\nsentinel mon" + "\0" * 4096 + "000\nport y\n")
+        self.assertEqual(error.line_number, 3)
+        block = str(error)
+        self.assertIn("at line 3\n>>> 'sentinel mon\\0000'\n/start/s.conf has NUL bytes in it (4096, the first", block)
+        self.assertIn("power cut", block)
+        self.assertNotIn("\0", block)
+
+    def test_zeros_anywhere(self) -> None:
+        """There is no place in a file where zeros go unseen, be it the whole file."""
+        text = "# c\n\n# x\nport 1\nsentinel monitor m 10.0.0.1 6379 2\n"
+        self.load(text)
+        for at in range(len(text) + 1):
+            error = self.complaint(f"{text[:at]}\0{text[at:]}")
+            self.assertEqual(error.line_number, text[:at].count("\n") + 1)
+        self.assertEqual(self.complaint("\0" * 4096).line_number, 1)
+
+    def test_zeros_elsewhere(self) -> None:
+        """An included file is named itself, as is standard input."""
+        self.disk.files["/start/m.conf"] = b"port 1\n\0"
+        error = self.complaint("include m.conf\n")
+        self.assertEqual((error.line_number, error.message.split()[0]), (2, "/start/m.conf"))
+        error = self.assertRaises(ConfigError, self.load, "", stdin="\0")
+        self.assertTrue(error.message.startswith("Standard input has NUL bytes"), error.message)
+
     def test_sentinel_lines(self) -> None:
         """Every ``sentinel`` directive has its complaints."""
         monitor = "sentinel monitor m 1.1.1.1 1 1\n"

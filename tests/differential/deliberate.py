@@ -169,6 +169,12 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"|user default on (sanitize-payload )?#[0-9a-f]{64} ~\* &\* \+@all)\n?)+",
     ),
     Deliberate(
+        "a file with a hole in it is refused: what is left may be to watch nothing, or to have forgotten a vote",
+        "^configuration/torn",
+        "(runs\n|>>> ).*",
+        r"(exit status 1\n|>>> ).* has NUL bytes in it .*",
+    ),
+    Deliberate(
         "a line that we do not know stays a line, too",
         r"^configuration/grammar: foo\.bar 1",
         r"# \?\?\? foo\.bar 1|",

@@ -118,7 +118,7 @@ def try_all(launcher: Launcher, directory: Path) -> Outcomes:
 
 def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
     port = free_port()
-    names = {"port": str(port), "dir": str(directory)}
+    names = {"port": str(port), "dir": str(directory), "zeros": "\0" * 4096}
     for name, mode in (("script", 0o700), ("plain", 0o600), ("included", 0o600)):
         (directory / name).write_text("" if name == "included" else "#!/bin/sh\n")
         (directory / name).chmod(mode)

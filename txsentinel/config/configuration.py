@@ -30,6 +30,13 @@ DEEPEST_INCLUDE: Final = 32
 UserCheck: TypeAlias = Callable[[str, Sequence[str]], "str | None"]
 """Name and rules → the complaint, if there is one."""
 
+TORN: Final = (
+    "{path} has NUL bytes in it ({count}, the first in this line), which no text has. Most likely a crash or a power"
+    " cut kept part of the file from reaching the disk, and the file system left zeros in its place. Lines may be"
+    " missing: masters, epochs, our own ID. Put them back, or start from a copy of the file. (A file in UTF-16 looks"
+    " the same: save it as UTF-8.)"
+)
+
 _GLOB: Final = re.compile(r"[*?\[]")
 
 
@@ -118,6 +125,7 @@ class _Reader:
                 contents = self._disk.read(found)
             except OSError as error:
                 raise CannotOpen(pattern if len(paths) == 1 else found, _reason(error)) from error
+            _check_untorn(found, contents)
             self._depth += 1
             self.read(contents)
             self._depth -= 1
@@ -166,6 +174,9 @@ def load(
         may have been created.
     """
     disk = LocalDisk() if disk is None else disk
+    located = os.path.join(disk.working_directory(), path)
+    _check_untorn(located, text)
+    _check_untorn("Standard input", stdin)
     reader = _Reader(disk, known_commands, check_user)
     appended = stdin + (b"\n" + encoded("\n".join(overrides)) if overrides else b"")
     reader.read(text + appended)
@@ -179,13 +190,25 @@ def load(
     document = ConfigDocument(text, classify)
     _keep_overrides(document, appended, generic)
     return Configuration(
-        path=os.path.join(disk.working_directory(), path),
+        path=located,
         generic=generic,
         sentinel=sentinel,
         current_epoch=state.current_epoch,
         masters=list(state.masters.values()),
         document=document,
     )
+
+
+def _check_untorn(path: str, contents: bytes) -> None:
+    """
+    Refuse what has holes in it. To the C servers a NUL is the end of a line, and of its line end, too: they run a file
+    of zeros as one that names no masters, and watch nothing.
+    """
+    before, nul, _ = contents.partition(b"\0")
+    if nul:
+        index = before.count(b"\n")
+        line = decoded(contents.split(b"\n")[index].strip(b" \t\r\n"))
+        raise ConfigError(TORN.format(path=path, count=contents.count(b"\0")), index + 1, line)
 
 
 def _check_log_file(generic: GenericOptions, disk: Disk) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from txsentinel import __version__
 from txsentinel.budget import excerpt
 from txsentinel.core.errors import CommandError
@@ -25,7 +27,8 @@ class ConfigError(Exception):
         """The block as it is shown; it starts with an empty line."""
         block = f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
         if self.line_number is not None:
-            block += f"Reading the configuration file, at line {self.line_number}\n>>> '{excerpt(self.line or '')}'\n"
+            shown = excerpt(re.sub("\0+", r"\\0", self.line or ""))  # however long the hole
+            block += f"Reading the configuration file, at line {self.line_number}\n>>> '{shown}'\n"
         return block + self.message
 
 
