@@ -265,7 +265,7 @@ class PromiseTests(SynchronousTestCase):
     def test_w13_every_switch_in_its_own_turn(self) -> None:
         """Fifty failovers that end together are fifty switches, not one per sweep."""
         scene = storm(50)
-        scene.wait(1_150, 50)
+        scene.wait(1_400, 50)
         names = [line.split()[2] for line in scene.heard() if line.startswith("event +switch-master")]
         self.assertEqual(50, len(set(names)))
 

@@ -92,3 +92,12 @@ class SpeechTests(SynchronousTestCase):
         scene.commit()
         self.assertEqual(["event +set x"], scene.heard())
         self.assertEqual(MASTER_PLACE, scene.master.address)
+
+    def test_stagger(self) -> None:
+        """The more masters fail together, the longer candidates wait for those before them; then it is over."""
+        state = Scene().core.state
+        alone = state.stagger(0)
+        for _ in range(100):
+            state.went_odown(1_000)
+        self.assertEqual(alone * 11, state.stagger(1_000))
+        self.assertEqual(alone, state.stagger(10_000))

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txsentinel.address import Address
+from txsentinel.core.effects import Connect
 from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.links.pool import LinkPool
@@ -183,6 +184,7 @@ class Stage:
         self.settings = DialSettings()
         self.reaction: Callable[[], None] | None = None
         self.turns = 0
+        self._others = 0
         self.pool = LinkPool(self.host, self.core, self.settings, self._turn, limits or Limits())  # type: ignore[arg-type]
 
     @property
@@ -200,6 +202,15 @@ class Stage:
         link = InstanceLink(7, address, kinds, self.host.now())
         link.join(Master("mymaster", address, link, self.host.now()))
         return link
+
+    def fail(self, count: int) -> None:
+        """So many other servers cannot be reached."""
+        for _ in range(count):
+            link = self.link((LinkKind.COMMANDS,))
+            self._others += 1
+            link.link_id += self._others
+            self.do(Connect(link))
+            self.reactor.connectors[-1].refuse()
 
     def do(self, *effects: Any) -> None:
         """What the executor does with the decisions of one turn."""

@@ -84,6 +84,40 @@ class ReconnectingTests(SynchronousTestCase):
             self.stage.pass_time(1)
             self.assertEqual(connector.attempts, attempt + 1)
 
+    def test_beat_of_the_impatient(self) -> None:
+        """With a short down-after a server that comes back in time is found in time."""
+        master = self.link.first
+        master.master.options.down_after = 900
+        connector = self.connector()
+        connector.refuse()
+        self.stage.pass_time(299)
+        self.assertEqual(connector.attempts, 1)
+        self.stage.pass_time(1)
+        self.assertEqual(connector.attempts, 2)
+
+    def test_many_gone(self) -> None:
+        """With a thousand servers gone each is knocked at less often, but thrice before it counts as down."""
+        master = self.link.first
+        master.master.options.down_after = 6_000
+        connector = self.connector()
+        self.stage.fail(1_000)
+        connector.refuse()
+        self.stage.pass_time(1_999)
+        self.assertEqual(connector.attempts, 1)
+        self.stage.pass_time(1)
+        self.assertEqual(connector.attempts, 2)
+        self.stage.fail(10_000)
+        for _ in range(2):
+            connector.refuse()
+            self.stage.pass_time(2_000)
+        self.assertEqual(connector.attempts, 4)
+        self.link.suspects[master] = None
+        connector.refuse()
+        self.stage.pass_time(4_999)
+        self.assertEqual(connector.attempts, 4)
+        self.stage.pass_time(1)
+        self.assertEqual(connector.attempts, 5)
+
     def test_one_knock_does_for_both(self) -> None:
         """While no command connection can be had nobody tries to subscribe; once it is there, at once."""
         self.stage.do(Connect(self.stage.link()))

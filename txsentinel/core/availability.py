@@ -120,6 +120,7 @@ class Availability:
         down = master.sdown_since is not None and agreeing >= quorum
         if down and master.odown_since is None:
             master.odown_since = master.down_started_at = now
+            self._state.went_odown(now)
             self._state.announce("+odown", master, f"#quorum {agreeing}/{quorum}")
         elif not down and master.odown_since is not None:
             master.odown_since = None

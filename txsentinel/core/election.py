@@ -71,8 +71,10 @@ class Elections:
         # A forced one needs no other epoch to win in, only its own vote on disk.
         hopeless = count.lost and count.worth_another and not failover.forced and not count.yield_to_rival
         if hopeless and failover.candidacies < state.limits.candidacies:
+            # Whoever comes first by ID also stands again first: chance alone divides the votes anew with every delay.
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
-            failover.stand_again_at = now + backoff + state.dice(backoff)
+            wait = self._voting.place(master) * (backoff + state.stagger(now))
+            failover.stand_again_at = now + wait + state.dice(backoff)
         return Verdict.OPEN
 
     def next_due(self, master: Master, failover: Failover) -> Millis:

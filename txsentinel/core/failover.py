@@ -202,7 +202,7 @@ class Failovers:
             return
         if master.stand_at is None:
             rank = self._voting.rank(master)
-            stagger = self._state.timings.candidate_stagger
+            stagger = self._state.stagger(now)
             master.stand_at = now + rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
         if now < master.stand_at or not self._offsets_fresh(master, now):
             return

@@ -53,6 +53,10 @@ class SyncStep(Enum):
     DONE = "reconf_done"
 
 
+NOBODY_WAITS: Final[Millis] = 30_000
+"""The down-after of a link that nobody uses."""
+
+
 @dataclass(slots=True, eq=False)
 class InstanceLink:
     """
@@ -154,7 +158,8 @@ class InstanceLink:
         """The shortest down-after among those who share the link."""
         least = self.least_down_after
         if least is None:
-            least = min(instance.master.options.down_after for instance in self.instances)
+            # A link that changes hands has nobody for a moment.
+            least = min((instance.master.options.down_after for instance in self.instances), default=NOBODY_WAITS)
             self.least_down_after = least
         return least
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +15,9 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.events import PAYLOAD_LIMIT, Level, SentinelEvent
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import data
+
+STORM: Final[Millis] = 3_000
+"""Masters that go O_DOWN within this time fail together."""
 
 _ID: Final = re.compile("[!-~]{1,64}")
 
@@ -42,6 +46,9 @@ class SentinelState:
 
     crashing: bool = False
     """A simulated crash is on its way: nothing is led any more."""
+
+    failing_together: deque[Millis] = field(default_factory=deque)
+    """When masters went O_DOWN, in the last ``STORM`` milliseconds."""
 
     batch_epoch: int | None = None
     """The epoch that we allocated last, for masters that fail together."""
@@ -127,6 +134,22 @@ class SentinelState:
         """Go on to an epoch of our own choice."""
         self.current_epoch = epoch
         self.changed(None)
+
+    def went_odown(self, now: Millis) -> None:
+        """One more master is O_DOWN."""
+        self.failing_together.append(now)
+
+    def stagger(self, now: Millis) -> Millis:
+        """
+        How much longer each candidate waits than the one before it.
+
+        When hundreds of masters fail together every message is late, and candidates that do not hear of each other
+        in time split the votes of all of them.
+        """
+        recent = self.failing_together
+        while recent and recent[0] < now - STORM:
+            recent.popleft()
+        return self.timings.candidate_stagger * (1 + len(recent) // 10)
 
     def fresh_epoch(self, now: Millis, *, above: int, shared: bool) -> int:
         """

@@ -95,6 +95,9 @@ class LinkContext:
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""
 
+    failing: set[object] = field(default_factory=set)
+    """Factories whose last attempt to connect failed."""
+
     unflushed: list[Flushable] = field(default_factory=list)
     """Connections written to in this turn, oldest first."""
 

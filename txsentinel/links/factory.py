@@ -16,6 +16,13 @@ from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
 from txsentinel.timings import Millis
 
+SHORTEST_BEAT: Final[Millis] = 100
+SPACING: Final[Millis] = 2
+"""How much later each link that fails lets the others try again: so many knock at most, however many are gone."""
+
+PATIENCE: Final = 5
+"""Ping periods that may pass between two attempts at a server that is S_DOWN already, with very many gone."""
+
 ConnectionType = TypeVar("ConnectionType", bound=Connection)
 
 SHORTEST_TIMEOUT: Final = 1.0
@@ -30,7 +37,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     """
     Keeps one connection of one link up, with a steady beat.
 
-    Attempts begin a ping period apart. A connection that was established and is lost is made anew at
+    Attempts begin a ping period apart: sooner if down-after is so short that nobody could be found back before it
+    has passed, later if very many servers are gone. A connection that was established and is lost is made anew at
     once, but not before a ping period after it was made: whoever accepts us only to hang up must not be
     stormed.
     """
@@ -113,6 +121,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def retire(self) -> None:
         """Never connect again, close what there is, and say no more to the core."""
+        self._context.failing.discard(self)
         self.stopTrying()  # type: ignore[no-untyped-call]
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -147,18 +156,20 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         connection = self._build(self)
         connection.factory = self
         self.connection = connection
+        self._context.failing.discard(self)
         if self.follower is not None:
             self.follower.wake()
         return connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """An attempt failed: the next one begins a ping period after this one began."""
+        """An attempt failed: the next one begins a beat after this one began."""
         now = self._context.host.now()
         if self.continueTrying:
             if self._leader is not None and self._leader.connection is None:
                 self._asleep = True
             else:
-                self._retry_in(max(0, self._attempted_at + self._context.core.timings.ping_period - now))
+                self._context.failing.add(self)
+                self._retry_in(max(0, self._attempted_at + self._beat() - now))
             self._down(reason.getErrorMessage(), now)
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
@@ -191,6 +202,16 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
             timeout=self._timeout(),
             bindAddress=(source, 0) if source else None,
         )
+
+    def _beat(self) -> Millis:
+        """How long after a failed attempt the next one begins."""
+        period, link = self._context.core.timings.ping_period, self.link
+        if link.suspects:
+            shortest, longest = period, PATIENCE * period
+        else:
+            third = link.shortest_down_after // 3
+            shortest, longest = min(period, max(SHORTEST_BEAT, third)), max(period, third)
+        return max(shortest, min(longest, SPACING * len(self._context.failing)))
 
     def _timeout(self) -> float:
         """Seconds until an attempt without an answer is given up: two ping periods, within reason."""
