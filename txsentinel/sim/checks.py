@@ -112,6 +112,9 @@ class Witness(Watcher):
             master.forget_attempts()
             master.opinions.clear()
             master.down_at = master.address = None
+            on_disk = remembered.masters.get(name)
+            if on_disk is not None:
+                master.newest_vote = self.records.unsay(sentinel.name, name, on_disk.leader_epoch)
             loaded = next((m for m in service.configuration.masters if m.name == name), None)
             known = remembered.masters.get(name)
             if loaded is not None and known is not None:
@@ -256,7 +259,7 @@ class Witness(Watcher):
         kept = record.master(master.name)
         if channel == "+vote-for-leader":
             candidate, epoch = event.payload.split()[0], int(event.payload.split()[1])
-            self.records.voted(sentinel.name, master.name, epoch, candidate)
+            self.records.voted(sentinel.name, master.name, epoch, candidate, out=False)
             rises = epoch > kept.newest_vote
             self._expect(rises, "S2", f"{sentinel.name} voted on {master.name} in {epoch} after {kept.newest_vote}")
             kept.newest_vote = max(epoch, kept.newest_vote)
@@ -302,10 +305,12 @@ class Witness(Watcher):
         if event.channel not in ("+switch-master", "+vote-for-leader") or event.master is None:
             return
         record = self.records.sentinels[sentinel.name]
+        words = event.payload.split()
+        if event.channel == "+vote-for-leader":
+            self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=True)
         master = record.remembered.masters.get(event.master)
         if record.disk_fails or master is None:
             return
-        words = event.payload.split()
         if event.channel == "+vote-for-leader":
             fine = master.leader_epoch >= int(words[1])
         else:

@@ -112,7 +112,9 @@ class Records:
         """Promotions ordered, each attempt counting once."""
         self.sentinels = {sentinel.name: SentinelRecord(sentinel) for sentinel in fleet.sentinels}
         self.votes: dict[tuple[str, str, int], str] = {}
-        """``(voter, master, epoch)`` → candidate, as ever announced or told."""
+        """``(voter, master, epoch)`` → candidate: what was ever told, and what those decided upon who still live."""
+        self.told: set[tuple[str, str, int]] = set()
+        """Those of the votes that are out, so that no crash makes them undone."""
         self.leaders: dict[tuple[str, int], str] = {}
         """``(master, epoch)`` → who acted."""
         self.addresses: dict[tuple[str, int], tuple[tuple[str, int], str]] = {}
@@ -162,11 +164,25 @@ class Records:
             return True
         return master.config_epoch >= now.config_epoch
 
+    def unsay(self, voter: str, master: str, durable: int) -> int:
+        """
+        A crash took ``voter``: of its votes above ``durable``, its last one on disk, those that were not out never were.
+
+        :returns: the epoch of its newest vote that remains, 0 without any.
+        """
+        mine = [vote for vote in self.votes if vote[:2] == (voter, master)]
+        for vote in mine:
+            if vote[2] > durable and vote not in self.told:
+                del self.votes[vote]
+        return max((vote[2] for vote in mine if vote in self.votes), default=0)
+
     def ours(self, name: str) -> bool:
         """Is that a Sentinel that keeps our promises?"""
         return name in self.sentinels
 
-    def voted(self, voter: str, master: str, epoch: int, candidate: str) -> None:
-        """A vote was announced or told (S1)."""
+    def voted(self, voter: str, master: str, epoch: int, candidate: str, *, out: bool) -> None:
+        """A vote was decided upon or, with ``out``, told or announced (S1)."""
         given = self.votes.setdefault((voter, master, epoch), candidate)
+        if out:
+            self.told.add((voter, master, epoch))
         self.expect(given == candidate, "S1", f"{voter} voted for {given[:8]} and {candidate[:8]} on {master}@{epoch}")

@@ -120,7 +120,7 @@ class WireWitness:
             held = master.down_at == place or master.down_until.get(place, NEVER) >= request.at
             self._expect(held, "S10", f"{voter} told that {place} is down, which it does not hold")
         if candidate != "*":
-            self._records.voted(voter, name, epoch, candidate)
+            self._records.voted(voter, name, epoch, candidate, out=True)
             durable = record.remembered.masters.get(name)
             least = 0 if durable is None else durable.leader_epoch
             self._expect(epoch <= least, "durable", f"{voter} told its vote of {epoch} on {name}, durable is {least}")
