@@ -166,7 +166,7 @@ class Records:
 
     def unsay(self, voter: str, master: str, durable: int) -> int:
         """
-        A crash took ``voter``: of its votes above ``durable``, its last one on disk, those that were not out never were.
+        A crash took ``voter``: its votes above ``durable``, the last one on disk, never were, unless they were out.
 
         :returns: the epoch of its newest vote that remains, 0 without any.
         """
