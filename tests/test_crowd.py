@@ -7,16 +7,14 @@ import socket
 from collections.abc import Callable
 from unittest import SkipTest
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.error import (
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
-    ConnectionRefusedError,
-    TimeoutError,
 )
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
-from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -314,94 +312,13 @@ class PortTests(SynchronousTestCase):
         Crowd(Reactor()).admit(port)  # type: ignore[arg-type]
         self.assertEqual(port.transport, "as before")
 
+    def test_unix_sockets(self) -> None:
+        """Nor does that of a Unix socket change, whose clients have no address that a connection of TCP would need."""
+        port = unix.Port("s.sock", Factory(), reactor=Reactor())
+        before = port.transport
+        Crowd(Reactor()).admit(port)
+        self.assertEqual(port.transport, before)
+
     def test_other_reactors(self) -> None:
         """A reactor that does not watch descriptors has no crowd."""
         self.assertFalse(possible(Clock()))
-
-
-class Dialled(ClientFactory):
-    """Makes one echo, and notes what became of the attempt."""
-
-    def __init__(self) -> None:
-        self.made: list[Echo] = []
-        self.failed: list[type[BaseException]] = []
-        self.lost: list[type[BaseException]] = []
-
-    def buildProtocol(self, addr: object) -> Echo:
-        """One more."""
-        self.made.append(Echo())
-        return self.made[-1]
-
-    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        """Note why."""
-        self.failed.append(reason.type)
-
-    def clientConnectionLost(self, connector: object, reason: Failure) -> None:
-        """Note why."""
-        self.lost.append(reason.type)
-
-
-class DiallingTests(CrowdTestCase):
-    """Connections that we make ourselves; whether the kernel is done with one is up to the kernel, at once here."""
-
-    def setUp(self) -> None:
-        """Somebody to connect to."""
-        super().setUp()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setblocking(False)
-        self.addCleanup(self.listener.close)
-        self.port: int = self.listener.getsockname()[1]
-        self.factory = Dialled()
-
-    def dial(self) -> socket.socket:
-        """Connect; the other end."""
-        self.crowd.connectTCP("127.0.0.1", self.port, self.factory, timeout=5)
-        for _ in range(3):
-            self.turn()
-        accepted, _ = self.listener.accept()
-        self.addCleanup(accepted.close)
-        return accepted
-
-    def test_connected(self) -> None:
-        """An established connection hears and is heard, through the one descriptor."""
-        far = self.dial()
-        self.assertEqual(len(self.factory.made), 1)
-        far.send(b"ping")
-        self.turn()
-        self.assertEqual(far.recv(99), b"ping")
-        self.assertEqual(self.reactor.readers, [self.crowd])
-
-    def test_refused(self) -> None:
-        """An attempt that is refused is told once, and leaves nothing behind."""
-        self.listener.close()
-        self.crowd.connectTCP("127.0.0.1", self.port, self.factory, timeout=5)
-        for _ in range(3):
-            self.turn()
-        self.assertEqual(self.factory.failed, [ConnectionRefusedError])
-        self.assertEqual(self.crowd.fileno(), -1)
-
-    def test_no_answer(self) -> None:
-        """An attempt that nobody answers is given up after its time."""
-        fillers = []
-        self.listener.listen(0)
-        for _ in range(3):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", self.port))
-            fillers.append(filler)
-            self.addCleanup(filler.close)
-        self.crowd.connectTCP("127.0.0.1", self.port, self.factory, timeout=5)
-        for _ in range(3):
-            self.turn()
-        self.assertEqual(self.factory.failed, [])
-        self.reactor.advance(6)
-        self.turn()
-        self.assertEqual(self.factory.failed, [TimeoutError])
-
-    def test_hung_up(self) -> None:
-        """A server that closes is told as the loss of the connection."""
-        self.dial().close()
-        self.turn()
-        self.turn()
-        self.assertEqual(self.factory.lost, [ConnectionDone])
-        self.assertEqual(self.crowd.fileno(), -1)

@@ -88,7 +88,7 @@ class Crowd:
 
     def admit(self, port: IListeningPort) -> None:
         """Have whoever connects to this port from now on join; ports other than those of TCP are left alone."""
-        if isinstance(port, tcp.Port):
+        if type(port) is tcp.Port:  # that of Unix sockets is a descendant, whose connections are of another kind
             port.transport = self._join  # type: ignore[assignment]
 
     def connectTCP(
