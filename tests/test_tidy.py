@@ -40,7 +40,10 @@ FLOORS = (
         " config.directives config.statements config.configuration config.rendering config.store",
     ),
     ("edges", "links server client scripts listeners listening logs tls"),
-    ("service", "names host barrier executor sweeping crowd garbage doors service commandline supervision tap"),
+    (
+        "service",
+        "names host barrier executor sweeping crowd dialling garbage capacity doors service commandline supervision tap",
+    ),
     ("annexes", "sim demo extensions"),
 )
 """From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""

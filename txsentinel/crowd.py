@@ -16,7 +16,7 @@ from __future__ import annotations
 import select
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone
@@ -33,7 +33,25 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocol
     from twisted.internet.protocol import ClientFactory
 
-Member: TypeAlias = "tcp.Server | tcp.Client"
+
+class Member(Protocol):
+    """What a crowd needs of a connection; the transports of Twisted have it all."""
+
+    def fileno(self) -> int:
+        """Its descriptor; −1 once it is closed."""
+
+    def doRead(self) -> BaseException | None:
+        """Read; what ended the connection, if anything did."""
+
+    def doWrite(self) -> BaseException | None:
+        """Write, or go on connecting; what ended the connection, if anything did."""
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """There will be no more input."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It is over."""
+
 
 MOST_AT_ONCE: Final = 64
 """Members that are heard before their answers go out."""
@@ -50,11 +68,6 @@ if hasattr(select, "epoll"):
 def possible(reactor: object) -> bool:
     """Can there be a crowd on this reactor? It takes Linux, and a reactor that watches descriptors."""
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
-
-
-def dialler(reactor: Any) -> Callable[..., object]:
-    """What makes our own connections as ``connectTCP`` of ``reactor`` does, in a crowd if there can be one."""
-    return Crowd(reactor, "links").connectTCP if possible(reactor) else reactor.connectTCP
 
 
 @implementer(IReadDescriptor)
@@ -227,7 +240,7 @@ class Crowd:
                 why = CONNECTION_DONE if reading else CONNECTION_LOST
             if why is None and event & _OUT and member.fileno() >= 0:
                 reading = False
-                why = member.doWrite()  # type: ignore[no-untyped-call]
+                why = member.doWrite()
         except BaseException:
             why = sys.exc_info()[1]
             self._log.failure("Closing a connection, as what it brought went wrong")

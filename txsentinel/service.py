@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
 from txsentinel.core.sentinel import SentinelCore
-from txsentinel.crowd import dialler
+from txsentinel.dialling import dialler
 from txsentinel.doors import CannotStart, open_doors
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
@@ -152,7 +152,7 @@ class SentinelService(MultiService):
         try:
             self.tls.activate()
             self.links.secure(self.tls.dialling)
-            self.links.dial_by(dialler(self.host.reactor))
+            self.links.dial_by(dialler(self.host.reactor, plain=self.tls.dialling is None))
             self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
