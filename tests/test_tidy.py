@@ -30,8 +30,8 @@ FLOORS = (
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.options core.instances core.effects core.duequeue core.state core.registry core.selection"
-        " core.handover core.probing core.availability core.voting core.switching core.election core.failover"
+        "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"
+        " core.selection core.handover core.probing core.availability core.voting core.switching core.election core.failover"
         " core.observation core.gossip core.visiting core.sentinel",
     ),
     (
@@ -42,7 +42,8 @@ FLOORS = (
     ("edges", "links server client scripts listeners listening logs tls"),
     (
         "service",
-        "names host barrier executor sweeping crowd dialling garbage capacity doors service commandline supervision tap",
+        "names host barrier executor sweeping crowd dialling garbage capacity doors service commandline supervision"
+        " tap",
     ),
     ("annexes", "sim demo extensions"),
 )

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from txsentinel.address import Address, canonical_ip
-from txsentinel.core.instances import InstanceLink, LinkKind, Master, Peer, Replica
+from txsentinel.core.instances import Master, Peer, Replica
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 
 

@@ -30,7 +30,8 @@ from txsentinel.core.effects import (
     RunScript,
     SettleHandOver,
 )
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
+from txsentinel.core.instances import Instance, Master, Peer, Server
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.timings import Limits, Millis, Timings

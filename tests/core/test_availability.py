@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, Scene
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import Recycle
-from txsentinel.core.instances import LinkKind, Role
+from txsentinel.core.instances import Role
+from txsentinel.core.link import LinkKind
 from txsentinel.timings import Timings
 
 

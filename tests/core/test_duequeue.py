@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.address import Address
 from txsentinel.core.duequeue import DueQueue
-from txsentinel.core.instances import Instance, InstanceLink
+from txsentinel.core.instances import Instance
+from txsentinel.core.link import InstanceLink
 
 
 def somebody(name: str) -> Instance:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import MASTER_PLACE, Scene
 from txsentinel.core.effects import Effect, KillScript, Ping, PublishHello, RequestInfo
-from txsentinel.core.instances import LinkKind
+from txsentinel.core.link import LinkKind
 
 
 class PeriodTests(SynchronousTestCase):

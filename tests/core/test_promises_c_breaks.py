@@ -23,7 +23,8 @@ from txsentinel.core.effects import (
     Recycle,
     ResolveAddress,
 )
-from txsentinel.core.instances import FailoverState, LinkKind, Peer
+from txsentinel.core.instances import FailoverState, Peer
+from txsentinel.core.link import LinkKind
 
 SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)

@@ -8,7 +8,7 @@ from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
-from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import InstanceLink
 
 
 class RegistryTests(SynchronousTestCase):

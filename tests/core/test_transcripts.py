@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import PublishHello
-from txsentinel.core.instances import LinkKind, Peer
+from txsentinel.core.instances import Peer
+from txsentinel.core.link import LinkKind
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 SEPARATOR = "----"

@@ -27,7 +27,7 @@ from txsentinel.core.effects import (
     Recycle,
     RequestInfo,
 )
-from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.voting import Vote

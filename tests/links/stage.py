@@ -18,7 +18,8 @@ from zope.interface import implementer
 
 from txsentinel.address import Address
 from txsentinel.core.effects import Connect
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.core.instances import Instance, Master
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
 from txsentinel.links.pool import LinkPool
 from txsentinel.timings import Limits, Millis, Timings

@@ -18,7 +18,7 @@ from txsentinel.core.effects import (
     Reconfigure,
     RequestInfo,
 )
-from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.timings import Limits
 from txsentinel.wire.resp import pack
 

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.links.stage import Stage, StageTransport, log_lines_of
 from txsentinel.budget import LONGEST, LineBudget
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
-from txsentinel.core.instances import InstanceLink, LinkKind, Master
+from txsentinel.core.instances import Master
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.wire.hello import HELLO_CHANNEL
 
 MINUTE = 60_000

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.stage import Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import Connect, Ping
-from txsentinel.core.instances import LinkKind
+from txsentinel.core.link import LinkKind
 from txsentinel.wire.resp import pack
 
 GREETING = pack("CLIENT", "SETNAME", "sentinel-01234567-pubsub") + pack("SUBSCRIBE", "__sentinel__:hello")

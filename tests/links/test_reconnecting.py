@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.links.stage import Stage, StageConnector, StageTransport
 from txsentinel.address import Address
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Recycle
-from txsentinel.core.instances import LinkKind
+from txsentinel.core.link import LinkKind
 from txsentinel.events import SentinelEvent
 from txsentinel.wire.resp import pack
 

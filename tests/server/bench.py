@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.effects import Effect
-from txsentinel.core.instances import InstanceLink, Master
+from txsentinel.core.instances import Master
+from txsentinel.core.link import InstanceLink
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.events import Level, SentinelEvent

@@ -15,7 +15,7 @@ from tests.tls.memory import FarEnd
 from txsentinel.address import Address
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.effects import Connect, Disconnect, Ping, Recycle
-from txsentinel.core.instances import LinkKind
+from txsentinel.core.link import LinkKind
 from txsentinel.events import Level
 from txsentinel.tls.endpoints import Tls
 from txsentinel.wire.resp import pack

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from txsentinel.core.instances import PROMOTION_SEEN, Instance, InstanceLink, LinkKind, Master, Role
+from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis, Timings

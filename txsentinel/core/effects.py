@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from txsentinel.address import Address
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.core.instances import Instance, Master
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.timings import Millis
 

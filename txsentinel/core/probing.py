@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo
 from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Role, Server, SyncStep
+from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server, SyncStep
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis
 

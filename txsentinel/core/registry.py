@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from txsentinel.address import Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Replica, Role, Server
+from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis

@@ -16,7 +16,8 @@ from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master, Peer, Server
+from txsentinel.core.instances import Instance, Master, Peer, Server
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.probing import Probing

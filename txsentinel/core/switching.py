@@ -6,7 +6,8 @@ from typing import Final
 
 from txsentinel.address import Address
 from txsentinel.core.effects import Reconfigure, RunScript
-from txsentinel.core.instances import InstanceLink, Master, Peer, Role, Server
+from txsentinel.core.instances import Master, Peer, Role, Server
+from txsentinel.core.link import InstanceLink
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState

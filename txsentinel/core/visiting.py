@@ -9,7 +9,8 @@ from __future__ import annotations
 from txsentinel.core.availability import Availability, TiltGuard
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
+from txsentinel.core.instances import Instance, Master, Peer
+from txsentinel.core.link import InstanceLink
 from txsentinel.core.probing import Probing
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import Voting

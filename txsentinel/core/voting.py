@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from txsentinel.budget import excerpt
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
-from txsentinel.core.instances import FailoverState, InstanceLink, Master, Peer, Question, Role
+from txsentinel.core.instances import FailoverState, Master, Peer, Question, Role
+from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.events import Level

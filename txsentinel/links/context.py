@@ -9,7 +9,8 @@ from typing import Protocol, TypeAlias
 from twisted.internet.protocol import ClientFactory
 
 from txsentinel.address import Address
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.core.instances import Instance, Master
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
 from txsentinel.isentinel import IHost
 from txsentinel.timings import Limits, Millis, Timings

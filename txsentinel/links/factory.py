@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.budget import LineBudget
-from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
 from txsentinel.timings import Millis

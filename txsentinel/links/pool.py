@@ -22,7 +22,7 @@ from txsentinel.core.effects import (
     RequestInfo,
     SettleHandOver,
 )
-from txsentinel.core.instances import InstanceLink, LinkKind
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.isentinel import IHost
 from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory

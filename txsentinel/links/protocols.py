@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from txsentinel.budget import excerpt
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
-from txsentinel.core.instances import Instance, InstanceLink, LinkKind, Master
+from txsentinel.core.instances import Instance, Master
+from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.links import phrases
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
