@@ -114,5 +114,8 @@ class Limits:
     visits: int = 256
     """Instances that one sweep looks at; the others wait for the next one, some milliseconds later."""
 
+    questions: int = 8
+    """Requests for an opinion or a vote on one master that one peer may leave unanswered; it is asked no more then."""
+
     candidacies: int = 8
     """Epochs that one failover attempt may lose before it gives up until the next attempt is due."""

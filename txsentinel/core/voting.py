@@ -167,7 +167,7 @@ class Voting:
         question = Question(master.address, epoch)
         # Asked or not: the next occasion to ask is a period away.
         peer.asked_at = now
-        if question in peer.asked:
+        if question in peer.asked or len(peer.asked) >= self._state.limits.questions:
             return
         if epoch is not None and not self._window_open(peer):
             return
