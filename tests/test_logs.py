@@ -171,10 +171,12 @@ class ObserverTests(SynchronousTestCase):
 
     def test_chatter_of_the_network(self) -> None:
         """What Twisted says for each connection that it has no descriptor for is for those who want all details."""
-        log = Logger(namespace="twisted.internet.tcp._ExhaustedDescriptors", observer=LogPublisher(self.observer))
-        log.info("EMFILE recovery")
-        log.error("Could not accept")
-        self.assertEqual(self.recorder.told, [(Level.DEBUG, "EMFILE recovery"), (Level.WARNING, "Could not accept")])
+        for namespace in ("twisted.internet.tcp._ExhaustedDescriptors", "twisted.internet.unix.Port"):
+            log = Logger(namespace=namespace, observer=LogPublisher(self.observer))
+            log.info("EMFILE recovery")
+            log.error("Could not accept")
+        expected = [(Level.DEBUG, "EMFILE recovery"), (Level.WARNING, "Could not accept")]
+        self.assertEqual(self.recorder.told, 2 * expected)
 
     def test_loglevel_is_obeyed_and_may_change(self) -> None:
         """Below the level nothing is written; a change of it counts from the next event on."""

@@ -43,8 +43,8 @@ LOUDNESS: Final = {
 }
 """How loud the events are that were not logged by :func:`note`."""
 
-CHATTERBOX: Final = "twisted.internet.tcp"
-"""Says two lines for each connection that it cannot accept for want of descriptors, however many there are."""
+CHATTERBOXES: Final = ("twisted.internet.tcp", "twisted.internet.unix")
+"""Say two lines for each connection that they cannot accept for want of descriptors, however many there are."""
 
 TWISTED_LEVELS: Final = {
     Level.DEBUG: LogLevel.debug,
@@ -279,7 +279,7 @@ class SentinelLog:
         level = event.get("sentinel_level")
         if level is None:
             level = LOUDNESS.get(event.get("log_level", LogLevel.info), Level.NOTICE)
-            if level is Level.NOTICE and str(event.get("log_namespace", "")).startswith(CHATTERBOX):
+            if level is Level.NOTICE and str(event.get("log_namespace", "")).startswith(CHATTERBOXES):
                 level = Level.DEBUG
         if level < self._threshold():
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import sys
@@ -23,27 +22,6 @@ from txsentinel.logs import note
 
 READY: Final = "STATUS=Ready to accept connections\nREADY=1\n"
 STOPPING: Final = "STATUS=Saving and leaving\nSTOPPING=1\n"
-
-
-RESERVED: Final = 64
-"""Descriptors that are no client's and no link's: logs, ports, the file being saved, scripts being started."""
-
-
-def raise_descriptor_limit(wanted: int) -> int:
-    """
-    Have the system let us open ``wanted`` files and connections if it can, and never fewer than it does now.
-
-    :returns: how many it lets us open; a huge number if it does not count.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return sys.maxsize
-    better = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if better > soft:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (better, hard))
-            return better
-    return soft
 
 
 def notify_systemd(state: str, environment: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 from txsentinel import __version__
+from txsentinel.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
 from txsentinel.commandline import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.document import Owner
@@ -34,7 +35,7 @@ from txsentinel.names import PatientResolver
 from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
-from txsentinel.supervision import RESERVED, PidFile, SentinelProcess, raise_descriptor_limit
+from txsentinel.supervision import PidFile, SentinelProcess
 from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
@@ -248,9 +249,11 @@ def makeService(options: Options) -> IService:
         verify_hostnames=bool(options["tls-verify-hostnames"]),
     )
     context, links = sentinel.context, sentinel.links
-    descriptors = raise_descriptor_limit(2 * generic.maxclients + RESERVED)
-    # A server takes two connections. Those that are down now will want theirs back.
-    context.room = lambda: max(RESERVED, descriptors - RESERVED - 2 * len(links))
+    demand = demand_of(options.configuration)
+    raise_descriptor_limit(demand.comfortable)
+    # A server takes two connections. Those that are down now will want theirs back. The limit of a process that runs
+    # may be raised from outside.
+    context.room = lambda: room_for_clients(descriptor_limit(), 2 * len(links))
     process = SentinelProcess(
         reactor,
         sentinel,
@@ -262,6 +265,8 @@ def makeService(options: Options) -> IService:
         serving=sentinel.serving,
         entitle=partial(host.entitle, title) if title else lambda: None,
     )
+    capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
+    capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
     spared_long_lived(reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
     for extension, argument in options.extensions:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +12,6 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.server.admission import TOO_MANY
 from txsentinel.server.complaints import MOST, PERIOD, Complaints
 from txsentinel.server.protocol import SLICE
-from txsentinel.supervision import raise_descriptor_limit
 from txsentinel.timings import Limits
 from txsentinel.wire.resp import pack
 
@@ -178,13 +176,3 @@ class DescriptorTests(ServerTestCase):
         self.assertEqual(talks[-1].raw(), TOO_MANY)
         self.assertEqual(len(lines), MOST)
         self.assertIn("leaves room for 3", lines[0])
-
-    def test_raised(self) -> None:
-        """The soft limit goes up as far as the hard one lets it, and never down."""
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
-        hard = before[1] if before[1] != resource.RLIM_INFINITY else 4096
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), before[1]))
-        self.assertEqual(raise_descriptor_limit(100), min(256, hard))
-        self.assertEqual(raise_descriptor_limit(300), min(300, hard))
-        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE)[0], min(300, hard))
