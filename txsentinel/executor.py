@@ -116,7 +116,10 @@ class Executor:
                 if not outbox.pending:
                     break
                 for generation, effect in outbox.take():
-                    self.barrier.admit(generation, effect)
+                    if generation:
+                        self.barrier.admit(generation, effect)
+                    else:
+                        self._perform(effect)
         finally:
             self._draining = False
         if self.links is not None:

@@ -55,7 +55,9 @@ class Gossip:
             return
         peer.hello_heard_at = now
         peer.own_kind = _bears_our_mark(payload)
+        peer.agrees = False
         if self._configuration(hello, master, peer, now):
+            peer.agrees = peer.own_kind and hello.master_config_epoch == master.config_epoch
             self._familiar.pop(peer.hello_seen, None)
             peer.hello_seen = payload
             self._familiar[payload] = peer

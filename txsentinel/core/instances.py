@@ -189,6 +189,9 @@ class Peer(Instance):
     own_kind: bool = False
     """It switches without a pause, as we do: its hellos carry our mark."""
 
+    agrees: bool = False
+    """It is of our kind, and its last hello and we name one address with one config epoch."""
+
     hello_seen: bytes = b""
     """Its last hello that taught us nothing new."""
 

@@ -133,6 +133,8 @@ class Switching:
         master.server_failover = None
         master.hello_sent_at = None
         master.created_at = master.switched_at = now
+        for peer in master.peers.values():
+            peer.agrees = False
         self._voting.forget_opinions(master)
 
     def _safe_for_c(self, master: Master, now: Millis, link: InstanceLink | None = None) -> Millis:

@@ -65,6 +65,7 @@ class Connection(Protocol):
         self._context = context
         self._reader = ReplyReader(context.limits)
         self._awaiting: deque[Answer] = deque()
+        self._plenty = UNANSWERED_FACTOR * context.limits.pending_commands
         self._unsent: list[bytes] = []
         self._closing = False
         self._dead = False
@@ -184,10 +185,12 @@ class Connection(Protocol):
         if not self._unsent:
             self._context.unflushed.append(self)
         self._unsent.append(command)
-        self._awaiting.append(answer)
-        most = UNANSWERED_FACTOR * self._context.limits.pending_commands * max(1, len(self.link.instances))
-        if len(self._awaiting) > most:
-            self.drop(f"{most} commands without an answer")
+        awaiting = self._awaiting
+        awaiting.append(answer)
+        if len(awaiting) > self._plenty:
+            most = self._plenty * max(1, len(self.link.instances))
+            if len(awaiting) > most:
+                self.drop(f"{most} commands without an answer")
 
     def _heard(self, reply: object, now: Millis) -> None:
         if self._awaiting:
