@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -74,6 +76,25 @@ class GeneralTests(DiallingTestCase):
         self.turn()
         self.assertEqual(far.recv(99), b"ping")
         self.assertEqual(self.reactor.readers, [self.crowd])
+
+    def test_no_descriptor_for_the_poller(self) -> None:
+        """Where all descriptors are taken, one attempt fails and leaves its own to what the others are heard with."""
+        epoll = select.epoll
+        refusals = [OSError(errno.EMFILE, "Too many open files")]
+
+        def scarce() -> object:
+            if refusals:
+                raise refusals.pop()
+            return epoll()
+
+        self.patch(select, "epoll", scarce)
+        connect = self.connector()
+        for _ in range(3):
+            connect("127.0.0.1", self.port, self.factory, timeout=5)
+        for _ in range(4):
+            self.turn()
+        self.assertEqual(refusals, [])
+        self.assertEqual((len(self.factory.made), len(self.factory.failed)), (2, 1))
 
     def test_refused(self) -> None:
         """An attempt that is refused is told once, and leaves nothing behind."""

@@ -256,7 +256,11 @@ class Crowd:
                     self._turn(member, _OUT)
                 if writers.pop(member, True) is None and member.fileno() >= 0:
                     # More than the kernel takes, or not connected yet.
-                    self._watch(member, self._watched.get(member.fileno(), 0) | _OUT)
+                    try:
+                        self._watch(member, self._watched.get(member.fileno(), 0) | _OUT)
+                    except OSError as error:
+                        # There is no descriptor for the poller. That costs one of us its own, and nobody else his turn.
+                        self._disconnect(member, error, reading=False)
 
     def _disconnect(self, member: Member, why: object, reading: bool) -> None:
         """The connection is over, or will bring no more input at least."""
