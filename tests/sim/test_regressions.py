@@ -15,6 +15,17 @@ class RegressionTests(SynchronousTestCase):
         """The same faults in the same fleet."""
         self.assertEqual([], Run(seed, seconds, parse_plan(plan)).all().wrong)
 
+    def test_an_order_in_the_turn_that_gives_up(self) -> None:
+        """A promotion that took too long is not ordered again by the Sentinel that gives it up, as after TILT."""
+        plan = (
+            "crash-server:93.041:11.742:4206022822,crash-server:126.685:17.096:1584759325,"
+            "misdirect:134.072:27.103:377883885,wall-clock:152.274:2.753:751803225,"
+            "wall-clock:159.397:27.861:2834817620,crash-server:159.780:22.239:2928865708,"
+            "crash-server:161.743:14.654:965486238,crash-server:162.592:3.193:281020502,"
+            "wall-clock:163.939:23.207:535253197"
+        )
+        self.replay(1795257033, 180, plan)
+
     def test_questions_to_the_silent(self) -> None:
         """A Sentinel that hangs is not asked ever more, however many failovers operators order."""
         plan = (

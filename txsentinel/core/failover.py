@@ -284,8 +284,7 @@ class Failovers:
         if failover.coordinated and not self._handovers.time_left(master, failover, now):
             self.abort(master, "-failover-abort-master-timeout")
             return
-        if not promoted.link.commands_up:
-            self._check_step_timeout(master, failover, now)
+        if self._timed_out(master, failover, now) or not promoted.link.commands_up:
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
@@ -312,14 +311,19 @@ class Failovers:
         if promoted.role_reported is Role.MASTER and refreshed_at is not None and refreshed_at > sent_at:
             self.promotion_seen(promoted, now)
             return
+        # Not in the turn that gives it up, as after TILT: nobody would look after the master that this makes.
+        if self._timed_out(master, failover, now):
+            return
         if (promoted.link.commands_since or 0) > sent_at and not failover.coordinated:
             failover.promotion_sent_at = now
             self._order(promoted, None, now)
-        self._check_step_timeout(master, failover, now)
 
-    def _check_step_timeout(self, master: Master, failover: Failover, now: Millis) -> None:
-        if now - failover.entered_at > master.options.failover_timeout:
+    def _timed_out(self, master: Master, failover: Failover, now: Millis) -> bool:
+        """Did the step take too long? Then it is given up."""
+        late = now - failover.entered_at > master.options.failover_timeout
+        if late:
             self.abort(master, "-failover-abort-slave-timeout")
+        return late
 
     def _order(self, replica: Replica, address: Address | None, now: Millis) -> None:
         replica.info_requested_at = now

@@ -84,6 +84,11 @@ class Visiting:
         """Whatever its failover, or the want of one, calls for."""
         if self._tilt.active:
             return
+        if master.failover is None and master.odown_since is not None:
+            # What was agreed before TILT, or a moment ago, holds now or not at all.
+            self._availability.check_sdown(master, now)
+            self._voting.expire_opinions(master, now)
+            self._availability.check_odown(master, now)
         self._failovers.visit(master, now)
         self.schedule(master, now)
 
