@@ -26,6 +26,14 @@ class RegressionTests(SynchronousTestCase):
         )
         self.replay(1795257033, 180, plan)
 
+    def test_who_stood_still(self) -> None:
+        """A Sentinel that was stopped takes the time for its own: the disk may have done its work meanwhile."""
+        plan = (
+            "stuck-disk:24.235:27.480:3867677215,pause-sentinel:30.482:25.682:1931453463,"
+            "deaf-or-dumb:37.230:5.970:2446412812"
+        )
+        self.replay(1795257361, 100, plan)
+
     def test_questions_to_the_silent(self) -> None:
         """A Sentinel that hangs is not asked ever more, however many failovers operators order."""
         plan = (

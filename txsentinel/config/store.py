@@ -174,7 +174,7 @@ class ConfigStore:
         self._next = None
         generation, self._unsaved = self._wanted, False
         self._writing = True
-        self._patience = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation)
+        self._be_patient(generation)
         joined = maybeDeferred(self._contents)
         joined.addCallback(self._write, generation)
         joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
@@ -245,8 +245,17 @@ class ConfigStore:
             self._end()
         return None
 
-    def _hang(self, generation: int) -> None:
+    def _be_patient(self, generation: int) -> None:
+        """Give the write under way some seconds."""
+        until = self._host.reactor.seconds() + HANG_LIMIT
+        self._patience = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation, until)
+
+    def _hang(self, generation: int, until: float) -> None:
         """The write under way does not end: promise nothing more until it does."""
+        if self._host.reactor.seconds() - until > HANG_LIMIT / 2:
+            # It was us who stood still, and what the disk did meanwhile is about to be told.
+            self._be_patient(generation)
+            return
         self._patience = None
         self.failing = True
         self._on_failure(generation, OSError(ETIMEDOUT, "The disk does not answer"))

@@ -83,6 +83,7 @@ class SimFiles:
         self._reactor: SimReactor | None = None
         self._stuck = False
         self._writes: list[_Write] = []
+        self._untold: list[_Write] = []
 
     def attach(self, reactor: SimReactor) -> None:
         """A new process uses these files."""
@@ -150,8 +151,9 @@ class SimFiles:
 
     @property
     def longest_wait(self) -> float:
-        """For how many seconds the oldest replacement under way has been."""
-        return (self.world.time - self._writes[0].began) / SECOND if self._writes else 0.0
+        """For how many seconds the oldest replacement has been of whose end the process was not told."""
+        oldest = (self._untold or self._writes)[:1]
+        return (self.world.time - oldest[0].began) / SECOND if oldest else 0.0
 
     @property
     def in_flight(self) -> int:
@@ -170,7 +172,7 @@ class SimFiles:
 
     def crash(self) -> None:
         """The process died: each replacement under way either has happened or has not; nobody is told."""
-        writes, self._writes = self._writes, []
+        writes, self._writes, self._untold = self._writes, [], []
         undone, self._undone = self._undone, {}
         for path, contents in undone.items():
             if self.world.random.random() < 0.5:
@@ -206,6 +208,7 @@ class SimFiles:
             write.overdue = True
             return
         self._writes.remove(write)
+        self._untold.append(write)
         # The disk works on while the process is stalled, so only the news waits for the reactor.
         reactor = self._reactor
         assert reactor is not None
@@ -222,6 +225,8 @@ class SimFiles:
 
     def _tell(self, write: _Write, error: OSError | None) -> None:
         """The process learns how a replacement ended."""
+        if write in self._untold:
+            self._untold.remove(write)
         self.failing = error is not None
         if error is None:
             write.done.callback(None)
