@@ -235,7 +235,7 @@ class WindowTests(SynchronousTestCase):
                 peer.says_master_down, peer.opinion_at = True, scene.now
         for actor in self.actors:
             actor.mute = True
-        scene.wait(40, 1)
+        scene.wait(80, 1)
 
     def requests(self) -> list[AskMasterDown]:
         """The vote requests."""
@@ -271,3 +271,32 @@ class WindowTests(SynchronousTestCase):
             self.scene.core.remove(f"m{number}", self.scene.now)
         link = self.scene.peer("b").link
         self.assertEqual((0, 0), (link.votes_in_flight, len(link.votes_waiting)))
+
+
+class StormTests(SynchronousTestCase):
+    """Many masters that fail together."""
+
+    def test_giving_way(self) -> None:
+        """A candidate that stands itself votes for one that comes before it, in a storm only."""
+        for failing, given in ((1, False), (100, True)):
+            scene = Scene()
+            scene.add_replica(2)
+            scene.add_peer("a", says_down=True)
+            scene.add_peer("z", says_down=True)
+            scene.wait(3_000, 50)
+            for actor in (scene.actors[scene.peer(letter).address] for letter in "az"):
+                actor.mute = True
+            scene.kill(MASTER_PLACE)
+            scene.wait(1_000, 10)
+            for peer in scene.master.peers.values():
+                peer.says_master_down, peer.opinion_at = True, scene.now
+            scene.wait(200, 1)
+            failover = scene.master.failover
+            assert failover is not None
+            for _ in range(failing):
+                scene.core.state.went_odown(scene.now)
+            before = scene.peer("a").name
+            self.assertLess(before, ME)
+            vote = scene.core.vote_requested("10.0.0.1", 6379, failover.epoch + 1, before, scene.now)
+            self.assertEqual(given, vote.leader == before)
+            self.assertEqual(given, scene.master.failover is None)

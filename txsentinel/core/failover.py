@@ -206,6 +206,12 @@ class Failovers:
             master.stand_at = now + rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
         if now < master.stand_at or not self._offsets_fresh(master, now):
             return
+        if self._state.stormy(now):
+            # It may have begun after our turn was reckoned; those before us are as late as everybody.
+            turn = master.odown_since + self._voting.rank(master) * self._state.stagger(now)
+            if now < turn:
+                master.stand_at = turn
+                return
         chosen, refused = choose(master, self._state.timings, now)
         master.last_refusals = refused
         if chosen is None:

@@ -19,6 +19,9 @@ from txsentinel.wire.resp import data
 STORM: Final[Millis] = 3_000
 """Masters that go O_DOWN within this time fail together."""
 
+CROWD: Final = 10
+"""So many make a storm."""
+
 _ID: Final = re.compile("[!-~]{1,64}")
 
 
@@ -146,10 +149,17 @@ class SentinelState:
         When hundreds of masters fail together every message is late, and candidates that do not hear of each other
         in time split the votes of all of them.
         """
+        return self.timings.candidate_stagger * (1 + self._recent(now) // CROWD)
+
+    def stormy(self, now: Millis) -> bool:
+        """Do many masters fail together?"""
+        return self._recent(now) >= CROWD
+
+    def _recent(self, now: Millis) -> int:
         recent = self.failing_together
         while recent and recent[0] < now - STORM:
             recent.popleft()
-        return self.timings.candidate_stagger * (1 + len(recent) // 10)
+        return len(recent)
 
     def fresh_epoch(self, now: Millis, *, above: int, shared: bool) -> int:
         """

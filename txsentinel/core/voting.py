@@ -302,6 +302,9 @@ class Voting:
             # Standing ourselves: hold on to our own candidacy, unless its epoch is lost or TILT keeps us from counting.
             if failover is None or failover.state is not FailoverState.WAIT_START:
                 return failover is not None
+            if candidate < self._state.options.my_id and self._state.stormy(now):
+                # It comes before us, and has not heard of us in time: if nobody gave way, all of us would lose.
+                return False
             return failover.stand_again_at is None and not self._tilt.active
         if now >= voted_at + min(LEASE_LIMIT, master.options.failover_timeout):
             return False
