@@ -31,13 +31,13 @@ run: $(VENV)/.demo
 	@$(BIN)/python -m txsentinel.demo $(DEMO_ARGUMENTS)
 
 # All checks are run even if an earlier one complains; pytest's closing line comes last. What reckons is run in two
-# processes; what waits for real servers comes after it, alone, so that nothing else keeps those servers waiting.
+# processes; what waits for real servers comes after it, also two at a time, as it mostly waits.
 REAL := tests/clients tests/differential tests/interop tests/outside
 test: $(VENV)/.test
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	echo "== pytest, in memory and simulated"; \
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(REAL:%=--ignore=%) || status=$$?; \
-	echo "== pytest, over real servers"; $(BIN)/python -m pytest -q $(REAL) || status=$$?; \
+	echo "== pytest, over real servers"; $(BIN)/python -m pytest -q -n 2 --dist loadfile $(REAL) || status=$$?; \
 	exit $$status
 
 lint: $(VENV)/.test

@@ -326,7 +326,7 @@ class DescriptorTests(SynchronousTestCase):
                 lambda: pairs(operator.call("SENTINEL", "MASTER", "more"))["flags"] == "master", 5.0, "the second link"
             )
         lines = sentinel.log_text().splitlines()
-        self.assertEqual(len([line for line in lines if "limit of open files" in line]), 10)
+        self.assertEqual(len([line for line in lines if "Turned a client away" in line]), 10)
         self.assertLess(len(lines), 40)
 
 
