@@ -100,4 +100,4 @@ class SpeechTests(SynchronousTestCase):
         for _ in range(100):
             state.went_odown(1_000)
         self.assertEqual(alone * 11, state.stagger(1_000))
-        self.assertEqual(alone, state.stagger(10_000))
+        self.assertEqual(alone, state.stagger(20_000))

@@ -16,7 +16,7 @@ from txsentinel.events import PAYLOAD_LIMIT, Level, SentinelEvent
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import data
 
-STORM: Final[Millis] = 3_000
+STORM: Final[Millis] = 10_000
 """Masters that go O_DOWN within this time fail together."""
 
 CROWD: Final = 10

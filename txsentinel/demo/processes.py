@@ -37,14 +37,18 @@ _running: set[ChildProcess] = set()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on and that was not handed out before by this process."""
+    """
+    A port that nobody listens on at any address and that was not handed out before by this process.
+
+    Processes that look for ports at the same time, as test runners do, each have an eighth of them.
+    """
     dice = random.SystemRandom()
     while True:
-        port = dice.randrange(*PORT_RANGE)
+        port = dice.randrange(*PORT_RANGE) // 8 * 8 + os.getpid() % 8
         if port in _taken_ports:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("", port))
             _taken_ports.add(port)
             return port
 
