@@ -318,8 +318,10 @@ class DescriptorTests(SynchronousTestCase):
             crowd = [Attacker(sentinel.port) for _ in range(400)]
             for attacker in crowd:
                 self.addCleanup(attacker.socket.close)
-            self.assertEqual(crowd[-1].answer(), b"-ERR max number of clients reached\r\n")
-            self.assertTrue(crowd[-1].closed())
+            # In a rush some are turned away without a word, when not even one more can be let in to be told.
+            told = [answer for attacker in crowd[-50:] if (answer := attacker.answer())]
+            self.assertEqual(set(told), {b"-ERR max number of clients reached\r\n"})
+            self.assertTrue(all(attacker.closed() for attacker in crowd[-50:]))
             self.assertEqual(operator.call("SENTINEL", "FLUSHCONFIG"), "OK")
             self.assertEqual(operator.call("SENTINEL", "MONITOR", "more", "127.0.0.1", healthy.port, 1), "OK")
             wait_for(
