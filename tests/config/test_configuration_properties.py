@@ -11,6 +11,7 @@ from tests.wire.steps import counting
 from txsentinel.config import configuration, directives, document, generic, quoting, statements
 from txsentinel.config.configuration import load
 from txsentinel.config.errors import ConfigError
+from txsentinel.sim.fleet import FleetDisk
 
 STATE = b"""# Our own words
 port 26379
@@ -32,7 +33,7 @@ def work(raw: bytes) -> int:
     """Steps that it takes to read ``raw``, sound or not."""
     with counting(configuration, directives, document, generic, quoting, statements) as steps:
         try:
-            load("/sentinel.conf", raw, disk=properties.NoDisk())
+            load("/sentinel.conf", raw, disk=FleetDisk())
         except ConfigError:
             pass
     return steps.all
@@ -51,10 +52,10 @@ class ConfigurationProperties(SynchronousTestCase):
     def test_reading_twice(self, raw: bytes) -> None:
         """What was read means the same again in the words in which it is kept."""
         try:
-            first = load("/sentinel.conf", raw, disk=properties.NoDisk())
+            first = load("/sentinel.conf", raw, disk=FleetDisk())
         except ConfigError:
             return
-        again = load("/sentinel.conf", first.document.render(), disk=properties.NoDisk())
+        again = load("/sentinel.conf", first.document.render(), disk=FleetDisk())
         self.assertEqual(
             (again.generic, again.sentinel, again.current_epoch), (first.generic, first.sentinel, first.current_epoch)
         )
@@ -80,13 +81,13 @@ class ConfigurationProperties(SynchronousTestCase):
         A file that ends anywhere is refused with the number and the words of the line that is torn, or is sound:
         then it is what its lines say, the last of them as far as it goes.
         """
-        whole = load("/sentinel.conf", STATE, disk=properties.NoDisk())
+        whole = load("/sentinel.conf", STATE, disk=FleetDisk())
         refused = 0
         for length in range(len(STATE)):
             torn = STATE[:length]
             lines = torn.split(b"\n")
             try:
-                read = load("/sentinel.conf", torn, disk=properties.NoDisk())
+                read = load("/sentinel.conf", torn, disk=FleetDisk())
             except ConfigError as error:
                 refused += 1
                 self.assertEqual((error.line_number, error.line), (len(lines), lines[-1].strip().decode()))

@@ -75,6 +75,16 @@ def ends(connection: Connection) -> bool:
         return False
 
 
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Does it within our patience, in real time?"""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 class Server(Protocol):
     """A running server."""
 
@@ -340,12 +350,7 @@ class RealServers:
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """See :class:`Servers`."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return comes_true(condition)
 
     def stop(self) -> None:
         """See :class:`Servers`."""

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.standins.layout import ip_address
-from tests.contract.redis_servers import PATIENCE, RealConnection, Servers, call, ends, packed
+from tests.contract.redis_servers import PATIENCE, RealConnection, Servers, call, comes_true, ends, packed
 from tests.contract.test_redis_contract import RedisContract
 
 
@@ -48,12 +48,7 @@ class StandInServers:
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """See :class:`Servers`."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return comes_true(condition)
 
     def stop(self) -> None:
         """See :class:`Servers`."""

@@ -15,6 +15,7 @@ from txsentinel.config.directives import classify
 from txsentinel.config.document import UNPARSABLE, ConfigDocument
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.quoting import decoded, split_words
+from txsentinel.sim.fleet import FleetDisk
 from txsentinel.timings import Limits
 from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
 from txsentinel.wire.info import parse_info
@@ -26,32 +27,6 @@ from txsentinel.wire.resp import pack
 Property: TypeAlias = Callable[[bytes, Sequence[int]], None]
 
 LIMITS: Final = Limits()
-
-
-class NoDisk:
-    """A machine without any file, so that reading a configuration reaches nothing."""
-
-    def working_directory(self) -> str:
-        """The root."""
-        return "/"
-
-    def read(self, path: str) -> bytes:
-        """There is none."""
-        raise FileNotFoundError(2, "No such file or directory", path)
-
-    def matching(self, pattern: str) -> list[str]:
-        """There is none."""
-        return []
-
-    def executable(self, path: str) -> bool:
-        """Let scripts pass."""
-        return True
-
-    def check_directory(self, path: str) -> None:
-        """Let directories pass."""
-
-    def check_appendable(self, path: str) -> None:
-        """Let logs pass."""
 
 
 def chunks(raw: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
@@ -165,7 +140,7 @@ def hello(raw: bytes, cuts: Sequence[int]) -> None:
 def configuration(raw: bytes, cuts: Sequence[int]) -> None:
     """Any file is a configuration or a ``ConfigError`` that tells which line is wrong."""
     try:
-        load("/sentinel.conf", raw, disk=NoDisk())
+        load("/sentinel.conf", raw, disk=FleetDisk())
     except ConfigError as error:
         assert error.message, "no reason"
         if error.line_number is not None:

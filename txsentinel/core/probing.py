@@ -66,15 +66,12 @@ class Probing:
 
     def has_room(self, link: InstanceLink) -> bool:
         """Is it connected, and does it owe us few enough answers to be asked more?"""
-        return link.commands_since is not None and link.pending_commands < self._state.limits.pending_commands * len(
-            link.instances
-        )
+        most = self._state.limits.pending_commands
+        return link.commands_since is not None and link.pending_commands < most * len(link.instances)
 
     def look_period(self, instance: Instance) -> Millis:
         """How often an instance is looked at in any case: no down clock that starts later can run out before."""
-        period, down_after = self._state.timings.publish_period, instance.link.shortest_down_after
-        if isinstance(instance, Peer) and instance.agrees:
-            period *= AGREEING
+        period, down_after = self._hello_period(instance), instance.link.shortest_down_after
         return period if period < down_after else down_after
 
     def next_due(self, instance: Instance) -> Millis:
@@ -192,10 +189,6 @@ class Probing:
                 instance.script_kill_sent = True
                 self._state.emit(KillScript(link), probe=True)
 
-    def _ping_period(self, link: InstanceLink) -> Millis:
-        """The shortest period among those who share the link."""
-        return min(self._state.timings.ping_period, link.shortest_down_after)
-
     def _ping_due(self, link: InstanceLink) -> Millis:
         period = self._state.timings.ping_period
         down_after = link.shortest_down_after
@@ -244,14 +237,15 @@ class Probing:
         return timings.info_period
 
     def _hello_due(self, instance: Instance) -> Millis:
-        period = self._state.timings.publish_period
         if instance.hello_sent_at is not None:
-            return instance.hello_sent_at + 10 * period
-        if isinstance(instance, Peer) and instance.agrees:
-            period *= AGREEING
-        due = instance.hello_published_at + period
+            return instance.hello_sent_at + 10 * self._state.timings.publish_period
+        due = instance.hello_published_at + self._hello_period(instance)
         held = self._held_until(instance)
         return due if due > held else held
+
+    def _hello_period(self, instance: Instance) -> Millis:
+        period = self._state.timings.publish_period
+        return AGREEING * period if isinstance(instance, Peer) and instance.agrees else period
 
     def _held_until(self, instance: Instance) -> Millis:
         if isinstance(instance, Peer) and instance.own_kind:

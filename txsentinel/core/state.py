@@ -140,6 +140,7 @@ class SentinelState:
 
     def went_odown(self, now: Millis) -> None:
         """One more master is O_DOWN."""
+        self._recent(now)
         self.failing_together.append(now)
 
     def stagger(self, now: Millis) -> Millis:
@@ -156,6 +157,7 @@ class SentinelState:
         return self._recent(now) >= CROWD
 
     def _recent(self, now: Millis) -> int:
+        """How many there were; those of former storms are forgotten."""
         recent = self.failing_together
         while recent and recent[0] < now - STORM:
             recent.popleft()
