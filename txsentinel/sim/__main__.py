@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import count
 
-from txsentinel.sim import whatif
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
 from txsentinel.sim.minimising import minimise, promise_of
 from txsentinel.sim.run import Outcome, Run
+from txsentinel.sim.whatif.command import main as whatif
 
 WHATIF = "whatif"
 """The first word that makes it a what-if."""
@@ -62,7 +62,7 @@ class Tally:
 def main() -> int:
     """Run what the command line asks for."""
     if sys.argv[1:2] == [WHATIF]:
-        return whatif.main(sys.argv[2:])
+        return whatif(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="the first seed; 1, or for a soak a new one each time")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from txsentinel.events import SentinelEvent
-from txsentinel.sim.whatif_world import Installed, Scene
+from txsentinel.sim.whatif.world import Installed, Scene
 
 SILENT: Final = frozenset(
     (

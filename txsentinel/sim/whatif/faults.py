@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from txsentinel.sim.whatif_site import Site
-from txsentinel.sim.whatif_targets import OTHERS, BadTarget, check_target, machines, resolve
-from txsentinel.sim.whatif_world import Process, Scene
+from txsentinel.sim.whatif.site import Site
+from txsentinel.sim.whatif.targets import OTHERS, BadTarget, check_target, machines, resolve
+from txsentinel.sim.whatif.world import Process, Scene
 
 AWAY: Final = 1.0
 """Seconds that a restart takes unless told otherwise."""

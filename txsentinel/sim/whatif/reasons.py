@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from txsentinel.core.instances import Master
-from txsentinel.sim.whatif_ranking import rank
-from txsentinel.sim.whatif_world import Group, Installed, Scene, Server
+from txsentinel.sim.whatif.ranking import rank
+from txsentinel.sim.whatif.world import Group, Installed, Scene, Server
 
 
 def why_not(scene: Scene, group: Group, serving: Server | None) -> list[str]:

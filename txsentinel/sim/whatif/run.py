@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from txsentinel.sim.whatif_client import Acknowledged, Writer
-from txsentinel.sim.whatif_faults import Fault, Injector
-from txsentinel.sim.whatif_reasons import why_not
-from txsentinel.sim.whatif_site import Site
-from txsentinel.sim.whatif_story import Change, Entry, Story
-from txsentinel.sim.whatif_world import CLIENT, Conditions, Group, Scene, Server
+from txsentinel.sim.whatif.client import Acknowledged, Writer
+from txsentinel.sim.whatif.faults import Fault, Injector
+from txsentinel.sim.whatif.reasons import why_not
+from txsentinel.sim.whatif.site import Site
+from txsentinel.sim.whatif.story import Change, Entry, Story
+from txsentinel.sim.whatif.world import CLIENT, Conditions, Group, Scene, Server
 
 REST_LIMIT: Final = 30.0
 """Seconds within which a healthy fleet knows all of itself."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.sim.whatif_site import Site
-from txsentinel.sim.whatif_world import CLIENT, CLIENT_IP, Process, Scene
+from txsentinel.sim.whatif.site import Site
+from txsentinel.sim.whatif.world import CLIENT, CLIENT_IP, Process, Scene
 
 ALL_MASTERS: Final = "all-masters"
 ALL_REPLICAS: Final = "all-replicas"

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.__main__ import main as simulator
-from txsentinel.sim.whatif import main
+from txsentinel.sim.whatif.command import main
 
 IDS = [f"{number:040x}" for number in range(1, 6)]
 

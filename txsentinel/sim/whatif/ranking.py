@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from txsentinel.core.instances import Master, Replica
 from txsentinel.core.selection import PREFERENCES, order_of_promotion, unfit_because
-from txsentinel.sim.whatif_world import Installed
+from txsentinel.sim.whatif.world import Installed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Final
 
 from txsentinel.core.instances import Failover
 from txsentinel.events import Level, SentinelEvent
-from txsentinel.sim.whatif_ranking import Candidate, explain, rank
-from txsentinel.sim.whatif_words import Phrases
-from txsentinel.sim.whatif_world import Installed, Process, Scene
+from txsentinel.sim.whatif.ranking import Candidate, explain, rank
+from txsentinel.sim.whatif.words import Phrases
+from txsentinel.sim.whatif.world import Installed, Process, Scene
 
 WORLD: Final = "***"
 

@@ -25,12 +25,12 @@ from typing import Any
 
 from txsentinel.config.errors import ConfigError
 from txsentinel.sim.redis import DEFAULTS
-from txsentinel.sim.whatif_faults import KINDS, BadFault, Fault, parse_fault
-from txsentinel.sim.whatif_report import as_json, describe, spread, summary, timeline
-from txsentinel.sim.whatif_run import Result, WhatIf
-from txsentinel.sim.whatif_site import BadSite, Site, read_site
-from txsentinel.sim.whatif_targets import BadTarget, server_names
-from txsentinel.sim.whatif_world import Conditions
+from txsentinel.sim.whatif.faults import KINDS, BadFault, Fault, parse_fault
+from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
+from txsentinel.sim.whatif.run import Result, WhatIf
+from txsentinel.sim.whatif.site import BadSite, Site, read_site
+from txsentinel.sim.whatif.targets import BadTarget, server_names
+from txsentinel.sim.whatif.world import Conditions
 
 PROGRAM = "python -m txsentinel.sim whatif"
 

@@ -21,8 +21,8 @@ from txsentinel.sim.host import Outcome, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
 from txsentinel.sim.redis import SimRedis
-from txsentinel.sim.whatif_client import Application
-from txsentinel.sim.whatif_site import LOOPBACK, GroupSite, Place, SentinelSite, Site
+from txsentinel.sim.whatif.client import Application
+from txsentinel.sim.whatif.site import LOOPBACK, GroupSite, Place, SentinelSite, Site
 from txsentinel.timings import Limits, Timings
 
 CLIENT_IP: Final = "198.18.255.1"
