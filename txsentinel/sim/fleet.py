@@ -20,7 +20,7 @@ from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
-from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.redis.server import SimRedis
 from txsentinel.timings import Limits, Timings
 
 CONFIG_PATH: Final = "/sentinel.conf"

@@ -12,7 +12,7 @@ from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
 from txsentinel.sim.host import SimHost
-from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.redis.server import SimRedis
 
 Undo: TypeAlias = Callable[[], None]
 Done: TypeAlias = "tuple[str, Undo]"

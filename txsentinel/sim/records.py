@@ -10,7 +10,7 @@ from txsentinel.config.store import HANG_LIMIT
 from txsentinel.core.instances import Master
 from txsentinel.sim.durable import Remembered
 from txsentinel.sim.fleet import Fleet, SimSentinel
-from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.redis.server import SimRedis
 from txsentinel.timings import Millis
 
 NEVER: Final = -1e9

@@ -24,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from txsentinel.config.errors import ConfigError
-from txsentinel.sim.redis import DEFAULTS
+from txsentinel.sim.redis.server import DEFAULTS
 from txsentinel.sim.whatif.faults import KINDS, BadFault, Fault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
 from txsentinel.sim.whatif.run import Result, WhatIf

@@ -20,7 +20,7 @@ from txsentinel.service import SentinelService
 from txsentinel.sim.host import Outcome, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
-from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.whatif.client import Application
 from txsentinel.sim.whatif.site import LOOPBACK, GroupSite, Place, SentinelSite, Site
 from txsentinel.timings import Limits, Timings

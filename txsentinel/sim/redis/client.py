@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from twisted.internet.protocol import Protocol, connectionDone
 
-from txsentinel.sim.redis_table import COMMANDS, Command
+from txsentinel.sim.redis.table import COMMANDS, Command
 from txsentinel.timings import Limits
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
 from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, text
@@ -17,7 +17,7 @@ from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, t
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from txsentinel.sim.redis import SimRedis
+    from txsentinel.sim.redis.server import SimRedis
     from txsentinel.sim.tcp import SimTransport
 
 _LIMITS: Final = Limits()

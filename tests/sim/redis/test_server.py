@@ -11,7 +11,7 @@ from tests.contract.redis_servers import SimConnection, SimServers, call, ends
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
-from txsentinel.sim.redis import SimRedis
+from txsentinel.sim.redis.server import SimRedis
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.replies import ErrorLine
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
-from txsentinel.sim.redis_commands import apply
-from txsentinel.sim.redis_reports import NO_REPLICATION_ID, replica_host
+from txsentinel.sim.redis.commands import apply
+from txsentinel.sim.redis.reports import NO_REPLICATION_ID, replica_host
 from txsentinel.timings import Limits
 from txsentinel.wire.replies import ErrorLine, NeedMore, ReplyReader, Status
 from txsentinel.wire.resp import Raw, Value, encode, pack, text
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
     from twisted.python.failure import Failure
 
-    from txsentinel.sim.redis import SimRedis
-    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.redis.client import RedisClient
+    from txsentinel.sim.redis.server import SimRedis
     from txsentinel.sim.tcp import SimTransport
 
 _LIMITS: Final = Limits()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.sim.redis_table import COMMANDS, command
+from txsentinel.sim.redis.table import COMMANDS, command
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Raw, Simple, Value, data, encode, pack, text
 
 if TYPE_CHECKING:
-    from txsentinel.sim.redis import SimRedis
-    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.redis.client import RedisClient
+    from txsentinel.sim.redis.server import SimRedis
 
 NOTHING: Final = Raw(b"")
 """The reply of a command that has said everything already."""

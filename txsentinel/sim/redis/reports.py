@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.sim.redis_commands import SYNTAX_ERROR, integer, unknown_subcommand, wrong_arity
-from txsentinel.sim.redis_table import command
+from txsentinel.sim.redis.commands import SYNTAX_ERROR, integer, unknown_subcommand, wrong_arity
+from txsentinel.sim.redis.table import command
 from txsentinel.wire.resp import OK, ErrorReply, Value, Verbatim, text
 
 if TYPE_CHECKING:
-    from txsentinel.sim.redis import SimRedis
-    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.redis.client import RedisClient
+    from txsentinel.sim.redis.server import SimRedis
 
 NO_REPLICATION_ID: Final = "0" * 40
 

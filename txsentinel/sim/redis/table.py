@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from txsentinel.wire.resp import Value
 
 if TYPE_CHECKING:
-    from txsentinel.sim.redis import SimRedis
-    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.redis.client import RedisClient
+    from txsentinel.sim.redis.server import SimRedis
 
 Body: TypeAlias = "Callable[[SimRedis, RedisClient, list[bytes]], Value]"
 """Gets all words of the request, the name of the command included."""

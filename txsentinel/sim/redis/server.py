@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.protocol import Factory
 
-from txsentinel.sim import redis_commands, redis_replication, redis_reports, redis_roles
-from txsentinel.sim.redis_client import RedisClient
+from txsentinel.sim.redis import commands, replication, reports, roles
+from txsentinel.sim.redis.client import RedisClient
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND_MODULES", "SimRedis"]
 
-COMMAND_MODULES: Final = (redis_commands, redis_reports, redis_roles)
+COMMAND_MODULES: Final = (commands, reports, roles)
 """Where the commands are declared; importing them fills the table."""
 
 DEFAULTS: Final = {
@@ -108,7 +108,7 @@ class SimRedis:
         self._pause_timer: IDelayedCall | None = None
         if self.config_file is not None:
             host.files.contents[self.config_file] = self._configuration()
-        self.replication = redis_replication.Replication(self, None)
+        self.replication = replication.Replication(self, None)
         host.program = self.boot
 
     def __repr__(self) -> str:
@@ -181,7 +181,7 @@ class SimRedis:
         self.loading = False
         self.paused = self._pause_spares_reads = False
         self._pause_timer = None
-        self.replication = redis_replication.Replication(self, history if self.master_address is not None else None)
+        self.replication = replication.Replication(self, history if self.master_address is not None else None)
         host.reactor.listenTCP(self.port, _ServerFactory(self))
         if self.load_seconds:
             self.start_loading(self.load_seconds)
@@ -254,7 +254,7 @@ class SimRedis:
 
     def write(self, words: list[bytes]) -> None:
         """Do a write, keep it, and tell the replicas."""
-        redis_commands.apply(self.data, words)
+        commands.apply(self.data, words)
         self.feed(pack(*words))
         self.persist()
 

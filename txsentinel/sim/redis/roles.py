@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from txsentinel.sim.redis_commands import NOTHING, SYNTAX_ERROR, integer
-from txsentinel.sim.redis_replication import NO_FAILOVER
-from txsentinel.sim.redis_reports import replica_host
-from txsentinel.sim.redis_table import command
+from txsentinel.sim.redis.commands import NOTHING, SYNTAX_ERROR, integer
+from txsentinel.sim.redis.replication import NO_FAILOVER
+from txsentinel.sim.redis.reports import replica_host
+from txsentinel.sim.redis.table import command
 from txsentinel.wire.resp import OK, ErrorReply, Simple, Value, text
 
 if TYPE_CHECKING:
-    from txsentinel.sim.redis import SimRedis
-    from txsentinel.sim.redis_client import RedisClient
+    from txsentinel.sim.redis.client import RedisClient
+    from txsentinel.sim.redis.server import SimRedis
 
 
 @command("SLAVEOF", 3, "stale")
