@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from txsentinel.config.generic import GenericOptions
-from txsentinel.crowd import Crowd, possible
 from txsentinel.events import Level
 from txsentinel.isentinel import IHost
 from txsentinel.listening import CannotListen, open_ports, open_unix_socket
+from txsentinel.machine.crowd import Crowd, possible
 from txsentinel.tls.activation import TlsSupport
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from twisted.internet.interfaces import IListeningPort
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
 from txsentinel.core.sentinel import SentinelCore
-from txsentinel.dialling import dialler
 from txsentinel.doors import CannotStart, open_doors
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.executor import Executor
 from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.listening import CannotListen
+from txsentinel.machine.dialling import dialler
 from txsentinel.scripts import ScriptQueue
 from txsentinel.server.access import AccessControl, UnusableUsers
 from txsentinel.server.context import ServerContext

@@ -19,19 +19,19 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 from txsentinel import __version__
-from txsentinel.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
 from txsentinel.commandline import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
-from txsentinel.garbage import spared_long_lived
 from txsentinel.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
-from txsentinel.names import PatientResolver
+from txsentinel.machine.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
+from txsentinel.machine.garbage import spared_long_lived
+from txsentinel.machine.names import PatientResolver
 from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService

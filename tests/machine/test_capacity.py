@@ -19,7 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txsentinel
 from tests.config.disk import MemoryDisk
-from txsentinel.capacity import (
+from txsentinel.config.configuration import load
+from txsentinel.events import Level
+from txsentinel.machine.capacity import (
     FEWEST_CLIENTS,
     REPEAT_PERIOD,
     RESERVED,
@@ -33,8 +35,6 @@ from txsentinel.capacity import (
     shortage,
     take_one,
 )
-from txsentinel.config.configuration import load
-from txsentinel.events import Level
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
 

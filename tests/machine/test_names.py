@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from txsentinel.names import PatientResolver
+from txsentinel.machine.names import PatientResolver
 
 
 class Loop:
@@ -130,8 +130,8 @@ class ResolverTests(SynchronousTestCase):
                 threading.Event().wait()
             socket.getaddrinfo = silent
             from twisted.internet import reactor
-            from tests.test_names import Receiver
-            from txsentinel.names import PatientResolver
+            from tests.machine.test_names import Receiver
+            from txsentinel.machine.names import PatientResolver
             reactor.installNameResolver(PatientResolver(reactor))
             reactor.callWhenRunning(reactor.nameResolver.resolveHostName, Receiver(), "db.example")
             threading.Thread(target=lambda: (asked.wait(), reactor.callFromThread(reactor.stop))).start()

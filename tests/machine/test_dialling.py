@@ -13,8 +13,8 @@ from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDo
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from tests.test_crowd import CrowdTestCase, Echo
-from txsentinel.dialling import Dialler, LinkTransport, dialler
+from tests.machine.test_crowd import CrowdTestCase, Echo
+from txsentinel.machine.dialling import Dialler, LinkTransport, dialler
 
 
 class Dialled(ClientFactory):

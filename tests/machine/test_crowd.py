@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from txsentinel.crowd import MOST_AT_ONCE, SLICE_SECONDS, Crowd, possible
+from txsentinel.machine.crowd import MOST_AT_ONCE, SLICE_SECONDS, Crowd, possible
 
 
 class Reactor(Clock):

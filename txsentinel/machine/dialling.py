@@ -26,7 +26,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txsentinel.crowd import Crowd, possible
+from txsentinel.machine.crowd import Crowd, possible
 
 READ_SIZE: Final = 16_384
 """Bytes that are read at a time: an INFO fits."""

@@ -8,7 +8,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.garbage import PERIOD, spared_long_lived
+from txsentinel.machine.garbage import PERIOD, spared_long_lived
 
 
 class Node:
