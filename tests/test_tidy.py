@@ -27,7 +27,7 @@ from txsentinel import isentinel
 
 FLOORS = (
     ("ground", "timings address events isentinel budget"),
-    ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.replies wire.hello wire.info"),
+    ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
         "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"

@@ -25,7 +25,7 @@ from tests.contract.redis_servers import (
     wheel_binary,
 )
 from txsentinel.wire.info import InfoReport, parse_info
-from txsentinel.wire.replies import ErrorLine, PushFrame, Status
+from txsentinel.wire.values import ErrorLine, PushFrame, Status
 
 
 class RedisContract:

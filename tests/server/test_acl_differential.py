@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.server.bench import Bench, Talk
 from tests.servers import SentinelProcess, free_port, missing
 from txsentinel.timings import Limits
-from txsentinel.wire.replies import NEED_MORE, ErrorLine, ReplyReader, Status
+from txsentinel.wire.replies import NEED_MORE, ReplyReader
 from txsentinel.wire.resp import pack
+from txsentinel.wire.values import ErrorLine, Status
 
 PATIENCE = 5.0
 """Seconds that Valkey may take for one answer."""

@@ -14,8 +14,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from txsentinel.timings import Limits
-from txsentinel.wire.replies import NEED_MORE, ErrorLine, ReplyReader, ReplyViolation
+from txsentinel.wire.replies import NEED_MORE, ReplyReader, ReplyViolation
 from txsentinel.wire.resp import pack, text
+from txsentinel.wire.values import ErrorLine
 
 Reactor: TypeAlias = Any
 """``IReactorTCP`` and ``IReactorTime`` in one: Twisted has no single name for that."""

@@ -27,8 +27,9 @@ from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
 from txsentinel.timings import Millis
 from txsentinel.wire.hello import HELLO_CHANNEL, whole_messages
-from txsentinel.wire.replies import NEED_MORE, SHORT, ErrorLine, ReplyReader, ReplyViolation, Status, short_replies
+from txsentinel.wire.replies import NEED_MORE, SHORT, ReplyReader, ReplyViolation, short_replies
 from txsentinel.wire.resp import text
+from txsentinel.wire.values import ErrorLine, Status
 
 Answer: TypeAlias = Callable[[object, Millis], None]
 """Takes the reply to one command and the time at which it arrived."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from txsentinel.budget import excerpt
 from txsentinel.links.phrases import Words
 from txsentinel.timings import Millis
-from txsentinel.wire.replies import ErrorLine
 from txsentinel.wire.resp import text
+from txsentinel.wire.values import ErrorLine
 
 
 class RoleChange:

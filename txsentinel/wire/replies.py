@@ -11,31 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from txsentinel.timings import Limits
+from txsentinel.wire.values import ErrorLine, PushFrame, Reply, Status
 
 
 class ReplyViolation(Exception):
     """The other side does not speak RESP, or more of it than we take: give up the connection. The text says why."""
-
-
-class Status(bytes):
-    """A status line, without its sign: ``+OK`` is ``Status(b"OK")``. Equal to plain bytes of the same content."""
-
-    __slots__ = ()
-
-
-class ErrorLine(bytes):
-    """An error, without its sign: ``-ERR no`` is ``ErrorLine(b"ERR no")``."""
-
-    __slots__ = ()
-
-
-class PushFrame(list[Any]):
-    """Something that answers no command, which RESP3 marks as such. In RESP2 it is an ordinary list."""
-
-    __slots__ = ()
 
 
 class NeedMore:
@@ -48,12 +31,6 @@ class NeedMore:
 
 
 NEED_MORE: Final = NeedMore()
-
-Reply: TypeAlias = bytes | int | float | list[Any] | dict[Any, Any] | None
-"""
-What a reply can be: `Status`, `ErrorLine` or a bulk as bytes, numbers, booleans, nulls, lists (also
-for sets), `PushFrame`, dicts. Verbatim texts come without their format, attributes not at all.
-"""
 
 DEEPEST: Final = 32
 """Aggregates within aggregates."""
@@ -288,8 +265,8 @@ def short_replies(chunk: bytes) -> tuple[Reply, ...] | None:
     return tuple(replies) if reader.idle else None
 
 
-_OPENED: Final = object()
-"""Not a value: an aggregate was opened, and its first element comes next if it has any."""
+_OPENED: Final = NeedMore()
+"""Not a value either: an aggregate was opened, and its first element comes next if it has any."""
 
 
 def _integer(line: bytes) -> int:

@@ -13,7 +13,7 @@ from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import World
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.wire.info import InfoReport, parse_info
-from txsentinel.wire.replies import ErrorLine
+from txsentinel.wire.values import ErrorLine
 
 
 class RedisCase(SynchronousTestCase):

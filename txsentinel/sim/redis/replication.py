@@ -15,8 +15,9 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from txsentinel.sim.redis.commands import apply
 from txsentinel.sim.redis.reports import NO_REPLICATION_ID, replica_host
 from txsentinel.timings import Limits
-from txsentinel.wire.replies import ErrorLine, NeedMore, ReplyReader, Status
+from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import Raw, Value, encode, pack, text
+from txsentinel.wire.values import ErrorLine, Status
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
