@@ -123,6 +123,7 @@ class SentinelService(MultiService):
             self.store.commit_soon(generation)
         else:
             self._begin()
+            self.store.prepare()
 
     def stopService(self) -> Deferred[None]:
         """Stop: no more decisions, no more clients, the last write on disk; fires when all is done."""

@@ -289,6 +289,142 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.files.done(), text)
 
 
+class SlicesTests(SynchronousTestCase):
+    """Lines of many masters are rendered a little at a time."""
+
+    def setUp(self) -> None:
+        """Three masters, of which one is rendered per turn."""
+        self.patch(store_module, "SLICE_SECONDS", -1.0)
+        self.host = FakeHost()
+        self.files = self.host.files
+        self.core = FakeCore()
+        for name in "abc":
+            self.core.add(make_master(name))
+        self.durable: list[int] = []
+        self.store = self.make_store()
+        self.rendered: list[str] = []
+        original = store_module.master_lines
+        self.patch(
+            store_module, "master_lines", lambda master, by: self.rendered.append(master.name) or original(master, by)
+        )
+
+    def make_store(self) -> ConfigStore:
+        """A store for an empty file."""
+        host = cast(IHost, self.host)
+        return ConfigStore(
+            host, "/s.conf", ConfigDocument(b"", classify), self.core, self.durable.append, lambda *_: None
+        )
+
+    def vote(self, name: str, epoch: int, generation: int) -> None:
+        """A change to one master and to the epoch, as the executor notes it."""
+        self.core.registry.masters[name].leader_epoch = self.core.current_epoch = epoch
+        self.store.note_dirty({name, None})
+        self.store.commit_soon(generation)
+
+    def turn(self) -> None:
+        """Let the reactor make one call of those that are due."""
+        call = self.host.reactor.calls.pop(0)
+        self.assertLessEqual(call.getTime(), self.host.reactor.seconds())
+        call.called = 1
+        call.func(*call.args, **call.kw)
+
+    def test_others_have_their_turn(self) -> None:
+        """Between two slices the reactor is free, and the write begins with the last of them."""
+        self.vote("b", 7, 1)
+        for rendered in ("a", "ab", "abc"):
+            self.assertEqual(self.files.pending, 0)
+            self.turn()
+            self.assertEqual("".join(self.rendered), rendered)
+        self.assertEqual(self.files.pending, 1)
+        self.files.done()
+        self.assertEqual(self.durable, [1])
+
+    def test_late_changes_are_not_promised(self) -> None:
+        """What changes between two slices is promised by the next write, whether or not the file has it already."""
+        self.vote("b", 7, 1)
+        self.turn()
+        self.vote("a", 8, 2)
+        self.vote("c", 9, 3)
+        self.turn()
+        self.turn()
+        text = self.files.done()
+        self.assertIn("leader-epoch a 0\n", text)
+        self.assertIn("leader-epoch c 9\n", text)
+        self.assertIn("current-epoch 9\n", text)
+        self.assertEqual(self.durable, [1])
+        self.host.reactor.advance(0)
+        self.assertIn("leader-epoch a 8\n", self.files.done())
+        self.assertEqual(self.durable, [1, 3])
+        self.assertEqual("".join(self.rendered), "abcac")
+
+    def test_what_is_in_is_promised(self) -> None:
+        """What was noted between two slices and needs no further line is durable with this write."""
+        self.vote("b", 7, 1)
+        self.turn()
+        self.store.replace_generic("loglevel", ["loglevel debug"])
+        self.store.commit_soon(2)
+        self.turn()
+        self.turn()
+        self.assertIn("loglevel debug\n", self.files.done())
+        self.assertEqual(self.durable, [2])
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_removed_between_slices(self) -> None:
+        """A master that is gone when its turn comes has no lines."""
+        self.vote("b", 7, 1)
+        self.turn()
+        del self.core.registry.masters["c"]
+        self.store.note_dirty({"c", None})
+        self.store.commit_soon(2)
+        self.host.reactor.advance(0)
+        self.assertNotIn(" c ", self.files.done())
+        self.host.reactor.advance(0)
+        self.assertEqual(self.durable, [1, 2], "the bytes are the same and durable already")
+
+    def test_preparing(self) -> None:
+        """All is rendered ahead of the first write, which then renders what changed since."""
+        self.store.prepare()
+        self.host.reactor.advance(0)
+        self.assertEqual("".join(self.rendered), "abc")
+        self.assertEqual(self.files.writes, [])
+        self.vote("b", 7, 1)
+        self.turn()
+        self.assertEqual("".join(self.rendered), "abcb")
+        text = self.files.done()
+        self.store = self.make_store()
+        self.store.commit_soon(2)
+        self.host.reactor.advance(0)
+        self.assertEqual(self.files.done(), text, "the same as without")
+
+    def test_write_while_preparing(self) -> None:
+        """A write need not wait for the preparations: it renders what is left of them itself."""
+        self.store.prepare()
+        self.vote("a", 7, 1)
+        self.host.reactor.advance(0)
+        self.assertEqual(sorted(self.rendered), ["a", "a", "b", "c"])
+        self.assertIn("leader-epoch a 7\n", self.files.done())
+        self.assertEqual(self.durable, [1])
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_stop_while_preparing(self) -> None:
+        """Preparations end with the store."""
+        self.store.prepare()
+        self.successResultOf(self.store.stop())
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.rendered, ["a"])
+
+    def test_stop_between_slices(self) -> None:
+        """The end waits until what was begun is rendered and written."""
+        self.vote("b", 7, 1)
+        self.turn()
+        stopped = self.store.stop()
+        self.host.reactor.advance(0)
+        self.assertNoResult(stopped)
+        self.assertIn("leader-epoch b 7\n", self.files.done())
+        self.successResultOf(stopped)
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+
 class ManyMastersTests(SynchronousTestCase):
     """A thousand masters stay cheap."""
 

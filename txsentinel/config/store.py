@@ -4,7 +4,11 @@ Making the state of a Sentinel durable: many changes, one write.
 Changes are *noted* (which master, up to which generation) and a write is started in the next turn, so
 that everything decided in one turn, however many masters it concerns, costs one fsync. While a write
 is under way further changes gather for the next one; there are never two. What a write makes durable
-is the generation noted when its bytes were joined, never more.
+is the generation up to which all is in its bytes, never more.
+
+Lines are rendered some milliseconds at a time, so that nobody is kept waiting by a thousand masters that
+change at once. What changes meanwhile may get into the file before it is promised: to remember more than
+one has told does no harm.
 
 The file is read once, at start. The C Sentinels read it again before every rewrite, so that hand edits
 of foreign lines survive a running Sentinel; but that puts a blocking read of the whole file, and
@@ -15,6 +19,7 @@ that disappeared is simply written again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from errno import ETIMEDOUT
 from typing import Final, Protocol
@@ -38,6 +43,10 @@ HANG_LIMIT: Final = 5.0
 
 LAST_RETRY: Final = 5.0
 """Seconds, at most, between two attempts."""
+
+
+SLICE_SECONDS: Final = 0.004
+"""How long lines are rendered before it is the turn of others."""
 
 
 class KnownMasters(Protocol):
@@ -103,6 +112,13 @@ class ConfigStore:
         """Were lines of masters that are no longer there removed once?"""
 
         self._by_hostname = writes_hostnames(core.options)
+        self._agenda: deque[str] = deque()
+        """Masters whose lines are to be rendered for the next write."""
+
+        self._own = False
+        """Are our own last lines, the current epoch among them, to be rendered with it?"""
+
+        self._preparing: IDelayedCall | None = None
         self._unsaved = False
         self._saved: bytes | None = None
         """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
@@ -169,18 +185,41 @@ class ConfigStore:
             self._next.cancel()
             self._next = None
 
+    def prepare(self) -> None:
+        """
+        Render what is out of date, without writing it: after the start that is everything.
+
+        Else the first write would have to, and mostly that is one which others wait for.
+        """
+        self._preparing = None
+        if self._writing or self._stopping:
+            return
+        self._plan()
+        if not self._render():
+            self._preparing = self._host.reactor.callLater(0, self.prepare)
+
     def _begin(self) -> None:
-        """Join the bytes and start to write them."""
+        """Render what is dirty, and then write."""
         self._next = None
-        generation, self._unsaved = self._wanted, False
-        self._writing = True
-        self._be_patient(generation)
-        joined = maybeDeferred(self._contents)
+        self._writing, self._unsaved = True, False
+        self._plan()
+        self._proceed(self._wanted)
+
+    def _proceed(self, generation: int) -> None:
+        """Render on; once all is rendered that ``generation`` needs, join the bytes and write them."""
+        joined = maybeDeferred(self._joined)
         joined.addCallback(self._write, generation)
         joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
 
-    def _write(self, contents: bytes, generation: int) -> Deferred[None]:
-        """Have ``contents`` written, unless they are on disk already."""
+    def _write(self, contents: bytes | None, generation: int) -> Deferred[None] | None:
+        """Have ``contents`` written, unless they are on disk already; if there are none yet, go on later."""
+        if contents is None:
+            self._host.reactor.callLater(0, self._proceed, generation)
+            return None
+        if not self._dirty:
+            # Whatever was noted while we were rendering is rendered, too.
+            generation, self._unsaved = self._wanted, False
+        self._be_patient(generation)
         written: Deferred[None] = (
             succeed(None) if contents == self._saved else self._host.files.replace(self._path, contents)
         )
@@ -188,9 +227,9 @@ class ConfigStore:
             lambda _: self._succeeded(generation, contents), lambda failure: self._failed(failure, generation)
         )
 
-    def _contents(self) -> bytes:
-        """The file as it should be, formatting only what is dirty."""
-        core, document = self._core, self._document
+    def _plan(self) -> None:
+        """Whose lines are rendered next: those of all who are dirty now, or were and had no turn yet."""
+        core = self._core
         masters: Mapping[str, Master] = core.registry.masters
         by_hostname = writes_hostnames(core.options)
         if by_hostname is not self._by_hostname:
@@ -198,23 +237,45 @@ class ConfigStore:
             self._dirty.update(masters)
         if not self._settled:
             self._settled = True
-            self._dirty.update(name for name in document.owners("master") if name not in masters)
+            self._dirty.update(name for name in self._document.owners("master") if name not in masters)
             self._dirty.update(masters)
         dirty, self._dirty = self._dirty, set()
+        dirty.update(self._agenda)
         if None in dirty:
-            document.put(HEAD, own_head_lines(core.options, document))
+            self._own = True
+            self._document.put(HEAD, own_head_lines(core.options, self._document))
         if len(dirty) > 1:
             # In the order in which they are monitored, not that of a set.
             names = [name for name in masters if name in dirty]
             names += sorted(name for name in dirty if name is not None and name not in masters)
         else:
             names = [name for name in dirty if name is not None]
-        for name in names:
-            if name in masters:
-                document.put(owner_of(name), master_lines(masters[name], by_hostname))
+        self._agenda = deque(names)
+
+    def _render(self) -> bool:
+        """Render lines of masters as long as there is time; is that done?"""
+        masters, document, agenda = self._core.registry.masters, self._document, self._agenda
+        seconds = self._host.reactor.seconds
+        until = seconds() + SLICE_SECONDS
+        while agenda:
+            name = agenda.popleft()
+            master = masters.get(name)
+            if master is not None:
+                document.put(owner_of(name), master_lines(master, self._by_hostname))
             else:
                 document.drop(owner_of(name))
-        if None in dirty:
+            if seconds() > until:
+                break
+        return not agenda
+
+    def _joined(self) -> bytes | None:
+        """The file as it should be, formatting only what is dirty; ``None`` if that takes another turn."""
+        if not self._render():
+            return None
+        core, document = self._core, self._document
+        # What masters changed meanwhile may rest upon a newer epoch.
+        if self._own or None in self._dirty:
+            self._own = False
             document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
         return document.render()
 
@@ -289,6 +350,9 @@ class ConfigStore:
         """
         self._stopping = True
         self._cancel()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            self._preparing = None
         self._calm()
         stopped: Deferred[None] = Deferred()
         self._waiting.append(stopped)
