@@ -7,6 +7,7 @@ durable; a probe (connecting, PING, INFO, asking for an opinion) carries generat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -196,9 +197,11 @@ class Outbox:
 
     ``generation`` counts the changes of hard state; ``dirty`` names the masters whose lines changed
     since the shell last looked, and ``None`` in it stands for the state outside of any master.
+    ``overheard`` is told of each effect in the moment of its decision, if somebody wants to know.
     """
 
     def __init__(self) -> None:
+        self.overheard: Callable[[Effect], None] | None = None
         self.generation = 0
         self.dirty: set[str | None] = set()
         self.pending: list[tuple[int, Effect]] = []
@@ -212,6 +215,8 @@ class Outbox:
     def emit(self, effect: Effect, *, probe: bool = False) -> None:
         """Queue ``effect`` behind every change made so far, unless it is a mere probe."""
         self.pending.append((0 if probe else self.generation, effect))
+        if self.overheard is not None:
+            self.overheard(effect)
 
     def take(self) -> list[tuple[int, Effect]]:
         """Everything queued since the last call, oldest first."""

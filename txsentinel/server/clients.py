@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -169,11 +169,14 @@ class ClientRegistry:
         """The client of that ID, if it is still there."""
         return self._clients.get(client_id)
 
-    def enter(self, make: Callable[[int], Client]) -> Client:
-        """Register a new client, made with the next ID."""
+    def next_id(self) -> int:
+        """An ID that no client has had."""
         self._last_id += 1
-        client = self._clients[self._last_id] = make(self._last_id)
-        return client
+        return self._last_id
+
+    def enter(self, client: Client) -> None:
+        """Register a new client."""
+        self._clients[client.client_id] = client
 
     def leave(self, client: Client) -> None:
         """The connection is gone."""

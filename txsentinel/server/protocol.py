@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
@@ -82,19 +83,18 @@ class SentinelProtocol(Protocol):
         now = context.host.now()
         path = context.options.unixsocket
         peer, own = transport.getPeer(), transport.getHost()
-        self.client = context.clients.enter(
-            lambda client_id: Client(
-                client_id,
-                self,
-                endpoint_name(peer, path),
-                endpoint_name(own, path),
-                now,
-                now,
-                context.access.default,
-                unix=not hasattr(peer, "port"),
-                authenticated=context.access.open_by_default(),
-            )
+        self.client = Client(
+            context.clients.next_id(),
+            self,
+            endpoint_name(peer, path),
+            endpoint_name(own, path),
+            now,
+            now,
+            context.access.default,
+            unix=not hasattr(peer, "port"),
+            authenticated=context.access.open_by_default(),
         )
+        context.clients.enter(self.client)
         self._admitted = True
         self._parser.authenticated = self.client.authenticated
         if ITCPTransport.providedBy(transport):
@@ -395,22 +395,16 @@ class SentinelProtocol(Protocol):
 
     def _hold(self, held: Held) -> None:
         settle = self._place_kept()
-        self._context.barrier.hold(held.generation, lambda: settle(held.value), lambda: settle(held.on_failure))
+        self._context.barrier.hold(held.generation, partial(settle, held.value), partial(settle, held.on_failure))
 
     def _place_kept(self) -> Callable[[Value], None]:
         """Keep the place of an answer; the protocol version is that of the moment of the request."""
-        place = self._replies.hold()
-        protocol = self.client.protocol
+        return partial(self._settle, self._replies.hold(), self.client.protocol)
 
-        def settle(value: Value) -> None:
-            if isinstance(value, ErrorReply):
-                self._context.statistics.error_replies += 1
-            self._settle(place, encode(value, protocol))
-
-        return settle
-
-    def _settle(self, place: HeldReply, encoded: bytes) -> None:
-        self._replies.settle(place, encoded)
+    def _settle(self, place: HeldReply, protocol: int, value: Value) -> None:
+        if isinstance(value, ErrorReply):
+            self._context.statistics.error_replies += 1
+        self._replies.settle(place, encode(value, protocol))
         if not self._executing:
             self._flush()
             self.proceed()

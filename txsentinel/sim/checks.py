@@ -123,8 +123,7 @@ class Witness(Watcher):
                 )
                 master.config_epoch, master.leader_epoch = loaded.config_epoch, known.leader_epoch
                 master.durable_places = {known.place}
-        outbox = service.core.outbox
-        outbox.emit = self._hearing(sentinel, outbox.emit)  # type: ignore[method-assign]
+        service.core.outbox.overheard = self._hearing(sentinel)
         sentinel.host.reactor.turned = self._turning(record)
 
     # After each turn
@@ -238,9 +237,8 @@ class Witness(Watcher):
 
     # Events
 
-    def _hearing(self, sentinel: SimSentinel, emit: Callable[..., None]) -> Callable[..., None]:
-        def heard(effect: Effect, **how: bool) -> None:
-            emit(effect, **how)
+    def _hearing(self, sentinel: SimSentinel) -> Callable[[Effect], None]:
+        def heard(effect: Effect) -> None:
             if isinstance(effect, Announce):
                 self._decided(sentinel, effect.event)
 

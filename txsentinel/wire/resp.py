@@ -31,7 +31,7 @@ def data(words: str) -> bytes:
 
 def _without_lone_surrogates(words: str) -> str:
     return "".join(
-        "?" if "\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff" else letter for letter in words
+        "?" if 0xD800 <= ord(letter) <= 0xDFFF and not 0xDC80 <= ord(letter) <= 0xDCFF else letter for letter in words
     )
 
 
