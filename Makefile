@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := txsentinel tests benchmarks twisted
+SOURCES := txsentinel tests benchmarks twisted setup.py
 NODE := tests/clients/node
 BENCH ?=
 SOAK_MINUTES ?= 10
@@ -14,12 +14,13 @@ DEMO_ARGUMENTS ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench interop outside clients fuzz clean
+.PHONY: help run test lint bench compiled interop outside clients fuzz clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
 	@echo "make bench    measure redis-sentinel, valkey-sentinel and ours in the same run (BENCH=--quick: small)"
+	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
@@ -50,6 +51,11 @@ lint: $(VENV)/.test
 # All of it, a small run (BENCH=--quick), or a part (BENCH="storm --masters 100"); results and pictures are in build.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# A copy whose hot modules are machine code, made by mypyc from the same source: PYTHONPATH=$$PWD/build/compiled uses it.
+compiled: $(VENV)/.bench
+	TXSENTINEL_COMPILED=1 $(BIN)/python setup.py --quiet build --build-lib build/compiled
+	cd build/compiled && ../../$(BIN)/python -c 'from txsentinel.core import sentinel; print("compiled:", sentinel.__file__)'
 
 interop: $(VENV)/.test
 	$(BIN)/python -m tests.interop.rounds --rounds 20
