@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
 from txsentinel.sim.redis.server import SimRedis
+from txsentinel.sim.world import World
 from txsentinel.timings import Limits
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import pack

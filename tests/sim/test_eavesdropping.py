@@ -11,7 +11,7 @@ from txsentinel.sim.eavesdropping import Failed, Frames
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
+from txsentinel.sim.world import World
 
 STREAM = b"+PONG\r\n-ERR no\r\n:-3\r\n$5\r\na\r\nbc\r\n$-1\r\n*-1\r\n*3\r\n:1\r\n$1\r\n*\r\n*1\r\n$0\r\n\r\n"
 VALUES = [b"PONG", Failed(b"ERR no"), -3, b"a\r\nbc", None, None, [1, b"*", [b""]]]

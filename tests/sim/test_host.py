@@ -27,7 +27,7 @@ from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import EPOCH, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.processes import Outcome
-from txsentinel.sim.reactor import World
+from txsentinel.sim.world import World
 
 
 class HostCase(SynchronousTestCase):

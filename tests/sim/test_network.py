@@ -22,8 +22,8 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
 from txsentinel.sim.tcp import HIGH_WATER, WINDOW, SimTransport
+from txsentinel.sim.world import World
 
 
 class Recorder(Protocol):

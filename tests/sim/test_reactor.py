@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import SimReactor, World
+from txsentinel.sim.reactor import SimReactor
+from txsentinel.sim.world import World
 
 
 class WorldCase(SynchronousTestCase):

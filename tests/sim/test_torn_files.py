@@ -13,7 +13,7 @@ from txsentinel.sim.files import RUBBISH, SimFiles
 from txsentinel.sim.fleet import CONFIG_PATH, Fleet, SimSentinel
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
+from txsentinel.sim.world import World
 
 NEW = b"sentinel myid abc\nsentinel current-epoch 7\n"
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.sim.c_links import CLink, CPort
-from txsentinel.sim.eavesdropping import Failed, Word
 from txsentinel.sim.host import SimHost
+from txsentinel.sim.values import Failed, Word
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Value
 

@@ -43,9 +43,9 @@ from txsentinel.events import SentinelEvent
 from txsentinel.sim.durable import read_remembered
 from txsentinel.sim.eavesdropping import Eavesdropper
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
-from txsentinel.sim.reactor import SECOND
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Violation
 from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
+from txsentinel.sim.world import SECOND
 
 __all__ = ["Violation", "Witness"]
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from txsentinel.sim.tcp import SimTransport
-
-Word: TypeAlias = "bytes | int | Failed | list[Word] | None"
+from txsentinel.sim.values import Failed, Word
 
 HELLO: Final = re.compile(rb"__sentinel__:hello\r\n\$\d+\r\n([^\r\n]*)\r\n")
 
@@ -25,10 +24,6 @@ PONG: Final = b"+PONG\r\n"
 
 FAMILIAR: Final = 64
 """Chunks of bytes per direction that are recognised without being read again."""
-
-
-class Failed(bytes):
-    """An error reply."""
 
 
 class Frames:

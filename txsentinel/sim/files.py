@@ -17,13 +17,14 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from txsentinel.isentinel import IFileStore
-from txsentinel.sim.reactor import SECOND
+from txsentinel.sim.world import SECOND
 
 if TYPE_CHECKING:
-    from txsentinel.sim.reactor import SimReactor, World
+    from txsentinel.sim.reactor import SimReactor
+    from txsentinel.sim.world import World
 
 
 RUBBISH: Final = (b"", b"\0" * 512, b"\xff\x00sentinel monitor stray 10.99.99.99 6379 1\n", b"sentinel myid ")
@@ -41,7 +42,6 @@ class _Write:
     overdue: bool = False
 
 
-@implementer(IFileStore)
 class SimFiles:
     """
     The files of one machine; they outlive its processes.
@@ -235,3 +235,6 @@ class SimFiles:
 
     def __repr__(self) -> str:
         return f"<SimFiles of {self.name} at {self.world.time / SECOND:.6f} s: {len(self.contents)} files>"
+
+
+classImplements(SimFiles, IFileStore)

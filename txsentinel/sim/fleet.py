@@ -19,8 +19,8 @@ from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
 from txsentinel.sim.redis.server import SimRedis
+from txsentinel.sim.world import World
 from txsentinel.timings import Limits, Timings
 
 CONFIG_PATH: Final = "/sentinel.conf"

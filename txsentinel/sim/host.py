@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from txsentinel.isentinel import IHost
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.processes import Outcome, Script, SimProcess, Spawned, mapping_copy
-from txsentinel.sim.reactor import SECOND, SimReactor, World
+from txsentinel.sim.reactor import SimReactor
+from txsentinel.sim.world import SECOND, World
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
@@ -34,7 +35,6 @@ KILLED: Final = -9
 """Exit status of a process that was killed."""
 
 
-@implementer(IHost)
 class SimHost:
     """
     A machine with one program on it, in the hands of whoever holds this object.
@@ -235,3 +235,6 @@ class SimHost:
             answer.errback(DNSLookupError(hostname))
         else:
             answer.callback(ip)
+
+
+classImplements(SimHost, IHost)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.python.failure import Failure
 
-from txsentinel.sim.reactor import MILLISECOND, SECOND
 from txsentinel.sim.sockets import SimConnector, SimPort
 from txsentinel.sim.tcp import Flow, Path, SimTransport
+from txsentinel.sim.world import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.internet.protocol import ClientFactory
 
-    from txsentinel.sim.reactor import SimReactor, World
+    from txsentinel.sim.reactor import SimReactor
+    from txsentinel.sim.world import World
 
 LOOPBACK_LATENCY: Final = 20
 """Microseconds between two processes of one machine."""

@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionRefusedError, TCPTimedOutError
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
-from txsentinel.sim.reactor import SECOND
 from txsentinel.sim.tcp import Mark, Path, SimTransport
+from txsentinel.sim.world import SECOND
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -137,7 +137,6 @@ class SimConnector(BaseConnector):
         return IPv4Address("TCP", self.host, self.port)
 
 
-@implementer(IListeningPort)
 class SimPort:
     """A listening socket."""
 
@@ -192,3 +191,6 @@ class SimPort:
         )
         transport.established(None if failure is not None else protocol[0])
         return True
+
+
+classImplements(SimPort, IListeningPort)

@@ -23,9 +23,9 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer, ITransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
-from txsentinel.sim.reactor import SECOND
+from txsentinel.sim.world import SECOND, Happening
 
 if TYPE_CHECKING:
     from random import Random
@@ -91,10 +91,10 @@ class Path:
         return delay
 
 
-class Flow:
+class Flow(Happening):
     """One direction of one connection: segments that arrive complete, in order, once, or not at all."""
 
-    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "sequence", "world")
+    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "world")
 
     def __init__(self, network: SimNetwork, path: Path, label: bytes, sender: SimTransport) -> None:
         self.network = network
@@ -208,7 +208,6 @@ class Tap(Protocol):
         """Its program is about to be given ``data``."""
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
 class SimTransport:
     """One end of a connection, as its program sees it."""
 
@@ -496,3 +495,6 @@ class SimTransport:
             self.outbound.vanish()
         elif not self.gone:
             self._hang_up(Mark.FIN if self.inbound.idle else Mark.RST)
+
+
+classImplements(SimTransport, ITransport, IConsumer, IPushProducer)

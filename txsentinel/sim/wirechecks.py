@@ -8,8 +8,9 @@ handed to the kernel; what is durable is what the simulated disk would give back
 from __future__ import annotations
 
 from txsentinel.core.instances import Master
-from txsentinel.sim.eavesdropping import Failed, Request, Word
+from txsentinel.sim.eavesdropping import Request
 from txsentinel.sim.records import NEVER, MasterRecord, Records, SentinelRecord
+from txsentinel.sim.values import Failed, Word
 
 ORDER_LIFE = 0.5
 """Seconds within which an order to fail over shows: the reply slots before it must be free."""

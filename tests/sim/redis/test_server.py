@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.contract.redis_servers import SimConnection, SimServers, call, ends
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
 from txsentinel.sim.redis.server import SimRedis
+from txsentinel.sim.world import World
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.values import ErrorLine
 

@@ -19,10 +19,10 @@ from txsentinel.isentinel import ISentinelListener
 from txsentinel.service import SentinelService
 from txsentinel.sim.host import Outcome, SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.reactor import World
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.whatif.client import Application
 from txsentinel.sim.whatif.site import LOOPBACK, GroupSite, Place, SentinelSite, Site
+from txsentinel.sim.world import World
 from txsentinel.timings import Limits, Timings
 
 CLIENT_IP: Final = "198.18.255.1"
