@@ -1,0 +1,86 @@
+"""The loop of sweeps, in a simulated fleet."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.timings import Millis
+
+
+class SweepTests(SynchronousTestCase):
+    """When one Sentinel of a settled fleet looks at what it watches."""
+
+    def setUp(self) -> None:
+        self.fleet = Fleet(3, Shape())
+        self.fleet.start()
+        self.assertTrue(self.fleet.settle())
+        self.sentinel = self.fleet.sentinels[0]
+        self.core = self.sentinel.alive.core
+        self.swept: list[Millis] = []
+        sweep = self.core.sweep
+
+        def noted(now: Millis, wall: Millis) -> None:
+            self.swept.append(now)
+            sweep(now, wall)
+
+        self.patch(self.core, "sweep", noted)
+
+    def test_at_least_ten_times_a_second(self) -> None:
+        """No two sweeps are further apart than the period, nor closer than the shortest gap."""
+        self.fleet.run(5.0)
+        gaps = [after - before for before, after in zip(self.swept, self.swept[1:], strict=False)]
+        self.assertGreaterEqual(len(gaps), 49)
+        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
+        self.assertGreaterEqual(min(gaps), 2)
+
+    def test_brought_forward(self) -> None:
+        """What falls due sooner than the next sweep is not kept waiting for it."""
+        host, due, swept = self.sentinel.host, self.core.state.due, self.swept
+
+        def nothing_left(now: Millis, wall: Millis) -> None:
+            swept.append(now)
+            list(due.take_due(now + 100_000))
+
+        self.patch(self.core, "sweep", nothing_left)
+        for soon in (5, 40):
+            before = len(swept)
+            # The next sweep is three quarters of a period away at least.
+            self.assertTrue(self.fleet.world.run_until(lambda before=before: len(swept) > before, 1.0))
+            wanted = host.now() + soon
+            due.schedule(self.core.registry.masters["m1"], wanted)
+            self.sentinel.alive.sweeping.adjust()
+            self.fleet.run((soon + 1) / 1000)
+            self.assertEqual(swept[before + 1 :], [wanted])
+
+    def test_ends_with_the_service(self) -> None:
+        """Who was stopped sweeps no more, also when told that something is due."""
+        self.sentinel.alive.sweeping.stop()
+        self.sentinel.alive.sweeping.stop()
+        self.core.state.due.brought_forward = True
+        self.sentinel.alive.sweeping.adjust()
+        self.fleet.run(1.0)
+        self.assertEqual(self.swept, [])
+
+    def test_stopped_in_a_sweep(self) -> None:
+        """Who is stopped in the middle of a sweep finishes that and begins no other."""
+
+        def last(now: Millis, wall: Millis) -> None:
+            self.swept.append(now)
+            self.sentinel.alive.sweeping.stop()
+
+        self.patch(self.core, "sweep", last)
+        self.fleet.run(1.0)
+        self.assertEqual(len(self.swept), 1)
+
+    def test_an_exception_ends_the_process(self) -> None:
+        """Whose sweep raises goes down with status 1 rather than answer on without looking."""
+
+        def broken(now: Millis, wall: Millis) -> None:
+            raise ZeroDivisionError("oops")
+
+        self.patch(self.core, "sweep", broken)
+        self.fleet.run(1.0)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(self.sentinel.host.exits, [1])
+        self.assertEqual([failure.what for failure in self.fleet.world.failures], ["the sweep raised"])
