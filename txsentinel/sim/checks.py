@@ -43,7 +43,7 @@ from txsentinel.events import SentinelEvent
 from txsentinel.sim.durable import read_remembered
 from txsentinel.sim.eavesdropping import Eavesdropper
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
-from txsentinel.sim.records import NEVER, Records, SentinelRecord, Violation
+from txsentinel.sim.records import NEVER, Records, SentinelRecord, Sight, Violation
 from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
 from txsentinel.sim.world import SECOND
 
@@ -124,56 +124,11 @@ class Witness(Watcher):
                 master.config_epoch, master.leader_epoch = loaded.config_epoch, known.leader_epoch
                 master.durable_places = {known.place}
         service.core.outbox.overheard = self._hearing(sentinel)
-        sentinel.host.reactor.turned = self._turning(record)
+        sentinel.host.reactor.turned = _Onlooker(self, record).turned
 
     # After each turn
 
-    def _turning(self, record: SentinelRecord) -> Callable[[], None]:
-        service = record.sentinel.alive
-        core = service.core
-        host = record.sentinel.host
-        reactor = host.reactor
-
-        world, tilt_guard, outbox, masters = self._fleet.world, core.tilt, core.outbox, core.registry.masters
-
-        state = core.state
-        record.seen = None
-
-        def turned() -> None:
-            if reactor.dead or reactor.stalled:
-                return
-            now = world.time / SECOND
-            tilt = tilt_guard.since is not None
-            if tilt != (record.tilt_since is not None):
-                record.tilt_since = now if tilt else None
-            stepped = host.wall_offset != record.wall_offset
-            if stepped or now - record.turned_at > TILT_TRIGGER or record.tilt_expected_by is not None:
-                self._clocks(record, now, tilt)
-            record.turned_at = now
-            if outbox.pending and record.remembered.my_id:
-                self._expect(False, "bounded", f"{record.sentinel.name} left effects undone at the end of its turn")
-            seen = record.seen
-            if seen is None or len(seen) != len(masters) or state.current_epoch != record.seen_epoch:
-                self._look_at_all(record)
-                return
-            # This is done after each turn of each Sentinel, so it shall cost little when nothing has changed.
-            for sight, master in zip(seen, masters.values(), strict=True):
-                known, address, config_epoch, leader_epoch, since = sight
-                if (
-                    master is not known
-                    or master.address is not address
-                    or master.config_epoch is not config_epoch
-                    or master.leader_epoch is not leader_epoch
-                    or master.sdown_since is not since
-                    # A failover goes on inside the object that stands for it.
-                    or master.failover is not None
-                ):
-                    self._look_at_all(record)
-                    return
-
-        return turned
-
-    def _clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
+    def clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
         """Who stood still, or whose clock jumped, for longer than the trigger must be in TILT soon."""
         host, gap = record.sentinel.host, now - record.turned_at
         jumped = not -TILT_TRIGGER / 8 <= host.wall_offset - record.wall_offset + gap <= TILT_TRIGGER + SLACK
@@ -186,12 +141,10 @@ class Witness(Watcher):
             record.tilt_expected_by = None
             self._expect(False, "S13", f"{record.sentinel.name} stood still, or its clock jumped, without TILT")
 
-    def _look_at_all(self, record: SentinelRecord) -> None:
+    def look_at_all(self, record: SentinelRecord) -> None:
+        """Look at every master of one Sentinel closely, and remember how it was."""
         core = record.sentinel.alive.core
-        record.seen = [
-            (master, master.address, master.config_epoch, master.leader_epoch, master.sdown_since)
-            for master in core.registry.masters.values()
-        ]
+        record.seen = [Sight(master) for master in core.registry.masters.values()]
         record.seen_epoch = core.state.current_epoch
         for master in core.registry.masters.values():
             self._look_at(record, master)
@@ -379,3 +332,54 @@ class Witness(Watcher):
     @property
     def _now(self) -> float:
         return self._fleet.world.seconds()
+
+
+class _Onlooker:
+    """Looks at one process of a Sentinel after each of its turns, which shall cost little when nothing has changed."""
+
+    def __init__(self, witness: Witness, record: SentinelRecord) -> None:
+        core, host = record.sentinel.alive.core, record.sentinel.host
+        self._witness = witness
+        self._record = record
+        self._host = host
+        self._reactor = host.reactor
+        self._world = host.world
+        self._tilt = core.tilt
+        self._outbox = core.outbox
+        self._state = core.state
+        self._masters = core.registry.masters
+        record.seen = None
+
+    def turned(self) -> None:
+        """A turn is over."""
+        if self._reactor.dead or self._reactor.stalled:
+            return
+        record, witness = self._record, self._witness
+        now = self._world.time / SECOND
+        tilt = self._tilt.since is not None
+        if tilt != (record.tilt_since is not None):
+            record.tilt_since = now if tilt else None
+        stepped = self._host.wall_offset != record.wall_offset
+        if stepped or now - record.turned_at > TILT_TRIGGER or record.tilt_expected_by is not None:
+            witness.clocks(record, now, tilt)
+        record.turned_at = now
+        if self._outbox.pending and record.remembered.my_id:
+            what = f"{record.sentinel.name} left effects undone at the end of its turn"
+            witness.records.expect(False, "bounded", what)
+        seen, masters = record.seen, self._masters
+        if seen is None or len(seen) != len(masters) or self._state.current_epoch != record.seen_epoch:
+            witness.look_at_all(record)
+            return
+        for at, master in enumerate(masters.values()):
+            sight = seen[at]
+            if (
+                master is not sight.master
+                or master.address is not sight.address
+                or master.config_epoch != sight.config_epoch
+                or master.leader_epoch != sight.leader_epoch
+                or master.sdown_since is not sight.down_since
+                # A failover goes on inside the object that stands for it.
+                or master.failover is not None
+            ):
+                witness.look_at_all(record)
+                return

@@ -65,6 +65,19 @@ class MasterRecord:
         self.began = self.voted_for_other = None
 
 
+class Sight:
+    """A master of a Sentinel as it was."""
+
+    __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
+
+    def __init__(self, master: Master) -> None:
+        self.master = master
+        self.address: Address = master.address
+        self.config_epoch: int = master.config_epoch
+        self.leader_epoch: int = master.leader_epoch
+        self.down_since: Millis | None = master.sdown_since
+
+
 @dataclass(slots=True)
 class SentinelRecord:
     """What is known of one Sentinel."""
@@ -74,11 +87,8 @@ class SentinelRecord:
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
-    seen: list[tuple[Master, Address, int, int, Millis | None]] | None = None
-    """
-    Each master with its address, its epochs and since when it is down, as they were when they were last looked at
-    closely; ``None`` if that is to be done in any case.
-    """
+    seen: list[Sight] | None = None
+    """Each master when it was last looked at closely; ``None`` if that is to be done in any case."""
     seen_epoch: int = 0
     """The current epoch of that moment."""
     wall_offset: float = 0.0
