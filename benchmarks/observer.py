@@ -3,7 +3,9 @@ A process that watches Sentinels as their clients do, so that nothing else that 
 
 Every 20 ms it asks each Sentinel for the address of a master, one after the other, and notes how long the answer took;
 it listens to a few channels of each; and it counts how often each configuration file was replaced. All of that in one
-loop. Orders and answers are lines of JSON; :class:`Observer` is the side of whoever starts it.
+loop. It shares the cores with those whom it watches, so of each answer it notes, too, for how long it was itself ready
+to go on meanwhile and had no core. Orders and answers are lines of JSON; :class:`Observer` is the side of whoever
+starts it.
 """
 
 from __future__ import annotations
@@ -68,6 +70,15 @@ def request(*words: str) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
+def waited_for_core() -> float:
+    """Seconds for which this process was ready to run and did not, since it began; 0 where the system does not say."""
+    try:
+        with open("/proc/self/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 class _Line:
     """A connection to one Sentinel that is opened again whenever it is lost."""
 
@@ -129,6 +140,7 @@ class _Asking(_Line):
     def __init__(self, watch: _Watch, sentinel: str, port: int) -> None:
         super().__init__(watch, sentinel, port)
         self.asked_at: float | None = None
+        self._waited_before = 0.0
         self._turn = 0
 
     def ask(self) -> None:
@@ -136,13 +148,15 @@ class _Asking(_Line):
         if self.asked_at is None and self.ensure() and self.sock is not None:
             names = self.watch.names
             self._turn = (self._turn + 1) % len(names)
+            self._waited_before = waited_for_core()
             self.asked_at = time.monotonic()
             with contextlib.suppress(OSError):  # reading will find out
                 self.sock.sendall(request("SENTINEL", "GET-MASTER-ADDR-BY-NAME", names[self._turn]))
 
     def heard(self, reply: Any) -> None:
         assert self.asked_at is not None
-        self.watch.answers[self.sentinel].append([self.asked_at, time.monotonic() - self.asked_at])
+        took, waited = time.monotonic() - self.asked_at, waited_for_core() - self._waited_before
+        self.watch.answers[self.sentinel].append([self.asked_at, took, waited])
         self.asked_at = None
 
     def lost(self) -> None:
@@ -217,7 +231,7 @@ class _Watch:
             return {"switched": {name: len(masters) for name, masters in switched.items()}}
         now = time.monotonic()
         # A question that waits for its answer counts with the time that it has waited so far.
-        waiting = {each.sentinel: [[each.asked_at, now - each.asked_at]] for each in self._askers if each.asked_at}
+        waiting = {each.sentinel: [[each.asked_at, now - each.asked_at, 0.0]] for each in self._askers if each.asked_at}
         return {
             "events": [event for event in self.events if isinstance(event[0], float) and event[0] >= since],
             "answers": {
@@ -283,8 +297,9 @@ class Observer:
         """
         All that was seen since a moment.
 
-        ``events``: lists of moment, Sentinel, channel, payload. ``answers``: by Sentinel, pairs of the moment of the
-        question and the seconds until its answer, or until now. ``writes``: by Sentinel, when its file was replaced.
+        ``events``: lists of moment, Sentinel, channel, payload. ``answers``: by Sentinel, lists of the moment of
+        the question, the seconds until its answer, or until now, and how many of them the observer itself was ready
+        to go on and had no core. ``writes``: by Sentinel, when its file was replaced.
         """
         return self._ask({"since": since, "full": True})
 

@@ -4,8 +4,9 @@ Many masters lost at once: how long until all are replaced, and what that costs 
 ``python -m benchmarks.storm --masters 1000 --victims 1 100 400 1000 --down-after 5000 1000 --faults die silence``
 
 A promotion counts when the promoted stand-in executes SLAVEOF NO ONE; a Sentinel agrees when its +switch-master reaches
-a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms; its slowest answer is told. What is not
-done within the patience is counted as such, and has no time.
+a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms; its slowest answer is told, and how much
+of that time the client itself waited for a core. What is not done within the patience is counted as such, and has no
+time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,11 +39,14 @@ FIGURES: Final = {
     "cpu": "CPU of a Sentinel, ms",
     "resident": "resident memory of a Sentinel, MB",
     "slowest_answer": "slowest answer of a Sentinel, ms",
+    "client_waited": "... in which the client waited for a core, ms",
+    "slow_answers": "answers after more than 100 ms, of a Sentinel",
 }
 """What is measured; times are since the first of the victims was lost."""
 
 FAULTS: Final = ("die", "silence")
 SETTLING_SECONDS: Final = 400.0
+SLOW_SECONDS: Final = 0.1
 AFTERSHOCK_SECONDS: Final = 5.0
 """How long switches that nobody needs are looked for once all is done."""
 
@@ -91,6 +96,7 @@ def sample(installation: Installation, storm: Storm, patience: float) -> dict[st
     firsts = _first_promotions(promoted, victims, began)
     agreed = _agreements(seen["events"], list(victims), [sentinel.name for sentinel in installation.sentinels], began)
     complete = len(firsts) == storm.victims
+    slowest = [max(answers, key=itemgetter(1)) for answers in seen["answers"].values() if answers]
     channels = [channel for _, _, channel, _ in aftershocks["events"]]
     figures: dict[str, list[float]] = {
         "promoted_first": [firsts[0] * 1000] if firsts else [],
@@ -105,8 +111,10 @@ def sample(installation: Installation, storm: Storm, patience: float) -> dict[st
         "writes": [float(len(moments)) for moments in seen["writes"].values()],
         "cpu": [seconds * 1000 for seconds in used],
         "resident": resident,
-        "slowest_answer": [
-            max(seconds for _, seconds in answers) * 1000 for answers in seen["answers"].values() if answers
+        "slowest_answer": [answer[1] * 1000 for answer in slowest],
+        "client_waited": [answer[2] * 1000 for answer in slowest],
+        "slow_answers": [
+            float(sum(seconds > SLOW_SECONDS for _, seconds, _ in answers)) for answers in seen["answers"].values()
         ],
     }
     return {
