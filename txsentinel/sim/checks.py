@@ -186,6 +186,7 @@ class Witness(Watcher):
             kept.opinions.clear()
         kept.address, kept.config_epoch = address, epoch
         if address.resolved:
+            kept.held[place] = epoch
             self.records.claimed(who, name, epoch, place)
 
     # Events

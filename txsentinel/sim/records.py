@@ -41,6 +41,8 @@ class MasterRecord:
     down_until: dict[tuple[str, int], float] = field(default_factory=dict)
     """When it last held each address S_DOWN, for those that it does not hold down any more."""
     durable_places: set[tuple[str, int]] = field(default_factory=set)
+    held: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Each address that it took the master to be at, with the last config epoch of which it did."""
     newest_vote: int = 0
     began: float | None = None
     """The last automatic attempt."""
@@ -167,12 +169,13 @@ class Records:
         """
         Is it safe to tell that ``name`` is at ``place``: is, or was, that on disk?
 
-        Two moves may share one write; then the first never was on disk, but what is there is newer still.
+        Two moves may share one write; then the first never was on disk, but what is there is newer still, though
+        not always as new as a third move that has come meanwhile.
         """
         master, now = record.remembered.masters.get(name), record.sentinel.alive.core.registry.masters.get(name)
         if master is None or now is None or place in record.master(name).durable_places:
             return True
-        return master.config_epoch >= now.config_epoch
+        return master.config_epoch >= record.master(name).held.get(place, now.config_epoch)
 
     def unsay(self, voter: str, master: str, durable: int) -> int:
         """
