@@ -9,6 +9,7 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
 from txsentinel.isentinel import IHost
 from txsentinel.listening import CannotListen, open_ports, open_unix_socket
+from txsentinel.machine.attention import AttentiveReactor
 from txsentinel.machine.crowd import Crowd, possible
 from txsentinel.tls.activation import TlsSupport
 
@@ -43,4 +44,6 @@ def open_doors(
         crowd = Crowd(host.reactor)
         for port in opened:
             crowd.admit(port)
+        if isinstance(host.reactor, AttentiveReactor):
+            host.reactor.attend(crowd.glance)
     return opened

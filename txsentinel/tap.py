@@ -29,6 +29,7 @@ from txsentinel.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.machine.attention import AttentiveReactor
 from txsentinel.machine.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
 from txsentinel.machine.garbage import spared_long_lived
 from txsentinel.machine.names import PatientResolver
@@ -237,7 +238,8 @@ def makeService(options: Options) -> IService:
     def change_loglevel(word: str) -> None:
         generic.loglevel = word
 
-    host = RealHost(reactor)
+    attentive = cast(ISystemReactor, AttentiveReactor(reactor))
+    host = RealHost(attentive)
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
         host,
@@ -267,7 +269,7 @@ def makeService(options: Options) -> IService:
     )
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
-    spared_long_lived(reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
+    spared_long_lived(attentive).setServiceParent(process)  # type: ignore[no-untyped-call]
     for extension, argument in options.extensions:
         try:
             extension.makeService(sentinel, argument).setServiceParent(process)  # type: ignore[no-untyped-call]

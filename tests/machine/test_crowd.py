@@ -211,6 +211,68 @@ class ServingTests(CrowdTestCase):
         self.assertEqual({len(protocol.heard) for protocol, _ in members}, {1})
 
 
+class GlanceTests(CrowdTestCase):
+    """Members are heard without a turn of the reactor."""
+
+    def test_heard_and_answered(self) -> None:
+        """A glance hears who is ready and sends what they are answered."""
+        _, client = self.join()
+        client.send(b"x")
+        self.crowd.glance()
+        self.assertEqual(client.recv(99), b"x")
+
+    def test_nobody(self) -> None:
+        """There need not be anybody, nor anything to hear."""
+        self.crowd.glance()
+        _, client = self.join()
+        self.crowd.glance()
+        self.assertRaises(BlockingIOError, client.recv, 99)
+
+    def test_the_patient_wait(self) -> None:
+        """Who is patient is heard in the next turn of the reactor, and not before."""
+        patient, client = self.join()
+        setattr(patient, "patient", True)  # noqa: B010 - as protocols may have
+        protocol, other = self.join()
+        client.send(b"x")
+        other.send(b"y")
+        self.crowd.glance()
+        self.assertEqual((patient.heard, protocol.heard), ([], [b"y"]))
+        self.turn()
+        self.assertEqual(patient.heard, [b"x"])
+
+    def test_the_patient_are_not_forgotten(self) -> None:
+        """Nor are those whom an earlier turn had no time for."""
+        members = [self.join() for _ in range(3)]
+        for protocol, client in members:
+            setattr(protocol, "patient", True)  # noqa: B010
+            client.send(b"x")
+        self.reactor.step = 2 * SLICE_SECONDS
+        self.crowd.doRead()
+        self.assertEqual(sum(len(protocol.heard) for protocol, _ in members), 1)
+        self.crowd.glance()
+        for _ in range(3):
+            self.crowd.doRead()
+        self.assertEqual([protocol.heard for protocol, _ in members], [[b"x"]] * 3)
+
+    def test_not_within_itself(self) -> None:
+        """While one member is heard no other is, nor the same one again."""
+        members = [self.join() for _ in range(2)]
+        depths: list[int] = []
+
+        def hears(data: bytes) -> None:
+            depths.append(len(depths))
+            before = len(depths)
+            self.crowd.glance()
+            self.assertEqual(len(depths), before)
+
+        for protocol, client in members:
+            protocol.hears = hears
+            client.send(b"x")
+        self.turn()
+        self.assertEqual([protocol.heard for protocol, _ in members], [[b"x"], [b"x"]])
+        self.assertEqual(depths, [0, 1])
+
+
 class EndTests(CrowdTestCase):
     """How a member leaves, and how all do."""
 

@@ -222,6 +222,24 @@ class Crowd:
             self._hearing = False
             self._write_out()
 
+    def glance(self) -> None:
+        """
+        Hear who is ready, as when the reactor finds us readable, but without waiting for its next turn.
+
+        Whose protocol says that it is ``patient`` is left to that turn: what it asks for takes more than a moment.
+        """
+        if self._poller is None or self._hearing:
+            return
+        self._ready.extend(self._poller.poll(0, MOST_AT_ONCE))
+        # Those who are passed over stay readable, and the next to ask the kernel is told of them again.
+        self._ready = deque(each for each in dict(self._ready).items() if not self._is_patient(each[0]))
+        if self._ready:
+            self.doRead()
+
+    def _is_patient(self, descriptor: int) -> bool:
+        protocol = getattr(self._members.get(descriptor), "protocol", None)
+        return bool(getattr(protocol, "patient", False))
+
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends, and all connections with it; what was said already is sent."""
         self._write_out()

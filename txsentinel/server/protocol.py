@@ -62,6 +62,9 @@ class SentinelProtocol(Protocol):
         self._executing = False
         self._reading = True
         self._turn_began: Millis = 0
+        self.patient = False
+        """Does it ask for decisions, as peers do, and not just for answers? Then it may wait for its turn."""
+
         self.closing = False
 
     # What Twisted tells.
@@ -375,6 +378,7 @@ class SentinelProtocol(Protocol):
             client.answering = Answering.ON
         if command is not None and command.special:
             self._parser.authenticated = client.authenticated
+            self.patient = command.acts
             if command.acts:
                 context.turn()
         return command

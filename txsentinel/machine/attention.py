@@ -1,0 +1,71 @@
+"""
+Clients are looked after between any two calls of a reactor.
+
+A turn of a reactor makes all calls that are due, one after the other, before it looks at its sockets again. In peace
+that takes no time. When hundreds of masters fail together, a turn makes a sweep, lets go what a commit set free,
+renders lines, gives up dozens of attempts to connect: each a few milliseconds, all of them a tenth of a second. So
+after some milliseconds of calls there is a look at the clients, who are few and ask for little.
+
+A look takes place when a call has returned and the next has not begun, so whoever is heard finds nothing half done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.logger import Logger
+from zope.interface import directlyProvides, providedBy
+
+GAP_SECONDS: Final = 0.004
+"""How long calls may take together before there is a look; one that takes longer is followed by one."""
+
+
+class AttentiveReactor:
+    """
+    A reactor in all respects, but that it takes a look between calls.
+
+    :param reactor: what it stands for; must have the clock that it is to keep.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._look: Callable[[], None] | None = None
+        self._spent = 0.0
+        self.seconds: Callable[[], float] = reactor.seconds
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else reactors have."""
+        return getattr(self._reactor, name)
+
+    def attend(self, look: Callable[[], None]) -> None:
+        """
+        What lets those in who cannot wait.
+
+        :param look: must return after some milliseconds, however many they are.
+        """
+        self._look = look
+
+    def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> Any:
+        """As reactors do."""
+        return self._reactor.callLater(delay, self._make, call, arguments, named)
+
+    def callFromThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
+        """As reactors do."""
+        self._reactor.callFromThread(self._make, call, arguments, named)
+
+    def _make(self, call: Callable[..., object], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Make a call that is due, and take a look if calls took long."""
+        began = self.seconds()
+        call(*arguments, **named)
+        self._spent += self.seconds() - began
+        if self._spent > GAP_SECONDS:
+            self._spent = 0.0
+            if self._look is not None:
+                try:
+                    self._look()
+                except Exception:
+                    self._log.failure("Looking after clients went wrong")
