@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from txsentinel.core.sentinel import SentinelCore
@@ -20,65 +21,84 @@ class SweepLoop:
     """
     Sweeps at least ten times a second and exactly when something falls due.
 
-    Each sweep calls for the next. A ``LoopingCall`` would keep a grid instead, of which gaps that vary
-    have no use, and would make and unwind a Deferred each time. An exception ends the loop, so it ends
-    the process: a Sentinel that no longer looks must not go on answering.
+    The beat is that of a ``LoopingCall``; what is due before the next beat has a call of its own, which costs a
+    fraction of one. A ``LoopingCall`` keeps a grid that is anchored at its start; with an interval that varies the anchor must
+    move along, or gaps become arbitrary. An exception ends the process: a Sentinel that no longer looks must not go on
+    answering.
     """
 
     def __init__(self, host: IHost, core: SentinelCore, turn: Callable[[], None]) -> None:
         self._host = host
         self._core = core
         self._turn = turn
-        self._next: IDelayedCall | None = None
-        self._running = False
-        self._wake_at: Millis = 0
+        self._beat = LoopingCall(self._sweep_at_beat)
+        self._beat.clock = host.reactor
+        self._beats_at: Millis = 0
+        self._early: IDelayedCall | None = None
+        self._early_at: Millis = 0
+        self._swept_at: Millis | None = None
         self._sweeping = False
 
     def start(self) -> None:
         """Sweep now and from now on."""
-        self._running = True
-        self._sweep()
+        self._beat.start(self._core.timings.sweep_period / 1000, now=True)
 
     def stop(self) -> None:
         """Sweep no more."""
-        self._running = False
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self._beat.running:
+            self._beat.stop()
+        if self._early is not None:
+            self._early.cancel()
+            self._early = None
 
     def adjust(self) -> None:
         """Something may be due sooner than the next sweep: bring that forward."""
         queue = self._core.state.due
-        if self._sweeping or not queue.brought_forward or self._next is None:
+        if self._sweeping or not queue.brought_forward or not self._beat.running:
             return
         queue.brought_forward = False
-        due = queue.next_due
-        if due is not None and due + SHORTEST_GAP < self._wake_at:
-            self._next.cancel()
-            self._plan(self._host.now())
+        self._plan(self._host.now())
 
-    def _sweep(self) -> None:
-        self._next = None
+    def _sweep_at_beat(self) -> None:
         now = self._host.now()
+        period = self._core.timings.sweep_period
+        # A little chance keeps Sentinels that were started together from acting in step.
+        gap = period - self._host.random.randrange(period // 4)
+        self._beats_at = now + gap
+        self._beat.interval = gap / 1000
+        self._beat.starttime = self._host.reactor.seconds()
+        if self._swept_at is None or now - self._swept_at >= SHORTEST_GAP:
+            self._sweep(now)
+
+    def _sweep_early(self) -> None:
+        self._early = None
+        self._sweep(self._host.now())
+
+    def _sweep(self, now: Millis) -> None:
+        self._swept_at = now
         self._sweeping = True
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000))
             self._turn()
         except Exception:
-            self._running = False
+            self.stop()
             self._host.fail_stop(Failure(), "the sweep raised")
         finally:
             self._sweeping = False
-        if self._running:
+        if self._beat.running:
             self._plan(now)
 
     def _plan(self, now: Millis) -> None:
-        """Call for the next sweep, the last one having been at ``now``."""
-        period = self._core.timings.sweep_period
-        # A little chance keeps Sentinels that were started together from acting in step.
-        gap = period - self._host.random.randrange(period // 4)
+        """Sweep before the next beat if something is due before it."""
         due = self._core.next_due
-        if due is not None:
-            gap = max(SHORTEST_GAP, min(gap, due - now))
-        self._wake_at = now + gap
-        self._next = self._host.reactor.callLater(gap / 1000, self._sweep)
+        if due is None:
+            return
+        at = max(due, now + SHORTEST_GAP)
+        if self._early is not None:
+            if self._early_at <= at:
+                return
+            self._early.cancel()
+            self._early = None
+        if at < self._beats_at:
+            self._early_at = at
+            self._early = self._host.reactor.callLater((at - now) / 1000, self._sweep_early)
