@@ -62,4 +62,4 @@ class DueQueueTests(SynchronousTestCase):
             self.queue.schedule(self.one, now + 100)
             self.queue.schedule(self.one, now + 1)
             list(self.queue.take_due(now + 1))
-        self.assertLess(len(self.queue._heap), 110)
+        self.assertLess(len(self.queue), 110)

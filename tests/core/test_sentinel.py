@@ -153,6 +153,6 @@ class PaceTests(SynchronousTestCase):
             scene.core.failover("mymaster", scene.now)
             scene.wait(15_000, 100)
         self.assertEqual(20, scene.core.current_epoch)
-        self.assertLess(len(scene.core.state.due._heap), 200)
+        self.assertLess(len(scene.core.state.due), 200)
         scene.wait(5_000, 100)
-        self.assertLess(len(scene.core.state.due._heap), 60)
+        self.assertLess(len(scene.core.state.due), 60)
