@@ -54,6 +54,9 @@ class Timings:
     sweep_period: Millis = 100
     """Longest gap between two sweeps of the core."""
 
+    probe_grain: Millis = 10
+    """Probes to those about whom nothing is in doubt are due at multiples of this, by our own clock."""
+
     candidate_stagger: Millis = 20
     """How much longer each live peer of lower id makes us wait before we stand for election."""
 

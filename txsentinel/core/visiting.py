@@ -46,6 +46,9 @@ class Visiting:
         if not self._tilt.active:
             calm_until = self._availability.calm_until(instance, now)
             if calm_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
+                # Probes keep to a grid, so that a thousand of them a second do not wake us a thousand times.
+                grain = self._state.timings.probe_grain
+                due = -(-due // grain) * grain
                 self._state.due.schedule(instance, max(min(due, calm_until + 1), now + 1))
                 return
             was_down = instance.sdown_since is not None
