@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 CHUNK: Final = 64 * 1024
 """
@@ -18,7 +18,6 @@ sent is never more than two chunks, and ``Output.unsent`` is the truth but for t
 """
 
 
-@implementer(IPushProducer)
 class Output:
     """
     A producer for the transport of one connection.
@@ -109,3 +108,6 @@ class Output:
             self._gone = True
             self._transport.unregisterProducer()
             self._transport.loseConnection()
+
+
+classImplements(Output, IPushProducer)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.admission import endpoint_name, refusal
@@ -48,7 +48,6 @@ ONE_WRITE: Final = 64 * 1024
 """Bytes of replies gathered before they are handed on, though more requests are at hand."""
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class SentinelProtocol(Protocol):
     """One client connection."""
 
@@ -448,6 +447,9 @@ class SentinelProtocol(Protocol):
             address=self.client.address,
         )
         self.abort()
+
+
+classImplements(SentinelProtocol, IHalfCloseableProtocol, IHandshakeListener)
 
 
 def _keep_alive(transport: Any, seconds: int) -> None:
