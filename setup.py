@@ -33,6 +33,7 @@ HOT = (
     "txsentinel/executor.py",
     "txsentinel/barrier.py",
     "txsentinel/sweeping.py",
+    "txsentinel/machine/coalescing.py",
     "txsentinel/machine/crowd.py",
     "txsentinel/machine/dialling.py",
 )

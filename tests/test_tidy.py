@@ -42,8 +42,8 @@ FLOORS = (
     ("edges", "links server client scripts listeners listening logs tls"),
     (
         "service",
-        "machine.names host barrier executor sweeping machine.attention machine.crowd machine.dialling"
-        " machine.garbage machine.capacity doors service commandline supervision tap",
+        "machine.names host barrier executor sweeping machine.attention machine.crowd machine.coalescing"
+        " machine.dialling machine.garbage machine.capacity doors service commandline supervision tap",
     ),
     ("annexes", "sim demo extensions"),
 )

@@ -22,9 +22,9 @@ class SweepLoop:
     Sweeps at least ten times a second and exactly when something falls due.
 
     The beat is that of a ``LoopingCall``; what is due before the next beat has a call of its own, which costs a
-    fraction of one. A ``LoopingCall`` keeps a grid that is anchored at its start; with an interval that varies the anchor must
-    move along, or gaps become arbitrary. An exception ends the process: a Sentinel that no longer looks must not go on
-    answering.
+    fraction of one. A ``LoopingCall`` keeps a grid that is anchored at its start; with an interval that varies the
+    anchor must move along, or gaps become arbitrary. An exception ends the process: a Sentinel that no longer looks
+    must not go on answering.
     """
 
     def __init__(self, host: IHost, core: SentinelCore, turn: Callable[[], None]) -> None:

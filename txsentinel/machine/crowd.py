@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 if TYPE_CHECKING:
     import socket
@@ -70,7 +70,6 @@ def possible(reactor: object) -> bool:
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
-@implementer(IReadDescriptor)
 class Crowd:
     """
     To its members, connections of clients or our own, their reactor; to the reactor, one descriptor.
@@ -98,6 +97,8 @@ class Crowd:
         """Members with something to send that was not tried yet."""
 
         self._hearing = False
+        self.heard = 0
+        """How many turns members have had."""
 
     def admit(self, port: IListeningPort) -> None:
         """Have whoever connects to this port from now on join; ports other than those of TCP are left alone."""
@@ -215,6 +216,7 @@ class Crowd:
                 # Earlier ones may have closed later ones.
                 member = members.get(descriptor)
                 if member is not None:
+                    self.heard += 1
                     self._turn(member, event & (self._watched[descriptor] | _OVER))
                 if seconds() > until:
                     break
@@ -289,3 +291,6 @@ class Crowd:
         else:
             self.removeWriter(member)
             member.connectionLost(failure)
+
+
+classImplements(Crowd, IReadDescriptor)

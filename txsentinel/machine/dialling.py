@@ -24,8 +24,9 @@ from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
+from txsentinel.machine.coalescing import CoalescingReactor
 from txsentinel.machine.crowd import Crowd, possible
 
 READ_SIZE: Final = 16_384
@@ -44,7 +45,7 @@ def dialler(reactor: Any, plain: bool) -> Callable[..., object]:
     if not possible(reactor):
         connect: Callable[..., object] = reactor.connectTCP
         return connect
-    crowd = Crowd(reactor, "links")
+    crowd = Crowd(CoalescingReactor(reactor), "links")
     return crowd.connectTCP if not plain else Dialler(crowd).connectTCP
 
 
@@ -98,7 +99,6 @@ class LinkConnector(BaseConnector):
         return _address(self.host, self.port)
 
 
-@implementer(ITCPTransport)
 class LinkTransport:
     """One attempt to connect and, if it succeeds, the connection."""
 
@@ -321,6 +321,9 @@ class LinkTransport:
     def _get(self, level: int, option: int) -> bool:
         assert self._socket is not None
         return bool(self._socket.getsockopt(level, option))
+
+
+classImplements(LinkTransport, ITCPTransport)
 
 
 def _address(host: str, port: int) -> IPv4Address | IPv6Address:
