@@ -25,7 +25,7 @@ help:
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
-	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled: half as fast again"
+	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
 	@echo "make fuzz     bytes that break what holds of every reader, looked for during FUZZ_MINUTES (10)"
 	@echo "make clean    remove $(VENV) and what tools left behind"
 

@@ -40,6 +40,8 @@ HOT = (
 """What runs thousands of times a second, or while a failover waits for it."""
 
 SIMULATOR = (
+    "txsentinel/sim/c_links.py",
+    "txsentinel/sim/c_sentinel.py",
     "txsentinel/sim/checks.py",
     "txsentinel/sim/clients.py",
     "txsentinel/sim/durable.py",

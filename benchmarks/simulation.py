@@ -1,5 +1,5 @@
 """
-How fast simulated time passes: a quiet fleet of five Sentinels, three masters and six replicas.
+How fast simulated time passes: a fleet of five Sentinels, three masters and six replicas, quiet and in a soak.
 
 Reckoned in seconds of a core, which other work on the machine disturbs least; the best of several slices of
 simulated time is what the machine can do, the median what it did. Run with ``python -m benchmarks.simulation``.
@@ -14,6 +14,7 @@ from statistics import median
 
 from txsentinel.sim.checks import Witness
 from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.run import Run
 
 QUIET = Shape(sentinels=5, masters=3, replicas=2, quorum=3)
 """The fleet: as many replicas are meant for each master."""
@@ -45,13 +46,38 @@ def measure(witnessed: bool, slices: int) -> list[float]:
     return rates
 
 
+FAULTY = 180.0
+"""Simulated seconds of faults in each seed, as in a soak."""
+
+
+def soak(seeds: int) -> list[float]:
+    """
+    Simulated seconds per second of a core, once per seed, with the faults that the seed draws and all checks.
+
+    :raises RuntimeError: if a promise is broken.
+    """
+    rates = []
+    for seed in range(1, seeds + 1):
+        began = time.process_time()
+        outcome = Run(seed, FAULTY, shape=QUIET).all()
+        rates.append(outcome.seconds / (time.process_time() - began))
+        if outcome.wrong:
+            raise RuntimeError(f"seed {seed}: {outcome.wrong[0]}")
+    return rates
+
+
 def main() -> None:
-    """Print a line without the witness, and one with it."""
+    """Print a line without the witness, one with it, and one with faults as well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--slices", type=int, default=12, help="how often to measure")
-    slices = parser.parse_args().slices
-    for witnessed, name in ((False, "bare"), (True, "with the witness")):
-        rates = measure(witnessed, slices)
+    parser.add_argument("--seeds", type=int, default=6, help="how many seeds with faults")
+    options = parser.parse_args()
+    measured = (
+        ("bare", measure(False, options.slices)),
+        ("with the witness", measure(True, options.slices)),
+        ("with faults", soak(options.seeds)),
+    )
+    for name, rates in measured:
         sys.stdout.write(
             f"{name}: {max(rates):.0f} simulated seconds per second of a core at best, {median(rates):.0f} as a rule\n"
         )
