@@ -46,3 +46,11 @@ class RegressionTests(SynchronousTestCase):
     def test_a_vote_that_nobody_heard_of(self) -> None:
         """A Sentinel that dies between deciding to vote and doing anything about it may vote otherwise afterwards."""
         self.replay(1795255869, 20, "busy-server:2.182:4.122:3880941220,crash-at-effect:2.650:9.189:2048873977")
+
+    def test_two_aims_at_one(self) -> None:
+        """Who is to die at either of two effects and reaches neither while there are faults lives on after them."""
+        plan = (
+            "crash-at-effect:145.562:2.615:4216624177,crash-at-effect:151.353:1.245:3826266740,"
+            "crash-at-effect:152.063:1.005:1843850271"
+        )
+        self.replay(1795277830, 180, plan)

@@ -207,14 +207,19 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     barrier = service.executor.barrier
     perform = barrier._perform
     left = number
+    aimed = True
 
     def over() -> None:
-        if left > 0:
-            barrier._perform = perform
+        # Not taken out again: another one may have been put in front of it meanwhile.
+        nonlocal aimed
+        aimed = left <= 0
         _restart(sentinel)
 
     def counted(effect: Effect) -> None:
         nonlocal left
+        if not aimed:
+            perform(effect)
+            return
         left -= 1
         if left < 0:
             return
