@@ -8,7 +8,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.machine.garbage import PERIOD, spared_long_lived
+from txsentinel.machine.garbage import PERIOD, REVIEW_LOOKS, Collector, spared_long_lived
 
 
 class Node:
@@ -56,3 +56,26 @@ class GarbageTests(SynchronousTestCase):
         self.assertIsNotNone(gone())
         self.clock.advance(PERIOD)
         self.assertIsNone(gone())
+
+    def test_what_dies_after_it_was_spared(self) -> None:
+        """Cycles that were spared and died are freed once much has gathered; not before, as that takes its time."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        collector = Collector()
+
+        def review() -> None:
+            for _ in range(REVIEW_LOOKS):
+                collector.look()
+
+        review()
+        living = ring()
+        dead = weakref.ref(living)
+        collector.look()
+        del living
+        review()
+        self.assertIsNotNone(dead())
+        rings = [ring() for _ in range(gc.get_freeze_count())]
+        collector.look()
+        rings.clear()
+        review()
+        self.assertIsNone(dead())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -92,6 +94,22 @@ class MemoryTests(ServerTestCase):
         client = self.begin(100 * KILOBYTE)
         client.wire.abortConnection()
         self.assertEqual(client.protocol.buffered, 0)
+
+    def test_nothing_for_the_collector(self) -> None:
+        """What a client occupied is freed when it goes, whatever it did: the collector may never come by."""
+        for last in (("PSUBSCRIBE", "*"), ("CLIENT", "TRACKING", "on"), ("PING",)):
+            client = self.bench.connect()
+            client.ask("HELLO", "3")
+            client.ask(*last)
+            gone = weakref.ref(client.protocol)
+            gc.collect()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            client.wire.abortConnection()
+            client.raw()
+            client.wire.producer = client.wire.protocol = None  # as transports do
+            del client
+            self.assertIsNone(gone(), last)
 
 
 class TurnTests(SynchronousTestCase):

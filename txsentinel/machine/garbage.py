@@ -3,7 +3,8 @@ The garbage collector, kept from holding everything up.
 
 Python looks through all that lives whenever enough was made since the last time. A Sentinel with a thousand masters has
 a few hundred thousand objects that live for months, and looking through them takes a tenth of a second in which no
-client is answered. So what has lived for a while is taken out of the collector's sight, time and again.
+client is answered. So what has lived for a while is taken out of the collector's sight, time and again, and put back
+only when much has gathered there.
 
 The count by which Python decides when to look is no measure of how much there will be to look through: whatever is
 freed that the collector does not see any more is subtracted as well. In storms, where old objects make way for new
@@ -19,21 +20,47 @@ from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 
 PERIOD: Final = 0.25
-"""Seconds between two looks. What is found to live is not looked at again."""
+"""Seconds between two looks. What is found to live is spared from then on."""
 
 YOUNG: Final = 5_000
 """Objects made, less those freed, that make Python look through the young ones."""
 
 
-def retire_survivors() -> None:
-    """Free what is unreachable among all that was made since the last time, and spare the rest for ever."""
-    gc.collect()
-    gc.freeze()
+REVIEW_LOOKS: Final = 240
+"""Looks after which is seen how many are spared by now: once a minute."""
+
+GROWTH: Final = 1.5
+"""How many times as many must be spared as after the last review for all of them to be looked through again."""
+
+
+class Collector:
+    """
+    Looks for garbage among what was made lately, and spares the rest.
+
+    What is spared and dies later is freed as long as nothing holds itself in a circle; what does is found in a review,
+    which takes a tenth of a second with a thousand masters and is therefore only made once many more are spared.
+    """
+
+    def __init__(self) -> None:
+        self._looks = 0
+        self._kept = 0
+        """How many were spared after the last review; none before the first."""
+
+    def look(self) -> None:
+        """Free what is unreachable among all that was made since the last time, and spare the rest."""
+        gc.collect()
+        gc.freeze()
+        self._looks += 1
+        if self._looks % REVIEW_LOOKS == 0 and gc.get_freeze_count() > self._kept * GROWTH:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+            self._kept = gc.get_freeze_count()
 
 
 def spared_long_lived(clock: IReactorTime) -> TimerService:
-    """A service that retires survivors once a ``PERIOD``, and for the first time when it starts."""
+    """A service that spares survivors once a ``PERIOD``, and for the first time when it starts."""
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-    service = TimerService(PERIOD, retire_survivors)  # type: ignore[no-untyped-call]
+    service = TimerService(PERIOD, Collector().look)  # type: ignore[no-untyped-call]
     service.clock = clock
     return service

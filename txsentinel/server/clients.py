@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from txsentinel.timings import Millis
 
@@ -53,6 +53,39 @@ class Connection(Protocol):
 
     def proceed(self) -> None:
         """Go on with requests that had to wait."""
+
+
+class Disconnected:
+    """
+    What a client has for a connection once that is lost.
+
+    A client and its connection know each other. Unless one forgets the other they are garbage that only the
+    collector can find, which does not look at what has lived for long.
+    """
+
+    buffered = 0
+    queued = 0
+    unsent = 0
+    descriptor = -1
+    closing = True
+
+    def push(self, encoded: bytes) -> None:
+        """There is nobody to read it."""
+
+    def check_output(self, now: Millis) -> None:
+        """There is no output."""
+
+    def abort(self) -> None:
+        """It is closed."""
+
+    def finish(self) -> None:
+        """It is finished."""
+
+    def proceed(self) -> None:
+        """There are no requests."""
+
+
+DISCONNECTED: Final = Disconnected()
 
 
 class Answering(Enum):
@@ -181,6 +214,7 @@ class ClientRegistry:
     def leave(self, client: Client) -> None:
         """The connection is gone."""
         self._clients.pop(client.client_id, None)
+        client.connection = DISCONNECTED
 
     def pause(self, until: Millis, now: Millis, clock: IReactorTime) -> None:
         """Let commands wait until then; a pause is never made shorter by another."""

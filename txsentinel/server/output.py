@@ -18,6 +18,10 @@ sent is never more than two chunks, and ``Output.unsent`` is the truth but for t
 """
 
 
+def _nobody_waits() -> None:
+    """Stands in for whoever wanted to know of room."""
+
+
 class Output:
     """
     A producer for the transport of one connection.
@@ -79,6 +83,8 @@ class Output:
         self._gone = self._over = True
         self._chunks.clear()
         self.unsent = 0
+        # Whoever wanted to know holds us, too.
+        self._drained = _nobody_waits
 
     def pauseProducing(self) -> None:
         """The transport has enough for now."""
