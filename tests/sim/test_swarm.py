@@ -8,6 +8,7 @@ agree (L2 to L6). ``TXSENTINEL_SEEDS=first:count`` runs others than the usual on
 from __future__ import annotations
 
 import os
+import pickle
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,6 +45,11 @@ class SwarmTests(SynchronousTestCase):
         digests = [run_seed(seed, 20.0).digest for seed in (7, 7, 8)]
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
+
+    def test_outcomes_can_be_handed_over(self) -> None:
+        """What a process of a soak finds out reaches the one that adds up, the shape of its fleet included."""
+        outcome = run_seed(5, 5.0)
+        self.assertEqual(pickle.loads(pickle.dumps(outcome)), outcome)
 
     def test_plans_survive_printing(self) -> None:
         """A fault prints as text that parses to the same fault, and nothing else does."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Final
 
 from zope.interface import implementer
@@ -71,6 +71,10 @@ class Shape:
     """Masters are configured by name."""
     c_peers: int = 0
     """How many Sentinels there are beside ours that behave as C does."""
+
+    def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
+        """Pickled as what it is made of: what is frozen and compiled cannot be filled in afterwards."""
+        return Shape, astuple(self)
 
 
 @dataclass(slots=True)
