@@ -55,7 +55,7 @@ bench: $(VENV)/.bench
 
 # A copy whose hot modules are machine code, made by mypyc from the same source: PYTHONPATH=$$PWD/build/compiled uses it.
 compiled: $(VENV)/.bench
-	TXSENTINEL_COMPILED=1 $(BIN)/python setup.py --quiet build --build-lib build/compiled
+	TXSENTINEL_COMPILED=sentinel $(BIN)/python setup.py --quiet build --build-lib build/compiled
 	cd build/compiled && ../../$(BIN)/python -c 'from txsentinel.core import sentinel; print("compiled:", sentinel.__file__)'
 
 interop: $(VENV)/.test
@@ -71,8 +71,9 @@ soak: $(VENV)/.test
 	$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
 
 # The mutants of the tests patch what they are about, so tests run what is interpreted.
-soak-compiled: compiled
-	cd build/compiled && ../../$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
+soak-compiled: $(VENV)/.bench
+	TXSENTINEL_COMPILED=simulator $(BIN)/python setup.py --quiet build --build-lib build/compiled-simulator
+	cd build/compiled-simulator && ../../$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
 
 # There is not a wheel of atheris for every system, and to build it takes all of LLVM.
 fuzz: $(VENV)/.test
