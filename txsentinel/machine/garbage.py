@@ -19,14 +19,14 @@ from typing import Final
 from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 
-PERIOD: Final = 0.25
+PERIOD: Final = 0.1
 """Seconds between two looks. What is found to live is spared from then on."""
 
-YOUNG: Final = 5_000
+YOUNG: Final = 10_000
 """Objects made, less those freed, that make Python look through the young ones."""
 
 
-REVIEW_LOOKS: Final = 240
+REVIEW_LOOKS: Final = 600
 """Looks after which is seen how many are spared by now: once a minute."""
 
 GROWTH: Final = 1.5

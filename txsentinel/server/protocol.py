@@ -41,7 +41,7 @@ MOST_UNSENT: Final = 1024 * 1024
 MOST_UNSENT_TO_STRANGERS: Final = 16 * 1024
 """The same for whoever has not logged in: strangers may be many, and their replies are short."""
 
-SLICE: Final[Millis] = 20
+SLICE: Final[Millis] = 8
 """How long one client's pipeline is executed before it is the turn of others."""
 
 ONE_WRITE: Final = 64 * 1024
