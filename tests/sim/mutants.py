@@ -514,7 +514,7 @@ def gives_opinions_in_tilt() -> list[Patch]:
 # Attempts
 
 
-@mutant("S15", kinds=("masters-die", "pause-server", "slow-network"), seed=2)
+@mutant("S15", kinds=("masters-die", "crash-server"), shape=Shape(sentinels=5, masters=3, quorum=5), seed=2)
 def tries_again_at_once() -> list[Patch]:
     """There is no distance between attempts."""
     return _without(failover.Failovers, "_may_attempt", True)
