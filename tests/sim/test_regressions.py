@@ -54,3 +54,21 @@ class RegressionTests(SynchronousTestCase):
             "crash-at-effect:152.063:1.005:1843850271"
         )
         self.replay(1795277830, 180, plan)
+
+    def test_two_groups_of_one(self) -> None:
+        """Two Sentinels that were made to forget each other and ordered to fail over may both lead."""
+        plan = (
+            "monitor-anew:172.419:1.929:1469942943,monitor-anew:172.599:3.451:4187953380,"
+            "rival-failovers:173.788:3.850:2212134995"
+        )
+        self.replay(1795280400, 180, plan)
+
+    def test_two_orders_in_one_write(self) -> None:
+        """An option that is set twice before the disk is reached need not be on it the way that it was set first."""
+        plan = (
+            "isolate-sentinel:62.806:11.779:191892264,crash-at-effect:68.103:5.034:745750512,"
+            "isolate-sentinel:77.187:7.164:1470244128,crash-at-effect:78.651:2.128:131221392,"
+            "bad-names:79.898:28.232:183740649,set:81.433:25.265:509159398,set:82.222:7.632:1944500156,"
+            "flap:82.341:12.971:2035235695,crash-at-effect:83.299:29.046:1102774851,set:85.510:16.039:3468824603"
+        )
+        self.replay(1795280420, 180, plan)

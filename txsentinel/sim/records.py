@@ -80,6 +80,15 @@ class Sight:
         self.down_since: Millis | None = master.sdown_since
 
 
+@dataclass(frozen=True)
+class Leader:
+    """Who led a failover, and which other Sentinels of its group it knew by then."""
+
+    name: str
+    run_id: str
+    known: frozenset[str] | set[str]
+
+
 @dataclass(slots=True)
 class SentinelRecord:
     """What is known of one Sentinel."""
@@ -127,7 +136,7 @@ class Records:
         """``(voter, master, epoch)`` → candidate: what was ever told, and what those decided upon who still live."""
         self.told: set[tuple[str, str, int]] = set()
         """Those of the votes that are out, so that no crash makes them undone."""
-        self.leaders: dict[tuple[str, int], str] = {}
+        self.leaders: dict[tuple[str, int], Leader] = {}
         """``(master, epoch)`` → who acted."""
         self.addresses: dict[tuple[str, int], tuple[tuple[str, int], str]] = {}
         """``(master, config epoch)`` → the address, and who held it first."""
