@@ -72,3 +72,32 @@ class RegressionTests(SynchronousTestCase):
             "flap:82.341:12.971:2035235695,crash-at-effect:83.299:29.046:1102774851,set:85.510:16.039:3468824603"
         )
         self.replay(1795280420, 180, plan)
+
+    def test_forgotten_in_the_same_write(self) -> None:
+        """What was decided before an order to watch a master anew may be told after the write that both share."""
+        plan = (
+            "slow-disk:22.697:25.953:4167602166,coordinated-failover:33.359:10.783:2481073561,"
+            "coordinated-failover:33.988:29.203:2793317257,monitor-anew:37.895:16.518:3144560041"
+        )
+        self.replay(1795281239, 180, plan)
+
+    def test_there_and_back_in_two_writes(self) -> None:
+        """A move to where the master is again by now may be told once anything newer is on disk."""
+        plan = (
+            "rival-failovers:11.472:0.222:2825012922,lossy-network:15.687:4.150:387426299,"
+            "lossy-network:20.414:0.698:1604123389,lossy-network:27.637:2.605:436098424,"
+            "rival-failovers:34.008:1.387:443727637,lossy-network:34.121:4.643:3146782082,"
+            "rival-failovers:48.038:2.047:2655914651,rival-failovers:57.049:1.203:3554002486"
+        )
+        self.replay(1795281385, 180, plan)
+
+    def test_groups_of_their_own(self) -> None:
+        """As two groups of one, after more of everything."""
+        plan = (
+            "rival-failovers:17.144:0.986:667785377,monitor-anew:20.225:0.481:2044861537,"
+            "crash-server:106.425:0.700:4039049185,crash-server:107.233:0.883:2753848664,"
+            "rival-failovers:111.927:0.164:1291909504,isolate-sentinel:117.698:0.591:2478977490,"
+            "monitor-anew:126.835:0.441:1122995251,monitor-anew:128.005:0.830:3773605614,"
+            "rival-failovers:128.319:0.480:2137088515"
+        )
+        self.replay(1795281571, 180, plan)

@@ -186,7 +186,7 @@ class Witness(Watcher):
             kept.opinions.clear()
         kept.address, kept.config_epoch = address, epoch
         if address.resolved:
-            kept.held[place] = epoch
+            kept.held.setdefault(place, epoch)
             self.records.claimed(who, name, epoch, place)
 
     # Events
@@ -283,7 +283,10 @@ class Witness(Watcher):
             fine = not before.my_id or after.my_id == before.my_id
             self._expect(fine, "durable", f"{who} wrote another ID")
             for name, master in after.masters.items():
-                record.master(name).durable_places.add(master.place)
+                kept = record.master(name)
+                kept.durable_places.add(master.place)
+                if kept.anew_writes:
+                    kept.anew_writes, kept.anew_at = kept.anew_writes - 1, self._now
                 old = before.masters.get(name)
                 if old is not None:
                     if master.config_epoch < old.config_epoch:

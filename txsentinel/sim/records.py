@@ -42,7 +42,11 @@ class MasterRecord:
     """When it last held each address S_DOWN, for those that it does not hold down any more."""
     durable_places: set[tuple[str, int]] = field(default_factory=set)
     held: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Each address that it took the master to be at, with the last config epoch of which it did."""
+    """Each address that it took the master to be at, with the first config epoch of which it did."""
+    anew_at: float = NEVER
+    """When it was ordered to forget the master or to watch it anew, or wrote that."""
+    anew_writes: int = 0
+    """How many of the next writes may be the first that has the order; one may be under way."""
     newest_vote: int = 0
     began: float | None = None
     """The last automatic attempt."""

@@ -47,6 +47,8 @@ class WireWitness:
             fine = epoch < master.config_epoch or (epoch == master.config_epoch and place == master.place)
             # News that arrived after the hello was decided may have replaced what it says.
             fine = fine or (epoch <= master.config_epoch and place in record.master(name).durable_places)
+            # An order to forget it all may have shared the write.
+            fine = fine or self._records.now - record.master(name).anew_at < ORDER_LIFE
             self._expect(
                 fine, "durable", f"{who} tells {name} at {place}@{epoch}, on disk {master.place}@{master.config_epoch}"
             )
@@ -64,7 +66,8 @@ class WireWitness:
             record.master(name).ordered_at = self._records.now
         elif request.name in (b"REMOVE", b"MONITOR"):
             newest = record.master(name).newest_vote
-            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True)
+            now = self._records.now
+            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True, anew_at=now, anew_writes=2)
             record.seen = None
             record.good_hellos.clear()
         elif request.name in (b"RESET", b"SET"):
