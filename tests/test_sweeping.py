@@ -85,3 +85,41 @@ class SweepTests(SynchronousTestCase):
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.sentinel.host.exits, [1])
         self.assertEqual([failure.what for failure in self.fleet.world.failures], ["the sweep raised"])
+
+    def test_a_broken_beat_ends_the_process(self) -> None:
+        """What goes wrong around a sweep, and not in it, ends the process as well."""
+
+        class NoDice:
+            def randrange(self, limit: int) -> int:
+                raise ZeroDivisionError(limit)
+
+        self.sentinel.host.random = NoDice()  # type: ignore[assignment]
+        self.fleet.run(1.0)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(self.sentinel.host.exits, [1])
+        self.assertIn("the beat of sweeps raised", [failure.what for failure in self.fleet.world.failures])
+
+    def test_a_beat_right_after_a_sweep(self) -> None:
+        """A beat that comes a millisecond after a sweep sweeps not again, and the next sweep is no later for it."""
+
+        class LowDice:
+            def randrange(self, limit: int) -> int:
+                return 0
+
+        sweeping, due = self.sentinel.alive.sweeping, self.core.state.due
+
+        def nothing_left(now: Millis, wall: Millis) -> None:
+            self.swept.append(now)
+            due.take_due(now + 100_000)
+
+        self.patch(self.core, "sweep", nothing_left)
+        self.sentinel.host.random = LowDice()  # type: ignore[assignment]
+        self.fleet.run(0.3)
+        before, early = len(self.swept), sweeping._beats_at - 1
+        due.schedule(self.core.registry.masters["m1"], early)
+        sweeping.adjust()
+        self.fleet.run(0.5)
+        self.assertEqual(self.swept[before], early)
+        gaps = [after - last for last, after in zip(self.swept[before:], self.swept[before + 1 :], strict=False)]
+        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
+        self.assertGreaterEqual(min(gaps), 2)

@@ -41,7 +41,8 @@ class SweepLoop:
 
     def start(self) -> None:
         """Sweep now and from now on."""
-        self._beat.start(self._core.timings.sweep_period / 1000, now=True)
+        beating = self._beat.start(self._core.timings.sweep_period / 1000, now=True)
+        beating.addErrback(self._host.fail_stop, "the beat of sweeps raised")
 
     def stop(self) -> None:
         """Sweep no more."""
@@ -62,12 +63,16 @@ class SweepLoop:
     def _sweep_at_beat(self) -> None:
         now = self._host.now()
         period = self._core.timings.sweep_period
+        recently = self._swept_at is not None and now - self._swept_at < SHORTEST_GAP
         # A little chance keeps Sentinels that were started together from acting in step.
         gap = period - self._host.random.randrange(period // 4)
+        if recently:
+            # Not even the sweep that is left out makes the next one late.
+            gap -= SHORTEST_GAP
         self._beats_at = now + gap
         self._beat.interval = gap / 1000
         self._beat.starttime = self._host.reactor.seconds()
-        if self._swept_at is None or now - self._swept_at >= SHORTEST_GAP:
+        if not recently:
             self._sweep(now)
 
     def _sweep_early(self) -> None:

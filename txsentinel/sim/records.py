@@ -90,7 +90,7 @@ class Leader:
 
     name: str
     run_id: str
-    known: frozenset[str] | set[str]
+    known: frozenset[str]
 
 
 @dataclass(slots=True)

@@ -208,7 +208,7 @@ class WireWitness:
             self._records.unelected.add((name, epoch))
             return
         self._expect(elected, "S4", f"{who} acts on {name} in {epoch} with {len(voters) + 1} votes of {needed}")
-        known_ids = frozenset(master.peers) if durable is None else durable.peers.union(master.peers)
+        known_ids = frozenset(master.peers).union(() if durable is None else durable.peers)
         leader = self._records.leaders.setdefault((name, epoch), Leader(who, core.options.my_id, known_ids))
         # Who was just ordered to forget a master knows nobody of its group, and may be a group of its own: no protocol
         # lets two agree of whom neither has heard.
