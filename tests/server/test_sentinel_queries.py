@@ -242,6 +242,50 @@ class AddressTests(ServerTestCase):
         failover.state = FailoverState.RECONF_REPLICAS
         self.assertIn(b"6380", self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
 
+    def hear(self, port: int, epoch: int) -> None:
+        """A peer tells that the master is elsewhere, by a newer configuration."""
+        hello = f"127.0.0.9,26379,{PEER_ID},{epoch},mymaster,127.0.0.1,{port},{epoch}"
+        self.bench.core.hello_heard(hello.encode(), self.bench.host.now(), None)
+        self.bench.executor.drain()
+
+    def told(self) -> int:
+        """The port that a client is told, without having to wait."""
+        return int(self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split(b"\r\n")[4])
+
+    def test_new_address_once_it_is_on_disk(self) -> None:
+        """Until then the one before is told, at once, also if there are two moves meanwhile."""
+        self.hear(7001, 1)
+        self.assertEqual(self.told(), 6379)
+        self.hear(7002, 2)
+        self.assertEqual(self.told(), 6379)
+        self.bench.save()
+        self.assertEqual(self.told(), 7002)
+        self.hear(6379, 3)
+        self.assertEqual(self.told(), 7002)
+        self.bench.save()
+        self.assertEqual(self.told(), 6379)
+
+    def test_new_address_on_a_failing_disk(self) -> None:
+        """What may never be on disk is told all the same, and so is the next."""
+        self.hear(7001, 1)
+        self.bench.fail()
+        self.assertEqual(self.told(), 7001)
+        self.hear(7002, 2)
+        self.assertEqual(self.told(), 7002)
+        self.bench.save()
+        self.assertEqual(self.told(), 7002)
+
+    def test_news_during_a_failover(self) -> None:
+        """A promoted replica that clients know of, and not the dead master, is the one before."""
+        core, now = self.bench.core, self.bench.host.now()
+        replica = core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
+        self.master.failover = Failover(1, now, now, FailoverState.RECONF_REPLICAS, promoted=replica)
+        self.assertEqual(self.told(), 6380)
+        self.hear(7001, 2)
+        self.assertEqual(self.told(), 6380)
+        self.bench.save()
+        self.assertEqual(self.told(), 7001)
+
 
 class DownTests(ServerTestCase):
     """IS-MASTER-DOWN-BY-ADDR: opinions and votes."""

@@ -335,7 +335,7 @@ def believes_older_configurations() -> list[Patch]:
         if hello.master_config_epoch < master.config_epoch and not master.published_address.same(address):
             master.config_epoch = hello.master_config_epoch
             self._failovers.forsake(master)
-            self._switching.switch(master, address, now)
+            self._switching.switch(master, address, master.published_address, now)
         return real(self, hello, master, peer, now)
 
     return [(gossip.Gossip, "_configuration", configuration)]

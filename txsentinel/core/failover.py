@@ -164,9 +164,9 @@ class Failovers:
             # Others have moved on to a newer configuration meanwhile; ours would never be followed.
             self.abort(master, "-failover-abort-slave-timeout")
             return True
-        master.config_epoch = failover.epoch
+        master.config_epoch, told = failover.epoch, master.published_address
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
-        master.address_generation = state.changed(master)
+        state.moved(master, told, state.changed(master))
         state.announce("+promoted-slave", replica)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()
@@ -390,7 +390,7 @@ class Failovers:
         self._enter(failover, FailoverState.UPDATE_CONFIG, now)
         address = failover.promoted.address
         self._switching.say_switch(master, address)
-        self._switching.switch(master, address, now)
+        self._switching.switch(master, address, address, now)
 
     @staticmethod
     def _enter(failover: Failover, state: FailoverState, now: Millis) -> None:

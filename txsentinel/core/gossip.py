@@ -153,11 +153,12 @@ class Gossip:
         address = self._registry.address(hello.master_ip, hello.master_port)
         if address is None:
             return False
-        moved = not master.published_address.same(address)
+        published = master.published_address
+        moved = not published.same(address)
         if hello.master_config_epoch < master.config_epoch:
             return True
         if hello.master_config_epoch == master.config_epoch:
-            if moved and master.config_epoch and master.published_address is master.address:
+            if moved and master.config_epoch and published is master.address:
                 self._dispute(hello, master, now)
                 return False
             return not moved
@@ -175,7 +176,7 @@ class Gossip:
         state.announce("+config-update-from", peer)
         self._switching.say_switch(master, address)
         self._switching.run_client_script(master, "observer", address)
-        self._switching.switch(master, address, now)
+        self._switching.switch(master, address, published, now)
         return False
 
     def _dispute(self, hello: Hello, master: Master, now: Millis) -> None:

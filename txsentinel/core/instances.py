@@ -276,6 +276,9 @@ class Master(Server):
     address_generation: int = 0
     """The generation that makes the published address durable."""
 
+    address_before: Address | None = None
+    """What clients are told until then: the address that was durable when that began to change."""
+
     failover: Failover | None = None
     attempt_started_at: Millis | None = None
     """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""

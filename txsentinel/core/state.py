@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from txsentinel.address import Address
 from txsentinel.core.duequeue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, Master
@@ -65,6 +66,25 @@ class SentinelState:
     def changed(self, master: Master | None) -> int:
         """The hard state of ``master`` (``None``: of the Sentinel itself) changed; its generation."""
         return self.outbox.changed(None if master is None else master.name)
+
+    def moved(self, master: Master, told: Address, generation: int) -> None:
+        """The published address of ``master``, ``told`` so far, is another, which ``generation`` makes durable."""
+        if self._may_tell(master):
+            master.address_before = told
+        master.address_generation = generation
+
+    def told_address(self, master: Master) -> Address:
+        """
+        The address for clients: the published one once it is durable, until then the one before.
+
+        So no crash takes a client back, and none waits for the disk. On one that fails the new one is told all the same.
+        """
+        before = master.address_before
+        return master.published_address if before is None or self._may_tell(master) else before
+
+    def _may_tell(self, master: Master) -> bool:
+        """Is the published address durable, or the disk one of which nothing can be expected?"""
+        return self.storage_failing or master.address_generation <= self.durable_generation
 
     def announce(self, channel: str, instance: Instance, detail: str = "") -> None:
         """Tell the world of an event of ``instance``; ``detail`` follows its description."""

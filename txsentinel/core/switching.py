@@ -74,15 +74,17 @@ class Switching:
             else:
                 self._probing.publish_hello(instance, now)
 
-    def switch(self, master: Master, address: Address, now: Millis) -> None:
+    def switch(self, master: Master, address: Address, published: Address, now: Millis) -> None:
         """
         Move ``master`` to ``address``; its other servers, the old master among them, become its replicas.
+
+        ``published`` is what the world was told to be its address so far: with a promotion under way, not its own.
 
         Connections that are up are kept, each under its new role: nothing is known worse because of
         the switch, and no clock of a dead address is held against a live one. Peers are kept, what
         they said of the old address is not.
         """
-        old, published = master.address, master.published_address
+        old = master.address
         links: dict[Address, InstanceLink] = {}
         for server in (master, *master.replicas.values()):
             links[server.address] = server.link
@@ -98,7 +100,7 @@ class Switching:
         master.link = self._registry.adopt_link(master, links.get(address), now)
         generation = self._state.changed(master)
         if not published.same(address):
-            master.address_generation = generation
+            self._state.moved(master, published, generation)
         for place in addresses:
             replica = self._registry.add_replica(master, place, now, links.get(place))
             if replica is not None:

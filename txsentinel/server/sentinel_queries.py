@@ -117,8 +117,8 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
     """
     Host and port for clients, the null array for an unknown name.
 
-    This is what applications poll: the encoded answer is kept until the address changes. A new address is
-    told once it is on disk, so that no crash takes a client back; on a disk that fails it is told all the same.
+    This is what applications poll: the encoded answer is kept until the address changes. Until a new address is
+    on disk the one before is told.
     """
     state = context.core.state
     by_hostname = state.options.announce_hostnames
@@ -135,19 +135,17 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
 
 
 def _address(context: ServerContext, name: bytes) -> Answer:
-    """The answer made anew, and held while it is not on disk."""
+    """The answer made anew."""
     core = context.core
     found = core.registry.masters.get(text(name))
     if found is None:
         context.addresses.pop(name, None)
         return NULL_ARRAY
-    address, by_hostname = found.published_address, core.options.announce_hostnames
+    address, by_hostname = core.state.told_address(found), core.options.announce_hostnames
     answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
     if len(context.addresses) >= MOST_CACHED_ADDRESSES:
         context.addresses.clear()
     context.addresses[name] = (found, address, by_hostname, answer)
-    if found.address_generation > core.durable_generation:
-        return Held(found.address_generation, answer, answer)
     return answer
 
 
