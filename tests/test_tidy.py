@@ -42,7 +42,7 @@ FLOORS = (
     ("edges", "links server client scripts listeners listening logs tls"),
     (
         "service",
-        "machine.names host barrier executor sweeping machine.attention machine.crowd machine.coalescing"
+        "machine.names machine.attention host barrier executor sweeping machine.crowd machine.coalescing"
         " machine.dialling machine.garbage machine.capacity doors service commandline supervision tap",
     ),
     ("annexes", "sim demo extensions"),

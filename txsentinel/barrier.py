@@ -19,11 +19,13 @@ class Barrier:
     """
     Holds back what is stamped with a generation that is not durable yet.
 
-    ``perform`` is called with each effect once it may be carried out.
+    :param perform: is called with each effect once it may be carried out.
+    :param breathe: is called between any two things that are let go together.
     """
 
-    def __init__(self, perform: Callable[[Effect], None]) -> None:
+    def __init__(self, perform: Callable[[Effect], None], breathe: Callable[[], object]) -> None:
         self._perform = perform
+        self._breathe = breathe
         self._effects: deque[tuple[int, Effect]] = deque()
         self._replies: list[tuple[int, int, Callable[[], None], Callable[[], None]]] = []
         self._sequence = 0
@@ -60,8 +62,10 @@ class Barrier:
         effects = self._effects
         while effects and effects[0][0] <= generation:
             self._perform(effects.popleft()[1])
+            self._breathe()
         while self._replies and self._replies[0][0] <= generation:
             heappop(self._replies)[2]()
+            self._breathe()
 
     def commit_failed(self) -> None:
         """Saving failed: withdraw the promises, let everything else go."""

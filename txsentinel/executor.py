@@ -88,7 +88,7 @@ class Executor:
             Crash: self._crash,
             Reconfigure: self._reconfigure,
         }
-        self.barrier = Barrier(self._perform)
+        self.barrier = Barrier(self._perform, host.breathe)
         self.links: ILinks | None = None
         self.store: IStore | None = None
         self.scripts: IScripts | None = None
@@ -120,6 +120,7 @@ class Executor:
                         self.barrier.admit(generation, effect)
                     else:
                         self._perform(effect)
+                    self._host.breathe()
         finally:
             self._draining = False
         if self.links is not None:

@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from txsentinel.address import canonical_ip
 from txsentinel.isentinel import IFileStore, IHost
+from txsentinel.machine.attention import AttentiveReactor
 
 PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
@@ -266,6 +267,7 @@ class RealHost:
 
     def __init__(self, reactor: ISystemReactor) -> None:
         self.reactor = reactor
+        self._attentive = reactor if isinstance(reactor, AttentiveReactor) else None
         self.random = random.Random()
         self.files = RealFiles(reactor)
         self._lookups = DeferredSemaphore(LOOKUPS_AT_ONCE)
@@ -278,6 +280,15 @@ class RealHost:
     def now(self) -> int:
         """Whole milliseconds of the reactor's clock."""
         return int(self.reactor.seconds() * 1000)
+
+    def breathe(self) -> bool:
+        """See :class:`IHost`; it takes an :class:`AttentiveReactor`."""
+        return False if self._attentive is None else self._attentive.breathe()
+
+    @property
+    def in_passing(self) -> bool:
+        """See :class:`IHost`."""
+        return self._attentive is not None and self._attentive.in_passing
 
     def wall_clock(self) -> float:
         """Seconds since the epoch; jumps when somebody sets the clock."""

@@ -64,10 +64,20 @@ class IHost(Interface):
     reactor = Attribute("""``IReactorTime``, ``IReactorTCP``, ``IReactorUNIX``: its ``seconds()`` must be monotonic.""")
     random = Attribute("""``random.Random``: the only source of chance.""")
     files = Attribute(""":class:`IFileStore`.""")
+    in_passing = Attribute("""``bool``: are we being called from within :meth:`breathe`?""")
     pid = Attribute("""``int``: process id, for INFO and the log.""")
 
     def now() -> int:
         """Milliseconds of the reactor's monotonic clock; read once per turn and passed down."""
+
+    def breathe() -> bool:
+        """
+        Let those in who cannot wait, if it is time; called between two steps of what may take long.
+
+        They are answered in passing: nothing is decided meanwhile, and nothing of ours is called that decides.
+
+        :returns: whether that was done, and time has gone by.
+        """
 
     def wall_clock() -> float:
         """Seconds since the epoch, UTC; may jump in both directions."""

@@ -100,7 +100,7 @@ class Resident:
         settings = SentinelOptions(my_id=self.sentinel_id, port=self.address.port)
         self.core = SentinelCore(settings, Timings(), Limits(), town.random.randrange)
         self.core.state.current_epoch = self.saved.epoch
-        self.barrier = Barrier(self._perform)
+        self.barrier = Barrier(self._perform, bool)
         saved = self.saved
         assert saved.place is not None
         self.core.restore(

@@ -128,6 +128,16 @@ class StageHost:
     def __init__(self) -> None:
         self.reactor = StageReactor()
 
+        self.breath: Millis = 0
+        """How long others have the word between two steps."""
+
+    in_passing = False
+
+    def breathe(self) -> bool:
+        """Let others have the word."""
+        self.reactor.rightNow += self.breath / 1000
+        return bool(self.breath)
+
     def now(self) -> Millis:
         return round(self.reactor.seconds() * 1000)
 

@@ -196,6 +196,15 @@ class AnswerTests(CommandLinkCase):
         self.stage.pass_time(321)
         self.assertEqual(self.answer(b"+PONG\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 321)])
 
+    def test_time_of_many_answers(self) -> None:
+        """If others have the word between two of them, the later ones are dated later."""
+        self.stage.host.breath = 7
+        count = 20
+        self.stage.do(*(Ping(self.link, LinkKind.COMMANDS) for _ in range(count)))
+        heard = self.answer(b"+PONG\r\n" * count)
+        began = heard[0][3]
+        self.assertEqual([each[3] for each in heard], list(range(began, began + 7 * count, 7)))
+
     def test_pending_commands(self) -> None:
         """The link knows how many commands are unanswered at every moment, the core being told included."""
         self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))

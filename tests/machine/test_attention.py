@@ -1,4 +1,4 @@
-"""Promises of the attentive reactor: looks between calls, not too often, never within one."""
+"""Promises of the attentive reactor: looks between calls, not too often, and within one only where that breathes."""
 
 from __future__ import annotations
 
@@ -93,6 +93,49 @@ class AttentionTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.done, "ab")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def breathing(self, *letters: str) -> None:
+        """A long call with some steps, an apostrophe for each breath in which time was given away."""
+        for letter in letters:
+            self.work(letter, GAP_SECONDS * 0.6)
+            if self.reactor.breathe():
+                self.done += "'"
+
+    def test_within_a_call(self) -> None:
+        """Between its steps there are looks as between calls; none follows that comes too soon."""
+        self.reactor.callLater(0, self.breathing, *"abcdefg")
+        self.reactor.callLater(0, self.work, "h")
+        self.turn()
+        self.assertEqual(self.done, "ab-'cd-'ef-'gh")
+        self.assertFalse(self.reactor.breathe())
+
+    def test_in_passing(self) -> None:
+        """Whoever is looked after can tell a look within a call from one between calls, and breathes in neither."""
+        told = []
+
+        def look() -> None:
+            self.clock.rightNow += 2 * GAP_SECONDS
+            told.append((self.reactor.in_passing, self.reactor.breathe()))
+
+        self.reactor.attend(look)
+        self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
+        self.turn()
+        self.reactor.callLater(0, self.breathing, "a", "b")
+        self.turn()
+        self.assertEqual(told, [(False, False), (True, False)])
+        self.assertFalse(self.reactor.in_passing)
+
+    def test_a_look_within_goes_wrong(self) -> None:
+        """It is logged, and the call goes on."""
+
+        def stumble() -> None:
+            raise ValueError("stumbled")
+
+        self.reactor.attend(stumble)
+        self.breathing("a", "b", "c")
+        self.assertEqual(self.done, "ab'c")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertFalse(self.reactor.in_passing)
 
     def test_a_call_goes_wrong(self) -> None:
         """Its exception is the reactor's to deal with, as ever."""

@@ -62,6 +62,54 @@ class HeldTests(ServerTestCase):
         self.assertEqual(self.client.raw(), b"+OK\r\n$1\r\n2\r\n+OK\r\n$1\r\n3\r\n")
 
 
+class PassingTests(ServerTestCase):
+    """What is asked while a long call breathes."""
+
+    def setUp(self) -> None:
+        """An event and three replies wait for the disk; whenever there is a breath, somebody asks."""
+        super().setUp()
+        self.asking = self.bench.connect()
+        self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6400, 1)
+        self.client.send("SENTINEL", "FLUSHCONFIG")
+        self.client.send("SENTINEL", "FLUSHCONFIG")
+        self.answers: list[bytes] = []
+        self.bench.host.look = self.ask
+        self.words: list[str] = []
+
+    def ask(self) -> None:
+        """Next word."""
+        if self.words:
+            self.asking.protocol.dataReceived(self.words.pop(0).encode() + b"\r\n")
+            self.answers.append(self.asking.wire.value())
+            self.asking.wire.clear()
+
+    def test_questions(self) -> None:
+        """They are answered between any two things that a commit sets free."""
+        self.words = ["PING 1", "PING 2", "PING 3"]
+        self.bench.save()
+        self.assertEqual(self.answers, [b"$1\r\n1\r\n", b"$1\r\n2\r\n", b"$1\r\n3\r\n"])
+        self.assertEqual(self.client.raw(), b"+OK\r\n+OK\r\n+OK\r\n")
+
+    def test_deeds(self) -> None:
+        """What gives the core something to decide waits for a turn of its own, once, and what is behind it too."""
+        self.words = ["CLIENT REPLY SKIP\r\nSENTINEL SET mymaster quorum 4\r\nPING 1", "PING 2"]
+        generation = self.bench.core.outbox.generation
+        self.bench.save()
+        self.assertEqual(self.answers, [b"", b""])
+        self.assertEqual(self.bench.core.outbox.generation, generation)
+        self.assertEqual(self.bench.core.registry.masters["mymaster"].options.quorum, 2)
+        self.bench.host.reactor.advance(0)
+        self.assertEqual(self.bench.core.registry.masters["mymaster"].options.quorum, 4)
+        self.assertEqual(self.bench.core.outbox.generation, generation + 1)
+        self.assertEqual(self.asking.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
+
+    def test_refusals(self) -> None:
+        """Nothing would change, so nothing has to wait."""
+        self.words = ["SENTINEL SET mymaster"]
+        self.bench.save()
+        self.assertIn(b"wrong number of arguments", self.answers[0])
+
+
 class MonitorTests(ServerTestCase):
     """MONITOR and REMOVE."""
 

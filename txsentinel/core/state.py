@@ -77,7 +77,7 @@ class SentinelState:
         """
         The address for clients: the published one once it is durable, until then the one before.
 
-        So no crash takes a client back, and none waits for the disk. On one that fails the new one is told all the same.
+        So no crash takes a client back, and none waits for the disk. While that fails the new one is told all the same.
         """
         before = master.address_before
         return master.published_address if before is None or self._may_tell(master) else before

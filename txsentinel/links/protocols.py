@@ -109,13 +109,15 @@ class Connection(Protocol):
         self._context.told()
 
     def _read(self, data: bytes, now: Millis) -> None:
-        reader = self._reader
+        host, reader = self._context.host, self._reader
         reader.feed(data)
         try:
             while (reply := reader.next_reply()) is not NEED_MORE:
                 self._heard(reply, now)
                 if self._dead:
                     break
+                if host.breathe():
+                    now = host.now()
         except ReplyViolation as violation:
             self.drop(str(violation))
 

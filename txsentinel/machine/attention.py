@@ -7,6 +7,9 @@ renders lines, gives up dozens of attempts to connect: each a few milliseconds, 
 after some milliseconds of calls there is a look at the clients, who are few and ask for little.
 
 A look takes place when a call has returned and the next has not begun, so whoever is heard finds nothing half done.
+Some calls are long by nature: a commit sets hundreds of effects free, a peer answers hundreds of questions at once.
+They breathe between two of their steps, and there is a look if it is time. Then clients are answered in passing: what
+would change anything waits until the call is over.
 """
 
 from __future__ import annotations
@@ -34,6 +37,11 @@ class AttentiveReactor:
         self._reactor = reactor
         self._look: Callable[[], None] | None = None
         self._spent = 0.0
+        self._looked_at = 0.0
+        self._looking = False
+        self.in_passing = False
+        """Is there a look just now, in the midst of a call?"""
+
         self.seconds: Callable[[], float] = reactor.seconds
         directlyProvides(self, providedBy(reactor))
 
@@ -61,11 +69,32 @@ class AttentiveReactor:
         """Make a call that is due, and take a look if calls took long."""
         began = self.seconds()
         call(*arguments, **named)
-        self._spent += self.seconds() - began
+        self._spent += self.seconds() - max(began, self._looked_at)
         if self._spent > GAP_SECONDS:
-            self._spent = 0.0
-            if self._look is not None:
-                try:
-                    self._look()
-                except Exception:
-                    self._log.failure("Looking after clients went wrong")
+            self._look_now()
+
+    def breathe(self) -> bool:
+        """
+        Take a look if the last one was some milliseconds ago; for calls that are long, between two of their steps.
+
+        :returns: whether time has gone by for that.
+        """
+        if self._looking or self.seconds() - self._looked_at <= GAP_SECONDS:
+            return False
+        self.in_passing = True
+        try:
+            self._look_now()
+        finally:
+            self.in_passing = False
+        return True
+
+    def _look_now(self) -> None:
+        if self._look is not None and not self._looking:
+            self._looking = True
+            try:
+                self._look()
+            except Exception:
+                self._log.failure("Looking after clients went wrong")
+            finally:
+                self._looking = False
+        self._spent, self._looked_at = 0.0, self.seconds()

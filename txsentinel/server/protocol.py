@@ -64,6 +64,9 @@ class SentinelProtocol(Protocol):
         self.patient = False
         """Does it ask for decisions, as peers do, and not just for answers? Then it may wait for its turn."""
 
+        self._postponed: Sequence[bytes] | None = None
+        """A request that came in passing and calls for more than that."""
+
         self.closing = False
 
     # What Twisted tells.
@@ -312,19 +315,21 @@ class SentinelProtocol(Protocol):
                 # It shall hear of events before it is answered what came after them.
                 self._read(False)
                 return
-            request = parser.next_request()
+            request, self._postponed = self._postponed or parser.next_request(), None
             if request is None:
                 self._read(True)
                 return
             command = self._execute(request)
+            if self._postponed is not None:
+                self._go_on_later()
+                return
             if chunk:
                 if command is not None and parser.at_rest:
                     self._context.prepared.keep(chunk, request, command)
                 chunk = b""
             if parser.buffered and host.now() > until:
-                # Not before the others had their turn; what else may call us is welcome to, too.
-                self._read(False)
-                host.reactor.callLater(0, self.proceed)
+                # Not before the others had their turn.
+                self._go_on_later()
                 return
             if replies.size > ONE_WRITE:
                 self._hand_on()
@@ -332,6 +337,11 @@ class SentinelProtocol(Protocol):
                 continue
             if self._must_wait():
                 return
+
+    def _go_on_later(self) -> None:
+        """Execute what is left in the next turn; whatever else lets us proceed before that is welcome to, too."""
+        self._read(False)
+        self._context.host.reactor.callLater(0, self.proceed)
 
     def _must_wait(self) -> bool:
         """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
@@ -364,6 +374,9 @@ class SentinelProtocol(Protocol):
         value: Answer
         try:
             command = admitted(context, client, request)
+            if command.acts and context.host.in_passing:
+                self._postponed = request
+                return None
             context.statistics.commands_processed += 1
             value = command.function(context, client, request)
         except CommandError as error:

@@ -92,6 +92,12 @@ class SimHost:
         """Milliseconds of the monotonic clock; it neither drifts nor jumps."""
         return self.reactor.now()
 
+    in_passing = False
+
+    def breathe(self) -> bool:
+        """Nobody waits: in here no call takes any time."""
+        return False
+
     def wall_clock(self) -> float:
         """Seconds since 1970 as this host believes."""
         return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self.wall_offset
