@@ -37,7 +37,7 @@ from zope.interface import implementer
 
 from txsentinel.address import canonical_ip
 from txsentinel.isentinel import IFileStore, IHost
-from txsentinel.machine.attention import AttentiveReactor
+from txsentinel.machine.attention import breathing
 
 PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
@@ -267,7 +267,7 @@ class RealHost:
 
     def __init__(self, reactor: ISystemReactor) -> None:
         self.reactor = reactor
-        self._attentive = reactor if isinstance(reactor, AttentiveReactor) else None
+        self._breathe = breathing(reactor)
         self.random = random.Random()
         self.files = RealFiles(reactor)
         self._lookups = DeferredSemaphore(LOOKUPS_AT_ONCE)
@@ -282,13 +282,13 @@ class RealHost:
         return int(self.reactor.seconds() * 1000)
 
     def breathe(self) -> bool:
-        """See :class:`IHost`; it takes an :class:`AttentiveReactor`."""
-        return False if self._attentive is None else self._attentive.breathe()
+        """See :class:`IHost`; it takes a reactor that looks after clients."""
+        return self._breathe()
 
     @property
     def in_passing(self) -> bool:
         """See :class:`IHost`."""
-        return self._attentive is not None and self._attentive.in_passing
+        return bool(getattr(self.reactor, "in_passing", False))
 
     def wall_clock(self) -> float:
         """Seconds since the epoch; jumps when somebody sets the clock."""

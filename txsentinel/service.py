@@ -18,7 +18,7 @@ from txsentinel.executor import Executor
 from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.listening import CannotListen
-from txsentinel.machine.dialling import dialler
+from txsentinel.machine.dialling import SERVERS_SLICE, dialler
 from txsentinel.scripts import ScriptQueue
 from txsentinel.server.access import AccessControl, UnusableUsers
 from txsentinel.server.context import ServerContext
@@ -153,7 +153,8 @@ class SentinelService(MultiService):
         try:
             self.tls.activate()
             self.links.secure(self.tls.dialling)
-            self.links.dial_by(dialler(self.host.reactor, plain=self.tls.dialling is None))
+            reactor, plain = self.host.reactor, self.tls.dialling is None
+            self.links.dial_by(dialler(reactor, plain, "servers", SERVERS_SLICE), dialler(reactor, plain, "peers"))
             self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))

@@ -3,6 +3,8 @@
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -55,6 +57,20 @@ class ReconnectingTests(SynchronousTestCase):
         """A server is connected to twice, a peer once."""
         self.stage.do(Connect(self.stage.link()))
         self.assertEqual(len(self.stage.reactor.connectors), 2)
+
+    def test_peers_apart(self) -> None:
+        """Servers are connected to by one way, peers by another, so that neither's word waits for the other's."""
+        ways: list[tuple[str, str]] = []
+
+        def way(name: str) -> Callable[..., None]:
+            return lambda host, *arguments, **named: ways.append((name, host))
+
+        self.stage.pool.dial_by(way("server"), way("peer"))
+        self.stage.do(Connect(self.stage.link()))
+        peer = self.stage.link((LinkKind.COMMANDS,), "10.0.0.7")
+        peer.link_id = 8
+        self.stage.do(Connect(peer))
+        self.assertEqual(ways, [("server", "10.0.0.9"), ("server", "10.0.0.9"), ("peer", "10.0.0.7")])
 
     def test_connect_again(self) -> None:
         """Asking for a link that is there already changes nothing."""

@@ -32,6 +32,16 @@ class Reactor(Clock):
         self.step = 0.0
         """Seconds that pass whenever somebody looks at the clock."""
 
+        self.breaths: list[int] = []
+        """How many were heard in all whenever somebody breathed."""
+
+        self.heard: Callable[[], int] = lambda: 0
+
+    def breathe(self) -> bool:
+        """Note it."""
+        self.breaths.append(self.heard())
+        return True
+
     def addReader(self, reader: object) -> None:
         """Note it."""
         self.readers.append(reader)
@@ -197,6 +207,19 @@ class ServingTests(CrowdTestCase):
             counts.append(sum(len(protocol.heard) for protocol, _ in members))
         self.assertEqual(counts, [1, 2, 3])
         self.assertEqual([client.recv(99) for _, client in members], [b"x"] * 3)
+
+    def test_breathing(self) -> None:
+        """A crowd that may take longer lets others have a word after each member."""
+        self.crowd = Crowd(self.reactor, "servers", slice_seconds=2 * SLICE_SECONDS)
+        self.addCleanup(self.crowd.connectionLost, Failure(ConnectionDone()))
+        members = [self.join() for _ in range(5)]
+        self.reactor.heard = lambda: sum(len(protocol.heard) for protocol, _ in members)
+        for _, client in members:
+            client.send(b"x")
+        self.reactor.step = SLICE_SECONDS * 0.6
+        self.turn()
+        self.assertEqual(self.reactor.breaths, [1, 2, 3])
+        self.assertEqual(self.reactor.heard(), 4)
 
     def test_many(self) -> None:
         """More members than are asked for at a time all have their turn, the busy ones not before the others."""

@@ -264,4 +264,4 @@ class ChoiceTests(CrowdTestCase):
                 """Connect."""
 
         simple = Simple()
-        self.assertEqual(dialler(simple, plain=True), simple.connectTCP)
+        self.assertEqual(dialler(simple, True, "servers"), simple.connectTCP)

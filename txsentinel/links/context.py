@@ -91,7 +91,10 @@ class LinkContext:
     """Carries out what the core decided; called after the core was told something."""
 
     dial: Callable[..., object]
-    """Makes connections: ``connectTCP`` of the reactor, or of what stands in for it."""
+    """Makes connections to servers: ``connectTCP`` of the reactor, or of what stands in for it."""
+
+    dial_peer: Callable[..., object]
+    """The same for peers, who are few, and whose word must not wait until all servers have had theirs."""
 
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""

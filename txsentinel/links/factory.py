@@ -195,7 +195,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         wrapped: ClientFactory = self
         if self._context.secure is not None:
             wrapped = self._context.secure(self, lambda: self.link.address, self._timeout())
-        self._context.dial(
+        dial = self._context.dial if LinkKind.PUBSUB in self.link.kinds else self._context.dial_peer
+        dial(
             address.ip,
             address.port,
             wrapped,

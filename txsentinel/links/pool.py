@@ -53,7 +53,8 @@ class LinkPool:
 
         :param turn: called after the core was told something, to carry out what it decided.
         """
-        self._context = LinkContext(host, core, options, limits, turn, host.reactor.connectTCP)
+        connect = host.reactor.connectTCP
+        self._context = LinkContext(host, core, options, limits, turn, connect, connect)
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
         self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
         self._leaving: dict[AnyLinkFactory, None] = {}
@@ -85,9 +86,9 @@ class LinkPool:
         """
         self._actions[type(effect)](effect)
 
-    def dial_by(self, dial: Callable[..., object]) -> None:
+    def dial_by(self, servers: Callable[..., object], peers: Callable[..., object]) -> None:
         """What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link."""
-        self._context.dial = dial
+        self._context.dial, self._context.dial_peer = servers, peers
 
     def secure(self, secure: Secure | None) -> None:
         """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""

@@ -24,6 +24,22 @@ GAP_SECONDS: Final = 0.004
 """How long calls may take together before there is a look; one that takes longer is followed by one."""
 
 
+def breathing(reactor: object) -> Callable[[], bool]:
+    """
+    What a long call on ``reactor`` should call between its steps.
+
+    :returns: the method ``breathe`` that reactors have that look after clients, and those built upon them; else what
+        does nothing.
+    """
+    breathe: Callable[[], bool] = getattr(reactor, "breathe", _hold_breath)
+    return breathe
+
+
+def _hold_breath() -> bool:
+    """Nobody is looked after."""
+    return False
+
+
 class AttentiveReactor:
     """
     A reactor in all respects, but that it takes a look between calls.

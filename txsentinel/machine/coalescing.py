@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from txsentinel.machine.attention import breathing
+
 NAP_SECONDS: Final = 0.004
 """How long what has come may wait. A failover takes half a dozen answers that follow one another."""
 
@@ -52,6 +54,9 @@ class CoalescingReactor:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self.breathe = breathing(reactor)
+        """See :func:`breathing`."""
+
         self.seconds: Callable[[], float] = reactor.seconds
         """The time, as the reactor says."""
 

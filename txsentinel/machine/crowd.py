@@ -26,6 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from txsentinel.machine.attention import breathing
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -57,7 +59,7 @@ MOST_AT_ONCE: Final = 64
 """Members that are heard before their answers go out."""
 
 SLICE_SECONDS: Final = 0.010
-"""How long members are heard before it is the turn of others, whoever else is ready."""
+"""How long members are heard at a time, if nothing else is said."""
 
 if hasattr(select, "epoll"):
     _IN: Final = select.EPOLLIN
@@ -78,13 +80,17 @@ class Crowd:
 
     :param reactor: see :func:`possible`.
     :param name: what the members are, for the reactor's log.
+    :param slice_seconds: how long members are heard before it is the turn of others, whoever else is ready. Those who
+        are looked after in long calls do not wait for it.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, name: str = "clients") -> None:
+    def __init__(self, reactor: Any, name: str = "clients", slice_seconds: float = SLICE_SECONDS) -> None:
         self._reactor = reactor
         self._name = name
+        self._slice_seconds = slice_seconds
+        self._breathe = breathing(reactor)
         self._poller: Any = None
         self._members: dict[int, Member] = {}
         self._watched: dict[int, int] = {}
@@ -208,7 +214,7 @@ class Crowd:
         ready, members, seconds = self._ready, self._members, self._reactor.seconds
         if not ready:
             ready.extend(self._poller.poll(0, MOST_AT_ONCE))
-        until = seconds() + SLICE_SECONDS
+        until = seconds() + self._slice_seconds
         self._hearing = True
         try:
             while ready:
@@ -220,6 +226,7 @@ class Crowd:
                     self._turn(member, event & (self._watched[descriptor] | _OVER))
                 if seconds() > until:
                     break
+                self._breathe()
         finally:
             self._hearing = False
             self._write_out()

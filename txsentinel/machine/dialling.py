@@ -27,25 +27,35 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from txsentinel.machine.coalescing import CoalescingReactor
-from txsentinel.machine.crowd import Crowd, possible
+from txsentinel.machine.crowd import SLICE_SECONDS, Crowd, possible
 
 READ_SIZE: Final = 16_384
 """Bytes that are read at a time: an INFO fits."""
+
+SERVERS_SLICE: Final = 0.040
+"""
+How long servers are heard at a time, in seconds.
+
+In a storm thousands have something to say while six processes want two cores: with a quarter of this some waited for
+seconds, and with them who was to learn of their promotion.
+"""
 
 _UNDER_WAY: Final = frozenset((EINPROGRESS, EALREADY, EWOULDBLOCK))
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-def dialler(reactor: Any, plain: bool) -> Callable[..., object]:
+def dialler(reactor: Any, plain: bool, name: str, slice_seconds: float = SLICE_SECONDS) -> Callable[..., object]:
     """
     What makes connections, called as ``connectTCP`` of a reactor is; in a crowd if there can be one.
 
     :param plain: nothing is ever put between the connections and their protocols, such as TLS.
+    :param name: what the other ends are; those of one name are heard together.
+    :param slice_seconds: see :class:`Crowd`.
     """
     if not possible(reactor):
         connect: Callable[..., object] = reactor.connectTCP
         return connect
-    crowd = Crowd(CoalescingReactor(reactor), "links")
+    crowd = Crowd(CoalescingReactor(reactor), name, slice_seconds)
     return crowd.connectTCP if not plain else Dialler(crowd).connectTCP
 
 
