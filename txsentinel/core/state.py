@@ -51,8 +51,8 @@ class SentinelState:
     crashing: bool = False
     """A simulated crash is on its way: nothing is led any more."""
 
-    failing_together: deque[Millis] = field(default_factory=deque)
-    """When masters went O_DOWN, in the last ``STORM`` milliseconds."""
+    failing_together: deque[tuple[Millis, int]] = field(default_factory=deque)
+    """When masters went O_DOWN, in the last ``STORM`` milliseconds, and the current epoch of that moment."""
 
     batch_epoch: int | None = None
     """The epoch that we allocated last, for masters that fail together."""
@@ -161,7 +161,7 @@ class SentinelState:
     def went_odown(self, now: Millis) -> None:
         """One more master is O_DOWN."""
         self._recent(now)
-        self.failing_together.append(now)
+        self.failing_together.append((now, self.current_epoch))
 
     def stagger(self, now: Millis) -> Millis:
         """
@@ -176,10 +176,19 @@ class SentinelState:
         """Do many masters fail together?"""
         return self._recent(now) >= CROWD
 
+    def votable(self, epoch: int, now: Millis) -> bool:
+        """
+        May a vote be given in this epoch, if there was none in it or a later one for the same master?
+
+        To C Sentinels, in the current one only: the elections of masters that fail together defeat each other, as
+        each raises the epoch of all. Votes are per master, so here the epochs of one storm all count.
+        """
+        return epoch >= self.current_epoch or (self.stormy(now) and epoch > self.failing_together[0][1])
+
     def _recent(self, now: Millis) -> int:
         """How many there were; those of former storms are forgotten."""
         recent = self.failing_together
-        while recent and recent[0] < now - STORM:
+        while recent and recent[0][0] < now - STORM:
             recent.popleft()
         return len(recent)
 

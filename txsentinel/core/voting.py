@@ -105,7 +105,8 @@ class Voting:
         if state.sane_epoch(epoch) and not state.storage_failing:
             if epoch > state.current_epoch:
                 state.adopt_epoch(epoch, master)
-            if master.leader_epoch < epoch and state.current_epoch <= epoch:
+            fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch == state.current_epoch)
+            if fresh and state.votable(epoch, now):
                 reason = self.refusal(master, candidate, now)
                 if reason is None:
                     self.cast(master, candidate, epoch, now)
