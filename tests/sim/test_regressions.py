@@ -101,3 +101,11 @@ class RegressionTests(SynchronousTestCase):
             "rival-failovers:128.319:0.480:2137088515"
         )
         self.replay(1795281571, 180, plan)
+
+    def test_vote_of_a_failing_disk(self) -> None:
+        """A vote whose save fails is withheld, though its event is told: a crash may take it back."""
+        plan = (
+            "doomed-disk:94.182:28.206:1056088898,doomed-disk:100.961:24.855:1844860149,"
+            "split:112.657:22.273:2205006654,empty:114.888:29.609:3802894458"
+        )
+        self.replay(1795289448, 180, plan)

@@ -259,7 +259,9 @@ class Witness(Watcher):
         record = self.records.sentinels[sentinel.name]
         words = event.payload.split()
         if event.channel == "+vote-for-leader":
-            self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=True)
+            # While the disk fails, the event of a vote that is withheld tells what was decided, and promises nothing.
+            told = not record.disk_fails
+            self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=told)
         master = record.remembered.masters.get(event.master)
         if record.disk_fails or master is None:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from txsentinel.sim.checks import Witness
@@ -49,7 +49,7 @@ def draw_shape(seed: int) -> Shape:
     sentinels = random.choice((3, 3, 3, 5))
     quorum = random.choice((sentinels // 2 + 1, sentinels // 2 + 1, 1, sentinels))
     replicas = random.choice((1, 2, 2, 3))
-    return Shape(
+    shape = Shape(
         sentinels=sentinels,
         masters=random.choice((1, 1, 2, 3)),
         replicas=replicas,
@@ -61,6 +61,8 @@ def draw_shape(seed: int) -> Shape:
         hostnames=random.random() < 0.2,
         c_peers=random.choice((0, 0, 0, 1, 2)),
     )
+    # With less, a C Sentinel takes each new master for dead before it has connected to it again, and so for ever.
+    return replace(shape, down_after=max(shape.down_after, 1_000)) if shape.c_peers else shape
 
 
 class Run:
