@@ -31,7 +31,7 @@ from txsentinel.demo import ChildProcess, Connection, Workbench, wait_for
 from txsentinel.demo.processes import free_port
 from txsentinel.demo.programs import available
 
-CONTENDERS: Final = ("redis", "valkey", "txsentinel", "bare")
+CONTENDERS: Final = ("redis", "valkey", "txsentinel", "compiled", "bare")
 
 FIGURES: Final = {
     "rate": "per second",

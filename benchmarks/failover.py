@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="kills per kind and down-after")
     parser.add_argument("--down-after", type=int, nargs="+", default=[1000, 200], metavar="MS")
     parser.add_argument(
-        "--kinds", nargs="+", default=["redis", "valkey", "txsentinel"], help="the first is the measure"
+        "--kinds", nargs="+", default=["redis", "valkey", "txsentinel", "compiled"], help="the first is the measure"
     )
     parser.add_argument("--server", default="redis", choices=["redis", "redis-6.2", "valkey"])
     parser.add_argument("--watch", type=float, default=8.0, help="seconds to look for spurious failovers")

@@ -23,6 +23,7 @@ CONTENDERS: Final[Mapping[str, Sequence[str]]] = {
     "redis": ("redis", "redis", "redis"),
     "valkey": ("valkey", "valkey", "valkey"),
     "txsentinel": ("txsentinel", "txsentinel", "txsentinel"),
+    "compiled": ("compiled", "compiled", "compiled"),
     "mixed": ("redis", "txsentinel", "txsentinel"),
 }
 """Who is measured, by name: of which kind each of the three Sentinels is."""

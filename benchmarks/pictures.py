@@ -19,10 +19,17 @@ COLOURS: Final = {
     "redis": "tab:red",
     "valkey": "tab:blue",
     "txsentinel": "tab:green",
+    "compiled": "tab:olive",
     "mixed": "tab:purple",
     "bare": "tab:gray",
 }
-NAMES: Final = {"redis": "redis-sentinel", "valkey": "valkey-sentinel", "mixed": "mixed quorum", "bare": "bare Twisted"}
+NAMES: Final = {
+    "redis": "redis-sentinel",
+    "valkey": "valkey-sentinel",
+    "compiled": "txsentinel, compiled",
+    "mixed": "mixed quorum",
+    "bare": "bare Twisted",
+}
 
 GROWTHS: Final = {
     "cpu": ("CPU of a quiet Sentinel", "% of a core"),

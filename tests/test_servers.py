@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.report import comparison
 from tests.servers import (
+    BinaryMissing,
     Connection,
     DeadlineExpired,
     EventRecorder,
@@ -28,6 +29,7 @@ from tests.servers import (
     missing,
     wait_for,
 )
+from txsentinel.demo import processes, programs
 
 KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "redis")
 
@@ -209,3 +211,23 @@ class ComparisonTests(SynchronousTestCase):
         """A figure without samples is a dash."""
         table = comparison({"a": "A thing"}, {"redis": {"a": []}, "ours": {}})
         self.assertIn("A thing  –      –", table)
+
+
+class CompiledTests(SynchronousTestCase):
+    """Our own Sentinels from the copy that ``make compiled`` makes."""
+
+    def test_made_or_not(self) -> None:
+        """Without the copy there are none; with it that is what they run from, and the others do not."""
+        copy = Path(self.mktemp())
+        self.patch(programs, "COMPILED", copy)
+        self.patch(processes, "COMPILED", copy)
+        self.assertFalse(available("compiled"))
+        self.assertRaisesRegex(BinaryMissing, "make compiled", programs.sentinel_command, "compiled", "")
+        (copy / "txsentinel").mkdir(parents=True)
+        self.assertTrue(available("compiled"))
+        with Workbench() as bench:
+            paths = [
+                bench.sentinel(kind).environment()["PYTHONPATH"].split(os.pathsep)[0]
+                for kind in ("compiled", "txsentinel")
+            ]
+        self.assertEqual(paths, [str(copy), str(programs.SOURCE)])

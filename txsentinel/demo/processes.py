@@ -23,9 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final
 
-import txsentinel
 from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
-from txsentinel.demo.programs import sentinel_command, server_binary
+from txsentinel.demo.programs import COMPILED, SOURCE, sentinel_command, server_binary
 
 PORT_RANGE: Final = (12_000, 32_000)
 """Below what Linux gives to outgoing connections, so that no client takes a port before its server does."""
@@ -286,7 +285,7 @@ class SentinelProcess(ChildProcess):
         extra: Sequence[str] = (),
     ) -> None:
         """
-        :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
+        :param kind: see :func:`sentinel_command`.
         :param monitor: ``(name, host, port, quorum)`` of each master.
         :param down_after: milliseconds, as is ``failover_timeout``.
         :param password: what it asks of clients and gives to its peers; that of the servers goes to ``extra``.
@@ -311,7 +310,7 @@ class SentinelProcess(ChildProcess):
         return self._command
 
     def environment(self) -> dict[str, str]:
-        ours = str(Path(txsentinel.__file__).resolve().parent.parent)
+        ours = str(COMPILED if self.kind == "compiled" else SOURCE)
         inherited = os.environ.get("PYTHONPATH")
         return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
 

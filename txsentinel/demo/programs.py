@@ -6,7 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
+
+import txsentinel
 
 
 class BinaryMissing(Exception):
@@ -44,6 +47,12 @@ _SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
 }
 """Per kind of server: the environment variable that overrules, then where to look."""
 
+SOURCE: Final = Path(txsentinel.__file__).resolve().parent.parent
+"""What our own Sentinels run from."""
+
+COMPILED: Final = SOURCE / "build" / "compiled"
+"""Where ``make compiled`` puts a copy of the same with its hot modules compiled."""
+
 _SENTINEL_PROGRAMS: Final = {"redis": ("TXSENTINEL_REDIS_SENTINEL", "redis-sentinel")}
 
 
@@ -65,10 +74,12 @@ def sentinel_command(kind: str, config: str) -> list[str]:
     """
     The command line that runs a Sentinel of a kind in the foreground.
 
-    :param kind: ``txsentinel``, ``redis``, ``redis-6.2`` or ``valkey``.
+    :param kind: ``txsentinel``, ``compiled`` (ours, see :data:`COMPILED`), ``redis``, ``redis-6.2`` or ``valkey``.
     :raises BinaryMissing: if there is no such program.
     """
-    if kind == "txsentinel":
+    if kind == "compiled" and not (COMPILED / "txsentinel").is_dir():
+        raise BinaryMissing("no compiled Sentinel of ours: make compiled makes one")
+    if kind in ("txsentinel", "compiled"):
         twistd = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
         return [sys.executable, "-c", twistd, "-n", "--pidfile=", "sentinel", "-c", config]
     if kind in _SENTINEL_PROGRAMS:
@@ -80,7 +91,7 @@ def sentinel_command(kind: str, config: str) -> list[str]:
 
 
 def available(kind: str) -> bool:
-    """Can Sentinels (and, but for ``txsentinel``, servers) of this kind be started here?"""
+    """Can Sentinels (and, but for our own, servers) of this kind be started here?"""
     try:
         sentinel_command(kind, "")
     except BinaryMissing:
