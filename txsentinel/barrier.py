@@ -76,3 +76,4 @@ class Barrier:
         effects, self._effects = self._effects, deque()
         for _, effect in effects:
             self._perform(effect)
+            self._breathe()

@@ -129,8 +129,9 @@ class Executor:
 
     def committed(self, generation: int) -> None:
         """The store has saved everything up to ``generation``."""
-        self.barrier.committed(generation)
+        # The core first: whoever asks while the effects go out, one after the other, is told what they tell.
         self._core.committed(generation, self._host.now())
+        self.barrier.committed(generation)
         self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
         self.drain()
 

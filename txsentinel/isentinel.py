@@ -74,7 +74,7 @@ class IHost(Interface):
         """
         Let those in who cannot wait, if it is time; called between two steps of what may take long.
 
-        They are answered in passing: what they ask for changes nothing, or waits until whoever called us is done.
+        They are answered in passing: what would give the core something to decide waits until our caller is done.
 
         :returns: whether that was done, and time has gone by.
         """

@@ -91,7 +91,7 @@ class SweepLoop:
         finally:
             self._sweeping = False
         if self._beat.running:
-            self._plan(now)
+            self._plan(self._host.now())
 
     def _plan(self, now: Millis) -> None:
         """Sweep before the next beat if something is due before it."""

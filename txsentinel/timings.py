@@ -120,5 +120,8 @@ class Limits:
     questions: int = 8
     """Requests for an opinion or a vote on one master that one peer may leave unanswered; it is asked no more then."""
 
+    storm: int = 10
+    """Masters that fail within some seconds and are a storm: their elections take each other into account."""
+
     candidacies: int = 8
     """Epochs that one failover attempt may lose before it gives up until the next attempt is due."""

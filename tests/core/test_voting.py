@@ -7,8 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, ME, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import AskMasterDown
-from txsentinel.core.state import CROWD, STORM
+from txsentinel.core.state import STORM
 from txsentinel.core.voting import Vote, VoteCount
+from txsentinel.timings import Limits
 
 
 class AnswerTests(SynchronousTestCase):
@@ -49,9 +50,10 @@ class AnswerTests(SynchronousTestCase):
         self.scene.hello("z", MASTER_PLACE, 0, 8)
 
     def test_lower_epochs_in_a_storm(self) -> None:
-        """Those that came up since it began are as good as the current one, one after the other for each master."""
-        self.storm(CROWD)
-        self.assertEqual(("*", 0), (self.ask("b", 5).leader, self.ask("b", 5).leader_epoch))
+        """The one it began in and those since are as good as the current one, one after the other for each master."""
+        self.storm(Limits().storm)
+        self.assertEqual("*", self.ask("b", 4).leader)
+        self.assertEqual(("b" * 40, 5), (self.ask("b", 5).leader, self.ask("b", 5).leader_epoch))
         self.assertEqual(("b" * 40, 6), (self.ask("b", 6).leader, self.ask("b", 6).leader_epoch))
         self.assertEqual(6, self.ask("z", 6).leader_epoch)
         self.assertEqual(("b" * 40, 7), (self.ask("b", 7).leader, self.ask("b", 7).leader_epoch))
@@ -60,19 +62,19 @@ class AnswerTests(SynchronousTestCase):
 
     def test_lower_epochs_of_a_few_failures(self) -> None:
         """A handful of masters is no storm."""
-        self.storm(CROWD - 1)
+        self.storm(Limits().storm - 1)
         self.assertEqual("*", self.ask("b", 6).leader)
         self.assertEqual("b" * 40, self.ask("b", 8).leader)
 
     def test_lower_epochs_after_a_storm(self) -> None:
         """Some seconds later whoever asks with them comes too late."""
-        self.storm(CROWD)
+        self.storm(Limits().storm)
         self.scene.wait(STORM + 1)
         self.assertEqual("*", self.ask("b", 7).leader)
 
     def test_epochs_that_lead_nowhere(self) -> None:
         """Whoever would be elected in one below that of the present configuration could not have it followed."""
-        self.storm(CROWD)
+        self.storm(Limits().storm)
         self.scene.hello("z", MASTER_PLACE, 7, 8)
         self.assertEqual("*", self.ask("b", 7).leader)
         self.assertEqual("b" * 40, self.ask("b", 8).leader)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.server.bench import MY_ID, PEER_ID, BenchJob, ServerTestCase
 from txsentinel.address import Address
 from txsentinel.core.instances import Failover, FailoverState, Peer, Replica, Role, SyncStep
+from txsentinel.wire.resp import pack
 
 NO_MASTER = "ERR No such master with that name"
 
@@ -274,6 +275,55 @@ class AddressTests(ServerTestCase):
         self.assertEqual(self.told(), 7002)
         self.bench.save()
         self.assertEqual(self.told(), 7002)
+
+    def test_a_disk_that_recovers(self) -> None:
+        """What was told while it failed is not taken back by a write that was begun before the move."""
+        self.bench.core.flush()
+        self.bench.executor.drain()
+        under_way = self.bench.disk.wanted
+        self.hear(7001, 1)
+        ports = [self.told()]
+        for step in (
+            self.bench.executor.commit_failed,
+            lambda generation, reason: self.bench.executor.committed(generation),
+        ):
+            step(under_way, OSError(110, "The disk does not answer"))
+            ports.append(self.told())
+        self.hear(7002, 2)
+        ports.append(self.told())
+        self.bench.save()
+        ports.append(self.told())
+        self.assertEqual(ports, [6379, 7001, 7001, 7001, 7002])
+
+    def test_moves_while_the_disk_fails(self) -> None:
+        """Each is told at once, and stays told when a write succeeds that began before the last one."""
+        self.bench.core.flush()
+        self.bench.executor.drain()
+        under_way = self.bench.disk.wanted
+        self.bench.fail()
+        self.hear(7001, 1)
+        self.hear(7002, 2)
+        self.assertEqual(self.told(), 7002)
+        self.bench.executor.committed(under_way)
+        self.assertEqual(self.told(), 7002)
+
+    def test_in_passing(self) -> None:
+        """Who hears of a switch while a commit sets it free, and asks in that moment, is told the new address."""
+        other = self.bench.connect()
+        other.ask("HELLO", 3)
+        other.ask("SUBSCRIBE", "+switch-master")
+        self.hear(7001, 1)
+        heard: list[bytes] = []
+
+        def look() -> None:
+            other.protocol.dataReceived(pack("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
+            heard.append(other.wire.value())
+            other.wire.clear()
+
+        self.bench.host.look = look
+        self.bench.save()
+        self.assertIn(b"+switch-master", b"".join(heard))
+        self.assertNotIn(b"$4\r\n6379\r\n", b"".join(heard))
 
     def test_news_during_a_failover(self) -> None:
         """A promoted replica that clients know of, and not the dead master, is the one before."""

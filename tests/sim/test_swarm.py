@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.instances import FailoverState
+from txsentinel.core.state import SentinelState
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.checks import Witness
 from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal, parse_plan, print_plan
 from txsentinel.sim.fleet import Fleet, Shape
-from txsentinel.sim.run import run_seed
+from txsentinel.sim.run import Run, draw_shape, run_seed
+from txsentinel.timings import Millis
 
 FIRST, COUNT = (int(word) for word in os.environ.get("TXSENTINEL_SEEDS", "1000:16").split(":"))
 SECONDS = 60.0
@@ -39,6 +42,24 @@ class SwarmTests(SynchronousTestCase):
         self.assertEqual(failing, [], "\n\n".join(failing))
         self.assertGreater(faults, COUNT, "the plans are empty")
         self.assertGreater(failovers, 0, "nothing was ever failed over")
+
+    def test_storms(self) -> None:
+        """Nor where so many masters fail together that votes are given in epochs below the current one."""
+        late = 0
+        votable = SentinelState.votable
+
+        def counted(state: SentinelState, epoch: int, now: Millis) -> bool:
+            nonlocal late
+            answer = votable(state, epoch, now)
+            late += answer and epoch < state.current_epoch
+            return answer
+
+        self.patch(SentinelState, "votable", counted)
+        for seed in range(FIRST, FIRST + COUNT // 2):
+            shape = replace(draw_shape(seed), masters=6, storm=2)
+            outcome = Run(seed, SECONDS, shape=shape).all()
+            self.assertEqual(outcome.wrong, [], f"{shape}, seed {seed}")
+        self.assertGreater(late, 0, "no vote came late")
 
     def test_one_seed_is_one_run(self) -> None:
         """The same seed delivers the same bytes at the same times, and another seed others."""

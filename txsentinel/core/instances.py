@@ -277,7 +277,7 @@ class Master(Server):
     """The generation that makes the published address durable."""
 
     address_before: Address | None = None
-    """What clients are told until then: the address that was durable when that began to change."""
+    """What clients are told until then: what they were told before. Once a disk fails, there is none."""
 
     failover: Failover | None = None
     attempt_started_at: Millis | None = None

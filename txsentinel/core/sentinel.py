@@ -138,6 +138,8 @@ class SentinelCore:
         """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
         self.state.storage_failing = True
         for master in self.registry.masters.values():
+            # Who asks where it is must not wait for what may never be.
+            master.address_before = None
             if master.failover is not None:
                 self._visiting.step(master, now)
 

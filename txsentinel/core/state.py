@@ -20,9 +20,6 @@ from txsentinel.wire.resp import data
 STORM: Final[Millis] = 10_000
 """Masters that go O_DOWN within this time fail together."""
 
-CROWD: Final = 10
-"""So many make a storm."""
-
 _ID: Final = re.compile("[!-~]{1,64}")
 
 
@@ -69,7 +66,9 @@ class SentinelState:
 
     def moved(self, master: Master, told: Address, generation: int) -> None:
         """The published address of ``master``, ``told`` so far, is another, which ``generation`` makes durable."""
-        if self._may_tell(master):
+        if self.storage_failing:
+            master.address_before = None
+        elif master.address_before is None or master.address_generation <= self.durable_generation:
             master.address_before = told
         master.address_generation = generation
 
@@ -77,14 +76,13 @@ class SentinelState:
         """
         The address for clients: the published one once it is durable, until then the one before.
 
-        So no crash takes a client back, and none waits for the disk. While that fails the new one is told all the same.
+        So no crash takes a client back, and none waits for the disk. Once that fails the new one is told all the same,
+        and not taken back when it recovers by a write that was begun before.
         """
         before = master.address_before
-        return master.published_address if before is None or self._may_tell(master) else before
-
-    def _may_tell(self, master: Master) -> bool:
-        """Is the published address durable, or the disk one of which nothing can be expected?"""
-        return self.storage_failing or master.address_generation <= self.durable_generation
+        if before is None or master.address_generation <= self.durable_generation:
+            return master.published_address
+        return before
 
     def announce(self, channel: str, instance: Instance, detail: str = "") -> None:
         """Tell the world of an event of ``instance``; ``detail`` follows its description."""
@@ -170,20 +168,21 @@ class SentinelState:
         When hundreds of masters fail together every message is late, and candidates that do not hear of each other
         in time split the votes of all of them.
         """
-        return self.timings.candidate_stagger * (1 + self._recent(now) // CROWD)
+        return self.timings.candidate_stagger * (1 + self._recent(now) // self.limits.storm)
 
     def stormy(self, now: Millis) -> bool:
         """Do many masters fail together?"""
-        return self._recent(now) >= CROWD
+        return self._recent(now) >= self.limits.storm
 
     def votable(self, epoch: int, now: Millis) -> bool:
         """
         May a vote be given in this epoch, if there was none in it or a later one for the same master?
 
-        To C Sentinels, in the current one only: the elections of masters that fail together defeat each other, as
-        each raises the epoch of all. Votes are per master, so here the epochs of one storm all count.
+        With C Sentinels, in the current one only: the elections of masters that fail together defeat each other, as
+        each raises the epoch of all. Votes are per master, so here the epochs of one storm all count: those that were
+        current when the oldest of its masters went down, or came since. Whoever saw it sooner may have begun by then.
         """
-        return epoch >= self.current_epoch or (self.stormy(now) and epoch > self.failing_together[0][1])
+        return epoch >= self.current_epoch or (self.stormy(now) and epoch >= self.failing_together[0][1])
 
     def _recent(self, now: Millis) -> int:
         """How many there were; those of former storms are forgotten."""

@@ -104,11 +104,12 @@ class Connection(Protocol):
                 if self._dead:
                     break
         else:
-            self._read(data, now)
+            now = self._read(data, now)
         self._finish_chunk(now)
         self._context.told()
 
-    def _read(self, data: bytes, now: Millis) -> None:
+    def _read(self, data: bytes, now: Millis) -> Millis:
+        """Hand on what is complete; the time when that is done."""
         host, reader = self._context.host, self._reader
         reader.feed(data)
         try:
@@ -120,6 +121,7 @@ class Connection(Protocol):
                     now = host.now()
         except ReplyViolation as violation:
             self.drop(str(violation))
+        return now
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nobody will be answered any more. The factory tells the core."""

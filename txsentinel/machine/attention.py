@@ -9,7 +9,7 @@ after some milliseconds of calls there is a look at the clients, who are few and
 A look takes place when a call has returned and the next has not begun, so whoever is heard finds nothing half done.
 Some calls are long by nature: a commit sets hundreds of effects free, a peer answers hundreds of questions at once.
 They breathe between two of their steps, and there is a look if it is time. Then clients are answered in passing: what
-would change anything waits until the call is over.
+would have the core decide something waits until the call is over.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """
 The server side of a connection: bytes in, requests executed in order, replies out.
 
-One call of ``dataReceived`` executes every request it completes and writes their replies in one
-piece. A reply that waits for the disk keeps its place; the requests behind it are executed all the
-same, up to a bound, and their replies wait with it. Events caused by a command follow its reply.
+One call of ``dataReceived`` executes the requests that it completes, for some milliseconds, and writes their replies in
+one piece. In the midst of a long call (``IHost.in_passing``) it leaves those that have the core decide something for a
+turn of their own. A reply that waits for the disk keeps its place; the requests behind it are executed all the same, up
+to a bound, and their replies wait with it. Events caused by a command follow its reply.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ class SentinelProtocol(Protocol):
         self.closing = True
         self._output.forget()
         self._replies.clear()
+        self._postponed = None
         # The garbage collector may leave us lying around for long.
         self._parser.discard()
         if self._admitted:

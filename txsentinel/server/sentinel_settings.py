@@ -200,6 +200,7 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     arguments=(
         optional(multiple(oneof("mode", word("CRASH-AFTER-ELECTION"), word("CRASH-AFTER-PROMOTION"), word("HELP")))),
     ),
+    acts=True,
 )
 def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Replace what was asked for before; HELP lists the words and stops."""

@@ -71,6 +71,8 @@ class Shape:
     """Masters are configured by name."""
     c_peers: int = 0
     """How many Sentinels there are beside ours that behave as C does."""
+    storm: int = 10
+    """How many masters that fail together are a storm."""
 
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
         """Pickled as what it is made of: what is frozen and compiled cannot be filled in afterwards."""
@@ -130,7 +132,7 @@ class SimSentinel:
             listeners=reporter,
             shutdown=lambda: host.exit(0),
             timings=self.fleet.timings(),
-            limits=Limits(),
+            limits=Limits(storm=self.fleet.shape.storm),
         )
         self.fleet.born(self)
         self.service.startService()
