@@ -67,7 +67,10 @@ class GarbageTests(SynchronousTestCase):
             for _ in range(REVIEW_LOOKS):
                 collector.look()
 
+        first = weakref.ref(ring())
+        gc.freeze()
         review()
+        self.assertIsNotNone(first())
         living = ring()
         dead = weakref.ref(living)
         collector.look()
@@ -79,3 +82,4 @@ class GarbageTests(SynchronousTestCase):
         rings.clear()
         review()
         self.assertIsNone(dead())
+        self.assertIsNone(first())

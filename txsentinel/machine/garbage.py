@@ -44,14 +44,19 @@ class Collector:
     def __init__(self) -> None:
         self._looks = 0
         self._kept = 0
-        """How many were spared after the last review; none before the first."""
+        """How many were spared after the last review, or when the first would have been due."""
 
     def look(self) -> None:
         """Free what is unreachable among all that was made since the last time, and spare the rest."""
         gc.collect()
         gc.freeze()
         self._looks += 1
-        if self._looks % REVIEW_LOOKS == 0 and gc.get_freeze_count() > self._kept * GROWTH:
+        if self._looks % REVIEW_LOOKS:
+            return
+        if not self._kept:
+            # What came with the start will hardly die; and a minute after it is when a storm may well be tried.
+            self._kept = gc.get_freeze_count()
+        elif gc.get_freeze_count() > self._kept * GROWTH:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
