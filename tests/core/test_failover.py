@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.errors import IllegalTransition
-from txsentinel.core.failover import FOLLOWS, Failovers
+from txsentinel.core.failover import FOLLOWS, SELECT_PATIENCE, Failovers
 from txsentinel.core.instances import Failover, FailoverState
 
 SECOND = Address.literal("10.0.0.2", 6379)
@@ -54,6 +54,37 @@ class StateTests(SynchronousTestCase):
             self.assertNotIn("-failover-abort-not-elected", scene.events())
             scene.wait(600)
             self.assertIn("-failover-abort-not-elected", scene.events())
+
+    def elected_without_replicas(self) -> Scene:
+        """The replicas were there when we stood, and were lost a moment before the votes came."""
+        scene = self.scene_in(FailoverState.WAIT_START)
+        for number in (2, 3):
+            scene.kill(Address.literal(f"10.0.0.{number}", 6379))
+        for letter in "bz":
+            scene.actors[scene.peer(letter).address].grants = True
+            scene.actors[scene.peer(letter).address].answer = None
+        while scene.master.failover_state is FailoverState.WAIT_START:
+            scene.wait(10)
+        self.assertIs(FailoverState.SELECT_REPLICA, scene.master.failover_state)
+        return scene
+
+    def test_a_replica_comes_back(self) -> None:
+        """Whoever was elected does not give up for a connection that was lost for a moment."""
+        scene = self.elected_without_replicas()
+        scene.revive(SECOND)
+        scene.wait(1_200)
+        self.assertIn("+switch-master", scene.events())
+
+    def test_no_replica_comes_back(self) -> None:
+        """After ten seconds at the latest it gives up, and at once when all are held for down."""
+        for down_after, shortest, longest in ((30_000, SELECT_PATIENCE, SELECT_PATIENCE + 200), (1_000, 0, 900)):
+            scene = self.elected_without_replicas()
+            began = scene.now
+            scene.master.options.down_after = down_after
+            while scene.master.failover is not None and scene.now < began + 20_000:
+                scene.wait(10)
+            self.assertIn("-failover-abort-no-good-slave", scene.events())
+            self.assertTrue(shortest <= scene.now - began <= longest, scene.now - began)
 
     def test_next_attempt(self) -> None:
         """The next one comes two failover timeouts after the start of the last, and says so once."""

@@ -36,6 +36,9 @@ FOLLOWS: Final = {
 INFO_PATIENCE: Millis = 100
 """How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
 
+SELECT_PATIENCE: Millis = 10_000
+"""How long whoever was elected waits for a replica that it lost meanwhile, in a storm for a moment, to come back."""
+
 UNFIT_NOTE_PERIOD: Millis = 10_000
 
 
@@ -63,6 +66,8 @@ class Failovers:
                 self._elected(master, failover, now)
             elif verdict is Verdict.GIVEN_UP:
                 self.abort(master, "-failover-abort-not-elected")
+        elif failover.state is FailoverState.SELECT_REPLICA:
+            self._select(master, failover, now)
         elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             self._promote(master, failover, now)
         elif failover.state is FailoverState.WAIT_PROMOTION:
@@ -87,6 +92,8 @@ class Failovers:
             return due if due > now else now + self._state.timings.sweep_period
         if failover.state is FailoverState.WAIT_START:
             return self._elections.next_due(master, failover)
+        if failover.state is FailoverState.SELECT_REPLICA:
+            return now + self._state.timings.sweep_period
         due = failover.entered_at + timeout + 1
         if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             due -= LEAST_TIME
@@ -275,14 +282,21 @@ class Failovers:
         chosen, refused = choose(master, self._state.timings, now)
         master.last_refusals = refused
         if chosen is None:
-            self._note_unfit(master, now)
-            self.abort(master, "-failover-abort-no-good-slave")
+            # There was one when we stood, so it was lost or not heard for a moment; and nobody else will try for long.
+            if now - failover.entered_at >= SELECT_PATIENCE or not self._may_come_back(master):
+                self._note_unfit(master, now)
+                self.abort(master, "-failover-abort-no-good-slave")
             return
         failover.promoted = chosen
         self._state.announce("+selected-slave", chosen)
         self._enter(failover, FailoverState.SEND_SLAVEOF_NOONE, now)
         self._state.announce("+failover-state-send-slaveof-noone", chosen)
         self._promote(master, failover, now)
+
+    @staticmethod
+    def _may_come_back(master: Master) -> bool:
+        """Is there a replica that is not held for down and wants to be promoted?"""
+        return any(not replica.is_down and replica.priority != 0 for replica in master.replicas.values())
 
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
