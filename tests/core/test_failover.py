@@ -76,15 +76,17 @@ class StateTests(SynchronousTestCase):
         self.assertIn("+switch-master", scene.events())
 
     def test_no_replica_comes_back(self) -> None:
-        """After ten seconds at the latest it gives up, and at once when all are held for down."""
-        for down_after, shortest, longest in ((30_000, SELECT_PATIENCE, SELECT_PATIENCE + 200), (1_000, 0, 900)):
+        """After ten seconds, or failover-timeout if that is less, it gives up; at once if none wants to be promoted."""
+        for timeout, priority, expected in ((60_000, 100, SELECT_PATIENCE), (3_000, 100, 3_000), (60_000, 0, 0)):
             scene = self.elected_without_replicas()
             began = scene.now
-            scene.master.options.down_after = down_after
+            scene.master.options.failover_timeout = timeout
+            for replica in scene.master.replicas.values():
+                replica.priority = priority
             while scene.master.failover is not None and scene.now < began + 20_000:
                 scene.wait(10)
             self.assertIn("-failover-abort-no-good-slave", scene.events())
-            self.assertTrue(shortest <= scene.now - began <= longest, scene.now - began)
+            self.assertTrue(expected <= scene.now - began <= expected + 200, scene.now - began)
 
     def test_next_attempt(self) -> None:
         """The next one comes two failover timeouts after the start of the last, and says so once."""

@@ -283,7 +283,8 @@ class Failovers:
         master.last_refusals = refused
         if chosen is None:
             # There was one when we stood, so it was lost or not heard for a moment; and nobody else will try for long.
-            if now - failover.entered_at >= SELECT_PATIENCE or not self._may_come_back(master):
+            patience = min(SELECT_PATIENCE, master.options.failover_timeout)
+            if now - failover.entered_at >= patience or all(each.priority == 0 for each in master.replicas.values()):
                 self._note_unfit(master, now)
                 self.abort(master, "-failover-abort-no-good-slave")
             return
@@ -292,11 +293,6 @@ class Failovers:
         self._enter(failover, FailoverState.SEND_SLAVEOF_NOONE, now)
         self._state.announce("+failover-state-send-slaveof-noone", chosen)
         self._promote(master, failover, now)
-
-    @staticmethod
-    def _may_come_back(master: Master) -> bool:
-        """Is there a replica that is not held for down and wants to be promoted?"""
-        return any(not replica.is_down and replica.priority != 0 for replica in master.replicas.values())
 
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
