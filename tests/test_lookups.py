@@ -22,6 +22,10 @@ class NamingHost:
         self.reactor = Clock()
         self.asked: list[tuple[str, Deferred[str]]] = []
 
+    def breathe(self) -> bool:
+        """Nobody waits here."""
+        return False
+
     def now(self) -> int:
         """Milliseconds."""
         return round(self.reactor.seconds() * 1000)
