@@ -6,6 +6,8 @@ The classes ship with the package, because the demonstration needs them; what on
 
 from __future__ import annotations
 
+import subprocess
+
 from txsentinel.demo import (
     BinaryMissing,
     ChildProcess,
@@ -23,9 +25,10 @@ from txsentinel.demo import (
     wait_for,
 )
 from txsentinel.demo.blocking import info_fields, pairs
-from txsentinel.demo.programs import available
+from txsentinel.demo.programs import SERVER_KINDS, available, server_binary
 
 __all__ = [
+    "SERVER_KINDS",
     "BinaryMissing",
     "ChildProcess",
     "Connection",
@@ -43,6 +46,7 @@ __all__ = [
     "info_fields",
     "missing",
     "pairs",
+    "server_version",
     "wait_for",
 ]
 
@@ -51,7 +55,18 @@ def missing(*kinds: str) -> str:
     """
     Why a test over these kinds of servers must be skipped on this machine; empty if it can run.
 
-    Made for trial's ``skip`` attribute: ``if missing("redis"): skip = missing("redis")``.
+    Made for trial's ``skip`` attribute: ``if missing("redis"): skip = missing("redis")``. In CI ``conftest.py`` turns
+    such a skip into a failure.
     """
     absent = [kind for kind in kinds if not available(kind)]
     return f"not on this machine: {', '.join(absent)}" if absent else ""
+
+
+def server_version(kind: str) -> str:
+    """
+    The version of the server program of a kind as it states it, like ``7.0.15``.
+
+    :raises BinaryMissing: if there is no such program.
+    """
+    printed = subprocess.run([server_binary(kind), "--version"], capture_output=True, text=True, check=True).stdout
+    return next(word.removeprefix("v=") for word in printed.split() if word.startswith("v="))

@@ -27,6 +27,7 @@ from tests.servers import (
     available,
     free_port,
     missing,
+    server_version,
     wait_for,
 )
 from txsentinel.demo import processes, programs
@@ -188,6 +189,28 @@ class ProcessTests(SynchronousTestCase):
             recorder.wait_for(lambda events: any(event.channel == "+set" for event in events), 5, "+set")
             event = recorder.events[-1]
             self.assertEqual((event.sentinel, event.channel), (fleet.sentinels[0].name, "+set"))
+
+
+class ServerVersionTests(SynchronousTestCase):
+    """A kind that names a version is a server of that version."""
+
+    def check(self, kind: str) -> None:
+        """The program states the version that the name of the kind ends in."""
+        if missing(kind):
+            raise SkipTest(missing(kind))
+        self.assertTrue(server_version(kind).startswith(kind.partition("-")[2] + "."), server_version(kind))
+
+    def test_redis_62(self) -> None:
+        """Redis 6.2."""
+        self.check("redis-6.2")
+
+    def test_redis_82(self) -> None:
+        """Redis 8.2."""
+        self.check("redis-8.2")
+
+    def test_valkey_81(self) -> None:
+        """Valkey 8.1."""
+        self.check("valkey-8.1")
 
 
 class FreePortTests(SynchronousTestCase):

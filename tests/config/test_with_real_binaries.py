@@ -201,3 +201,19 @@ class ValkeyTests(TravellingFiles, SynchronousTestCase):
     kind = "valkey"
     if missing(kind):
         skip = missing(kind)
+
+
+class Redis82Tests(TravellingFiles, SynchronousTestCase):
+    """Redis 8.2."""
+
+    kind = "redis-8.2"
+    if missing(kind):
+        skip = missing(kind)
+
+
+class Valkey81Tests(TravellingFiles, SynchronousTestCase):
+    """Valkey 8.1."""
+
+    kind = "valkey-8.1"
+    if missing(kind):
+        skip = missing(kind)

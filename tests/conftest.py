@@ -1,0 +1,35 @@
+"""
+In CI, where everything is installed, a test that is skipped for want of something fails.
+
+``CI=true`` marks such a machine. On any other one a test without its server is skipped and says which one is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any, Final
+
+import pytest
+
+from tests.fuzz.__main__ import NO_ATHERIS
+
+ALLOWED_SKIPS: Final = (NO_ATHERIS, "pictures need matplotlib")
+"""Beginnings of reasons that hold in CI too: tools of other purposes than `make test`."""
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    where = report.longrepr
+    text = where[2] if isinstance(where, tuple) else str(where)
+    return text.removeprefix("Skipped: ")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Turn a skip into a failure in CI, unless its reason is an allowed one."""
+    report: pytest.TestReport = yield
+    expected = hasattr(report, "wasxfail") or _reason(report).startswith(ALLOWED_SKIPS)
+    if report.skipped and not expected and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which is a failure in CI: {_reason(report)}"
+    return report
