@@ -14,7 +14,7 @@ DEMO_ARGUMENTS ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench compiled interop outside clients soak soak-compiled fuzz clean
+.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench    measure redis-sentinel, valkey-sentinel and ours in the same run (BENCH=--quick: small)"
 	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
+	@echo "make matrix   each make of server under each mix of Sentinels, through every loss; rewrites docs/compatibility.rst"
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
@@ -60,6 +61,9 @@ compiled: $(VENV)/.bench
 
 interop: $(VENV)/.test
 	$(BIN)/python -m tests.interop.rounds --rounds 20
+
+matrix: $(VENV)/.test
+	$(BIN)/python -m tests.interop.matrix --write docs/compatibility.rst
 
 outside: $(VENV)/.test
 	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)

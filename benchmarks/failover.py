@@ -23,7 +23,7 @@ from typing import Final
 
 from benchmarks.report import comparison, keep, server_version
 from txsentinel.demo import Connection, DeadlineExpired, EventRecorder, Fleet, ReplyError, Workbench, wait_for
-from txsentinel.demo.programs import available
+from txsentinel.demo.programs import SERVER_KINDS, available
 
 FIGURES: Final = {
     "sdown": "first +sdown of any Sentinel",
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--kinds", nargs="+", default=["redis", "valkey", "txsentinel", "compiled"], help="the first is the measure"
     )
-    parser.add_argument("--server", default="redis", choices=["redis", "redis-6.2", "valkey"])
+    parser.add_argument("--server", default="redis", choices=SERVER_KINDS)
     parser.add_argument("--watch", type=float, default=8.0, help="seconds to look for spurious failovers")
     parser.add_argument("--json", type=Path, help="file for every sample")
     options = parser.parse_args(arguments)

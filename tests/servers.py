@@ -46,7 +46,7 @@ __all__ = [
     "info_fields",
     "missing",
     "pairs",
-    "server_version",
+    "version_number",
     "wait_for",
 ]
 
@@ -62,7 +62,7 @@ def missing(*kinds: str) -> str:
     return f"not on this machine: {', '.join(absent)}" if absent else ""
 
 
-def server_version(kind: str) -> str:
+def version_number(kind: str) -> str:
     """
     The version of the server program of a kind as it states it, like ``7.0.15``.
 

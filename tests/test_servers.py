@@ -27,7 +27,7 @@ from tests.servers import (
     available,
     free_port,
     missing,
-    server_version,
+    version_number,
     wait_for,
 )
 from txsentinel.demo import processes, programs
@@ -198,7 +198,7 @@ class ServerVersionTests(SynchronousTestCase):
         """The program states the version that the name of the kind ends in."""
         if missing(kind):
             raise SkipTest(missing(kind))
-        self.assertTrue(server_version(kind).startswith(kind.partition("-")[2] + "."), server_version(kind))
+        self.assertTrue(version_number(kind).startswith(kind.partition("-")[2] + "."), version_number(kind))
 
     def test_redis_62(self) -> None:
         """Redis 6.2."""

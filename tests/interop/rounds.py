@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.servers import (
+    SERVER_KINDS,
     EventRecorder,
     Fleet,
     RecordedEvent,
@@ -44,6 +45,10 @@ FAILOVER_TIMEOUT = 6000
 """Milliseconds. Short, because a lost election is repeated only after twice that time."""
 
 
+COORDINATING_KINDS = ("txsentinel", "compiled", "valkey")
+"""The kinds of Sentinels that know ``SENTINEL FAILOVER name COORDINATED``."""
+
+
 class Trouble(Enum):
     """How a round takes the master away."""
 
@@ -51,6 +56,7 @@ class Trouble(Enum):
     FREEZE = "freeze"  # it falls silent with its connections open; it returns believing to be the master
     SHUTDOWN = "shutdown"  # it leaves in order; it returns believing to be a master
     MANUAL = "manual"  # it stays, and an operator asks some Sentinel for another one
+    COORDINATED = "coordinated"  # the same, but master and replica exchange their roles without losing a write
 
 
 @dataclass
@@ -208,7 +214,11 @@ class MixedFleet:
             master.wait_ended(15.0)
         else:
             running = [sentinel for sentinel in self.fleet.sentinels if sentinel.running]
-            self._dice.choice(running).call("SENTINEL", "FAILOVER", self.fleet.name)
+            words = ["SENTINEL", "FAILOVER", self.fleet.name]
+            if trouble is Trouble.COORDINATED:
+                running = [sentinel for sentinel in running if sentinel.kind in COORDINATING_KINDS]
+                words.append("COORDINATED")
+            self._dice.choice(running).call(*words)
 
     def _wait_agreement(self, old: RedisProcess, survivors: Sequence[RedisProcess]) -> None:
         def agreed() -> bool:
@@ -258,10 +268,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.interop.rounds", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=8, help="losses per mix")
     parser.add_argument("--mix", action="append", metavar="KIND:N,KIND:N", help="may be given several times")
-    parser.add_argument("--server", default="redis", choices=["redis", "redis-6.2", "valkey"])
+    parser.add_argument("--server", default="redis", choices=SERVER_KINDS)
     parser.add_argument("--seed", type=int)
     options = parser.parse_args(arguments)
-    troubles = [list(Trouble)[number % len(Trouble)] for number in range(options.rounds)]
+    usual = [trouble for trouble in Trouble if trouble is not Trouble.COORDINATED]
+    troubles = [usual[number % len(usual)] for number in range(options.rounds)]
     mixes = options.mix or ["redis:1,txsentinel:2", "redis:2,txsentinel:1", "valkey:1,txsentinel:2"]
     summaries: list[Summary] = []
     for mix in mixes:

@@ -157,9 +157,13 @@ class Fleet:
         return self.master_port()
 
     def set_info_period(self, milliseconds: int) -> None:
-        """How often the Sentinels look at healthy servers; lower it for a while to settle sooner."""
+        """
+        How often the Sentinels ask healthy servers for INFO; lower it for a while so that changes are seen sooner.
+
+        Sentinels before Redis 7.0 have no ``SENTINEL DEBUG`` and keep their ten seconds.
+        """
         for sentinel in self.sentinels:
-            if sentinel.running:
+            if sentinel.running and sentinel.kind != "redis-6.2":
                 sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", milliseconds)
 
     def revive(self, server: RedisProcess) -> None:
