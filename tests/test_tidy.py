@@ -36,8 +36,8 @@ FLOORS = (
     ),
     (
         "config",
-        "config.quoting config.vocabulary config.errors config.document config.disk config.titles config.generic"
-        " config.directives config.statements config.configuration config.rendering config.store",
+        "config.quoting config.vocabulary config.errors config.numbers config.document config.disk config.titles"
+        " config.generic config.directives config.statements config.configuration config.rendering config.store",
     ),
     ("edges", "links server client scripts listeners listening logs tls"),
     (

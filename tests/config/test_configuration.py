@@ -6,10 +6,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.disk import MemoryDisk
 from txsentinel import __version__
+from txsentinel.budget import excerpt
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.disk import LocalDisk
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import BufferLimit
+from txsentinel.config.vocabulary import INTEGER, MEMORY
 
 MY_ID = "a" * 40
 
@@ -48,7 +50,7 @@ class ReadingTests(LoadCase):
             'sentinel known-sentinel m 10.0.0.9 26379 "run id"\n'
             "sentinel known-sentinel nobody 10.0.0.9 26379\n"
             "sentinel known-sentinel m 10.0.0.8 26379 " + MY_ID + "\n"
-            "SENTINEL MONITOR m 10.0.0.1 6379junk 2\n"
+            "SENTINEL MONITOR m 10.0.0.1 6379 2\n"
             "sentinel down-after-milliseconds m 5000\n"
             "sentinel failover-timeout m 60000\n"
             "sentinel parallel-syncs m 0\n"
@@ -251,7 +253,7 @@ class ComplaintTests(LoadCase):
             (monitor + monitor, "Duplicate master name."),
             (monitor + "sentinel down-after-milliseconds x 1", "No such master with specified name."),
             (monitor + "sentinel down-after-milliseconds m 0", "negative or zero time parameter."),
-            (monitor + "sentinel failover-timeout m x", "negative or zero time parameter."),
+            (monitor + "sentinel failover-timeout m -5", "negative or zero time parameter."),
             (monitor + "sentinel master-reboot-down-after-period m -1", "negative time parameter."),
             (
                 monitor + "sentinel notification-script m /x",
@@ -276,6 +278,46 @@ class ComplaintTests(LoadCase):
             ("sentinel announce-hostnames x", "Please specify yes or no for the announce-hostnames option."),
         ):
             self.assertComplaint(text, message)
+
+    def test_numbers_with_something_behind_them(self) -> None:
+        """Every number of a ``sentinel`` line is read as a whole or refused by name, as the C Sentinels do not."""
+        monitor = "sentinel monitor m 1.1.1.1 1 1\n"
+        for word in ("51%", "5s", "5e3", "1.5", "5 s", "0x10", "abc", "-", "", "\u0665", "9" * 20, "9" * 5000):
+            for line, meaning in (
+                ("sentinel monitor n 1.1.1.1 1 {}", "a whole number of Sentinels"),
+                ("sentinel monitor n 1.1.1.1 {} 1", "a port number"),
+                ("sentinel announce-port {}", "a port number"),
+                ("sentinel down-after-milliseconds m {}", "a whole number of milliseconds"),
+                ("sentinel failover-timeout m {}", "a whole number of milliseconds"),
+                ("sentinel master-reboot-down-after-period m {}", "a whole number of milliseconds"),
+                ("sentinel parallel-syncs m {}", "a whole number"),
+                ("sentinel known-replica m 1.1.1.2 {}", "a port number"),
+                (f"sentinel known-sentinel m 1.1.1.2 {{}} {MY_ID}", "a port number"),
+            ):
+                error = self.complaint(monitor + line.format(f'"{word}"') + "\n")
+                self.assertEqual(error.line_number, 2)
+                self.assertTrue(error.message.startswith(f"'{excerpt(word)}' is not {meaning}"), error.message)
+            if not word.isdigit() or not word.isascii():
+                for line in ("sentinel current-epoch {}", "sentinel config-epoch m {}", "sentinel leader-epoch m {}"):
+                    error = self.complaint(monitor + line.format(f'"{word}"') + "\n")
+                    self.assertEqual((error.line_number, error.message), (2, f"'{word}' is not an epoch."))
+
+    def test_numbers_of_the_command_line(self) -> None:
+        """Options are read no more leniently than lines of the file."""
+        error = self.complaint("sentinel monitor m 1.1.1.1 1 1", "sentinel down-after-milliseconds m 5s")
+        self.assertEqual((error.line_number, error.message), (2, "'5s' is not a whole number of milliseconds."))
+        error = self.complaint("", "timeout 5s")
+        self.assertEqual(error.message, "argument couldn't be parsed into an integer")
+
+    def test_generic_numbers(self) -> None:
+        """No generic directive with one number takes anything else; where bytes are meant there may be a unit."""
+        sizes = set(MEMORY.split()) | {"client-query-buffer-limit", "proto-max-bulk-len"}
+        numbers = {name for names in INTEGER.values() for name in names.split()} | {"unixsocketperm"}
+        for name in sorted(numbers | sizes):
+            for word in ("51%", "5s", "5e3", "1.5", "0x10", "abc", "-", "\u0665", "9" * 5000):
+                error = self.complaint(f"{name} {word}\n")
+                self.assertEqual((error.line_number, error.line), (1, f"{name} {word}"))
+                self.assertIn("argument", error.message)
 
     def test_order_of_passes(self) -> None:
         """Complaints come in the order of execution, not of the file."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.config.quoting import decoded, encoded, integer, split_words, written
+from txsentinel.config.quoting import decoded, encoded, split_words, written
 
 
 class SplitWordsTests(SynchronousTestCase):
@@ -60,12 +60,3 @@ class WrittenTests(SynchronousTestCase):
         line = encoded(" ".join(written(decoded(word)) for word in words))
         self.assertNotIn(b"\n", line)
         self.assertEqual(split_words(line), words)
-
-
-class IntegerTests(SynchronousTestCase):
-    """Numbers in ``sentinel`` lines are read generously."""
-
-    def test_leading_number(self) -> None:
-        """Junk after the number is ignored, junk instead of it is zero, and nothing overflows."""
-        for word, number in (("12", 12), (" -7x", -7), ("+3", 3), ("x", 0), ("", 0), ("9" * 5000, (1 << 63) - 1)):
-            self.assertEqual(integer(word), number, word[:20])

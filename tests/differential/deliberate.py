@@ -175,6 +175,18 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"(exit status 1\n|>>> ).* has NUL bytes in it .*",
     ),
     Deliberate(
+        "a number with something else behind it, such as 5s or 51%, is refused by name, not read by its leading digits",
+        "^configuration/",
+        r"runs\n.*|Quorum must be 1 or greater\.|negative or zero time parameter\.",
+        r"(exit status 1\n.*\n)?'[^'\n]*' is not (a whole number( of [a-zA-Z]+)?|a port number|an epoch)\.",
+    ),
+    Deliberate(
+        "nobody can connect to a port beyond the last one",
+        "^configuration/own: sentinel announce-port 70000",
+        r"runs\n.*",
+        r"exit status 1\n.*\nInvalid port number\.",
+    ),
+    Deliberate(
         "a line that we do not know stays a line, too",
         r"^configuration/grammar: foo\.bar 1",
         r"# \?\?\? foo\.bar 1|",

@@ -16,7 +16,8 @@ from typing import Final
 
 from txsentinel.config.document import Line, Owner, Place
 from txsentinel.config.errors import Complaint, SettingRefused
-from txsentinel.config.quoting import integer, written
+from txsentinel.config.numbers import whole_number
+from txsentinel.config.quoting import written
 from txsentinel.core.options import MasterOptions
 
 UNRECOGNIZED: Final = "Unrecognized sentinel configuration statement."
@@ -67,6 +68,11 @@ _COMPLAINTS: Final = {
     Value.POSITIVE_MILLIS: "negative or zero time parameter.",
     Value.MILLIS: "negative time parameter.",
 }
+_MEANINGS: Final = {
+    Value.POSITIVE_MILLIS: "a whole number of milliseconds",
+    Value.MILLIS: "a whole number of milliseconds",
+    Value.COUNT: "a whole number",
+}
 _SCRIPT_NAMES: Final = {
     "notification-script": "Notification script",
     "client-reconfig-script": "Client reconfiguration script",
@@ -103,7 +109,7 @@ class Directive:
                 raise Complaint(f"{_SCRIPT_NAMES[self.word]} seems non existing or non executable.")
             setattr(options, self.attribute, word)
             return
-        number = integer(word)
+        number = whole_number(word, _MEANINGS[self.value])
         if number < 0 and self.value is Value.MILLIS:
             raise Complaint(_COMPLAINTS[self.value])
         if number <= 0 and self.value is Value.POSITIVE_MILLIS:

@@ -98,16 +98,3 @@ def decoded(raw: bytes) -> str:
 def encoded(text: str) -> bytes:
     """The bytes that :func:`decoded` was given."""
     return text.encode("utf-8", "surrogateescape")
-
-
-def integer(word: str) -> int:
-    """
-    A number as C's ``atoi`` reads it: leading digits with a sign, junk behind them ignored, no digits: 0.
-
-    Kept within 64 bits.
-    """
-    match = _INTEGER.match(word)
-    return 0 if match is None else max(-(1 << 63), min(int(match.group().strip()[:32]), (1 << 63) - 1))
-
-
-_INTEGER: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")

@@ -14,10 +14,8 @@ from typing import Final
 from txsentinel.address import canonical_ip
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
 from txsentinel.config.errors import Complaint, ConfigError
-from txsentinel.config.quoting import integer
+from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
-
-HIGHEST_EPOCH: Final = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -85,13 +83,15 @@ class _Execution:
         if word == "announce-ip":
             options.announce_ip = value or None
         elif word == "announce-port":
-            options.announce_port = integer(value)
+            port = whole_number(value, PORT)
+            _check_port(port)
+            options.announce_port = port
         elif word == "sentinel-user":
             options.sentinel_user = value or None
         elif word == "sentinel-pass":
             options.sentinel_pass = value or None
         elif word == "current-epoch":
-            self._state.current_epoch = max(self._state.current_epoch, _epoch(value))
+            self._state.current_epoch = max(self._state.current_epoch, epoch(value))
         elif word == "myid":
             if len(value) != 40:
                 raise Complaint("Malformed Sentinel id in myid option.")
@@ -107,7 +107,8 @@ class _Execution:
 
     def monitor(self, values: Sequence[str], included: bool) -> None:
         """``monitor <name> <host> <port> <quorum>``."""
-        name, host, port, quorum = values[0], values[1], integer(values[2]), integer(values[3])
+        name, host = values[:2]
+        port, quorum = whole_number(values[2], PORT), whole_number(values[3], "a whole number of Sentinels")
         if quorum <= 0:
             raise Complaint("Quorum must be 1 or greater.")
         self._check_address(host, port)
@@ -121,8 +122,7 @@ class _Execution:
 
     def _check_address(self, host: str, port: int) -> None:
         """Names are fine where they are resolved, whether or not anybody knows them today."""
-        if not 0 <= port <= 65_535:
-            raise Complaint("Invalid port number.")
+        _check_port(port)
         if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
             raise Complaint("Can't resolve instance hostname.")
 
@@ -137,14 +137,14 @@ class _Execution:
             BY_WORD[word].read(master.options, values[1], self._executable)
         elif word == "config-epoch":
             # The greater one, not the last one: an included file may hold a stale copy of our own line.
-            master.config_epoch = max(master.config_epoch, _epoch(values[1]))
+            master.config_epoch = max(master.config_epoch, epoch(values[1]))
             self._state.current_epoch = max(self._state.current_epoch, master.config_epoch)
         elif word == "leader-epoch":
-            master.leader_epoch = max(master.leader_epoch, _epoch(values[1]))
+            master.leader_epoch = max(master.leader_epoch, epoch(values[1]))
         elif word == "known-replica":
-            self._known_replica(master, values[1], integer(values[2]))
+            self._known_replica(master, values[1], whole_number(values[2], PORT))
         elif word == "known-sentinel":
-            self._known_sentinel(master, values[1], integer(values[2]), values[3])
+            self._known_sentinel(master, values[1], whole_number(values[2], PORT), values[3])
         else:
             key = values[1].upper()
             if key in master.options.renamed_commands:
@@ -193,9 +193,9 @@ def execute(statements: Sequence[Statement], options: SentinelOptions, executabl
     return state
 
 
-def _epoch(word: str) -> int:
-    """Epochs count up from zero."""
-    return max(0, min(integer(word), HIGHEST_EPOCH))
+def _check_port(port: int) -> None:
+    if not 0 <= port <= 65_535:
+        raise Complaint("Invalid port number.")
 
 
 def _yes_no(word: str, complaint: str) -> bool:
