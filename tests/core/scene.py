@@ -395,10 +395,15 @@ class Scene:
                 actor.role = "master" if effect.promotes else "slave"
                 actor.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
             core.info_reply(link, actor.info(), now)
-        elif isinstance(effect, HandOver) and actor.obeys:
-            successor = self.actors[Address.literal(effect.host, effect.port)]
-            actor.role, actor.follows = "slave", successor.address
-            successor.role, successor.follows = "master", None
+        elif isinstance(effect, HandOver):
+            actor.paused = True
+            if actor.obeys:
+                successor = self.actors[Address.literal(effect.host, effect.port)]
+                actor.role, actor.follows = "slave", successor.address
+                successor.role, successor.follows = "master", None
+        elif isinstance(effect, SettleHandOver | CallOffHandOver):
+            actor.paused = False
+            self._stuck.discard(link.link_id)
         elif isinstance(effect, AskMasterDown) and not actor.mute:
             core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
 

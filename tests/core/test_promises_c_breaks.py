@@ -345,6 +345,16 @@ class PromiseTests(SynchronousTestCase):
         scene.settle()
         self.assertEqual("slave", scene.actors[MASTER_PLACE].role)
 
+    def test_the_end_of_a_pause_is_not_held_by_the_pause(self) -> None:
+        """A hello must not be in front of CLIENT UNPAUSE: the server holds PUBLISH, and what is behind it."""
+        scene = agreed()
+        scene.actors[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        scene.reset_connections(MASTER_PLACE)
+        scene.core.failover(NAME, scene.now, coordinated=True)
+        scene.wait(100)
+        self.assertEqual("slave", scene.actors[MASTER_PLACE].role)
+        self.assertFalse(scene.actors[MASTER_PLACE].paused)
+
     def handing_over(self) -> Scene:
         """A hand-over that was ordered, by servers that take their time."""
         scene = agreed()

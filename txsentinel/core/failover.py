@@ -180,10 +180,12 @@ class Failovers:
             return True
         state.announce("+failover-state-reconf-slaves", master)
         self._switching.run_client_script(master, "leader", replica.address)
-        self._switching.spread_word(master, now)
         if failover.coordinated:
+            # Before the hello: its PUBLISH would be held on the old master, and with it the CLIENT UNPAUSE behind it.
             self._handovers.settle(master, replica)
+            self._switching.spread_word(master, now)
         else:
+            self._switching.spread_word(master, now)
             self._demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
         return True
