@@ -132,7 +132,7 @@ class TwistdTests(SynchronousTestCase):
         """Whatever is wrong, in front or detached: status 1 and one block that names the line, no traceback."""
         for mode in (["-n", "--pidfile="], []):
             for line, reason in (
-                ("sentinel monitor n 127.0.0.1 6379 two", "Quorum must be 1 or greater."),
+                ("sentinel monitor n 127.0.0.1 6379 two", "'two' is not a whole number of Sentinels."),
                 ("sentinel notification-script m /no/such/script", "Notification script seems non existing"),
             ):
                 self.write(line)

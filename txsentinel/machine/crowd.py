@@ -72,6 +72,27 @@ def possible(reactor: object) -> bool:
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
+class ClientTransport(tcp.Server):
+    """
+    The transport of a client's connection, which is closed as the C servers close theirs.
+
+    ``abortConnection`` of Twisted has the kernel send a reset: the client then gets an error where it would read the
+    end of the stream, and may lose replies that it has not read yet. Here what the kernel has no room for is
+    discarded, too, but the rest is sent and followed by the end of the stream. (The kernel itself still sends a reset if
+    there is input that was not read, as it does for the C servers.)
+    """
+
+    def abortConnection(self) -> None:
+        """Close now, without waiting for the client; what its socket has no room for is lost."""
+        if not self.disconnected:
+            # With TLS the farewell, without which the other side would report a truncated stream, was just written.
+            self.doWrite()  # type: ignore[no-untyped-call]
+        tcp.Server.abortConnection(self)
+
+    def _closeSocket(self, orderly: bool) -> None:
+        tcp.Server._closeSocket(self, True)
+
+
 class Crowd:
     """
     To its members, connections of clients or our own, their reactor; to the reactor, one descriptor.
@@ -138,7 +159,7 @@ class Crowd:
         reactor: object,
     ) -> Member:
         """What makes a transport of a connection, given to a port instead of the class."""
-        return tcp.Server(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
+        return ClientTransport(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
 
     # What a connection wants of its reactor.
 
