@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from errno import EIO, errorcode
 from time import asctime, localtime
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ from twisted.internet.defer import Deferred
 from txsentinel.address import Address
 from txsentinel.barrier import Barrier
 from txsentinel.budget import LineBudget, excerpt
+from txsentinel.config.store import WriteStuck
 from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ResolveAddress, RunScript
 from txsentinel.core.sentinel import SentinelCore
+from txsentinel.core.state import StorageError
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import IHost
 
@@ -62,6 +65,8 @@ class Executor:
 
     :meth:`drain` is called at the end of every turn that may have told the core something. It may
     be called again from within an effect; then the outer call goes on with what was added.
+
+    :param path: of the file that the state is saved in, for messages.
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class Executor:
         core: SentinelCore,
         publish: Callable[[SentinelEvent], None],
         note: Callable[[Level, str], None],
+        path: str = "",
     ) -> None:
         self._host = host
+        self._path = path
         self._core = core
         self._publish = publish
         self._note = note
@@ -142,8 +149,9 @@ class Executor:
             Level.WARNING,
             f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason.strerror or reason}",
         )
-        self._core.commit_failed(generation, self._host.now())
-        self.barrier.commit_failed()
+        error = StorageError(errorcode.get(reason.errno or EIO, "EIO"), str(reason), self._path)
+        self._core.commit_failed(generation, self._host.now(), error)
+        self.barrier.commit_failed(stuck=isinstance(reason, WriteStuck))
         self.drain()
 
     def _perform(self, effect: Effect) -> None:

@@ -69,7 +69,7 @@ class SentinelService(MultiService):
         self._ports: list[IListeningPort] = []
         timings, limits = timings or Timings(), limits or Limits()
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
-        self.executor = Executor(host, self.core, self._publish, note)
+        self.executor = Executor(host, self.core, self._publish, note, configuration.path)
         self.executor.links = self.links = LinkPool(host, self.core, configuration.generic, self.executor.drain)
         self.executor.scripts = self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
         self.sweeping = SweepLoop(host, self.core, self.executor.drain)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from txsentinel.address import Address
+from txsentinel.barrier import is_binding
 from txsentinel.core.effects import (
     Announce,
     AskMasterDown,
@@ -289,9 +290,10 @@ class Scene:
             self.core.committed(generation, self.now)
         else:
             self.core.commit_failed(outbox.generation, self.now)
-            held, self._held = self._held, []
+            held, self._held = self._held, [entry for entry in self._held if is_binding(entry[1])]
             for _, effect in held:
-                self._perform(effect)
+                if not is_binding(effect):
+                    self._perform(effect)
 
     def _save(self) -> None:
         core, master = self.core, self.master

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.instances import FailoverState
+from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
 
 SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)
@@ -178,6 +179,6 @@ class DisputeTests(SynchronousTestCase):
     def test_not_for_a_master_that_is_down(self) -> None:
         """Nobody confirms an address at which nothing answers."""
         self.scene.kill(MASTER_PLACE)
-        self.scene.core.state.storage_failing = True
+        self.scene.core.state.storage_error = UNKNOWN_STORAGE_ERROR
         self.scene.wait(3_000)
         self.assertEqual(4, self.scene.master.config_epoch)

@@ -17,6 +17,7 @@ from tests.servers import (
     SentinelProcess,
     Workbench,
     missing,
+    pairs,
     wait_for,
 )
 
@@ -61,6 +62,13 @@ class FailingDiskTests(SynchronousTestCase):
         with self.assertRaises(ReplyError) as refused:
             self.ailing.call("SENTINEL", "SET", "mymaster", "PARALLEL-SYNCS", 2)
         self.assertIn("Failed to save config file", str(refused.exception))
+        fields = pairs(self.ailing.call("SENTINEL", "MASTER", "mymaster"))
+        self.assertEqual(fields["parallel-syncs"], "1")
+        for words in (("SENTINEL", "CKQUORUM", "mymaster"), ("SENTINEL", "FAILOVER", "mymaster")):
+            with self.assertRaises(ReplyError) as refused:
+                self.ailing.call(*words)
+            self.assertIn("his Sentinel cannot save its votes", str(refused.exception))
+        self.assertNotIn("sentinel_storage:ok", str(self.ailing.call("INFO", "sentinel")))
 
     def fail_over(self) -> None:
         """The others replace the master; the ailing one follows them, and clients can ask it for the address."""
@@ -90,7 +98,8 @@ class FailingDiskTests(SynchronousTestCase):
             return ["monitor", "mymaster", "127.0.0.1", port, "2"] in words
 
         wait_for(saved, SECONDS, "the new address in the file")
-        self.assertIn(["parallel-syncs", "mymaster", "2"], file_words(self.ailing.config_path))
+        self.assertNotIn(["parallel-syncs", "mymaster", "2"], file_words(self.ailing.config_path))
+        self.assertIn("sentinel_storage:ok", str(self.ailing.call("INFO", "sentinel")))
         self.well[0].kill()
         began = time.monotonic()
         old = self.fleet.master()

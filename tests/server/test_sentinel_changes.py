@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
 from tests.server.bench import PEER_ID, Bench, ServerTestCase
+from txsentinel.config.store import WriteStuck
 from txsentinel.core.effects import Recycle
 from txsentinel.core.instances import Role
-from txsentinel.core.options import SentinelOptions
+from txsentinel.core.options import SentinelOptions, copied
 
 NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
 NO_MASTER = "ERR No such master with that name"
@@ -34,23 +38,80 @@ class HeldTests(ServerTestCase):
             self.assertEqual(self.client.raw(), b"+OK\r\n", words)
 
     def test_complaint_when_not(self) -> None:
-        """The change stays in effect, and the event is told all the same."""
+        """What is refused is not applied, and no event tells of it, then or later."""
         for words in self.CHANGES:
             bench = Bench()
-            bench.watch()
+            master = bench.watch()
+            before = copied(master.options), bench.core.options.announce_port
             client = bench.connect()
             client.send("SENTINEL", *words)
             bench.fail()
             self.assertEqual(client.raw(), NOT_SAVED, words)
-        self.assertEqual(bench.events, ["-monitor master mymaster 127.0.0.1 6379"])
-        self.assertEqual(bench.core.registry.masters, {})
+            bench.executor.drain()
+            bench.save()
+            self.assertEqual(bench.events, [], words)
+            self.assertEqual(list(bench.core.registry.masters), ["mymaster"], words)
+            master = bench.core.master("mymaster")
+            self.assertEqual((master.options, bench.core.options.announce_port), before, words)
 
-    def test_failing_disk_answers_at_once(self) -> None:
-        """While saving fails nobody is kept waiting for it."""
-        self.client.send("SENTINEL", "FLUSHCONFIG")
+    def test_pipeline_is_undone_backwards(self) -> None:
+        """Of several changes that are refused together none is left."""
+        self.client.protocol.dataReceived(
+            b"SENTINEL SET mymaster quorum 3\r\nSENTINEL SET mymaster quorum 4\r\nSENTINEL REMOVE mymaster\r\n"
+            b"SENTINEL MONITOR mymaster 127.0.0.1 6400 7\r\nSENTINEL SET mymaster quorum 5\r\n"
+        )
         self.bench.fail()
-        self.client.raw()
-        self.assertEqual(self.client.ask("SENTINEL", "FLUSHCONFIG"), NOT_SAVED)
+        self.assertEqual(self.client.raw(), 5 * NOT_SAVED)
+        master = self.bench.core.master("mymaster")
+        self.assertEqual((master.address.port, master.options.quorum), (6379, 2))
+
+    def test_undone_whether_or_not_somebody_reads(self) -> None:
+        """A client that turned replies off, or has left, changes nothing either."""
+        self.client.send("CLIENT", "REPLY", "OFF")
+        self.client.send("SENTINEL", "SET", "mymaster", "quorum", "3")
+        other = self.bench.connect()
+        other.send("SENTINEL", "SET", "mymaster", "parallel-syncs", "7")
+        other.protocol.connectionLost(Failure(ConnectionDone()))
+        self.bench.fail()
+        options = self.bench.core.master("mymaster").options
+        self.assertEqual((options.quorum, options.parallel_syncs), (2, 1))
+
+    def test_removal_undone_keeps_the_vote(self) -> None:
+        """A master that comes back as its removal could not be saved has its epochs, replicas, peers and last vote."""
+        master, core, now = self.bench.core.master("mymaster"), self.bench.core, self.bench.host.now()
+        place = core.registry.address("127.0.0.1", 6390)
+        assert place is not None
+        core.registry.add_replica(master, place, now)
+        core.registry.add_peer(master, PEER_ID, place, now)
+        vote = core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, now)
+        self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
+        self.client.send("SENTINEL", "REMOVE", "mymaster")
+        self.bench.fail()
+        again = core.master("mymaster")
+        self.assertEqual((list(again.peers), len(again.replicas), again.leader_epoch), ([PEER_ID], 1, 5))
+        self.assertEqual(core.vote_requested("127.0.0.1", 6379, 5, "c" * 40, now).fallback().leader, "*")
+        self.bench.executor.drain()
+        self.bench.save()
+        vote = core.vote_requested("127.0.0.1", 6379, 5, "c" * 40, now)
+        self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
+
+    def test_failing_disk_is_tried_again(self) -> None:
+        """While saving fails the next attempt decides what is answered."""
+        for fine in (False, True):
+            self.client.send("SENTINEL", "FLUSHCONFIG")
+            self.bench.fail()
+            self.client.raw()
+            self.assertEqual(self.client.ask("SENTINEL", "SET", "mymaster", "quorum", "3"), b"")
+            self.bench.save() if fine else self.bench.fail()
+            self.assertEqual(self.client.raw(), b"+OK\r\n" if fine else NOT_SAVED)
+            self.assertEqual(self.bench.core.master("mymaster").options.quorum, 3 if fine else 2)
+
+    def test_nothing_is_begun_while_a_write_is_stuck(self) -> None:
+        """A write that does not end can be followed by no other: changes are refused at once."""
+        self.bench.executor.commit_failed(self.bench.disk.wanted, WriteStuck(110, "The disk does not answer"))
+        for words in self.CHANGES:
+            self.assertEqual(self.client.ask("SENTINEL", *words), NOT_SAVED, words)
+        self.assertEqual(list(self.bench.core.registry.masters), ["mymaster"])
 
     def test_pipeline_keeps_its_order(self) -> None:
         """Replies behind a held one wait for it, those before do not."""
@@ -218,7 +279,7 @@ class FailoverTests(ServerTestCase):
         self.refused("NOGOODSLAVE No suitable replica to promote", "SENTINEL", "FAILOVER", "mymaster")
 
     def test_begun(self) -> None:
-        """``+OK`` at once; a second order is refused."""
+        """``+OK`` once our own vote is on disk; a second order is refused."""
         now = self.bench.host.now()
         registry = self.bench.core.registry
         address = registry.address("127.0.0.1", 6380)
@@ -229,7 +290,9 @@ class FailoverTests(ServerTestCase):
         replica.info_refreshed_at = now
         replica.role_reported = Role.REPLICA
         replica.master_link_up = True
-        self.assertEqual(self.client.ask("SENTINEL", "FAILOVER", "mymaster"), b"+OK\r\n")
+        self.assertEqual(self.client.ask("SENTINEL", "FAILOVER", "mymaster"), b"")
+        self.bench.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.refused("INPROG Failover already in progress", "SENTINEL", "FAILOVER", "mymaster")
 
 

@@ -417,6 +417,19 @@ class OtherQueryTests(ReportTestCase):
         self.master.options.quorum = 1
         self.refused(f"NOQUORUM 1 usable Sentinels. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
 
+    def test_ckquorum_with_a_failing_disk(self) -> None:
+        """Who cannot save votes cannot authorize anything, however many others there are; INFO says so, too."""
+        self.bench.core.flush()
+        self.bench.executor.drain()
+        self.bench.fail()
+        wrong = "his Sentinel cannot save its votes: ENOSPC, [Errno 28] No space left on device"
+        self.refused(f"NOQUORUM 2 usable Sentinels. T{wrong}", "SENTINEL", "CKQUORUM", "mymaster")
+        info = self.client.ask("INFO", "sentinel").decode()
+        self.assertIn(f"\r\nsentinel_storage:ENOSPC\r\nsentinel_storage_error:t{wrong}\r\n", info)
+        self.bench.save()
+        self.assertIn("\r\nsentinel_storage:ok\r\n", self.client.ask("INFO", "sentinel").decode())
+        self.assertIn(b"+OK 2 usable", self.client.ask("SENTINEL", "CKQUORUM", "mymaster"))
+
     def test_pending_scripts(self) -> None:
         """Running ones tell how long already, waiting ones how long still."""
         now = self.bench.host.now()

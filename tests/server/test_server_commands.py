@@ -52,6 +52,7 @@ class InfoTests(ServerTestCase):
                 "sentinel_running_scripts:1",
                 "sentinel_scripts_queue_length:2",
                 "sentinel_simulate_failure_flags:2",
+                "sentinel_storage:ok",
                 "master0:name=mymaster,status=odown,address=127.0.0.1:6379,slaves=0,sentinels=1",
                 "master1:name=other,status=ok,address=127.0.0.1:6380,slaves=0,sentinels=1",
                 "",

@@ -128,6 +128,12 @@ def votes_are_not_saved() -> list[Patch]:
     return [(voting.Voting, "cast", cast)]
 
 
+@mutant("durable", kinds=("full-disk", "masters-die", "doomed-disk"), seed=4)
+def votes_are_published_while_saving_fails() -> list[Patch]:
+    """``+vote-for-leader`` comes out although the vote could not be saved."""
+    return [(barriers, "is_binding", lambda effect: False)]
+
+
 @mutant("S1", seed=2)
 def votes_twice_in_an_epoch() -> list[Patch]:
     """Who asks last is who is voted for."""

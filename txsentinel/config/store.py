@@ -49,6 +49,10 @@ SLICE_SECONDS: Final = 0.004
 """How long lines are rendered before it is the turn of others."""
 
 
+class WriteStuck(OSError):
+    """A write has not ended for :data:`HANG_LIMIT` seconds; no other can be begun."""
+
+
 class KnownMasters(Protocol):
     """Where the masters are found."""
 
@@ -319,7 +323,7 @@ class ConfigStore:
             return
         self._patience = None
         self.failing = True
-        self._on_failure(generation, OSError(ETIMEDOUT, "The disk does not answer"))
+        self._on_failure(generation, WriteStuck(ETIMEDOUT, "The disk does not answer"))
 
     def _calm(self) -> None:
         """A write has ended, or is not waited for impatiently."""

@@ -137,6 +137,8 @@ class Announce:
     """Log, publish and pass on one event, and run the notification script if it calls for one."""
 
     event: SentinelEvent
+    binding: bool = False
+    """Wait for the generation even if saving fails, as for a vote; anything else is then published all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,10 @@ class Failovers:
 
     def _consider(self, master: Master, now: Millis) -> None:
         """Start a failover of a master that is O_DOWN, if it is time, our turn, and of any use."""
-        if master.odown_since is None or self._state.storage_failing:
+        if master.odown_since is None:
+            return
+        if self._state.storage_error is not None:
+            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
             return
         if not self._may_attempt(master, now):
             return
@@ -251,11 +254,15 @@ class Failovers:
         )
 
     def _note_unfit(self, master: Master, now: Millis) -> None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
+        self._note_unable(master, f"no replica can be promoted ({reasons})", now)
+
+    def _note_unable(self, master: Master, why: str, now: Millis) -> None:
+        """Log why a master that is down is not failed over, once in a while."""
         if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
             return
         master.unfit_logged_at = now
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
-        self._state.note(Level.WARNING, f"No failover of {master.name}: no replica can be promoted ({reasons})")
+        self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
 
     def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
         for replica in master.replicas.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from txsentinel.timings import Millis
 
@@ -25,6 +25,15 @@ class MasterOptions:
 
     rename_spellings: dict[str, str] = field(default_factory=dict)
     """Command word in upper case → the spelling that the operator used, for writing it back."""
+
+
+def copied(options: MasterOptions) -> MasterOptions:
+    """A copy that does not change with ``options``."""
+    return replace(
+        options,
+        renamed_commands=dict(options.renamed_commands),
+        rename_spellings=dict(options.rename_spellings),
+    )
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ cause allows, and leaves effects in ``outbox``. Nothing here waits, reads a cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 from txsentinel.address import Address
 from txsentinel.core.availability import Availability, TiltGuard
@@ -23,15 +24,26 @@ from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.probing import Probing
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
-from txsentinel.core.state import SentinelState
+from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
 from txsentinel.core.visiting import Visiting
 from txsentinel.core.voting import Vote, Voting
+from txsentinel.events import Level
 from txsentinel.timings import Limits, Millis, Timings
 from txsentinel.wire.info import parse_info
 
 OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A master that is no longer monitored, with what was known of it at the end."""
+
+    master: Master
+    address: Address
+    replicas: list[Address]
+    peers: list[tuple[Address, str]]
 
 
 class SentinelCore:
@@ -124,7 +136,9 @@ class SentinelCore:
     def committed(self, generation: int, now: Millis) -> None:
         """The hard state up to ``generation`` is on disk."""
         before, self.state.durable_generation = self.state.durable_generation, generation
-        recovered, self.state.storage_failing = self.state.storage_failing, False
+        recovered, self.state.storage_error = self.state.storage_failing, None
+        if recovered:
+            self.state.note(Level.NOTICE, "This Sentinel can save its votes again: it votes and leads failovers.")
         for master in self.registry.masters.values():
             self._voting.committed(master, generation)
             failover = master.failover
@@ -134,9 +148,12 @@ class SentinelCore:
             if recovered or (failover.vote_generation is not None and before < failover.vote_generation <= generation):
                 self._visiting.step(master, now)
 
-    def commit_failed(self, generation: int, now: Millis) -> None:
+    def commit_failed(self, generation: int, now: Millis, error: StorageError = UNKNOWN_STORAGE_ERROR) -> None:
         """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
-        self.state.storage_failing = True
+        if not self.state.storage_failing:
+            until = "Until it can, it neither votes nor leads failovers, and refuses to be reconfigured."
+            self.state.note(Level.WARNING, f"{error.sentence}. {until}")
+        self.state.storage_error = error
         for master in self.registry.masters.values():
             # Who asks where it is must not wait for what may never be.
             master.address_before = None
@@ -286,8 +303,25 @@ class SentinelCore:
         master = self.registry.add_master(name, address, options, now)
         master.leader_epoch = master.durable_leader_epoch = self.current_epoch
         self.state.changed(master)
-        self.state.announce("+monitor", master, f"quorum {quorum}")
+        self.state.announce("+monitor", master, f"quorum {quorum}", binding=True)
         return master
+
+    def readmit(self, removed: Removed, now: Millis) -> None:
+        """Watch a master again whose removal could not be saved; its last vote is as durable as it was."""
+        before = removed.master
+        master = self.restore(
+            before.name,
+            removed.address,
+            before.options,
+            now,
+            config_epoch=before.config_epoch,
+            leader_epoch=before.leader_epoch,
+            replicas=removed.replicas,
+            peers=removed.peers,
+        )
+        master.leader, master.voted_at = before.leader, before.voted_at
+        master.vote_generation, master.durable_leader_epoch = before.vote_generation, before.durable_leader_epoch
+        self.state.changed(master)
 
     def restore(
         self,
@@ -319,18 +353,29 @@ class SentinelCore:
         for master in self.registry.masters.values():
             self.state.announce("+monitor", master, f"quorum {master.options.quorum}")
 
-    def remove(self, name: str, now: Millis) -> None:
+    def remove(self, name: str, now: Millis, *, announce: bool = True) -> Removed:
         """
         ``SENTINEL REMOVE``: forget a master.
 
+        :returns: what :meth:`readmit` needs if that could not be saved.
         :raises NoSuchMaster: if it is not monitored here.
         """
         master = self.master(name)
-        self.state.announce("-monitor", master)
+        address = master.published_address
+        servers = [master.address, *(replica.address for replica in master.replicas.values())]
+        removed = Removed(
+            master,
+            address,
+            [place for place in servers if not place.same(address)],
+            [(peer.address, peer.name) for peer in master.peers.values()],
+        )
         self._gossip.forget_all(master)
         self._failovers.forsake(master)
-        self.registry.remove_master(master)
         self.state.changed(master)
+        if announce:
+            self.state.announce("-monitor", master, binding=True)
+        self.registry.remove_master(master)
+        return removed
 
     def reset(self, pattern: str, now: Millis) -> int:
         """``SENTINEL RESET``: begin anew with every master that matches; how many there were."""
@@ -357,12 +402,31 @@ class SentinelCore:
         elif word == "rename-command":
             for server in (master, *master.replicas.values()):
                 self.registry.set_credentials(server.link, server)
-        for instance in (master, *master.replicas.values(), *master.peers.values()):
-            instance.link.least_down_after = None
         self.state.changed(master)
         shown = "******" if word == "auth-pass" else " ".join(values)
-        self.state.announce("+set", master, f"{option} {shown}")
+        self.state.announce("+set", master, f"{option} {shown}", binding=True)
+        self._options_took_effect(master, now)
+
+    def reset_options(self, name: str, options: MasterOptions, now: Millis) -> None:
+        """``SENTINEL SET`` could not be saved: go back to ``options``, which is a copy of those before."""
+        master = self.registry.masters.get(name)
+        if master is None:
+            return
+        renew = (master.options.auth_pass, master.options.auth_user) != (options.auth_pass, options.auth_user)
+        for row in fields(MasterOptions):
+            setattr(master.options, row.name, getattr(options, row.name))
+        servers = (master, *master.replicas.values())
+        if renew:
+            self.registry.renew_credentials([*servers], "credentials changed")
+        for server in servers:
+            self.registry.set_credentials(server.link, server)
+        self.state.changed(master)
+        self._options_took_effect(master, now)
+
+    def _options_took_effect(self, master: Master, now: Millis) -> None:
+        """Evaluate everybody by the options that are in force now."""
         for instance in (master, *master.replicas.values(), *master.peers.values()):
+            instance.link.least_down_after = None
             self.state.due.schedule(instance, now)
 
     def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
@@ -385,8 +449,8 @@ class SentinelCore:
             raise CommandError("INPROG Failover already in progress")
         if coordinated:
             check_handover_supported(master)
-        if self.state.storage_failing:
-            raise CommandError("ERR Failed to save config file. Check server logs.")
+        if self.state.storage_error is not None:
+            raise CommandError(f"ERR Failed to save config file: {self.state.storage_error}")
         chosen, master.last_refusals = choose(master, self.timings, now)
         if chosen is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")

@@ -23,6 +23,35 @@ STORM: Final[Millis] = 10_000
 _ID: Final = re.compile("[!-~]{1,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class StorageError:
+    """
+    Why hard state cannot be saved; as long as that lasts, no votes are given and no failover is led.
+
+    ``code`` is the symbol of the system's error, such as ``ENOSPC``; ``reason`` names the step that failed and why;
+    ``path`` is the file, empty if unknown.
+    """
+
+    code: str
+    reason: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        """What follows ``NOQUORUM`` and its like; it begins in lower case."""
+        where = f" to {self.path}" if self.path else ""
+        return f"this Sentinel cannot save its votes{where}: {self.code}, {self.reason}"
+
+    @property
+    def sentence(self) -> str:
+        """The same with a capital, to stand for itself; it has no full stop."""
+        text = str(self)
+        return text[0].upper() + text[1:]
+
+
+UNKNOWN_STORAGE_ERROR: Final = StorageError("EIO", "Input/output error")
+"""Stands in where nobody said what is wrong."""
+
+
 @dataclass(slots=True)
 class SentinelState:
     """
@@ -39,8 +68,8 @@ class SentinelState:
     due: DueQueue = field(default_factory=DueQueue)
     current_epoch: int = 0
     durable_generation: int = 0
-    storage_failing: bool = False
-    """The last attempt to save failed: no votes are given and no failover is led."""
+    storage_error: StorageError | None = None
+    """Why the last attempt to save failed: no votes are given and no failover is led. ``None`` if it did not."""
 
     simulated_crashes: set[str] = field(default_factory=set)
     """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
@@ -55,6 +84,11 @@ class SentinelState:
     """The epoch that we allocated last, for masters that fail together."""
 
     batch_until: Millis = 0
+
+    @property
+    def storage_failing(self) -> bool:
+        """Whether the last attempt to save failed."""
+        return self.storage_error is not None
 
     def emit(self, effect: Effect, *, probe: bool = False) -> None:
         """Queue an effect behind the hard state changed so far, unless it is a probe."""
@@ -84,17 +118,21 @@ class SentinelState:
             return master.published_address
         return before
 
-    def announce(self, channel: str, instance: Instance, detail: str = "") -> None:
+    def announce(self, channel: str, instance: Instance, detail: str = "", *, binding: bool = False) -> None:
         """Tell the world of an event of ``instance``; ``detail`` follows its description."""
         described = instance.describe(self.options.announce_hostnames)
-        self.say(channel, f"{described} {detail}" if detail else described, instance.master)
+        self.say(channel, f"{described} {detail}" if detail else described, instance.master, binding=binding)
 
-    def say(self, channel: str, payload: str, master: Master | None) -> None:
-        """Tell the world of an event whose payload has no description in front."""
+    def say(self, channel: str, payload: str, master: Master | None, *, binding: bool = False) -> None:
+        """
+        Tell the world of an event whose payload has no description in front.
+
+        :param binding: it must not be published before it is durable, even if saving fails.
+        """
         room = PAYLOAD_LIMIT - len(channel) - 1
         script = None if master is None else master.options.notification_script
         name = None if master is None else master.name
-        self.outbox.emit(Announce(SentinelEvent(channel, payload[:room], name, script)))
+        self.outbox.emit(Announce(SentinelEvent(channel, payload[:room], name, script), binding))
 
     def note(self, level: Level, text: str, until: Millis | None = None) -> None:
         """Write a log line that is not an event; ``until`` ms from now is a date that ends the line."""

@@ -145,7 +145,7 @@ class Voting:
         master.leader_epoch = epoch
         master.voted_at = now
         master.vote_generation = state.changed(master)
-        state.say("+vote-for-leader", f"{candidate} {epoch}", master)
+        state.say("+vote-for-leader", f"{candidate} {epoch}", master, binding=True)
         if candidate != state.options.my_id:
             master.attempt_started_at = now + state.dice(1000)
 

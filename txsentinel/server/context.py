@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 class ReplyBarrier(Protocol):
     """Keeps what must not be said before it is true on disk."""
 
-    def hold(self, generation: int, released: Callable[[], None], failed: Callable[[], None]) -> None:
+    stuck: bool
+
+    def hold(
+        self,
+        generation: int,
+        released: Callable[[], None],
+        failed: Callable[[], None],
+        undo: Callable[[], object] | None = None,
+        since: int = 0,
+    ) -> None:
         """Call ``released`` once ``generation`` is durable (at once if it is), ``failed`` if saving it failed."""
 
 

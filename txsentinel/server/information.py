@@ -178,6 +178,10 @@ def sentinel_fields(context: ServerContext) -> Fields:
     yield "sentinel_running_scripts", context.scripts.running
     yield "sentinel_scripts_queue_length", len(context.scripts.jobs)
     yield "sentinel_simulate_failure_flags", sum(CRASH_BITS[word] for word in core.simulate_crash)
+    storage_error = core.state.storage_error
+    yield "sentinel_storage", "ok" if storage_error is None else storage_error.code
+    if storage_error is not None:
+        yield "sentinel_storage_error", str(storage_error)
     for number, master in enumerate(masters):
         host = master.address.announced(core.options.announce_hostnames)
         yield (

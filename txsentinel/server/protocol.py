@@ -388,8 +388,11 @@ class SentinelProtocol(Protocol):
                 self._replies.add(value.data)
             else:
                 self._answer(value)
-        elif client.answering is Answering.SKIPPING:
-            client.answering = Answering.ON
+        else:
+            if client.answering is Answering.SKIPPING:
+                client.answering = Answering.ON
+            if isinstance(value, Held):
+                self._hold_silently(value)
         if command is not None and command.special:
             self._parser.authenticated = client.authenticated
             self.patient = command.acts
@@ -413,7 +416,12 @@ class SentinelProtocol(Protocol):
 
     def _hold(self, held: Held) -> None:
         settle = self._place_kept()
-        self._context.barrier.hold(held.generation, partial(settle, held.value), partial(settle, held.on_failure))
+        released, failed = partial(settle, held.value), partial(settle, held.on_failure)
+        self._context.barrier.hold(held.generation, released, failed, held.undo, held.since)
+
+    def _hold_silently(self, held: Held) -> None:
+        """Nobody wants to read the reply; what could not be saved is undone all the same."""
+        self._context.barrier.hold(held.generation, _nothing, _nothing, held.undo, held.since)
 
     def _place_kept(self) -> Callable[[Value], None]:
         """Keep the place of an answer; the protocol version is that of the moment of the request."""
@@ -479,3 +487,7 @@ def _keep_alive(transport: Any, seconds: int) -> None:
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def _nothing() -> None:
+    """Send no reply."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
@@ -33,6 +34,11 @@ class Held:
     generation: int
     value: Value
     on_failure: Value
+    undo: Callable[[], object] | None = None
+    """Takes back what the command changed, for ``on_failure`` is a refusal."""
+
+    since: int = 0
+    """The first generation of those changes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
 
 from txsentinel.config.directives import apply_set, values_wanted
 from txsentinel.core.errors import CommandError
-from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.options import MasterOptions, SentinelOptions, copied
 from txsentinel.server.arguments import integer, refuse_control_characters
-from txsentinel.server.replies import Answer, Held
+from txsentinel.server.replies import Answer, Held, Promised
 from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
 from txsentinel.server.syntax import Argument, block, multiple, text_argument
 from txsentinel.server.syntax import integer as whole_number
@@ -24,9 +26,26 @@ HIGHEST_QUORUM: Final = (1 << 32) - 1
 """More is not kept by any Sentinel; C cuts the upper bits off, which may leave a quorum of zero."""
 
 
-def once_saved(context: ServerContext, value: Value = OK) -> Held:
-    """Say ``value`` once everything changed so far is on disk, or complain if it cannot be saved."""
-    return Held(context.core.outbox.generation, value, NOT_SAVED)
+def first_change(context: ServerContext) -> int:
+    """
+    The generation that the next change begins.
+
+    :raises CommandError: if a write does not end, so that nothing can be saved for the time being.
+    """
+    if context.barrier.stuck:
+        raise CommandError(NOT_SAVED.text)
+    return context.core.outbox.generation + 1
+
+
+def once_saved(
+    context: ServerContext, undo: Callable[[], object] | None = None, since: int = 0, value: Value = OK
+) -> Held:
+    """
+    Reply ``value`` once everything changed so far is on disk, or an error if it cannot be saved.
+
+    :param undo: then takes back what the command has changed, from generation ``since`` on.
+    """
+    return Held(context.core.outbox.generation, value, NOT_SAVED, undo, since)
 
 
 @sentinel(
@@ -45,16 +64,28 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     quorum = min(quorum, HIGHEST_QUORUM)
     if quorum <= 0:
         raise CommandError("ERR Quorum must be 1 or greater.")
-    context.core.monitor(text(request[2]), text(request[3]), port, quorum, context.host.now())
-    return once_saved(context)
+    since, name = first_change(context), text(request[2])
+    added = context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
+
+    def undo() -> None:
+        if not added.gone:
+            context.core.remove(name, context.host.now(), announce=False)
+
+    return once_saved(context, undo, since)
 
 
 @sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
 def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """``+OK`` once the master is out of the file."""
-    context.core.remove(text(request[2]), context.host.now())
+    since, name = first_change(context), text(request[2])
+    removed = context.core.remove(name, context.host.now())
     context.addresses.pop(request[2], None)
-    return once_saved(context)
+
+    def undo() -> None:
+        if name not in context.core.registry.masters:
+            context.core.readmit(removed, context.host.now())
+
+    return once_saved(context, undo, since)
 
 
 @sentinel(
@@ -91,8 +122,9 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     """
     core = context.core
     name = text(request[2])
-    core.master(name)
+    before = copied(core.master(name).options)
     refuse_control_characters(request, 3, "SENTINEL SET")
+    since = first_change(context)
 
     def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
         apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
@@ -106,7 +138,7 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
             raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
         core.set_option(name, option, words[1 : 1 + wanted], now, apply)
         del words[: 1 + wanted]
-    return once_saved(context)
+    return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
 
 
 @sentinel(
@@ -119,7 +151,11 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     acts=True,
 )
 def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
-    """``+OK`` if it has begun; ``COORDINATED`` has the old master hand over without losing a write."""
+    """
+    ``+OK`` once it has begun and our vote for ourselves is on disk; ``COORDINATED`` has the old master hand over.
+
+    While saving fails, that is tried again first.
+    """
     if len(request) > 4:
         raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
     name = text(request[2])
@@ -127,8 +163,23 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     coordinated = len(request) == 4
     if coordinated and request[3].lower() != b"coordinated":
         raise CommandError("ERR Unknown failover option specified")
-    context.core.failover(name, context.host.now(), coordinated=coordinated)
-    return OK
+    core, barrier = context.core, context.barrier
+    if not core.state.storage_failing or barrier.stuck:
+        core.failover(name, context.host.now(), coordinated=coordinated)
+        return Held(core.outbox.generation, OK, NOT_SAVED)
+    answer: Deferred[Value] = Deferred()
+
+    def begin() -> None:
+        """Begin, whether or not it is possible by now; :meth:`SentinelCore.failover` knows."""
+        try:
+            core.failover(name, context.host.now(), coordinated=coordinated)
+        except CommandError as refusal:
+            answer.callback(ErrorReply(str(refusal)))
+        else:
+            answer.callback(OK)
+
+    barrier.hold(core.state.changed(None), begin, begin)
+    return Promised(answer)
 
 
 @sentinel(
@@ -141,5 +192,6 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
 )
 def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """``+OK`` once it is written, whether anything changed or not."""
+    first_change(context)
     context.core.flush()
     return once_saved(context)

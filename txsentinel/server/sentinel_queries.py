@@ -209,13 +209,16 @@ def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
 def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """``+OK`` with a count, or NOQUORUM naming what is missing; NoSuchMaster if unknown."""
     usable, quorum_reached, majority_reached = context.core.quorum_status(text(request[2]))
-    if quorum_reached and majority_reached:
+    storage_error = context.core.state.storage_error
+    if quorum_reached and majority_reached and storage_error is None:
         return Simple(f"OK {usable} usable Sentinels. Quorum and failover authorization can be reached")
     missing = []
     if not quorum_reached:
         missing.append("Not enough available Sentinels to reach the specified quorum for this master")
     if not majority_reached:
         missing.append("Not enough available Sentinels to reach the majority and authorize a failover")
+    if storage_error is not None:
+        missing.append(storage_error.sentence)
     raise CommandError(f"NOQUORUM {usable} usable Sentinels. {'. '.join(missing)}")
 
 

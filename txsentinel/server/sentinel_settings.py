@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import canonical_integer, refuse_control_characters, yes_or_no
 from txsentinel.server.information import CRASH_BITS
 from txsentinel.server.replies import Answer
-from txsentinel.server.sentinel_changes import once_saved
+from txsentinel.server.sentinel_changes import first_change, once_saved
 from txsentinel.server.sentinel_table import sentinel
 from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.timings import TIMING_NAMES
 from txsentinel.wire.glob import glob_match
-from txsentinel.wire.resp import OK, Value, text
+from txsentinel.wire.resp import OK, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
@@ -156,11 +157,17 @@ def _config_set(context: ServerContext, request: Sequence[bytes]) -> Answer:
                 f"ERR Invalid value '{text(request[index + 1])}' to SENTINEL CONFIG SET '{text(option)}'"
             )
         changes[setting.name] = (setting, value)
-    for setting, value in changes.values():
-        setting.store(context, value)
+    since = first_change(context)
+    before = {name: setting.read(data(setting.show(context))) for name, (setting, _) in changes.items()}
     log_in_anew = any(setting.for_peers for setting, _ in changes.values())
-    context.core.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
-    return once_saved(context)
+
+    def store(values: Mapping[str, object]) -> None:
+        for name, (setting, _) in changes.items():
+            setting.store(context, values[name])
+        context.core.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
+
+    store({name: value for name, (_, value) in changes.items()})
+    return once_saved(context, partial(store, before), since)
 
 
 TIMINGS: Final = {name.encode(): attribute for name, attribute in TIMING_NAMES}

@@ -253,22 +253,20 @@ class Witness(Watcher):
         self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} that told of {place}")
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """An event is published: what it tells must be durable, unless the disk is known to fail."""
+        """An event is published: what it tells must be durable; a switch need not be once the disk is known to fail."""
         if event.channel not in ("+switch-master", "+vote-for-leader") or event.master is None:
             return
         record = self.records.sentinels[sentinel.name]
         words = event.payload.split()
         if event.channel == "+vote-for-leader":
-            # While the disk fails, the event of a vote that is withheld tells what was decided, and promises nothing.
-            told = not record.disk_fails
-            self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=told)
+            self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=True)
         master = record.remembered.masters.get(event.master)
-        if record.disk_fails or master is None:
+        if master is None:
             return
         if event.channel == "+vote-for-leader":
             fine = master.leader_epoch >= int(words[1])
         else:
-            fine = self.records.may_tell(record, event.master, (words[3], int(words[4])))
+            fine = record.disk_fails or self.records.may_tell(record, event.master, (words[3], int(words[4])))
         self._expect(fine, "durable", f"{sentinel.name} published {event} before it was on disk")
 
     # Disks
