@@ -7,9 +7,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from twisted.application.service import Application, IService, Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -25,6 +27,7 @@ from txsentinel.supervision import (
     notify_systemd,
     supervisor_for,
 )
+from txsentinel.termination import SIGNALS, TerminationSignals
 
 
 class Notes:
@@ -167,18 +170,25 @@ class RecordingService(Service):
 
 
 class Turning:
-    """The one thing that is asked of the reactor."""
+    """What is asked of the reactor."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], object]] = []
+        self.stops = 0
+
+    def stop(self) -> None:
+        """As a reactor's: the second time it does not run any more."""
+        if self.stops:
+            raise ReactorNotRunning
+        self.stops += 1
 
     def callWhenRunning(self, function: Callable[[], object]) -> None:
         """Remember whom to call."""
         self.waiting.append(function)
 
-    def callFromThread(self, function: Callable[[], object]) -> None:
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
         """Remember this one too."""
-        self.waiting.append(function)
+        self.waiting.append(partial(function, *arguments))
 
 
 class ProcessTests(SynchronousTestCase):
@@ -248,6 +258,33 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((calls, len(self.reactor.waiting)), ([], 1))
         self.reactor.waiting.pop()()
         self.assertEqual(calls, ["hangup"])
+
+    def test_termination(self) -> None:
+        """The handlers are there before the reactor runs, and again when it does, as it installs its own."""
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in handlers.items():
+            self.addCleanup(signal.signal, number, handler)
+        process = SentinelProcess(self.reactor, self.sentinel, termination=TerminationSignals(self.reactor))
+        self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, handlers)
+        process.privilegedStartService()
+        ours = {number: signal.getsignal(number) for number in SIGNALS}
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.reactor.waiting.pop()()
+        self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, ours)
+
+    def test_signals(self) -> None:
+        """The reactor is stopped in a turn of its own, once; a second SIGTERM changes nothing."""
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        notes = Notes(self)
+        TerminationSignals(self.reactor).install()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual((self.reactor.stops, len(self.reactor.waiting)), (0, 2))
+        for stop in self.reactor.waiting:
+            stop()
+        self.assertEqual(self.reactor.stops, 1)
+        self.assertEqual(notes.texts[0], "Received SIGINT scheduling shutdown...")
 
     def test_title(self) -> None:
         """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""

@@ -27,6 +27,7 @@ from txsentinel import tap
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.logs import FileSink, StreamSink
 from txsentinel.tap import Options
+from txsentinel.termination import SIGNALS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
 CONFIG = "port 0\nunixsocket sentinel.sock\nsentinel monitor m 127.0.0.1 1 2\n"
@@ -57,6 +58,8 @@ class TapCase(SynchronousTestCase):
         self.stderr = io.StringIO()
         self.patch(sys, "stderr", self.stderr)
         self.patch(tap, "installed_extensions", lambda: {"web": Web()})
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def write(self, text: str) -> None:
         """Put the configuration in place."""
@@ -311,7 +314,7 @@ class ProcessTests(TapCase):
         process.send_signal(signal.SIGTERM)
         self.assertIn(b"STOPPING=1", self.manager.recv(999))
         stdout, stderr = process.communicate(timeout=30)
-        self.assertEqual(stderr, "")
+        self.assertEqual((process.returncode, stderr), (0, ""))
         for line in stdout.splitlines():
             self.assertTrue(SHAPE.fullmatch(line), line)
             self.assertTrue(line.startswith(f"{process.pid}:X "), line)
@@ -327,7 +330,7 @@ class ProcessTests(TapCase):
         self.assertIn(b"READY=1", self.manager.recv(999))
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=30)
-        self.assertEqual(stderr, "")
+        self.assertEqual((process.returncode, stderr), (0, ""))
         self.assertIn(f" * Sentinel ID is {MY_ID}\n", stdout)
         self.assertTrue(all(SHAPE.fullmatch(line) for line in stdout.splitlines()), stdout)
 

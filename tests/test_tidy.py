@@ -43,7 +43,7 @@ FLOORS = (
     (
         "service",
         "machine.names machine.attention host barrier executor sweeping machine.crowd machine.coalescing"
-        " machine.dialling machine.garbage machine.capacity doors service commandline supervision tap",
+        " machine.dialling machine.garbage machine.capacity doors service commandline termination supervision tap",
     ),
     ("annexes", "sim demo extensions"),
 )

@@ -19,6 +19,7 @@ from txsentinel.doors import CannotStart
 from txsentinel.events import Level
 from txsentinel.host import ISystemReactor
 from txsentinel.logs import note
+from txsentinel.termination import TerminationSignals
 
 READY: Final = "STATUS=Ready to accept connections\nREADY=1\n"
 STOPPING: Final = "STATUS=Saving and leaving\nSTOPPING=1\n"
@@ -139,6 +140,7 @@ class SentinelProcess(MultiService):
     :param supervised: the word of the ``supervised`` directive.
     :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
+    :param termination: handles SIGTERM and SIGINT; ``None`` to leave them to the reactor.
     :param entitle: obeys ``proc-title-template`` in the process that it is called in.
     """
 
@@ -153,6 +155,7 @@ class SentinelProcess(MultiService):
         supervised: str = "no",
         hangup: Callable[[], None] | None = None,
         serving: Deferred[None] | None = None,
+        termination: TerminationSignals | None = None,
         entitle: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,6 +166,7 @@ class SentinelProcess(MultiService):
         self._pidfile = pidfile
         self._supervised = supervised
         self._hangup = hangup
+        self._termination = termination
         self._entitle = entitle
         self._serving = succeed(None) if serving is None else serving
         self._constructed_in = os.getpid()
@@ -189,6 +193,9 @@ class SentinelProcess(MultiService):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hangup))
+        if self._termination is not None:
+            self._termination.install()
+            self._reactor.callWhenRunning(self._termination.install)
         self._entitle()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 

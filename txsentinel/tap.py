@@ -37,6 +37,7 @@ from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
 from txsentinel.service import SentinelService
 from txsentinel.supervision import PidFile, SentinelProcess
+from txsentinel.termination import TerminationSignals, exit_on_signals
 from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read the configuration, and settle with ``twistd`` what both have an opinion on."""
+        if self._twistd is not None:
+            exit_on_signals()
         self.configuration = read_configuration(self["config"], self._overrides)
         if self._twistd is not None:
             self._settle(self._twistd)
@@ -265,6 +268,7 @@ def makeService(options: Options) -> IService:
         supervised=generic.supervised,
         hangup=sentinel.tls.renew if wants_tls(generic) else None,
         serving=sentinel.serving,
+        termination=TerminationSignals(reactor),
         entitle=partial(host.entitle, title) if title else lambda: None,
     )
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)

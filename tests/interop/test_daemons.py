@@ -22,6 +22,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def without_override() -> None:
@@ -60,6 +61,21 @@ class TwistdTests(SynchronousTestCase):
             timeout=SECONDS,
             preexec_fn=without_override,
         )
+
+    def foreground(self, *launcher: str) -> subprocess.Popen[str]:
+        """One that stays in the foreground and serves, run by the words of ``launcher`` if there are any."""
+        process = subprocess.Popen(
+            [*launcher, sys.executable, "-c", TWISTD, "-n", "--pidfile=", "sentinel", "-c", "sentinel.conf"],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": ROOT},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
+        return process
 
     def start_daemon(self) -> int:
         """Start one that must succeed; its process id."""
@@ -103,6 +119,40 @@ class TwistdTests(SynchronousTestCase):
         wait_for(lambda: call(self.port, "SENTINEL", "MYID") == identity, SECONDS, "the same ID")
         os.kill(pid, signal.SIGTERM)
         self.wait_gone(pid)
+
+    def test_exit_status(self) -> None:
+        """SIGTERM and SIGINT end it in order and with status 0, as they do the C Sentinels."""
+        self.write(f"pidfile {self.pidfile}")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process = self.foreground()
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=SECONDS)
+            self.assertEqual(process.returncode, 0)
+            self.assertIn(f"# Received {number.name} scheduling shutdown...\n", output)
+            self.assertNotIn("Traceback", output)
+
+    def test_exit_status_of_a_daemon(self) -> None:
+        """Whoever adopts a daemon sees status 0, too."""
+        self.write(f"pidfile {self.pidfile}")
+        prctl = ctypes.CDLL(None).prctl
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.addCleanup(prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        pid = self.start_daemon()
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    def test_first_process(self) -> None:
+        """As process 1 of a container it obeys SIGTERM, which the kernel keeps from such a one without a handler."""
+        unshare = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child"]
+        if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+            self.skipTest("no name spaces for processes on this machine")
+        self.write()
+        process = self.foreground(*unshare)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        output, _ = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("1:X ", output)
 
     def test_started_twice(self) -> None:
         """The second one says that the port is in use and ends; the first one, and its pid file, stay."""

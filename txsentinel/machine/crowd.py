@@ -78,8 +78,8 @@ class ClientTransport(tcp.Server):
 
     ``abortConnection`` of Twisted has the kernel send a reset: the client then gets an error where it would read the
     end of the stream, and may lose replies that it has not read yet. Here what the kernel has no room for is
-    discarded, too, but the rest is sent and followed by the end of the stream. (The kernel itself still sends a reset if
-    there is input that was not read, as it does for the C servers.)
+    discarded, too, but the rest is sent and followed by the end of the stream. (The kernel itself still sends a reset
+    if there is input that was not read, as it does for the C servers.)
     """
 
     def abortConnection(self) -> None:
