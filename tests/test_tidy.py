@@ -32,7 +32,7 @@ FLOORS = (
         "core",
         "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"
         " core.selection core.handover core.probing core.availability core.voting core.switching core.election"
-        " core.failover core.observation core.gossip core.visiting core.sentinel",
+        " core.justification core.failover core.observation core.gossip core.visiting core.sentinel",
     ),
     (
         "config",

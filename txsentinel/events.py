@@ -48,6 +48,7 @@ LEVELS: Final[dict[str, Level]] = {
     "-failover-abort-no-good-slave": Level.WARNING,
     "-failover-abort-slave-timeout": Level.WARNING,
     "-failover-abort-master-timeout": Level.WARNING,
+    "-failover-abort-master-is-back": Level.WARNING,
     "+config-update-from": Level.WARNING,
     "+slave": Level.NOTICE,
     "+sentinel": Level.NOTICE,

@@ -167,6 +167,9 @@ class RecordingCore:
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
         self.heard.append(("info", text, now))
 
+    def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        self.heard.append(("promotion refused", command, error, now))
+
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         self.heard.append(("published", instance.name, accepted, now))
 

@@ -348,6 +348,32 @@ class RoleChangeTests(CommandLinkCase):
                 "CONFIG REWRITE was answered by NOPERM no config"
             ],
         )
+        refused = [told[:3] for told in self.stage.core.told() if told[0] == "promotion refused"]
+        self.assertEqual(refused, [("promotion refused", "CONFIG REWRITE", "NOPERM no config")])
+
+    def test_refusals_that_leave_it_open(self) -> None:
+        """What was carried out in part, or was no promotion, is no refused promotion."""
+        queued, executed = b"+OK\r\n" + b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n"
+        aborted = b"+OK\r\n-NOPERM no\r\n" + b"+QUEUED\r\n" * 3 + b"-EXECABORT\r\n"
+        without_multi = b"-NOPERM multi\r\n+OK\r\n+OK\r\n:1\r\n:0\r\n-ERR EXEC without MULTI\r\n"
+        for order, replies in (
+            (Reconfigure(self.link, None), queued + executed),
+            (Reconfigure(self.link, None), without_multi),
+            (
+                Reconfigure(self.link, "10.0.0.2", 6379),
+                aborted,
+            ),
+        ):
+            self.stage.do(order)
+            self.answer(replies, b"-ERR no INFO\r\n")
+            self.assertNotIn("promotion refused", [told[0] for told in self.stage.core.told()])
+
+    def test_refused_without_multi(self) -> None:
+        """A SLAVEOF that was refused by itself was not carried out, whatever became of MULTI."""
+        self.stage.do(Reconfigure(self.link, None))
+        refused = b"-NOPERM multi\r\n-NOPERM slaveof\r\n+OK\r\n:1\r\n:0\r\n-ERR EXEC without MULTI\r\n"
+        self.answer(refused)
+        self.assertIn("promotion refused", [told[0] for told in self.stage.core.told()])
 
     def test_refused_slaveof(self) -> None:
         """A SLAVEOF that fails when its turn comes is worth the same warning."""

@@ -134,7 +134,7 @@ def votes_are_published_while_saving_fails() -> list[Patch]:
     return [(barriers, "is_binding", lambda effect: False)]
 
 
-@mutant("S1", seed=2)
+@mutant("S1", seed=26)
 def votes_twice_in_an_epoch() -> list[Patch]:
     """Who asks last is who is voted for."""
     real = voting.Voting.requested
@@ -551,6 +551,15 @@ def fails_over_without_orders() -> list[Patch]:
     return [(failover.Failovers, "_start", start)]
 
 
+@mutant("S17", kinds=("pause-group",), seed=1)
+def carries_on_though_the_master_is_back() -> list[Patch]:
+    """What was right when the election began is done when it is won."""
+    return [
+        (failover, "abort_reason", lambda *arguments: None),
+        (failover, "return_awaited_until", lambda *arguments: None),
+    ]
+
+
 @mutant("S14", kinds=("masters-die",), shape=Shape(unwilling=1), seed=1)
 def ignores_priority_zero() -> list[Patch]:
     """Whoever asked not to be promoted comes first."""
@@ -574,7 +583,8 @@ def promotes_for_others() -> list[Patch]:
             for replica in master.replicas.values():
                 self._state.emit(Reconfigure(replica.link, None))
 
-    return [(voting.Voting, "cast", cast)]
+    # Such an order would be dropped as outdated.
+    return [(voting.Voting, "cast", cast), (sentinel.SentinelCore, "is_outdated", lambda *_: False)]
 
 
 @mutant("S11", kinds=("masters-die",), seed=2)

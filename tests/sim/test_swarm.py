@@ -1,5 +1,5 @@
 """
-The unmodified service in worlds where things go wrong, judged by a witness that knows S1 to S16.
+The unmodified service in worlds where things go wrong, judged by a witness that knows S1 to S17.
 
 Each seed draws a fleet and a mixture of faults; at its end everything is healed and everybody must
 agree (L2 to L6). ``TXSENTINEL_SEEDS=first:count`` runs others than the usual ones.
@@ -30,7 +30,7 @@ class SwarmTests(SynchronousTestCase):
     """Whole fleets through random faults."""
 
     def test_promises_hold_under_faults(self) -> None:
-        """No seed breaks S1 to S16, no exception escapes, and everybody agrees after the last fault."""
+        """No seed breaks S1 to S17, no exception escapes, and everybody agrees after the last fault."""
         failing = []
         failovers = faults = 0
         for seed in range(FIRST, FIRST + COUNT):

@@ -44,6 +44,10 @@ class TiltGuard:
         self.total += 1
         return True
 
+    def left(self, now: Millis) -> Millis:
+        """How long TILT lasts from now on if nothing else happens; 0 outside of it."""
+        return 0 if self.since is None else max(0, self.since + self.timings.tilt_period - now)
+
     def over(self, now: Millis) -> bool:
         """Leave TILT if its period has passed; true at the moment of leaving."""
         if self.since is None or now - self.since <= self.timings.tilt_period:

@@ -41,7 +41,7 @@ class Elections:
         master.stand_at = None
         state.say("+new-epoch", str(epoch), master)
         if not failover.republish:
-            master.attempt_started_at = failover.started_at
+            failover.attempt_before, master.attempt_started_at = master.attempt_started_at, failover.started_at
             state.announce("+try-failover", master)
         self._seek_votes(master, failover, now)
 

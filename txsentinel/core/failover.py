@@ -15,8 +15,15 @@ from txsentinel.core.election import Elections, Verdict
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.handover import LEAST_TIME, Handovers
 from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, Master, Replica, Role, SyncStep
+from txsentinel.core.justification import (
+    PROMOTION_NOT_ORDERED,
+    Abort,
+    abort_reason,
+    is_known_unpromoted,
+    return_awaited_until,
+)
 from txsentinel.core.probing import Probing
-from txsentinel.core.selection import choose
+from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.core.voting import Voting
@@ -26,12 +33,16 @@ from txsentinel.timings import Millis
 FOLLOWS: Final = {
     FailoverState.WAIT_START: {FailoverState.SELECT_REPLICA},
     FailoverState.SELECT_REPLICA: {FailoverState.SEND_SLAVEOF_NOONE},
-    FailoverState.SEND_SLAVEOF_NOONE: {FailoverState.WAIT_PROMOTION},
-    FailoverState.WAIT_PROMOTION: {FailoverState.RECONF_REPLICAS},
+    FailoverState.SEND_SLAVEOF_NOONE: {FailoverState.WAIT_PROMOTION, FailoverState.SELECT_REPLICA},
+    FailoverState.WAIT_PROMOTION: {FailoverState.RECONF_REPLICAS, FailoverState.SELECT_REPLICA},
     FailoverState.RECONF_REPLICAS: {FailoverState.UPDATE_CONFIG},
     FailoverState.UPDATE_CONFIG: set(),
 }
-"""State → the states that may come next; aborting is possible until the promotion was seen."""
+"""
+State → the states that may come next; aborting is possible until the promotion was seen.
+
+Selection is repeated where the replica that was selected turns out to be unfit, or refuses to be promoted.
+"""
 
 INFO_PATIENCE: Millis = 100
 """How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
@@ -40,6 +51,9 @@ SELECT_PATIENCE: Millis = 10_000
 """How long whoever was elected waits for a replica that it lost meanwhile, in a storm for a moment, to come back."""
 
 UNFIT_NOTE_PERIOD: Millis = 10_000
+
+UNFIT_EVENT_DELAY: Millis = 1_000
+"""How long after O_DOWN the lack of a fit replica becomes an event: one that is slow to answer may be fit after all."""
 
 
 class Failovers:
@@ -60,7 +74,13 @@ class Failovers:
             return
         if failover is None:
             self._consider(master, now)
-        elif failover.state is FailoverState.WAIT_START:
+            return
+        if failover.state in PROMOTION_NOT_ORDERED or failover.state is FailoverState.WAIT_PROMOTION:
+            abort = abort_reason(self._state, master, failover)
+            if abort is not None and (not abort.if_not_promoted or is_known_unpromoted(failover)):
+                self._give_up(master, failover, abort)
+                return
+        if failover.state is FailoverState.WAIT_START:
             verdict = self._elections.judge(master, failover, now)
             if verdict is Verdict.WON:
                 self._elected(master, failover, now)
@@ -114,6 +134,19 @@ class Failovers:
         if self._handovers.refused(master, command, error):
             self.abort(master, "-failover-abort-master-timeout")
 
+    def promotion_refused(self, replica: Replica, command: str, error: str, now: Millis) -> None:
+        """
+        ``replica`` refused ``command`` of the transaction that was to make it a master, and the whole of it was void.
+
+        Waiting would change nothing: another replica is tried at once, in the same epoch, as this one was not promoted.
+        """
+        replica.promotion_refusal, replica.promotion_refused_at = f"{command} with {error}", now
+        master = replica.master
+        failover = master.failover
+        if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
+            return
+        self._select_another(master, failover, now)
+
     def republish(self, master: Master, now: Millis) -> None:
         """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
         if self._state.storage_failing:
@@ -141,6 +174,13 @@ class Failovers:
         self._handovers.call_off(master, failover)
         master.failover = None
         master.stand_at = None
+
+    def _give_up(self, master: Master, failover: Failover, abort: Abort) -> None:
+        """The reason for a failover is gone before anything was done about it."""
+        self._state.note(Level.WARNING, f"Failover of {master.name} given up: {abort.reason}")
+        if abort.void and master.attempt_started_at == failover.started_at:
+            master.attempt_started_at = failover.attempt_before
+        self.abort(master, abort.channel)
 
     def forsake(self, master: Master) -> None:
         """What is done with the master next leaves its failover without a point: let nobody wait for it."""
@@ -212,10 +252,15 @@ class Failovers:
             return
         if not self._may_attempt(master, now):
             return
+        awaited_until = return_awaited_until(master, self._state.timings, now)
+        if awaited_until is not None and awaited_until > now:
+            if master.stand_at is None or master.stand_at < awaited_until:
+                master.stand_at = awaited_until + self._turn(master, now)
+                text = "lost together with its replicas, which are back; it is waited for until a failover begins"
+                self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
+            return
         if master.stand_at is None:
-            rank = self._voting.rank(master)
-            stagger = self._state.stagger(now)
-            master.stand_at = now + rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
+            master.stand_at = now + self._turn(master, now)
         if now < master.stand_at or not self._offsets_fresh(master, now):
             return
         if self._state.stormy(now):
@@ -228,8 +273,15 @@ class Failovers:
         master.last_refusals = refused
         if chosen is None:
             self._note_unfit(master, now)
+            self._announce_unfit(master, now)
             return
         self._start(master, now, forced=False)
+
+    def _turn(self, master: Master, now: Millis) -> Millis:
+        """How much later than the first candidate we stand for election."""
+        rank = self._voting.rank(master)
+        stagger = self._state.stagger(now)
+        return rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
 
     def _may_attempt(self, master: Master, now: Millis) -> bool:
         started = master.attempt_started_at
@@ -264,6 +316,21 @@ class Failovers:
         master.unfit_logged_at = now
         self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
 
+    def _announce_unfit(self, master: Master, now: Millis) -> None:
+        """
+        Publish what a C Sentinel publishes when its attempt ends without a fit replica, once per attempt.
+
+        We do not campaign then. The Sentinel that would be the first to does it, at the distance of two attempts.
+        """
+        if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
+            return
+        before = master.unfit_announced_at
+        if before is not None and now - before < 2 * master.options.failover_timeout:
+            return
+        if self._voting.rank(master) == 0:
+            master.unfit_announced_at = now
+            self._state.announce("-failover-abort-no-good-slave", master)
+
     def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
         for replica in master.replicas.values():
             replica.sync = SyncStep.NOT_ASKED
@@ -293,7 +360,8 @@ class Failovers:
         if chosen is None:
             # There was one when we stood, so it was lost or not heard for a moment; and nobody else will try for long.
             patience = min(SELECT_PATIENCE, master.options.failover_timeout)
-            if now - failover.entered_at >= patience or all(each.priority == 0 for each in master.replicas.values()):
+            hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
+            if now - failover.entered_at >= patience or hopeless:
                 self._note_unfit(master, now)
                 self.abort(master, "-failover-abort-no-good-slave")
             return
@@ -303,13 +371,22 @@ class Failovers:
         self._state.announce("+failover-state-send-slaveof-noone", chosen)
         self._promote(master, failover, now)
 
+    def _select_another(self, master: Master, failover: Failover, now: Millis) -> None:
+        """The replica that was selected cannot be promoted after all, and was not."""
+        failover.promoted = failover.promotion_sent_at = None
+        self._enter(failover, FailoverState.SELECT_REPLICA, now)
+        self._select(master, failover, now)
+
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
         assert promoted is not None
         if failover.coordinated and not self._handovers.time_left(master, failover, now):
             self.abort(master, "-failover-abort-master-timeout")
             return
-        if self._timed_out(master, failover, now) or not promoted.link.commands_up:
+        if self._timed_out(master, failover, now):
+            return
+        if unfit_because(promoted, master, self._state.timings, now) is not None:
+            self._select_another(master, failover, now)
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
@@ -339,7 +416,9 @@ class Failovers:
         # Not in the turn that gives it up, as after TILT: nobody would look after the master that this makes.
         if self._timed_out(master, failover, now):
             return
-        if (promoted.link.commands_since or 0) > sent_at and not failover.coordinated:
+        # A new connection may have lost the order; whether it should be repeated was decided above.
+        lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated
+        if lost and abort_reason(self._state, master, failover) is None:
             failover.promotion_sent_at = now
             self._order(promoted, None, now)
 

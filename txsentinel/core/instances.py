@@ -145,6 +145,10 @@ class Replica(Server):
     repl_offset: int = 0
     sync: SyncStep = SyncStep.NOT_ASKED
     reconf_sent_at: Millis = 0
+    promotion_refusal: str | None = None
+    """The command of its promotion that it refused, and its error; ``None`` if it did not, or connected again."""
+
+    promotion_refused_at: Millis = 0
 
     @property
     def master(self) -> Master:
@@ -253,6 +257,8 @@ class Failover:
     """A forced failover: when it stops waiting for votes."""
 
     promotion_sent_at: Millis | None = None
+    attempt_before: Millis | None = None
+    """When the attempt before this one began: it counts again if this one turns out to be void."""
 
 
 @dataclass(slots=True, eq=False)
@@ -304,6 +310,9 @@ class Master(Server):
 
     unfit_logged_at: Millis | None = None
     """When it was last said that no replica can be promoted."""
+
+    unfit_announced_at: Millis | None = None
+    """When ``-failover-abort-no-good-slave`` was last published instead of an attempt."""
 
     @property
     def master(self) -> Master:

@@ -24,6 +24,10 @@ NOBODY_WAITS: Final[Millis] = 30_000
 """The down-after of a link that nobody uses."""
 
 
+MAX_OUTAGE_LIMIT: Final[Millis] = 500
+"""A probe that is answered later than this, or than half of down-after, was not answered while nobody could."""
+
+
 @dataclass(slots=True, eq=False)
 class InstanceLink:
     """
@@ -87,6 +91,12 @@ class InstanceLink:
     last_reply_at: Millis = 0
     """The last answer to a probe, even an error."""
 
+    outage_from: Millis = 0
+    """The last acceptable sign of life before the latest outage: a silence of more than ``outage_limit``."""
+
+    outage_until: Millis | None = None
+    """When that outage ended; ``None`` if there was none."""
+
     pubsub_active_at: Millis = 0
     """The last thing heard on the subscription."""
 
@@ -129,6 +139,24 @@ class InstanceLink:
             least = min((instance.master.options.down_after for instance in self.instances), default=NOBODY_WAITS)
             self.least_down_after = least
         return least
+
+    @property
+    def outage_limit(self) -> Millis:
+        """How long a probe without an answer is no outage yet."""
+        return min(self.shortest_down_after // 2, MAX_OUTAGE_LIMIT)
+
+    def silent_for(self, now: Millis) -> Millis:
+        """For how long a probe has been without an acceptable answer; 0 if all were answered."""
+        return 0 if self.unanswered_ping_at is None else now - self.unanswered_ping_at
+
+    def available(self, now: Millis) -> None:
+        """An acceptable sign of life came."""
+        unanswered = self.unanswered_ping_at
+        if unanswered is not None:
+            if now - unanswered > self.outage_limit:
+                self.outage_from, self.outage_until = self.available_at, now
+            self.unanswered_ping_at = None
+        self.available_at = now
 
     def join(self, instance: Instance) -> None:
         """``instance`` uses the link from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from txsentinel.address import Address
 from txsentinel.core.failover import Failovers
-from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.instances import PROMOTION_SEEN, Master, Replica, Role, Server
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
@@ -102,6 +102,9 @@ class Observation:
         server.role_reported, server.role_reported_at = role, now
         if role is Role.REPLICA:
             server.replication_changed_at = now
+        if isinstance(server, Master) and role is Role.REPLICA and server.failover_state in PROMOTION_SEEN:
+            # We have just told the old master to follow the new one. C does so after the switch, as a replica.
+            return
         expected = Role.REPLICA if isinstance(server, Replica) else Role.MASTER
         channel = "+role-change" if role is expected else "-role-change"
         self._state.announce(channel, server, f"new reported role is {role.value}")

@@ -120,6 +120,9 @@ class Probing:
         for instance in link.instances:
             if isinstance(instance, Server):
                 self.request_info(instance, now)
+                if isinstance(instance, Replica):
+                    # It may have been configured, or we may log in, differently now.
+                    instance.promotion_refusal = None
 
     def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
         """A connection is lost or could not be made: the down clock of an instance without commands runs."""
@@ -146,8 +149,7 @@ class Probing:
             return
         if reply.startswith(ACCEPTABLE):
             link.ping_refused = False
-            link.available_at = now
-            link.unanswered_ping_at = None
+            link.available(now)
             if reply.startswith(b"PONG"):
                 for instance in link.instances:
                     if isinstance(instance, Server):
@@ -167,8 +169,7 @@ class Probing:
     def heard(self, link: InstanceLink, now: Millis) -> None:
         """The instance did something on its own, such as delivering a message: it lives."""
         if not link.ping_refused:
-            link.available_at = now
-            link.unanswered_ping_at = None
+            link.available(now)
 
     def _ping(self, link: InstanceLink, now: Millis) -> None:
         # A server that holds PUBLISH back (CLIENT PAUSE WRITE) answers nothing behind it on that

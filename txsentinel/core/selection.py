@@ -7,14 +7,17 @@ from typing import Final
 from txsentinel.core.instances import Master, Replica
 from txsentinel.timings import Millis, Timings
 
+REFUSAL_LIFE: Final[Millis] = 30_000
+"""How long a replica that refused to be promoted is not asked again, unless it is connected to anew."""
+
 
 def unfit_because(replica: Replica, master: Master, timings: Timings, now: Millis) -> str | None:
     """
     Why ``replica`` must not be promoted, in words for the operator, or ``None`` if it may be.
 
     A replica must be up and connected, have been heard within five PING periods and described
-    itself within five (three INFO periods while its master is up), want to be promoted, and not
-    have lost its master long before we did.
+    itself within five (three INFO periods while its master is up), have answered since the master
+    went down, want to be promoted, and not have lost its master long before we did.
     """
     if replica.is_down:
         return "it is down"
@@ -23,8 +26,13 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
         return "it is not connected"
     if now - link.available_at > 5 * timings.ping_period:
         return f"it gave no sign of life for {now - link.available_at} ms"
+    if master.sdown_since is not None and link.available_at < master.sdown_since:
+        # It may have been lost together with the master, and only its turn to be probed comes later.
+        return "it has not answered since its master went down"
     if replica.priority == 0:
         return "its priority is 0"
+    if replica.promotion_refusal is not None and now - replica.promotion_refused_at < REFUSAL_LIFE:
+        return f"it answered {replica.promotion_refusal}"
     freshness = 5 * timings.ping_period if master.sdown_since is not None else 3 * timings.info_period
     if replica.info_refreshed_at is None:
         return "it has not answered INFO yet"

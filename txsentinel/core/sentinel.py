@@ -17,7 +17,8 @@ from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
-from txsentinel.core.instances import Instance, Master, Peer, Server
+from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
+from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import MasterOptions, SentinelOptions
@@ -251,6 +252,13 @@ class SentinelCore:
         if peer is not None and not self.tilt.active:
             self._visiting.agree(master, now)
 
+    def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """The server of ``link`` refused ``command`` of the transaction that was to promote it, and so all of it."""
+        for instance in list(link.instances):
+            if isinstance(instance, Replica):
+                self._failovers.promotion_refused(instance, command, error, now)
+                self._visiting.schedule(instance.master, now)
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""
         for instance in list(link.instances):
@@ -278,6 +286,11 @@ class SentinelCore:
             # Whoever asks about it holds it down: hear the others again, now rather than a period later.
             self._visiting.ask_again(master, now)
         return vote
+
+    def holds_down(self, host: str, port: int) -> bool:
+        """Whether the master at that address is down in our opinion, which we have none of in TILT."""
+        master = self.registry.by_address(host, port)
+        return master is not None and master.sdown_since is not None and not self.tilt.active
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
         """
@@ -442,11 +455,13 @@ class SentinelCore:
 
         :param coordinated: have the master, which must be up, hand its role over without losing a write.
         :raises CommandError: if the master is unknown, is being failed over, has no fit replica, or
-            cannot do what ``coordinated`` asks for.
+            cannot do what ``coordinated`` asks for; or in TILT, with the time that is left of it.
         """
         master = self.master(name)
         if master.failover is not None and not master.failover.republish:
             raise CommandError("INPROG Failover already in progress")
+        if self.tilt.active:
+            raise CommandError(f"TILT Nothing is decided here for another {self.tilt.left(now)} ms")
         if coordinated:
             check_handover_supported(master)
         if self.state.storage_error is not None:
@@ -474,8 +489,5 @@ class SentinelCore:
         return usable, usable >= master.options.quorum, usable >= master.majority
 
     def is_outdated(self, order: Reconfigure) -> bool:
-        """Would ``order`` now be wrong, news having come while it waited for the disk? It might undo a promotion."""
-        places = [instance.master.published_address for instance in order.link.instances]
-        by_hostname = self.options.announce_hostnames
-        right = any((order.host, order.port) == (place.announced(by_hostname), place.port) for place in places)
-        return not (right or order.promotes)
+        """Whether ``order``, which waited for the disk, would be wrong now."""
+        return is_outdated(order, by_hostname=self.options.announce_hostnames)

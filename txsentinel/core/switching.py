@@ -127,7 +127,7 @@ class Switching:
         master.failover = None
         master.leader = None
         master.attempt_started_at = master.stand_at = master.delay_logged_for = None
-        master.conflict_since = master.unfit_logged_at = None
+        master.conflict_since = master.unfit_logged_at = master.unfit_announced_at = None
         master.run_id = None
         master.rebooting_since = None
         master.role_reported, master.role_reported_at = Role.MASTER, now

@@ -10,6 +10,7 @@ from txsentinel.core.availability import Availability, TiltGuard
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.instances import Instance, Master, Peer
+from txsentinel.core.justification import PROMOTION_NOT_ORDERED
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.probing import Probing
 from txsentinel.core.state import SentinelState
@@ -87,7 +88,8 @@ class Visiting:
         """Whatever its failover, or the want of one, calls for."""
         if self._tilt.active:
             return
-        if master.failover is None and master.odown_since is not None:
+        failover = master.failover
+        if master.odown_since is not None and (failover is None or failover.state in PROMOTION_NOT_ORDERED):
             # What was agreed before TILT, or a moment ago, holds now or not at all.
             self._availability.check_sdown(master, now)
             self._voting.expire_opinions(master, now)

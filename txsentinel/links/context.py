@@ -48,6 +48,9 @@ class CoreInputs(Protocol):
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         """Something arrived on a confirmed subscription."""
 
+    def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """A server refused part of the transaction that was to make it a master, and carried out nothing of it."""
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused part of the transaction that has it hand over its role."""
 

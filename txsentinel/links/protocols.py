@@ -263,11 +263,17 @@ class CommandLink(Connection):
         """
         Send the role-change transaction with INFO right behind it.
 
-        Nothing is concluded from its answers but a warning if the server refused it: the INFO tells
-        what became of it.
+        That a server has become a master is concluded from the INFO only; that it refused to, from its answers.
         """
         commands = phrases.role_change(change)
-        self._transact(commands, RoleChange(commands, self._role_change_over))
+
+        def over(refusal: tuple[str, str] | None) -> None:
+            self._role_change_over(refusal)
+            if refusal is not None and change.promotes and transaction.void and not self.void:
+                self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
+
+        transaction = RoleChange(commands, over)
+        self._transact(commands, transaction)
         self.request_info()
 
     def hand_over(self, order: HandOver) -> None:

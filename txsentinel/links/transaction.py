@@ -36,6 +36,8 @@ class RoleChange:
         self._over = over
         self._decisive = decisive
         self._refusal: tuple[str, str] | None = None
+        self.void = False
+        """Whether nothing of the transaction was carried out, or at least not the decisive command."""
 
     def answered(self, position: int, reply: object, now: Millis) -> None:
         """The command at ``position`` was answered."""
@@ -45,8 +47,13 @@ class RoleChange:
             for command, result in zip(self._commands[1:], reply, strict=False):
                 if command[0] in self._decisive:
                     self._note(command, result)
+                    self.void = self.void or isinstance(result, ErrorLine)
         else:
             self._note(self._commands[position], reply)
+            # Without a MULTI that was accepted each command ran by itself, and only EXEC had nothing to do.
+            decisive = self._commands[position][0] in self._decisive
+            if isinstance(reply, ErrorLine) and (decisive or (last and reply.startswith(b"EXECABORT"))):
+                self.void = True
         if last:
             self._over(self._refusal)
 

@@ -416,7 +416,11 @@ class SentinelProtocol(Protocol):
 
     def _hold(self, held: Held) -> None:
         settle = self._place_kept()
-        released, failed = partial(settle, held.value), partial(settle, held.on_failure)
+
+        def answer(value: Value | Callable[[], Value]) -> None:
+            settle(value() if callable(value) else value)
+
+        released, failed = partial(answer, held.value), partial(answer, held.on_failure)
         self._context.barrier.hold(held.generation, released, failed, held.undo, held.since)
 
     def _hold_silently(self, held: Held) -> None:

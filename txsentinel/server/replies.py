@@ -28,12 +28,12 @@ class Held:
     An answer that must not be given before hard state is on disk.
 
     ``value`` is said once ``generation`` is durable, ``on_failure`` if it could not be saved. What
-    stands behind it in the pipeline waits with it.
+    stands behind it in the pipeline waits with it. A function is called at that moment for what is true then.
     """
 
     generation: int
-    value: Value
-    on_failure: Value
+    value: Value | Callable[[], Value]
+    on_failure: Value | Callable[[], Value]
     undo: Callable[[], object] | None = None
     """Takes back what the command changed, for ``on_failure`` is a refusal."""
 

@@ -172,16 +172,21 @@ DOWN_ARGUMENTS = (
     acts=True,
 )
 def is_master_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
-    """Our opinion and our vote; a new vote is told once it is on disk, and withdrawn if it cannot be saved."""
+    """
+    Our opinion and our vote; a new vote is told once it is on disk, and withdrawn if it cannot be saved.
+
+    The master may come back while the disk is slow, so the opinion is that of the moment at which it is told.
+    """
+    core, host = context.core, text(request[2])
     port, epoch = integer(request[3]), integer(request[4])
-    vote = context.core.vote_requested(text(request[2]), port, epoch, text(request[5]), context.host.now())
+    vote = core.vote_requested(host, port, epoch, text(request[5]), context.host.now())
+
+    def reply(told: Vote) -> list[Value]:
+        return [int(told.down and core.holds_down(host, port)), told.leader, told.leader_epoch]
+
     if not vote.generation:
-        return _vote_reply(vote)
-    return Held(vote.generation, _vote_reply(vote), _vote_reply(vote.fallback()))
-
-
-def _vote_reply(vote: Vote) -> list[Value]:
-    return [int(vote.down), vote.leader, vote.leader_epoch]
+        return reply(vote)
+    return Held(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
 
 
 @sentinel(

@@ -1,5 +1,5 @@
 """
-What must hold in every world: the safety properties S1 to S16, checked apart from the code they are about.
+What must hold in every world: the safety properties S1 to S17, checked apart from the code they are about.
 
 A witness looks at a Sentinel after each of its turns, hears every event that it decides or publishes,
 every byte that it says (:mod:`~txsentinel.sim.wirechecks`), and everything that its disk stores. It keeps
@@ -21,8 +21,9 @@ S11     nobody but an elected or ordered leader makes a master; others are only 
 S12     a new address is published only once it told that it is master, or came with a higher config epoch
 S13     in TILT nothing is started, promoted or judged, nobody is called down; who stood still is in TILT
 S14     nobody of priority 0 is promoted
-S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart
+S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
 S16     nor does it attempt within that time after it voted for another
+S17     nobody is promoted while the old master answers PING and does not call itself a replica
 durable no vote, address, ID, event or confirmation is said before it is on disk
 bounded queues, connections and whatever waits do not grow without limit
 ======= ==============================================================================================
@@ -221,6 +222,10 @@ class Witness(Watcher):
             kept.forget_attempts()
         elif channel == "+try-failover":
             self._attempted(sentinel, master)
+        elif channel == "-failover-abort-master-is-back":
+            back = master.sdown_since is None or master.odown_since is None
+            self._expect(back, "S15", f"{sentinel.name} on {master.name}: an attempt is void though the master is down")
+            kept.began = kept.began_before
 
     def _attempted(self, sentinel: SimSentinel, master: Master) -> None:
         """Somebody begins a failover (S10, S15, S16)."""
@@ -241,7 +246,7 @@ class Witness(Watcher):
         if kept.voted_for_other is not None:
             since = now - kept.voted_for_other
             self._expect(since >= distance - SLACK, "S16", f"{who} tried {since} s after its vote for another")
-        kept.began = now
+        kept.began, kept.began_before = now, kept.began
         self._expect(master.sdown_since is not None, "S10", f"{who} tried although the master is up to it")
         place = (master.address.ip, master.address.port)
         agreeing = 1 + sum(

@@ -124,6 +124,12 @@ class Ear(Protocol):
     def saw_master(self, who: str, ip: str) -> None:
         """The server at ``ip`` has told that it is a master."""
 
+    def saw_replica(self, who: str, ip: str) -> None:
+        """The server at ``ip`` has told that it is a replica."""
+
+    def saw_pong(self, who: str, ip: str) -> None:
+        """The server at ``ip`` has answered a PING."""
+
     def was_asked(self, voter: str, asker: str, request: Request) -> None:
         """A command has arrived."""
 
@@ -169,6 +175,10 @@ class _ServerTap(_HelloTap):
     def arriving(self, data: bytes) -> None:
         if b"role:master" in data:
             self._ear.saw_master(self._who, self._ip)
+        elif b"role:slave" in data:
+            self._ear.saw_replica(self._who, self._ip)
+        if PONG in data:
+            self._ear.saw_pong(self._who, self._ip)
 
 
 class _Conversation:

@@ -36,6 +36,27 @@ def _pause_server(fleet: Fleet, random: Random) -> Done:
     return f"pause {server.host.name}", server.host.resume
 
 
+def _pause_group(fleet: Fleet, random: Random) -> Done:
+    """A master and its replicas stand still together, and go on a moment apart: the master last, first or with them."""
+    group = random.choice(fleet.masters)
+    paused = [server for server in group.servers if server.host.running]
+    masters = [server for server in paused if server.is_master]
+    for server in paused:
+        server.host.pause()
+    delay = random.choice((0.0, 0.05, 0.2, 0.5, 1.0, random.uniform(0.0, 1.0)))
+    late = masters if random.random() < 0.7 else [server for server in paused if server not in masters]
+
+    def end() -> None:
+        for server in paused:
+            if server in late:
+                fleet.world.call_later(delay, server.host.resume)
+            else:
+                server.host.resume()
+
+    who = "the master" if late is masters else "the replicas"
+    return f"pause the whole group {group.name}, {who} {delay:.3f} s longer", end
+
+
 def _busy_server(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     server.start_script()
@@ -411,6 +432,7 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-server": _kill_server,
     "crash-server": _crash_server,
     "pause-server": _pause_server,
+    "pause-group": _pause_group,
     "busy-server": _busy_server,
     "kill-sentinel": _kill_sentinel,
     "crash-sentinel": _crash_sentinel,

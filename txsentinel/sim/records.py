@@ -50,6 +50,8 @@ class MasterRecord:
     newest_vote: int = 0
     began: float | None = None
     """The last automatic attempt."""
+    began_before: float | None = None
+    """The one before it, which counts again if the master came back before anybody was promoted."""
     distance: float = 0.0
     voted_for_other: float | None = None
     ordered_at: float = NEVER
@@ -68,7 +70,7 @@ class MasterRecord:
 
     def forget_attempts(self) -> None:
         """What happened allows another attempt at once."""
-        self.began = self.voted_for_other = None
+        self.began = self.began_before = self.voted_for_other = None
 
 
 class Sight:
@@ -112,6 +114,10 @@ class SentinelRecord:
     good_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last told this Sentinel that it is a master."""
+    saw_replica: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it last told this Sentinel that it is a replica."""
+    saw_pong: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it last answered a PING of this Sentinel by PONG."""
 
     @property
     def disk_fails(self) -> bool:

@@ -58,6 +58,14 @@ class WireWitness:
         """Remembered for S12."""
         self._records.sentinels[who].saw_master[ip] = self._records.now
 
+    def saw_replica(self, who: str, ip: str) -> None:
+        """Remembered for S17."""
+        self._records.sentinels[who].saw_replica[ip] = self._records.now
+
+    def saw_pong(self, who: str, ip: str) -> None:
+        """Remembered for S17."""
+        self._records.sentinels[who].saw_pong[ip] = self._records.now
+
     def was_asked(self, voter: str, asker: str, request: Request) -> None:
         """Orders of operators excuse what would be wrong without them."""
         record = self._records.sentinels[voter]
@@ -161,7 +169,7 @@ class WireWitness:
             master.voters.setdefault(epoch, set()).add(voter)
 
     def ordered(self, who: str, ip: str, words: list[bytes]) -> None:
-        """A server is told to change its role (S3, S4, S11, S13, S14)."""
+        """A server is told to change its role (S3, S4, S11, S13, S14, S17)."""
         name = self._records.master_at(ip)
         record = self._records.sentinels[who]
         core = record.sentinel.alive.core
@@ -186,6 +194,8 @@ class WireWitness:
             return
         epoch = failover.epoch
         self._expect(not core.tilt.active, "S13", f"{who} promoted in TILT")
+        if not (failover.forced or failover.coordinated):
+            self._old_master_is_lost(record, master)
         server = self._records.server_at(ip)
         self._expect(server.setting("replica-priority") != "0", "S14", f"{who} promoted {ip}, whose priority is 0")
         kept.promotions[ip] = self._records.now
@@ -214,6 +224,16 @@ class WireWitness:
         # lets two agree of whom neither has heard.
         strangers = leader.run_id not in known_ids and core.options.my_id not in leader.known
         self._expect(leader.name == who or strangers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
+
+    def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
+        """Whoever promotes unasked has had no answer of the old master within the last ping period (S17)."""
+        old, now = master.address.ip, self._records.now
+        if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
+            return
+        period = min(master.options.down_after, record.sentinel.alive.core.timings.ping_period) / 1000
+        silence = now - record.saw_pong.get(old, NEVER)
+        what = f"{record.sentinel.name} promotes in place of {master.name} at {old}, which answered {silence:.3f} s ago"
+        self._expect(silence >= period, "S17", what)
 
 
 def _text(word: Word) -> str:

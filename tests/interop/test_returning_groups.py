@@ -1,0 +1,48 @@
+"""A master and its replicas stand still and go on together: under Sentinels of ours nobody is replaced."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import LONG, SECONDS, hurry, wait_heard
+from tests.servers import EventRecorder, Fleet, Workbench, missing
+
+DOWN_AFTER = 2_000
+OFFSETS = (0.0, 0.05, 0.2, 0.5, 1.0, -0.5) if LONG else (0.0, 0.2)
+"""Seconds by which the replicas go on before the master."""
+
+
+class ReturningGroupTests(SynchronousTestCase):
+    """One master with two replicas under three Sentinels."""
+
+    if missing("txsentinel", "redis"):
+        skip = missing("txsentinel", "redis")
+
+    def test_nobody_is_replaced(self) -> None:
+        """The master is O_DOWN everywhere; once it is back, with its replicas or after them, all is as before."""
+        with Workbench() as bench:
+            fleet = Fleet(bench, ["txsentinel"] * 3, "redis", down_after=DOWN_AFTER, failover_timeout=5_000)
+            fleet.start(SECONDS)
+            recorder = EventRecorder(fleet.ports).start()
+            self.addCleanup(recorder.stop)
+            hurry(fleet.sentinels)
+            master = fleet.master()
+            replicas = [server for server in fleet.servers.values() if server is not master]
+            for offset in OFFSETS:
+                fleet.wait_quiet(SECONDS)
+                began = time.monotonic()
+                for server in fleet.servers.values():
+                    server.freeze()
+                wait_heard(recorder, began, "+odown", fleet.ports)
+                first, last = (replicas, [master]) if offset >= 0 else ([master], replicas)
+                for server in first:
+                    server.thaw()
+                time.sleep(abs(offset))
+                for server in last:
+                    server.thaw()
+                wait_heard(recorder, began, "-odown", fleet.ports)
+                fleet.wait_quiet(SECONDS)
+                self.assertEqual(recorder.since(began, "+promoted-slave"), [], f"{offset} s")
+                self.assertEqual(fleet.master_port(), master.port)
