@@ -38,6 +38,24 @@ class StateTests(SynchronousTestCase):
         scene.heard()
         return scene
 
+    def test_nobody_may_ping(self) -> None:
+        """
+        Servers that are well, and whose ACL forbids PING, are down as they are upstream, and nobody is promoted.
+
+        Replicas are discovered a moment after their master, so they are down a moment after it.
+        """
+        scene = Scene(quorum=1, down_after=3_000)
+        master = scene.actors[MASTER_PLACE]
+        scene.add_replica(2, ping_text=b"NOPERM x")
+        master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
+        scene.core.reset("*", scene.now)
+        scene.settle()
+        scene.wait(60_000)
+        lines = scene.heard()
+        self.assertIn("event +odown master mymaster 10.0.0.1 6379 #quorum 1/1", lines)
+        self.assertFalse([line for line in lines if "+try-failover" in line or line.startswith("order")], lines)
+        self.assertTrue([line for line in lines if "it answers PING with NOPERM" in line], lines)
+
     def test_the_table(self) -> None:
         """States follow each other as it says; anything else is an error of ours."""
         failover = Failover(1, 0, 0)

@@ -160,6 +160,19 @@ class EvidenceTests(SynchronousTestCase):
         self.assertFalse(scene.master.link.ping_refused)
         self.assertIsNone(scene.master.sdown_since)
 
+    def test_errors_do_not_put_ping_off(self) -> None:
+        """A server that answers INFO and PUBLISH by errors, however often, is sent PING as ever."""
+        scene = Scene()
+        scene.core.timings.publish_period = 600
+        scene.actors[MASTER_PLACE].refuses = True
+        scene.wait(3_000)
+        scene.sent.clear()
+        scene.wait(5_000)
+        pings = [effect for _, effect in scene.sent if isinstance(effect, Ping)]
+        hellos = [effect for _, effect in scene.sent if isinstance(effect, PublishHello)]
+        self.assertGreater(len(hellos), 2 * len(pings))
+        self.assertIn(len(pings), (4, 5))
+
     def test_loss_starts_the_clock(self) -> None:
         """A connection that is lost starts the down clock if nothing did before, and a failed attempt leaves it."""
         self.link.unanswered_ping_at = None

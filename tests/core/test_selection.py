@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import Scene
 from txsentinel.core.instances import Replica
+from txsentinel.core.link import LinkKind
 from txsentinel.core.selection import choose, order_of_promotion, unfit_because
 
 
@@ -40,6 +41,17 @@ class SelectionTests(SynchronousTestCase):
         self.assertIsNone(self.reason())
         self.replica.link.commands_since = None
         self.assertEqual("it is not connected", self.reason())
+
+    def test_refuses_ping(self) -> None:
+        """Not one that answers PING by an error, long before that counts as down; LOADING and its like are none."""
+        core, link, now = self.scene.core, self.replica.link, self.scene.now
+        core.ping_reply(link, LinkKind.COMMANDS, b"NOPERM this user has no permissions", now)
+        self.assertEqual("it answers PING with NOPERM", self.reason())
+        core.ping_reply(link, LinkKind.COMMANDS, b"gone\tmad", now)
+        self.assertEqual("it answers PING with an error", self.reason())
+        for reply in (b"LOADING", b"MASTERDOWN", b"PONG"):
+            core.ping_reply(link, LinkKind.COMMANDS, reply, now)
+            self.assertIsNone(self.reason(), reply)
 
     def test_silent(self) -> None:
         """Not one that was silent for five PING periods."""

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.scene import MASTER_PLACE, ME, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
+from txsentinel.core.switching import REDISCOVERY_DELAY
 
 
 class CommandTests(SynchronousTestCase):
@@ -80,6 +81,16 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertIn("+reset-master", self.scene.events())
         self.assertTrue(self.scene.master.link.commands_up)
+
+    def test_reset_can_be_seen(self) -> None:
+        """For a moment nobody is found again, so that whoever ordered the reset sees that all are gone."""
+        self.scene.actors[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
+        self.core.reset("*", self.scene.now)
+        self.scene.settle()
+        self.scene.wait(REDISCOVERY_DELAY - 10)
+        self.assertEqual({}, self.scene.master.replicas)
+        self.scene.wait(20)
+        self.assertEqual(["10.0.0.2:6379"], list(self.scene.master.replicas))
 
     def test_reset_in_a_failover(self) -> None:
         """One that is not decided yet is forgotten, silently; the vote stands."""

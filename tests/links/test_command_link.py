@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.stage import Stage, StageTransport, log_lines_of
+from tests.links.stage import BOTH, Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import (
     AskMasterDown,
     Connect,
@@ -113,6 +114,94 @@ class GreetingTests(CommandLinkCase):
         self.stage.do(Ping(link, LinkKind.COMMANDS))
         transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n-NOAUTH first\r\n")
         self.assertEqual(self.stage.core.told(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
+
+
+class RefusalTests(CommandLinkCase):
+    """What the log says of commands that are answered by errors."""
+
+    WHO = "master mymaster 10.0.0.9 6379"
+
+    def refused(self, transport: StageTransport, *orders: tuple[Any, bytes]) -> list[str]:
+        """The lines logged while orders are answered by errors, twice."""
+        before = len(self.log_lines)
+        for _ in range(2):
+            for order, reply in orders:
+                self.stage.do(order)
+                transport.protocol.dataReceived(reply)
+        return self.log_lines[before:]
+
+    def test_each_command(self) -> None:
+        """PING, INFO and PUBLISH: once, with the words of the server and what follows from them."""
+        link = self.stage.link(COMMANDS)
+        transport = self.connected(link)
+        hello = PublishHello(link, link.first, b"a,b")
+        self.assertEqual(
+            self.refused(
+                transport,
+                (Ping(link, LinkKind.COMMANDS), b"-NOPERM no ping\r\n"),
+                (RequestInfo(link), b"-ERR no info\r\n"),
+                (hello, b"-ERR no publish\r\n"),
+            ),
+            [
+                f"{self.WHO} answered PING with NOPERM no ping: that is no sign of life",
+                f"{self.WHO} answered INFO with ERR no info: its role and its replicas are unknown",
+                f"{self.WHO} answered PUBLISH with ERR no publish: other Sentinels do not hear of this one through it",
+            ],
+        )
+
+    def test_one_line_for_one_reason(self) -> None:
+        """What is refused by the same code as PING needs no line of its own."""
+        link = self.stage.link(COMMANDS)
+        transport = self.connected(link)
+        lines = self.refused(
+            transport,
+            (Ping(link, LinkKind.COMMANDS), b"-NOAUTH first\r\n"),
+            (RequestInfo(link), b"-NOAUTH first\r\n"),
+            (PublishHello(link, link.first, b"a,b"), b"-NOAUTH first\r\n"),
+        )
+        self.assertEqual(lines, [f"{self.WHO} answered PING with NOAUTH first: that is no sign of life"])
+
+    def test_acceptable(self) -> None:
+        """A server that loads its data or has lost its master is up: nothing to say."""
+        link = self.stage.link(COMMANDS)
+        ping = Ping(link, LinkKind.COMMANDS)
+        self.assertEqual(
+            self.refused(self.connected(link), (ping, b"-LOADING wait\r\n"), (ping, b"-MASTERDOWN gone\r\n")), []
+        )
+
+    def test_again(self) -> None:
+        """What was accepted in between is news."""
+        link = self.stage.link(COMMANDS)
+        ping = Ping(link, LinkKind.COMMANDS)
+        lines = self.refused(self.connected(link), (ping, b"-MISCONF disk\r\n"), (ping, b"+PONG\r\n"))
+        self.assertEqual(len(lines), 2)
+
+    def test_login(self) -> None:
+        """A wrong password is named as such, at the first of many connections."""
+        for kinds, setting in ((BOTH, "auth-pass"), (COMMANDS, "sentinel-pass, or requirepass of both,")):
+            before = len(self.log_lines)
+            link = self.stage.link(kinds)
+            link.password = "wrong"
+            self.stage.do(Connect(link))
+            connector = self.stage.reactor.connectors[-len(kinds)]
+            for _ in range(3):
+                transport = connector.accept()
+                transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n")
+                transport.lost(ConnectionDone())
+                self.stage.pass_time(1_000)
+            line = f"{self.WHO} answered AUTH with WRONGPASS no: is {setting} right?"
+            self.assertEqual(self.log_lines[before:], [line])
+            self.stage.do(Disconnect(link))
+            self.stage.pass_time(2_000)
+
+    def test_script_kill(self) -> None:
+        """What became of SCRIPT KILL is worth a line."""
+        link = self.stage.link(COMMANDS)
+        kill = KillScript(link)
+        self.assertEqual(
+            self.refused(self.connected(link), (kill, b"-UNKILLABLE it wrote\r\n")),
+            [f"{self.WHO} answers BUSY; SCRIPT KILL was answered by UNKILLABLE it wrote"],
+        )
 
 
 class AnswerTests(CommandLinkCase):

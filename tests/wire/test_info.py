@@ -97,6 +97,16 @@ class InfoTests(SynchronousTestCase):
             ),
         )
 
+    def test_two_channels(self) -> None:
+        """The second connection of a replica that is synchronized over two channels is no replica of its own."""
+        report = parse_info(
+            b"role:master\r\n"
+            b"slave0:ip=10.0.0.2,port=6379,state=wait_bgsave,offset=0,lag=0,type=rdb-channel\r\n"
+            b"slave1:ip=10.0.0.2,port=6380,state=bg_transfer,offset=0,lag=0,type=main-channel\r\n"
+            b"slave2:ip=10.0.0.3,port=6381,state=online,offset=9,lag=0,type=replica\r\n"
+        )
+        self.assertEqual(report.replicas, (("10.0.0.2", 6380), ("10.0.0.3", 6381)))
+
     def test_nothing(self) -> None:
         """A text without a known line says nothing; the time since the loss of the link is zero."""
         self.assertEqual(parse_info(b""), InfoReport())

@@ -109,6 +109,9 @@ class Server(Instance):
     info_sent_at: Millis | None = None
     """The last INFO, answered or not: a throttle for servers that refuse it."""
 
+    info_not_before: Millis = 0
+    """It is not asked for INFO before then."""
+
     info_text: bytes | None = None
     """The last INFO in full, for ``SENTINEL INFO-CACHE``."""
 

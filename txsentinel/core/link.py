@@ -85,6 +85,9 @@ class InstanceLink:
     ping_refused: bool = False
     """The last PING was answered by an error such as MISCONF: no other answer makes up for that."""
 
+    ping_error: str = ""
+    """The code of that error, its first word."""
+
     available_at: Millis = 0
     """The last acceptable sign of life."""
 

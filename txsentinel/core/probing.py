@@ -8,6 +8,9 @@ so a PING goes out only when nothing else was heard for a period.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo
 from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server, SyncStep
@@ -30,6 +33,14 @@ well; news goes to it at once; and with a thousand masters these hellos are a th
 
 HELLO_POSTPONED: Millis = 500
 """How long a hello waits that a server would not take now."""
+
+_ERROR_CODE: Final = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}(?![^ \t])")
+
+
+def error_code(reply: bytes) -> str:
+    """The code that an error reply begins with, such as ``NOPERM``; ``an error`` if it has none."""
+    found = _ERROR_CODE.match(reply)
+    return found[0].decode("ascii") if found else "an error"
 
 
 class Probing:
@@ -118,7 +129,7 @@ class Probing:
         link.void_requests()
         self._ping(link, now)
         for instance in link.instances:
-            if isinstance(instance, Server):
+            if isinstance(instance, Server) and instance.info_not_before <= now:
                 self.request_info(instance, now)
                 if isinstance(instance, Replica):
                     # It may have been configured, or we may log in, differently now.
@@ -157,6 +168,7 @@ class Probing:
             return
         # A server says MISCONF to PING on purpose, so that it is replaced although it runs.
         link.ping_refused = True
+        link.ping_error = error_code(reply)
         if reply.startswith(b"BUSY"):
             self._kill_scripts(link)
 
@@ -210,7 +222,7 @@ class Probing:
     def _info_due(self, server: Server) -> Millis:
         timings = self._state.timings
         if server.info_refreshed_at is None:
-            period, since = 0, server.created_at
+            period, since = 0, max(server.created_at, server.info_not_before)
         else:
             period, since = self.info_period(server), server.info_refreshed_at
         if server.info_requested_at is not None:

@@ -15,15 +15,18 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     """
     Why ``replica`` must not be promoted, in words for the operator, or ``None`` if it may be.
 
-    A replica must be up and connected, have been heard within five PING periods and described
-    itself within five (three INFO periods while its master is up), have answered since the master
-    went down, want to be promoted, and not have lost its master long before we did.
+    A replica must be up and connected, have accepted the last PING, have been heard within five PING
+    periods and described itself within five (three INFO periods while its master is up), have answered
+    since the master went down, want to be promoted, and not have lost its master long before we did.
     """
     if replica.is_down:
         return "it is down"
     link = replica.link
     if not link.commands_up:
         return "it is not connected"
+    if link.ping_refused:
+        # It will be down as its master is, if for the same reason then a moment later, as it was discovered later.
+        return f"it answers PING with {link.ping_error}"
     if now - link.available_at > 5 * timings.ping_period:
         return f"it gave no sign of life for {now - link.available_at} ms"
     if master.sdown_since is not None and link.available_at < master.sdown_since:

@@ -202,8 +202,8 @@ class SentinelCore:
                 continue
             instance.info_requested_at = None
             if text is None:
+                # An error proves nothing, so it does not put off the next PING either.
                 link.silent_since = None
-                link.last_reply_at = now
                 self._visiting.schedule(instance, now)
                 continue
             self._probing.alive(link, now)
@@ -227,7 +227,6 @@ class SentinelCore:
             self._visiting.recheck(link, now)
         else:
             link.silent_since = None
-            link.last_reply_at = now
             instance.hello_published_at = now - self.timings.publish_period // 2
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:

@@ -17,6 +17,12 @@ from txsentinel.timings import Millis
 C_RETRY: Final[Millis] = 1_050
 """The beat at which a C Sentinel tries to reach a dead master again: its ping period and half a tick."""
 
+REDISCOVERY_DELAY: Final[Millis] = 200
+"""
+How long a master that was reset is not asked for its replicas, so that whoever ordered the reset can see that they are
+gone. A C Sentinel waits for the next INFO that is due, up to ten seconds.
+"""
+
 C_MARGIN: Final[Millis] = 200
 C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
 
@@ -115,6 +121,7 @@ class Switching:
         self._registry.leave_link(master)
         self._begin_anew(master, master.address, now)
         master.switched_at = None
+        master.info_not_before = now + REDISCOVERY_DELAY
         master.link = self._registry.open_link(master, now)
         self._state.changed(master)
         self._state.due.schedule(master, now)

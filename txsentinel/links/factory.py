@@ -80,7 +80,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._begun = False
         self._attempted_at: Millis = 0
         self._lingering: ConnectionType | None = None
-        self._refusal: str | None = None
+        self._refused: dict[str, tuple[str, str]] = {}
+        """The commands that were last answered by an error, with the error and the line that was logged of it."""
+
         self._lines = LineBudget()
 
     @property
@@ -130,13 +132,26 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         if not self.open:
             self._gone(self)
 
-    def subscription_refused(self, reason: str | None) -> None:
-        """Log what keeps us from subscribing when it begins or changes, not at each new attempt."""
-        if reason is not None and reason != self._refusal and self.worth_a_line(reason):
-            self._log.warn("No hellos are heard through {address}: {reason}", address=self._destination, reason=reason)
-        elif reason is None and self._refusal is not None:
-            self._lines.over(self._refusal)
-        self._refusal = reason
+    def command_refused(self, command: str, error: str | None, line: str = "") -> None:
+        """
+        Log ``line`` when the other side begins to answer ``command`` with ``error``, not at every attempt.
+
+        :param error: the server's words, a bounded excerpt of them; ``None`` once it accepts the command.
+        """
+        before = self._refused.get(command)
+        if error is None:
+            if before is not None:
+                del self._refused[command]
+                self._lines.over(before[1])
+        elif before is None or before[0] != error:
+            self._refused[command] = error, line
+            if self.worth_a_line(line):
+                self._log.warn("{line}", line=line)
+
+    def is_refused(self, command: str, code: str) -> bool:
+        """Whether ``command`` was last answered by an error that begins with ``code``."""
+        error = self._refused.get(command)
+        return error is not None and error[0].split(" ", 1)[0] == code
 
     def worth_a_line(self, text: str) -> bool:
         """Should this be logged? Who misbehaves does so at every attempt, that is, once a second for days."""
@@ -246,6 +261,4 @@ def pubsub_factory(
     context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[PubSubLink]], None]
 ) -> LinkFactory[PubSubLink]:
     """A factory for the subscription of ``link``."""
-    return LinkFactory(
-        context, link, LinkKind.PUBSUB, lambda factory: PubSubLink(context, link, factory.subscription_refused), gone
-    )
+    return LinkFactory(context, link, LinkKind.PUBSUB, lambda factory: PubSubLink(context, link), gone)

@@ -22,6 +22,7 @@ from txsentinel.budget import excerpt
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.probing import ACCEPTABLE
 from txsentinel.links import phrases
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
@@ -180,8 +181,13 @@ class Connection(Protocol):
     # For the two kinds.
 
     def _greet(self) -> None:
-        for command in phrases.greeting(self.link, self.kind, self._context.core.options.my_id):
-            self._send(command, ignore)
+        answers = [ignore] if not self.link.password else [self._login_answered, ignore]
+        greeting = phrases.greeting(self.link, self.kind, self._context.core.options.my_id)
+        for command, answer in zip(greeting, answers, strict=True):
+            self._send(command, answer)
+
+    def _login_answered(self, reply: object, now: Millis) -> None:
+        """AUTH was answered. What follows from a refusal is seen from the answers to PING."""
 
     def _send(self, command: bytes, answer: Answer) -> None:
         """Say something when the turn ends; ``answer`` is called with the reply."""
@@ -216,6 +222,11 @@ class Connection(Protocol):
         if not self.void:
             told = reply if isinstance(reply, (Status, ErrorLine)) else None
             self._context.core.ping_reply(self.link, self.kind, told, now)
+
+    def _instance_text(self) -> str:
+        if self.link.instances:
+            return self.link.first.describe(self._context.core.options.announce_hostnames)
+        return self.link.address.joined()
 
     def _close_once_settled(self) -> None:
         if not self._dead and self._settled():
@@ -257,7 +268,7 @@ class CommandLink(Connection):
 
     def kill_script(self) -> None:
         """SCRIPT KILL. Whether it helped is seen from the answers to PING."""
-        self._send(phrases.kill_script(self.link), ignore)
+        self._send(phrases.kill_script(self.link), self._kill_answered)
 
     def reconfigure(self, change: Reconfigure) -> None:
         """
@@ -319,13 +330,44 @@ class CommandLink(Connection):
     def _settled(self) -> bool:
         return not self._role_changes
 
+    def _login_answered(self, reply: object, now: Millis) -> None:
+        own = "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
+        self._note_refusal("AUTH", reply, f"is {own} right?")
+
+    def _ping_answered(self, reply: object, now: Millis) -> None:
+        super()._ping_answered(reply, now)
+        refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
+        self._note_refusal("PING", reply if refused else None, "that is no sign of life")
+
+    def _kill_answered(self, reply: object, now: Millis) -> None:
+        if not self.void and isinstance(reply, Status | ErrorLine):
+            line = f"{self._instance_text()} answers BUSY; SCRIPT KILL was answered by {excerpt(text(reply))}"
+            if self.factory.worth_a_line(line):
+                self._log.warn("{line}", line=line)
+
+    def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
+        """Have the log say that ``command`` is refused, once, unless PING is refused for the same reason."""
+        factory = self.factory
+        if self.void:
+            return
+        if not isinstance(reply, ErrorLine):
+            factory.command_refused(command, None)
+            return
+        error = excerpt(text(reply))
+        if command == "PING" or not factory.is_refused("PING", error.split(" ", 1)[0]):
+            factory.command_refused(
+                command, error, f"{self._instance_text()} answered {command} with {error}: {consequence}"
+            )
+
     def _info_answered(self, reply: object, now: Millis) -> None:
         if not self.void:
+            self._note_refusal("INFO", reply, "its role and its replicas are unknown")
             told = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
             self._context.core.info_reply(self.link, told, now)
 
     def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
         if not self.void:
+            self._note_refusal("PUBLISH", reply, "other Sentinels do not hear of this one through it")
             self._context.core.publish_reply(self.link, instance, not isinstance(reply, ErrorLine), now)
 
     def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
@@ -343,36 +385,16 @@ class CommandLink(Connection):
                 error=error,
             )
 
-    def _instance_text(self) -> str:
-        if self.link.instances:
-            return self.link.first.describe(self._context.core.options.announce_hostnames)
-        return self.link.address.joined()
-
 
 class PubSubLink(Connection):
     """The subscription to the hello channel of a server."""
 
     kind = LinkKind.PUBSUB
 
-    def __init__(self, context: LinkContext, link: InstanceLink, refused: Callable[[str | None], None]) -> None:
-        """
-        Build one for a connection that is about to be made.
-
-        :param refused: called with the server's words if it does not let us subscribe, and with
-            ``None`` once it does.
-        """
+    def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         super().__init__(context, link)
-        self._refused = refused
         self._subscribed = False
         self._frame_heard = False
-        self._retry: IDelayedCall | None = None
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Whoever waits to try again is too late."""
-        super().connectionLost(reason)
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()
-        self._retry = None
 
     def _greet(self) -> None:
         super()._greet()
@@ -412,13 +434,17 @@ class PubSubLink(Connection):
     def _subscription_answered(self, reply: object, now: Millis) -> None:
         if isinstance(reply, list) and reply[:2] == [b"subscribe", HELLO_CHANNEL]:
             self._subscribed = True
-            self._refused(None)
+            self.factory.command_refused("SUBSCRIBE", None)
         elif isinstance(reply, ErrorLine):
-            self.offence = f"SUBSCRIBE was answered by {excerpt(text(reply))}"
-            self._refused(self.offence)
-            # Permission, password or data set may be in order soon; a new connection logs in anew.
-            period = self._context.core.timings.ping_period / 1000
-            self._retry = self._context.host.reactor.callLater(period, self._abort)
+            error = excerpt(text(reply))
+            self.factory.command_refused(
+                "SUBSCRIBE",
+                error,
+                f"No hellos are heard through {self.link.address.joined()}: SUBSCRIBE was answered by {error}",
+            )
+            # Closed at once, so that the link shows as disconnected, as upstream. Permission or password may be in
+            # order soon: the factory connects, and logs in, anew a ping period after this connection was made.
+            self.recycle(f"SUBSCRIBE was answered by {error}")
         else:
             self.drop("SUBSCRIBE was not answered by a confirmation")
 

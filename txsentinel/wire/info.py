@@ -109,8 +109,11 @@ def _replica(value: bytes) -> tuple[str, int] | None:
     """
     Host and port out of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
 
-    ``None`` unless both are there and can be connected to.
+    ``None`` unless both are there and can be connected to, and for the second connection that a replica has while it
+    is synchronized over two channels (``type=rdb-channel``).
     """
+    if b",type=rdb-channel" in value:
+        return None
     _, marked, host = value.partition(b"ip=")
     if marked:
         _, marked, port = value.partition(b"port=")
