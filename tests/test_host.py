@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
+import io
 import json
 import os
 import random
@@ -10,8 +12,9 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
-from unittest import skipIf
+from unittest import SkipTest, skipIf
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -233,6 +236,21 @@ class HostTests(SynchronousTestCase):
         self.assertNotEqual(name, "txsentinel\n")
         self.assertEqual(len(logged), 1)
         self.assertIn("set-proc-title", logged[0])
+
+    def test_scheduled(self) -> None:
+        """What this thread did so far grows as it works; a system that does not tell is no error."""
+        before = self.host.scheduled()
+        if before is None:
+            raise SkipTest("no /proc/self/schedstat here")
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        after = self.host.scheduled()
+        assert after is not None
+        self.assertGreaterEqual(after[0] - before[0], 40)
+        self.assertGreaterEqual(after[1], before[1])
+        self.patch(builtins, "open", lambda *arguments, **keywords: io.BytesIO(b""))
+        self.assertIsNone(self.host.scheduled())
 
 
 class ReplaceTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.core.availability import ProcessorTime, TiltCause
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.timings import Millis
 
@@ -20,9 +21,10 @@ class SweepTests(SynchronousTestCase):
         self.swept: list[Millis] = []
         sweep = self.core.sweep
 
-        def noted(now: Millis, wall: Millis) -> None:
+        def noted(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             self.swept.append(now)
-            sweep(now, wall)
+            self.processor = processor
+            sweep(now, wall, processor)
 
         self.patch(self.core, "sweep", noted)
 
@@ -38,7 +40,7 @@ class SweepTests(SynchronousTestCase):
         """What falls due sooner than the next sweep is not kept waiting for it."""
         host, due, swept = self.sentinel.host, self.core.state.due, self.swept
 
-        def nothing_left(now: Millis, wall: Millis) -> None:
+        def nothing_left(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             swept.append(now)
             list(due.take_due(now + 100_000))
 
@@ -54,6 +56,19 @@ class SweepTests(SynchronousTestCase):
             self.fleet.run((soon + 1) / 1000)
             self.assertEqual(swept[before + 1 :], [wanted])
 
+    def test_a_pause_is_explained(self) -> None:
+        """The core is told what its thread did in a gap, and only then."""
+        self.fleet.run(1.0)
+        self.assertIsNone(self.processor)
+        self.sentinel.host.pause_for(3.0)
+        self.patch(self.sentinel.host, "scheduled", lambda: (100, 2_400))
+        self.fleet.run(3.0)
+        self.assertTrue(self.core.tilt.active)
+        report = self.core.tilt.report
+        assert report is not None
+        self.assertEqual((report.cause, report.processor), (TiltCause.LOOP_LATE, ProcessorTime(100, 2_400)))
+        self.assertIn("100 of them at work and 2400 waiting for a processor", str(report))
+
     def test_ends_with_the_service(self) -> None:
         """Who was stopped sweeps no more, also when told that something is due."""
         self.sentinel.alive.sweeping.stop()
@@ -66,7 +81,7 @@ class SweepTests(SynchronousTestCase):
     def test_stopped_in_a_sweep(self) -> None:
         """Who is stopped in the middle of a sweep finishes that and begins no other."""
 
-        def last(now: Millis, wall: Millis) -> None:
+        def last(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             self.swept.append(now)
             self.sentinel.alive.sweeping.stop()
 
@@ -77,7 +92,7 @@ class SweepTests(SynchronousTestCase):
     def test_an_exception_ends_the_process(self) -> None:
         """Whose sweep raises goes down with status 1 rather than answer on without looking."""
 
-        def broken(now: Millis, wall: Millis) -> None:
+        def broken(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             raise ZeroDivisionError("oops")
 
         self.patch(self.core, "sweep", broken)
@@ -108,7 +123,7 @@ class SweepTests(SynchronousTestCase):
 
         sweeping, due = self.sentinel.alive.sweeping, self.core.state.due
 
-        def nothing_left(now: Millis, wall: Millis) -> None:
+        def nothing_left(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             self.swept.append(now)
             due.take_due(now + 100_000)
 

@@ -82,6 +82,13 @@ class IHost(Interface):
     def wall_clock() -> float:
         """Seconds since the epoch, UTC; may jump in both directions."""
 
+    def scheduled() -> tuple[int, int] | None:
+        """
+        How long the reactor's thread has run, and has waited for a processor, since it began; milliseconds.
+
+        :returns: ``None`` where the system does not tell.
+        """
+
     def resolve(hostname: str) -> Deferred[str]:
         """
         Look a name up without blocking.

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from txsentinel.core.availability import ProcessorTime
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.isentinel import IHost
 from txsentinel.timings import Millis
@@ -37,6 +38,9 @@ class SweepLoop:
         self._early: IDelayedCall | None = None
         self._early_at: Millis = 0
         self._swept_at: Millis | None = None
+        self._scheduled: tuple[int, int] | None = None
+        """What the host said of our thread at the last beat."""
+
         self._sweeping = False
 
     def start(self) -> None:
@@ -74,16 +78,19 @@ class SweepLoop:
         self._beat.starttime = self._host.reactor.seconds()
         if not recently:
             self._sweep(now)
+        self._scheduled = self._host.scheduled()
 
     def _sweep_early(self) -> None:
         self._early = None
         self._sweep(self._host.now())
 
     def _sweep(self, now: Millis) -> None:
+        late = self._swept_at is not None and now - self._swept_at > 2 * self._core.timings.sweep_period
+        processor = self._processor_time() if late else None
         self._swept_at = now
         self._sweeping = True
         try:
-            self._core.sweep(now, int(self._host.wall_clock() * 1000))
+            self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
             self._turn()
         except Exception:
             self.stop()
@@ -92,6 +99,13 @@ class SweepLoop:
             self._sweeping = False
         if self._beat.running:
             self._plan(self._host.now())
+
+    def _processor_time(self) -> ProcessorTime | None:
+        """What our thread did since the last beat, or ``None`` if the host does not tell."""
+        before, self._scheduled = self._scheduled, self._host.scheduled()
+        if before is None or self._scheduled is None:
+            return None
+        return ProcessorTime(self._scheduled[0] - before[0], self._scheduled[1] - before[1])
 
     def _plan(self, now: Millis) -> None:
         """Sweep before the next beat if something is due before it."""

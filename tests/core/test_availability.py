@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import MASTER_PLACE, Scene
-from txsentinel.core.availability import TiltGuard
+from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.core.effects import Recycle
 from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
@@ -180,6 +180,38 @@ class TiltTests(SynchronousTestCase):
             self.assertFalse(guard.swept(1_000, 1_000))
             self.assertEqual(expected, guard.swept(now, wall), (now, wall))
             self.assertEqual((expected, int(expected)), (guard.active, guard.total))
+
+    def test_causes(self) -> None:
+        """Which of the clocks jumped, or what the process did meanwhile, and by how many milliseconds."""
+        idle, busy, starved = ProcessorTime(20, 30), ProcessorTime(2_800, 50), ProcessorTime(200, 2_700)
+        for now, wall, processor, cause, milliseconds in (
+            (4_000, 4_000, idle, TiltCause.PROCESS_STOPPED, 3_000),
+            (4_000, 4_000, busy, TiltCause.LOOP_LATE, 3_000),
+            (4_000, 4_000, starved, TiltCause.LOOP_LATE, 3_000),
+            (4_000, 4_000, None, TiltCause.LOOP_LATE, 3_000),
+            (1_100, 900, None, TiltCause.CLOCK_STEPPED, -200),
+            (1_100, 9_100, idle, TiltCause.CLOCK_STEPPED, 8_000),
+            (4_000, 904_000, idle, TiltCause.CLOCK_STEPPED, 900_000),
+        ):
+            guard = TiltGuard(Timings())
+            guard.swept(1_000, 1_000)
+            self.assertIsNone(guard.report)
+            self.assertTrue(guard.swept(now, wall, processor))
+            assert guard.report is not None
+            self.assertEqual((guard.report.cause, guard.report.milliseconds), (cause, milliseconds))
+            shown = f"{milliseconds:+}" if cause is TiltCause.CLOCK_STEPPED else str(milliseconds)
+            self.assertIn(f" {shown} ms", str(guard.report))
+
+    def test_the_log_says_why(self) -> None:
+        """And for how long."""
+        scene = Scene()
+        scene.wait(1_000)
+        scene.heard()
+        scene.now += 5_000
+        scene.sweep()
+        heard = scene.heard()
+        self.assertIn("event +tilt #tilt mode entered", heard)
+        self.assertIn("note TILT: nothing was decided for 5000 ms; nobody is judged for 30000 ms, until", heard)
 
     def test_over(self) -> None:
         """Half a minute after the last trigger, once."""

@@ -472,6 +472,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"0?\| sentinel_total_tilt:0",
         OLD_REDIS,
     ),
+    Deliberate("why TILT was entered is worth knowing", "INFO", "", r"0?\| sentinel_tilt_cause(_ms)?:.*"),
     Deliberate("whether votes can be saved is worth watching", "INFO", "", r"0?\| sentinel_storage:ok"),
     # Words and options that are Valkey's, and that we take as well.
     Deliberate("the primary words of Valkey", r"SENTINEL (\S+-)?PRIMAR(Y|IES)", UNKNOWN, SOME, OLD_REDIS),

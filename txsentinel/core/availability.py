@@ -5,12 +5,51 @@ Who is down: subjectively by our own evidence, objectively when enough peers agr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis, Timings
+
+
+class TiltCause(Enum):
+    """What was wrong with this process or its clock; the value is the word that INFO shows."""
+
+    CLOCK_STEPPED = "clock-stepped"
+    PROCESS_STOPPED = "process-stopped"
+    LOOP_LATE = "loop-late"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """How long the thread that decides has run, and has waited for a processor, between two sweeps; milliseconds."""
+
+    ran: Millis
+    waited: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class TiltReport:
+    """Why TILT was entered, and by how many milliseconds; ``str`` is a clause for the log."""
+
+    cause: TiltCause
+    milliseconds: Millis
+    """By how far the clock was set, negative backwards; else how long nothing was done."""
+
+    processor: ProcessorTime | None = None
+
+    def __str__(self) -> str:
+        """What happened."""
+        if self.cause is TiltCause.CLOCK_STEPPED:
+            return f"the clock was set by {self.milliseconds:+} ms"
+        if self.cause is TiltCause.PROCESS_STOPPED:
+            return f"this process stood still for {self.milliseconds} ms"
+        text = f"nothing was decided for {self.milliseconds} ms"
+        if self.processor is None:
+            return text
+        return f"{text}, {self.processor.ran} of them at work and {self.processor.waited} waiting for a processor"
 
 
 @dataclass(slots=True)
@@ -25,6 +64,9 @@ class TiltGuard:
     timings: Timings
     since: Millis | None = None
     total: int = 0
+    report: TiltReport | None = None
+    """Why TILT was last entered, over or not."""
+
     _previous: tuple[Millis, Millis] | None = None
 
     @property
@@ -32,17 +74,32 @@ class TiltGuard:
         """Are we in TILT?"""
         return self.since is not None
 
-    def swept(self, now: Millis, wall_now: Millis) -> bool:
-        """Note a sweep; true if the gap before it (re)starts TILT."""
+    def swept(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> bool:
+        """
+        Note a sweep; true if the gap before it (re)starts TILT.
+
+        :param processor: what this thread did in the gap; ``None`` if that is not known.
+        """
         previous, self._previous = self._previous, (now, wall_now)
         if previous is None:
             return False
         limit = self.timings.tilt_trigger
-        if 0 <= now - previous[0] <= limit and 0 <= wall_now - previous[1] <= limit:
+        gap, wall_gap = now - previous[0], wall_now - previous[1]
+        if 0 <= gap <= limit and 0 <= wall_gap <= limit:
             return False
         self.since = now
         self.total += 1
+        self.report = self._explain(gap, wall_gap, processor)
         return True
+
+    def _explain(self, gap: Millis, wall_gap: Millis, processor: ProcessorTime | None) -> TiltReport:
+        step = wall_gap - gap
+        if abs(step) > self.timings.tilt_trigger or gap <= self.timings.tilt_trigger:
+            return TiltReport(TiltCause.CLOCK_STEPPED, step)
+        # Whoever is stopped neither runs nor waits for a processor. Both are measured a sweep period too long at most.
+        if processor is not None and 2 * (processor.ran + processor.waited) < gap:
+            return TiltReport(TiltCause.PROCESS_STOPPED, gap, processor)
+        return TiltReport(TiltCause.LOOP_LATE, gap, processor)
 
     def left(self, now: Millis) -> Millis:
         """How long TILT lasts from now on if nothing else happens; 0 outside of it."""

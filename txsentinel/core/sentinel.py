@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from txsentinel.address import Address
-from txsentinel.core.availability import Availability, TiltGuard
+from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
@@ -112,9 +112,11 @@ class SentinelCore:
 
     # What happens by itself.
 
-    def sweep(self, now: Millis, wall_now: Millis) -> None:
+    def sweep(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> None:
         """
         Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps.
+
+        ``processor`` tells what our thread did since the sweep before, if that was long ago: it explains TILT.
 
         After a pause too short for TILT, nobody is judged in the first sweep: the answers that came
         meanwhile are still unread. Whatever happened, clients have their turn after some visits.
@@ -123,8 +125,10 @@ class SentinelCore:
         # Twice in a row it is no pause but the pace of a busy machine, and somebody has to judge.
         late, self._swept_late = late and not self._swept_late, late
         self._swept_at = now
-        if self.tilt.swept(now, wall_now):
+        if self.tilt.swept(now, wall_now, processor):
             self.state.say("+tilt", "#tilt mode entered", None)
+            period = self.timings.tilt_period
+            self.state.note(Level.WARNING, f"TILT: {self.tilt.report}; nobody is judged for {period} ms, until", period)
         elif self.tilt.over(now):
             self.state.say("-tilt", "#tilt mode exited", None)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.visits):

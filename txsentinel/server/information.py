@@ -175,6 +175,9 @@ def sentinel_fields(context: ServerContext) -> Fields:
     yield "sentinel_tilt", int(core.tilt.active)
     yield "sentinel_tilt_since_seconds", tilt_for
     yield "sentinel_total_tilt", core.tilt.total
+    if core.tilt.report is not None:
+        yield "sentinel_tilt_cause", core.tilt.report.cause.value
+        yield "sentinel_tilt_cause_ms", core.tilt.report.milliseconds
     yield "sentinel_running_scripts", context.scripts.running
     yield "sentinel_scripts_queue_length", len(context.scripts.jobs)
     yield "sentinel_simulate_failure_flags", sum(CRASH_BITS[word] for word in core.simulate_crash)

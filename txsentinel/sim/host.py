@@ -102,6 +102,10 @@ class SimHost:
         """Seconds since 1970 as this host believes."""
         return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self.wall_offset
 
+    def scheduled(self) -> tuple[int, int] | None:
+        """Nothing takes any time here, so whoever stands still was stopped."""
+        return 0, 0
+
     def resolve(self, hostname: str) -> Deferred[str]:
         """Look a name up in :attr:`names`, slowly; literal addresses at once."""
         if self.network.is_literal(hostname):
