@@ -11,6 +11,7 @@ import time
 
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, globalLogPublisher
 from twisted.python.failure import Failure
+from twisted.python.log import msg
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -177,6 +178,15 @@ class ObserverTests(SynchronousTestCase):
             log.error("Could not accept")
         expected = [(Level.DEBUG, "EMFILE recovery"), (Level.WARNING, "Could not accept")]
         self.assertEqual(self.recorder.told, 2 * expected)
+
+    def test_cache_of_plugins(self) -> None:
+        """That Twisted may not write its cache, as is usual for a service, is not worth a line."""
+        globalLogPublisher.addObserver(self.observer)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observer)
+        for threshold, levels in ((Level.NOTICE, []), (Level.DEBUG, [Level.DEBUG])):
+            self.threshold = threshold
+            msg(format="Unable to write to plugin cache %(path)s: error number %(errno)d", path="/x", errno=13)
+            self.assertEqual([level for level, _ in self.recorder.told], levels)
 
     def test_loglevel_is_obeyed_and_may_change(self) -> None:
         """Below the level nothing is written; a change of it counts from the next event on."""

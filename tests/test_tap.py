@@ -26,6 +26,7 @@ import txsentinel
 from txsentinel import tap
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.logs import FileSink, StreamSink
+from txsentinel.machine.logqueue import PipeSink
 from txsentinel.tap import Options
 from txsentinel.termination import SIGNALS
 
@@ -245,6 +246,22 @@ class SettlingTests(TapCase):
         self.write(f"{CONFIG}dir {self.directory}/sub\nlogfile s.log\n")
         options = self.parse("-c", self.path)
         self.assertEqual(options._sink(options.configuration.generic).path, f"{self.directory}/sub/s.log")
+
+    def test_log_that_may_be_full(self) -> None:
+        """Standard output that is a pipe, and a log file that is a FIFO, keep nothing waiting."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        with os.fdopen(writing, "wb") as stream:
+            self.assertIsInstance(tap.stream_sink(stream), PipeSink)
+        with open(f"{self.directory}/out", "wb") as stream:
+            self.assertIsInstance(tap.stream_sink(stream), StreamSink)
+        fifo = f"{self.directory}/fifo"
+        os.mkfifo(fifo)
+        self.write(f"{CONFIG}logfile {fifo}\n")
+        self.assertIn("Can't open the log file: No such device or address", self.refused("-c", self.path))
+        self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+        options = self.parse("-c", self.path)
+        self.assertIsInstance(options._sink(options.configuration.generic), PipeSink)
 
     def test_loglevel(self) -> None:
         """The log obeys the directive, also after it changed."""

@@ -42,8 +42,9 @@ FLOORS = (
     ("edges", "links server client scripts listeners listening logs tls"),
     (
         "service",
-        "machine.names machine.attention host barrier executor sweeping machine.crowd machine.coalescing"
-        " machine.dialling machine.garbage machine.capacity doors service commandline termination supervision tap",
+        "machine.names machine.attention machine.logqueue host barrier executor sweeping machine.crowd"
+        " machine.coalescing machine.dialling machine.garbage machine.capacity doors service commandline termination"
+        " supervision detaching tap",
     ),
     ("annexes", "sim demo extensions"),
 )

@@ -37,7 +37,9 @@ from zope.interface import implementer
 
 from txsentinel.address import canonical_ip
 from txsentinel.isentinel import IFileStore, IHost
+from txsentinel.listening import current_umask
 from txsentinel.machine.attention import breathing
+from txsentinel.machine.logqueue import drain_logs
 
 PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
@@ -85,17 +87,6 @@ def _step(words: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StepFailed(words, error) from error
-
-
-def _current_umask() -> int:
-    """
-    The process's umask, which can only be learnt by changing it.
-
-    Called in the reactor's thread; the strictest mask stands in for the moment between the two calls.
-    """
-    mask = os.umask(0o777)
-    os.umask(mask)
-    return mask
 
 
 def _write_all(descriptor: int, contents: bytes) -> None:
@@ -218,7 +209,7 @@ class RealFiles:
     def replace(self, path: str, contents: bytes) -> Deferred[None]:
         """See :class:`IFileStore`; fails with :class:`StepFailed`."""
         return deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), replace_file, path, contents, _current_umask()
+            self._reactor, self._reactor.getThreadPool(), replace_file, path, contents, current_umask()
         )
 
 
@@ -351,7 +342,8 @@ class RealHost:
         setthreadtitle(PROGRAM)
 
     def exit(self, status: int) -> None:
-        """See :class:`IHost`. The log is written line by line and only the streams can hold something back."""
+        """See :class:`IHost`. What was logged is written before, as far as somebody reads it."""
+        drain_logs()
         for stream in (sys.__stdout__, sys.__stderr__):
             if stream is not None:
                 with suppress(OSError, ValueError):

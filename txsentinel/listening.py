@@ -80,10 +80,24 @@ def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions
     :param permissions: the mode of the socket file; 0 leaves it to the umask.
     :raises CannotListen: if it cannot be made.
     """
+    # The reactor changes the mode after the socket was bound, whether or not it is told one.
+    mode = permissions or 0o777 & ~current_umask()
     try:
         if os.path.exists(path):
             os.unlink(path)
-        port: IListeningPort = host.reactor.listenUNIX(path, factory, backlog=backlog, mode=permissions or 0o777)
+        port: IListeningPort = host.reactor.listenUNIX(path, factory, backlog=backlog, mode=mode)
     except (CannotListenError, OSError) as error:
-        raise CannotListen(f"Failed opening Unix socket: bind: {getattr(error, 'socketError', error)}") from error
+        cause = getattr(error, "socketError", error)
+        raise CannotListen(f"Failed opening Unix socket: bind: {getattr(cause, 'strerror', None) or cause}") from error
     return port
+
+
+def current_umask() -> int:
+    """
+    The process's umask, which can only be learnt by changing it.
+
+    Call it in the reactor's thread; the strictest mask stands in for the moment between the two calls.
+    """
+    mask = os.umask(0o777)
+    os.umask(mask)
+    return mask

@@ -46,6 +46,12 @@ LOUDNESS: Final = {
 CHATTERBOXES: Final = ("twisted.internet.tcp", "twisted.internet.unix")
 """Say two lines for each connection that they cannot accept for want of descriptors, however many there are."""
 
+PLUGIN_CACHE: Final = "Unable to write to plugin cache"
+"""
+Said by Twisted at each start of a user who may not write where Python packages are installed, as is usual for services.
+The cache saves no measurable time.
+"""
+
 TWISTED_LEVELS: Final = {
     Level.DEBUG: LogLevel.debug,
     Level.VERBOSE: LogLevel.debug,
@@ -187,7 +193,8 @@ class FileSink:
         else:
             if self._descriptor is not None and self._identity == (status.st_dev, status.st_ino):
                 return self._descriptor
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        # Should somebody put a FIFO in the place of the file, neither opening it nor writing may wait for a reader.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
         if self._descriptor is not None:
             os.close(self._descriptor)
         status = os.fstat(descriptor)
@@ -279,7 +286,10 @@ class SentinelLog:
         level = event.get("sentinel_level")
         if level is None:
             level = LOUDNESS.get(event.get("log_level", LogLevel.info), Level.NOTICE)
-            if level is Level.NOTICE and str(event.get("log_namespace", "")).startswith(CHATTERBOXES):
+            if level is Level.NOTICE and (
+                str(event.get("log_namespace", "")).startswith(CHATTERBOXES)
+                or str(event.get("format", "")).startswith(PLUGIN_CACHE)
+            ):
                 level = Level.DEBUG
         if level < self._threshold():
             return

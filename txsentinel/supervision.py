@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -185,9 +185,18 @@ class SentinelProcess(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Settle our title, where scripts and relative paths begin, and that we outlive the terminal we came from."""
+        """
+        Settle our title, where scripts and relative paths begin, and that we outlive the terminal we came from.
+
+        :raises CannotStart: as :meth:`startService`, if the directory cannot be entered any more.
+        """
         if self._directory is not None:
-            os.chdir(self._directory)
+            try:
+                os.chdir(self._directory)
+            except OSError as error:
+                text = f"Can't chdir to '{self._directory}': {error.strerror}."
+                note(Level.WARNING, text)
+                self._refuse(CannotStart(text))
         hangup = self._hangup
         if hangup is None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -210,14 +219,18 @@ class SentinelProcess(MultiService):
         """
         try:
             super().startService()  # type: ignore[no-untyped-call]
-        except CannotStart:
-            if os.getpid() != self._constructed_in:
-                # The last of this process; its log, where the interpreter would dump how it came to this, has said why.
-                sys.excepthook = lambda *_: None
-                raise
-            raise SystemExit(1) from None
+        except CannotStart as refusal:
+            self._refuse(refusal)
         self._supervisor = supervisor_for(self._supervised, os.environ)
         self._serving.addCallback(self._serve)
+
+    def _refuse(self, refusal: CannotStart) -> NoReturn:
+        """End the start; the log has said why."""
+        if os.getpid() != self._constructed_in:
+            # The last of this process; its log, where the interpreter would dump how it came to this, has said why.
+            sys.excepthook = lambda *_: None
+            raise refusal
+        raise SystemExit(1) from None
 
     def stopService(self) -> Deferred[None]:
         """Stop; the pid file goes last, when the last write is on the disk."""

@@ -8,12 +8,13 @@ is still theirs: afterwards ``twistd`` may fork away from the terminal.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 
 from twisted.plugin import getPlugins
 from twisted.python import usage
@@ -32,6 +33,7 @@ from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink
 from txsentinel.machine.attention import AttentiveReactor
 from txsentinel.machine.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
 from txsentinel.machine.garbage import spared_long_lived
+from txsentinel.machine.logqueue import PipeSink, QueuedDestination, is_regular
 from txsentinel.machine.names import PatientResolver
 from txsentinel.server.users import check_declaration
 from txsentinel.server.vocabulary import TABLE
@@ -161,6 +163,11 @@ class Options(usage.Options):
             self._remark("daemonize yes", "twistd was given -n and stays in the foreground")
         if self.detaches and twistd["logfile"] == "-":
             raise usage.UsageError("a daemon cannot log to standard output")
+        if self.detaches:
+            # Imported here, as other launchers know nothing of it.
+            from txsentinel.detaching import report_failed_start
+
+            report_failed_start("the system log" if twistd["syslog"] else self._log_path(generic))
         if twistd["pidfile"] == TWISTD_PIDFILE and (generic.pidfile or not self.detaches):
             twistd["pidfile"] = ""
 
@@ -176,18 +183,52 @@ class Options(usage.Options):
         generic = self.configuration.generic
         destinations: list[Destination] = []
         if self._twistd is not None and self._twistd["syslog"]:
-            destinations.append(SystemLog(self._twistd["prefix"], "user"))
+            destinations.append(QueuedDestination(SystemLog(self._twistd["prefix"], "user")))
         else:
             destinations.append(LineWriter(self._sink(generic), generic.log_format, generic.log_timestamp_format))
             if generic.syslog_enabled:
-                destinations.append(SystemLog(generic.syslog_ident, generic.syslog_facility))
+                destinations.append(QueuedDestination(SystemLog(generic.syslog_ident, generic.syslog_facility)))
         return SentinelLog(*destinations, threshold=lambda: LOG_LEVELS[generic.loglevel])
 
     def _sink(self, generic: GenericOptions) -> Sink:
-        chosen: str = (self._twistd["logfile"] if self._twistd is not None else None) or ""
+        chosen = self._chosen_log
         if chosen == "-" or not (chosen or generic.logfile or self.detaches):
-            return StreamSink(sys.stdout.buffer)
-        return FileSink(os.path.abspath(chosen or generic.located(generic.logfile) or TWISTD_LOG))
+            return stream_sink(sys.stdout.buffer)
+        return file_sink(self._log_path(generic))
+
+    @property
+    def _chosen_log(self) -> str:
+        """What was said to ``twistd``; empty if nothing was."""
+        return (self._twistd["logfile"] if self._twistd is not None else None) or ""
+
+    def _log_path(self, generic: GenericOptions) -> str:
+        """The log file, absolute, if the log goes to a file."""
+        return os.path.abspath(self._chosen_log or generic.located(generic.logfile) or TWISTD_LOG)
+
+
+def stream_sink(stream: BinaryIO) -> Sink:
+    """Standard output as a log: a file, or something that may be full."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        return StreamSink(stream)
+    return StreamSink(stream) if stat.S_ISREG(os.fstat(descriptor).st_mode) else PipeSink(descriptor)
+
+
+def file_sink(path: str) -> Sink:
+    """
+    The file at ``path`` as a log, be it a FIFO or a device.
+
+    :raises SystemExit: if it is a FIFO that nobody reads, or a device that cannot be opened.
+    """
+    if is_regular(path):
+        return FileSink(path)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    except OSError as error:
+        refuse(f"Can't open the log file {path}: {error.strerror}")
+    os.set_blocking(descriptor, True)  # A thread may wait; only opening must not.
+    return PipeSink(descriptor)
 
 
 def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:

@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.scenes import SECONDS
-from tests.servers import call, free_port, missing, wait_for
+from tests.servers import Connection, call, free_port, missing, wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
@@ -164,10 +164,53 @@ class TwistdTests(SynchronousTestCase):
             self.assertEqual(second.returncode, 1)
             self.assertNotIn("Traceback", second.stderr)
             self.assertEqual(self.pidfile.read_text(), f"{pid}\n")
-        self.assertIn(f"Failed listening on port {self.port} (TCP), aborting.", second.stderr)
+        self.assertEqual(
+            second.stderr, f"txsentinel: Failed listening on port {self.port} (TCP), aborting. See {self.log}.\n"
+        )
         self.assertNotIn("Traceback", self.log.read_text())
         self.assertEqual(self.log.read_text().count(f"Failed listening on port {self.port} (TCP), aborting."), 2)
         self.assertEqual(call(self.port, "PING"), "PONG")
+
+    def test_daemon_that_cannot_start(self) -> None:
+        """Whatever keeps a daemon from starting, one line at the terminal says what, and where the log is."""
+        self.write(f"sentinel myid {'a' * 40}")
+        default_log = self.directory / "twistd.log"
+        for words, text in (
+            (
+                ["sentinel", "-c", "sentinel.conf", "--", "--aclfile", "/no/such/file"],
+                "Aborting Redis startup because of ACL errors: Error loading ACLs, opening file '/no/such/file':"
+                " No such file or directory",
+            ),
+            (
+                ["sentinel", "-c", "sentinel.conf", "--", "--port", "0", "--unixsocket", "/no/such/socket"],
+                "Failed opening Unix socket: bind: No such file or directory",
+            ),
+            (
+                ["--pidfile", "/no/such/pid", "sentinel", "-c", "sentinel.conf"],
+                "/no/such/pid: No such file or directory",
+            ),
+        ):
+            refused = self.twistd(*words)
+            self.assertEqual((refused.returncode, refused.stdout), (1, ""))
+            self.assertEqual(refused.stderr, f"txsentinel: {text}. See {default_log}.\n")
+
+    def test_unread_log(self) -> None:
+        """A pipe that nobody reads keeps it from nothing, and the log is complete once somebody does."""
+        self.write()
+        process = self.foreground()
+        changes = 1500  # each is a line of some 80 bytes, and a pipe takes 64 KiB
+        with Connection(self.port, timeout=SECONDS) as connection:
+            for number in range(changes):
+                self.assertEqual(connection.call("SENTINEL", "SET", "m", "quorum", number % 9 + 1), "OK")
+        self.assertEqual(call(self.port, "PING"), "PONG")
+        assert process.stdout is not None
+        shown = 0
+        while shown < changes:
+            shown += " +set master m 127.0.0.1 1 quorum " in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 0)
+        self.assertTrue(output.endswith("* Server Shut Down.\n"), output[-200:])
 
     def test_new_sentinel_without_a_port(self) -> None:
         """One that has no ID yet ends in the same way, and leaves no pid file."""
