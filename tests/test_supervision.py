@@ -141,6 +141,15 @@ class PidFileTests(SynchronousTestCase):
         file.remove()
         self.assertEqual(notes.texts, ["Failed to write PID file: No such file or directory"])
 
+    def test_fifo(self) -> None:
+        """Neither writing nor removing waits for whoever might read or write a FIFO at the path."""
+        notes = Notes(self)
+        os.mkfifo(self.file.path)
+        self.file.write()
+        self.file.remove()
+        self.assertEqual(notes.texts, ["Failed to write PID file: No such device or address"])
+        self.assertTrue(os.path.exists(self.file.path))
+
     def test_somebody_elses(self) -> None:
         """The file of a Sentinel that was started in our place meanwhile is left alone."""
         self.file.write()

@@ -36,6 +36,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.address import canonical_ip
+from txsentinel.config.disk import read_file
 from txsentinel.isentinel import IFileStore, IHost
 from txsentinel.listening import current_umask
 from txsentinel.machine.attention import breathing
@@ -195,8 +196,7 @@ class RealFiles:
 
     def read(self, path: str) -> bytes:
         """The whole file, at once; see :class:`IFileStore`."""
-        with open(path, "rb") as file:
-            return file.read()
+        return read_file(path)
 
     def fetch(self, path: str) -> Deferred[bytes]:
         """See :class:`IFileStore`."""

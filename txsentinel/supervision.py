@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
+from txsentinel.config.disk import read_file
 from txsentinel.doors import CannotStart
 from txsentinel.events import Level
 from txsentinel.host import ISystemReactor
@@ -111,7 +112,9 @@ class PidFile:
     def write(self) -> None:
         """Write it. Failing to is worth a line in the log and no more."""
         try:
-            with open(self.path, "w", encoding="ascii") as file:
+            # Opening a FIFO would wait for a reader.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+            with open(os.open(self.path, flags, 0o666), "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
         except OSError as error:
             note(Level.NOTICE, f"Failed to write PID file: {error.strerror}")
@@ -119,8 +122,7 @@ class PidFile:
     def remove(self) -> None:
         """Remove it, unless another process has put its own id there meanwhile."""
         with suppress(OSError, ValueError):
-            with open(self.path, encoding="ascii") as file:
-                owner = int(file.read())
+            owner = int(read_file(self.path))
             if owner == os.getpid():
                 note(Level.NOTICE, "Removing the pid file.")
                 os.unlink(self.path)

@@ -22,6 +22,7 @@ from twisted.python import usage
 from txsentinel import __version__
 from txsentinel.commandline import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
+from txsentinel.config.disk import read_file
 from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
@@ -242,8 +243,7 @@ def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
         refuse(NO_CONFIG_FILE)
     path = os.path.abspath(path)
     try:
-        with open(path, "rb") as file:
-            contents = file.read()
+        contents = read_file(path)
     except OSError as error:
         refuse(str(CannotOpen(path, error.strerror or str(error))))
     try:

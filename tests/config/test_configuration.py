@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import tempfile
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.disk import MemoryDisk
 from txsentinel import __version__
 from txsentinel.budget import excerpt
 from txsentinel.config.configuration import Configuration, load
-from txsentinel.config.disk import LocalDisk
+from txsentinel.config.disk import LocalDisk, read_file
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import BufferLimit
 from txsentinel.config.vocabulary import INTEGER, MEMORY
@@ -153,6 +158,36 @@ class ReadingTests(LoadCase):
         self.assertRaises(ConfigError, load, "s.conf", f"dir {directory}".encode())
         self.assertIsInstance(load("s.conf", b"").path, str)
         self.assertRaises(OSError, LocalDisk().read, directory)
+
+
+class RealFileTests(SynchronousTestCase):
+    """What is read from the disk of this machine."""
+
+    def test_files_that_might_never_end(self) -> None:
+        """A FIFO or a socket is refused at once, for as long as nobody writes it and also if somebody does."""
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        fifo, address = os.path.join(directory, "fifo"), os.path.join(directory, "socket")
+        os.mkfifo(fifo)
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(address)
+        error = self.assertRaises(CannotOpen, load, "s.conf", f"include {fifo}".encode())
+        self.assertEqual(str(error), f"Fatal error, can't open config file '{fifo}': Not a regular file")
+        self.assertRaises(OSError, read_file, address)
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        self.addCleanup(os.close, writer)
+        os.write(writer, b"port 1\n")
+        self.assertRaises(CannotOpen, load, "s.conf", f"include {fifo}".encode())
+        self.assertEqual(self.assertRaises(OSError, read_file, directory).strerror, "Is a directory")
+        self.assertEqual(read_file(os.devnull), b"")
+
+    def test_descriptors(self) -> None:
+        """What is refused is closed, too."""
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            self.assertRaises(OSError, read_file, "/")
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
 
 class IncludeTests(LoadCase):

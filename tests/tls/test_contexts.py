@@ -71,6 +71,27 @@ class RefusalTests(ContextCase):
         ):
             self.assertEqual(self.refused(tls_ca_cert_file="", **directives), authority)
 
+    def test_files_that_might_never_end(self) -> None:
+        """A FIFO in the place of any file is refused by its name: reading it would wait for whoever writes it."""
+        fifo, directory = self.directory / "fifo", self.directory / "authorities"
+        os.mkfifo(fifo)
+        directory.mkdir()
+        os.mkfifo(directory / "0123abcd.0")
+        (directory / "no-certificate").symlink_to(fifo)
+        for name, problem in (
+            ("tls_cert_file", "Failed to load certificate"),
+            ("tls_key_file", "Failed to load private key"),
+            ("tls_ca_cert_file", "Failed to configure CA certificate(s) file/directory"),
+            ("tls_dh_params_file", "Failed to load DH params file"),
+        ):
+            self.assertEqual(self.refused(**{name: str(fifo)}), f"{problem}: {fifo}: Not a regular file")
+        self.assertEqual(
+            self.refused(tls_ca_cert_dir=str(directory)),
+            f"Failed to configure CA certificate(s) file/directory: {directory}/0123abcd.0: Not a regular file",
+        )
+        (directory / "0123abcd.0").unlink()
+        load_contexts(self.configured(self.issued, tls_ca_cert_dir=str(directory)))
+
     def test_protocols(self) -> None:
         """Only four words name protocols, in any letter case."""
         self.assertEqual(

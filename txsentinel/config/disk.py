@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
-from typing import Protocol
+import stat
+from typing import Final, Protocol
+
+NOT_REGULAR: Final = "Not a regular file"
+
+_NULL_DEVICE: Final = os.makedev(1, 3)
 
 
 class Disk(Protocol):
@@ -41,6 +47,41 @@ class Disk(Protocol):
         """
 
 
+def check_regular(path: str) -> None:
+    """
+    Complain if reading the file at ``path`` might wait for whoever writes it; one that does not exist is no concern.
+
+    :raises OSError: with the reason.
+    """
+    try:
+        _check_regular(os.stat(path))
+    except FileNotFoundError:
+        return
+
+
+def read_file(path: str) -> bytes:
+    """
+    The whole file at ``path``, which is on a disk: of a FIFO, a socket or a terminal nobody knows when it ends.
+
+    :raises OSError: if it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check_regular(os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _check_regular(found: os.stat_result) -> None:
+    mode = found.st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode) and not (stat.S_ISCHR(mode) and found.st_rdev == _NULL_DEVICE):
+        raise OSError(errno.EINVAL, NOT_REGULAR)
+
+
 class LocalDisk:
     """The disk of this machine."""
 
@@ -50,8 +91,7 @@ class LocalDisk:
 
     def read(self, path: str) -> bytes:
         """See :class:`Disk`."""
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path)
 
     def matching(self, pattern: str) -> list[str]:
         """See :class:`Disk`."""

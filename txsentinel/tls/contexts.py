@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
+from txsentinel.config.disk import check_regular, read_file
 from txsentinel.config.generic import GenericOptions
 from txsentinel.tls.errors import BadTls
 
@@ -40,6 +42,10 @@ VERIFICATION: Final = {"yes": DEMANDED, "optional": SSL.VERIFY_PEER, "no": SSL.V
 
 SESSION_ID: Final = b"redis"
 """Sessions are resumed only where this is the same; it has to be something once clients have certificates."""
+
+
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.r?[0-9]+", re.ASCII)
+"""What ``openssl rehash`` calls certificates and revocation lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,8 @@ def _base(options: GenericOptions, protocols: set[str], identity: Identity) -> S
     authority = options.located(options.tls_ca_cert_file)
     directory = options.located(options.tls_ca_cert_dir)
     if authority or directory:
+        for path in (authority, *_hashed(directory)):
+            _check_readable("Failed to configure CA certificate(s) file/directory", path)
         try:
             context.load_verify_locations(os.fsencode(authority) or None, os.fsencode(directory) or None)
         except SSL.Error as error:
@@ -154,6 +162,7 @@ def _base(options: GenericOptions, protocols: set[str], identity: Identity) -> S
 
 
 def _identify(context: SSL.Context, identity: Identity) -> None:
+    _check_readable("Failed to load certificate", identity.certificate)
     try:
         context.use_certificate_chain_file(os.fsencode(identity.certificate))
     except SSL.Error as error:
@@ -165,10 +174,27 @@ def _identify(context: SSL.Context, identity: Identity) -> None:
         raise BadTls(f"Failed to load private key: {identity.key}: {reason}") from error
 
 
+def _check_readable(problem: str, path: str) -> None:
+    """OpenSSL opens files itself, and would wait at a FIFO for ever."""
+    try:
+        if path:
+            check_regular(path)
+    except OSError as error:
+        raise BadTls(f"{problem}: {path}: {error.strerror}") from error
+
+
+def _hashed(directory: str) -> list[str]:
+    """What OpenSSL may open in ``tls-ca-cert-dir`` while it shakes hands; nothing if it cannot be listed."""
+    try:
+        names = os.listdir(directory) if directory else []
+    except OSError:
+        return []
+    return [os.path.join(directory, name) for name in sorted(names) if _HASHED.fullmatch(name)]
+
+
 def _private_key(identity: Identity) -> Any:
     """The key, decrypted; OpenSSL itself would ask for a missing password at the terminal, and wait."""
-    with open(identity.key, "rb") as file:
-        contents = file.read()
+    contents = read_file(identity.key)
     password = os.fsencode(identity.password)
     # A password that no key needs does no harm, as for the C servers.
     encrypted = b"ENCRYPTED" in contents
@@ -192,6 +218,7 @@ def _server_context(options: GenericOptions, protocols: set[str], identity: Iden
     context.set_options(SSL.OP_SINGLE_DH_USE)
     path = options.located(options.tls_dh_params_file)
     if path:
+        _check_readable("Failed to load DH params file", path)
         try:
             context.load_tmp_dh(os.fsencode(path))
         except SSL.Error as error:
