@@ -275,7 +275,7 @@ def has_no_barrier() -> list[Patch]:
     def admit(self: barriers.Barrier, generation: int, effect: Any) -> None:
         self._perform(effect)
 
-    def hold(self: barriers.Barrier, generation: int, released: Any, failed: Any) -> None:
+    def hold(self: barriers.Barrier, generation: int, released: Any, failed: Any, *undo: Any) -> None:
         released()
 
     return [(barriers.Barrier, "admit", admit), (barriers.Barrier, "hold", hold)]
@@ -290,7 +290,7 @@ def holds_no_effects() -> list[Patch]:
 @mutant("durable", kinds=("masters-die",), seed=1)
 def holds_no_replies() -> list[Patch]:
     """Hellos and events wait for the disk, replies do not."""
-    return [(barriers.Barrier, "hold", lambda self, generation, released, failed: released())]
+    return [(barriers.Barrier, "hold", lambda self, generation, released, failed, *undo: released())]
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=4)
@@ -305,7 +305,7 @@ def confirms_too_soon() -> list[Patch]:
     """An operator is told that it is done before it is on disk."""
     from txsentinel.server import sentinel_changes
 
-    return [(sentinel_changes, "once_saved", lambda context, value=OK: value)]
+    return [(sentinel_changes, "once_saved", lambda context, undo=None, since=0, value=OK: value)]
 
 
 @mutant("durable", kinds=("set",), seed=1)
