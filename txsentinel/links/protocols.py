@@ -97,17 +97,20 @@ class Connection(Protocol):
         if self._dead:
             return
         now = self._context.host.now()
-        reader = self._reader
-        known = short_replies(data) if len(data) <= SHORT and reader.idle else None
+        known = short_replies(data) if len(data) <= SHORT and self._reader.idle else None
         if known is not None:
-            for reply in known:
-                self._heard(reply, now)
-                if self._dead:
-                    break
+            self._hand_out(known, now)
         else:
             now = self._read(data, now)
         self._finish_chunk(now)
         self._context.told()
+
+    def _hand_out(self, replies: Sequence[object], now: Millis) -> None:
+        """Hand on complete replies until one of them has the connection closed."""
+        for reply in replies:
+            self._heard(reply, now)
+            if self._dead:
+                break
 
     def _read(self, data: bytes, now: Millis) -> Millis:
         """Hand on what is complete; the time when that is done."""

@@ -107,7 +107,7 @@ class CoalescingReactor:
             if now - self._since < WINDOW * NAP_SECONDS:
                 self._reactor.removeReader(self)
                 self._heard = reader.heard
-                self._nap = self.callLater(NAP_SECONDS, self._look)
+                self._begin_nap()
             self._turns, self._since = 0, now
         reader.doRead()
 
@@ -120,12 +120,16 @@ class CoalescingReactor:
         self._turns, self._since = 0, self.seconds()
         self._reactor.addReader(self)
 
+    def _begin_nap(self) -> None:
+        self._nap = self.callLater(NAP_SECONDS, self._look)
+
     def _look(self) -> None:
         """A nap is over."""
         reader = self._reader
         assert reader is not None
         began = self.seconds()
-        self._nap = self.callLater(NAP_SECONDS, self._look)
+        # In a method of its own, or mypyc takes what follows from it for granted after the reading, too.
+        self._begin_nap()
         reader.doRead()
         self._turns += 1
         if self._nap is None:

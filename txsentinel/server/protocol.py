@@ -317,7 +317,7 @@ class SentinelProtocol(Protocol):
                 # It shall hear of events before it is answered what came after them.
                 self._read(False)
                 return
-            request, self._postponed = self._postponed or parser.next_request(), None
+            request = self._next_request()
             if request is None:
                 self._read(True)
                 return
@@ -339,6 +339,16 @@ class SentinelProtocol(Protocol):
                 continue
             if self._must_wait():
                 return
+
+    def _next_request(self) -> Sequence[bytes] | None:
+        """
+        Return the request that was postponed, or else the next one of the input.
+
+        Resetting the attribute in a method of its own keeps mypy, and so mypyc, from taking it for ``None`` where
+        the caller tests it later.
+        """
+        postponed, self._postponed = self._postponed, None
+        return postponed or self._parser.next_request()
 
     def _go_on_later(self) -> None:
         """Execute what is left in the next turn; whatever else lets us proceed before that is welcome to, too."""

@@ -179,9 +179,11 @@ class ServerHandshake(Handshake):
     def handshakeCompleted(self) -> None:
         """From now on this is a client like any other."""
         super().handshakeCompleted()
-        self.wire.wrappedProtocol = self.inner
-        if IHandshakeListener.providedBy(self.inner):
-            self.inner.handshakeCompleted()
+        # Untyped, as mypy believes that no Protocol can provide another interface.
+        inner: Any = self.inner
+        self.wire.wrappedProtocol = inner
+        if IHandshakeListener.providedBy(inner):
+            inner.handshakeCompleted()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say why, unless it was us who did not want the client."""
