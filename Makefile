@@ -14,7 +14,7 @@ DEMO_ARGUMENTS ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz clean
+.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -28,6 +28,7 @@ help:
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
 	@echo "make fuzz     bytes that break what holds of every reader, looked for during FUZZ_MINUTES (10)"
+	@echo "make docs     the manual as HTML and the man page, in build"
 	@echo "make clean    remove $(VENV) and what tools left behind"
 
 run: $(VENV)/.demo
@@ -84,6 +85,12 @@ fuzz: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || true
 	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
+# Warnings are errors: a reference that leads nowhere is a fault of the page.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b man docs build/man
+	@echo "build/docs/index.html and build/man/man8/txsentinel.8"
+
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
 
@@ -101,6 +108,11 @@ $(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
 $(VENV)/.bench: $(VENV)/.test
 	@echo "Installing what draws pictures from PyPI into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
+
+$(VENV)/.docs: $(BIN)/python setup.cfg pyproject.toml
+	@echo "Installing Sphinx from PyPI into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 # Without npm only what comes from there is left out of the tests.
