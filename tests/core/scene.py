@@ -27,6 +27,7 @@ from txsentinel.core.effects import (
     Reconfigure,
     Recycle,
     RequestInfo,
+    RequestRole,
     ResolveAddress,
     RunScript,
     SettleHandOver,
@@ -390,6 +391,8 @@ class Scene:
             core.ping_reply(link, effect.kind, actor.ping_text, now)
         elif isinstance(effect, RequestInfo):
             core.info_reply(link, None if actor.refuses else actor.info(), now)
+        elif isinstance(effect, RequestRole):
+            core.role_reply(link, None if actor.refuses else actor.role.encode(), actor.refuses, now)
         elif isinstance(effect, PublishHello):
             core.publish_reply(link, effect.instance, not actor.refuses, now)
         elif isinstance(effect, Reconfigure):

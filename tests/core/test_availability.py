@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.scene import MASTER_PLACE, Scene
+from txsentinel.address import Address
 from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
-from txsentinel.core.effects import Recycle
+from txsentinel.core.effects import Recycle, RequestRole
 from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
 from txsentinel.timings import Timings
@@ -60,7 +61,7 @@ class SubjectivelyDownTests(SynchronousTestCase):
     def test_wrong_role(self) -> None:
         """A master that calls itself a replica is down after down-after and two INFO periods."""
         actor = self.scene.actors[MASTER_PLACE]
-        actor.role, actor.follows = "slave", self.scene.replica(2).address
+        actor.role, actor.follows = "slave", Address.literal("10.0.0.77", 6379)
         self.scene.core.info_reply(self.scene.master.link, actor.info(), self.scene.now)
         self.scene.wait(21_000, 100)
         self.assertNotIn("+sdown", self.scene.events())
@@ -163,6 +164,77 @@ class LinkTests(SynchronousTestCase):
         scene.wait(16_000, 50)
         self.assertIn(LinkKind.PUBSUB, self.cut(scene))
         self.assertNotIn(LinkKind.COMMANDS, self.cut(scene))
+
+
+class MasterlessTests(SynchronousTestCase):
+    """A group of which no server is a master."""
+
+    def setUp(self) -> None:
+        self.scene = Scene(down_after=2_000)
+        self.scene.add_replica(2)
+        self.scene.add_replica(3)
+        self.scene.wait(3_000)
+        self.actor = self.scene.actors[MASTER_PLACE]
+        self.scene.heard()
+
+    def lead(self, number: int) -> None:
+        """The master is told to follow the server at 10.0.0.<number>."""
+        self.actor.role, self.actor.follows = "slave", Address.literal(f"10.0.0.{number}", 6379)
+
+    def test_down(self) -> None:
+        """It is down a second after down-after at the latest: it was asked for its role meanwhile."""
+        self.lead(2)
+        self.scene.wait(1_900)
+        self.assertEqual(self.scene.events(), ["-role-change"])
+        self.scene.wait(1_200)
+        self.assertEqual(self.scene.events(), ["+sdown"])
+        self.actor.role = "master"
+        self.scene.wait(1_100)
+        self.assertEqual(self.scene.events(), ["+role-change", "-sdown"])
+
+    def test_a_replica_that_was_promoted(self) -> None:
+        """An operator who replaces the master by hand is not interfered with."""
+        self.scene.actors[self.scene.replica(2).address].role = "master"
+        self.lead(2)
+        self.scene.wait(5_000)
+        self.assertEqual(self.scene.events(), ["-role-change", "-role-change"])
+
+    def test_a_replica_that_does_not_say(self) -> None:
+        """Whoever has not told its role since may have been promoted."""
+        self.scene.actors[self.scene.replica(3).address].refuses = True
+        self.lead(2)
+        self.scene.wait(6_000)
+        self.assertNotIn("+sdown", self.scene.events())
+
+    def test_a_master_elsewhere(self) -> None:
+        """It follows somebody who is none of its replicas: that is another matter."""
+        self.lead(77)
+        self.scene.wait(6_000)
+        self.assertEqual(self.scene.events(), ["-role-change"])
+
+    def test_without_role(self) -> None:
+        """A server that refuses ROLE is asked once per connection, and its INFO shows it later."""
+        link = self.scene.master.link
+        self.scene.core.role_reply(link, None, True, self.scene.now)
+        self.scene.sent.clear()
+        self.lead(2)
+        self.scene.wait(14_000)
+        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
+        self.assertEqual(self.scene.events(), ["-role-change", "+sdown"])
+        self.scene.reset_connections(MASTER_PLACE)
+        self.scene.wait(1_100)
+        self.assertTrue(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
+
+    def test_many_instances(self) -> None:
+        """Whoever watches many is not asked to ask for roles, too."""
+        self.scene.core.registry.count_instances(self.scene.now + 1_000)
+        self.assertEqual(self.scene.core.state.instances, 3)
+        for number in range(1, 110):
+            self.scene.add_master(f"m{number}", number)
+        self.scene.wait(2_000)
+        self.scene.sent.clear()
+        self.scene.wait(3_000)
+        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
 
 
 class TiltTests(SynchronousTestCase):

@@ -170,6 +170,9 @@ class RecordingCore:
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         self.heard.append(("promotion refused", command, error, now))
 
+    def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
+        self.heard.append(("role", role, refused, now))
+
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         self.heard.append(("published", instance.name, accepted, now))
 

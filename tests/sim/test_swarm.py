@@ -126,6 +126,27 @@ class LivenessTests(SynchronousTestCase):
         fleet.servers[0].host.kill()
         self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 35.0))
 
+    def test_l1_a_group_without_a_master_gets_one(self) -> None:
+        """A master that was told to follow its own replica is replaced within down-after and two seconds."""
+        for seed, down_after in ((1, 1_000), (2, 2_000), (3, 4_000)):
+            fleet = self.fleet(seed, down_after=down_after)
+            master, replica, _ = fleet.servers
+            master.replication.follow(replica.address)
+            within = down_after / 1000 + 2.0
+            self.assertTrue(fleet.world.run_until(lambda f=fleet: any(s.is_master for s in f.servers), within))
+            self.assertTrue(fleet.settle(), fleet.disagreements())
+            self.assertEqual([str(violation) for violation in self.witness.violations], [])
+
+    def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
+        """A group that an operator reversed is not taken for one without a master."""
+        fleet = self.fleet(down_after=1_000)
+        master, replica, _ = fleet.servers
+        replica.replication.follow(None)
+        master.replication.follow(replica.address)
+        fleet.run(8.0)
+        self.assertEqual(self.witness.failovers, 0)
+        self.assertTrue(replica.is_master)
+
     def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
         """Wherever the leader dies, another Sentinel completes a failover after twice failover-timeout."""
         for state in FailoverState:

@@ -227,6 +227,9 @@ class Availability:
         return master.role_reported is Role.REPLICA and master.failover_state not in PROMOTION_SEEN
 
     def _wrong_role_limit(self, master: Master) -> Millis:
+        """How long it may call itself a replica: less if then nobody is a master, as nothing else can mend that."""
+        if master.is_masterless:
+            return master.options.down_after
         return master.options.down_after + 2 * self._state.timings.info_period
 
     @staticmethod

@@ -57,6 +57,13 @@ class RequestInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRole:
+    """Send ROLE."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
 class PublishHello:
     """PUBLISH our hello; ``instance`` is told of the answer."""
 
@@ -178,6 +185,7 @@ Effect: TypeAlias = (
     | Disconnect
     | Ping
     | RequestInfo
+    | RequestRole
     | PublishHello
     | AskMasterDown
     | Reconfigure

@@ -288,6 +288,18 @@ class Master(Server):
     address_before: Address | None = None
     """What clients are told until then: what they were told before. Once a disk fails, there is none."""
 
+    reported_master: tuple[str, int] | None = None
+    """Host and port of the master that it says it follows, if it calls itself a replica."""
+
+    role_sent_at: Millis = 0
+    """The last ROLE, answered or not."""
+
+    role_requested: bool = False
+    """A ROLE is not answered yet."""
+
+    role_refused: bool = False
+    """It refuses ROLE on this connection: Redis's older recommendations of permissions lack it."""
+
     failover: Failover | None = None
     attempt_started_at: Millis | None = None
     """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""
@@ -326,6 +338,34 @@ class Master(Server):
     def is_down(self) -> bool:
         """Subjectively or objectively down."""
         return self.sdown_since is not None or self.odown_since is not None
+
+    def void_requests(self) -> None:
+        """Nothing that it was asked will be answered."""
+        Server.void_requests(self)
+        self.role_requested = self.role_refused = False
+
+    @property
+    def is_masterless(self) -> bool:
+        """
+        Whether no server of the group is a master: this one follows one of its own replicas, and none is a master.
+
+        Only what replicas said since it changed its role counts, as one of them may have been promoted by hand.
+        """
+        if self.role_reported is not Role.REPLICA or self.reported_master is None:
+            return False
+        host, port = self.reported_master
+        leads = False
+        for replica in self.replicas.values():
+            followed = replica.address.port == port and host.casefold() in (
+                replica.address.ip.casefold(),
+                replica.address.hostname.casefold(),
+            )
+            refreshed = replica.info_refreshed_at
+            fresh = refreshed is not None and refreshed >= self.role_reported_at
+            if replica.role_reported is Role.MASTER or (replica.link.commands_up and not fresh):
+                return False
+            leads = leads or followed
+        return leads
 
     @property
     def down_after(self) -> Millis:

@@ -33,6 +33,8 @@ class Observation:
             server.server_failover, server.server_failover_changed_at = report.failover_running, now
         if isinstance(server, Master):
             self._replicas(server, report, now)
+            follows = report.role == Role.REPLICA.value and report.master_host is not None
+            server.reported_master = (report.master_host or "", report.master_port or 0) if follows else None
         elif isinstance(server, Replica):
             self._replication(server, report, now)
         server.info_refreshed_at = now

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo
+from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
 from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server, SyncStep
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -30,6 +30,15 @@ AGREEING = 5
 How many times rarer hellos go to a peer of our kind directly that agrees with us. It hears us through every server as
 well; news goes to it at once; and with a thousand masters these hellos are a third of all that is said.
 """
+
+ROLE_PERIOD: Millis = 1_000
+"""
+How often a master is asked for its role, at the next visit and as long as few instances are watched. Its INFO comes ten
+times more rarely, and until then a master that was told to follow its own replica passes for one.
+"""
+
+MAX_WITH_ROLE = 200
+"""Instances that may be watched, of all kinds, while masters are asked for their role."""
 
 HELLO_POSTPONED: Millis = 500
 """How long a hello waits that a server would not take now."""
@@ -62,6 +71,8 @@ class Probing:
                 due = self._info_due(instance)
             if due < next_visit:
                 next_visit = due
+        if isinstance(instance, Master):
+            self._request_role(instance, now)
         if self._probes(instance):
             due = self._ping_due(link)
             if due <= now:
@@ -105,6 +116,27 @@ class Probing:
             if server.link.silent_since is None:
                 server.link.silent_since = now
             self._state.emit(RequestInfo(server.link), probe=True)
+
+    def _request_role(self, master: Master, now: Millis) -> None:
+        """
+        Ask a master for its role, unless it refuses that or has not answered yet.
+
+        The answer is no evidence of anything: if it is news, INFO is asked for, and that is believed.
+        """
+        if self._state.instances >= MAX_WITH_ROLE or master.role_refused or master.role_requested:
+            return
+        if now - master.role_sent_at >= ROLE_PERIOD * 9 // 10:
+            master.role_sent_at, master.role_requested = now, True
+            self._state.emit(RequestRole(master.link), probe=True)
+
+    def role_answered(self, link: InstanceLink, role: bytes | None, now: Millis, *, refused: bool) -> None:
+        """ROLE was answered; ``role`` is its first word, ``None`` if it has none."""
+        for master in link.instances:
+            if isinstance(master, Master):
+                master.role_requested = False
+                master.role_refused = refused
+                if role in (b"master", b"slave") and role != master.role_reported.value.encode():
+                    self.request_info(master, now)
 
     def publish_hello(self, instance: Instance, now: Millis) -> None:
         """Send our hello through, or to, an instance; it waits until the address it tells of is durable."""
@@ -245,6 +277,7 @@ class Probing:
                 return SYNC_INFO_PERIOD
             master = server.master
             urgent = master.odown_since is not None or master.failover is not None or server.master_link_down_for
+            urgent = urgent or master.role_reported is not Role.MASTER
             if urgent or server.role_reported is not Role.REPLICA or _misdirected(server):
                 return min(timings.fast_info_period, timings.info_period)
         return timings.info_period

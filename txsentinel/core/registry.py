@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from txsentinel.address import Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
@@ -17,6 +18,10 @@ from txsentinel.wire.resp import data
 
 SERVER_KINDS = (LinkKind.COMMANDS, LinkKind.PUBSUB)
 PEER_KINDS = (LinkKind.COMMANDS,)
+
+
+COUNT_PERIOD: Final[Millis] = 1_000
+"""How often the instances are counted."""
 
 
 class Registry:
@@ -204,6 +209,14 @@ class Registry:
         else:
             shared.join(instance)
             instance.link = shared
+
+    def count_instances(self, now: Millis) -> None:
+        """Count what is watched, once a second."""
+        state = self._state
+        if state.counted_at is None or now - state.counted_at >= COUNT_PERIOD:
+            state.counted_at = now
+            masters = self.masters.values()
+            state.instances = sum(1 + len(each.replicas) + len(each.peers) for each in masters)
 
     def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
         """Start to watch a master."""

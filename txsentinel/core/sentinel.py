@@ -114,9 +114,7 @@ class SentinelCore:
 
     def sweep(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> None:
         """
-        Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps.
-
-        ``processor`` tells what our thread did since the sweep before, if that was long ago: it explains TILT.
+        Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps; ``processor`` explains TILT.
 
         After a pause too short for TILT, nobody is judged in the first sweep: the answers that came
         meanwhile are still unread. Whatever happened, clients have their turn after some visits.
@@ -131,6 +129,7 @@ class SentinelCore:
             self.state.note(Level.WARNING, f"TILT: {self.tilt.report}; nobody is judged for {period} ms, until", period)
         elif self.tilt.over(now):
             self.state.say("-tilt", "#tilt mode exited", None)
+        self.registry.count_instances(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.visits):
             if late:
                 self._probing.visit(instance, now)
@@ -220,6 +219,11 @@ class SentinelCore:
                 self._visiting.step(master, now)
             self._visiting.schedule(instance, now)
 
+    def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
+        """The first word of an answer to ROLE, or ``None``; ``refused``: there will be none on this connection."""
+        if not link.closed:
+            self._probing.role_answered(link, role, now, refused=refused)
+
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         """An answer to our hello."""
         if link.closed:
@@ -257,10 +261,9 @@ class SentinelCore:
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that was to promote it, and so all of it."""
-        for instance in list(link.instances):
-            if isinstance(instance, Replica):
-                self._failovers.promotion_refused(instance, command, error, now)
-                self._visiting.schedule(instance.master, now)
+        for replica in [each for each in link.instances if isinstance(each, Replica)]:
+            self._failovers.promotion_refused(replica, command, error, now)
+            self._visiting.schedule(replica.master, now)
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""

@@ -71,6 +71,12 @@ class SentinelState:
     storage_error: StorageError | None = None
     """Why the last attempt to save failed: no votes are given and no failover is led. ``None`` if it did not."""
 
+    instances: int = 0
+    """How many are watched, of all kinds."""
+
+    counted_at: Millis | None = None
+    """When they were last counted."""
+
     simulated_crashes: set[str] = field(default_factory=set)
     """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
 

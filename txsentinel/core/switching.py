@@ -140,6 +140,8 @@ class Switching:
         master.role_reported, master.role_reported_at = Role.MASTER, now
         master.info_refreshed_at = master.info_requested_at = None
         master.server_failover = None
+        master.reported_master = None
+        master.role_requested = master.role_refused = False
         master.hello_sent_at = None
         master.created_at = master.switched_at = now
         for peer in master.peers.values():

@@ -39,6 +39,9 @@ class CoreInputs(Protocol):
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
         """The text of an INFO; ``None`` if the reply was an error or no bulk string."""
 
+    def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
+        """The first word of an answer to ROLE, ``None`` if there is none; ``refused``: it is not answered here."""
+
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         """A hello was accepted by, or refused to, the instance it was sent for."""
 

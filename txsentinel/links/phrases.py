@@ -52,6 +52,11 @@ def info(link: InstanceLink) -> bytes:
     return _alone(renamed(link, "INFO"))
 
 
+def role(link: InstanceLink) -> bytes:
+    """``ROLE``."""
+    return _alone(renamed(link, "ROLE"))
+
+
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
     return _publish(renamed(link, "PUBLISH"), payload)

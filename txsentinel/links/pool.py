@@ -20,6 +20,7 @@ from txsentinel.core.effects import (
     Reconfigure,
     Recycle,
     RequestInfo,
+    RequestRole,
     SettleHandOver,
 )
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -65,6 +66,7 @@ class LinkPool:
             Disconnect: self._disconnect,
             Ping: self._ping,
             RequestInfo: self._request_info,
+            RequestRole: self._request_role,
             PublishHello: self._publish_hello,
             AskMasterDown: self._ask_master_down,
             Reconfigure: self._reconfigure,
@@ -143,6 +145,11 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.request_info()
+
+    def _request_role(self, effect: RequestRole) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.request_role()
 
     def _publish_hello(self, effect: PublishHello) -> None:
         connection = self._command_link(effect.link)

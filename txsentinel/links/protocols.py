@@ -261,6 +261,10 @@ class CommandLink(Connection):
         """Send INFO."""
         self._send(phrases.info(self.link), self._info_answered)
 
+    def request_role(self) -> None:
+        """Send ROLE. Permissions may well lack it, which is no reason to complain."""
+        self._send(phrases.role(self.link), self._role_answered)
+
     def publish_hello(self, instance: Instance, payload: bytes) -> None:
         """PUBLISH our hello; the core is told whether it was accepted on behalf of ``instance``."""
         self._send(phrases.publish_hello(self.link, payload), partial(self._hello_answered, instance))
@@ -367,6 +371,12 @@ class CommandLink(Connection):
             self._note_refusal("INFO", reply, "its role and its replicas are unknown")
             told = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
             self._context.core.info_reply(self.link, told, now)
+
+    def _role_answered(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            word = reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], bytes) else None
+            refused = isinstance(reply, ErrorLine) and reply.startswith((b"NOPERM", b"ERR"))
+            self._context.core.role_reply(self.link, word, refused, now)
 
     def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
         if not self.void:

@@ -428,6 +428,16 @@ def _misdirect(fleet: Fleet, random: Random) -> Done:
     return f"point {server.host.name} to {other.host.name}", _nothing
 
 
+def _masterless(fleet: Fleet, random: Random) -> Done:
+    """A master is told to follow one of its replicas, which goes on following it."""
+    group = random.choice(fleet.masters)
+    masters = [server for server in group.servers if server.host.running and server.is_master]
+    replicas = [server for server in group.servers if server.host.running and server not in masters]
+    if masters and replicas:
+        masters[0].replication.follow(random.choice(replicas).address)
+    return f"leave {group.name} without a master", _nothing
+
+
 KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-server": _kill_server,
     "crash-server": _crash_server,
@@ -450,6 +460,7 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "wall-clock": _wall_clock,
     "manual-failover": _manual_failover,
     "misdirect": _misdirect,
+    "masterless": _masterless,
     "skewed-clock": _skewed_clock,
     "doomed-disk": _doomed_disk,
     "torn-write": _torn_write,

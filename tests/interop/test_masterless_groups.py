@@ -1,0 +1,42 @@
+"""A master that is told to follow its own replica: its group is without any master, and gets one."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS, hurry, wait_heard
+from tests.servers import EventRecorder, Fleet, Workbench, missing, wait_for
+
+
+class MasterlessTests(SynchronousTestCase):
+    """One master with two replicas under three Sentinels."""
+
+    if missing("txsentinel", "redis"):
+        skip = missing("txsentinel", "redis")
+
+    def test_replaced(self) -> None:
+        """
+        It is found out although INFO is rare, or once INFO is due where ROLE is not permitted; the others follow.
+
+        C Sentinels wait for down-after and two INFO periods. With the period set here that is ten minutes.
+        """
+        with Workbench() as bench:
+            fleet = Fleet(bench, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=5_000)
+            fleet.start(SECONDS)
+            recorder = EventRecorder(fleet.ports).start()
+            self.addCleanup(recorder.stop)
+            for role_permitted, info_period in ((True, 300_000), (False, 2_000)):
+                if not role_permitted:
+                    for server in fleet.servers.values():
+                        server.call("ACL", "SETUSER", "default", "-role")
+                fleet.set_info_period(info_period)
+                master = fleet.master()
+                replica = next(server for server in fleet.servers.values() if server is not master)
+                began = time.monotonic()
+                master.call("SLAVEOF", "127.0.0.1", replica.port)
+                wait_heard(recorder, began, "+switch-master", fleet.ports)
+                hurry(fleet.sentinels)
+                fleet.wait_quiet(SECONDS)
+                wait_for(lambda: fleet.master().replication()["role"] == "master", SECONDS, "a master")
