@@ -11,10 +11,11 @@ SOAK_MINUTES ?= 10
 FUZZ_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_ARGUMENTS ?=
+HARDENING ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean
+.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -24,6 +25,7 @@ help:
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
 	@echo "make matrix   each make of server under each mix of Sentinels, through every loss; rewrites docs/compatibility.rst"
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
+	@echo "make hardening  random commands, kill -9, churn and long requests against a running Sentinel (HARDENING=...)"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
@@ -36,7 +38,7 @@ run: $(VENV)/.demo
 
 # All checks are run even if an earlier one complains; pytest's closing line comes last. What reckons is run in two
 # processes; what waits for real servers comes after it, also two at a time, as it mostly waits.
-REAL := tests/clients tests/differential tests/interop tests/outside
+REAL := tests/clients tests/differential tests/hardening tests/interop tests/outside
 test: $(VENV)/.test
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	echo "== pytest, in memory and simulated"; \
@@ -68,6 +70,10 @@ matrix: $(VENV)/.test
 
 outside: $(VENV)/.test
 	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)
+
+# HARDENING has the parts and options of python -m tests.hardening, which --help lists.
+hardening: $(VENV)/.test
+	$(BIN)/python -m tests.hardening $(HARDENING)
 
 clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
 	$(BIN)/python -m pytest -q tests/clients

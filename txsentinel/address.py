@@ -49,12 +49,23 @@ class Address:
         return bool(self.hostname) and self.hostname.casefold() == other.hostname.casefold()
 
     @property
+    def places(self) -> list[tuple[str, str, int]]:
+        """What tells whether two addresses are the :meth:`same`: they have one of these in common."""
+        places = [("ip", self.ip, self.port)] if self.ip else []
+        if self.hostname:
+            places.append(("name", self.hostname.casefold(), self.port))
+        return places
+
+    @property
     def resolved(self) -> bool:
         """Is there an IP to connect to?"""
         return bool(self.ip)
 
 
-@lru_cache(maxsize=4096)
+MAX_HOST: Final = 255
+"""Characters of the longest host name that DNS has, and far more than those of any IP address."""
+
+
 def canonical_ip(text: str) -> str | None:
     """
     The canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.
@@ -67,6 +78,15 @@ def canonical_ip(text: str) -> str | None:
     >>> canonical_ip("127.1"), canonical_ip("::0001"), canonical_ip("redis.example")
     ('127.0.0.1', '::1', None)
     """
+    return None if len(text) > MAX_ADDRESS else _canonical_ip(text)
+
+
+MAX_ADDRESS: Final = 64
+"""Characters of the longest text that may be an IP address; a longer one is none, and is not remembered."""
+
+
+@lru_cache(maxsize=4096)
+def _canonical_ip(text: str) -> str | None:
     if "%" in text:
         return None
     try:

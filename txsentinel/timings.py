@@ -88,14 +88,44 @@ class Limits:
     clients_memory: int = 256 * 1024 * 1024
     """Bytes that all clients together may make us hold; beyond that those who hold most lose their connection."""
 
+    word_length: int = 64 * 1024
+    """Bytes of one word of a request that any command has a use for; a request with a longer one is refused."""
+
+    kept_word: int = 1024 * 1024
+    """Bytes of one word of a request that are kept at all; a longer one is passed over, and the request refused."""
+
+    name_length: int = 1024
+    """Bytes of what a client calls itself, or its library; longer ones are refused."""
+
+    user_rules: int = 1024
+    """Rules that describe one user; ``ACL SETUSER`` refuses to make it more."""
+
+    users: int = 10_000
+    """Users; ``ACL SETUSER`` makes no more."""
+
     subscription_memory: int = 128 * 1024
     """Bytes of channels and patterns that one client may be subscribed to; further ones are refused."""
 
     reply_buffer: int = 4 * 1024 * 1024
     """Bytes of one reply from a server or peer; larger ones lose the connection. An INFO has some ten thousand."""
 
+    info_text: int = 128 * 1024
+    """Bytes of an INFO that are read and kept; that of a master with a thousand replicas has ninety thousand."""
+
+    info_texts: int = 64 * 1024 * 1024
+    """Bytes of all INFO texts that are kept together; beyond that the new one is not kept for ``INFO-CACHE``."""
+
+    hello: int = 4096
+    """Bytes of a hello; longer ones are not believed. The C Sentinels send no more than some eleven hundred."""
+
+    host_names: int = 4096
+    """Host names whose addresses are remembered; beyond that those that no instance has are forgotten."""
+
     replicas: int = 1_000
     """Replicas of one master; what its INFO names beyond that is not watched."""
+
+    new_replicas: int = 100
+    """Replicas that one INFO may add; the others have to wait for the next one."""
 
     peers: int = 250
     """Other Sentinels of one master; hellos of further ones are not believed."""

@@ -13,7 +13,7 @@ from tests.server.bench import Bench, BenchHost, ServerTestCase, Talk
 from txsentinel.config.generic import GenericOptions
 from txsentinel.server.admission import TOO_MANY
 from txsentinel.server.complaints import MOST, PERIOD, Complaints
-from txsentinel.server.protocol import SLICE
+from txsentinel.server.pacing import SLICE
 from txsentinel.timings import Limits
 from txsentinel.wire.resp import pack
 
@@ -38,7 +38,8 @@ class SubscriptionTests(ServerTestCase):
         """Channels and patterns of megabytes are refused, whole commands at a time, and what was held is kept."""
         self.client.ask("PSUBSCRIBE", "+*")
         for command in ("SUBSCRIBE", "PSUBSCRIBE"):
-            self.refused("ERR too many or too long subscriptions for one client", command, "x", "y" * 200 * KILOBYTE)
+            names = [letter * 60 * KILOBYTE for letter in "yz"]
+            self.refused("ERR too many or too long subscriptions for one client", command, "x", *names, "w" * 9_000)
         self.assertEqual(self.bench.context.hub.channels, 0)
         self.bench.context.hub.publish("+sdown", "x")
         self.assertEqual(self.client.replies(), [[b"pmessage", b"+*", b"+sdown", b"x"]])
@@ -84,8 +85,9 @@ class MemoryTests(ServerTestCase):
 
     def test_names_count(self) -> None:
         """Memory that is kept under another name is memory."""
-        self.bench.context.limits = Limits(clients_memory=1000 * KILOBYTE)
-        self.client.ask("CLIENT", "SETNAME", "x" * 1100 * KILOBYTE)
+        many = 2000 * KILOBYTE
+        self.bench.context.limits = Limits(clients_memory=800 * KILOBYTE, name_length=many, word_length=many)
+        self.client.ask("CLIENT", "SETNAME", "x" * 900 * KILOBYTE)
         self.bench.factory.inspect()
         self.assertTrue(self.client.closed)
 

@@ -12,7 +12,7 @@ from tests.server.bench import Bench, ServerTestCase, Talk
 from txsentinel.config.generic import GenericOptions
 from txsentinel.events import Level
 from txsentinel.server.access import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
-from txsentinel.server.protocol import MOST_UNSENT_TO_STRANGERS
+from txsentinel.server.pacing import MOST_UNSENT_TO_STRANGERS
 from txsentinel.server.users import digest_of
 
 

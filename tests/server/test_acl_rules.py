@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -288,3 +289,58 @@ class FuzzTests(SynchronousTestCase):
         for entry in TABLE.everything():
             for request in ([b"x"], [b"x", b"x"], [b"x", b"y"]):
                 self.assertEqual(twin.refusal(entry, request) is None, user.refusal(entry, request) is None, entry.name)
+
+
+class AliasTests(SynchronousTestCase):
+    """Valkey's other names of the commands about masters."""
+
+    ALIASES: ClassVar = {
+        "sentinel|primaries": "sentinel|masters",
+        "sentinel|primary": "sentinel|master",
+        "sentinel|get-primary-addr-by-name": "sentinel|get-master-addr-by-name",
+        "sentinel|is-primary-down-by-addr": "sentinel|is-master-down-by-addr",
+    }
+
+    def may(self, user: User, name: str) -> bool:
+        """Whether the user may run the command."""
+        command = TABLE.named(name.encode())
+        assert command is not None
+        return user.refusal(command, [b"SENTINEL", b"x"]) is None
+
+    def test_all_of_them(self) -> None:
+        """Each is marked as such, and has all that counts for rights in common with its original."""
+        marked = {}
+        for entry in TABLE.everything():
+            if entry.alias_of:
+                marked[entry.name] = entry.alias_of
+                original = TABLE.named(entry.alias_of.encode())
+                assert original is not None
+                self.assertEqual((entry.categories, entry.flags), (original.categories, original.flags))
+        self.assertEqual(marked, self.ALIASES)
+
+    def test_both_ways(self) -> None:
+        """Whatever name a rule has, it counts for both."""
+        for alias, original in self.ALIASES.items():
+            for named in (alias, original):
+                user = User("u")
+                user.apply_all(("on", "-@all", f"+{named}"))
+                self.assertEqual((self.may(user, alias), self.may(user, original)), (True, True), named)
+                user.apply_all(("+@all", f"-{named}"))
+                self.assertEqual((self.may(user, alias), self.may(user, original)), (False, False), named)
+                self.assertTrue(self.may(user, "sentinel|replicas"))
+                user.apply("+@dangerous")
+                self.assertTrue(self.may(user, alias))
+
+    def test_the_latest_counts(self) -> None:
+        """A rule takes the place of an earlier one by the other name, and is shown as it was given."""
+        user = User("u")
+        user.apply_all(("+@all", "-sentinel|masters", "+sentinel|primaries"))
+        self.assertEqual(user.root.command_rules(), "+@all +sentinel|primaries")
+        self.assertTrue(self.may(user, "sentinel|masters"))
+        user.apply("-sentinel|masters")
+        self.assertEqual(user.root.command_rules(), "+@all -sentinel|masters")
+        self.assertFalse(self.may(user, "sentinel|primaries"))
+        twin = User("u")
+        twin.apply_all(list(user.words()))
+        self.assertEqual(twin.line(), user.line())
+        self.assertFalse(self.may(twin, "sentinel|primaries"))

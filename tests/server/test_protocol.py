@@ -13,7 +13,7 @@ from tests.server.bench import Bench, ServerTestCase, Talk, Wire
 from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.core.options import SentinelOptions
 from txsentinel.server.admission import TOO_MANY
-from txsentinel.server.protocol import MOST_UNSENT, MOST_WAITING
+from txsentinel.server.pacing import MOST_UNSENT, MOST_WAITING
 from txsentinel.wire.resp import pack
 
 PIPELINE = (

@@ -452,8 +452,9 @@ class BoundTests(SynchronousTestCase):
         """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
         word = bytes(30 << 20)
         stream = memoryview(pack("PUBLISH", word))
-        heard = transcript(bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024))
-        self.assertTrue(heard == [[b"PUBLISH", word]])
+        chunks = [bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024)]
+        self.assertTrue(transcript(chunks, limits=replace(LIMITS, kept_word=len(word))) == [[b"PUBLISH", word]])
+        self.assertEqual(transcript(chunks), [[b"PUBLISH", b""]])
 
     def test_long_line_byte_by_byte(self) -> None:
         """The longest line, one byte at a time: looking at it anew for each would take long."""

@@ -33,6 +33,8 @@ class Gossip:
         The very bytes that taught us nothing new the last time teach nothing new now: epochs only
         rise. They only show that their sender lives.
         """
+        if len(payload) > self._state.limits.hello:
+            return
         peer = self._familiar.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_heard_at = now

@@ -10,7 +10,7 @@ from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.events import Level
 from txsentinel.timings import Millis
-from txsentinel.wire.info import InfoReport
+from txsentinel.wire.info import InfoReport, parse_info, shortened
 
 
 class Observation:
@@ -24,10 +24,19 @@ class Observation:
         self._crowded: dict[str, None] = {}
         """Masters that were complained about for having too many replicas."""
 
-    def info(self, server: Server, raw: bytes, report: InfoReport, now: Millis, *, tilt: bool) -> None:
+        self._counted = 0
+        """Bytes of all INFO texts when they were last counted."""
+
+        self._added = 0
+        """Bytes of INFO texts that came since then, whether they are kept or not."""
+
+    def info(self, server: Server, raw: bytes, now: Millis, *, tilt: bool) -> None:
         """
-        Take in one INFO reply of ``server``; in TILT it is filed and nothing is done about it.
+        Take in one INFO reply of ``server``, or the beginning of a long one; in TILT it is filed and nothing is done.
         """
+        limits = self._state.limits
+        raw = shortened(raw, limits.info_text)
+        report = parse_info(raw, 2 * limits.replicas)
         self._identity(server, report, now)
         if report.failover_running != server.server_failover:
             server.server_failover, server.server_failover_changed_at = report.failover_running, now
@@ -38,7 +47,7 @@ class Observation:
         elif isinstance(server, Replica):
             self._replication(server, report, now)
         server.info_refreshed_at = now
-        server.info_text = raw
+        self._keep_text(server, raw)
         self._role(server, report, now)
         if tilt or not isinstance(server, Replica):
             return
@@ -59,20 +68,42 @@ class Observation:
                 server.rebooting_since = now
         server.run_id = run_id
 
+    def _keep_text(self, server: Server, raw: bytes) -> None:
+        """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would be too much."""
+        most = self._state.limits.info_texts
+        self._added += len(raw)
+        if self._counted + self._added > most and self._added > most // 16:
+            servers = [each for each in self._registry.instances() if isinstance(each, Server) and each is not server]
+            self._counted = sum(len(each.info_text) for each in servers if each.info_text is not None)
+            self._added = len(raw)
+        server.info_text = raw if self._counted + self._added <= most else None
+
     def _replicas(self, master: Master, report: InfoReport, now: Millis) -> None:
-        most = self._state.limits.replicas
+        limits = self._state.limits
+        most, more = limits.replicas, limits.new_replicas
+        known: set[tuple[str, str, int]] | None = None
         for host, port in report.replicas[: 2 * most]:
             address = self._registry.address(host, port)
             if address is None or not 0 < port < 65536 or address.same(master.address):
                 # Nobody is a replica at the master's own address: it would be told to follow itself.
                 continue
-            if len(master.replicas) >= most and self._registry.replica_at(master, address) is None:
+            if self._registry.is_replica_name(master, address):
+                continue
+            if known is None:
+                known = {place for replica in master.replicas.values() for place in replica.address.places}
+            if not known.isdisjoint(address.places):
+                continue
+            if not more:
+                return
+            if len(master.replicas) >= most:
                 if master.name not in self._crowded:
                     self._crowded[master.name] = None
                     self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are watched")
                 return
             replica = self._registry.add_replica(master, address, now)
             if replica is not None:
+                more -= 1
+                known.update(address.places)
                 self._state.changed(master)
                 self._state.announce("+slave", replica)
         self._crowded.pop(master.name, None)

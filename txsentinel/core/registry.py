@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from txsentinel.address import Address, canonical_ip
+from txsentinel.address import MAX_HOST, Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
@@ -62,6 +62,8 @@ class Registry:
         master = self._found.get(key)
         if master is not None and not master.gone and master.address.port == port and master.address.ip == host:
             return master
+        if len(host) > MAX_HOST:
+            return None
         wanted = self.address_or_name(host, port)
         master = next((master for master in self.masters.values() if master.address.same(wanted)), None)
         if master is not None:
@@ -92,7 +94,7 @@ class Registry:
         ip = canonical_ip(host)
         if ip is not None:
             return Address.literal(ip, port)
-        if not self._state.options.resolve_hostnames or not host:
+        if not self._state.options.resolve_hostnames or not host or len(host) > MAX_HOST:
             return None
         wanted = host.casefold()
         return Address(host, self._names.get(wanted, ""), port)
@@ -179,6 +181,8 @@ class Registry:
         name = address.hostname.casefold()
         if not self._state.options.resolve_hostnames or canonical_ip(name) is not None:
             return
+        if len(self._looked_up) >= 2 * self._state.limits.host_names:
+            self._forget_names()
         if now - self._looked_up.get(name, -self._state.timings.ping_period) >= self._state.timings.ping_period:
             self._looked_up[name] = now
             self._state.emit(ResolveAddress(address), probe=True)
@@ -190,6 +194,8 @@ class Registry:
 
     def resolved(self, address: Address, ip: str, now: Millis) -> None:
         """A name was looked up: move whoever has it to a link of its own at the new IP."""
+        if len(self._names) >= self._state.limits.host_names:
+            self._forget_names()
         self._names[address.hostname.casefold()] = ip
         for instance in list(self.instances()):
             known = instance.address
@@ -201,6 +207,12 @@ class Registry:
                 self._state.changed(instance.master)
             self.leave_link(instance)
             self._link_anew(instance, now)
+
+    def _forget_names(self) -> None:
+        """Hellos may name any number of hosts: keep what is known of those that an instance has."""
+        wanted = {instance.address.hostname.casefold() for instance in self.instances()}
+        self._names = {name: ip for name, ip in self._names.items() if name in wanted}
+        self._looked_up = {name: at for name, at in self._looked_up.items() if name in wanted}
 
     def _link_anew(self, instance: Instance, now: Millis) -> None:
         shared = self.shared_link(instance.name, instance.address) if isinstance(instance, Peer) else None
@@ -245,6 +257,11 @@ class Registry:
         if known is not None and known.address.same(address):
             return known
         return next((replica for replica in master.replicas.values() if replica.address.same(address)), None)
+
+    def is_replica_name(self, master: Master, address: Address) -> bool:
+        """Whether a replica of ``master`` at that address is filed under the name that the address gives it."""
+        replica = master.replicas.get(self._replica_name(address))
+        return replica is not None and replica.address.same(address)
 
     def _replica_name(self, address: Address) -> str:
         return address.joined(self._state.options.announce_hostnames or not address.resolved)

@@ -31,7 +31,6 @@ from txsentinel.core.visiting import Visiting
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.events import Level
 from txsentinel.timings import Limits, Millis, Timings
-from txsentinel.wire.info import parse_info
 
 OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
@@ -211,7 +210,7 @@ class SentinelCore:
                 continue
             self._probing.alive(link, now)
             tilt = self.tilt.active
-            self._observation.info(instance, text, parse_info(text), now, tilt=tilt)
+            self._observation.info(instance, text, now, tilt=tilt)
             if not link.closed:
                 self._visiting.recheck(link, now)
             master = instance.master
@@ -400,12 +399,16 @@ class SentinelCore:
         """``SENTINEL RESET``: begin anew with every master that matches; how many there were."""
         masters = self.registry.matching(pattern)
         for master in masters:
-            self._gossip.forget_all(master)
-            # A promotion that was published is a fact: its config epoch must not lead back to the old address.
-            self._failovers.conclude(master, now)
-            self._failovers.forsake(master)
-            self._switching.reset(master, now)
+            self.reset_master(master, now)
         return len(masters)
+
+    def reset_master(self, master: Master, now: Millis) -> None:
+        """Begin anew with one master."""
+        self._gossip.forget_all(master)
+        # A promotion that was published is a fact: its config epoch must not lead back to the old address.
+        self._failovers.conclude(master, now)
+        self._failovers.forsake(master)
+        self._switching.reset(master, now)
 
     def set_option(self, name: str, option: str, values: Sequence[str], now: Millis, apply: OptionSetter) -> None:
         """

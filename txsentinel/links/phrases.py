@@ -32,6 +32,10 @@ def phrase(link: InstanceLink, words: Words) -> bytes:
     return pack(renamed(link, str(words[0])), *words[1:])
 
 
+MAX_REMEMBERED: Final = 1024
+"""Bytes of a hello that is kept packed: more only has a master with a very long name."""
+
+
 @lru_cache(maxsize=256)
 def _alone(word: str) -> bytes:
     return pack(word)
@@ -59,6 +63,8 @@ def role(link: InstanceLink) -> bytes:
 
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
+    if len(payload) > MAX_REMEMBERED:
+        return phrase(link, ("PUBLISH", HELLO_CHANNEL, payload))
     return _publish(renamed(link, "PUBLISH"), payload)
 
 

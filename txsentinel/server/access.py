@@ -8,7 +8,7 @@ is changed by command goes back to where they came from: into the lines at once,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -20,7 +20,8 @@ from txsentinel.server.acl_log import AclLog
 from txsentinel.server.aclfile import AclFileError, parse_users, render_users
 from txsentinel.server.clientline import client_line
 from txsentinel.server.rights import Reason, RuleError, has_blank
-from txsentinel.server.users import DEFAULT_USER, Unmatched, User, default_user, joined_selectors
+from txsentinel.server.steps import portions
+from txsentinel.server.users import DEFAULT_USER, User, default_user, joined_selectors, joining_selectors
 from txsentinel.wire.resp import data, text
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class AccessControl:
         """Has the file to have a line for ``default``? Without need it has none: it would overrule ``requirepass``."""
 
         self._kept_elsewhere: Collection[str] = ()
+        self._changes = 0
+        """How often users were changed."""
+
         self._turns = DeferredLock()
         """Loading and saving happen one after the other, as they were asked for."""
 
@@ -207,25 +211,39 @@ class AccessControl:
 
     # What the commands change.
 
-    def set_user(self, context: ServerContext, asking: Client, name: str, rules: Sequence[str]) -> None:
+    def set_user(
+        self, context: ServerContext, asking: Client, name: str, rules: Sequence[str]
+    ) -> Generator[bytes, None, None]:
         """
-        Make or change a user, by all of the rules or by none.
+        Make or change a user, by all of the rules or by none. Done in steps, of which the last one is the change.
 
         :raises CommandError: for the first rule that makes no sense.
         """
         if has_blank(name):
             raise CommandError("ERR Usernames can't contain spaces or null characters")
-        present = self._users.get(name)
-        wanted = self._new(name) if present is None else present.copy()
+        limits = context.limits
         try:
-            joined = joined_selectors(rules)
-        except Unmatched as error:
+            joined = yield from joining_selectors(rules, limits.user_rules)
+        except RuleError as error:
             raise CommandError(f"ERR {error}") from None
-        for rule in joined:
-            try:
-                wanted.apply(rule)
-            except RuleError as error:
-                raise CommandError(f"ERR Error in ACL SETUSER modifier '{rule}': {error}") from None
+        while True:
+            changes = self._changes
+            present = self._users.get(name)
+            wanted = self._new(name) if present is None else present.copy()
+            for rule in joined:
+                try:
+                    wanted.apply(rule)
+                except RuleError as error:
+                    raise CommandError(f"ERR Error in ACL SETUSER modifier '{rule}': {error}") from None
+                if wanted.size > limits.user_rules:
+                    raise CommandError(f"ERR Error in ACL SETUSER: more than {limits.user_rules} rules for one user")
+                yield b""
+            if changes == self._changes:
+                break
+            # Somebody else changed users between two steps: begin again with what they are now.
+        if present is None and len(self._users) >= limits.users:
+            raise CommandError(f"ERR Error in ACL SETUSER: more than {limits.users} users")
+        self._changes += 1
         if present is None:
             self._users[name] = wanted
         else:
@@ -235,17 +253,28 @@ class AccessControl:
             context.complaints.warn(self._host.now(), WILL_NOT_LAST, name=name)
         self._keep_lines()
 
-    def delete_users(self, context: ServerContext, asking: Client, names: Iterable[str]) -> int:
+    def delete_users(
+        self, context: ServerContext, asking: Client, names: Sequence[bytes]
+    ) -> Generator[bytes, None, int]:
         """
         Delete users and close their connections.
+
+        Done in steps.
 
         :returns: how many there were.
         :raises CommandError: if one of them is ``default``; none is deleted then.
         """
-        names = list(names)
-        if DEFAULT_USER in names:
-            raise CommandError("ERR The 'default' user cannot be removed")
-        gone = [user for user in (self._users.pop(name, None) for name in names) if user is not None]
+        wanted: dict[str, None] = {}
+        for portion in portions(names):
+            for name in portion:
+                if name == DEFAULT_USER.encode():
+                    raise CommandError("ERR The 'default' user cannot be removed")
+                user = self._users.get(text(name))
+                if user is not None:
+                    wanted[user.name] = None
+            yield b""
+        self._changes += 1
+        gone = {user: None for user in (self._users.pop(name, None) for name in wanted) if user is not None}
         for client in context.clients:
             if client.account in gone:
                 self._dismiss(client, asking)
@@ -308,6 +337,7 @@ class AccessControl:
         A file that says nothing of ``default`` leaves it as ``requirepass`` has it. The C servers open it to
         everybody then, whatever ``requirepass`` says.
         """
+        self._changes += 1
         users.setdefault(DEFAULT_USER, default_user(self._options.requirepass))
         gone = [user for name, user in self._users.items() if name not in users]
         for user in gone:

@@ -16,16 +16,19 @@ from txsentinel.server.access import explained
 from txsentinel.server.aclfile import AclFileError
 from txsentinel.server.arguments import integer
 from txsentinel.server.dispatch import wrong_arity
-from txsentinel.server.replies import Answer, Promised
-from txsentinel.server.rights import CATEGORIES, Selector, lowered
+from txsentinel.server.replies import NO_REPLY, Answer, Promised, Steps, Stepwise
+from txsentinel.server.rights import CATEGORIES, CHANNELS_AT_ONCE, Selector, lowered
+from txsentinel.server.steps import portions
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import multiple, oneof, optional, text_argument, word
 from txsentinel.server.table import TABLE, command, container
-from txsentinel.wire.resp import OK, ErrorReply, SetReply, Value, text
+from txsentinel.wire.resp import OK, ErrorReply, SetReply, Value, encode, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
+    from txsentinel.server.table import Command
+    from txsentinel.server.users import User
 
 BITS: Final = 256
 MOST_BITS: Final = 4096
@@ -89,7 +92,7 @@ def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Ans
 )
 def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """How many were there."""
-    return context.access.delete_users(context, client, map(text, request[2:]))
+    return Stepwise(context.access.delete_users(context, client, request[2:]))
 
 
 @for_admins(
@@ -110,8 +113,22 @@ def dryrun(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
         raise CommandError(f"ERR Command '{text(inner[0])}' not found")
     if not entry.accepts(len(inner)):
         raise wrong_arity(entry)
+    return Stepwise(_tried(user, entry, inner))
+
+
+def _tried(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
+    """What the user would be told: a few channels at a time, as whoever executes the request would ask."""
     refusal = user.refusal(entry, inner)
-    return OK if refusal is None else explained(refusal, user, entry, inner)
+    if refusal is not None:
+        return explained(refusal, user, entry, inner)
+    if entry.name in ("subscribe", "psubscribe"):
+        for portion in portions(inner, CHANNELS_AT_ONCE + 1, size=1):
+            words = [inner[0], *portion]
+            refusal = user.refusal(entry, words)
+            if refusal is not None:
+                return explained(refusal, user, entry, words)
+            yield b""
+    return OK
 
 
 @harmless(
@@ -166,7 +183,15 @@ def _permissions(selector: Selector) -> dict[str, Value]:
 @for_admins("LIST", arity=2, summary="Shows all users as lines of an ACL file", complexity="O(N)")
 def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """By name."""
-    return [user.line() for user in context.access.everybody()]
+
+    def steps() -> Steps:
+        users = context.access.everybody()
+        yield b"*%d\r\n" % len(users)
+        for user in users:
+            yield encode(user.line(), client.protocol)
+        return NO_REPLY
+
+    return Stepwise(steps())
 
 
 @for_admins("USERS", arity=2, summary="Lists the names of all users", complexity="O(N)")
@@ -190,8 +215,16 @@ def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
 )
 def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """All rules are obeyed, or none."""
-    context.access.set_user(context, client, text(request[2]), [text(rule) for rule in request[3:]])
-    return OK
+
+    def steps() -> Steps:
+        rules: list[str] = []
+        for portion in portions(request, 3):
+            rules += map(text, portion)
+            yield b""
+        yield from context.access.set_user(context, client, text(request[2]), rules)
+        return OK
+
+    return Stepwise(steps())
 
 
 @for_admins("LOAD", arity=2, summary="Reads the ACL file anew", complexity="O(N)")

@@ -20,6 +20,9 @@ LOOKED_BACK: Final = 10
 LONGEST_TEXT: Final = 1024
 """Characters kept of names that strangers make up; an entry must not cost as much as they can send."""
 
+MAX_DESCRIPTION: Final = 4096
+"""Characters kept of the description of a client."""
+
 
 @dataclass(slots=True)
 class Entry:
@@ -56,7 +59,8 @@ class AclLog:
         :param client: the client as ``CLIENT LIST`` shows it.
         :param wall_clock: seconds since 1970.
         """
-        subject, user, date = subject[:LONGEST_TEXT], user[:LONGEST_TEXT], int(wall_clock * 1000)
+        subject, user, client = subject[:LONGEST_TEXT], user[:LONGEST_TEXT], client[:MAX_DESCRIPTION]
+        date = int(wall_clock * 1000)
         for entry in islice(self._entries, LOOKED_BACK):
             if (entry.reason, entry.subject, entry.user) != (reason, subject, user):
                 continue

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
+
+from txsentinel.server.certificates import names_in
+from txsentinel.server.clients import Client, Connection
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
@@ -19,6 +23,13 @@ PROTECTED: Final = (
     b" default user. In this mode connections are only accepted from the loopback interface. To let other hosts in,"
     b" set a password with 'requirepass', or start with 'protected-mode no' if the network is trusted.\r\n"
 )
+
+PSEUDO_HTTP: Final = (
+    "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis."
+    " Connection from {address} aborted."
+)
+TOO_MUCH_INPUT: Final = "Closing client that reached max query buffer length: {address}"
+"""Log lines about clients that are cut off."""
 
 
 def refusal(context: ServerContext, address: IAddress) -> bytes | None:
@@ -53,3 +64,49 @@ def endpoint_name(address: IAddress, socket_path: str) -> str:
     if isinstance(address, IPv4Address):
         return f"{address.host}:{address.port}"
     return f"{socket_path}:0"
+
+
+def new_client(context: ServerContext, connection: Connection, peer: IAddress, own: IAddress) -> Client:
+    """
+    Register the client of a connection that is let in.
+
+    :param peer: the address of its end.
+    :param own: the address of ours.
+    """
+    now, path = context.host.now(), context.options.unixsocket
+    client = Client(
+        context.clients.next_id(),
+        connection,
+        endpoint_name(peer, path),
+        endpoint_name(own, path),
+        now,
+        now,
+        context.access.default,
+        unix=not hasattr(peer, "port"),
+        authenticated=context.access.open_by_default(),
+    )
+    context.clients.enter(client)
+    return client
+
+
+def recognize(context: ServerContext, client: Client, transport: Any) -> None:
+    """The client came by TLS; its certificate, if it showed one, may say which user it is."""
+    kind = context.options.tls_auth_clients_user
+    if kind.lower() != "off":
+        certificate = transport.getPeerCertificate()
+        if certificate is not None:
+            context.access.recognize(context, client, names_in(certificate, kind))
+
+
+def keep_alive(transport: Any, seconds: int) -> None:
+    """Have the kernel probe a silent client after ``seconds``, three times within as many again; 0: never."""
+    if not seconds:
+        return
+    transport.setTcpKeepAlive(True)
+    # With TLS the transport stands upon another, whose socket is the one that is meant.
+    handle = getattr(transport, "transport", transport).getHandle()
+    is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
+    if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.server.steps import PORTION, finished
 
 NOT_AN_INTEGER: Final = "ERR value is not an integer or out of range"
 SYNTAX_ERROR: Final = "ERR syntax error"
@@ -52,13 +53,20 @@ def printable(raw: bytes) -> bool:
 
 
 def refuse_control_characters(request: Sequence[bytes], start: int, command: str) -> None:
+    """Check all words at once, see :func:`check_control_characters`; for commands that take only few."""
+    finished(check_control_characters(request, start, command))
+
+
+def check_control_characters(request: Sequence[bytes], start: int, command: str) -> Generator[bytes, None, None]:
     """
-    Let nothing pass that could break out of its line in the file.
+    Let nothing pass that could break out of its line in the file. Done in steps.
 
     :param start: index of the first word to look at; words are counted from the container's, which is 0.
     :raises CommandError: naming the first offender.
     """
     for index in range(start, len(request)):
+        if not index % PORTION:
+            yield b""
         if _CONTROL.search(request[index]):
             raise CommandError(
                 f"ERR Invalid argument at index {index} for {command}: control characters are not allowed"

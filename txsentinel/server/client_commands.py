@@ -13,8 +13,8 @@ from txsentinel.server.client_filters import parse_filter
 from txsentinel.server.client_filters_syntax import KILL_ARGUMENTS, KILL_HISTORY, LIST_ARGUMENTS, LIST_HISTORY
 from txsentinel.server.clientline import client_line
 from txsentinel.server.clients import Answering, Client
-from txsentinel.server.connection_commands import BAD_NAME
-from txsentinel.server.replies import NO_REPLY, Answer
+from txsentinel.server.connection_commands import BAD_NAME, refuse_long_name
+from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import oneof, optional, text_argument, word
 from txsentinel.server.table import command, container
@@ -64,6 +64,7 @@ def setname(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     """An empty name takes the old one away."""
     if not printable(request[2]):
         raise CommandError(BAD_NAME)
+    refuse_long_name(context, request[2], "Client names")
     client.name = request[2]
     return OK
 
@@ -83,6 +84,7 @@ def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) ->
         raise CommandError(f"ERR Unrecognized option '{text(request[2])}'")
     if not printable(value):
         raise CommandError(f"ERR {text(request[2])} cannot contain spaces, newlines or special characters.")
+    refuse_long_name(context, value, text(request[2]))
     if option == b"lib-name":
         client.library_name = value
     else:
@@ -116,9 +118,18 @@ def client_list(context: ServerContext, client: Client, request: Sequence[bytes]
     """A line for each client: all, or those that the filters choose."""
     if len(request) == 3:
         raise syntax_error()  # An option without a value; ID alone would mean nobody.
-    wanted = parse_filter(context, request[2:], skip_me=False)
-    now = context.host.now()
-    return Verbatim(data("".join(client_line(each, now) + "\n" for each in wanted.chosen(context, client))))
+
+    def steps() -> Steps:
+        wanted = yield from parse_filter(context, request, 2, skip_me=False)
+        now = context.host.now()
+        lines = []
+        for each in wanted.chosen(context, client):
+            if each is not None:
+                lines.append(client_line(each, now) + "\n")
+            yield b""
+        return Verbatim(data("".join(lines)))
+
+    return Stepwise(steps())
 
 
 @others(
@@ -139,10 +150,24 @@ def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
             raise CommandError("ERR No such client")
         _close(victim, client)
         return OK
-    victims = list(parse_filter(context, request[2:], skip_me=True).chosen(context, client))
-    for each in victims:
-        _close(each, client)
-    return len(victims)
+
+    def steps() -> Steps:
+        wanted = yield from parse_filter(context, request, 2, skip_me=True)
+        killed = 0
+        oneself = False
+        for each in wanted.chosen(context, client):
+            if each is not None:
+                killed += 1
+                if each is client:
+                    oneself = True
+                else:
+                    each.connection.abort()
+            yield b""
+        if oneself:
+            client.connection.finish()
+        return killed
+
+    return Stepwise(steps())
 
 
 def _close(victim: Client, asking: Client) -> None:

@@ -7,13 +7,14 @@ option would choose. All that is given must hold. Of an option given twice the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import canonical_integer, integer, syntax_error, yes_or_no
 from txsentinel.server.clientline import flag_letters
 from txsentinel.server.clients import Client, ClientKind
+from txsentinel.server.steps import PORTION
 from txsentinel.timings import Millis
 from txsentinel.wire.resp import data, text
 
@@ -69,54 +70,54 @@ class ClientFilter:
         self.conditions: dict[bytes, Condition] = {}
         """By option."""
 
-    def chosen(self, context: ServerContext, asking: Client) -> Iterator[Client]:
-        """All clients that are meant, in the order in which they came."""
+    def chosen(self, context: ServerContext, asking: Client) -> Iterator[Client | None]:
+        """All clients that are meant, in the order in which they came; ``None`` for each that is not."""
         now = context.host.now()
         for client in context.clients:
-            if self.ids is not None and client.client_id not in self.ids:
-                continue
-            if client.client_id in self.other_ids or (client is asking and self.skip_me):
-                continue
-            if all(holds(client, now) for holds in self.conditions.values()):
-                yield client
+            yield client if self._means(client, asking, now) and context.clients.get(client.client_id) else None
+
+    def _means(self, client: Client, asking: Client, now: Millis) -> bool:
+        if self.ids is not None and client.client_id not in self.ids:
+            return False
+        if client.client_id in self.other_ids or (client is asking and self.skip_me):
+            return False
+        return all(holds(client, now) for holds in self.conditions.values())
 
 
-def parse_filter(context: ServerContext, words: Sequence[bytes], skip_me: bool) -> ClientFilter:
+def parse_filter(
+    context: ServerContext, words: Sequence[bytes], start: int, skip_me: bool
+) -> Generator[bytes, None, ClientFilter]:
     """
-    Read options with their values.
+    Read options with their values, in steps; they return the filter.
 
+    :param start: index of the first option.
     :raises CommandError: for whatever is wrong first.
     """
     wanted = ClientFilter(skip_me)
-    at = 0
+    at = start
     while at < len(words):
         option = words[at].lower()
+        at += 1
         if option in (b"id", b"not-id"):
-            numbers = _leading_ids(words[at + 1 :])
-            if option == b"id":
-                wanted.ids = numbers.union(wanted.ids or ())
-            else:
-                wanted.other_ids |= numbers
-            at += 1 + _count_of_ids(words[at + 1 :])
-        elif at + 1 == len(words):
+            if option == b"id" and wanted.ids is None:
+                # Without a number behind it nobody is meant.
+                wanted.ids = set()
+            numbers = wanted.ids if option == b"id" else wanted.other_ids
+            assert numbers is not None
+            while at < len(words) and (number := canonical_integer(words[at])) is not None:
+                if number < 1:
+                    raise CommandError("ERR client-id should be greater than 0")
+                numbers.add(number)
+                at += 1
+                if not at % PORTION:
+                    yield b""
+        elif at == len(words):
             raise syntax_error()
         else:
-            _set(wanted, context, option, words[at + 1])
-            at += 2
+            _set(wanted, context, option, words[at])
+            at += 1
+        yield b""
     return wanted
-
-
-def _count_of_ids(words: Sequence[bytes]) -> int:
-    """How many words at the beginning are numbers."""
-    return next((at for at, each in enumerate(words) if canonical_integer(each) is None), len(words))
-
-
-def _leading_ids(words: Sequence[bytes]) -> set[int]:
-    """The numbers that the words begin with; perhaps none, and then nobody is meant."""
-    numbers = {int(each) for each in words[: _count_of_ids(words)]}
-    if any(number < 1 for number in numbers):
-        raise CommandError("ERR client-id should be greater than 0")
-    return numbers
 
 
 def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: bytes) -> None:

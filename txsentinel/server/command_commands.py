@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import syntax_error
 from txsentinel.server.documentation import documentation
-from txsentinel.server.replies import Answer
+from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
+from txsentinel.server.steps import portions
 from txsentinel.server.syntax import Argument, multiple, oneof, optional, text_argument
 from txsentinel.server.table import Command, command
 from txsentinel.wire.glob import glob_match
-from txsentinel.wire.resp import SetReply, Simple, Value, data, text
+from txsentinel.wire.resp import Raw, SetReply, Simple, Value, data, encode, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
@@ -35,7 +36,8 @@ shown = partial(
 @shown(arity=-1, since="2.8.13", summary="Describes all commands", complexity="O(N)", tips=UNORDERED)
 def describe_all(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Ten elements for each command."""
-    return [_description(entry) for entry in context.table.listed()]
+    entries = context.table.listed()
+    return Raw(b"*%d\r\n" % len(entries) + b"".join(_encoded(entry, client.protocol) for entry in entries))
 
 
 @shown(
@@ -52,8 +54,16 @@ def command_info(context: ServerContext, client: Client, request: Sequence[bytes
     """A description or null for each name; all commands without a name."""
     if len(request) == 2:
         return describe_all(context, client, request)
-    found = (context.table.named(name) for name in request[2:])
-    return [None if entry is None else _description(entry) for entry in found]
+    protocol = client.protocol
+
+    def steps() -> Steps:
+        yield b"*%d\r\n" % (len(request) - 2)
+        for portion in portions(request, 2):
+            found = (context.table.named(name) for name in portion)
+            yield b"".join(_encoded(entry, protocol) for entry in found)
+        return NO_REPLY
+
+    return Stepwise(steps())
 
 
 @shown("COUNT", arity=2, since="2.8.13", summary="Counts the commands")
@@ -103,10 +113,22 @@ def command_list(context: ServerContext, client: Client, request: Sequence[bytes
 )
 def command_docs(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """A map from names to documentation; unknown names are left out."""
-    if len(request) == 2:
-        return documentation(context.table.listed())
-    found = (context.table.named(name) for name in request[2:])
-    return documentation(entry for entry in found if entry is not None)
+
+    def steps() -> Steps:
+        found: dict[str, Command] = {}
+        for portion in portions(request, 2):
+            for name in portion:
+                entry = context.table.named(name)
+                if entry is not None:
+                    found[entry.name] = entry
+            yield b""
+        documented: dict[str, Value] = {}
+        for entry in found.values() if len(request) > 2 else context.table.listed():
+            documented.update(documentation([entry]))
+            yield b""
+        return documented
+
+    return Stepwise(steps())
 
 
 @shown(
@@ -139,6 +161,18 @@ def getkeysandflags(context: ServerContext, client: Client, request: Sequence[by
 def command_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """One line per entry."""
     return helptexts.COMMAND
+
+
+_ENCODED: Final[dict[tuple[Command | None, int], bytes]] = {}
+"""Command and protocol version → its description on the wire; there are as many as commands."""
+
+
+def _encoded(entry: Command | None, protocol: int) -> bytes:
+    """The description of a command, or null if there is no such command."""
+    known = _ENCODED.get((entry, protocol))
+    if known is None:
+        known = _ENCODED[entry, protocol] = encode(None if entry is None else _description(entry), protocol)
+    return known
 
 
 def _description(entry: Command) -> Value:

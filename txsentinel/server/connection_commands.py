@@ -26,6 +26,9 @@ NO_PASSWORD_SET: Final = (
     "ERR AUTH <password> called without any password configured for the default user."
     " Are you sure your configuration is correct?"
 )
+MAX_HELLO_WORDS: Final = 64
+"""Words of HELLO with all options, each of them several times."""
+
 LOG_IN_FIRST: Final = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the"
     " HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and"
@@ -105,6 +108,8 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     credentials: tuple[str, bytes] | None = None
     name: bytes | None = None
     index = 2
+    if len(request) > MAX_HELLO_WORDS:
+        raise CommandError(f"ERR HELLO takes no more than {MAX_HELLO_WORDS} words")
     while index < len(request):
         option, values = request[index].lower(), request[index + 1 :]
         if option == b"auth" and len(values) >= 2:
@@ -114,6 +119,7 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
             name = values[0]
             if not printable(name):
                 raise CommandError(BAD_NAME)
+            refuse_long_name(context, name, "Client names")
             index += 2
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{text(request[index])}'")
@@ -161,3 +167,14 @@ def log_in(context: ServerContext, client: Client, user: str, password: bytes, w
     """
     if not context.access.log_in(context, client, user, password, word):
         raise CommandError(WRONG_PASSWORD)
+
+
+def refuse_long_name(context: ServerContext, name: bytes, what: str) -> None:
+    """
+    Refuse what each line about the client, in CLIENT LIST and in the log, would be too long with.
+
+    :param what: how the complaint calls it.
+    :raises CommandError: naming the limit.
+    """
+    if len(name) > context.limits.name_length:
+        raise CommandError(f"ERR {what} cannot be longer than {context.limits.name_length} bytes.")

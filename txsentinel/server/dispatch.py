@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 ECHO_LIMIT: Final = 128
 """Bytes of a name, or of all arguments together, that an error repeats."""
 
+UNREAD: Final = frozenset({"ping", "publish"})
+"""Commands whose arguments may be longer, as no text is made of them."""
 
-def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -> Command:
+
+def admitted(context: ServerContext, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
     """
     The command that ``request`` names, if the client may run it now.
 
     The order of the checks is that of Redis: existence, number of words, login, rights, subscribed mode.
 
+    :param longest: bytes of the longest word, if that is more than ordinary.
     :raises CommandError: with the refusal.
     """
     command = context.table.find(request)
@@ -31,6 +35,10 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes]) -
     client.last_command = command
     if not command.accepts(len(request)):
         raise wrong_arity(command)
+    if longest > context.limits.word_length:
+        most = context.limits.kept_word if command.name in UNREAD else context.limits.word_length
+        if longest > most:
+            raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
     permit(context, client, command, request)
     return command
 

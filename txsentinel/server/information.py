@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.server.facts import REDIS_VERSION
 from txsentinel.server.reports import master_status
+from txsentinel.server.steps import portions
 from txsentinel.wire.resp import data
 
 if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
-Fields: TypeAlias = Iterator[tuple[str, object]]
+Fields: TypeAlias = Iterator["tuple[str, object] | None"]
+"""Names and values; ``None`` stands for some work that was done towards the next one."""
 
 EVERYTHING: Final = frozenset({b"all", b"default", b"everything"})
 MILLIS_PER_DAY: Final = 86_400_000
@@ -20,19 +22,26 @@ CRASH_BITS: Final = {"crash-after-election": 1, "crash-after-promotion": 2}
 LRU_CLOCK_BITS: Final = 24
 
 
-def information(context: ServerContext, wanted: Sequence[bytes]) -> bytes:
+def information(context: ServerContext, request: Sequence[bytes]) -> Generator[bytes, None, bytes]:
     """
-    The sections whose names are in ``wanted``, in any letter case; all if it is empty.
+    The sections that the words behind the first name, in any letter case; all if there are none. Made in steps.
 
     Names that are no section of a Sentinel contribute nothing.
     """
-    names = {name.lower() for name in wanted}
-    whole = not names or not names.isdisjoint(EVERYTHING)
+    names: set[bytes] = set()
+    for portion in portions(request, 1):
+        names.update(name for name in map(bytes.lower, portion) if name in EVERYTHING or name in TITLES)
+        yield b""
+    whole = len(request) == 1 or not names.isdisjoint(EVERYTHING)
     texts = []
     for title, fields in SECTIONS:
         if whole or title.lower().encode() in names:
-            lines = "".join(f"{name}:{value}\r\n" for name, value in fields(context))
-            texts.append(f"# {title}\r\n{lines}")
+            lines = []
+            for field in fields(context):
+                if field is not None:
+                    lines.append(f"{field[0]}:{field[1]}\r\n")
+                yield b""
+            texts.append(f"# {title}\r\n{''.join(lines)}")
     return data("\r\n".join(texts))
 
 
@@ -84,15 +93,23 @@ def _listeners(context: ServerContext) -> Fields:
 
 def clients_fields(context: ServerContext) -> Fields:
     """Who is connected."""
-    clients = list(context.clients)
-    yield "connected_clients", len(clients)
+    count = most_input = most_output = paused = tracking = subscribed = 0
+    for client in context.clients:
+        count += 1
+        most_input = max(most_input, client.connection.buffered)
+        most_output = max(most_output, client.connection.unsent)
+        paused += client.paused
+        tracking += client.tracking is not None
+        subscribed += client.subscriptions > 0
+        yield None
+    yield "connected_clients", count
     yield "cluster_connections", 0
     yield "maxclients", context.options.maxclients
-    yield "client_recent_max_input_buffer", max((client.connection.buffered for client in clients), default=0)
-    yield "client_recent_max_output_buffer", max((client.connection.unsent for client in clients), default=0)
-    yield "blocked_clients", sum(1 for client in clients if client.paused)
-    yield "tracking_clients", sum(1 for client in clients if client.tracking is not None)
-    yield "pubsub_clients", sum(1 for client in clients if client.subscriptions)
+    yield "client_recent_max_input_buffer", most_input
+    yield "client_recent_max_output_buffer", most_output
+    yield "blocked_clients", paused
+    yield "tracking_clients", tracking
+    yield "pubsub_clients", subscribed
     for name in (
         "watching_clients",
         "clients_in_timeout_table",
@@ -185,7 +202,7 @@ def sentinel_fields(context: ServerContext) -> Fields:
     yield "sentinel_storage", "ok" if storage_error is None else storage_error.code
     if storage_error is not None:
         yield "sentinel_storage_error", str(storage_error)
-    for number, master in enumerate(masters):
+    for number, master in enumerate(list(masters)):
         host = master.address.announced(core.options.announce_hostnames)
         yield (
             f"master{number}",
@@ -201,3 +218,5 @@ SECTIONS: Final[tuple[tuple[str, Callable[[ServerContext], Fields]], ...]] = (
     ("CPU", cpu_fields),
     ("Sentinel", sentinel_fields),
 )
+
+TITLES: Final = frozenset(title.lower().encode() for title, _ in SECTIONS)

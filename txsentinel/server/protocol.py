@@ -2,17 +2,17 @@
 The server side of a connection: bytes in, requests executed in order, replies out.
 
 One call of ``dataReceived`` executes the requests that it completes, for some milliseconds, and writes their replies in
-one piece. In the midst of a long call (``IHost.in_passing``) it leaves those that have the core decide something for a
-turn of their own. A reply that waits for the disk keeps its place; the requests behind it are executed all the same, up
-to a bound, and their replies wait with it. Events caused by a command follow its reply.
+one piece. A request that takes longer than that (:class:`~txsentinel.server.replies.Stepwise`) goes on in later turns.
+In the midst of a long call (``IHost.in_passing``) requests that have the core decide something are left for a turn of
+their own. A reply that waits for the disk keeps its place; the requests behind it are executed all the same, up to a
+bound, and their replies wait with it. Events caused by a command follow its reply.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -20,33 +20,18 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from txsentinel.core.errors import CommandError
-from txsentinel.server.admission import endpoint_name, refusal
-from txsentinel.server.certificates import names_in
-from txsentinel.server.clientline import client_line
+from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT, keep_alive, new_client, recognize, refusal
 from txsentinel.server.clients import Answering, Client
 from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
+from txsentinel.server.execution import Execution
 from txsentinel.server.output import Output
-from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue
+from txsentinel.server.pacing import MOST_WAITING, ONE_WRITE, SLICE, is_cut_off, most_unsent
+from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue, Stepwise
 from txsentinel.server.table import Command
 from txsentinel.timings import Millis
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
-
-MOST_WAITING: Final = 1024
-"""Replies that may wait on one connection before it is read no further."""
-
-MOST_UNSENT: Final = 1024 * 1024
-"""Bytes of replies that may wait on one connection before it is read no further."""
-
-MOST_UNSENT_TO_STRANGERS: Final = 16 * 1024
-"""The same for whoever has not logged in: strangers may be many, and their replies are short."""
-
-SLICE: Final[Millis] = 8
-"""How long one client's pipeline is executed before it is the turn of others."""
-
-ONE_WRITE: Final = 64 * 1024
-"""Bytes of replies gathered before they are handed on, though more requests are at hand."""
 
 
 class SentinelProtocol(Protocol):
@@ -68,6 +53,12 @@ class SentinelProtocol(Protocol):
         self._postponed: Sequence[bytes] | None = None
         """A request that came in passing and calls for more than that."""
 
+        self._execution: Execution | None = None
+        """A request that takes several turns."""
+
+        self._resuming = False
+        """Is there a call under way that resumes execution in the next turn?"""
+
         self.closing = False
 
     # What Twisted tells.
@@ -86,38 +77,18 @@ class SentinelProtocol(Protocol):
                 transport.write(turned_away)
             transport.loseConnection()
             return
-        now = context.host.now()
-        path = context.options.unixsocket
-        peer, own = transport.getPeer(), transport.getHost()
-        self.client = Client(
-            context.clients.next_id(),
-            self,
-            endpoint_name(peer, path),
-            endpoint_name(own, path),
-            now,
-            now,
-            context.access.default,
-            unix=not hasattr(peer, "port"),
-            authenticated=context.access.open_by_default(),
-        )
-        context.clients.enter(self.client)
+        self.client = new_client(context, self, transport.getPeer(), transport.getHost())
         self._admitted = True
         self._parser.authenticated = self.client.authenticated
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-            _keep_alive(transport, context.options.tcp_keepalive)
+            keep_alive(transport, context.options.tcp_keepalive)
         self._output.start()
 
     def handshakeCompleted(self) -> None:
         """The client came by TLS; its certificate, if it showed one, may say which user it is."""
-        context = self._context
-        kind = context.options.tls_auth_clients_user
-        transport: Any = self.transport
-        if kind.lower() == "off" or not self._admitted or self.closing:
-            return
-        certificate = transport.getPeerCertificate()
-        if certificate is not None:
-            context.access.recognize(context, self.client, names_in(certificate, kind))
+        if self._admitted and not self.closing:
+            recognize(self._context, self.client, self.transport)
             self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
@@ -139,7 +110,8 @@ class SentinelProtocol(Protocol):
         try:
             parser.feed(data)
         except QueryBufferExceeded:
-            self._too_much_input()
+            self._context.statistics.query_limit_disconnections += 1
+            self._cut_off(TOO_MUCH_INPUT)
             return
         if self._reading:
             self._execute_all(data if at_rest else b"")
@@ -157,7 +129,7 @@ class SentinelProtocol(Protocol):
         self.closing = True
         self._output.forget()
         self._replies.clear()
-        self._postponed = None
+        self._postponed = self._execution = None
         # The garbage collector may leave us lying around for long.
         self._parser.discard()
         if self._admitted:
@@ -206,34 +178,19 @@ class SentinelProtocol(Protocol):
     def abort(self) -> None:
         """Close now; what is unsent is lost."""
         self.closing = True
+        self._execution = None
         self._replies.clear()
         self._output.abort()
 
     def proceed(self) -> None:
         """There is room, or the pause is over: go on where reading was stopped."""
-        if not self._reading and not self._executing and not self.closing:
+        if not self._reading and not self._executing and (not self.closing or self._execution is not None):
             self._turn_began = self._context.host.now()
             self._execute_all()
 
     def check_output(self, now: Millis) -> None:
         """Cut the client off if it has left more unread than its class may."""
-        unsent = self.unsent
-        client = self.client
-        limit = self._context.options.client_output_buffer_limit[client.kind.value]
-        if not limit.soft or unsent <= limit.soft:
-            client.over_soft_limit_since = None
-        elif client.over_soft_limit_since is None:
-            client.over_soft_limit_since = now
-        too_long = (
-            client.over_soft_limit_since is not None and now - client.over_soft_limit_since > limit.seconds * 1000
-        )
-        if too_long or (limit.hard and unsent > limit.hard):
-            self._context.statistics.output_limit_disconnections += 1
-            self._context.complaints.warn(
-                now,
-                "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                line=client_line(client, now),
-            )
+        if is_cut_off(self._context, self.client, self.unsent, now):
             self.abort()
 
     # How requests are executed.
@@ -281,6 +238,9 @@ class SentinelProtocol(Protocol):
             statistics.writes += 1
             statistics.output_bytes += len(value.data)
             self._output.write(value.data)
+        elif value.__class__ is Stepwise:
+            self._execution = Execution(value, command)
+            self._execute_all()
         else:
             self._answer(value)
             self._hand_on()
@@ -298,9 +258,10 @@ class SentinelProtocol(Protocol):
             if not self._must_wait():
                 self._execute_some(chunk)
         except PseudoHttp:
-            self._possible_attack()
+            self._cut_off(PSEUDO_HTTP)
         except QueryBufferExceeded:
-            self._too_much_input()
+            self._context.statistics.query_limit_disconnections += 1
+            self._cut_off(TOO_MUCH_INPUT)
         except ProtocolError as error:
             self._answer(ErrorReply(f"ERR {error}"))
             self.closing = True
@@ -312,11 +273,15 @@ class SentinelProtocol(Protocol):
         parser, replies, clients = self._parser, self._replies, self._context.clients
         host, hub = self._context.host, self._context.hub
         until = self._turn_began + SLICE
-        while not self.closing:
+        while not self.closing or self._execution is not None:
             if hub.backlog and not hub.catch_up(self.client):
                 # It shall hear of events before it is answered what came after them.
                 self._read(False)
                 return
+            if self._execution is not None:
+                if not self._continue(self._execution, until):
+                    return
+                continue
             request = self._next_request()
             if request is None:
                 self._read(True)
@@ -350,15 +315,57 @@ class SentinelProtocol(Protocol):
         postponed, self._postponed = self._postponed, None
         return postponed or self._parser.next_request()
 
+    def _continue(self, execution: Execution, until: Millis) -> bool:
+        """
+        Go on with the request that is being executed.
+
+        :returns: whether it is done; if not, it goes on in a later turn, or once there is room for output.
+        """
+        context, command = self._context, execution.command
+        if command.acts and context.host.in_passing:
+            self._go_on_later()
+            return False
+        value: Answer
+        try:
+            value = execution.proceed(context.host.now, until, self._send_piece)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if command.acts:
+            context.turn()
+        if self._execution is None:
+            return True  # The connection was lost meanwhile.
+        if value.__class__ is Stepwise:
+            if not self._must_wait():
+                self._go_on_later()
+            return False
+        self._execution = None
+        self._give(value, command)
+        return True
+
+    def _send_piece(self, piece: bytes) -> bool:
+        """Send a piece of an answer; returns whether there is room for more."""
+        if self.client.answering is Answering.ON:
+            self._replies.add(piece)
+            if self._replies.size > ONE_WRITE:
+                self._hand_on()
+                return not self._must_wait()
+        return True
+
     def _go_on_later(self) -> None:
         """Execute what is left in the next turn; whatever else lets us proceed before that is welcome to, too."""
         self._read(False)
-        self._context.host.reactor.callLater(0, self.proceed)
+        if not self._resuming:
+            self._resuming = True
+            self._context.host.reactor.callLater(0, self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        self.proceed()
 
     def _must_wait(self) -> bool:
         """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
         replies = self._replies
-        most = MOST_UNSENT if self.client.authenticated else MOST_UNSENT_TO_STRANGERS
+        most = most_unsent(self.client)
         if len(replies.waiting) < MOST_WAITING and replies.size <= most and self._output.unsent <= most:
             self.client.paused = self._context.clients.paused_until is not None
             if not self.client.paused:
@@ -385,7 +392,7 @@ class SentinelProtocol(Protocol):
         command: Command | None = None
         value: Answer
         try:
-            command = admitted(context, client, request)
+            command = admitted(context, client, request, self._parser.longest)
             if command.acts and context.host.in_passing:
                 self._postponed = request
                 return None
@@ -393,6 +400,16 @@ class SentinelProtocol(Protocol):
             value = command.function(context, client, request)
         except CommandError as error:
             value = ErrorReply(str(error))
+        if value.__class__ is Stepwise:
+            assert command is not None
+            self._execution = Execution(value, command)
+        else:
+            self._give(value, command)
+        return command
+
+    def _give(self, value: Answer, command: Command | None) -> None:
+        """Answer a request unless the client does not want that, and see to what follows from it."""
+        context, client = self._context, self.client
         if client.answering is Answering.ON:
             if value.__class__ is Raw:
                 self._replies.add(value.data)
@@ -408,7 +425,6 @@ class SentinelProtocol(Protocol):
             self.patient = command.acts
             if command.acts:
                 context.turn()
-        return command
 
     def _answer(self, value: Answer) -> None:
         if isinstance(value, Held):
@@ -416,7 +432,7 @@ class SentinelProtocol(Protocol):
         elif isinstance(value, Promised):
             value.answer.addCallback(self._place_kept())
             value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
-        elif value is not NO_REPLY:
+        elif value is not NO_REPLY and not isinstance(value, Stepwise):
             self._replies.add(self._encoded(value))
 
     def _encoded(self, value: Value) -> bytes:
@@ -464,43 +480,16 @@ class SentinelProtocol(Protocol):
         self._hand_on()
         if self._output.unsent or self._replies.size > ONE_WRITE:
             self.check_output(self._context.host.now())
-        if self.closing and not len(self._replies.waiting):
+        if self.closing and not len(self._replies.waiting) and self._execution is None:
             self._output.close()
 
-    def _possible_attack(self) -> None:
-        self._context.complaints.warn(
-            self._context.host.now(),
-            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis."
-            " Connection from {address} aborted.",
-            address=self.client.address,
-        )
-        self.abort()
-
-    def _too_much_input(self) -> None:
-        self._context.statistics.query_limit_disconnections += 1
-        self._context.complaints.warn(
-            self._context.host.now(),
-            "Closing client that reached max query buffer length: {address}",
-            address=self.client.address,
-        )
+    def _cut_off(self, why: str) -> None:
+        """Close the connection of a client that misbehaves; ``why`` is logged."""
+        self._context.complaints.warn(self._context.host.now(), why, address=self.client.address)
         self.abort()
 
 
 classImplements(SentinelProtocol, IHalfCloseableProtocol, IHandshakeListener)
-
-
-def _keep_alive(transport: Any, seconds: int) -> None:
-    """Have the kernel probe a silent client after ``seconds``, three times within as many again; 0: never."""
-    if not seconds:
-        return
-    transport.setTcpKeepAlive(True)
-    # With TLS the transport stands upon another, whose socket is the one that is meant.
-    handle = getattr(transport, "transport", transport).getHandle()
-    is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
-    if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def _nothing() -> None:

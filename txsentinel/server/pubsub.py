@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.timings import Millis
@@ -27,8 +28,20 @@ SUBSCRIPTION_OVERHEAD: Final = 64
 SLICE: Final[Millis] = 5
 """How long subscribers are told of events before it is the turn of others."""
 
-MOST_MATCHES: Final = 64
-"""Patterns whose match with an event is remembered; the usual ones are few, and most subscribers have the same."""
+MAX_FRAMES: Final = 64
+"""Patterns whose frame of an event is remembered; the usual ones are few, and most subscribers have the same."""
+
+MAX_MATCHES: Final = 65_536
+"""Pairs of channel and pattern of which it is remembered whether they match; beyond that all are found out anew."""
+
+MAX_REMEMBERED: Final = 256
+"""Bytes of a pattern of which that is remembered."""
+
+PATTERNS_AT_ONCE: Final = 64
+"""Patterns of one subscriber that are compared with an event between two looks at the clock."""
+
+MAX_BACKLOG: Final = 100_000
+"""Events that some have not heard; beyond that those who have heard least lose their connection."""
 
 MOST_ALIKE: Final = 64
 """Kinds of subscribers whose frames are remembered while others are told."""
@@ -40,12 +53,11 @@ MOST_NAMES: Final = 8
 class Event:
     """One message, with what has been found out about it."""
 
-    __slots__ = ("_frames", "_matches", "channel", "payload")
+    __slots__ = ("_frames", "channel", "payload")
 
     def __init__(self, channel: bytes, payload: bytes) -> None:
         self.channel = channel
         self.payload = payload
-        self._matches: dict[bytes, bool] = {}
         self._frames: dict[tuple[bytes | None, int], bytes] = {}
 
     def frame(self, pattern: bytes | None, protocol: int) -> bytes:
@@ -57,18 +69,9 @@ class Event:
             encoded = encode(Push([b"message", self.channel, self.payload]), protocol)
         else:
             encoded = encode(Push([b"pmessage", pattern, self.channel, self.payload]), protocol)
-        if len(self._frames) < MOST_MATCHES:
+        if len(self._frames) < MAX_FRAMES:
             self._frames[pattern, protocol] = encoded
         return encoded
-
-    def matches(self, pattern: bytes) -> bool:
-        """Is this heard by whoever is subscribed to ``pattern``?"""
-        known = self._matches.get(pattern)
-        if known is None:
-            known = glob_match(pattern, self.channel)
-            if len(self._matches) < MOST_MATCHES:
-                self._matches[pattern] = known
-        return known
 
 
 class PubSubHub:
@@ -99,6 +102,10 @@ class PubSubHub:
         """Whose turn to be told comes, in that order."""
 
         self._alike: dict[object, bytes] = {}
+        self._begun: dict[Client, int] = {}
+        """How many patterns of a subscriber the next event for it was compared with when the time was up."""
+
+        self._matches: dict[tuple[bytes, bytes], bool] = {}
 
     @property
     def channels(self) -> int:
@@ -153,6 +160,7 @@ class PubSubHub:
         """Is it still a subscriber?"""
         if not client.channels and not client.patterns:
             self._heard.pop(client, None)
+            self._begun.pop(client, None)
 
     def publish(self, channel: str, payload: str) -> None:
         """
@@ -168,6 +176,28 @@ class PubSubHub:
             self._later(self._tell)
         self.backlog.append(Event(data(channel), data(payload)))
         self._count += 1
+        if len(self.backlog) > MAX_BACKLOG:
+            self._drop_slowest()
+
+    def _drop_slowest(self) -> None:
+        """Whoever has so many patterns that it cannot be told of events as fast as they come loses its connection."""
+        oldest = self._count - MAX_BACKLOG // 2
+        for client in [client for client, heard in self._heard.items() if heard < oldest]:
+            client.connection.abort()
+            self.leave(client)
+        del self.backlog[: len(self.backlog) - MAX_BACKLOG // 2]
+
+    def _is_match(self, pattern: bytes, channel: bytes) -> bool:
+        """Whether a pattern matches a channel. There are few channels, and the same events come again and again."""
+        key = (channel, pattern)
+        known = self._matches.get(key)
+        if known is None:
+            known = glob_match(pattern, channel)
+            if len(pattern) <= MAX_REMEMBERED:
+                if len(self._matches) >= MAX_MATCHES:
+                    self._matches.clear()
+                self._matches[key] = known
+        return known
 
     def catch_up(self, client: Client) -> bool:
         """
@@ -221,13 +251,9 @@ class PubSubHub:
                     client.connection.push(known)
                 return
         frames: list[bytes] = []
-        protocol = client.protocol
-        for event in self.backlog[heard - first :]:
-            if event.channel in client.channels:
-                frames.append(event.frame(None, protocol))
-            for pattern in client.patterns:
-                if event.matches(pattern):
-                    frames.append(event.frame(pattern, protocol))
+        for event in islice(self.backlog, heard - first, None):
+            if not self._compare(client, event, frames, until):
+                break
             heard += 1
             if self._now() > until:
                 break
@@ -237,6 +263,25 @@ class PubSubHub:
             self._alike[alike] = encoded
         if encoded:
             client.connection.push(encoded)
+
+    def _compare(self, client: Client, event: Event, frames: list[bytes], until: Millis) -> bool:
+        """
+        Add the frames of one event for one subscriber, those behind the pattern where the time was up before.
+
+        :returns: false if the time is up before all patterns were compared; then it goes on there the next time.
+        """
+        protocol = client.protocol
+        done = self._begun.pop(client, 0)
+        if not done and event.channel in client.channels:
+            frames.append(event.frame(None, protocol))
+        for pattern in islice(client.patterns, done, None):
+            if self._is_match(pattern, event.channel):
+                frames.append(event.frame(pattern, protocol))
+            done += 1
+            if not done % PATTERNS_AT_ONCE and self._now() > until:
+                self._begun[client] = done
+                return False
+        return True
 
 
 def weight(name: bytes) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from txsentinel.core.errors import CommandError
 from txsentinel.server.clients import Answering
 from txsentinel.server.pubsub import weight
-from txsentinel.server.replies import NO_REPLY, Answer
+from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
+from txsentinel.server.steps import FEW, PORTION, portions
 from txsentinel.server.syntax import Argument, multiple, optional, text_argument
 from txsentinel.server.table import command
 from txsentinel.wire.hello import HELLO_CHANNEL
@@ -35,8 +36,7 @@ LISTENING_CATEGORIES: Final = ("pubsub", "slow")
 )
 def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """One confirmation for each channel, named twice or not."""
-    _check_room(context, client, client.channels, request[1:])
-    return _each(client, b"subscribe", request[1:], context.hub.subscribe)
+    return _subscribed(context, client, request, client.channels, context.hub.subscribe)
 
 
 @command(
@@ -52,8 +52,7 @@ def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) 
 )
 def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """One confirmation for each pattern."""
-    _check_room(context, client, client.patterns, request[1:])
-    return _each(client, b"psubscribe", request[1:], context.hub.subscribe_pattern)
+    return _subscribed(context, client, request, client.patterns, context.hub.subscribe_pattern)
 
 
 @command(
@@ -108,28 +107,74 @@ def publish(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return 1
 
 
-def _check_room(context: ServerContext, client: Client, held: Container[bytes], names: Sequence[bytes]) -> None:
+def _subscribed(
+    context: ServerContext,
+    client: Client,
+    request: Sequence[bytes],
+    held: Container[bytes],
+    change: Callable[[Client, bytes], None],
+) -> Answer:
     """
-    Refuse all of ``names`` if the client would hold more than any client of a Sentinel has use for.
+    Subscribe to all names or, if that is too much for the client, to none.
 
     Each event is compared with every pattern, so whoever holds a hundred thousand of them slows down all others.
 
+    :param held: what the client is subscribed to.
     :raises CommandError: and nothing has changed.
     """
-    more = sum(weight(name) for name in set(names) if name not in held)
-    if client.subscription_memory + more > context.limits.subscription_memory:
-        raise CommandError("ERR too many or too long subscriptions for one client")
+    command = client.last_command
+    assert command is not None, "a command is executed that was not admitted"
+    kind = command.name.encode()
+    names = request[1:]
+    if len(names) <= FEW:
+        more = sum(weight(name) for name in set(names) if name not in held)
+        if client.subscription_memory + more > context.limits.subscription_memory:
+            raise CommandError(TOO_MANY)
+        return _each(client, kind, names, change)
+
+    def steps() -> Steps:
+        new: set[bytes] = set()
+        size = client.subscription_memory
+        for portion in portions(names, size=PORTION if client.account.unrestricted else 1):
+            if not client.account.unrestricted:
+                context.access.authorize(context, client, command, [request[0], *portion])
+            for name in portion:
+                if name not in held and name not in new:
+                    new.add(name)
+                    size += weight(name)
+            if size > context.limits.subscription_memory:
+                raise CommandError(TOO_MANY)
+            yield b""
+        return _each(client, kind, names, change)
+
+    return Stepwise(steps())
+
+
+TOO_MANY: Final = "ERR too many or too long subscriptions for one client"
 
 
 def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Answer:
     """Change one subscription after the other, each confirmed with the number held from then on."""
     if not names:
         return _said(client, encode(Push([kind, None, client.subscriptions]), client.protocol))
+    if len(names) <= FEW:
+        return _said(client, _confirmed(client, kind, names, change))
+
+    def steps() -> Steps:
+        for portion in portions(names):
+            said = _said(client, _confirmed(client, kind, portion, change))
+            yield said.data if isinstance(said, Raw) else b""
+        return NO_REPLY
+
+    return Stepwise(steps())
+
+
+def _confirmed(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> bytes:
     confirmations = []
     for name in names:
         change(client, name)
         confirmations.append(encode(Push([kind, name, client.subscriptions]), client.protocol))
-    return _said(client, b"".join(confirmations))
+    return b"".join(confirmations)
 
 
 def _said(client: Client, confirmations: bytes) -> Answer:

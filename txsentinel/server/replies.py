@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
@@ -48,8 +48,24 @@ class Promised:
     answer: Deferred[Value]
 
 
-Answer: TypeAlias = Value | Held | Promised | Silence
+@dataclass(frozen=True, slots=True)
+class Stepwise:
+    """
+    An answer that takes many steps, between which others are served.
+
+    ``steps`` yields after each step what may be sent at once, encoded, mostly nothing, and returns the rest of the
+    answer. It may raise ``CommandError`` like any command. What stands behind it in the pipeline waits until it is
+    done; other clients do not, so whatever it works on may have changed at its next step.
+    """
+
+    steps: Generator[bytes, None, Answer]
+
+
+Answer: TypeAlias = Value | Held | Promised | Silence | Stepwise
 """Whatever a command may return."""
+
+Steps: TypeAlias = "Generator[bytes, None, Answer]"
+"""The steps of a :class:`Stepwise` answer."""
 
 
 class HeldReply:

@@ -24,6 +24,7 @@ CATEGORIES: Final = (
 
 SYNTAX_ERROR: Final = "Syntax error"
 NO_SUCH_WORD: Final = "Unknown command or category name in ACL"
+TOO_MANY_WORDS: Final = "Too many first arguments of one command"
 NO_THIRD_WORD: Final = "Allowing first-arg of a subcommand is not supported"
 _AFTER_ALL: Final = (
     "Adding a pattern after the * pattern (or the '{flag}' flag) is not valid and does not have any effect."
@@ -31,6 +32,9 @@ _AFTER_ALL: Final = (
 )
 KEYS_AFTER_ALL: Final = _AFTER_ALL.format(flag="allkeys", reset="resetkeys", things="patterns")
 CHANNELS_AFTER_ALL: Final = _AFTER_ALL.format(flag="allchannels", reset="resetchannels", things="channels")
+
+MAX_FIRST_WORDS: Final = 256
+"""First arguments by which one command may be allowed."""
 
 _UNPRINTABLE: Final = re.compile(r"[ \t\n\v\f\r\0]")
 _DATABASES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*", re.ASCII)
@@ -83,6 +87,9 @@ class _Channels(NamedTuple):
     patterns: bool = False
 
 
+CHANNELS_AT_ONCE: Final = 64
+"""Channels of one request that are compared with the channels of a user in one step."""
+
 _CHANNEL_WORDS: Final = {"subscribe": _Channels(None), "psubscribe": _Channels(None, True), "publish": _Channels(2)}
 
 
@@ -104,7 +111,7 @@ class Selector:
     """
 
     __slots__ = (
-        "_allowed", "_commands", "_everything", "_first_words", "_rules",
+        "_allowed", "_commands", "_everything", "_first_word_rules", "_first_words", "_rules",
         "all_channels", "all_keys", "channels", "databases", "keys",
     )  # fmt: skip
 
@@ -123,13 +130,16 @@ class Selector:
         """Was ``+@all`` later than ``-@all``?"""
 
         self._allowed: set[str] = set()
-        """Full names of commands."""
+        """Full names of commands; other names of a command have the rights of the command."""
 
         self._first_words: dict[str, list[bytes]] = {}
         """Commands that are allowed with some first arguments only."""
 
-        self._rules: list[str] = []
-        """What was changed since ``+@all`` or ``-@all``, as it is shown."""
+        self._rules: dict[str, bool] = {}
+        """What was changed since ``+@all`` or ``-@all``, in the order in which it is shown: allowed or forbidden."""
+
+        self._first_word_rules: dict[str, None] = {}
+        """Commands about whose first arguments there are such rules."""
 
     def copy(self) -> Selector:
         """The same permissions, to be changed without harm."""
@@ -140,8 +150,14 @@ class Selector:
         twin._everything, twin._commands = self._everything, self._commands
         twin._allowed = set(self._allowed)
         twin._first_words = {name: list(words) for name, words in self._first_words.items()}
-        twin._rules = list(self._rules)
+        twin._rules = dict(self._rules)
+        twin._first_word_rules = dict(self._first_word_rules)
         return twin
+
+    @property
+    def size(self) -> int:
+        """How many keys, channels and rules about commands it has."""
+        return len(self.keys) + len(self.channels) + len(self._rules)
 
     @property
     def unlimited(self) -> bool:
@@ -151,18 +167,23 @@ class Selector:
     # What is asked for each request.
 
     def refusal(self, command: Command, request: Sequence[bytes]) -> Refusal | None:
-        """Why ``request``, which names ``command``, may not be run by these permissions; ``None`` if it may."""
+        """
+        Why ``request``, which names ``command``, may not be run by these permissions; ``None`` if it may.
+
+        Of its channels the first :data:`CHANNELS_AT_ONCE` are looked at. Whoever executes a longer request asks again
+        about the others, a few at a time.
+        """
         if not (self._everything or command.no_auth or self._permits(command, request)):
             return Refusal(Reason.COMMAND, 0)
         where = _CHANNEL_WORDS.get(command.name)
         if where is not None and not self.all_channels:
-            for index, channel in enumerate(request[1 : where.until], 1):
+            for index, channel in enumerate(request[1 : where.until or CHANNELS_AT_ONCE + 1], 1):
                 if not self.hears(channel, where.patterns):
                     return Refusal(Reason.CHANNEL, index)
         return None
 
     def _permits(self, command: Command, request: Sequence[bytes]) -> bool:
-        if command.name in self._allowed:
+        if command.rights in self._allowed:
             return True
         words = self._first_words.get(command.name)
         return words is not None and len(request) > 1 and request[1].lower() in words
@@ -218,13 +239,13 @@ class Selector:
     def allow_commands(self) -> None:
         """``+@all``"""
         self._everything = self._commands = True
-        self._allowed = {entry.name for entry in _all_commands()}
-        self._first_words, self._rules = {}, []
+        self._allowed = {entry.rights for entry in _all_commands()}
+        self._first_words, self._rules, self._first_word_rules = {}, {}, {}
 
     def forget_commands(self) -> None:
         """``-@all``"""
         self._everything = self._commands = False
-        self._allowed, self._first_words, self._rules = set(), {}, []
+        self._allowed, self._first_words, self._rules, self._first_word_rules = set(), {}, {}, {}
 
     def allow_databases(self) -> None:
         """``alldbs``"""
@@ -272,7 +293,7 @@ class Selector:
         entry = TABLE.named(data(word))
         if entry is not None:
             self._change(entry, allow)
-            self._note(entry.name, allow)
+            self._note(entry.name, allow, entry)
         elif allow and "|" in word:
             self._allow_first_word(*word.rpartition("|")[::2])
         else:
@@ -291,7 +312,10 @@ class Selector:
             raise RuleError(NO_SUCH_WORD)
         words = self._first_words.setdefault(entry.name, [])
         if data(word).lower() not in words:
+            if len(words) >= MAX_FIRST_WORDS:
+                raise RuleError(TOO_MANY_WORDS)
             words.append(data(word).lower())
+        self._first_word_rules[entry.name] = None
         self._note(f"{entry.name}|{lowered(word)}", True)
 
     def _change_category(self, category: str, allow: bool) -> None:
@@ -309,21 +333,36 @@ class Selector:
         for each in (entry, *entry.subcommands.values()):
             self._first_words.pop(each.name, None)
             if allow:
-                self._allowed.add(each.name)
+                self._allowed.add(each.rights)
             else:
-                self._allowed.discard(each.name)
+                self._allowed.discard(each.rights)
 
-    def _note(self, subject: str, allow: bool) -> None:
-        """Remember a rule as it will be shown, in place of those that it makes pointless."""
-        within = f"{subject}|"
-        self._rules = [rule for rule in self._rules if rule[1:] != subject and not rule.startswith(within, 1)]
-        self._rules.append(f"{'+' if allow else '-'}{subject}")
+    def _note(self, subject: str, allow: bool, entry: Command | None = None) -> None:
+        """
+        Remember a rule as it will be shown, in place of those that it makes pointless.
+
+        A rule is shown with the name that it was given with, which the Sentinel knows that the file came from.
+
+        :param entry: the command that the rule names as a whole.
+        """
+        rules = self._rules
+        if entry is not None:
+            for name in _names_of(entry.rights):
+                rules.pop(name, None)
+            if entry.subcommands or entry.name in self._first_word_rules:
+                self._first_word_rules.pop(entry.name, None)
+                within = f"{entry.name}|"
+                for name in [name for name in rules if name.startswith(within)]:
+                    del rules[name]
+        rules.pop(subject, None)
+        rules[subject] = allow
 
     # How it is shown.
 
     def command_rules(self) -> str:
         """The commands, beginning with ``+@all`` or ``-@all``."""
-        return " ".join(["+@all" if self._commands else "-@all", *self._rules])
+        rules = [f"{'+' if allow else '-'}{subject}" for subject, allow in self._rules.items()]
+        return " ".join(["+@all" if self._commands else "-@all", *rules])
 
     def key_rules(self) -> str:
         """The keys; empty if there are none."""
@@ -370,3 +409,15 @@ def _all_commands() -> Iterator[Command]:
     for entry in TABLE.by_word.values():
         yield entry
         yield from entry.subcommands.values()
+
+
+def _names_of(rights: str) -> tuple[str, ...]:
+    """All names of a command, by the one that stands for its rights."""
+    if not _NAMES:
+        for entry in _all_commands():
+            _NAMES[entry.rights] = (*_NAMES.get(entry.rights, ()), entry.name)
+    return _NAMES.get(rights, (rights,))
+
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {}
+"""Filled when it is first asked for, as the table of commands is complete by then."""

@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from txsentinel.config.directives import apply_set, values_wanted
 from txsentinel.core.errors import CommandError
 from txsentinel.core.options import MasterOptions, SentinelOptions, copied
-from txsentinel.server.arguments import integer, refuse_control_characters
-from txsentinel.server.replies import Answer, Held, Promised
+from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
+from txsentinel.server.replies import Answer, Held, Promised, Steps, Stepwise
 from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
 from txsentinel.server.syntax import Argument, block, multiple, text_argument
 from txsentinel.server.syntax import integer as whole_number
-from txsentinel.wire.resp import OK, ErrorReply, Value, text
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import OK, ErrorReply, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
@@ -99,7 +100,17 @@ def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
 )
 def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """How many masters there were."""
-    return context.core.reset(text(request[2]), context.host.now())
+
+    def steps() -> Steps:
+        core, count = context.core, 0
+        for master in list(core.registry.masters.values()):
+            if not master.gone and glob_match(request[2], data(master.name)):
+                core.reset_master(master, context.host.now())
+                count += 1
+            yield b""
+        return count
+
+    return Stepwise(steps())
 
 
 @sentinel(
@@ -123,22 +134,26 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     core = context.core
     name = text(request[2])
     before = copied(core.master(name).options)
-    refuse_control_characters(request, 3, "SENTINEL SET")
     since = first_change(context)
 
     def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
         apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
 
-    words = [text(raw) for raw in request[3:]]
-    now = context.host.now()
-    while words:
-        option = words[0]
-        wanted = values_wanted(option)
-        if not wanted or len(words) <= wanted:
-            raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
-        core.set_option(name, option, words[1 : 1 + wanted], now, apply)
-        del words[: 1 + wanted]
-    return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
+    def steps() -> Steps:
+        yield from check_control_characters(request, 3, "SENTINEL SET")
+        at = 3
+        while at < len(request):
+            option = text(request[at])
+            wanted = values_wanted(option)
+            if not wanted or len(request) - at <= wanted:
+                raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
+            values = [text(raw) for raw in request[at + 1 : at + 1 + wanted]]
+            core.set_option(name, option, values, context.host.now(), apply)
+            at += 1 + wanted
+            yield b""
+        return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
+
+    return Stepwise(steps())
 
 
 @sentinel(

@@ -9,9 +9,10 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Master, Server
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer
-from txsentinel.server.replies import Answer, Held
+from txsentinel.server.replies import NO_REPLY, Answer, Held, Steps, Stepwise
 from txsentinel.server.reports import encoded_report, instance_report, script_report
 from txsentinel.server.sentinel_table import MASTER_NAME, sentinel
+from txsentinel.server.steps import FEW, portions
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import multiple, text_argument
 from txsentinel.server.table import command
@@ -35,8 +36,18 @@ def _report(context: ServerContext, client: Client, instance: Instance) -> Answe
 
 def _reports(context: ServerContext, client: Client, instances: Collection[Instance]) -> Answer:
     by_hostname, now, protocol = context.core.options.announce_hostnames, context.host.now(), client.protocol
+    if len(instances) > FEW:
+        return Stepwise(_report_steps(list(instances), by_hostname, now, protocol))
     reports = [encoded_report(instance_report(instance, by_hostname, now), protocol) for instance in instances]
     return Raw(b"*%d\r\n%b" % (len(reports), b"".join(reports)))
+
+
+def _report_steps(instances: Sequence[Instance], by_hostname: bool, now: Millis, protocol: int) -> Steps:
+    """All of them are reported, also those that go meanwhile: their number is told first."""
+    yield b"*%d\r\n" % len(instances)
+    for portion in portions(instances):
+        yield b"".join([encoded_report(instance_report(each, by_hostname, now), protocol) for each in portion])
+    return NO_REPLY
 
 
 def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
@@ -52,7 +63,12 @@ def masters(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 
 @sentinel(
-    "PRIMARIES", arity=2, since="8.0.0", summary="Shows all masters", complexity="O(N) where N is the number of masters"
+    "PRIMARIES",
+    arity=2,
+    since="8.0.0",
+    alias_of="sentinel|masters",
+    summary="Shows all masters",
+    complexity="O(N) where N is the number of masters",
 )
 def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Another name for MASTERS."""
@@ -65,7 +81,9 @@ def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     return _report(context, client, _master(context, request))
 
 
-@sentinel("PRIMARY", arity=3, since="8.0.0", summary="Shows one master", arguments=MASTER_NAME)
+@sentinel(
+    "PRIMARY", arity=3, since="8.0.0", alias_of="sentinel|master", summary="Shows one master", arguments=MASTER_NAME
+)
 def primary(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Another name for MASTER."""
     return master(context, client, request)
@@ -149,7 +167,14 @@ def _address(context: ServerContext, name: bytes) -> Answer:
     return answer
 
 
-@sentinel("GET-PRIMARY-ADDR-BY-NAME", arity=3, since="8.0.0", summary="Tells where a master is", arguments=MASTER_NAME)
+@sentinel(
+    "GET-PRIMARY-ADDR-BY-NAME",
+    arity=3,
+    since="8.0.0",
+    alias_of="sentinel|get-master-addr-by-name",
+    summary="Tells where a master is",
+    arguments=MASTER_NAME,
+)
 def get_primary_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Another name for GET-MASTER-ADDR-BY-NAME."""
     return get_master_address(context, client, request)
@@ -193,6 +218,7 @@ def is_master_down(context: ServerContext, client: Client, request: Sequence[byt
     "IS-PRIMARY-DOWN-BY-ADDR",
     arity=6,
     since="8.0.0",
+    alias_of="sentinel|is-master-down-by-addr",
     summary="Tells whether we take a master for down, and votes",
     arguments=DOWN_ARGUMENTS,
     acts=True,
@@ -244,14 +270,24 @@ def pending_scripts(context: ServerContext, client: Client, request: Sequence[by
 )
 def info_cache(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Name and list of ``[age in ms, INFO]`` for each master named, itself first; unknown names are skipped."""
-    now = context.host.now()
-    reply: list[Value] = []
-    for name in dict.fromkeys(text(raw) for raw in request[2:]):
-        found = context.core.registry.masters.get(name)
-        if found is not None:
-            servers: list[Server] = [found, *found.replicas.values()]
-            reply += [name, [[_age(server, now), server.info_text] for server in servers]]
-    return reply
+
+    def steps() -> Steps:
+        now, protocol = context.host.now(), client.protocol
+        found: dict[str, list[Server]] = {}
+        for portion in portions(request, 2):
+            for name in map(text, portion):
+                master = context.core.registry.masters.get(name)
+                if master is not None and name not in found:
+                    found[name] = [master, *master.replicas.values()]
+            yield b""
+        yield b"*%d\r\n" % (2 * len(found))
+        for name, servers in found.items():
+            yield encode(name, protocol) + b"*%d\r\n" % len(servers)
+            for server in servers:
+                yield encode([_age(server, now), server.info_text], protocol)
+        return NO_REPLY
+
+    return Stepwise(steps())
 
 
 def _age(server: Server, now: Millis) -> int:

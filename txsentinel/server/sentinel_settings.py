@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
-from txsentinel.server.arguments import canonical_integer, refuse_control_characters, yes_or_no
+from txsentinel.server.arguments import canonical_integer, check_control_characters, yes_or_no
 from txsentinel.server.information import CRASH_BITS
-from txsentinel.server.replies import Answer
+from txsentinel.server.replies import Answer, Steps, Stepwise
 from txsentinel.server.sentinel_changes import first_change, once_saved
 from txsentinel.server.sentinel_table import sentinel
+from txsentinel.server.steps import PORTION, portions
 from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.timings import TIMING_NAMES
 from txsentinel.wire.glob import glob_match
@@ -124,23 +125,25 @@ def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     """GET shows what matches; SET changes all or nothing, ``+OK`` once it is in the file."""
     action = request[2].lower()
     if action == b"get":
-        return _config_get(context, request[3:])
+        return Stepwise(_config_get(context, request))
     if action == b"set" and len(request) > 4:
-        return _config_set(context, request)
+        return Stepwise(_config_set(context, request))
     raise CommandError(ONLY_GET_AND_SET)
 
 
-def _config_get(context: ServerContext, patterns: Sequence[bytes]) -> Answer:
+def _config_get(context: ServerContext, request: Sequence[bytes]) -> Steps:
     found: dict[str, Value] = {}
-    for pattern in patterns:
+    for index in range(3, len(request)):
+        pattern = request[index]
+        yield b""
         for setting in SETTINGS:
             if glob_match(pattern, setting.name.encode(), nocase=True):
                 found.setdefault(setting.name, setting.show(context))
     return found
 
 
-def _config_set(context: ServerContext, request: Sequence[bytes]) -> Answer:
-    refuse_control_characters(request, 3, "SENTINEL CONFIG SET")
+def _config_set(context: ServerContext, request: Sequence[bytes]) -> Steps:
+    yield from check_control_characters(request, 3, "SENTINEL CONFIG SET")
     changes: dict[str, tuple[Setting, object]] = {}
     for index in range(3, len(request), 2):
         option = request[index]
@@ -187,16 +190,22 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     timings = context.core.timings
     if len(request) == 2:
         return {name.upper(): str(getattr(timings, attribute)) for name, attribute in TIMING_NAMES}
-    for index in range(2, len(request), 2):
-        option = text(request[index])
-        attribute = TIMINGS.get(request[index].lower())
-        if attribute is None or index + 1 >= len(request):
-            raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL DEBUG '{option}'")
-        value = canonical_integer(request[index + 1])
-        if value is None or not 0 < value <= LONGEST_PERIOD:
-            raise CommandError(f"ERR Invalid argument '{text(request[index + 1])}' for SENTINEL DEBUG '{option}'")
-        setattr(timings, attribute, value)
-    return OK
+
+    def steps() -> Steps:
+        for index in range(2, len(request), 2):
+            option = text(request[index])
+            attribute = TIMINGS.get(request[index].lower())
+            if attribute is None or index + 1 >= len(request):
+                raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL DEBUG '{option}'")
+            value = canonical_integer(request[index + 1])
+            if value is None or not 0 < value <= LONGEST_PERIOD:
+                raise CommandError(f"ERR Invalid argument '{text(request[index + 1])}' for SENTINEL DEBUG '{option}'")
+            setattr(timings, attribute, value)
+            if not index % PORTION:
+                yield b""
+        return OK
+
+    return Stepwise(steps())
 
 
 @sentinel(
@@ -213,11 +222,17 @@ def simulate_failure(context: ServerContext, client: Client, request: Sequence[b
     """Replace what was asked for before; HELP lists the words and stops."""
     ordered = context.core.simulate_crash
     ordered.clear()
-    for raw in request[2:]:
-        wish = text(raw).lower()
-        if wish == "help":
-            return list(CRASH_BITS)
-        if wish not in CRASH_BITS:
-            raise CommandError("ERR Unknown failure simulation specified")
-        ordered.add(wish)
-    return OK
+
+    def steps() -> Steps:
+        for portion in portions(request, 2):
+            for raw in portion:
+                wish = text(raw).lower()
+                if wish == "help":
+                    return list(CRASH_BITS)
+                if wish not in CRASH_BITS:
+                    raise CommandError("ERR Unknown failure simulation specified")
+                ordered.add(wish)
+            yield b""
+        return OK
+
+    return Stepwise(steps())

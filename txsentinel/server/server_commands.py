@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import syntax_error
 from txsentinel.server.information import information
-from txsentinel.server.replies import NO_REPLY, Answer
+from txsentinel.server.replies import NO_REPLY, Answer, Stepwise
 from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.server.table import command
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
+
+MAX_SHUTDOWN_WORDS: Final = 64
+"""Words of SHUTDOWN with all options, each of them several times."""
 
 
 @command(
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 )
 def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """The sections asked for, or all; always a bulk string."""
-    return information(context, request[1:])
+    return Stepwise(information(context, request))
 
 
 @command(
@@ -76,6 +79,8 @@ def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
 )
 def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """End without a reply. There is nothing to save or to abort, so the words make no difference."""
+    if len(request) > MAX_SHUTDOWN_WORDS:
+        raise syntax_error()
     words = [each.lower() for each in request[1:]]
     known = {b"nosave", b"save", b"now", b"force", b"abort", b"safe", b"failover"}
     if not known.issuperset(words) or (b"save" in words and b"nosave" in words):

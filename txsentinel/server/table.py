@@ -60,11 +60,17 @@ class Command:
     replaced_by: str = ""
     acts: bool = False
     hidden: bool = False
+    alias_of: str = ""
+    """The full name of the command that this is another name for: it has the same rights."""
+
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     """Lower-case second word → subcommand; empty for what is no container."""
 
     special: bool = field(init=False)
     """Is there something to see to behind it: a login that may have happened, or the core's decisions?"""
+
+    rights: str = field(init=False)
+    """The name by which the rights to run it are kept: its own, or that of the command that it stands for."""
 
     no_auth: bool = field(init=False)
     allowed_while_subscribed: bool = field(init=False)
@@ -72,6 +78,7 @@ class Command:
 
     def __post_init__(self) -> None:
         """Work out once what is asked for every request."""
+        self.rights = self.alias_of or self.name
         self.no_auth = "no_auth" in self.flags
         self.special = self.acts or self.no_auth
         self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED
@@ -168,12 +175,14 @@ def command(
     replaced_by: str = "",
     acts: bool = False,
     hidden: bool = False,
+    alias_of: str = "",
 ) -> Callable[[CommandFunction], CommandFunction]:
     """
     Enter the decorated function into :data:`TABLE` under its words.
 
     :param words: the command's word, or its container's and its own.
     :param categories: ACL categories without the ``@``.
+    :param alias_of: the full name of the command that has the same rights, if this is another name for it.
     """
 
     def enter(function: CommandFunction) -> CommandFunction:
@@ -194,6 +203,7 @@ def command(
             replaced_by,
             acts,
             hidden,
+            alias_of,
         )
         TABLE.add(words, entry)
         return function

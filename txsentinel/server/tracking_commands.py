@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.client_commands import own
 from txsentinel.server.clients import Client, Tracking
-from txsentinel.server.pubsub import weight
-from txsentinel.server.replies import Answer
+from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, weight
+from txsentinel.server.replies import Answer, Steps, Stepwise
 from txsentinel.server.syntax import Argument, oneof, optional, word
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.wire.resp import OK, SetReply, Value, text
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CACHING_WITHOUT_TRACKING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 )
+TOO_MANY_PREFIXES = "ERR too many or too long prefixes for one client"
 CANNOT_SWITCH = (
     "ERR You can't switch {} before disabling tracking for this client, and then re-enabling it with a different mode."
 )
@@ -44,7 +45,11 @@ CANNOT_SWITCH = (
 )
 def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
     """Switch on or off; the wishes are checked as a data server checks them."""
-    wished = _parse(context, request[3:])
+    return Stepwise(_tracking(context, client, request))
+
+
+def _tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Steps:
+    wished = yield from _parse(context, request)
     switch = request[2].lower()
     if switch == b"off":
         client.tracking = None
@@ -60,7 +65,7 @@ def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -
     present = client.tracking
     if present is not None:
         _check_change(present, wished)
-    wished.prefixes = _joined(context, wished.prefixes, () if present is None else present.prefixes)
+    wished.prefixes = yield from _joined(context, wished.prefixes, () if present is None else present.prefixes)
     client.tracking = wished
     return OK
 
@@ -73,17 +78,21 @@ def _check_change(present: Tracking, wished: Tracking) -> None:
         raise CommandError(CANNOT_SWITCH.format("OPTIN/OPTOUT mode"))
 
 
-def _joined(context: ServerContext, wished: Sequence[bytes], present: Sequence[bytes]) -> tuple[bytes, ...]:
+def _joined(
+    context: ServerContext, wished: Sequence[bytes], present: Sequence[bytes]
+) -> Generator[bytes, None, tuple[bytes, ...]]:
     """
-    All prefixes from now on.
+    All prefixes from now on, found in steps.
 
     :raises CommandError: if one begins with another, as there would be two messages about one key; or if they
         are more than any client has use for.
     """
-    places = {prefix: place for place, prefix in reversed(list(enumerate((*present, *wished))))}
-    if sum(map(weight, places)) > context.limits.subscription_memory:
-        raise CommandError("ERR too many or too long prefixes for one client")
+    everything = (*present, *wished)
+    places = dict(zip(reversed(everything), reversed(range(len(everything))), strict=True))
+    if sum(map(len, places)) + len(places) * SUBSCRIPTION_OVERHEAD > context.limits.subscription_memory:
+        raise CommandError(TOO_MANY_PREFIXES)
     for shorter, longer in pairwise(sorted(places)):
+        yield b""
         if longer.startswith(shorter):
             first, second = sorted((shorter, longer), key=places.__getitem__)
             if places[first] < len(present):
@@ -97,10 +106,14 @@ def _joined(context: ServerContext, wished: Sequence[bytes], present: Sequence[b
     return tuple(sorted(places, key=places.__getitem__))
 
 
-def _parse(context: ServerContext, words: Sequence[bytes]) -> Tracking:
-    wished, prefixes = Tracking(), []
-    index = 0
+def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, None, Tracking]:
+    """The options behind the third word, read in steps."""
+    wished = Tracking()
+    prefixes: dict[bytes, None] = {}
+    size = 0
+    index = 3
     while index < len(words):
+        yield b""
         option, more = words[index].lower(), words[index + 1 : index + 2]
         if option == b"redirect" and more:
             if wished.redirect:
@@ -110,7 +123,11 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Tracking:
                 raise CommandError("ERR The client ID you want redirect to does not exist")
             index += 1
         elif option == b"prefix" and more:
-            prefixes.append(more[0])
+            if more[0] not in prefixes:
+                prefixes[more[0]] = None
+                size += weight(more[0])
+                if size > context.limits.subscription_memory:
+                    raise CommandError(TOO_MANY_PREFIXES)
             index += 1
         elif option == b"bcast":
             wished.broadcast = True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.server.rights import SYNTAX_ERROR, Reason, Refusal, RuleError, Selector, lowered
+from txsentinel.server.steps import PORTION, finished
 from txsentinel.wire.resp import data
 
 if TYPE_CHECKING:
@@ -41,9 +42,24 @@ def joined_selectors(rules: Sequence[str]) -> list[str]:
 
     :raises Unmatched: if a selector does not end.
     """
+    return finished(joining_selectors(rules, len(rules)))
+
+
+def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None, list[str]]:
+    """
+    What :func:`joined_selectors` does, in steps.
+
+    :param most: words that one selector may consist of.
+    :raises Unmatched: if a selector does not end.
+    :raises RuleError: if one is longer.
+    """
     joined: list[str] = []
     opened: int | None = None
     for index, rule in enumerate(rules):
+        if not index % PORTION:
+            yield b""
+        if opened is not None and index - opened > most:
+            raise RuleError(f"Selector of more than {most} rules")
         if opened is None:
             if rule.startswith("(") and not rule.endswith(")"):
                 opened = index
@@ -95,6 +111,11 @@ class User:
     def root(self) -> Selector:
         """The permissions that rules outside of parentheses change."""
         return self.selectors[0]
+
+    @property
+    def size(self) -> int:
+        """How many rules describe it, a selector being one."""
+        return len(self.passwords) + len(self.selectors) + self.root.size
 
     @property
     def is_open(self) -> bool:

@@ -15,13 +15,21 @@ from typing import Final
 
 _STAR, _QUESTION, _OPEN, _CLOSE, _CARET, _BACKSLASH, _DASH = b"*?[]^\\-"
 
-_ANY: Final = frozenset(range(256))
-_RUN: Final = frozenset((-1,))
-"""Stands for ``*`` and is known by identity; no byte is in it."""
+_ANY: Final = bytes([1]) * 256
+_NONE: Final = bytes(256)
+_RUN: Final = b"*"
+"""Stands for ``*`` and is known by identity."""
 
-_EXACT: Final = tuple(frozenset((byte,)) for byte in range(256))
-_FOLDED: Final = tuple(frozenset((bytes((byte,)).lower()[0], bytes((byte,)).upper()[0])) for byte in range(256))
+
+def _table(*accepted: int) -> bytes:
+    """For each byte whether it is accepted: 1 or 0. A table is small, whatever a class has in it."""
+    return bytes([byte in accepted for byte in range(256)])
+
+
+_EXACT: Final = tuple(_table(byte) for byte in range(256))
+_FOLDED: Final = tuple(_table(bytes((byte,)).lower()[0], bytes((byte,)).upper()[0]) for byte in range(256))
 _LOWER: Final = bytes(range(256)).lower()
+_UPPER: Final = bytes(range(256)).upper()
 
 _CACHED_LENGTH: Final = 256
 """Longer patterns are compiled anew each time, so that nobody can park megabytes in the cache."""
@@ -30,7 +38,8 @@ _LONGEST_CLASS: Final = 1024
 """A class of more bytes than that accepts nothing; one that says anything new with each byte is far shorter."""
 
 _STARS: Final = re.compile(rb"\*+")
-_NEVER: Final[tuple[frozenset[int], ...]] = (frozenset(),)
+_INVERTED: Final = bytes.maketrans(bytes((0, 1)), bytes((1, 0)))
+_NEVER: Final[tuple[bytes, ...]] = (_NONE,)
 """Matches nothing."""
 
 
@@ -43,7 +52,7 @@ def glob_match(pattern: bytes, string: bytes, nocase: bool = False) -> bool:
     return _matches(_compile(pattern, nocase, len(string)), string)
 
 
-def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
+def _matches(atoms: tuple[bytes, ...], string: bytes) -> bool:
     """
     Walk both; on a mismatch let the latest ``*`` swallow one byte more.
 
@@ -62,7 +71,7 @@ def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
                     return True
                 star, resume = at, place
                 continue
-            if string[place] in atom:
+            if atom[string[place]]:
                 at += 1
                 place += 1
                 continue
@@ -73,14 +82,14 @@ def _matches(atoms: tuple[frozenset[int], ...], string: bytes) -> bool:
     return at == len(atoms) or (at == len(atoms) - 1 and atoms[at] is _RUN)
 
 
-def _compile(pattern: bytes, nocase: bool, longest: int = _CACHED_LENGTH) -> tuple[frozenset[int], ...]:
+def _compile(pattern: bytes, nocase: bool, longest: int = _CACHED_LENGTH) -> tuple[bytes, ...]:
     """
-    The pattern as the set of bytes that each place accepts; neighbouring stars become one `_RUN`.
+    The pattern as the table of bytes that each place accepts; neighbouring stars become one `_RUN`.
 
     :param longest: bytes of the longest string of interest; a pattern that asks for more is not read to its end.
     """
     single = _FOLDED if nocase else _EXACT
-    atoms: list[frozenset[int]] = []
+    atoms: list[bytes] = []
     at = places = 0
     while at < len(pattern):
         byte = pattern[at]
@@ -111,39 +120,43 @@ def _compile(pattern: bytes, nocase: bool, longest: int = _CACHED_LENGTH) -> tup
 _compiled = lru_cache(maxsize=512)(_compile)
 
 
-def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[frozenset[int], int]:
+def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[bytes, int]:
     """The class that starts behind its bracket, and the index of its last byte; −1 if it is too long to be meant."""
-    single = _FOLDED if nocase else _EXACT
     end = at + _LONGEST_CLASS
     negated = pattern[at : at + 1] == b"^"
     if negated:
         at += 1
-    accepted: set[int] = set()
+    accepted = bytearray(256)
     while at < len(pattern):
         if at > end:
-            return _NEVER[0], -1
+            return _NONE, -1
         byte = pattern[at]
         left = len(pattern) - at
         if byte == _BACKSLASH and left >= 2:
             at += 1
             # Upstream compares an escaped member of a class exactly, even when case is ignored.
-            accepted.add(pattern[at])
+            accepted[pattern[at]] = 1
         elif byte == _CLOSE:
             break
         elif left >= 3 and pattern[at + 1] == _DASH:
-            accepted.update(_range(byte, pattern[at + 2], nocase))
+            _accept_range(accepted, byte, pattern[at + 2], nocase)
             at += 2
         else:
-            accepted.update(single[byte])
+            accepted[byte] = 1
+            if nocase:
+                accepted[_LOWER[byte]] = accepted[_UPPER[byte]] = 1
         at += 1
-    return (_ANY - accepted if negated else frozenset(accepted)), at
+    return (bytes(accepted.translate(_INVERTED)) if negated else bytes(accepted)), at
 
 
-def _range(first: int, last: int, nocase: bool) -> frozenset[int]:
-    """All bytes between the two, whichever comes first."""
+def _accept_range(accepted: bytearray, first: int, last: int, nocase: bool) -> None:
+    """Accept all bytes between the two, whichever comes first."""
     low, high = min(first, last), max(first, last)
     if not nocase:
-        return frozenset(range(low, high + 1))
+        accepted[low : high + 1] = _ANY[low : high + 1]
+        return
     # The ends are put in order before their case is folded, so a range such as [Z-_] may become empty.
     low, high = _LOWER[low], _LOWER[high]
-    return frozenset(byte for byte in range(256) if low <= _LOWER[byte] <= high)
+    for byte in range(256):
+        if low <= _LOWER[byte] <= high:
+            accepted[byte] = 1

@@ -49,8 +49,21 @@ class InfoReport:
     """Is a ``FAILOVER`` of the server's own under way? ``None``: it knows of no such thing."""
 
 
-def parse_info(raw: bytes) -> InfoReport:
-    """Read an INFO reply; unknown lines, rubbish and bare line feeds are put up with, nothing raises."""
+MAX_HOST: Final = 255
+"""Bytes of a host that a server may name; a longer one is no host, and its line is passed over."""
+
+
+def shortened(raw: bytes, most: int) -> bytes:
+    """The first whole lines of an INFO reply, ``most`` bytes at most."""
+    return raw if len(raw) <= most else raw[: raw.rfind(b"\n", 0, most) + 1]
+
+
+def parse_info(raw: bytes, most_replicas: int = 2_000) -> InfoReport:
+    """
+    Read an INFO reply; unknown lines, rubbish and bare line feeds are put up with, nothing raises.
+
+    :param most_replicas: how many of the lines that name replicas are believed, the first ones.
+    """
     run_id = role = master_host = None
     master_port = priority = repl_offset = None
     master_link_up = announced = failover_running = None
@@ -59,7 +72,7 @@ def parse_info(raw: bytes) -> InfoReport:
     follows = False
     for name, value, replica in _WANTED_LINES.findall(b"\n" + raw):
         if not name:
-            found = _replica(replica)
+            found = _replica(replica) if len(replicas) < most_replicas else None
             if found is not None:
                 replicas.append(found)
         elif name == b"run_id":
@@ -78,7 +91,7 @@ def parse_info(raw: bytes) -> InfoReport:
         elif not follows:
             continue
         elif name == b"master_host":
-            master_host = text(value)
+            master_host = text(value) if len(value) <= MAX_HOST else None
         elif name == b"master_port":
             master_port = lenient_int(value)
         elif name == b"master_link_status":
@@ -125,4 +138,4 @@ def _replica(value: bytes) -> tuple[str, int] | None:
         if not comma:
             return None
     number = lenient_int(port)
-    return (text(host), number) if host and 0 < number < 65536 else None
+    return (text(host), number) if 0 < len(host) <= MAX_HOST and 0 < number < 65536 else None

@@ -74,6 +74,8 @@ class RequestParser:
     """
     Cuts a stream of bytes into requests, each a list of at least one word.
 
+    A word longer than ``limits.kept_word`` is passed over and stands empty in its request; ``longest`` tells of it.
+
     After an error the parser is spent: it holds nothing, takes nothing and yields nothing more.
     """
 
@@ -87,18 +89,23 @@ class RequestParser:
         "_missing",
         "_ordinary",
         "_position",
+        "_rest",
         "_scanned",
         "_spent",
         "_window",
         "_window_at",
         "_words",
         "authenticated",
+        "longest",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.authenticated = False
         """Set by the owner; while false the tight limits for strangers hold, from the next header on."""
+
+        self.longest = 0
+        """Bytes of the longest word of the last request, if it is out of the ordinary; else 0."""
 
         # Up to this size nothing about a request of ten words can be over any limit.
         self._ordinary = min(
@@ -117,6 +124,9 @@ class RequestParser:
         self._words: list[bytes] = []
         self._missing = 0
         self._length = -1
+        self._rest = 0
+        """Bytes to come of a word that is passed over."""
+
         self._charge = 0
         self._spent = False
         # The lines that stand at the position and behind it, as far as they have been cut apart.
@@ -181,6 +191,7 @@ class RequestParser:
         while True:
             if self._missing:
                 return self._rest_of_multibulk()
+            self.longest = 0
             if self._position == len(self._buffer):
                 # An idle client shall not hold on to the last chunk that it sent.
                 self._buffer = b""
@@ -302,15 +313,27 @@ class RequestParser:
                     if end < 0:
                         return None
                     length = self._bulk_length(bytes(buffer[position:end]))
+                if length > self.longest:
+                    self.longest = length
                 self._charge += length + WORD_OVERHEAD
                 if self._charge > self._limits.query_buffer:
                     raise QueryBufferExceeded("the request is too big")
                 position = self._scanned = end + 2
-            if available < position + length + 2:
+            if length > self._limits.kept_word:
+                # It will be refused for its length, so no memory is spent on it.
+                rest = (self._rest or length + 2) - (available - position)
+                if rest > 0:
+                    self._length, self._rest = length, rest
+                    self._step_to(available)
+                    return None
+                position, self._rest = available + rest - length - 2, 0
+                self._words.append(b"")
+            elif available < position + length + 2:
                 self._length = length
                 self._step_to(position)
                 return None
-            self._words.append(bytes(buffer[position : position + length]))
+            else:
+                self._words.append(bytes(buffer[position : position + length]))
             position = self._scanned = position + length + 2
             self._length = -1
             self._missing -= 1

@@ -1,0 +1,139 @@
+"""What servers, peers and clients make the core remember is bounded."""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import Scene
+from txsentinel import address
+from txsentinel.address import MAX_ADDRESS, MAX_HOST, Address, canonical_ip
+from txsentinel.timings import Limits
+from txsentinel.wire import glob
+from txsentinel.wire.info import parse_info, shortened
+
+
+def replica_lines(count: int, start: int = 0) -> bytes:
+    """The lines of a master's INFO about that many replicas."""
+    numbers = range(start, start + count)
+    return b"".join(b"slave%d:ip=10.1.%d.%d,port=1,state=online\r\n" % (n, n >> 8, n & 255) for n in numbers)
+
+
+class CacheTests(SynchronousTestCase):
+    """Texts that are remembered once they were understood."""
+
+    def test_long_addresses(self) -> None:
+        """What is too long for an address is none, and leaves nothing behind."""
+        remembered = address._canonical_ip.cache_info().currsize
+        for number in range(100):
+            self.assertIsNone(canonical_ip(f"{number}" + "9" * MAX_ADDRESS))
+        self.assertEqual(address._canonical_ip.cache_info().currsize, remembered)
+        self.assertEqual(canonical_ip("0:0:0:0:0:ffff:255.255.255.255"), "::ffff:255.255.255.255")
+
+    def test_patterns(self) -> None:
+        """A compiled pattern is not much larger than a table for each of its bytes, however much its classes accept."""
+        pattern = b"[\1-\xfe]" * 50
+        atoms = glob._compile(pattern, False)
+        self.assertEqual(len(atoms), 50)
+        self.assertLess(sum(map(sys.getsizeof, atoms)), 50 * 300)
+
+    def test_host_names(self) -> None:
+        """Names that hellos make up are forgotten when there are too many, those of our instances are not."""
+        scene = Scene()
+        registry = scene.core.registry
+        scene.core.options.resolve_hostnames = True
+        ours = Address("master.example", "10.0.0.1", 6379)
+        scene.master.address = ours
+        registry.resolved(ours, "10.0.0.1", scene.now)
+        for number in range(3 * Limits().host_names):
+            registry.resolved(Address(f"host{number}.example", "", 1), "10.0.0.9", scene.now)
+        self.assertLessEqual(len(registry._names), Limits().host_names + 1)
+        known = registry.address("master.example", 6379)
+        self.assertEqual(known, ours)
+
+    def test_long_hosts(self) -> None:
+        """A host longer than any can be is no address, not even where names are resolved."""
+        scene = Scene()
+        scene.core.options.resolve_hostnames = True
+        self.assertIsNone(scene.core.registry.address("h" * (MAX_HOST + 1), 1))
+        self.assertIsNone(scene.core.registry.by_address("h" * (MAX_HOST + 1), 1))
+        self.assertIsNotNone(scene.core.registry.address("h" * MAX_HOST, 1))
+
+    def test_long_hellos(self) -> None:
+        """They are not even read."""
+        scene = Scene()
+        scene.settle()
+        name = scene.master.name
+        for filling, believed in ((10, 1), (Limits().hello, 0)):
+            payload = f"10.0.0.7,26379,{'b' * 40},{'0' * filling}0,{name},10.0.0.1,6379,0"
+            scene.core.hello_heard(payload.encode(), scene.now)
+            self.assertEqual(len(scene.master.peers), believed)
+            scene.core.reset("*", scene.now)
+
+
+class InfoTests(SynchronousTestCase):
+    """INFO of servers."""
+
+    def setUp(self) -> None:
+        self.scene = Scene()
+        self.scene.wait(1_000)
+        self.limits = self.scene.core.state.limits
+
+    def info(self, text: bytes) -> None:
+        """The master's INFO."""
+        self.scene.core.info_reply(self.scene.master.link, text, self.scene.now)
+        self.scene.settle()
+
+    def test_whole_lines(self) -> None:
+        """What is cut off ends with a whole line: half a number would be another number."""
+        self.assertEqual(shortened(b"a:1\r\nslave_priority:100\r\n", 20), b"a:1\r\n")
+        self.assertEqual(shortened(b"a:1\r\nb:2\r\n", 10), b"a:1\r\nb:2\r\n")
+        self.assertEqual(shortened(b"x" * 100, 20), b"")
+
+    def test_text(self) -> None:
+        """Of a text of megabytes the beginning is read and kept."""
+        self.info(b"role:master\r\n" + b"filling:1\r\n" * 400_000)
+        text = self.scene.master.info_text
+        assert text is not None
+        self.assertLessEqual(len(text), self.limits.info_text)
+        self.assertGreater(len(text), self.limits.info_text - 20)
+
+    def test_all_texts(self) -> None:
+        """When all texts together are too much, a new one is not kept; when others are gone, it is."""
+        limits = Limits(info_texts=10_000)
+        self.scene.core.state.limits = limits
+        replicas = [self.scene.add_replica(number) for number in range(2, 9)]
+        del replicas
+        self.scene.wait(1_000)
+        servers = list(self.scene.master.replicas.values())
+        for round_ in range(3):
+            for server in servers:
+                self.scene.core.info_reply(server.link, b"role:slave\r\n" + b"x" * 2_000, self.scene.now)
+            kept = sum(len(each.info_text) for each in servers if each.info_text is not None)
+            self.assertLessEqual(kept, limits.info_texts, round_)
+            self.assertGreater(kept, limits.info_texts // 2, round_)
+        self.scene.core.reset("*", self.scene.now)
+        self.info(b"role:master\r\n")
+        self.assertIsNotNone(self.scene.master.info_text)
+
+    def test_replicas_a_time(self) -> None:
+        """One INFO adds some replicas, the next one the others, up to the limit."""
+        limits = self.limits
+        text = b"role:master\r\n" + replica_lines(2 * limits.replicas)
+        self.info(text)
+        self.assertEqual(len(self.scene.master.replicas), limits.new_replicas)
+        for _ in range(limits.replicas // limits.new_replicas + 2):
+            self.info(text)
+        self.assertEqual(len(self.scene.master.replicas), limits.replicas)
+
+    def test_reading_ends(self) -> None:
+        """Lines about replicas beyond the limit are not taken apart."""
+        self.assertEqual(len(parse_info(replica_lines(3_000), 500).replicas), 500)
+
+    def test_long_hosts(self) -> None:
+        """A host of megabytes is none."""
+        long = b"h" * (MAX_HOST + 1)
+        report = parse_info(b"role:slave\r\nmaster_host:" + long + b"\r\nslave0:ip=" + long + b",port=1,x\r\n")
+        self.assertIsNone(report.master_host)
+        self.assertEqual(report.replicas, ())

@@ -1,0 +1,1 @@
+"""Attacks on running Sentinels: random commands, kill -9, churn, long requests; see ``docs/testing.rst``."""

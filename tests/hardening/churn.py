@@ -1,0 +1,93 @@
+"""Clients that come, do what clients do, and go, in order or not: memory and descriptors are as before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from dataclasses import dataclass
+
+from tests.interop.abuse import Attacker, FakeServer, memory, pack
+from tests.servers import SentinelProcess, Workbench
+
+TOGETHER = 50
+"""Connections that are open at the same time."""
+
+WARM_UP = 0.2
+"""The part of the time after which memory is measured first: by then all caches are full."""
+
+
+@dataclass
+class ChurnFigures:
+    """What came of it."""
+
+    seconds: float = 0.0
+    connections: int = 0
+    megabytes_first: float = 0.0
+    megabytes_last: float = 0.0
+    descriptors_first: int = 0
+    descriptors_last: int = 0
+
+    @property
+    def grown_megabytes(self) -> float:
+        """From the first measurement to the last."""
+        return self.megabytes_last - self.megabytes_first
+
+
+def descriptors(sentinel: SentinelProcess) -> int:
+    """Open files of the process."""
+    return len(os.listdir(f"/proc/{sentinel.pid}/fd"))
+
+
+def visit(rng: random.Random, port: int) -> None:
+    """One client after the other connects, all do something, each leaves in its own way."""
+    clients = [Attacker(port, 10.0) for _ in range(TOGETHER)]
+    for client in clients:
+        number = rng.randrange(1 << 30)
+        client.send(
+            rng.choice(
+                (
+                    pack("PING"),
+                    pack("SENTINEL", "MASTERS") + pack("INFO"),
+                    pack("SUBSCRIBE", "+switch-master", f"made-up-{number}"),
+                    pack("PSUBSCRIBE", f"+*{number}", "*"),
+                    pack("HELLO", "3", "SETNAME", f"client-{number}"),
+                    pack("CLIENT", "SETNAME", "n" * rng.randrange(1000)) + pack("AUTH", f"user-{number}", "x"),
+                    pack("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", f"host-{number}", "1", "0", "*"),
+                    pack("SENTINEL", "GET-MASTER-ADDR-BY-NAME", f"name-{number}"),
+                    pack("CLIENT", "TRACKING", "on", "BCAST", "PREFIX", f"p{number}"),
+                    pack("PUBLISH", "__sentinel__:hello", f"hello-{number}"),
+                    b"*3\r\n$4\r\nPING\r\n$100000\r\n" + b"x" * rng.randrange(10_000),
+                    rng.randbytes(50),
+                )
+            )
+        )
+    for client in clients:
+        if rng.random() < 0.7:
+            client.answer(b"\r\n", 0.05)
+        with contextlib.suppress(OSError):
+            client.socket.close()
+
+
+def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
+    """Come and go for so many seconds."""
+    rng = random.Random(seed)
+    figures = ChurnFigures()
+    with Workbench() as bench:
+        healthy = FakeServer()
+        sentinel = bench.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
+        sentinel.start()
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            visit(rng, sentinel.port)
+            figures.connections += TOGETHER
+            if not figures.megabytes_first and time.monotonic() - began > WARM_UP * seconds:
+                figures.megabytes_first = memory(sentinel.pid) / (1 << 20)
+                figures.descriptors_first = descriptors(sentinel)
+        figures.seconds = time.monotonic() - began
+        time.sleep(1.0)  # the last ones leave
+        figures.megabytes_last = memory(sentinel.pid) / (1 << 20)
+        figures.descriptors_last = descriptors(sentinel)
+        healthy.close()
+    return figures

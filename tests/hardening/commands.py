@@ -1,0 +1,81 @@
+"""Random commands from several connections: everything is answered or hung up on, and the Sentinel goes on serving."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from tests.hardening.generator import RequestGenerator
+from tests.interop.abuse import Attacker, FakeServer, memory, pack
+from tests.servers import SentinelProcess, Workbench
+
+END = b"$11\r\nstill-there\r\n"
+"""The echo behind a batch: everything before it was answered, or the connection is closed."""
+
+BATCH = 20
+"""Requests that are sent together."""
+
+CONTROL = "user control on >control allchannels +@all"
+
+
+@dataclass
+class CommandFigures:
+    """What came of it."""
+
+    requests: int = 0
+    answered_batches: int = 0
+    closed_connections: int = 0
+    seconds: float = 0.0
+    tracebacks: int = 0
+    grown_megabytes: float = 0.0
+
+
+def repair(sentinel: SentinelProcess) -> None:
+    """Undo what random commands may have set, by a user whom they do not know."""
+    with Attacker(sentinel.port, 30.0) as control:
+        control.send(
+            pack("AUTH", "control", "control")
+            + pack("ACL", "SETUSER", "default", "on", "nopass", "~*", "&*", "+@all")
+            + pack("CLIENT", "UNPAUSE")
+            + pack("SENTINEL", "MONITOR", "good", "127.0.0.1", "1", "1")
+            + pack("PING", "still-there")
+        )
+        if not control.answer(END, 30.0).endswith(END):
+            raise AssertionError(f"the Sentinel does not serve its operator any more:\n{sentinel.log_text()[-3000:]}")
+
+
+def run(kind: str, count: int, seed: int) -> CommandFigures:
+    """
+    Send ``count`` random requests to a Sentinel.
+
+    :raises AssertionError: if it ends, or does not answer a good request any more.
+    """
+    figures = CommandFigures()
+    requests = RequestGenerator(random.Random(seed))
+    with Workbench() as bench:
+        healthy = FakeServer()
+        sentinel = bench.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)], extra=[CONTROL])
+        sentinel.start()
+        began, before = time.monotonic(), memory(sentinel.pid)
+        while figures.requests < count:
+            with Attacker(sentinel.port, 30.0) as client:
+                going_on = True
+                while going_on and figures.requests < count:
+                    going_on = False
+                    batch = [requests.next() for _ in range(BATCH)]
+                    whole = all(is_request for _, is_request in batch)
+                    figures.requests += BATCH
+                    client.send(b"".join(data for data, _ in batch) + pack("PING", "still-there"))
+                    if whole and client.answer(END, 3.0).endswith(END):
+                        figures.answered_batches += 1
+                        going_on = True
+            figures.closed_connections += 1
+            if not sentinel.running:
+                raise AssertionError(f"it ended with {sentinel.exit_status}:\n{sentinel.log_text()[-5000:]}")
+            repair(sentinel)
+        figures.seconds = time.monotonic() - began
+        figures.grown_megabytes = (memory(sentinel.pid) - before) / (1 << 20)
+        figures.tracebacks = sentinel.log_text().count("Traceback")
+        healthy.close()
+    return figures

@@ -1,0 +1,392 @@
+"""
+No command keeps others waiting, however many words it is given.
+
+Every command of the table is run with lists of arguments that grow, by a clock that work drives: each executed line of
+the server, the core and the readers counts, and each word that is copied or looked at. What is done between two turns
+of the reactor must not grow with the list, and all of it together no faster than the list.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+import txsentinel
+from tests.server.bench import Bench, BenchHost, ServerTestCase
+from txsentinel.server import pubsub_commands
+from txsentinel.server.syntax import Argument
+from txsentinel.server.table import TABLE, Command
+from txsentinel.timings import Millis
+
+SHORT: Final = 400
+LONG: Final = 4 * SHORT
+"""Words of the two lists whose costs are compared; the short one takes several slices already."""
+
+UNITS_PER_MS: Final = 100
+"""Units of work that take a millisecond of the test's clock."""
+
+COPIES_PER_UNIT: Final = 16
+"""Words copied in one go that cost as much as one executed line."""
+
+SOURCES: Final = os.path.dirname(txsentinel.__file__)
+
+
+class Work:
+    """Counts what is done."""
+
+    def __init__(self) -> None:
+        self.units = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the lines that are executed inside the block."""
+
+        def line(frame: FrameType, event: str, argument: object) -> Any:
+            self.units += event == "line"
+            return line
+
+        def call(frame: FrameType, event: str, argument: object) -> Any:
+            return line if frame.f_code.co_filename.startswith(SOURCES) else None
+
+        before = sys.gettrace()
+        sys.settrace(call)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+
+class CountedWords(list[bytes]):
+    """A request; slices of it, and iterating over it in one go, count as work."""
+
+    work: Work
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        if isinstance(where, slice):
+            self.work.units += len(found) / COPIES_PER_UNIT
+            return counted_words(found, self.work)
+        return found
+
+    def __iter__(self) -> Iterator[bytes]:
+        for each in super().__iter__():
+            self.work.units += 1 / COPIES_PER_UNIT
+            yield each
+
+
+def counted_words(words: Iterable[bytes], work: Work) -> CountedWords:
+    """Words that count in ``work`` what is done with them."""
+    counted = CountedWords(words)
+    counted.work = work
+    return counted
+
+
+class WorkingHost(BenchHost):
+    """A host whose time passes with the work that is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = Work()
+
+    def now(self) -> Millis:
+        """The clock of the reactor, and the time that the work has taken."""
+        return super().now() + int(self.work.units / UNITS_PER_MS)
+
+    def next_call(self) -> None:
+        """Make the next of the calls that are due, and no other."""
+        call = self.reactor.calls.pop(0)
+        call.called = 1
+        call.func(*call.args, **call.kw)
+
+
+class Cost:
+    """What one request cost: in all, at most between two turns of the reactor, and how many turns it took."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.longest = 0.0
+        self.turns = 0
+
+    def add(self, units: float) -> None:
+        """One more turn."""
+        self.turns += 1
+        self.total += units
+        self.longest = max(self.longest, units)
+
+
+def repeated(*words: str) -> Callable[[int], list[bytes]]:
+    """These words again and again."""
+    return lambda count: [words[at % len(words)].encode() for at in range(count)]
+
+
+def numbered(form: str, before: Sequence[str] = ()) -> Callable[[int], list[bytes]]:
+    """Words that are all different, each behind the words ``before``."""
+    return lambda count: [
+        word.encode() for at in range(1, count // (1 + len(before)) + 1) for word in (*before, form.format(at))
+    ]
+
+
+SHAPES: Final[tuple[Callable[[int], list[bytes]], ...]] = (
+    repeated("x"),
+    repeated(""),
+    repeated("1"),
+    numbered("{}"),
+    numbered("word{}"),
+)
+"""Lists of arguments that every command is run with."""
+
+OWN_SHAPES: Final[dict[str, tuple[tuple[tuple[str, ...], Callable[[int], list[bytes]]], ...]]] = {
+    "hello": ((("3",), repeated("SETNAME", "me")), (("3",), repeated("AUTH", "default", "x"))),
+    "info": (((), repeated("server", "clients", "everything")),),
+    "client|list": (
+        (("ID",), numbered("{}")),
+        ((), numbered("{}", ("ID",))),
+        ((), numbered("{}", ("NOT-ID",))),
+        ((), repeated("NAME", "x", "IDLE", "1")),
+    ),
+    "client|kill": ((("ID",), numbered("99{}")), ((), numbered("99{}", ("ID",)))),
+    "client|tracking": ((("on", "bcast"), numbered("p{}-", ("PREFIX",))), (("on",), repeated("NOLOOP", "OPTIN"))),
+    "command|info": (((), repeated("sentinel", "ping", "client|list")),),
+    "command|docs": (((), repeated("sentinel", "ping", "client|list")),),
+    "sentinel|set": ((("mymaster",), repeated("quorum", "2", "parallel-syncs", "3")),),
+    "sentinel|config": ((("GET",), repeated("*", "a*")), (("SET",), repeated("announce-ip", "1.2.3.4"))),
+    "sentinel|debug": (((), repeated("info-period", "10000")),),
+    "sentinel|simulate-failure": (((), repeated("crash-after-election")),),
+    "sentinel|info-cache": (((), repeated("mymaster", "other")),),
+    "acl|setuser": (
+        (("u",), repeated("+ping", "-@all", "+sentinel", "+client|list")),
+        (("u",), numbered("&c{}")),
+        (("u",), numbered("+ping|w{}")),
+        (("u",), repeated("(+ping)")),
+        (("u", "(+ping"), repeated("+ping")),
+    ),
+    "acl|deluser": (((), repeated("u", "v")), ((), repeated("default"))),
+    "acl|dryrun": ((("limited", "subscribe"), repeated("a")), (("limited", "psubscribe"), repeated("p*"))),
+    "shutdown": (((), repeated("nosave", "now")),),
+}
+"""What single commands take: words in front, and the list behind them."""
+
+
+def least_words(command: Command) -> list[bytes]:
+    """The command's own words."""
+    return [word.encode() for word in command.name.split("|")]
+
+
+def takes_lists(command: Command) -> bool:
+    """Does the number of words not end?"""
+    return command.arity < 0
+
+
+class LongRequestTests(ServerTestCase):
+    """All commands of the table."""
+
+    def setUp(self) -> None:
+        self.host = WorkingHost()
+        self.bench = Bench(host=self.host)
+        self.bench.watch()
+        self.admin = self.bench.connect()
+        self.admin.ask("ACL", "SETUSER", "limited", "on", "nopass", "&a", "&b*", "+@all")
+
+    def cost(self, words: Sequence[bytes], user: str = "") -> Cost:
+        """Run one request on a connection of its own until it is answered."""
+        client = self.bench.connect()
+        if user:
+            client.ask("AUTH", user, "x")
+        cost, work = Cost(), self.host.work
+        request = counted_words(words, work)
+        protocol = client.protocol
+
+        def turn(call: Callable[[], object]) -> None:
+            before = work.units
+            with work.counted():
+                call()
+            cost.add(work.units - before)
+
+        received = 0
+        protocol._turn_began = self.host.now()
+        protocol._postponed = request
+        turn(protocol._execute_all)
+        while protocol._execution is not None and not client.closed:
+            self.assertTrue(self.host.reactor.getDelayedCalls(), f"nobody goes on with {words[:3]!r}")
+            received += len(client.wire.value())
+            client.wire.clear()
+            turn(self.host.next_call)
+        self.bench.executor.drain()
+        self.bench.save()
+        received += len(client.wire.value())
+        self.assertTrue(received or client.closed, words[:3])
+        protocol.abort()
+        return cost
+
+    def check(self, name: str, head: Sequence[bytes], shape: Callable[[int], list[bytes]], **how: Any) -> Cost:
+        """A list four times as long: no turn takes longer, and all turns together not more than their share."""
+        short, long = (self.cost([*head, *shape(count)], **how) for count in (SHORT, LONG))
+        label = f"{name} {[*head, *shape(4)]!r} {how}: {short.longest:.0f}, then {long.longest:.0f} units in one turn"
+        # Where exactly a slice ends may differ, and so may copies of words.
+        self.assertLess(long.longest, 1.3 * short.longest + 400 + LONG / 8, label)
+        self.assertLess(long.total, 6 * short.total + 3_000, f"{label}; {short.total:.0f}, then {long.total:.0f}")
+        return long
+
+    def commands(self) -> Iterator[Command]:
+        """Every command, the hidden ones too."""
+        for entry in TABLE.by_word.values():
+            yield entry
+            yield from entry.subcommands.values()
+
+    def test_any_words(self) -> None:
+        """Words that mean nothing, numbers, nothing at all: each command refuses them or works in slices."""
+        for command in self.commands():
+            for shape in SHAPES:
+                self.check(command.name, least_words(command), shape)
+
+    def test_words_that_mean_something(self) -> None:
+        """The same with what a command has a use for."""
+        for name, shapes in OWN_SHAPES.items():
+            command = TABLE.named(name.encode())
+            assert command is not None, name
+            for front, shape in shapes:
+                self.check(name, [*least_words(command), *(word.encode() for word in front)], shape)
+
+    def test_every_list_is_tried(self) -> None:
+        """A command whose documentation has a list is tried with what is meant by it; else this would prove little."""
+
+        def has_list(arguments: Iterable[Argument]) -> bool:
+            return any(each.multiple or has_list(each.parts) for each in arguments)
+
+        with_lists = {command.name for command in self.commands() if has_list(command.arguments)}
+        # Words of any kind will do for these.
+        general = {"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "command|getkeys"}
+        general |= {"command|getkeysandflags", "acl|dryrun"}
+        self.assertEqual(with_lists - general - set(OWN_SHAPES), set())
+
+    def test_limited_users(self) -> None:
+        """Whose channels are limited has each of them looked at, a few at a time."""
+        for command in (b"SUBSCRIBE", b"PSUBSCRIBE"):
+            long = self.check("limited", [command], repeated("a"), user="limited")
+            self.assertGreater(long.turns, 1 if command == b"SUBSCRIBE" else 0)
+
+    def test_unanswered(self) -> None:
+        """Who wants no reply gets none of its pieces, and confirmations of subscriptions all the same."""
+        for mode in ("OFF", "SKIP"):
+            client = self.bench.connect()
+            client.send("CLIENT", "REPLY", mode)
+            client.send("COMMAND", "INFO", *["ping"] * 500)
+            self.assertEqual(client.raw(), b"")
+            client.send("CLIENT", "REPLY", mode)
+            client.send("UNSUBSCRIBE", *["a"] * 500)
+            self.assertEqual(client.raw().count(b"unsubscribe"), 500)
+
+    def test_lines_count(self) -> None:
+        """A command that deals with all its words at once is noticed."""
+        self.patch(pubsub_commands, "FEW", sys.maxsize)
+        self.assertRaises(self.failureException, self.check, "at once", [b"UNSUBSCRIBE"], repeated("x"))
+
+    def test_copies_count(self) -> None:
+        """So is one that copies the list again and again in few lines."""
+
+        def careless(context: object, client: object, request: Sequence[bytes]) -> object:
+            return len([word for word in request if word in request[:]])
+
+        command = TABLE.named(b"command|count")
+        assert command is not None
+        self.patch(command, "function", careless)
+        self.patch(command, "arity", -2)
+        self.assertRaises(self.failureException, self.check, "careless", [b"COMMAND", b"COUNT"], repeated("x"))
+
+
+class ManyThingsTests(ServerTestCase):
+    """Reports on many clients, masters, replicas and users."""
+
+    def setUp(self) -> None:
+        self.host = WorkingHost()
+        self.bench = Bench(host=self.host)
+
+    def longest(self, *words: str) -> tuple[float, bytes]:
+        """The most work in one turn, and the reply."""
+        client = self.bench.connect()
+        work, longest = self.host.work, 0.0
+        before = work.units
+        with work.counted():
+            client.send(*words)
+        longest = work.units - before
+        while client.protocol._execution is not None:
+            before = work.units
+            with work.counted():
+                self.host.next_call()
+            longest = max(longest, work.units - before)
+        reply = client.raw()
+        client.protocol.abort()
+        return longest, reply
+
+    def compare(self, fill: Callable[[int], object], *requests: tuple[str, ...]) -> None:
+        """Four times as many of whatever ``fill`` makes: no turn takes longer."""
+        fill(100)
+        before = {words: self.longest(*words) for words in requests}
+        fill(300)
+        for words, (units, reply) in before.items():
+            more, longer = self.longest(*words)
+            self.assertNotEqual(longer, reply, words)
+            self.assertLess(more, 1.3 * units + 900, f"{words}: {units:.0f}, then {more:.0f} units in one turn")
+
+    def test_clients(self) -> None:
+        """CLIENT LIST and INFO."""
+
+        def connect(count: int) -> None:
+            for _ in range(count):
+                self.bench.connect()
+
+        self.compare(connect, ("CLIENT", "LIST"), ("INFO", "clients"))
+
+    def test_masters(self) -> None:
+        """SENTINEL MASTERS, INFO, and SENTINEL RESET of none of them."""
+        self.count = 0
+
+        def watch(count: int) -> None:
+            for _ in range(count):
+                self.count += 1
+                self.bench.core.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
+            self.bench.settle()
+
+        self.compare(watch, ("SENTINEL", "MASTERS"), ("SENTINEL", "PRIMARIES"), ("INFO", "sentinel"))
+
+    def test_reset(self) -> None:
+        """SENTINEL RESET begins anew with one master after the other."""
+        for number in range(1, 200):
+            self.bench.core.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
+        self.bench.settle()
+        units, reply = self.longest("SENTINEL", "RESET", "*")
+        self.assertEqual(reply, b":199\r\n")
+        self.assertLess(units, 9 * UNITS_PER_MS + 2_000)
+
+    def test_replicas(self) -> None:
+        """SENTINEL REPLICAS and INFO-CACHE."""
+        master = self.bench.watch()
+        self.count = 0
+
+        def add(count: int) -> None:
+            for _ in range(count):
+                self.count += 1
+                address = self.bench.core.registry.address("127.0.0.1", 10_000 + self.count)
+                assert address is not None
+                replica = self.bench.core.registry.add_replica(master, address, self.host.now())
+                assert replica is not None
+                replica.info_text = b"role:slave\r\n" * 10
+            self.bench.settle()
+
+        self.compare(add, ("SENTINEL", "REPLICAS", "mymaster"), ("SENTINEL", "INFO-CACHE", "mymaster"))
+
+    def test_users(self) -> None:
+        """ACL LIST."""
+        self.count = 0
+
+        def add(count: int) -> None:
+            client = self.bench.connect()
+            for _ in range(count):
+                self.count += 1
+                client.ask("ACL", "SETUSER", f"u{self.count}", "on", "nopass", "+@all")
+
+        self.compare(add, ("ACL", "LIST"))
