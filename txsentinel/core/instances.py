@@ -400,6 +400,16 @@ class Master(Server):
         return f"master {self.name} {_place(self, by_hostname)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A master that is no longer monitored, with what was known of it at the end."""
+
+    master: Master
+    address: Address
+    replicas: list[Address]
+    peers: list[tuple[Address, str]]
+
+
 PROMOTION_SEEN: Final = frozenset({FailoverState.RECONF_REPLICAS, FailoverState.UPDATE_CONFIG})
 """The states in which the promoted replica has been seen as a master."""
 

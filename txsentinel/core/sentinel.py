@@ -8,7 +8,7 @@ cause allows, and leaves effects in ``outbox``. Nothing here waits, reads a cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from txsentinel.address import Address
 from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
@@ -17,7 +17,7 @@ from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
-from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
+from txsentinel.core.instances import Instance, Master, Peer, Removed, Replica, Server
 from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.observation import Observation
@@ -34,16 +34,6 @@ from txsentinel.timings import Limits, Millis, Timings
 
 OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A master that is no longer monitored, with what was known of it at the end."""
-
-    master: Master
-    address: Address
-    replicas: list[Address]
-    peers: list[tuple[Address, str]]
 
 
 class SentinelCore:
