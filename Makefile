@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
+# An environment whose Python is too old, or was removed from the machine, is made anew.
+UNUSABLE := $(shell test ! -e $(VENV)/pyvenv.cfg || $(BIN)/python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 || echo unusable)
 SOURCES := txsentinel tests benchmarks twisted setup.py
 NODE := tests/clients/node
 BENCH ?=
@@ -15,7 +18,7 @@ HARDENING ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean hardening
+.PHONY: unusable help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -129,8 +132,12 @@ $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
 	else echo "There is no npm: going on without what comes from it"; fi
 
 # Some distributions ship Python without ensurepip; then virtualenv, wherever it can be had, makes the environment.
-$(BIN)/python:
+$(BIN)/python: $(UNUSABLE)
 	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@command -v $(firstword $(PYTHON)) >/dev/null || { echo "There is no PYTHON=$(PYTHON)."; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' \
+	|| { echo "PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1); Python 3.10 or newer is needed."; exit 1; }
+	@test ! -e $(VENV)/pyvenv.cfg || { echo "Removing $(VENV), which cannot be used ..."; rm -rf $(VENV); }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
 	|| { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV) 2>/dev/null; } \

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
+from twisted.python.failure import Failure
 
+from txsentinel.demo.blocking import DeadlineExpired, ReplyError
 from txsentinel.demo.fleet import Fleet
 from txsentinel.demo.processes import Workbench
 from txsentinel.demo.programs import BinaryMissing
 from txsentinel.demo.show import Show
+
+START_TIMEOUT_SECONDS: Final = 60.0
+RECOVERY_TIMEOUT_SECONDS: Final = 30.0
 
 
 def say(text: str) -> None:
@@ -59,36 +64,96 @@ def run(reactor: Any, fleet: Fleet, kill_once: bool) -> Deferred[Any]:
 
     def strike(_: object) -> Deferred[float]:
         reactor.callLater(1.0, show.kill_master)
-        return show.writer.recovered.addTimeout(30.0, reactor)
+        return show.writer.recovered.addTimeout(RECOVERY_TIMEOUT_SECONDS, reactor, _not_recovered)
 
     return started.addCallback(strike)
+
+
+def _not_recovered(result: object, seconds: float) -> NoReturn:
+    raise DeadlineExpired(f"no master accepted writes within {seconds:g} s of the kill")
+
+
+def number_from(lowest: int, why: str) -> Callable[[str], int]:
+    """
+    What reads the value of an option.
+
+    :param why: what goes wrong below ``lowest``.
+    """
+
+    def read(word: str) -> int:
+        try:
+            number = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a whole number") from None
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"{number} is too low, {lowest} is the least: {why}")
+        return number
+
+    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m txsentinel.demo", description=__doc__)
-    parser.add_argument("--down-after", type=int, default=1000, metavar="MS", help="silence that counts as death")
-    parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--sentinels", type=int, default=3)
+    parser.add_argument(
+        "--down-after",
+        type=number_from(1, "a server that may not be silent for any time is always down"),
+        default=1000,
+        metavar="MS",
+        help="silence that counts as death",
+    )
+    parser.add_argument(
+        "--replicas", type=number_from(1, "without a replica nobody can take the place of the master"), default=2
+    )
+    parser.add_argument(
+        "--sentinels", type=number_from(1, "without a Sentinel nobody notices that the master is dead"), default=3
+    )
     parser.add_argument("--server", default="valkey", choices=["valkey", "redis"])
     parser.add_argument("--kill-once", action="store_true", help="kill the master, wait for the next one, and leave")
     options = parser.parse_args(arguments)
+    try:
+        play(options)
+    except BinaryMissing as problem:
+        sys.exit(str(problem))
+    except (DeadlineExpired, ReplyError, RuntimeError, OSError) as problem:
+        sys.exit(
+            f"The demonstration ends here: {problem}\nIf the machine is busy with other things, try it again later."
+        )
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; nothing is left behind.")
+
+
+def play(options: argparse.Namespace) -> None:
+    """
+    Start everything and show it, until Ctrl-C ends the process.
+
+    :raises BinaryMissing: if there is no such server on this machine.
+    :raises DeadlineExpired: if something does not happen in time; the logs are kept then, and their place is printed.
+    :raises RuntimeError: if a process ended instead of starting; likewise.
+    """
+    failures: list[Failure] = []
+
+    def keep(failure: Failure) -> None:
+        failure.trap(DeadlineExpired)  # type: ignore[no-untyped-call]
+        failures.append(failure)
+
     with Workbench() as bench:
         say(
             f"Starting a master, {options.replicas} replicas and {options.sentinels} Sentinels in {bench.directory} ..."
         )
+        fleet = Fleet(
+            bench,
+            ["txsentinel"] * options.sentinels,
+            options.server,
+            options.replicas,
+            down_after=options.down_after,
+        )
+        fleet.start(START_TIMEOUT_SECONDS)
         try:
-            fleet = Fleet(
-                bench,
-                ["txsentinel"] * options.sentinels,
-                options.server,
-                options.replicas,
-                down_after=options.down_after,
-            )
-        except BinaryMissing as problem:
-            sys.exit(str(problem))
-        fleet.start()
-        react(run, (fleet, options.kill_once))
+            react(lambda reactor: run(reactor, fleet, options.kill_once).addErrback(keep))
+        finally:
+            if failures:
+                failures[0].raiseException()
 
 
 if __name__ == "__main__":

@@ -69,18 +69,18 @@ class Fleet:
         """
         Start the servers, then the Sentinels, and wait until they all know and like each other.
 
-        :raises DeadlineExpired: if that takes longer than ``seconds``.
+        :raises DeadlineExpired: if a step of that takes longer than ``seconds``.
         """
         for server in self.servers.values():
             server.start(ready=False)
         for server in self.servers.values():
-            server.wait_ready()
+            server.wait_ready(seconds)
         # A Sentinel that asks the master before its replicas have come asks again only after an INFO period.
         wait_for(self._replicated, seconds, "the replicas to be synchronized")
         for sentinel in self.sentinels:
             sentinel.start(ready=False)
         for sentinel in self.sentinels:
-            sentinel.wait_ready()
+            sentinel.wait_ready(seconds)
         self.wait_quiet(seconds)
 
     def master_seen_by(self, sentinel: SentinelProcess) -> int | None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.client import MasterAddress, MasterFollower
+from txsentinel.demo.blocking import ReplyError, call
 from txsentinel.demo.fleet import Fleet
 from txsentinel.demo.processes import ChildProcess, RedisProcess
 from txsentinel.demo.recorder import EventRecorder, RecordedEvent
@@ -22,8 +23,38 @@ WRITE_PERIOD_SECONDS: Final = 0.01
 REVIVE_SECONDS: Final = 10.0
 STATUS_SECONDS: Final = 30.0
 EVENTS_KEPT: Final = 1000
+SUMMARY_TIMEOUT_SECONDS: Final = 2.0
+
+KEY: Final = "demo"
+"""Holds a bit for each write."""
 
 log = Logger()
+
+
+class Acknowledged:
+    """
+    The numbers of the writes that a master has acknowledged, as a bitmap in the layout of ``SETBIT``.
+
+    ``count`` says how many they are.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        """Remember one; each number comes once."""
+        position, bit = divmod(number, 8)
+        if position >= len(self._bits):
+            self._bits.extend(bytes(position + 1 - len(self._bits)))
+        self._bits[position] |= 0x80 >> bit
+        self.count += 1
+
+    def missing_in(self, stored: bytes) -> int:
+        """How many of them are not in the bitmap that a server has."""
+        size = max(len(self._bits), len(stored))
+        ours, theirs = (int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (self._bits, stored))
+        return (ours & ~theirs).bit_count()
 
 
 class Writer:
@@ -38,8 +69,12 @@ class Writer:
         self._moved_to: MasterAddress | None = None
         self._last_success: float | None = None
         self._failures = 0
-        self.accepted = 0
-        """Writes that a master has confirmed."""
+        self._number = 0
+        self.acknowledged = Acknowledged()
+        self.failovers = 0
+        """How often writes went on at another master."""
+        self.longest_gap = 0.0
+        """Seconds, between two writes that were acknowledged."""
         self.recovered: Deferred[float] = Deferred()
         """Fires once, with the seconds that the first failover left us without a master."""
 
@@ -57,15 +92,34 @@ class Writer:
     def _moved(self, address: MasterAddress) -> None:
         self._moved_to = address
 
-    def _write(self) -> None:
-        self._follower.execute("SET", "demo", str(self.accepted)).addCallbacks(self._written, self._lost)
+    def summary(self, stored: bytes | None) -> str:
+        """
+        What became of everything that was written.
 
-    def _written(self, reply: object) -> None:
+        :param stored: the bitmap that the master has now; ``None`` if there is none to ask.
+        """
+        acknowledged = self.acknowledged.count
+        lost = "not known, as no master answers" if stored is None else str(self.acknowledged.missing_in(stored))
+        return (
+            f"failovers: {self.failovers}; longest gap between two writes: {self.longest_gap * 1000:.0f} ms;"
+            f" writes acknowledged: {acknowledged}; of these lost: {lost}"
+        )
+
+    def _write(self) -> None:
+        number, self._number = self._number, self._number + 1
+        self._follower.execute("SETBIT", KEY, str(number), "1").addCallbacks(
+            self._written, self._lost, callbackArgs=(number,)
+        )
+
+    def _written(self, reply: object, number: int) -> None:
         now = self._reactor.seconds()
-        self.accepted += 1
+        self.acknowledged.add(number)
+        if self._last_success is not None:
+            self.longest_gap = max(self.longest_gap, now - self._last_success)
         if self._moved_to is not None and self._last_success is not None:
             gap = now - self._last_success
             lost = f", {self._failures} failed meanwhile" if self._failures else ""
+            self.failovers += 1
             self._say(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
             self._failures = 0
             if not self.recovered.called:
@@ -130,8 +184,10 @@ class Show:
 
         :returns: fires when the follower has hung up.
         """
-        self._stopped = True
-        self.writer.stop()
+        if not self._stopped:
+            self._stopped = True
+            self.writer.stop()
+            self._tell(f"** {self.writer.summary(self._stored())}")
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -139,17 +195,37 @@ class Show:
         return gatherResults([self._follower.stop()])
 
     def kill_master(self) -> None:
-        """Kill the present master, as ``kill -9`` does."""
+        """Kill the present master, as ``kill -9`` does; say what to wait for if no other server can take its place."""
         address = self._follower.address
         server = None if address is None else self._fleet.servers.get(address.port)
-        if server is None or not server.running:
-            self._tell("** there is no master to kill just now")
+        if server is None:
+            self._tell("** there is no master to kill yet: wait for the line that says where writes go")
+            return
+        if not server.running:
+            self._tell(f"** {address} is dead already; wait until writes go to another master")
+            return
+        others = [each for each in self._fleet.servers.values() if each is not server]
+        if not any(each.running for each in others):
+            names = " or ".join(each.name for each in others)
+            self._tell(f"** nobody could take the place of {address}; wait until {names} is started again")
             return
         self._tell(f"** killing the master, 127.0.0.1:{server.port}")
         server.kill()
 
+    def _stored(self) -> bytes | None:
+        """What the present master has of all writes; ``None`` if there is no master that answers."""
+        address = self._follower.address
+        if address is None:
+            return None
+        try:
+            reply = call(address.port, "GET", KEY, timeout=SUMMARY_TIMEOUT_SECONDS)
+        except (OSError, ReplyError):
+            return None
+        return reply.encode("utf-8", "surrogateescape") if isinstance(reply, str) else b""
+
     def _following(self, follower: MasterFollower) -> MasterFollower:
         self.writer.start()
+        self._tell(f"** writes go to {follower.address}")
         follower.add_listener(lambda address: self._tell_how_to_kill(address))
         return follower
 
@@ -189,7 +265,9 @@ class Show:
         self._tell(f"** started {child.name} again, pid {child.pid}{role if isinstance(child, RedisProcess) else ''}")
 
     def _status(self) -> None:
-        self._tell(f"** {self.writer.accepted} writes accepted so far, the last ones by {self._follower.address}")
+        self._tell(
+            f"** {self.writer.acknowledged.count} writes acknowledged so far, the last ones by {self._follower.address}"
+        )
 
     def _read_keyboard(self, keyboard: TextIO) -> None:
         for _ in keyboard:

@@ -1,0 +1,200 @@
+"""The demonstration: what it counts, what it answers to the keyboard, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.servers import DeadlineExpired, available
+from txsentinel.client import MasterAddress
+from txsentinel.demo import __main__ as demo
+from txsentinel.demo.fleet import Fleet
+from txsentinel.demo.show import Acknowledged, Show, Writer
+
+KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "")
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 90.0
+
+
+class AcknowledgedTests(SynchronousTestCase):
+    """The writes that were acknowledged, compared with those that a server has."""
+
+    def test_missing(self) -> None:
+        """Bits are where SETBIT has them; what a server has beyond that does not make up for what it lacks."""
+        acknowledged = Acknowledged()
+        self.assertEqual(acknowledged.missing_in(b""), 0)
+        for number in (0, 3, 9, 30):
+            acknowledged.add(number)
+        self.assertEqual(acknowledged.count, 4)
+        for stored, missing in (
+            (bytes([0b10010000, 0b01000000, 0, 0b00000010]), 0),
+            (bytes([0b10010000, 0b01000000]), 1),
+            (bytes([0b01101111, 0b10111111, 255, 255, 255]), 3),
+            (b"", 4),
+        ):
+            self.assertEqual(acknowledged.missing_in(stored), missing, stored)
+
+    def test_summary(self) -> None:
+        """It has all that an operator asks for, and does not pretend to know what became of writes without a master."""
+        writer = Writer(Clock(), None, lambda text: None)  # type: ignore[arg-type]
+        writer.failovers, writer.longest_gap = 2, 1.2346
+        writer.acknowledged.add(0)
+        self.assertEqual(
+            writer.summary(b"\x80"),
+            "failovers: 2; longest gap between two writes: 1235 ms; writes acknowledged: 1; of these lost: 0",
+        )
+        self.assertTrue(writer.summary(b"").endswith("of these lost: 1"))
+        self.assertTrue(writer.summary(None).endswith("of these lost: not known, as no master answers"))
+
+
+@dataclass
+class Server:
+    """A server that runs, or not."""
+
+    name: str
+    port: int
+    running: bool = True
+
+    def kill(self) -> None:
+        """It runs no more."""
+        self.running = False
+
+
+@dataclass
+class Installation:
+    """As much of a fleet as the keyboard has to do with."""
+
+    name: str = "mymaster"
+    ports: dict[str, int] = field(default_factory=lambda: {"sentinel": 1})
+    servers: dict[int, Server] = field(default_factory=lambda: {n: Server(f"server-{n}", n) for n in (7, 8)})
+    sentinels: tuple[object, ...] = ()
+
+
+class KeyboardTests(SynchronousTestCase):
+    """Enter kills the master, or says what to wait for."""
+
+    def test_too_early(self) -> None:
+        """Before there is a master, while the last one is dead, and while nobody could take its place."""
+        said: list[str] = []
+        fleet = Installation()
+        show = Show(Clock(), fleet, said.append)  # type: ignore[arg-type]
+
+        def enter(master: int | None) -> str:
+            show._follower = type(  # type: ignore[assignment]
+                "Following", (), {"address": None if master is None else MasterAddress("127.0.0.1", master)}
+            )
+            show.kill_master()
+            return said.pop().partition("  ** ")[2]
+
+        self.assertEqual(enter(None), "there is no master to kill yet: wait for the line that says where writes go")
+        self.assertEqual(enter(7), "killing the master, 127.0.0.1:7")
+        self.assertEqual(enter(7), "127.0.0.1:7 is dead already; wait until writes go to another master")
+        self.assertEqual(enter(8), "nobody could take the place of 127.0.0.1:8; wait until server-7 is started again")
+        self.assertTrue(fleet.servers[8].running)
+        fleet.servers[7].running = True
+        self.assertEqual(enter(8), "killing the master, 127.0.0.1:8")
+
+
+class CommandLineTests(SynchronousTestCase):
+    """What is refused, and how."""
+
+    def test_options(self) -> None:
+        """A number that makes no demonstration is refused with its option and the reason."""
+        for words, text in (
+            (["--down-after", "0"], "argument --down-after: 0 is too low, 1 is the least: a server that may not be"),
+            (["--replicas", "0"], "argument --replicas: 0 is too low, 1 is the least: without a replica nobody"),
+            (["--sentinels", "-1"], "argument --sentinels: -1 is too low, 1 is the least: without a Sentinel nobody"),
+            (["--down-after", "5s"], "argument --down-after: '5s' is not a whole number"),
+        ):
+            stderr = io.StringIO()
+            with contextlib.redirect_stderr(stderr):
+                self.assertEqual(self.assertRaises(SystemExit, demo.main, words).code, 2)
+            self.assertIn(text, stderr.getvalue())
+
+    def test_start_that_takes_too_long(self) -> None:
+        """On a machine that is too busy it ends with a line, keeping the logs; an interrupted start leaves nothing."""
+
+        def start(fleet: Fleet, seconds: float) -> None:
+            raise error
+
+        self.patch(Fleet, "start", start)
+        if not KIND:
+            self.skipTest("no server on this machine")
+        for error, text in (
+            (
+                DeadlineExpired("waited 60 s in vain for PONG"),
+                "The demonstration ends here: waited 60 s in vain for PONG\n",
+            ),
+            (
+                RuntimeError("server-1 ended with status 1"),
+                "The demonstration ends here: server-1 ended with status 1\n",
+            ),
+            (KeyboardInterrupt(), "Interrupted; nothing is left behind."),
+        ):
+            stdout, stderr = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+                ended = self.assertRaises(SystemExit, demo.main, ["--server", KIND])
+            self.assertTrue(str(ended.code).startswith(text), ended.code)
+            directory = stdout.getvalue().split()[-2]
+            self.assertEqual(directory in stderr.getvalue(), not isinstance(error, KeyboardInterrupt))
+
+
+class PlayedTests(SynchronousTestCase):
+    """The whole of it, over real servers."""
+
+    if not KIND:
+        skip = "no server on this machine"
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A demonstration of our own."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "txsentinel.demo", "--server", KIND, *words],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+        return process
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it with a summary and status 0."""
+        process = self.start("--replicas", "1", "--sentinels", "1")
+        assert process.stdout is not None
+        output = process.stdout.readline()
+        directory = output.split()[-2]
+        while "** writes go to" not in output:
+            line = process.stdout.readline()
+            self.assertTrue(line, output)
+            output += line
+        process.send_signal(signal.SIGINT)
+        output += process.communicate()[0]
+        self.assertEqual(process.returncode, 0, output)
+        self.assertRegex(output, r"\*\* failovers: 0; longest gap .* ms; writes acknowledged: \d+; of these lost: 0\n")
+        self.assertNotIn("Traceback", output)
+        self.assertFalse(os.path.exists(directory))
+
+    def test_failover(self) -> None:
+        """``--kill-once`` shows one failover, counts it, and leaves."""
+        process = self.start("--kill-once")
+        output = process.communicate()[0]
+        self.assertEqual(process.returncode, 0, output)
+        self.assertRegex(
+            output, r"\*\* failovers: 1; longest gap .* ms; writes acknowledged: \d+; of these lost: \d+\n"
+        )
+        self.assertNotIn("Traceback", output)
