@@ -433,20 +433,15 @@ class SentinelProtocol(Protocol):
             value.answer.addCallback(self._place_kept())
             value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
         elif value is not NO_REPLY and not isinstance(value, Stepwise):
-            self._replies.add(self._encoded(value))
+            self._replies.add(self._encoded(value, self.client.protocol))
 
-    def _encoded(self, value: Value) -> bytes:
+    def _encoded(self, value: Value, protocol: int) -> bytes:
         if isinstance(value, ErrorReply):
             self._context.statistics.error_replies += 1
-        return encode(value, self.client.protocol)
+        return encode(value, protocol)
 
     def _hold(self, held: Held) -> None:
-        settle = self._place_kept()
-
-        def answer(value: Value | Callable[[], Value]) -> None:
-            settle(value() if callable(value) else value)
-
-        released, failed = partial(answer, held.value), partial(answer, held.on_failure)
+        released, failed = held.outcomes(self._place_kept())
         self._context.barrier.hold(held.generation, released, failed, held.undo, held.since)
 
     def _hold_silently(self, held: Held) -> None:
@@ -458,9 +453,7 @@ class SentinelProtocol(Protocol):
         return partial(self._settle, self._replies.hold(), self.client.protocol)
 
     def _settle(self, place: HeldReply, protocol: int, value: Value) -> None:
-        if isinstance(value, ErrorReply):
-            self._context.statistics.error_replies += 1
-        self._replies.settle(place, encode(value, protocol))
+        self._replies.settle(place, self._encoded(value, protocol))
         if not self._executing:
             self._flush()
             self.proceed()

@@ -40,6 +40,14 @@ class Held:
     since: int = 0
     """The first generation of those changes."""
 
+    def outcomes(self, settle: Callable[[Value], None]) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What to call once it is durable, and if it could not be saved; ``settle`` is given the answer."""
+
+        def outcome(value: Value | Callable[[], Value]) -> Callable[[], None]:
+            return lambda: settle(value() if callable(value) else value)
+
+        return outcome(self.value), outcome(self.on_failure)
+
 
 @dataclass(frozen=True, slots=True)
 class Promised:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final
 
 from txsentinel.core.effects import Effect
 from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
+from txsentinel.sim.groupfaults import Done, Undo, masterless, pause_group
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis.server import SimRedis
-
-Undo: TypeAlias = Callable[[], None]
-Done: TypeAlias = "tuple[str, Undo]"
 
 
 def _kill_server(fleet: Fleet, random: Random) -> Done:
@@ -34,27 +32,6 @@ def _pause_server(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     server.host.pause()
     return f"pause {server.host.name}", server.host.resume
-
-
-def _pause_group(fleet: Fleet, random: Random) -> Done:
-    """A master and its replicas stand still together, and go on a moment apart: the master last, first or with them."""
-    group = random.choice(fleet.masters)
-    paused = [server for server in group.servers if server.host.running]
-    masters = [server for server in paused if server.is_master]
-    for server in paused:
-        server.host.pause()
-    delay = random.choice((0.0, 0.05, 0.2, 0.5, 1.0, random.uniform(0.0, 1.0)))
-    late = masters if random.random() < 0.7 else [server for server in paused if server not in masters]
-
-    def end() -> None:
-        for server in paused:
-            if server in late:
-                fleet.world.call_later(delay, server.host.resume)
-            else:
-                server.host.resume()
-
-    who = "the master" if late is masters else "the replicas"
-    return f"pause the whole group {group.name}, {who} {delay:.3f} s longer", end
 
 
 def _busy_server(fleet: Fleet, random: Random) -> Done:
@@ -428,21 +405,11 @@ def _misdirect(fleet: Fleet, random: Random) -> Done:
     return f"point {server.host.name} to {other.host.name}", _nothing
 
 
-def _masterless(fleet: Fleet, random: Random) -> Done:
-    """A master is told to follow one of its replicas, which goes on following it."""
-    group = random.choice(fleet.masters)
-    masters = [server for server in group.servers if server.host.running and server.is_master]
-    replicas = [server for server in group.servers if server.host.running and server not in masters]
-    if masters and replicas:
-        masters[0].replication.follow(random.choice(replicas).address)
-    return f"leave {group.name} without a master", _nothing
-
-
 KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-server": _kill_server,
     "crash-server": _crash_server,
     "pause-server": _pause_server,
-    "pause-group": _pause_group,
+    "pause-group": pause_group,
     "busy-server": _busy_server,
     "kill-sentinel": _kill_sentinel,
     "crash-sentinel": _crash_sentinel,
@@ -460,7 +427,7 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "wall-clock": _wall_clock,
     "manual-failover": _manual_failover,
     "misdirect": _misdirect,
-    "masterless": _masterless,
+    "masterless": masterless,
     "skewed-clock": _skewed_clock,
     "doomed-disk": _doomed_disk,
     "torn-write": _torn_write,
