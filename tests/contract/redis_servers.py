@@ -121,7 +121,7 @@ class Servers(Protocol):
 
 class _SimProtocol(StreamProtocol):
     def __init__(self) -> None:
-        self.reader = ReplyReader(Limits())
+        self.reader = ReplyReader(Limits(), resp3=True)
         self.replies: list[Any] = []
         self.lost = False
 
@@ -231,7 +231,7 @@ class RealConnection:
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._socket = socket.create_connection((host, port), timeout=PATIENCE)
-        self._reader = ReplyReader(Limits())
+        self._reader = ReplyReader(Limits(), resp3=True)
         self._next: list[Any] = []
 
     def send(self, *commands: Request) -> None:

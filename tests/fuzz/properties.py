@@ -72,7 +72,7 @@ def requests(raw: bytes, cuts: Sequence[int]) -> None:
 
 def read_replies(raw: bytes, cuts: Sequence[int]) -> tuple[list[Any], str]:
     """The replies in ``raw``, and the error that ended them if there was one."""
-    reader = ReplyReader(LIMITS)
+    reader = ReplyReader(LIMITS, resp3=True)
     found: list[Any] = []
     try:
         for chunk in chunks(raw, cuts):

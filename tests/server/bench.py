@@ -280,7 +280,7 @@ class Talk:
 
     def replies(self) -> list[object]:
         """What came since the last look, parsed."""
-        reader = ReplyReader(Limits())
+        reader = ReplyReader(Limits(), resp3=True)
         reader.feed(self.raw())
         found = []
         while (reply := reader.next_reply()) is not NEED_MORE:

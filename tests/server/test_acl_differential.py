@@ -190,7 +190,7 @@ class Theirs:
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self._reader = ReplyReader(Limits())
+        self._reader = ReplyReader(Limits(), resp3=True)
 
     def reply(self, *words: str) -> object:
         """Say something, and wait for one answer."""

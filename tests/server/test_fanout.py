@@ -43,7 +43,7 @@ class FanOutTestCase(SynchronousTestCase):
 
     def payloads(self, client: Talk) -> list[bytes]:
         """What a client has got so far, though no turn of the reactor has gone by."""
-        reader = ReplyReader(Limits())
+        reader = ReplyReader(Limits(), resp3=True)
         reader.feed(client.wire.value())
         client.wire.clear()
         found = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,7 +92,7 @@ plain_values: st.SearchStrategy[Any] = st.recursive(
 
 def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS) -> list[object]:
     """Everything that comes out of these chunks, pulled after each; a violation is the last entry."""
-    reader = ReplyReader(limits)
+    reader = ReplyReader(limits, resp3=True)
     heard: list[object] = []
     try:
         for chunk in chunks:
@@ -128,7 +130,7 @@ class GrammarTests(SynchronousTestCase):
 
     def test_null_is_not_need_more(self) -> None:
         """A null, a false and an empty array are replies; only the one marker means that none is there."""
-        reader = ReplyReader(LIMITS)
+        reader = ReplyReader(LIMITS, resp3=True)
         self.assertIs(reader.next_reply(), NEED_MORE)
         reader.feed(b"$-1\r\n#f\r\n*0\r\n*1\r\n")
         self.assertEqual([reader.next_reply() for _ in range(3)], [None, False, []])
@@ -193,7 +195,10 @@ class ViolationTests(SynchronousTestCase):
             (b",\r\n", "b'' after b','"),
             (b"(1.5\r\n", "b'1.5' after b'('"),
             (b"*1\r\n>1\r\n:1\r\n", "b'>' inside an aggregate"),
-            (b"%1\r\n*0\r\n:1\r\n", "a key of a map is an aggregate itself"),
+            (b"%1\r\n*0\r\n:1\r\n", "a key of a map is no string"),
+            (b"%1\r\n:1\r\n:1\r\n", "a key of a map is no string"),
+            (b"%1\r\n(1\r\n:1\r\n", "a key of a map is no string"),
+            (b"%1\r\n,1.5\r\n:1\r\n", "a key of a map is no string"),
             (b":" + b"1" * 600, "a line that starts with b':' is too long"),
         ):
             self.assertEqual(transcript([stream]), [("violation", hint)], stream)
@@ -202,9 +207,25 @@ class ViolationTests(SynchronousTestCase):
         """Whole replies before the nonsense come out first."""
         self.assertEqual(transcript([b":1\r\n?"]), [1, ("violation", "a reply starts with b'?'")])
 
+    def test_resp3_that_was_not_agreed_upon(self) -> None:
+        """Without HELLO 3 every type that RESP2 lacks is refused by its first byte, also inside an array."""
+        for sign in b"%~>|_#,(!=":
+            for prefix in (b"", b"*2\r\n"):
+                reader = ReplyReader(LIMITS)
+                reader.feed(prefix + bytes((sign,)))
+                with self.assertRaises(ReplyViolation) as caught:
+                    reader.next_reply()
+                self.assertEqual(str(caught.exception), f"a reply starts with {bytes((sign,))!r} without HELLO 3")
+
+    def test_integers_are_never_hashed(self) -> None:
+        """A map of integers that all have one hash is refused, after a time that grows with its length only."""
+        colliding = b"".join(b"(%d\r\n_\r\n" % (sys.hash_info.modulus * (number + 1)) for number in range(20_000))
+        with patch("txsentinel.wire.replies.dict", side_effect=AssertionError("built a dict"), create=True):
+            self.assertEqual(transcript([b"%20000\r\n" + colliding]), [("violation", "a key of a map is no string")])
+
     def test_spent(self) -> None:
         """After a violation nothing more comes, whatever arrives."""
-        reader = ReplyReader(LIMITS)
+        reader = ReplyReader(LIMITS, resp3=True)
         reader.feed(b"*2\r\n:1\r\n?")
         self.assertRaises(ReplyViolation, reader.next_reply)
         reader.feed(b":1\r\n")
@@ -233,7 +254,7 @@ class BoundTests(SynchronousTestCase):
         )
         tracemalloc.start()
         try:
-            reader = ReplyReader(LIMITS)
+            reader = ReplyReader(LIMITS, resp3=True)
             reader.feed(b"*%d\r\n:1\r\n" % MOST_ELEMENTS)
             self.assertIs(reader.next_reply(), NEED_MORE)
             _, peak = tracemalloc.get_traced_memory()
@@ -278,7 +299,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_idle_links_hold_nothing(self) -> None:
         """Once everything is read, the last chunk is let go."""
-        reader = ReplyReader(LIMITS)
+        reader = ReplyReader(LIMITS, resp3=True)
         tracemalloc.start()
         try:
             reader.feed(encode(b"a" * 500_000))

@@ -1,5 +1,5 @@
 """
-Reading the replies of servers and peers, in RESP2 and RESP3, however the bytes arrive.
+Reading the replies of servers and peers, in RESP2 and (where it was asked for) RESP3, however the bytes arrive.
 
 The reader is our own because the answer to a PING must be told from a bulk of the same bytes, and
 because a peer may be broken or malicious: how deep, how many and how much is bounded, and every
@@ -53,6 +53,7 @@ _PLUS, _MINUS, _COLON, _DOLLAR, _ASTERISK = b"+-:$*"
 _UNDERSCORE, _HASH, _COMMA, _PAREN, _BANG, _EQUALS, _PERCENT, _TILDE, _ANGLE, _BAR = b"_#,(!=%~>|"
 _BULKS: Final = frozenset((_DOLLAR, _BANG, _EQUALS))
 _AGGREGATES: Final = frozenset((_ASTERISK, _PERCENT, _TILDE, _ANGLE, _BAR))
+_RESP2_SIGNS: Final = frozenset((_PLUS, _MINUS, _COLON, _DOLLAR, _ASTERISK))
 _SIGNS: Final = _BULKS | _AGGREGATES | {_PLUS, _MINUS, _COLON, _UNDERSCORE, _HASH, _COMMA, _PAREN}
 
 
@@ -67,10 +68,11 @@ class _Aggregate:
     def finished(self) -> Any:
         """The aggregate as a value; an attribute has none, nobody asks it."""
         if self.sign == _PERCENT:
-            try:
-                return dict(zip(self.items[::2], self.items[1::2], strict=True))
-            except TypeError:
-                raise ReplyViolation("a key of a map is an aggregate itself") from None
+            keys = self.items[::2]
+            # Integers and floats are hashed without a secret: keys that all collide take quadratic time.
+            if not all(isinstance(key, bytes) for key in keys):
+                raise ReplyViolation("a key of a map is no string")
+            return dict(zip(keys, self.items[1::2], strict=True))
         return PushFrame(self.items) if self.sign == _ANGLE else self.items
 
 
@@ -79,12 +81,16 @@ class ReplyReader:
     Cuts a stream of bytes into replies.
 
     After a violation the reader is spent: it holds nothing, takes nothing and yields nothing more.
+
+    :param resp3: whether ``HELLO 3`` was sent on the connection. Without it every type that RESP2 lacks is a
+        violation. The keys of a map must be strings in any case.
     """
 
-    __slots__ = ("_buffer", "_charge", "_length", "_most", "_open", "_position", "_scanned", "_sign", "_spent")
+    __slots__ = ("_buffer", "_charge", "_length", "_most", "_open", "_position", "_scanned", "_sign", "_signs", "_spent")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, resp3: bool = False) -> None:
         self._most = limits.reply_buffer
+        self._signs = _SIGNS if resp3 else _RESP2_SIGNS
         self._buffer: bytes | bytearray = b""
         self._position = 0
         self._scanned = 0
@@ -165,8 +171,9 @@ class ReplyReader:
         if start == len(buffer):
             return self._drained()
         sign = buffer[start]
-        if sign not in _SIGNS:
-            raise ReplyViolation(f"a reply starts with {bytes((sign,))!r}")
+        if sign not in self._signs:
+            without = " without HELLO 3" if sign in _SIGNS else ""
+            raise ReplyViolation(f"a reply starts with {bytes((sign,))!r}{without}")
         end = buffer.find(b"\r\n", self._scanned)
         longest = self._most if sign in (_PLUS, _MINUS) else _LONGEST_NUMBER
         if (len(buffer) - 1 if end < 0 else end) - start > longest:
