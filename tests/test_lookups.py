@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.address import Address
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.events import Level
@@ -55,7 +56,8 @@ class LookupTests(SynchronousTestCase):
             lambda event: None,
             lambda level, line: self.lines.append(line) if level is Level.WARNING else None,
         )
-        self.core.monitor("m", "10.0.0.1", 6379, 2, 0)
+        master = self.core.monitor("m", "10.0.0.1", 6379, 2, 0)
+        self.core.registry.add_peer(master, "b" * 40, Address.literal("10.0.1.1", 26379), 0)
         self.executor.drain()
 
     def hello(self, master_host: str) -> None:

@@ -65,6 +65,12 @@ class Address:
 MAX_HOST: Final = 255
 """Characters of the longest host name that DNS has, and far more than those of any IP address."""
 
+UNSPECIFIED: Final = frozenset(("0.0.0.0", "::", "::ffff:0.0.0.0"))
+"""Addresses that mean "any of my own", to each host another machine: nobody can be announced there."""
+
+HOST_NAME: Final = re.compile("[^\\x00-\\x20,\\x7f-\\xa0]{1,255}")
+"""What may be looked up. Blanks, control characters and commas would tear events, hellos and files apart."""
+
 
 def canonical_ip(text: str) -> str | None:
     """

@@ -137,7 +137,10 @@ class Limits:
     script_attempts: int = 10
 
     epoch_leap: int = 1 << 20
-    """How far above our own an epoch heard from a peer may be before it is taken for poison."""
+    """How far the current epoch may rise in a second because of what others name; beyond that they are not followed."""
+
+    epoch_step: int = 1 << 10
+    """How far above our own an epoch may be that a peer names to which we are not connected."""
 
     highest_epoch: int = 1 << 53
 

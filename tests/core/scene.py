@@ -26,6 +26,7 @@ from txsentinel.core.effects import (
     PublishHello,
     Reconfigure,
     Recycle,
+    RequestId,
     RequestInfo,
     RequestRole,
     ResolveAddress,
@@ -82,6 +83,9 @@ class Actor:
 
     refuses: bool = False
     """Answers INFO and PUBLISH by an error."""
+
+    sentinel_id: object = None
+    """What it answers to SENTINEL MYID; by default the ID that belongs to its address."""
 
     unread: list[Effect] = field(default_factory=list)
     """What arrived while it was silent."""
@@ -259,8 +263,9 @@ class Scene:
     def hello(
         self, letter: str, address: Address, config_epoch: int, epoch: int | None = None, own: bool = True
     ) -> None:
-        """The hello of a Sentinel about our master."""
+        """The hello of a Sentinel about our master; the Sentinel is there."""
         place = Address.literal(f"10.0.1.{ord(letter)}", 26379)
+        self.actors.setdefault(place, Actor(place))
         mark = "0" if own else ""
         current = config_epoch if epoch is None else epoch
         self.core.hello_heard(
@@ -347,6 +352,8 @@ class Scene:
         else:
             self.sent.append((self.now, effect))
             actor = self.actors.get(effect.link.address)
+            if isinstance(effect, RequestId):
+                self.lines.append(f"ask {effect.link.address.joined()} for its ID")
             if (actor is not None and not effect.link.closed) or isinstance(effect, Disconnect):
                 self._act(effect, actor or Actor(effect.link.address))
 
@@ -393,6 +400,11 @@ class Scene:
             core.info_reply(link, None if actor.refuses else actor.info(), now)
         elif isinstance(effect, RequestRole):
             core.role_reply(link, None if actor.refuses else actor.role.encode(), actor.refuses, now)
+        elif isinstance(effect, RequestId):
+            told = actor.sentinel_id
+            core.id_reply(
+                link, identity(chr(int(actor.address.ip.split(".")[3]))).encode() if told is None else told, now
+            )
         elif isinstance(effect, PublishHello):
             core.publish_reply(link, effect.instance, not actor.refuses, now)
         elif isinstance(effect, Reconfigure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
+from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
@@ -103,8 +103,12 @@ class GossipTests(SynchronousTestCase):
 
     def test_there_and_back(self) -> None:
         """A peer that moves and returns is where it said last, though its bytes were seen before."""
+        moved = Address.literal("10.4.4.4", 26379)
+        self.scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
         self.scene.hello("b", MASTER_PLACE, 0)
         self.scene.core.hello_heard(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
+        self.scene.settle()
+        self.assertEqual("10.4.4.4", self.scene.peer("b").address.ip)
         self.scene.hello("b", MASTER_PLACE, 0)
         self.assertEqual("10.0.1.98", self.scene.peer("b").address.ip)
 

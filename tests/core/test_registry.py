@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
+from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
@@ -46,6 +46,8 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(self.used(), self.alive())
         scene.hello("b", Address.literal("10.0.0.33", 6379), 4)
         self.assertEqual(self.used(), self.alive())
+        moved = Address.literal("10.3.3.3", 26379)
+        scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
         scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), scene.now)
         scene.settle()
         self.assertEqual(self.used(), self.alive())
@@ -78,7 +80,10 @@ class RegistryTests(SynchronousTestCase):
 
     def test_a_peer_moves_under_every_master(self) -> None:
         """To one new link, that both share again."""
+        moved = Address.literal("10.3.3.3", 26379)
+        self.scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
         self.scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.scene.now)
+        self.scene.settle()
         self.assertEqual("10.3.3.3", self.scene.peer("b").address.ip)
         self.assertIs(self.scene.peer("b").link, self.other.peers[identity("b")].link)
 

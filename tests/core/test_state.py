@@ -52,8 +52,38 @@ class EpochTests(SynchronousTestCase):
 
     def test_sane(self) -> None:
         """Any step is sane that failovers explain: not back below zero, not a million on."""
-        sane = [epoch for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1) if self.state.sane_epoch(epoch)]
+        sane = [epoch for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1) if self.state.sane_epoch(epoch, 0)]
         self.assertEqual([0, 4, 5, 6, 5 + 2**20], sane)
+
+    def test_reach(self) -> None:
+        """A million a second, however many take part in it; our own steps do not count."""
+        master = Scene().master
+        leap = Limits().epoch_leap
+        self.state.adopt_epoch(5 + leap, master, 1_000)
+        self.assertEqual(5 + leap, self.state.reach(1_000))
+        self.assertEqual(5 + leap + leap // 2, self.state.reach(1_500))
+        self.assertEqual(5 + 2 * leap, self.state.reach(2_000))
+        self.assertEqual(5 + 2 * leap, self.state.reach(900_000))
+        for step in range(1, 4):
+            self.state.adopt_epoch(5 + leap + step, master, 2_000)
+        self.assertEqual(5 + 2 * leap, self.state.reach(2_000))
+        self.state.raise_epoch(5 + leap + 4)
+        self.assertEqual(6 + 2 * leap, self.state.reach(2_000))
+
+    def test_reach_ends(self) -> None:
+        """At the highest epoch that there is."""
+        self.state.current_epoch = Limits().highest_epoch - 3
+        self.assertEqual(Limits().highest_epoch, self.state.reach(0))
+
+    def test_following(self) -> None:
+        """As far as may be, and no further than failovers explain if we are not connected to whoever names it."""
+        master, limits = Scene().master, Limits()
+        self.state.follow_epoch(1 << 52, master, 0, connected=False)
+        self.assertEqual(5 + limits.epoch_step, self.state.current_epoch)
+        self.state.follow_epoch(1 << 52, master, 0, connected=True)
+        self.assertEqual(5 + limits.epoch_leap, self.state.current_epoch)
+        self.state.follow_epoch(7, master, 9_000, connected=True)
+        self.assertEqual(5 + limits.epoch_leap, self.state.current_epoch)
 
 
 class SpeechTests(SynchronousTestCase):

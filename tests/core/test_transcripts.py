@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
+from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Peer
@@ -128,6 +128,11 @@ class Play:
         words = re.sub(r"\{(.)\}", lambda found: identity(found[1]), payload)
         scene.core.hello_heard(words.encode(), scene.now)
         scene.settle()
+
+    def do_listens(self, ip: str, letter: str) -> None:
+        """At ``ip`` there is the Sentinel of that letter."""
+        at = Address.literal(ip, 26379)
+        self.scene.actors[at] = Actor(at, sentinel_id=identity(letter).encode())
 
     def do_tells(self) -> None:
         """Write down when each peer was told of an address since the last time, in ms since the last kill."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Scene, identity
+from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import STORM
@@ -194,6 +194,8 @@ class QuestionTests(SynchronousTestCase):
 
     def test_from_a_peer_that_moved(self) -> None:
         """What its old address was asked is not taken for asked of the new one."""
+        moved = Address.literal("10.0.1.200", 26379)
+        self.scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
         self.scene.core.hello_heard(
             f"10.0.1.200,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), self.scene.now
         )

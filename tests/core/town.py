@@ -25,6 +25,7 @@ from txsentinel.core.effects import (
     PublishHello,
     Reconfigure,
     Recycle,
+    RequestId,
     RequestInfo,
 )
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -207,7 +208,7 @@ class Resident:
         elif isinstance(effect, Disconnect):
             for kind in effect.link.kinds:
                 self._connections.pop((effect.link.link_id, kind), None)
-        elif isinstance(effect, Ping | RequestInfo | PublishHello | AskMasterDown | Reconfigure):
+        elif isinstance(effect, Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure):
             if isinstance(effect, PublishHello):
                 self.town.witness.hears(effect.payload)
             if isinstance(effect, Reconfigure) and effect.promotes:
@@ -237,7 +238,7 @@ class Resident:
         self._dial(link, kind)
         self.turn()
 
-    def _say(self, effect: Ping | RequestInfo | PublishHello | AskMasterDown | Reconfigure) -> None:
+    def _say(self, effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure) -> None:
         link = effect.link
         kind = effect.kind if isinstance(effect, Ping) else LinkKind.COMMANDS
         connection = self._connections.get((link.link_id, kind))
@@ -332,7 +333,7 @@ class Town:
     def deliver(
         self,
         who: Resident,
-        effect: Ping | RequestInfo | PublishHello | AskMasterDown | Reconfigure,
+        effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure,
         answer: Callable[[Callable[[], None]], None],
     ) -> None:
         """A command arrives."""
@@ -351,6 +352,8 @@ class Town:
         assert one is not None
         if isinstance(effect, Ping):
             answer(lambda: core.ping_reply(link, effect.kind, b"PONG", self.now))
+        elif isinstance(effect, RequestId):
+            answer(lambda: core.id_reply(link, one.sentinel_id.encode(), self.now))
         elif isinstance(effect, PublishHello):
             one.core.hello_heard(effect.payload, self.now)
             one.turn()

@@ -73,6 +73,23 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"\+monitor master bad [^\n]*\n-monitor master bad [^\n]*",
     ),
     Deliberate(
+        "nobody listens on port 0, so no master is there",
+        "changes/.*SENTINEL MONITOR closed",
+        r"0: \+OK",
+        r"0: -ERR Invalid port number\.",
+    ),
+    Deliberate(
+        "nor is it found or removed",
+        "changes/.*SENTINEL (GET-MASTER-ADDR-BY-NAME|REMOVE) closed",
+        SOME,
+        r"0: (\* null|_|-ERR No such master with that name)",
+    ),
+    Deliberate(
+        "nor told of",
+        "changes/.*!events",
+        r"\+monitor master closed [^\n]*\n-monitor master closed [^\n]*",
+    ),
+    Deliberate(
         "an epoch that no election can have come to is refused: it would end all failovers for ever",
         "moves/absurd.* -1 ",
         r"0\[1\]: \$9a+.*",
@@ -107,21 +124,27 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"0\[1\]: \$\*\n0\[2\]: :0",
     ),
     Deliberate(
-        "where no vote was given, none is told of",
+        "where no vote was given, none is told of, and the epoch of the request is not adopted",
         "moves/votes.*!events",
-        r"\+vote-for-leader \S+ [568]",
+        r"\+new-epoch [568]\n\+vote-for-leader \S+ [568]",
     ),
     Deliberate(
         "a forced failover that no majority confirmed takes an epoch that no other Sentinel would take",
         "moves/failover.*!events",
-        "",
-        r"\+new-epoch 12\n\+vote-for-leader 5e5e\S+ 12",
+        r"(-sdown master mymaster [^\n]*\n)?\+vote-for-leader 5e5e\S+ 9",
+        r"\+vote-for-leader 5e5e\S+ 5\n\+new-epoch 8\n\+vote-for-leader 5e5e\S+ 8",
+    ),
+    Deliberate(
+        "and the first one follows upon the last that was adopted (see above)",
+        "moves/failover.*!events",
+        r"\+new-epoch 9",
+        r"\+new-epoch 5",
     ),
     Deliberate(
         "and that is the epoch of the new configuration",
         "moves/failover.*SENTINEL MASTER",
         r"0\.config-epoch: \$9",
-        r"0\.config-epoch: \$12",
+        r"0\.config-epoch: \$8",
     ),
     Deliberate(
         "a master is not flagged down because somebody ordered a failover",
@@ -244,7 +267,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "epochs, as far as we vote and fail over in other ones (see above)",
         "moves/.*!file",
         r"sentinel (current-epoch|(config|leader)-epoch (mymaster|gone)) (8|9|18446744073709551615)",
-        r"sentinel (current-epoch|(config|leader)-epoch (mymaster|gone)) (0|12)",
+        r"sentinel (current-epoch|(config|leader)-epoch (mymaster|gone)) (0|8)",
     ),
     Deliberate(
         "how a Redis without the word nothing lists the levels",

@@ -11,7 +11,7 @@ from functools import cache
 from tests.differential.conversation import Conversation, Outcomes
 from tests.differential.starting import Launcher, OurLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
-from tests.differential.worlds import CalmPeer, World
+from tests.differential.worlds import PEER_ID, CalmPeer, World
 from tests.servers import Workbench, available
 
 OURS = "txsentinel"
@@ -31,7 +31,7 @@ def outcomes() -> dict[str, Outcomes]:
     To be called from the main thread, with which the servers would end.
     """
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
-    with Workbench() as bench, contextlib.closing(CalmPeer()) as peer:
+    with Workbench() as bench, contextlib.closing(CalmPeer(PEER_ID)) as peer:
         worlds = [World(bench, kind, peer) for kind in kinds]
         for world in worlds:
             world.start_servers()

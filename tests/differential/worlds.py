@@ -25,9 +25,12 @@ class CalmPeer:
     A Sentinel of few words, shared by all worlds: alive, of no opinion, and silent about everything else.
 
     What a real one would publish by itself would arrive in each world at another time.
+
+    :param ids: what it answers to SENTINEL MYID, one after the other on each connection; the last one again and again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *ids: str) -> None:
+        self._ids = ids
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,12 +47,16 @@ class CalmPeer:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rwb") as stream:
+            ids = list(self._ids)
             while header := stream.readline():
                 words = []
                 for _ in range(int(header[1:])):
                     length = int(stream.readline()[1:])
                     words.append(stream.read(length + 2)[:-2].upper())
-                stream.write(self._answer(words))
+                if words == [b"SENTINEL", b"MYID"]:
+                    stream.write(f"$40\r\n{ids.pop(0) if len(ids) > 1 else ids[0]}\r\n".encode())
+                else:
+                    stream.write(self._answer(words))
                 stream.flush()
 
     @staticmethod
@@ -69,6 +76,8 @@ class World:
     def __init__(self, bench: Workbench, kind: str, peer: CalmPeer) -> None:
         self.kind = kind
         self.peer = peer
+        self.newcomer = CalmPeer("1" * 40)
+        self.successor = CalmPeer("1" * 40, "2" * 40)
         self.master: RedisProcess = bench.redis("valkey")
         self.replica: RedisProcess = bench.redis("valkey", replica_of=self.master.port)
         self.gone = free_port()
@@ -101,6 +110,8 @@ class World:
             "replica": self.replica.port,
             "gone": self.gone,
             "peer": self.peer.port,
+            "newcomer": self.newcomer.port,
+            "successor": self.successor.port,
             "own": self.sentinel.port,
             "locked": self.locked.port,
         }

@@ -179,6 +179,9 @@ class RecordingCore:
     def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
         self.heard.append(("hello", payload, now))
 
+    def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
+        self.heard.append(("id", reply, now))
+
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         self.heard.append(("active", now))
 

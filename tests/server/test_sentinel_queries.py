@@ -245,6 +245,9 @@ class AddressTests(ServerTestCase):
 
     def hear(self, port: int, epoch: int) -> None:
         """A peer tells that the master is elsewhere, by a newer configuration."""
+        if PEER_ID not in self.master.peers:
+            address = Address.literal("127.0.0.9", 26379)
+            self.bench.core.registry.add_peer(self.master, PEER_ID, address, self.bench.host.now())
         hello = f"127.0.0.9,26379,{PEER_ID},{epoch},mymaster,127.0.0.1,{port},{epoch}"
         self.bench.core.hello_heard(hello.encode(), self.bench.host.now(), None)
         self.bench.executor.drain()

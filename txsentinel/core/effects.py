@@ -64,6 +64,13 @@ class RequestRole:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestId:
+    """``SENTINEL MYID``: whoever listens at the address of the link is to tell its ID."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
 class PublishHello:
     """PUBLISH our hello; ``instance`` is told of the answer."""
 
@@ -150,11 +157,16 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A log line that is not an event; with ``until`` the date that many milliseconds away is appended."""
+    """
+    A log line that is not an event; with ``until`` the date that many milliseconds away is appended.
+
+    ``kind`` is given for lines that strangers can provoke: a few of each kind are logged in a minute.
+    """
 
     level: Level
     text: str
     until: Millis | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +198,7 @@ Effect: TypeAlias = (
     | Ping
     | RequestInfo
     | RequestRole
+    | RequestId
     | PublishHello
     | AskMasterDown
     | Reconfigure

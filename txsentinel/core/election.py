@@ -56,7 +56,7 @@ class Elections:
             if now > self._end(master, failover):
                 return Verdict.GIVEN_UP
             if now >= failover.stand_again_at:
-                above = max(master.leader_epoch, self._voting.highest_answer(master))
+                above = max(master.leader_epoch, self._voting.highest_answer(master, now))
                 epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
                 self._stand_again(master, failover, now, epoch)
             return Verdict.OPEN

@@ -1,19 +1,30 @@
-"""What a hello of another Sentinel changes: who our peers are, the epoch, and where a master is."""
+"""
+What a hello of another Sentinel changes: who our peers are, the epoch, and where a master is.
+
+Only hellos of peers are believed: of an ID at the address under which it is filed. All others go to ``confirmation``.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 from txsentinel.address import Address
+from txsentinel.budget import excerpt
+from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.instances import Master, Peer, Role
+from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
-from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
 
 CONFLICT_PATIENCE: Millis = 1_000
 """How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
+
+MAX_HELLO: Final = 4096
+"""Bytes of a hello; longer ones are ignored. Those of C Sentinels end at about 1,100."""
 
 
 class Gossip:
@@ -24,20 +35,25 @@ class Gossip:
         self._registry = registry
         self._switching = switching
         self._failovers = failovers
+        self.confirmations = Confirmations(state, registry, self._confirmed)
         self._familiar: dict[bytes, Peer] = {}
 
-    def hello(self, payload: bytes, now: Millis) -> None:
+    def hello(self, payload: bytes, now: Millis, *, through_server: bool) -> None:
         """
         Take in one hello; whatever is wrong with it, nothing of it is believed then.
 
         The very bytes that taught us nothing new the last time teach nothing new now: epochs only
         rise. They only show that their sender lives.
+
+        :param through_server: whether it came by our subscription to a server, not by a direct PUBLISH.
         """
         if len(payload) > self._state.limits.hello:
             return
         peer = self._familiar.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_heard_at = now
+            return
+        if len(payload) > MAX_HELLO:
             return
         sender = payload.split(b",", 3)[2:3]
         if sender and sender[0] == self._state.options.my_id.encode():
@@ -50,14 +66,19 @@ class Gossip:
         master = self._registry.masters.get(hello.master_name)
         if master is None or not self._sane(hello):
             return
-        peer = self._peer(hello, master, now)
-        if hello.current_epoch > self._state.current_epoch:
-            self._state.adopt_epoch(hello.current_epoch, master)
-        if peer is None:
-            return
+        peer = self._peer(hello, master, payload, now, through_server)
+        if peer is not None:
+            self._believe(hello, master, peer, payload, now)
+
+    def _believe(self, hello: Hello, master: Master, peer: Peer, payload: bytes, now: Millis) -> None:
+        """Take in what a peer says."""
+        self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
         peer.hello_heard_at = now
         peer.own_kind = _bears_our_mark(payload)
         peer.agrees = False
+        if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
+            # Too far ahead to follow at once. The peer repeats itself.
+            return
         if self._configuration(hello, master, peer, now):
             peer.agrees = peer.own_kind and hello.master_config_epoch == master.config_epoch
             self._familiar.pop(peer.hello_seen, None)
@@ -88,6 +109,7 @@ class Gossip:
 
     def forget_all(self, master: Master) -> None:
         """The peers of ``master`` are about to go."""
+        self.confirmations.forget(master)
         for peer in master.peers.values():
             self.forget(peer)
 
@@ -97,45 +119,72 @@ class Gossip:
 
     def _sane(self, hello: Hello) -> bool:
         state = self._state
-        if not state.sane_epoch(hello.current_epoch) or hello.master_config_epoch > hello.current_epoch:
+        if not 0 <= hello.master_config_epoch <= hello.current_epoch <= state.limits.highest_epoch:
             return False
         if not (0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536):
             return False
         return state.sane_id(hello.sentinel_id)
 
-    def _peer(self, hello: Hello, master: Master, now: Millis) -> Peer | None:
-        """The sender as a peer of ``master``: known, moved, or new."""
+    def _peer(self, hello: Hello, master: Master, payload: bytes, now: Millis, through_server: bool) -> Peer | None:
+        """The sender as a peer of ``master``, or ``None`` if it has to tell its ID first."""
         address = self._registry.address(hello.sentinel_ip, hello.sentinel_port)
         peer = master.peers.get(hello.sentinel_id)
         if address is None:
             return peer
         if peer is not None and peer.address.same(address):
             return peer
+        link = self._registry.shared_link(hello.sentinel_id, address)
+        if link is not None:
+            # Filed so under another master.
+            return self._file(hello.sentinel_id, address, master, link, now)
+        if peer is None and through_server:
+            master.heard_unconfirmed(hello.sentinel_id, now, self._state.timings.publish_period)
+        self.confirmations.named(hello.sentinel_id, address, master, payload, now, through_server=through_server)
+        return None
+
+    def _confirmed(self, waiting: Waiting, link: InstanceLink, now: Millis) -> None:
+        """Whoever listens there is who the hello said: file it, and believe what it has said meanwhile."""
+        for name, payload in waiting.hellos.items():
+            master = self._registry.masters.get(name)
+            if master is None:
+                continue
+            peer = self._file(waiting.peer_id, waiting.address, master, link, now)
+            if peer is not None:
+                self._believe(Hello.parse(payload), master, peer, payload, now)
+
+    def _file(self, peer_id: str, address: Address, master: Master, link: InstanceLink, now: Millis) -> Peer | None:
+        """
+        File a confirmed Sentinel under ``master``, or note that it moved; ``link`` leads there.
+
+        :returns: ``None`` if ``master`` has as many peers as it may have.
+        """
         state = self._state
-        if peer is None:
-            if len(master.peers) >= state.limits.peers:
-                return None
-            stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
-            if stranger is not None:
-                state.announce("+sentinel-invalid-addr", stranger)
-                for other in self._registry.peers_known_as(stranger.name):
-                    self.forget(other)
-                    state.changed(other.master)
-                    self._registry.drop_peer(other)
-            peer = self._registry.add_peer(master, hello.sentinel_id, address, now)
-            state.changed(master)
-            state.announce("+sentinel", peer)
+        peer = master.peers.get(peer_id)
+        if peer is not None:
+            if not peer.address.same(address):
+                self._move(peer, master, address, link, now)
             return peer
-        self._move(peer, master, address, now)
+        stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
+        if stranger is None and len(master.peers) >= state.limits.peers:
+            return None
+        peer = self._registry.add_peer(master, peer_id, address, now, link)
+        if stranger is not None:
+            state.announce("+sentinel-invalid-addr", stranger)
+            for other in self._registry.peers_known_as(stranger.name):
+                self.forget(other)
+                state.changed(other.master)
+                self._registry.drop_peer(other)
+        state.changed(master)
+        state.announce("+sentinel", peer)
         return peer
 
-    def _move(self, peer: Peer, master: Master, address: Address, now: Millis) -> None:
+    def _move(self, peer: Peer, master: Master, address: Address, link: InstanceLink, now: Millis) -> None:
         state = self._state
         updated = -1
         for other in self._registry.peers_known_as(peer.name):
             self.forget(other)
             other.hello_seen = b""
-            self._registry.readdress_peer(other, address, now)
+            self._registry.readdress_peer(other, address, now, link)
             state.changed(other.master)
             updated += 1
         by_hostname = state.options.announce_hostnames
@@ -185,10 +234,10 @@ class Gossip:
         if master.conflict_since is None:
             master.conflict_since = now
             ours = master.address
-            self._state.note(
-                Level.WARNING,
-                f"Sentinel {hello.sentinel_id} says {master.name} is at {hello.master_ip}:{hello.master_port} with "
-                f"config epoch {master.config_epoch}, we say {ours.joined()} with the same epoch: "
+            self._state.complain(
+                "Two addresses with one config epoch",
+                f"Sentinel {hello.sentinel_id} says {master.name} is at {excerpt(hello.master_ip)}:{hello.master_port} "
+                f"with config epoch {master.config_epoch}, we say {ours.joined()} with the same epoch: "
                 "a majority will be asked to confirm one of them",
             )
             self._state.due.schedule(master, now)

@@ -18,6 +18,15 @@ from txsentinel.core.link import InstanceLink
 from txsentinel.core.options import MasterOptions
 from txsentinel.timings import Millis
 
+MAX_COUNTED: Final = 8
+"""Unconfirmed Sentinels that count for the majority of one master; if there are more, none does."""
+
+MAX_UNCONFIRMED: Final = 64
+"""Unconfirmed Sentinels that are remembered for one master; the one that was heard of first gives way."""
+
+UNHEARD: Final[Millis] = 10_000
+"""How long an unconfirmed Sentinel counts after its last hello, while the subscription of the master works."""
+
 
 class Role(Enum):
     """What a server says it is; the value is the wire word."""
@@ -225,6 +234,19 @@ class Peer(Instance):
         )
 
 
+@dataclass(slots=True)
+class Unconfirmed:
+    """
+    A Sentinel that is named through the servers of a master and has not told us its ID (see ``confirmation``).
+
+    It counts for the majority from its second hello on, a hello period after the first.
+    """
+
+    first_heard_at: Millis
+    heard_at: Millis
+    repeated: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Failover:
     """A failover that this Sentinel leads, or stands for election to lead."""
@@ -271,6 +293,9 @@ class Master(Server):
     options: MasterOptions = field(default_factory=lambda: MasterOptions(quorum=1))
     replicas: dict[str, Replica] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
+    unconfirmed: dict[str, Unconfirmed] = field(default_factory=dict)
+    """By ID, those that were heard first in front."""
+
     config_epoch: int = 0
     odown_since: Millis | None = None
     leader: str | None = None
@@ -374,8 +399,37 @@ class Master(Server):
 
     @property
     def voters(self) -> int:
-        """Known peers and ourselves, dead ones included."""
-        return len(self.peers) + 1
+        """Known peers and ourselves, dead ones included, and those who are heard of but not confirmed."""
+        return len(self.peers) + 1 + self.unconfirmed_voters
+
+    @property
+    def unconfirmed_voters(self) -> int:
+        """
+        How many Sentinels count for the majority without being confirmed; see ``confirmation`` for why.
+
+        The clock by which they are forgotten is that of the master's subscription: it stands still while the master
+        is silent.
+        """
+        if not self.unconfirmed:
+            return 0
+        oldest = self.link.pubsub_active_at - UNHEARD
+        counted = sum(1 for each in self.unconfirmed.values() if each.repeated and each.heard_at >= oldest)
+        return counted if counted <= MAX_COUNTED else 0
+
+    def heard_unconfirmed(self, peer_id: str, now: Millis, period: Millis) -> None:
+        """A hello of an unconfirmed Sentinel came through a server; hellos of one come ``period`` apart."""
+        known = self.unconfirmed.get(peer_id)
+        if known is None:
+            oldest = self.link.pubsub_active_at - UNHEARD
+            for name in [name for name, each in self.unconfirmed.items() if each.heard_at < oldest]:
+                del self.unconfirmed[name]
+            if len(self.unconfirmed) >= MAX_UNCONFIRMED:
+                del self.unconfirmed[next(iter(self.unconfirmed))]
+            self.unconfirmed[peer_id] = Unconfirmed(now, now)
+            return
+        known.heard_at = now
+        # One hello arrives by several servers within moments.
+        known.repeated = known.repeated or now - known.first_heard_at >= period // 2
 
     @property
     def majority(self) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from txsentinel.address import MAX_HOST, Address, canonical_ip
+from txsentinel.address import HOST_NAME, UNSPECIFIED, Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.state import SentinelState
+from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import data
@@ -88,19 +89,28 @@ class Registry:
         """
         An address from text as configured or heard.
 
-        :returns: ``None`` if it is no IP address and names are not to be resolved. A name comes
-            back unresolved unless it was resolved before.
+        :returns: ``None`` if it is no IP address and names are not to be resolved, or if it is an address or a name
+            that nobody can have (see ``address.UNSPECIFIED``, ``address.HOST_NAME``). A name comes back unresolved
+            unless it was resolved before.
         """
         ip = canonical_ip(host)
         if ip is not None:
-            return Address.literal(ip, port)
-        if not self._state.options.resolve_hostnames or not host or len(host) > MAX_HOST:
+            return None if ip in UNSPECIFIED else Address.literal(ip, port)
+        if not self._state.options.resolve_hostnames or HOST_NAME.fullmatch(host) is None:
             return None
         wanted = host.casefold()
         return Address(host, self._names.get(wanted, ""), port)
 
     def address_or_name(self, host: str, port: int) -> Address:
-        """An address from our own file; a name is taken for one even where names are not resolved."""
+        """
+        An address from our own file, and of those who ask about one in it.
+
+        A name is taken for one even where names are not resolved, and 0.0.0.0 for an address: C Sentinels load such
+        files.
+        """
+        ip = canonical_ip(host)
+        if ip is not None:
+            return Address.literal(ip, port)
         return self.address(host, port) or Address(host, "", port)
 
     def open_link(self, instance: Instance, now: Millis) -> InstanceLink:
@@ -116,6 +126,14 @@ class Registry:
             self._state.emit(ResolveAddress(instance.address), probe=True)
         return link
 
+    def open_peer_link(self, address: Address, now: Millis) -> InstanceLink:
+        """Make a link to a Sentinel that is not filed yet, at a resolved address, and ask for it to be connected."""
+        self._links += 1
+        link = InstanceLink(self._links, address, PEER_KINDS, now)
+        self._set_peer_credentials(link)
+        self._state.emit(Connect(link), probe=True)
+        return link
+
     def set_credentials(self, link: InstanceLink, instance: Instance) -> None:
         """
         Put user, password and renamed commands on a link.
@@ -123,16 +141,19 @@ class Registry:
         Renamed commands are those of the servers; C applies them to peers too, which breaks the
         links between Sentinels.
         """
-        options = self._state.options
         if isinstance(instance, Peer):
-            if options.sentinel_pass:
-                link.username, link.password = options.sentinel_user or None, options.sentinel_pass
-            else:
-                link.username, link.password = None, options.requirepass or None
+            self._set_peer_credentials(link)
             return
         settings = instance.master.options
         link.username, link.password = settings.auth_user, settings.auth_pass
         link.renamed_commands = settings.renamed_commands
+
+    def _set_peer_credentials(self, link: InstanceLink) -> None:
+        options = self._state.options
+        if options.sentinel_pass:
+            link.username, link.password = options.sentinel_user or None, options.sentinel_pass
+        else:
+            link.username, link.password = None, options.requirepass or None
 
     def renew_credentials(self, instances: list[Instance], reason: str) -> None:
         """Close and reopen the links of these instances, with what they must now log in with."""
@@ -232,6 +253,9 @@ class Registry:
 
     def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
         """Start to watch a master."""
+        if address.ip in UNSPECIFIED or not address.port:
+            # Only from a file, which C Sentinels load.
+            self._state.note(Level.WARNING, f"{name} cannot be at {address.joined()}: that is an address of nobody")
         master = Master(name, address, _UNLINKED, now, options=options)
         master.role_reported_at = master.replication_changed_at = now
         self.masters[name] = master
@@ -329,12 +353,23 @@ class Registry:
                 return peer.link
         return None
 
-    def add_peer(self, master: Master, peer_id: str, address: Address, now: Millis) -> Peer:
-        """File a peer under a master, sharing the link that another master has to it."""
+    def peer_at(self, address: Address) -> Peer | None:
+        """Any peer that is filed at that address, under any master."""
+        for master in self.masters.values():
+            for peer in master.peers.values():
+                if not peer.link.closed and peer.link.address.same(address):
+                    return peer
+        return None
+
+    def add_peer(
+        self, master: Master, peer_id: str, address: Address, now: Millis, link: InstanceLink | None = None
+    ) -> Peer:
+        """File a peer under a master, over ``link``, or the one that another master has to it, or a new one."""
         peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id)
         peer.hello_heard_at = peer.opinion_at = now
-        self._link_anew(peer, now)
+        self._link_peer(peer, link, now)
         master.peers[peer_id] = peer
+        master.unconfirmed.pop(peer_id, None)
         self._state.due.schedule(peer, now)
         return peer
 
@@ -348,11 +383,18 @@ class Registry:
         for peer in list(master.peers.values()):
             self.drop_peer(peer)
 
-    def readdress_peer(self, peer: Peer, address: Address, now: Millis) -> None:
-        """The peer lives elsewhere now: a new address is a new link."""
+    def readdress_peer(self, peer: Peer, address: Address, now: Millis, link: InstanceLink | None = None) -> None:
+        """The peer lives elsewhere now: a new address is another link."""
         self.leave_link(peer)
         peer.address = address
-        self._link_anew(peer, now)
+        self._link_peer(peer, link, now)
+
+    def _link_peer(self, peer: Peer, link: InstanceLink | None, now: Millis) -> None:
+        if link is None or link.closed:
+            self._link_anew(peer, now)
+        else:
+            link.join(peer)
+            peer.link = link
 
     def peers_known_as(self, peer_id: str) -> list[Peer]:
         """That Sentinel under every master that it shares with us."""

@@ -119,6 +119,7 @@ class SentinelCore:
         elif self.tilt.over(now):
             self.state.say("-tilt", "#tilt mode exited", None)
         self.registry.count_instances(now)
+        self._gossip.confirmations.sweep(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.visits):
             if late:
                 self._probing.visit(instance, now)
@@ -160,6 +161,7 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.link_up(link, kind, local_ip, now)
+        self._gossip.confirmations.link_up(link, now)
         for instance in list(link.instances):
             if isinstance(instance, Peer):
                 self._visiting.ask_newcomer(instance, now)
@@ -172,6 +174,7 @@ class SentinelCore:
         self._probing.link_down(link, kind, now)
         if kind is LinkKind.COMMANDS:
             self.registry.look_up_again(link.address, now)
+            self._gossip.confirmations.link_down(link)
         for instance in link.instances:
             self._visiting.schedule(instance, now)
             if instance.master.failover is not None:
@@ -235,7 +238,11 @@ class SentinelCore:
         if link is not None and not link.closed:
             self._probing.heard(link, now)
             self._visiting.recheck(link, now)
-        self._gossip.hello(payload, now)
+        self._gossip.hello(payload, now, through_server=link is not None)
+
+    def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
+        """An answer to SENTINEL MYID, of whatever type."""
+        self._gossip.confirmations.answered(link, reply, now)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """An answer to ``is-master-down-by-addr``, parsed but not validated."""
@@ -265,6 +272,7 @@ class SentinelCore:
         """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
         if ip is not None:
             self.registry.resolved(address, ip, now)
+            self._gossip.confirmations.resolved(address, ip, now)
 
     # What clients and peers ask for.
 
@@ -299,7 +307,7 @@ class SentinelCore:
         address = self.registry.address(host, port)
         if address is None:
             raise InvalidAddress
-        if not 0 <= port <= 65535:
+        if not 0 < port <= 65535:
             raise CommandError("ERR Invalid port number.")
         if name in self.registry.masters:
             raise CommandError("ERR Duplicate master name.")

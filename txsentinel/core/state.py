@@ -91,6 +91,12 @@ class SentinelState:
 
     batch_until: Millis = 0
 
+    followed_at: Millis | None = None
+    """When an epoch that others named was last adopted, and ..."""
+
+    followed: int = 0
+    """... by how much the current epoch has risen so of late: a leaky bucket, see :meth:`reach`."""
+
     @property
     def storage_failing(self) -> bool:
         """Whether the last attempt to save failed."""
@@ -140,6 +146,10 @@ class SentinelState:
         name = None if master is None else master.name
         self.outbox.emit(Announce(SentinelEvent(channel, payload[:room], name, script), binding))
 
+    def complain(self, kind: str, text: str, level: Level = Level.WARNING) -> None:
+        """Write a log line that strangers can provoke; some of each ``kind`` are logged in a minute."""
+        self.outbox.emit(Note(level, text, None, kind))
+
     def note(self, level: Level, text: str, until: Millis | None = None) -> None:
         """Write a log line that is not an event; ``until`` ms from now is a date that ends the line."""
         self.outbox.emit(Note(level, text, until))
@@ -169,15 +179,44 @@ class SentinelState:
             master.hello_said = ingredients, data(said)
         return master.hello_said[1]
 
-    def sane_epoch(self, epoch: int) -> bool:
+    def sane_epoch(self, epoch: int, now: Millis) -> bool:
         """
-        Could a healthy peer have come by this epoch?
+        Whether this epoch may be adopted now.
 
         C Sentinels adopt any number from anybody; one request with −1 stops all elections of a
-        group for good. Ours refuse leaps that no sequence of failovers explains.
+        group for good. Ours go no further than :meth:`reach` at a time.
+        """
+        return 0 <= epoch <= self.reach(now)
+
+    def reach(self, now: Millis) -> int:
+        """
+        The highest epoch that may be adopted now.
+
+        The current epoch may rise by ``Limits.epoch_leap`` per second because of what others name. So it takes
+        centuries to be led to the highest one, and nobody can be led away from its peers faster than they can follow.
         """
         limits = self.limits
-        return 0 <= epoch <= limits.highest_epoch and epoch <= self.current_epoch + limits.epoch_leap
+        return min(limits.highest_epoch, self.current_epoch + limits.epoch_leap - self._used(now))
+
+    def follow_epoch(self, epoch: int, master: Master, now: Millis, *, connected: bool) -> None:
+        """
+        Raise the current epoch to the one that a peer names in its hello, or as far towards it as may be.
+
+        A peer that was led astray, or fell behind while somebody was, is met again as it goes on naming its epoch. Only
+        one that we are connected to is followed further than any sequence of failovers explains.
+        """
+        reach = self.reach(now)
+        if not connected:
+            reach = min(reach, self.current_epoch + self.limits.epoch_step)
+        epoch = min(epoch, reach)
+        if epoch > self.current_epoch:
+            self.adopt_epoch(epoch, master, now)
+
+    def _used(self, now: Millis) -> int:
+        """How much of the leap that is allowed in a second has been taken."""
+        if self.followed_at is None:
+            return 0
+        return max(0, self.followed - self.limits.epoch_leap * (now - self.followed_at) // 1000)
 
     @staticmethod
     def sane_id(text: str) -> bool:
@@ -189,8 +228,9 @@ class SentinelState:
         """
         return _ID.fullmatch(text) is not None
 
-    def adopt_epoch(self, epoch: int, master: Master) -> None:
+    def adopt_epoch(self, epoch: int, master: Master, now: Millis) -> None:
         """Raise the current epoch to one heard from a peer."""
+        self.followed, self.followed_at = self._used(now) + epoch - self.current_epoch, now
         self.current_epoch = epoch
         self.changed(None)
         self.say("+new-epoch", str(epoch), master)

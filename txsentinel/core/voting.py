@@ -102,17 +102,20 @@ class Voting:
         if candidate == NOBODY:
             return Vote(down, NOBODY, 0)
         state = self._state
-        if state.sane_epoch(epoch) and not state.storage_failing:
-            if epoch > state.current_epoch:
-                state.adopt_epoch(epoch, master)
-            fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch == state.current_epoch)
+        if state.sane_epoch(epoch, now) and not state.storage_failing:
+            fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch >= state.current_epoch)
             if fresh and state.votable(epoch, now):
                 reason = self.refusal(master, candidate, now)
                 if reason is None:
+                    if epoch > state.current_epoch:
+                        state.adopt_epoch(epoch, master, now)
                     self.cast(master, candidate, epoch, now)
                 else:
-                    state.note(
-                        Level.NOTICE, f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}"
+                    # The epoch of a request that is refused is not adopted: anybody can send one.
+                    state.complain(
+                        f"No vote: {reason.split(' for ')[0]}",
+                        f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}",
+                        Level.NOTICE,
                     )
         if state.storage_failing and master.vote_generation > state.durable_generation:
             return Vote(down, NOBODY, master.durable_leader_epoch)
@@ -217,7 +220,11 @@ class Voting:
         failover = master.failover
         if failover is not None and question.vote_epoch == failover.epoch:
             failover.answers[peer.name] = (leader, epoch)
-        if leader != NOBODY and self._state.sane_epoch(epoch) and (peer.leader, peer.leader_epoch) != (leader, epoch):
+        if (
+            leader != NOBODY
+            and self._state.sane_epoch(epoch, now)
+            and (peer.leader, peer.leader_epoch) != (leader, epoch)
+        ):
             peer.leader, peer.leader_epoch = leader, epoch
             self._state.note(Level.NOTICE, f"{peer.name} voted for {leader} {epoch}")
         return peer
@@ -264,11 +271,11 @@ class Voting:
         needed = max(master.majority, master.options.quorum)
         return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
 
-    def highest_answer(self, master: Master) -> int:
+    def highest_answer(self, master: Master, now: Millis) -> int:
         """The highest epoch that a peer answered our request with: it has voted up to there."""
         failover = master.failover
         assert failover is not None
-        return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch)), default=0)
+        return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch, now)), default=0)
 
     def awaited(self, master: Master) -> int:
         """How many connected peers have not answered our request for their vote in this epoch."""

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from twisted.internet.protocol import ClientFactory
 
 from txsentinel.address import Address
+from txsentinel.budget import LineBudget
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
@@ -47,6 +48,9 @@ class CoreInputs(Protocol):
 
     def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
         """A message on the hello channel."""
+
+    def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
+        """What somebody who says that it is a Sentinel answered to ``SENTINEL MYID``, unchecked."""
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         """Something arrived on a confirmed subscription."""
@@ -104,6 +108,9 @@ class LinkContext:
 
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""
+
+    unconfirmed_lines: LineBudget = field(default_factory=LineBudget)
+    """Lines about whoever listens where a stranger said that there is a Sentinel; any number may be named."""
 
     failing: set[object] = field(default_factory=set)
     """Factories whose last attempt to connect failed."""

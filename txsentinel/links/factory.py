@@ -155,7 +155,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def worth_a_line(self, text: str) -> bool:
         """Should this be logged? Who misbehaves does so at every attempt, that is, once a second for days."""
-        return self._lines.worth(text, self._context.host.now())
+        lines = self._lines if self.link.instances else self._context.unconfirmed_lines
+        return lines.worth(text, self._context.host.now())
 
     # What the reactor asks and tells.
 

@@ -61,6 +61,11 @@ def role(link: InstanceLink) -> bytes:
     return _alone(renamed(link, "ROLE"))
 
 
+def my_id(link: InstanceLink) -> bytes:
+    """``SENTINEL MYID``."""
+    return phrase(link, ("SENTINEL", "MYID"))
+
+
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
     if len(payload) > MAX_REMEMBERED:

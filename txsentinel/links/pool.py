@@ -19,6 +19,7 @@ from txsentinel.core.effects import (
     PublishHello,
     Reconfigure,
     Recycle,
+    RequestId,
     RequestInfo,
     RequestRole,
     SettleHandOver,
@@ -67,6 +68,7 @@ class LinkPool:
             Ping: self._ping,
             RequestInfo: self._request_info,
             RequestRole: self._request_role,
+            RequestId: self._request_id,
             PublishHello: self._publish_hello,
             AskMasterDown: self._ask_master_down,
             Reconfigure: self._reconfigure,
@@ -150,6 +152,11 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.request_role()
+
+    def _request_id(self, effect: RequestId) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.request_id()
 
     def _publish_hello(self, effect: PublishHello) -> None:
         connection = self._command_link(effect.link)

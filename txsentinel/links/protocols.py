@@ -265,6 +265,10 @@ class CommandLink(Connection):
         """Send ROLE. Permissions may well lack it, which is no reason to complain."""
         self._send(phrases.role(self.link), self._role_answered)
 
+    def request_id(self) -> None:
+        """Ask a Sentinel for its ID."""
+        self._send(phrases.my_id(self.link), self._id_told)
+
     def publish_hello(self, instance: Instance, payload: bytes) -> None:
         """PUBLISH our hello; the core is told whether it was accepted on behalf of ``instance``."""
         self._send(phrases.publish_hello(self.link, payload), partial(self._hello_answered, instance))
@@ -377,6 +381,10 @@ class CommandLink(Connection):
             word = reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], bytes) else None
             refused = isinstance(reply, ErrorLine) and reply.startswith((b"NOPERM", b"ERR"))
             self._context.core.role_reply(self.link, word, refused, now)
+
+    def _id_told(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.id_reply(self.link, reply, now)
 
     def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
         if not self.void:

@@ -373,6 +373,8 @@ class CSentinel:
             candidate = words[5].decode()
             leader, epoch = ("*", 0) if candidate == "*" else self._vote(master, int(words[4]), candidate)
             return [int(master.instance.down), leader, epoch]
+        if command == b"SENTINEL" and words[1].upper() == b"MYID":
+            return self.my_id
         return OK if command == b"CLIENT" else ErrorReply("ERR unknown command")
 
 

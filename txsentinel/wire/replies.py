@@ -86,7 +86,18 @@ class ReplyReader:
         violation. The keys of a map must be strings in any case.
     """
 
-    __slots__ = ("_buffer", "_charge", "_length", "_most", "_open", "_position", "_scanned", "_sign", "_signs", "_spent")
+    __slots__ = (
+        "_buffer",
+        "_charge",
+        "_length",
+        "_most",
+        "_open",
+        "_position",
+        "_scanned",
+        "_sign",
+        "_signs",
+        "_spent",
+    )
 
     def __init__(self, limits: Limits, *, resp3: bool = False) -> None:
         self._most = limits.reply_buffer

@@ -1,0 +1,344 @@
+"""Sentinels that somebody names: who is filed, who counts, and what any number of invented ones can do."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
+from txsentinel.address import Address
+from txsentinel.core import confirmation
+from txsentinel.core.confirmation import ANSWER_TIMEOUT, MAX_DIALS, MAX_WAITING
+from txsentinel.core.effects import Connect, Disconnect
+from txsentinel.core.instances import MAX_COUNTED, MAX_UNCONFIRMED, UNHEARD
+from txsentinel.wire.values import ErrorLine
+
+SECOND = Address.literal("10.0.0.2", 6379)
+PEER_PORT = 26379
+NO_MYID = (
+    b"ERR Unknown sentinel subcommand 'MYID'",
+    b"ERR unknown subcommand 'MYID'. Try SENTINEL HELP.",
+    b"NOPERM this user has no permissions to run the 'sentinel|myid' command",
+)
+
+
+class ConfirmationCase(SynchronousTestCase):
+    """A master with a replica and two peers, and a stranger who says things."""
+
+    def setUp(self) -> None:
+        self.scene = Scene()
+        self.scene.add_replica(2)
+        for letter in "bz":
+            self.scene.add_peer(letter, says_down=True)
+        self.scene.wait(3_000, 50)
+        self.scene.heard()
+        self.scene.sent.clear()
+
+    def name(
+        self, peer_id: str, ip: str, *, through_server: bool = False, epoch: int = 0, port: int = PEER_PORT
+    ) -> None:
+        """A hello that names a Sentinel there."""
+        core = self.scene.core
+        payload = f"{ip},{port},{peer_id},{epoch},mymaster,10.0.0.1,6379,0".encode()
+        core.hello_heard(payload, self.scene.now, self.scene.master.link if through_server else None)
+        self.scene.settle()
+
+    def listen(self, ip: str, answer: object) -> None:
+        """Whoever listens there answers SENTINEL MYID so."""
+        at = Address.literal(ip, PEER_PORT)
+        self.scene.actors[at] = Actor(at, sentinel_id=answer)
+
+    def known(self) -> set[str]:
+        """The IDs of the peers."""
+        return set(self.scene.master.peers)
+
+    def open_links(self) -> int:
+        """Connections asked for and not given up since the setup."""
+        made = sum(isinstance(effect, Connect) for _, effect in self.scene.sent)
+        return made - sum(isinstance(effect, Disconnect) for _, effect in self.scene.sent)
+
+    def fails_over(self) -> bool:
+        """Whether the master is replaced when it dies now."""
+        self.scene.kill(MASTER_PLACE)
+        self.scene.wait(1_500)
+        return self.scene.master.address == SECOND
+
+
+class FilingTests(ConfirmationCase):
+    """Who becomes a peer."""
+
+    def test_who_tells_the_same_id(self) -> None:
+        """Is filed at once, over the connection on which it was asked, and its hello is believed."""
+        self.listen("10.0.3.1", identity("q").encode())
+        self.name(identity("q"), "10.0.3.1", epoch=7)
+        self.assertIn(identity("q"), self.known())
+        self.assertEqual(1, self.open_links())
+        self.assertTrue(self.scene.peer("q").link.commands_up)
+        self.assertEqual(7, self.scene.core.current_epoch)
+
+    def test_who_is_not_there(self) -> None:
+        """Is not filed, changes no epoch, and leaves no connection behind."""
+        at = Address.literal("10.0.3.1", PEER_PORT)
+        self.scene.actors[at] = Actor(at, up=False)
+        self.name(identity("q"), "10.0.3.1", epoch=7)
+        self.scene.wait(20_000, 100)
+        self.assertEqual({identity("b"), identity("z")}, self.known())
+        self.assertEqual((0, 0), (self.open_links(), self.scene.core.current_epoch))
+        self.assertEqual(0, len(self.scene.core._gossip.confirmations))
+
+    def test_who_is_somebody_else(self) -> None:
+        """A server, another Sentinel or whatever else listens there: dropped."""
+        for answer in (
+            identity("q").encode(),
+            ME.encode(),
+            ErrorLine(b"ERR unknown command 'SENTINEL'"),
+            None,
+            7,
+            [b"q"],
+        ):
+            self.listen("10.0.3.1", [] if answer is None else answer)
+            self.name(identity("r"), "10.0.3.1")
+            self.assertEqual({identity("b"), identity("z")}, self.known(), repr(answer))
+            self.assertEqual(0, self.open_links())
+            self.scene.wait(3_000, 100)
+
+    def test_who_never_answers(self) -> None:
+        """The connection is closed after a while."""
+        self.listen("10.0.3.1", b"")
+        self.scene.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.name(identity("q"), "10.0.3.1")
+        self.assertEqual(1, self.open_links())
+        self.scene.wait(ANSWER_TIMEOUT + 100, 100)
+        self.assertEqual(0, self.open_links())
+
+    def test_who_comes_late(self) -> None:
+        """One that cannot be reached at first is filed with the next hello after it can."""
+        at = Address.literal("10.0.3.1", PEER_PORT)
+        self.scene.actors[at] = Actor(at, up=False, sentinel_id=identity("q").encode())
+        self.name(identity("q"), "10.0.3.1")
+        self.scene.wait(2_000, 100)
+        self.scene.actors[at].up = True
+        self.name(identity("q"), "10.0.3.1")
+        self.assertIn(identity("q"), self.known())
+
+    def test_old_ones_and_locked_ones(self) -> None:
+        """A Sentinel that does not know MYID, or does not tell us, is taken by its word."""
+        for number, error in enumerate(NO_MYID):
+            self.listen(f"10.0.3.{number}", ErrorLine(error))
+            self.name(str(number) * 40, f"10.0.3.{number}")
+            self.assertIn(str(number) * 40, self.known(), error)
+
+    def test_a_wrong_password(self) -> None:
+        """Is reported and confirms nobody; when it is right, the next hello does."""
+        at = Address.literal("10.0.3.1", PEER_PORT)
+        self.listen("10.0.3.1", ErrorLine(b"NOAUTH Authentication required."))
+        self.name(identity("q"), "10.0.3.1")
+        self.assertNotIn(identity("q"), self.known())
+        self.assertIn("cannot be asked for its ID: NOAUTH Authentication required.", self.scene.heard()[-1])
+        self.assertEqual(0, self.open_links())
+        self.scene.wait(2_000, 100)
+        self.scene.actors[at].sentinel_id = identity("q").encode()
+        self.name(identity("q"), "10.0.3.1")
+        self.assertIn(identity("q"), self.known())
+
+    def test_an_old_one_is_only_one(self) -> None:
+        """However many IDs are invented at its address: none is added, and it is not displaced while it lives."""
+        self.listen("10.0.3.1", ErrorLine(NO_MYID[0]))
+        self.name(identity("q"), "10.0.3.1")
+        for number in range(20):
+            self.name(f"{number:040}", "10.0.3.1")
+            self.name(identity("q"), "10.0.3.1")
+        self.assertEqual({identity("b"), identity("z"), identity("q")}, self.known())
+
+    def test_an_old_one_with_a_new_id(self) -> None:
+        """Takes the place of its old ID when that is named no more."""
+        self.listen("10.0.3.1", ErrorLine(NO_MYID[0]))
+        self.name(identity("q"), "10.0.3.1")
+        self.scene.wait(8_000, 100)
+        self.name(identity("r"), "10.0.3.1")
+        self.assertEqual({identity("b"), identity("z"), identity("r")}, self.known())
+
+    def test_moving_and_replacing(self) -> None:
+        """A peer is moved, or displaced, by nobody but itself or its successor."""
+        place = self.scene.peer("b").address
+        self.name(identity("b"), "10.0.3.1")
+        self.name(identity("q"), place.ip)
+        self.scene.wait(5_000, 100)
+        self.assertEqual({identity("b"), identity("z")}, self.known())
+        self.assertEqual(place, self.scene.peer("b").address)
+        self.assertEqual([], [event for event in self.scene.events() if "sentinel" in event])
+
+    def test_under_other_masters(self) -> None:
+        """Who is filed under one master is filed under the next without being asked again."""
+        self.listen("10.0.3.1", identity("q").encode())
+        self.name(identity("q"), "10.0.3.1")
+        other = self.scene.add_master("other", 7)
+        self.scene.core.registry.drop_peer(other.peers[identity("q")])
+        self.scene.heard()
+        hello = f"10.0.3.1,26379,{identity('q')},0,other,10.1.0.7,6379,0".encode()
+        self.scene.core.hello_heard(hello, self.scene.now)
+        self.assertIs(other.peers[identity("q")].link, self.scene.peer("q").link)
+        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.scene.heard())
+
+    def test_names(self) -> None:
+        """A Sentinel that goes by a name is asked as soon as the name means something."""
+        self.scene.options.resolve_hostnames = True
+        at = Address("q.example", "10.0.3.1", PEER_PORT)
+        self.scene.actors[at] = Actor(at, sentinel_id=identity("q").encode())
+        self.name(identity("q"), "q.example")
+        self.assertNotIn(identity("q"), self.known())
+        self.scene.core.address_resolved(Address("q.example", "", PEER_PORT), "10.0.3.1", self.scene.now)
+        self.scene.settle()
+        self.assertIn(identity("q"), self.known())
+
+    def test_reset(self) -> None:
+        """Nobody waits for a master that begins anew or is removed."""
+        self.listen("10.0.3.1", b"")
+        self.scene.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.name(identity("q"), "10.0.3.1")
+        self.scene.core.reset("*", self.scene.now)
+        self.assertEqual(0, len(self.scene.core._gossip.confirmations))
+
+
+class CrowdTests(ConfirmationCase):
+    """Four hundred invented Sentinels."""
+
+    def invent(self, count: int, *, through_server: bool) -> None:
+        """Hellos of so many, at addresses where nobody answers."""
+        for number in range(count):
+            self.name(f"{number:040}", f"10.9.{number // 250}.{1 + number % 250}", through_server=through_server)
+
+    def test_by_publishing_to_us(self) -> None:
+        """Change nothing: the majority is the same, and the failover happens."""
+        for _ in range(5):
+            self.invent(400, through_server=False)
+            self.scene.wait(1_000, 100)
+        self.assertEqual((3, 2), (self.scene.master.voters, self.scene.master.majority))
+        self.assertTrue(self.fails_over())
+
+    def test_through_a_server(self) -> None:
+        """The same, as there are more of them than can be real."""
+        for _ in range(5):
+            self.invent(400, through_server=True)
+            self.scene.wait(1_000, 100)
+        self.assertEqual((3, 2), (self.scene.master.voters, self.scene.master.majority))
+        self.assertTrue(self.fails_over())
+
+    def test_are_bounded(self) -> None:
+        """In connections at a time, connections per second, and what is remembered."""
+        self.invent(400, through_server=True)
+        self.invent(400, through_server=False)
+        self.assertLessEqual(self.open_links(), 2 * MAX_WAITING)
+        self.assertEqual(2 * MAX_WAITING, len(self.scene.core._gossip.confirmations))
+        made = sum(isinstance(effect, Connect) for _, effect in self.scene.sent)
+        self.assertLessEqual(made, 2 * MAX_DIALS)
+        self.assertLessEqual(len(self.scene.master.unconfirmed), MAX_UNCONFIRMED)
+
+    def test_do_not_keep_out_a_real_one(self) -> None:
+        """Who is named through a server is confirmed in the middle of a flood of direct ones."""
+        self.listen("10.0.3.1", identity("q").encode())
+        self.invent(400, through_server=False)
+        self.name(identity("q"), "10.0.3.1", through_server=True)
+        self.assertIn(identity("q"), self.known())
+
+    def test_one_after_the_other(self) -> None:
+        """Who waits for longest gives way, so a real one gets its turn whenever there is one to give."""
+        self.listen("10.0.3.1", identity("q").encode())
+        self.invent(MAX_WAITING, through_server=False)
+        self.name(identity("q"), "10.0.3.1")
+        self.assertIn(identity("q"), self.known())
+
+    def test_epochs(self) -> None:
+        """None of theirs is adopted."""
+        for number in range(20):
+            self.name(f"{number:040}", f"10.9.0.{number + 1}", epoch=1_000_000, through_server=True)
+        self.assertEqual(0, self.scene.core.current_epoch)
+
+
+class MajorityTests(ConfirmationCase):
+    """Who counts without being confirmed."""
+
+    def setUp(self) -> None:
+        """Three more whose hellos come through the server, while a firewall keeps us from reaching them."""
+        super().setUp()
+        self.hear("cde")
+
+    def hear(self, letters: str) -> None:
+        """Their hellos, once more."""
+        for letter in letters:
+            self.name(identity(letter), f"10.5.0.{ord(letter)}", through_server=True)
+        if self.scene.actors[MASTER_PLACE].up:
+            self.scene.core.pubsub_active(self.scene.master.link, self.scene.now)
+
+    def test_from_the_second_hello_on(self) -> None:
+        """They raise the majority, and are not filed."""
+        self.assertEqual(3, self.scene.master.voters)
+        self.hear("cde")
+        self.assertEqual(3, self.scene.master.voters, "one hello came by two servers")
+        self.scene.wait(2_000, 100)
+        self.hear("cde")
+        self.assertEqual((6, 4, 2), (self.scene.master.voters, self.scene.master.majority, len(self.known())))
+
+    def test_no_second_leader(self) -> None:
+        """The minor side, three of six, elects nobody, although its quorum is two."""
+        self.scene.wait(2_000, 100)
+        self.hear("cde")
+        self.assertFalse(self.fails_over())
+        self.scene.wait(60_000, 100)
+        self.assertEqual(MASTER_PLACE, self.scene.master.address)
+
+    def test_who_is_confirmed_counts_once(self) -> None:
+        """When the firewall is opened they are peers."""
+        self.scene.wait(ANSWER_TIMEOUT + 100, 100)
+        for letter in "cde":
+            self.listen(f"10.5.0.{ord(letter)}", identity(letter).encode())
+        self.hear("cde")
+        self.assertEqual((6, 5, {}), (self.scene.master.voters, len(self.known()), self.scene.master.unconfirmed))
+
+    def test_until_they_are_silent(self) -> None:
+        """While the subscription works, who is not heard is forgotten; while it does not, nobody is."""
+        self.scene.wait(2_000, 100)
+        self.hear("cde")
+        self.scene.now += UNHEARD + 1
+        self.assertEqual(6, self.scene.master.voters)
+        self.scene.core.pubsub_active(self.scene.master.link, self.scene.now)
+        self.assertEqual(3, self.scene.master.voters)
+
+    def test_more_than_can_be(self) -> None:
+        """Beyond a bound none of them counts: they are invented."""
+        letters = "cdefghij"
+        self.assertEqual(MAX_COUNTED, len(letters))
+        for expected, heard in ((3 + MAX_COUNTED, letters), (3, letters + "k")):
+            for _ in range(2):
+                self.hear(heard)
+                self.scene.wait(2_000, 100)
+            self.assertEqual(expected, self.scene.master.voters)
+
+    def test_direct_ones_never(self) -> None:
+        """Anybody can send those."""
+        for _ in range(5):
+            for letter in "fgh":
+                self.name(identity(letter), f"10.5.0.{ord(letter)}")
+            self.scene.wait(2_000, 100)
+        self.assertEqual(3, self.scene.master.voters)
+
+
+class SharingTests(ConfirmationCase):
+    """Several IDs at one address."""
+
+    def test_one_question(self) -> None:
+        """Is enough for all who are named there; the one that is right is filed."""
+        at = Address.literal("10.0.3.1", PEER_PORT)
+        self.scene.actors[at] = Actor(at, silent=True, sentinel_id=identity("q").encode())
+        for letter in "opqr":
+            self.name(identity(letter), "10.0.3.1")
+        self.assertEqual(1, self.open_links())
+        self.scene.actors[at].silent = False
+        link = next(effect.link for _, effect in self.scene.sent if isinstance(effect, Connect))
+        self.scene.core.link_up(link, link.kinds[0], "10.0.9.9", self.scene.now)
+        self.scene.settle()
+        self.assertEqual({identity("b"), identity("z"), identity("q")}, self.known())
+        self.assertEqual((1, 0), (self.open_links(), len(self.scene.core._gossip.confirmations)))
+
+    def test_constants(self) -> None:
+        """A real one has its answer before a flood at the permitted rate displaces it."""
+        self.assertGreater(confirmation.MAX_WAITING * 1000 // confirmation.MAX_DIALS, 500)
