@@ -26,13 +26,13 @@ import txsentinel
 from txsentinel import isentinel
 
 FLOORS = (
-    ("ground", "timings address events isentinel budget"),
+    ("ground", "timings address events isentinel budget logthrottle"),
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
         "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"
         " core.selection core.handover core.probing core.availability core.voting core.switching core.election"
-        " core.justification core.failover core.observation core.gossip core.visiting core.sentinel",
+        " core.justification core.failover core.observation core.confirmation core.gossip core.visiting core.sentinel",
     ),
     (
         "config",

@@ -18,6 +18,7 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.state import StorageError
 from txsentinel.events import Level, SentinelEvent
 from txsentinel.isentinel import IHost
+from txsentinel.logthrottle import LogThrottle
 
 CRASH_STATUS = 99
 """Exit status of a crash that SENTINEL SIMULATE-FAILURE ordered."""
@@ -87,6 +88,9 @@ class Executor:
         """Names that are being looked up."""
 
         self._complaints = LineBudget(MOST_COMPLAINTS)
+        self.throttle = LogThrottle()
+        """Limits the lines that strangers can provoke."""
+
         self._actions: dict[type[Any], Callable[[Any], None]] = {
             Announce: lambda effect: self._announce(effect.event),
             Note: self._write,
@@ -140,6 +144,7 @@ class Executor:
         self._core.committed(generation, self._host.now())
         self.barrier.committed(generation)
         self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
+        self.throttle.settle(self._host.now())
         self.drain()
 
     def commit_failed(self, generation: int, reason: OSError) -> None:
@@ -180,6 +185,11 @@ class Executor:
             self.scripts.enqueue(event.script, (event.channel, event.payload))
 
     def _write(self, note: Note) -> None:
+        if note.kind is not None:
+            now = self._host.now()
+            self.throttle.settle(now)
+            if not self.throttle.allow(note.kind, now):
+                return
         text = note.text
         if note.until is not None:
             text = f"{text} {asctime(localtime(self._host.wall_clock() + note.until / 1000))}"

@@ -21,6 +21,7 @@ from typing import BinaryIO, Final, Protocol
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText
 from zope.interface import implementer
 
+from txsentinel.budget import one_line
 from txsentinel.events import Level
 
 MARKS: Final = {Level.DEBUG: ".", Level.VERBOSE: "-", Level.NOTICE: "*", Level.WARNING: "#"}
@@ -219,6 +220,17 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
+def _indented(text: str) -> str:
+    """
+    The lines of a text that ends in a traceback, all but the first indented.
+
+    The message of an exception may repeat a stranger's words, line ends included. Indented, no line of it passes for
+    one of ours.
+    """
+    first, *others = _lines(text)
+    return "\n".join([one_line(first), *(f"  {one_line(line)}" for line in others)])
+
+
 class LineWriter:
     """
     Gives events their shape and passes them to a sink.
@@ -294,9 +306,10 @@ class SentinelLog:
         if level < self._threshold():
             return
         if "sentinel_level" in event:
-            text = event["text"]
+            text = one_line(event["text"])
         else:
             text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+            text = _indented(text) if "log_failure" in event else one_line(text)
         seconds = event.get("log_time", 0.0)
         for destination in self._destinations:
             destination.tell(seconds, level, text)

@@ -10,9 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.stage import log_lines_of
 from tests.server.bench import Bench, BenchHost, ServerTestCase, Talk
+from txsentinel.budget import PERIOD
 from txsentinel.config.generic import GenericOptions
+from txsentinel.logthrottle import MOST, LogThrottle
 from txsentinel.server.admission import TOO_MANY
-from txsentinel.server.complaints import MOST, PERIOD, Complaints
 from txsentinel.server.pacing import SLICE
 from txsentinel.timings import Limits
 from txsentinel.wire.resp import pack
@@ -149,7 +150,7 @@ class ComplaintTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = log_lines_of(self)
-        self.complaints = Complaints()
+        self.complaints = LogThrottle()
 
     def complain(self, now: int, times: int, **fields: Any) -> list[str]:
         """The lines that come of so many complaints."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from txsentinel.address import HOST_NAME, UNSPECIFIED, Address, canonical_ip
+from txsentinel.address import HOST_NAME, MAX_HOST, UNSPECIFIED, Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from txsentinel.config.generic import GenericOptions
+from txsentinel.logthrottle import LogThrottle
 from txsentinel.server.access import AccessControl
 from txsentinel.server.clients import ClientRegistry
-from txsentinel.server.complaints import Complaints
 from txsentinel.server.facts import ServerFacts
 from txsentinel.server.prepared import PreparedRequests
 from txsentinel.server.pubsub import PubSubHub
@@ -126,7 +126,7 @@ class ServerContext:
     hub: PubSubHub = field(init=False)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
-    complaints: Complaints = field(default_factory=Complaints)
+    complaints: LogThrottle = field(default_factory=LogThrottle)
     config_path: str = ""
     started_at: Millis = 0
     """When the service started, on the monotonic clock."""
