@@ -129,7 +129,8 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"\+new-epoch [568]\n\+vote-for-leader \S+ [568]",
     ),
     Deliberate(
-        "a forced failover that no majority confirmed takes an epoch that no other Sentinel would take",
+        "a forced failover that no majority confirmed takes an epoch that no other Sentinel would take; nor is a master"
+        " flagged down because somebody ordered a failover",
         "moves/failover.*!events",
         r"(-sdown master mymaster [^\n]*\n)?\+vote-for-leader 5e5e\S+ 9",
         r"\+vote-for-leader 5e5e\S+ 5\n\+new-epoch 8\n\+vote-for-leader 5e5e\S+ 8",
@@ -145,12 +146,6 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "moves/failover.*SENTINEL MASTER",
         r"0\.config-epoch: \$9",
         r"0\.config-epoch: \$8",
-    ),
-    Deliberate(
-        "a master is not flagged down because somebody ordered a failover",
-        "moves/failover.*!events",
-        "-sdown master mymaster .*",
-        servers=NEW_VALKEY,
     ),
     Deliberate(
         "which program this is",

@@ -50,6 +50,7 @@ class SentinelCore:
         self._failovers = Failovers(self.state, self._voting, self._probing, self._switching)
         self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
         self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
+        self.id_reply = self._gossip.confirmations.answered
         self._visiting = Visiting(
             self.state, self.tilt, self._probing, self._availability, self._voting, self._failovers, self._gossip
         )
@@ -239,10 +240,6 @@ class SentinelCore:
             self._probing.heard(link, now)
             self._visiting.recheck(link, now)
         self._gossip.hello(payload, now, through_server=link is not None)
-
-    def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
-        """An answer to SENTINEL MYID, of whatever type."""
-        self._gossip.confirmations.answered(link, reply, now)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """An answer to ``is-master-down-by-addr``, parsed but not validated."""
