@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -11,9 +12,11 @@ import random
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
+from typing import Any
 from unittest import SkipTest, skipIf
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -26,8 +29,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from txsentinel.config.recovery import recovered
 from txsentinel.host import LOOKUPS_AT_ONCE, RealFiles, RealHost, StepFailed, replace_file
 from txsentinel.isentinel import IFileStore, IHost
+from txsentinel.machine.files import FileInUse, FileLock, overwrite_file, remove_leftovers
 
 AS_ROOT = os.geteuid() == 0
 
@@ -293,7 +298,7 @@ class ReplaceTests(SynchronousTestCase):
         """The new contents are there, whole, and nothing else is left in the directory."""
         self.write()
         contents = b"line\n" * 100_000
-        self.assertIsNone(self.successResultOf(self.files.replace(self.path, contents)))
+        self.assertEqual(self.successResultOf(self.files.replace(self.path, contents)), "")
         self.assertEqual(self.files.read(self.path), contents)
         self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
 
@@ -375,19 +380,120 @@ class ReplaceTests(SynchronousTestCase):
     def test_directory_without_permission(self) -> None:
         """A directory that we may not write to is told in C's words, and the file stays as it was."""
         self.write()
-        if AS_ROOT:  # whom no permission stops
-            self.patch(os, "open", self._denied)
-        else:
-            os.chmod(self.directory, 0o500)
-            self.addCleanup(os.chmod, self.directory, 0o700)
+        self.patch(os, "open", self._denied)
         failed = self.files.replace(self.path, b"new")
         error = self.failureResultOf(failed, OSError).value
-        self.assertEqual(str(error), "Could not create tmp config file (Permission denied)")
+        self.assertEqual(str(error), "Could not open config file (Permission denied)")
         self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
 
     @staticmethod
     def _denied(path: str, flags: int, *args: object, **kwargs: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    def test_overwritten_where_it_cannot_be_replaced(self) -> None:
+        """
+        A file that is mounted, or in a directory that cannot be written, is overwritten in place, and the reason told.
+        """
+        for function, number, reason in (
+            ("rename", errno.EBUSY, "Could not rename tmp config file (Device or resource busy)"),
+            ("mkstemp", errno.EROFS, "Could not create tmp config file (Read-only file system)"),
+        ):
+            self.files = RealFiles(FakeReactor())
+            self.write(b"old and long\n", mode=0o640)
+            inode = os.stat(self.path).st_ino
+            module = tempfile if function == "mkstemp" else os
+            original = getattr(module, function)
+
+            def broken(*args: object, number: int = number, **kwargs: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            setattr(module, function, broken)
+            try:
+                self.assertEqual(self.successResultOf(self.files.probe(self.path, 3)), "" if module is os else reason)
+                self.assertEqual(self.successResultOf(self.files.replace(self.path, b"new")), reason)
+                self.successResultOf(self.files.replace(self.path, b"newer\n"))
+            finally:
+                setattr(module, function, original)
+            self.assertEqual(self.files.read(self.path), b"newer\n")
+            self.assertEqual((self.mode(), os.stat(self.path).st_ino), (0o640, inode))
+            self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
+
+    def test_overwriting_that_fails(self) -> None:
+        """Whatever fails, the old contents or the new ones can be recovered, and the next try succeeds."""
+        names = ["pwrite", "fsync", "ftruncate"]
+        for name in names:
+            for count in range(1, 4):
+                self.write(b"old\n")
+                original, calls = getattr(os, name), []
+
+                def failing(
+                    *args: object, calls: list[int] = calls, count: int = count, original: Any = original
+                ) -> object:
+                    calls.append(1)
+                    if len(calls) >= count:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    return original(*args)
+
+                setattr(os, name, failing)
+                try:
+                    for _ in range(3):
+                        with contextlib.suppress(StepFailed):
+                            overwrite_file(self.path, b"new and longer\n")
+                finally:
+                    setattr(os, name, original)
+                found = recovered(self.files.read(self.path)).contents
+                self.assertIn(found, (b"old\n", b"new and longer\n"), (name, count))
+                self.assertLess(len(self.files.read(self.path)), 1000)
+                overwrite_file(self.path, b"last\n")
+                self.assertEqual(self.files.read(self.path), b"last\n")
+
+    def test_full_disk_is_not_overwritten(self) -> None:
+        """Where there is no room for the record the file stays as it is."""
+        self.write()
+        before = os.fstat(0)
+
+        def full(descriptor: int, data: object, offset: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        self.patch(os, "pwrite", full)
+        self.break_step("rename", errno.EBUSY)
+        error = self.failureResultOf(self.files.replace(self.path, b"new"), StepFailed).value
+        self.assertEqual(str(error), "Failed after writing (0) bytes to config file (No space left on device)")
+        self.assertEqual((self.files.read(self.path), before.st_ino), (b"old\n", os.fstat(0).st_ino))
+
+    def test_probe(self) -> None:
+        """A probe tells what a save would come to, and leaves the file and the directory as they are."""
+        self.write()
+        self.assertEqual(self.successResultOf(self.files.probe(self.path, 100_000)), "")
+        self.break_step("write", errno.ENOSPC)
+        error = self.failureResultOf(self.files.probe(self.path, 100), StepFailed).value
+        self.assertEqual(error.errno, errno.ENOSPC)
+        self.assertEqual((os.listdir(self.directory), self.files.read(self.path)), (["sentinel.conf"], b"old\n"))
+
+    def test_one_at_a_time(self) -> None:
+        """A file that is locked stays so when it is replaced or overwritten, and is free once the lock is released."""
+        self.write()
+        lock = self.files.locks[self.path] = FileLock(self.path)
+        for function in ("", "rename"):
+            if function:
+                self.break_step(function, errno.EBUSY)
+            for contents in (b"one", b"two"):
+                refusal = self.assertRaises(FileInUse, FileLock, self.path)
+                self.assertIn(f"{self.path} is in use by another", str(refusal))
+                self.successResultOf(self.files.replace(self.path, contents))
+        self.assertRaises(FileInUse, FileLock, self.path)
+        lock.release()
+        FileLock(self.path).release()
+
+    def test_leftovers(self) -> None:
+        """Temporary files of processes that were killed go, and nothing else."""
+        self.write()
+        names = ["sentinel.conf.tmp-txsentinel-abc12345", "sentinel.conf.bak_2024", "other.tmp-txsentinel-abc12345"]
+        for name in names:
+            with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
+                file.write("secret")
+        remove_leftovers(self.path)
+        self.assertEqual(sorted(os.listdir(self.directory)), sorted(["sentinel.conf", *names[1:]]))
 
     @skipIf(not os.path.exists("/dev/full"), "no device that is always full")
     def test_full_disk(self) -> None:
@@ -415,7 +521,7 @@ class ReplaceTests(SynchronousTestCase):
         for function, number, step in (
             ("fchmod", errno.EPERM, "Could not chmod config file"),
             ("fsync", errno.EIO, "Could not sync tmp config file to disk"),
-            ("rename", errno.EBUSY, "Could not rename tmp config file"),
+            ("rename", errno.EIO, "Could not rename tmp config file"),
         ):
             self.write()
             original = getattr(os, function)

@@ -26,6 +26,7 @@ import txsentinel
 from txsentinel import tap
 from txsentinel.isentinel import ISentinelExtension
 from txsentinel.logs import FileSink, StreamSink
+from txsentinel.machine.files import FileLock
 from txsentinel.machine.logqueue import PipeSink
 from txsentinel.tap import Options
 from txsentinel.termination import SIGNALS
@@ -80,7 +81,12 @@ class TapCase(SynchronousTestCase):
                 "pidfile": "twistd.pid",
             }
             options.parent = {**defaults, **twistd}
-        options.parseOptions(list(words))
+        try:
+            options.parseOptions(list(words))
+        finally:
+            if options.lock is not None:
+                # As if the process had ended.
+                options.lock.release()
         return options
 
     def refused(self, *words: str) -> str:
@@ -103,6 +109,21 @@ class ConfigurationTests(TapCase):
         self.assertEqual(self.parse(self.path).configuration.path, self.path)
         self.assertEqual(self.parse(self.path, "--", "--port", "7").configuration.generic.port, 7)
         self.assertEqual(self.parse(self.path, "--port", "7").configuration.generic.port, 7)
+
+    def test_file_in_use(self) -> None:
+        """A file that another Sentinel saves to ends the start; left-over temporary files go with the lock."""
+        leftover = self.path + ".tmp-txsentinel-abcd1234"
+        with open(leftover, "w", encoding="ascii") as file:
+            file.write("secret")
+        lock = FileLock(self.path)
+        refused = self.refused("-c", self.path)
+        self.assertEqual(
+            refused, f"Sentinel config file {self.path} is in use by another txsentinel process. Exiting..."
+        )
+        self.assertTrue(os.path.exists(leftover))
+        lock.release()
+        self.parse("-c", self.path)
+        self.assertFalse(os.path.exists(leftover))
 
     def test_paths_become_absolute(self) -> None:
         """A relative path holds for the directory of the start, wherever a daemon goes afterwards."""

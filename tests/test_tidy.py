@@ -37,14 +37,15 @@ FLOORS = (
     (
         "config",
         "config.quoting config.vocabulary config.errors config.numbers config.document config.disk config.titles"
-        " config.generic config.directives config.statements config.configuration config.rendering config.store",
+        " config.generic config.directives config.statements config.recovery config.configuration config.rendering"
+        " config.store",
     ),
     ("edges", "links server client scripts listeners listening logs tls"),
     (
         "service",
-        "machine.names machine.attention machine.logqueue host barrier executor sweeping machine.crowd"
-        " machine.coalescing machine.dialling machine.garbage machine.capacity doors service commandline termination"
-        " supervision detaching tap",
+        "machine.names machine.attention machine.logqueue machine.threads machine.files host barrier executor sweeping"
+        " machine.crowd machine.coalescing machine.dialling machine.garbage machine.capacity doors restoring service"
+        " commandline termination supervision detaching tap",
     ),
     ("annexes", "sim demo extensions"),
 )

@@ -147,6 +147,10 @@ class Executor:
         self.throttle.settle(self._host.now())
         self.drain()
 
+    def overwritten(self, reason: str) -> None:
+        """The file cannot be replaced for ``reason``, and is overwritten in place."""
+        self._note(Level.WARNING, f"{self._path} is overwritten in place, as it cannot be replaced: {reason}")
+
     def commit_failed(self, generation: int, reason: OSError) -> None:
         """The store could not save ``generation`` and will try again."""
         self._note(Level.WARNING, str(reason))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
-import stat
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
@@ -40,16 +37,27 @@ from txsentinel.config.disk import read_file
 from txsentinel.isentinel import IFileStore, IHost
 from txsentinel.listening import current_umask
 from txsentinel.machine.attention import breathing
+from txsentinel.machine.files import (
+    FileLock,
+    StepFailed,
+    check_writable,
+    probe_file,
+    replace_file,
+    save_file,
+)
 from txsentinel.machine.logqueue import drain_logs
+from txsentinel.machine.threads import DaemonThreads
+
+__all__ = ["RealFiles", "RealHost", "StepFailed", "check_writable", "replace_file"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
 
 LOOKUPS_AT_ONCE: Final = 4
 """Names looked up in parallel. Each occupies a thread for as long as a dead name server lets it wait."""
-
-NEW_FILE_MODE: Final = 0o644
-"""Mode, less the umask, of a file that did not exist before; an existing file keeps its own."""
 
 
 class ISystemReactor(
@@ -64,125 +72,6 @@ class ISystemReactor(
     """Everything that a Sentinel wants of a reactor; each POSIX reactor of Twisted has it."""
 
 
-class StepFailed(OSError):
-    """
-    A step towards a durable file failed.
-
-    ``errno`` and ``strerror`` are the system's; ``str()`` is the log line that a C Sentinel would
-    write, which names the step: ``Could not create tmp config file (Permission denied)``.
-    """
-
-    def __init__(self, step: str, cause: OSError) -> None:
-        number = cause.errno or errno.EIO
-        super().__init__(number, os.strerror(number))
-        self.step = step
-
-    def __str__(self) -> str:
-        return f"{self.step} ({self.strerror})"
-
-
-@contextmanager
-def _step(words: str) -> Iterator[None]:
-    """Let an ``OSError`` out of the block as a :class:`StepFailed` with these ``words``."""
-    try:
-        yield
-    except OSError as error:
-        raise StepFailed(words, error) from error
-
-
-def _write_all(descriptor: int, contents: bytes) -> None:
-    """Write every byte, however few the kernel takes at a time."""
-    rest = memoryview(contents)
-    while rest:
-        with _step(f"Failed after writing ({len(contents) - len(rest)}) bytes to tmp config file"):
-            rest = rest[os.write(descriptor, rest) :]
-
-
-def _keep_owner(descriptor: int, old: os.stat_result) -> int:
-    """
-    Give the file to the owner and group of ``old``, as far as we may, and return the mode for it.
-
-    The file often belongs to somebody else than the user we run as, and then only some of this is
-    permitted. A group that we could not keep must not hand its rights to our own group, so the group's
-    part of the mode is then no more than everybody's.
-    """
-    mode = stat.S_IMODE(old.st_mode)
-    with suppress(OSError):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-        return mode
-    with suppress(OSError):
-        os.fchown(descriptor, -1, old.st_gid)
-        return mode
-    if os.fstat(descriptor).st_gid != old.st_gid:
-        everybody = (mode & stat.S_IRWXO) << 3
-        mode &= ~stat.S_IRWXG | everybody
-    return mode
-
-
-def _fill(descriptor: int, contents: bytes, old: os.stat_result | None, mask: int) -> None:
-    """Bring contents, owner and mode onto the disk; the owner first, as a change of it may clear mode bits."""
-    _write_all(descriptor, contents)
-    with _step("Could not chmod config file"):
-        mode = NEW_FILE_MODE & ~mask if old is None else _keep_owner(descriptor, old)
-        os.fchmod(descriptor, mode)
-    with _step("Could not sync tmp config file to disk"):
-        os.fsync(descriptor)
-
-
-def _sync_directory(directory: str) -> None:
-    """Make a rename in ``directory`` durable. File systems that cannot sync a directory are let off."""
-    with _step("Could not sync config file dir"):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.EINVAL):
-                raise
-        finally:
-            os.close(descriptor)
-
-
-def replace_file(path: str, contents: bytes, mask: int) -> None:
-    """
-    Make ``contents`` the file at ``path``, all or nothing; blocks until a power cut could not undo it.
-
-    A symbolic link stays and the file that it leads to is replaced, unlike in C, where the link is lost.
-
-    :param mask: the umask to apply if there is no such file yet.
-    :raises StepFailed: the old file is then intact, but for ``Could not sync config file dir``: then the
-        new one stands in its place and only its surviving a power cut is in doubt.
-    """
-    target = os.path.realpath(path)
-    directory, name = os.path.split(target)
-    with _step("Could not create tmp config file"):
-        try:
-            old = os.stat(target)
-        except FileNotFoundError:
-            old = None
-        descriptor, temporary = tempfile.mkstemp(prefix=f"{name}.", dir=directory)
-    try:
-        try:
-            _fill(descriptor, contents, old, mask)
-        finally:
-            os.close(descriptor)
-        with _step("Could not rename tmp config file"):
-            os.rename(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(directory)
-
-
-def check_writable(path: str) -> None:
-    """
-    Open the file for writing and leave it as it is; unlike ``access`` this knows the reason.
-
-    :raises OSError: if it could not be written.
-    """
-    os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
-
-
 @implementer(IFileStore)
 class RealFiles:
     """
@@ -191,8 +80,19 @@ class RealFiles:
     While we serve, all is read, written and synced in threads, so that a slow disk never looks like TILT.
     """
 
-    def __init__(self, reactor: IReactorThreads) -> None:
+    def __init__(self, reactor: IReactorThreads, pool: Any = None) -> None:
+        """
+        Nothing is opened yet.
+
+        :param pool: of the threads; by default the reactor's, which a process that ends waits for.
+        """
+        self.locks: dict[str, FileLock] = {}
+        """Locks on files that may be saved, by their paths; they move along with the files."""
+
         self._reactor = reactor
+        self._pool = pool
+        self._overwritten: set[str] = set()
+        """Files that were found to be impossible to replace."""
 
     def read(self, path: str) -> bytes:
         """The whole file, at once; see :class:`IFileStore`."""
@@ -200,17 +100,32 @@ class RealFiles:
 
     def fetch(self, path: str) -> Deferred[bytes]:
         """See :class:`IFileStore`."""
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self.read, path)
+        return self._in_thread(self.read, path)
 
     def check_writable(self, path: str) -> None:
         """See :class:`IFileStore`."""
         check_writable(path)
 
-    def replace(self, path: str, contents: bytes) -> Deferred[None]:
+    def probe(self, path: str, size: int) -> Deferred[str]:
         """See :class:`IFileStore`; fails with :class:`StepFailed`."""
-        return deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), replace_file, path, contents, current_umask()
-        )
+        return self._in_thread(probe_file, path, size)
+
+    def replace(self, path: str, contents: bytes) -> Deferred[str]:
+        """See :class:`IFileStore`; fails with :class:`StepFailed`."""
+        return self._in_thread(self._save, path, contents, current_umask())
+
+    def _save(self, path: str, contents: bytes, mask: int) -> str:
+        """Save a file, in a thread; never twice at a time for one file."""
+        reason = save_file(path, contents, mask, self.locks.get(path), path in self._overwritten)
+        if reason:
+            self._overwritten.add(path)
+        else:
+            self._overwritten.discard(path)
+        return reason
+
+    def _in_thread(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
+        pool = self._reactor.getThreadPool() if self._pool is None else self._pool
+        return deferToThreadPool(self._reactor, pool, function, *arguments, **keywords)
 
 
 @implementer(IResolutionReceiver)
@@ -260,7 +175,7 @@ class RealHost:
         self.reactor = reactor
         self._breathe = breathing(reactor)
         self.random = random.Random()
-        self.files = RealFiles(reactor)
+        self.files = RealFiles(reactor, DaemonThreads())
         self._lookups = DeferredSemaphore(LOOKUPS_AT_ONCE)
 
     @property

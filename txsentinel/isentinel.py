@@ -46,15 +46,24 @@ class IFileStore(Interface):
         :raises OSError: with the reason.
         """
 
-    def replace(path: str, contents: bytes) -> Deferred[None]:
+    def probe(path: str, size: int) -> Deferred[str]:
+        """
+        Find out whether ``size`` bytes could be saved as the file, which is left as it is.
+
+        :returns: fires as :meth:`replace` would, or fails with an ``OSError``.
+        """
+
+    def replace(path: str, contents: bytes) -> Deferred[str]:
         """
         Make ``contents`` the file, all or nothing, without blocking the caller.
 
         Temporary file in the same directory, write, fsync, mode and owner of the old file, rename,
-        fsync of the directory. A symbolic link is followed, not replaced.
+        fsync of the directory. A symbolic link is followed, not replaced. Where the file cannot be replaced it is
+        overwritten in place as ``config.recovery`` tells, which must then be asked what the file says.
 
-        :returns: fires with ``None`` once a power cut could no longer undo it; fails with the
-            ``OSError`` of the step that failed, the old file then being intact.
+        :returns: fires once a power cut could no longer undo it, with an empty string if the file was replaced, else
+            with the reason for which it was overwritten; fails with the ``OSError`` of the step that failed, the
+            old contents, or the new ones, then being intact.
         """
 
 

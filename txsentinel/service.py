@@ -19,6 +19,7 @@ from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.listening import CannotListen
 from txsentinel.machine.dialling import SERVERS_SLICE, dialler
+from txsentinel.restoring import restore_state
 from txsentinel.scripts import ScriptQueue
 from txsentinel.server.access import AccessControl, UnusableUsers
 from txsentinel.server.context import ServerContext
@@ -106,12 +107,21 @@ class SentinelService(MultiService):
         newborn = not options.my_id
         if newborn:
             options.my_id = f"{self.host.random.getrandbits(160):040x}"
-        self._restore(now)
+        restore_state(self.core, self.configuration, now)
         file, executor = self.configuration, self.executor
         executor.store = self.store = ConfigStore(
-            self.host, file.path, file.document, self.core, executor.committed, executor.commit_failed
+            self.host,
+            file.path,
+            file.document,
+            self.core,
+            executor.committed,
+            executor.commit_failed,
+            executor.overwritten,
         )
         self.context.access.keep = partial(self.store.replace_generic, "user")
+        if file.recovered is not None:
+            self._note(Level.WARNING, file.recovered)
+            self.core.flush()
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if newborn:
             # An ID that a peer has heard of must never change: nothing is said before it is on disk.
@@ -124,6 +134,7 @@ class SentinelService(MultiService):
         else:
             self._begin()
             self.store.prepare()
+        self.store.probe()
 
     def stopService(self) -> Deferred[None]:
         """Stop: no more decisions, no more clients, the last write on disk; fires when all is done."""
@@ -164,22 +175,6 @@ class SentinelService(MultiService):
         self.sweeping.start()
         self.serving.callback(None)
         self.executor.drain()
-
-    def _restore(self, now: int) -> None:
-        """Give the core what the file remembers."""
-        core = self.core
-        core.state.current_epoch = max(core.current_epoch, self.configuration.current_epoch)
-        for record in self.configuration.masters:
-            core.restore(
-                record.name,
-                core.registry.address_or_name(record.host, record.port),
-                record.options,
-                now,
-                config_epoch=record.config_epoch,
-                leader_epoch=record.leader_epoch,
-                replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
-                peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
-            )
 
     def _change_loglevel(self, word: str) -> None:
         """Obey a new loglevel and keep it; the command that asked changes other state as well, and waits for that."""

@@ -33,6 +33,7 @@ from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
 from txsentinel.machine.attention import AttentiveReactor
 from txsentinel.machine.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
+from txsentinel.machine.files import FileInUse, FileLock, remove_leftovers
 from txsentinel.machine.garbage import spared_long_lived
 from txsentinel.machine.logqueue import PipeSink, QueuedDestination, is_regular
 from txsentinel.machine.names import PatientResolver
@@ -93,6 +94,9 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.extensions: list[tuple[ISentinelExtension, str]] = []
+        self.lock: FileLock | None = None
+        """What keeps other Sentinels from saving to the same file."""
+
         self._overrides: Sequence[str] = ()
 
     @property
@@ -132,7 +136,12 @@ class Options(usage.Options):
         """Read the configuration, and settle with ``twistd`` what both have an opinion on."""
         if self._twistd is not None:
             exit_on_signals()
+        if self["config"]:
+            # Before it is read: whoever has it may be saving it now, for the last time.
+            self.lock = lock_file(os.path.abspath(self["config"]))
         self.configuration = read_configuration(self["config"], self._overrides)
+        if self.lock is not None:
+            remove_leftovers(self.configuration.path)
         if self._twistd is not None:
             self._settle(self._twistd)
 
@@ -264,6 +273,20 @@ def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
     return configuration
 
 
+def lock_file(path: str) -> FileLock | None:
+    """
+    The lock on the file at ``path``; ``None`` if it cannot be opened, which reading it will tell.
+
+    :raises SystemExit: if another process has it.
+    """
+    try:
+        return FileLock(path)
+    except FileInUse as error:
+        refuse(str(error))
+    except OSError:
+        return None
+
+
 def makeService(options: Options) -> IService:
     """
     Build the service; nothing is started, since ``twistd`` forks afterwards.
@@ -284,6 +307,8 @@ def makeService(options: Options) -> IService:
 
     attentive = cast(ISystemReactor, AttentiveReactor(reactor))
     host = RealHost(attentive)
+    if options.lock is not None:
+        host.files.locks[options.configuration.path] = options.lock
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
         host,

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from txsentinel import barrier as barriers
 from txsentinel.address import Address
+from txsentinel.config import configuration, recovery
 from txsentinel.core import (
     availability,
     election,
@@ -33,6 +34,7 @@ from txsentinel.core.effects import Reconfigure
 from txsentinel.core.instances import Failover, FailoverState, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.server import replies
+from txsentinel.sim import files
 from txsentinel.sim.faults import draw_plan
 from txsentinel.sim.fleet import Shape
 from txsentinel.sim.run import Outcome, Run
@@ -132,6 +134,30 @@ def votes_are_not_saved() -> list[Patch]:
 def votes_are_published_while_saving_fails() -> list[Patch]:
     """``+vote-for-leader`` comes out although the vote could not be saved."""
     return [(barriers, "is_binding", lambda effect: False)]
+
+
+@mutant("S2", kinds=("bind-mount", "masters-die"), seed=4)
+def reads_past_recovery_records() -> list[Patch]:
+    """What a crash interrupted is not taken from the record, but from what stands above it."""
+
+    def recovered(raw: bytes) -> recovery.Recovered:
+        found = recovery.recovered(raw)
+        if found.interrupted is None:
+            return found
+        at = raw.rfind(recovery.HEADER)
+        return recovery.Recovered(recovery.recovered(raw[:at].replace(b"\0", b"")).contents)
+
+    return [(configuration, "recovered", recovered)]
+
+
+@mutant("S2", kinds=("bind-mount", "masters-die"), seed=4)
+def overwrites_without_a_record() -> list[Patch]:
+    """The file is overwritten, and nothing else has the new contents meanwhile."""
+
+    def overwriting(old: bytes, new: bytes) -> recovery.Overwriting:
+        return recovery.Overwriting(len(old), b"\n", new, new)
+
+    return [(files, "overwriting", overwriting)]
 
 
 @mutant("S1", seed=26)

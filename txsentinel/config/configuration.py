@@ -21,6 +21,7 @@ from txsentinel.config.generic import (
     apply_generic,
 )
 from txsentinel.config.quoting import decoded, encoded, split_words, written
+from txsentinel.config.recovery import describe, recovered
 from txsentinel.config.statements import MasterRecord, Statement, execute
 from txsentinel.core.options import SentinelOptions
 
@@ -56,6 +57,8 @@ class Configuration:
     current_epoch: int
     masters: list[MasterRecord]
     document: ConfigDocument
+    recovered: str | None = None
+    """What was found of an interrupted write, for the log."""
 
     def users_elsewhere(self) -> set[str]:
         """Names of the users that included files or the command line declare, not the file itself."""
@@ -175,6 +178,8 @@ def load(
     """
     disk = LocalDisk() if disk is None else disk
     located = os.path.join(disk.working_directory(), path)
+    found = recovered(text)
+    text = found.contents
     _check_untorn(located, text)
     _check_untorn("Standard input", stdin)
     reader = _Reader(disk, known_commands, check_user)
@@ -196,6 +201,7 @@ def load(
         current_epoch=state.current_epoch,
         masters=list(state.masters.values()),
         document=document,
+        recovered=describe(located, found),
     )
 
 

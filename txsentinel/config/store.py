@@ -41,6 +41,15 @@ FIRST_RETRY: Final = 0.1
 HANG_LIMIT: Final = 5.0
 """Seconds after which a write that does not end counts as failing, so that nothing piles up behind it."""
 
+STOP_LIMIT: Final = 5.0
+"""Seconds that whoever stops the store waits for a write to end."""
+
+PROBE_PERIOD: Final = 10.0
+"""Seconds between two checks whether the file could be saved."""
+
+USUAL_SIZE: Final = 4096
+"""Bytes that are taken for the size of the file before it was first written."""
+
 LAST_RETRY: Final = 5.0
 """Seconds, at most, between two attempts."""
 
@@ -87,6 +96,7 @@ class ConfigStore:
     :param on_failure: called with the generation that could not be written and the reason; the write
         is tried again, from 100 ms to 5 s later, as long as anything is unsaved. One that hangs is reported,
         too; it may still succeed, and no other is begun meanwhile.
+    :param on_overwritten: called with the reason when the file is found to be impossible to replace.
     """
 
     def __init__(
@@ -97,6 +107,7 @@ class ConfigStore:
         core: RememberedState,
         on_durable: Callable[[int], None],
         on_failure: Callable[[int, OSError], None],
+        on_overwritten: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.durable = 0
         """The highest generation that is on disk."""
@@ -134,6 +145,11 @@ class ConfigStore:
         self._writing = False
         self._stopping = False
         self._waiting: list[Deferred[None]] = []
+        self._on_overwritten = on_overwritten
+        self._overwritten_for = ""
+        self._size = USUAL_SIZE
+        self._next_probe: IDelayedCall | None = None
+        self._giving_up: IDelayedCall | None = None
 
     def note_dirty(self, names: Iterable[str | None]) -> None:
         """
@@ -224,11 +240,15 @@ class ConfigStore:
             # Whatever was noted while we were rendering is rendered, too.
             generation, self._unsaved = self._wanted, False
         self._be_patient(generation)
-        written: Deferred[None] = (
-            succeed(None) if contents == self._saved else self._host.files.replace(self._path, contents)
+        self._size = len(contents)
+        written: Deferred[str] = (
+            succeed(self._overwritten_for)
+            if contents == self._saved
+            else self._host.files.replace(self._path, contents)
         )
         return written.addCallbacks(
-            lambda _: self._succeeded(generation, contents), lambda failure: self._failed(failure, generation)
+            lambda reason: self._succeeded(generation, contents, reason),
+            lambda failure: self._failed(failure, generation),
         )
 
     def _plan(self) -> None:
@@ -283,9 +303,10 @@ class ConfigStore:
             document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
         return document.render()
 
-    def _succeeded(self, generation: int, contents: bytes) -> None:
+    def _succeeded(self, generation: int, contents: bytes, reason: str) -> None:
         """The write is durable: tell it, and go on with what changed meanwhile."""
         self._calm()
+        self._tell_overwritten(reason)
         self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
         self._saved = contents
         self.durable = generation
@@ -309,6 +330,46 @@ class ConfigStore:
         if self._stopping:
             self._end()
         return None
+
+    def _tell_overwritten(self, reason: str) -> None:
+        """Report why the file cannot be replaced, once for each reason."""
+        if reason and reason != self._overwritten_for:
+            self._on_overwritten(reason)
+        self._overwritten_for = reason
+
+    def probe(self) -> None:
+        """
+        Find out whether the file could be saved, now and from time to time, though there may be nothing to save.
+
+        Else nobody would learn that a directory cannot be written any more before a vote depends on it.
+        """
+        self._next_probe = None
+        if self._stopping:
+            return
+        if self._writing or self.failing:
+            self._probe_later()
+            return
+        probed = self._host.files.probe(self._path, self._size)
+        probed.addCallbacks(self._tell_overwritten, self._probe_failed)
+        probed.addCallback(lambda _: self._probe_later())
+        probed.addErrback(self._host.fail_stop, "the probing of the configuration file")
+
+    def _probe_later(self) -> None:
+        if not self._stopping:
+            self._next_probe = self._host.reactor.callLater(PROBE_PERIOD, self.probe)
+
+    def _probe_failed(self, failure: Failure) -> None:
+        """A write would fail: say so now, and try whether that is true by writing."""
+        reason = failure.value
+        if not isinstance(reason, OSError):
+            failure.raiseException()
+        if self._writing or self.failing or self._stopping:
+            return
+        self._saved, self._unsaved = None, True
+        self.failing, self._failed_at = True, self._host.reactor.seconds()
+        self._cancel()
+        self._next = self._host.reactor.callLater(self._retry_after, self._begin)
+        self._on_failure(self._wanted, reason)
 
     def _be_patient(self, generation: int) -> None:
         """Give the write under way some seconds."""
@@ -342,6 +403,9 @@ class ConfigStore:
 
     def _end(self) -> None:
         """Tell whoever waits for the end."""
+        if self._giving_up is not None and self._giving_up.active():
+            self._giving_up.cancel()
+        self._giving_up = None
         waiting, self._waiting = self._waiting, []
         for stopped in waiting:
             stopped.callback(None)
@@ -350,16 +414,20 @@ class ConfigStore:
         """
         Write what is unsaved, and nothing more after that.
 
-        :returns: fires once nothing is being written any more, whether or not the last attempt succeeded.
+        :returns: fires once nothing is being written any more, whether or not the last attempt succeeded, or after
+            :data:`STOP_LIMIT`: a disk that does not answer must not keep the process from its end.
         """
         self._stopping = True
         self._cancel()
-        if self._preparing is not None:
-            self._preparing.cancel()
-            self._preparing = None
+        for call in (self._preparing, self._next_probe):
+            if call is not None:
+                call.cancel()
+        self._preparing = self._next_probe = None
         self._calm()
         stopped: Deferred[None] = Deferred()
         self._waiting.append(stopped)
         if not self._writing:
             self._go_on()
+        if self._writing and self._giving_up is None:
+            self._giving_up = self._host.reactor.callLater(STOP_LIMIT, self._end)
         return stopped

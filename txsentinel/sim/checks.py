@@ -104,7 +104,7 @@ class Witness(Watcher):
         """A process begins: what it may forget is forgotten, what it must remember is compared."""
         record = self.records.sentinels[sentinel.name]
         service = sentinel.alive
-        remembered = record.remembered = read_remembered(sentinel.host.files.contents[CONFIG_PATH], self._fleet.names)
+        remembered = record.remembered = read_remembered(sentinel.host.files.surviving(CONFIG_PATH), self._fleet.names)
         record.tilt_since = record.tilt_expected_by = None
         record.turned_at = self._now
         record.wall_offset = sentinel.host.wall_offset

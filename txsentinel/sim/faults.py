@@ -101,6 +101,7 @@ def heal(fleet: Fleet) -> None:
         sentinel.host.names.update(fleet.names)
         files.fail_with, files.visible_failure = None, False
         files.interrupt = files.unreadable = None
+        files.in_place = False
         files.latency = 2.0
         files.unstick()
         sentinel.host.resume()

@@ -3,7 +3,8 @@ Simulated disks: what a process wrote, when it became durable, and what a crash 
 
 A file is replaced as a whole, or not at all. What a crash in the middle of that leaves is a *stray*: the
 temporary file, with as much of the contents as had been written, and rubbish behind it if the disk had
-made room for more than it had filled.
+made room for more than it had filled. A file that cannot be replaced is overwritten in place, and a crash
+leaves it in any state between.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import Deferred
 from zope.interface import classImplements
 
+from txsentinel.config.recovery import overwriting, recovered
 from txsentinel.isentinel import IFileStore
 from txsentinel.sim.world import SECOND
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from txsentinel.sim.reactor import SimReactor
     from txsentinel.sim.world import World
 
+
+SECTOR: Final = 512
+"""Bytes that a disk writes as a whole."""
 
 RUBBISH: Final = (b"", b"\0" * 512, b"\xff\x00sentinel monitor stray 10.99.99.99 6379 1\n", b"sentinel myid ")
 """What may stand behind the part of a stray that was written."""
@@ -37,7 +42,7 @@ class _Write:
 
     path: str
     contents: bytes
-    done: Deferred[None]
+    done: Deferred[str]
     began: int
     overdue: bool = False
 
@@ -71,11 +76,16 @@ class SimFiles:
         self.visible_failure = False
         """While set, a replacement that fails can be seen all the same, and may be undone by a crash."""
         self.failing = False
-        """The last replacement of whose end the process was told has failed."""
+        """The last replacement of whose end the process was told has failed, or a probe since then."""
         self.stored: Callable[[str, bytes], None] | None = None
         """Called with what has become durable."""
         self.strays: list[str] = []
         """Temporary files that crashes left behind; they are in :attr:`contents`, as on any disk."""
+        self.in_place = False
+        """While set, files cannot be replaced, only overwritten."""
+        self.torn = 0
+        """How many files a crash left half overwritten."""
+        self._surviving: dict[str, bytes] = {}
         self.interrupt: Callable[[], None] | None = None
         """Called once, while the next replacement is under way."""
         self._dice = Random(f"{world.seed}/{name}/strays")
@@ -133,9 +143,36 @@ class SimFiles:
         if self.unwritable is not None:
             raise self.unwritable
 
-    def replace(self, path: str, contents: bytes) -> Deferred[None]:
+    def probe(self, path: str, size: int) -> Deferred[str]:
+        """What :meth:`replace` would come to; see :class:`~txsentinel.isentinel.IFileStore`."""
+        done: Deferred[str] = Deferred()
+        reactor = self._reactor
+        if reactor is not None:
+            reactor.schedule(int(self.latency * 1000), self._probe, done)
+        return done
+
+    def _probe(self, done: Deferred[str]) -> None:
+        reactor = self._reactor
+        if self._stuck and reactor is not None:
+            reactor.schedule(SECOND, self._probe, done)
+        elif self.fail_with is not None:
+            self.failing = True
+            done.errback(self.fail_with)
+        else:
+            done.callback(self._reason)
+
+    @property
+    def _reason(self) -> str:
+        """Why files are overwritten, if they are."""
+        return "Could not rename tmp config file (Device or resource busy)" if self.in_place else ""
+
+    def surviving(self, path: str) -> bytes:
+        """What whoever reads the file with care finds in it; a crash may have left it half overwritten."""
+        return self._surviving.get(path, self.contents[path])
+
+    def replace(self, path: str, contents: bytes) -> Deferred[str]:
         """Make ``contents`` durable in a while; see :class:`~txsentinel.isentinel.IFileStore`."""
-        done: Deferred[None] = Deferred()
+        done: Deferred[str] = Deferred()
         reactor = self._reactor
         if reactor is None or reactor.dead:
             return done
@@ -180,6 +217,8 @@ class SimFiles:
         for write in writes:
             if self.fail_with is None and not self._stuck and self.world.random.random() < 0.5:
                 self._store(write)
+            elif self.in_place:
+                self._tear(write)
             else:
                 self._leave_stray(write)
 
@@ -191,11 +230,47 @@ class SimFiles:
         self.strays.append(path)
         self.world.note_bytes(f"{self.name} left {path}".encode("utf-8", "surrogateescape"), self.contents[path])
 
+    def _tear(self, write: _Write) -> None:
+        """Leave the file as a crash does that comes at any moment of its being overwritten."""
+        dice, path = self._dice, write.path
+        raw = self.contents.get(path, b"")
+        before = self._surviving.pop(path, raw)
+        interrupted = recovered(raw).interrupted
+        if interrupted is not None and dice.random() < 0.5:
+            # It came no further than to what the crash before had interrupted.
+            self._leave_torn(path, self._half_written(raw, interrupted.head), before)
+            return
+        steps = overwriting(before, write.contents)
+        recorded = before + steps.record
+        if dice.random() < 0.3:
+            self._leave_torn(path, recorded[: dice.randint(len(before), len(recorded) - 1)], before)
+            return
+        self._leave_torn(path, self._half_written(recorded, steps.head), write.contents)
+        if self.stored is not None:
+            self.stored(path, write.contents)
+
+    def _half_written(self, raw: bytes, head: bytes) -> bytes:
+        """``raw``, over the beginning of which as much of ``head`` was written as a crash allowed."""
+        dice, blocks = self._dice, range(0, len(head), SECTOR)
+        if dice.random() < 0.5:
+            size = dice.randint(0, len(head))
+            return head[:size] + raw[size:]
+        pieces = [dice.choice((head, raw))[at : min(at + SECTOR, len(head))] for at in blocks]
+        return b"".join(pieces) + raw[len(head) :]
+
+    def _leave_torn(self, path: str, raw: bytes, surviving: bytes) -> None:
+        self.torn += 1
+        self._undone.pop(path, None)
+        self.contents[path] = raw
+        self._surviving[path] = surviving
+        self.world.note_bytes(f"{self.name} left {path} torn".encode("utf-8", "surrogateescape"), raw)
+
     def _duration(self) -> float:
         return self.latency + self.world.random.random() * self.jitter
 
     def _store(self, write: _Write) -> None:
         self.contents[write.path] = write.contents
+        self._surviving.pop(write.path, None)
         self._undone.pop(write.path, None)
         self.world.note_bytes(f"{self.name} wrote {write.path}".encode("utf-8", "surrogateescape"), write.contents)
         if self.stored is not None:
@@ -218,7 +293,9 @@ class SimFiles:
             reactor.schedule(0, self._tell, write, None)
         else:
             self.failed_replacements += 1
-            if self.visible_failure:
+            if self.visible_failure and self.in_place:
+                self._tear(write)
+            elif self.visible_failure:
                 self._undone.setdefault(write.path, self.contents.get(write.path, b""))
                 self.contents[write.path] = write.contents
             reactor.schedule(0, self._tell, write, self.fail_with)
@@ -229,7 +306,7 @@ class SimFiles:
             self._untold.remove(write)
         self.failing = error is not None
         if error is None:
-            write.done.callback(None)
+            write.done.callback(self._reason)
         else:
             write.done.errback(error)
 

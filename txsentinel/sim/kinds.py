@@ -10,6 +10,8 @@ from typing import Final
 from txsentinel.core.effects import Effect
 from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
+from txsentinel.sim.diskfaults import bind_mount, doomed_disk, torn_write, unreadable_disk
+from txsentinel.sim.diskfaults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
 from txsentinel.sim.groupfaults import Done, Undo, masterless, pause_group
 from txsentinel.sim.host import SimHost
@@ -140,57 +142,6 @@ def _skewed_clock(fleet: Fleet, random: Random) -> Done:
     host = random.choice(fleet.sentinels).host
     host.drift = random.choice((-0.2, -0.01, 0.01, 0.2))
     return f"let the clock of {host.name} run {host.drift:+} fast", lambda: setattr(host, "drift", 0.0)
-
-
-def _doomed_disk(fleet: Fleet, random: Random) -> Done:
-    """Writes fail, some of them visibly, and then the power goes: a rename without its fsync may be undone."""
-    sentinel = random.choice(fleet.sentinels)
-    files = sentinel.host.files
-    files.fail_with = OSError(errno.EIO, "Input/output error")
-    files.visible_failure = True
-
-    def end() -> None:
-        sentinel.host.crash()
-        files.fail_with, files.visible_failure = None, False
-        _restart(sentinel)
-
-    return f"let the disk of {sentinel.name} fail, and then its power", end
-
-
-def _torn_write(fleet: Fleet, random: Random) -> Done:
-    """The power goes while the temporary file is half written; it stays behind, beside the old file or the new."""
-    sentinel = random.choice(fleet.sentinels)
-    files = sentinel.host.files
-
-    def crash() -> None:
-        if sentinel.host.running:
-            sentinel.host.crash()
-
-    def end() -> None:
-        files.interrupt = None
-        _restart(sentinel)
-
-    files.interrupt = crash
-    if random.random() < 0.5:
-        # Left to itself, it may have nothing to write for a long time.
-        next(client for client in fleet.clients if client.target is sentinel.host).order("SENTINEL", "FLUSHCONFIG")
-    return f"cut the power of {sentinel.name} in the middle of its next write", end
-
-
-def _unreadable_disk(fleet: Fleet, random: Random) -> Done:
-    """A Sentinel that dies and cannot read its file: each new process gives up at once."""
-    sentinel = random.choice(fleet.sentinels)
-    files = sentinel.host.files
-    files.unreadable = OSError(errno.EIO, "Input/output error")
-    sentinel.host.kill()
-    for attempt in range(1, 4):
-        fleet.world.call_later(0.3 * attempt, _restart, sentinel)
-
-    def end() -> None:
-        files.unreadable = None
-        _restart(sentinel)
-
-    return f"kill {sentinel.name}, whose disk cannot be read", end
 
 
 def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
@@ -429,9 +380,10 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "misdirect": _misdirect,
     "masterless": masterless,
     "skewed-clock": _skewed_clock,
-    "doomed-disk": _doomed_disk,
-    "torn-write": _torn_write,
-    "unreadable-disk": _unreadable_disk,
+    "doomed-disk": doomed_disk,
+    "torn-write": torn_write,
+    "unreadable-disk": unreadable_disk,
+    "bind-mount": bind_mount,
     "crash-at-effect": _crash_at_effect,
     "deaf-or-dumb": _deaf_or_dumb,
     "uneven-network": _uneven_network,
@@ -461,11 +413,6 @@ def _pick_server(fleet: Fleet, random: Random) -> SimRedis:
     servers = fleet.servers
     masters = [server for server in servers if server.host.running and server.is_master]
     return random.choice(masters if masters and random.random() < 0.6 else servers)
-
-
-def _restart(victim: SimRedis | SimSentinel | CSentinel) -> None:
-    if not victim.host.running:
-        victim.host.restart()
 
 
 def _hosts(fleet: Fleet) -> list[SimHost]:

@@ -1,0 +1,22 @@
+"""The way back from the configuration file into the core."""
+
+from __future__ import annotations
+
+from txsentinel.config.configuration import Configuration
+from txsentinel.core.sentinel import SentinelCore
+
+
+def restore_state(core: SentinelCore, configuration: Configuration, now: int) -> None:
+    """Give ``core``, which is new, all that the file remembers of epochs, masters, replicas and other Sentinels."""
+    core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
+    for record in configuration.masters:
+        core.restore(
+            record.name,
+            core.registry.address_or_name(record.host, record.port),
+            record.options,
+            now,
+            config_epoch=record.config_epoch,
+            leader_epoch=record.leader_epoch,
+            replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
+            peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
+        )
