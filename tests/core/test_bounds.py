@@ -123,9 +123,11 @@ class InfoTests(SynchronousTestCase):
         text = b"role:master\r\n" + replica_lines(2 * limits.replicas)
         self.info(text)
         self.assertEqual(len(self.scene.master.replicas), limits.new_replicas)
+        self.assertTrue(self.scene.master.replicas_omitted)
         for _ in range(limits.replicas // limits.new_replicas + 2):
             self.info(text)
         self.assertEqual(len(self.scene.master.replicas), limits.replicas)
+        self.assertFalse(self.scene.master.replicas_omitted)
 
     def test_reading_ends(self) -> None:
         """Lines about replicas beyond the limit are not taken apart."""

@@ -260,6 +260,7 @@ class SlowReaderTests(ServerTestCase):
         """A reply larger than the transport takes at once waits with us, where it is counted."""
         self.stall(self.client)
         self.client.send("PING", "x" * 300_000)
+        self.bench.host.reactor.advance(0)
         self.assertEqual(self.client.protocol.unsent, 300_011)
         self.assertEqual(self.client.protocol.queued, 5)
         self.flow(self.client)

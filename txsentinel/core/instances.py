@@ -336,6 +336,9 @@ class Master(Server):
     last_refusals: list[tuple[str, str]] = field(default_factory=list)
     """Why each replica was refused in the latest selection, kept after the failover is over."""
 
+    replicas_omitted: bool = False
+    """Its last INFO named more replicas than one INFO may add: ask again soon."""
+
     switched_at: Millis | None = None
     """When it last moved to another address."""
 

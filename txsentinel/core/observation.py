@@ -82,6 +82,7 @@ class Observation:
         limits = self._state.limits
         most, more = limits.replicas, limits.new_replicas
         known: set[tuple[str, str, int]] | None = None
+        master.replicas_omitted = False
         for host, port in report.replicas[: 2 * most]:
             address = self._registry.address(host, port)
             if address is None or not 0 < port < 65536 or address.same(master.address):
@@ -94,6 +95,7 @@ class Observation:
             if not known.isdisjoint(address.places):
                 continue
             if not more:
+                master.replicas_omitted = True
                 return
             if len(master.replicas) >= most:
                 if master.name not in self._crowded:

@@ -280,6 +280,8 @@ class Probing:
             urgent = urgent or master.role_reported is not Role.MASTER
             if urgent or server.role_reported is not Role.REPLICA or _misdirected(server):
                 return min(timings.fast_info_period, timings.info_period)
+        elif isinstance(server, Master) and server.replicas_omitted:
+            return SYNC_INFO_PERIOD
         return timings.info_period
 
     def _hello_due(self, instance: Instance) -> Millis:

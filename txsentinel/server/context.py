@@ -14,6 +14,7 @@ from txsentinel.logthrottle import LogThrottle
 from txsentinel.server.access import AccessControl
 from txsentinel.server.clients import ClientRegistry
 from txsentinel.server.facts import ServerFacts
+from txsentinel.server.pacing import RoundRobin
 from txsentinel.server.prepared import PreparedRequests
 from txsentinel.server.pubsub import PubSubHub
 from txsentinel.server.statistics import Statistics
@@ -124,6 +125,7 @@ class ServerContext:
     facts: ServerFacts = field(default_factory=ServerFacts)
     table: CommandTable = field(init=False)
     hub: PubSubHub = field(init=False)
+    rounds: RoundRobin = field(init=False)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
     complaints: LogThrottle = field(default_factory=LogThrottle)
@@ -139,4 +141,5 @@ class ServerContext:
     def __post_init__(self) -> None:
         """Give events the host's time, and the commands the words that ``rename-command`` asks for."""
         self.hub = PubSubHub(self.host.now, partial(self.host.reactor.callLater, 0))
+        self.rounds = RoundRobin(self.host.now, partial(self.host.reactor.callLater, 0))
         self.table = TABLE.renamed(self.options.renamed_commands) if self.options.renamed_commands else TABLE

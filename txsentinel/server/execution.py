@@ -18,13 +18,15 @@ class Execution:
 
     :param answer: what the command returned.
     :param command: the command.
+    :param weight: bytes that the request occupies.
     """
 
-    __slots__ = ("_steps", "command")
+    __slots__ = ("_steps", "command", "weight")
 
-    def __init__(self, answer: Stepwise, command: Command) -> None:
+    def __init__(self, answer: Stepwise, command: Command, weight: int) -> None:
         self._steps = answer.steps
         self.command = command
+        self.weight = weight
 
     def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Answer:
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.server.clientline import client_line
@@ -23,8 +25,50 @@ MOST_UNSENT_TO_STRANGERS: Final = 16 * 1024
 SLICE: Final[Millis] = 8
 """How long one client's pipeline is executed before it is the turn of others."""
 
+LARGE_CHUNK: Final = 16 * 1024
+"""Bytes of input above which a chunk is read when the client's turn comes, as are long requests: whoever sends so much
+at a time is in no hurry, and there may be hundreds."""
+
 ONE_WRITE: Final = 64 * 1024
 """Bytes of replies gathered before they are handed on, though more requests are at hand."""
+
+
+class RoundRobin:
+    """
+    Lets clients with long requests go on, one after the other, for some milliseconds of each turn of the reactor.
+
+    However many there are, a turn is not longer; each of them waits the longer for its next slice.
+
+    :param now: the time.
+    :param later: calls something in the reactor's next turn.
+    """
+
+    def __init__(self, now: Callable[[], Millis], later: Callable[[Callable[[], None]], object]) -> None:
+        self._now = now
+        self._later = later
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def add(self, resume: Callable[[], None]) -> None:
+        """Call ``resume`` when its turn comes; it returns after a slice."""
+        self._waiting.append(resume)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._later(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        until = self._now() + SLICE
+        try:
+            for _ in range(len(self._waiting)):
+                self._waiting.popleft()()
+                if self._now() > until:
+                    break
+        finally:
+            self._schedule()
 
 
 def most_unsent(client: Client) -> int:

@@ -26,7 +26,7 @@ from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.execution import Execution
 from txsentinel.server.output import Output
-from txsentinel.server.pacing import MOST_WAITING, ONE_WRITE, SLICE, is_cut_off, most_unsent
+from txsentinel.server.pacing import LARGE_CHUNK, MOST_WAITING, ONE_WRITE, SLICE, is_cut_off, most_unsent
 from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue, Stepwise
 from txsentinel.server.table import Command
 from txsentinel.timings import Millis
@@ -114,7 +114,10 @@ class SentinelProtocol(Protocol):
             self._cut_off(TOO_MUCH_INPUT)
             return
         if self._reading:
-            self._execute_all(data if at_rest else b"")
+            if len(data) > LARGE_CHUNK:
+                self._go_on_later()
+            else:
+                self._execute_all(data if at_rest else b"")
 
     def readConnectionLost(self) -> None:
         """The client will send no more: answer what it asked, then close."""
@@ -140,8 +143,8 @@ class SentinelProtocol(Protocol):
 
     @property
     def buffered(self) -> int:
-        """Bytes of input that are not executed yet."""
-        return self._parser.buffered
+        """Bytes of input that are not executed yet, or not to the end."""
+        return self._parser.buffered + (0 if self._execution is None else self._execution.weight)
 
     @property
     def queued(self) -> int:
@@ -239,7 +242,7 @@ class SentinelProtocol(Protocol):
             statistics.output_bytes += len(value.data)
             self._output.write(value.data)
         elif value.__class__ is Stepwise:
-            self._execution = Execution(value, command)
+            self._execution = Execution(value, command, self._parser.weight)
             self._execute_all()
         else:
             self._answer(value)
@@ -356,7 +359,7 @@ class SentinelProtocol(Protocol):
         self._read(False)
         if not self._resuming:
             self._resuming = True
-            self._context.host.reactor.callLater(0, self._resume)
+            self._context.rounds.add(self._resume)
 
     def _resume(self) -> None:
         self._resuming = False
@@ -402,7 +405,7 @@ class SentinelProtocol(Protocol):
             value = ErrorReply(str(error))
         if value.__class__ is Stepwise:
             assert command is not None
-            self._execution = Execution(value, command)
+            self._execution = Execution(value, command, self._parser.weight)
         else:
             self._give(value, command)
         return command

@@ -97,6 +97,7 @@ class RequestParser:
         "_words",
         "authenticated",
         "longest",
+        "weight",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -106,6 +107,9 @@ class RequestParser:
 
         self.longest = 0
         """Bytes of the longest word of the last request, if it is out of the ordinary; else 0."""
+
+        self.weight = 0
+        """Bytes of the last request with their overhead, if it is out of the ordinary; else 0."""
 
         # Up to this size nothing about a request of ten words can be over any limit.
         self._ordinary = min(
@@ -191,7 +195,7 @@ class RequestParser:
         while True:
             if self._missing:
                 return self._rest_of_multibulk()
-            self.longest = 0
+            self.longest = self.weight = 0
             if self._position == len(self._buffer):
                 # An idle client shall not hold on to the last chunk that it sent.
                 self._buffer = b""
@@ -339,7 +343,7 @@ class RequestParser:
             self._missing -= 1
         self._step_to(position)
         words, self._words = self._words, []
-        self._charge = 0
+        self.weight, self._charge = self._charge, 0
         return words
 
     def _bulk_length(self, header: bytes) -> int:
