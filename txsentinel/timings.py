@@ -115,9 +115,6 @@ class Limits:
     info_texts: int = 64 * 1024 * 1024
     """Bytes of all INFO texts that are kept together; beyond that the new one is not kept for ``INFO-CACHE``."""
 
-    hello: int = 4096
-    """Bytes of a hello; longer ones are not believed. The C Sentinels send no more than some eleven hundred."""
-
     host_names: int = 4096
     """Host names whose addresses are remembered; beyond that those that no instance has are forgotten."""
 

@@ -60,17 +60,6 @@ class CacheTests(SynchronousTestCase):
         self.assertIsNone(scene.core.registry.by_address("h" * (MAX_HOST + 1), 1))
         self.assertIsNotNone(scene.core.registry.address("h" * MAX_HOST, 1))
 
-    def test_long_hellos(self) -> None:
-        """They are not even read."""
-        scene = Scene()
-        scene.settle()
-        name = scene.master.name
-        for filling, believed in ((10, 1), (Limits().hello, 0)):
-            payload = f"10.0.0.7,26379,{'b' * 40},{'0' * filling}0,{name},10.0.0.1,6379,0"
-            scene.core.hello_heard(payload.encode(), scene.now)
-            self.assertEqual(len(scene.master.peers), believed)
-            scene.core.reset("*", scene.now)
-
 
 class InfoTests(SynchronousTestCase):
     """INFO of servers."""

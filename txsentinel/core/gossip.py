@@ -47,8 +47,6 @@ class Gossip:
 
         :param through_server: whether it came by our subscription to a server, not by a direct PUBLISH.
         """
-        if len(payload) > self._state.limits.hello:
-            return
         peer = self._familiar.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_heard_at = now
