@@ -128,7 +128,9 @@ class Voting:
 
         C Sentinels vote for anybody who asks. Three refusals make that safer: of strangers, whom no
         majority counts; of rivals right after a vote, so that two leaders do not act at once; and,
-        shortly after a switch, of anybody who holds down a master that we can see is up.
+        shortly after a switch, of C Sentinels that hold down a master that we can see is up. Those
+        of our kind do not take a new master for dead because of the switch, and what they ask for
+        may be a coordinated failover that somebody ordered.
         """
         if candidate == self._state.options.my_id:
             return None
@@ -137,7 +139,8 @@ class Voting:
             return "it is not a Sentinel that we know"
         if self._leased(master, candidate, now):
             return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
-        if self._sees_up(master, now) and master.switched_at is not None and now - master.switched_at < FRESH_SWITCH:
+        fresh = master.switched_at is not None and now - master.switched_at < FRESH_SWITCH
+        if fresh and not peer.own_kind and self._sees_up(master, now):
             return "the master was switched a moment ago and is up"
         return None
 
