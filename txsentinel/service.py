@@ -118,7 +118,7 @@ class SentinelService(MultiService):
             executor.commit_failed,
             executor.overwritten,
         )
-        self.context.access.keep = partial(self.store.replace_generic, "user")
+        self.context.access.keep_in_file(partial(self.store.replace_generic, "user"))
         if file.recovered is not None:
             self._note(Level.WARNING, file.recovered)
             self.core.flush()

@@ -252,6 +252,22 @@ class UserCommandTests(AclTestCase):
         self.client.ask("ACL", "SETUSER", "b", "+ping")
         self.assertEqual(self.lines[-1], ["user a on sanitize-payload resetchannels -@all"])
 
+    def test_clear_passwords(self) -> None:
+        """Where the file declares a password in clear text, it is made to say the digest, for the users it declares."""
+        for rule, kept in ((">secret", True), ("#" + "0" * 64, False), ("nopass", False)):
+            self.begin(GenericOptions(users=[("a", ("on", rule))]))
+            self.lines.clear()
+            self.access.keep_in_file(self.access.keep)
+            self.assertEqual(bool(self.lines), kept, rule)
+            if kept:
+                self.assertIn("#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", self.lines[0][0])
+                self.assertNotIn("secret", self.lines[0][0])
+        self.begin(GenericOptions(users=[("b", ("on", ">secret"))]))
+        self.access.start({"b"}, lambda level, line: None)
+        self.lines.clear()
+        self.access.keep_in_file(self.access.keep)
+        self.assertEqual(self.lines, [])
+
     def test_getuser_in_resp3(self) -> None:
         """A map, its flags a set."""
         self.client.ask("ACL", "SETUSER", "u", "(+ping)")

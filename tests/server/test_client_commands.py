@@ -44,7 +44,7 @@ class IdentityTests(ServerTestCase):
         self.refused(complaint, "CLIENT", "SETINFO", "lib-ver", "a b")
         reply = self.client.reply("CLIENT", "INFO")
         assert isinstance(reply, bytes)
-        self.assertTrue(reply.endswith(b"lib-name=jedis lib-ver=5.1\n"))
+        self.assertIn(b" lib-name=jedis lib-ver=5.1 ", reply)
 
     def test_unknown_subcommand(self) -> None:
         """It is echoed, and HELP is offered."""
@@ -65,7 +65,7 @@ class ListTests(ServerTestCase):
     """The list of clients."""
 
     def test_line(self) -> None:
-        """All keys in the order of Redis 7.2 and Valkey 9; ages are in seconds."""
+        """All keys in the order of Redis 8.2 and Valkey 9; ages are in seconds; the present command does not count."""
         self.bench.host.reactor.advance(7.5)
         self.client.ask("CLIENT", "SETNAME", "me")
         self.bench.host.reactor.advance(2)
@@ -74,8 +74,34 @@ class ListTests(ServerTestCase):
             reply,
             b"id=1 addr=127.0.0.1:40001 laddr=127.0.0.1:26379 fd=-1 name=me age=9 idle=0 flags=N capa= db=0 sub=0"
             b" psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0"
-            b" tot-mem=0 events=r cmd=client|list user=default redir=-1 resp=2 lib-name= lib-ver=\n",
+            b" tot-mem=0 events=r cmd=client|list user=default redir=-1 resp=2 lib-name= lib-ver="
+            b" io-thread=0 tot-net-in=63 tot-net-out=5 tot-cmds=1\n",
         )
+
+    def test_totals(self) -> None:
+        """Bytes of all input and output count, commands only if they were run, whichever way they came."""
+        sent = [b"PING\r\n", b"PING\r\n", b"FOO\r\n", b"GET\r\n" * 2 + b"PING\r\n", b"CLIENT ID x\r\n", b"PING x y\r\n"]
+        received = 0
+        for request in sent:
+            self.client.protocol.dataReceived(request)
+            received += len(self.client.raw())
+        shown = fields(self.bench.connect().reply("CLIENT", "LIST").splitlines()[0])
+        self.assertEqual(
+            [shown["tot-net-in"], shown["tot-net-out"], shown["tot-cmds"]],
+            [str(len(b"".join(sent))), str(received), "4"],
+        )
+
+    def test_unknown_command(self) -> None:
+        """After a command that does not exist there is no last command; a refused one is one."""
+        other = self.bench.connect()
+        for words, shown in (
+            (("FOO",), "NULL"),
+            (("PING", "x", "y", "z"), "ping"),
+            (("CLIENT", "NONSENSE"), "NULL"),
+            (("SENTINEL", "MASTERS", "x"), "sentinel|masters"),
+        ):
+            self.client.ask(*words)
+            self.assertEqual(fields(other.reply("CLIENT", "LIST").splitlines()[0])["cmd"], shown, words)
 
     def test_addresses(self) -> None:
         """IPv6 hosts stand in brackets, a Unix socket is a path with port 0."""

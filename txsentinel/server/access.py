@@ -366,6 +366,17 @@ class AccessControl:
         else:
             client.connection.abort()
 
+    def keep_in_file(self, keep: Callable[[Sequence[str]], None]) -> None:
+        """
+        Keep users by ``keep`` from now on.
+
+        Where the file declares a password in clear text it is made to say the digest at once, as upstream.
+        """
+        self.keep = keep
+        declared = (rules for name, rules in self._options.users if name not in self._kept_elsewhere)
+        if any(rule.startswith(">") for rules in declared for rule in rules):
+            self._keep_lines()
+
     def _keep_lines(self) -> None:
         if self._options.aclfile:
             return

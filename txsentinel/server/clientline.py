@@ -24,7 +24,7 @@ def flag_letters(client: Client) -> str:
 
 def client_line(client: Client, now: Millis) -> str:
     """
-    The line without its end: ``key=value`` pairs in the order of Redis 7.2, and ``capa`` where Valkey has it.
+    The line without its end: ``key=value`` pairs in the order of Redis 8.2, and ``capa`` where Valkey has it.
 
     The sizes of buffers that we do not have are zero.
     """
@@ -63,5 +63,9 @@ def client_line(client: Client, now: Millis) -> str:
         ("resp", client.protocol),
         ("lib-name", text(client.library_name)),
         ("lib-ver", text(client.library_version)),
+        ("io-thread", 0),
+        ("tot-net-in", client.input_bytes),
+        ("tot-net-out", client.output_bytes),
+        ("tot-cmds", client.commands_processed),
     )
     return " ".join(f"{key}={value}" for key, value in pairs)

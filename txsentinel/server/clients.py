@@ -148,6 +148,13 @@ class Client:
     """Bytes that its channels and patterns occupy, about."""
 
     last_command: Command | None = None
+    """The command that it named last; ``None`` if there was no such command."""
+
+    input_bytes: int = 0
+    output_bytes: int = 0
+    commands_processed: int = 0
+    """How many were run, whatever they answered; refused ones do not count."""
+
     answering: Answering = Answering.ON
     no_evict: bool = False
     paused: bool = False

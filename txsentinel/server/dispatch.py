@@ -31,6 +31,7 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes], l
     """
     command = context.table.find(request)
     if command is None:
+        client.last_command = None
         raise unknown_command(context, request)
     client.last_command = command
     if not command.accepts(len(request)):

@@ -99,6 +99,7 @@ class SentinelProtocol(Protocol):
         statistics = context.statistics
         statistics.reads += 1
         statistics.input_bytes += len(data)
+        self.client.input_bytes += len(data)
         self.client.last_active = self._turn_began = context.host.now()
         parser = self._parser
         at_rest = parser.at_rest
@@ -238,13 +239,16 @@ class SentinelProtocol(Protocol):
         except CommandError as error:
             value = ErrorReply(str(error))
         if value.__class__ is Raw:
+            client.commands_processed += 1
             statistics.writes += 1
             statistics.output_bytes += len(value.data)
+            client.output_bytes += len(value.data)
             self._output.write(value.data)
         elif value.__class__ is Stepwise:
             self._execution = Execution(value, command, self._parser.weight)
             self._execute_all()
         else:
+            client.commands_processed += 1
             self._answer(value)
             self._hand_on()
         if self._output.unsent:
@@ -423,11 +427,13 @@ class SentinelProtocol(Protocol):
                 client.answering = Answering.ON
             if isinstance(value, Held):
                 self._hold_silently(value)
-        if command is not None and command.special:
-            self._parser.authenticated = client.authenticated
-            self.patient = command.acts
-            if command.acts:
-                context.turn()
+        if command is not None:
+            client.commands_processed += 1
+            if command.special:
+                self._parser.authenticated = client.authenticated
+                self.patient = command.acts
+                if command.acts:
+                    context.turn()
 
     def _answer(self, value: Answer) -> None:
         if isinstance(value, Held):
@@ -449,7 +455,7 @@ class SentinelProtocol(Protocol):
 
     def _hold_silently(self, held: Held) -> None:
         """Nobody wants to read the reply; what could not be saved is undone all the same."""
-        self._context.barrier.hold(held.generation, _nothing, _nothing, held.undo, held.since)
+        self._context.barrier.hold(held.generation, lambda: None, lambda: None, held.undo, held.since)
 
     def _place_kept(self) -> Callable[[Value], None]:
         """Keep the place of an answer; the protocol version is that of the moment of the request."""
@@ -470,6 +476,7 @@ class SentinelProtocol(Protocol):
             statistics = self._context.statistics
             statistics.writes += 1
             statistics.output_bytes += len(ready)
+            self.client.output_bytes += len(ready)
             self._output.write(ready)
 
     def _flush(self) -> None:
@@ -486,7 +493,3 @@ class SentinelProtocol(Protocol):
 
 
 classImplements(SentinelProtocol, IHalfCloseableProtocol, IHandshakeListener)
-
-
-def _nothing() -> None:
-    """Send no reply."""
