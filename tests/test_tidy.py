@@ -31,8 +31,9 @@ FLOORS = (
     (
         "core",
         "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"
-        " core.selection core.handover core.probing core.availability core.voting core.switching core.election"
-        " core.justification core.failover core.observation core.confirmation core.gossip core.visiting core.sentinel",
+        " core.selection core.handover core.probing core.availability core.blockers core.voting core.switching"
+        " core.election core.justification core.failover core.ignored core.observation core.confirmation core.gossip"
+        " core.visiting core.sentinel",
     ),
     (
         "config",

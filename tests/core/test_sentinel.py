@@ -43,7 +43,6 @@ class CommandTests(SynchronousTestCase):
         """Every command that names a master says so if there is none."""
         self.assertRaises(NoSuchMaster, self.core.remove, "x", 0)
         self.assertRaises(NoSuchMaster, self.core.failover, "x", 0)
-        self.assertRaises(NoSuchMaster, self.core.quorum_status, "x")
         self.assertEqual(0, self.core.reset("x*", 0))
 
     def test_failover_refusals(self) -> None:
@@ -62,13 +61,6 @@ class CommandTests(SynchronousTestCase):
         """A master that does not know FAILOVER cannot hand over."""
         error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
-
-    def test_quorum_status(self) -> None:
-        """Those who are down are not usable, but voters all the same."""
-        self.assertEqual((2, True, True), self.core.quorum_status("mymaster"))
-        self.scene.kill(self.scene.peer("b").address)
-        self.scene.wait(1_100)
-        self.assertEqual((1, False, False), self.core.quorum_status("mymaster"))
 
     def test_reset(self) -> None:
         """Forgets replicas and peers, keeps epochs and address, is saved, and finds everybody again."""

@@ -301,7 +301,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     # What lies between Redis 7.0 and 7.2, whose behaviour is ours.
     Deliberate(NEW_IN_72, "CLIENT SETINFO", UNKNOWN, "0: (.OK|-ERR (wrong|LIB|lib|Lib|Unrec).*)", OLD_REDIS),
-    Deliberate(NEW_IN_72, "client/", "", r"0\| (watch|lib-name|lib-ver|capa)=.*", OLD_REDIS),
+    Deliberate("fields of 7.2 and later", "client/", "", r"0\| (watch|lib-name|lib-ver|capa|io-thread)=.*", OLD_REDIS),
     Deliberate(NEW_IN_72, "CLIENT HELP|client help", "", r"0\| \+SETINFO <option> <value>", OLD_REDIS),
     Deliberate(
         "the filters of Valkey 9, which no Redis has",
@@ -492,6 +492,18 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     Deliberate("why TILT was entered is worth knowing", "INFO", "", r"0?\| sentinel_tilt_cause(_ms)?:.*"),
     Deliberate("whether votes can be saved is worth watching", "INFO", "", r"0?\| sentinel_storage:ok"),
+    Deliberate(
+        "how many masters could not be failed over now, which ones, and why",
+        "INFO",
+        "",
+        r"(0?\| (sentinel_blocked_masters:\d+|blocked\d+:name=[^\n]*,reasons=[a-z+-]+)\n?)+",
+    ),
+    Deliberate(
+        "what else blocks a failover counts as well: a quorum above all Sentinels, and that no replica can be promoted",
+        "SENTINEL CKQUORUM",
+        r"0: (\+OK|-NOQUORUM) .*",
+        r"0: -NOQUORUM .*(The quorum is \d+ and only|No replica (is known|can be promoted)).*",
+    ),
     # Words and options that are Valkey's, and that we take as well.
     Deliberate("the primary words of Valkey", r"SENTINEL (\S+-)?PRIMAR(Y|IES)", UNKNOWN, SOME, OLD_REDIS),
     Deliberate(
@@ -531,13 +543,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
     ),
     # What Valkey 8 and 9 changed, and we did not.
     Deliberate("Valkey's name", "(?i)HELLO", r"\d\.server: \$valkey", r"\d\.server: \$redis", NEW_VALKEY),
-    Deliberate(
-        "what went over a single connection is not counted, only the total in INFO: every command would pay for it",
-        "client/",
-        r"(0\| tot-(net-in|net-out|cmds)=<n>\n?)+",
-        "",
-        NEW_VALKEY,
-    ),
+    Deliberate("Redis 8 has it, Valkey does not", "client/", "", r"0\| io-thread=0", NEW_VALKEY),
     Deliberate(
         "Valkey 9 no longer minds words behind the last",
         "CLIENT (PAUSE 0 WRITE|UNBLOCK 1 TIMEOUT) x",

@@ -408,20 +408,25 @@ class OtherQueryTests(ReportTestCase):
         self.assertEqual(self.client.ask("SENTINEL", "MYID"), b"$40\r\n" + MY_ID.encode() + b"\r\n")
 
     def test_ckquorum(self) -> None:
-        """A count, and what is missing: the quorum, the majority, or both."""
+        """A count, and what is missing: the quorum, the majority, or both, and what else blocks a failover."""
+        self.replica.info_refreshed_at = self.bench.host.now()
         fine = b"+OK 2 usable Sentinels. Quorum and failover authorization can be reached\r\n"
         self.assertEqual(self.client.ask("SENTINEL", "CKQUORUM", "mymaster"), fine)
         quorum = "Not enough available Sentinels to reach the specified quorum for this master"
         majority = "Not enough available Sentinels to reach the majority and authorize a failover"
         self.master.options.quorum = 3
-        self.refused(f"NOQUORUM 2 usable Sentinels. {quorum}", "SENTINEL", "CKQUORUM", "mymaster")
+        too_high = "The quorum is 3 and only 2 Sentinels are known"
+        self.refused(f"NOQUORUM 2 usable Sentinels. {quorum}. {too_high}", "SENTINEL", "CKQUORUM", "mymaster")
         self.peer.sdown_since = self.bench.host.now()
-        self.refused(f"NOQUORUM 1 usable Sentinels. {quorum}. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
+        self.refused(
+            f"NOQUORUM 1 usable Sentinels. {quorum}. {majority}. {too_high}", "SENTINEL", "CKQUORUM", "mymaster"
+        )
         self.master.options.quorum = 1
         self.refused(f"NOQUORUM 1 usable Sentinels. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
 
     def test_ckquorum_with_a_failing_disk(self) -> None:
         """Who cannot save votes cannot authorize anything, however many others there are; INFO says so, too."""
+        self.replica.info_refreshed_at = self.bench.host.now()
         self.bench.core.flush()
         self.bench.executor.drain()
         self.bench.fail()

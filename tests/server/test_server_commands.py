@@ -55,6 +55,9 @@ class InfoTests(ServerTestCase):
                 "sentinel_storage:ok",
                 "master0:name=mymaster,status=odown,address=127.0.0.1:6379,slaves=0,sentinels=1",
                 "master1:name=other,status=ok,address=127.0.0.1:6380,slaves=0,sentinels=1",
+                "sentinel_blocked_masters:2",
+                "blocked0:name=mymaster,reasons=quorum+quorum-too-high+no-replica",
+                "blocked1:name=other,reasons=no-replica",
                 "",
             ],
         )

@@ -12,6 +12,7 @@ from txsentinel.address import Address
 from txsentinel.budget import excerpt
 from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
+from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import Master, Peer, Role
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
@@ -128,6 +129,8 @@ class Gossip:
         address = self._registry.address(hello.sentinel_ip, hello.sentinel_port)
         peer = master.peers.get(hello.sentinel_id)
         if address is None:
+            subject = f"Sentinel {hello.sentinel_id} of {master.name}"
+            warn_ignored(self._state, master, subject, hello.sentinel_ip, hello.sentinel_port)
             return peer
         if peer is not None and peer.address.same(address):
             return peer
@@ -201,6 +204,8 @@ class Gossip:
         state = self._state
         address = self._registry.address(hello.master_ip, hello.master_port)
         if address is None:
+            subject = f"the master {master.name} as Sentinel {hello.sentinel_id} tells it"
+            warn_ignored(state, master, subject, hello.master_ip, hello.master_port)
             return False
         published = master.published_address
         moved = not published.same(address)

@@ -351,6 +351,9 @@ class Master(Server):
     conflict_since: Millis | None = None
     """Another Sentinel claims a different address with our very config epoch."""
 
+    ignored_addresses: dict[str, None] = field(default_factory=dict)
+    """The announced addresses that the log named as unusable (see ``ignored``)."""
+
     unfit_logged_at: Millis | None = None
     """When it was last said that no replica can be promoted."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from txsentinel.address import Address
 from txsentinel.core.failover import Failovers
+from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import PROMOTION_SEEN, Master, Replica, Role, Server
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
@@ -85,6 +86,8 @@ class Observation:
         master.replicas_omitted = False
         for host, port in report.replicas[: 2 * most]:
             address = self._registry.address(host, port)
+            if address is None:
+                warn_ignored(self._state, master, f"a replica of {master.name}", host, port)
             if address is None or not 0 < port < 65536 or address.same(master.address):
                 # Nobody is a replica at the master's own address: it would be told to follow itself.
                 continue

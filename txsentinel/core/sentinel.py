@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from txsentinel.address import Address
 from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
+from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.failover import Failovers
@@ -482,15 +483,9 @@ class SentinelCore:
         for master in self.registry.masters.values():
             self.state.changed(master)
 
-    def quorum_status(self, name: str) -> tuple[int, bool, bool]:
-        """
-        ``SENTINEL CKQUORUM``: usable Sentinels, whether they reach the quorum, and the majority.
-
-        :raises NoSuchMaster: if it is not monitored here.
-        """
-        master = self.master(name)
-        usable = 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
-        return usable, usable >= master.options.quorum, usable >= master.majority
+    def blockers(self, master: Master, now: Millis) -> list[Blocker]:
+        """What would keep this Sentinel from failing ``master`` over now; empty if nothing would."""
+        return list(blockers(master, self.state, self.tilt, now))
 
     def is_outdated(self, order: Reconfigure) -> bool:
         """Whether ``order``, which waited for the disk, would be wrong now."""

@@ -121,6 +121,7 @@ class Switching:
         self._registry.leave_link(master)
         self._begin_anew(master, master.address, now)
         master.switched_at = None
+        master.ignored_addresses = {}
         master.info_not_before = now + REDISCOVERY_DELAY
         master.link = self._registry.open_link(master, now)
         self._state.changed(master)

@@ -202,6 +202,7 @@ def sentinel_fields(context: ServerContext) -> Fields:
     yield "sentinel_storage", "ok" if storage_error is None else storage_error.code
     if storage_error is not None:
         yield "sentinel_storage_error", str(storage_error)
+    blocked = []
     for number, master in enumerate(list(masters)):
         host = master.address.announced(core.options.announce_hostnames)
         yield (
@@ -209,6 +210,12 @@ def sentinel_fields(context: ServerContext) -> Fields:
             f"name={master.name},status={master_status(master)},address={host}:{master.address.port},"
             f"slaves={len(master.replicas)},sentinels={len(master.peers) + 1}",
         )
+        reasons = core.blockers(master, context.host.now())
+        if reasons:
+            blocked.append((master.name, reasons))
+    yield "sentinel_blocked_masters", len(blocked)
+    for number, (name, reasons) in enumerate(blocked):
+        yield f"blocked{number}", f"name={name},reasons={'+'.join(reason.kind.value for reason in reasons)}"
 
 
 SECTIONS: Final[tuple[tuple[str, Callable[[ServerContext], Fields]], ...]] = (

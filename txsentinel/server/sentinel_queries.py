@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from txsentinel.core.blockers import usable_sentinels
 from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Master, Server
 from txsentinel.server import helptexts
@@ -238,19 +239,14 @@ def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     "CKQUORUM", arity=3, since="2.8.4", summary="Tells whether a failover could be authorized", arguments=MASTER_NAME
 )
 def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
-    """``+OK`` with a count, or NOQUORUM naming what is missing; NoSuchMaster if unknown."""
-    usable, quorum_reached, majority_reached = context.core.quorum_status(text(request[2]))
-    storage_error = context.core.state.storage_error
-    if quorum_reached and majority_reached and storage_error is None:
+    """``+OK`` with a count, or NOQUORUM naming whatever blocks a failover; NoSuchMaster if unknown."""
+    master = _master(context, request)
+    usable = usable_sentinels(master)
+    blocked = context.core.blockers(master, context.host.now())
+    if not blocked:
         return Simple(f"OK {usable} usable Sentinels. Quorum and failover authorization can be reached")
-    missing = []
-    if not quorum_reached:
-        missing.append("Not enough available Sentinels to reach the specified quorum for this master")
-    if not majority_reached:
-        missing.append("Not enough available Sentinels to reach the majority and authorize a failover")
-    if storage_error is not None:
-        missing.append(storage_error.sentence)
-    raise CommandError(f"NOQUORUM {usable} usable Sentinels. {'. '.join(missing)}")
+    reasons = ". ".join(blocker.text for blocker in blocked)
+    raise CommandError(f"NOQUORUM {usable} usable Sentinels. {reasons}")
 
 
 @sentinel("PENDING-SCRIPTS", arity=2, since="2.8.4", summary="Shows the scripts that run or wait")

@@ -1,0 +1,88 @@
+"""
+What keeps this Sentinel from failing a master over, should it die now: for ``SENTINEL CKQUORUM`` and ``INFO``.
+
+The first two kinds are those that the C Sentinels know. The others stop a failover just as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from txsentinel.core.availability import TiltGuard
+from txsentinel.core.instances import Master
+from txsentinel.core.selection import choose
+from txsentinel.core.state import SentinelState
+from txsentinel.timings import Millis
+
+MAX_NAMED_REPLICAS: Final = 3
+
+
+class BlockerKind(Enum):
+    """Why a failover cannot take place; the value is the word in ``INFO``."""
+
+    QUORUM = "quorum"
+    """Fewer Sentinels are usable than must agree."""
+
+    MAJORITY = "majority"
+    """Fewer Sentinels are usable than must elect a leader."""
+
+    QUORUM_TOO_HIGH = "quorum-too-high"
+    """More Sentinels must agree than are known, so the quorum cannot be reached whoever returns."""
+
+    STORAGE = "storage"
+    """Votes cannot be saved."""
+
+    TILT = "tilt"
+    """This Sentinel decides nothing for some time."""
+
+    NO_REPLICA = "no-replica"
+    """No replica can be promoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One reason; ``text`` is a sentence without the full stop, the upstream one for the first two kinds."""
+
+    kind: BlockerKind
+    text: str
+
+
+def usable_sentinels(master: Master) -> int:
+    """How many Sentinels can agree and vote: ourselves, and the peers that are not down."""
+    return 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
+
+
+def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis) -> Iterator[Blocker]:
+    """Everything that would keep this Sentinel from failing ``master`` over at ``now``, in the order of the kinds."""
+    usable = usable_sentinels(master)
+    quorum = master.options.quorum
+    if usable < quorum:
+        text = "Not enough available Sentinels to reach the specified quorum for this master"
+        yield Blocker(BlockerKind.QUORUM, text)
+    if usable < master.majority:
+        text = "Not enough available Sentinels to reach the majority and authorize a failover"
+        yield Blocker(BlockerKind.MAJORITY, text)
+    if quorum > master.voters:
+        known = f"{master.voters} Sentinel{'s are' if master.voters > 1 else ' is'} known"
+        yield Blocker(BlockerKind.QUORUM_TOO_HIGH, f"The quorum is {quorum} and only {known}")
+    if state.storage_error is not None:
+        yield Blocker(BlockerKind.STORAGE, state.storage_error.sentence)
+    if tilt.active:
+        left = tilt.left(now) / 1000
+        yield Blocker(BlockerKind.TILT, f"This Sentinel is in TILT and decides nothing for {left:.1f} s")
+    if master.failover is None:
+        chosen, refused = choose(master, state.timings, now)
+        if chosen is None:
+            yield Blocker(BlockerKind.NO_REPLICA, _unfit(refused))
+
+
+def _unfit(refused: list[tuple[str, str]]) -> str:
+    if not refused:
+        return "No replica is known"
+    named = [f"{name}: {reason}" for name, reason in refused[:MAX_NAMED_REPLICAS]]
+    if len(refused) > MAX_NAMED_REPLICAS:
+        named.append(f"{len(refused) - MAX_NAMED_REPLICAS} more")
+    return f"No replica can be promoted ({'; '.join(named)})"
