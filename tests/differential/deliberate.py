@@ -490,8 +490,12 @@ DELIBERATE: tuple[Deliberate, ...] = (
         r"0?\| sentinel_total_tilt:0",
         OLD_REDIS,
     ),
-    Deliberate("why TILT was entered is worth knowing", "INFO", "", r"0?\| sentinel_tilt_cause(_ms)?:.*"),
-    Deliberate("whether votes can be saved is worth watching", "INFO", "", r"0?\| sentinel_storage:ok"),
+    Deliberate(
+        "whether votes can be saved is worth watching, and why TILT was entered if it was",
+        "INFO",
+        "",
+        r"0?\| (sentinel_storage:ok|sentinel_tilt_cause(_ms)?:.*)",
+    ),
     Deliberate(
         "how many masters could not be failed over now, which ones, and why",
         "INFO",
