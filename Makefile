@@ -10,6 +10,7 @@ UNUSABLE := $(shell test ! -e $(VENV)/pyvenv.cfg || $(BIN)/python -c '$(NEW_ENOU
 SOURCES := txsentinel tests benchmarks twisted setup.py
 NODE := tests/clients/node
 BENCH ?=
+UPSTREAM ?=
 SOAK_MINUTES ?= 10
 FUZZ_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -18,7 +19,7 @@ HARDENING ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: unusable help run test lint bench compiled interop matrix outside clients soak soak-compiled fuzz docs clean hardening
+.PHONY: unusable help run test lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
@@ -27,6 +28,7 @@ help:
 	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
 	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
 	@echo "make matrix   each make of server under each mix of Sentinels, through every loss; rewrites docs/compatibility.rst"
+	@echo "make upstream  the Sentinel test suites of Redis and Valkey with this Sentinel in place (UPSTREAM=\"--source DIR\")"
 	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
 	@echo "make hardening  random commands, kill -9, churn and long requests against a running Sentinel (HARDENING=...)"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
@@ -70,6 +72,10 @@ interop: $(VENV)/.test
 
 matrix: $(VENV)/.test
 	$(BIN)/python -m tests.interop.matrix --write docs/compatibility.rst
+
+# Their sources come from Debian's packages, into build/upstream; nothing of them is kept elsewhere. It needs tclsh.
+upstream: $(VENV)/.test
+	$(BIN)/python -m tests.upstream $(UPSTREAM)
 
 outside: $(VENV)/.test
 	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)

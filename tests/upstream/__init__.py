@@ -1,0 +1,1 @@
+"""Runs the Sentinel test suites of Redis and Valkey against this Sentinel; ``make upstream``."""

@@ -1,0 +1,160 @@
+"""
+Run the Sentinel test suites of Redis and Valkey, in Tcl, with this Sentinel in place of theirs.
+
+The sources are those of ``--source``, or are fetched from Debian's source packages into ``build/upstream``. Each
+suite runs in a copy of its ``tests`` directory in which ``src`` holds links to a server installed here and a launcher
+of the Sentinel under test. The exit status is 0 if every suite passed whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.upstream.sources import PACKAGES, SourceMissing, fetch, kind_of
+from txsentinel.demo.programs import COMPILED, SOURCE, BinaryMissing, sentinel_command, server_binary
+
+DIRECTORY: Final = SOURCE / "build" / "upstream"
+
+CONFIG: Final = "CONFIG"
+"""Stands in the command line where the suite puts the configuration file."""
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_PASSED: Final = re.compile(r"\d\d:\d\d:\d\d> .*(: |\s)OK")
+_FAILED_TEST: Final = re.compile(r"\d\d:\d\d:\d\d> .*FAILED: ")
+_FAILED: Final = re.compile(r"FAILED: |ERROR: |WARNING: Aborting|\*\*\* Crash report found")
+
+
+@dataclass
+class Outcome:
+    """What one run of a suite came to."""
+
+    name: str
+    status: int = 1
+    """The exit status of the suite."""
+
+    passed: int = 0
+    """Tests that passed; a unit is left at its first failed one."""
+
+    units: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    """One line for each failure."""
+
+    _unit_failed: bool = False
+
+    def read(self, line: str) -> None:
+        """Count what a line of the suite's output says."""
+        if line.startswith("Testing unit: "):
+            self.units += 1
+            self._unit_failed = False
+        elif _FAILED_TEST.match(line):
+            self.failures.append(line)
+            self._unit_failed = True
+        elif _FAILED.match(line):
+            # A failed test is reported once more, as the end of its unit.
+            if not self._unit_failed:
+                self.failures.append(line)
+            self._unit_failed = True
+        elif _PASSED.fullmatch(line):
+            self.passed += 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything passed."""
+        return self.status == 0 and not self.failures and self.passed > 0
+
+    def __str__(self) -> str:
+        """One line for people."""
+        verdict = "passed" if self.whole else f"FAILED ({len(self.failures)} failures, exit status {self.status})"
+        return f"{self.name}: {self.passed} tests in {self.units} units {verdict}, {self.seconds:.0f} s"
+
+
+def prepare(tree: Path, kind: str, sentinel: str, into: Path) -> None:
+    """
+    Copy the tests of ``tree`` to ``into`` and put the programs where they expect them.
+
+    :raises BinaryMissing: if there is no server, or no Sentinel, of that kind on this machine.
+    """
+    server = server_binary(kind)
+    command = sentinel_command(sentinel, CONFIG)
+    if into.exists():
+        shutil.rmtree(into)
+    shutil.copytree(tree / "tests", into / "tests", symlinks=True)
+    programs = into / "src"
+    programs.mkdir()
+    (programs / f"{kind}-server").symlink_to(server)
+    source = COMPILED if sentinel == "compiled" else SOURCE
+    words = " ".join('"$@"' if word == CONFIG else shlex.quote(word) for word in command)
+    launcher = programs / f"{kind}-sentinel"
+    # The process ID must be that of the Sentinel: the suite stops and kills it.
+    launcher.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(source))}\nexport PYTHONPATH\nexec {words}\n")
+    launcher.chmod(0o755)
+
+
+def run(into: Path, outcome: Outcome, single: list[str]) -> None:
+    """Run the suite that was prepared in ``into``, print what it prints, and count."""
+    tclsh = next((found for name in ("tclsh8.6", "tclsh") if (found := shutil.which(name))), None)
+    if tclsh is None:
+        raise BinaryMissing("no tclsh: the suites are written in Tcl (the package is named tcl)")
+    chosen = [word for unit in single for word in ("--single", unit)]
+    began = time.monotonic()
+    with subprocess.Popen(
+        [tclsh, "tests/sentinel/run.tcl", "--dont-clean", *chosen],
+        cwd=into,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as suite:
+        assert suite.stdout is not None
+        for coloured in suite.stdout:
+            line = _COLOUR.sub("", coloured).rstrip("\n")
+            print(line, flush=True)
+            outcome.read(line)
+    outcome.status = suite.returncode
+    outcome.seconds = time.monotonic() - began
+
+
+def main() -> int:
+    """Parse the command line, run the suites one after the other, and print a line for each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.upstream", description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--source", action="append", type=Path, help="unpacked source tree of Redis or Valkey")
+    parser.add_argument("--suite", action="append", choices=sorted(PACKAGES), help="fetch and run these only")
+    parser.add_argument("--single", action="append", default=[], help="only units whose path contains this")
+    parser.add_argument(
+        "--sentinel", default="txsentinel", help="whose Sentinel to test: txsentinel, compiled, redis or valkey"
+    )
+    arguments = parser.parse_args()
+    outcomes: list[Outcome] = []
+    try:
+        trees = [tree.resolve() for tree in arguments.source or ()]
+        if not trees or arguments.suite:
+            DIRECTORY.mkdir(parents=True, exist_ok=True)
+            trees += [fetch(name, DIRECTORY) for name in arguments.suite or sorted(PACKAGES)]
+        for tree in trees:
+            outcome = Outcome(tree.name)
+            outcomes.append(outcome)
+            into = DIRECTORY / "run" / tree.name
+            prepare(tree, kind_of(tree), arguments.sentinel, into)
+            run(into, outcome, arguments.single)
+    except (SourceMissing, BinaryMissing) as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    for outcome in outcomes:
+        print(f"== {outcome}")
+        for failure in outcome.failures:
+            print(f"    {failure}")
+    return 0 if all(outcome.whole for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
