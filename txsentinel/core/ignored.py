@@ -24,7 +24,7 @@ def warn_ignored(state: SentinelState, master: Master, subject: str, host: str, 
     :param subject: part of the line, such as ``a replica of mymaster``.
     :param host: the text that was announced, which may be of any length and hold any character.
     """
-    shown = ascii(excerpt(host))
+    shown = f"'{excerpt(host)}'"
     place = f"{subject} at {shown} port {port}"
     warned = master.ignored_addresses
     if place in warned or len(warned) > MAX_WARNINGS:
