@@ -12,14 +12,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.abuse import HELLO_CHANNEL, INFO, Attacker, FakeServer, Script, Watch, bulk, endless, hang_up, pack
+from tests.interop.scenes import SECONDS
 from tests.servers import (
     Connection,
+    DeadlineExpired,
     ReplyError,
     SentinelProcess,
     Workbench,
@@ -53,7 +56,11 @@ class AttackCase(SynchronousTestCase):
         cls.bench = Workbench()
         cls.healthy = FakeServer()
         cls.sentinel = cls.bench.sentinel(
-            "txsentinel", monitor=[("good", "127.0.0.1", cls.healthy.port, 1)], password=cls.password, extra=cls.extra
+            "txsentinel",
+            monitor=[("good", "127.0.0.1", cls.healthy.port, 1)],
+            down_after=int(PATIENCE * 1000),
+            password=cls.password,
+            extra=cls.extra,
         )
         cls.sentinel.start()
 
@@ -90,8 +97,9 @@ class AttackCase(SynchronousTestCase):
         logged = self.logged()
         self.assertLess(len(logged), lines, logged[:100])
         self.assertEqual([line for line in logged if "Traceback" in line or "+tilt" in line], [])
-        fields = info_fields(self.sentinel.call("INFO", "sentinel"))
-        self.assertIn("name=good,status=ok", " ".join(fields.values()))
+        wait_for(
+            lambda: "name=good,status=ok" in str(self.sentinel.call("INFO", "sentinel")), SECONDS, "its master to be up"
+        )
 
     def clients(self) -> int:
         """How many are connected."""
@@ -126,7 +134,7 @@ class ClientTests(AttackCase):
             self.assertGreater(self.clients(), 1_000)
             for attacker in half + slow:
                 attacker.socket.close()
-            wait_for(lambda: self.clients() < 10, 10.0, "the clients to be gone")
+            wait_for(lambda: self.clients() < 10, SECONDS, "the clients to be gone")
         self.unharmed(40)
 
     def test_huge_headers(self) -> None:
@@ -329,7 +337,9 @@ class DescriptorTests(SynchronousTestCase):
             self.assertEqual(operator.call("SENTINEL", "FLUSHCONFIG"), "OK")
             self.assertEqual(operator.call("SENTINEL", "MONITOR", "more", "127.0.0.1", healthy.port, 1), "OK")
             wait_for(
-                lambda: pairs(operator.call("SENTINEL", "MASTER", "more"))["flags"] == "master", 5.0, "the second link"
+                lambda: pairs(operator.call("SENTINEL", "MASTER", "more"))["flags"] == "master",
+                SECONDS,
+                "the second link",
             )
         lines = sentinel.log_text().splitlines()
         self.assertEqual(len([line for line in lines if "Turned a client away" in line]), 10)
@@ -351,15 +361,32 @@ def crowd(count: int) -> bytes:
 class ServerTests(AttackCase):
     """Masters that answer anything but what they should."""
 
-    def besiege(self, masters: dict[str, FakeServer], seconds: float) -> dict[str, dict[str, str]]:
-        """Watch these masters for a while, all at once; what is said of each at the end, by name."""
+    def besiege(
+        self, masters: dict[str, FakeServer], settled: Callable[[dict[str, dict[str, str]]], bool]
+    ) -> dict[str, dict[str, str]]:
+        """
+        Watch these masters, all at once, until what is said of them is as it should be.
+
+        :param settled: whether it is, given the fields of each by its name.
+        :returns: the fields.
+        """
         for name, server in masters.items():
             self.addCleanup(server.close)
             self.sentinel.call("SENTINEL", "MONITOR", name, "127.0.0.1", server.port, 1)
             self.addCleanup(self.sentinel.call, "SENTINEL", "REMOVE", name)
             self.sentinel.call("SENTINEL", "SET", name, "down-after-milliseconds", 1_000)
-        time.sleep(seconds)
-        return {name: pairs(self.sentinel.call("SENTINEL", "MASTER", name)) for name in masters}
+        seen: dict[str, dict[str, str]] = {}
+
+        def look() -> bool:
+            seen.update({name: pairs(self.sentinel.call("SENTINEL", "MASTER", name)) for name in masters})
+            return settled(seen)
+
+        try:
+            wait_for(look, SECONDS, "the masters to be seen as they are", 0.1)
+        except DeadlineExpired as expired:
+            shown = {name: (each["flags"], each["num-slaves"]) for name, each in seen.items()}
+            self.fail(f"{expired}: {shown}")
+        return seen
 
     def test_answers(self) -> None:
         """Wrong answers of every kind, for ever: who answers nothing of use is down, others are looked at no less."""
@@ -392,10 +419,16 @@ class ServerTests(AttackCase):
         }
         with self.watch:
             masters = {name: FakeServer(script) for name, script in {**down, **up, **either}.items()}
-            seen = self.besiege(masters, 3.5)
-        self.assertEqual([name for name in down if "s_down" not in seen[name]["flags"]], [])
-        self.assertEqual([name for name in up if "s_down" in seen[name]["flags"]], [])
-        self.assertEqual([name for name in masters if not masters[name].attempts], [])
+
+            def settled(seen: dict[str, dict[str, str]]) -> bool:
+                return (
+                    all("s_down" in seen[name]["flags"] for name in down)
+                    and not any("s_down" in seen[name]["flags"] for name in up)
+                    and all(masters[name].asked(b"PING") > 3 for name in up)
+                    and all(server.attempts for server in masters.values())
+                )
+
+            self.besiege(masters, settled)
         self.unharmed(150, lines=20 * len(masters))
 
     def test_info(self) -> None:
@@ -412,13 +445,18 @@ class ServerTests(AttackCase):
         with self.watch:
             servers = {name: FakeServer(info=info) for name, info in rubbish.items()}
             servers["crowded"] = FakeServer(info=crowd(5_000))
-            seen = self.besiege(servers, 2.0)
+            self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
+            self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
 
-            def replicas() -> int:
-                return int(pairs(self.sentinel.call("SENTINEL", "MASTER", "crowded"))["num-slaves"])
+            def settled(seen: dict[str, dict[str, str]]) -> bool:
+                # Nobody is asked a second time before the first answer was read.
+                return (
+                    all(server.asked(b"INFO") > 2 for server in servers.values())
+                    and {seen[name]["flags"] for name in rubbish} == {"master"}
+                    and seen["crowded"]["num-slaves"] == "1000"
+                )
 
-            wait_for(lambda: replicas() == 1_000, 30.0, "a thousand replicas")
-        self.assertEqual({seen[name]["flags"] for name in rubbish}, {"master"})
+            seen = self.besiege(servers, settled)
         self.assertEqual({seen[name]["num-slaves"] for name in rubbish}, {"0"})
         self.unharmed(150, lines=2_200)
 
@@ -430,7 +468,9 @@ class ServerTests(AttackCase):
             server.port,
             self.sentinel.port,
         )
-        self.besiege({"mirror": server}, 1.0)
+        self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
+        self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
+        self.besiege({"mirror": server}, lambda seen: server.asked(b"INFO") > 5 and seen["mirror"]["num-slaves"] != "0")
         replicas = self.sentinel.call("SENTINEL", "REPLICAS", "mirror")
         assert isinstance(replicas, list)
         self.assertEqual([pairs(each)["port"] for each in replicas], [str(self.sentinel.port)])
@@ -533,7 +573,7 @@ class PeerTests(AttackCase):
             self.told(self.hello(name="doomed", master_port=doomed.port, id=f"{number:040x}", port=peer.port))
         with self.watch:
             doomed.close()
-            wait_for(lambda: all(peer.asked(b"SENTINEL") for peer in peers), 10.0, "everybody to be asked")
+            wait_for(lambda: all(peer.asked(b"SENTINEL") for peer in peers), SECONDS, "everybody to be asked")
             time.sleep(1.0)
         flags = pairs(self.sentinel.call("SENTINEL", "MASTER", "doomed"))["flags"]
         self.assertIn("s_down", flags)
@@ -587,7 +627,7 @@ class ScriptTests(AttackCase):
                     self.sentinel.call("SENTINEL", "SET", "good", "quorum", 1)
             good = self.script("works", f"#!/bin/sh\necho ran > {marker}\n")
             self.sentinel.call("SENTINEL", "SET", "good", "notification-script", good)
-            wait_for(marker.exists, 15.0, "the turn of the script that works")
+            wait_for(marker.exists, SECONDS, "the turn of the script that works")
             self.sentinel.call("SENTINEL", "SET", "good", "notification-script", "")
         errors = [line for line in self.logged() if "-script-error" in line]
         self.assertGreaterEqual(len(errors), 5 * 20)
