@@ -385,6 +385,26 @@ class EventTests(JustificationCase):
             scene.core.failover("mymaster", scene.now)
         self.assertEqual(str(refused.exception), "TILT Nothing is decided here for another 20000 ms")
 
+    def test_the_failover_of_another(self) -> None:
+        """What it does shows in INFO before its hello comes; that is announced if no hello comes."""
+        for hello in (True, False):
+            scene = self.scene()
+            peer = scene.peer("b")
+            scene.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 1, peer.name, scene.now)
+            scene.settle()
+            scene.heard()
+            scene.actors[SECOND].role, scene.actors[SECOND].follows = "master", None
+            scene.reset_connections(SECOND)
+            self.assertEqual(scene.events(), [])
+            if hello:
+                scene.hello("b", SECOND, 1)
+                scene.wait(2_000)
+                self.assertEqual([event for event in scene.events() if "role-change" in event], ["-role-change"])
+                self.assertEqual(scene.master.address, SECOND)
+            else:
+                scene.wait(1_100)
+                self.assertEqual(scene.events(), ["-role-change"])
+
     def test_the_old_master_of_a_forced_failover(self) -> None:
         """It follows the new one as it was told to, which is no news."""
         scene = self.scene()

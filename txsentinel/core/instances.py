@@ -111,6 +111,9 @@ class Server(Instance):
 
     role_reported: Role = Role.MASTER
     role_reported_at: Millis = 0
+    role_change_postponed: bool = False
+    """That its role changed is announced with the next INFO, if it says the same."""
+
     info_refreshed_at: Millis | None = None
     info_requested_at: Millis | None = None
     """An INFO that is not answered yet."""

@@ -135,7 +135,10 @@ class Observation:
         if report.role is None:
             return
         role = Role(report.role)
+        postponed, server.role_change_postponed = server.role_change_postponed, False
         if role is server.role_reported:
+            if postponed:
+                self._announce_role(server, role)
             return
         server.role_reported, server.role_reported_at = role, now
         if role is Role.REPLICA:
@@ -143,8 +146,24 @@ class Observation:
         if isinstance(server, Master) and role is Role.REPLICA and server.failover_state in PROMOTION_SEEN:
             # We have just told the old master to follow the new one. C does so after the switch, as a replica.
             return
-        expected = Role.REPLICA if isinstance(server, Replica) else Role.MASTER
-        channel = "+role-change" if role is expected else "-role-change"
+        if role is not self._expected(server) and self._led_by_another(server.master, now):
+            # The hello with the new address is on its way; C would not have looked before. If none comes, it is news.
+            server.role_change_postponed = True
+        elif not postponed:
+            self._announce_role(server, role)
+
+    @staticmethod
+    def _expected(server: Server) -> Role:
+        return Role.REPLICA if isinstance(server, Replica) else Role.MASTER
+
+    def _led_by_another(self, master: Master, now: Millis) -> bool:
+        """Whether we have just voted for another Sentinel to lead the failover of ``master``."""
+        if master.leader in (None, self._state.options.my_id) or master.voted_at is None:
+            return False
+        return now - master.voted_at <= self._state.timings.election_timeout
+
+    def _announce_role(self, server: Server, role: Role) -> None:
+        channel = "+role-change" if role is self._expected(server) else "-role-change"
         self._state.announce(channel, server, f"new reported role is {role.value}")
 
     def _convert(self, replica: Replica, now: Millis) -> None:

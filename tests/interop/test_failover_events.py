@@ -1,0 +1,69 @@
+"""The events of a manual failover: their set and their order are those of the C Sentinels."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS, wait_heard
+from tests.servers import EventRecorder, Fleet, Workbench, missing
+
+LEADER = [
+    "+new-epoch",
+    "+try-failover",
+    "+vote-for-leader",
+    "+elected-leader",
+    "+failover-state-select-slave",
+    "+selected-slave",
+    "+failover-state-send-slaveof-noone",
+    "+failover-state-wait-promotion",
+    "-role-change",
+    "+promoted-slave",
+    "+failover-state-reconf-slaves",
+    "+slave-reconf-sent",
+    "+slave-reconf-inprog",
+    "+slave-reconf-done",
+    "+failover-end",
+    "+switch-master",
+    "+slave",
+    "+slave",
+]
+OBSERVER = ["+new-epoch", "+config-update-from", "+switch-master", "+slave", "+slave"]
+
+
+class ManualFailoverTests(SynchronousTestCase):
+    """One master with two replicas under three Sentinels of one kind."""
+
+    def play(self, kind: str) -> None:
+        """Order a failover; what the leader and the others announce until they have switched."""
+        with Workbench() as bench:
+            fleet = Fleet(bench, [kind] * 3, "redis", down_after=5_000, failover_timeout=20_000)
+            fleet.start(SECONDS)
+            recorder = EventRecorder(fleet.ports).start()
+            self.addCleanup(recorder.stop)
+            began = time.monotonic()
+            leader = fleet.sentinels[0]
+            leader.call("SENTINEL", "FAILOVER", fleet.name)
+            wait_heard(recorder, began, "+switch-master", fleet.ports)
+            old = str(next(iter(fleet.servers)))
+            wait_heard(recorder, began, "+slave", fleet.ports, f"127.0.0.1:{old} ")
+            for sentinel in fleet.sentinels:
+                heard = [event.channel for event in recorder.since(began) if event.sentinel == sentinel.name]
+                if sentinel is leader:
+                    self.assertEqual(heard[: len(LEADER)], LEADER)
+                else:
+                    # Here votes are asked for, although the order does without them.
+                    voted = [channel for channel in heard if channel != "+vote-for-leader"]
+                    self.assertEqual(voted[: len(OBSERVER)], OBSERVER)
+
+    if missing("txsentinel", "redis"):
+        skip = missing("txsentinel", "redis")
+
+    def test_ours(self) -> None:
+        """As it should be."""
+        self.play("txsentinel")
+
+    def test_c(self) -> None:
+        """And is, with C."""
+        self.play("redis")
