@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from txsentinel.address import Address
 from txsentinel.barrier import Barrier
 from txsentinel.budget import LineBudget, excerpt
-from txsentinel.config.store import WriteStuck
+from txsentinel.config.errors import WriteStuck
 from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ResolveAddress, RunScript
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.state import StorageError

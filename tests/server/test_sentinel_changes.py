@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tests.server.bench import PEER_ID, Bench, ServerTestCase
-from txsentinel.config.store import WriteStuck
+from txsentinel.config.errors import WriteStuck
 from txsentinel.core.effects import Recycle
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied

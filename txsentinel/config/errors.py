@@ -49,3 +49,7 @@ class Complaint(ValueError):
 
 class SettingRefused(CommandError, ValueError):
     """``SENTINEL SET`` asks for something impossible. ``str(error)`` is the RESP error line without ``-``."""
+
+
+class WriteStuck(OSError):
+    """A write of the configuration has not ended for so long that no other can be begun; see ``config/store.py``."""

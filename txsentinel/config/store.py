@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.config.directives import HEAD, TAIL, owner_of
 from txsentinel.config.document import ConfigDocument, Line, Owner
+from txsentinel.config.errors import WriteStuck
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
@@ -56,10 +57,6 @@ LAST_RETRY: Final = 5.0
 
 SLICE_SECONDS: Final = 0.004
 """How long lines are rendered before it is the turn of others."""
-
-
-class WriteStuck(OSError):
-    """A write has not ended for :data:`HANG_LIMIT` seconds; no other can be begun."""
 
 
 class KnownMasters(Protocol):
