@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import txsentinel
 from tests.core.scene import Scene
 from txsentinel import address
 from txsentinel.address import MAX_ADDRESS, MAX_HOST, Address, canonical_ip
@@ -30,6 +33,16 @@ class CacheTests(SynchronousTestCase):
             self.assertIsNone(canonical_ip(f"{number}" + "9" * MAX_ADDRESS))
         self.assertEqual(address._canonical_ip.cache_info().currsize, remembered)
         self.assertEqual(canonical_ip("0:0:0:0:0:ffff:255.255.255.255"), "::ffff:255.255.255.255")
+
+    def test_known_caches(self) -> None:
+        """Who adds a cache has to think of the longest text that it may have to remember, and then list it here."""
+        listed = r"@lru_cache\(maxsize=\d+\)\ndef (\w+)|(\w+) = lru_cache\(maxsize=\d+\)"
+        decorated = re.compile(listed + r"|\b(lru_cache|cache)\b(?=\()")
+        found = set()
+        for path in Path(txsentinel.__file__).parent.rglob("*.py"):
+            for match in decorated.finditer(path.read_text()):
+                found.add(next(filter(None, match.groups())))
+        self.assertEqual(found, {"_canonical_ip", "_compiled", "short_replies", "_alone", "_publish"})
 
     def test_patterns(self) -> None:
         """A compiled pattern is not much larger than a table for each of its bytes, however much its classes accept."""

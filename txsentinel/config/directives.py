@@ -167,6 +167,10 @@ SCRIPTS_DENIED: Final = (
 )
 
 
+MAX_RENAMED: Final = 1024
+"""Commands that ``SENTINEL SET`` renames for one master; no server has half as many."""
+
+
 def master_line(kind: str, master: str, *words: str, subject: str = "") -> Line:
     """``sentinel <kind> <master> <words>``."""
     text = " ".join([f"sentinel {kind} {written(master)}", *[written(word) for word in words]])
@@ -256,6 +260,8 @@ def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:
     if not old or not new:
         raise SettingRefused(f"ERR Invalid argument '' for SENTINEL SET '{option}'")
     key = old.upper()
+    if len(options.renamed_commands) >= MAX_RENAMED and key not in options.renamed_commands:
+        raise SettingRefused(f"ERR No more than {MAX_RENAMED} commands can be renamed")
     options.renamed_commands.pop(key, None)
     options.rename_spellings.pop(key, None)
     if new.upper() != key:
