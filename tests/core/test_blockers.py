@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import Scene
+from tests.core.scene import MASTER_PLACE, Scene, identity
 from txsentinel.core.blockers import MAX_NAMED_REPLICAS, BlockerKind, usable_sentinels
 from txsentinel.core.state import StorageError
 
@@ -95,6 +95,31 @@ class BlockerTests(SynchronousTestCase):
         self.scene.core.tilt.since = self.scene.now
         self.scene.core.registry.drop_replicas(self.scene.master)
         self.assertEqual(list(BlockerKind), self.kinds())
+
+    def test_said_when_the_master_goes_down(self) -> None:
+        """Who is missing since when is said once more when it matters; nothing is said where enough are there."""
+        scene = self.scene
+        scene.kill(MASTER_PLACE)
+        scene.wait(1_100)
+        self.assertFalse([line for line in scene.heard() if line.startswith("note No failover")])
+        scene.revive(MASTER_PLACE)
+        scene.wait(1_000)
+        for letter in "bz":
+            scene.kill(scene.peer(letter).address)
+        scene.wait(4_100)
+        scene.master.options.quorum = 4
+        scene.heard()
+        scene.kill(MASTER_PLACE)
+        scene.wait(1_100)
+        lines = [line for line in scene.heard() if line.startswith("note No failover")]
+        self.assertEqual(
+            [
+                "note No failover of mymaster: 1 of 3 Sentinels can be reached, 4 are needed; its quorum of 4 is above"
+                f" the number of Sentinels known; {identity('b')} at 10.0.1.98:26379 is down for 4 s;"
+                f" {identity('z')} at 10.0.1.122:26379 is down for 4 s"
+            ],
+            lines,
+        )
 
     def test_failover_under_way(self) -> None:
         """While a failover is under way its replica is not looked for."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
+from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.address import Address
+from txsentinel.core.gossip import MAX_CLONES
 from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
 
@@ -91,6 +92,22 @@ class GossipTests(SynchronousTestCase):
         self.scene.core.hello_heard(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
         self.scene.core.reset("*", self.scene.now)
         self.assertEqual(0, self.familiar())
+
+    def test_own_id_elsewhere(self) -> None:
+        """A Sentinel with our ID at another address is a copy; each is named once, and not without end."""
+        self.scene.wait(3_000, 100)
+        self.scene.heard()
+        for _, own in self.scene.payloads:
+            self.scene.core.hello_heard(own, self.scene.now)
+        for _ in range(2):
+            for number in range(MAX_CLONES + 5):
+                payload = f"10.9.9.9,{number + 1},{ME},0,mymaster,10.0.0.1,6379,0"
+                self.scene.core.hello_heard(payload.encode(), self.scene.now)
+        self.scene.settle()
+        lines = [line for line in self.scene.heard() if line.startswith("note ")]
+        self.assertEqual(MAX_CLONES, len(lines), lines)
+        self.assertTrue(lines[0].startswith("note A Sentinel at 10.9.9.9 port 1 has the ID of this one"), lines[0])
+        self.assertNotIn(ME, self.scene.master.peers)
 
     def test_recognised_bytes_of_a_forgotten_peer(self) -> None:
         """After RESET the same bytes introduce the peer anew."""

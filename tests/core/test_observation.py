@@ -107,6 +107,16 @@ class RepairTests(SynchronousTestCase):
         self.scene.wait(1_200, 50)
         self.assertIn("order 10.0.0.2 SLAVEOF 10.0.0.1 6379", self.scene.heard())
 
+    def test_master_that_is_a_replica(self) -> None:
+        """Where the monitored address is that of a replica, the log says whose, once."""
+        master = self.scene.actors[MASTER_PLACE]
+        master.role, master.follows = "slave", STRANGER
+        self.scene.heard()
+        self.scene.reset_connections(MASTER_PLACE)
+        self.scene.wait(5_000, 100)
+        line = f"note mymaster at 10.0.0.1:6379 is a replica of {STRANGER.ip} port {STRANGER.port}: monitor that one"
+        self.assertEqual(1, self.scene.heard().count(line))
+
     def test_not_in_doubt(self) -> None:
         """While the master is down, or calls itself a replica, nobody is sent to it."""
         self.actor.role = "master"

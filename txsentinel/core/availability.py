@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
+from txsentinel.events import Level
 from txsentinel.timings import Millis, Timings
+
+MAX_NAMED_PEERS: Final = 5
 
 
 class TiltCause(Enum):
@@ -167,11 +171,31 @@ class Availability:
             instance.sdown_since = instance.down_started_at = now
             instance.link.suspects[instance] = None
             self._state.announce("+sdown", instance)
+            if isinstance(instance, Master):
+                self._note_missing(instance, now)
         elif not down and instance.sdown_since is not None:
             instance.sdown_since = None
             instance.link.suspects.pop(instance, None)
             instance.script_kill_sent = False
             self._state.announce("-sdown", instance)
+
+    def _note_missing(self, master: Master, now: Millis) -> None:
+        """Log that too few Sentinels can be reached to fail over a master that went down: nothing else will happen."""
+        missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
+        usable, needed = master.voters - len(missing), max(master.options.quorum, master.majority)
+        if usable >= needed:
+            return
+        text = (
+            f"No failover of {master.name}: {usable} of {master.voters} Sentinels can be reached, {needed} are needed"
+        )
+        if master.options.quorum > master.voters:
+            text += f"; its quorum of {master.options.quorum} is above the number of Sentinels known"
+        for peer in missing[:MAX_NAMED_PEERS]:
+            down_for = (now - (peer.sdown_since or now)) // 1000
+            text += f"; {peer.name} at {peer.address.joined()} is down for {down_for} s"
+        if len(missing) > MAX_NAMED_PEERS:
+            text += f"; {len(missing) - MAX_NAMED_PEERS} more are down"
+        self._state.note(Level.WARNING, text)
 
     def check_odown(self, master: Master, now: Millis) -> None:
         """Enter or leave O_DOWN: S_DOWN here, and enough peers who say so of the present address."""

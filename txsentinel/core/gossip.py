@@ -18,11 +18,16 @@ from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
+from txsentinel.events import Level
 from txsentinel.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
+from txsentinel.wire.resp import text
 
 CONFLICT_PATIENCE: Millis = 1_000
 """How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
+
+MAX_CLONES: Final = 16
+"""Places of Sentinels with our own ID that the log names."""
 
 MAX_HELLO: Final = 4096
 """Bytes of a hello; longer ones are ignored. Those of C Sentinels end at about 1,100."""
@@ -38,6 +43,8 @@ class Gossip:
         self._failovers = failovers
         self.confirmations = Confirmations(state, registry, self._confirmed)
         self._familiar: dict[bytes, Peer] = {}
+        self._clones: dict[bytes, None] = {}
+        """Where Sentinels with our own ID are, as their hellos say."""
 
     def hello(self, payload: bytes, now: Millis, *, through_server: bool) -> None:
         """
@@ -54,9 +61,10 @@ class Gossip:
             return
         if len(payload) > MAX_HELLO:
             return
-        sender = payload.split(b",", 3)[2:3]
-        if sender and sender[0] == self._state.options.my_id.encode():
-            # Our own voice, from every server that we told.
+        fields = payload.split(b",", 3)
+        if len(fields) > 2 and fields[2] == self._state.options.my_id.encode():
+            # Our own hello mostly, echoed by a server that we published it on.
+            self._own_id(b",".join(fields[:2]))
             return
         try:
             hello = Hello.parse(payload)
@@ -68,6 +76,18 @@ class Gossip:
         peer = self._peer(hello, master, payload, now, through_server)
         if peer is not None:
             self._believe(hello, master, peer, payload, now)
+
+    def _own_id(self, place: bytes) -> None:
+        """A hello bears our own ID. If it does not come from where we are, somebody has a copy of our file."""
+        if place in self._state.own_places or place in self._clones or len(self._clones) >= MAX_CLONES:
+            return
+        self._clones[place] = None
+        where = excerpt(text(place).replace(",", " port "))
+        self._state.note(
+            Level.WARNING,
+            f"A Sentinel at {where} has the ID of this one and is ignored. If it was started from a copy of its file,"
+            " delete the line 'sentinel myid' there and start it again",
+        )
 
     def _believe(self, hello: Hello, master: Master, peer: Peer, payload: bytes, now: Millis) -> None:
         """Take in what a peer says."""

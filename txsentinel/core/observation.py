@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from txsentinel.address import Address
+from txsentinel.budget import excerpt
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import PROMOTION_SEEN, Master, Replica, Role, Server
@@ -138,7 +139,7 @@ class Observation:
         postponed, server.role_change_postponed = server.role_change_postponed, False
         if role is server.role_reported:
             if postponed:
-                self._announce_role(server, role)
+                self._announce_role(server, role, report)
             return
         server.role_reported, server.role_reported_at = role, now
         if role is Role.REPLICA:
@@ -150,7 +151,7 @@ class Observation:
             # The hello with the new address is on its way; C would not have looked before. If none comes, it is news.
             server.role_change_postponed = True
         elif not postponed:
-            self._announce_role(server, role)
+            self._announce_role(server, role, report)
 
     @staticmethod
     def _expected(server: Server) -> Role:
@@ -162,9 +163,13 @@ class Observation:
             return False
         return now - master.voted_at <= self._state.timings.election_timeout
 
-    def _announce_role(self, server: Server, role: Role) -> None:
+    def _announce_role(self, server: Server, role: Role, report: InfoReport) -> None:
         channel = "+role-change" if role is self._expected(server) else "-role-change"
         self._state.announce(channel, server, f"new reported role is {role.value}")
+        if isinstance(server, Master) and role is Role.REPLICA and server.failover is None:
+            follows = f"{excerpt(report.master_host or '?')} port {report.master_port or 0}"
+            text = f"{server.name} at {server.address.joined()} is a replica of {follows}: monitor that one"
+            self._state.note(Level.WARNING, text)
 
     def _convert(self, replica: Replica, now: Millis) -> None:
         """A replica that calls itself master, as an old master does that came back, is turned into a replica."""

@@ -77,6 +77,9 @@ class SentinelState:
     counted_at: Millis | None = None
     """When they were last counted."""
 
+    own_places: set[bytes] = field(default_factory=set)
+    """``host,port`` of the hellos that we sent, as they begin with it."""
+
     simulated_crashes: set[str] = field(default_factory=set)
     """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
 
@@ -177,6 +180,7 @@ class SentinelState:
             place = f"{address.announced(options.announce_hostnames)},{address.port}"
             said = f"{host},{port},{my_id},0{self.current_epoch},{master.name},{place},{master.config_epoch}"
             master.hello_said = ingredients, data(said)
+            self.own_places.add(data(f"{host},{port}"))
         return master.hello_said[1]
 
     def sane_epoch(self, epoch: int, now: Millis) -> bool:
