@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -102,12 +103,24 @@ class Server(Protocol):
     def run_endless_script(self) -> None:
         """Keep it busy until SCRIPT KILL."""
 
+    def freeze(self) -> None:
+        """Stop it without closing anything, as SIGSTOP does."""
+
+    def thaw(self) -> None:
+        """Let it go on, if it is frozen."""
+
+    def configuration(self) -> str:
+        """The text of its configuration file."""
+
 
 class Servers(Protocol):
     """A place for servers."""
 
-    def start(self) -> Server:
-        """A new server."""
+    def start(self, *, file: bool = True) -> Server:
+        """A new server, with a configuration file or without."""
+
+    def seconds(self) -> float:
+        """The clock that the servers go by."""
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """Ask again and again, giving the servers time, for as long as we have patience."""
@@ -174,6 +187,7 @@ class SimServer:
 
     def __init__(self, servers: SimServers, redis: SimRedis) -> None:
         self._servers = servers
+        self._frozen = False
         self.redis = redis
         self.host, self.port = redis.address
 
@@ -190,6 +204,22 @@ class SimServer:
         """See :class:`Server`."""
         self.redis.start_script()
 
+    def freeze(self) -> None:
+        """See :class:`Server`."""
+        self._frozen = True
+        self.redis.host.pause()
+
+    def thaw(self) -> None:
+        """See :class:`Server`."""
+        if self._frozen:
+            self._frozen = False
+            self.redis.host.resume()
+
+    def configuration(self) -> str:
+        """See :class:`Server`."""
+        assert self.redis.config_file is not None
+        return self.redis.host.files.read(self.redis.config_file).decode()
+
 
 class SimServers:
     """Simulated servers."""
@@ -201,11 +231,17 @@ class SimServers:
         self.client.start()
         self._count = 0
 
-    def start(self) -> SimServer:
+    def seconds(self) -> float:
+        """See :class:`Servers`."""
+        return self.world.seconds()
+
+    def start(self, *, file: bool = True) -> SimServer:
         """See :class:`Servers`."""
         self._count += 1
         host = SimHost(self.world, self.network, f"redis{self._count}", f"10.0.0.{self._count}")
         redis = SimRedis(host)
+        if not file:
+            redis.config_file = None
         host.start()
         self.world.run(0.01)
         return SimServer(self, redis)
@@ -278,14 +314,29 @@ class RealServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, binary: str, directory: str, port: int) -> None:
+    def __init__(self, binary: str, directory: str, port: int, *, file: bool = True) -> None:
         self.port = port
-        self._arguments = [binary, os.path.join(directory, f"{port}.conf")]
         self._directory = directory
+        self._frozen = False
         self._scripting: list[RealConnection] = []
-        with open(self._arguments[1], "w", encoding="ascii") as file:
-            file.write(f'bind 127.0.0.1\nport {port}\ndir {directory}\nsave ""\nhz 100\n')
-            file.write(f"dbfilename {port}.rdb\nrepl-diskless-sync no\nlua-time-limit 20\n")
+        self._path = os.path.join(directory, f"{port}.conf")
+        lines = [
+            "bind 127.0.0.1",
+            f"port {port}",
+            f"dir {directory}",
+            'save ""',
+            "hz 100",
+            f"dbfilename {port}.rdb",
+            "repl-diskless-sync no",
+            "lua-time-limit 20",
+        ]
+        if file:
+            with open(self._path, "w", encoding="ascii") as written:
+                written.write("\n".join(lines) + "\n")
+            self._arguments = [binary, self._path]
+        else:
+            options = [line.partition(" ")[::2] for line in lines]
+            self._arguments = [binary, *(word for name, value in options for word in (f"--{name}", value.strip('"')))]
         self._begin()
 
     def _begin(self) -> None:
@@ -323,6 +374,22 @@ class RealServer:
         connection.send(("EVAL", "while true do end", "0"))
         self._scripting.append(connection)
 
+    def freeze(self) -> None:
+        """See :class:`Server`."""
+        self._frozen = True
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """See :class:`Server`."""
+        if self._frozen:
+            self._frozen = False
+            self._process.send_signal(signal.SIGCONT)
+
+    def configuration(self) -> str:
+        """See :class:`Server`."""
+        with open(self._path, encoding="utf-8") as file:
+            return file.read()
+
     def stop(self) -> None:
         """End the process."""
         for connection in self._scripting:
@@ -345,12 +412,16 @@ class RealServers:
         self._directory = tempfile.mkdtemp(prefix="redis-contract-")
         self._servers: list[RealServer] = []
 
-    def start(self) -> RealServer:
+    def seconds(self) -> float:
+        """See :class:`Servers`."""
+        return time.monotonic()
+
+    def start(self, *, file: bool = True) -> RealServer:
         """See :class:`Servers`."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        server = RealServer(self._binary, self._directory, port)
+        server = RealServer(self._binary, self._directory, port, file=file)
         self._servers.append(server)
         return server
 

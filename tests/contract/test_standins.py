@@ -34,6 +34,17 @@ class StandInServer:
         """No Sentinel runs scripts, so stand-ins need not be able to."""
         raise NotImplementedError
 
+    def freeze(self) -> None:
+        """See :class:`Server`; not for stand-ins."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """See :class:`Server`; none is frozen."""
+
+    def configuration(self) -> str:
+        """See :class:`Server`; stand-ins have no file."""
+        raise NotImplementedError
+
 
 class StandInServers:
     """A fleet in which only masters are asked for."""
@@ -42,7 +53,11 @@ class StandInServers:
         self._fleet = StandInFleet(2, replicas=0, shards=1, sync_seconds=0.0)
         self._names = self._fleet.master_names()
 
-    def start(self) -> StandInServer:
+    def seconds(self) -> float:
+        """See :class:`Servers`."""
+        return time.monotonic()
+
+    def start(self, *, file: bool = True) -> StandInServer:
         """See :class:`Servers`."""
         return StandInServer(self._fleet, self._names.pop(0))
 

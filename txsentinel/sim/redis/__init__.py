@@ -8,6 +8,7 @@ To be read in this order:
 - ``table``: how a command is declared, and in which states of the server it is allowed
 - ``commands``: connection, transactions, data, publishing, configuration, scripts
 - ``reports``: what a server says about itself and its clients: INFO, ROLE, CLIENT
+- ``pauses``: why commands are held
 - ``replication``: histories, the link to the master, the stream to replicas; where writes are lost
 - ``roles``: commands that change or show a place in replication: SLAVEOF, PSYNC, FAILOVER
 """

@@ -217,9 +217,7 @@ class RedisClient(Protocol):
             return True
         assert command is not None
         server = self.server
-        if server.paused and server.holds(
-            self, command.writes or command.replicates or self._queued("writes", "replicates")
-        ):
+        if server.paused and server.holds(self, self._changes(command)):
             return False
         self.last_command = command.word
         if self.queue is not None and command.name not in _OUTSIDE_TRANSACTIONS:
@@ -229,6 +227,12 @@ class RedisClient(Protocol):
             value = command.function(server, self, words)
             self.send(value.data if isinstance(value, Raw) else encode(value, self.resp))
         return True
+
+    def _changes(self, command: Command) -> bool:
+        """Is it held by a pause of writes?"""
+        if command.name == "EXEC":
+            return self._queued("writes", "replicates")
+        return command.writes or command.replicates
 
     def _queued(self, *flags: str) -> bool:
         return self.queue is not None and any(getattr(command, flag) for command, _ in self.queue for flag in flags)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
 from txsentinel.sim.redis.commands import apply
+from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.reports import NO_REPLICATION_ID, replica_host
 from txsentinel.timings import Limits
 from txsentinel.wire.replies import NeedMore, ReplyReader
@@ -132,6 +133,8 @@ class MasterLink(Protocol):
                 replication.copy_begins(text(history))
             elif isinstance(reply, Status) and reply.startswith(b"CONTINUE"):
                 replication.continues(text(reply.partition(b" ")[2]))
+            elif self._copy_offset < 0 and not replication.link_up:
+                replication.refused(self)
             else:
                 replication.link_failed(self)
 
@@ -185,6 +188,7 @@ class Replication:
         self.last_io = 0.0
         self.failover_state = NO_FAILOVER
         self._failover_target: tuple[str, int] | None = None
+        self._failover_forced = False
         self._failover_timer: IDelayedCall | None = None
         self._backlog = bytearray()
         self._beats = 0
@@ -259,6 +263,7 @@ class Replication:
         """A full copy is on its way; until it is here we keep what we have."""
         self.link_state = SYNC
         self._copy_history = history
+        self._taken_over()
 
     def copy_arrived(self, copy: bytes, offset: int) -> None:
         """Take a full copy for our data."""
@@ -279,6 +284,7 @@ class Replication:
         if history and history != self.id:
             self._new_history(history)
             self._drop_replicas()
+        self._taken_over()
         self._link_established()
 
     def _link_established(self) -> None:
@@ -288,8 +294,6 @@ class Replication:
         self.has_history = self.backlog_active = True
         self.server.persist()
         self._acknowledge()
-        if self.failover_state == FAILOVER_IN_PROGRESS:
-            self._end_failover()
 
     def stream_arrived(self, words: list[bytes], raw: bytes) -> None:
         """Do what the master did; ``raw`` is the same as it came."""
@@ -382,11 +386,16 @@ class Replication:
 
     # FAILOVER
 
-    def start_failover(self, target: tuple[str, int] | None, timeout: int) -> None:
-        """Hold writes until the target (or any replica) has everything, then change places; ``timeout`` in ms."""
+    def start_failover(self, target: tuple[str, int] | None, timeout: int, force: bool = False) -> None:
+        """
+        Hold writes until the target (or any replica) has everything, then change places.
+
+        :param timeout: in ms; when it is over, ``force`` has them change places all the same.
+        """
         self.failover_state = WAITING_FOR_SYNC
         self._failover_target = target
-        self.server.pause_clients(None, writes_only=True)
+        self._failover_forced = force
+        self.server.pause_clients(None, True, PauseReason.FAILOVER)
         if timeout:
             self._failover_timer = self.server.host.reactor.callLater(timeout / 1000, self._failover_late)
         self.feed(pack("REPLCONF", "GETACK", "*"))
@@ -397,6 +406,18 @@ class Replication:
         if self.failover_state == FAILOVER_IN_PROGRESS:
             self.lead()
         self._end_failover()
+
+    def _taken_over(self) -> None:
+        """The other server has answered our PSYNC: it is the master now."""
+        if self.failover_state == FAILOVER_IN_PROGRESS:
+            self._end_failover()
+
+    def refused(self, link: MasterLink) -> None:
+        """The other server refused our PSYNC: a FAILOVER is given up for that, else it is tried again."""
+        if self.link is link and self.failover_state == FAILOVER_IN_PROGRESS:
+            self.abort_failover()
+        else:
+            self.link_failed(link)
 
     def _try_failover(self) -> None:
         if self.failover_state != WAITING_FOR_SYNC:
@@ -409,7 +430,12 @@ class Replication:
                 return
 
     def _failover_late(self) -> None:
-        if self.failover_state == WAITING_FOR_SYNC:
+        if self.failover_state != WAITING_FOR_SYNC:
+            return
+        if self._failover_forced and self._failover_target is not None:
+            self.failover_state = FAILOVER_IN_PROGRESS
+            self.follow(self._failover_target)
+        else:
             self._end_failover()
 
     def _end_failover(self) -> None:
@@ -417,4 +443,4 @@ class Replication:
         timer, self._failover_timer = self._failover_timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        self.server.unpause_clients()
+        self.server.unpause_clients(PauseReason.FAILOVER)

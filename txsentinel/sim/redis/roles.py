@@ -72,6 +72,7 @@ def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
     replication = server.replication
     target: tuple[str, int] | None = None
     timeout = 0
+    force = False
     rest = words[1:]
     if len(rest) == 1 and rest[0].upper() == b"ABORT":
         if replication.failover_state == NO_FAILOVER:
@@ -88,12 +89,17 @@ def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
         elif option == b"TIMEOUT" and millis is not None and millis > 0:
             timeout = millis
             rest = rest[2:]
+        elif option == b"FORCE":
+            force = True
+            rest = rest[1:]
         else:
             return SYNTAX_ERROR
     if replication.failover_state != NO_FAILOVER:
         return ErrorReply("ERR FAILOVER already in progress.")
     if server.master_address is not None:
         return ErrorReply("ERR FAILOVER is not valid when server is a replica.")
+    if force and (target is None or not timeout):
+        return ErrorReply("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
     replicas = server.replicas()
     if not replicas:
         return ErrorReply("ERR FAILOVER requires connected replicas.")
@@ -102,5 +108,5 @@ def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
         return ErrorReply("ERR FAILOVER target HOST and PORT is not a replica.")
     if target is not None and states[target] != "online":
         return ErrorReply("ERR FAILOVER target replica is not online.")
-    replication.start_failover(target, timeout)
+    replication.start_failover(target, timeout, force)
     return OK

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 
 from txsentinel.sim.redis import commands, replication, reports, roles
 from txsentinel.sim.redis.client import RedisClient
+from txsentinel.sim.redis.pauses import Pause, PauseReason
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
 
@@ -104,8 +105,7 @@ class SimRedis:
         self._next_client = 1
         self.paused = False
         """Are any commands held?"""
-        self._pause_spares_reads = False
-        self._pause_timer: IDelayedCall | None = None
+        self._pauses: dict[PauseReason, Pause] = {}
         if self.config_file is not None:
             host.files.contents[self.config_file] = self._configuration()
         self.replication = replication.Replication(self, None)
@@ -179,8 +179,8 @@ class SimRedis:
         self._next_client = 1
         self.end_script()
         self.loading = False
-        self.paused = self._pause_spares_reads = False
-        self._pause_timer = None
+        self.paused = False
+        self._pauses = {}
         self.replication = replication.Replication(self, history if self.master_address is not None else None)
         host.reactor.listenTCP(self.port, _ServerFactory(self))
         if self.load_seconds:
@@ -226,29 +226,48 @@ class SimRedis:
             return self._settings["requirepass"] in ("", password)
         return user in self.users and self.users[user] == password
 
-    def pause_clients(self, millis: int | None, writes_only: bool) -> None:
-        """Hold commands for that long, or (``None``) until told otherwise."""
-        self.paused, self._pause_spares_reads = True, writes_only
-        self._cancel_pause_timer()
-        if millis is not None:
-            self._pause_timer = self.host.reactor.callLater(millis / 1000, self.unpause_clients)
+    def pause_clients(
+        self, millis: int | None, writes_only: bool, reason: PauseReason = PauseReason.CLIENT_PAUSE
+    ) -> None:
+        """
+        Hold commands for that long, or (``None``) until told otherwise.
 
-    def unpause_clients(self) -> None:
-        """Take up what was held."""
-        self._cancel_pause_timer()
-        if self.paused:
-            self.paused = False
-            for client in [*self.clients.values()]:
-                client.resume()
+        A pause of the same reason that is in force is made longer or wider by it, never shorter or narrower.
+        """
+        reactor = self.host.reactor
+        began_at = now = reactor.seconds()
+        ends_at = None if millis is None else now + millis / 1000
+        before = self._pauses.pop(reason, None)
+        if before is not None:
+            before.cancel()
+            began_at = before.began_at
+            writes_only = writes_only and before.writes_only
+            ends_at = None if ends_at is None or before.ends_at is None else max(ends_at, before.ends_at)
+        timer = None
+        if ends_at is not None:
+            timer = reactor.callLater(max(0.0, ends_at - now), self.unpause_clients, reason)
+        self._pauses[reason] = Pause(writes_only, began_at, ends_at, timer)
+        self.paused = True
 
-    def _cancel_pause_timer(self) -> None:
-        timer, self._pause_timer = self._pause_timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+    def unpause_clients(self, reason: PauseReason = PauseReason.CLIENT_PAUSE) -> None:
+        """End a pause; what no other pause holds is taken up."""
+        pause = self._pauses.pop(reason, None)
+        if pause is None:
+            return
+        pause.cancel()
+        self.paused = bool(self._pauses)
+        for client in [*self.clients.values()]:
+            client.resume()
+
+    def pause(self, reason: PauseReason) -> Pause | None:
+        """The pause in force for that reason, if one is."""
+        return self._pauses.get(reason)
 
     def holds(self, client: RedisClient, changes: bool) -> bool:
         """Does a pause hold this client's next command, which ``changes`` something or not?"""
-        return self.paused and not client.is_replica and (changes or not self._pause_spares_reads)
+        if client.is_replica:
+            return False
+        return any(changes or not pause.writes_only for pause in self._pauses.values())
 
     # Data and messages
 

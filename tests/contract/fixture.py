@@ -1,0 +1,88 @@
+"""What the expectations of Redis servers are made with: two servers, connections to them, and what INFO tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from tests.contract.redis_servers import Connection, Server, Servers, call
+from txsentinel.wire.info import InfoReport, parse_info
+from txsentinel.wire.values import ErrorLine
+
+
+class Contract:
+    """Two servers that serve all tests of a class. Subclasses say where they come from."""
+
+    make_servers: ClassVar[Callable[[], Servers]]
+    servers: ClassVar[Servers]
+    first: ClassVar[Server]
+    second: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.servers = cls.make_servers()
+        try:
+            cls.first, cls.second = cls.servers.start(), cls.servers.start()
+        except BaseException:
+            cls.servers.stop()
+            raise
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.servers.stop()
+
+    def setUp(self: Any) -> None:
+        self.opened: list[Connection] = []
+        self.a, self.b = self.connect(self.first), self.connect(self.second)
+        self.addCleanup(self.make_peace)
+
+    def make_peace(self: Any) -> None:
+        """Leave two empty masters behind."""
+        for connection in self.opened:
+            connection.close()
+        for server in (self.first, self.second):
+            connection = server.connect()
+            for request in ("AUTH secret", "FAILOVER ABORT", "CLIENT UNPAUSE"):
+                call(connection, request)
+            for request in (
+                ("CONFIG", "SET", "requirepass", ""),
+                ("CONFIG", "SET", "masterauth", ""),
+                "CONFIG SET slave-serve-stale-data yes",
+                "SLAVEOF NO ONE",
+                "FLUSHALL",
+                "CONFIG REWRITE",
+            ):
+                self.assertEqual(call(connection, request), b"OK")
+            connection.close()
+
+    def connect(self: Any, server: Server) -> Connection:
+        """A connection that is closed after the test."""
+        connection: Connection = server.connect()
+        self.opened.append(connection)
+        return connection
+
+    def info(self, connection: Connection) -> InfoReport:
+        """What INFO tells a Sentinel."""
+        reply = call(connection, "INFO")
+        assert isinstance(reply, bytes)
+        return parse_info(reply)
+
+    def replication(self, connection: Connection) -> dict[str, str]:
+        """The replication section of INFO."""
+        lines = call(connection, "INFO replication").decode().split("\r\n")
+        return dict(line.partition(":")[::2] for line in lines if ":" in line)
+
+    def replicate(self: Any) -> None:
+        """Make the second a replica of the first, and wait until it is in touch."""
+        self.assertEqual(call(self.b, f"SLAVEOF {self.first.host} {self.first.port}"), b"OK")
+        self.eventually(lambda: self.info(self.b).master_link_up)
+        self.eventually(lambda: "state=online" in self.replication(self.a).get("slave0", ""))
+
+    def eventually(self: Any, condition: Callable[[], object]) -> None:
+        """The condition comes to hold in reasonable time."""
+        self.assertTrue(self.servers.until(condition))
+
+    def refused(self: Any, reply: object, start: str) -> None:
+        """The reply is an error that begins like this."""
+        self.assertIsInstance(reply, ErrorLine)
+        self.assertTrue(reply.startswith(start.encode()), reply)

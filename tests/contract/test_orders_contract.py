@@ -1,0 +1,570 @@
+"""
+What Sentinels order servers to do, seen from the server afterwards; expected of the simulated server and of real ones.
+
+Pauses: what each holds, for how long, and what ends it. Who is disconnected and who is spared. What is in the file. What
+FAILOVER and its end change. What becomes of a transaction in which one command is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.contract.fixture import Contract
+from tests.contract.redis_servers import Connection, RealServers, Request, SimServers, call, ends
+from txsentinel.wire.values import ErrorLine
+
+NEW_ROLE = ("CONFIG REWRITE", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub")
+"""What follows SLAVEOF, or a hand-over, in the transaction of a Sentinel."""
+
+CLOCK_GRAIN = 0.05
+"""Seconds by which the clock of a server, which it reads once per turn, may be behind when a pause begins."""
+
+
+class OrdersContract(Contract):
+    """The expectations. Subclasses say where the servers come from."""
+
+    one_pause: ClassVar[bool] = False
+    """
+    Redis 6.2 has one pause, which ends with a FAILOVER, too, and whose end is never forgotten: CLIENT PAUSE lasts no
+    shorter than any did before, for ever after a FAILOVER. Since 7.0 FAILOVER has a pause of its own.
+    """
+
+    def make_peace(self: Any) -> None:
+        """Leave two empty masters behind that run and accept writes."""
+        for server in (self.first, self.second):
+            server.thaw()
+            if self.one_pause:
+                server.restart()
+            connection = server.connect()
+            call(connection, "FAILOVER ABORT")
+            call(connection, "CONFIG SET min-replicas-to-write 0")
+            connection.close()
+        super().make_peace()
+
+    def transact(self, connection: Connection, *commands: Request) -> Any:
+        """The reply to EXEC of a transaction with these commands."""
+        connection.send("MULTI", *commands, "EXEC")
+        return [connection.reply() for _ in range(len(commands) + 2)][-1]
+
+    def client(self: Any, *commands: Request) -> Connection:
+        """A client of the first server that has had these commands answered."""
+        connection: Connection = self.connect(self.first)
+        for command in commands or ("PING",):
+            call(connection, command)
+        return connection
+
+    def held(self: Any, *commands: Request, behind: Connection | None = None) -> Connection:
+        """A client of the first server whose last command is held; those before it are answered."""
+        connection: Connection = self.connect(self.first) if behind is None else behind
+        connection.send("PING first", *commands)
+        self.assertEqual(connection.reply(), b"first")
+        for _ in commands[:-1]:
+            self.assertNotIsInstance(connection.reply(), ErrorLine)
+        # In one segment with what was answered, it has been read by now; and here is time to answer it.
+        call(self.a, "PING")
+        self.assertTrue(connection.idle(), commands)
+        return connection
+
+    def failing_over(self: Any, timeout: int = 60_000) -> None:
+        """A FAILOVER of the first server that waits for the second, which does not answer."""
+        self.replicate()
+        self.second.freeze()
+        call(self.a, "SET ahead yes")
+        order = f"FAILOVER TO {self.second.host} {self.second.port} TIMEOUT {timeout}"
+        self.assertEqual(call(self.a, order), b"OK")
+
+    def failover_state(self: Any) -> str:
+        """That of the first server."""
+        state: str = self.replication(self.a)["master_failover_state"]
+        return state
+
+    def replicaof(self, server: Any) -> list[str]:
+        """The address of the master in the file of a server, if one is there."""
+        for line in server.configuration().splitlines():
+            words: list[str] = line.split()
+            if words and words[0] in ("replicaof", "slaveof"):
+                return words[1:]
+        return []
+
+    # Pauses
+
+    def test_pause_of_writes_holds(self: Any) -> None:
+        """It holds writes and PUBLISH, also inside of a transaction, and the end of one that has them queued."""
+        begun = self.client("MULTI", "SET color red")
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        waiting = [
+            self.held("SET color red"),
+            self.held("INCR n"),
+            self.held("PUBLISH news x"),
+            self.held("MULTI", "SET color red"),
+            self.held("MULTI", "PUBLISH news x"),
+        ]
+        begun.send("EXEC")
+        call(self.a, "PING")
+        self.assertTrue(begun.idle())
+        self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        self.assertEqual([each.reply() for each in waiting], [b"OK", 1, 0, b"QUEUED", b"QUEUED"])
+        self.assertEqual(begun.reply(), [b"OK"])
+
+    def test_pause_of_writes_spares(self: Any) -> None:
+        """It holds no question, and none of the orders of a Sentinel."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        other = self.client()
+        for command in (
+            "PING",
+            "GET color",
+            "INFO",
+            "ROLE",
+            "CLIENT SETNAME x",
+            "CONFIG GET port",
+            "CONFIG SET slave-priority 100",
+            "CONFIG REWRITE",
+            "CLIENT KILL ID 99999999",
+            "REPLCONF capa eof",
+            "SLAVEOF NO ONE",
+            "CLIENT PAUSE 60000 WRITE",
+        ):
+            self.assertNotIsInstance(call(other, command), ErrorLine)
+        self.assertEqual([type(each) for each in self.transact(other, *NEW_ROLE)[1:]], [int, int])
+        self.assertEqual(call(other, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
+
+    def test_pause_holds_what_is_behind(self: Any) -> None:
+        """A held PUBLISH holds what is behind it on its connection: PING, INFO, and even the end of the pause."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        stuck = self.held("PUBLISH news x")
+        stuck.send("CLIENT UNPAUSE", "PING last")
+        call(self.a, "PING")
+        self.assertTrue(stuck.idle())
+        self.held("PUBLISH news y")
+        call(self.a, "CLIENT UNPAUSE")
+        self.assertEqual([stuck.reply() for _ in range(3)], [0, b"OK", b"last"])
+
+    def test_pause_of_all(self: Any) -> None:
+        """It holds every command of every client, its own end as well, and is over when its time is."""
+        other, subscriber = self.client(), self.client("SUBSCRIBE news")
+        began = self.servers.seconds()
+        self.assertEqual(call(self.a, "CLIENT PAUSE 400"), b"OK")
+        self.a.send("CLIENT UNPAUSE", "PING")
+        other.send("INFO")
+        subscriber.send("PING")
+        self.assertEqual(self.a.reply(), b"OK")
+        self.assertGreaterEqual(self.servers.seconds() - began, 0.4 - CLOCK_GRAIN)
+        self.assertEqual(self.a.reply(), b"PONG")
+        self.assertIn(b"role:master", other.reply())
+        self.assertEqual(subscriber.reply(), [b"pong", b""])
+
+    def test_pause_ends_by_itself(self: Any) -> None:
+        """What is held is done, in order, when the time is over."""
+        began = self.servers.seconds()
+        self.a.send("CLIENT PAUSE 400 WRITE", "SET color red", "GET color")
+        self.assertEqual([self.a.reply(), self.a.reply(), self.a.reply()], [b"OK", b"OK", b"red"])
+        self.assertGreaterEqual(self.servers.seconds() - began, 0.4 - CLOCK_GRAIN)
+
+    def test_pause_is_not_shortened(self: Any) -> None:
+        """Another pause makes it longer, never shorter."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        call(self.a, "CLIENT PAUSE 1 WRITE")
+        writer = self.held("SET color red")
+        until = self.servers.seconds() + 0.2
+        self.eventually(lambda: call(self.a, "PING") and self.servers.seconds() > until)
+        self.assertTrue(writer.idle())
+        began = self.servers.seconds()
+        call(self.a, "CLIENT UNPAUSE")
+        self.assertEqual(writer.reply(), b"OK")
+        if self.one_pause:
+            return
+        self.a.send("CLIENT PAUSE 1 WRITE", "CLIENT PAUSE 400 WRITE", "INCR n")
+        self.assertEqual([self.a.reply() for _ in range(3)], [b"OK", b"OK", 1])
+        self.assertGreaterEqual(self.servers.seconds() - began, 0.4 - CLOCK_GRAIN)
+
+    def test_pause_outlives_a_role_change(self: Any) -> None:
+        """On a server that has become a replica meanwhile PUBLISH is held still; new writes are refused at once."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.held("SET color red")
+        self.assertEqual(call(self.a, f"SLAVEOF {self.second.host} {self.second.port}"), b"OK")
+        publisher = self.held("PUBLISH news x")
+        self.refused(call(self.client(), "SET color blue"), "READONLY ")
+        self.assertTrue(writer.idle())
+        call(self.a, "CLIENT UNPAUSE")
+        self.refused(writer.reply(), "READONLY ")
+        self.assertEqual(publisher.reply(), 0)
+
+    def test_pause_spares_replication(self: Any) -> None:
+        """A replica can connect and stays in touch, and learns of what was done before."""
+        self.replicate()
+        call(self.a, "SET color red")
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        self.eventually(lambda: call(self.b, "GET color") == b"red")
+        call(self.b, "SLAVEOF NO ONE")
+        self.replicate()
+
+    def test_killed_while_held(self: Any) -> None:
+        """A client that is disconnected while its write is held is not served any more."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.held("SET color red")
+        self.assertGreaterEqual(call(self.a, "CLIENT KILL TYPE normal"), 1)
+        self.assertTrue(ends(writer))
+        call(self.a, "CLIENT UNPAUSE")
+        self.assertIsNone(call(self.a, "GET color"))
+
+    def test_pause_outlives_whoever_ordered_it(self: Any) -> None:
+        """It does not end with the connection that ordered it."""
+        leader = self.client("CLIENT PAUSE 60000 WRITE")
+        leader.close()
+        self.eventually(lambda: call(self.a, "CLIENT LIST").count(b" addr=") == 1)
+        self.held("SET color red")
+
+    def test_pause_ends_with_the_process(self: Any) -> None:
+        """A server that restarts holds nothing."""
+        call(self.b, "CLIENT PAUSE 60000 WRITE")
+        self.second.restart()
+        self.assertEqual(call(self.connect(self.second), "SET color red"), b"OK")
+
+    # FAILOVER
+
+    def test_failover_holds_writes(self: Any) -> None:
+        """While it waits for the replica, writes are held and the role is still the old one; FAILOVER ABORT ends it."""
+        self.failing_over()
+        self.assertEqual(self.failover_state(), "waiting-for-sync")
+        self.assertEqual(self.info(self.a).role, "master")
+        self.assertTrue(self.info(self.a).failover_running)
+        writer, publisher = self.held("SET color red"), self.held("PUBLISH news x")
+        self.refused(call(self.a, "FAILOVER"), "ERR FAILOVER already in progress.")
+        self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
+        self.assertEqual(writer.reply(), b"OK")
+        self.assertEqual(publisher.reply(), 0)
+        self.assertEqual(self.failover_state(), "no-failover")
+
+    def test_failover_times_out(self: Any) -> None:
+        """A replica that does not catch up in time: the master stays one, and what was held is done."""
+        self.failing_over(300)
+        began = self.servers.seconds()
+        writer = self.held("SET color red")
+        self.assertEqual(writer.reply(), b"OK")
+        self.assertGreaterEqual(self.servers.seconds() - began, 0.3 - 2 * CLOCK_GRAIN)
+        self.assertEqual(self.failover_state(), "no-failover")
+        self.assertEqual(self.info(self.a).role, "master")
+
+    def test_failover_is_not_ended_by_unpause(self: Any) -> None:
+        """CLIENT UNPAUSE does not end what FAILOVER holds; where there is one pause only, it does."""
+        self.failing_over()
+        writer = self.held("SET color red")
+        self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        call(self.a, "PING")
+        if self.one_pause:
+            self.assertEqual(writer.reply(), b"OK")
+        else:
+            self.assertTrue(writer.idle())
+        self.assertEqual(self.failover_state(), "waiting-for-sync")
+
+    def test_failover_forced_upon_a_silent_replica(self: Any) -> None:
+        """It is a replica already while the other one does not answer, for as long as that takes; ABORT takes it back."""
+        self.replicate()
+        self.second.freeze()
+        call(self.a, "SET ahead yes")
+        self.a.send(f"FAILOVER TO {self.second.host} {self.second.port} TIMEOUT 50 FORCE")
+        self.assertEqual(self.a.reply(), b"OK")
+        self.eventually(lambda: self.failover_state() == "failover-in-progress")
+        self.assertEqual(self.info(self.a).role, "slave")
+        publisher = self.held("PUBLISH news x")
+        self.refused(call(self.client(), "SET color red"), "READONLY ")
+        self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
+        self.assertEqual(publisher.reply(), 0)
+        self.assertEqual((self.info(self.a).role, self.failover_state()), ("master", "no-failover"))
+        self.assertEqual(call(self.a, "SET color red"), b"OK")
+
+    def test_pause_outlives_failover(self: Any) -> None:
+        """The order to hand over holds writes until CLIENT UNPAUSE, although the FAILOVER is over long before."""
+        self.replicate()
+        self.hand_over()
+        publisher = self.connect(self.first)
+        if self.one_pause:
+            self.assertEqual(call(publisher, "PUBLISH news x"), 0)
+            return
+        self.held("PUBLISH news x", behind=publisher)
+        self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        self.assertEqual(publisher.reply(), 0)
+
+    def test_pause_outlives_a_failover_that_is_aborted(self: Any) -> None:
+        """Both have to be ended, in either order."""
+        self.failing_over()
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.held("SET color red")
+        self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
+        call(self.a, "PING")
+        if not self.one_pause:
+            self.assertTrue(writer.idle())
+            self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        self.assertEqual(writer.reply(), b"OK")
+
+    def test_pause_after_a_failover(self: Any) -> None:
+        """It ends when its time is over, as ever. In Redis 6.2 it does not: the endless one of the FAILOVER goes on."""
+        self.failing_over()
+        call(self.a, "FAILOVER ABORT")
+        call(self.a, "CLIENT PAUSE 200 WRITE")
+        writer = self.held("SET color red")
+        if self.one_pause:
+            until = self.servers.seconds() + 0.5
+            self.eventually(lambda: call(self.a, "PING") and self.servers.seconds() > until)
+            self.assertTrue(writer.idle())
+            call(self.a, "CLIENT UNPAUSE")
+        self.assertEqual(writer.reply(), b"OK")
+
+    def test_failover_spares_clients_and_files(self: Any) -> None:
+        """It disconnects nobody and writes nothing: that is left to who ordered it."""
+        call(self.a, "CONFIG REWRITE")
+        self.replicate()
+        call(self.b, "CONFIG REWRITE")
+        before = self.first.configuration(), self.second.configuration()
+        normal, subscriber = self.client(), self.client("SUBSCRIBE news")
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.held("SET color red")
+        self.hand_over()
+        self.assertEqual((self.first.configuration(), self.second.configuration()), before)
+        self.assertEqual(call(normal, "PING"), b"PONG")
+        self.assertEqual(call(subscriber, "PING"), [b"pong", b""])
+        call(self.a, "CLIENT UNPAUSE")
+        self.refused(writer.reply(), "READONLY ")
+
+    def test_settlement(self: Any) -> None:
+        """What ends a hand-over: files name the new roles, every client is gone, and nothing is held any more."""
+        call(self.a, "CONFIG REWRITE")
+        self.replicate()
+        call(self.b, "CONFIG REWRITE")
+        normal, subscriber = self.client(), self.client("SUBSCRIBE news")
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.held("SET color red")
+        self.hand_over()
+        replies = self.transact(self.a, *NEW_ROLE, "CLIENT UNPAUSE")
+        self.assertEqual((replies[0], replies[3]), (b"OK", b"OK"))
+        self.assertEqual([type(reply) for reply in replies[1:3]], [int, int])
+        self.assertEqual([ends(each) for each in (normal, subscriber, writer)], [True] * 3)
+        self.assertEqual(call(self.client(), "PUBLISH news x"), 0)
+        self.assertEqual(self.replicaof(self.first), [self.second.host, str(self.second.port)])
+        self.assertEqual(call(self.b, "CONFIG REWRITE"), b"OK")
+        self.assertEqual(self.replicaof(self.second), [])
+        self.assertIsNone(call(self.b, "GET color"))
+
+    def hand_over(self: Any) -> None:
+        """The transaction of a Sentinel, and the wait until both have changed places."""
+        target = f"{self.second.host} {self.second.port}"
+        replies = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"FAILOVER TO {target} TIMEOUT 60000")
+        self.assertEqual(replies, [b"OK", b"OK"])
+        self.eventually(lambda: (self.info(self.a).role, self.info(self.b).role) == ("slave", "master"))
+        self.eventually(lambda: self.info(self.a).master_link_up and self.failover_state() == "no-failover")
+
+    # Transactions with something in them that is refused
+
+    def test_hand_over_to_a_stranger(self: Any) -> None:
+        """FAILOVER is refused when the transaction runs, and the pause before it stays."""
+        self.replicate()
+        replies = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", "FAILOVER TO 127.0.0.1 1 TIMEOUT 60000")
+        self.assertEqual(replies[0], b"OK")
+        self.refused(replies[1], "ERR FAILOVER target HOST and PORT is not a replica.")
+        writer = self.held("SET color red")
+        self.refused(call(self.a, "FAILOVER ABORT"), "ERR No failover in progress.")
+        self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        self.assertEqual(writer.reply(), b"OK")
+
+    def test_spoiled_hand_over(self: Any) -> None:
+        """A command that is refused while it is queued takes the whole transaction with it: nothing is held."""
+        self.replicate()
+        target = f"{self.second.host} {self.second.port}"
+        reply = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"NONSENSE TO {target} TIMEOUT 60000")
+        self.refused(reply, "EXECABORT ")
+        self.assertEqual(call(self.client(), "SET color red"), b"OK")
+        self.assertEqual(self.info(self.a).role, "master")
+
+    def test_spoiled_role_change(self: Any) -> None:
+        """Likewise: the role is the old one, the file too, and nobody is disconnected."""
+        call(self.a, "CONFIG REWRITE")
+        before = self.first.configuration()
+        normal, subscriber = self.client(), self.client("SUBSCRIBE news")
+        order = f"SLAVEOF {self.second.host} {self.second.port}"
+        self.refused(self.transact(self.a, order, "NONSENSE REWRITE", *NEW_ROLE[1:]), "EXECABORT ")
+        self.assertEqual(self.info(self.a).role, "master")
+        self.assertEqual(self.first.configuration(), before)
+        self.assertEqual(call(normal, "PING"), b"PONG")
+        self.assertEqual(call(subscriber, "PING"), [b"pong", b""])
+
+    def test_role_change_while_failing_over(self: Any) -> None:
+        """SLAVEOF is refused, and the rest of the transaction is done; with FAILOVER ABORT before it all of it is."""
+        self.failing_over()
+        normal = self.client()
+        order = f"SLAVEOF {self.second.host} {self.second.port}"
+        replies = self.transact(self.a, order, *NEW_ROLE)
+        self.refused(replies[0], "ERR REPLICAOF not allowed while failing over.")
+        self.assertEqual((replies[1], type(replies[2]), type(replies[3])), (b"OK", int, int))
+        self.assertTrue(ends(normal))
+        self.assertEqual(self.replicaof(self.first), [])
+        replies = self.transact(self.a, "FAILOVER ABORT", order, *NEW_ROLE)
+        self.assertEqual(replies[:3], [b"OK"] * 3)
+        self.assertEqual((self.info(self.a).role, self.failover_state()), ("slave", "no-failover"))
+        self.assertEqual(self.replicaof(self.first), [self.second.host, str(self.second.port)])
+
+    def test_role_change_without_a_file(self: Any) -> None:
+        """CONFIG REWRITE is refused by a server that has no file, and the rest of the transaction is done."""
+        server = self.servers.start(file=False)
+        connection, normal = self.connect(server), self.connect(server)
+        self.addCleanup(lambda: call(server.connect(), "SLAVEOF NO ONE"))
+        call(normal, "PING")
+        replies = self.transact(connection, f"SLAVEOF {self.first.host} {self.first.port}", *NEW_ROLE)
+        self.assertEqual(replies[0], b"OK")
+        self.refused(replies[1], "ERR The server is running without a config file")
+        self.assertEqual(self.info(connection).role, "slave")
+        self.assertTrue(ends(normal))
+
+    # Killed and spared
+
+    def test_kill_spares_replicas(self: Any) -> None:
+        """Neither kind of clients that a Sentinel has disconnected are replicas: their connections stay."""
+        self.replicate()
+        before = self.clients_of_type("replica")
+        self.assertEqual(len(before), 1)
+        normal, subscriber = self.client(), self.client("SUBSCRIBE news")
+        self.transact(self.a, *NEW_ROLE[1:])
+        self.assertTrue(ends(normal))
+        self.assertTrue(ends(subscriber))
+        self.assertEqual(self.clients_of_type("replica"), before)
+        call(self.a, "SET color red")
+        self.eventually(lambda: call(self.b, "GET color") == b"red")
+
+    def test_kill_spares_the_master(self: Any) -> None:
+        """Nor does a replica lose its master."""
+        self.replicate()
+        self.transact(self.b, *NEW_ROLE[1:])
+        self.assertTrue(self.info(self.b).master_link_up)
+        call(self.a, "SET color red")
+        self.eventually(lambda: call(self.b, "GET color") == b"red")
+
+    def test_kill_replicas(self: Any) -> None:
+        """Replicas are a kind of their own; they come back by themselves."""
+        self.replicate()
+        before = self.clients_of_type("replica")
+        normal = self.client()
+        self.assertEqual(call(self.a, "CLIENT KILL TYPE replica"), 1)
+        self.eventually(lambda: (after := self.clients_of_type("replica")) and after != before)
+        self.assertEqual(call(normal, "PING"), b"PONG")
+
+    def test_kill_both_kinds(self: Any) -> None:
+        """A subscriber is no normal client, in either version of the protocol; a transaction under way is one."""
+        subscribers = [
+            self.client("SUBSCRIBE news"),
+            self.client("HELLO 3", "SUBSCRIBE news"),
+            self.client("PSUBSCRIBE n*"),
+        ]
+        queueing = self.client("MULTI", "SET color red")
+        self.assertGreaterEqual(call(self.a, "CLIENT KILL TYPE normal"), 1)
+        self.assertTrue(ends(queueing))
+        self.assertEqual(call(self.a, "PUBLISH news x"), 3)
+        self.assertEqual(call(self.a, "CLIENT KILL TYPE pubsub"), 3)
+        self.assertEqual([ends(each) for each in subscribers], [True] * 3)
+        self.assertEqual(call(self.a, "PUBLISH news x"), 0)
+
+    def test_who_unsubscribed_is_normal_again(self: Any) -> None:
+        """The kind is that of the moment."""
+        former = self.client("SUBSCRIBE news", "UNSUBSCRIBE news")
+        self.assertEqual(call(self.a, "CLIENT KILL TYPE pubsub"), 0)
+        self.assertEqual(call(former, "PING"), b"PONG")
+        self.assertGreaterEqual(call(self.a, "CLIENT KILL TYPE normal"), 1)
+        self.assertTrue(ends(former))
+
+    def clients_of_type(self: Any, kind: str) -> list[bytes]:
+        """The IDs of the clients of one kind that the first server has."""
+        listed = call(self.a, f"CLIENT LIST TYPE {kind}")
+        return [line.split()[0] for line in listed.splitlines()]
+
+    # Files
+
+    def test_role_change_is_written(self: Any) -> None:
+        """The file names the role once it was rewritten, and only then."""
+        call(self.b, "CONFIG REWRITE")
+        call(self.b, f"SLAVEOF {self.first.host} {self.first.port}")
+        self.assertEqual(self.replicaof(self.second), [])
+        call(self.b, "CONFIG REWRITE")
+        self.assertEqual(self.replicaof(self.second), [self.first.host, str(self.first.port)])
+        self.transact(self.b, "SLAVEOF NO ONE", *NEW_ROLE)
+        self.assertEqual(self.replicaof(self.second), [])
+
+    def test_settings_are_written(self: Any) -> None:
+        """What CONFIG SET changed is in the file after CONFIG REWRITE, and holds after a restart."""
+        call(self.b, "CONFIG SET min-replicas-to-write 1")
+        self.assertNotIn("-to-write 1", self.second.configuration())
+        call(self.b, "CONFIG REWRITE")
+        self.assertIn("-to-write 1", self.second.configuration())
+        self.second.restart()
+        self.refused(call(self.connect(self.second), "SET color red"), "NOREPLICAS ")
+
+    # min-replicas-to-write
+
+    def test_too_few_replicas(self: Any) -> None:
+        """Writes are refused, alone and in a transaction, until a replica is in touch; nothing else is."""
+        call(self.a, "CONFIG SET min-replicas-to-write 1")
+        self.refused(call(self.a, "SET color red"), "NOREPLICAS Not enough good replicas to write.")
+        self.a.send("MULTI", "SET color red", "EXEC")
+        self.assertEqual(self.a.reply(), b"OK")
+        self.refused(self.a.reply(), "NOREPLICAS ")
+        self.refused(self.a.reply(), "EXECABORT ")
+        self.assertIsNone(call(self.a, "GET color"))
+        self.assertEqual(call(self.a, "PUBLISH news x"), 0)
+        self.assertEqual(self.info(self.a).role, "master")
+        self.replicate()
+        self.eventually(lambda: call(self.a, "SET color red") == b"OK")
+
+    def test_silent_replicas_do_not_count(self: Any) -> None:
+        """A replica that acknowledged nothing for longer than allowed is one too few."""
+        call(self.a, "CONFIG SET min-replicas-max-lag 1")
+        self.replicate()
+        call(self.a, "CONFIG SET min-replicas-to-write 1")
+        self.eventually(lambda: call(self.a, "SET color red") == b"OK")
+        self.second.freeze()
+        self.eventually(lambda: isinstance(call(self.a, "SET color red"), ErrorLine))
+        self.second.thaw()
+        self.eventually(lambda: call(self.a, "SET color red") == b"OK")
+        call(self.a, "CONFIG SET min-replicas-max-lag 10")
+
+    def test_too_few_replicas_after_a_hand_over(self: Any) -> None:
+        """The old master becomes a replica of the new one, and counts there."""
+        self.replicate()
+        call(self.b, "CONFIG SET min-replicas-to-write 1")
+        self.hand_over()
+        self.eventually(lambda: call(self.b, "SET color red") == b"OK")
+
+
+class SimulatedOrdersTests(OrdersContract, SynchronousTestCase):
+    """The simulated server."""
+
+    make_servers = staticmethod(SimServers)
+
+
+class RedisOrdersTests(OrdersContract, SynchronousTestCase):
+    """The Redis of the distribution."""
+
+    make_servers = staticmethod(lambda: RealServers("redis"))
+
+
+class Redis62OrdersTests(OrdersContract, SynchronousTestCase):
+    """An older Redis."""
+
+    one_pause = True
+    make_servers = staticmethod(lambda: RealServers("redis-6.2"))
+
+
+class Redis82OrdersTests(OrdersContract, SynchronousTestCase):
+    """A current Redis."""
+
+    make_servers = staticmethod(lambda: RealServers("redis-8.2"))
+
+
+class ValkeyOrdersTests(OrdersContract, SynchronousTestCase):
+    """A current Valkey."""
+
+    make_servers = staticmethod(lambda: RealServers("valkey"))
+
+
+class Valkey81OrdersTests(OrdersContract, SynchronousTestCase):
+    """An older Valkey."""
+
+    make_servers = staticmethod(lambda: RealServers("valkey-8.1"))

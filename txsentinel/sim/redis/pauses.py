@@ -1,0 +1,34 @@
+"""Why and for how long a simulated Redis holds commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+
+class PauseReason(Enum):
+    """Since Redis 7.0 there is one pause for each; all of them must have ended."""
+
+    CLIENT_PAUSE = "CLIENT PAUSE"
+    FAILOVER = "FAILOVER"
+
+
+@dataclass(slots=True)
+class Pause:
+    """A pause that is in force."""
+
+    writes_only: bool
+    began_at: float
+    """In seconds of the reactor's clock, as is ``ends_at``."""
+    ends_at: float | None
+    """``None`` if it does not end by itself."""
+    timer: IDelayedCall | None
+
+    def cancel(self) -> None:
+        """It has ended, or another one takes its place."""
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
