@@ -414,13 +414,16 @@ class Scene:
             core.info_reply(link, actor.info(), now)
         elif isinstance(effect, HandOver):
             actor.paused = True
-            if actor.obeys:
+            if not actor.obeys:
+                actor.extra = ["master_failover_state:waiting-for-sync"]
+            else:
                 successor = self.actors[Address.literal(effect.host, effect.port)]
                 actor.role, actor.follows = "slave", successor.address
                 successor.role, successor.follows = "master", None
         elif isinstance(effect, SettleHandOver | CallOffHandOver):
             actor.paused = False
             self._stuck.discard(link.link_id)
+            link.handover_end = None
         elif isinstance(effect, AskMasterDown) and not actor.mute:
             core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
 

@@ -22,7 +22,9 @@ from txsentinel.core.effects import (
     Reconfigure,
     Recycle,
     ResolveAddress,
+    SettleHandOver,
 )
+from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import FailoverState, Peer
 from txsentinel.core.link import LinkKind
 
@@ -400,6 +402,65 @@ class PromiseTests(SynchronousTestCase):
             scene.settle()
             told = [type(e) for _, e in scene.sent if isinstance(e, HandOver | CallOffHandOver)]
             self.assertEqual([HandOver, CallOffHandOver], told, name)
+
+    def test_the_end_of_a_hand_over_is_not_lost_with_a_connection(self) -> None:
+        """Whoever could not be told to let go is told when it can be reached again, before any hello, and once."""
+        scene = self.handing_over()
+        scene.kill(MASTER_PLACE)
+        scene.actors[SECOND].role = "master"
+        scene.actors[MASTER_PLACE].role, scene.actors[MASTER_PLACE].follows = "slave", SECOND
+        scene.actors[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        scene.wait(200)
+        scene.sent.clear()
+        scene.revive(MASTER_PLACE)
+        scene.wait(2_500)
+        told = [e for _, e in scene.sent if isinstance(e, SettleHandOver | PublishHello)]
+        order = [type(effect) for effect in told if effect.link.address == MASTER_PLACE]
+        self.assertEqual([SettleHandOver, PublishHello], order[:2])
+        scene.reset_connections(MASTER_PLACE)
+        self.assertEqual(1, sum(isinstance(effect, SettleHandOver) for _, effect in scene.sent))
+
+    def test_no_hand_over_is_ordered_behind_a_held_hello(self) -> None:
+        """Somebody else holds writes: the order would be carried out when nobody waits for it any more."""
+        scene = agreed()
+        scene.actors[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        scene.reset_connections(MASTER_PLACE)
+        scene.actors[MASTER_PLACE].paused = True
+        scene.wait(2_500)
+        scene.core.failover(NAME, scene.now, coordinated=True)
+        scene.wait(500)
+        self.assertEqual(FailoverState.SEND_SLAVEOF_NOONE, scene.master.failover_state)
+        self.assertFalse([effect for _, effect in scene.sent if isinstance(effect, HandOver)])
+        scene.wait(9_600)
+        self.assertIn("-failover-abort-master-timeout", scene.events())
+        self.assertFalse([effect for _, effect in scene.sent if isinstance(effect, HandOver)])
+
+    def test_a_failover_that_the_server_ended_is_not_waited_for(self) -> None:
+        """It timed out there, or the replica refused: writes are held no longer than it takes to see that."""
+        scene = self.handing_over()
+        scene.wait(300)
+        self.assertEqual(FailoverState.WAIT_PROMOTION, scene.master.failover_state)
+        scene.actors[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        scene.wait(200)
+        self.assertIn("-failover-abort-master-timeout", scene.events())
+        self.assertFalse(scene.actors[MASTER_PLACE].paused)
+
+    def test_a_pause_ends_without_us(self) -> None:
+        """However long the hand-over may take, writes are not held for long once nobody is there to end that."""
+        scene = self.handing_over()
+        (order,) = [effect for _, effect in scene.sent if isinstance(effect, HandOver)]
+        self.assertEqual((10_000, 3_000), (order.timeout, order.pause))
+
+    def test_what_a_replica_told_of_itself_holds_when_it_is_master(self) -> None:
+        """Right after a switch the new master is known to support FAILOVER, or not to."""
+        scene = agreed()
+        for place in (MASTER_PLACE, SECOND, THIRD):
+            scene.actors[place].extra = ["master_failover_state:no-failover"]
+            scene.reset_connections(place)
+        scene.hello("b", SECOND, 7)
+        self.assertIsNone(scene.master.info_refreshed_at)
+        error = self.assertRaises(CommandError, scene.core.failover, NAME, scene.now, coordinated=True)
+        self.assertEqual("NOGOODSLAVE No suitable replica to promote", str(error))
 
     def test_w19_offsets_are_fresh_when_they_are_compared(self) -> None:
         """INFO is asked for at S_DOWN, so what arrived since the last period decides."""

@@ -61,6 +61,9 @@ class CommandTests(SynchronousTestCase):
         """A master that does not know FAILOVER cannot hand over."""
         error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
+        self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
+        error = self.assertRaises(CommandError, self.core.failover, "new", 0, coordinated=True)
+        self.assertEqual("NOGOODPRIMARY Primary has not answered INFO yet", str(error))
 
     def test_reset(self) -> None:
         """Forgets replicas and peers, keeps epochs and address, is saved, and finds everybody again."""

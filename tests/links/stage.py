@@ -185,6 +185,9 @@ class RecordingCore:
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         self.heard.append(("active", now))
 
+    def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        self.heard.append(("refused", command, error))
+
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         self.heard.append(("opinion", master.name, reply, now))
 

@@ -11,15 +11,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.links.stage import BOTH, Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import (
     AskMasterDown,
+    CallOffHandOver,
     Connect,
     Disconnect,
+    HandOver,
     KillScript,
     Ping,
     PublishHello,
     Reconfigure,
     RequestInfo,
+    SettleHandOver,
 )
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
 from txsentinel.timings import Limits
 from txsentinel.wire.resp import pack
 
@@ -492,3 +495,82 @@ class RoleChangeTests(CommandLinkCase):
         self.stage.pass_time(1)
         self.assertFalse(self.transport.connected)
         self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+
+
+class HandOverTests(CommandLinkCase):
+    """The coordinated failover, as the old master is told of it."""
+
+    NEW_ROLE = (
+        pack("CONFIG", "REWRITE")
+        + pack("CLIENT", "KILL", "TYPE", "normal")
+        + pack("CLIENT", "KILL", "TYPE", "pubsub")
+        + pack("CLIENT", "UNPAUSE")
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = self.stage.link(COMMANDS)
+        self.link.handover_end = HandOverEnd.SETTLE
+        self.transport = self.connected(self.link)
+
+    def answer(self, *replies: bytes) -> None:
+        """Answer what was sent."""
+        self.transport.protocol.dataReceived(b"".join(replies))
+
+    def test_order(self) -> None:
+        """The pause and the FAILOVER have times of their own; that all is well needs no telling."""
+        self.stage.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
+        self.assertEqual(
+            self.transport.said(),
+            pack("MULTI")
+            + pack("CLIENT", "PAUSE", "3000", "WRITE")
+            + pack("FAILOVER", "TO", "10.0.0.2", "6380", "TIMEOUT", "60000")
+            + pack("EXEC"),
+        )
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n+OK\r\n")
+        self.assertEqual(self.stage.core.told(), [])
+
+    def test_order_is_refused(self) -> None:
+        """The core is told which command was, and why."""
+        self.stage.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n-ERR no replica\r\n")
+        refused = ("refused", "FAILOVER TO 10.0.0.2 6380 TIMEOUT 60000", "ERR no replica")
+        self.assertEqual(self.stage.core.told(), [refused])
+
+    def test_settlement(self) -> None:
+        """One transaction, over when its EXEC is answered."""
+        self.stage.do(SettleHandOver(self.link))
+        self.assertEqual(self.transport.said(), pack("MULTI") + self.NEW_ROLE + pack("EXEC") + INFO)
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4)
+        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)
+        self.answer(b"*4\r\n-ERR no file\r\n:1\r\n:0\r\n+OK\r\n")
+        self.assertIsNone(self.link.handover_end)
+        self.assertEqual(self.log_lines, [])
+
+    def test_settlement_is_refused(self) -> None:
+        """What is permitted is done all the same, the end of the pause above all."""
+        self.stage.do(SettleHandOver(self.link))
+        self.transport.said()
+        denied = b"-NOPERM no rights\r\n"
+        self.answer(b"+OK\r\n", denied, b"+QUEUED\r\n" * 3, b"-EXECABORT\r\n", b"$2\r\nhi\r\n")
+        self.assertEqual(self.transport.said(), self.NEW_ROLE)
+        self.assertEqual(self.stage.core.told(), [("info", b"hi", 0)])
+        self.answer(denied, b":1\r\n:0\r\n+OK\r\n")
+        self.assertIsNone(self.link.handover_end)
+        self.assertEqual(len(self.log_lines), 1)
+        self.assertIn("CONFIG REWRITE was answered by NOPERM no rights", self.log_lines[0])
+
+    def test_calling_off(self) -> None:
+        """Both commands, each for itself; it is over when the last one is answered, be it by an error."""
+        self.stage.do(CallOffHandOver(self.link))
+        self.assertEqual(self.transport.said(), pack("FAILOVER", "ABORT") + pack("CLIENT", "UNPAUSE"))
+        self.answer(b"-ERR No failover in progress.\r\n")
+        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)
+        self.answer(b"+OK\r\n")
+        self.assertIsNone(self.link.handover_end)
+
+    def test_end_is_lost(self) -> None:
+        """It is not over if the connection breaks first."""
+        self.stage.do(SettleHandOver(self.link))
+        self.transport.lost(ConnectionError())
+        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)

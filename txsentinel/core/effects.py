@@ -116,13 +116,15 @@ class HandOver:
     """
     The transaction that has a healthy master hand its role to a replica: CLIENT PAUSE WRITE, FAILOVER TO.
 
-    ``timeout`` in milliseconds is both how long writes are held and how long the servers may take.
+    ``timeout`` is how long the servers may take until the replica has everything, ``pause`` how long writes are held
+    if nobody ends it; both in milliseconds.
     """
 
     link: InstanceLink
     host: str
     port: int
     timeout: Millis
+    pause: Millis
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Failovers:
         self._probing = probing
         self._switching = switching
         self._elections = Elections(state, voting)
-        self._handovers = Handovers(state)
+        self.handovers = Handovers(state)
 
     def visit(self, master: Master, now: Millis) -> None:
         """Take whatever step is due."""
@@ -131,7 +131,7 @@ class Failovers:
 
     def handover_refused(self, master: Master, command: str, error: str) -> None:
         """The old master of a coordinated failover refused what it was ordered."""
-        if self._handovers.refused(master, command, error):
+        if self.handovers.refused(master, command, error):
             self.abort(master, "-failover-abort-master-timeout")
 
     def promotion_refused(self, replica: Replica, command: str, error: str, now: Millis) -> None:
@@ -171,7 +171,7 @@ class Failovers:
         assert failover is not None
         if not failover.republish:
             self._state.announce(channel, master)
-        self._handovers.call_off(master, failover)
+        self.handovers.call_off(master, failover)
         master.failover = None
         master.stand_at = None
 
@@ -186,7 +186,7 @@ class Failovers:
         """What is done with the master next leaves its failover without a point: let nobody wait for it."""
         failover = master.failover
         if failover is not None and failover.state not in PROMOTION_SEEN:
-            self._handovers.call_off(master, failover)
+            self.handovers.call_off(master, failover)
         master.failover = None
 
     def conclude(self, master: Master, now: Millis) -> None:
@@ -222,10 +222,9 @@ class Failovers:
         self._switching.run_client_script(master, "leader", replica.address)
         if failover.coordinated:
             # Before the hello: its PUBLISH would be held on the old master, and with it the CLIENT UNPAUSE behind it.
-            self._handovers.settle(master, replica)
-            self._switching.spread_word(master, now)
-        else:
-            self._switching.spread_word(master, now)
+            self.handovers.settle(master, replica)
+        self._switching.spread_word(master, now)
+        if not failover.coordinated:
             self._demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
         return True
@@ -380,7 +379,7 @@ class Failovers:
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
         assert promoted is not None
-        if failover.coordinated and not self._handovers.time_left(master, failover, now):
+        if failover.coordinated and not self.handovers.time_left(master, failover, now):
             self.abort(master, "-failover-abort-master-timeout")
             return
         if self._timed_out(master, failover, now):
@@ -390,9 +389,8 @@ class Failovers:
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
-            if not master.link.commands_up:
+            if not self.handovers.order(master, failover, now):
                 return
-            self._handovers.order(master, failover, now)
             self._probing.request_info(promoted, now)
         else:
             self._order(promoted, None, now)
@@ -412,6 +410,9 @@ class Failovers:
         refreshed_at = promoted.info_refreshed_at
         if promoted.role_reported is Role.MASTER and refreshed_at is not None and refreshed_at > sent_at:
             self.promotion_seen(promoted, now)
+            return
+        if failover.coordinated and self.handovers.has_failed(master, failover):
+            self.abort(master, "-failover-abort-master-timeout")
             return
         # Not in the turn that gives it up, as after TILT: nobody would look after the master that this makes.
         if self._timed_out(master, failover, now):

@@ -11,7 +11,8 @@ from typing import Final
 
 from txsentinel.core.effects import CallOffHandOver, HandOver, SettleHandOver
 from txsentinel.core.errors import CommandError
-from txsentinel.core.instances import Failover, FailoverState, Master, Server
+from txsentinel.core.instances import Failover, FailoverState, Master, Role, Server
+from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
 from txsentinel.events import Level
 from txsentinel.timings import Millis
@@ -20,15 +21,25 @@ LEAST_TIME: Final[Millis] = 1_000
 """A hand-over that has less than this left of failover-timeout is not begun."""
 
 LOOK_PERIOD: Final[Millis] = 50
-"""INFO interval of the replica that is taking over: writes are held until it is seen as master."""
+"""INFO interval of both servers of a hand-over: writes are held until the replica is seen as master."""
+
+MAX_PAUSE: Final[Millis] = 3_000
+"""
+How long CLIENT PAUSE holds writes on the old master if we cannot end it: we died, stand still, or cannot save.
+
+The server holds them anyway until its FAILOVER has ended, however long that takes. The pause only covers what comes
+after that, until clients are disconnected; whoever writes after it has run out is refused by a replica.
+"""
 
 
 def check_handover_supported(master: Master) -> None:
     """
     Can the master hand over its role?
 
-    :raises CommandError: if its INFO shows no sign of the FAILOVER command.
+    :raises CommandError: if its INFO shows no sign of the FAILOVER command, or has not come yet.
     """
+    if master.server_failover is None and master.info_refreshed_at is None:
+        raise CommandError("NOGOODPRIMARY Primary has not answered INFO yet")
     if master.server_failover is None:
         raise CommandError("NOGOODPRIMARY Primary does not support FAILOVER command")
 
@@ -44,25 +55,56 @@ class Handovers:
         left = master.options.failover_timeout - (now - failover.entered_at)
         return left if left >= LEAST_TIME else 0
 
-    def order(self, master: Master, failover: Failover, now: Millis) -> None:
-        """Tell the old master, which must be connected, to hand over."""
+    def order(self, master: Master, failover: Failover, now: Millis) -> bool:
+        """
+        Tell the old master to hand over; false if that must wait.
+
+        A hello that it has not answered may be held by a pause of somebody else. The order would be held behind it,
+        and carried out when nobody waits for it any more.
+        """
         assert failover.promoted is not None
+        if not master.link.commands_up or master.hello_sent_at is not None:
+            return False
         address = failover.promoted.address
         host = address.announced(self._state.options.announce_hostnames)
         left = self.time_left(master, failover, now)
-        self._state.emit(HandOver(master.link, host, address.port, left), probe=True)
+        self._state.emit(HandOver(master.link, host, address.port, left, min(left, MAX_PAUSE)), probe=True)
         failover.handover_ordered = True
+        return True
 
     def settle(self, master: Master, promoted: Server) -> None:
         """The replica has taken over: let both write their configuration, drop clients, and hold writes no more."""
         for server in (master, promoted):
-            if server.link.commands_up:
-                self._state.emit(SettleHandOver(server.link))
+            self._end(server.link, HandOverEnd.SETTLE)
 
     def call_off(self, master: Master, failover: Failover) -> None:
         """It came to nothing: writes go on at the old master."""
-        if failover.handover_ordered and master.link.commands_up:
-            self._state.emit(CallOffHandOver(master.link), probe=True)
+        if failover.handover_ordered:
+            self._end(master.link, HandOverEnd.CALL_OFF)
+
+    def link_up(self, link: InstanceLink, kind: LinkKind) -> None:
+        """A connection is there again: order once more what the last one may have taken along."""
+        if kind is LinkKind.COMMANDS and link.handover_end is not None:
+            self._end(link, link.handover_end)
+
+    def _end(self, link: InstanceLink, end: HandOverEnd) -> None:
+        link.handover_end = end
+        if not link.commands_up:
+            return
+        if end is HandOverEnd.SETTLE:
+            self._state.emit(SettleHandOver(link))
+        else:
+            self._state.emit(CallOffHandOver(link), probe=True)
+
+    def has_failed(self, master: Master, failover: Failover) -> bool:
+        """Has the server ended its FAILOVER, and is still the master? By an INFO that was sent after the order."""
+        ordered_at, sent_at, refreshed_at = failover.promotion_sent_at, master.info_sent_at, master.info_refreshed_at
+        if ordered_at is None or sent_at is None or refreshed_at is None or not ordered_at < sent_at <= refreshed_at:
+            return False
+        if master.role_reported is not Role.MASTER or master.server_failover is not False:
+            return False
+        self._state.note(Level.WARNING, f"{master.name} did not hand over: it ended its FAILOVER and is still master")
+        return True
 
     def refused(self, master: Master, command: str, error: str) -> bool:
         """The master refused ``command`` of the hand-over; true if the failover must be given up for that."""

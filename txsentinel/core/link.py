@@ -20,6 +20,13 @@ class LinkKind(Enum):
     PUBSUB = "pubsub"
 
 
+class HandOverEnd(Enum):
+    """How a hand-over that a server was ordered is ended there."""
+
+    SETTLE = "settle"
+    CALL_OFF = "call off"
+
+
 NOBODY_WAITS: Final[Millis] = 30_000
 """The down-after of a link that nobody uses."""
 
@@ -102,6 +109,9 @@ class InstanceLink:
 
     pubsub_active_at: Millis = 0
     """The last thing heard on the subscription."""
+
+    handover_end: HandOverEnd | None = None
+    """How its hand-over is to be ended. The connection removes it when the server has answered, so no loss ends it."""
 
     votes_in_flight: int = 0
     """Vote requests sent and not answered, for all masters that share the link."""

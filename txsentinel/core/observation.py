@@ -144,9 +144,11 @@ class Observation:
         server.role_reported, server.role_reported_at = role, now
         if role is Role.REPLICA:
             server.replication_changed_at = now
-        if isinstance(server, Master) and role is Role.REPLICA and server.failover_state in PROMOTION_SEEN:
-            # We have just told the old master to follow the new one. C does so after the switch, as a replica.
-            return
+        failover = server.failover if isinstance(server, Master) else None
+        if failover is not None and role is Role.REPLICA:
+            if failover.state in PROMOTION_SEEN or failover.handover_ordered:
+                # We have just told the old master to follow the new one. C does so after the switch, as a replica.
+                return
         if role is not self._expected(server) and self._led_by_another(server.master, now):
             # The hello with the new address is on its way; C would not have looked before. If none comes, it is news.
             server.role_change_postponed = True

@@ -13,7 +13,7 @@ from typing import Final
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
 from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
-from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server, SyncStep
+from txsentinel.core.instances import FailoverState, Instance, Master, Peer, Replica, Role, Server, SyncStep
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
 from txsentinel.timings import Millis
@@ -269,10 +269,11 @@ class Probing:
     def info_period(self, server: Server) -> Millis:
         """How often a server is asked for INFO: faster while what it says decides something."""
         timings = self._state.timings
-        if isinstance(server, Replica):
-            failover = server.master.failover
-            if failover is not None and failover.handover_ordered and failover.promoted is server:
+        failover = server.master.failover
+        if failover is not None and failover.handover_ordered and failover.state is FailoverState.WAIT_PROMOTION:
+            if server is failover.promoted or server is server.master:
                 return LOOK_PERIOD
+        if isinstance(server, Replica):
             if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
                 return SYNC_INFO_PERIOD
             master = server.master

@@ -306,7 +306,10 @@ class Registry:
         waits for its next turn to connect.
         """
         if link is None or link.closed or not link.commands_up:
-            return self.open_link(server, now)
+            opened = self.open_link(server, now)
+            # The clocks are those of the connection, but a pause that we ordered is the server's.
+            opened.handover_end = None if link is None else link.handover_end
+            return opened
         link.join(server)
         link.void_requests()
         return link

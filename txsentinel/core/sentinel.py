@@ -163,6 +163,7 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.link_up(link, kind, local_ip, now)
+        self._failovers.handovers.link_up(link, kind)
         self._gossip.confirmations.link_up(link, now)
         for instance in list(link.instances):
             if isinstance(instance, Peer):
@@ -219,7 +220,7 @@ class SentinelCore:
             self._probing.role_answered(link, role, now, refused=refused)
 
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
-        """An answer to our hello."""
+        """An answer to our hello; a hand-over is not ordered behind one that is not answered."""
         if link.closed:
             return
         instance.hello_sent_at = None
@@ -230,6 +231,8 @@ class SentinelCore:
         else:
             link.silent_since = None
             instance.hello_published_at = now - self.timings.publish_period // 2
+        if isinstance(instance, Master) and not instance.gone and instance.failover is not None:
+            self._visiting.step(instance, now)
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         """Something was heard on the subscription."""

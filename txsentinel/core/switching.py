@@ -100,8 +100,11 @@ class Switching:
         known = self._registry.replica_at(master, address)
         if known is not None:
             address = known.address
+        hands_over = known is not None and known.server_failover is not None
         self._registry.detach_servers(master)
         self._begin_anew(master, address, now)
+        # What its INFO told of FAILOVER while it was a replica; whether one is running it tells again.
+        master.server_failover = False if hands_over else None
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
         master.link = self._registry.adopt_link(master, links.get(address), now)
         generation = self._state.changed(master)

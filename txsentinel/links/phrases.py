@@ -139,7 +139,7 @@ def hand_over(order: HandOver) -> list[Words]:
     """The transaction that has a master hand its role to a replica, with writes held meanwhile."""
     return [
         ("MULTI",),
-        ("CLIENT", "PAUSE", order.timeout, "WRITE"),
+        ("CLIENT", "PAUSE", order.pause, "WRITE"),
         ("FAILOVER", "TO", order.host, order.port, "TIMEOUT", order.timeout),
         ("EXEC",),
     ]

@@ -304,15 +304,34 @@ class CommandLink(Connection):
         self._transact(commands, RoleChange(commands, self._hand_over_over, ("CLIENT", "FAILOVER")))
 
     def settle_hand_over(self) -> None:
-        """Send what follows a hand-over, with INFO behind it: the role is a new one."""
+        """
+        Send what follows a hand-over, with INFO behind it: the role is a new one.
+
+        A command that is refused takes the transaction with it; then each is sent for itself, as far as it goes.
+        """
         commands = phrases.settle_hand_over()
-        self._transact(commands, RoleChange(commands, self._role_change_over, ("CLIENT",)))
+        self._transact(commands, RoleChange(commands, self._settlement_over, ("CLIENT",)))
         self.request_info()
 
     def call_off_hand_over(self) -> None:
         """Send what ends a hand-over that came to nothing; either part fails if there is nothing to end."""
-        for words in phrases.call_off_hand_over():
+        self._send_each(phrases.call_off_hand_over())
+
+    def _settlement_over(self, refusal: tuple[str, str] | None) -> None:
+        self._role_change_over(refusal)
+        if refusal is None:
+            self._handover_ended()
+        else:
+            self._send_each(phrases.settle_hand_over()[1:-1])
+
+    def _send_each(self, commands: Sequence[phrases.Words]) -> None:
+        *others, last = commands
+        for words in others:
             self._send(phrases.phrase(self.link, words), ignore)
+        self._send(phrases.phrase(self.link, last), lambda reply, now: self._handover_ended())
+
+    def _handover_ended(self) -> None:
+        self.link.handover_end = None
 
     def _transact(self, commands: Sequence[phrases.Words], transaction: RoleChange) -> None:
         self._role_changes += 1
