@@ -22,6 +22,7 @@ from txsentinel.core import (
     election,
     failover,
     gossip,
+    handover,
     observation,
     selection,
     sentinel,
@@ -31,7 +32,7 @@ from txsentinel.core import (
     voting,
 )
 from txsentinel.core.effects import Reconfigure
-from txsentinel.core.instances import Failover, FailoverState, Master, Replica
+from txsentinel.core.instances import Failover, FailoverState, Master, Replica, SyncStep
 from txsentinel.core.voting import Vote
 from txsentinel.server import replies
 from txsentinel.sim import files
@@ -658,6 +659,89 @@ def leaks_connections() -> list[Patch]:
     from txsentinel.links import pool
 
     return _without(pool.LinkPool, "_disconnect")
+
+
+# Servers afterwards
+
+
+@mutant("pauses", kinds=("coordinated-failover",), seed=1)
+def greets_before_it_lets_go() -> list[Patch]:
+    """The hello to the old master goes out first, and is held by the pause that the order behind it would end."""
+    real_settle, real_word = handover.Handovers.settle, switching.Switching.spread_word
+    late: list[tuple[Any, ...]] = []
+
+    def settle(self: handover.Handovers, *servers: Any) -> None:
+        late.append((self, *servers))
+
+    def spread_word(self: switching.Switching, master: Master, now: int) -> None:
+        real_word(self, master, now)
+        while late:
+            real_settle(*late.pop())
+
+    return [(handover.Handovers, "settle", settle), (switching.Switching, "spread_word", spread_word)]
+
+
+@mutant("pauses", kinds=("coordinated-failover",), seed=1)
+def holds_writes_until_it_ends_that_itself() -> list[Patch]:
+    """The pause is as long as the failover may take."""
+    return [(handover, "MAX_PAUSE", 1 << 30)]
+
+
+@mutant("pauses", kinds=("coordinated-failover",), seed=1)
+def forgets_the_pause_that_it_ordered() -> list[Patch]:
+    """After a hand-over files are rewritten and clients disconnected, and that is all."""
+    from txsentinel.links import phrases
+
+    real = phrases.settle_hand_over
+    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CLIENT", "UNPAUSE")])]
+
+
+@mutant("clients", kinds=("coordinated-failover",), seed=1)
+def keeps_the_clients_after_a_hand_over() -> list[Patch]:
+    """Whoever listens to the old master goes on listening to it."""
+    from txsentinel.links import phrases
+
+    real = phrases.settle_hand_over
+    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words[1:3] != ("KILL", "TYPE")])]
+
+
+@mutant("clients", kinds=("manual-failover",), seed=1)
+def keeps_the_subscribers_of_a_demoted_master() -> list[Patch]:
+    """Only normal clients are disconnected."""
+    from txsentinel.links import phrases
+
+    real = phrases.role_change
+    return [(phrases, "role_change", lambda change: [words for words in real(change) if words[-1] != "pubsub"])]
+
+
+@mutant("files", kinds=("coordinated-failover",), seed=1)
+def rewrites_no_file_after_a_hand_over() -> list[Patch]:
+    """A restart would bring the old roles back."""
+    from txsentinel.links import phrases
+
+    real = phrases.settle_hand_over
+    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CONFIG", "REWRITE")])]
+
+
+@mutant("files", kinds=("masters-die",), seed=1)
+def rewrites_no_file_after_a_promotion() -> list[Patch]:
+    """Nor does a role that was ordered survive."""
+    from txsentinel.links import phrases
+
+    real = phrases.role_change
+    return [
+        (phrases, "role_change", lambda change: [words for words in real(change) if words != ("CONFIG", "REWRITE")])
+    ]
+
+
+@mutant("follows", kinds=("manual-failover", "coordinated-failover"), shape=Shape(replicas=3), seed=1)
+def calls_it_done_without_an_order() -> list[Patch]:
+    """The other replicas are not told of their new master, and the failover ends all the same."""
+
+    def follow(self: failover.Failovers, replica: Replica, promoted: Replica, now: int) -> None:
+        replica.sync = SyncStep.DONE
+
+    return [(failover.Failovers, "_follow", follow)]
 
 
 # Liveness

@@ -26,6 +26,7 @@ S16     nor does it attempt within that time after it voted for another
 S17     nobody is promoted while the old master answers PING and does not call itself a replica
 durable no vote, address, ID, event or confirmation is said before it is on disk
 bounded queues, connections and whatever waits do not grow without limit
+pauses  and ``clients``, ``files``, ``follows``: how servers are left (:mod:`~txsentinel.sim.serverchecks`)
 ======= ==============================================================================================
 
 S5 leaves one gap: forced failovers that go ahead without a majority, because an operator said so, share
@@ -45,6 +46,7 @@ from txsentinel.sim.durable import read_remembered
 from txsentinel.sim.eavesdropping import Eavesdropper
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Sight, Violation
+from txsentinel.sim.serverchecks import ServerWitness
 from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
 from txsentinel.sim.world import SECOND
 
@@ -81,6 +83,7 @@ class Witness(Watcher):
         fleet.complain = self.records.expect
         self._expect = self.records.expect
         names = set(self.records.sentinels)
+        self._servers = ServerWitness(self.records)
         wire = WireWitness(self.records)
         fleet.network.joined = Eavesdropper(
             wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.world.seconds
@@ -259,6 +262,7 @@ class Witness(Watcher):
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
         """An event is published: what it tells must be durable; a switch need not be once the disk is known to fail."""
+        self._servers.event(sentinel, event)
         if event.channel not in ("+switch-master", "+vote-for-leader") or event.master is None:
             return
         record = self.records.sentinels[sentinel.name]

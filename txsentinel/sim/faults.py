@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.kinds import KINDS, monitor
 
 __all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "parse_plan", "print_plan", "watch_all"]
+
+
+ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
+"""The kinds that are no faults: operators want something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,9 @@ class FaultInjector:
             fleet.world.call_later(fault.at, self._inject, fault)
 
     def _inject(self, fault: Fault) -> None:
+        if fault.kind not in ORDERS:
+            fleet = self._fleet
+            fleet.troubled_until = max(fleet.troubled_until, fleet.world.seconds() + fault.lasts)
         what, undo = KINDS[fault.kind](self._fleet, Random(fault.dice))
         self.log.append((self._fleet.world.seconds(), what))
         self._fleet.world.call_later(fault.lasts, undo)
@@ -127,6 +135,7 @@ def watch_all(fleet: Fleet) -> None:
             for server in group.servers:
                 if server.host.ip not in known and server.address != place:
                     server.replication.follow(place)
+                    server.rewrite()
 
 
 def print_plan(plan: list[Fault]) -> str:

@@ -190,6 +190,8 @@ class Fleet:
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
+        self.troubled_until = 0.0
+        """World time in seconds up to which faults are in force that may keep Sentinels from what they ought to do."""
         self.complain: Callable[[object, str, str], None] = lambda holds, promise, what: None
         """Told ``(whether it holds, the promise, what happened)`` by whoever else checks something."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}

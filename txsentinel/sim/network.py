@@ -162,6 +162,16 @@ class SimNetwork:
         """Does everything get through from ``a`` to ``b`` and back?"""
         return not any(path.blocked for path in self.route(_ip(a), _ip(b)))
 
+    @property
+    def troubled(self) -> bool:
+        """Whether anything between machines that have power is cut, slower than usual, or lost."""
+        return any(
+            (path.blocked or path.loss or (path.latency, path.jitter) != self._usual_delay(path.source, path.target))
+            and path.source not in self._dark
+            and path.target not in self._dark
+            for path in self._paths.values()
+        )
+
     # Power and processes; used by hosts
 
     def darken(self, ip: str, refuse: bool) -> None:

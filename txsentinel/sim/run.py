@@ -9,6 +9,7 @@ from random import Random
 from txsentinel.sim.checks import Witness
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, watch_all
 from txsentinel.sim.fleet import Fleet, Line, Shape
+from txsentinel.sim.serverchecks import CALM, LIMIT
 
 START_LIMIT = 30.0
 """Seconds within which a healthy fleet knows all of itself."""
@@ -96,7 +97,14 @@ class Run:
 
     def all(self) -> Outcome:
         """Everything, or as much of it as there is any point in."""
-        phases: tuple[Callable[[], None], ...] = (self._begin, self._suffer, self._heal, self._agree, self._replace)
+        phases: tuple[Callable[[], None], ...] = (
+            self._begin,
+            self._suffer,
+            self._heal,
+            self._agree,
+            self._replace,
+            self._hand_over,
+        )
         for phase in phases:
             phase()
             if self._over:
@@ -172,6 +180,21 @@ class Run:
         for client, before in zip(fleet.clients, served, strict=True):
             if client.served == before:
                 self.wrong.append(f"replies: {client.host.name} is not served any more")
+
+    def _hand_over(self) -> None:
+        """A master is ordered to hand over now that all is well: wherever it is then, all agree, and files say so."""
+        fleet = self.fleet
+        self._pass(CALM + LIMIT)
+        group = fleet.masters[self.seed % len(fleet.masters)]
+        fleet.clients[self.seed % len(fleet.clients)].order("SENTINEL", "FAILOVER", group.name, "COORDINATED")
+        self._pass(LIMIT)
+        if not fleet.settle(CONVERGENCE_LIMIT):
+            self.wrong += [f"L2 after the hand-over of {group.name}: {what}" for what in fleet.disagreements()]
+        self._pass(CALM)
+        for server in fleet.servers:
+            if server.configured_master() != server.master_address:
+                named = server.configured_master()
+                self.wrong.append(f"files: that of {server.host.name} names {named}, not {server.master_address}")
 
     def _outcome(self) -> Outcome:
         wrong = self.wrong + [str(violation) for violation in self.witness.violations]

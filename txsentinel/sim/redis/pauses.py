@@ -27,6 +27,8 @@ class Pause:
     ends_at: float | None
     """``None`` if it does not end by itself."""
     timer: IDelayedCall | None
+    ordered_by: str | None = None
+    """IP of the client that ordered it last."""
 
     def cancel(self) -> None:
         """It has ended, or another one takes its place."""

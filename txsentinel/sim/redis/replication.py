@@ -189,6 +189,7 @@ class Replication:
         self.failover_state = NO_FAILOVER
         self._failover_target: tuple[str, int] | None = None
         self._failover_forced = False
+        self._failover_ordered_by = ""
         self._failover_timer: IDelayedCall | None = None
         self._backlog = bytearray()
         self._beats = 0
@@ -386,7 +387,9 @@ class Replication:
 
     # FAILOVER
 
-    def start_failover(self, target: tuple[str, int] | None, timeout: int, force: bool = False) -> None:
+    def start_failover(
+        self, target: tuple[str, int] | None, timeout: int, force: bool = False, ordered_by: str = ""
+    ) -> None:
         """
         Hold writes until the target (or any replica) has everything, then change places.
 
@@ -395,6 +398,7 @@ class Replication:
         self.failover_state = WAITING_FOR_SYNC
         self._failover_target = target
         self._failover_forced = force
+        self._failover_ordered_by = ordered_by
         self.server.pause_clients(None, True, PauseReason.FAILOVER)
         if timeout:
             self._failover_timer = self.server.host.reactor.callLater(timeout / 1000, self._failover_late)
@@ -411,6 +415,7 @@ class Replication:
         """The other server has answered our PSYNC: it is the master now."""
         if self.failover_state == FAILOVER_IN_PROGRESS:
             self._end_failover()
+            self.server.role_was_changed(True, self._failover_ordered_by)
 
     def refused(self, link: MasterLink) -> None:
         """The other server refused our PSYNC: a FAILOVER is given up for that, else it is tried again."""

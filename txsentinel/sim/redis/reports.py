@@ -165,14 +165,14 @@ def _kill(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     return len(victims)
 
 
-def _pause(server: SimRedis, words: list[bytes]) -> Value:
+def _pause(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     duration = integer(words[0])
     if duration is None or duration < 0:
         return ErrorReply("ERR timeout is not an integer or out of range")
     mode = words[1].upper() if len(words) > 1 else b"ALL"
     if mode not in (b"ALL", b"WRITE"):
         return ErrorReply("ERR CLIENT PAUSE mode must be WRITE or ALL")
-    server.pause_clients(duration, writes_only=mode == b"WRITE")
+    server.pause_clients(duration, writes_only=mode == b"WRITE", ordered_by=client.ip)
     return OK
 
 
@@ -209,7 +209,7 @@ def client_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     if word == b"KILL":
         return _kill(server, client, rest)
     if word == b"PAUSE":
-        return _pause(server, rest)
+        return _pause(server, client, rest)
     if word == b"UNPAUSE":
         server.unpause_clients()
         return OK

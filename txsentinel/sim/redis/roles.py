@@ -20,7 +20,9 @@ def slaveof(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     if server.replication.failover_state != NO_FAILOVER:
         return ErrorReply("ERR REPLICAOF not allowed while failing over.")
     if words[1].lower() == b"no" and words[2].lower() == b"one":
-        server.replication.lead()
+        if server.master_address is not None:
+            server.replication.lead()
+            server.role_was_changed(False, client.ip, client)
         return OK
     port = integer(words[2])
     if port is None or not 0 <= port <= 65_535:
@@ -28,7 +30,9 @@ def slaveof(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     master = (text(words[1]), port)
     if server.master_address == master:
         return Simple("OK Already connected to specified master")
+    was_master = server.master_address is None
     server.replication.follow(master)
+    server.role_was_changed(was_master, client.ip, client)
     return OK
 
 
@@ -62,6 +66,7 @@ def psync(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
         if server.master_address is None or history != replication.id:
             return ErrorReply("ERR PSYNC FAILOVER replid must match my replid.")
         replication.lead()
+        server.role_was_changed(False, client.ip)
     if server.master_address is not None and not replication.link_up:
         return ErrorReply("NOMASTERLINK Can't SYNC while not connected with my master")
     return replication.serve(client, history, int(words[2]))
@@ -108,5 +113,5 @@ def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
         return ErrorReply("ERR FAILOVER target HOST and PORT is not a replica.")
     if target is not None and states[target] != "online":
         return ErrorReply("ERR FAILOVER target replica is not online.")
-    replication.start_failover(target, timeout, force)
+    replication.start_failover(target, timeout, force, client.ip)
     return OK

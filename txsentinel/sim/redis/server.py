@@ -8,6 +8,8 @@ master, protected by a password. Texts and numbers follow Redis 7.0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.protocol import Factory
@@ -20,11 +22,11 @@ from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack
 
 if TYPE_CHECKING:
     from twisted.internet.address import IPv4Address
-    from twisted.internet.interfaces import IAddress, IDelayedCall
+    from twisted.internet.interfaces import IAddress
 
     from txsentinel.sim.host import SimHost
 
-__all__ = ["COMMAND_MODULES", "SimRedis"]
+__all__ = ["COMMAND_MODULES", "RoleChange", "SimRedis"]
 
 COMMAND_MODULES: Final = (commands, reports, roles)
 """Where the commands are declared; importing them fills the table."""
@@ -52,6 +54,17 @@ FAMILIAR_MESSAGES: Final = 64
 
 BEAT: Final = 1.0
 """Seconds between two rounds of replication chores."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """Another role, or another master."""
+
+    was_master: bool
+    ordered_by: str
+    """IP of the client."""
+    spared: RedisClient | None
+    """That client, if it is still there."""
 
 
 class SimRedis:
@@ -106,6 +119,8 @@ class SimRedis:
         self.paused = False
         """Are any commands held?"""
         self._pauses: dict[PauseReason, Pause] = {}
+        self.role_changed: Callable[[SimRedis, RoleChange], None] | None = None
+        """Called after an order of a client, or a FAILOVER that has ended, gave it another role or another master."""
         if self.config_file is not None:
             host.files.contents[self.config_file] = self._configuration()
         self.replication = replication.Replication(self, None)
@@ -227,7 +242,11 @@ class SimRedis:
         return user in self.users and self.users[user] == password
 
     def pause_clients(
-        self, millis: int | None, writes_only: bool, reason: PauseReason = PauseReason.CLIENT_PAUSE
+        self,
+        millis: int | None,
+        writes_only: bool,
+        reason: PauseReason = PauseReason.CLIENT_PAUSE,
+        ordered_by: str | None = None,
     ) -> None:
         """
         Hold commands for that long, or (``None``) until told otherwise.
@@ -246,7 +265,7 @@ class SimRedis:
         timer = None
         if ends_at is not None:
             timer = reactor.callLater(max(0.0, ends_at - now), self.unpause_clients, reason)
-        self._pauses[reason] = Pause(writes_only, began_at, ends_at, timer)
+        self._pauses[reason] = Pause(writes_only, began_at, ends_at, timer, ordered_by)
         self.paused = True
 
     def unpause_clients(self, reason: PauseReason = PauseReason.CLIENT_PAUSE) -> None:
@@ -268,6 +287,11 @@ class SimRedis:
         if client.is_replica:
             return False
         return any(changes or not pause.writes_only for pause in self._pauses.values())
+
+    def role_was_changed(self, was_master: bool, ordered_by: str, spared: RedisClient | None = None) -> None:
+        """Tell whoever wants to know."""
+        if self.role_changed is not None:
+            self.role_changed(self, RoleChange(was_master, ordered_by, spared))
 
     # Data and messages
 
@@ -379,6 +403,15 @@ class SimRedis:
             return ErrorReply(f"ERR Rewriting config file: {files.fail_with.strerror}")
         files.contents[self.config_file] = self._configuration()
         return OK
+
+    def configured_master(self) -> tuple[str, int] | None:
+        """Whom its file has it replicate."""
+        if self.config_file is not None:
+            for line in text(self.host.files.contents[self.config_file]).splitlines():
+                name, *words = line.split()
+                if name == "replicaof":
+                    return words[0], int(words[1])
+        return None
 
     def _configuration(self) -> bytes:
         lines = [f"port {self.port}"]
