@@ -1,8 +1,8 @@
 """
 What Sentinels order servers to do, seen from the server afterwards; expected of the simulated server and of real ones.
 
-Pauses: what each holds, for how long, and what ends it. Who is disconnected and who is spared. What is in the file. What
-FAILOVER and its end change. What becomes of a transaction in which one command is refused.
+Pauses: what each holds, for how long, and what ends it. Who is disconnected and who is spared. What is in the file.
+What FAILOVER and its end change. What becomes of a transaction in which one command is refused.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class OrdersContract(Contract):
         self.assertEqual(self.failover_state(), "waiting-for-sync")
 
     def test_failover_forced_upon_a_silent_replica(self: Any) -> None:
-        """It is a replica already while the other one does not answer, for as long as that takes; ABORT takes it back."""
+        """It is a replica already, and stays one while the other does not answer; ABORT makes it a master again."""
         self.replicate()
         self.second.freeze()
         call(self.a, "SET ahead yes")

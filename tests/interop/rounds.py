@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.interop.aftermath import Clients, client_problems, server_problems
 from tests.servers import (
     SERVER_KINDS,
     EventRecorder,
@@ -128,6 +129,8 @@ class MixedFleet:
         self._kinds = {sentinel.name: sentinel.kind for sentinel in self.fleet.sentinels}
         self._recorder = EventRecorder(self.fleet.ports)
         self._dice = dice
+        self._clients: Clients | None = None
+        """Of the master that was lost last."""
 
     def __enter__(self) -> MixedFleet:
         self.fleet.start()
@@ -136,6 +139,12 @@ class MixedFleet:
 
     def __exit__(self, *exception: object) -> None:
         self._recorder.stop()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._clients is not None:
+            self._clients.close()
+        self._clients = None
 
     def lose_master(self, trouble: Trouble, absent: SentinelProcess | None = None) -> tuple[Round, RedisProcess]:
         """
@@ -149,6 +158,8 @@ class MixedFleet:
         master = self.fleet.master()
         if absent is not None:
             absent.kill()
+        self._leave()
+        self._clients = Clients(master)
         began = time.monotonic()
         self._strike(trouble, master)
         survivors = [server for server in self.fleet.servers.values() if server is not master]
@@ -175,9 +186,10 @@ class MixedFleet:
 
     def bring_back(self, trouble: Trouble, server: RedisProcess) -> None:
         """
-        Undo what was done to the old master and wait until everything is at rest.
+        Undo what was done to the old master, wait until everything is at rest, and look at the servers then.
 
         :raises DeadlineExpired: if it does not come to rest.
+        :raises AssertionError: if a server holds writes, serves clients of before, or has a file that says otherwise.
         """
         if trouble is Trouble.KILL:
             self.fleet.revive(server)
@@ -189,6 +201,11 @@ class MixedFleet:
         self.fleet.set_info_period(500)
         self.fleet.wait_quiet(QUIET_SECONDS)
         self.fleet.set_info_period(10_000)
+        problems = server_problems(self.fleet.servers.values(), self.fleet.master_port())
+        if self._clients is not None:
+            problems += client_problems(self._clients)
+        if problems:
+            raise AssertionError("; ".join(problems))
 
     def restart_sentinel(self) -> SentinelProcess:
         """Stop one Sentinel in order and start it again from the file it left behind."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tests.interop.aftermath import Clients, client_problems, server_problems
 from tests.outside.ballots import Ballots, configuration_faults, election_faults, read_log, vote_faults
 from tests.outside.injecting import Injector
 from tests.outside.ledger import Read, Span, Write, blame, load, tally, unwritable
@@ -122,6 +123,7 @@ class Referee:
         world, key = self._world, f"round-{result.number}"
         history = world.directory / f"history-{result.number}.jsonl"
         world.clients.call("BEGIN", key)
+        bystanders = Clients(world.fleet.master())
         try:
             time.sleep(CALM_SECONDS)
             struck = time.monotonic()
@@ -142,6 +144,8 @@ class Referee:
         result.without_master = unwritable(writes, held, struck, agreed, PATIENCE)
         world.fleet.wait_quiet(SETTLING_SECONDS)
         result.rest = time.monotonic() - healed
+        with bystanders:
+            self._check_servers(result, bystanders)
         self._settled[key] = len(held)
         self._check_settled(result)
         self._judge(result)
@@ -183,6 +187,13 @@ class Referee:
             result.troubles.append(f"refused and there all the same: {counted.refused_present[:3]}")
         if counted.unheard_of:
             result.troubles.append(f"there, and nobody wrote it: {counted.unheard_of[:3]}")
+
+    def _check_servers(self, result: Result, bystanders: Clients) -> None:
+        # By 127.0.0.1, past all proxies, so that nobody but the server can have ended the connections of bystanders.
+        master = self._world.fleet.master_port()
+        result.troubles += server_problems(self._world.fleet.servers.values(), master)
+        if bystanders.server.port != master:
+            result.troubles += client_problems(bystanders)
 
     def _check_settled(self, result: Result) -> None:
         # All servers had all of this when its round ended, so no choice of a master may take it back.
