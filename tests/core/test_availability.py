@@ -166,6 +166,22 @@ class LinkTests(SynchronousTestCase):
         self.assertNotIn(LinkKind.COMMANDS, self.cut(scene))
 
 
+class StartTests(SynchronousTestCase):
+    """The clocks of a process that starts."""
+
+    def test_starved_at_the_start(self) -> None:
+        """The time from reading the file to the first attempt to connect is held against nobody."""
+        scene = Scene(down_after=1_000)
+        scene.actors[MASTER_PLACE].up = False
+        scene.restart()
+        scene.now += 5_000
+        scene.sweep()
+        scene.wait(990)
+        self.assertNotIn("+sdown", scene.events())
+        scene.wait(50)
+        self.assertIn("+sdown", scene.events())
+
+
 class MasterlessTests(SynchronousTestCase):
     """A group of which no server is a master."""
 

@@ -243,6 +243,18 @@ class Registry:
             shared.join(instance)
             instance.link = shared
 
+    def start_clocks(self, now: Millis) -> None:
+        """
+        Begin the clocks of links that were never up: connections are made from now on.
+
+        A process that is starved while it starts may take longer than down-after from reading its file to here.
+        """
+        for instance in self.instances():
+            link = instance.link
+            if link.commands_since is None and link.unanswered_ping_at == link.created_at:
+                link.created_at = link.unanswered_ping_at = now
+                link.available_at = link.last_reply_at = link.pubsub_active_at = now
+
     def count_instances(self, now: Millis) -> None:
         """Count what is watched, once a second."""
         state = self._state

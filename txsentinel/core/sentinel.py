@@ -113,6 +113,8 @@ class SentinelCore:
         late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
         # Twice in a row it is no pause but the pace of a busy machine, and somebody has to judge.
         late, self._swept_late = late and not self._swept_late, late
+        if self._swept_at is None:
+            self.registry.start_clocks(now)
         self._swept_at = now
         if self.tilt.swept(now, wall_now, processor):
             self.state.say("+tilt", "#tilt mode entered", None)
