@@ -234,7 +234,8 @@ def counts_every_answer_as_a_vote() -> list[Patch]:
         with patch.object(master.failover, "answers", dict.fromkeys(master.failover.answers, mine)):
             return real(self, master)
 
-    return [(voting.Voting, "count", count)]
+    # Without their order, candidates stand at once and in the same epoch.
+    return [(voting.Voting, "count", count), (voting.Voting, "rank", lambda *_: 0)]
 
 
 @mutant("S4", kinds=("masters-die", "deaf-or-dumb"), seed=10)
@@ -511,7 +512,8 @@ def calls_down_what_is_up() -> list[Patch]:
         vote = real(self, *arguments)
         return Vote(True, vote.leader, vote.leader_epoch, vote.generation, vote.durable_epoch)
 
-    return [(voting.Voting, "requested", requested)]
+    # An opinion is looked at again when it is told.
+    return [(voting.Voting, "requested", requested), (sentinel.SentinelCore, "holds_down", lambda *_: True)]
 
 
 @mutant("S13", kinds=("pause-sentinel", "wall-clock"), seed=1)
@@ -541,7 +543,11 @@ def gives_opinions_in_tilt() -> list[Patch]:
     def init(self: voting.Voting, shared: Any, registry: Any, tilt: availability.TiltGuard) -> None:
         real(self, shared, registry, availability.TiltGuard(tilt.timings))
 
-    return [(voting.Voting, "__init__", init)]
+    def holds_down(self: sentinel.SentinelCore, host: str, port: int) -> bool:
+        master = self.registry.by_address(host, port)
+        return master is not None and master.sdown_since is not None
+
+    return [(voting.Voting, "__init__", init), (sentinel.SentinelCore, "holds_down", holds_down)]
 
 
 # Attempts
