@@ -18,7 +18,7 @@ from txsentinel.demo.blocking import Reply
 
 ROOT = Path(__file__).parent.parent.parent
 
-SECONDS = 40.0
+SECONDS = 120.0
 """How long all clients together may take to be ready, and again to follow the new master."""
 
 

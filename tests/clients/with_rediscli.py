@@ -56,7 +56,7 @@ class Shell:
     def run(self, command: Sequence[str], password: str | None) -> str:
         """Output of a command; raises ``SubprocessError`` where it fails, or answers with an error."""
         done = subprocess.run(
-            command, env=self.environment(password), capture_output=True, text=True, timeout=5, check=True
+            command, env=self.environment(password), capture_output=True, text=True, timeout=30, check=True
         )
         if re.match(r"(ERR|READONLY|NOAUTH|NOPERM|WRONGPASS|LOADING) ", done.stdout):
             raise subprocess.SubprocessError(done.stdout)
@@ -94,7 +94,7 @@ def main(plan: Plan) -> None:
     lines: queue.Queue[str] = queue.Queue()
     subscription = shell.subscribe(lines)
     try:
-        while "+switch-master" not in lines.get(timeout=5):
+        while "+switch-master" not in lines.get(timeout=30):
             pass
         say("ready")
         heard = False

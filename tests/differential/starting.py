@@ -19,7 +19,7 @@ from tests.differential.tablefile import CONFIGURATIONS, read_groups
 from tests.servers import Connection, free_port
 from txsentinel.demo.programs import sentinel_command
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that a start may take."""
 
 ROOT = Path(txsentinel.__file__).resolve().parent.parent

@@ -19,7 +19,8 @@ Before a command, ``B>`` and ``C>`` name a further connection to send it by, and
 several in one piece. Lines that begin with ``!`` are no commands: ``!events`` shows what was published since the
 last time, ``!until +channel`` waits until that was heard first, ``!listen +channel...`` hears no more than these
 channels from now on, ``!pause milliseconds`` does just that, ``!settle`` waits until all links are up and
-what is down is known to be, ``!file`` shows the configuration as it is now, ``!ended`` the exit status.
+what is down is known to be, ``!connected`` until mymaster's peers are, ``!file`` shows the configuration as it is now,
+``!ended`` the exit status. A command behind ``?word`` is sent until the word is in its answer.
 """
 
 from __future__ import annotations

@@ -148,4 +148,4 @@ class World:
                 and [pairs(each)["flags"] for each in peers] == ["sentinel"]
             )
 
-        wait_for(settled, 15, f"{self.sentinel.name} to have seen everything", every=0.1)
+        wait_for(settled, 60, f"{self.sentinel.name} to have seen everything", every=0.1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,8 +161,9 @@ class TwistdTests(SynchronousTestCase):
         self.write(f"pidfile {self.pidfile}", f"logfile {self.log}")
         pid = self.start_daemon()
         wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
+        shutil.copy(self.config, self.directory / "another.conf")  # one file is never used by two processes
         for words in (["-n", "--pidfile="], []):
-            second = self.twistd(*words, "sentinel", "-c", "sentinel.conf")
+            second = self.twistd(*words, "sentinel", "-c", "another.conf")
             self.assertEqual(second.returncode, 1)
             self.assertNotIn("Traceback", second.stderr)
             self.assertEqual(self.pidfile.read_text(), f"{pid}\n")
@@ -198,12 +201,13 @@ class TwistdTests(SynchronousTestCase):
         """A pipe that nobody reads keeps it from nothing, and the log is complete once somebody does."""
         self.write()
         process = self.foreground()
-        changes = 1500  # each is a line of some 80 bytes, and a pipe takes 64 KiB
+        assert process.stdout is not None
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        changes = 200  # each is two lines of some 80 bytes
         with Connection(self.port, timeout=SECONDS) as connection:
             for number in range(changes):
                 self.assertEqual(connection.call("SENTINEL", "SET", "m", "quorum", number % 9 + 1), "OK")
         self.assertEqual(call(self.port, "PING"), "PONG")
-        assert process.stdout is not None
         shown = 0
         while shown < changes:
             shown += " +set master m 127.0.0.1 1 quorum " in process.stdout.readline()

@@ -121,7 +121,7 @@ class ChildProcess:
 
         :param keep_config: read the configuration as the last run left it instead of writing it anew.
         :param ready: wait until it answers PING.
-        :raises DeadlineExpired: if it does not within ten seconds; the log stays where ``log_path`` says.
+        :raises DeadlineExpired: if it does not within 30 seconds; the log stays where ``log_path`` says.
         """
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
@@ -145,7 +145,7 @@ class ChildProcess:
         if ready:
             self.wait_ready()
 
-    def wait_ready(self, seconds: float = 10.0) -> None:
+    def wait_ready(self, seconds: float = 30.0) -> None:
         """
         Wait until PING is answered.
 
@@ -164,7 +164,7 @@ class ChildProcess:
         """One command on a connection of its own; errors as :func:`txsentinel.demo.blocking.call` raises them."""
         return call(self.port, *words, password=self.password, timeout=timeout)
 
-    def stop(self, seconds: float = 5.0) -> None:
+    def stop(self, seconds: float = 15.0) -> None:
         """End it politely (SIGTERM), and by force after ``seconds``. One that does not run is left alone."""
         if self.running:
             self.thaw()

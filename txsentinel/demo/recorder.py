@@ -50,7 +50,7 @@ class EventRecorder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
 
-    def start(self, seconds: float = 5.0) -> EventRecorder:
+    def start(self, seconds: float = 30.0) -> EventRecorder:
         """
         Begin, and return once every Sentinel has confirmed the subscription.
 
@@ -65,7 +65,7 @@ class EventRecorder:
         self._stopping.set()
         self._thread.join()
 
-    def wait_subscribed(self, seconds: float = 5.0) -> None:
+    def wait_subscribed(self, seconds: float = 30.0) -> None:
         """
         Wait until we are subscribed to every Sentinel (again).
 
