@@ -37,7 +37,8 @@ FLOORS = (
     ),
     (
         "config",
-        "config.quoting config.vocabulary config.errors config.numbers config.document config.disk config.titles"
+        "config.quoting config.vocabulary config.errors config.numbers config.elsewhere config.document config.disk"
+        " config.titles"
         " config.generic config.directives config.statements config.recovery config.configuration config.rendering"
         " config.store",
     ),

@@ -70,7 +70,7 @@ class SentinelService(MultiService):
         self._ports: list[IListeningPort] = []
         timings, limits = timings or Timings(), limits or Limits()
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
-        self.executor = Executor(host, self.core, self._publish, note, configuration.path)
+        self.executor = Executor(host, self.core, self._publish, note, configuration.saved_path)
         self.executor.links = self.links = LinkPool(host, self.core, configuration.generic, self.executor.drain)
         self.executor.scripts = self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
         self.sweeping = SweepLoop(host, self.core, self.executor.drain)
@@ -111,7 +111,7 @@ class SentinelService(MultiService):
         file, executor = self.configuration, self.executor
         executor.store = self.store = ConfigStore(
             self.host,
-            file.path,
+            file.saved_path,
             file.document,
             self.core,
             executor.committed,

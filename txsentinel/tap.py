@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
@@ -33,7 +33,7 @@ from txsentinel.listeners import Listeners, installed_listeners
 from txsentinel.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
 from txsentinel.machine.attention import AttentiveReactor
 from txsentinel.machine.capacity import Capacity, demand_of, descriptor_limit, raise_descriptor_limit, room_for_clients
-from txsentinel.machine.files import FileInUse, FileLock, remove_leftovers
+from txsentinel.machine.files import NEW_FILE_MODE, FileInUse, FileLock, remove_leftovers
 from txsentinel.machine.garbage import spared_long_lived
 from txsentinel.machine.logqueue import PipeSink, QueuedDestination, is_regular
 from txsentinel.machine.names import PatientResolver
@@ -136,12 +136,17 @@ class Options(usage.Options):
         """Read the configuration, and settle with ``twistd`` what both have an opinion on."""
         if self._twistd is not None:
             exit_on_signals()
+        locks = FileClaims()
         if self["config"]:
             # Before it is read: whoever has it may be saving it now, for the last time.
-            self.lock = lock_file(os.path.abspath(self["config"]))
-        self.configuration = read_configuration(self["config"], self._overrides)
-        if self.lock is not None:
-            remove_leftovers(self.configuration.path)
+            locks.claim_main(os.path.abspath(self["config"]))
+        try:
+            self.configuration = read_configuration(self["config"], self._overrides, locks.claim_state)
+            self.lock = locks.chosen()
+        except BaseException:
+            locks.release()
+            raise
+        remove_leftovers(self.configuration.saved_path)
         if self._twistd is not None:
             self._settle(self._twistd)
 
@@ -241,10 +246,13 @@ def file_sink(path: str) -> Sink:
     return PipeSink(descriptor)
 
 
-def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
+def read_configuration(
+    path: str | None, words: Sequence[str], claim: Callable[[str], bytes] | None = None
+) -> Configuration:
     """
     The configuration in the file at ``path``, with the directives of ``words`` behind it.
 
+    :param claim: see :func:`~txsentinel.config.configuration.load`.
     :raises SystemExit: with a text for standard error, whatever is wrong.
     :raises usage.UsageError: if ``words`` do not begin with an option.
     """
@@ -260,31 +268,85 @@ def read_configuration(path: str | None, words: Sequence[str]) -> Configuration:
         stdin = sys.stdin.buffer.read() if reads_stdin(words) else b""
         known_commands = [word.decode("ascii") for word in TABLE.by_word]
         configuration = load(
-            path, contents, overrides, stdin=stdin, known_commands=known_commands, check_user=check_declaration
+            path,
+            contents,
+            overrides,
+            stdin=stdin,
+            known_commands=known_commands,
+            check_user=check_declaration,
+            claim=claim,
         )
     except NotAnOption as word:
         raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
     except ConfigError as error:
         refuse(str(error))
+    saved = configuration.saved_path
     try:
-        check_writable(path)
+        if os.path.exists(saved) or configuration.state_path is None:
+            check_writable(saved)
     except OSError as error:
-        refuse(f"Sentinel config file {path} is not writable: {error.strerror}. Exiting...")
+        refuse(f"Sentinel config file {saved} is not writable: {error.strerror}. Exiting...")
     return configuration
 
 
-def lock_file(path: str) -> FileLock | None:
+class FileClaims:
     """
-    The lock on the file at ``path``; ``None`` if it cannot be opened, which reading it will tell.
+    Sees to it that no other process saves to our file, be that the main file or a state file.
 
-    :raises SystemExit: if another process has it.
+    Which of them it is becomes known only when the main file is read, and Sentinels with state files of their own may
+    share one.
     """
-    try:
-        return FileLock(path)
-    except FileInUse as error:
-        refuse(str(error))
-    except OSError:
-        return None
+
+    def __init__(self) -> None:
+        self._main: FileLock | None = None
+        self._refusal = ""
+        self._state: FileLock | None = None
+        self._has_state_file = False
+
+    def claim_main(self, path: str) -> None:
+        """Lock the main file for the time being; that it cannot be opened is for its reader to tell."""
+        try:
+            self._main = FileLock(path)
+        except FileInUse as error:
+            self._refusal = str(error)
+        except OSError:
+            return
+
+    def claim_state(self, path: str) -> bytes:
+        """
+        Lock the state file, which is made if there is none, and read it.
+
+        :raises SystemExit: if another process has it, or it cannot be made.
+        """
+        self._has_state_file = True
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK, NEW_FILE_MODE))
+            self._state = FileLock(path)
+            return read_file(path)
+        except FileInUse as error:
+            refuse(str(error))
+        except OSError as error:
+            refuse(f"Sentinel config file {path} is not writable: {error.strerror}. Exiting...")
+
+    def release(self) -> None:
+        """Nothing comes of it."""
+        for lock in (self._main, self._state):
+            if lock is not None:
+                lock.release()
+
+    def chosen(self) -> FileLock | None:
+        """
+        The lock to keep; ``None`` where there are no locks.
+
+        :raises SystemExit: if another process saves to the main file, and so would we.
+        """
+        if not self._has_state_file:
+            if self._refusal:
+                refuse(self._refusal)
+            return self._main
+        if self._main is not None:
+            self._main.release()
+        return self._state
 
 
 def makeService(options: Options) -> IService:
@@ -308,7 +370,7 @@ def makeService(options: Options) -> IService:
     attentive = cast(ISystemReactor, AttentiveReactor(reactor))
     host = RealHost(attentive)
     if options.lock is not None:
-        host.files.locks[options.configuration.path] = options.lock
+        host.files.locks[options.configuration.saved_path] = options.lock
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
         host,

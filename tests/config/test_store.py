@@ -305,7 +305,9 @@ class SlicesTests(SynchronousTestCase):
         self.rendered: list[str] = []
         original = store_module.master_lines
         self.patch(
-            store_module, "master_lines", lambda master, by: self.rendered.append(master.name) or original(master, by)
+            store_module,
+            "master_lines",
+            lambda master, by, _: self.rendered.append(master.name) or original(master, by),
         )
 
     def make_store(self) -> ConfigStore:
@@ -453,7 +455,7 @@ class ManyMastersTests(SynchronousTestCase):
         formatted: list[str] = []
         original = store_module.master_lines
         self.patch(
-            store_module, "master_lines", lambda master, by: formatted.append(master.name) or original(master, by)
+            store_module, "master_lines", lambda master, by, _: formatted.append(master.name) or original(master, by)
         )
         spent = []
         for generation in range(2, 12):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from txsentinel.config.directives import classify
+from txsentinel.config.directives import STATE_FILE, classify
 from txsentinel.config.disk import Disk, LocalDisk
 from txsentinel.config.document import ConfigDocument, Line, Owner
+from txsentinel.config.elsewhere import NOTE
 from txsentinel.config.errors import CannotOpen, Complaint, ConfigError
 from txsentinel.config.generic import (
     ATTRIBUTES,
@@ -38,6 +39,10 @@ TORN: Final = (
     " the same: save it as UTF-8.)"
 )
 
+SAME_FILE: Final = "sentinel state-config-file must differ from the main config file"
+
+_MY_ID: Final = re.compile(rb"^[ \t\r]*sentinel[ \t]+[\"']?myid", re.IGNORECASE | re.MULTILINE)
+
 _GLOB: Final = re.compile(r"[*?\[]")
 
 
@@ -60,6 +65,14 @@ class Configuration:
     recovered: str | None = None
     """What was found of an interrupted write, for the log."""
 
+    state_path: str | None = None
+    """The state file, absolute, if there is one."""
+
+    @property
+    def saved_path(self) -> str:
+        """The file that is written."""
+        return self.path if self.state_path is None else self.state_path
+
     def users_elsewhere(self) -> set[str]:
         """Names of the users that included files or the command line declare, not the file itself."""
         return {name for name, _ in self.generic.users} - self.document.subjects(Owner("generic", "user"))
@@ -73,8 +86,44 @@ class _Reader:
         self._check_user = check_user
         self._known_commands = known_commands
         self._depth = 0
+        self._ranked = False
+        self._own_generic: set[str] = set()
+        self.generic_elsewhere: set[str] = set()
+        """Generic directives that included files state."""
+
+        self.notes: list[list[str]] = []
+        """The words of each comment in our own file that means something to us, from the kind on."""
+
+        self.in_state_file = False
         self.generic = GenericOptions(dir=disk.working_directory())
         self.statements: list[Statement] = []
+
+    def read_own(self, contents: bytes) -> None:
+        """
+        Read the file that is written, and all that belongs behind it.
+
+        :raises ConfigError: for the first line that is wrong.
+        """
+        self._ranked = _MY_ID.search(contents) is not None
+        self.read(contents)
+
+    def read_state(self, contents: bytes) -> None:
+        """
+        Read a state file, which is written in place of what was read so far.
+
+        :raises ConfigError: for the first line that is wrong.
+        """
+        self.in_state_file = True
+        self.statements = [replace(statement, included=True) for statement in self.statements]
+        self.notes = []
+        self.read_own(contents)
+
+    def state_file(self) -> tuple[str, Statement] | None:
+        """The absolute path of the state file, and the line that names it; ``None`` if there is none."""
+        for statement in reversed(self.statements):
+            if statement.words[0].lower() == STATE_FILE and len(statement.words) == 2 and statement.words[1]:
+                return self.generic.located(statement.words[1]), statement
+        return None
 
     def read(self, contents: bytes, first_line: int = 1) -> None:
         """
@@ -86,6 +135,8 @@ class _Reader:
         for number, raw in enumerate(contents.split(b"\n"), first_line):
             line = raw.strip(b" \t\r\n")
             if not line or line.startswith(b"#"):
+                if line.startswith(NOTE.encode()) and not self._depth:
+                    self._note(line[len(NOTE) :])
                 continue
             words = split_words(line)
             if words is None:
@@ -96,6 +147,11 @@ class _Reader:
                 self._directive([decoded(word) for word in words], number, decoded(line))
             except Complaint as complaint:
                 raise ConfigError(str(complaint), number, decoded(line)) from None
+
+    def _note(self, text: bytes) -> None:
+        words = split_words(text)
+        if words:
+            self.notes.append([decoded(word) for word in words])
 
     def _directive(self, words: list[str], number: int, line: str) -> None:
         name, values = words[0].lower(), words[1:]
@@ -108,7 +164,11 @@ class _Reader:
             self._include(values[0])
         elif name == "dir":
             self._change_directory(values)
+        elif self._is_outranked(name):
+            apply_generic(GenericOptions(dir=self.generic.dir), name, values)
         else:
+            if name == "user" and self.in_state_file:
+                self.generic.users = [user for user in self.generic.users if user[0] != (values or [""])[0]]
             apply_generic(self.generic, name, values)
             if name == "rename-command" and self._known_commands is not None:
                 self._check_rename(values[0])
@@ -116,6 +176,16 @@ class _Reader:
                 complaint = self._check_user(values[0], values[1:])
                 if complaint is not None:
                     raise Complaint(complaint)
+
+    def _is_outranked(self, name: str) -> bool:
+        """Whether our own file, which is newer, has said something else about a directive with one value."""
+        if name not in SCALARS:
+            return False
+        if not self._depth:
+            self._own_generic.add(name)
+            return False
+        self.generic_elsewhere.add(name)
+        return self._ranked and name in self._own_generic
 
     def _include(self, pattern: str) -> None:
         """Read other files in place; a pattern that matches nothing is silently nothing."""
@@ -163,6 +233,7 @@ def load(
     disk: Disk | None = None,
     known_commands: Collection[str] | None = None,
     check_user: UserCheck | None = None,
+    claim: Callable[[str], bytes] | None = None,
 ) -> Configuration:
     """
     Read a configuration.
@@ -173,6 +244,7 @@ def load(
     :param disk: asked about included files, scripts and directories; by default this machine.
     :param known_commands: our own commands in lower case, to check ``rename-command`` against.
     :param check_user: tells what is wrong with a ``user`` line, given its name and rules; ``None`` if nothing is.
+    :param claim: reads a state file, which may not exist yet, after seeing to it that nobody else saves to it.
     :raises ConfigError: ``str()`` is what to print; nothing was changed then, but a missing log file
         may have been created.
     """
@@ -184,16 +256,32 @@ def load(
     _check_untorn("Standard input", stdin)
     reader = _Reader(disk, known_commands, check_user)
     appended = stdin + (b"\n" + encoded("\n".join(overrides)) if overrides else b"")
-    reader.read(text + appended)
+    reader.read_own(text + appended)
+    named = reader.state_file()
+    if named is not None:
+        path, statement = named
+        if os.path.realpath(path) == os.path.realpath(located):
+            raise ConfigError(SAME_FILE, statement.line_number, statement.line)
+        try:
+            found = recovered(_read_state(disk, path) if claim is None else claim(path))
+        except OSError as error:
+            raise CannotOpen(path, _reason(error)) from error
+        text = found.contents
+        _check_untorn(path, text)
+        reader.read_state(text)
     sentinel = SentinelOptions()
-    state = execute(reader.statements, sentinel, reader.executable)
+    separate = named is not None
+    state = execute(reader.statements, sentinel, reader.executable, reader.notes, separate)
     generic = reader.generic
     _check_log_file(generic, disk)
     sentinel.port, sentinel.tls_port = generic.port, generic.tls_port
     sentinel.tls_replication = generic.tls_replication
     sentinel.requirepass = generic.requirepass or None
     document = ConfigDocument(text, classify)
-    _keep_overrides(document, appended, generic)
+    document.elsewhere = state.elsewhere
+    document.elsewhere.generic = reader.generic_elsewhere
+    if not separate:
+        _keep_overrides(document, appended, generic)
     return Configuration(
         path=located,
         generic=generic,
@@ -201,8 +289,17 @@ def load(
         current_epoch=state.current_epoch,
         masters=list(state.masters.values()),
         document=document,
-        recovered=describe(located, found),
+        recovered=describe(located if named is None else named[0], found),
+        state_path=None if named is None else named[0],
     )
+
+
+def _read_state(disk: Disk, path: str) -> bytes:
+    """A state file; before the first save there is none."""
+    try:
+        return disk.read(path)
+    except FileNotFoundError:
+        return b""
 
 
 def _check_untorn(path: str, contents: bytes) -> None:
@@ -231,7 +328,8 @@ def _keep_overrides(document: ConfigDocument, appended: bytes, generic: GenericO
     Put single-valued generic directives from outside the file into the file.
 
     They are written with the next change of state, so that a start without them comes to the same;
-    values that are the default anyway are written only over a line that says otherwise.
+    values that are the default anyway are written only over a line, here or in an included file, that may say
+    otherwise.
     """
     defaults = GenericOptions()
     for raw in appended.split(b"\n"):
@@ -244,7 +342,8 @@ def _keep_overrides(document: ConfigDocument, appended: bytes, generic: GenericO
         owner = Owner("generic", name)
         attribute = ATTRIBUTES.get(name, name)
         value = getattr(generic, attribute, None)
-        if value is not None and value == getattr(defaults, attribute) and not document.has(owner, name):
+        stated = document.has(owner, name) or name in document.elsewhere.generic
+        if value is not None and value == getattr(defaults, attribute) and not stated:
             continue
         values = [generic.dir] if name == "dir" else generic.bind or [""] if name == "bind" else words[1:]
         document.put(owner, [Line(name, "", " ".join([name, *[written(word) for word in values]]))])

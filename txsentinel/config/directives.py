@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from txsentinel.config.document import Line, Owner, Place
+from txsentinel.config.document import NOTE_WORD, Line, Owner, Place
+from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import Complaint, SettingRefused
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import written
 from txsentinel.core.options import MasterOptions
 
 UNRECOGNIZED: Final = "Unrecognized sentinel configuration statement."
+
+STATE_FILE: Final = "state-config-file"
+"""Names the file that state is kept in, in place of the one that this stands in."""
 
 PRE_MONITOR: Final = {
     "announce-ip": 1,
@@ -32,6 +36,7 @@ PRE_MONITOR: Final = {
     "myid": 1,
     "resolve-hostnames": 1,
     "announce-hostnames": 1,
+    STATE_FILE: 1,
 }
 """Directives of the Sentinel itself, executed first; each with the number of its values."""
 
@@ -134,11 +139,13 @@ class Directive:
             return
         setattr(options, self.attribute, _number(option, word, at_least=0 if self.value is Value.MILLIS else 1))
 
-    def line(self, master: str, options: MasterOptions) -> Line | None:
+    def line(self, master: str, options: MasterOptions, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> Line | None:
         """The line that keeps the value, or ``None`` if a start without it comes to the same."""
         value = getattr(options, self.attribute)
-        if value == self.default:
+        if not elsewhere.must_write(elsewhere.master(master), self.word, value, self.default):
             return None
+        if value is None:
+            return unset_line(master, self.word)
         return master_line(self.word, master, str(value))
 
 
@@ -177,6 +184,21 @@ def master_line(kind: str, master: str, *words: str, subject: str = "") -> Line:
     return Line(kind, subject, text)
 
 
+def unset_line(master: str, *words: str) -> Line:
+    """The comment that a directive which another file has about a master does not hold."""
+    return _note_line(UNSET, master, *words)
+
+
+def removed_line(master: str) -> Line:
+    """The comment that a master which another file has is not monitored."""
+    return _note_line(REMOVED, master)
+
+
+def _note_line(kind: str, master: str, *words: str) -> Line:
+    text = NOTE + " ".join([kind, written(master), *[written(word) for word in words]])
+    return Line(kind, " ".join(words), text)
+
+
 def owner_of(master: str) -> Owner:
     """Who owns the lines of a master."""
     return Owner("master", master)
@@ -185,6 +207,8 @@ def owner_of(master: str) -> Owner:
 def classify(words: Sequence[str]) -> Place | None:
     """What a line of ``sentinel.conf`` stands for, so that its owner can take its place again."""
     name = words[0].lower()
+    if name == NOTE_WORD:
+        return _classify_note(words[1:])
     if name != "sentinel":
         return Place(Owner("generic", name), name, words[1] if name == "user" and len(words) > 1 else "")
     if len(words) < 3:
@@ -196,6 +220,12 @@ def classify(words: Sequence[str]) -> Place | None:
     if kind in MASTER_KINDS:
         return Place(owner_of(words[2]), kind, _subject(kind, words[3:]))
     return None
+
+
+def _classify_note(words: Sequence[str]) -> Place | None:
+    if len(words) < 2 or words[0] not in (REMOVED, UNSET):
+        return None
+    return Place(owner_of(words[1]), words[0], " ".join(words[2:]))
 
 
 def _subject(kind: str, values: Sequence[str]) -> str:

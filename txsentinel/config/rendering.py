@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from txsentinel.address import Address
-from txsentinel.config.directives import HEAD, MASTER_DIRECTIVES, master_line
+from txsentinel.config.directives import HEAD, MASTER_DIRECTIVES, master_line, unset_line
 from txsentinel.config.document import ConfigDocument, Line
+from txsentinel.config.elsewhere import NOTHING_ELSEWHERE, Elsewhere
 from txsentinel.config.quoting import in_quotes, written
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
@@ -15,7 +16,7 @@ def writes_hostnames(options: SentinelOptions) -> bool:
     return options.announce_hostnames and options.resolve_hostnames
 
 
-def master_lines(master: Master, by_hostname: bool) -> list[Line]:
+def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> list[Line]:
     """
     The lines of one master, in the order in which new ones are written.
 
@@ -27,7 +28,7 @@ def master_lines(master: Master, by_hostname: bool) -> list[Line]:
     address = master.published_address
     place = _written_host(address, by_hostname), str(address.port)
     lines = [master_line("monitor", name, *place, str(options.quorum))]
-    lines.extend(line for row in MASTER_DIRECTIVES if (line := row.line(name, options)) is not None)
+    lines.extend(line for row in MASTER_DIRECTIVES if (line := row.line(name, options, elsewhere)) is not None)
     lines.append(master_line("config-epoch", name, str(master.config_epoch)))
     lines.append(master_line("leader-epoch", name, str(master.leader_epoch)))
     places = dict.fromkeys(
@@ -40,9 +41,13 @@ def master_lines(master: Master, by_hostname: bool) -> list[Line]:
         master_line("known-sentinel", name, *_place(peer.address, by_hostname), run_id, subject=run_id)
         for run_id, peer in {peer.run_id or peer.name: peer for peer in master.peers.values()}.items()
     )
+    stated = elsewhere.renamed.get(name, {})
     for key, new in options.renamed_commands.items():
+        if elsewhere.separate and stated.get(key) == new:
+            continue
         old = options.rename_spellings.get(key, key)
         lines.append(master_line("rename-command", name, old, new, subject=key))
+    lines.extend(unset_line(name, "rename-command", key) for key in stated if key not in options.renamed_commands)
     return lines
 
 
@@ -57,28 +62,31 @@ def _place(address: Address, by_hostname: bool) -> tuple[str, str]:
 
 def own_head_lines(options: SentinelOptions, document: ConfigDocument) -> list[Line]:
     """The Sentinel's own lines above the masters; switches that stand in the file stay there, even at default."""
+    elsewhere = document.elsewhere
     lines = [_own("myid", options.my_id)] if options.my_id else []
     for kind, value, default in (
         ("deny-scripts-reconfig", options.deny_scripts_reconfig, True),
         ("resolve-hostnames", options.resolve_hostnames, False),
         ("announce-hostnames", options.announce_hostnames, False),
     ):
-        if value is not default or document.has(HEAD, kind):
+        if document.has(HEAD, kind) or elsewhere.must_write(elsewhere.own, kind, value, default):
             lines.append(_own(kind, "yes" if value else "no"))
     return lines
 
 
-def own_tail_lines(options: SentinelOptions, current_epoch: int) -> list[Line]:
+def own_tail_lines(
+    options: SentinelOptions, current_epoch: int, elsewhere: Elsewhere = NOTHING_ELSEWHERE
+) -> list[Line]:
     """The Sentinel's own lines below the masters."""
     lines = [_own("current-epoch", str(current_epoch))]
-    if options.announce_ip:
-        lines.append(Line("announce-ip", "", f"sentinel announce-ip {in_quotes(options.announce_ip)}"))
-    if options.announce_port:
+    announce_ip = options.announce_ip or ""
+    if elsewhere.must_write(elsewhere.own, "announce-ip", announce_ip, ""):
+        lines.append(Line("announce-ip", "", f"sentinel announce-ip {in_quotes(announce_ip)}"))
+    if elsewhere.must_write(elsewhere.own, "announce-port", options.announce_port, 0):
         lines.append(_own("announce-port", str(options.announce_port)))
-    if options.sentinel_user:
-        lines.append(_own("sentinel-user", options.sentinel_user))
-    if options.sentinel_pass:
-        lines.append(_own("sentinel-pass", options.sentinel_pass))
+    for kind, value in (("sentinel-user", options.sentinel_user), ("sentinel-pass", options.sentinel_pass)):
+        if elsewhere.must_write(elsewhere.own, kind, value or "", ""):
+            lines.append(_own(kind, value or ""))
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from txsentinel.address import canonical_ip
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
+from txsentinel.config.elsewhere import REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import Complaint, ConfigError
 from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
@@ -55,6 +56,7 @@ class SentinelState:
     options: SentinelOptions
     current_epoch: int = 0
     masters: dict[str, MasterRecord] = field(default_factory=dict)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 _ARGUMENTS: Final = {
@@ -76,10 +78,20 @@ class _Execution:
         self._state = state
         self._executable = executable
         self._included: dict[str, bool] = {}
+        self._scratch: dict[str, MasterRecord] = {}
+        self._renames: set[tuple[str, str, bool]] = set()
+        self.removed: set[str] = set()
+        """Masters that other files have, and our own file takes back."""
 
-    def own(self, word: str, values: Sequence[str]) -> None:
+    def own(self, word: str, values: Sequence[str], included: bool) -> None:
         """A directive about the Sentinel itself."""
-        options, value = self._state.options, values[0]
+        self._set_own(word, values[0])
+        if included:
+            value = getattr(self._state.options, word.replace("-", "_"), None)
+            self._state.elsewhere.own[word] = "" if value is None else value
+
+    def _set_own(self, word: str, value: str) -> None:
+        options = self._state.options
         if word == "announce-ip":
             options.announce_ip = value or None
         elif word == "announce-port":
@@ -102,7 +114,7 @@ class _Execution:
             )
         elif word == "resolve-hostnames":
             options.resolve_hostnames = _yes_no(value, "Please specify yes or no for the resolve-hostnames option.")
-        else:
+        elif word == "announce-hostnames":
             options.announce_hostnames = _yes_no(value, "Please specify yes or no for the announce-hostnames option.")
 
     def monitor(self, values: Sequence[str], included: bool) -> None:
@@ -112,6 +124,10 @@ class _Execution:
         if quorum <= 0:
             raise Complaint("Quorum must be 1 or greater.")
         self._check_address(host, port)
+        if included:
+            self._state.elsewhere.masters.setdefault(name, {})
+            if name in self.removed:
+                return
         origin = self._included.get(name)
         if origin is included:
             raise Complaint("Duplicate master name.")
@@ -126,31 +142,61 @@ class _Execution:
         if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
             raise Complaint("Can't resolve instance hostname.")
 
-    def per_master(self, word: str, values: Sequence[str]) -> None:
-        """Any directive that names a master."""
+    def per_master(self, word: str, values: Sequence[str], included: bool, ranked: bool) -> None:
+        """
+        Any directive that names a master.
+
+        :param ranked: our own file has been written since, and what it lists of a master is all.
+        """
         if word == "known-sentinel" and len(values) == 3:
             return  # An ancient form without the ID, which even the name of the master is not checked for.
         master = self._state.masters.get(values[0])
+        if master is None and included and values[0] in self.removed:
+            if word not in BY_WORD and word != "rename-command":
+                return
+            # Not monitored now, but what is stated would count if it were again.
+            master = self._scratch.setdefault(values[0], MasterRecord(values[0], "", 0, MasterOptions(quorum=1)))
         if master is None:
             raise Complaint("No such master with specified name.")
+        elsewhere = self._state.elsewhere
         if word in BY_WORD:
-            BY_WORD[word].read(master.options, values[1], self._executable)
+            row = BY_WORD[word]
+            row.read(master.options, values[1], self._executable)
+            if included:
+                stated = elsewhere.masters.setdefault(values[0], {})
+                stated[word] = getattr(master.options, row.attribute)
         elif word == "config-epoch":
             # The greater one, not the last one: an included file may hold a stale copy of our own line.
             master.config_epoch = max(master.config_epoch, epoch(values[1]))
             self._state.current_epoch = max(self._state.current_epoch, master.config_epoch)
         elif word == "leader-epoch":
             master.leader_epoch = max(master.leader_epoch, epoch(values[1]))
+        elif word in ("known-replica", "known-sentinel") and included and ranked and not self._included[values[0]]:
+            return
         elif word == "known-replica":
             self._known_replica(master, values[1], whole_number(values[2], PORT))
         elif word == "known-sentinel":
             self._known_sentinel(master, values[1], whole_number(values[2], PORT), values[3])
         else:
             key = values[1].upper()
-            if key in master.options.renamed_commands:
+            if (values[0], key, included) in self._renames:
                 raise Complaint("Same command renamed multiple times with rename-command.")
+            self._renames.add((values[0], key, included))
+            if included:
+                elsewhere.renamed.setdefault(values[0], {})[key] = values[2]
             master.options.renamed_commands[key] = values[2]
             master.options.rename_spellings[key] = values[1]
+
+    def unset(self, values: Sequence[str]) -> None:
+        """``unset <master> <directive> [<command>]``: what another file says of a master does not hold."""
+        master = self._state.masters.get(values[0])
+        if master is None or len(values) < 2:
+            return
+        if values[1] in BY_WORD:
+            setattr(master.options, BY_WORD[values[1]].attribute, BY_WORD[values[1]].default)
+        elif values[1] == "rename-command" and len(values) > 2:
+            master.options.renamed_commands.pop(values[2].upper(), None)
+            master.options.rename_spellings.pop(values[2].upper(), None)
 
     def _known_replica(self, master: MasterRecord, host: str, port: int) -> None:
         """The C servers refuse duplicates, which they write themselves next to an old ``known-slave``."""
@@ -165,14 +211,29 @@ class _Execution:
         master.sentinels.append((host, port, run_id))
 
 
-def execute(statements: Sequence[Statement], options: SentinelOptions, executable: Executable) -> SentinelState:
+def execute(
+    statements: Sequence[Statement],
+    options: SentinelOptions,
+    executable: Executable,
+    notes: Sequence[Sequence[str]] = (),
+    separate: bool = False,
+) -> SentinelState:
     """
     Execute the queued lines in their three passes.
 
+    The last line wins, as in C. But once our own file has been written by a Sentinel, and names its ID, its lines
+    count after those of other files wherever these are included, as they are newer.
+
+    :param notes: the words of our comments in our own file, see ``config.elsewhere``.
+    :param separate: our own file is a state file.
     :raises ConfigError: for the first line, in the order of execution, that is wrong.
     """
-    state = SentinelState(options)
+    state = SentinelState(options, elsewhere=Elsewhere(separate))
     execution = _Execution(state, executable)
+    execution.removed = {note[1] for note in notes if note[0] == REMOVED and len(note) > 1}
+    ranked = any(not each.included and each.words[0].lower() == "myid" for each in statements)
+    if ranked:
+        statements = sorted(statements, key=lambda each: not each.included)
     passes: tuple[list[tuple[str, Statement]], ...] = ([], [], [])
     for statement in statements:
         word = ALIASES.get(statement.words[0].lower(), statement.words[0].lower())
@@ -183,13 +244,16 @@ def execute(statements: Sequence[Statement], options: SentinelOptions, executabl
             if len(values) not in ((3, 4) if word == "known-sentinel" else (_ARGUMENTS.get(word),)):
                 raise Complaint(UNRECOGNIZED)
             if word in PRE_MONITOR:
-                execution.own(word, values)
+                execution.own(word, values, statement.included)
             elif word == "monitor":
                 execution.monitor(values, statement.included)
             else:
-                execution.per_master(word, values)
+                execution.per_master(word, values, statement.included, ranked)
         except Complaint as complaint:
             raise ConfigError(str(complaint), statement.line_number, statement.line) from None
+    for note in notes:
+        if note[0] == UNSET and len(note) > 1:
+            execution.unset(note[1:])
     return state
 
 

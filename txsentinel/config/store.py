@@ -28,7 +28,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from txsentinel.config.directives import HEAD, TAIL, owner_of
+from txsentinel.config.directives import HEAD, TAIL, owner_of, removed_line
 from txsentinel.config.document import ConfigDocument, Line, Owner
 from txsentinel.config.errors import WriteStuck
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
@@ -282,7 +282,9 @@ class ConfigStore:
             name = agenda.popleft()
             master = masters.get(name)
             if master is not None:
-                document.put(owner_of(name), master_lines(master, self._by_hostname))
+                document.put(owner_of(name), master_lines(master, self._by_hostname, document.elsewhere))
+            elif name in document.elsewhere.masters:
+                document.put(owner_of(name), [removed_line(name)])
             else:
                 document.drop(owner_of(name))
             if seconds() > until:
@@ -297,7 +299,7 @@ class ConfigStore:
         # What masters changed meanwhile may rest upon a newer epoch.
         if self._own or None in self._dirty:
             self._own = False
-            document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
+            document.put(TAIL, own_tail_lines(core.options, core.current_epoch, document.elsewhere))
         return document.render()
 
     def _succeeded(self, generation: int, contents: bytes, reason: str) -> None:
