@@ -91,8 +91,8 @@ class RealFiles:
 
         self._reactor = reactor
         self._pool = pool
-        self._overwritten: set[str] = set()
-        """Files that were found to be impossible to replace."""
+        self._overwritten: dict[str, str] = {}
+        """Files that were found to be impossible to replace, and why."""
 
     def read(self, path: str) -> bytes:
         """The whole file, at once; see :class:`IFileStore`."""
@@ -116,11 +116,8 @@ class RealFiles:
 
     def _save(self, path: str, contents: bytes, mask: int) -> str:
         """Save a file, in a thread; never twice at a time for one file."""
-        reason = save_file(path, contents, mask, self.locks.get(path), path in self._overwritten)
-        if reason:
-            self._overwritten.add(path)
-        else:
-            self._overwritten.discard(path)
+        reason = save_file(path, contents, mask, self.locks.get(path), self._overwritten.get(path, ""))
+        self._overwritten[path] = reason
         return reason
 
     def _in_thread(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:

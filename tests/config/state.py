@@ -69,12 +69,21 @@ class FakeFiles:
     """Collects what is to be written; the test fires the Deferreds."""
 
     def __init__(self) -> None:
-        self.writes: list[tuple[str, bytes, Deferred[None]]] = []
+        self.writes: list[tuple[str, bytes, Deferred[str]]] = []
+        self.probes: list[Deferred[str]] = []
+        self.reason = ""
+        """Why files are overwritten in place, if they are."""
+
         self.finished = 0
 
-    def replace(self, path: str, contents: bytes) -> Deferred[None]:
+    def probe(self, path: str, size: int) -> Deferred[str]:
+        """Remember that it was asked for."""
+        self.probes.append(Deferred())
+        return self.probes[-1]
+
+    def replace(self, path: str, contents: bytes) -> Deferred[str]:
         """Remember the contents until :meth:`done` or :meth:`fail`."""
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[str] = Deferred()
         self.writes.append((path, contents, waiting))
         return waiting
 
@@ -87,7 +96,7 @@ class FakeFiles:
         """The oldest write under way is durable; its contents."""
         _, contents, waiting = self.writes[self.finished]
         self.finished += 1
-        waiting.callback(None)
+        waiting.callback(self.reason)
         return contents.decode()
 
     def fail(self, error: Exception | None = None) -> None:

@@ -13,7 +13,7 @@ from txsentinel.config import store as store_module
 from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import MARKER, ConfigDocument
-from txsentinel.config.store import ConfigStore
+from txsentinel.config.store import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT, ConfigStore
 from txsentinel.isentinel import IHost
 
 
@@ -269,6 +269,76 @@ class StoreTests(SynchronousTestCase):
         self.files.fail()
         self.successResultOf(stopped)
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_stop_while_a_write_hangs(self) -> None:
+        """A disk that does not answer keeps the end up for a few seconds, not for ever."""
+        self.change(1)
+        self.turn()
+        stopped = self.store.stop()
+        self.turn(STOP_LIMIT - 0.1)
+        self.assertNoResult(stopped)
+        self.turn(0.1)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.files.pending, 1)
+
+    def test_probing(self) -> None:
+        """Whether the file could be saved is found out at the start and from time to time, and nothing is written."""
+        self.store.probe()
+        for count in range(1, 4):
+            self.assertEqual((len(self.files.probes), self.failures, self.files.writes), (count, [], []))
+            self.files.probes[-1].callback("")
+            self.turn(PROBE_PERIOD)
+        self.assertIsNone(self.successResultOf(self.store.stop()))
+        self.files.probes[-1].callback("")
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def test_probe_that_fails(self) -> None:
+        """It counts as a failed write: it is reported, and real ones are tried until one succeeds."""
+        self.store.probe()
+        self.files.probes[0].errback(OSError(30, "Read-only file system"))
+        self.assertEqual((self.failures, self.store.failing), ([(0, 30)], True))
+        self.turn(FIRST_RETRY)
+        self.files.fail(OSError(30, "Read-only file system"))
+        self.turn(LAST_RETRY)
+        self.files.done()
+        self.assertFalse(self.store.failing)
+        self.assertEqual([failure[1] for failure in self.failures], [30, 30])
+        self.turn(PROBE_PERIOD)
+        self.assertEqual(len(self.files.probes), 2)
+
+    def test_probe_behind_a_write(self) -> None:
+        """What a probe says while a write is under way is left to the write."""
+        self.store.probe()
+        self.change(1)
+        self.turn()
+        self.files.probes[0].errback(OSError(30, "Read-only file system"))
+        self.assertEqual(self.failures, [])
+        self.files.done()
+        self.assertEqual(self.durable, [1])
+
+    def test_overwritten_in_place(self) -> None:
+        """That the file cannot be replaced is told once; a probe that succeeds does not take it back."""
+        told: list[str] = []
+        self.store = ConfigStore(
+            cast(IHost, self.host),
+            "/s.conf",
+            ConfigDocument(b"", classify),
+            self.core,
+            self.durable.append,
+            lambda *_: None,
+            told.append,
+        )
+        self.store.probe()
+        self.files.probes[0].callback("")
+        self.files.reason = "Could not rename tmp config file (Device or resource busy)"
+        for generation in (1, 2):
+            self.master.leader_epoch = generation
+            self.change(generation)
+            self.turn()
+            self.files.done()
+            self.turn(PROBE_PERIOD)
+            self.files.probes[-1].callback("")
+        self.assertEqual(told, [self.files.reason])
 
     def test_reloads(self) -> None:
         """What is written is read again as it was, and writing it again changes nothing."""

@@ -57,7 +57,8 @@ class SwarmTests(SynchronousTestCase):
         self.patch(SentinelState, "votable", counted)
         for seed in range(FIRST, FIRST + COUNT // 2):
             shape = replace(draw_shape(seed), masters=6, storm=2)
-            outcome = Run(seed, SECONDS, shape=shape).all()
+            plan = draw_plan(seed, SECONDS, ("masters-die", "slow-network", "kill-sentinel"))
+            outcome = Run(seed, SECONDS, plan, shape).all()
             self.assertEqual(outcome.wrong, [], f"{shape}, seed {seed}")
         self.assertGreater(late, 0, "no vote came late")
 

@@ -331,8 +331,8 @@ class ConfigStore:
         return None
 
     def _tell_overwritten(self, reason: str) -> None:
-        """Report why the file cannot be replaced, once for each reason."""
-        if reason and reason != self._overwritten_for:
+        """Report why the file cannot be replaced, once until it can."""
+        if reason and not self._overwritten_for:
             self._on_overwritten(reason)
         self._overwritten_for = reason
 
@@ -349,9 +349,14 @@ class ConfigStore:
             self._probe_later()
             return
         probed = self._host.files.probe(self._path, self._size)
-        probed.addCallbacks(self._tell_overwritten, self._probe_failed)
+        probed.addCallbacks(self._probed, self._probe_failed)
         probed.addCallback(lambda _: self._probe_later())
         probed.addErrback(self._host.fail_stop, "the probing of the configuration file")
+
+    def _probed(self, reason: str) -> None:
+        """A write would succeed. That a file can be created beside ours does not mean that ours can be replaced."""
+        if reason:
+            self._tell_overwritten(reason)
 
     def _probe_later(self) -> None:
         if not self._stopping:

@@ -149,18 +149,18 @@ def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = 
     _sync_directory(directory)
 
 
-def save_file(path: str, contents: bytes, mask: int, lock: FileLock | None = None, in_place: bool = False) -> str:
+def save_file(path: str, contents: bytes, mask: int, lock: FileLock | None = None, in_place: str = "") -> str:
     """
     Replace the file at ``path`` if possible, else overwrite it in place; blocks until that is durable.
 
-    :param in_place: do not try to replace it: an earlier attempt has shown that it is in vain.
+    :param in_place: why an earlier attempt to replace it was in vain; it is not tried again then.
     :returns: why the file was overwritten, empty if it was replaced.
     :raises StepFailed: the old contents or the new ones are then found by ``config.recovery.recovered``.
     """
     if in_place:
         with suppress(FileNotFoundError):
             overwrite_file(path, contents)
-            return RENAMING
+            return in_place
     try:
         replace_file(path, contents, mask, lock)
     except StepFailed as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import Deferred, DeferredLock
 
 from txsentinel.config.quoting import written
+from txsentinel.config.recovery import recovered
 from txsentinel.core.errors import CommandError
 from txsentinel.events import Level
 from txsentinel.server.acl_log import AclLog
@@ -326,7 +327,8 @@ class AccessControl:
         return f"Error loading ACLs, opening file '{self._options.aclfile}': {error.strerror}"
 
     def _parse(self, contents: bytes) -> dict[str, User]:
-        return parse_users(self._options.aclfile, contents, self._options.acl_pubsub_default == "allchannels")
+        every_channel = self._options.acl_pubsub_default == "allchannels"
+        return parse_users(self._options.aclfile, recovered(contents).contents, every_channel)
 
     def _adopt(
         self, users: dict[str, User], clients: Iterable[Client] = (), asking: Client | None = None

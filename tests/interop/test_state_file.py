@@ -1,0 +1,55 @@
+"""Sentinels over a main file that they may only read, with a state file beside it, in a group with a C Sentinel."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.scenes import SECONDS, file_words, hurry, memory, wait_moved
+from tests.servers import Fleet, Workbench, missing, pairs
+
+
+class StateFileTests(SynchronousTestCase):
+    """``sentinel state-config-file``."""
+
+    if missing("txsentinel", "redis"):
+        skip = missing("txsentinel", "redis")
+
+    def test_failover_and_restart(self) -> None:
+        """The main file is never written; what was learnt, decided and set is there after SIGKILL."""
+        with ExitStack() as stack:
+            bench = stack.enter_context(Workbench())
+            kinds = ["txsentinel", "redis", "txsentinel"]
+            fleet = Fleet(bench, kinds, "redis", down_after=1500, failover_timeout=4000)
+            ours = [sentinel for sentinel in fleet.sentinels if sentinel.kind == "txsentinel"]
+            main = {}
+            for sentinel in ours:
+                sentinel.directory.mkdir(parents=True, exist_ok=True)
+                sentinel.prepare()
+                state = sentinel.directory / "state.conf"
+                with sentinel.config_path.open("a") as file:
+                    file.write(f"sentinel state-config-file {state}\n")
+                main[sentinel.name] = sentinel.config_path, sentinel.config_path.read_bytes()
+                os.chmod(sentinel.config_path, 0o444)
+                sentinel.prepare = lambda: None  # type: ignore[method-assign]
+            fleet.start()
+            hurry(ours)
+            old = fleet.master()
+            old.kill()
+            new = wait_moved(fleet, old)
+            first = ours[0]
+            self.assertEqual(first.call("SENTINEL", "SET", "mymaster", "parallel-syncs", 3), "OK")
+            first.config_path = first.directory / "state.conf"
+            before = memory(first, "mymaster")
+            first.kill()
+            first.start(keep_config=True)
+            self.assertEqual(memory(first, "mymaster"), before)
+            self.assertEqual(before["address"], ("127.0.0.1", str(new.port)))
+            self.assertEqual(pairs(first.call("SENTINEL", "MASTER", "mymaster"))["parallel-syncs"], "3")
+            self.assertNotIn("down-after-milliseconds", {words[0] for words in file_words(first.config_path)})
+            for path, contents in main.values():
+                self.assertEqual(path.read_bytes(), contents)
+            fleet.revive(old)
+            fleet.wait_quiet(SECONDS)
