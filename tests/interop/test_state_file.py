@@ -39,6 +39,8 @@ class StateFileTests(SynchronousTestCase):
             old = fleet.master()
             old.kill()
             new = wait_moved(fleet, old)
+            fleet.revive(old)
+            fleet.wait_quiet(SECONDS)
             first = ours[0]
             self.assertEqual(first.call("SENTINEL", "SET", "mymaster", "parallel-syncs", 3), "OK")
             first.config_path = first.directory / "state.conf"
@@ -51,5 +53,3 @@ class StateFileTests(SynchronousTestCase):
             self.assertNotIn("down-after-milliseconds", {words[0] for words in file_words(first.config_path)})
             for path, contents in main.values():
                 self.assertEqual(path.read_bytes(), contents)
-            fleet.revive(old)
-            fleet.wait_quiet(SECONDS)
