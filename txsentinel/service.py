@@ -18,7 +18,7 @@ from txsentinel.executor import Executor
 from txsentinel.isentinel import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.listening import CannotListen
-from txsentinel.machine.dialling import SERVERS_SLICE, dialler
+from txsentinel.machine.dialling import SERVERS_SLICE, Horizon, dialler
 from txsentinel.restoring import restore_state
 from txsentinel.scripts import ScriptQueue
 from txsentinel.server.access import AccessControl, UnusableUsers
@@ -165,7 +165,10 @@ class SentinelService(MultiService):
             self.tls.activate()
             self.links.secure(self.tls.dialling)
             reactor, plain = self.host.reactor, self.tls.dialling is None
-            self.links.dial_by(dialler(reactor, plain, "servers", SERVERS_SLICE), dialler(reactor, plain, "peers"))
+            horizon = Horizon(reactor)
+            servers = dialler(reactor, plain, "servers", SERVERS_SLICE, horizon)
+            self.links.dial_by(servers, dialler(reactor, plain, "peers", horizon=horizon), horizon.heard_until)
+            self.sweeping.heard_until = horizon.heard_until
             self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))

@@ -42,6 +42,8 @@ class SweepLoop:
         """What the host said of our thread at the last beat."""
 
         self._sweeping = False
+        self.heard_until: Callable[[Millis], Millis] = lambda now: now
+        """The time until which everything that arrived has been read, given the present time."""
 
     def start(self) -> None:
         """Sweep now and from now on."""
@@ -89,6 +91,7 @@ class SweepLoop:
         processor = self._processor_time() if late else None
         self._swept_at = now
         self._sweeping = True
+        self._core.state.heard = self.heard_until(now)
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
             self._turn()

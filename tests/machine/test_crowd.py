@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from collections.abc import Callable
@@ -117,6 +118,50 @@ class CrowdTestCase(SynchronousTestCase):
         ready, _, _ = select.select([self.crowd] if self.crowd.fileno() >= 0 else [], [], [], 0)
         if ready:
             self.crowd.doRead()
+
+
+class HorizonTests(CrowdTestCase):
+    """Until when everything that arrived has been read."""
+
+    def send(self, clients: list[socket.socket]) -> None:
+        """Have all of them say something, and read what they were answered."""
+        for client in clients:
+            with contextlib.suppress(BlockingIOError):
+                client.recv(99)
+            client.send(b"ping")
+
+    def test_nothing_waits(self) -> None:
+        """Where nobody has said anything it is the present time."""
+        self.assertEqual(self.crowd.heard_until(7.0), 7.0)
+        self.join()
+        self.reactor.rightNow = 8.0
+        self.assertEqual(self.crowd.heard_until(8.0), 8.0)
+
+    def test_something_waits(self) -> None:
+        """It stands still from when something arrives until that is read."""
+        _, client = self.join()
+        for now in (1.0, 2.0):
+            self.reactor.rightNow = now
+            self.turn()
+            self.assertEqual(self.crowd.heard_until(now), now)
+        self.send([client])
+        self.reactor.rightNow = 9.0
+        self.assertLessEqual(self.crowd.heard_until(9.0), 2.0)
+        self.turn()
+        self.assertEqual(self.crowd.heard_until(9.0), 9.0)
+
+    def test_always_behind(self) -> None:
+        """With more to read than there is time it advances all the same, once everybody has had a turn."""
+        clients = [self.join()[1] for _ in range(2 * MOST_AT_ONCE)]
+        seen = []
+        for now in range(1, 9):
+            self.reactor.rightNow = float(now)
+            self.send(clients)
+            self.turn()
+            seen.append(self.crowd.heard_until(float(now)))
+        self.assertEqual(seen, sorted(seen))
+        self.assertLess(seen[-1], 8.0)
+        self.assertGreaterEqual(seen[-1], 4.0)
 
 
 class ServingTests(CrowdTestCase):

@@ -145,6 +145,14 @@ class LeanTests(GeneralTests):
         assert isinstance(transport, LinkTransport)
         return transport
 
+    def test_looked_at_before_it_is_given_up(self) -> None:
+        """An attempt that succeeded while nobody looked is a connection, however late its time runs out."""
+        self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
+        self.reactor.advance(0)
+        self.assertEqual((self.factory.made, self.factory.failed), ([], []))
+        self.reactor.advance(60)
+        self.assertEqual((len(self.factory.made), self.factory.failed), (1, []))
+
     def test_ends(self) -> None:
         """It tells where it leads, and from where."""
         far = self.dial()

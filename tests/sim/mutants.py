@@ -535,6 +535,12 @@ def judges_in_tilt() -> list[Patch]:
     return [(visiting.Visiting, "visit", visit)]
 
 
+@mutant("slow", seed=4, kinds=("slow-sentinel",))
+def takes_its_own_delay_for_silence() -> list[Patch]:
+    """What has arrived and is not read yet counts as not said."""
+    return [(state.SentinelState, "heard_until", lambda self, now: now)]
+
+
 @mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)
 def gives_opinions_in_tilt() -> list[Patch]:
     """Others are told what TILT forbids to believe."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sim.mutants import MUTANTS, Mutant
 
 PROMISES = {f"S{number}" for number in range(1, 18)} | {
-    *("L1", "L2", "L4", "L5", "durable", "bounded", "replies"),
+    *("L1", "L2", "L4", "L5", "durable", "bounded", "replies", "slow"),
     *("pauses", "clients", "files", "follows"),
 }
 """What violations are named by; L2 stands for all that must have come about after healing, L3 and L6 included."""

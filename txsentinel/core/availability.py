@@ -26,6 +26,10 @@ class TiltCause(Enum):
     LOOP_LATE = "loop-late"
 
 
+CATCHING_UP: Final[Millis] = 20
+"""How soon a judgement is tried again that waits for what has arrived to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessorTime:
     """How long the thread that decides has run, and has waited for a processor, between two sweeps; milliseconds."""
@@ -224,7 +228,7 @@ class Availability:
             return due
         silent_from = self._silent_from(instance.link)
         if silent_from is not None:
-            due = min(due, silent_from + instance.master.options.down_after + 1)
+            due = min(due, self._once_heard(silent_from + instance.master.options.down_after + 1, now))
         if isinstance(instance, Master):
             if self._wrong_role(instance):
                 due = min(due, instance.role_reported_at + self._wrong_role_limit(instance) + 1)
@@ -234,8 +238,9 @@ class Availability:
 
     def _is_down(self, instance: Instance, now: Millis) -> bool:
         silent_from = self._silent_from(instance.link)
-        if silent_from is not None and now - silent_from > instance.master.options.down_after:
-            return True
+        if silent_from is not None:
+            if self._state.heard_until(now) - silent_from > instance.master.options.down_after:
+                return True
         if not isinstance(instance, Master):
             return False
         if self._wrong_role(instance):
@@ -259,6 +264,8 @@ class Availability:
     @staticmethod
     def _silent_from(link: InstanceLink) -> Millis | None:
         """Since when there is no acceptable sign of life although there should be."""
+        if link.attempt_waiting:
+            return None
         if link.unanswered_ping_at is not None:
             return link.unanswered_ping_at
         return None if link.commands_up else link.available_at
@@ -266,15 +273,18 @@ class Availability:
     def _check_link(self, instance: Instance, now: Millis) -> None:
         link = instance.link
         timings = self._state.timings
+        heard = self._state.heard_until(now)
         up_since = link.commands_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             silent = link.silent_since
-            if silent is not None and now - silent > max(instance.master.options.down_after // 2, timings.ping_period):
+            if silent is not None and heard - silent > max(
+                instance.master.options.down_after // 2, timings.ping_period
+            ):
                 # The down clock is left alone: the subscription may have proved that the server lives.
                 self._registry.recycle(link, LinkKind.COMMANDS, "no answer to any command")
         up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
-            if now - link.pubsub_active_at > 3 * timings.publish_period:
+            if heard - link.pubsub_active_at > 3 * timings.publish_period:
                 self._registry.recycle(link, LinkKind.PUBSUB, "nothing heard on the subscription")
 
     def _link_due(self, instance: Instance, now: Millis) -> Millis:
@@ -289,4 +299,8 @@ class Availability:
         up_since = link.pubsub_since
         if up_since is not None:
             due = min(due, max(link.pubsub_active_at + 3 * timings.publish_period, up_since + youth) + 1)
-        return due
+        return self._once_heard(due, now)
+
+    def _once_heard(self, due: Millis, now: Millis) -> Millis:
+        """When to judge what was due by ``due``: again soon, if what arrived by then is still unread."""
+        return now + CATCHING_UP if due <= now and self._state.heard_until(now) < now else due

@@ -74,6 +74,10 @@ class InstanceLink:
     lost_at: Millis | None = None
     """When an established command connection was last lost."""
 
+    attempt_waiting: bool = False
+    """The first attempt since the connection was lost has yet to begin, as too many others are under way; kept by
+    the connection."""
+
     local_ip: str = ""
     """Our own address as seen on the command connection."""
 
@@ -199,6 +203,12 @@ class InstanceLink:
             self.commands_since = None
         else:
             self.pubsub_since = None
+
+    def attempt_begun(self, now: Millis) -> None:
+        """The first attempt since the loss begins, having waited for others: the down clock runs from now."""
+        self.attempt_waiting = False
+        if self.commands_since is None and self.unanswered_ping_at is not None:
+            self.unanswered_ping_at = now
 
     def void_requests(self) -> None:
         """Nothing that was asked on the command connection will be answered any more."""

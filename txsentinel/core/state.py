@@ -105,6 +105,18 @@ class SentinelState:
         """Whether the last attempt to save failed."""
         return self.storage_error is not None
 
+    heard: Millis | None = None
+    """Everything that arrived by then has been read; ``None``: everything that has arrived at all."""
+
+    def heard_until(self, now: Millis) -> Millis:
+        """
+        Until when silence is evidence.
+
+        A process that falls behind has answers waiting that it has not read. What it does not know it must not hold
+        against others, so silence is measured up to here and not up to ``now``.
+        """
+        return now if self.heard is None or self.heard > now else self.heard
+
     def emit(self, effect: Effect, *, probe: bool = False) -> None:
         """Queue an effect behind the hard state changed so far, unless it is a probe."""
         self.outbox.emit(effect, probe=probe)

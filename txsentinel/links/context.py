@@ -14,6 +14,7 @@ from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
 from txsentinel.isentinel import IHost
+from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.timings import Limits, Millis, Timings
 
 
@@ -105,6 +106,9 @@ class LinkContext:
 
     dial_peer: Callable[..., object]
     """The same for peers, who are few, and whose word must not wait until all servers have had theirs."""
+
+    throttle: ConnectThrottle
+    """Bounds the attempts to connect to servers that are under way."""
 
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""

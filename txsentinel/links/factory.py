@@ -78,6 +78,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._leader: LinkFactory[CommandLink] | None = None
         self._asleep = False
         self._begun = False
+        self._untried = True
+        """No attempt was begun since the connection was lost, or ever."""
+
         self._attempted_at: Millis = 0
         self._lingering: ConnectionType | None = None
         self._refused: dict[str, tuple[str, str]] = {}
@@ -95,7 +98,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         address = self.link.address
         if not self._begun and self.continueTrying and address.resolved and address.port:
             self._begun = True
-            self._connect()
+            self._begin(self._connect)
 
     def follow(self, leader: LinkFactory[CommandLink]) -> None:
         """Do not knock where ``leader`` found nobody: with many servers gone that is half of all attempts."""
@@ -106,6 +109,10 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         if self._asleep:
             self._asleep = False
             self._retry_in(0)
+
+    def connect(self) -> None:
+        """Make another attempt, once the throttle lets it begin."""
+        self._begin(self.connector.connect)
 
     def recycle(self, reason: str) -> None:
         """Close what there is and connect anew at once; an attempt that is under way goes on."""
@@ -124,6 +131,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def retire(self) -> None:
         """Never connect again, close what there is, and say no more to the core."""
         self._context.failing.discard(self)
+        self._context.throttle.end(self)
         self.stopTrying()  # type: ignore[no-untyped-call]
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -163,10 +171,14 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def startedConnecting(self, connector: IConnector) -> None:
         """An attempt begins."""
         self.connector: Any = connector
-        self._attempted_at = self._context.host.now()
+        self._attempted_at = now = self._context.host.now()
+        self._untried = False
+        if self.kind is LinkKind.COMMANDS and self.link.attempt_waiting:
+            self.link.attempt_begun(now)
 
     def buildProtocol(self, addr: IAddress | None) -> ConnectionType | None:
         """A connection is established, handshake included; ``None`` if it is not wanted any more."""
+        self._context.throttle.end(self)
         if not self.continueTrying:
             return None
         connection = self._build(self)
@@ -179,6 +191,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """An attempt failed: the next one begins a beat after this one began."""
+        self._context.throttle.end(self)
         now = self._context.host.now()
         if self.continueTrying:
             if self._leader is not None and self._leader.connection is None:
@@ -193,6 +206,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         recycled = self.connection is None
         connection = self.connection or self._lingering
         self.connection = self._lingering = None
+        self._untried = True
         if not self.continueTrying:
             self._gone(self)
             return
@@ -203,6 +217,13 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         # us, and must not be held for down because of that.
         self._retry_in(0 if recycled else max(0, connection.connected_at + period - now))
         self._down(connection.offence or unused_reason.getErrorMessage(), now)
+
+    def _begin(self, connect: Callable[[], object]) -> None:
+        """Begin an attempt, or have it wait until the outcome of others is known. Peers are few and never wait."""
+        if LinkKind.PUBSUB not in self.link.kinds:
+            connect()
+        elif not self._context.throttle.begin(self, connect) and self.kind is LinkKind.COMMANDS:
+            self.link.attempt_waiting = self._untried
 
     def _connect(self) -> None:
         """Make the first attempt; the others repeat it, with the same wrapping."""
@@ -236,7 +257,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def _retry_in(self, delay: Millis) -> None:
         self.delay = delay / 1000
-        self.retry()  # type: ignore[no-untyped-call]
+        self.retry(self)  # type: ignore[no-untyped-call]
 
     def _down(self, reason: str, now: Millis) -> None:
         if not self.link.closed:

@@ -26,10 +26,11 @@ from txsentinel.core.effects import (
 )
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.isentinel import IHost
+from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
-from txsentinel.timings import Limits
+from txsentinel.timings import Limits, Millis
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -56,7 +57,9 @@ class LinkPool:
         :param turn: called after the core was told something, to carry out what it decided.
         """
         connect = host.reactor.connectTCP
-        self._context = LinkContext(host, core, options, limits, turn, connect, connect)
+        self._context = LinkContext(
+            host, core, options, limits, turn, connect, connect, ConnectThrottle(host, lambda now: now)
+        )
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
         self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
         self._leaving: dict[AnyLinkFactory, None] = {}
@@ -90,9 +93,19 @@ class LinkPool:
         """
         self._actions[type(effect)](effect)
 
-    def dial_by(self, servers: Callable[..., object], peers: Callable[..., object]) -> None:
-        """What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link."""
+    def dial_by(
+        self,
+        servers: Callable[..., object],
+        peers: Callable[..., object],
+        heard_until: Callable[[Millis], Millis] = lambda now: now,
+    ) -> None:
+        """
+        What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link.
+
+        :param heard_until: the time until which everything that arrived has been read, given the present time.
+        """
         self._context.dial, self._context.dial_peer = servers, peers
+        self._context.throttle.heard_until = heard_until
 
     def secure(self, secure: Secure | None) -> None:
         """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""

@@ -19,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet import tcp
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, TimeoutError
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
@@ -93,6 +93,22 @@ class ClientTransport(tcp.Server):
         tcp.Server._closeSocket(self, True)
 
 
+class _Client(tcp.Client):
+    """An attempt whose socket is looked at once more before its time is taken to be up."""
+
+    def failIfNotConnected(self, err: BaseException) -> None:
+        if isinstance(err, TimeoutError) and not self.connected and self.fileno() >= 0:
+            self.doConnect()  # type: ignore[no-untyped-call]
+        tcp.Client.failIfNotConnected(self, err)
+
+
+class _Connector(tcp.Connector):
+    """Makes such attempts."""
+
+    def _makeTransport(self) -> tcp.Client:
+        return _Client(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
+
+
 class Crowd:
     """
     To its members, connections of clients or our own, their reactor; to the reactor, one descriptor.
@@ -123,6 +139,16 @@ class Crowd:
         self._writers: dict[Member, None] = {}
         """Members with something to send that was not tried yet."""
 
+        self._read_all_by: float | None = None
+        """When those in ``_ready`` have had their turn, everything that arrived by then has been read."""
+
+        self._complete = 0.0
+        """Everything that arrived by then has been read."""
+
+        self._round_began = 0.0
+        self._round_left = 0
+        """How many turns are left until all members can have had one since the round began."""
+
         self._hearing = False
         self.heard = 0
         """How many turns members have had."""
@@ -145,7 +171,7 @@ class Crowd:
 
         :param host: an IP address, as names are not looked up here.
         """
-        connector = tcp.Connector(host, port, factory, timeout, bindAddress, self)
+        connector = _Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
 
@@ -234,7 +260,7 @@ class Crowd:
         """Hear members until none is ready or the time is up; then send what they are answered."""
         ready, members, seconds = self._ready, self._members, self._reactor.seconds
         if not ready:
-            ready.extend(self._poller.poll(0, MOST_AT_ONCE))
+            self._poll()
         until = seconds() + self._slice_seconds
         self._hearing = True
         try:
@@ -251,6 +277,42 @@ class Crowd:
         finally:
             self._hearing = False
             self._write_out()
+
+    def heard_until(self, now: float) -> float:
+        """
+        Return the time until which everything that arrived has been read, in seconds.
+
+        :param now: the present time; returned if nothing waits to be read.
+        """
+        if self._poller is None:
+            return now
+        if not self._ready and not self._hearing:
+            self._poll()
+            if not self._ready:
+                return now
+        return self._complete
+
+    def _poll(self) -> None:
+        """
+        Ask the kernel who is ready, when all those of the last time have had their turn.
+
+        The kernel tells of those first whom it has not told of for longest. So either it names fewer than it might, and
+        these are all, or everybody has had a turn once there were as many turns as there are members.
+        """
+        if self._read_all_by is not None:
+            self._complete, self._read_all_by = self._read_all_by, None
+        now: float = self._reactor.seconds()
+        events = self._poller.poll(0, MOST_AT_ONCE)
+        self._ready.extend(events)
+        if len(events) < MOST_AT_ONCE:
+            self._read_all_by = self._round_began = now
+            self._round_left = 0
+            return
+        if self._round_left <= 0:
+            if self._round_began > self._complete:
+                self._complete = self._round_began
+            self._round_began, self._round_left = now, len(self._members)
+        self._round_left -= len(events)
 
     def glance(self) -> None:
         """

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.base import BaseConnector
-from twisted.internet.error import ConnectionAborted, ConnectionLost, getConnectError
+from twisted.internet.error import ConnectionAborted, ConnectionLost, TimeoutError, getConnectError
 from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -28,6 +28,7 @@ from zope.interface import classImplements
 
 from txsentinel.machine.coalescing import CoalescingReactor
 from txsentinel.machine.crowd import SLICE_SECONDS, Crowd, possible
+from txsentinel.timings import Millis
 
 READ_SIZE: Final = 16_384
 """Bytes that are read at a time: an INFO fits."""
@@ -44,18 +45,56 @@ _UNDER_WAY: Final = frozenset((EINPROGRESS, EALREADY, EWOULDBLOCK))
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-def dialler(reactor: Any, plain: bool, name: str, slice_seconds: float = SLICE_SECONDS) -> Callable[..., object]:
+class Horizon:
+    """
+    Until when everything that arrived on our connections has been read.
+
+    :param reactor: may have a method ``heard_until`` of its own, as simulated ones do; in seconds.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._crowds: list[Crowd] = []
+
+    def add(self, crowd: Crowd) -> None:
+        """Take the connections of ``crowd`` into account."""
+        self._crowds.append(crowd)
+
+    def heard_until(self, now: Millis) -> Millis:
+        """
+        Return the time until which everything has been read.
+
+        :param now: the present time, by the clock of the reactor; the result is on the same clock.
+        """
+        seconds = now / 1000
+        own: Callable[[], float] | None = getattr(self._reactor, "heard_until", None)
+        earliest = seconds if own is None else own()
+        for crowd in self._crowds:
+            earliest = min(earliest, crowd.heard_until(seconds))
+        return now if earliest >= seconds else int(earliest * 1000)
+
+
+def dialler(
+    reactor: Any,
+    plain: bool,
+    name: str,
+    slice_seconds: float = SLICE_SECONDS,
+    horizon: Horizon | None = None,
+) -> Callable[..., object]:
     """
     What makes connections, called as ``connectTCP`` of a reactor is; in a crowd if there can be one.
 
     :param plain: nothing is ever put between the connections and their protocols, such as TLS.
     :param name: what the other ends are; those of one name are heard together.
     :param slice_seconds: see :class:`Crowd`.
+    :param horizon: is to know until when these connections have been read.
     """
     if not possible(reactor):
         connect: Callable[..., object] = reactor.connectTCP
         return connect
     crowd = Crowd(CoalescingReactor(reactor), name, slice_seconds)
+    if horizon is not None:
+        horizon.add(crowd)
     return crowd.connectTCP if not plain else Dialler(crowd).connectTCP
 
 
@@ -149,7 +188,13 @@ class LinkTransport:
     # The attempt.
 
     def failIfNotConnected(self, error: BaseException) -> None:
-        """Give the attempt up, unless it succeeded or failed already."""
+        """
+        Give the attempt up, unless it succeeded or failed already.
+
+        A timer may run out before anybody looked at the socket: an attempt that timed out is looked at first.
+        """
+        if isinstance(error, TimeoutError) and self._connecting and self._socket is not None:
+            self._attempt()
         if self._connecting:
             self._connecting = False
             self._close()

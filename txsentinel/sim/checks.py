@@ -25,6 +25,7 @@ S15     two automatic attempts of one Sentinel are two failover-timeouts apart, 
 S16     nor does it attempt within that time after it voted for another
 S17     nobody is promoted while the old master answers PING and does not call itself a replica
 durable no vote, address, ID, event or confirmation is said before it is on disk
+slow    no server is held down because a Sentinel reads late what it was answered (see :mod:`~txsentinel.sim.run`)
 bounded queues, connections and whatever waits do not grow without limit
 pauses  and ``clients``, ``files``, ``follows``: how servers are left (:mod:`~txsentinel.sim.serverchecks`)
 ======= ==============================================================================================

@@ -16,6 +16,9 @@ __all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "parse_plan",
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
 """The kinds that are no faults: operators want something."""
 
+DRAWN_APART: Final = ("slow-sentinel",)
+"""Kinds that are drawn apart from the others, so that they change no plan that they are not in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -56,7 +59,9 @@ def draw_plan(seed: int, seconds: float, kinds: Sequence[str] | None = None) -> 
     :param kinds: the only ones to draw from, if not any.
     """
     random = Random(f"plan/{seed}")
-    drawn = random.sample(sorted(KINDS), random.randint(1, 6))
+    drawn = random.sample(sorted(KINDS.keys() - DRAWN_APART), random.randint(1, 6))
+    if Random(f"apart/{seed}").random() < 0.15:
+        drawn += DRAWN_APART
     kinds = drawn if kinds is None else kinds
     gap = random.choice((2.0, 6.0, 15.0))
     longest = random.choice((1.0, 5.0, 30.0))
@@ -103,6 +108,7 @@ def heal(fleet: Fleet) -> None:
         if not peer.host.running:
             peer.host.restart()
     for sentinel in fleet.sentinels:
+        sentinel.host.reactor.slow_down(0)
         files = sentinel.host.files
         sentinel.host.drift = 0.0
         sentinel.host.resolver_silent, sentinel.host.resolve_delay = False, 0.005

@@ -60,6 +60,20 @@ def _pause_sentinel(fleet: Fleet, random: Random) -> Done:
     return f"pause {sentinel.name}", sentinel.host.resume
 
 
+def _slow_sentinel(fleet: Fleet, random: Random) -> Done:
+    """A processor that others use too: what arrives is read later and later, while the clock goes on."""
+    slow = random.sample(fleet.sentinels, random.randint(1, len(fleet.sentinels)))
+    milliseconds = random.choice((10, 50, 250))
+    for sentinel in slow:
+        sentinel.host.reactor.slow_down(1_000 * milliseconds)
+
+    def end() -> None:
+        for sentinel in slow:
+            sentinel.host.reactor.slow_down(0)
+
+    return f"let {sorted(each.name for each in slow)} take {milliseconds} ms to read anything", end
+
+
 def _isolate_sentinel(fleet: Fleet, random: Random) -> Done:
     host = random.choice(_watchers(fleet)).host
     fleet.network.isolate(host)
@@ -365,6 +379,7 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-sentinel": _kill_sentinel,
     "crash-sentinel": _crash_sentinel,
     "pause-sentinel": _pause_sentinel,
+    "slow-sentinel": _slow_sentinel,
     "isolate-sentinel": _isolate_sentinel,
     "isolate-server": _isolate_server,
     "cut-pair": _cut_pair,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
 
     from txsentinel.sim.network import SimNetwork
+    from txsentinel.sim.tcp import Flow
 
 
 class SimReactor:
@@ -56,6 +57,13 @@ class SimReactor:
         self.turned: Callable[[], None] | None = None
         """Called after each turn of this process, for those who watch it."""
         self._boot = boot
+        self._read_cost = 0
+        """Microseconds that reading once from one connection takes; 0 if this process keeps up with everything."""
+
+        self._unread: dict[Flow, int] = {}
+        """Connections with something to read, in the order of its arrival, and when that was."""
+
+        self._reading = False
         self._triggers: dict[str, _ThreePhaseEvent] = {}
 
     def __repr__(self) -> str:
@@ -130,10 +138,51 @@ class SimReactor:
             if not isinstance(happening, SimCall) or happening.active():
                 self.world.push(self.world.time, happening)
 
+    def slow_down(self, cost: int) -> None:
+        """
+        Let reading from one connection once take ``cost`` microseconds, 0 for none; timers are still on time.
+
+        A process that reads more slowly than others talk to it falls behind, while its clock does not.
+        """
+        self._read_cost = cost
+
+    def postpones(self, flow: Flow) -> bool:
+        """Whether what has arrived has to wait, for the end of a stall or until what came before it has been read."""
+        if self.stalled:
+            self.parked.append(flow)
+            return True
+        if self._reading or not (self._read_cost or self._unread):
+            return False
+        if flow not in self._unread:
+            if not self._unread:
+                self.schedule(max(self._read_cost, 1), self._read_next)
+            self._unread[flow] = self.world.time
+        return True
+
+    def _read_next(self) -> None:
+        flow = next(iter(self._unread))
+        del self._unread[flow]
+        self._reading = True
+        try:
+            flow.fire(flow.sequence)
+        finally:
+            self._reading = False
+        if self._unread:
+            self.schedule(max(self._read_cost, 1), self._read_next)
+
+    def heard_until(self) -> float:
+        """Return until when everything that arrived has been read, in seconds of this host."""
+        for arrived in self._unread.values():
+            return self.seconds_at(arrived)
+        return self.seconds()
+
     def die(self) -> None:
         """The process is gone. Its calls never happen."""
         self.dead = True
         self.running = self.stalled = False
+        unread, self._unread = self._unread, {}
+        for flow in unread:
+            self.world.push(self.world.time, flow)
         parked, self.parked = self.parked, []
         for happening in parked:
             # What the network brought must still be answered, by the kernel.

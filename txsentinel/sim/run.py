@@ -23,6 +23,9 @@ election, the conversion of a returned master, and a repair after another failov
 WAITS_FOR_OPERATORS = (3.0, 3.0)
 """Seconds after which an operator looks whether everything is monitored, having given all time to start."""
 
+HARMLESS = {"slow-sentinel"}
+"""Faults of Sentinels for which they may hold no server down."""
+
 CLIENT_LIMIT = 40.0
 """Seconds within which every client is served again: it may first have to give a dead connection up."""
 
@@ -135,6 +138,9 @@ class Run:
     def _suffer(self) -> None:
         self._log = FaultInjector(self.fleet, self.plan).log
         self._pass(self.seconds)
+        if self.plan and {fault.kind for fault in self.plan} <= HARMLESS:
+            down = [line for line in self.fleet.lines if "+sdown master " in line.text or "+sdown slave " in line.text]
+            self.wrong += [f"slow {line.who} says {line.text} although all servers were well" for line in down[:1]]
 
     def _heal(self) -> None:
         heal(self.fleet)

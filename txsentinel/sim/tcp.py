@@ -166,8 +166,7 @@ class Flow(Happening):
         now = world.time
         while segments and segments[0][0] <= now:
             if not receiver.gone:
-                if receiver.reactor.stalled:
-                    receiver.reactor.parked.append(self)
+                if receiver.reactor.postpones(self):
                     return
                 if not receiver.reading:
                     # Whoever resumes reading wakes this flow up.

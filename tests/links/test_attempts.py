@@ -1,0 +1,67 @@
+"""How many attempts to connect are under way."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.isentinel import IHost
+from txsentinel.links.attempts import LOOKED_FOR, MAX_UNDER_WAY, ConnectThrottle
+from txsentinel.timings import Millis
+
+
+class ConnectThrottleTests(SynchronousTestCase):
+    """Nobody begins more attempts than they see the outcome of."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.heard: Millis | None = None
+        host: Any = SimpleNamespace(reactor=self.clock, now=lambda: round(self.clock.seconds() * 1000))
+        self.throttle = ConnectThrottle(cast("IHost", host), self.heard_until)
+        self.begun: list[int] = []
+
+    def heard_until(self, now: Millis) -> Millis:
+        return now if self.heard is None else self.heard
+
+    def begin(self, count: int) -> None:
+        """Have so many begin, numbered from 0."""
+        for number in range(count):
+            self.throttle.begin(number, lambda number=number: self.begun.append(number))
+
+    def test_few_begin_at_once(self) -> None:
+        """Up to the limit nobody waits."""
+        self.begin(MAX_UNDER_WAY)
+        self.assertEqual(len(self.begun), MAX_UNDER_WAY)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_outcome_makes_room(self) -> None:
+        """Each outcome lets the one begin that has waited for longest."""
+        self.begin(MAX_UNDER_WAY + 2)
+        self.throttle.end(5)
+        self.assertEqual(self.begun[MAX_UNDER_WAY:], [MAX_UNDER_WAY])
+
+    def test_silence_takes_no_room(self) -> None:
+        """Once it was looked for in vain, an outcome is not waited for."""
+        self.begin(MAX_UNDER_WAY + 2)
+        self.clock.pump([LOOKED_FOR / 1000 + 0.001] * 2)
+        self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
+
+    def test_nobody_looked(self) -> None:
+        """A process that has read nothing since the attempts began begins no further ones, however late it is."""
+        self.heard = 0
+        self.begin(MAX_UNDER_WAY + 2)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(len(self.begun), MAX_UNDER_WAY)
+        self.heard = None
+        self.clock.advance(1.0)
+        self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
+
+    def test_given_up_while_waiting(self) -> None:
+        """Who is not wanted any more does not begin."""
+        self.begin(MAX_UNDER_WAY + 2)
+        self.throttle.end(MAX_UNDER_WAY)
+        self.throttle.end(0)
+        self.assertEqual(self.begun[MAX_UNDER_WAY:], [MAX_UNDER_WAY + 1])
