@@ -158,7 +158,9 @@ class Executor:
             Level.WARNING,
             f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason.strerror or reason}",
         )
-        error = StorageError(errorcode.get(reason.errno or EIO, "EIO"), str(reason), self._path)
+        # Only errors of our own say more than the system's number and words.
+        text = str(reason) if type(reason).__str__ is not OSError.__str__ else reason.strerror or str(reason)
+        error = StorageError(errorcode.get(reason.errno or EIO, "EIO"), text, self._path)
         self._core.commit_failed(generation, self._host.now(), error)
         self.barrier.commit_failed(stuck=isinstance(reason, WriteStuck))
         self.drain()

@@ -430,7 +430,7 @@ class OtherQueryTests(ReportTestCase):
         self.bench.core.flush()
         self.bench.executor.drain()
         self.bench.fail()
-        wrong = "his Sentinel cannot save its votes: ENOSPC, [Errno 28] No space left on device"
+        wrong = "his Sentinel cannot save its votes: ENOSPC, No space left on device"
         self.refused(f"NOQUORUM 2 usable Sentinels. T{wrong}", "SENTINEL", "CKQUORUM", "mymaster")
         info = self.client.ask("INFO", "sentinel").decode()
         self.assertIn(f"\r\nsentinel_storage:ENOSPC\r\nsentinel_storage_error:t{wrong}\r\n", info)
