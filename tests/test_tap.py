@@ -121,6 +121,11 @@ class ConfigurationTests(TapCase):
             refused, f"Sentinel config file {self.path} is in use by another txsentinel process. Exiting..."
         )
         self.assertTrue(os.path.exists(leftover))
+        log = os.path.join(os.path.dirname(self.path), "in-use.log")
+        ended = self.assertRaises(SystemExit, self.parse, "-c", self.path, "--", "--logfile", log)
+        self.assertEqual(1, ended.code)
+        with open(log, encoding="ascii") as file:
+            self.assertIn(f" # {refused}\n", file.read())
         lock.release()
         self.parse("-c", self.path)
         self.assertFalse(os.path.exists(leftover))

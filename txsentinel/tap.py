@@ -142,7 +142,7 @@ class Options(usage.Options):
             locks.claim_main(os.path.abspath(self["config"]))
         try:
             self.configuration = read_configuration(self["config"], self._overrides, locks.claim_state)
-            self.lock = locks.chosen()
+            self.lock = locks.chosen(self.configuration.generic)
         except BaseException:
             locks.release()
             raise
@@ -289,6 +289,23 @@ def read_configuration(
     return configuration
 
 
+def refuse_in_log(text: str, generic: GenericOptions) -> NoReturn:
+    """
+    End the start, as :func:`refuse` does, with ``text`` in the log file if the configuration names one.
+
+    A C Sentinel reports there, and not on standard error, that another process has its port.
+    """
+    if not generic.logfile:
+        refuse(text)
+    sink = FileSink(os.path.abspath(generic.located(generic.logfile)))
+    try:
+        sink.check()
+    except OSError:
+        refuse(text)
+    LineWriter(sink, generic.log_format, generic.log_timestamp_format).tell(time.time(), Level.WARNING, text)
+    raise SystemExit(1)
+
+
 class FileClaims:
     """
     Sees to it that no other process saves to our file, be that the main file or a state file.
@@ -334,15 +351,16 @@ class FileClaims:
             if lock is not None:
                 lock.release()
 
-    def chosen(self) -> FileLock | None:
+    def chosen(self, generic: GenericOptions) -> FileLock | None:
         """
         The lock to keep; ``None`` where there are no locks.
 
+        :param generic: says whether there is a log file to name the other process in.
         :raises SystemExit: if another process saves to the main file, and so would we.
         """
         if not self._has_state_file:
             if self._refusal:
-                refuse(self._refusal)
+                refuse_in_log(self._refusal, generic)
             return self._main
         if self._main is not None:
             self._main.release()
