@@ -608,7 +608,7 @@ def ignores_priority_zero() -> list[Patch]:
         reason = real(replica, *arguments)
         return None if reason == "its priority is 0" else reason
 
-    return [(selection, "unfit_because", unfit)]
+    return [(selection, "unfit_because", unfit), (failover, "unfit_because", unfit)]
 
 
 @mutant("S11", kinds=("masters-die",), seed=2)

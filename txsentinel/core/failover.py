@@ -145,7 +145,8 @@ class Failovers:
         failover = master.failover
         if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
             return
-        self._select_another(master, failover, now)
+        self._deselect(failover, now)
+        self._select(master, failover, now)
 
     def republish(self, master: Master, now: Millis) -> None:
         """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
@@ -370,11 +371,10 @@ class Failovers:
         self._state.announce("+failover-state-send-slaveof-noone", chosen)
         self._promote(master, failover, now)
 
-    def _select_another(self, master: Master, failover: Failover, now: Millis) -> None:
+    def _deselect(self, failover: Failover, now: Millis) -> None:
         """The replica that was selected cannot be promoted after all, and was not."""
         failover.promoted = failover.promotion_sent_at = None
         self._enter(failover, FailoverState.SELECT_REPLICA, now)
-        self._select(master, failover, now)
 
     def _promote(self, master: Master, failover: Failover, now: Millis) -> None:
         promoted = failover.promoted
@@ -385,7 +385,8 @@ class Failovers:
         if self._timed_out(master, failover, now):
             return
         if unfit_because(promoted, master, self._state.timings, now) is not None:
-            self._select_another(master, failover, now)
+            # Another is selected at the next visit.
+            self._deselect(failover, now)
             return
         # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
