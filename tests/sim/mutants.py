@@ -808,9 +808,9 @@ def learns_no_epochs() -> list[Patch]:
     """The current epochs of others are ignored in hellos."""
     real = gossip.Gossip.hello
 
-    def hello(self: gossip.Gossip, payload: bytes, now: int) -> None:
+    def hello(self: gossip.Gossip, payload: bytes, now: int, **keywords: Any) -> None:
         words = payload.split(b",")
         words[3] = max(words[7], b"%d" % self._state.current_epoch)
-        real(self, b",".join(words), now)
+        real(self, b",".join(words), now, **keywords)
 
     return [(gossip.Gossip, "hello", hello)]
