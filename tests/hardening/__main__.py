@@ -59,7 +59,7 @@ def main() -> int:
         gone = churn.run(options.kind, options.minutes * 60, options.seed)
         figures["churn"] = {**asdict(gone), "grown_megabytes": gone.grown_megabytes}
         print(
-            f"{gone.connections} connections in {gone.seconds:.0f} s: {gone.megabytes_first:.1f} MB after a fifth,"
+            f"{gone.connections} connections in {gone.seconds:.0f} s: {gone.megabytes_first:.1f} MB after a third,"
             f" {gone.megabytes_last:.1f} MB at the end;"
             f" descriptors {gone.descriptors_first}, {gone.descriptors_last}",
             flush=True,

@@ -17,7 +17,7 @@ class HardeningTests(SynchronousTestCase):
 
     def test_random_commands(self) -> None:
         """Everything is answered or hung up on, nothing raises, and operators are served to the end."""
-        figures = commands.run("txsentinel", 4_000, seed=20261130)
+        figures = commands.run("txsentinel", 2_000, seed=20261130)
         self.assertEqual(figures.tracebacks, 0)
         self.assertGreater(figures.answered_batches, 10)
 
@@ -29,7 +29,7 @@ class HardeningTests(SynchronousTestCase):
 
     def test_churn(self) -> None:
         """Some hundred clients leave no descriptors behind."""
-        figures = churn.run("txsentinel", 4.0, seed=3)
+        figures = churn.run("txsentinel", 3.0, seed=3)
         self.assertGreaterEqual(figures.connections, 100)
         self.assertLessEqual(figures.descriptors_last, figures.descriptors_first + 5)
 
