@@ -407,9 +407,9 @@ def writes_no_config_epoch() -> list[Patch]:
     """The config epoch is not in the file."""
     from txsentinel.config import rendering, store
 
-    def lines(master: Master, by_hostname: bool) -> Any:
+    def lines(master: Master, *arguments: Any) -> Any:
         with patch.object(master, "config_epoch", 0):
-            return real(master, by_hostname)
+            return real(master, *arguments)
 
     real = rendering.master_lines
     return [(store, "master_lines", lines)]
@@ -444,7 +444,7 @@ def writes_no_current_epoch() -> list[Patch]:
     from txsentinel.config import rendering, store
 
     real = rendering.own_tail_lines
-    return [(store, "own_tail_lines", lambda options, epoch: real(options, epoch % 2))]
+    return [(store, "own_tail_lines", lambda options, epoch, *rest: real(options, epoch % 2, *rest))]
 
 
 @mutant("S8", kinds=("masters-die", "kill-sentinel"), seed=4)
