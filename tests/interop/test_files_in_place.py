@@ -51,7 +51,8 @@ class MountedFileTests(SynchronousTestCase):
     def mount(self, stack: ExitStack, path: Path, *options: str) -> None:
         """Mount a file over itself, until the end."""
         subprocess.run(["mount", "--bind", path, path], check=True)
-        stack.callback(subprocess.run, ["umount", path], check=False)
+        # The Sentinel that has it open ends only afterwards.
+        stack.callback(subprocess.run, ["umount", "--lazy", path], check=True)
 
     def test_failover_and_crash(self) -> None:
         """They fail over, every vote that they announce is in the file, and a restart after SIGKILL finds it."""
