@@ -160,12 +160,16 @@ class FakeServer:
 
     :param script: by command in upper case, how it is answered instead.
     :param info: the text of its INFO.
+    :param sentinel_id: what it answers to SENTINEL MYID, if it is to pass for a Sentinel.
     """
 
-    def __init__(self, script: dict[str, Script] | None = None, info: bytes = INFO) -> None:
+    def __init__(
+        self, script: dict[str, Script] | None = None, info: bytes = INFO, sentinel_id: str | None = None
+    ) -> None:
         self.commands: list[Words] = []
         self._script = script or {}
         self._info = info
+        self._sentinel_id = sentinel_id
         self._connections: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = int(self._listener.getsockname()[1])
@@ -214,6 +218,8 @@ class FakeServer:
 
     def _answer(self, connection: socket.socket, words: Words, subscribed: bool) -> bytes | None:
         command = words[0].upper()
+        if self._sentinel_id is not None and [word.upper() for word in words] == [b"SENTINEL", b"MYID"]:
+            return bulk(self._sentinel_id.encode())
         scripted = self._script.get(command.decode("latin-1"))
         if scripted is not None:
             return scripted if isinstance(scripted, bytes) else scripted(connection, words)

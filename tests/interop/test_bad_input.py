@@ -532,10 +532,20 @@ class PeerTests(AttackCase):
         self.sentinel.call("SENTINEL", "RESET", "*")
 
     def test_crowd(self) -> None:
-        """Of a thousand invented Sentinels so many are believed in as there may be, and all can be forgotten."""
+        """Of a thousand invented Sentinels none is believed in; one that is there is, also in the midst of them."""
+        real = FakeServer(sentinel_id="d" * 40)
+        self.addCleanup(real.close)
         with self.watch:
             self.told(*(self.hello(id=f"{number:040x}", port=1 + number) for number in range(1_000)))
-            self.assertEqual(len(self.peers()), 250)
+            self.assertEqual(self.peers(), [])
+
+            def filed() -> bool:
+                self.told(self.hello(id="d" * 40, port=real.port))
+                return len(self.peers()) == 1
+
+            wait_for(filed, 10.0, "the real one to be filed", every=0.5)
+            self.told(*(self.hello(id=f"{number:040x}", port=real.port) for number in range(1_000)))
+            self.assertEqual([peer["name"] for peer in self.peers()], ["d" * 40])
             self.sentinel.call("SENTINEL", "RESET", "*")
             self.assertEqual(self.peers(), [])
         self.unharmed(40, lines=800)
@@ -567,13 +577,21 @@ class PeerTests(AttackCase):
             b"nonsense\r\n",
             b"",
         )
-        peers = [FakeServer({"SENTINEL": answer}) for answer in nonsense]
+        peers = [
+            FakeServer({"SENTINEL": answer}, sentinel_id=f"{number:040x}") for number, answer in enumerate(nonsense)
+        ]
         for number, peer in enumerate(peers):
             self.addCleanup(peer.close)
             self.told(self.hello(name="doomed", master_port=doomed.port, id=f"{number:040x}", port=peer.port))
+
+        def filed() -> bool:
+            reply = self.sentinel.call("SENTINEL", "SENTINELS", "doomed")
+            return isinstance(reply, list) and len(reply) == len(peers)
+
+        wait_for(filed, 10.0, "everybody to be filed")
         with self.watch:
             doomed.close()
-            wait_for(lambda: all(peer.asked(b"SENTINEL") for peer in peers), SECONDS, "everybody to be asked")
+            wait_for(lambda: all(peer.asked(b"SENTINEL") > 1 for peer in peers), SECONDS, "everybody to be asked")
             time.sleep(1.0)
         flags = pairs(self.sentinel.call("SENTINEL", "MASTER", "doomed"))["flags"]
         self.assertIn("s_down", flags)
