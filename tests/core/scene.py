@@ -75,6 +75,9 @@ class Actor:
     reply: object = None
     """What it answers instead, whatever it is asked."""
 
+    stands: bool = True
+    """Says that it is a candidate whenever it is asked for that."""
+
     mute: bool = False
     """Does not answer questions at all."""
 
@@ -434,6 +437,8 @@ class Scene:
         down = int(actor.says_down)
         if effect.candidate == "*":
             return [down, b"*", 0]
+        if effect.candidate == identity(chr(int(actor.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:
+            return [down, effect.candidate.encode(), 1 << 52] if actor.stands else [down, b"*", 0]
         if actor.grants and (actor.answer is None or actor.answer[1] < effect.epoch):
             actor.answer = (effect.candidate, effect.epoch)
         leader, epoch = actor.answer or ("*", 0)

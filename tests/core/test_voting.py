@@ -8,7 +8,7 @@ from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.address import Address
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import STORM
-from txsentinel.core.voting import Vote, VoteCount
+from txsentinel.core.voting import DOUBT, Vote, VoteCount
 from txsentinel.timings import Limits
 
 
@@ -136,6 +136,71 @@ class AnswerTests(SynchronousTestCase):
         self.scene.wait(12_000, 50)
         self.assertIsNone(self.scene.master.failover)
         self.assertEqual("z" * 40, self.ask("z", 90).leader)
+
+
+class ForgeryTests(SynchronousTestCase):
+    """Requests for our vote in the name of a peer that knows nothing of them."""
+
+    def setUp(self) -> None:
+        """A master with a replica and two peers, who hold it down when it dies."""
+        self.scene = Scene()
+        self.scene.add_replica(2)
+        for letter in "bz":
+            self.scene.add_peer(letter, says_down=True, stands=False)
+        self.scene.wait(3_000, 50)
+        self.scene.heard()
+        self.scene.sent.clear()
+
+    def forge(self, letter: str, epoch: int) -> Vote:
+        """A stranger asks in that peer's name."""
+        vote = self.scene.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, epoch, letter * 40, self.scene.now)
+        self.scene.settle()
+        return vote
+
+    def test_costs_one_vote(self) -> None:
+        """The first request has it, the next ones are refused with their epochs; our own attempt is not put off."""
+        self.assertEqual("b" * 40, self.forge("b", 1).leader)
+        self.assertIsNone(self.scene.master.attempt_started_at)
+        for epoch in range(2, 20):
+            self.assertEqual(1, self.forge("b", epoch).leader_epoch)
+        self.assertEqual(1, self.scene.core.current_epoch)
+
+    def test_binds_nobody(self) -> None:
+        """A real candidate has our vote right after it."""
+        self.forge("b", 1)
+        self.scene.actors[self.scene.peer("z").address].stands = True
+        self.assertEqual("z" * 40, self.forge("z", 2).leader)
+
+    def test_failover_under_attack(self) -> None:
+        """Twelve requests a second in the names of all peers do not hold up a failover."""
+        epoch = 0
+        for step in range(60):
+            if step == 24:
+                self.scene.kill(MASTER_PLACE)
+            for letter in "bz" + ME[0]:
+                epoch = max(epoch, self.scene.core.current_epoch) + 1
+                self.forge(letter, epoch)
+            self.scene.wait(80, 10)
+        self.assertEqual("10.0.0.2", self.scene.master.address.ip)
+
+    def test_in_our_own_name(self) -> None:
+        """Nobody asks us for a vote for ourselves."""
+        self.assertEqual(("*", 0), (self.forge(ME[0], 1).leader, self.scene.core.current_epoch))
+
+    def test_who_stands_after_all(self) -> None:
+        """A peer that was doubted has the vote after it confirmed a candidacy, at its second request."""
+        self.forge("b", 1)
+        self.scene.actors[self.scene.peer("b").address].stands = True
+        self.assertEqual(1, self.forge("b", 2).leader_epoch)
+        self.assertEqual(3, self.forge("b", 3).leader_epoch)
+
+    def test_genuine_votes_put_off_our_own_attempt(self) -> None:
+        """As ever, after the candidate has confirmed."""
+        self.scene.actors[self.scene.peer("b").address].stands = True
+        self.forge("b", 1)
+        self.assertIsNotNone(self.scene.master.attempt_started_at)
+        self.scene.wait(DOUBT + 1, 100)
+        self.assertIsNotNone(self.scene.master.attempt_started_at)
 
 
 class QuestionTests(SynchronousTestCase):

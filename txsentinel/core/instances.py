@@ -183,10 +183,15 @@ class Replica(Server):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a peer was asked: about which address, and for its vote in which epoch (``None``: its opinion only)."""
+    """
+    What a peer was asked: about which address, and for its vote in which epoch (``None``: its opinion only).
+
+    ``candidacy`` is the epoch in which somebody asked for our vote in the peer's name: it is to say whether that is so.
+    """
 
     address: Address
     vote_epoch: int | None
+    candidacy: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -213,6 +218,9 @@ class Peer(Instance):
 
     hello_seen: bytes = b""
     """Its last hello that taught us nothing new."""
+
+    doubted_until: Millis = 0
+    """Somebody asked for our vote in its name, and it did not know of that. Until then it gets none."""
 
     leader: str | None = None
     """Whom it last said it voted for."""
@@ -331,6 +339,12 @@ class Master(Server):
     failover: Failover | None = None
     attempt_started_at: Millis | None = None
     """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""
+
+    attempt_before: Millis | None = None
+    """``attempt_started_at`` before the vote whose candidate has not confirmed yet that it is one."""
+
+    vote_unconfirmed: bool = False
+    """We voted for a peer and wait for it to confirm that it is a candidate."""
 
     stand_at: Millis | None = None
     """O_DOWN, and when our turn to stand for election comes."""

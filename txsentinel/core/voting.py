@@ -29,6 +29,9 @@ LEASE_LIMIT: Millis = 2_000
 FRESH_SWITCH: Millis = 5_000
 """How long after a switch we trust our own sight of the new master more than a candidate's word."""
 
+DOUBT: Millis = 5_000
+"""How long a peer gets no vote after a request in its name that it did not make, unless it confirms another."""
+
 SEEKING: Millis = 5_000
 """How long after S_DOWN peers are asked at the quick pace while there is no agreement."""
 
@@ -109,7 +112,11 @@ class Voting:
                 if reason is None:
                     if epoch > state.current_epoch:
                         state.adopt_epoch(epoch, master, now)
+                    before, unconfirmed = master.attempt_started_at, master.vote_unconfirmed
                     self.cast(master, candidate, epoch, now)
+                    if not unconfirmed:
+                        master.attempt_before = before
+                    master.vote_unconfirmed = self._have_confirmed(master, candidate, epoch, now)
                 else:
                     # The epoch of a request that is refused is not adopted: anybody can send one.
                     state.complain(
@@ -117,6 +124,9 @@ class Voting:
                         f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}",
                         Level.NOTICE,
                     )
+                    peer = master.peers.get(candidate)
+                    if peer is not None and peer.doubted_until > now:
+                        self._have_confirmed(master, candidate, epoch, now)
         if state.storage_failing and master.vote_generation > state.durable_generation:
             return Vote(down, NOBODY, master.durable_leader_epoch)
         waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
@@ -133,16 +143,59 @@ class Voting:
         may be a coordinated failover that somebody ordered.
         """
         if candidate == self._state.options.my_id:
-            return None
+            return "it is this Sentinel"
         peer = master.peers.get(candidate)
         if peer is None:
             return "it is not a Sentinel that we know"
+        if peer.doubted_until > now:
+            return "it did not ask for the last one that was asked for in its name"
         if self._leased(master, candidate, now):
             return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
         fresh = master.switched_at is not None and now - master.switched_at < FRESH_SWITCH
         if fresh and not peer.own_kind and self._sees_up(master, now):
             return "the master was switched a moment ago and is up"
         return None
+
+    def _have_confirmed(self, master: Master, candidate: str, epoch: int, now: Millis) -> bool:
+        """
+        Ask a peer in whose name somebody asked for our vote whether it is a candidate; false if it cannot be asked now.
+
+        Anybody can send such a request. A vote for somebody who is no candidate would keep real ones away for as long
+        as its lease, and us from an attempt of our own for two failover timeouts. A candidate has voted for itself
+        before it asks, which it tells if it is asked for a vote in epoch 0. With many masters failing nobody is asked.
+        """
+        peer = master.peers[candidate]
+        if not peer.link.commands_up or self._state.stormy(now) or len(peer.asked) >= self._state.limits.questions:
+            return False
+        if any(question.candidacy is not None for question in peer.asked):
+            return True
+        peer.asked.append(Question(master.address, None, epoch))
+        host = master.address.announced(self._state.options.announce_hostnames)
+        self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, 0, candidate), probe=True)
+        return True
+
+    def _judge_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
+        """
+        A peer told whom it voted for, after a request for our vote in its name.
+
+        A C Sentinel may ask in an epoch above that of its own vote. After a restart a Sentinel knows the epoch and no
+        name.
+        """
+        master = peer.master
+        genuine = epoch > asked or (epoch == asked and leader in (peer.name, NOBODY))
+        genuine = genuine or (leader == peer.name and not peer.own_kind)
+        if genuine:
+            peer.doubted_until = 0
+        else:
+            peer.doubted_until = now + DOUBT
+            self._state.complain(
+                "Somebody asked for a vote in the name of another Sentinel",
+                f"Somebody asked for a vote on {master.name} in epoch {asked} in the name of {peer.name}, who did not",
+            )
+        if master.leader == peer.name and master.vote_unconfirmed:
+            master.vote_unconfirmed = False
+            if not genuine:
+                master.attempt_started_at, master.voted_at = master.attempt_before, None
 
     def cast(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
         """Vote: one candidate per master and epoch, for ever."""
@@ -220,6 +273,9 @@ class Voting:
             return None
         peer.opinion_at = now
         peer.says_master_down = down == 1
+        if question.candidacy is not None:
+            self._judge_candidacy(peer, question.candidacy, leader, epoch, now)
+            return peer
         failover = master.failover
         if failover is not None and question.vote_epoch == failover.epoch:
             failover.answers[peer.name] = (leader, epoch)

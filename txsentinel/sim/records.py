@@ -54,6 +54,8 @@ class MasterRecord:
     """The one before it, which counts again if the master came back before anybody was promoted."""
     distance: float = 0.0
     voted_for_other: float | None = None
+    other: tuple[str, int] = ("", 0)
+    """The candidate and the epoch of that vote."""
     ordered_at: float = NEVER
     """The last SENTINEL FAILOVER."""
     forced: bool = False

@@ -85,7 +85,7 @@ class WireWitness:
     def asked(self, asker: str, voter: str, request: Request) -> None:
         """Who asks for votes goes by an ID that is on disk."""
         candidate = request.words[5].decode()
-        if candidate != "*":
+        if candidate != "*" and request.words[4] != b"0":  # in epoch 0 the candidate itself is asked whether it is one
             durable = self._records.sentinels[asker].remembered.my_id
             self._expect(candidate == durable, "durable", f"{asker} stands as {candidate[:8]}, which is not on disk")
 
@@ -151,6 +151,7 @@ class WireWitness:
             self._expect(epoch <= core.current_epoch, "S9", f"{voter} told a vote of {epoch}, beyond its current epoch")
             if candidate != core.options.my_id and epoch > record.master(name).newest_vote:
                 record.master(name).voted_for_other = self._records.now
+                record.master(name).other = candidate, epoch
 
     def was_answered(self, asker: str, voter: str, request: Request, reply: Word) -> None:
         """Remember what was heard, for S4 and S10."""
