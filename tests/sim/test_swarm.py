@@ -55,7 +55,8 @@ class SwarmTests(SynchronousTestCase):
             return answer
 
         self.patch(SentinelState, "votable", counted)
-        for seed in range(FIRST, FIRST + COUNT // 2):
+        # The last one of them is a seed of which it is known that such votes are asked for.
+        for seed in (*range(FIRST, FIRST + COUNT // 2), 1013):
             shape = replace(draw_shape(seed), masters=6, storm=2)
             plan = draw_plan(seed, SECONDS, ("masters-die", "slow-network", "kill-sentinel"))
             outcome = Run(seed, SECONDS, plan, shape).all()
