@@ -38,6 +38,9 @@ LIMIT: Final = 1.0
 CALM: Final = 3.0
 """Seconds without any trouble before an operation after which it is judged."""
 
+CORRECTION: Final = 15.0
+"""Seconds that Sentinels may take to correct a server whose role they did not order: they wait for news of it first."""
+
 ROUNDING: Final = 0.01
 
 
@@ -52,6 +55,8 @@ class ServerWitness:
         self._calm_since: float | None = None
         self._failover_over_at: dict[SimRedis, float] = {}
         self._ended_for_timeout: dict[tuple[str, str], float] = {}
+        self._attempted_at: dict[tuple[str, str], float] = {}
+        self._redirected_at: dict[SimRedis, float] = {}
         for server in self._fleet.servers:
             server.role_changed = self._role_changed
         self._fleet.world.call_later(LOOK_PERIOD, self._look)
@@ -61,7 +66,9 @@ class ServerWitness:
         name = event.master
         if name is None:
             return
-        if event.channel == "+failover-end-for-timeout":
+        if event.channel == "+try-failover":
+            self._attempted_at[name, sentinel.name] = self._now
+        elif event.channel == "+failover-end-for-timeout":
             self._ended_for_timeout[sentinel.name, name] = self._now
         elif event.channel == "+failover-end" and self._ended_for_timeout.get((sentinel.name, name)) != self._now:
             master = sentinel.alive.core.registry.masters.get(name)
@@ -101,6 +108,8 @@ class ServerWitness:
         ordered = change.ordered_by in self._sentinel_ips and change.spared is not None
         leader = change.ordered_by if change.ordered_by in self._sentinel_ips else None
         born, now = server.started_at, self._now
+        if leader is None:
+            self._redirected_at[server] = now
         if ordered:
             self._later(ROUNDING, self._check_file, server, born, None)
         else:
@@ -136,9 +145,17 @@ class ServerWitness:
         if told is None or any(view is None or view.failover or view.config_epoch != epoch for view in views):
             # There is a newer one, or one under way.
             return
+        if any(
+            of == name and who != sentinel.name and at >= ended_at - CORRECTION
+            for (of, who), at in self._attempted_at.items()
+        ):
+            # What a rival has promoted meanwhile is a master until Sentinels may convert it.
+            return
         place = (told.published_address.ip, REDIS_PORT)
         for group in self._fleet.masters:
             for server in group.servers if group.name == name else ():
+                if self._now - self._redirected_at.get(server, NEVER) < CORRECTION:
+                    continue
                 if self._works(server) and server.host.reactor.seconds() - server.started_at > CALM + LIMIT:
                     fine = server.is_master if server.address == place else server.master_address == place
                     what = f"{server.host.name} does not follow {place}, which {sentinel.name} failed {name} over to"
