@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.config.generic import GenericOptions
-from txsentinel.core.effects import Effect
+from txsentinel.core.effects import Connect, Effect, RequestId
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.options import SentinelOptions
@@ -252,6 +252,16 @@ class Bench:
         for kind in link.kinds:
             self.core.link_up(link, kind, "127.0.0.1", self.host.now())
         assert link.commands_up
+
+    def confirm(self, peer_id: str) -> None:
+        """A Sentinel that a hello has just named is reached, and tells its ID."""
+        self.executor.drain()
+        link = next(each.link for each in reversed(self.links.effects) if isinstance(each, Connect))
+        self.bring_up(link)
+        self.executor.drain()
+        assert isinstance(self.links.effects[-1], RequestId)
+        self.core.id_reply(link, peer_id.encode(), self.host.now())
+        self.executor.drain()
 
 
 class Talk:

@@ -141,11 +141,13 @@ class PublishTests(ServerTestCase):
             self.refused("ERR Only HELLO messages are accepted by Sentinel instances.", "PUBLISH", channel, "y")
 
     def test_hello_is_heard(self) -> None:
-        """It makes the sender known, is answered 1, and is passed on to nobody."""
+        """Its sender is asked for the ID and known once it told it; the hello is answered 1 and passed on to nobody."""
         self.client.ask("SUBSCRIBE", "__sentinel__:hello")
         peer = self.bench.connect()
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
         self.assertEqual(peer.ask("PUBLISH", "__sentinel__:hello", hello), b":1\r\n")
+        self.assertEqual(list(self.master.peers), [])
+        self.bench.confirm(PEER_ID)
         self.assertEqual(list(self.master.peers), [PEER_ID])
         self.assertEqual(self.client.raw(), b"")
 

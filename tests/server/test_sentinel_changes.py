@@ -369,8 +369,8 @@ class ConfigTests(ServerTestCase):
         """Only those of Sentinels, and only for what they log in with."""
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
         self.client.ask("PUBLISH", "__sentinel__:hello", hello)
+        self.bench.confirm(PEER_ID)
         link = self.master.peers[PEER_ID].link
-        self.bench.bring_up(link)
         self.bench.links.effects.clear()
         self.client.send("SENTINEL", "CONFIG", "SET", "announce-port", "1")
         self.bench.save()

@@ -162,7 +162,7 @@ class MappingTests(ServingCase):
         """Who a client with our certificate is, where there is a user of that name."""
         self.open(**directives)
         context = self.bench.context
-        context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules])  # type: ignore[arg-type]
+        list(context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules]))  # type: ignore[arg-type]
         return self.ask(*self.trusted(), "ACL", "WHOAMI")
 
     def test_common_name(self) -> None:
