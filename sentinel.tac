@@ -9,7 +9,7 @@ import os
 
 from twisted.application.service import Application
 
-from txsentinel.tap import Options, makeService
+from txsentinel.cli.tap import Options, makeService
 
 options = Options()
 options.parseOptions(["--config", os.environ.get("SENTINEL_CONF", "sentinel.conf")])

@@ -13,7 +13,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.requests import RequestParser
 from txsentinel.wire.resp import NULL_ARRAY, ErrorReply, Simple, data, encode
 

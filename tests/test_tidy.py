@@ -23,31 +23,31 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyClass
 
 import txsentinel
-from txsentinel import isentinel
+from txsentinel import interfaces
 
 FLOORS = (
-    ("ground", "timings address events isentinel budget logthrottle"),
+    ("ground", "model.timings model.address model.events interfaces isentinel model.log_text model.log_throttle"),
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.options core.link core.instances core.effects core.duequeue core.state core.registry"
+        "core.errors core.options core.link core.instances core.effects core.due_queue core.state core.registry"
         " core.selection core.handover core.probing core.availability core.blockers core.voting core.switching"
-        " core.election core.justification core.failover core.ignored core.observation core.confirmation core.gossip"
-        " core.visiting core.sentinel",
+        " core.election core.justification core.failover core.ignored core.observation core.confirmation"
+        " core.gossip core.evaluation core.sentinel",
     ),
     (
         "config",
-        "config.quoting config.vocabulary config.errors config.numbers config.elsewhere config.document config.disk"
-        " config.titles"
-        " config.generic config.directives config.statements config.recovery config.configuration config.rendering"
-        " config.store",
+        "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
+        " config.process_title config.generic config.directives config.statements config.recovery"
+        " config.configuration config.rendering config.store",
     ),
-    ("edges", "links server client scripts listeners listening logs tls"),
+    ("edges", "links server client runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
     (
         "service",
-        "machine.names machine.attention machine.logqueue machine.threads machine.files host barrier executor sweeping"
-        " machine.crowd machine.coalescing machine.dialling machine.garbage machine.capacity doors restoring service"
-        " commandline termination supervision detaching tap",
+        "process.resolver reactor.priority process.log_queue process.threads process.files runtime.host"
+        " runtime.durability runtime.executor runtime.sweeper reactor.multiplexer reactor.read_coalescing"
+        " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
+        " runtime.service cli.overrides process.termination process.supervision cli.detaching cli.tap",
     ),
     ("annexes", "sim demo extensions"),
 )
@@ -56,7 +56,7 @@ FLOORS = (
 APART = ("edges", "annexes")
 """Floors on which nobody may know a neighbour at all."""
 
-ANNEXES_SEE = {"demo": {"client"}, "extensions": {"isentinel", "events"}}
+ANNEXES_SEE = {"demo": {"client"}, "extensions": {"interfaces", "model"}}
 """What these annexes may know, besides themselves; the simulator, which hosts the service, may know all."""
 
 IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
@@ -80,9 +80,14 @@ class Source:
     tree: ast.Module
 
     @property
-    def edge(self) -> str:
-        """The package, or the single module, that it is part of."""
+    def package(self) -> str:
+        """The package directly below ``txsentinel`` that the module is part of."""
         return self.name.partition(".")[0]
+
+    @property
+    def unit(self) -> str:
+        """What the layers list: the module itself, or the package that it is part of."""
+        return unit_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,14 @@ def places() -> dict[str, tuple[int, int]]:
     }
 
 
+def unit_of(name: str) -> str:
+    """The name under which the layers list a module: its own, or that of the package that it is part of."""
+    return name if name in places() else name.partition(".")[0]
+
+
 def place(name: str) -> tuple[int, int] | None:
-    """Where a module stands: under its own name, or with the package that it is part of."""
-    return places().get(name) or places().get(name.partition(".")[0])
+    """The layer and the position in it of a module."""
+    return places().get(unit_of(name))
 
 
 class LayerTests(SynchronousTestCase):
@@ -171,7 +181,7 @@ class LayerTests(SynchronousTestCase):
             here = place(source.name)
             for target, types_only in own_imports(source):
                 there = place(target)
-                if here is None or there is None or (target.partition(".")[0] == source.edge and here == there):
+                if here is None or there is None or unit_of(target) == source.unit:
                     continue
                 if there[0] > here[0] or (there[0] == here[0] and there[1] >= here[1] and not types_only):
                     wrong.append(f"{source.name} imports {target}")
@@ -183,11 +193,9 @@ class LayerTests(SynchronousTestCase):
         wrong = []
         for names in floors.values():
             for source in sources():
-                if source.edge in names.split():
-                    others = set(names.split()) - {source.edge}
-                    wrong += [
-                        f"{source.name} -> {to}" for to, _ in own_imports(source) if to.partition(".")[0] in others
-                    ]
+                if source.unit in names.split():
+                    others = set(names.split()) - {source.unit}
+                    wrong += [f"{source.name} -> {to}" for to, _ in own_imports(source) if unit_of(to) in others]
         self.assertEqual(wrong, [])
 
     def test_no_circles(self) -> None:
@@ -210,8 +218,8 @@ class LayerTests(SynchronousTestCase):
         """Extensions know the interfaces and the demonstration knows the client, and no more of us."""
         wrong = []
         for source in sources():
-            if source.edge in ANNEXES_SEE:
-                allowed = ANNEXES_SEE[source.edge] | {source.edge}
+            if source.package in ANNEXES_SEE:
+                allowed = ANNEXES_SEE[source.package] | {source.package}
                 wrong += [
                     f"{source.name} -> {to}" for to, _ in own_imports(source) if to.partition(".")[0] not in allowed
                 ]
@@ -220,13 +228,13 @@ class LayerTests(SynchronousTestCase):
     def test_core_is_pure(self) -> None:
         """Nothing on the ground, in the wire or in the core can reach a clock, a die, a disk or a socket."""
         for source in sources():
-            if source.edge in ("wire", "core") or source.name in ("timings", "address", "events"):
+            if source.package in ("wire", "core") or source.name in ("model.timings", "model.address", "model.events"):
                 self.assertEqual(roots(source) & IMPURE, set(), source.name)
 
     def test_config_reads_without_twisted(self) -> None:
         """Of the modules about the configuration only the store knows Deferreds."""
         for source in sources():
-            if source.edge == "config" and source.name != "config.store":
+            if source.package == "config" and source.name != "config.store":
                 self.assertNotIn("twisted", roots(source), source.name)
 
     def test_global_reactor(self) -> None:
@@ -237,14 +245,14 @@ class LayerTests(SynchronousTestCase):
             "twisted.internet.utils.getProcessOutput",
         }
         for source in sources():
-            if source.name != "tap":
+            if source.name != "cli.tap":
                 named = {each.target for each in imports(source.tree) if not each.types_only}
                 self.assertEqual(named & forbidden, set(), source.name)
 
     def test_dice_and_clocks_come_from_the_host(self) -> None:
         """No edge rolls dice of its own, or reads a clock that the simulator does not hold."""
         for source in sources():
-            if source.edge in ("links", "server", "scripts", "listening") or source.name in ("service", "sweeping"):
+            if source.package in ("links", "server", "scripts", "listening") or source.name in ("service", "sweeping"):
                 self.assertEqual(roots(source) & {"random", "secrets", "time"}, set(), source.name)
 
 
@@ -257,7 +265,7 @@ class HygieneTests(SynchronousTestCase):
         for source in sources():
             if not ast.get_docstring(source.tree):
                 bare.append(source.name or "txsentinel")
-            if source.edge not in ("sim", "demo"):
+            if source.package not in ("sim", "demo"):
                 bare += [f"{source.name}.{name}" for name in self.undocumented(source.tree)]
         self.assertEqual(bare, [], "\n".join(bare))
 
@@ -276,7 +284,7 @@ class HygieneTests(SynchronousTestCase):
     def test_no_print(self) -> None:
         """Nothing is said past the log, but by programs whose purpose it is to say something."""
         for source in sources():
-            if source.edge == "demo" or source.name.endswith("__main__"):
+            if source.package == "demo" or source.name.endswith("__main__"):
                 continue
             calls = (each.func for each in ast.walk(source.tree) if isinstance(each, ast.Call))
             named = {each.id for each in calls if isinstance(each, ast.Name)}
@@ -334,8 +342,8 @@ class InterfaceTests(SynchronousTestCase):
         """Each class that says it implements one of our interfaces does; each interface is implemented by some."""
         ours = {
             value
-            for value in vars(isentinel).values()
-            if isinstance(value, InterfaceClass) and value.__module__ == isentinel.__name__
+            for value in vars(interfaces).values()
+            if isinstance(value, InterfaceClass) and value.__module__ == interfaces.__name__
         }
         kept = set()
         for module in self.modules():

@@ -10,8 +10,8 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.clients.fixture import ROOT, Run, Stage
 from tests.clients.library import CLIENTS
-from tests.clients.stage import ROOT, Run, Stage
 from tests.servers import Fleet, Workbench, call, missing
 
 DATA, DOOR = "data secret", "door secret"

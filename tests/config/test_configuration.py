@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.disk import MemoryDisk
 from txsentinel import __version__
-from txsentinel.budget import excerpt
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.disk import LocalDisk, read_file
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import BufferLimit
-from txsentinel.config.vocabulary import INTEGER, MEMORY
+from txsentinel.config.keywords import INTEGER, MEMORY
+from txsentinel.model.log_text import excerpt
 
 MY_ID = "a" * 40
 

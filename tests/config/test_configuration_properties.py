@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import FILES, soup
+from tests.fuzz.corpora import FILES, soup
 from tests.wire.steps import counting
 from txsentinel.config import configuration, directives, document, generic, quoting, statements
 from txsentinel.config.configuration import load

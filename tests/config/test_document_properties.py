@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import FILES, soup
+from tests.fuzz.corpora import FILES, soup
 from tests.wire.steps import counting
 from txsentinel.config import directives, document, quoting
 from txsentinel.config.directives import classify

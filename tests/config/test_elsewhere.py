@@ -12,8 +12,8 @@ from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_l
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.registry import Registry
 from txsentinel.core.sentinel import SentinelCore
-from txsentinel.restoring import restore_state
-from txsentinel.timings import Limits, Timings
+from txsentinel.model.timings import Limits, Timings
+from txsentinel.runtime.restoring import restore_state
 
 SHARED = b"""sentinel monitor m 10.0.0.1 6379 2
 sentinel down-after-milliseconds m 5000

@@ -14,7 +14,7 @@ from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import MARKER, ConfigDocument
 from txsentinel.config.store import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT, ConfigStore
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 
 
 class StoreTests(SynchronousTestCase):

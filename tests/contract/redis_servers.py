@@ -19,11 +19,11 @@ from twisted.python.failure import Failure
 
 from tests.servers import missing
 from txsentinel.demo.programs import server_binary
+from txsentinel.model.timings import Limits
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.world import World
-from txsentinel.timings import Limits
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import pack
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Scene
 from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.core.effects import Recycle, RequestRole
 from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
-from txsentinel.timings import Timings
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Timings
 
 
 class SubjectivelyDownTests(SynchronousTestCase):

@@ -9,10 +9,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import txsentinel
-from tests.core.scene import Scene
-from txsentinel import address
-from txsentinel.address import MAX_ADDRESS, MAX_HOST, Address, canonical_ip
-from txsentinel.timings import Limits
+from tests.core.fixture import Scene
+from txsentinel.model import address
+from txsentinel.model.address import MAX_ADDRESS, MAX_HOST, Address, canonical_ip
+from txsentinel.model.timings import Limits
 from txsentinel.wire import glob
 from txsentinel.wire.info import parse_info, shortened
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.core import confirmation
 from txsentinel.core.confirmation import ANSWER_TIMEOUT, MAX_DIALS, MAX_WAITING
 from txsentinel.core.effects import Connect, Disconnect
 from txsentinel.core.instances import MAX_COUNTED, MAX_UNCONFIRMED, UNHEARD
+from txsentinel.model.address import Address
 from txsentinel.wire.values import ErrorLine
 
 SECOND = Address.literal("10.0.0.2", 6379)

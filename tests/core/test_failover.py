@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Scene, identity
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover import FOLLOWS, SELECT_PATIENCE, Failovers
 from txsentinel.core.instances import Failover, FailoverState
+from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
 

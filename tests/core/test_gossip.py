@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.core.gossip import MAX_CLONES
 from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
+from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)

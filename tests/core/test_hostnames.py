@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import Actor, Scene
-from txsentinel.address import Address
+from tests.core.fixture import Actor, Scene
 from txsentinel.core.errors import InvalidAddress
 from txsentinel.core.instances import Master
+from txsentinel.model.address import Address
 
 
 class HostnameTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
+from tests.core.fixture import MASTER_PLACE, Scene, identity
 from txsentinel.core.ignored import MAX_WARNINGS, NAMES_NOT_RESOLVED, NO_ADDRESS
 
 

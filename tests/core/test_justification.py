@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Scene, identity
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import FailoverState, Replica, Role
 from txsentinel.core.justification import MAX_RETURN_DELAY
+from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)

@@ -6,12 +6,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.address import canonical_ip
 from txsentinel.core.effects import Announce, AskMasterDown, Connect, Note
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
-from txsentinel.timings import Limits, Timings
+from txsentinel.model.address import canonical_ip
+from txsentinel.model.timings import Limits, Timings
 
 MY_ID = "a" * 40
 PEER_ID = "b" * 40

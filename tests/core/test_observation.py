@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Scene
 from txsentinel.core.instances import Replica
+from txsentinel.model.address import Address
 
 STRANGER = Address.literal("10.0.0.9", 6379)
 

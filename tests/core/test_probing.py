@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene
+from tests.core.fixture import MASTER_PLACE, Scene
 from txsentinel.core.effects import Effect, KillScript, Ping, PublishHello, RequestInfo
 from txsentinel.core.link import LinkKind
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Actor, Scene, identity
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.link import InstanceLink
+from txsentinel.model.address import Address
 
 
 class RegistryTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import Scene
+from tests.core.fixture import Scene
 from txsentinel.core.instances import Replica
 from txsentinel.core.link import LinkKind
 from txsentinel.core.selection import choose, order_of_promotion, unfit_because

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, ME, Scene, identity
 from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
 from txsentinel.core.switching import REDISCOVERY_DELAY
+from txsentinel.model.address import Address
 
 
 class CommandTests(SynchronousTestCase):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Scene
+from tests.core.fixture import MASTER_PLACE, ME, Scene
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.state import SentinelState
-from txsentinel.timings import Limits, Timings
+from txsentinel.model.timings import Limits, Timings
 from txsentinel.wire.hello import Hello
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Scene
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Scene
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Master, Peer, Role
+from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
 

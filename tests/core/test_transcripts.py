@@ -13,11 +13,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, Actor, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, Actor, Scene, identity
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Peer
 from txsentinel.core.link import LinkKind
+from txsentinel.model.address import Address
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 SEPARATOR = "----"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.scene import MASTER_PLACE, ME, Actor, Scene, identity
-from txsentinel.address import Address
+from tests.core.fixture import MASTER_PLACE, ME, Actor, Scene, identity
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import STORM
 from txsentinel.core.voting import DOUBT, Vote, VoteCount
-from txsentinel.timings import Limits
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Limits
 
 
 class AnswerTests(SynchronousTestCase):

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 
 from tests.differential.configfile import facts_of
+from tests.differential.environments import World
 from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence, request
 from tests.differential.rendering import masked, render
 from tests.differential.tablefile import Group, words_of
-from tests.differential.worlds import World
 from tests.servers import wait_for
 
 PATIENCE = 30.0

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tests.differential.conversation import Conversation, Outcomes
+from tests.differential.environments import PEER_ID, CalmPeer, World
 from tests.differential.starting import Launcher, OurLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
-from tests.differential.worlds import PEER_ID, CalmPeer, World
 from tests.servers import Workbench, available
 
 OURS = "txsentinel"

@@ -69,7 +69,7 @@ class OurLauncher(Launcher):
         super().__init__("txsentinel")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.differential.zygote"],
+            [sys.executable, "-m", "tests.differential.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -38,7 +38,7 @@ def taken_apart(data: bytes) -> tuple[bytes, list[int]]:
 
 def seed(directory: Path, name: str) -> None:
     """Begin with the pieces that soups are made of, each alone and all in a row."""
-    from tests.fuzz import soups
+    from tests.fuzz import corpora as soups
 
     pieces = {
         "requests": soups.REQUESTS,

@@ -15,8 +15,8 @@ from txsentinel.config.directives import classify
 from txsentinel.config.document import UNPARSABLE, ConfigDocument
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.quoting import decoded, split_words
+from txsentinel.model.timings import Limits
 from txsentinel.sim.fleet import FleetDisk
-from txsentinel.timings import Limits
 from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
 from txsentinel.wire.info import parse_info
 from txsentinel.wire.numbers import HIGHEST_I64, LOWEST_I64

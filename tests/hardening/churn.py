@@ -8,7 +8,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from tests.interop.abuse import Attacker, FakeServer, memory, pack
+from tests.interop.hostile import Attacker, FakeServer, memory, pack
 from tests.servers import SentinelProcess, Workbench
 
 TOGETHER = 50

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from tests.hardening.generator import RequestGenerator
-from tests.interop.abuse import Attacker, FakeServer, memory, pack
+from tests.interop.hostile import Attacker, FakeServer, memory, pack
 from tests.servers import SentinelProcess, Workbench
 
 END = b"$11\r\nstill-there\r\n"

@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tests.interop.abuse import FakeServer
+from tests.interop.hostile import FakeServer
 from tests.servers import Connection, ReplyError, SentinelProcess, Workbench, pairs
 
 MASTERS = 4

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable
 from typing import Final
 
-from tests.interop.abuse import pack
+from tests.interop.hostile import pack
+from txsentinel.server.command_modules import TABLE
 from txsentinel.server.syntax import Argument
 from txsentinel.server.table import Command
-from txsentinel.server.vocabulary import TABLE
 
 WORDS: Final = (
     *(

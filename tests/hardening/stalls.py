@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tests.interop.abuse import Attacker, FakeServer, Watch, pack
+from tests.interop.hostile import Attacker, FakeServer, Watch, pack
 from tests.servers import Workbench
 
 

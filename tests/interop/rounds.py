@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.interop.aftermath import Clients, client_problems, server_problems
+from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.servers import (
     SERVER_KINDS,
     EventRecorder,

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.abuse import HELLO_CHANNEL, INFO, Attacker, FakeServer, Script, Watch, bulk, endless, hang_up, pack
-from tests.interop.scenes import SECONDS
+from tests.interop.fixtures import SECONDS
+from tests.interop.hostile import HELLO_CHANNEL, INFO, Attacker, FakeServer, Script, Watch, bulk, endless, hang_up, pack
 from tests.servers import (
     Connection,
     DeadlineExpired,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS
+from tests.interop.fixtures import SECONDS
 from tests.servers import SentinelProcess, Workbench, free_port, missing, wait_for
 from tests.tls.authority import Authority
 from tests.tls.installation import client_context, tls_lines

@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import LONG, SECONDS, hurry, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, hurry, wait_moved
 from tests.servers import Fleet, ReplyError, Workbench, call, missing, pairs, wait_for
 
 DATA, WATCHER, DOOR = "data secret", 'watcher "secret"', "door-secret"

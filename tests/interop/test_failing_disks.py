@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import LONG, SECONDS, file_words, hurry, leader_epoch, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, leader_epoch, wait_moved
 from tests.servers import (
     EventRecorder,
     Fleet,

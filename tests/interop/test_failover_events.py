@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, wait_heard
+from tests.interop.fixtures import SECONDS, wait_heard
 from tests.servers import EventRecorder, Fleet, Workbench, missing
 
 LEADER = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, file_words, hurry, leader_epoch, wait_moved
+from tests.interop.fixtures import SECONDS, file_words, hurry, leader_epoch, wait_moved
 from tests.servers import EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, missing, wait_for
 
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, listing, wait_heard, wait_moved
 from tests.interop.rounds import double_votes
-from tests.interop.scenes import LONG, SECONDS, file_words, hurry, listing, wait_heard, wait_moved
 from tests.servers import (
     EventRecorder,
     Fleet,

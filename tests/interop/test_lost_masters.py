@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import (
+from tests.interop.fixtures import (
     LONG,
     SECONDS,
     file_words,

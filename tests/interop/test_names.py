@@ -10,8 +10,8 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, hurry, listing
-from tests.interop.steered import SILENT, UNKNOWN, NameServer
+from tests.interop.controlled import SILENT, UNKNOWN, NameServer
+from tests.interop.fixtures import SECONDS, hurry, listing
 from tests.servers import RedisProcess, SentinelProcess, Workbench, call, free_port, missing, pairs, wait_for
 
 LONG_DOWN = 20_000

@@ -9,7 +9,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, hurry, wait_heard, wait_moved
+from tests.interop.fixtures import SECONDS, hurry, wait_heard, wait_moved
 from tests.servers import Connection, EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, missing, wait_for
 
 

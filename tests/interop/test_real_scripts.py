@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, wait_moved
+from tests.interop.fixtures import SECONDS, wait_moved
 from tests.servers import EventRecorder, Fleet, Workbench, missing, pairs, wait_for
 
 SCRIPT = """\

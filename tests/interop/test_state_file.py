@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, file_words, hurry, memory, wait_moved
+from tests.interop.fixtures import SECONDS, file_words, hurry, memory, wait_moved
 from tests.servers import Fleet, Workbench, missing, pairs
 
 

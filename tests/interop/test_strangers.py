@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS, hurry, listing, wait_moved
+from tests.interop.fixtures import SECONDS, hurry, listing, wait_moved
 from tests.servers import Connection, Fleet, ReplyError, Workbench, missing, wait_for
 
 INVENTED = 400

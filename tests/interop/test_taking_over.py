@@ -9,7 +9,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import LONG, SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
 from tests.servers import Fleet, Workbench, missing
 
 MODE = 0o640

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.scenes import SECONDS
+from tests.interop.fixtures import SECONDS
 from tests.servers import Workbench, available, call, free_port, missing, wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])

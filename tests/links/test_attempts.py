@@ -8,9 +8,9 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import LOOKED_FOR, MAX_UNDER_WAY, ConnectThrottle
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 
 class ConnectThrottleTests(SynchronousTestCase):

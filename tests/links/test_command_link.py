@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.stage import BOTH, Stage, StageTransport, log_lines_of
+from tests.links.fixture import BOTH, Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import (
     AskMasterDown,
     CallOffHandOver,
@@ -23,7 +23,7 @@ from txsentinel.core.effects import (
     SettleHandOver,
 )
 from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.resp import pack
 
 COMMANDS = (LinkKind.COMMANDS,)

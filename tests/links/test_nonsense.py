@@ -8,11 +8,11 @@ import random
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.stage import Stage, StageTransport, log_lines_of
-from txsentinel.budget import LONGEST, LineBudget
+from tests.links.fixture import Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.model.log_text import LONGEST, LineBudget
 from txsentinel.wire.hello import HELLO_CHANNEL
 
 MINUTE = 60_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.stage import Stage, StageTransport, log_lines_of
+from tests.links.fixture import Stage, StageTransport, log_lines_of
 from txsentinel.core.effects import Connect, Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.wire.resp import pack

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.stage import Stage, StageConnector, StageTransport
-from txsentinel.address import Address
+from tests.links.fixture import Stage, StageConnector, StageTransport
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Recycle
 from txsentinel.core.link import LinkKind
-from txsentinel.events import SentinelEvent
+from txsentinel.model.address import Address
+from txsentinel.model.events import SentinelEvent
 from txsentinel.wire.resp import pack
 
 REFUSED = "Connection was refused by other side."

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 import tests
 from tests.servers import ChildProcess
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.requests import RequestParser
 
 Answering: TypeAlias = Callable[[list[str]], str]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tests.interop.aftermath import Clients, client_problems, server_problems
+from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.outside.ballots import Ballots, configuration_faults, election_faults, read_log, vote_faults
 from tests.outside.injecting import Injector
 from tests.outside.ledger import Read, Span, Write, blame, load, tally, unwritable

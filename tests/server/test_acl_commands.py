@@ -8,12 +8,12 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import Bench, ServerTestCase, Talk
+from tests.server.harness import Bench, ServerTestCase, Talk
 from txsentinel.config.generic import GenericOptions
-from txsentinel.events import Level
-from txsentinel.server.access import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
+from txsentinel.model.events import Level
+from txsentinel.server.acl.control import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
+from txsentinel.server.acl.users import digest_of
 from txsentinel.server.pacing import MOST_UNSENT_TO_STRANGERS
-from txsentinel.server.users import digest_of
 
 
 class MemoryFiles:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import Bench, Talk
+from tests.server.harness import Bench, Talk
 from tests.servers import SentinelProcess, free_port, missing
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 from txsentinel.wire.resp import pack
 from txsentinel.wire.values import ErrorLine, Status

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsentinel.config.configuration import load
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.quoting import written
-from txsentinel.server.aclfile import parse_users, render_users
-from txsentinel.server.rights import (
+from txsentinel.server.acl.file import parse_users, render_users
+from txsentinel.server.acl.rights import (
     CATEGORIES,
     CHANNELS_AFTER_ALL,
     KEYS_AFTER_ALL,
@@ -23,7 +23,7 @@ from txsentinel.server.rights import (
     Refusal,
     RuleError,
 )
-from txsentinel.server.users import (
+from txsentinel.server.acl.users import (
     MALFORMED_HASH,
     NO_SUCH_PASSWORD,
     Unmatched,
@@ -32,7 +32,7 @@ from txsentinel.server.users import (
     default_user,
     joined_selectors,
 )
-from txsentinel.server.vocabulary import TABLE
+from txsentinel.server.command_modules import TABLE
 
 
 def made(*rules: str) -> User:

@@ -6,11 +6,11 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import Bench, ServerTestCase
+from tests.server.harness import Bench, ServerTestCase
 from tests.server.test_fanout import SlowHost
+from txsentinel.model.timings import Limits
 from txsentinel.server import pubsub
-from txsentinel.server.acl_log import MAX_DESCRIPTION
-from txsentinel.timings import Limits
+from txsentinel.server.acl.log import MAX_DESCRIPTION
 from txsentinel.wire.requests import RequestParser
 from txsentinel.wire.resp import pack
 

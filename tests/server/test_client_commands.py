@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv6Address, UNIXAddress
 
-from tests.server.bench import Bench, ServerTestCase
+from tests.server.harness import Bench, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
 BAD_NAME = "ERR Client names cannot contain spaces, newlines or special characters."

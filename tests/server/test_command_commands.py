@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from tests.server.bench import Bench, ServerTestCase
+from tests.server.harness import Bench, ServerTestCase
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.server.table import TABLE

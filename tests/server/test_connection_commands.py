@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.server.bench import Bench, ServerTestCase
+from tests.server.harness import Bench, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.options import SentinelOptions
-from txsentinel.server.connection_commands import LOG_IN_FIRST, NO_PASSWORD_SET, WRONG_PASSWORD
+from txsentinel.server.commands.connection import LOG_IN_FIRST, NO_PASSWORD_SET, WRONG_PASSWORD
 
 
 class PingTests(ServerTestCase):

@@ -6,9 +6,9 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import Bench, BenchHost, Talk
+from tests.server.harness import Bench, BenchHost, Talk
+from txsentinel.model.timings import Limits
 from txsentinel.server.pubsub import MOST_NAMES, SLICE
-from txsentinel.timings import Limits
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 
 

@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Any, Final
 
 import txsentinel
-from tests.server.bench import Bench, BenchHost, ServerTestCase
-from txsentinel.server import pubsub_commands
+from tests.server.harness import Bench, BenchHost, ServerTestCase
+from txsentinel.model.timings import Millis
+from txsentinel.server.commands import pubsub as pubsub_commands
 from txsentinel.server.syntax import Argument
 from txsentinel.server.table import TABLE, Command
-from txsentinel.timings import Millis
 
 SHORT: Final = 400
 LONG: Final = 4 * SHORT

@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from zope.interface import alsoProvides
 
-from tests.server.bench import Bench, ServerTestCase, Talk, Wire
+from tests.server.harness import Bench, ServerTestCase, Talk, Wire
 from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.core.options import SentinelOptions
 from txsentinel.server.admission import TOO_MANY

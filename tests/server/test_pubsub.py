@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.bench import MY_ID, PEER_ID, ServerTestCase
+from tests.server.harness import MY_ID, PEER_ID, ServerTestCase
 
 ONLY = (
     "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"

@@ -6,7 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import MY_ID, PEER_ID, Bench, Talk
+from tests.server.harness import MY_ID, PEER_ID, Bench, Talk
 from txsentinel.core.options import SentinelOptions
 from txsentinel.wire.resp import pack
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.address import Address
 from txsentinel.core.instances import Failover, FailoverState, Instance, Master, Peer, Replica, Role, SyncStep
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions
+from txsentinel.model.address import Address
 from txsentinel.server.reports import Bulks, encoded_report, flags, instance_report
 from txsentinel.wire.resp import encode
 

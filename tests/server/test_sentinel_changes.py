@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from tests.server.bench import PEER_ID, Bench, ServerTestCase
+from tests.server.harness import PEER_ID, Bench, ServerTestCase
 from txsentinel.config.errors import WriteStuck
 from txsentinel.core.effects import Recycle
 from txsentinel.core.instances import Role

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.server.bench import MY_ID, PEER_ID, BenchJob, ServerTestCase
-from txsentinel.address import Address
+from tests.server.harness import MY_ID, PEER_ID, BenchJob, ServerTestCase
 from txsentinel.core.instances import Failover, FailoverState, Peer, Replica, Role, SyncStep
+from txsentinel.model.address import Address
 from txsentinel.wire.resp import pack
 
 NO_MASTER = "ERR No such master with that name"

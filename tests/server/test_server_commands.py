@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.bench import Bench, BenchJob, ServerTestCase
+from tests.server.harness import Bench, BenchJob, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
 SECTIONS = ["# Server", "# Clients", "# Stats", "# CPU", "# Sentinel"]

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from txsentinel import barrier as barriers
-from txsentinel.address import Address
 from txsentinel.config import configuration, recovery
 from txsentinel.core import (
     availability,
@@ -28,12 +26,14 @@ from txsentinel.core import (
     sentinel,
     state,
     switching,
-    visiting,
     voting,
 )
+from txsentinel.core import evaluation as visiting
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.instances import Failover, FailoverState, Master, Replica, SyncStep
 from txsentinel.core.voting import Vote
+from txsentinel.model.address import Address
+from txsentinel.runtime import durability as barriers
 from txsentinel.server import replies
 from txsentinel.sim import files
 from txsentinel.sim.faults import draw_plan
@@ -331,7 +331,7 @@ def tells_clients_too_soon() -> list[Patch]:
 @mutant("durable", kinds=("set",), seed=1)
 def confirms_too_soon() -> list[Patch]:
     """An operator is told that it is done before it is on disk."""
-    from txsentinel.server import sentinel_changes
+    from txsentinel.server.commands import sentinel_changes
 
     return [(sentinel_changes, "once_saved", lambda context, undo=None, since=0, value=OK: value)]
 
@@ -702,7 +702,7 @@ def holds_writes_until_it_ends_that_itself() -> list[Patch]:
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
 def forgets_the_pause_that_it_ordered() -> list[Patch]:
     """After a hand-over files are rewritten and clients disconnected, and that is all."""
-    from txsentinel.links import phrases
+    from txsentinel.links import encoded_commands as phrases
 
     real = phrases.settle_hand_over
     return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CLIENT", "UNPAUSE")])]
@@ -711,7 +711,7 @@ def forgets_the_pause_that_it_ordered() -> list[Patch]:
 @mutant("clients", kinds=("coordinated-failover",), seed=1)
 def keeps_the_clients_after_a_hand_over() -> list[Patch]:
     """Whoever listens to the old master goes on listening to it."""
-    from txsentinel.links import phrases
+    from txsentinel.links import encoded_commands as phrases
 
     real = phrases.settle_hand_over
     return [(phrases, "settle_hand_over", lambda: [words for words in real() if words[1:3] != ("KILL", "TYPE")])]
@@ -720,7 +720,7 @@ def keeps_the_clients_after_a_hand_over() -> list[Patch]:
 @mutant("clients", kinds=("manual-failover",), seed=1)
 def keeps_the_subscribers_of_a_demoted_master() -> list[Patch]:
     """Only normal clients are disconnected."""
-    from txsentinel.links import phrases
+    from txsentinel.links import encoded_commands as phrases
 
     real = phrases.role_change
     return [(phrases, "role_change", lambda change: [words for words in real(change) if words[-1] != "pubsub"])]
@@ -729,7 +729,7 @@ def keeps_the_subscribers_of_a_demoted_master() -> list[Patch]:
 @mutant("files", kinds=("coordinated-failover",), seed=1)
 def rewrites_no_file_after_a_hand_over() -> list[Patch]:
     """A restart would bring the old roles back."""
-    from txsentinel.links import phrases
+    from txsentinel.links import encoded_commands as phrases
 
     real = phrases.settle_hand_over
     return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CONFIG", "REWRITE")])]
@@ -738,7 +738,7 @@ def rewrites_no_file_after_a_hand_over() -> list[Patch]:
 @mutant("files", kinds=("masters-die",), seed=1)
 def rewrites_no_file_after_a_promotion() -> list[Patch]:
     """Nor does a role that was ordered survive."""
-    from txsentinel.links import phrases
+    from txsentinel.links import encoded_commands as phrases
 
     real = phrases.role_change
     return [

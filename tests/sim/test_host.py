@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.sim.test_network import Client, Echo, Recorder, Server
-from txsentinel.isentinel import IFileStore, IHost
+from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import EPOCH, SimHost
 from txsentinel.sim.network import SimNetwork

@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import SentinelState
+from txsentinel.model.timings import Millis
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.checks import Witness
 from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal, parse_plan, print_plan
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import Run, draw_shape, run_seed
-from txsentinel.timings import Millis
 
 FIRST, COUNT = (int(word) for word in os.environ.get("TXSENTINEL_SEEDS", "1000:16").split(":"))
 SECONDS = 60.0

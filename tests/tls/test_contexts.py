@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.authority import Authority, Issued
 from txsentinel.config.configuration import load
 from txsentinel.config.generic import GenericOptions
-from txsentinel.events import Level
+from txsentinel.model.events import Level
 from txsentinel.tls.activation import TlsSupport, wants_tls
 from txsentinel.tls.contexts import explain, files, identities, load_contexts
 from txsentinel.tls.errors import BadTls

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.events import Level
+from txsentinel.model.events import Level
 from txsentinel.tls.errors import BadTls
 from txsentinel.tls.renewal import INTERVAL, KEPT, RENEWED, Renewal
 

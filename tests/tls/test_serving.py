@@ -8,12 +8,12 @@ from pathlib import Path
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.bench import Bench
+from tests.server.harness import Bench
 from tests.tls.authority import Authority, Issued
 from tests.tls.installation import client_context
 from tests.tls.memory import FarEnd, Line, converse
 from txsentinel.config.generic import BufferLimit, GenericOptions
-from txsentinel.events import Level
+from txsentinel.model.events import Level
 from txsentinel.tls.contexts import load_contexts
 from txsentinel.tls.endpoints import Tls
 from txsentinel.tls.handshakes import MOST_COMPLAINTS, PATIENCE

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import HELLOS, soup
+from tests.fuzz.corpora import HELLOS, soup
 from tests.wire.steps import counting
 from txsentinel.wire import hello
 from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import INFO, soup
+from tests.fuzz.corpora import INFO, soup
 from tests.wire.steps import counting
 from txsentinel.wire import info
 from txsentinel.wire.info import parse_info

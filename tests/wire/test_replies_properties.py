@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import REPLIES, cuts, soup
+from tests.fuzz.corpora import REPLIES, cuts, soup
 from tests.wire.steps import counting
 from txsentinel.wire import replies
 from txsentinel.wire.replies import ReplyReader

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.soups import REQUESTS, cuts, soup
+from tests.fuzz.corpora import REQUESTS, cuts, soup
 from tests.wire.steps import counting
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire import requests
 from txsentinel.wire.requests import RequestParser
 from txsentinel.wire.resp import pack

@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 sentinel = ServiceMaker(
     "txsentinel",
-    "txsentinel.tap",
+    "txsentinel.cli.tap",
     "Monitors Redis and Valkey masters and fails over to their replicas.",
     "sentinel",
 )

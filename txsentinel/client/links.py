@@ -13,7 +13,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, ReconnectingClien
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.replies import NEED_MORE, ReplyReader, ReplyViolation
 from txsentinel.wire.resp import pack, text
 from txsentinel.wire.values import ErrorLine

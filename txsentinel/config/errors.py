@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from txsentinel import __version__
-from txsentinel.budget import excerpt
 from txsentinel.core.errors import CommandError
+from txsentinel.model.log_text import excerpt
 
 
 class ConfigError(Exception):

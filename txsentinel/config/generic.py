@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
 from txsentinel.config.errors import Complaint
-from txsentinel.config.titles import expanded
-from txsentinel.config.vocabulary import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
+from txsentinel.config.keywords import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
+from txsentinel.config.process_title import expanded
 
 BAD_DIRECTIVE: Final = "Bad directive or wrong number of arguments"
 WRONG_NUMBER: Final = "wrong number of arguments"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.budget import excerpt
 from txsentinel.config.errors import Complaint
+from txsentinel.model.log_text import excerpt
 
 HIGHEST_EPOCH: Final = (1 << 63) - 1
 HIGHEST_NUMBER: Final = (1 << 63) - 1

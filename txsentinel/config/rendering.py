@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from txsentinel.address import Address
 from txsentinel.config.directives import HEAD, MASTER_DIRECTIVES, master_line, unset_line
 from txsentinel.config.document import ConfigDocument, Line
 from txsentinel.config.elsewhere import NOTHING_ELSEWHERE, Elsewhere
 from txsentinel.config.quoting import in_quotes, written
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
+from txsentinel.model.address import Address
 
 
 def writes_hostnames(options: SentinelOptions) -> bool:

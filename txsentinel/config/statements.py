@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.address import canonical_ip
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
 from txsentinel.config.elsewhere import REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import Complaint, ConfigError
 from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.model.address import canonical_ip
 
 
 @dataclass(slots=True)

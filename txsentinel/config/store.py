@@ -34,7 +34,7 @@ from txsentinel.config.errors import WriteStuck
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 
 FIRST_RETRY: Final = 0.1
 """Seconds between a failed write and the next; doubled on each further failure."""

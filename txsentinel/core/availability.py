@@ -12,8 +12,8 @@ from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
-from txsentinel.events import Level
-from txsentinel.timings import Millis, Timings
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis, Timings
 
 MAX_NAMED_PEERS: Final = 5
 

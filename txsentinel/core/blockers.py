@@ -15,7 +15,7 @@ from txsentinel.core.availability import TiltGuard
 from txsentinel.core.instances import Master
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 MAX_NAMED_REPLICAS: Final = 3
 

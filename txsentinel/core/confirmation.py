@@ -47,13 +47,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.address import Address
 from txsentinel.core.effects import RequestId
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine, Status
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from txsentinel.address import Address
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
-from txsentinel.events import Level, SentinelEvent
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.model.timings import Millis
 
 
 @dataclass(frozen=True, slots=True)

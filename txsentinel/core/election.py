@@ -8,7 +8,7 @@ from typing import Final
 from txsentinel.core.instances import Failover, Master
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import Voting
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 FORCED_PATIENCE: Final[Millis] = 500
 """How long a forced failover waits for votes before it goes ahead without them."""

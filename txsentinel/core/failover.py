@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.address import Address
 from txsentinel.core.effects import Crash, Reconfigure
 from txsentinel.core.election import Elections, Verdict
 from txsentinel.core.errors import IllegalTransition
@@ -27,8 +26,9 @@ from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.core.voting import Voting
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis
 
 FOLLOWS: Final = {
     FailoverState.WAIT_START: {FailoverState.SELECT_REPLICA},

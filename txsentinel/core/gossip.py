@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.address import Address
-from txsentinel.budget import excerpt
 from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
@@ -18,8 +16,10 @@ from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
 from txsentinel.wire.resp import text
 

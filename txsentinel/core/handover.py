@@ -14,8 +14,8 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Failover, FailoverState, Master, Role, Server
 from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis
 
 LEAST_TIME: Final[Millis] = 1_000
 """A hand-over that has less than this left of failover-timeout is not begun."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.address import HOST_NAME, canonical_ip
-from txsentinel.budget import excerpt
 from txsentinel.core.instances import Master
 from txsentinel.core.state import SentinelState
-from txsentinel.events import Level
+from txsentinel.model.address import HOST_NAME, canonical_ip
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import excerpt
 
 MAX_WARNINGS: Final = 32
 """Ignored addresses that are named per master; one more line says that there are others."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from txsentinel.address import Address
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.options import MasterOptions
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
 
 MAX_COUNTED: Final = 8
 """Unconfirmed Sentinels that count for the majority of one master; if there are more, none does."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.instances import Failover, FailoverState, Master, Role
 from txsentinel.core.state import SentinelState
-from txsentinel.timings import Millis, Timings
+from txsentinel.model.timings import Millis, Timings
 
 PROMOTION_NOT_ORDERED: Final = frozenset(
     {FailoverState.WAIT_START, FailoverState.SELECT_REPLICA, FailoverState.SEND_SLAVEOF_NOONE}

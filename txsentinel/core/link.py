@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.address import Address
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
 
 if TYPE_CHECKING:
     from txsentinel.core.instances import Instance, Peer

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from txsentinel.address import Address
-from txsentinel.budget import excerpt
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import PROMOTION_SEEN, Master, Replica, Role, Server
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
 from txsentinel.wire.info import InfoReport, parse_info, shortened
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 
 @dataclass(slots=True)

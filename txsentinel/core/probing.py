@@ -16,7 +16,7 @@ from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
 from txsentinel.core.instances import FailoverState, Instance, Master, Peer, Replica, Role, Server, SyncStep
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 ACCEPTABLE = (b"PONG", b"LOADING", b"MASTERDOWN")
 """Answers to PING that show a server to be up, by their beginning."""

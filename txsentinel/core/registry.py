@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from txsentinel.address import HOST_NAME, MAX_HOST, UNSPECIFIED, Address, canonical_ip
 from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.state import SentinelState
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.address import HOST_NAME, MAX_HOST, UNSPECIFIED, Address, canonical_ip
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import data
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.instances import Master, Replica
-from txsentinel.timings import Millis, Timings
+from txsentinel.model.timings import Millis, Timings
 
 REFUSAL_LIFE: Final[Millis] = 30_000
 """How long a replica that refused to be promoted is not asked again, unless it is connected to anew."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-from txsentinel.address import Address
 from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
 from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.errors import CommandError, InvalidAddress
+from txsentinel.core.evaluation import Visiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
@@ -28,10 +28,10 @@ from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
-from txsentinel.core.visiting import Visiting
 from txsentinel.core.voting import Vote, Voting
-from txsentinel.events import Level
-from txsentinel.timings import Limits, Millis, Timings
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Limits, Millis, Timings
 
 OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""

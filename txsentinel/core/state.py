@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.address import Address
-from txsentinel.core.duequeue import DueQueue
+from txsentinel.core.due_queue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.options import SentinelOptions
-from txsentinel.events import PAYLOAD_LIMIT, Level, SentinelEvent
-from txsentinel.timings import Limits, Millis, Timings
+from txsentinel.model.address import Address
+from txsentinel.model.events import PAYLOAD_LIMIT, Level, SentinelEvent
+from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import data
 
 STORM: Final[Millis] = 10_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.address import Address
 from txsentinel.core.effects import Reconfigure, RunScript
 from txsentinel.core.instances import Master, Peer, Role, Server
 from txsentinel.core.link import InstanceLink
@@ -12,7 +11,8 @@ from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import Voting
-from txsentinel.timings import Millis
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
 
 C_RETRY: Final[Millis] = 1_050
 """The beat at which a C Sentinel tries to reach a dead master again: its ping period and half a tick."""

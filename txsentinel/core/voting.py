@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from txsentinel.budget import excerpt
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.instances import FailoverState, Master, Peer, Question, Role
 from txsentinel.core.link import InstanceLink
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
-from txsentinel.events import Level
-from txsentinel.timings import Millis
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 
 NOBODY = "*"

@@ -13,8 +13,8 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
-from txsentinel.isentinel import IHost
-from txsentinel.timings import Millis
+from txsentinel.interfaces import IHost
+from txsentinel.model.timings import Millis
 
 MAX_UNDER_WAY: Final = 128
 """Attempts that were begun and whose outcome was not looked for yet."""

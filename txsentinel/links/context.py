@@ -8,14 +8,14 @@ from typing import Protocol, TypeAlias
 
 from twisted.internet.protocol import ClientFactory
 
-from txsentinel.address import Address
-from txsentinel.budget import LineBudget
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
-from txsentinel.timings import Limits, Millis, Timings
+from txsentinel.model.address import Address
+from txsentinel.model.log_text import LineBudget
+from txsentinel.model.timings import Limits, Millis, Timings
 
 
 class CoreInputs(Protocol):

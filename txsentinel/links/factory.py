@@ -10,11 +10,11 @@ from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.budget import LineBudget
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
-from txsentinel.timings import Millis
+from txsentinel.model.log_text import LineBudget
+from txsentinel.model.timings import Millis
 
 SHORTEST_BEAT: Final[Millis] = 100
 SPACING: Final[Millis] = 2

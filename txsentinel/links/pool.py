@@ -25,12 +25,12 @@ from txsentinel.core.effects import (
     SettleHandOver,
 )
 from txsentinel.core.link import InstanceLink, LinkKind
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
-from txsentinel.timings import Limits, Millis
+from txsentinel.model.timings import Limits, Millis
 
 DEFAULT_LIMITS: Final = Limits()
 

@@ -18,15 +18,15 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.budget import excerpt
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.probing import ACCEPTABLE
-from txsentinel.links import phrases
+from txsentinel.links import encoded_commands as phrases
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
-from txsentinel.timings import Millis
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import HELLO_CHANNEL, whole_messages
 from txsentinel.wire.replies import NEED_MORE, SHORT, ReplyReader, ReplyViolation, short_replies
 from txsentinel.wire.resp import text

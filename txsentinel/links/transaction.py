@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from txsentinel.budget import excerpt
-from txsentinel.links.phrases import Words
-from txsentinel.timings import Millis
+from txsentinel.links.encoded_commands import Words
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine
 

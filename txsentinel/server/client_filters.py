@@ -11,11 +11,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.model.timings import Millis
 from txsentinel.server.arguments import canonical_integer, integer, syntax_error, yes_or_no
 from txsentinel.server.clientline import flag_letters
 from txsentinel.server.clients import Client, ClientKind
 from txsentinel.server.steps import PORTION
-from txsentinel.timings import Millis
 from txsentinel.wire.resp import data, text
 
 if TYPE_CHECKING:

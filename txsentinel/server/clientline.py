@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from txsentinel.model.timings import Millis
 from txsentinel.server.clients import Client
-from txsentinel.timings import Millis
 from txsentinel.wire.resp import text
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from txsentinel.server.acl.users import User
     from txsentinel.server.table import Command
-    from txsentinel.server.users import User
 
 
 class Connection(Protocol):

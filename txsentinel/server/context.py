@@ -10,24 +10,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from txsentinel.config.generic import GenericOptions
-from txsentinel.logthrottle import LogThrottle
-from txsentinel.server.access import AccessControl
+from txsentinel.model.log_throttle import LogThrottle
+from txsentinel.model.timings import Limits, Millis
+from txsentinel.server.acl.control import AccessControl
 from txsentinel.server.clients import ClientRegistry
-from txsentinel.server.facts import ServerFacts
+from txsentinel.server.command_modules import TABLE
 from txsentinel.server.pacing import RoundRobin
-from txsentinel.server.prepared import PreparedRequests
+from txsentinel.server.process_info import ServerFacts
 from txsentinel.server.pubsub import PubSubHub
+from txsentinel.server.request_cache import PreparedRequests
 from txsentinel.server.statistics import Statistics
 from txsentinel.server.table import CommandTable
-from txsentinel.server.vocabulary import TABLE
-from txsentinel.timings import Limits, Millis
 from txsentinel.wire.resp import Raw
 
 if TYPE_CHECKING:
-    from txsentinel.address import Address
     from txsentinel.core.instances import Master
     from txsentinel.core.sentinel import SentinelCore
-    from txsentinel.isentinel import IHost
+    from txsentinel.interfaces import IHost
+    from txsentinel.model.address import Address
 
 
 class ReplyBarrier(Protocol):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from txsentinel.server.replies import Answer, Stepwise
 
 if TYPE_CHECKING:
+    from txsentinel.model.timings import Millis
     from txsentinel.server.table import Command
-    from txsentinel.timings import Millis
 
 
 class Execution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from txsentinel.server.facts import REDIS_VERSION
+from txsentinel.server.process_info import REDIS_VERSION
 from txsentinel.server.reports import master_status
 from txsentinel.server.steps import portions
 from txsentinel.wire.resp import data

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from txsentinel.model.timings import Millis
 from txsentinel.server.clientline import client_line
-from txsentinel.timings import Millis
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client

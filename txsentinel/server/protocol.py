@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from txsentinel.core.errors import CommandError
+from txsentinel.model.timings import Millis
 from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT, keep_alive, new_client, recognize, refusal
 from txsentinel.server.clients import Answering, Client
 from txsentinel.server.context import ServerContext
@@ -29,7 +30,6 @@ from txsentinel.server.output import Output
 from txsentinel.server.pacing import LARGE_CHUNK, MOST_WAITING, ONE_WRITE, SLICE, is_cut_off, most_unsent
 from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue, Stepwise
 from txsentinel.server.table import Command
-from txsentinel.timings import Millis
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
 

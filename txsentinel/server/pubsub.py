@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import Push, data, encode
 

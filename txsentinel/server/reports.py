@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server, SyncStep
-from txsentinel.timings import Millis
+from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import Value, data
 
 if TYPE_CHECKING:

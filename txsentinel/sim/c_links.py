@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 
-from txsentinel.sim.eavesdropping import HELLO, Frames
 from txsentinel.sim.values import Word
+from txsentinel.sim.wiretap import HELLO, Frames
 from txsentinel.wire.resp import Value, encode, pack
 
 if TYPE_CHECKING:

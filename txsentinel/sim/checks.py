@@ -2,7 +2,7 @@
 What must hold in every world: the safety properties S1 to S17, checked apart from the code they are about.
 
 A witness looks at a Sentinel after each of its turns, hears every event that it decides or publishes,
-every byte that it says (:mod:`~txsentinel.sim.wirechecks`), and everything that its disk stores. It keeps
+every byte that it says (:mod:`~txsentinel.sim.wire_checks`), and everything that its disk stores. It keeps
 records of its own and believes only those: a vote counts as given when its voter announced or told it,
 and never un-happens, whatever crashes.
 
@@ -27,7 +27,7 @@ S17     nobody is promoted while the old master answers PING and does not call i
 durable no vote, address, ID, event or confirmation is said before it is on disk
 slow    no server is held down because a Sentinel reads late what it was answered (see :mod:`~txsentinel.sim.run`)
 bounded queues, connections and whatever waits do not grow without limit
-pauses  and ``clients``, ``files``, ``follows``: how servers are left (:mod:`~txsentinel.sim.serverchecks`)
+pauses  and ``clients``, ``files``, ``follows``: how servers are left (:mod:`~txsentinel.sim.server_checks`)
 ======= ==============================================================================================
 
 S5 leaves one gap: forced failovers that go ahead without a majority, because an operator said so, share
@@ -42,13 +42,13 @@ from typing import Final
 
 from txsentinel.core.effects import Announce, Effect
 from txsentinel.core.instances import Master
-from txsentinel.events import SentinelEvent
+from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.durable import read_remembered
-from txsentinel.sim.eavesdropping import Eavesdropper
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Sight, Violation
-from txsentinel.sim.serverchecks import ServerWitness
-from txsentinel.sim.wirechecks import ORDER_LIFE, WireWitness
+from txsentinel.sim.server_checks import ServerWitness
+from txsentinel.sim.wire_checks import ORDER_LIFE, WireWitness
+from txsentinel.sim.wiretap import Eavesdropper
 from txsentinel.sim.world import SECOND
 
 __all__ = ["Violation", "Witness"]

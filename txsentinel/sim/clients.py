@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
-from txsentinel.sim.eavesdropping import Frames
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.values import Failed, Word
+from txsentinel.sim.wiretap import Frames
 from txsentinel.wire.resp import pack
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from txsentinel.sim.fault_types import KINDS, monitor
 from txsentinel.sim.fleet import Fleet
-from txsentinel.sim.kinds import KINDS, monitor
 
 __all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "parse_plan", "print_plan", "watch_all"]
 

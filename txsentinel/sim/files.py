@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import classImplements
 
 from txsentinel.config.recovery import overwriting, recovered
-from txsentinel.isentinel import IFileStore
+from txsentinel.interfaces import IFileStore
 from txsentinel.sim.world import SECOND
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class SimFiles:
             raise self.unwritable
 
     def probe(self, path: str, size: int) -> Deferred[str]:
-        """What :meth:`replace` would come to; see :class:`~txsentinel.isentinel.IFileStore`."""
+        """What :meth:`replace` would come to; see :class:`~txsentinel.interfaces.IFileStore`."""
         done: Deferred[str] = Deferred()
         reactor = self._reactor
         if reactor is not None:
@@ -171,7 +171,7 @@ class SimFiles:
         return self._surviving.get(path, self.contents[path])
 
     def replace(self, path: str, contents: bytes) -> Deferred[str]:
-        """Make ``contents`` durable in a while; see :class:`~txsentinel.isentinel.IFileStore`."""
+        """Make ``contents`` durable in a while; see :class:`~txsentinel.interfaces.IFileStore`."""
         done: Deferred[str] = Deferred()
         reactor = self._reactor
         if reactor is None or reactor.dead:

@@ -9,19 +9,19 @@ from typing import Final
 
 from zope.interface import implementer
 
-from txsentinel.address import Address
 from txsentinel.config.configuration import load
 from txsentinel.config.errors import CannotOpen
-from txsentinel.events import Level, SentinelEvent
-from txsentinel.isentinel import ISentinelListener
-from txsentinel.service import SentinelService
+from txsentinel.interfaces import ISentinelListener
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.model.timings import Limits, Timings
+from txsentinel.runtime.service import SentinelService
 from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.world import World
-from txsentinel.timings import Limits, Timings
 
 CONFIG_PATH: Final = "/sentinel.conf"
 REDIS_PORT: Final = 6379

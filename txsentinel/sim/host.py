@@ -1,4 +1,4 @@
-"""Simulated hosts: an :class:`~txsentinel.isentinel.IHost` that can be stopped, killed, cut off and started again."""
+"""Simulated hosts: an :class:`~txsentinel.interfaces.IHost` that can be stopped, killed, cut off and started again."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
 from zope.interface import classImplements
 
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.processes import Outcome, Script, SimProcess, Spawned, mapping_copy
 from txsentinel.sim.reactor import SimReactor

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.address import Address
 from txsentinel.config.store import HANG_LIMIT
 from txsentinel.core.instances import Master
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
 from txsentinel.sim.durable import Remembered
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis.server import SimRedis
-from txsentinel.timings import Millis
 
 NEVER: Final = -1e9
 

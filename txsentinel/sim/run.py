@@ -9,7 +9,7 @@ from random import Random
 from txsentinel.sim.checks import Witness
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, watch_all
 from txsentinel.sim.fleet import Fleet, Line, Shape
-from txsentinel.sim.serverchecks import CALM, LIMIT
+from txsentinel.sim.server_checks import CALM, LIMIT
 
 START_LIMIT = 30.0
 """Seconds within which a healthy fleet knows all of itself."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from txsentinel.address import Address
 from txsentinel.config.generic import GenericOptions
-from txsentinel.events import Level
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
 from txsentinel.tls.errors import BadTls
 
 if TYPE_CHECKING:

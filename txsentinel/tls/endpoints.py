@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSS
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from txsentinel.address import Address, canonical_ip
 from txsentinel.config.generic import GenericOptions
-from txsentinel.events import Level
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
+from txsentinel.model.address import Address, canonical_ip
+from txsentinel.model.events import Level
 from txsentinel.tls.contexts import Contexts, files, load_contexts
 from txsentinel.tls.handshakes import AcceptedFactory, DialledFactory, TlsTransport, WrongPeer
 from txsentinel.tls.renewal import INTERVAL, Renewal
-from txsentinel.tls.turnstile import Turnstile
+from txsentinel.tls.throttle import Turnstile
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory, ServerFactory

@@ -30,10 +30,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txsentinel.budget import LineBudget
-from txsentinel.events import Level
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import LineBudget
 from txsentinel.tls.contexts import explain
-from txsentinel.tls.turnstile import Turnstile
+from txsentinel.tls.throttle import Turnstile
 
 Note: TypeAlias = Callable[[Level, str], None]
 

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 
-from txsentinel.events import Level
-from txsentinel.isentinel import IHost
+from txsentinel.interfaces import IHost
+from txsentinel.model.events import Level
 from txsentinel.tls.contexts import Contexts
 from txsentinel.tls.errors import BadTls
 

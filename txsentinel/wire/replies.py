@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.values import ErrorLine, PushFrame, Reply, Status
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.numbers import HIGHEST_I64, LOWEST_I64
 from txsentinel.wire.resp import text
 

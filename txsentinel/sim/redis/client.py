@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from twisted.internet.protocol import Protocol, connectionDone
 
+from txsentinel.model.timings import Limits
 from txsentinel.sim.redis.table import COMMANDS, Command
-from txsentinel.timings import Limits
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
 from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, text
 

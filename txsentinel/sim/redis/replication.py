@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
+from txsentinel.model.timings import Limits
 from txsentinel.sim.redis.commands import apply
 from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.reports import NO_REPLICATION_ID, replica_host
-from txsentinel.timings import Limits
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import Raw, Value, encode, pack, text
 from txsentinel.wire.values import ErrorLine, Status

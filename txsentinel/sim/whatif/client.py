@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
-from txsentinel.timings import Limits
+from txsentinel.model.timings import Limits
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import pack, text
 from txsentinel.wire.values import ErrorLine

@@ -28,8 +28,8 @@ from txsentinel.sim.redis.server import DEFAULTS
 from txsentinel.sim.whatif.faults import KINDS, BadFault, Fault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
 from txsentinel.sim.whatif.run import Result, WhatIf
-from txsentinel.sim.whatif.site import BadSite, Site, read_site
 from txsentinel.sim.whatif.targets import BadTarget, server_names
+from txsentinel.sim.whatif.topology import BadSite, Site, read_site
 from txsentinel.sim.whatif.world import Conditions
 
 PROGRAM = "python -m txsentinel.sim whatif"

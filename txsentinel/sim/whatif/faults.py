@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from txsentinel.sim.whatif.site import Site
 from txsentinel.sim.whatif.targets import OTHERS, BadTarget, check_target, machines, resolve
+from txsentinel.sim.whatif.topology import Site
 from txsentinel.sim.whatif.world import Process, Scene
 
 AWAY: Final = 1.0

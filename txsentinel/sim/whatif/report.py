@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from statistics import median
 from typing import Final
 
+from txsentinel.sim.whatif.narrative import Change, Entry
 from txsentinel.sim.whatif.ranking import explain
 from txsentinel.sim.whatif.run import MasterResult, Result
-from txsentinel.sim.whatif.site import Site
-from txsentinel.sim.whatif.story import Change, Entry
+from txsentinel.sim.whatif.topology import Site
 
 ONE_MOMENT: Final = 0.005
 """Seconds within which like events belong together."""

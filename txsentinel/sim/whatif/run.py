@@ -9,9 +9,9 @@ from typing import Final
 
 from txsentinel.sim.whatif.client import Acknowledged, Writer
 from txsentinel.sim.whatif.faults import Fault, Injector
+from txsentinel.sim.whatif.narrative import Change, Entry, Story
 from txsentinel.sim.whatif.reasons import why_not
-from txsentinel.sim.whatif.site import Site
-from txsentinel.sim.whatif.story import Change, Entry, Story
+from txsentinel.sim.whatif.topology import Site
 from txsentinel.sim.whatif.world import CLIENT, Conditions, Group, Scene, Server
 
 REST_LIMIT: Final = 30.0

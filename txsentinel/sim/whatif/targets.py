@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.sim.whatif.site import Site
+from txsentinel.sim.whatif.topology import Site
 from txsentinel.sim.whatif.world import CLIENT, CLIENT_IP, Process, Scene
 
 ALL_MASTERS: Final = "all-masters"

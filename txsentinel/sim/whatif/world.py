@@ -12,18 +12,18 @@ from typing import Any, Final, Protocol
 
 from zope.interface import implementer
 
-from txsentinel.address import Address
 from txsentinel.core.instances import Master
-from txsentinel.events import Level, SentinelEvent
-from txsentinel.isentinel import ISentinelListener
-from txsentinel.service import SentinelService
+from txsentinel.interfaces import ISentinelListener
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.model.timings import Limits, Timings
+from txsentinel.runtime.service import SentinelService
 from txsentinel.sim.host import Outcome, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.whatif.client import Application
-from txsentinel.sim.whatif.site import LOOPBACK, GroupSite, Place, SentinelSite, Site
+from txsentinel.sim.whatif.topology import LOOPBACK, GroupSite, Place, SentinelSite, Site
 from txsentinel.sim.world import World
-from txsentinel.timings import Limits, Timings
 
 CLIENT_IP: Final = "198.18.255.1"
 CLIENT: Final = "client"

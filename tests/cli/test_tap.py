@@ -1,0 +1,418 @@
+"""The command line of ``twistd sentinel``, and the process that comes of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+
+from twisted.application.service import IServiceMaker
+from twisted.internet.defer import fail
+from twisted.plugin import IPlugin
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+import txsentinel
+from txsentinel.cli import tap
+from txsentinel.cli.tap import Options
+from txsentinel.interfaces import ISentinelExtension
+from txsentinel.process.files import FileLock
+from txsentinel.process.log_queue import PipeSink
+from txsentinel.process.logs import FileSink, StreamSink
+from txsentinel.process.termination import SIGNALS
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
+CONFIG = "port 0\nunixsocket sentinel.sock\nsentinel monitor m 127.0.0.1 1 2\n"
+SHAPE = re.compile(r"\d+:X \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3} [.*#-] \S.*")
+MY_ID = "0123456789abcdef" * 2 + "01234567"
+
+
+@implementer(ISentinelExtension)
+class Web:
+    """An extension to choose."""
+
+    name = "web"
+    description = "shows things"
+
+    def makeService(self, sentinel: object, argument: str) -> object:
+        """Never asked to here."""
+        return fail(AssertionError(argument))
+
+
+class TapCase(SynchronousTestCase):
+    """A directory with a configuration in it, and the streams of the process in hand."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.realpath(tempfile.mkdtemp(prefix="tap"))  # short enough for a socket's path
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.path = os.path.join(self.directory, "sentinel.conf")
+        self.write(CONFIG)
+        self.stderr = io.StringIO()
+        self.patch(sys, "stderr", self.stderr)
+        self.patch(tap, "installed_extensions", lambda: {"web": Web()})
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def write(self, text: str) -> None:
+        """Put the configuration in place."""
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write(text)
+
+    def parse(self, *words: str, twistd: Mapping[str, object] | None = None) -> Options:
+        """Parse, under a ``twistd`` with these options of its own if they are given."""
+        options = Options()
+        if twistd is not None:
+            defaults = {
+                "nodaemon": 1,
+                "debug": 0,
+                "logfile": None,
+                "syslog": 0,
+                "prefix": "twisted",
+                "pidfile": "twistd.pid",
+            }
+            options.parent = {**defaults, **twistd}
+        try:
+            options.parseOptions(list(words))
+        finally:
+            if options.lock is not None:
+                # As if the process had ended.
+                options.lock.release()
+        return options
+
+    def refused(self, *words: str) -> str:
+        """The text with which parsing ends the process."""
+        ended = self.assertRaises(SystemExit, self.parse, *words)
+        self.assertIsInstance(ended.code, str, "a text as the code means status 1")
+        return str(ended.code)
+
+
+class ConfigurationTests(TapCase):
+    """Which configuration is read, and what is said if it cannot be."""
+
+    def test_option(self) -> None:
+        """The file is named with ``--config`` or ``-c``."""
+        for words in (("-c", self.path), ("--config", self.path), (f"--config={self.path}",)):
+            self.assertEqual(self.parse(*words).configuration.path, self.path)
+
+    def test_first_word(self) -> None:
+        """The file may also come as the first word, as with the C servers."""
+        self.assertEqual(self.parse(self.path).configuration.path, self.path)
+        self.assertEqual(self.parse(self.path, "--", "--port", "7").configuration.generic.port, 7)
+        self.assertEqual(self.parse(self.path, "--port", "7").configuration.generic.port, 7)
+
+    def test_file_in_use(self) -> None:
+        """A file that another Sentinel saves to ends the start; left-over temporary files go with the lock."""
+        leftover = self.path + ".tmp-txsentinel-abcd1234"
+        with open(leftover, "w", encoding="ascii") as file:
+            file.write("secret")
+        lock = FileLock(self.path)
+        refused = self.refused("-c", self.path)
+        self.assertEqual(
+            refused, f"Sentinel config file {self.path} is in use by another txsentinel process. Exiting..."
+        )
+        self.assertTrue(os.path.exists(leftover))
+        log = os.path.join(os.path.dirname(self.path), "in-use.log")
+        ended = self.assertRaises(SystemExit, self.parse, "-c", self.path, "--", "--logfile", log)
+        self.assertEqual(1, ended.code)
+        with open(log, encoding="ascii") as file:
+            self.assertIn(f" # {refused}\n", file.read())
+        lock.release()
+        self.parse("-c", self.path)
+        self.assertFalse(os.path.exists(leftover))
+
+    def test_paths_become_absolute(self) -> None:
+        """A relative path holds for the directory of the start, wherever a daemon goes afterwards."""
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+        options = self.parse("-c", "sentinel.conf")
+        os.chdir("/")
+        self.assertEqual(options.configuration.path, self.path)
+        self.assertEqual(options.configuration.generic.located("x.log"), os.path.join(self.directory, "x.log"))
+
+    def test_overrides(self) -> None:
+        """Directives behind the two dashes count after those of the file."""
+        configuration = self.parse(
+            "-c", self.path, "--", "--port", "5000", "--sentinel", "monitor", "n", "::1", "6379", "3"
+        ).configuration
+        self.assertEqual(configuration.generic.port, 5000)
+        self.assertEqual([(each.name, each.options.quorum) for each in configuration.masters], [("m", 2), ("n", 3)])
+
+    def test_stdin(self) -> None:
+        """A dash reads further directives from standard input."""
+        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"port 5001\n")))
+        self.assertEqual(self.parse("-c", self.path, "--", "-").configuration.generic.port, 5001)
+
+    def test_no_file(self) -> None:
+        """Without a file there is nowhere to keep what was promised."""
+        self.assertEqual(self.refused(), "Sentinel needs config file on disk to save state. Exiting...")
+
+    def test_missing_file(self) -> None:
+        """A file that cannot be read is named, with the reason."""
+        self.assertEqual(
+            self.refused("-c", self.path + ".gone"),
+            f"Fatal error, can't open config file '{self.path}.gone': No such file or directory",
+        )
+
+    def test_bad_directive(self) -> None:
+        """The block of the C servers shows the line and what is wrong with it."""
+        self.write("port 1\nbogus 1\n")
+        text = self.refused("-c", self.path)
+        self.assertTrue(text.startswith("\n*** FATAL CONFIG FILE ERROR "), text)
+        self.assertTrue(text.endswith(", at line 2\n>>> 'bogus 1'\nBad directive or wrong number of arguments"), text)
+
+    def test_renaming_what_is_not_there(self) -> None:
+        """A misspelt ``rename-command`` is told at its line rather than to leave the command open."""
+        self.write("rename-command SENTINEL S3NTINEL\nrename-command SHUTDWON ''\n")
+        text = self.refused("-c", self.path)
+        self.assertTrue(
+            text.endswith(", at line 2\n>>> 'rename-command SHUTDWON '''\nNo such command in rename-command"), text
+        )
+
+    def test_unwritable_file(self) -> None:
+        """A file that we could not keep our promises in is refused at the start."""
+        self.write(CONFIG)
+
+        def denied(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.patch(tap, "check_writable", denied)
+        self.assertEqual(
+            self.refused("-c", self.path),
+            f"Sentinel config file {self.path} is not writable: Permission denied. Exiting...",
+        )
+
+    def test_stray_words(self) -> None:
+        """Words that belong to nothing are a mistake in usage."""
+        refusal = self.assertRaises(UsageError, self.parse, "-c", self.path, "--", "port", "5000")
+        self.assertIn("port", str(refusal))
+
+    def test_extensions(self) -> None:
+        """Extensions are chosen by name, with whatever stands behind the first colon."""
+        options = self.parse("-c", self.path, "--extension", "web:host:8026", "--extension", "web")
+        self.assertEqual(
+            [(each.name, argument) for each, argument in options.extensions], [("web", "host:8026"), ("web", "")]
+        )
+        refusal = self.assertRaises(UsageError, self.parse, "-c", self.path, "--extension", "wbe:1")
+        self.assertEqual(str(refusal), "no such extension: wbe (installed: web)")
+        self.assertIn("web (shows things)", str(options))
+
+
+class SettlingTests(TapCase):
+    """Where ``twistd`` and the file each have an opinion."""
+
+    def test_agreement_is_silent(self) -> None:
+        """A file that says nothing about daemons leaves it to twistd."""
+        self.assertFalse(self.parse("-c", self.path, twistd={"nodaemon": 1}).detaches)
+        self.assertTrue(self.parse("-c", self.path, twistd={"nodaemon": 0}).detaches)
+        self.assertFalse(self.parse("-c", self.path, twistd={"nodaemon": 0, "debug": 1}).detaches)
+        self.assertFalse(self.parse("-c", self.path).detaches)
+        self.assertEqual(self.stderr.getvalue(), "")
+
+    def test_disagreement_is_told(self) -> None:
+        """Twistd decides; that the file asks for something else is told where the operator sees it."""
+        for line, nodaemon, fact in (
+            ("daemonize yes", 1, "twistd was given -n and stays in the foreground"),
+            ("daemonize no", 0, "twistd detaches unless given -n"),
+            ("supervised systemd", 0, "twistd detaches from its supervisor unless given -n"),
+        ):
+            self.stderr.truncate(0)
+            self.stderr.seek(0)
+            self.write(CONFIG + line + "\n")
+            self.parse("-c", self.path, twistd={"nodaemon": nodaemon})
+            self.assertEqual(self.stderr.getvalue(), f"sentinel.conf says '{line}', but {fact}.\n")
+
+    def test_pid_file_of_twistd(self) -> None:
+        """Two Sentinels can be started in one directory; who asks for a pid file gets it."""
+        for twistd, line, path in (
+            ({"nodaemon": 1}, "", ""),
+            ({"nodaemon": 1, "pidfile": "mine.pid"}, "", "mine.pid"),
+            ({"nodaemon": 0}, "", "twistd.pid"),
+            ({"nodaemon": 0}, "pidfile s.pid\n", ""),
+            ({"nodaemon": 0, "pidfile": "mine.pid"}, "pidfile s.pid\n", "mine.pid"),
+        ):
+            self.write(CONFIG + line)
+            self.assertEqual(self.parse("-c", self.path, twistd=twistd).parent["pidfile"], path)
+
+    def test_where_the_log_goes(self) -> None:
+        """Twistd's option first, then the directive, then standard output, or twistd.log for a daemon."""
+        with_file = f"logfile {self.directory}/s.log\n"
+        for twistd, line, path in (
+            (None, "", None),
+            (None, with_file, f"{self.directory}/s.log"),
+            ({"nodaemon": 1}, "", None),
+            ({"nodaemon": 1}, with_file, f"{self.directory}/s.log"),
+            ({"nodaemon": 1, "logfile": "-"}, with_file, None),
+            ({"nodaemon": 1, "logfile": "/x/t.log"}, with_file, "/x/t.log"),
+            ({"nodaemon": 0}, with_file, f"{self.directory}/s.log"),
+            ({"nodaemon": 0}, "", os.path.abspath("twistd.log")),
+        ):
+            self.write(CONFIG + line)
+            options = self.parse("-c", self.path, twistd=twistd)
+            sink = options._sink(options.configuration.generic)
+            self.assertIsInstance(sink, StreamSink if path is None else FileSink)
+            self.assertEqual(getattr(sink, "path", None), path)
+
+    def test_daemons_have_no_standard_output(self) -> None:
+        """A daemon that should log to standard output is refused, as twistd itself does."""
+        self.assertRaises(UsageError, self.parse, "-c", self.path, twistd={"nodaemon": 0, "logfile": "-"})
+
+    def test_relative_files_follow_dir(self) -> None:
+        """As with the C servers, a log file is relative to ``dir``."""
+        os.mkdir(os.path.join(self.directory, "sub"))
+        self.write(f"{CONFIG}dir {self.directory}/sub\nlogfile s.log\n")
+        options = self.parse("-c", self.path)
+        self.assertEqual(options._sink(options.configuration.generic).path, f"{self.directory}/sub/s.log")
+
+    def test_log_that_may_be_full(self) -> None:
+        """Standard output that is a pipe, and a log file that is a FIFO, keep nothing waiting."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        with os.fdopen(writing, "wb") as stream:
+            self.assertIsInstance(tap.stream_sink(stream), PipeSink)
+        with open(f"{self.directory}/out", "wb") as stream:
+            self.assertIsInstance(tap.stream_sink(stream), StreamSink)
+        fifo = f"{self.directory}/fifo"
+        os.mkfifo(fifo)
+        self.write(f"{CONFIG}logfile {fifo}\n")
+        self.assertIn("Can't open the log file: No such device or address", self.refused("-c", self.path))
+        self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+        options = self.parse("-c", self.path)
+        self.assertIsInstance(options._sink(options.configuration.generic), PipeSink)
+
+    def test_loglevel(self) -> None:
+        """The log obeys the directive, also after it changed."""
+        self.write(f"{CONFIG}logfile {self.directory}/s.log\nloglevel warning\n")
+        options = self.parse("-c", self.path)
+        log = options.log()
+        event = {"log_time": 0.0, "text": "a verbose line", "sentinel_level": 1}
+        log(event)
+        options.configuration.generic.loglevel = "debug"
+        log(event)
+        with open(f"{self.directory}/s.log", encoding="ascii") as file:
+            self.assertEqual([line.split(" - ")[1] for line in file], ["a verbose line\n"])
+
+
+class PluginTests(SynchronousTestCase):
+    """What ``twistd`` finds."""
+
+    def test_service_maker(self) -> None:
+        """The plug-in answers to the word ``sentinel`` and leads to the options."""
+        names: dict[str, object] = {}
+        with open(os.path.join(ROOT, "twisted", "plugins", "txsentinel_plugin.py"), encoding="ascii") as file:
+            exec(compile(file.read(), "txsentinel_plugin", "exec"), names)
+        maker = names["sentinel"]
+        verifyObject(IServiceMaker, maker)
+        self.assertTrue(IPlugin.providedBy(maker))
+        self.assertEqual(maker.tapname, "sentinel")
+        self.assertIs(maker.options, Options)
+        self.assertIs(maker.makeService, tap.makeService)
+
+
+class ProcessTests(TapCase):
+    """Whole processes, on a Unix socket of their own; they tell us when they are ready."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write(f"{CONFIG}sentinel myid {MY_ID}\ndir {self.directory}\n")
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.manager.close)
+        self.manager.bind(os.path.join(self.directory, "notify"))
+        self.manager.settimeout(30)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A process, ended when the test is."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": ROOT,
+            "NOTIFY_SOCKET": os.path.join(self.directory, "notify"),
+            "SENTINEL_CONF": self.path,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *words],
+            cwd=self.directory,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        return process
+
+    def test_life(self) -> None:
+        """Ready is told, every line has the shape, a signal ends it, and nothing but the state is left."""
+        process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--supervised", "systemd", "--pidfile", "p")
+        self.assertIn(b"READY=1", self.manager.recv(999))
+        with open(os.path.join(self.directory, "p"), encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{process.pid}\n")
+        process.send_signal(signal.SIGTERM)
+        self.assertIn(b"STOPPING=1", self.manager.recv(999))
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, stderr), (0, ""))
+        for line in stdout.splitlines():
+            self.assertTrue(SHAPE.fullmatch(line), line)
+            self.assertTrue(line.startswith(f"{process.pid}:X "), line)
+        self.assertIn(f" * Sentinel ID is {MY_ID}\n", stdout)
+        self.assertIn(" # +monitor master m 127.0.0.1 1 quorum 2\n", stdout)
+        self.assertEqual(set(os.listdir(self.directory)) - {"sentinel.sock"}, {"notify", "sentinel.conf"})
+
+    def test_application_file(self) -> None:
+        """The .tac file runs the same Sentinel, with the same log."""
+        with open(self.path, "a", encoding="ascii") as file:
+            file.write("supervised auto\n")
+        process = self.start("-ny", os.path.join(ROOT, "sentinel.tac"), "--pidfile=")
+        self.assertIn(b"READY=1", self.manager.recv(999))
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, stderr), (0, ""))
+        self.assertIn(f" * Sentinel ID is {MY_ID}\n", stdout)
+        self.assertTrue(all(SHAPE.fullmatch(line) for line in stdout.splitlines()), stdout)
+
+    def test_daemon(self) -> None:
+        """Detached, it logs under its final pid to the configured file, and cleans up when it ends."""
+        process = self.start(
+            "sentinel", "-c", "sentinel.conf", "--", "--logfile", "s.log", "--pidfile", "s.pid", "--supervised", "auto"
+        )
+        self.assertIn(b"READY=1", self.manager.recv(999))
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, stdout), (0, ""))
+        self.assertIn("supervised auto", stderr)
+        with open(os.path.join(self.directory, "s.pid"), encoding="ascii") as file:
+            pid = int(file.read())
+        watched = os.pidfd_open(pid)
+        self.addCleanup(os.close, watched)
+        os.kill(pid, signal.SIGTERM)
+        self.assertIn(b"STOPPING=1", self.manager.recv(999))
+        self.assertTrue(select.select([watched], [], [], 30)[0], "the daemon did not end")
+        with open(os.path.join(self.directory, "s.log"), encoding="ascii") as file:
+            log = file.read()
+        self.assertIn(f"{pid}:X ", log)
+        self.assertIn(f" * Sentinel ID is {MY_ID}\n", log)
+        self.assertTrue(all(SHAPE.fullmatch(line) for line in log.splitlines()), log)
+        self.assertFalse(os.path.exists(os.path.join(self.directory, "twistd.pid")))
+
+    def test_bad_configuration(self) -> None:
+        """Status 1, the block on standard error, and nothing that looks like a crash."""
+        self.write("bogus 1\n")
+        process = self.start("-n", "sentinel", "-c", "sentinel.conf")
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, stdout), (1, ""))
+        self.assertTrue(stderr.startswith("\n*** FATAL CONFIG FILE ERROR "), stderr)
+        self.assertNotIn("Traceback", stderr)
+
+    def test_no_port_to_be_had(self) -> None:
+        """Status 1 and one clear line if there is nothing to serve on."""
+        process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--unixsocket", "gone/sentinel.sock")
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 1, stdout)
+        self.assertIn(" # Failed opening Unix socket: bind: ", stdout)
+        self.assertNotIn("Traceback", stdout + stderr)

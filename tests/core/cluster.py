@@ -1,0 +1,499 @@
+"""
+Several Sentinel cores and the servers they watch, joined by queues: the smallest world that can go wrong.
+
+There is no Twisted here and no bytes but hellos and INFO. Everything random comes from one seed.
+:class:`Witness` looks over everybody's shoulder and objects as soon as a promise is broken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from txsentinel.core.effects import (
+    Announce,
+    AskMasterDown,
+    Connect,
+    Disconnect,
+    Effect,
+    Ping,
+    PublishHello,
+    Reconfigure,
+    Recycle,
+    RequestId,
+    RequestInfo,
+)
+from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.core.voting import Vote
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Limits, Millis, Timings
+from txsentinel.runtime.durability import Barrier
+
+NAME = "mymaster"
+
+
+@dataclass
+class TownServer:
+    """A server: its role, whom it follows, whether it answers."""
+
+    address: Address
+    run_id: str
+    follows: Address | None = None
+    up: bool = True
+    hung: bool = False
+    offset: int = 1
+    unread: list[Callable[[], None]] = field(default_factory=list)
+    """What arrived while it hung."""
+
+    def info(self, others: list[TownServer]) -> bytes:
+        """Its INFO."""
+        lines = [f"run_id:{self.run_id}", f"role:{'slave' if self.follows else 'master'}"]
+        if self.follows is None:
+            mine = [o for o in others if o.up and o.follows == self.address]
+            lines += [f"slave{n}:ip={o.address.ip},port={o.address.port},state=online" for n, o in enumerate(mine)]
+        else:
+            source = next(o for o in others if o.address == self.follows)
+            lines += [f"master_host:{self.follows.ip}", f"master_port:{self.follows.port}"]
+            lines += [f"master_link_status:{'up' if source.up and not source.hung else 'down'}"]
+            lines += ["slave_priority:100", f"slave_repl_offset:{self.offset}"]
+        return "\r\n".join([*lines, ""]).encode()
+
+
+@dataclass
+class Saved:
+    """What one Sentinel has on disk."""
+
+    epoch: int = 0
+    place: Address | None = None
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    replicas: list[Address] = field(default_factory=list)
+    peers: list[tuple[Address, str]] = field(default_factory=list)
+
+
+class Resident:
+    """One Sentinel: a core, the real barrier, a disk that takes its time, connections with delays."""
+
+    def __init__(self, town: Town, sentinel_id: str, address: Address, options: MasterOptions, saved: Saved) -> None:
+        self.town, self.sentinel_id, self.address, self.options, self.saved = town, sentinel_id, address, options, saved
+        self.up = True
+        self.disk_works = True
+        self.disk_delay: Millis = 2
+        self.start()
+
+    def start(self) -> None:
+        """Begin as after a start of the process, with what the disk remembers."""
+        town = self.town
+        self.life = town.token()
+        self.up = True
+        self.events: list[str] = []
+        self._connections: dict[tuple[int, LinkKind], int] = {}
+        self._writing = False
+        self._wake = 0
+        self.sweeps: Counter[int] = Counter()
+        """Second → how often the core was swept in it."""
+
+        settings = SentinelOptions(my_id=self.sentinel_id, port=self.address.port)
+        self.core = SentinelCore(settings, Timings(), Limits(), town.random.randrange)
+        self.core.state.current_epoch = self.saved.epoch
+        self.barrier = Barrier(self._perform, bool)
+        saved = self.saved
+        assert saved.place is not None
+        self.core.restore(
+            NAME,
+            saved.place,
+            self.options,
+            town.now,
+            config_epoch=saved.config_epoch,
+            leader_epoch=saved.leader_epoch,
+            replicas=saved.replicas,
+            peers=saved.peers,
+        )
+        self.turn()
+        self._sweep()
+
+    def crash(self) -> None:
+        """The process dies; whatever was not on disk is forgotten."""
+        self.up = False
+        self.life = self.town.token()
+
+    def later(self, delay: Millis, action: Callable[[], None]) -> None:
+        """Do something later in this life."""
+        life = self.life
+        self.town.later(delay, lambda: action() if self.life == life else None)
+
+    def turn(self) -> None:
+        """Carry out what the core decided."""
+        outbox = self.core.outbox
+        while outbox.pending:
+            for generation, effect in outbox.take():
+                self.barrier.admit(generation, effect)
+        if outbox.dirty and not self._writing:
+            self._write()
+        self.town.witness.looks_at(self)
+        due = self.core.next_due
+        if due is not None and due + 2 < self._wake:
+            self._sleep()
+
+    def opinion(self, effect: AskMasterDown, tell: Callable[[Vote], None]) -> None:
+        """Answer a peer, once it may be answered."""
+        vote = self.core.vote_requested(effect.host, effect.port, effect.epoch, effect.candidate, self.town.now)
+        self.turn()
+        self.barrier.hold(vote.generation, lambda: tell(vote), lambda: tell(vote.fallback()))
+
+    def lost(self, address: Address, kinds: set[LinkKind]) -> None:
+        """Whoever is at ``address`` closed its connections of these kinds."""
+        for link in self._links(address):
+            for kind in link.kinds:
+                if kind in kinds and (link.link_id, kind) in self._connections:
+                    self._drop(link, kind)
+
+    def _links(self, address: Address) -> list[InstanceLink]:
+        links = {i.link.link_id: i.link for i in self.core.registry.instances() if i.link.address == address}
+        return list(links.values())
+
+    def _sweep(self) -> None:
+        self.sweeps[self.town.now // 1_000] += 1
+        self.core.sweep(self.town.now, self.town.now)
+        self.turn()
+        self._sleep()
+
+    def _sleep(self) -> None:
+        due = self.core.next_due
+        now = self.town.now
+        self._wake = now + (100 if due is None else max(2, min(100, due - now)))
+        wake = self._wake
+        self.later(self._wake - now, lambda: self._sweep() if self._wake == wake else None)
+
+    def _write(self) -> None:
+        outbox, master = self.core.outbox, self.core.master(NAME)
+        outbox.dirty.clear()
+        generation = outbox.generation
+        place = master.published_address
+        replicas = [master.address if r.address == place else r.address for r in master.replicas.values()]
+        peers = [(peer.address, peer.name) for peer in master.peers.values()]
+        new = Saved(self.core.current_epoch, place, master.config_epoch, master.leader_epoch, replicas, peers)
+        self._writing = True
+        self.later(self.town.random.randint(1, self.disk_delay), lambda: self._written(generation, new))
+
+    def _written(self, generation: int, new: Saved) -> None:
+        self._writing = False
+        now = self.town.now
+        if self.disk_works:
+            self.saved = new
+            self.barrier.committed(generation)
+            self.core.committed(generation, now)
+        else:
+            self.core.commit_failed(generation, now)
+            self.barrier.commit_failed()
+            self.later(50, lambda: self.core.outbox.dirty.add(None))
+            self.later(51, self.turn)
+        self.turn()
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Announce):
+            self.events.append(str(effect.event))
+        elif isinstance(effect, Connect):
+            for kind in effect.link.kinds:
+                self._dial(effect.link, kind)
+        elif isinstance(effect, Recycle):
+            for kind in effect.link.kinds if effect.kind is None else (effect.kind,):
+                self._connections.pop((effect.link.link_id, kind), None)
+                self._dial(effect.link, kind)
+        elif isinstance(effect, Disconnect):
+            for kind in effect.link.kinds:
+                self._connections.pop((effect.link.link_id, kind), None)
+        elif isinstance(effect, Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure):
+            if isinstance(effect, PublishHello):
+                self.town.witness.hears(effect.payload)
+            if isinstance(effect, Reconfigure) and effect.promotes:
+                self.town.witness.acts(self, effect)
+            self._say(effect)
+
+    def _dial(self, link: InstanceLink, kind: LinkKind) -> None:
+        """Connect, and try again once a second."""
+
+        def attempt() -> None:
+            if link.closed or (link.link_id, kind) in self._connections:
+                return
+            if self.town.reachable(self, link.address):
+                self._connections[link.link_id, kind] = self.town.token()
+                self.core.link_up(link, kind, self.address.ip, self.town.now)
+            else:
+                if not self.town.silent(self, link.address):
+                    self.core.link_down(link, kind, "refused", self.town.now)
+                self.later(1_000, attempt)
+            self.turn()
+
+        self.later(self.town.delay(), attempt)
+
+    def _drop(self, link: InstanceLink, kind: LinkKind) -> None:
+        del self._connections[link.link_id, kind]
+        self.core.link_down(link, kind, "lost", self.town.now)
+        self._dial(link, kind)
+        self.turn()
+
+    def _say(self, effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure) -> None:
+        link = effect.link
+        kind = effect.kind if isinstance(effect, Ping) else LinkKind.COMMANDS
+        connection = self._connections.get((link.link_id, kind))
+        if connection is None:
+            return
+
+        def arrives() -> None:
+            if self._connections.get((link.link_id, kind)) == connection:
+                self.town.deliver(self, effect, answer)
+
+        def answer(tell: Callable[[], None]) -> None:
+            def told() -> None:
+                if self._connections.get((link.link_id, kind)) == connection and not link.closed:
+                    if self.town.reachable(self, link.address):
+                        tell()
+                        self.turn()
+
+            self.town.in_order(connection, told, self)
+
+        self.town.in_order(-connection, arrives, self)
+
+
+class Town:
+    """Time, delays, servers, Sentinels, and who cannot hear whom."""
+
+    def __init__(self, seed: int, sentinels: int = 3, servers: int = 3, **options: int) -> None:
+        self.random = Random(seed)
+        self.now: Millis = 1_000_000
+        self.witness = Witness()
+        self.cut: set[tuple[str, Address]] = set()
+        self._heap: list[tuple[Millis, int, Callable[[], None]]] = []
+        self._token = 0
+        self._last: dict[int, Millis] = {}
+        places = [Address.literal(f"10.0.0.{n}", 6379) for n in range(1, servers + 1)]
+        self.servers = {
+            place: TownServer(place, f"{n:040d}", places[0] if n else None) for n, place in enumerate(places)
+        }
+        self.residents: list[Resident] = []
+        settings = {"quorum": 2, "down_after": 1_000, "failover_timeout": 4_000, **options}
+        for n in range(sentinels):
+            address = Address.literal(f"10.0.1.{n + 1}", 26379)
+            saved = Saved(place=places[0])
+            one = Resident(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
+            self.residents.append(one)
+
+    def token(self) -> int:
+        """A number that was never used before."""
+        self._token += 1
+        return self._token
+
+    def delay(self) -> Millis:
+        """How long a message takes."""
+        return self.random.choice((0, 1, 1, 1, 2, 5, 20))
+
+    def later(self, delay: Millis, action: Callable[[], None]) -> None:
+        """Put something on the calendar."""
+        heappush(self._heap, (self.now + delay, self.token(), action))
+
+    def in_order(self, stream: int, action: Callable[[], None], who: Resident) -> None:
+        """Deliver behind whatever is on that stream already."""
+        at = max(self._last.get(stream, 0), self.now + self.delay())
+        self._last[stream] = at
+        who.later(at - self.now, action)
+
+    def run(self, milliseconds: Millis) -> None:
+        """Let time pass."""
+        end = self.now + milliseconds
+        while self._heap and self._heap[0][0] <= end:
+            at, _, action = heappop(self._heap)
+            self.now = at
+            action()
+        self.now = end
+
+    def resident_at(self, address: Address) -> Resident | None:
+        """The Sentinel at that address."""
+        return next((one for one in self.residents if one.address == address), None)
+
+    def silent(self, who: Resident, address: Address) -> bool:
+        """Would a connection attempt hang?"""
+        return (who.sentinel_id, address) in self.cut
+
+    def reachable(self, who: Resident, address: Address) -> bool:
+        """Can ``who`` talk to ``address``?"""
+        if self.silent(who, address):
+            return False
+        server = self.servers.get(address)
+        if server is not None:
+            return server.up
+        one = self.resident_at(address)
+        return one is not None and one.up and (one.sentinel_id, who.address) not in self.cut
+
+    def deliver(
+        self,
+        who: Resident,
+        effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure,
+        answer: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """A command arrives."""
+        link = effect.link
+        if not self.reachable(who, link.address):
+            return
+        core = who.core
+        server = self.servers.get(link.address)
+        if server is not None:
+            if server.hung:
+                server.unread.append(lambda: self._serve(who, server, effect, answer))
+            else:
+                self._serve(who, server, effect, answer)
+            return
+        one = self.resident_at(link.address)
+        assert one is not None
+        if isinstance(effect, Ping):
+            answer(lambda: core.ping_reply(link, effect.kind, b"PONG", self.now))
+        elif isinstance(effect, RequestId):
+            answer(lambda: core.id_reply(link, one.sentinel_id.encode(), self.now))
+        elif isinstance(effect, PublishHello):
+            one.core.hello_heard(effect.payload, self.now)
+            one.turn()
+            answer(lambda: core.publish_reply(link, effect.instance, True, self.now))
+        elif isinstance(effect, AskMasterDown):
+
+            def tell(vote: Vote) -> None:
+                self.witness.votes(one, vote, effect)
+                reply = [int(vote.down), vote.leader.encode(), vote.leader_epoch]
+                answer(lambda: core.master_down_reply(link, effect.master, reply, self.now))
+
+            one.opinion(effect, tell)
+
+    def _serve(
+        self, who: Resident, server: TownServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
+    ) -> None:
+        core, others = who.core, list(self.servers.values())
+        if isinstance(effect, Ping):
+            answer(lambda: core.ping_reply(effect.link, effect.kind, b"PONG", self.now))
+        elif isinstance(effect, RequestInfo):
+            text = server.info(others)
+            answer(lambda: core.info_reply(effect.link, text, self.now))
+        elif isinstance(effect, PublishHello):
+            for one in self.residents:
+                for link in one._links(server.address) if one.up else ():
+                    if (link.link_id, LinkKind.PUBSUB) in one._connections:
+                        one.later(self.delay(), lambda o=one, k=link: self._heard(o, effect.payload, k))
+            answer(lambda: core.publish_reply(effect.link, effect.instance, True, self.now))
+        elif isinstance(effect, Reconfigure):
+            server.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
+            for one in self.residents:
+                if one is not who and one.up:
+                    one.lost(server.address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+            text = server.info(others)
+            answer(lambda: core.info_reply(effect.link, text, self.now))
+
+    def _heard(self, one: Resident, payload: bytes, link: InstanceLink) -> None:
+        if self.reachable(one, link.address):
+            one.core.hello_heard(payload, self.now, link)
+            one.core.pubsub_active(link, self.now)
+            one.turn()
+
+    # Faults.
+
+    def kill(self, address: Address) -> None:
+        """A server dies."""
+        server = self.servers[address]
+        server.up = server.hung = False
+        server.unread.clear()
+        self._broken(address)
+
+    def revive(self, address: Address) -> None:
+        """It is back, in the role that it had, and reads what is on its connections."""
+        server = self.servers[address]
+        server.up, server.hung = True, False
+        unread, server.unread = server.unread, []
+        for each in unread:
+            each()
+
+    def crash(self, one: Resident) -> None:
+        """A Sentinel dies."""
+        one.crash()
+        self._broken(one.address)
+
+    def isolate(self, one: Resident, *, servers: bool = True) -> None:
+        """Nobody hears it, and it hears nobody; without ``servers``, only the other Sentinels."""
+        for other in self.residents:
+            if other is not one:
+                self.cut |= {(one.sentinel_id, other.address), (other.sentinel_id, one.address)}
+        if servers:
+            self.cut |= {(one.sentinel_id, address) for address in self.servers}
+
+    def heal(self) -> None:
+        """Everything that was cut is reset, and may connect anew."""
+        cut, self.cut = self.cut, set()
+        for sentinel_id, address in sorted(cut, key=lambda pair: (pair[0], pair[1].ip)):
+            one = next(o for o in self.residents if o.sentinel_id == sentinel_id)
+            if one.up:
+                one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+
+    def _broken(self, address: Address) -> None:
+        for one in self.residents:
+            if one.up and not self.silent(one, address):
+                one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+
+    def masters(self) -> set[tuple[int, Address]]:
+        """What the living Sentinels say: config epoch and address."""
+        views = [one.core.master(NAME) for one in self.residents if one.up]
+        return {(master.config_epoch, master.published_address) for master in views}
+
+
+class Witness:
+    """Objects as soon as a promise is broken; the messages name the promise."""
+
+    def __init__(self) -> None:
+        self._votes: dict[tuple[str, int], str] = {}
+        self._leaders: dict[int, str] = {}
+        self._places: dict[int, str] = {}
+        self._epochs: dict[tuple[str, str], int] = {}
+        self.acted = 0
+
+    def votes(self, one: Resident, vote: Vote, effect: AskMasterDown) -> None:
+        """A vote is told: it must be the only one of its epoch, for ever."""
+        if vote.leader == "*":
+            return
+        known = self._votes.setdefault((one.sentinel_id, vote.leader_epoch), vote.leader)
+        assert known == vote.leader, f"two votes of {one.sentinel_id[0]} in epoch {vote.leader_epoch}"
+        assert one.saved.leader_epoch >= vote.leader_epoch, "a vote is told before it is durable"
+
+    def acts(self, one: Resident, effect: Reconfigure) -> None:
+        """SLAVEOF NO ONE: one leader per epoch, and only with its own vote on disk."""
+        failover = one.core.master(NAME).failover
+        assert failover is not None, "a promotion without a failover"
+        self.acted += 1
+        known = self._leaders.setdefault(failover.epoch, one.sentinel_id)
+        assert known == one.sentinel_id, f"two leaders in epoch {failover.epoch}"
+        assert one.saved.leader_epoch >= failover.epoch, "a leader acts before its vote is durable"
+        assert one.saved.epoch >= failover.epoch, "a leader acts before its epoch is durable"
+        voter = self._votes.setdefault((one.sentinel_id, failover.epoch), one.sentinel_id)
+        assert voter == one.sentinel_id, f"{one.sentinel_id[0]} leads in an epoch in which it voted for {voter[0]}"
+
+    def hears(self, payload: bytes) -> None:
+        """A hello leaves: one address per config epoch."""
+        fields = payload.decode().split(",")
+        epoch, place = int(fields[7]), f"{fields[5]}:{fields[6]}"
+        if epoch:
+            known = self._places.setdefault(epoch, place)
+            assert known == place, f"config epoch {epoch} means {known} and {place}"
+        assert epoch <= int(fields[3]), "a config epoch above the current epoch"
+
+    def looks_at(self, one: Resident) -> None:
+        """Epochs never go back in one life, nor below what is on disk."""
+        core, master = one.core, one.core.master(NAME)
+        assert master.leader_epoch <= core.current_epoch
+        assert master.config_epoch <= core.current_epoch
+        for word, value, saved in (
+            ("current", core.current_epoch, one.saved.epoch),
+            ("config", master.config_epoch, one.saved.config_epoch),
+            ("leader", master.leader_epoch, one.saved.leader_epoch),
+        ):
+            key = (f"{one.sentinel_id}{one.life}", word)
+            assert value >= max(self._epochs.get(key, 0), saved), f"the {word} epoch goes back"
+            self._epochs[key] = value

@@ -1,0 +1,445 @@
+"""
+One Sentinel core on a stage: servers and peers that answer as told, and a clock moved by hand.
+
+Everybody who is *up* answers PING, INFO and PUBLISH at once; peers answer questions as
+:class:`Actor` says. What the core says meanwhile is written down as lines of text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from txsentinel.core.effects import (
+    Announce,
+    AskMasterDown,
+    CallOffHandOver,
+    Connect,
+    Crash,
+    Disconnect,
+    Effect,
+    HandOver,
+    KillScript,
+    Note,
+    Ping,
+    PublishHello,
+    Reconfigure,
+    Recycle,
+    RequestId,
+    RequestInfo,
+    RequestRole,
+    ResolveAddress,
+    RunScript,
+    SettleHandOver,
+)
+from txsentinel.core.instances import Instance, Master, Peer, Server
+from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Limits, Millis, Timings
+from txsentinel.runtime.durability import is_binding
+
+ME = "m" * 40
+MASTER_PLACE = Address.literal("10.0.0.1", 6379)
+
+
+def identity(letter: str) -> str:
+    """The ID of the Sentinel called by one letter."""
+    return letter * 40
+
+
+@dataclass
+class Actor:
+    """A server or a peer Sentinel on the stage, by address."""
+
+    address: Address
+    up: bool = True
+    silent: bool = False
+    """Connected, but answers nothing: hung, or behind a partition."""
+
+    role: str = "master"
+    follows: Address | None = None
+    link_status: str = "up"
+    down_for: int = 0
+    priority: int = 100
+    offset: int = 100
+    run_id: str = ""
+    extra: list[str] = field(default_factory=list)
+    obeys: bool = True
+    ping_text: bytes = b"PONG"
+    says_down: bool = False
+    grants: bool = True
+    """Gives its vote to whoever asks; else answers ``answer``."""
+
+    answer: tuple[str, int] | None = None
+    reply: object = None
+    """What it answers instead, whatever it is asked."""
+
+    stands: bool = True
+    """Says that it is a candidate whenever it is asked for that."""
+
+    mute: bool = False
+    """Does not answer questions at all."""
+
+    paused: bool = False
+    """CLIENT PAUSE WRITE: holds PUBLISH back, and whatever comes behind it on that connection."""
+
+    refuses: bool = False
+    """Answers INFO and PUBLISH by an error."""
+
+    sentinel_id: object = None
+    """What it answers to SENTINEL MYID; by default the ID that belongs to its address."""
+
+    unread: list[Effect] = field(default_factory=list)
+    """What arrived while it was silent."""
+
+    def info(self) -> bytes:
+        """Its INFO."""
+        lines = [f"run_id:{self.run_id or 'a' * 40}", f"role:{self.role}"]
+        if self.role == "slave":
+            assert self.follows is not None
+            lines += [f"master_host:{self.follows.ip}", f"master_port:{self.follows.port}"]
+            lines += [f"master_link_status:{self.link_status}", f"slave_repl_offset:{self.offset}"]
+            lines += [f"slave_priority:{self.priority}", "replica_announced:1"]
+            if self.link_status != "up":
+                lines.append(f"master_link_down_since_seconds:{self.down_for}")
+        return "\r\n".join([*lines, *self.extra, ""]).encode()
+
+
+@dataclass
+class Saved:
+    """What the disk holds of our master."""
+
+    epoch: int = 0
+    place: Address = MASTER_PLACE
+    config_epoch: int = 0
+    leader_epoch: int = 0
+    replicas: list[Address] = field(default_factory=list)
+    peers: list[tuple[Address, str]] = field(default_factory=list)
+
+
+class Scene:
+    """A core with its surroundings; ``lines`` is what was said since :meth:`heard` was last called."""
+
+    def __init__(self, *, my_id: str = ME, dice: int = 0, **master_options: int) -> None:
+        self.now: Millis = 1_000_000
+        self.wall_skew: Millis = 0
+        self.options = SentinelOptions(my_id=my_id, port=26379)
+        self.core = SentinelCore(self.options, Timings(), Limits(), lambda n: min(dice, n - 1))
+        self.actors: dict[Address, Actor] = {}
+        self.disk_works = True
+        self.disk_slow = False
+        self.lines: list[str] = []
+        self.payloads: list[tuple[Instance, bytes]] = []
+        self.sent: list[tuple[Millis, Effect]] = []
+        self._held: list[tuple[int, Effect]] = []
+        self._dice = dice
+        self.saved = Saved()
+        self.sweeps = 0
+        self._stuck: set[int] = set()
+        """Links whose command connection waits behind a held PUBLISH."""
+
+        options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
+        for name, value in master_options.items():
+            setattr(options, name, value)
+        self.actors[MASTER_PLACE] = Actor(MASTER_PLACE)
+        self.master: Master = self.core.restore(
+            "mymaster", MASTER_PLACE, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
+        )
+        self.settle()
+
+    def add_master(self, name: str, number: int) -> Master:
+        """One more master at 10.1.0.<number>, with the options of the first, and a replica at 10.2.0.<number>."""
+        address = Address.literal(f"10.1.0.{number}", 6379)
+        replica = Address.literal(f"10.2.0.{number}", 6379)
+        self.actors[address] = Actor(address)
+        self.actors[replica] = Actor(replica, role="slave", follows=address, run_id=f"{number:040d}")
+        options = replace(self.master.options, renamed_commands={}, rename_spellings={})
+        peers = [(peer.address, peer.name) for peer in self.master.peers.values()]
+        master = self.core.restore(
+            name, address, options, self.now, config_epoch=0, leader_epoch=0, replicas=[replica], peers=peers
+        )
+        self.settle()
+        return master
+
+    def add_replica(self, number: int, **settings: object) -> Actor:
+        """A replica at 10.0.0.<number>, found in the master's INFO."""
+        address = Address.literal(f"10.0.0.{number}", 6379)
+        actor = self.actors.setdefault(address, Actor(address))
+        actor.role, actor.follows, actor.run_id = "slave", self.master.address, f"{number:040d}"
+        for name, value in settings.items():
+            setattr(actor, name, value)
+        self.core.registry.add_replica(self.master, address, self.now)
+        self.core.outbox.changed(self.master.name)
+        self.settle()
+        return actor
+
+    def add_peer(self, letter: str, **settings: object) -> Actor:
+        """The Sentinel called by that letter, at 10.0.1.<its code>."""
+        address = Address.literal(f"10.0.1.{ord(letter)}", 26379)
+        actor = self.actors.setdefault(address, Actor(address))
+        for name, value in settings.items():
+            setattr(actor, name, value)
+        self.core.registry.add_peer(self.master, identity(letter), address, self.now)
+        self.core.outbox.changed(self.master.name)
+        self.settle()
+        return actor
+
+    def peer(self, letter: str) -> Peer:
+        """What the core holds of that Sentinel."""
+        return self.master.peers[identity(letter)]
+
+    def replica(self, number: int) -> Server:
+        """What the core holds of that replica."""
+        return self.master.replicas[f"10.0.0.{number}:6379"]
+
+    def kill(self, address: Address) -> None:
+        """The process dies: connections break and new ones are refused."""
+        self.actors[address].up = False
+        self.actors[address].unread.clear()
+        for link in self._links_to(address):
+            for kind in link.kinds:
+                self.core.link_down(link, kind, "Connection was refused by other side", self.now)
+        self.settle()
+
+    def revive(self, address: Address) -> None:
+        """It is back and reachable."""
+        actor = self.actors[address]
+        actor.up, actor.silent = True, False
+        unread, actor.unread = actor.unread, []
+        for effect in unread:
+            if not isinstance(effect, Connect | Recycle):
+                self._act(effect, actor)
+        for link in self._links_to(address):
+            self._bring_up(link)
+        self.settle()
+
+    def reset_connections(self, address: Address, *kinds: LinkKind) -> None:
+        """Connections (all, for no ``kinds``) break and are made anew at once."""
+        for link in self._links_to(address):
+            for kind in kinds or link.kinds:
+                self.core.link_down(link, kind, "Connection was reset", self.now)
+            self._bring_up(link)
+        self.settle()
+
+    def restart(self) -> None:
+        """The process dies without a word and starts again with what is on disk."""
+        saved, old = self.saved, self.core
+        self._held.clear()
+        self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._dice, n - 1))
+        self.core.state.current_epoch = saved.epoch
+        self.master = self.core.restore(
+            "mymaster",
+            saved.place,
+            self.master.options,
+            self.now,
+            config_epoch=saved.config_epoch,
+            leader_epoch=saved.leader_epoch,
+            replicas=saved.replicas,
+            peers=saved.peers,
+        )
+        self.settle()
+
+    def idle(self, milliseconds: Millis) -> int:
+        """Let time pass as the service does, sweeping when something is due; how often that was."""
+        end, before = self.now + milliseconds, self.sweeps
+        while self.now < end:
+            due = self.core.next_due
+            gap = 100 if due is None else max(2, min(100, due - self.now))
+            self.now = min(end, self.now + gap)
+            self.sweep()
+        return self.sweeps - before
+
+    def wait(self, milliseconds: Millis, step: Millis = 10) -> None:
+        """Let time pass, sweep by sweep."""
+        end = self.now + milliseconds
+        while self.now < end:
+            self.now = min(end, self.now + step)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """One sweep at the present moment."""
+        self.sweeps += 1
+        self.core.sweep(self.now, self.now + self.wall_skew)
+        self.settle()
+
+    def hello(
+        self, letter: str, address: Address, config_epoch: int, epoch: int | None = None, own: bool = True
+    ) -> None:
+        """The hello of a Sentinel about our master; the Sentinel is there."""
+        place = Address.literal(f"10.0.1.{ord(letter)}", 26379)
+        self.actors.setdefault(place, Actor(place))
+        mark = "0" if own else ""
+        current = config_epoch if epoch is None else epoch
+        self.core.hello_heard(
+            f"{place.ip},{place.port},{identity(letter)},{mark}{current},mymaster,"
+            f"{address.ip},{address.port},{config_epoch}".encode(),
+            self.now,
+        )
+        self.settle()
+
+    def heard(self) -> list[str]:
+        """What was said since the last call: events as they are published, orders, notes."""
+        lines, self.lines = self.lines, []
+        return lines
+
+    def events(self) -> list[str]:
+        """The channels of :meth:`heard`'s events."""
+        return [line.split()[1] for line in self.heard() if line.startswith("event ")]
+
+    def commit(self) -> None:
+        """The disk finishes what was changed up to now, or fails to."""
+        outbox = self.core.outbox
+        outbox.dirty.clear()
+        if self.disk_works:
+            generation = outbox.generation
+            self._save()
+            while self._held and self._held[0][0] <= generation:
+                self._perform(self._held.pop(0)[1])
+            self.core.committed(generation, self.now)
+        else:
+            self.core.commit_failed(outbox.generation, self.now)
+            held, self._held = self._held, [entry for entry in self._held if is_binding(entry[1])]
+            for _, effect in held:
+                if not is_binding(effect):
+                    self._perform(effect)
+
+    def _save(self) -> None:
+        core, master = self.core, self.master
+        place = master.published_address
+        self.saved = Saved(
+            core.current_epoch,
+            place,
+            master.config_epoch,
+            master.leader_epoch,
+            [master.address if r.address == place else r.address for r in master.replicas.values()],
+            [(peer.address, peer.name) for peer in master.peers.values()],
+        )
+
+    def settle(self) -> None:
+        """Carry out what the core decided, as long as it decides anything."""
+        core = self.core
+        for _ in range(1000):
+            if core.outbox.pending:
+                for generation, effect in core.outbox.take():
+                    if generation <= core.durable_generation:
+                        self._perform(effect)
+                    else:
+                        self._held.append((generation, effect))
+            elif not self.disk_slow and core.outbox.dirty:
+                self.commit()
+            else:
+                return
+        raise AssertionError("the core does not come to rest")
+
+    def _links_to(self, address: Address) -> list[InstanceLink]:
+        found = {i.link.link_id: i.link for i in self.core.registry.instances() if i.link.address.same(address)}
+        return list(found.values())
+
+    def _bring_up(self, link: InstanceLink) -> None:
+        for kind in link.kinds:
+            if link.since(kind) is None and not link.closed:
+                self.core.link_up(link, kind, "10.0.9.9", self.now)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Announce):
+            self.lines.append(f"event {effect.event}")
+        elif isinstance(effect, Note):
+            self.lines.append(f"note {effect.text}")
+        elif isinstance(effect, RunScript):
+            self.lines.append(f"script {effect.path} {' '.join(effect.arguments)}")
+        elif isinstance(effect, Crash):
+            self.lines.append("crash")
+        elif isinstance(effect, ResolveAddress):
+            self.lines.append(f"resolve {effect.address.hostname}")
+        else:
+            self.sent.append((self.now, effect))
+            actor = self.actors.get(effect.link.address)
+            if isinstance(effect, RequestId):
+                self.lines.append(f"ask {effect.link.address.joined()} for its ID")
+            if (actor is not None and not effect.link.closed) or isinstance(effect, Disconnect):
+                self._act(effect, actor or Actor(effect.link.address))
+
+    def _act(self, effect: Effect, actor: Actor) -> None:
+        if isinstance(effect, Connect | Recycle):
+            self._stuck.discard(effect.link.link_id)
+            if actor.up and not actor.silent:
+                self._bring_up(effect.link)
+            elif not actor.silent:
+                for kind in effect.link.kinds:
+                    self.core.link_down(effect.link, kind, "refused", self.now)
+            return
+        if isinstance(effect, Reconfigure):
+            where = "NO ONE" if effect.promotes else f"{effect.host} {effect.port}"
+            self.lines.append(f"order {actor.address.ip} SLAVEOF {where}")
+        elif isinstance(effect, AskMasterDown):
+            who = "*" if effect.candidate == "*" else effect.candidate[0]
+            self.lines.append(f"ask {chr(int(actor.address.ip.split('.')[3]))} {effect.epoch} {who}")
+        elif isinstance(effect, HandOver):
+            self.lines.append(
+                f"order {actor.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
+            )
+        elif isinstance(effect, SettleHandOver):
+            self.lines.append(f"order {actor.address.ip} CLIENT UNPAUSE")
+        elif isinstance(effect, CallOffHandOver):
+            self.lines.append(f"order {actor.address.ip} FAILOVER ABORT")
+        elif isinstance(effect, KillScript):
+            self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
+        elif isinstance(effect, PublishHello):
+            self.payloads.append((effect.instance, effect.payload))
+        if actor.paused and isinstance(effect, PublishHello):
+            self._stuck.add(effect.link.link_id)
+        by_subscription = isinstance(effect, Ping) and effect.kind is LinkKind.PUBSUB
+        if actor.paused and effect.link.link_id in self._stuck and not by_subscription:
+            return
+        if actor.silent:
+            actor.unread.append(effect)
+        if not actor.up or actor.silent:
+            return
+        core, link, now = self.core, effect.link, self.now
+        if isinstance(effect, Ping):
+            core.ping_reply(link, effect.kind, actor.ping_text, now)
+        elif isinstance(effect, RequestInfo):
+            core.info_reply(link, None if actor.refuses else actor.info(), now)
+        elif isinstance(effect, RequestRole):
+            core.role_reply(link, None if actor.refuses else actor.role.encode(), actor.refuses, now)
+        elif isinstance(effect, RequestId):
+            told = actor.sentinel_id
+            core.id_reply(
+                link, identity(chr(int(actor.address.ip.split(".")[3]))).encode() if told is None else told, now
+            )
+        elif isinstance(effect, PublishHello):
+            core.publish_reply(link, effect.instance, not actor.refuses, now)
+        elif isinstance(effect, Reconfigure):
+            if actor.obeys:
+                actor.role = "master" if effect.promotes else "slave"
+                actor.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
+            core.info_reply(link, actor.info(), now)
+        elif isinstance(effect, HandOver):
+            actor.paused = True
+            if not actor.obeys:
+                actor.extra = ["master_failover_state:waiting-for-sync"]
+            else:
+                successor = self.actors[Address.literal(effect.host, effect.port)]
+                actor.role, actor.follows = "slave", successor.address
+                successor.role, successor.follows = "master", None
+        elif isinstance(effect, SettleHandOver | CallOffHandOver):
+            actor.paused = False
+            self._stuck.discard(link.link_id)
+            link.handover_end = None
+        elif isinstance(effect, AskMasterDown) and not actor.mute:
+            core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
+
+    @staticmethod
+    def _answer(actor: Actor, effect: AskMasterDown) -> object:
+        if actor.reply is not None:
+            return actor.reply
+        down = int(actor.says_down)
+        if effect.candidate == "*":
+            return [down, b"*", 0]
+        if effect.candidate == identity(chr(int(actor.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:
+            return [down, effect.candidate.encode(), 1 << 52] if actor.stands else [down, b"*", 0]
+        if actor.grants and (actor.answer is None or actor.answer[1] < effect.epoch):
+            actor.answer = (effect.candidate, effect.epoch)
+        leader, epoch = actor.answer or ("*", 0)
+        return [down, leader.encode(), epoch]

@@ -1,0 +1,89 @@
+"""What strangers can make of the log."""
+
+from __future__ import annotations
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.model.events import Level
+from txsentinel.model.log_text import LONGEST, MAX_LINE, excerpt, one_line
+from txsentinel.process.logs import LINE_FORMATS, LineWriter, SentinelLog, StreamSink, note
+
+FORGED = "evil\n4711:X 30 Nov 2026 00:00:00.000 # +switch-master mymaster 127.0.0.1 6379 6.6.6.6 6379"
+LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+class OneLineTests(SynchronousTestCase):
+    """Escaping and cutting."""
+
+    def test_escapes(self) -> None:
+        """Line ends and control characters are shown as what they are; all else stays, also bytes that are no text."""
+        told = one_line("a\nb\r\tc\0\x1b[0m\x85\u2028 é \udcff \\")
+        self.assertEqual("a\\nb\\r\\tc\\x00\\x1b[0m\\x85\\u2028 é \udcff \\", told)
+
+    def test_every_line_end(self) -> None:
+        """No reader finds two lines, whatever it takes for the end of one."""
+        self.assertEqual(1, len(one_line(f"a{LINE_ENDS}b").splitlines()))
+
+    def test_cut(self) -> None:
+        """A long text is cut, and ten megabytes are not escaped first."""
+        self.assertEqual("x" * MAX_LINE, one_line("x" * MAX_LINE))
+        self.assertEqual("x" * MAX_LINE + "...", one_line("x" * 10_000_000))
+        self.assertEqual("x" * LONGEST + "...", excerpt("x" * 10_000_000))
+        self.assertEqual(MAX_LINE + 3, len(one_line("\n" * 10_000_000)))
+
+    @given(st.text(alphabet=st.characters(), max_size=300))
+    def test_anything(self, text: str) -> None:
+        """Comes out as one short line that is escaped no further."""
+        line = one_line(text, 100)
+        self.assertLessEqual(len(line), 103)
+        self.assertLessEqual(len(line.splitlines()), 1)
+        self.assertEqual(line, one_line(line))
+
+
+class LogTests(SynchronousTestCase):
+    """One event, one line, by whatever way it is logged."""
+
+    def written(self, line_format: str, log: str) -> list[str]:
+        """The lines that are written when the forged words are logged in this way."""
+        stream = io.BytesIO()
+        observer = SentinelLog(LineWriter(StreamSink(stream), line_format))
+        logger = Logger(observer=LogPublisher(observer))
+        if log == "event":
+            observer({"sentinel_level": Level.WARNING, "text": FORGED, "log_time": 0.0})
+        elif log == "field":
+            logger.warn("Client {name} is gone", name=FORGED)
+        else:
+            try:
+                raise ValueError(FORGED)
+            except ValueError:
+                logger.failure("while serving {name}", Failure(), name=FORGED)
+        return stream.getvalue().decode().splitlines()
+
+    def test_lines(self) -> None:
+        """In every format, with the words in a text of ours or in a field."""
+        for line_format in LINE_FORMATS:
+            for log in ("event", "field"):
+                self.assertEqual(1, len(self.written(line_format, log)), (line_format, log))
+
+    def test_tracebacks(self) -> None:
+        """Take several lines, of which those that repeat the words do not pass for lines of ours."""
+        lines = self.written("legacy", "failure")
+        self.assertGreater(len(lines), 3)
+        for line in lines[1:]:
+            self.assertEqual("  ", line.split(" # ", 1)[1][:2], line)
+
+    def test_length(self) -> None:
+        """Ten megabytes of a name are no line of ten megabytes."""
+        stream = io.BytesIO()
+        SentinelLog(LineWriter(StreamSink(stream)))({"sentinel_level": Level.WARNING, "text": "x" * 10_000_000})
+        self.assertLess(len(stream.getvalue()), 5_000)
+
+    def test_note(self) -> None:
+        """Has no level that is louder than a warning."""
+        self.assertRaises(KeyError, note, Level.NOTHING, "text")

@@ -1,0 +1,85 @@
+"""Promises about the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.process.collector import PERIOD, REVIEW_LOOKS, Collector, spared_long_lived
+
+
+class Node:
+    """Something that can be part of a cycle."""
+
+    def __init__(self) -> None:
+        self.other: Node | None = None
+
+
+def ring() -> Node:
+    """Two that hold each other."""
+    one, two = Node(), Node()
+    one.other, two.other = two, one
+    return one
+
+
+class GarbageTests(SynchronousTestCase):
+    """What is retired, and what is not."""
+
+    def setUp(self) -> None:
+        """Leave the collector as it was."""
+        self.addCleanup(gc.unfreeze)
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.clock = Clock()
+        self.service = spared_long_lived(self.clock)  # type: ignore[arg-type]
+
+    def test_survivors_are_spared(self) -> None:
+        """What lives when a period ends is not looked through any more."""
+        self.service.startService()
+        self.addCleanup(self.service.stopService)
+        alive = ring()
+        self.assertIn(id(alive), {id(each) for each in gc.get_objects()})
+        frozen = gc.get_freeze_count()
+        self.clock.advance(PERIOD)
+        self.assertGreaterEqual(gc.get_freeze_count(), frozen + 2)
+        self.assertNotIn(id(alive), {id(each) for each in gc.get_objects()})
+
+    def test_garbage_is_freed_first(self) -> None:
+        """A cycle that nobody reaches is freed, not spared."""
+        self.service.startService()
+        self.addCleanup(self.service.stopService)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        gone = weakref.ref(ring())
+        self.assertIsNotNone(gone())
+        self.clock.advance(PERIOD)
+        self.assertIsNone(gone())
+
+    def test_what_dies_after_it_was_spared(self) -> None:
+        """Cycles that were spared and died are freed once much has gathered; not before, as that takes its time."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        collector = Collector()
+
+        def review() -> None:
+            for _ in range(REVIEW_LOOKS):
+                collector.look()
+
+        first = weakref.ref(ring())
+        gc.freeze()
+        review()
+        self.assertIsNotNone(first())
+        living = ring()
+        dead = weakref.ref(living)
+        collector.look()
+        del living
+        review()
+        self.assertIsNotNone(dead())
+        rings = [ring() for _ in range(gc.get_freeze_count())]
+        collector.look()
+        rings.clear()
+        review()
+        self.assertIsNone(dead())
+        self.assertIsNone(first())

@@ -1,0 +1,299 @@
+"""Limits of the system: what is said where they are too low, and that a Sentinel goes on with what it has."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from threading import Timer
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import txsentinel
+from tests.config.disk import MemoryDisk
+from txsentinel.config.configuration import load
+from txsentinel.model.events import Level
+from txsentinel.process.descriptors import (
+    FEWEST_CLIENTS,
+    REPEAT_PERIOD,
+    RESERVED,
+    Capacity,
+    Demand,
+    demand_of,
+    descriptor_limit,
+    raise_descriptor_limit,
+    room_for_clients,
+    short_queue,
+    shortage,
+    take_one,
+)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
+
+KNOWN = """
+maxclients 500
+sentinel monitor a 10.0.0.1 6379 2
+sentinel monitor b 10.0.0.1 6380 2
+sentinel known-replica a 10.0.0.2 6379
+sentinel known-replica a 10.0.0.3 6379
+sentinel known-replica a 10.0.0.4 6379
+""" + "".join(f"sentinel known-sentinel {name} 10.0.1.{n} 26379 {n:040x}\n" for name in "ab" for n in (2, 3))
+
+
+class DemandTests(SynchronousTestCase):
+    """What is needed, and what there is."""
+
+    def test_of_a_file(self) -> None:
+        """A master that knows no replica has one all the same; a peer that watches two masters is one peer."""
+        demand = demand_of(load("/s.conf", KNOWN.encode(), disk=MemoryDisk(directories=("/",))))
+        self.assertEqual(demand, Demand(clients=500, masters=2, replicas=4, peers=2))
+        self.assertEqual(demand.links, 14)
+        self.assertEqual(demand.total, 500 + 14 + RESERVED)
+
+    def test_enough(self) -> None:
+        """Nothing is said where the last client and the last link have their descriptors."""
+        demand = Demand(500, 2, 4, 2)
+        self.assertIsNone(shortage(demand, demand.total))
+        self.assertIsNone(shortage(demand, sys.maxsize))
+        self.assertIsNotNone(shortage(demand, demand.total - 1))
+
+    def test_too_few_for_all_clients(self) -> None:
+        """Need, limit, what room there is, and what to do about it."""
+        said = shortage(Demand(500, 2, 4, 2), 256)
+        self.assertEqual(
+            said,
+            "WARNING: The limit of open files is 256, but maxclients 500 and 14 connections to servers and Sentinels"
+            " need 578. There is room for 178 clients. Raise the limit: 'ulimit -n 578' before the start, or"
+            " LimitNOFILE=578 in the unit of systemd.",
+        )
+        self.assertEqual(room_for_clients(256, 14), 178)
+
+    def test_too_few_for_the_links(self) -> None:
+        """Louder, from the limit on at which links and the fewest clients would have to share."""
+        demand = Demand(500, 20, 40, 2)
+        least = demand.links + RESERVED + FEWEST_CLIENTS
+        self.assertIn(f"room for {FEWEST_CLIENTS} clients", str(shortage(demand, least)))
+        said = str(shortage(demand, least - 1))
+        self.assertIn("SERVERS WILL GO UNWATCHED", said)
+        self.assertIn("20 masters, 40 replicas and 2 Sentinels takes 122 connections", said)
+        self.assertEqual(room_for_clients(least - 1, demand.links), FEWEST_CLIENTS)
+
+    def test_room_to_grow(self) -> None:
+        """What is asked of the system suffices for twice the links, whatever maxclients says."""
+        for demand in (Demand(10_000, 2, 4, 2), Demand(10, 500, 1000, 2)):
+            self.assertGreaterEqual(demand.comfortable, demand.total + demand.links)
+            self.assertGreaterEqual(demand.comfortable, 2 * demand.clients + RESERVED)
+
+    def test_raised(self) -> None:
+        """The soft limit goes up as far as the hard one lets it, and never down."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        hard = before[1] if before[1] != resource.RLIM_INFINITY else 4096
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), before[1]))
+        self.assertEqual(raise_descriptor_limit(100), min(256, hard))
+        self.assertEqual(raise_descriptor_limit(300), min(300, hard))
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE)[0], min(300, hard))
+        self.assertEqual(descriptor_limit(), min(300, hard))
+
+
+class QueueTests(SynchronousTestCase):
+    """The queue of connections that wait to be accepted."""
+
+    def test_cut_off(self) -> None:
+        """The kernel's limit is told if it is the lower one, in the words of C."""
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            file.write("128\n")
+        self.assertIsNone(short_queue(128, path))
+        self.assertEqual(
+            short_queue(511, path),
+            f"WARNING: The TCP backlog setting of 511 cannot be enforced because {path} is set to the lower value of"
+            " 128.",
+        )
+
+    def test_unknown(self) -> None:
+        """Where there is no such file, or nothing in it that could be understood, nothing is said."""
+        path = self.mktemp()
+        self.assertIsNone(short_queue(100_000, path))
+        for contents in ("", "0\n", "many\n", "\xff"):
+            with open(path, "w", encoding="latin-1") as file:
+                file.write(contents)
+            self.assertIsNone(short_queue(100_000, path))
+
+
+class CapacityTests(SynchronousTestCase):
+    """The service that tells."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lines: list[tuple[Level, str]] = []
+        self.error: int | None = None
+        self.service = self.make(Demand(10, 1, 1, 0))
+
+    def make(self, demand: Demand, backlog: int = 1) -> Capacity:
+        """A service that takes what descriptors the test leaves it."""
+        return Capacity(self.clock, demand, backlog, lambda level, text: self.lines.append((level, text)), self.take)
+
+    def take(self) -> None:
+        """As the test says."""
+        if self.error is not None:
+            raise OSError(self.error, os.strerror(self.error))
+
+    def pass_seconds(self, seconds: int) -> None:
+        """So many looks."""
+        self.clock.pump([1] * seconds)
+
+    def test_content(self) -> None:
+        """Who has enough is told nothing, at the start and for an hour."""
+        self.service.privilegedStartService()
+        self.service.startService()
+        self.pass_seconds(3600)
+        self.assertEqual(self.lines, [])
+
+    def test_before_anything_is_opened(self) -> None:
+        """What does not suffice is told once, as a warning, and hinders nothing."""
+        service = self.make(Demand(descriptor_limit(), 1, 1, 0), 1 << 31)
+        service.privilegedStartService()
+        expected = 2 if os.path.exists("/proc/sys/net/core/somaxconn") else 1
+        self.assertEqual([level for level, _ in self.lines], [Level.WARNING] * expected)
+        service.startService()
+        self.pass_seconds(3600)
+        self.assertEqual(len(self.lines), expected)
+
+    def test_exhausted(self) -> None:
+        """It is told when nothing is left, once a minute as long as that lasts, and when it is over."""
+        self.service.startService()
+        self.error = errno.EMFILE
+        self.pass_seconds(1)
+        ((level, text),) = self.lines
+        self.assertEqual(level, Level.WARNING)
+        self.assertIn(f"OUT OF FILE DESCRIPTORS (Too many open files): all {descriptor_limit()} that", text)
+        self.assertIn("ulimit -n", text)
+        self.pass_seconds(int(REPEAT_PERIOD) - 1)
+        self.assertEqual(len(self.lines), 1)
+        self.pass_seconds(1)
+        self.assertEqual([text for _, text in self.lines], [text] * 2)
+        self.error = None
+        self.pass_seconds(100)
+        self.assertEqual(self.lines[2:], [(Level.NOTICE, "There are file descriptors again.")])
+
+    def test_on_and_off(self) -> None:
+        """However often it comes and goes, two lines a minute are all."""
+        self.service.startService()
+        for second in range(600):
+            self.error = errno.EMFILE if second % 2 else None
+            self.pass_seconds(1)
+        self.assertEqual(len(self.lines), 20)
+
+    def test_whole_system(self) -> None:
+        """Where it is the system that has none, our own limit is not to blame."""
+        self.service.startService()
+        self.error = errno.ENFILE
+        self.pass_seconds(1)
+        ((_, text),) = self.lines
+        self.assertIn("Raise fs.file-max", text)
+        self.assertNotIn("ulimit", text)
+
+    def test_other_errors(self) -> None:
+        """An error that says nothing about descriptors is none of ours."""
+        self.service.startService()
+        self.error = errno.EPERM
+        self.pass_seconds(5)
+        self.assertEqual(self.lines, [])
+
+    def test_stopped(self) -> None:
+        """Nobody looks after the end, nor is there a call left over; and an end without a beginning is no error."""
+        self.service.startService()
+        self.service.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.make(Demand(1, 1, 1, 1)).stopService()
+
+    def test_take(self) -> None:
+        """A descriptor that was taken is given back."""
+        before = set(os.listdir("/dev/fd"))
+        take_one()
+        self.assertEqual(set(os.listdir("/dev/fd")), before)
+
+
+class ProcessTests(SynchronousTestCase):
+    """A real Sentinel that may open very few files."""
+
+    LIMIT = 30
+
+    def setUp(self) -> None:
+        self.directory = os.path.realpath(tempfile.mkdtemp(prefix="cap"))  # short enough for a socket's path
+        self.addCleanup(shutil.rmtree, self.directory)
+        with open(os.path.join(self.directory, "s.conf"), "w", encoding="ascii") as file:
+            file.write("port 0\nunixsocket s.sock\nsentinel monitor m 127.0.0.1 1 2\ntcp-backlog 2000000000\n")
+        program = 'ulimit -n "$0"; exec "$@"'
+        twistd = "from twisted.scripts.twistd import run; run()"
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", program, str(self.LIMIT), sys.executable, "-c", twistd, "-n", "sentinel", "s.conf"],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": ROOT},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.said = ""
+        self.addCleanup(self.end)
+        watchdog = Timer(60, self.process.kill)  # so that waiting for what it says comes to an end
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
+
+    def end(self) -> None:
+        """End the process, if the test has not."""
+        self.process.kill()
+        self.process.communicate()
+
+    def hear(self, seconds: float) -> bool:
+        """Take in what it says, waiting so long at most; ``False`` at its end."""
+        assert self.process.stdout is not None
+        if select.select([self.process.stdout], [], [], seconds)[0]:
+            more = os.read(self.process.stdout.fileno(), 65536)
+            self.said += more.decode()
+            return bool(more)
+        return True
+
+    def until(self, *words: str) -> None:
+        """Wait until it has said all this."""
+        while not all(each in self.said for each in words):
+            self.assertTrue(self.hear(60), f"it ended without {words}: {self.said}")
+
+    def connect(self) -> socket.socket:
+        """A client."""
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(os.path.join(self.directory, "s.sock"))
+        return client
+
+    def test_life(self) -> None:
+        """It warns and starts, says when clients have taken the last descriptor, and goes on when they leave."""
+        self.until("+monitor")
+        self.assertIn(
+            " # WARNING: SERVERS WILL GO UNWATCHED, and look down to this Sentinel: the limit of open", self.said
+        )
+        self.assertIn(f" is {self.LIMIT}, but watching 1 masters, 1 replicas and 0 Sentinels takes 4 ", self.said)
+        if sys.platform == "linux":
+            self.assertIn(" # WARNING: The TCP backlog setting of 2000000000 cannot be enforced because", self.said)
+        clients = []
+        while "OUT OF FILE DESCRIPTORS" not in self.said:
+            # Saving and dialling take descriptors, too, and give them back: some clients come too early.
+            clients.append(self.connect())
+            self.assertTrue(self.hear(0.05), self.said)
+        for client in clients:
+            client.close()
+        self.until("There are file descriptors again")
+        with self.connect() as client:
+            client.sendall(b"PING\r\n")
+            self.assertEqual(client.recv(7), b"+PONG\r\n")
+        self.process.send_signal(signal.SIGTERM)
+        self.until("Server Shut Down.")
+        self.assertNotIn("Traceback", self.said)

@@ -1,0 +1,192 @@
+"""Logs that nobody reads keep nothing waiting; nothing is lost or torn while there is room."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import socket
+import threading
+import time
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.model.events import Level
+from txsentinel.process import log_queue as logqueue
+from txsentinel.process.log_queue import LineQueue, PipeSink, QueuedDestination, drain_logs, is_regular
+
+SECONDS = 30.0
+"""Deadline for what takes no time."""
+
+
+class Reader:
+    """Reads all that comes, in a thread, until nobody writes any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._parts: list[bytes] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def all(self) -> bytes:
+        """Everything, once that has ended."""
+        self._thread.join(SECONDS)
+        return b"".join(self._parts)
+
+    def _run(self) -> None:
+        try:
+            while part := os.read(self._descriptor, 65536):
+                self._parts.append(part)
+        except OSError:
+            pass  # that is how a terminal ends
+
+
+class PipeSinkTests(SynchronousTestCase):
+    """Lines to what may be full."""
+
+    def pipe(self) -> tuple[int, int]:
+        """Both ends of a pipe, closed afterwards; the writing one is closed by the test."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        return reading, writing
+
+    def test_line_is_out_at_once(self) -> None:
+        """While there is room, a line is written when the call returns, with no thread about."""
+        reading, writing = self.pipe()
+        self.addCleanup(os.close, writing)
+        before = threading.active_count()
+        PipeSink(writing).write(b"a line\n")
+        os.set_blocking(reading, False)
+        self.assertEqual(os.read(reading, 99), b"a line\n")
+        self.assertEqual(threading.active_count(), before)
+
+    def test_nobody_reads(self) -> None:
+        """Far more than the pipe takes waits for nobody, and is there in order once somebody reads."""
+        for size in (50, 5000):
+            reading, writing = self.pipe()
+            room = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+            lines = [b"%09d %b\n" % (number, b"x" * size) for number in range(5 * room // size)]
+            sink = PipeSink(writing)
+            for line in lines:
+                sink.write(line)
+            reader = Reader(reading)
+            self.assertTrue(sink._queue.drain(SECONDS))
+            os.close(writing)
+            self.assertEqual(reader.all(), b"".join(lines))
+
+    def test_terminals_and_sockets(self) -> None:
+        """The same holds for a terminal and for the socket of a journal."""
+        near, far = socket.socketpair()
+        for reading, writing in (pty.openpty(), (near.detach(), far.detach())):
+            self.addCleanup(os.close, reading)
+            lines = [b"%09d %b\n" % (number, b"x" * 100) for number in range(5000)]
+            sink = PipeSink(writing)
+            for line in lines:
+                sink.write(line)
+            reader = Reader(reading)
+            self.assertTrue(sink._queue.drain(SECONDS))
+            if sink._socket is not None:
+                sink._socket.close()
+            # What a terminal has not passed on yet is lost when it is closed.
+            deadline = time.monotonic() + SECONDS
+            while b"".join(reader._parts).count(b"\n") < len(lines) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.close(writing)
+            self.assertEqual(reader.all().replace(b"\r", b""), b"".join(lines))
+
+    def test_reader_that_left(self) -> None:
+        """Lines that nobody will ever read are dropped, and nothing is raised."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        os.close(reading)
+        sink = PipeSink(writing)
+        for _ in range(3):
+            sink.write(b"lost\n" * 2000)
+        self.assertTrue(sink._queue.drain(SECONDS))
+
+
+class LineQueueTests(SynchronousTestCase):
+    """What waits for the thread."""
+
+    def test_bounded(self) -> None:
+        """What does not fit is counted, and the log says so afterwards."""
+        self.patch(logqueue, "MAX_WAITING_BYTES", 100)
+        texts: list[str] = []
+        said = threading.Event()
+
+        def observe(event: dict[str, object]) -> None:
+            texts.append(str(event.get("text")))
+            said.set()
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        queue, go, written = LineQueue(), threading.Event(), []
+        queue.put(lambda: go.wait(SECONDS), 50)
+        queue.put(lambda: written.append("fits"), 50)
+        for _ in range(3):
+            queue.put(lambda: written.append("does not"), 1)
+        self.assertFalse(queue.drain(0))
+        go.set()
+        self.assertTrue(queue.drain(SECONDS))
+        self.assertTrue(said.wait(SECONDS))
+        self.assertEqual(written, ["fits"])
+        self.assertEqual(texts, ["3 lines are missing here: whatever reads this log did not keep up."])
+        queue.put(lambda: written.append("fits again"), 100)
+        self.assertTrue(queue.drain(SECONDS))
+        self.assertEqual(written, ["fits", "fits again"])
+
+    def test_after_a_fork(self) -> None:
+        """A daemon is another process than the one that began to log, and makes a thread of its own."""
+        queue, go, written = LineQueue(), threading.Event(), []
+        self.addCleanup(go.set)
+        queue.put(lambda: go.wait(SECONDS), 1)
+        self.patch(os, "getpid", lambda: 1)
+        queue.put(lambda: written.append("in the daemon"), 1)
+        self.assertTrue(queue.drain(SECONDS))
+        self.assertEqual(written, ["in the daemon"])
+
+    def test_end_of_the_process(self) -> None:
+        """The end waits for what is being written, and not for ever for what is not."""
+        queue, go = LineQueue(), threading.Event()
+        self.addCleanup(go.set)
+        queue.put(lambda: go.wait(SECONDS), 1)
+        before = time.monotonic()
+        drain_logs(0.05)
+        self.assertTrue(0.04 < time.monotonic() - before < SECONDS / 2)
+        self.assertFalse(queue.idle)
+
+    def test_system_log(self) -> None:
+        """The system log of a machine may hang as well; events reach it in order."""
+        told, go = [], threading.Event()
+
+        class Hanging:
+            def tell(self, seconds: float, level: Level, text: str) -> None:
+                go.wait(SECONDS)
+                told.append((seconds, level, text))
+
+        destination = QueuedDestination(Hanging())
+        events = [(float(number), Level.NOTICE, f"event {number}") for number in range(100)]
+        for event in events:
+            destination.tell(*event)
+        self.assertEqual(told, [])
+        go.set()
+        self.assertTrue(destination._queue.drain(SECONDS))
+        self.assertEqual(told, events)
+
+
+class RegularTests(SynchronousTestCase):
+    """What is written to as a file."""
+
+    def test_kinds(self) -> None:
+        """Files are, be they there yet or not; FIFOs and devices are not."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        fifo, link = os.path.join(directory, "fifo"), os.path.join(directory, "link")
+        os.mkfifo(fifo)
+        os.symlink("fifo", link)
+        with open(os.path.join(directory, "file"), "w", encoding="ascii"):
+            pass
+        expected = {"file": True, "absent": True, "fifo": False, "link": False}
+        self.assertEqual({name: is_regular(os.path.join(directory, name)) for name in expected}, expected)
+        self.assertFalse(is_regular("/dev/null"))

@@ -1,0 +1,328 @@
+"""What the operating system sees: pid file, directory, readiness, and the order of coming and going."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from twisted.application.service import Application, IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txsentinel.process.logs import SentinelLog
+from txsentinel.process.supervision import (
+    PidFile,
+    SentinelProcess,
+    Supervisor,
+    Systemd,
+    Upstart,
+    notify_systemd,
+    supervisor_for,
+)
+from txsentinel.process.termination import SIGNALS, TerminationSignals
+from txsentinel.runtime.listeners import CannotStart
+
+
+class Notes:
+    """Keeps what is noted while a test runs."""
+
+    def __init__(self, case: SynchronousTestCase) -> None:
+        self.texts: list[str] = []
+        globalLogPublisher.addObserver(self._observe)
+        case.addCleanup(globalLogPublisher.removeObserver, self._observe)
+
+    def _observe(self, event: dict[str, object]) -> None:
+        if "sentinel_level" in event:
+            self.texts.append(str(event["text"]))
+
+
+def listening_manager(case: SynchronousTestCase, address: str) -> socket.socket:
+    """A socket such as systemd has, at a path or, after a NUL, in the abstract name space."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    case.addCleanup(manager.close)
+    manager.bind(address)
+    manager.setblocking(False)
+    return manager
+
+
+class ReadinessTests(SynchronousTestCase):
+    """Word to the service manager."""
+
+    def test_systemd(self) -> None:
+        """Systemd hears that we are ready, and later that we mean to stop."""
+        path = os.path.join("/tmp", f"notify-{os.getpid()}-{id(self):x}")  # short enough for a socket
+        manager = listening_manager(self, path)
+        self.addCleanup(os.unlink, path)
+        systemd = Systemd({"NOTIFY_SOCKET": path})
+        systemd.ready()
+        self.assertEqual(manager.recv(999), b"STATUS=Ready to accept connections\nREADY=1\n")
+        systemd.stopping()
+        self.assertIn(b"STOPPING=1\n", manager.recv(999))
+
+    def test_abstract_socket(self) -> None:
+        """An address that begins with an at-sign has no file."""
+        name = f"txsentinel-{os.getpid()}-{id(self):x}"
+        manager = listening_manager(self, "\0" + name)
+        notify_systemd("READY=1", {"NOTIFY_SOCKET": "@" + name})
+        self.assertEqual(manager.recv(999), b"READY=1")
+
+    def test_nobody_listens(self) -> None:
+        """A manager that went away is worth a line in the log, not a crash."""
+        notes = Notes(self)
+        Systemd({"NOTIFY_SOCKET": os.path.abspath(self.mktemp())[-90:]}).ready()
+        self.assertEqual(len(notes.texts), 1)
+        with self.assertRaises(OSError):
+            notify_systemd("READY=1", {})
+
+    def test_upstart(self) -> None:
+        """Upstart is told by stopping ourselves, and children do not take themselves for its job."""
+        signals: list[tuple[int, int]] = []
+        self.patch(os, "kill", lambda pid, number: signals.append((pid, number)))
+        self.patch(os, "environ", {"UPSTART_JOB": "sentinel"})
+        Upstart().ready()
+        self.assertEqual(signals, [(os.getpid(), signal.SIGSTOP)])
+        self.assertEqual(os.environ, {})
+
+    def test_choice(self) -> None:
+        """The directive and the marks in the environment decide who is told."""
+        notes = Notes(self)
+        systemd, upstart = {"NOTIFY_SOCKET": "/run/x"}, {"UPSTART_JOB": "sentinel"}
+        for mode, environment, kind in (
+            ("no", systemd, Supervisor),
+            ("auto", {}, Supervisor),
+            ("auto", systemd, Systemd),
+            ("auto", upstart, Upstart),
+            ("systemd", systemd, Systemd),
+            ("upstart", upstart, Upstart),
+        ):
+            self.assertIs(type(supervisor_for(mode, environment)), kind, (mode, environment))
+        self.assertEqual(notes.texts, [])
+
+    def test_manager_that_is_not_there(self) -> None:
+        """A supervisor that was asked for and is absent is logged, and we start all the same."""
+        notes = Notes(self)
+        self.assertIs(type(supervisor_for("systemd", {})), Supervisor)
+        self.assertIs(type(supervisor_for("upstart", {})), Supervisor)
+        self.assertEqual(
+            notes.texts,
+            [
+                "systemd supervision requested, but NOTIFY_SOCKET not found",
+                "upstart supervision requested, but UPSTART_JOB not found",
+            ],
+        )
+
+
+class PidFileTests(SynchronousTestCase):
+    """The pid file."""
+
+    def setUp(self) -> None:
+        self.file = PidFile(os.path.abspath(self.mktemp()))
+
+    def test_contents(self) -> None:
+        """The file holds our pid and a line end, and is gone afterwards."""
+        self.file.write()
+        with open(self.file.path, encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{os.getpid()}\n")
+        self.file.remove()
+        self.assertFalse(os.path.exists(self.file.path))
+
+    def test_failure_is_only_logged(self) -> None:
+        """A directory that is not there does not keep a Sentinel from starting or stopping."""
+        notes = Notes(self)
+        file = PidFile(os.path.join(self.file.path, "gone", "pid"))
+        file.write()
+        file.remove()
+        self.assertEqual(notes.texts, ["Failed to write PID file: No such file or directory"])
+
+    def test_fifo(self) -> None:
+        """Neither writing nor removing waits for whoever might read or write a FIFO at the path."""
+        notes = Notes(self)
+        os.mkfifo(self.file.path)
+        self.file.write()
+        self.file.remove()
+        self.assertEqual(notes.texts, ["Failed to write PID file: No such device or address"])
+        self.assertTrue(os.path.exists(self.file.path))
+
+    def test_somebody_elses(self) -> None:
+        """The file of a Sentinel that was started in our place meanwhile is left alone."""
+        self.file.write()
+        for contents in ("1\n", "not a pid"):
+            with open(self.file.path, "w", encoding="ascii") as file:
+                file.write(contents)
+            self.file.remove()
+            self.assertTrue(os.path.exists(self.file.path))
+
+
+class RecordingService(Service):
+    """A service that notes what happens to it."""
+
+    def __init__(self, name: str, diary: list[str]) -> None:
+        self.setName(name)
+        self.diary = diary
+        self.stopped: Deferred[None] = Deferred()
+
+    def startService(self) -> None:
+        """Note."""
+        self.diary.append(f"start {self.name}")
+
+    def stopService(self) -> Deferred[None]:
+        """Note; ends when the test says so."""
+        self.diary.append(f"stop {self.name}")
+        return self.stopped
+
+
+class Turning:
+    """What is asked of the reactor."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], object]] = []
+        self.stops = 0
+
+    def stop(self) -> None:
+        """As a reactor's: the second time it does not run any more."""
+        if self.stops:
+            raise ReactorNotRunning
+        self.stops += 1
+
+    def callWhenRunning(self, function: Callable[[], object]) -> None:
+        """Remember whom to call."""
+        self.waiting.append(function)
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
+        """Remember this one too."""
+        self.waiting.append(partial(function, *arguments))
+
+
+class ProcessTests(SynchronousTestCase):
+    """The Sentinel as a process."""
+
+    def setUp(self) -> None:
+        self.diary: list[str] = []
+        self.reactor = Turning()
+        self.sentinel = RecordingService("sentinel", self.diary)
+        hangup = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, hangup)
+        self.addCleanup(os.chdir, os.getcwd())
+
+    def test_interface(self) -> None:
+        """It is a service like any other."""
+        verifyObject(IService, SentinelProcess(self.reactor, self.sentinel))
+
+    def test_ready_only_when_serving(self) -> None:
+        """A Sentinel that serves later than it starts is not announced before that."""
+        path = os.path.abspath(self.mktemp())
+        serving: Deferred[None] = Deferred()
+        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path), serving=serving)
+        process.startService()
+        self.assertEqual((os.path.exists(path), self.reactor.waiting), (False, []))
+        serving.callback(None)
+        self.assertEqual((os.path.exists(path), len(self.reactor.waiting)), (True, 1))
+
+    def test_start_that_fails(self) -> None:
+        """Status 1 in the process that was started, an exception for ``twistd`` in one that it forked; no pid file."""
+        path = os.path.abspath(self.mktemp())
+
+        def refuse() -> None:
+            raise CannotStart("no port")
+
+        self.sentinel.startService = refuse  # type: ignore[method-assign]
+        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path))
+        self.assertEqual(self.assertRaises(SystemExit, process.startService).code, 1)
+        self.patch(os, "getpid", lambda: 1)
+        self.patch(sys, "excepthook", sys.excepthook)
+        self.assertRaises(CannotStart, process.startService)
+        self.assertFalse(os.path.exists(path))
+
+    def test_nothing_happens_before_the_start(self) -> None:
+        """Constructing leaves no trace: the process that serves is forked afterwards."""
+        path = os.path.abspath(self.mktemp())
+        SentinelProcess(self.reactor, self.sentinel, directory="/", pidfile=PidFile(path))
+        self.assertFalse(os.path.exists(path))
+        self.assertNotEqual(os.getcwd(), "/")
+        self.assertEqual((self.diary, self.reactor.waiting), ([], []))
+
+    def test_log_of_the_application(self) -> None:
+        """Our log becomes the application's, so twistd makes none of its own and each line is in our shape."""
+        log = SentinelLog()
+        application = Application("sentinel")
+        SentinelProcess(self.reactor, self.sentinel, log=log).setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver), log)
+        other = Application("other")
+        SentinelProcess(self.reactor, RecordingService("other", [])).setServiceParent(other)
+        self.assertIs(other.getComponent(ILogObserver, None), None)
+
+    def test_hangup(self) -> None:
+        """SIGHUP is ignored unless somebody has a use for it, who is called by the reactor and not by the signal."""
+        calls: list[str] = []
+        process = SentinelProcess(self.reactor, self.sentinel, hangup=lambda: calls.append("hangup"))
+        process.privilegedStartService()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual((calls, len(self.reactor.waiting)), ([], 1))
+        self.reactor.waiting.pop()()
+        self.assertEqual(calls, ["hangup"])
+
+    def test_termination(self) -> None:
+        """The handlers are there before the reactor runs, and again when it does, as it installs its own."""
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in handlers.items():
+            self.addCleanup(signal.signal, number, handler)
+        process = SentinelProcess(self.reactor, self.sentinel, termination=TerminationSignals(self.reactor))
+        self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, handlers)
+        process.privilegedStartService()
+        ours = {number: signal.getsignal(number) for number in SIGNALS}
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.reactor.waiting.pop()()
+        self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, ours)
+
+    def test_signals(self) -> None:
+        """The reactor is stopped in a turn of its own, once; a second SIGTERM changes nothing."""
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        notes = Notes(self)
+        TerminationSignals(self.reactor).install()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual((self.reactor.stops, len(self.reactor.waiting)), (0, 2))
+        for stop in self.reactor.waiting:
+            stop()
+        self.assertEqual(self.reactor.stops, 1)
+        self.assertEqual(notes.texts[0], "Received SIGINT scheduling shutdown...")
+
+    def test_title(self) -> None:
+        """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
+        process = SentinelProcess(self.reactor, self.sentinel, entitle=lambda: self.diary.append("title"))
+        self.assertEqual(self.diary, [])
+        process.privilegedStartService()
+        process.startService()
+        self.assertEqual(self.diary, ["title", "start sentinel"])
+
+    def test_life(self) -> None:
+        """Directory first, extensions after the Sentinel, then the pid file; ready once the reactor turns."""
+        directory = os.path.realpath(self.mktemp())
+        os.makedirs(directory)
+        path = os.path.join(directory, "pid")
+        process = SentinelProcess(self.reactor, self.sentinel, directory=directory, pidfile=PidFile(path))
+        extension = RecordingService("extension", self.diary)
+        extension.setServiceParent(process)
+        process.privilegedStartService()
+        self.assertEqual(os.getcwd(), directory)
+        self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+        self.assertFalse(os.path.exists(path))
+        process.startService()
+        self.assertTrue(os.path.exists(path))
+        self.assertEqual(len(self.reactor.waiting), 1)
+        stopped = process.stopService()
+        self.assertEqual(self.diary, ["start sentinel", "start extension", "stop extension", "stop sentinel"])
+        extension.stopped.callback(None)
+        self.assertNoResult(stopped)
+        self.assertTrue(os.path.exists(path), "the pid file must outlive the last write")
+        self.sentinel.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(os.path.exists(path))

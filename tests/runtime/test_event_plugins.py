@@ -1,0 +1,122 @@
+"""Plug-ins hear of events, and cannot harm anybody by the way they take it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from types import ModuleType
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from txsentinel.interfaces import ISentinelListener
+from txsentinel.model.events import SentinelEvent
+from txsentinel.runtime.event_plugins import Listeners, installed_listeners
+
+TILT = SentinelEvent("+tilt", "#tilt mode entered")
+SDOWN = SentinelEvent("+sdown", "master m 127.0.0.1 6379", master="m")
+
+
+@implementer(ISentinelListener)
+class Recorder:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[SentinelEvent] = []
+
+    def event_published(self, event: SentinelEvent) -> None:
+        """Remember."""
+        self.heard.append(event)
+
+
+@implementer(ISentinelListener)
+class Grumbler:
+    """A listener with a bug."""
+
+    def event_published(self, event: SentinelEvent) -> None:
+        """Fail."""
+        raise RuntimeError("not this again")
+
+
+class ListenersTests(SynchronousTestCase):
+    """Telling."""
+
+    def test_interface(self) -> None:
+        """All listeners together are told like one."""
+        verifyObject(ISentinelListener, Listeners([]))
+        self.assertEqual(len(Listeners([])), 0)
+
+    def test_order(self) -> None:
+        """Every listener hears every event, in order."""
+        first, second = Recorder(), Recorder()
+        listeners = Listeners([first, second])
+        for event in (TILT, SDOWN):
+            listeners.event_published(event)
+        self.assertEqual((first.heard, second.heard), ([TILT, SDOWN], [TILT, SDOWN]))
+
+    def test_exceptions_stay_with_their_owner(self) -> None:
+        """What one raises is logged under its name, and the others hear all the same."""
+        events: list[dict[str, object]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        after = Recorder()
+        Listeners([Grumbler(), after]).event_published(SDOWN)
+        self.assertEqual(after.heard, [SDOWN])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(events[0]["log_namespace"], f"{__name__}.Grumbler")
+        self.assertIn("+sdown master m 127.0.0.1 6379", str(events[0]["event"]))
+
+
+class InstalledTests(SynchronousTestCase):
+    """Finding, in a plug-in package of the test's own."""
+
+    def plugin_package(self, **modules: str) -> ModuleType:
+        """A package with these modules in it, importable until the test ends."""
+        name = f"plugins_of_{self._testMethodName}"
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(os.path.join(directory, name))
+        for module, source in {"__init__": "", **modules}.items():
+            with open(os.path.join(directory, name, f"{module}.py"), "w", encoding="ascii") as file:
+                file.write(textwrap.dedent(source))
+        sys.path.insert(0, directory)
+        self.addCleanup(sys.path.remove, directory)
+        package = __import__(name)
+
+        def forget() -> None:
+            for loaded in [each for each in sys.modules if each.partition(".")[0] == name]:
+                del sys.modules[loaded]
+
+        self.addCleanup(forget)
+        return package
+
+    def test_found_by_interface(self) -> None:
+        """Plug-ins that provide the interface are found, ordered by name; others are not."""
+        source = """
+            from twisted.plugin import IPlugin
+            from zope.interface import implementer
+            from txsentinel.interfaces import ISentinelListener
+
+            @implementer(IPlugin, ISentinelListener)
+            class {name}:
+                def event_published(self, event):
+                    "Hear."
+
+            @implementer(IPlugin)
+            class SomethingElse:
+                "No listener."
+
+            listener = {name}()
+            other = SomethingElse()
+        """
+        package = self.plugin_package(a=source.format(name="Alpha"), z=source.format(name="Omega"))
+        found = installed_listeners(package)
+        self.assertEqual([type(listener).__name__ for listener in found], ["Alpha", "Omega"])
+
+    def test_broken_plugin(self) -> None:
+        """A plug-in module that cannot be imported is logged and does not keep a Sentinel from starting."""
+        package = self.plugin_package(broken="import nothing_of_this_name")
+        self.assertEqual(installed_listeners(package), [])
+        self.assertEqual(len(self.flushLoggedErrors(ModuleNotFoundError)), 1)

@@ -1,0 +1,645 @@
+"""The real machine behind its door: clock, names, children, durable files, and the way out."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import errno
+import io
+import json
+import os
+import random
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import SkipTest, skipIf
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from txsentinel.config.recovery import recovered
+from txsentinel.interfaces import IFileStore, IHost
+from txsentinel.process.files import FileInUse, FileLock, overwrite_file, remove_leftovers
+from txsentinel.runtime.host import LOOKUPS_AT_ONCE, RealFiles, RealHost, StepFailed, replace_file
+
+AS_ROOT = os.geteuid() == 0
+
+CHILD = """
+import json, os, sys
+numbers = [int(each) for each in os.listdir("/proc/self/fd")]
+descriptors = [each for each in sorted(numbers) if os.path.exists(f"/proc/self/fd/{each}")]
+with open(sys.argv[1], "w") as report:
+    json.dump([descriptors, os.environ["PATH"], sys.argv[2]], report)
+sys.exit(3)
+"""
+"""A script that tells what it inherited."""
+
+
+class FakeThreadPool:
+    """Runs what it is given at once, in the caller's thread."""
+
+    def callInThreadWithCallback(self, answer: Callable[..., None], f: Callable[..., object], *args: object) -> None:
+        """Call and tell how it went."""
+        try:
+            result = f(*args)
+        except Exception:
+            answer(False, Failure())
+        else:
+            answer(True, result)
+
+
+class FakeResolver:
+    """Remembers what is asked, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, str]] = []
+
+    def resolveHostName(self, receiver: object, hostName: str) -> None:
+        """Take a question."""
+        self.asked.append((receiver, hostName))
+
+    def answer(self, *addresses: object) -> str:
+        """Answer the oldest question; the name that was asked for."""
+        receiver, name = self.asked.pop(0)
+        for address in addresses:
+            receiver.addressResolved(address)
+        receiver.resolutionComplete()
+        return name
+
+
+class FakeReactor(Clock):
+    """The parts of a reactor that a host uses, all in hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nameResolver = FakeResolver()
+        self.spawned: list[tuple[tuple[object, ...], dict[str, object]]] = []
+
+    def getThreadPool(self) -> FakeThreadPool:
+        """A pool without threads."""
+        return FakeThreadPool()
+
+    def callFromThread(self, f: Callable[..., object], *args: object) -> None:
+        """There is but one thread."""
+        f(*args)
+
+    def spawnProcess(self, *args: object, **kwargs: object) -> None:
+        """Note what should be started."""
+        self.spawned.append((args, kwargs))
+
+
+class HostTests(SynchronousTestCase):
+    """Time, dice, names and children."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.host = RealHost(self.reactor)
+
+    def test_interfaces(self) -> None:
+        """The host and its files keep the promises of their interfaces."""
+        verifyObject(IHost, self.host)
+        verifyObject(IFileStore, self.host.files)
+
+    def test_now_is_the_reactors_clock_in_milliseconds(self) -> None:
+        """``now`` is whole milliseconds of the clock that also runs the timers."""
+        self.reactor.advance(12.3456)
+        self.assertEqual(self.host.now(), 12345)
+        self.assertIsInstance(self.host.now(), int)
+
+    def test_dice_are_its_own(self) -> None:
+        """Nobody who seeds the global dice can foretell ours."""
+        self.assertIsInstance(self.host.random, random.Random)
+        random.seed(1)
+        first = RealHost(self.reactor).random.random()
+        random.seed(1)
+        self.assertNotEqual(first, RealHost(self.reactor).random.random())
+
+    def test_pid_is_the_present_one(self) -> None:
+        """A fork after construction, as daemons do, does not leave us with the parent's pid."""
+        self.patch(os, "getpid", lambda: 4711)
+        self.assertEqual(self.host.pid, 4711)
+
+    def test_literal_addresses_need_no_resolver(self) -> None:
+        """An IP address is its own answer, in canonical spelling."""
+        self.assertEqual(self.successResultOf(self.host.resolve("127.0.0.1")), "127.0.0.1")
+        self.assertEqual(self.successResultOf(self.host.resolve("0::0001")), "::1")
+        self.assertEqual(self.reactor.nameResolver.asked, [])
+
+    def test_first_address_wins(self) -> None:
+        """Of several addresses the resolver's first is taken, as it sorts them by preference."""
+        found = self.host.resolve("redis.example")
+        self.assertNoResult(found)
+        name = self.reactor.nameResolver.answer(
+            IPv6Address("TCP", "2001:db8::7", 0), IPv4Address("TCP", "192.0.2.7", 0)
+        )
+        self.assertEqual(name, "redis.example")
+        self.assertEqual(self.successResultOf(found), "2001:db8::7")
+
+    def test_no_address_is_a_failure(self) -> None:
+        """A name without addresses fails the lookup, naming the name."""
+        found = self.host.resolve("nowhere.example")
+        self.reactor.nameResolver.answer()
+        self.assertIn("nowhere.example", str(self.failureResultOf(found, DNSLookupError).value))
+
+    def test_unspeakable_names_fail_at_once(self) -> None:
+        """Names that would blow up in the resolver's thread, and never be answered, do not get there."""
+        for name in ("", "a..b", "x" * 64, "nul\0.example", "\udcff.example"):
+            self.failureResultOf(self.host.resolve(name), DNSLookupError)
+        self.assertEqual(self.reactor.nameResolver.asked, [])
+
+    def test_lookups_leave_threads_for_the_disk(self) -> None:
+        """However many names a dead name server keeps waiting, only a few occupy threads."""
+        names = [f"n{number}.example" for number in range(LOOKUPS_AT_ONCE + 2)]
+        waiting = [self.host.resolve(name) for name in names]
+        resolver = self.reactor.nameResolver
+        self.assertEqual([name for _, name in resolver.asked], names[:LOOKUPS_AT_ONCE])
+        resolver.answer()
+        self.failureResultOf(waiting[0], DNSLookupError)
+        self.assertEqual(len(resolver.asked), LOOKUPS_AT_ONCE)
+        while resolver.asked:
+            resolver.answer(IPv4Address("TCP", "192.0.2.1", 0))
+        self.assertEqual([self.successResultOf(each) for each in waiting[1:]], ["192.0.2.1"] * (len(names) - 1))
+
+    def test_children_get_three_descriptors_and_our_environment(self) -> None:
+        """A script sees our standard streams, the whole argv as given, and the full environment."""
+        protocol = ProcessProtocol()
+        self.host.spawn(protocol, "/opt/notify", ["/opt/notify", "+sdown", "caf\udce9"], None)
+        (args, kwargs) = self.reactor.spawned[0]
+        self.assertEqual(args, (protocol, b"/opt/notify", [b"/opt/notify", b"+sdown", b"caf\xe9"], None))
+        self.assertEqual(kwargs, {"childFDs": {0: 0, 1: 1, 2: 2}})
+
+    def test_bare_names_are_not_searched_for(self) -> None:
+        """A script named without a slash is the one in the working directory, never one along PATH."""
+        self.host.spawn(ProcessProtocol(), "true", ["true"], {})
+        self.assertEqual(self.reactor.spawned[0][0][1], b"./true")
+
+    def test_fail_stop_tells_why_and_ends_with_status_1(self) -> None:
+        """Our own bug leaves a traceback at the critical level and ends the process at once."""
+        statuses: list[int] = []
+        events: list[dict[str, object]] = []
+        self.patch(os, "_exit", statuses.append)
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        broken: Deferred[None] = Deferred()
+        broken.addErrback(self.host.fail_stop, "the sweep raised")
+        broken.errback(ZeroDivisionError("one over nothing"))
+        self.assertEqual(statuses, [1])
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.critical])
+        self.assertEqual(events[0]["what"], "the sweep raised")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_exit_ends_the_process(self) -> None:
+        """``exit`` leaves at once with the status, running no cleanup, and after flushing what was printed."""
+        script = """
+            import atexit, sys
+            from twisted.internet.task import Clock
+            from txsentinel.runtime.host import RealHost
+            atexit.register(lambda: sys.stdout.write("cleaned up"))
+            sys.stdout.write("said before")
+            RealHost(Clock()).exit(7)
+        """
+        ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+        self.assertEqual((ended.returncode, ended.stdout), (7, b"said before"))
+
+    def entitled(self, before: str = "") -> tuple[str, str, list[str]]:
+        """Command line, name and log of a process that was given a title, after having run ``before``."""
+        script = """
+            import json, os, sys
+            from twisted.internet.task import Clock
+            from twisted.logger import formatEvent, globalLogPublisher
+            from txsentinel.runtime.host import RealHost
+            lines = []
+            globalLogPublisher.addObserver(lambda event: lines.append(formatEvent(event)))
+            RealHost(Clock()).entitle("a title {with} braces")
+            line = open("/proc/self/cmdline", "rb").read().rstrip(b"\\0").replace(b"\\0", b" ")
+            sys.stdout.write(json.dumps([line.decode(), open("/proc/self/comm").read(), lines]))
+        """
+        words = [sys.executable, "-c", before + textwrap.dedent(script)]
+        line, name, logged = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+        return line, name, logged
+
+    def test_title(self) -> None:
+        """Lists of processes show the title as the command line, and our name as that of the program."""
+        self.assertEqual(self.entitled(), ("a title {with} braces", "txsentinel\n", []))
+
+    def test_title_without_the_package(self) -> None:
+        """Where the package for it is missing, the process keeps its title and one line of the log says so."""
+        line, name, logged = self.entitled("import sys; sys.modules['setproctitle'] = None")
+        self.assertIn("RealHost", line)
+        self.assertNotEqual(name, "txsentinel\n")
+        self.assertEqual(len(logged), 1)
+        self.assertIn("set-proc-title", logged[0])
+
+    def test_scheduled(self) -> None:
+        """What this thread did so far grows as it works; a system that does not tell is no error."""
+        before = self.host.scheduled()
+        if before is None:
+            raise SkipTest("no /proc/self/schedstat here")
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        after = self.host.scheduled()
+        assert after is not None
+        self.assertGreaterEqual(after[0] - before[0], 40)
+        self.assertGreaterEqual(after[1], before[1])
+        self.patch(builtins, "open", lambda *arguments, **keywords: io.BytesIO(b""))
+        self.assertIsNone(self.host.scheduled())
+
+
+class ReplaceTests(SynchronousTestCase):
+    """How a file becomes durable, on the real disk."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.realpath(self.mktemp())
+        os.makedirs(self.directory)
+        self.path = os.path.join(self.directory, "sentinel.conf")
+        self.files = RealFiles(FakeReactor())
+
+    def write(self, contents: bytes = b"old\n", mode: int = 0o644) -> None:
+        """Put a file in place."""
+        with open(self.path, "wb") as file:
+            file.write(contents)
+        os.chmod(self.path, mode)
+
+    def mode(self) -> int:
+        """The permissions of the file."""
+        return stat.S_IMODE(os.stat(self.path).st_mode)
+
+    def assert_intact(self, step: str, failed: Deferred[None], number: int) -> None:
+        """The old file stands alone in the directory, and the failure names the step."""
+        error = self.failureResultOf(failed, OSError).value
+        self.assertIsInstance(error, StepFailed)
+        self.assertEqual(str(error), f"{step} ({os.strerror(number)})")
+        self.assertEqual((error.errno, error.strerror), (number, os.strerror(number)))
+        self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
+        self.assertEqual(self.files.read(self.path), b"old\n")
+
+    def break_step(self, name: str, number: int) -> None:
+        """Make a function of ``os`` fail."""
+
+        def broken(*args: object, **kwargs: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        self.patch(os, name, broken)
+
+    def test_contents_are_replaced(self) -> None:
+        """The new contents are there, whole, and nothing else is left in the directory."""
+        self.write()
+        contents = b"line\n" * 100_000
+        self.assertEqual(self.successResultOf(self.files.replace(self.path, contents)), "")
+        self.assertEqual(self.files.read(self.path), contents)
+        self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
+
+    def test_everything_is_written_in_small_pieces_too(self) -> None:
+        """A kernel that takes a few bytes at a time gets them all."""
+        write = os.write
+        self.patch(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
+        self.successResultOf(self.files.replace(self.path, b"0123456789"))
+        self.assertEqual(self.files.read(self.path), b"0123456789")
+
+    def test_mode_is_kept(self) -> None:
+        """Passwords that only some may read stay so, unlike with C, which makes the file 0644."""
+        for mode in (0o600, 0o640, 0o666):
+            self.write(mode=mode)
+            self.successResultOf(self.files.replace(self.path, b"new"))
+            self.assertEqual(self.mode(), mode)
+
+    def test_new_files_obey_the_umask(self) -> None:
+        """A file that did not exist is 0644 less the umask, and the umask is left as it was."""
+        before = os.umask(0o027)
+        self.addCleanup(os.umask, before)
+        self.successResultOf(self.files.replace(self.path, b"new"))
+        self.assertEqual(self.mode(), 0o640)
+        self.assertEqual(os.umask(0o027), 0o027)
+
+    @skipIf(not AS_ROOT, "only root may give files away")
+    def test_owner_is_kept(self) -> None:
+        """Rewriting a file of another user does not take it away from them."""
+        self.write(mode=0o640)
+        os.chown(self.path, 1234, 2345)
+        self.successResultOf(self.files.replace(self.path, b"new"))
+        status = os.stat(self.path)
+        self.assertEqual((status.st_uid, status.st_gid, self.mode()), (1234, 2345, 0o640))
+
+    @skipIf(not AS_ROOT, "only root can make a file of another group first")
+    def test_a_group_that_cannot_be_kept_gets_no_rights(self) -> None:
+        """If the group may not be given, our own group does not inherit what the other one could do."""
+        self.write(mode=0o664)
+        os.chown(self.path, 1234, 2345)
+        self.break_step("fchown", errno.EPERM)
+        self.successResultOf(self.files.replace(self.path, b"new"))
+        self.assertEqual(self.mode(), 0o644)
+
+    def test_symbolic_links_survive(self) -> None:
+        """A link stays a link, and what it leads to is replaced, in the directory where that is."""
+        self.write()
+        elsewhere = os.path.join(os.path.realpath(self.mktemp()))
+        os.makedirs(elsewhere)
+        link = os.path.join(elsewhere, "link.conf")
+        os.symlink(self.path, link)
+        self.successResultOf(self.files.replace(link, b"new"))
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(self.files.read(self.path), b"new")
+        self.assertEqual(os.listdir(elsewhere), ["link.conf"])
+
+    def test_order_of_steps(self) -> None:
+        """Contents are synced before the rename, the directory after it: else a power cut could lose both."""
+        steps: list[str] = []
+        for name in ("fsync", "fchmod", "rename"):
+            original = getattr(os, name)
+
+            def spy(*args: object, name: str = name, original: Callable[..., object] = original) -> object:
+                kind = ""
+                if name == "fsync":
+                    kind = " directory" if stat.S_ISDIR(os.fstat(args[0]).st_mode) else " file"
+                steps.append(name + kind)
+                return original(*args)
+
+            self.patch(os, name, spy)
+        self.successResultOf(self.files.replace(self.path, b"new"))
+        self.assertEqual(steps, ["fchmod", "fsync file", "rename", "fsync directory"])
+
+    def test_missing_directory(self) -> None:
+        """Without the directory not even the temporary file can be made."""
+        missing = os.path.join(self.directory, "gone", "sentinel.conf")
+        error = self.failureResultOf(self.files.replace(missing, b"new"), OSError).value
+        self.assertEqual(str(error), "Could not create tmp config file (No such file or directory)")
+
+    def test_directory_without_permission(self) -> None:
+        """A directory that we may not write to is told in C's words, and the file stays as it was."""
+        self.write()
+        self.patch(os, "open", self._denied)
+        failed = self.files.replace(self.path, b"new")
+        error = self.failureResultOf(failed, OSError).value
+        self.assertEqual(str(error), "Could not open config file (Permission denied)")
+        self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
+
+    @staticmethod
+    def _denied(path: str, flags: int, *args: object, **kwargs: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    def test_overwritten_where_it_cannot_be_replaced(self) -> None:
+        """
+        A file that is mounted, or in a directory that cannot be written, is overwritten in place, and the reason told.
+        """
+        for function, number, reason in (
+            ("rename", errno.EBUSY, "Could not rename tmp config file (Device or resource busy)"),
+            ("mkstemp", errno.EROFS, "Could not create tmp config file (Read-only file system)"),
+        ):
+            self.files = RealFiles(FakeReactor())
+            self.write(b"old and long\n", mode=0o640)
+            inode = os.stat(self.path).st_ino
+            module = tempfile if function == "mkstemp" else os
+            original = getattr(module, function)
+
+            def broken(*args: object, number: int = number, **kwargs: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            setattr(module, function, broken)
+            try:
+                self.assertEqual(self.successResultOf(self.files.probe(self.path, 3)), "" if module is os else reason)
+                self.assertEqual(self.successResultOf(self.files.replace(self.path, b"new")), reason)
+                self.successResultOf(self.files.replace(self.path, b"newer\n"))
+            finally:
+                setattr(module, function, original)
+            self.assertEqual(self.files.read(self.path), b"newer\n")
+            self.assertEqual((self.mode(), os.stat(self.path).st_ino), (0o640, inode))
+            self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
+
+    def test_overwriting_that_fails(self) -> None:
+        """Whatever fails, the old contents or the new ones can be recovered, and the next try succeeds."""
+        names = ["pwrite", "fsync", "ftruncate"]
+        for name in names:
+            for count in range(1, 4):
+                self.write(b"old\n")
+                original, calls = getattr(os, name), []
+
+                def failing(
+                    *args: object, calls: list[int] = calls, count: int = count, original: Any = original
+                ) -> object:
+                    calls.append(1)
+                    if len(calls) >= count:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    return original(*args)
+
+                setattr(os, name, failing)
+                try:
+                    for _ in range(3):
+                        with contextlib.suppress(StepFailed):
+                            overwrite_file(self.path, b"new and longer\n")
+                finally:
+                    setattr(os, name, original)
+                found = recovered(self.files.read(self.path)).contents
+                self.assertIn(found, (b"old\n", b"new and longer\n"), (name, count))
+                self.assertLess(len(self.files.read(self.path)), 1000)
+                overwrite_file(self.path, b"last\n")
+                self.assertEqual(self.files.read(self.path), b"last\n")
+
+    def test_full_disk_is_not_overwritten(self) -> None:
+        """Where there is no room for the record the file stays as it is."""
+        self.write()
+        before = os.fstat(0)
+
+        def full(descriptor: int, data: object, offset: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        self.patch(os, "pwrite", full)
+        self.break_step("rename", errno.EBUSY)
+        error = self.failureResultOf(self.files.replace(self.path, b"new"), StepFailed).value
+        self.assertEqual(str(error), "Failed after writing (0) bytes to config file (No space left on device)")
+        self.assertEqual((self.files.read(self.path), before.st_ino), (b"old\n", os.fstat(0).st_ino))
+
+    def test_probe(self) -> None:
+        """A probe tells what a save would come to, and leaves the file and the directory as they are."""
+        self.write()
+        self.assertEqual(self.successResultOf(self.files.probe(self.path, 100_000)), "")
+        self.break_step("write", errno.ENOSPC)
+        error = self.failureResultOf(self.files.probe(self.path, 100), StepFailed).value
+        self.assertEqual(error.errno, errno.ENOSPC)
+        self.assertEqual((os.listdir(self.directory), self.files.read(self.path)), (["sentinel.conf"], b"old\n"))
+
+    def test_one_at_a_time(self) -> None:
+        """A file that is locked stays so when it is replaced or overwritten, and is free once the lock is released."""
+        self.write()
+        lock = self.files.locks[self.path] = FileLock(self.path)
+        for function in ("", "rename"):
+            if function:
+                self.break_step(function, errno.EBUSY)
+            for contents in (b"one", b"two"):
+                refusal = self.assertRaises(FileInUse, FileLock, self.path)
+                self.assertIn(f"{self.path} is in use by another", str(refusal))
+                self.successResultOf(self.files.replace(self.path, contents))
+        self.assertRaises(FileInUse, FileLock, self.path)
+        lock.release()
+        FileLock(self.path).release()
+
+    def test_leftovers(self) -> None:
+        """Temporary files of processes that were killed go, and nothing else."""
+        self.write()
+        names = ["sentinel.conf.tmp-txsentinel-abc12345", "sentinel.conf.bak_2024", "other.tmp-txsentinel-abc12345"]
+        for name in names:
+            with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
+                file.write("secret")
+        remove_leftovers(self.path)
+        self.assertEqual(sorted(os.listdir(self.directory)), sorted(["sentinel.conf", *names[1:]]))
+
+    @skipIf(not os.path.exists("/dev/full"), "no device that is always full")
+    def test_full_disk(self) -> None:
+        """A disk that fills up while we write is told with the bytes that were written."""
+        self.write()
+        write = os.write
+        full = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, full)
+        written: list[int] = []
+
+        def filling(descriptor: int, data: memoryview) -> int:
+            target = full if written else descriptor
+            written.append(write(target, bytes(data[:4])))
+            return written[-1]
+
+        self.patch(os, "write", filling)
+        self.assert_intact(
+            "Failed after writing (4) bytes to tmp config file",
+            self.files.replace(self.path, b"0123456789"),
+            errno.ENOSPC,
+        )
+
+    def test_each_step_may_fail(self) -> None:
+        """Whatever fails before the rename is done, the old file is intact and no other is left behind."""
+        for function, number, step in (
+            ("fchmod", errno.EPERM, "Could not chmod config file"),
+            ("fsync", errno.EIO, "Could not sync tmp config file to disk"),
+            ("rename", errno.EIO, "Could not rename tmp config file"),
+        ):
+            self.write()
+            original = getattr(os, function)
+            self.break_step(function, number)
+            self.assert_intact(step, self.files.replace(self.path, b"new"), number)
+            setattr(os, function, original)
+
+    def test_descriptors_are_closed(self) -> None:
+        """A thousand failures on a sick disk do not use up the descriptors that clients need."""
+        self.write()
+        before = len(os.listdir("/proc/self/fd"))
+        self.break_step("fsync", errno.EIO)
+        for _ in range(5):
+            self.failureResultOf(self.files.replace(self.path, b"new"), OSError)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    def test_directory_that_cannot_be_synced(self) -> None:
+        """An error of the directory is told; that a file system knows no such sync is not an error."""
+        fsync = os.fsync
+        for number, tolerated in ((errno.EINVAL, True), (errno.EIO, False)):
+
+            def sync(descriptor: int, number: int = number) -> None:
+                if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                    raise OSError(number, os.strerror(number))
+                fsync(descriptor)
+
+            self.patch(os, "fsync", sync)
+            replaced = self.files.replace(self.path, b"new")
+            if tolerated:
+                self.successResultOf(replaced)
+            else:
+                error = self.failureResultOf(replaced, OSError).value
+                self.assertEqual(str(error), "Could not sync config file dir (Input/output error)")
+
+    def test_check_writable(self) -> None:
+        """Writable files pass untouched; what could not be written is told with the system's reason."""
+        self.write()
+        before = os.stat(self.path).st_mtime_ns
+        self.files.check_writable(self.path)
+        self.assertEqual((os.stat(self.path).st_mtime_ns, self.files.read(self.path)), (before, b"old\n"))
+        with self.assertRaises(IsADirectoryError):
+            self.files.check_writable(self.directory)
+        with self.assertRaises(FileNotFoundError):
+            self.files.check_writable(self.path + ".gone")
+
+    def test_symbolic_link_without_an_end(self) -> None:
+        """A link that leads nowhere gets the file that it asks for."""
+        os.symlink(os.path.join(self.directory, "real.conf"), self.path)
+        replace_file(self.path, b"new", 0o022)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["real.conf", "sentinel.conf"])
+        self.assertEqual(self.files.read(self.path), b"new")
+
+
+class Ended(ProcessProtocol):
+    """Tells how a child ended."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[int | None] = Deferred()
+
+    def processEnded(self, reason: Failure) -> None:
+        """Pass the exit code on."""
+        self.ended.callback(reason.value.exitCode)
+
+
+class RealReactorTests(TestCase):
+    """The same on the reactor that trial runs: threads, children and a look-up, all on this machine."""
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.host = RealHost(reactor)
+        self.directory = os.path.realpath(self.mktemp())
+        os.makedirs(self.directory)
+
+    async def test_replace_happens_in_a_thread(self) -> None:
+        """The reactor turns while the disk is slow."""
+        path = os.path.join(self.directory, "sentinel.conf")
+        replaced = self.host.files.replace(path, b"durable")
+        self.assertNoResult(replaced)
+        await replaced
+        self.assertEqual(self.host.files.read(path), b"durable")
+
+    async def test_fetch_happens_in_a_thread(self) -> None:
+        """The reactor turns while the disk is slow; a file that is not there is told of in the same way."""
+        path = os.path.join(self.directory, "users.acl")
+        missing = self.host.files.fetch(path)
+        self.assertNoResult(missing)
+        with self.assertRaises(FileNotFoundError):
+            await missing
+        with open(path, "wb") as file:
+            file.write(b"user a on")
+        fetched = self.host.files.fetch(path)
+        self.assertNoResult(fetched)
+        self.assertEqual(await fetched, b"user a on")
+
+    async def test_localhost_is_found(self) -> None:
+        """A name is looked up by the system's own resolver."""
+        self.assertIn(await self.host.resolve("localhost"), ("127.0.0.1", "::1"))
+
+    async def test_children_inherit_nothing_else(self) -> None:
+        """Open files, sockets and even inheritable descriptors do not leak into scripts."""
+        report = os.path.join(self.directory, "report")
+        script = os.path.join(self.directory, "script")
+        with open(script, "w", encoding="ascii") as file:
+            file.write(f"#!{sys.executable} -I\n{CHILD}")
+        os.chmod(script, 0o755)
+        leak = os.open(script, os.O_RDONLY)
+        self.addCleanup(os.close, leak)
+        os.set_inheritable(leak, True)
+        child = Ended()
+        self.host.spawn(child, script, [script, report, "a  b*"], None)
+        self.assertEqual(await child.ended, 3)
+        with open(report, encoding="ascii") as file:
+            told = json.load(file)
+        self.assertEqual(told, [[0, 1, 2], os.environ["PATH"], "a  b*"])
+
+    def test_what_cannot_be_run_is_told(self) -> None:
+        """A script that is not there, or is no program, raises rather than to run by another's name."""
+        for path in (os.path.join(self.directory, "gone"), self.directory):
+            with self.assertRaises(OSError):
+                self.host.spawn(ProcessProtocol(), path, [path], None)

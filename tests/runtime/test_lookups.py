@@ -1,0 +1,116 @@
+"""How names of hosts are looked up: each once at a time, few at once, and without filling the log."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.core.options import SentinelOptions
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Limits, Timings
+from txsentinel.runtime.executor import MOST_COMPLAINTS, MOST_LOOKUPS, RESOLVE_PERIOD, Executor
+
+
+class NamingHost:
+    """A host whose name server answers when a test says so."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.asked: list[tuple[str, Deferred[str]]] = []
+
+    def breathe(self) -> bool:
+        """Nobody waits here."""
+        return False
+
+    def now(self) -> int:
+        """Milliseconds."""
+        return round(self.reactor.seconds() * 1000)
+
+    def resolve(self, hostname: str) -> Deferred[str]:
+        """Ask."""
+        answer: Deferred[str] = Deferred()
+        self.asked.append((hostname, answer))
+        return answer
+
+    def fail_stop(self, failure: Failure, what: str) -> None:
+        """A bug."""
+        failure.raiseException()
+
+
+class LookupTests(SynchronousTestCase):
+    """A Sentinel that goes by names."""
+
+    def setUp(self) -> None:
+        self.host = NamingHost()
+        self.lines: list[str] = []
+        options = SentinelOptions(my_id="a" * 40, resolve_hostnames=True)
+        self.core = SentinelCore(options, Timings(), Limits(), lambda sides: 0)
+        self.executor = Executor(
+            self.host,  # type: ignore[arg-type]
+            self.core,
+            lambda event: None,
+            lambda level, line: self.lines.append(line) if level is Level.WARNING else None,
+        )
+        master = self.core.monitor("m", "10.0.0.1", 6379, 2, 0)
+        self.core.registry.add_peer(master, "b" * 40, Address.literal("10.0.1.1", 26379), 0)
+        self.executor.drain()
+
+    def hello(self, master_host: str) -> None:
+        """A peer says that the master is at that name, with a higher epoch."""
+        payload = f"10.0.1.1,26379,{'b' * 40},5,m,{master_host},6379,5"
+        self.core.hello_heard(payload.encode(), self.host.now(), None)
+        self.executor.drain()
+        self.executor.committed(self.core.outbox.generation)
+        self.lines = [line for line in self.lines if "resolve" in line]
+
+    def answer(self, ip: str | None) -> int:
+        """The name server answers all that it was asked; how many that was."""
+        asked, self.host.asked = self.host.asked, []
+        for _, waiting in asked:
+            if ip is None:
+                waiting.errback(DNSLookupError())
+            else:
+                waiting.callback(ip)
+        return len(asked)
+
+    def test_once_at_a_time(self) -> None:
+        """A name that many hellos mention is asked for once, and again after the answer."""
+        for _ in range(10):
+            self.hello("Redis.example")
+            self.hello("redis.EXAMPLE")
+        self.assertEqual(self.answer(None), 1)
+        self.hello("redis.example")
+        self.assertEqual(self.answer("10.0.0.2"), 1)
+        self.hello("redis.example")
+        self.assertEqual(self.core.master("m").address.ip, "10.0.0.2")
+
+    def test_flood(self) -> None:
+        """Of thousands of invented names a hundred are asked for at a time, and a few are complained about."""
+        for number in range(3_000):
+            self.hello(f"host-{number}.example")
+        self.assertEqual(self.answer(None), MOST_LOOKUPS)
+        self.assertEqual(len(self.lines), MOST_COMPLAINTS)
+        self.host.reactor.advance(RESOLVE_PERIOD)
+        self.assertEqual(self.host.asked, [])
+        self.hello("x" * 1_000_000)
+        self.host.reactor.advance(60)
+        self.answer(None)
+        self.assertLess(max(map(len, self.lines)), 1_000)
+
+    def test_own_names_are_not_forgotten(self) -> None:
+        """A master whose name found no place in a flood is asked for later."""
+        for number in range(3_000):
+            self.hello(f"host-{number}.example")
+        self.core.monitor("late", "late.example", 6379, 2, self.host.now())
+        self.executor.drain()
+        self.assertNotIn("late.example", [name for name, _ in self.host.asked])
+        self.answer(None)
+        self.host.reactor.advance(RESOLVE_PERIOD)
+        self.assertEqual([name for name, _ in self.host.asked], ["late.example"])
+        self.answer("10.0.0.7")
+        self.assertEqual(self.core.master("late").address.ip, "10.0.0.7")

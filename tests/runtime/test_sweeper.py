@@ -1,0 +1,140 @@
+"""The loop of sweeps, in a simulated fleet."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.core.availability import ProcessorTime, TiltCause
+from txsentinel.model.timings import Millis
+from txsentinel.sim.fleet import Fleet, Shape
+
+
+class SweepTests(SynchronousTestCase):
+    """When one Sentinel of a settled fleet looks at what it watches."""
+
+    def setUp(self) -> None:
+        self.fleet = Fleet(3, Shape())
+        self.fleet.start()
+        self.assertTrue(self.fleet.settle())
+        self.sentinel = self.fleet.sentinels[0]
+        self.core = self.sentinel.alive.core
+        self.swept: list[Millis] = []
+        sweep = self.core.sweep
+
+        def noted(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
+            self.swept.append(now)
+            self.processor = processor
+            sweep(now, wall, processor)
+
+        self.patch(self.core, "sweep", noted)
+
+    def test_at_least_ten_times_a_second(self) -> None:
+        """No two sweeps are further apart than the period, nor closer than the shortest gap."""
+        self.fleet.run(5.0)
+        gaps = [after - before for before, after in zip(self.swept, self.swept[1:], strict=False)]
+        self.assertGreaterEqual(len(gaps), 49)
+        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
+        self.assertGreaterEqual(min(gaps), 2)
+
+    def test_brought_forward(self) -> None:
+        """What falls due sooner than the next sweep is not kept waiting for it."""
+        host, due, swept = self.sentinel.host, self.core.state.due, self.swept
+
+        def nothing_left(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
+            swept.append(now)
+            list(due.take_due(now + 100_000))
+
+        self.patch(self.core, "sweep", nothing_left)
+        self.fleet.run(0.2)
+        for soon in (5, 40):
+            before = len(swept)
+            # With nothing due, the next sweep is three quarters of a period away at least.
+            self.assertTrue(self.fleet.world.run_until(lambda before=before: len(swept) > before, 1.0))
+            wanted = host.now() + soon
+            due.schedule(self.core.registry.masters["m1"], wanted)
+            self.sentinel.alive.sweeping.adjust()
+            self.fleet.run((soon + 1) / 1000)
+            self.assertEqual(swept[before + 1 :], [wanted])
+
+    def test_a_pause_is_explained(self) -> None:
+        """The core is told what its thread did in a gap, and only then."""
+        self.fleet.run(1.0)
+        self.assertIsNone(self.processor)
+        self.sentinel.host.pause_for(3.0)
+        self.patch(self.sentinel.host, "scheduled", lambda: (100, 2_400))
+        self.fleet.run(3.0)
+        self.assertTrue(self.core.tilt.active)
+        report = self.core.tilt.report
+        assert report is not None
+        self.assertEqual((report.cause, report.processor), (TiltCause.LOOP_LATE, ProcessorTime(100, 2_400)))
+        self.assertIn("100 of them at work and 2400 waiting for a processor", str(report))
+
+    def test_ends_with_the_service(self) -> None:
+        """Who was stopped sweeps no more, also when told that something is due."""
+        self.sentinel.alive.sweeping.stop()
+        self.sentinel.alive.sweeping.stop()
+        self.core.state.due.brought_forward = True
+        self.sentinel.alive.sweeping.adjust()
+        self.fleet.run(1.0)
+        self.assertEqual(self.swept, [])
+
+    def test_stopped_in_a_sweep(self) -> None:
+        """Who is stopped in the middle of a sweep finishes that and begins no other."""
+
+        def last(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
+            self.swept.append(now)
+            self.sentinel.alive.sweeping.stop()
+
+        self.patch(self.core, "sweep", last)
+        self.fleet.run(1.0)
+        self.assertEqual(len(self.swept), 1)
+
+    def test_an_exception_ends_the_process(self) -> None:
+        """Whose sweep raises goes down with status 1 rather than answer on without looking."""
+
+        def broken(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
+            raise ZeroDivisionError("oops")
+
+        self.patch(self.core, "sweep", broken)
+        self.fleet.run(1.0)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(self.sentinel.host.exits, [1])
+        self.assertEqual([failure.what for failure in self.fleet.world.failures], ["the sweep raised"])
+
+    def test_a_broken_beat_ends_the_process(self) -> None:
+        """What goes wrong around a sweep, and not in it, ends the process as well."""
+
+        class NoDice:
+            def randrange(self, limit: int) -> int:
+                raise ZeroDivisionError(limit)
+
+        self.sentinel.host.random = NoDice()  # type: ignore[assignment]
+        self.fleet.run(1.0)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(self.sentinel.host.exits, [1])
+        self.assertIn("the beat of sweeps raised", [failure.what for failure in self.fleet.world.failures])
+
+    def test_a_beat_right_after_a_sweep(self) -> None:
+        """A beat that comes a millisecond after a sweep sweeps not again, and the next sweep is no later for it."""
+
+        class LowDice:
+            def randrange(self, limit: int) -> int:
+                return 0
+
+        sweeping, due = self.sentinel.alive.sweeping, self.core.state.due
+
+        def nothing_left(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
+            self.swept.append(now)
+            due.take_due(now + 100_000)
+
+        self.patch(self.core, "sweep", nothing_left)
+        self.sentinel.host.random = LowDice()  # type: ignore[assignment]
+        self.fleet.run(0.3)
+        before, early = len(self.swept), sweeping._beats_at - 1
+        due.schedule(self.core.registry.masters["m1"], early)
+        sweeping.adjust()
+        self.fleet.run(0.5)
+        self.assertEqual(self.swept[before], early)
+        gaps = [after - last for last, after in zip(self.swept[before:], self.swept[before + 1 :], strict=False)]
+        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
+        self.assertGreaterEqual(min(gaps), 2)

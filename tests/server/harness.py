@@ -1,0 +1,324 @@
+"""A server under test: the real core, executor and barrier; hand-fed time, transports, disk and scripts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.config.generic import GenericOptions
+from txsentinel.core.effects import Connect, Effect, RequestId
+from txsentinel.core.instances import Master
+from txsentinel.core.link import InstanceLink
+from txsentinel.core.options import SentinelOptions
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.model.timings import Limits, Millis, Timings
+from txsentinel.runtime.executor import Executor
+from txsentinel.server.acl.control import AccessControl
+from txsentinel.server.context import ServerContext
+from txsentinel.server.factory import SentinelServerFactory
+from txsentinel.server.process_info import ProcessorTime, ServerFacts
+from txsentinel.server.protocol import SentinelProtocol
+from txsentinel.wire.replies import NEED_MORE, ReplyReader
+from txsentinel.wire.resp import pack
+
+MY_ID = "a" * 40
+PEER_ID = "b" * 40
+
+
+class BenchHost:
+    """A host whose time stands still until a test moves it."""
+
+    pid = 4242
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.reactor.advance(1000)
+        self.random = random.Random(1)
+        self.failures: list[Failure] = []
+
+    in_passing = False
+    look: Callable[[], None] | None = None
+    """What those do who have the word between two steps of a long call."""
+
+    def breathe(self) -> bool:
+        """Let them."""
+        if self.look is None or self.in_passing:
+            return False
+        self.in_passing = True
+        self.look()
+        self.in_passing = False
+        return True
+
+    def now(self) -> Millis:
+        """Milliseconds since long before the test."""
+        return round(self.reactor.seconds() * 1000)
+
+    def wall_clock(self) -> float:
+        """Some day in 2026."""
+        return 1_795_240_000.0 + self.reactor.seconds()
+
+    def fail_stop(self, failure: Failure, what: str) -> None:
+        """Note it."""
+        self.failures.append(failure)
+
+
+class BenchDisk:
+    """The store: remembers what it was asked to save, and saves when a test says so."""
+
+    def __init__(self) -> None:
+        self.wanted = 0
+
+    def note_dirty(self, names: Iterable[str | None]) -> None:
+        """Whose lines are to be written does not matter here."""
+
+    def commit_soon(self, generation: int) -> None:
+        """Save up to there, one day."""
+        self.wanted = max(self.wanted, generation)
+
+
+class BenchLinks:
+    """The links: remember what they were asked to do."""
+
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+
+    def perform(self, effect: Effect) -> None:
+        """Note it."""
+        self.effects.append(effect)
+
+    def flush(self) -> None:
+        """Nothing is gathered."""
+
+
+@dataclass
+class BenchJob:
+    """A script as the queue shows it."""
+
+    path: str
+    arguments: tuple[str, ...] = ()
+    pid: int | None = None
+    started_at: Millis | None = None
+    due_at: Millis | None = None
+    attempts: int = 0
+
+
+@dataclass
+class BenchScripts:
+    """The queue of scripts."""
+
+    jobs: list[BenchJob] = field(default_factory=list)
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(1 for job in self.jobs if job.started_at is not None)
+
+    def enqueue(self, path: str, arguments: Iterable[str]) -> None:
+        """Have one more wait."""
+        self.jobs.append(BenchJob(path, tuple(arguments)))
+
+
+class Wire(StringTransport):
+    """A transport that tells its protocol at once when it is closed, and can be made to take no more."""
+
+    aborted = False
+
+    def loseConnection(self) -> None:
+        """Close in order."""
+        if not self.disconnecting:
+            super().loseConnection()
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        if not self.disconnecting:
+            self.aborted = True
+            self.disconnecting = True
+            self.protocol.connectionLost(Failure(ConnectionAborted()))
+
+    protocol: SentinelProtocol
+
+
+class Bench:
+    """One server, its core and everything around it."""
+
+    def __init__(
+        self,
+        options: GenericOptions | None = None,
+        sentinel: SentinelOptions | None = None,
+        host: BenchHost | None = None,
+    ) -> None:
+        self.host = host or BenchHost()
+        self.notes: list[tuple[Level, str]] = []
+        self.events: list[str] = []
+        self.disk = BenchDisk()
+        self.links = BenchLinks()
+        self.scripts = BenchScripts()
+        self.stopped = 0
+        self.loglevels: list[str] = []
+        own = sentinel or SentinelOptions()
+        options = options or GenericOptions()
+        options.requirepass = own.requirepass or options.requirepass
+        own.my_id = MY_ID
+        self.core = SentinelCore(own, Timings(), Limits(), lambda sides: 0)
+        self.executor = Executor(
+            self.host,  # type: ignore[arg-type]
+            self.core,
+            self.publish,
+            lambda level, line: self.notes.append((level, line)),
+        )
+        self.executor.store = self.disk
+        self.executor.links = self.links
+        self.executor.scripts = self.scripts
+        self.context = ServerContext(
+            core=self.core,
+            barrier=self.executor.barrier,
+            scripts=self.scripts,
+            host=self.host,  # type: ignore[arg-type]
+            access=AccessControl(options, self.host),  # type: ignore[arg-type]
+            turn=self.executor.drain,
+            shutdown=self.stop,
+            change_loglevel=self.loglevels.append,
+            executable=lambda path: path.startswith("/good/"),
+            options=options,
+            facts=ServerFacts(
+                "9.9",
+                "f" * 40,
+                "/opt/txsentinel",
+                "Linux 6.1 x86_64",
+                "12.2.0",
+                64,
+                lambda: ProcessorTime(1.5, 2.25, 0.0, 0.0, 1.0, 2.0),
+            ),
+            config_path="/etc/sentinel.conf",
+            started_at=self.host.now() - 90_000_000,
+        )
+        self.factory = SentinelServerFactory(self.context)
+        self._port = 40_000
+
+    def publish(self, event: SentinelEvent) -> None:
+        """What the service does with events, the listeners aside."""
+        self.events.append(str(event))
+        if event.published:
+            self.context.hub.publish(event.channel, event.payload)
+
+    def stop(self) -> None:
+        """The SHUTDOWN command was heard."""
+        self.stopped += 1
+
+    def connect(self, peer: IAddress | None = None) -> Talk:
+        """A new client; each comes from a port of its own."""
+        self._port += 1
+        address = peer or IPv4Address("TCP", "127.0.0.1", self._port)
+        own = IPv4Address("TCP", "127.0.0.1", 26379)
+        protocol = self.factory.buildProtocol(address)
+        wire = Wire(peerAddress=address, hostAddress=own)
+        wire.protocol = protocol
+        protocol.makeConnection(wire)
+        return Talk(protocol, wire, self.host.reactor)
+
+    def watch(self, name: str = "mymaster", port: int = 6379, quorum: int = 2) -> Master:
+        """A master that is watched already, as if the file had named it."""
+        master = self.core.monitor(name, "127.0.0.1", port, quorum, self.host.now())
+        self.settle()
+        return master
+
+    def settle(self) -> None:
+        """Save everything that changed."""
+        self.executor.drain()
+        self.executor.committed(self.core.outbox.generation)
+        self.events.clear()
+
+    def save(self) -> None:
+        """The disk has done what it was asked for."""
+        self.executor.committed(self.disk.wanted)
+
+    def fail(self) -> None:
+        """The disk has failed."""
+        self.executor.commit_failed(self.disk.wanted, OSError(28, "No space left on device"))
+
+    def bring_up(self, link: InstanceLink) -> None:
+        """All connections of a link are established."""
+        for kind in link.kinds:
+            self.core.link_up(link, kind, "127.0.0.1", self.host.now())
+        assert link.commands_up
+
+    def confirm(self, peer_id: str) -> None:
+        """A Sentinel that a hello has just named is reached, and tells its ID."""
+        self.executor.drain()
+        link = next(each.link for each in reversed(self.links.effects) if isinstance(each, Connect))
+        self.bring_up(link)
+        self.executor.drain()
+        assert isinstance(self.links.effects[-1], RequestId)
+        self.core.id_reply(link, peer_id.encode(), self.host.now())
+        self.executor.drain()
+
+
+class Talk:
+    """The client's end of one connection."""
+
+    def __init__(self, protocol: SentinelProtocol, wire: Wire, reactor: Clock) -> None:
+        self.protocol = protocol
+        self.wire = wire
+        self.reactor = reactor
+
+    def send(self, *words: bytes | str | int) -> None:
+        """Send one command."""
+        self.protocol.dataReceived(pack(*words))
+
+    def raw(self) -> bytes:
+        """The bytes that came since the last look, events of this turn among them."""
+        self.reactor.advance(0)
+        value = self.wire.value()
+        self.wire.clear()
+        return bytes(value)
+
+    def ask(self, *words: bytes | str | int) -> bytes:
+        """Send one command; the bytes that come at once."""
+        self.send(*words)
+        return self.raw()
+
+    def replies(self) -> list[object]:
+        """What came since the last look, parsed."""
+        reader = ReplyReader(Limits(), resp3=True)
+        reader.feed(self.raw())
+        found = []
+        while (reply := reader.next_reply()) is not NEED_MORE:
+            found.append(reply)
+        return found
+
+    def reply(self, *words: bytes | str | int) -> object:
+        """Send one command; the one reply that comes at once, parsed."""
+        self.send(*words)
+        replies = self.replies()
+        assert len(replies) == 1, replies
+        return replies[0]
+
+    @property
+    def closed(self) -> bool:
+        """Is the connection over?"""
+        return bool(self.wire.disconnecting)
+
+
+class ServerTestCase(SynchronousTestCase):
+    """A bench with one watched master and one client."""
+
+    def setUp(self) -> None:
+        """Connect."""
+        self.bench = Bench()
+        self.master = self.bench.watch()
+        self.client = self.bench.connect()
+
+    def refused(self, line: str, *words: bytes | str | int) -> None:
+        """The command is answered with exactly this error."""
+        self.assertEqual(self.client.ask(*words), b"-" + line.encode() + b"\r\n", words)

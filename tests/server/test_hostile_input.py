@@ -1,0 +1,247 @@
+"""Promises to everybody else when one client misbehaves: bounded memory, bounded turns, bounded log."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.links.fixture import log_lines_of
+from tests.server.harness import Bench, BenchHost, ServerTestCase, Talk
+from txsentinel.config.generic import GenericOptions
+from txsentinel.model.log_text import PERIOD
+from txsentinel.model.log_throttle import MOST, LogThrottle
+from txsentinel.model.timings import Limits
+from txsentinel.server.admission import TOO_MANY
+from txsentinel.server.pacing import LARGE_CHUNK, SLICE
+from txsentinel.wire.resp import pack
+
+KILOBYTE = 1024
+
+
+class BusyHost(BenchHost):
+    """Every look at the clock takes a while."""
+
+    step = 0
+
+    def now(self) -> int:
+        """Later than the last time."""
+        self.reactor.rightNow += self.step / 1000
+        return super().now()
+
+
+class SubscriptionTests(ServerTestCase):
+    """What a client may be subscribed to."""
+
+    def test_too_long(self) -> None:
+        """Channels and patterns of megabytes are refused, whole commands at a time, and what was held is kept."""
+        self.client.ask("PSUBSCRIBE", "+*")
+        for command in ("SUBSCRIBE", "PSUBSCRIBE"):
+            names = [letter * 60 * KILOBYTE for letter in "yz"]
+            self.refused("ERR too many or too long subscriptions for one client", command, "x", *names, "w" * 9_000)
+        self.assertEqual(self.bench.context.hub.channels, 0)
+        self.bench.context.hub.publish("+sdown", "x")
+        self.assertEqual(self.client.replies(), [[b"pmessage", b"+*", b"+sdown", b"x"]])
+
+    def test_too_many(self) -> None:
+        """So are thousands of short ones; giving some up makes room for others."""
+        names = [f"p{number}*" for number in range(1700)]
+        self.client.ask("PSUBSCRIBE", *names)
+        self.assertNotIn(b"ERR", self.client.ask("PSUBSCRIBE", *names))
+        self.refused("ERR too many or too long subscriptions for one client", "SUBSCRIBE", *names)
+        self.client.ask("PUNSUBSCRIBE", *names)
+        self.assertNotIn(b"ERR", self.client.ask("SUBSCRIBE", *names))
+        self.client.ask("UNSUBSCRIBE")
+        self.assertEqual(self.client.protocol.client.subscription_memory, 0)
+
+    def test_all_events(self) -> None:
+        """Nobody who wants to hear every kind of event, by name and by pattern, comes near the limit."""
+        names = [f"+some-event-of-a-long-name-{number}" for number in range(100)]
+        self.client.ask("SUBSCRIBE", *names)
+        self.client.ask("PSUBSCRIBE", *names)
+        self.assertLess(self.client.protocol.client.subscription_memory, Limits().subscription_memory // 4)
+
+
+class MemoryTests(ServerTestCase):
+    """All clients together."""
+
+    def begin(self, size: int) -> Talk:
+        """A client that sends this much of a request, and never the rest."""
+        client = self.bench.connect()
+        client.protocol.dataReceived(b"*2\r\n$4\r\nPING\r\n$%d\r\n" % (size + 1) + b"x" * size)
+        return client
+
+    def test_the_biggest_leave(self) -> None:
+        """When clients hold too much together, the greediest are dropped until the rest is within the limit."""
+        self.bench.context.limits = Limits(clients_memory=1000 * KILOBYTE)
+        small = [self.begin(100 * KILOBYTE) for _ in range(5)]
+        greedy = [self.begin(600 * KILOBYTE), self.begin(500 * KILOBYTE)]
+        self.bench.factory.inspect()
+        self.assertEqual([client.closed for client in greedy], [True, True])
+        self.assertEqual([client.closed for client in small], [False] * 5)
+        self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
+        self.assertIn(b"evicted_clients:2\r\n", self.client.ask("INFO", "stats"))
+
+    def test_names_count(self) -> None:
+        """Memory that is kept under another name is memory."""
+        many = 2000 * KILOBYTE
+        self.bench.context.limits = Limits(clients_memory=800 * KILOBYTE, name_length=many, word_length=many)
+        self.client.ask("CLIENT", "SETNAME", "x" * 900 * KILOBYTE)
+        self.bench.factory.inspect()
+        self.assertTrue(self.client.closed)
+
+    def test_gone_is_gone(self) -> None:
+        """The unfinished request of a lost connection is let go at once."""
+        client = self.begin(100 * KILOBYTE)
+        client.wire.abortConnection()
+        self.assertEqual(client.protocol.buffered, 0)
+
+    def test_nothing_for_the_collector(self) -> None:
+        """What a client occupied is freed when it goes, whatever it did: the collector may never come by."""
+        for last in (("PSUBSCRIBE", "*"), ("CLIENT", "TRACKING", "on"), ("PING",)):
+            client = self.bench.connect()
+            client.ask("HELLO", "3")
+            client.ask(*last)
+            gone = weakref.ref(client.protocol)
+            gc.collect()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            client.wire.abortConnection()
+            client.raw()
+            client.wire.producer = client.wire.protocol = None  # as transports do
+            del client
+            self.assertIsNone(gone(), last)
+
+
+class TurnTests(SynchronousTestCase):
+    """Long pipelines of expensive commands."""
+
+    def setUp(self) -> None:
+        self.host = BusyHost()
+        self.bench = Bench(host=self.host)
+        self.client = self.bench.connect()
+        self.host.step = SLICE
+
+    def test_sliced(self) -> None:
+        """A pipeline is executed a little at a time, without reading more meanwhile, and completely in the end."""
+        self.client.protocol.dataReceived(pack("PING") * 100)
+        answered = self.client.wire.value().count(b"PONG")
+        self.assertLess(answered, 5)
+        self.assertEqual(self.client.wire.producerState, "paused")
+        for _ in range(100):
+            self.host.reactor.advance(0)
+        self.assertEqual(self.client.raw().count(b"PONG"), 100)
+        self.assertEqual(self.client.wire.producerState, "producing")
+
+    def test_lost_meanwhile(self) -> None:
+        """Nothing more is executed for a client that has left."""
+        self.client.protocol.dataReceived(pack("PING") * 100)
+        self.client.raw()
+        self.client.wire.abortConnection()
+        self.host.reactor.advance(0)
+        self.assertEqual(self.client.raw(), b"")
+
+
+class ComplaintTests(SynchronousTestCase):
+    """Log lines that strangers provoke."""
+
+    def setUp(self) -> None:
+        self.lines = log_lines_of(self)
+        self.complaints = LogThrottle()
+
+    def complain(self, now: int, times: int, **fields: Any) -> list[str]:
+        """The lines that come of so many complaints."""
+        for _ in range(times):
+            self.complaints.warn(now, "Bad {who}", who="client {curly}")
+        lines = self.lines[:]
+        self.lines.clear()
+        return lines
+
+    def test_bounded(self) -> None:
+        """Some of a kind are logged in a minute, and how many were not, once it is over."""
+        self.assertEqual(self.complain(0, 1000), ["Bad client {curly}"] * MOST)
+        self.complaints.settle(PERIOD - 1)
+        self.assertEqual(self.lines, [])
+        self.complaints.settle(PERIOD)
+        self.complaints.settle(PERIOD)
+        self.assertEqual(self.lines, [f"{1000 - MOST} more lines were left out like: Bad {{who}}"])
+        self.lines.clear()
+        self.assertEqual(len(self.complain(PERIOD + 1, 1000)), MOST)
+
+    def test_rare(self) -> None:
+        """Whatever happens now and then is logged each time."""
+        for minute in range(5):
+            self.assertEqual(len(self.complain(minute * PERIOD, 2)), 2)
+
+    def test_browsers(self) -> None:
+        """A thousand web requests leave a few lines."""
+        bench = Bench()
+        for _ in range(1000):
+            bench.connect().protocol.dataReceived(b"POST / HTTP/1.1\r\n")
+        self.assertEqual(len(self.lines), MOST)
+
+
+class DescriptorTests(ServerTestCase):
+    """Connections cost descriptors, and the links and the disk need some."""
+
+    def test_no_room(self) -> None:
+        """When the system has no more descriptors for clients, they are told what they are told at maxclients."""
+        lines = log_lines_of(self)
+        self.bench = Bench(GenericOptions(maxclients=1000))
+        self.bench.context.room = lambda: 3
+        talks = [self.bench.connect() for _ in range(100)]
+        self.assertEqual([talk.closed for talk in talks], [False] * 3 + [True] * 97)
+        self.assertEqual(talks[-1].raw(), TOO_MANY)
+        self.assertEqual(len(lines), MOST)
+        self.assertIn("leaves room for 3", lines[0])
+
+
+class RoundRobinTests(SynchronousTestCase):
+    """Many clients with long requests at once."""
+
+    def setUp(self) -> None:
+        self.host = BusyHost()
+        self.bench = Bench(host=self.host)
+        self.clients = [self.bench.connect() for _ in range(20)]
+
+    def next_turn(self) -> None:
+        """One turn of the reactor: the calls that were due at its beginning."""
+        calls = self.host.reactor.calls
+        due = calls[:]
+        del calls[:]
+        for call in due:
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+    def test_turns_are_short(self) -> None:
+        """However many there are, a turn takes no longer than a slice or two, and everybody has its turn."""
+        self.host.step = 1
+        for client in self.clients:
+            client.send("UNSUBSCRIBE", *["x"] * 2_000)
+            client.wire.clear()
+        for _ in range(len(self.clients)):
+            before = self.host.reactor.seconds()
+            self.next_turn()
+            self.assertLess(self.host.reactor.seconds() - before, 3 * SLICE / 1000)
+        self.assertEqual([client for client in self.clients if not client.wire.value()], [])
+
+    def test_large_chunks(self) -> None:
+        """What comes in large chunks is read when its turn comes, and in order."""
+        client = self.clients[0]
+        client.protocol.dataReceived(pack("PING", "x" * LARGE_CHUNK) + pack("PING"))
+        self.assertEqual(client.wire.value(), b"")
+        self.assertEqual(client.wire.producerState, "paused")
+        self.next_turn()
+        self.assertEqual(client.replies(), [b"x" * LARGE_CHUNK, b"PONG"])
+        self.assertEqual(client.wire.producerState, "producing")
+
+    def test_memory(self) -> None:
+        """A long request counts for as long as it is executed."""
+        self.host.step = SLICE
+        client = self.clients[0]
+        client.protocol.dataReceived(pack("UNSUBSCRIBE", *(f"{number}" for number in range(500))))
+        self.assertGreater(client.protocol.buffered, 500 * 64)
+        client.wire.abortConnection()
+        self.assertEqual(client.protocol.buffered, 0)

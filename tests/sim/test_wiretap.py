@@ -1,0 +1,104 @@
+"""The witness reads the wire and the disk by itself; these are its glasses."""
+
+from __future__ import annotations
+
+from errno import EIO
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.sim.durable import read_remembered
+from txsentinel.sim.files import SimFiles
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.wiretap import Failed, Frames
+from txsentinel.sim.world import World
+
+STREAM = b"+PONG\r\n-ERR no\r\n:-3\r\n$5\r\na\r\nbc\r\n$-1\r\n*-1\r\n*3\r\n:1\r\n$1\r\n*\r\n*1\r\n$0\r\n\r\n"
+VALUES = [b"PONG", Failed(b"ERR no"), -3, b"a\r\nbc", None, None, [1, b"*", [b""]]]
+
+
+class FramesTests(SynchronousTestCase):
+    """Taking a stream apart."""
+
+    def test_whole(self) -> None:
+        """Every type of RESP2 comes out."""
+        self.assertEqual(Frames().feed(STREAM), VALUES)
+
+    def test_chunking_is_invisible(self) -> None:
+        """However the stream is cut in two, the same values come out."""
+        for cut in range(len(STREAM)):
+            frames = Frames()
+            self.assertEqual(frames.feed(STREAM[:cut]) + frames.feed(STREAM[cut:]), VALUES, cut)
+
+    def test_repetition(self) -> None:
+        """What was read once is read the same again, also behind half a value."""
+        frames = Frames()
+        self.assertEqual([frames.feed(b"+A\r\n"), frames.feed(b"+A\r\n")], [[b"A"], [b"A"]])
+        self.assertEqual([frames.feed(b"$3\r\n"), frames.feed(b"+A\r\n")], [[], []])
+
+
+class RememberedTests(SynchronousTestCase):
+    """Reading a Sentinel's file."""
+
+    def test_state(self) -> None:
+        """Epochs, addresses, peers and options are found; names stand for their IP; the rest is skipped."""
+        contents = b"""port 26379
+sentinel myid abc
+sentinel monitor m host.example 6379 2
+sentinel config-epoch m 3
+sentinel leader-epoch m 4
+sentinel known-replica m 10.0.0.2 6379
+sentinel known-sentinel m 10.0.1.2 26379 def
+sentinel failover-timeout m 5000
+sentinel current-epoch 5
+"""
+        found = read_remembered(contents, {"host.example": "10.0.0.1"})
+        master = found.masters["m"]
+        self.assertEqual((found.my_id, found.current_epoch), ("abc", 5))
+        self.assertEqual((master.place, master.quorum), (("10.0.0.1", 6379), 2))
+        self.assertEqual((master.config_epoch, master.leader_epoch, master.peers), (3, 4, {"def"}))
+        self.assertEqual(master.options["failover-timeout"], "5000")
+
+
+class VisibleFailureTests(SynchronousTestCase):
+    """A replacement that fails after its rename."""
+
+    def disk(self, seed: int) -> tuple[World, SimHost, SimFiles]:
+        """A disk that holds ``old``, and has failed visibly to replace it by ``new``."""
+        world = World(seed)
+        host = SimHost(world, SimNetwork(world), "host", "10.0.0.1")
+        host.start()
+        files = host.files
+        files.contents["/f"] = b"old"
+        files.fail_with, files.visible_failure = OSError(EIO, "Input/output error"), True
+        failed = files.replace("/f", b"new")
+        world.run(1.0)
+        self.failureResultOf(failed, OSError)
+        self.assertTrue(files.failing)
+        return world, host, files
+
+    def test_is_seen(self) -> None:
+        """The new contents can be read although the write failed."""
+        _, _, files = self.disk(1)
+        self.assertEqual(files.read("/f"), b"new")
+
+    def test_a_crash_may_undo_it(self) -> None:
+        """After a power cut either of the two is there."""
+        left = set()
+        for seed in range(12):
+            _, host, files = self.disk(seed)
+            host.crash()
+            left.add(files.read("/f"))
+        self.assertEqual(left, {b"old", b"new"})
+
+    def test_a_later_success_is_final(self) -> None:
+        """What was replaced in earnest after that stays."""
+        for seed in range(12):
+            world, host, files = self.disk(seed)
+            files.fail_with = None
+            done = files.replace("/f", b"newest")
+            world.run(1.0)
+            self.successResultOf(done)
+            self.assertFalse(files.failing)
+            host.crash()
+            self.assertEqual(files.read("/f"), b"newest")

@@ -1,0 +1,113 @@
+"""Many handshakes at once."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tls.installation import client_context
+from tests.tls.memory import FarEnd, Line, converse
+from tests.tls.test_serving import ServingCase
+from txsentinel.tls.throttle import BUDGET, RECOVERY, Turnstile
+
+
+class TurnstileTests(SynchronousTestCase):
+    """Steps of a known length."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.turnstile = Turnstile(self.clock)
+        self.taken: list[int] = []
+
+    def come(self, number: int, seconds: float = BUDGET / 3.9) -> None:
+        """Somebody with a step that takes so long."""
+
+        def step() -> None:
+            self.clock.rightNow += seconds
+            self.taken.append(number)
+
+        if self.turnstile.admits():
+            self.turnstile.take(step)
+        else:
+            self.turnstile.queue(step)
+
+    def test_few(self) -> None:
+        """Nobody waits while there is time."""
+        for number in range(4):
+            self.come(number)
+        self.assertEqual((self.taken, self.clock.getDelayedCalls()), ([0, 1, 2, 3], []))
+
+    def test_many(self) -> None:
+        """The others take their turns, in order, a budget at a time, with room for everything else in between."""
+        for number in range(13):
+            self.come(number)
+        turns = [len(self.taken)]
+        while self.clock.calls:  # which the clock itself would do all in one go
+            call = self.clock.calls.pop(0)
+            call.func(*call.args)
+            turns.append(len(self.taken))
+        self.assertEqual((self.taken, turns), (list(range(13)), [4, 8, 12, 13]))
+
+    def test_late(self) -> None:
+        """Who comes while others wait, waits behind them, however long it has been."""
+        for number in range(6):
+            self.come(number)
+        self.clock.rightNow += 10 * RECOVERY
+        self.come(6)
+        self.assertEqual(self.taken, [0, 1, 2, 3])
+        self.clock.advance(0)
+        self.assertEqual(self.taken, [0, 1, 2, 3, 4, 5, 6])
+
+    def test_later(self) -> None:
+        """What was spent is forgotten soon."""
+        for number in range(4):
+            self.come(number)
+        self.clock.advance(2 * RECOVERY)
+        self.come(4)
+        self.assertEqual(self.taken, [0, 1, 2, 3, 4])
+
+    def test_exceptions(self) -> None:
+        """A step that raises does not keep the others from theirs."""
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        self.come(0, 2 * BUDGET)
+        self.turnstile.queue(broken)
+        self.come(1)
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 0)
+        self.clock.advance(0)
+        self.assertEqual(self.taken, [0, 1])
+
+
+class CrowdTests(ServingCase):
+    """Clients whose handshakes have to wait."""
+
+    def crowd(self) -> tuple[Line, FarEnd]:
+        """A client that comes when the time of this turn is spent; it has said its first word."""
+        self.bench.host.reactor.advance(2 * RECOVERY)
+        early = self.accept()
+        reactor = self.bench.host.reactor
+        tls = early.protocol
+        self.assertTrue(tls._turnstile.admits())
+        tls._turnstile.take(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * BUDGET))
+        line, far = self.accept(), FarEnd(client_context(self.authority, self.client))
+        line.protocol.dataReceived(far.speak())
+        self.assertEqual((line.producerState, line.taken()), ("paused", b""))
+        return line, far
+
+    def test_waiting(self) -> None:
+        """It is read no further meanwhile, and served when its turn has come."""
+        line, far = self.crowd()
+        self.bench.host.reactor.advance(0)
+        self.assertEqual(line.producerState, "producing")
+        converse(line, far)
+        self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
+
+    def test_leaving(self) -> None:
+        """One that leaves before its turn has none."""
+        line, _ = self.crowd()
+        line.end()
+        self.bench.host.reactor.advance(0)
+        self.assertEqual(line.producerState, "paused")
+        self.assertFalse(line.taken().startswith(b"\x16"), "it was greeted")

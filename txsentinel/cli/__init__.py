@@ -1,0 +1,1 @@
+"""The command line: options of ``twistd sentinel`` and overrides of directives."""

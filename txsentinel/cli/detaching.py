@@ -1,0 +1,75 @@
+"""
+What the operator reads at the terminal if a daemon cannot start.
+
+``twistd`` forks, and the process that stays at the terminal waits for word from the daemon. Its own report is the first
+hundred bytes of an exception in Python notation: ``An error has occurred: b'txsentinel.runtime.listeners.Cannot``.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+from twisted.python.util import untilConcludes
+from twisted.scripts._twistd_unix import UnixApplicationRunner
+
+from txsentinel.runtime.listeners import CannotStart
+
+MAX_REPORT: Final = 4096
+"""Bytes; the kernel passes so many through a pipe in one piece."""
+
+STARTED: Final = b"0"
+FAILED: Final = b"1 "
+"""What the daemon sends, the second with a text behind it; as in ``twistd``."""
+
+
+def failure_text(error: BaseException, log_place: str) -> str:
+    """
+    One line that says why a daemon did not start.
+
+    :param log_place: where its log goes.
+    """
+    if isinstance(error, CannotStart):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return f"{' '.join(text.split()).rstrip('.')}. See {log_place}."
+
+
+class Runner(UnixApplicationRunner):
+    """
+    The part of ``twistd`` that starts an application, with a report for people.
+
+    :cvar log_place: where the log goes, for the report.
+    """
+
+    log_place = "the log"
+
+    def _formatChildException(self, exception: BaseException) -> bytes:
+        """In the daemon: what to send to the process at the terminal."""
+        return (FAILED + failure_text(exception, self.log_place).encode("utf-8", "replace"))[:MAX_REPORT]
+
+    def _waitForStart(self, readPipe: int) -> int:
+        """In the process at the terminal: wait for word, pass it on, and return the exit status."""
+        received: bytes = untilConcludes(os.read, readPipe, MAX_REPORT)
+        if received == STARTED:
+            return 0
+        text = received.removeprefix(FAILED).decode("utf-8", "replace")
+        text = text or f"The daemon ended before it had started. See {self.log_place}."
+        if sys.__stderr__ is not None:
+            sys.__stderr__.write(f"txsentinel: {text}\n")
+            sys.__stderr__.flush()
+        return 1
+
+
+def report_failed_start(log_place: str) -> None:
+    """Have ``twistd``, which is about to make its runner, take ours."""
+    from twisted.scripts import twistd
+
+    Runner.log_place = log_place
+    setattr(twistd, "_SomeApplicationRunner", Runner)  # noqa: B010 - an alias that mypy takes for a type

@@ -1,0 +1,77 @@
+"""
+What may be said in the log about things that others can make happen, and in what words.
+
+Every line of the log passes through :func:`one_line` (see ``logs.SentinelLog``), so nobody's words end a line, begin
+another one, or fill the disk. Whatever strangers can provoke is logged by a ``LogThrottle`` or within a
+:class:`LineBudget`. Published events are not escaped: their payloads are those of the C Sentinels, byte for byte, and
+hold only names, IDs and addresses that were checked when they were taken in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from txsentinel.model.timings import Millis
+
+PERIOD: Final[Millis] = 60_000
+LONGEST: Final = 200
+"""Characters of somebody else's words that are worth repeating."""
+
+MAX_LINE: Final = 4096
+"""Characters of one line of the log."""
+
+_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+"""What ends a line for some reader, or means something to a terminal."""
+
+
+def one_line(text: str, longest: int = MAX_LINE) -> str:
+    r"""
+    ``text`` with control characters and line ends escaped, and cut at ``longest`` characters.
+
+    >>> one_line("evil\n+switch-master")
+    'evil\\n+switch-master'
+    """
+    # Cut first: escaping ten megabytes takes its time.
+    cut = text[:longest]
+    escaped = cut.translate(_ESCAPES)
+    return escaped if len(cut) == len(text) and len(escaped) <= longest else f"{escaped[:longest]}..."
+
+
+def excerpt(text: str) -> str:
+    """As much of somebody else's words as is worth repeating, on one line."""
+    return one_line(text, LONGEST)
+
+
+class LineBudget:
+    """
+    A few different lines a minute, and each of them once.
+
+    :param most: lines in one period.
+    """
+
+    def __init__(self, most: int = 5) -> None:
+        self._most = most
+        self._since: Millis = 0
+        self._lines = 0
+        self._said: set[str] = set()
+
+    def worth(self, text: str, now: Millis) -> bool:
+        """Should this be logged? If so, it counts as logged."""
+        if now - self._since >= PERIOD:
+            self._since, self._lines = now, 0
+            self._said.clear()
+        if text in self._said or self._lines >= self._most:
+            return False
+        self._lines += 1
+        self._said.add(text)
+        return True
+
+    def over(self, text: str) -> None:
+        """What ``text`` says is over; it would be news again."""
+        self._said.discard(text)

@@ -1,0 +1,1 @@
+"""The operating system process: descriptors, garbage collection, name resolution, supervision and logs."""

@@ -1,0 +1,385 @@
+"""
+Our own connections, as lean as thousands of them have to be.
+
+A Sentinel of a thousand masters keeps four thousand connections and says some words on each every second. What a
+general transport does for each of them (buffers for producers, half closed connections, a name for the log) costs more
+than the words. This one sends at once what the kernel takes, and keeps the rest. For everything else, TLS among it,
+there are Twisted's own transports.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from errno import EALREADY, EINPROGRESS, EISCONN, EWOULDBLOCK
+from os import strerror
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.base import BaseConnector
+from twisted.internet.error import ConnectionAborted, ConnectionLost, TimeoutError, getConnectError
+from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import classImplements
+
+from txsentinel.model.timings import Millis
+from txsentinel.reactor.multiplexer import SLICE_SECONDS, Crowd, possible
+from txsentinel.reactor.read_coalescing import CoalescingReactor
+
+READ_SIZE: Final = 16_384
+"""Bytes that are read at a time: an INFO fits."""
+
+SERVERS_SLICE: Final = 0.040
+"""
+How long servers are heard at a time, in seconds.
+
+In a storm thousands have something to say while six processes want two cores: with a quarter of this some waited for
+seconds, and with them who was to learn of their promotion.
+"""
+
+_UNDER_WAY: Final = frozenset((EINPROGRESS, EALREADY, EWOULDBLOCK))
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Horizon:
+    """
+    Until when everything that arrived on our connections has been read.
+
+    :param reactor: may have a method ``heard_until`` of its own, as simulated ones do; in seconds.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._crowds: list[Crowd] = []
+
+    def add(self, crowd: Crowd) -> None:
+        """Take the connections of ``crowd`` into account."""
+        self._crowds.append(crowd)
+
+    def heard_until(self, now: Millis) -> Millis:
+        """
+        Return the time until which everything has been read.
+
+        :param now: the present time, by the clock of the reactor; the result is on the same clock.
+        """
+        seconds = now / 1000
+        own: Callable[[], float] | None = getattr(self._reactor, "heard_until", None)
+        earliest = seconds if own is None else own()
+        for crowd in self._crowds:
+            earliest = min(earliest, crowd.heard_until(seconds))
+        return now if earliest >= seconds else int(earliest * 1000)
+
+
+def dialler(
+    reactor: Any,
+    plain: bool,
+    name: str,
+    slice_seconds: float = SLICE_SECONDS,
+    horizon: Horizon | None = None,
+) -> Callable[..., object]:
+    """
+    What makes connections, called as ``connectTCP`` of a reactor is; in a crowd if there can be one.
+
+    :param plain: nothing is ever put between the connections and their protocols, such as TLS.
+    :param name: what the other ends are; those of one name are heard together.
+    :param slice_seconds: see :class:`Crowd`.
+    :param horizon: is to know until when these connections have been read.
+    """
+    if not possible(reactor):
+        connect: Callable[..., object] = reactor.connectTCP
+        return connect
+    crowd = Crowd(CoalescingReactor(reactor), name, slice_seconds)
+    if horizon is not None:
+        horizon.add(crowd)
+    return crowd.connectTCP if not plain else Dialler(crowd).connectTCP
+
+
+class Dialler:
+    """Connects to servers, and puts the connections into a crowd."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> LinkConnector:
+        """
+        Connect; as the method of reactors.
+
+        :param host: an IP address, as names are not looked up here.
+        """
+        connector = LinkConnector(self._crowd, host, port, factory, timeout, bindAddress)
+        connector.connect()
+        return connector
+
+
+class LinkConnector(BaseConnector):
+    """What a factory makes attempts with; Twisted's, but for the transport."""
+
+    def __init__(
+        self,
+        crowd: Crowd,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float,
+        source: tuple[str, int] | None,
+    ) -> None:
+        super().__init__(factory, timeout, crowd)  # type: ignore[arg-type]
+        self.crowd = crowd
+        self.host = host
+        self.port = port
+        self.source = source
+
+    def _makeTransport(self) -> Any:
+        return LinkTransport(self)
+
+    def getDestination(self) -> IAddress:
+        """Where it leads to."""
+        return _address(self.host, self.port)
+
+
+class LinkTransport:
+    """One attempt to connect and, if it succeeds, the connection."""
+
+    __slots__ = (
+        "_aborted",
+        "_connecting",
+        "_connector",
+        "_descriptor",
+        "_protocol",
+        "_said_all",
+        "_socket",
+        "_unsent",
+        "disconnecting",
+    )
+
+    def __init__(self, connector: LinkConnector) -> None:
+        self.disconnecting = False
+        self._aborted = False
+        self._connecting = True
+        self._connector = connector
+        self._descriptor = -1
+        self._protocol: IProtocol | None = None
+        self._said_all = False
+        self._socket: socket.socket | None = None
+        self._unsent = b""
+        try:
+            family = socket.AF_INET6 if ":" in connector.host else socket.AF_INET
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
+            self._socket.setblocking(False)
+            if connector.source is not None:
+                self._socket.bind(connector.source)
+        except OSError as error:
+            connector.crowd.callLater(0, self.failIfNotConnected, getConnectError(error))
+        else:
+            self._descriptor = self._socket.fileno()
+            connector.crowd.addWriter(self)
+
+    # The attempt.
+
+    def failIfNotConnected(self, error: BaseException) -> None:
+        """
+        Give the attempt up, unless it succeeded or failed already.
+
+        A timer may run out before anybody looked at the socket: an attempt that timed out is looked at first.
+        """
+        if isinstance(error, TimeoutError) and self._connecting and self._socket is not None:
+            self._attempt()
+        if self._connecting:
+            self._connecting = False
+            self._close()
+            self._connector.connectionFailed(Failure(error))
+
+    def _attempt(self) -> None:
+        assert self._socket is not None
+        connector = self._connector
+        result = self._socket.connect_ex((connector.host, connector.port))
+        if result in _UNDER_WAY:
+            return
+        if result and result != EISCONN:
+            self.failIfNotConnected(getConnectError((result, strerror(result))))
+            return
+        self._connecting = False
+        connector.crowd.removeWriter(self)
+        protocol = connector.buildProtocol(self.getPeer())
+        if protocol is None:
+            # Nobody wants it any more.
+            protocol = Protocol()
+            self.loseConnection()
+        else:
+            connector.crowd.addReader(self)
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    # What the crowd asks of a member.
+
+    def fileno(self) -> int:
+        """The descriptor; −1 once it is closed."""
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        """What it is called in the log."""
+        return "link"
+
+    def doRead(self) -> BaseException | None:
+        """Hand on what has come."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        assert self._protocol is not None
+        self._protocol.dataReceived(data)
+        return None
+
+    def doWrite(self) -> BaseException | None:
+        """Go on connecting, or sending what the kernel had no room for."""
+        if self._connecting:
+            self._attempt()
+            return None
+        if self._unsent:
+            assert self._socket is not None
+            try:
+                sent = self._socket.send(self._unsent)
+            except BlockingIOError:
+                return None
+            except OSError:
+                return CONNECTION_LOST
+            self._unsent = self._unsent[sent:]
+        if not self._unsent:
+            self._connector.crowd.removeWriter(self)
+            if self.disconnecting:
+                return CONNECTION_DONE
+            if self._said_all:
+                self.loseWriteConnection()
+        return None
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """The other side says no more, which for a conversation is its end."""
+        self.connectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It is over; told to the protocol and to the factory once."""
+        if self._connecting:
+            assert self._socket is not None
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            why = getConnectError((number, strerror(number))) if number else ConnectionLost()
+            self.failIfNotConnected(why)
+            return
+        if self._descriptor < 0:
+            return
+        self._close()
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connectionLost(reason)
+        self._connector.connectionLost(reason)
+
+    def _close(self) -> None:
+        crowd, closing = self._connector.crowd, self._socket
+        if self._descriptor >= 0:
+            crowd.removeWriter(self)
+            crowd.removeReader(self)
+        self._descriptor, self._socket, self._unsent = -1, None, b""
+        if closing is not None:
+            if self._aborted:
+                closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            closing.close()
+
+    # What a protocol asks of a transport.
+
+    def write(self, data: bytes) -> None:
+        """Send, now if possible."""
+        if self._socket is None or self._connecting or self._said_all:
+            return
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except OSError:
+            # The crowd meets the same error again, where it can be told.
+            sent = 0
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._connector.crowd.addWriter(self)
+
+    def writeSequence(self, data: Any) -> None:
+        """Send all of that, in one piece."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close once everything said is sent; what still arrives is not read."""
+        if self._descriptor >= 0 and not self.disconnecting:
+            self.disconnecting = True
+            self._connector.crowd.removeReader(self)
+            self._connector.crowd.addWriter(self)
+
+    def abortConnection(self) -> None:
+        """Close in the next turn, with a reset."""
+        if self._descriptor >= 0 and not self._aborted:
+            self.disconnecting = self._aborted = True
+            crowd = self._connector.crowd
+            crowd.removeReader(self)
+            crowd.removeWriter(self)
+            crowd.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+
+    def loseWriteConnection(self) -> None:
+        """Say no more once everything is sent, but hear the other side out."""
+        self._said_all = True
+        if self._socket is not None and not self._connecting and not self._unsent:
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Our end."""
+        assert self._socket is not None
+        host, port = self._socket.getsockname()[:2]
+        return _address(host, port)
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """The other end."""
+        return _address(self._connector.host, self._connector.port)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send short words at once, as the argument says."""
+        self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpNoDelay(self) -> bool:
+        """Are short words sent at once?"""
+        return self._get(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Have the kernel look after a silent connection, as the argument says."""
+        self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Does the kernel look after it?"""
+        return self._get(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    def _set(self, level: int, option: int, enabled: bool) -> None:
+        assert self._socket is not None
+        self._socket.setsockopt(level, option, int(enabled))
+
+    def _get(self, level: int, option: int) -> bool:
+        assert self._socket is not None
+        return bool(self._socket.getsockopt(level, option))
+
+
+classImplements(LinkTransport, ITCPTransport)
+
+
+def _address(host: str, port: int) -> IPv4Address | IPv6Address:
+    return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)

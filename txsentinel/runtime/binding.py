@@ -1,0 +1,103 @@
+"""Opens the ports that ``sentinel.conf`` asks for, with its rules about optional and missing addresses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import CannotListenError
+
+from txsentinel.interfaces import IHost
+from txsentinel.model.events import Level
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.protocol import ServerFactory
+
+WILDCARDS: Final = {"*": "0.0.0.0", "::*": "::"}
+"""The spellings of ``bind`` for any IPv4 and any IPv6 address."""
+
+UNAVAILABLE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENOPROTOOPT, errno.EPROTONOSUPPORT}
+"""Why an address marked as optional may be missing without complaint."""
+
+
+class CannotListen(Exception):
+    """There is no port to serve on; the text is the line that ends the start."""
+
+
+def open_ports(
+    host: IHost,
+    factory: ServerFactory,
+    port: int,
+    addresses: Sequence[str],
+    backlog: int,
+    note: Callable[[Level, str], None],
+    kind: str = "TCP",
+) -> list[IListeningPort]:
+    """
+    Listen on ``port`` at each of ``addresses``; a leading ``-`` marks one that this machine may lack.
+
+    :param kind: what the complaint calls the port: ``TCP`` or ``TLS``.
+    :returns: the open ports; none for port 0, or if there is no address but optional ones that are missing.
+    :raises CannotListen: if an address cannot be had; what was opened is closed again.
+    """
+    opened: list[IListeningPort] = []
+    if port == 0:
+        return opened
+    for entry in addresses:
+        optional = entry.startswith("-")
+        address = entry.removeprefix("-")
+        interface = WILDCARDS.get(address, address)
+        try:
+            opened.append(host.reactor.listenTCP(port, factory, backlog=backlog, interface=interface))
+        except CannotListenError as error:
+            cause = error.socketError
+            number = getattr(cause, "errno", None)
+            both_families = number == errno.EADDRINUSE and interface == "::" and bool(opened)
+            if optional and (number in UNAVAILABLE or both_families):
+                continue
+            if isinstance(cause, socket.gaierror):
+                reason = cause.strerror or str(cause)  # The number is none of errno's.
+            else:
+                reason = f"bind: {os.strerror(number) if number else cause}"
+            note(
+                Level.WARNING,
+                f"Warning: Could not create server TCP listening socket {address}:{port}: {reason}",
+            )
+            for each in opened:
+                each.stopListening()
+            raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.") from error
+    return opened
+
+
+def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions: int, backlog: int) -> IListeningPort:
+    """
+    Listen on a Unix socket, in place of a stale one.
+
+    :param permissions: the mode of the socket file; 0 leaves it to the umask.
+    :raises CannotListen: if it cannot be made.
+    """
+    # The reactor changes the mode after the socket was bound, whether or not it is told one.
+    mode = permissions or 0o777 & ~current_umask()
+    try:
+        if os.path.exists(path):
+            os.unlink(path)
+        port: IListeningPort = host.reactor.listenUNIX(path, factory, backlog=backlog, mode=mode)
+    except (CannotListenError, OSError) as error:
+        cause = getattr(error, "socketError", error)
+        raise CannotListen(f"Failed opening Unix socket: bind: {getattr(cause, 'strerror', None) or cause}") from error
+    return port
+
+
+def current_umask() -> int:
+    """
+    The process's umask, which can only be learnt by changing it.
+
+    Call it in the reactor's thread; the strictest mask stands in for the moment between the two calls.
+    """
+    mask = os.umask(0o777)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,233 @@
+"""From effect to action: empties the core's outbox after each input and sees that it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from errno import EIO, errorcode
+from time import asctime, localtime
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from txsentinel.config.errors import WriteStuck
+from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ResolveAddress, RunScript
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.core.state import StorageError
+from txsentinel.interfaces import IHost
+from txsentinel.model.address import Address
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.model.log_text import LineBudget, excerpt
+from txsentinel.model.log_throttle import LogThrottle
+from txsentinel.runtime.durability import Barrier
+
+CRASH_STATUS = 99
+"""Exit status of a crash that SENTINEL SIMULATE-FAILURE ordered."""
+
+RESOLVE_PERIOD = 1.0
+"""Seconds between two attempts to look up a name that means nothing yet."""
+
+MOST_LOOKUPS = 100
+"""Names that are looked up, or wait for that, at a time."""
+
+MOST_COMPLAINTS = 20
+"""Names a minute that are logged for meaning nothing, each once."""
+
+
+class ILinks(Protocol):
+    """What the executor needs of the links."""
+
+    def perform(self, effect: Effect) -> None:
+        """Carry out an effect on a link."""
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+
+
+class IStore(Protocol):
+    """What the executor needs of the store."""
+
+    def note_dirty(self, names: Iterable[str | None]) -> None:
+        """The lines of these masters must be rendered anew."""
+
+    def commit_soon(self, generation: int) -> None:
+        """Save up to ``generation``, together with whatever else changes until then."""
+
+
+class IScripts(Protocol):
+    """What the executor needs of the script queue."""
+
+    def enqueue(self, path: str, arguments: Sequence[str]) -> None:
+        """Run a script when its turn comes."""
+
+
+class Executor:
+    """
+    Drains the outbox: probes at once, the rest through the barrier.
+
+    :meth:`drain` is called at the end of every turn that may have told the core something. It may
+    be called again from within an effect; then the outer call goes on with what was added.
+
+    :param path: of the file that the state is saved in, for messages.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        core: SentinelCore,
+        publish: Callable[[SentinelEvent], None],
+        note: Callable[[Level, str], None],
+        path: str = "",
+    ) -> None:
+        self._host = host
+        self._path = path
+        self._core = core
+        self._publish = publish
+        self._note = note
+        self._draining = False
+        self._lookups: dict[str, None] = {}
+        """Names that are being looked up."""
+
+        self._complaints = LineBudget(MOST_COMPLAINTS)
+        self.throttle = LogThrottle()
+        """Limits the lines that strangers can provoke."""
+
+        self._actions: dict[type[Any], Callable[[Any], None]] = {
+            Announce: lambda effect: self._announce(effect.event),
+            Note: self._write,
+            RunScript: self._run_script,
+            ResolveAddress: lambda effect: self._resolve(effect.address),
+            Crash: self._crash,
+            Reconfigure: self._reconfigure,
+        }
+        self.barrier = Barrier(self._perform, host.breathe)
+        self.links: ILinks | None = None
+        self.store: IStore | None = None
+        self.scripts: IScripts | None = None
+        self.drained: Callable[[], None] = lambda: None
+        """Called after each drain: the date of the next sweep may have moved."""
+
+    def drain(self) -> None:
+        """Carry out, hold back and have saved whatever the core decided since the last time."""
+        if self._draining:
+            return
+        outbox = self._core.outbox
+        if not outbox.pending and not outbox.dirty:
+            # Most answers call for nothing.
+            if self.links is not None:
+                self.links.flush()
+            self.drained()
+            return
+        self._draining = True
+        try:
+            while outbox.pending or outbox.dirty:
+                if outbox.dirty and self.store is not None:
+                    dirty, outbox.dirty = outbox.dirty, set()
+                    self.store.note_dirty(dirty)
+                    self.store.commit_soon(outbox.generation)
+                if not outbox.pending:
+                    break
+                for generation, effect in outbox.take():
+                    if generation:
+                        self.barrier.admit(generation, effect)
+                    else:
+                        self._perform(effect)
+                    self._host.breathe()
+        finally:
+            self._draining = False
+        if self.links is not None:
+            self.links.flush()
+        self.drained()
+
+    def committed(self, generation: int) -> None:
+        """The store has saved everything up to ``generation``."""
+        # The core first: whoever asks while the effects go out, one after the other, is told what they tell.
+        self._core.committed(generation, self._host.now())
+        self.barrier.committed(generation)
+        self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
+        self.throttle.settle(self._host.now())
+        self.drain()
+
+    def overwritten(self, reason: str) -> None:
+        """The file cannot be replaced for ``reason``, and is overwritten in place."""
+        self._note(Level.WARNING, f"{self._path} is overwritten in place, as it cannot be replaced: {reason}")
+
+    def commit_failed(self, generation: int, reason: OSError) -> None:
+        """The store could not save ``generation`` and will try again."""
+        self._note(Level.WARNING, str(reason))
+        self._note(
+            Level.WARNING,
+            f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason.strerror or reason}",
+        )
+        # Only errors of our own say more than the system's number and words.
+        text = str(reason) if type(reason).__str__ is not OSError.__str__ else reason.strerror or str(reason)
+        error = StorageError(errorcode.get(reason.errno or EIO, "EIO"), text, self._path)
+        self._core.commit_failed(generation, self._host.now(), error)
+        self.barrier.commit_failed(stuck=isinstance(reason, WriteStuck))
+        self.drain()
+
+    def _perform(self, effect: Effect) -> None:
+        action = self._actions.get(type(effect))
+        if action is not None:
+            action(effect)
+        elif self.links is not None:
+            self.links.perform(effect)
+
+    def _reconfigure(self, effect: Reconfigure) -> None:
+        if self.links is not None and not self._core.is_outdated(effect):
+            self.links.perform(effect)
+
+    def _run_script(self, effect: RunScript) -> None:
+        if self.scripts is not None:
+            self.scripts.enqueue(effect.path, effect.arguments)
+
+    def _crash(self, effect: Crash) -> None:
+        self._note(Level.WARNING, effect.reason)
+        self._host.exit(CRASH_STATUS)
+
+    def _announce(self, event: SentinelEvent) -> None:
+        self._note(event.level, str(event))
+        self._publish(event)
+        if event.script is not None and event.level is Level.WARNING and self.scripts is not None:
+            self.scripts.enqueue(event.script, (event.channel, event.payload))
+
+    def _write(self, note: Note) -> None:
+        if note.kind is not None:
+            now = self._host.now()
+            self.throttle.settle(now)
+            if not self.throttle.allow(note.kind, now):
+                return
+        text = note.text
+        if note.until is not None:
+            text = f"{text} {asctime(localtime(self._host.wall_clock() + note.until / 1000))}"
+        self._note(note.level, text)
+
+    def _resolve(self, address: Address) -> None:
+        """Look a name up, once at a time. Names come with hellos too, so anybody can make up any number of them."""
+        name = address.hostname.casefold()
+        if name in self._lookups:
+            return
+        if len(self._lookups) >= MOST_LOOKUPS:
+            if self._core.registry.wants(address):
+                self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
+            return
+        self._lookups[name] = None
+        found: Deferred[str] = self._host.resolve(address.hostname)
+        found.addCallbacks(lambda ip: self._resolved(address, ip), lambda _: self._unresolved(address))
+        found.addErrback(self._host.fail_stop, f"what follows the resolution of {address.hostname}")
+
+    def _resolved(self, address: Address, ip: str) -> None:
+        del self._lookups[address.hostname.casefold()]
+        self._core.address_resolved(address, ip, self._host.now())
+        self.drain()
+
+    def _unresolved(self, address: Address) -> None:
+        del self._lookups[address.hostname.casefold()]
+        complaint = f"Failed to resolve hostname '{excerpt(address.hostname)}'"
+        if self._complaints.worth(complaint, self._host.now()):
+            self._note(Level.WARNING, complaint)
+        self._core.address_resolved(address, None, self._host.now())
+        self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
+
+    def _resolve_again(self, address: Address) -> None:
+        if self._core.registry.wants(address):
+            self._resolve(address)

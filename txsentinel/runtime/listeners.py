@@ -1,0 +1,49 @@
+"""Every way in that the configuration asks for: plain ports, TLS ports, a Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from txsentinel.config.generic import GenericOptions
+from txsentinel.interfaces import IHost
+from txsentinel.model.events import Level
+from txsentinel.reactor.multiplexer import Crowd, possible
+from txsentinel.reactor.priority import AttentiveReactor
+from txsentinel.runtime.binding import CannotListen, open_ports, open_unix_socket
+from txsentinel.tls.activation import TlsSupport
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.protocol import ServerFactory
+
+
+class CannotStart(Exception):
+    """There is nothing to serve on, or nobody to be let in; the log says why, as does the text."""
+
+
+def open_doors(
+    host: IHost, factory: ServerFactory, options: GenericOptions, tls: TlsSupport, note: Callable[[Level, str], None]
+) -> list[IListeningPort]:
+    """
+    Listen wherever clients may come.
+
+    :param tls: active, if there is a TLS port.
+    :raises CannotListen: if one of them cannot be had, or none is wanted; the text is the line to end with.
+    """
+    where = options.bind, options.tcp_backlog, note
+    opened = open_ports(host, factory, options.port, *where)
+    if options.tls_port:
+        opened += open_ports(host, tls.listening(factory), options.tls_port, *where, "TLS")
+    if options.unixsocket:
+        path = options.located(options.unixsocket)
+        opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
+    if not opened:
+        raise CannotListen("Configured to not listen anywhere, exiting.")
+    if possible(host.reactor):
+        crowd = Crowd(host.reactor)
+        for port in opened:
+            crowd.admit(port)
+        if isinstance(host.reactor, AttentiveReactor):
+            host.reactor.attend(crowd.glance)
+    return opened

@@ -1,0 +1,77 @@
+"""The file that ``aclfile`` names: one line for each user, in a grammar stricter than that of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from txsentinel.server.acl.rights import RuleError, has_blank
+from txsentinel.server.acl.users import Unmatched, User, joined_selectors
+from txsentinel.wire.resp import data, text
+
+NOTHING_CHANGED: Final = "WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+
+
+class AclFileError(Exception):
+    """The file cannot be used; ``str()`` has all that is wrong with it, in one line."""
+
+
+def parse_users(path: str, contents: bytes, all_channels: bool) -> dict[str, User]:
+    """
+    The users of an ACL file.
+
+    :param path: how complaints call the file.
+    :param all_channels: what new users begin with.
+    :raises AclFileError: if anything at all is wrong.
+    """
+    users: dict[str, User] = {}
+    errors: list[str] = []
+    for number, raw in enumerate(text(contents).split("\n"), 1):
+        line = raw.strip(" \t\r")
+        if line:
+            _read_line(line, f"{path}:{number}", number, users, errors, all_channels)
+    if errors:
+        raise AclFileError("".join(errors) + NOTHING_CHANGED)
+    return users
+
+
+def _read_line(
+    line: str, where: str, number: int, users: dict[str, User], errors: list[str], all_channels: bool
+) -> None:
+    keyword, *words = line.split(" ")
+    if keyword != "user" or not words:
+        errors.append(f"{where} should start with user keyword followed by the username. ")
+        return
+    name, *rules = words
+    if has_blank(name):
+        errors.append(f"{where}: username '{name}' contains invalid characters. ")
+        return
+    if name in users:
+        errors.append(f"WARNING: Duplicate user '{name}' found on line {number}. ")
+        return
+    user = users[name] = User(name, all_channels)
+    try:
+        joined = joined_selectors(rules)
+    except Unmatched:
+        errors.append(f"{where}: Unmatched parenthesis in selector definition. ")
+        return
+    _apply(user, joined, where, errors)
+
+
+def _apply(user: User, rules: Iterable[str], where: str, errors: list[str]) -> None:
+    """Obey all rules, so that every unknown name is told; of other errors the first, which may cause the rest."""
+    told = False
+    for rule in rules:
+        try:
+            user.apply(rule.strip("\t\r\n"))
+        except RuleError as error:
+            if error.unknown:
+                errors.append(f"{where}: Error in applying operation '{rule}': {error}. ")
+            elif not told:
+                told = True
+                errors.append(f"{where}: {error}. ")
+
+
+def render_users(users: Iterable[User]) -> bytes:
+    """The file that these users make."""
+    return data("".join(f"{user.line()}\n" for user in users))

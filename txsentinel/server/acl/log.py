@@ -1,0 +1,98 @@
+"""The memory of ``ACL LOG``: what was refused to whom, the latest first."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from txsentinel.model.timings import Millis
+from txsentinel.server.acl.rights import Reason
+from txsentinel.wire.resp import Value
+
+SIMILAR_WITHIN: Final[Millis] = 60_000
+"""Refusals of one kind, this close to each other, share one entry."""
+
+LOOKED_BACK: Final = 10
+"""Entries that are searched for a similar one."""
+
+LONGEST_TEXT: Final = 1024
+"""Characters kept of names that strangers make up; an entry must not cost as much as they can send."""
+
+MAX_DESCRIPTION: Final = 4096
+"""Characters kept of the description of a client."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One kind of refusal; ``since`` and ``until`` are milliseconds since 1970, ``last`` is on our own clock."""
+
+    number: int
+    reason: Reason
+    subject: str
+    user: str
+    client: str
+    since: int
+    until: int
+    last: Millis
+    count: int = 1
+
+
+class AclLog:
+    """
+    Up to ``limit`` entries.
+
+    :param limit: the ``acllog-max-len`` directive; 0 keeps nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._entries: deque[Entry] = deque()
+        self._made = 0
+
+    def add(self, reason: Reason, subject: str, user: str, client: str, now: Millis, wall_clock: float) -> None:
+        """
+        Remember a refusal.
+
+        :param subject: the command, the channel, or the word that asked for the login.
+        :param client: the client as ``CLIENT LIST`` shows it.
+        :param wall_clock: seconds since 1970.
+        """
+        subject, user, client = subject[:LONGEST_TEXT], user[:LONGEST_TEXT], client[:MAX_DESCRIPTION]
+        date = int(wall_clock * 1000)
+        for entry in islice(self._entries, LOOKED_BACK):
+            if (entry.reason, entry.subject, entry.user) != (reason, subject, user):
+                continue
+            if now - entry.last <= SIMILAR_WITHIN:
+                entry.count += 1
+                entry.client, entry.until, entry.last = client, date, now
+                self._entries.remove(entry)
+                self._entries.appendleft(entry)
+                return
+        self._entries.appendleft(Entry(self._made, reason, subject, user, client, date, date, now))
+        self._made += 1
+        while len(self._entries) > self.limit:
+            self._entries.pop()
+
+    def clear(self) -> None:
+        """``ACL LOG RESET``"""
+        self._entries.clear()
+
+    def shown(self, count: int, now: Millis) -> list[dict[str, Value]]:
+        """The latest ``count`` entries as they are answered."""
+        return [
+            {
+                "count": entry.count,
+                "reason": entry.reason.value,
+                "context": "toplevel",
+                "object": entry.subject,
+                "username": entry.user,
+                "age-seconds": (now - entry.last) / 1000,
+                "client-info": entry.client,
+                "entry-id": entry.number,
+                "timestamp-created": entry.since,
+                "timestamp-last-updated": entry.until,
+            }
+            for entry in islice(self._entries, max(count, 0))
+        ]

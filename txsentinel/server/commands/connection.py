@@ -1,0 +1,180 @@
+"""PING, AUTH, HELLO and QUIT: the beginning and the end of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server.acl.users import DEFAULT_USER
+from txsentinel.server.arguments import integer, printable, syntax_error
+from txsentinel.server.process_info import REDIS_VERSION
+from txsentinel.server.replies import Answer
+from txsentinel.server.syntax import block, optional, text_argument
+from txsentinel.server.syntax import integer as whole_number
+from txsentinel.server.table import command
+from txsentinel.wire.resp import OK, PONG, Value, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+LOGIN_FLAGS: Final = ("noscript", "loading", "stale", "fast", "no_auth", "allow_busy")
+WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is disabled."
+BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."
+NO_PASSWORD_SET: Final = (
+    "ERR AUTH <password> called without any password configured for the default user."
+    " Are you sure your configuration is correct?"
+)
+MAX_HELLO_WORDS: Final = 64
+"""Words of HELLO with all options, each of them several times."""
+
+LOG_IN_FIRST: Final = (
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the"
+    " HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and"
+    " select the RESP protocol version at the same time"
+)
+
+
+@command(
+    "PING",
+    arity=-1,
+    flags=("fast",),
+    categories=("fast", "connection"),
+    since="1.0.0",
+    summary="Answers PONG, or the message given",
+    tips=("request_policy:all_shards", "response_policy:all_succeeded"),
+    arguments=(optional(text_argument("message")),),
+)
+def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+PONG`` or the message; a RESP2 subscriber gets it in the form of its other frames."""
+    if len(request) > 2:
+        raise CommandError("ERR wrong number of arguments for 'ping' command")
+    if client.protocol == 2 and client.subscriptions:
+        return [b"pong", request[1] if len(request) > 1 else b""]
+    return request[1] if len(request) > 1 else PONG
+
+
+@command(
+    "AUTH",
+    arity=-2,
+    flags=LOGIN_FLAGS,
+    categories=("fast", "connection"),
+    since="1.0.0",
+    summary="Logs the connection in",
+    complexity="O(N) where N is the number of passwords of the user",
+    arguments=(optional(text_argument("username", since="6.0.0")), text_argument("password")),
+    history=(("6.0.0", "Takes a user name before the password."),),
+)
+def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Log in as ``default``, or as the user named first; a failure changes nothing."""
+    if len(request) > 3:
+        raise syntax_error()
+    if len(request) == 2:
+        if context.access.default.needs_no_password:
+            raise CommandError(NO_PASSWORD_SET)
+        log_in(context, client, DEFAULT_USER, request[1], request[0])
+    else:
+        log_in(context, client, text(request[1]), request[2], request[0])
+    return OK
+
+
+@command(
+    "HELLO",
+    arity=-1,
+    flags=LOGIN_FLAGS,
+    categories=("fast", "connection"),
+    since="6.0.0",
+    summary="Chooses the protocol version, and logs in and names the connection on the way",
+    arguments=(
+        optional(
+            block(
+                "arguments",
+                whole_number("protover"),
+                optional(block("auth", text_argument("username"), text_argument("password"), token="AUTH")),
+                optional(text_argument("clientname", token="SETNAME")),
+            )
+        ),
+    ),
+    history=(("8.1.0", "Tells the `availability_zone`, if there is one."), ("6.2.0", "The version may be left out.")),
+)
+def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Tell who answers, in the protocol version that was asked for; nothing changes if any option is wrong."""
+    protocol = client.protocol
+    if len(request) > 1:
+        protocol = integer(request[1], "ERR Protocol version is not an integer or out of range")
+        if protocol not in (2, 3):
+            raise CommandError("NOPROTO unsupported protocol version")
+    credentials: tuple[str, bytes] | None = None
+    name: bytes | None = None
+    index = 2
+    if len(request) > MAX_HELLO_WORDS:
+        raise CommandError(f"ERR HELLO takes no more than {MAX_HELLO_WORDS} words")
+    while index < len(request):
+        option, values = request[index].lower(), request[index + 1 :]
+        if option == b"auth" and len(values) >= 2:
+            credentials = (text(values[0]), values[1])
+            index += 3
+        elif option == b"setname" and values:
+            name = values[0]
+            if not printable(name):
+                raise CommandError(BAD_NAME)
+            refuse_long_name(context, name, "Client names")
+            index += 2
+        else:
+            raise CommandError(f"ERR Syntax error in HELLO option '{text(request[index])}'")
+    if credentials is not None:
+        log_in(context, client, *credentials, request[0])
+    if not client.authenticated:
+        raise CommandError(LOG_IN_FIRST)
+    if name is not None:
+        client.name = name
+    client.protocol = protocol
+    facts: dict[str, Value] = {
+        "server": "redis",
+        "version": REDIS_VERSION,
+        "proto": protocol,
+        "id": client.client_id,
+        "mode": "sentinel",
+        "modules": [],
+    }
+    if context.options.availability_zone:
+        facts["availability_zone"] = context.options.availability_zone
+    return facts
+
+
+@command(
+    "QUIT",
+    arity=-1,
+    flags=LOGIN_FLAGS,
+    categories=("fast", "connection"),
+    since="1.0.0",
+    summary="Closes the connection",
+    hidden=True,
+)
+def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Answer, then close; requests behind it are not executed."""
+    client.connection.finish()
+    return OK
+
+
+def log_in(context: ServerContext, client: Client, user: str, password: bytes, word: bytes) -> None:
+    """
+    Make the connection that user's.
+
+    :param word: the command that asks for it, for the log.
+    :raises CommandError: if user and password do not fit; the connection stays what it was.
+    """
+    if not context.access.log_in(context, client, user, password, word):
+        raise CommandError(WRONG_PASSWORD)
+
+
+def refuse_long_name(context: ServerContext, name: bytes, what: str) -> None:
+    """
+    Refuse what each line about the client, in CLIENT LIST and in the log, would be too long with.
+
+    :param what: how the complaint calls it.
+    :raises CommandError: naming the limit.
+    """
+    if len(name) > context.limits.name_length:
+        raise CommandError(f"ERR {what} cannot be longer than {context.limits.name_length} bytes.")

@@ -1,0 +1,212 @@
+"""The subcommands of SENTINEL that change what is watched: answered once the change is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+
+from txsentinel.config.directives import apply_set, values_wanted
+from txsentinel.core.errors import CommandError
+from txsentinel.core.options import MasterOptions, SentinelOptions, copied
+from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
+from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
+from txsentinel.server.replies import Answer, Held, Promised, Steps, Stepwise
+from txsentinel.server.syntax import Argument, block, multiple, text_argument
+from txsentinel.server.syntax import integer as whole_number
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import OK, ErrorReply, Value, data, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
+HIGHEST_QUORUM: Final = (1 << 32) - 1
+"""More is not kept by any Sentinel; C cuts the upper bits off, which may leave a quorum of zero."""
+
+
+def first_change(context: ServerContext) -> int:
+    """
+    The generation that the next change begins.
+
+    :raises CommandError: if a write does not end, so that nothing can be saved for the time being.
+    """
+    if context.barrier.stuck:
+        raise CommandError(NOT_SAVED.text)
+    return context.core.outbox.generation + 1
+
+
+def once_saved(
+    context: ServerContext, undo: Callable[[], object] | None = None, since: int = 0, value: Value = OK
+) -> Held:
+    """
+    Reply ``value`` once everything changed so far is on disk, or an error if it cannot be saved.
+
+    :param undo: then takes back what the command has changed, from generation ``since`` on.
+    """
+    return Held(context.core.outbox.generation, value, NOT_SAVED, undo, since)
+
+
+@sentinel(
+    "MONITOR",
+    arity=6,
+    since="2.8.4",
+    summary="Watches one more master",
+    arguments=(text_argument("name"), text_argument("ip"), whole_number("port"), whole_number("quorum")),
+    acts=True,
+)
+def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once the master is in the file."""
+    refuse_control_characters(request, 2, "SENTINEL MONITOR")
+    quorum = integer(request[5], "ERR Invalid quorum")
+    port = integer(request[4], "ERR Invalid port")
+    quorum = min(quorum, HIGHEST_QUORUM)
+    if quorum <= 0:
+        raise CommandError("ERR Quorum must be 1 or greater.")
+    since, name = first_change(context), text(request[2])
+    added = context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
+
+    def undo() -> None:
+        if not added.gone:
+            context.core.remove(name, context.host.now(), announce=False)
+
+    return once_saved(context, undo, since)
+
+
+@sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
+def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once the master is out of the file."""
+    since, name = first_change(context), text(request[2])
+    removed = context.core.remove(name, context.host.now())
+    context.addresses.pop(request[2], None)
+
+    def undo() -> None:
+        if name not in context.core.registry.masters:
+            context.core.readmit(removed, context.host.now())
+
+    return once_saved(context, undo, since)
+
+
+@sentinel(
+    "RESET",
+    arity=3,
+    since="2.8.4",
+    summary="Begins anew with the masters whose names match",
+    complexity="O(N) where N is the number of masters",
+    arguments=(Argument("pattern", "pattern"),),
+    acts=True,
+)
+def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """How many masters there were."""
+
+    def steps() -> Steps:
+        core, count = context.core, 0
+        for master in list(core.registry.masters.values()):
+            if not master.gone and glob_match(request[2], data(master.name)):
+                core.reset_master(master, context.host.now())
+                count += 1
+            yield b""
+        return count
+
+    return Stepwise(steps())
+
+
+@sentinel(
+    "SET",
+    arity=-5,
+    since="2.8.4",
+    summary="Changes how a master is watched",
+    complexity="O(1)",
+    arguments=(
+        text_argument("master-name"),
+        multiple(block("data", text_argument("option"), text_argument("value"))),
+    ),
+    acts=True,
+)
+def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """
+    Apply options from left to right; ``+OK`` once they are in the file.
+
+    The first that is wrong is complained of, those before it stay applied and are saved.
+    """
+    core = context.core
+    name = text(request[2])
+    before = copied(core.master(name).options)
+    since = first_change(context)
+
+    def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
+        apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
+
+    def steps() -> Steps:
+        yield from check_control_characters(request, 3, "SENTINEL SET")
+        at = 3
+        while at < len(request):
+            option = text(request[at])
+            wanted = values_wanted(option)
+            if not wanted or len(request) - at <= wanted:
+                raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
+            values = [text(raw) for raw in request[at + 1 : at + 1 + wanted]]
+            core.set_option(name, option, values, context.host.now(), apply)
+            at += 1 + wanted
+            yield b""
+        return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
+
+    return Stepwise(steps())
+
+
+@sentinel(
+    "FAILOVER",
+    arity=-3,
+    since="2.8.4",
+    summary="Promotes a replica at once",
+    history=(("9.0.0", "Added the COORDINATED option."),),
+    arguments=(*MASTER_NAME, Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True)),
+    acts=True,
+)
+def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """
+    ``+OK`` once it has begun and our vote for ourselves is on disk; ``COORDINATED`` has the old master hand over.
+
+    While saving fails, that is tried again first.
+    """
+    if len(request) > 4:
+        raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
+    name = text(request[2])
+    context.core.master(name)
+    coordinated = len(request) == 4
+    if coordinated and request[3].lower() != b"coordinated":
+        raise CommandError("ERR Unknown failover option specified")
+    core, barrier = context.core, context.barrier
+    if not core.state.storage_failing or barrier.stuck:
+        core.failover(name, context.host.now(), coordinated=coordinated)
+        return Held(core.outbox.generation, OK, NOT_SAVED)
+    answer: Deferred[Value] = Deferred()
+
+    def begin() -> None:
+        """Begin, whether or not it is possible by now; :meth:`SentinelCore.failover` knows."""
+        try:
+            core.failover(name, context.host.now(), coordinated=coordinated)
+        except CommandError as refusal:
+            answer.callback(ErrorReply(str(refusal)))
+        else:
+            answer.callback(OK)
+
+    barrier.hold(core.state.changed(None), begin, begin)
+    return Promised(answer)
+
+
+@sentinel(
+    "FLUSHCONFIG",
+    arity=2,
+    since="2.8.4",
+    summary="Writes the configuration file",
+    complexity="O(N) where N is the number of instances",
+    acts=True,
+)
+def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """``+OK`` once it is written, whether anything changed or not."""
+    first_change(context)
+    context.core.flush()
+    return once_saved(context)

@@ -1,0 +1,238 @@
+"""The subcommands of SENTINEL about this Sentinel itself: CONFIG, DEBUG, SIMULATE-FAILURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.core.errors import CommandError
+from txsentinel.model.timings import TIMING_NAMES
+from txsentinel.server.arguments import canonical_integer, check_control_characters, yes_or_no
+from txsentinel.server.commands.sentinel_changes import first_change, once_saved
+from txsentinel.server.commands.sentinel_table import sentinel
+from txsentinel.server.information import CRASH_BITS
+from txsentinel.server.replies import Answer, Steps, Stepwise
+from txsentinel.server.steps import PORTION, portions
+from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
+from txsentinel.wire.glob import glob_match
+from txsentinel.wire.resp import OK, Value, data, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.clients import Client
+    from txsentinel.server.context import ServerContext
+
+LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")
+HIGHEST_PORT: Final = 65_535
+LONGEST_PERIOD: Final = 1 << 53
+"""Milliseconds; C takes anything up to 2⁶³−1, which no sum with a point in time would survive there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """
+    One option of SENTINEL CONFIG.
+
+    ``read`` turns the bytes of a client into a value, ``None`` if they make none; ``show`` and
+    ``store`` stand between the value and where it lives.
+    """
+
+    name: str
+    read: Callable[[bytes], object | None]
+    show: Callable[[ServerContext], str]
+    store: Callable[[ServerContext, object], None]
+    for_peers: bool = False
+    """Do the links to other Sentinels log in with it?"""
+
+
+def _switch(name: str, attribute: str) -> Setting:
+    return Setting(
+        name,
+        yes_or_no,
+        lambda context: "yes" if getattr(context.core.options, attribute) else "no",
+        lambda context, value: setattr(context.core.options, attribute, value),
+    )
+
+
+def _words(name: str, attribute: str, for_peers: bool = False) -> Setting:
+    return Setting(
+        name,
+        text,
+        lambda context: getattr(context.core.options, attribute) or "",
+        lambda context, value: setattr(context.core.options, attribute, value or None),
+        for_peers,
+    )
+
+
+def _port(raw: bytes) -> int | None:
+    number = canonical_integer(raw)
+    return number if number is not None and 0 <= number <= HIGHEST_PORT else None
+
+
+def _store_port(context: ServerContext, value: object) -> None:
+    assert isinstance(value, int)
+    context.core.options.announce_port = value
+
+
+def _log_level(raw: bytes) -> str | None:
+    level = text(raw).lower()
+    return level if level in LOG_LEVELS else None
+
+
+def _store_log_level(context: ServerContext, value: object) -> None:
+    assert isinstance(value, str)
+    context.options.loglevel = value
+    context.change_loglevel(value)
+
+
+SETTINGS: Final = (
+    _switch("resolve-hostnames", "resolve_hostnames"),
+    _switch("announce-hostnames", "announce_hostnames"),
+    _words("announce-ip", "announce_ip"),
+    Setting("announce-port", _port, lambda context: str(context.core.options.announce_port), _store_port),
+    _words("sentinel-user", "sentinel_user", for_peers=True),
+    _words("sentinel-pass", "sentinel_pass", for_peers=True),
+    Setting("loglevel", _log_level, lambda context: context.options.loglevel, _store_log_level),
+)
+"""In the order in which CONFIG GET tests them."""
+
+BY_NAME: Final = {setting.name.encode(): setting for setting in SETTINGS}
+
+ONLY_GET_AND_SET: Final = (
+    "ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> [<param> <value> ...]"
+    " are supported."
+)
+
+
+@sentinel(
+    "CONFIG",
+    arity=-4,
+    since="6.2.0",
+    summary="Shows or changes the parameters of this Sentinel",
+    complexity="O(N) where N is the number of parameters named",
+    arguments=(
+        oneof(
+            "action",
+            multiple(block("set", text_argument("parameter"), text_argument("value"), token="SET")),
+            multiple(text_argument("parameter", token="GET")),
+        ),
+    ),
+    history=(("7.2.0", "Takes several parameters."),),
+    acts=True,
+)
+def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """GET shows what matches; SET changes all or nothing, ``+OK`` once it is in the file."""
+    action = request[2].lower()
+    if action == b"get":
+        return Stepwise(_config_get(context, request))
+    if action == b"set" and len(request) > 4:
+        return Stepwise(_config_set(context, request))
+    raise CommandError(ONLY_GET_AND_SET)
+
+
+def _config_get(context: ServerContext, request: Sequence[bytes]) -> Steps:
+    found: dict[str, Value] = {}
+    for index in range(3, len(request)):
+        pattern = request[index]
+        yield b""
+        for setting in SETTINGS:
+            if glob_match(pattern, setting.name.encode(), nocase=True):
+                found.setdefault(setting.name, setting.show(context))
+    return found
+
+
+def _config_set(context: ServerContext, request: Sequence[bytes]) -> Steps:
+    yield from check_control_characters(request, 3, "SENTINEL CONFIG SET")
+    changes: dict[str, tuple[Setting, object]] = {}
+    for index in range(3, len(request), 2):
+        option = request[index]
+        setting = BY_NAME.get(option.lower())
+        if setting is None:
+            raise CommandError(f"ERR Invalid argument '{text(option)}' to SENTINEL CONFIG SET")
+        if setting.name in changes:
+            raise CommandError(f"ERR Duplicate argument '{text(option)}' to SENTINEL CONFIG SET")
+        if index + 1 >= len(request):
+            raise CommandError(f"ERR Missing argument '{text(option)}' value")
+        value = setting.read(request[index + 1])
+        if value is None:
+            raise CommandError(
+                f"ERR Invalid value '{text(request[index + 1])}' to SENTINEL CONFIG SET '{text(option)}'"
+            )
+        changes[setting.name] = (setting, value)
+    since = first_change(context)
+    before = {name: setting.read(data(setting.show(context))) for name, (setting, _) in changes.items()}
+    log_in_anew = any(setting.for_peers for setting, _ in changes.values())
+
+    def store(values: Mapping[str, object]) -> None:
+        for name, (setting, _) in changes.items():
+            setting.store(context, values[name])
+        context.core.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
+
+    store({name: value for name, (_, value) in changes.items()})
+    return once_saved(context, partial(store, before), since)
+
+
+TIMINGS: Final = {name.encode(): attribute for name, attribute in TIMING_NAMES}
+
+
+@sentinel(
+    "DEBUG",
+    arity=-2,
+    since="7.0.0",
+    summary="Shows or changes periods and time limits",
+    complexity="O(N) where N is the number of parameters",
+    arguments=(optional(multiple(block("data", text_argument("parameter"), text_argument("value")))),),
+    acts=True,
+)
+def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Without arguments all of them; otherwise change them from left to right, until the next start."""
+    timings = context.core.timings
+    if len(request) == 2:
+        return {name.upper(): str(getattr(timings, attribute)) for name, attribute in TIMING_NAMES}
+
+    def steps() -> Steps:
+        for index in range(2, len(request), 2):
+            option = text(request[index])
+            attribute = TIMINGS.get(request[index].lower())
+            if attribute is None or index + 1 >= len(request):
+                raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL DEBUG '{option}'")
+            value = canonical_integer(request[index + 1])
+            if value is None or not 0 < value <= LONGEST_PERIOD:
+                raise CommandError(f"ERR Invalid argument '{text(request[index + 1])}' for SENTINEL DEBUG '{option}'")
+            setattr(timings, attribute, value)
+            if not index % PORTION:
+                yield b""
+        return OK
+
+    return Stepwise(steps())
+
+
+@sentinel(
+    "SIMULATE-FAILURE",
+    arity=-3,
+    since="3.2.0",
+    summary="Has this Sentinel crash in its next failover",
+    arguments=(
+        optional(multiple(oneof("mode", word("CRASH-AFTER-ELECTION"), word("CRASH-AFTER-PROMOTION"), word("HELP")))),
+    ),
+    acts=True,
+)
+def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Replace what was asked for before; HELP lists the words and stops."""
+    ordered = context.core.simulate_crash
+    ordered.clear()
+
+    def steps() -> Steps:
+        for portion in portions(request, 2):
+            for raw in portion:
+                wish = text(raw).lower()
+                if wish == "help":
+                    return list(CRASH_BITS)
+                if wish not in CRASH_BITS:
+                    raise CommandError("ERR Unknown failure simulation specified")
+                ordered.add(wish)
+            yield b""
+        return OK
+
+    return Stepwise(steps())

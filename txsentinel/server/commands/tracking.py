@@ -1,0 +1,194 @@
+"""Client-side caching: a Sentinel has no keys, so these commands keep the wishes of a client and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from txsentinel.core.errors import CommandError
+from txsentinel.server.arguments import integer, syntax_error
+from txsentinel.server.clients import Client, Tracking
+from txsentinel.server.commands.client import own
+from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, weight
+from txsentinel.server.replies import Answer, Steps, Stepwise
+from txsentinel.server.syntax import Argument, oneof, optional, word
+from txsentinel.server.syntax import integer as whole_number
+from txsentinel.wire.resp import OK, SetReply, Value, text
+
+if TYPE_CHECKING:
+    from txsentinel.server.context import ServerContext
+
+CACHING_WITHOUT_TRACKING = (
+    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+)
+TOO_MANY_PREFIXES = "ERR too many or too long prefixes for one client"
+CANNOT_SWITCH = (
+    "ERR You can't switch {} before disabling tracking for this client, and then re-enabling it with a different mode."
+)
+
+
+@own(
+    "TRACKING",
+    arity=-3,
+    since="6.0.0",
+    summary="Asks to be told of changed keys, of which there are none here",
+    arguments=(
+        oneof("status", word("ON"), word("OFF")),
+        optional(whole_number("client-id", token="REDIRECT")),
+        Argument("prefix", token="PREFIX", optional=True, multiple=True, multiple_token=True),
+        optional(word("BCAST")),
+        optional(word("OPTIN")),
+        optional(word("OPTOUT")),
+        optional(word("NOLOOP")),
+    ),
+)
+def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Switch on or off; the wishes are checked as a data server checks them."""
+    return Stepwise(_tracking(context, client, request))
+
+
+def _tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Steps:
+    wished = yield from _parse(context, request)
+    switch = request[2].lower()
+    if switch == b"off":
+        client.tracking = None
+        return OK
+    if switch != b"on":
+        raise syntax_error()
+    if wished.prefixes and not wished.broadcast:
+        raise CommandError("ERR PREFIX option requires BCAST mode to be enabled")
+    if wished.broadcast and (wished.opt_in or wished.opt_out):
+        raise CommandError("ERR OPTIN and OPTOUT are not compatible with BCAST")
+    if wished.opt_in and wished.opt_out:
+        raise CommandError("ERR You can't specify both OPTIN mode and OPTOUT mode")
+    present = client.tracking
+    if present is not None:
+        _check_change(present, wished)
+    wished.prefixes = yield from _joined(context, wished.prefixes, () if present is None else present.prefixes)
+    client.tracking = wished
+    return OK
+
+
+def _check_change(present: Tracking, wished: Tracking) -> None:
+    """Refuse another mode than the one that is on."""
+    if present.broadcast is not wished.broadcast:
+        raise CommandError(CANNOT_SWITCH.format("BCAST mode on/off"))
+    if (present.opt_in, present.opt_out) != (wished.opt_in, wished.opt_out):
+        raise CommandError(CANNOT_SWITCH.format("OPTIN/OPTOUT mode"))
+
+
+def _joined(
+    context: ServerContext, wished: Sequence[bytes], present: Sequence[bytes]
+) -> Generator[bytes, None, tuple[bytes, ...]]:
+    """
+    All prefixes from now on, found in steps.
+
+    :raises CommandError: if one begins with another, as there would be two messages about one key; or if they
+        are more than any client has use for.
+    """
+    everything = (*present, *wished)
+    places = dict(zip(reversed(everything), reversed(range(len(everything))), strict=True))
+    if sum(map(len, places)) + len(places) * SUBSCRIPTION_OVERHEAD > context.limits.subscription_memory:
+        raise CommandError(TOO_MANY_PREFIXES)
+    for shorter, longer in pairwise(sorted(places)):
+        yield b""
+        if longer.startswith(shorter):
+            first, second = sorted((shorter, longer), key=places.__getitem__)
+            if places[first] < len(present):
+                first, second, whose = second, first, "an existing prefix"
+            else:
+                whose = "another provided prefix"
+            raise CommandError(
+                f"ERR Prefix '{text(first)}' overlaps with {whose} '{text(second)}'."
+                " Prefixes for a single client must not overlap."
+            )
+    return tuple(sorted(places, key=places.__getitem__))
+
+
+def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, None, Tracking]:
+    """The options behind the third word, read in steps."""
+    wished = Tracking()
+    prefixes: dict[bytes, None] = {}
+    size = 0
+    index = 3
+    while index < len(words):
+        yield b""
+        option, more = words[index].lower(), words[index + 1 : index + 2]
+        if option == b"redirect" and more:
+            if wished.redirect:
+                raise CommandError("ERR A client can only redirect to a single other client")
+            wished.redirect = integer(more[0])
+            if context.clients.get(wished.redirect) is None:
+                raise CommandError("ERR The client ID you want redirect to does not exist")
+            index += 1
+        elif option == b"prefix" and more:
+            if more[0] not in prefixes:
+                prefixes[more[0]] = None
+                size += weight(more[0])
+                if size > context.limits.subscription_memory:
+                    raise CommandError(TOO_MANY_PREFIXES)
+            index += 1
+        elif option == b"bcast":
+            wished.broadcast = True
+        elif option == b"optin":
+            wished.opt_in = True
+        elif option == b"optout":
+            wished.opt_out = True
+        elif option == b"noloop":
+            wished.no_loop = True
+        else:
+            raise syntax_error()
+        index += 1
+    wished.prefixes = tuple(prefixes)
+    return wished
+
+
+@own(
+    "CACHING",
+    arity=3,
+    since="6.0.0",
+    summary="Says whether the keys of the next command are to be tracked",
+    arguments=(oneof("mode", word("YES"), word("NO")),),
+)
+def caching(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Allowed in the mode that has a use for it only."""
+    wished = client.tracking
+    if wished is None:
+        raise CommandError(CACHING_WITHOUT_TRACKING)
+    choice = request[2].lower()
+    if choice == b"yes":
+        if not wished.opt_in:
+            raise CommandError("ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")
+    elif choice == b"no":
+        if not wished.opt_out:
+            raise CommandError("ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.")
+    else:
+        raise syntax_error()
+    return OK
+
+
+@own("GETREDIR", arity=2, since="6.0.0", summary="Tells which connection hears of the keys tracked for this one")
+def getredir(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """The client ID, 0 for the connection itself, −1 without tracking."""
+    return -1 if client.tracking is None else client.tracking.redirect
+
+
+@own("TRACKINGINFO", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING")
+def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+    """Flags, redirection and prefixes."""
+    wished = client.tracking
+    if wished is None:
+        return _tracking_report(["off"], -1, ())
+    named = (
+        ("on", True),
+        ("bcast", wished.broadcast),
+        ("optin", wished.opt_in),
+        ("optout", wished.opt_out),
+        ("noloop", wished.no_loop),
+    )
+    return _tracking_report([name for name, holds in named if holds], wished.redirect, wished.prefixes)
+
+
+def _tracking_report(flags: list[str], redirect: int, prefixes: Sequence[bytes]) -> dict[str, Value]:
+    return {"flags": SetReply(flags), "redirect": redirect, "prefixes": list(prefixes)}

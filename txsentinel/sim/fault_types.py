@@ -1,0 +1,438 @@
+"""Every kind of thing that can go wrong in a fleet, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from txsentinel.core.effects import Effect
+from txsentinel.sim.c_sentinel import CSentinel
+from txsentinel.sim.clients import SimClient
+from txsentinel.sim.disk_faults import bind_mount, doomed_disk, torn_write, unreadable_disk
+from txsentinel.sim.disk_faults import restart as _restart
+from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
+from txsentinel.sim.group_faults import Done, Undo, masterless, pause_group
+from txsentinel.sim.host import SimHost
+from txsentinel.sim.redis.server import SimRedis
+
+
+def _kill_server(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.host.kill()
+    return f"kill {server.host.name}", lambda: _restart(server)
+
+
+def _crash_server(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.host.crash(refuse=random.random() < 0.3)
+    return f"cut the power of {server.host.name}", lambda: _restart(server)
+
+
+def _pause_server(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.host.pause()
+    return f"pause {server.host.name}", server.host.resume
+
+
+def _busy_server(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.start_script()
+    return f"let a script keep {server.host.name} busy", server.end_script
+
+
+def _kill_sentinel(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(_watchers(fleet))
+    sentinel.host.kill()
+    return f"kill {sentinel.name}", lambda: _restart(sentinel)
+
+
+def _crash_sentinel(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    sentinel.host.crash()
+    return f"cut the power of {sentinel.name}", lambda: _restart(sentinel)
+
+
+def _pause_sentinel(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    sentinel.host.pause()
+    return f"pause {sentinel.name}", sentinel.host.resume
+
+
+def _slow_sentinel(fleet: Fleet, random: Random) -> Done:
+    """A processor that others use too: what arrives is read later and later, while the clock goes on."""
+    slow = random.sample(fleet.sentinels, random.randint(1, len(fleet.sentinels)))
+    milliseconds = random.choice((10, 50, 250))
+    for sentinel in slow:
+        sentinel.host.reactor.slow_down(1_000 * milliseconds)
+
+    def end() -> None:
+        for sentinel in slow:
+            sentinel.host.reactor.slow_down(0)
+
+    return f"let {sorted(each.name for each in slow)} take {milliseconds} ms to read anything", end
+
+
+def _isolate_sentinel(fleet: Fleet, random: Random) -> Done:
+    host = random.choice(_watchers(fleet)).host
+    fleet.network.isolate(host)
+    return f"isolate {host.name}", fleet.network.heal
+
+
+def _isolate_server(fleet: Fleet, random: Random) -> Done:
+    host = _pick_server(fleet, random).host
+    fleet.network.isolate(host)
+    return f"isolate {host.name}", fleet.network.heal
+
+
+def _cut_pair(fleet: Fleet, random: Random) -> Done:
+    hosts = _hosts(fleet)
+    a, b = random.sample(hosts, 2)
+    both = random.random() < 0.5
+    fleet.network.cut(a, b, both=both)
+    return f"cut {a.name} {'and' if both else 'to'} {b.name}", lambda: fleet.network.heal(a, b)
+
+
+def _split(fleet: Fleet, random: Random) -> Done:
+    hosts = _hosts(fleet)
+    random.shuffle(hosts)
+    at = random.randrange(1, len(hosts))
+    fleet.network.partition(list(hosts[:at]), list(hosts[at:]))
+    return f"partition {sorted(h.name for h in hosts[:at])} from the others", fleet.network.heal
+
+
+def _reset_pair(fleet: Fleet, random: Random) -> Done:
+    a = random.choice(fleet.sentinels).host
+    b = random.choice([server.host for server in fleet.servers] + [s.host for s in fleet.sentinels if s.host is not a])
+    count = fleet.network.reset(a, b)
+    return f"reset {count} connections between {a.name} and {b.name}", _nothing
+
+
+def _half_open(fleet: Fleet, random: Random) -> Done:
+    a = random.choice(fleet.sentinels).host
+    b = random.choice([server.host for server in fleet.servers])
+    count = fleet.network.half_open(a, b)
+    return f"half-open {count} connections between {a.name} and {b.name}", _nothing
+
+
+def _slow_network(fleet: Fleet, random: Random) -> Done:
+    a = random.choice(fleet.sentinels).host
+    latency = random.choice((0.02, 0.2, 1.5))
+    others = [h for h in [*(s.host for s in fleet.sentinels), *(s.host for s in fleet.servers)] if h is not a]
+    for b in others:
+        fleet.network.slow(a, b, latency * 1000, latency * 500)
+    return f"slow {a.name} down by {latency} s", fleet.network.calm
+
+
+def _slow_disk(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    files = sentinel.host.files
+    before = files.latency
+    files.latency = random.choice((50.0, 500.0, 3_000.0))
+    return f"slow the disk of {sentinel.name} to {files.latency} ms", lambda: setattr(files, "latency", before)
+
+
+def _full_disk(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    sentinel.host.files.fail_with = OSError(errno.ENOSPC, "No space left on device")
+    return f"fill the disk of {sentinel.name}", lambda: setattr(sentinel.host.files, "fail_with", None)
+
+
+def _stuck_disk(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    sentinel.host.files.stick()
+    return f"let the disk of {sentinel.name} hang", sentinel.host.files.unstick
+
+
+def _wall_clock(fleet: Fleet, random: Random) -> Done:
+    sentinel = random.choice(fleet.sentinels)
+    jump = random.choice((-3600.0, -3.0, -0.5, 0.5, 3.0, 3600.0))
+    sentinel.host.step_wall_clock(jump)
+    return f"set the clock of {sentinel.name} by {jump} s", _nothing
+
+
+def _skewed_clock(fleet: Fleet, random: Random) -> Done:
+    host = random.choice(fleet.sentinels).host
+    host.drift = random.choice((-0.2, -0.01, 0.01, 0.2))
+    return f"let the clock of {host.name} run {host.drift:+} fast", lambda: setattr(host, "drift", 0.0)
+
+
+def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
+    """Die between two things that were decided together, with or without those before it having left."""
+    sentinel = random.choice(fleet.sentinels)
+    number = random.choice((1, 2, 3, 5, 8, 13, 21, 34, 55))
+    power, said = random.random() < 0.5, random.random() < 0.5
+    die: Callable[[], None] = sentinel.host.crash if power else sentinel.host.kill
+    if not sentinel.running:
+        return f"have {sentinel.name} die no deader than it is", lambda: _restart(sentinel)
+    service = sentinel.alive
+    barrier = service.executor.barrier
+    perform = barrier._perform
+    left = number
+    aimed = True
+
+    def over() -> None:
+        # Not taken out again: another one may have been put in front of it meanwhile.
+        nonlocal aimed
+        aimed = left <= 0
+        _restart(sentinel)
+
+    def counted(effect: Effect) -> None:
+        nonlocal left
+        if not aimed:
+            perform(effect)
+            return
+        left -= 1
+        if left < 0:
+            return
+        perform(effect)
+        if left == 0:
+            if said and service.executor.links is not None:
+                service.executor.links.flush()
+                reactor = sentinel.host.reactor
+                fleet.world.call_later(1e-6, lambda: None if reactor.dead else die())
+            else:
+                die()
+
+    barrier._perform = counted
+    how = "cut the power of" if power else "kill"
+    return f"{how} {sentinel.name} {'after' if said else 'at'} its effect number {number} from now", over
+
+
+def _deaf_or_dumb(fleet: Fleet, random: Random) -> Done:
+    """One direction only: a host hears everything and says nothing, or the other way round."""
+    host = random.choice([*(s.host for s in fleet.sentinels), *(s.host for s in fleet.servers)])
+    deaf = random.random() < 0.5
+    for other in _hosts(fleet):
+        if other is not host:
+            if deaf:
+                fleet.network.cut(other, host, both=False)
+            else:
+                fleet.network.cut(host, other, both=False)
+    return f"make {host.name} {'deaf' if deaf else 'dumb'}", lambda: fleet.network.heal(host)
+
+
+def _uneven_network(fleet: Fleet, random: Random) -> Done:
+    hosts = _hosts(fleet)
+    for a in hosts:
+        for b in hosts:
+            if a is not b and random.random() < 0.3:
+                fleet.network.slow(a, b, random.choice((1.0, 10.0, 100.0, 400.0)), 20.0, both=False)
+    return "give every direction a latency of its own", fleet.network.calm
+
+
+def _lossy_network(fleet: Fleet, random: Random) -> Done:
+    hosts = _hosts(fleet)
+    chance = random.choice((0.02, 0.2))
+    for a in hosts:
+        for b in hosts:
+            if a.name < b.name:
+                fleet.network.lose(a, b, chance)
+    return f"lose {chance:.0%} of all segments", fleet.network.calm
+
+
+def _bad_names(fleet: Fleet, random: Random) -> Done:
+    host = random.choice(fleet.sentinels).host
+    how = random.choice(("slow", "silent", "unknown"))
+    names = dict(host.names)
+    if how == "slow":
+        host.resolve_delay = 3.0
+    elif how == "silent":
+        host.resolver_silent = True
+    else:
+        host.names.clear()
+
+    def end() -> None:
+        host.resolve_delay, host.resolver_silent = 0.005, False
+        host.names.update(names)
+
+    return f"let the resolver of {host.name} be {how}", end
+
+
+def _load(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    if server.host.running and not server.loading:
+        if random.random() < 0.5:
+            server.start_loading(random.choice((0.5, 3.0, 10.0)))
+        else:
+            server.load_seconds = random.choice((0.5, 3.0, 10.0))
+            server.host.restart()
+    return f"let {server.host.name} load", lambda: setattr(server, "load_seconds", 0.0)
+
+
+def _lie(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.claims = random.choice(("master", "slave"))
+    return f"let {server.host.name} claim to be a {server.claims}", lambda: setattr(server, "claims", None)
+
+
+def _empty(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    server.host.kill()
+    server.forget_everything()
+    fleet.world.call_later(random.choice((0.01, 0.5)), lambda: _restart(server))
+    return f"have {server.host.name} come back empty", _nothing
+
+
+def _flap(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+
+    def again() -> None:
+        if server.host.running:
+            server.host.restart()
+
+    for number in range(6):
+        fleet.world.call_later(0.7 * number, again)
+    return f"restart {server.host.name} again and again", _nothing
+
+
+def _pause_writes(fleet: Fleet, random: Random) -> Done:
+    server = _pick_server(fleet, random)
+    if server.host.running:
+        server.pause_clients(random.choice((500, 3_000, 10_000)), writes_only=True)
+    return f"hold the writes of {server.host.name}", _nothing
+
+
+def _masters_die(fleet: Fleet, random: Random) -> Done:
+    dying = [server for server in fleet.servers if server.host.running and server.is_master]
+    for server in dying:
+        server.host.kill()
+
+    def end() -> None:
+        for server in dying:
+            _restart(server)
+
+    return f"kill {', '.join(server.host.name for server in dying)} at once", end
+
+
+def _order(fleet: Fleet, random: Random, *words: str) -> Done:
+    client = random.choice(fleet.clients)
+    client.order(*words)
+    return f"{client.host.name} orders {' '.join(words)}", _nothing
+
+
+def _manual_failover(fleet: Fleet, random: Random) -> Done:
+    return _order(fleet, random, "SENTINEL", "FAILOVER", random.choice(fleet.masters).name)
+
+
+def _rival_failovers(fleet: Fleet, random: Random) -> Done:
+    name = random.choice(fleet.masters).name
+    for client in fleet.clients:
+        client.order("SENTINEL", "FAILOVER", name)
+    return f"order every Sentinel to fail {name} over", _nothing
+
+
+def _coordinated_failover(fleet: Fleet, random: Random) -> Done:
+    return _order(fleet, random, "SENTINEL", "FAILOVER", random.choice(fleet.masters).name, "COORDINATED")
+
+
+def _set(fleet: Fleet, random: Random) -> Done:
+    option, value = random.choice(
+        (
+            ("quorum", str(random.randint(1, len(fleet.sentinels)))),
+            ("down-after-milliseconds", random.choice(("300", "1000", "4000"))),
+            ("failover-timeout", random.choice(("3000", "8000"))),
+            ("parallel-syncs", random.choice(("1", "5"))),
+        )
+    )
+    return _order(fleet, random, "SENTINEL", "SET", random.choice(fleet.masters).name, option, value)
+
+
+def _reset(fleet: Fleet, random: Random) -> Done:
+    return _order(fleet, random, "SENTINEL", "RESET", random.choice(("*", random.choice(fleet.masters).name)))
+
+
+def _monitor_anew(fleet: Fleet, random: Random) -> Done:
+    group = random.choice(fleet.masters)
+    client = random.choice(fleet.clients)
+    client.order("SENTINEL", "REMOVE", group.name)
+    fleet.world.call_later(random.choice((0.0, 0.3)), monitor, fleet, client, group)
+    return f"{client.host.name} has {group.name} removed and monitored again", _nothing
+
+
+def monitor(fleet: Fleet, client: SimClient, group: SimMaster) -> None:
+    """Have a group watched by its present master, as far as there is one, as the fleet's files say."""
+    masters = [server for server in group.servers if server.host.running and server.is_master]
+    ip = (masters or group.servers)[0].host.ip
+    client.order("SENTINEL", "MONITOR", group.name, ip, "6379", str(fleet.shape.quorum))
+    for option, value in (
+        ("down-after-milliseconds", fleet.shape.down_after),
+        ("failover-timeout", fleet.shape.failover_timeout),
+    ):
+        client.order("SENTINEL", "SET", group.name, option, str(value))
+
+
+def _misdirect(fleet: Fleet, random: Random) -> Done:
+    server, other = random.sample(random.choice(fleet.masters).servers, 2)
+    if server.host.running:
+        server.replication.follow(other.address)
+    return f"point {server.host.name} to {other.host.name}", _nothing
+
+
+KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
+    "kill-server": _kill_server,
+    "crash-server": _crash_server,
+    "pause-server": _pause_server,
+    "pause-group": pause_group,
+    "busy-server": _busy_server,
+    "kill-sentinel": _kill_sentinel,
+    "crash-sentinel": _crash_sentinel,
+    "pause-sentinel": _pause_sentinel,
+    "slow-sentinel": _slow_sentinel,
+    "isolate-sentinel": _isolate_sentinel,
+    "isolate-server": _isolate_server,
+    "cut-pair": _cut_pair,
+    "split": _split,
+    "reset": _reset_pair,
+    "half-open": _half_open,
+    "slow-network": _slow_network,
+    "slow-disk": _slow_disk,
+    "full-disk": _full_disk,
+    "stuck-disk": _stuck_disk,
+    "wall-clock": _wall_clock,
+    "manual-failover": _manual_failover,
+    "misdirect": _misdirect,
+    "masterless": masterless,
+    "skewed-clock": _skewed_clock,
+    "doomed-disk": doomed_disk,
+    "torn-write": torn_write,
+    "unreadable-disk": unreadable_disk,
+    "bind-mount": bind_mount,
+    "crash-at-effect": _crash_at_effect,
+    "deaf-or-dumb": _deaf_or_dumb,
+    "uneven-network": _uneven_network,
+    "lossy-network": _lossy_network,
+    "bad-names": _bad_names,
+    "load": _load,
+    "lie": _lie,
+    "empty": _empty,
+    "flap": _flap,
+    "pause-writes": _pause_writes,
+    "masters-die": _masters_die,
+    "rival-failovers": _rival_failovers,
+    "coordinated-failover": _coordinated_failover,
+    "set": _set,
+    "reset-master": _reset,
+    "monitor-anew": _monitor_anew,
+}
+"""Kind → what it does; it returns what happened in words, and how to end it."""
+
+
+def _nothing() -> None:
+    """Some faults need no end."""
+
+
+def _pick_server(fleet: Fleet, random: Random) -> SimRedis:
+    """Any server, masters more often than chance has it: they matter more."""
+    servers = fleet.servers
+    masters = [server for server in servers if server.host.running and server.is_master]
+    return random.choice(masters if masters and random.random() < 0.6 else servers)
+
+
+def _hosts(fleet: Fleet) -> list[SimHost]:
+    return [*(each.host for each in _watchers(fleet)), *(server.host for server in fleet.servers)]
+
+
+def _watchers(fleet: Fleet) -> list[SimSentinel | CSentinel]:
+    return [*fleet.sentinels, *fleet.c_peers]

@@ -1,0 +1,207 @@
+"""
+What must hold of servers after Sentinels have ordered something, checked on the servers and not by what anybody says.
+
+======= ==============================================================================================
+pauses  no pause that a Sentinel ordered can last longer than ``MAX_PAUSE``, and none outlives its FAILOVER by more
+        than a second
+clients whoever was connected to a master that is demoted, as a normal client or as a subscriber, is disconnected
+files   the configuration file of a server names the role that it was given
+follows when a failover has ended every server follows the master that its leader names
+======= ==============================================================================================
+
+What one transaction orders must be true when it has run, whatever goes wrong around it. What takes several steps (a
+hand-over, a whole failover) is judged only if nothing has gone wrong for a while.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from txsentinel.model.events import SentinelEvent
+from txsentinel.sim.fleet import REDIS_PORT, SimSentinel
+from txsentinel.sim.records import NEVER, Records
+from txsentinel.sim.redis.pauses import PauseReason
+from txsentinel.sim.redis.replication import NO_FAILOVER
+from txsentinel.sim.redis.server import RoleChange, SimRedis
+
+LOOK_PERIOD: Final = 0.25
+"""Seconds between two looks at the servers."""
+
+MAX_PAUSE: Final = 3.0
+"""Seconds that writes may be held if nobody ends that."""
+
+LIMIT: Final = 1.0
+"""Seconds within which an operation of several steps is cleaned up after."""
+
+CALM: Final = 3.0
+"""Seconds without any trouble before an operation after which it is judged."""
+
+CORRECTION: Final = 15.0
+"""Seconds that Sentinels may take to correct a server whose role they did not order: they wait for news of it first."""
+
+ROUNDING: Final = 0.01
+
+
+class ServerWitness:
+    """Watches the servers of one fleet."""
+
+    def __init__(self, records: Records) -> None:
+        self._fleet = records.fleet
+        self._records = records
+        self._expect = records.expect
+        self._sentinel_ips = {sentinel.host.ip for sentinel in self._fleet.sentinels}
+        self._calm_since: float | None = None
+        self._failover_over_at: dict[SimRedis, float] = {}
+        self._ended_for_timeout: dict[tuple[str, str], float] = {}
+        self._attempted_at: dict[tuple[str, str], float] = {}
+        self._redirected_at: dict[SimRedis, float] = {}
+        for server in self._fleet.servers:
+            server.role_changed = self._role_changed
+        self._fleet.world.call_later(LOOK_PERIOD, self._look)
+
+    def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
+        """A Sentinel published an event."""
+        name = event.master
+        if name is None:
+            return
+        if event.channel == "+try-failover":
+            self._attempted_at[name, sentinel.name] = self._now
+        elif event.channel == "+failover-end-for-timeout":
+            self._ended_for_timeout[sentinel.name, name] = self._now
+        elif event.channel == "+failover-end" and self._ended_for_timeout.get((sentinel.name, name)) != self._now:
+            master = sentinel.alive.core.registry.masters.get(name)
+            if master is not None:
+                self._later(LIMIT, self._check_followers, sentinel, name, master.config_epoch, self._now)
+
+    # Pauses
+
+    def _look(self) -> None:
+        self._fleet.world.call_later(LOOK_PERIOD, self._look)
+        if self._troubled():
+            self._calm_since = None
+        elif self._calm_since is None:
+            self._calm_since = self._now
+        for server in self._fleet.servers:
+            self._check_pause(server)
+
+    def _check_pause(self, server: SimRedis) -> None:
+        now, name = self._now, server.host.name
+        if not self._works(server) or server.replication.failover_state != NO_FAILOVER:
+            self._failover_over_at.pop(server, None)
+            return
+        over_at = self._failover_over_at.setdefault(server, now)
+        pause = server.pause(PauseReason.CLIENT_PAUSE)
+        if pause is None or pause.ordered_by not in self._sentinel_ips:
+            return
+        left = None if pause.ends_at is None else pause.ends_at - server.host.reactor.seconds()
+        fine = left is not None and left <= MAX_PAUSE + ROUNDING
+        self._expect(fine, "pauses", f"{pause.ordered_by} has the writes of {name} held for {left} s more")
+        over_at = max(over_at, now - (server.host.reactor.seconds() - pause.began_at))
+        fine = now - over_at <= LIMIT + LOOK_PERIOD or not self._calm_before(over_at)
+        self._expect(fine, "pauses", f"the writes of {name} are held {now - over_at:.2f} s after its FAILOVER")
+
+    # Roles
+
+    def _role_changed(self, server: SimRedis, change: RoleChange) -> None:
+        ordered = change.ordered_by in self._sentinel_ips and change.spared is not None
+        leader = change.ordered_by if change.ordered_by in self._sentinel_ips else None
+        born, now = server.started_at, self._now
+        if leader is None:
+            self._redirected_at[server] = now
+        if ordered:
+            self._later(ROUNDING, self._check_file, server, born, None)
+        else:
+            self._later(LIMIT, self._check_file, server, born, now)
+        if not change.was_master or leader is None:
+            return
+        victims = [
+            client
+            for client in server.clients.values()
+            if not client.is_replica and client is not change.spared and (ordered or not _spared(client, leader))
+        ]
+
+        def check(about: SimRedis, since: float, calm_at: float | None) -> None:
+            if self._same_process(about, since) and self._may_judge(calm_at):
+                left = [client for client in victims if about.clients.get(client.number) is client]
+                what = f"{len(left)} clients of {about.host.name}, demoted at {now:.3f}, are connected still: {left}"
+                self._expect(not left, "clients", what)
+
+        self._later(ROUNDING if ordered else LIMIT, check, server, born, None if ordered else now)
+
+    def _check_file(self, server: SimRedis, born: float, calm_at: float | None) -> None:
+        if not self._same_process(server, born) or not self._may_judge(calm_at):
+            return
+        named, real = server.configured_master(), server.master_address
+        self._expect(named == real, "files", f"the file of {server.host.name} names {named}, it follows {real}")
+
+    def _check_followers(self, sentinel: SimSentinel, name: str, epoch: int, ended_at: float) -> None:
+        if not self._may_judge(ended_at) or not sentinel.running or self._fleet.c_peers:
+            # C Sentinels that have not switched yet point replicas back to the old master.
+            return
+        views = [each.alive.core.registry.masters.get(name) for each in self._fleet.sentinels if each.running]
+        told = sentinel.alive.core.registry.masters.get(name)
+        if told is None or any(view is None or view.failover or view.config_epoch != epoch for view in views):
+            # There is a newer one, or one under way.
+            return
+        if any(
+            of == name and who != sentinel.name and at >= ended_at - CORRECTION
+            for (of, who), at in self._attempted_at.items()
+        ):
+            # What a rival has promoted meanwhile is a master until Sentinels may convert it.
+            return
+        place = (told.published_address.ip, REDIS_PORT)
+        for group in self._fleet.masters:
+            for server in group.servers if group.name == name else ():
+                if self._now - self._redirected_at.get(server, NEVER) < CORRECTION:
+                    continue
+                if self._works(server) and server.host.reactor.seconds() - server.started_at > CALM + LIMIT:
+                    fine = server.is_master if server.address == place else server.master_address == place
+                    what = f"{server.host.name} does not follow {place}, which {sentinel.name} failed {name} over to"
+                    self._expect(fine, "follows", what)
+
+    # When to judge
+
+    def _later(self, seconds: float, check: Callable[..., None], *arguments: object) -> None:
+        self._fleet.world.call_later(seconds, check, *arguments)
+
+    def _may_judge(self, since: float | None) -> bool:
+        """Was it calm before ``since``, and ever since? Without a time, it does not matter."""
+        return since is None or self._calm_before(since)
+
+    def _calm_before(self, moment: float) -> bool:
+        calm_since = NEVER if self._calm_since is None else self._calm_since
+        return self._calm_since is not None and calm_since <= moment - CALM and not self._troubled()
+
+    def _troubled(self) -> bool:
+        """Is anything wrong with the network, with a Sentinel, or (but for being dead) with a server?"""
+        fleet = self._fleet
+        if self._now < fleet.troubled_until or fleet.network.troubled:
+            return True
+        if any(server.host.running and not self._works(server) for server in fleet.servers):
+            return True
+        return not all(self._is_well(sentinel) for sentinel in fleet.sentinels)
+
+    def _is_well(self, sentinel: SimSentinel) -> bool:
+        if not sentinel.running or sentinel.host.reactor.stalled or sentinel.host.drift:
+            return False
+        files = sentinel.host.files
+        slow = files.failing or files.fail_with is not None or files.longest_wait > LOOK_PERIOD
+        return not slow and not sentinel.alive.core.tilt.active
+
+    @staticmethod
+    def _works(server: SimRedis) -> bool:
+        return server.host.running and not (server.host.reactor.stalled or server.busy or server.loading)
+
+    def _same_process(self, server: SimRedis, born: float) -> bool:
+        return self._works(server) and server.started_at == born
+
+    @property
+    def _now(self) -> float:
+        return self._fleet.world.seconds()
+
+
+def _spared(client: object, leader: str) -> bool:
+    """Is it the connection by which the leader gives its orders?"""
+    return getattr(client, "ip", "") == leader and getattr(client, "kind", "") == "normal"

@@ -1,0 +1,158 @@
+"""The events of Sentinels in words for operators who do not know them by heart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from txsentinel.model.events import SentinelEvent
+from txsentinel.sim.whatif.world import Installed, Scene
+
+SILENT: Final = frozenset(
+    (
+        "+monitor",
+        "+slave",
+        "+sentinel",
+        "+new-epoch",
+        "+role-change",
+        "-role-change",
+        "+failover-state-select-slave",
+        "+failover-state-send-slaveof-noone",
+        "+failover-state-reconf-slaves",
+        "+slave-reconf-inprog",
+        "+script-child",
+        "-script-child",
+        "-cmd-link-reconnection",
+        "-pubsub-link-reconnection",
+    )
+)
+"""Events that say nothing which the ones beside them do not say."""
+
+TELLING: Final = ("No vote for ", "No failover of ", "WARNING: Sentinel was not able to save")
+"""Beginnings of log lines that are no events and belong into a timeline all the same."""
+
+LIKE: Final = frozenset(("+sdown", "-sdown", "+reboot"))
+"""Events that often concern many at once."""
+
+_RUN_ID: Final = re.compile(r"\b[0-9a-f]{40}\b")
+
+
+class Phrases:
+    """Puts what Sentinels say into words, with the names of the scene for IDs and addresses."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._places: dict[str, str] = {}
+        for server in scene.servers:
+            self._places[f"{server.place.host}:{server.place.port}"] = server.name
+            self._places[str(server.place)] = self._places[f"{server.place.ip}:{server.place.port}"] = server.name
+        self._place = re.compile("|".join(rf"(?<![\w.:]){re.escape(place)}(?!\d)" for place in self._places))
+
+    def event(self, sentinel: Installed, event: SentinelEvent) -> str | None:
+        """What an event means; ``None`` for one that is of no interest by itself."""
+        if event.channel in SILENT:
+            return None
+        phrase = _PHRASES.get(event.channel)
+        if phrase is None:
+            return self.names(event.payload)
+        text = phrase(self, sentinel, event.payload.split(" "))
+        if event.channel == "+vote-for-leader" and len(self._scene.groups) > 1:
+            text += f", for {event.master}"
+        return text
+
+    def about(self, event: SentinelEvent) -> str:
+        """Whom one of several like events of one moment is about; empty for events that are told one by one."""
+        return self.instance(event.payload.split(" ")) if event.channel in LIKE else ""
+
+    def note(self, text: str) -> str | None:
+        """A log line that is no event, if it is of interest."""
+        return self.names(text) if text.startswith(TELLING) else None
+
+    def names(self, text: str) -> str:
+        """Names in place of IDs and addresses."""
+        text = _RUN_ID.sub(lambda match: self._scene.called(match[0]), text)
+        return self._place.sub(lambda match: self._places[match[0]], text)
+
+    def called(self, run_id: str) -> str:
+        """What a Sentinel is called."""
+        return self._scene.called(run_id)
+
+    def instance(self, words: list[str]) -> str:
+        """Whom an event is about, given its payload."""
+        kind = words[0]
+        if kind == "sentinel":
+            return self._scene.called(words[1])
+        server = self._scene.server_at(words[2], int(words[3]))
+        return words[1] if server is None else server.name
+
+    def server(self, host: str, port: str) -> str:
+        """The server at an address."""
+        found = self._scene.server_at(host, int(port))
+        return f"{host}:{port}" if found is None else found.name
+
+    def master(self, words: list[str]) -> str:
+        """The name of the master that an event is about, given its payload."""
+        return words[words.index("@") + 1] if "@" in words else words[1]
+
+    def down_after(self, words: list[str]) -> int:
+        """The patience with a master and all that belongs to it, in milliseconds."""
+        return self._scene.group(self.master(words)).site.options.down_after
+
+
+Phrase = Callable[[Phrases, Installed, list[str]], str]
+
+
+def _vote(phrases: Phrases, sentinel: Installed, words: list[str]) -> str:
+    candidate = phrases.called(words[0])
+    return f"votes for {'itself' if candidate == sentinel.name else candidate} in epoch {words[1]}"
+
+
+def _sdown(phrases: Phrases, sentinel: Installed, words: list[str]) -> str:
+    return f"holds {phrases.instance(words)} down: no acceptable answer for {phrases.down_after(words)} ms"
+
+
+def _fixed(words: str) -> Phrase:
+    def phrase(phrases: Phrases, sentinel: Installed, payload: list[str]) -> str:
+        return words.format(it=phrases.instance(payload), master=phrases.master(payload))
+
+    return phrase
+
+
+_PHRASES: Final[dict[str, Phrase]] = {
+    "+sdown": _sdown,
+    "-sdown": _fixed("has an answer from {it} again"),
+    "+odown": lambda phrases, sentinel, words: (
+        f"knows {words[-1].partition('/')[0]} Sentinels who hold {phrases.instance(words)} down; "
+        f"the quorum is {words[-1].partition('/')[2]}"
+    ),
+    "-odown": _fixed("knows less than the quorum who hold {it} down"),
+    "+try-failover": _fixed("stands for election to fail {master} over"),
+    "+vote-for-leader": _vote,
+    "+elected-leader": _fixed("is elected to fail {master} over"),
+    "+selected-slave": _fixed("chooses {it} as the new master:"),
+    "+failover-state-wait-promotion": _fixed("orders {it} to be a master"),
+    "+promoted-slave": _fixed("sees that {it} is a master; whoever asks is sent there from now on"),
+    "+slave-reconf-sent": _fixed("points {it} to the new master"),
+    "+slave-reconf-done": _fixed("sees that {it} is in sync with the new master"),
+    "-slave-reconf-sent-timeout": _fixed("waits for {it} no longer"),
+    "+slave-reconf-sent-be": _fixed("points {it} to the new master, without waiting for it"),
+    "+failover-end-for-timeout": _fixed("ends the failover of {master} without those who do not follow in time"),
+    "+failover-end": _fixed("has finished the failover of {master}"),
+    "+switch-master": lambda phrases, sentinel, words: (
+        f"announces that {words[0]} moved from {phrases.server(words[1], words[2])} to "
+        f"{phrases.server(words[3], words[4])}"
+    ),
+    "+config-update-from": _fixed("hears of the new master from {it}"),
+    "-failover-abort-not-elected": _fixed("gives up: it was not elected for {master}"),
+    "-failover-abort-no-good-slave": _fixed("gives up: no replica of {master} can be promoted"),
+    "-failover-abort-slave-timeout": _fixed("gives up: the chosen replica of {master} does not become a master"),
+    "-failover-abort-master-timeout": _fixed("gives up: the old master of {master} does not hand over"),
+    "+convert-to-slave": _fixed("makes {it} a replica, as it came back believing to be a master"),
+    "+fix-slave-config": _fixed("points {it} to the right master"),
+    "+reboot": _fixed("sees that {it} was restarted"),
+    "+tilt": lambda phrases, sentinel, words: (
+        "is in TILT: it was stopped, starved or its clock jumped; it only watches"
+    ),
+    "-tilt": lambda phrases, sentinel, words: "is out of TILT and acts again",
+}

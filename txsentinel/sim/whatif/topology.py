@@ -1,0 +1,374 @@
+"""
+The installation that an operator's ``sentinel.conf`` describes: which Sentinels and servers there are, and where.
+
+The file is read by the production reader and never written. Names that only a resolver knows get addresses of
+their own. Whatever had to be assumed beyond the file is kept in words.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final
+
+from txsentinel.config.configuration import Configuration, load
+from txsentinel.config.disk import LocalDisk
+from txsentinel.config.errors import CannotOpen
+from txsentinel.config.statements import MasterRecord
+from txsentinel.core.options import MasterOptions
+from txsentinel.model.address import canonical_ip
+from txsentinel.server.acl.users import check_declaration
+from txsentinel.server.command_modules import TABLE
+from txsentinel.tls.activation import wants_tls
+
+MADE_UP: Final = "198.18.0."
+"""Where machines are whose address nobody knows; the network is reserved for tests."""
+
+MOST_MACHINES: Final = 200
+"""Machines of unknown address, and so Sentinels and servers that can be asked for."""
+
+FEWEST_SENTINELS: Final = 3
+USUAL_REPLICAS: Final = 2
+"""What is assumed of a file that no Sentinel has written to yet."""
+
+SENTINEL_PORT: Final = 26379
+LOOPBACK: Final = "127.0.0.1"
+
+
+class BadSite(Exception):
+    """What is wrong with the description of the installation, for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process listens: the host as the file writes it, the address of its machine, and the port."""
+
+    host: str
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelSite:
+    """One Sentinel; number 1 is the one whose file this is."""
+
+    number: int
+    place: Place
+    announced: str | None
+    """The host that it tells others to be at; ``None`` if it leaves that to its connections."""
+    run_id: str
+    """Empty if it is new, and will choose one."""
+    masters: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """``s1``, ``s2``, …"""
+        return f"s{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSite:
+    """One monitored master with its replicas; the first place is the master's."""
+
+    name: str
+    options: MasterOptions
+    servers: tuple[Place, ...]
+
+
+@dataclass(slots=True)
+class Site:
+    """Everything that the file describes."""
+
+    path: str
+    """Of the file, absolute; simulated Sentinels have theirs there, too."""
+    contents: bytes
+    disk: ReadOnlyDisk
+    title: str
+    """The path as the operator wrote it."""
+    sentinels: list[SentinelSite] = field(default_factory=list)
+    groups: list[GroupSite] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """What every resolver knows: host name to address."""
+    assumed: list[str] = field(default_factory=list)
+    """What the file does not say, in words."""
+    acl: dict[str, bytes] = field(default_factory=dict)
+    """The ``aclfile``, by its path, if there is one."""
+    announces_hostnames: bool = False
+    password: str | None = None
+    user: str | None = None
+    """How clients log in to the Sentinels."""
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where everybody is: ``s1``, …, ``mymaster/1``, …"""
+        found = {sentinel.name: sentinel.place for sentinel in self.sentinels}
+        for group in self.groups:
+            found.update({f"{group.name}/{number}": place for number, place in enumerate(group.servers, 1)})
+        return found
+
+    def machine(self, host: str) -> str:
+        """The address of the machine that is called ``host``."""
+        return self.names.get(host.lower(), host)
+
+    def configuration(self, sentinel: SentinelSite, contents: bytes) -> Configuration:
+        """
+        What ``sentinel`` makes of its file, whose present contents are given, on its simulated machine.
+
+        There are no TLS, Unix sockets or renamed commands there; and the operator's file is made that of
+        another Sentinel where it is not its own.
+
+        :raises ConfigError: if a Sentinel would refuse the file.
+        """
+        configuration = read(self.path, contents, self.disk)
+        generic, options = configuration.generic, configuration.sentinel
+        generic.port = options.port = sentinel.place.port
+        generic.tls_port = options.tls_port = options.announce_port = 0
+        generic.tls_replication = options.tls_replication = generic.tls_cluster = False
+        generic.bind, generic.unixsocket = ["*"], ""
+        if not self.acl:
+            generic.aclfile = ""
+        options.announce_ip = sentinel.announced
+        for record in configuration.masters:
+            record.options.renamed_commands.clear()
+            record.options.rename_spellings.clear()
+        if contents == self.contents:
+            self._personalise(configuration, sentinel)
+        return configuration
+
+    def _personalise(self, configuration: Configuration, sentinel: SentinelSite) -> None:
+        configuration.sentinel.my_id = sentinel.run_id
+        configuration.masters = [record for record in configuration.masters if record.name in sentinel.masters]
+        for record in configuration.masters:
+            record.sentinels = [
+                (other.place.host, other.place.port, other.run_id)
+                for other in self.sentinels
+                if other is not sentinel and other.run_id and record.name in other.masters
+            ]
+            group = next(group for group in self.groups if group.name == record.name)
+            known = {(place.host, place.port) for place in group.servers[1:]}
+            record.replicas = [replica for replica in record.replicas if replica in known]
+
+
+class ReadOnlyDisk(LocalDisk):
+    """
+    This machine, of which nothing is changed; what it lacks is remembered in ``missing`` instead of complained about.
+
+    The file may have been copied here from the machine that it is meant for.
+    """
+
+    def __init__(self) -> None:
+        self.missing: dict[str, None] = {}
+
+    def executable(self, path: str) -> bool:
+        """Every script is taken for one."""
+        if not super().executable(path):
+            self.missing[f"the script {path}"] = None
+        return True
+
+    def check_directory(self, path: str) -> None:
+        """Every directory is taken to exist."""
+        if not os.path.isdir(path):
+            self.missing[f"the directory {path}"] = None
+
+    def check_appendable(self, path: str) -> None:
+        """Every log is taken to be writable; not even tried, as trying creates it."""
+
+
+def read(path: str, contents: bytes, disk: ReadOnlyDisk) -> Configuration:
+    """
+    Read a configuration as ``twistd sentinel`` does.
+
+    :raises ConfigError: as it would refuse it.
+    """
+    known_commands = [word.decode("ascii") for word in TABLE.by_word]
+    return load(path, contents, disk=disk, known_commands=known_commands, check_user=check_declaration)
+
+
+def read_site(
+    path: str,
+    *,
+    sentinels: int | None = None,
+    replicas: int | None = None,
+    this_host: str | None = None,
+    hosts: dict[str, str] | None = None,
+) -> Site:
+    """
+    The installation that the file at ``path`` describes.
+
+    :param sentinels: how many Sentinels there are, in place of what the file says.
+    :param replicas: how many replicas each master has, in place of what the file says.
+    :param this_host: the address of the machine that the file is from.
+    :param hosts: addresses of machines by name.
+    :raises ConfigError: if a Sentinel would refuse the file.
+    :raises BadSite: if there is nothing in it to simulate.
+    """
+    try:
+        with open(path, "rb") as file:
+            contents = file.read()
+    except OSError as error:
+        raise CannotOpen(path, error.strerror or str(error)) from None
+    disk = ReadOnlyDisk()
+    configuration = read(os.path.abspath(path), contents, disk)
+    if not configuration.masters:
+        raise BadSite(f"{path} monitors no master: nothing can fail")
+    return _Survey(Site(os.path.abspath(path), contents, disk, path), configuration, this_host, hosts or {}).all(
+        sentinels, replicas
+    )
+
+
+class _Survey:
+    """Finds the place of everybody."""
+
+    def __init__(self, site: Site, configuration: Configuration, this_host: str | None, hosts: dict[str, str]) -> None:
+        self._site = site
+        self._configuration = configuration
+        self._fresh = not configuration.sentinel.my_id
+        self._taken: dict[tuple[str, int], str] = {}
+        self._made_up = 0
+        for host, ip in hosts.items():
+            if canonical_ip(ip) is None:
+                raise BadSite(f"{ip!r} is no IP address of {host}")
+            site.names[host.lower()] = ip
+        self._this_host = this_host
+        self._own_ip = ""
+
+    def all(self, sentinels: int | None, replicas: int | None) -> Site:
+        """The finished site."""
+        site, configuration = self._site, self._configuration
+        options, generic = configuration.sentinel, configuration.generic
+        site.announces_hostnames = options.announce_hostnames
+        site.password = generic.requirepass or options.sentinel_pass
+        site.user = None if generic.requirepass else options.sentinel_user
+        self._own_ip = self._own_machine()
+        own = Place(options.announce_ip or self._this_host or self._own_ip, self._own_ip, options.hello_port)
+        self._take(own, "this Sentinel")
+        for record in configuration.masters:
+            self._group(record, replicas)
+        self._sentinels(own, sentinels)
+        self._remark()
+        return site
+
+    def _own_machine(self) -> str:
+        """Where this Sentinel runs: as it announces, as we were told, as it binds, or nowhere in particular."""
+        options, generic = self._configuration.sentinel, self._configuration.generic
+        told = options.announce_ip or self._this_host
+        if told:
+            return self._lookup(told)
+        for word in generic.bind:
+            ip = canonical_ip(word.removeprefix("-"))
+            if ip is not None and not (ip_address(ip).is_loopback or ip_address(ip).is_unspecified):
+                return ip
+        known = [record.host for record in self._configuration.masters]
+        for record in self._configuration.masters:
+            known += [host for host, _ in record.replicas] + [host for host, _, _ in record.sentinels]
+        if all(self._is_loopback(host) for host in known):
+            return LOOPBACK
+        self._site.assumed.append(
+            "the file does not say which machine it is from: s1 gets one of its own (--this-host tells)"
+        )
+        return self._new_machine()
+
+    def _group(self, record: MasterRecord, replicas: int | None) -> None:
+        places = [self._place(record.host, record.port, f"the master {record.name}")]
+        known = record.replicas
+        wanted = replicas if replicas is not None else USUAL_REPLICAS if self._fresh and not known else len(known)
+        for host, port in known[:wanted]:
+            places.append(self._place(host, port, f"a replica of {record.name}"))
+        if replicas is None and len(known) < wanted:
+            self._site.assumed.append(
+                f"no Sentinel has written to the file yet: {record.name} gets {wanted} replicas (--replicas tells)"
+            )
+        while len(places) <= wanted:
+            places.append(self._new_place(record.port, f"a replica of {record.name}"))
+        self._site.groups.append(GroupSite(record.name, record.options, tuple(places)))
+
+    def _sentinels(self, own: Place, wanted: int | None) -> None:
+        site, options = self._site, self._configuration.sentinel
+        records = self._configuration.masters
+        everything = tuple(record.name for record in records)
+        site.sentinels.append(SentinelSite(1, own, options.announce_ip, options.my_id, everything))
+        known: dict[str, tuple[str, int, list[str]]] = {}
+        for record in records:
+            for host, port, run_id in record.sentinels:
+                known.setdefault(run_id, (host, port, []))[2].append(record.name)
+        known.pop(options.my_id, None)
+        if wanted is None:
+            wanted = 1 + len(known)
+            if self._fresh and not known:
+                wanted = max(FEWEST_SENTINELS, *(2 * record.options.quorum - 1 for record in records))
+                site.assumed.append(
+                    f"no Sentinel has written to the file yet: there are {wanted} of them (--sentinels tells)"
+                )
+        for run_id, (host, port, masters) in [*known.items()][: wanted - 1]:
+            number = len(site.sentinels) + 1
+            place = self._place(host, port, f"the Sentinel {run_id}")
+            announced = host if canonical_ip(host) is None else None
+            site.sentinels.append(SentinelSite(number, place, announced, run_id, tuple(masters)))
+        while len(site.sentinels) < wanted:
+            place = self._new_place(SENTINEL_PORT, "a Sentinel")
+            site.sentinels.append(SentinelSite(len(site.sentinels) + 1, place, None, "", everything))
+
+    def _remark(self) -> None:
+        """What else the simulation takes for granted."""
+        site, generic = self._site, self._configuration.generic
+        if wants_tls(generic):
+            site.assumed.append("TLS works: the simulated links are plain ones")
+        if any(record.options.renamed_commands for record in self._configuration.masters):
+            site.assumed.append("rename-command is obeyed: the simulated servers take the usual names")
+        if generic.aclfile:
+            path = generic.located(generic.aclfile)
+            try:
+                site.acl[path] = site.disk.read(path)
+            except OSError as error:
+                site.assumed.append(f"everybody may do everything: {path} cannot be read ({error.strerror})")
+        for what in site.disk.missing:
+            site.assumed.append(f"{what} is where it will be needed; here it is not")
+
+    # Places
+
+    def _place(self, host: str, port: int, what: str) -> Place:
+        place = Place(host, self._lookup(host), port)
+        self._take(place, what)
+        return place
+
+    def _take(self, place: Place, what: str) -> None:
+        holder = self._taken.setdefault((place.ip, place.port), what)
+        if holder is not what:
+            raise BadSite(f"{what} and {holder} cannot both be at {place}")
+
+    def _lookup(self, host: str) -> str:
+        """The machine called ``host``; a new one for a name that is new. Loopback is the machine of this Sentinel."""
+        if self._is_loopback(host):
+            return self._own_ip or LOOPBACK
+        ip = canonical_ip(host)
+        if ip is None:
+            ip = self._site.names.get(host.lower()) or self._new_machine()
+            self._site.names[host.lower()] = self._site.names[host] = ip
+        return ip
+
+    @staticmethod
+    def _is_loopback(host: str) -> bool:
+        ip = canonical_ip(host)
+        return ip is not None and ip_address(ip).is_loopback
+
+    def _new_machine(self) -> str:
+        self._made_up += 1
+        if self._made_up > MOST_MACHINES:
+            raise BadSite(f"more than {MOST_MACHINES} machines of unknown address cannot be simulated")
+        return f"{MADE_UP}{self._made_up}"
+
+    def _new_place(self, port: int, what: str) -> Place:
+        """A place for somebody whom the file does not know; where all is on one machine, on that one."""
+        if self._own_ip != LOOPBACK:
+            ip = self._new_machine()
+        else:
+            ip = LOOPBACK
+            while (ip, port) in self._taken:
+                port += 1
+        place = Place(ip, ip, port)
+        self._taken[ip, port] = what
+        return place

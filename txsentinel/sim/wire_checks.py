@@ -1,0 +1,241 @@
+"""
+What must hold of every byte that a Sentinel says: durable first, and not more than it may say.
+
+Told by the :class:`~txsentinel.sim.wiretap.Eavesdropper`, at the moment at which the bytes are
+handed to the kernel; what is durable is what the simulated disk would give back after a power cut.
+"""
+
+from __future__ import annotations
+
+from txsentinel.core.instances import Master
+from txsentinel.sim.records import NEVER, Leader, MasterRecord, Records, SentinelRecord
+from txsentinel.sim.values import Failed, Word
+from txsentinel.sim.wiretap import Request
+
+ORDER_LIFE = 0.5
+"""Seconds within which an order to fail over shows: the reply slots before it must be free."""
+
+
+class WireWitness:
+    """The :class:`~txsentinel.sim.wiretap.Ear` of the witness."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._expect = records.expect
+
+    def said_hello(self, who: str, payload: bytes) -> None:
+        """A hello tells nothing that a crash could undo, unless the disk is known to fail."""
+        record = self._records.sentinels.get(who)
+        if record is None:
+            words = payload.decode().split(",")
+            self._records.said.setdefault((words[4], int(words[7]), (words[5], int(words[6]))), set()).add(who)
+            return
+        if payload in record.good_hellos:
+            return
+        words = payload.decode().split(",")
+        my_id, current, name, place = words[2], int(words[3]), words[4], (words[5], int(words[6]))
+        epoch = int(words[7])
+        remembered = record.remembered
+        self._records.said.setdefault((name, epoch, place), set()).add(who)
+        self._records.claimed(who, name, epoch, place)
+        self._expect(epoch <= current, "S8", f"{who} tells config epoch {epoch} on {name} and current epoch {current}")
+        self._expect(my_id == remembered.my_id, "durable", f"{who} goes by {my_id[:8]}, which is not on disk")
+        if record.disk_fails:
+            return
+        master = remembered.masters.get(name)
+        if master is not None:
+            fine = epoch < master.config_epoch or (epoch == master.config_epoch and place == master.place)
+            # News that arrived after the hello was decided may have replaced what it says.
+            fine = fine or (epoch <= master.config_epoch and place in record.master(name).durable_places)
+            # An order to forget it all may have shared the write.
+            fine = fine or self._records.now - record.master(name).anew_at < ORDER_LIFE
+            self._expect(
+                fine, "durable", f"{who} tells {name} at {place}@{epoch}, on disk {master.place}@{master.config_epoch}"
+            )
+        record.good_hellos.add(payload)
+
+    def saw_master(self, who: str, ip: str) -> None:
+        """Remembered for S12."""
+        self._records.sentinels[who].saw_master[ip] = self._records.now
+
+    def saw_replica(self, who: str, ip: str) -> None:
+        """Remembered for S17."""
+        self._records.sentinels[who].saw_replica[ip] = self._records.now
+
+    def saw_pong(self, who: str, ip: str) -> None:
+        """Remembered for S17."""
+        self._records.sentinels[who].saw_pong[ip] = self._records.now
+
+    def was_asked(self, voter: str, asker: str, request: Request) -> None:
+        """Orders of operators excuse what would be wrong without them."""
+        record = self._records.sentinels[voter]
+        name = request.words[2].decode() if len(request.words) > 2 else ""
+        if request.name == b"FAILOVER":
+            record.master(name).ordered_at = self._records.now
+        elif request.name in (b"REMOVE", b"MONITOR"):
+            newest = record.master(name).newest_vote
+            now = self._records.now
+            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True, anew_at=now, anew_writes=2)
+            record.seen = None
+            record.good_hellos.clear()
+        elif request.name in (b"RESET", b"SET"):
+            for each in record.masters.values():
+                each.forget_attempts()
+
+    def asked(self, asker: str, voter: str, request: Request) -> None:
+        """Who asks for votes goes by an ID that is on disk."""
+        candidate = request.words[5].decode()
+        if candidate != "*" and request.words[4] != b"0":  # in epoch 0 the candidate itself is asked whether it is one
+            durable = self._records.sentinels[asker].remembered.my_id
+            self._expect(candidate == durable, "durable", f"{asker} stands as {candidate[:8]}, which is not on disk")
+
+    def answered(self, voter: str, asker: str, request: Request, reply: Word) -> None:
+        """Votes and confirmations are durable when they are told; opinions were held when they were asked for."""
+        record = self._records.sentinels[voter]
+        if request.name == b"IS-MASTER-DOWN-BY-ADDR" and isinstance(reply, list):
+            self._told_opinion(record, request, reply)
+        elif request.name == b"GET-MASTER-ADDR-BY-NAME" and isinstance(reply, list):
+            place = (_text(reply[0]), int(_text(reply[1])))
+            name = request.words[2].decode()
+            fine = record.disk_fails or self._records.may_tell(record, name, place)
+            self._expect(fine, "durable", f"{voter} tells a client {name} at {place}")
+        elif reply == b"OK":
+            self._confirmed(record, request)
+
+    def _confirmed(self, record: SentinelRecord, request: Request) -> None:
+        words = [word.decode() for word in request.words]
+        if request.name == b"MONITOR":
+            fine = words[2] in record.remembered.masters
+        elif request.name == b"SET":
+            master = record.remembered.masters.get(words[2])
+            wanted = {words[4]}
+            now = record.sentinel.alive.core.registry.masters.get(words[2])
+            if now is not None:
+                # Two orders may share one write; then the first never was on disk, but what is there is newer still.
+                present = {
+                    "quorum": now.options.quorum,
+                    "down-after-milliseconds": now.options.down_after,
+                    "failover-timeout": now.options.failover_timeout,
+                    "parallel-syncs": now.options.parallel_syncs,
+                }
+                wanted.add(str(present.get(words[3], words[4])))
+            told = (
+                None if master is None else str(master.quorum) if words[3] == "quorum" else master.options.get(words[3])
+            )
+            # What is as it would be without a line is written as no line.
+            fine = told in wanted or (told is None and words[3] == "parallel-syncs" and "1" in wanted)
+        else:
+            return
+        self._expect(fine, "durable", f"{record.sentinel.name} confirmed {words} before it was on disk")
+
+    def _told_opinion(self, record: SentinelRecord, request: Request, reply: list[Word]) -> None:
+        voter = record.sentinel.name
+        place = (request.words[2].decode(), int(request.words[3]))
+        name = self._records.master_at(place[0])
+        down, candidate, epoch = reply[0], _text(reply[1]), reply[2]
+        if name is None or not isinstance(epoch, int):
+            return
+        if down:
+            tilt = record.tilt_since
+            frozen = tilt is not None and tilt <= request.at and record.sentinel.alive.core.tilt.active
+            self._expect(not frozen, "S13", f"{voter} told in TILT that {place} is down")
+            master = record.master(name)
+            held = master.down_at == place or master.down_until.get(place, NEVER) >= request.at
+            self._expect(held, "S10", f"{voter} told that {place} is down, which it does not hold")
+        if candidate != "*":
+            self._records.voted(voter, name, epoch, candidate, out=True)
+            durable = record.remembered.masters.get(name)
+            least = 0 if durable is None else durable.leader_epoch
+            self._expect(epoch <= least, "durable", f"{voter} told its vote of {epoch} on {name}, durable is {least}")
+            core = record.sentinel.alive.core
+            self._expect(epoch <= core.current_epoch, "S9", f"{voter} told a vote of {epoch}, beyond its current epoch")
+            if candidate != core.options.my_id and epoch > record.master(name).newest_vote:
+                record.master(name).voted_for_other = self._records.now
+                record.master(name).other = candidate, epoch
+
+    def was_answered(self, asker: str, voter: str, request: Request, reply: Word) -> None:
+        """Remember what was heard, for S4 and S10."""
+        place = (request.words[2].decode(), int(request.words[3]))
+        name = self._records.master_at(place[0])
+        if name is None or isinstance(reply, Failed) or not isinstance(reply, list):
+            return
+        record = self._records.sentinels[asker]
+        master = record.master(name)
+        if reply[0] == 1:
+            master.opinions[place, voter] = self._records.now
+        else:
+            master.opinions.pop((place, voter), None)
+        epoch = reply[2]
+        if _text(reply[1]) == record.remembered.my_id and isinstance(epoch, int):
+            master.voters.setdefault(epoch, set()).add(voter)
+
+    def ordered(self, who: str, ip: str, words: list[bytes]) -> None:
+        """A server is told to change its role (S3, S4, S11, S13, S14, S17)."""
+        name = self._records.master_at(ip)
+        record = self._records.sentinels[who]
+        core = record.sentinel.alive.core
+        master = None if name is None else core.registry.masters.get(name)
+        if name is None or master is None or words[1:] == [b"ABORT"]:
+            return
+        if words[0] == b"SLAVEOF" and words[1:] != [b"NO", b"ONE"]:
+            place = (words[1].decode(), int(words[2]))
+            published = master.published_address
+            self._expect(place == (published.ip, published.port), "S11", f"{who} told {ip} to follow {place}")
+            self._expect(place[0] != ip, "S11", f"{who} told {ip} to follow itself")
+            return
+        promoted_ip = words[2].decode() if words[0] == b"FAILOVER" else ip
+        self._acts(record, master, promoted_ip)
+
+    def _acts(self, record: SentinelRecord, master: Master, ip: str) -> None:
+        """A server is made a master."""
+        who, name = record.sentinel.name, master.name
+        failover, kept, core = master.failover, record.master(name), record.sentinel.alive.core
+        if failover is None or failover.promoted is None or failover.promoted.address.ip != ip:
+            self._expect(False, "S11", f"{who} made {ip} a master without leading a failover to it")
+            return
+        epoch = failover.epoch
+        self._expect(not core.tilt.active, "S13", f"{who} promoted in TILT")
+        if not (failover.forced or failover.coordinated):
+            self._old_master_is_lost(record, master)
+        server = self._records.server_at(ip)
+        self._expect(server.setting("replica-priority") != "0", "S14", f"{who} promoted {ip}, whose priority is 0")
+        kept.promotions[ip] = self._records.now
+        if epoch not in kept.led:
+            kept.led.add(epoch)
+            self._records.failovers += 1
+        durable = record.remembered.masters.get(name)
+        vote = 0 if durable is None else durable.leader_epoch
+        self._expect(vote >= epoch, "durable", f"{who} acts on {name} in {epoch}, its durable vote is of {vote}")
+        self._expect(
+            record.remembered.current_epoch >= epoch,
+            "durable",
+            f"{who} acts on {name} in {epoch}, which is not on disk",
+        )
+        known = max(len(master.peers), 0 if durable is None else len(durable.peers))
+        needed = max((known + 1) // 2 + 1, master.options.quorum)
+        voters = kept.voters.get(epoch, set()) - {who}
+        elected = len(voters) + 1 >= needed
+        if kept.forced and not elected:
+            self._records.unelected.add((name, epoch))
+            return
+        self._expect(elected, "S4", f"{who} acts on {name} in {epoch} with {len(voters) + 1} votes of {needed}")
+        known_ids = frozenset(master.peers).union(() if durable is None else durable.peers)
+        leader = self._records.leaders.setdefault((name, epoch), Leader(who, core.options.my_id, known_ids))
+        # Who was just ordered to forget a master knows nobody of its group, and may be a group of its own: no protocol
+        # lets two agree of whom neither has heard.
+        strangers = leader.run_id not in known_ids and core.options.my_id not in leader.known
+        self._expect(leader.name == who or strangers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
+
+    def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
+        """Whoever promotes unasked has had no answer of the old master within the last ping period (S17)."""
+        old, now = master.address.ip, self._records.now
+        if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
+            return
+        period = min(master.options.down_after, record.sentinel.alive.core.timings.ping_period) / 1000
+        silence = now - record.saw_pong.get(old, NEVER)
+        what = f"{record.sentinel.name} promotes in place of {master.name} at {old}, which answered {silence:.3f} s ago"
+        self._expect(silence >= period, "S17", what)
+
+
+def _text(word: Word) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
