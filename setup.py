@@ -64,7 +64,7 @@ SIMULATOR = (
     "txsentinel/sim/sockets.py",
     "txsentinel/sim/tcp.py",
     "txsentinel/sim/wire_checks.py",
-    "txsentinel/sim/world.py",
+    "txsentinel/sim/simulation.py",
     "txsentinel/sim/redis/*.py",
 )
 """What simulated worlds spend their time in, for soaks that see more of them: ``make soak-compiled``."""

@@ -27,7 +27,7 @@ from benchmarks.load import PROGRAM, Load, LoadFailed, processor_seconds
 from benchmarks.report import comparison, keep
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.subscribers import Subscribers
-from txsentinel.demo import ChildProcess, Connection, Workbench, wait_for
+from txsentinel.demo import ChildProcess, Connection, Harness, wait_for
 from txsentinel.demo.processes import free_port
 from txsentinel.demo.programs import available
 
@@ -116,13 +116,13 @@ class Stage:
         :param tls: give each a TLS port too, one above the other.
         """
         self._stack = ExitStack()
-        bench = self._stack.enter_context(Workbench())
+        harness = self._stack.enter_context(Harness())
         self.processes: dict[str, ChildProcess] = {}
         self.tls_ports: dict[str, int] = {}
         for name in names:
             if name == "bare":
                 port = free_port()
-                bare = Bare(port, bench.directory / "bare")
+                bare = Bare(port, harness.directory / "bare")
                 self._stack.callback(bare.stop)
                 self.processes[name] = bare
                 continue
@@ -131,7 +131,7 @@ class Stage:
             if tls:
                 self.tls_ports[name] = free_port()
                 extra.append(f"tls-port {self.tls_ports[name]}")
-            self.processes[name] = bench.sentinel(name, monitor=fleet.monitors(1), down_after=60_000, extra=extra)
+            self.processes[name] = harness.sentinel(name, monitor=fleet.monitors(1), down_after=60_000, extra=extra)
 
     def __enter__(self) -> Stage:
         try:
@@ -243,8 +243,8 @@ def measure_connections(
 @contextmanager
 def _certificate() -> Iterator[list[str]]:
     """The lines of a configuration with a certificate that was made just now, and signed by itself."""
-    with Workbench() as bench:
-        key, certificate = bench.directory / "key.pem", bench.directory / "certificate.pem"
+    with Harness() as harness:
+        key, certificate = harness.directory / "key.pem", harness.directory / "certificate.pem"
         words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
         command = ["openssl", *words.split(), "-keyout", str(key), "-out", str(certificate)]
         subprocess.run(command, check=True, capture_output=True)
@@ -270,23 +270,23 @@ def measure_events(
         for _ in range(rounds):
             for name in present:
                 process = stage.processes[name]
-                with Subscribers(process.port, subscribers) as crowd, Connection(process.port) as connection:
-                    crowd.drain(0.1)
-                    one = _span(crowd, connection, 1)
+                with Subscribers(process.port, subscribers) as multiplexer, Connection(process.port) as connection:
+                    multiplexer.drain(0.1)
+                    one = _span(multiplexer, connection, 1)
                     before = processor_seconds(process.pid)
-                    many = _span(crowd, connection, events)
-                    crowd.drain(0.05)
+                    many = _span(multiplexer, connection, events)
+                    multiplexer.drain(0.05)
                     used = processor_seconds(process.pid) - before
                 entry.add(name, {"one": one * 1000, "many": many * 1000, "frames": events * subscribers / used})
     say(_line(entry))
     return [entry]
 
 
-def _span(crowd: Subscribers, connection: Connection, events: int) -> float:
+def _span(multiplexer: Subscribers, connection: Connection, events: int) -> float:
     """Seconds from the command that makes so many events until the last subscriber has heard all of them."""
     began = time.monotonic()
     connection.send("SENTINEL", "SET", "m0", *(["quorum", "1"] * events))
-    last = crowd.hear(b"$4\r\n+set\r\n", events, EVENT_SECONDS)
+    last = multiplexer.hear(b"$4\r\n+set\r\n", events, EVENT_SECONDS)
     connection.read_reply()
     return last - began
 

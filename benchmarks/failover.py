@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.report import comparison, keep, server_version
-from txsentinel.demo import Connection, DeadlineExpired, EventRecorder, Fleet, ReplyError, Workbench, wait_for
+from txsentinel.demo import Connection, DeadlineExpired, EventRecorder, Fleet, Harness, ReplyError, wait_for
 from txsentinel.demo.programs import SERVER_KINDS, available
 
 FIGURES: Final = {
@@ -141,9 +141,9 @@ class Tally:
 class Contender:
     """Three Sentinels of one kind and what they watch, kept running over all rounds."""
 
-    def __init__(self, kind: str, bench: Workbench, server_kind: str, down_after: int, watch_seconds: float) -> None:
+    def __init__(self, kind: str, harness: Harness, server_kind: str, down_after: int, watch_seconds: float) -> None:
         self.kind = kind
-        self.fleet = Fleet(bench, [kind] * 3, server_kind, down_after=down_after)
+        self.fleet = Fleet(harness, [kind] * 3, server_kind, down_after=down_after)
         self.tally = Tally()
         self._watch_seconds = watch_seconds
         self._recorder = EventRecorder(self.fleet.ports)
@@ -250,8 +250,8 @@ def measure(
     :param watch_seconds: how long spurious switches are looked for after the last Sentinel has switched.
     """
     dice = random.Random()
-    with Workbench() as bench, ExitStack() as stack:
-        contenders = [Contender(kind, bench, server_kind, down_after, watch_seconds) for kind in kinds]
+    with Harness() as harness, ExitStack() as stack:
+        contenders = [Contender(kind, harness, server_kind, down_after, watch_seconds) for kind in kinds]
         for contender in contenders:
             contender.start()
             stack.callback(contender.stop)

@@ -30,7 +30,7 @@ def measure(
     shares: Sequence[float] = (0.1,),
     down_after: int = 5000,
     seconds: float = 30.0,
-    patience: float = 120.0,
+    timeout: float = 120.0,
     say: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """
@@ -40,7 +40,7 @@ def measure(
     :param shares: of the masters, how many die at once, storm by storm.
     :param down_after: milliseconds.
     :param seconds: how long the quiet while is measured.
-    :param patience: seconds after which the rest of a storm is not waited for.
+    :param timeout: seconds after which the rest of a storm is not waited for.
     :returns: ``quiet`` and ``storms`` as those modules return them, with the storms of all sizes.
     """
     quiet_entries: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ def measure(
         outcomes = {}
         for name, kinds in contenders.items():
             calm: dict[str, Any] = {}
-            outcomes[name] = storm.run(name, kinds, storms, patience, say, _quiet_into(calm, seconds))
+            outcomes[name] = storm.run(name, kinds, storms, timeout, say, _quiet_into(calm, seconds))
             found[name] = calm or {"problem": "did not settle"}
             say(f"{masters} masters, {name}: {quiet.short(calm) if calm else 'did not settle'}")
         quiet_entries.append({"masters": masters, "contenders": found})
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--patience", type=float, default=120.0, metavar="SECONDS")
     options = parser.parse_args(argv)
     contenders = chosen_contenders(options.contenders, say)
-    result = measure(contenders, options.masters, options.share, options.down_after, options.seconds, options.patience)
+    result = measure(contenders, options.masters, options.share, options.down_after, options.seconds, options.timeout)
     print(f"\n{table(result)}")
     if options.json:
         keep(Path(options.json), result)

@@ -16,7 +16,7 @@ from benchmarks.gauges import raise_descriptor_limit
 from benchmarks.observer import Observer
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.standins.layout import ip_address
-from txsentinel.demo import ReplyError, SentinelProcess, Workbench
+from txsentinel.demo import Harness, ReplyError, SentinelProcess
 from txsentinel.demo.programs import available
 
 CONTENDERS: Final[Mapping[str, Sequence[str]]] = {
@@ -90,9 +90,9 @@ class Installation:
         self.replicas = replicas
         self._stack = ExitStack()
         self.fleet = self._stack.enter_context(StandInFleet(masters, replicas, shards))
-        bench = self._stack.enter_context(Workbench())
+        harness = self._stack.enter_context(Harness())
         self.sentinels: list[SentinelProcess] = [
-            bench.sentinel(
+            harness.sentinel(
                 kind, monitor=self.fleet.monitors(), down_after=down_after, failover_timeout=failover_timeout
             )
             for kind in kinds
@@ -150,15 +150,15 @@ class Installation:
             tilted="sentinel_tilt:1" in text,
         )
 
-    def acquaintance(self, patience: float, every: float = 0.5) -> list[float | None]:
+    def acquaintance(self, timeout: float, every: float = 0.5) -> list[float | None]:
         """
         Wait until every Sentinel knows every replica and every peer.
 
-        :param patience: seconds since the start, at most.
+        :param timeout: seconds since the start, at most.
         :returns: per Sentinel the seconds since the start; ``None`` if its time ran out.
         """
         known: list[float | None] = [None] * len(self.sentinels)
-        while None in known and time.monotonic() < self.started_at + patience:
+        while None in known and time.monotonic() < self.started_at + timeout:
             for index, sentinel in enumerate(self.sentinels):
                 if known[index] is None:
                     try:
@@ -170,7 +170,7 @@ class Installation:
             time.sleep(every)
         return known
 
-    def settle(self, patience: float, calm_seconds: float = 3.0, every: float = 1.0) -> None:
+    def settle(self, timeout: float, calm_seconds: float = 3.0, every: float = 1.0) -> None:
         """
         Wait until all is well for a while.
 
@@ -179,18 +179,18 @@ class Installation:
 
         :raises NotInTime: after ``patience`` seconds.
         """
-        deadline = time.monotonic() + patience
-        calm_since, connections = time.monotonic(), -1
+        deadline = time.monotonic() + timeout
+        stable_since, connections = time.monotonic(), -1
         problem = ""
         while time.monotonic() < deadline:
             now_open = int(self.fleet.usage()["connections"])
             problem = self._unrest()
             if problem or now_open != connections:
-                calm_since, connections = time.monotonic(), now_open
-            elif time.monotonic() - calm_since >= calm_seconds:
+                stable_since, connections = time.monotonic(), now_open
+            elif time.monotonic() - stable_since >= calm_seconds:
                 return
             time.sleep(every)
-        raise NotInTime(f"not settled after {patience:g} s: {problem or 'connections come and go'}")
+        raise NotInTime(f"not settled after {timeout:g} s: {problem or 'connections come and go'}")
 
     def _unrest(self) -> str:
         for sentinel in self.sentinels:

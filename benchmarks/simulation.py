@@ -12,14 +12,14 @@ import sys
 import time
 from statistics import median
 
-from txsentinel.sim.checks import Witness
+from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import Run
 
 QUIET = Shape(sentinels=5, masters=3, replicas=2, quorum=3)
 """The fleet: as many replicas are meant for each master."""
 
-SLICE = 10.0
+TIME_SLICE_MS = 10.0
 """Simulated seconds of one measurement: all that a quiet fleet does comes round in that time."""
 
 
@@ -31,16 +31,16 @@ def measure(witnessed: bool, slices: int) -> list[float]:
     :raises RuntimeError: if the fleet is not quiet.
     """
     fleet = Fleet(1, QUIET)
-    witness = Witness(fleet) if witnessed else None
+    witness = InvariantChecker(fleet) if witnessed else None
     fleet.start()
     if not fleet.settle():
         raise RuntimeError("; ".join(fleet.disagreements()))
-    fleet.run(SLICE)
+    fleet.run(TIME_SLICE_MS)
     rates = []
     for _ in range(slices):
         began = time.process_time()
-        fleet.run(SLICE)
-        rates.append(SLICE / (time.process_time() - began))
+        fleet.run(TIME_SLICE_MS)
+        rates.append(TIME_SLICE_MS / (time.process_time() - began))
     if fleet.world.failures or (witness is not None and witness.violations):
         raise RuntimeError("the fleet is not quiet")
     return rates

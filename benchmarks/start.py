@@ -22,7 +22,7 @@ FIGURES: Final = {
 }
 
 
-def sample(installation: Installation, patience: float) -> dict[str, Any]:
+def sample(installation: Installation, timeout: float) -> dict[str, Any]:
     """
     Start the Sentinels and wait.
 
@@ -30,7 +30,7 @@ def sample(installation: Installation, patience: float) -> dict[str, Any]:
         ``not done``, how many these were.
     """
     installation.start()
-    known = installation.acquaintance(patience)
+    known = installation.acquaintance(timeout)
     done = [seconds * 1000 for seconds in known if seconds is not None]
     return {
         "known": done,
@@ -42,14 +42,14 @@ def sample(installation: Installation, patience: float) -> dict[str, Any]:
 def measure(
     contenders: Mapping[str, Sequence[str]],
     sizes: Sequence[int],
-    patience: float = 120.0,
+    timeout: float = 120.0,
     say: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """
     All contenders with every size.
 
     :param sizes: numbers of masters, with one replica each.
-    :param patience: seconds, at most.
+    :param timeout: seconds, at most.
     :returns: ``start``, a list with one entry per size: ``masters``, and ``contenders`` as :func:`sample` returns them.
     """
     entries = []
@@ -57,7 +57,7 @@ def measure(
         found = {}
         for name, kinds in contenders.items():
             with Installation(kinds, masters, acquainted=False) as installation:
-                found[name] = sample(installation, patience)
+                found[name] = sample(installation, timeout)
             times = " / ".join(f"{value / 1000:.1f} s" for value in found[name]["known"])
             say(f"{masters} masters, {name}: {times or 'none'}, not done: {found[name]['not done']}")
         entries.append({"masters": masters, "contenders": found})
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("start", __doc__.split("\n\n")[0], [100, 400, 1000])
     parser.add_argument("--patience", type=float, default=120.0, metavar="SECONDS")
     options = parser.parse_args(argv)
-    result = measure(chosen_contenders(options.contenders, say), options.masters, options.patience)
+    result = measure(chosen_contenders(options.contenders, say), options.masters, options.timeout)
     print(f"\n{table(result)}")
     if options.json:
         keep(Path(options.json), result)

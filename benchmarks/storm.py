@@ -67,11 +67,11 @@ class Storm:
         return f"{self.victims} of {self.masters} masters {fault}, down-after {self.down_after} ms"
 
 
-def sample(installation: Installation, storm: Storm, patience: float) -> dict[str, Any]:
+def sample(installation: Installation, storm: Storm, timeout: float) -> dict[str, Any]:
     """
     One storm over an installation that has settled; the victims come back afterwards.
 
-    :param patience: seconds.
+    :param timeout: seconds.
     :returns: ``figures``, by name a list of values; ``promoted`` and ``agreed``, the curves as lists of seconds and
         count; ``disagreements``, for how many of the victims the Sentinels do not name one living master in the end;
         and ``answers``, ``writes`` and ``began`` as the observer saw them.
@@ -82,7 +82,7 @@ def sample(installation: Installation, storm: Storm, patience: float) -> dict[st
         time.sleep(1.0)  # so that the client has asked everyone before
         before = [cpu_seconds(pid) for pid in pids]
         began, _ = getattr(fleet, storm.fault)(list(victims.values()))
-        deadline = began + patience
+        deadline = began + timeout
         while time.monotonic() < deadline and min(observer.switched(began).values()) < storm.victims:
             time.sleep(0.2)
         used = [cpu_seconds(pid) - early for pid, early in zip(pids, before, strict=True)]
@@ -177,7 +177,7 @@ def run(
     name: str,
     kinds: Sequence[str],
     storms: Sequence[Storm],
-    patience: float,
+    timeout: float,
     say: Callable[[str], None],
     before: Callable[[Installation], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def run(
             try:
                 if installation is not None:
                     try:
-                        installation.settle(2 * patience)
+                        installation.settle(2 * timeout)
                     except NotInTime as problem:
                         say(f"{name}: {problem}; starting anew")
                         stack.close()
@@ -208,7 +208,7 @@ def run(
                     if before is not None:
                         before(installation)
                         before = None
-                outcome = sample(installation, storm, patience)
+                outcome = sample(installation, storm, timeout)
                 say(f"{storm.title}, {name}: {_short(outcome)}")
             except NotInTime as problem:
                 outcome = {"problem": str(problem)}
@@ -256,7 +256,7 @@ def measure(
     victims: Sequence[int],
     down_afters: Sequence[int] = (5000, 1000),
     faults: Sequence[str] = FAULTS,
-    patience: float = 120.0,
+    timeout: float = 120.0,
     say: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """
@@ -265,14 +265,14 @@ def measure(
     :param victims: how many masters are lost at once; more than there are counts as all.
     :param down_afters: milliseconds.
     :param faults: ``die`` (connections are reset) and ``silence`` (nothing is answered any more).
-    :param patience: seconds after which the rest of a storm is not waited for.
+    :param timeout: seconds after which the rest of a storm is not waited for.
     :returns: ``storms``, as :func:`gather` returns them.
     """
     entries = []
     for down_after in down_afters:
         counts = sorted({min(count, masters) for count in victims})
         storms = [Storm(masters, count, down_after, fault) for fault in faults for count in counts]
-        outcomes = {name: run(name, kinds, storms, patience, say) for name, kinds in contenders.items()}
+        outcomes = {name: run(name, kinds, storms, timeout, say) for name, kinds in contenders.items()}
         entries += gather(storms, outcomes)
     return {"storms": entries}
 
@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     contenders = chosen_contenders(options.contenders, say)
     entries: list[dict[str, Any]] = []
     for masters in options.masters:
-        result = measure(contenders, masters, options.victims, options.down_after, options.faults, options.patience)
+        result = measure(contenders, masters, options.victims, options.down_after, options.faults, options.timeout)
         print(f"\n{table(result)}", flush=True)
         entries += result["storms"]
         if options.json:

@@ -97,7 +97,7 @@ class StartingTests(FollowerCase):
         starting = made.start()
         self.net.run(20)
         self.assertNoResult(starting)
-        self.assertIn("refused", made.trouble)
+        self.assertIn("refused", made.last_error)
         asked = len(self.net.dialled)
         self.net.run(10)
         self.assertTrue(30 <= len(self.net.dialled) - asked <= 40, self.net.dialled[asked:])
@@ -200,7 +200,7 @@ class SwitchingTests(FollowerCase):
 
     def test_too_many_waiting_commands_fail_at_once(self) -> None:
         """The queue is bounded: what does not fit is told so immediately."""
-        self.patch(follower, "MOST_WAITING", 1)
+        self.patch(follower, "MAX_WAITING", 1)
         made = self.started(timeout=1)
         self.old.crash()
         self.net.settle()
@@ -240,7 +240,7 @@ class SwitchingTests(FollowerCase):
             sentinel.switch("mymaster", NEW, 2)
         self.net.settle()
         self.assertIsNone(made.address)
-        self.assertIn("slave", made.trouble)
+        self.assertIn("slave", made.last_error)
         self.new.role = "master"
         self.net.run(0.2)
         self.assertEqual(made.address, ("127.0.0.1", NEW))
@@ -528,7 +528,7 @@ class SentinelLinkTests(FollowerCase):
             sentinel.masters["mymaster"] = (NEW, 2)
         self.net.run(11)
         self.assertEqual(made.address, ("127.0.0.1", NEW))
-        self.assertIn("refuses the subscription", made.trouble)
+        self.assertIn("refuses the subscription", made.last_error)
 
     def test_nonsense_costs_only_that_connection(self) -> None:
         """What speaks no RESP, or out of turn, is hung up on; the other Sentinels serve."""
@@ -650,7 +650,7 @@ class PoolTests(FollowerCase):
         starting = made.start()
         self.net.run(1.5)
         self.assertNoResult(starting)
-        self.assertNotEqual(made.trouble, "")
+        self.assertNotEqual(made.last_error, "")
         self.old.mute = False
         self.net.run(2.5)
         self.successResultOf(starting)
@@ -745,7 +745,7 @@ class StoppingTests(FollowerCase):
         self.failureResultOf(made.execute("PING"), FollowerStopped)
         self.assertIsNone(made.address)
         self.assertIsNone(made.connection)
-        self.assertEqual(made.trouble, "")
+        self.assertEqual(made.last_error, "")
 
     def test_stop_in_mid_dial(self) -> None:
         """Dials to hosts that never answer are taken back."""

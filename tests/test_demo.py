@@ -47,7 +47,7 @@ class AcknowledgedTests(SynchronousTestCase):
     def test_summary(self) -> None:
         """It has all that an operator asks for, and does not pretend to know what became of writes without a master."""
         writer = Writer(Clock(), None, lambda text: None)  # type: ignore[arg-type]
-        writer.failovers, writer.longest_gap = 2, 1.2346
+        writer.failovers, writer.max_gap = 2, 1.2346
         writer.acknowledged.add(0)
         self.assertEqual(
             writer.summary(b"\x80"),
@@ -165,6 +165,8 @@ class PlayedTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A shell ignores SIGINT for what runs in its background, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.addCleanup(lambda: process.poll() is None and process.kill())
         watchdog = threading.Timer(SECONDS, process.kill)

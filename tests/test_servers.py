@@ -22,8 +22,8 @@ from tests.servers import (
     DeadlineExpired,
     EventRecorder,
     Fleet,
+    Harness,
     ReplyError,
-    Workbench,
     available,
     free_port,
     missing,
@@ -119,13 +119,13 @@ class ProcessTests(SynchronousTestCase):
 
     def test_workbench_leaves_nothing(self) -> None:
         """When the block ends, servers are gone and so is the directory, even if one was frozen."""
-        with Workbench() as bench:
-            servers = [bench.redis(KIND), bench.redis(KIND)]
+        with Harness() as harness:
+            servers = [harness.redis(KIND), harness.redis(KIND)]
             for server in servers:
                 server.start()
             servers[1].freeze()
             pids = [server.pid for server in servers]
-        self.assertFalse(bench.directory.exists())
+        self.assertFalse(harness.directory.exists())
         for pid in pids:
             self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
@@ -133,13 +133,13 @@ class ProcessTests(SynchronousTestCase):
         """When an exception ends the block, the directory is kept and named."""
         said = io.StringIO()
         self.patch(sys, "stderr", said)
-        with contextlib.suppress(ZeroDivisionError), Workbench() as bench:
-            (bench.directory / "evidence").touch()
+        with contextlib.suppress(ZeroDivisionError), Harness() as harness:
+            (harness.directory / "evidence").touch()
             raise ZeroDivisionError
-        self.assertTrue((bench.directory / "evidence").exists())
-        self.assertIn(str(bench.directory), said.getvalue())
-        bench.close()
-        self.assertFalse(bench.directory.exists())
+        self.assertTrue((harness.directory / "evidence").exists())
+        self.assertIn(str(harness.directory), said.getvalue())
+        harness.close()
+        self.assertFalse(harness.directory.exists())
 
     def test_killed_parent_takes_children_along(self) -> None:
         """A test run that is itself killed leaves no server behind."""
@@ -147,7 +147,7 @@ class ProcessTests(SynchronousTestCase):
             raise SkipTest("only Linux tells children of the death of their parent")
         program = (
             "import sys; from tests.servers import Workbench\n"
-            f"bench = Workbench(); server = bench.redis({KIND!r}); server.start()\n"
+            f"bench = Harness(); server = bench.redis({KIND!r}); server.start()\n"
             "print(server.pid, bench.directory, flush=True); sys.stdin.read()"
         )
         root = Path(__file__).resolve().parent.parent
@@ -168,8 +168,8 @@ class ProcessTests(SynchronousTestCase):
 
     def test_password(self) -> None:
         """A server with a password refuses strangers and is served with it by the harness."""
-        with Workbench() as bench:
-            server = bench.redis(KIND, password='say "friend" \\ and enter')
+        with Harness() as harness:
+            server = harness.redis(KIND, password='say "friend" \\ and enter')
             server.start()
             self.assertEqual(server.call("PING"), "PONG")
             with Connection(server.port) as stranger:
@@ -178,8 +178,8 @@ class ProcessTests(SynchronousTestCase):
 
     def test_fleet_becomes_quiet(self) -> None:
         """C Sentinels over three servers find each other, agree, and their events are recorded."""
-        with Workbench() as bench:
-            fleet = Fleet(bench, [KIND, KIND], KIND)
+        with Harness() as harness:
+            fleet = Fleet(harness, [KIND, KIND], KIND)
             fleet.start()
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)
@@ -248,9 +248,9 @@ class CompiledTests(SynchronousTestCase):
         self.assertRaisesRegex(BinaryMissing, "make compiled", programs.sentinel_command, "compiled", "")
         (copy / "txsentinel").mkdir(parents=True)
         self.assertTrue(available("compiled"))
-        with Workbench() as bench:
+        with Harness() as harness:
             paths = [
-                bench.sentinel(kind).environment()["PYTHONPATH"].split(os.pathsep)[0]
+                harness.sentinel(kind).environment()["PYTHONPATH"].split(os.pathsep)[0]
                 for kind in ("compiled", "txsentinel")
             ]
         self.assertEqual(paths, [str(copy), str(programs.SOURCE)])

@@ -25,7 +25,7 @@ from zope.interface.verify import verifyClass
 import txsentinel
 from txsentinel import interfaces
 
-FLOORS = (
+LAYERS = (
     ("ground", "model.timings model.address model.events interfaces isentinel model.log_text model.log_throttle"),
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
@@ -62,10 +62,10 @@ ANNEXES_SEE = {"demo": {"client"}, "extensions": {"interfaces", "model"}}
 IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
 """What the wire and the core must not reach: clocks, dice, disks, sockets, Twisted."""
 
-LONGEST_MODULE = 500
+MAX_MODULE_LINES = 500
 """Lines; a longer one holds more than one idea."""
 
-LONGEST_SERVICE = 200
+MAX_SERVICE_LINES = 200
 """Lines of service.py, which only wires."""
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
@@ -149,8 +149,8 @@ def own_imports(source: Source) -> Iterator[tuple[str, bool]]:
 def places() -> dict[str, tuple[int, int]]:
     """Floor and position of all that is listed."""
     return {
-        name: (floor, position)
-        for floor, (_, names) in enumerate(FLOORS)
+        name: (layer, position)
+        for layer, (_, names) in enumerate(LAYERS)
         for position, name in enumerate(names.split())
     }
 
@@ -189,9 +189,9 @@ class LayerTests(SynchronousTestCase):
 
     def test_neighbours_are_strangers(self) -> None:
         """Links, server, scripts and the other edges never import each other, nor do the annexes."""
-        floors = {name: names for name, names in FLOORS if name in APART}
+        layers = {name: names for name, names in LAYERS if name in APART}
         wrong = []
-        for names in floors.values():
+        for names in layers.values():
             for source in sources():
                 if source.unit in names.split():
                     others = set(names.split()) - {source.unit}
@@ -306,8 +306,8 @@ class HygieneTests(SynchronousTestCase):
     def test_length(self) -> None:
         """A module that does not fit in the head is several modules."""
         lengths = {each.name: each.text.count("\n") for each in sources()}
-        self.assertEqual({name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE}, {})
-        self.assertLess(lengths.get("service", 0), LONGEST_SERVICE)
+        self.assertEqual({name: lines for name, lines in lengths.items() if lines > MAX_MODULE_LINES}, {})
+        self.assertLess(lengths.get("service", 0), MAX_SERVICE_LINES)
 
     def test_packages_are_quiet(self) -> None:
         """Importing a package does nothing but give names."""
@@ -325,7 +325,7 @@ class HygieneTests(SynchronousTestCase):
 
     def test_floors_rise(self) -> None:
         """The table itself is sound: nothing is listed twice."""
-        names = [name for _, names in FLOORS for name in names.split()]
+        names = [name for _, names in LAYERS for name in names.split()]
         self.assertEqual([first for first, second in pairwise(sorted(names)) if first == second], [])
 
 

@@ -73,13 +73,13 @@ class IHost(Interface):
     reactor = Attribute("""``IReactorTime``, ``IReactorTCP``, ``IReactorUNIX``: its ``seconds()`` must be monotonic.""")
     random = Attribute("""``random.Random``: the only source of chance.""")
     files = Attribute(""":class:`IFileStore`.""")
-    in_passing = Attribute("""``bool``: are we being called from within :meth:`breathe`?""")
+    nested_poll_active = Attribute("""``bool``: are we being called from within :meth:`yield_to_clients`?""")
     pid = Attribute("""``int``: process id, for INFO and the log.""")
 
     def now() -> int:
         """Milliseconds of the reactor's monotonic clock; read once per turn and passed down."""
 
-    def breathe() -> bool:
+    def yield_to_clients() -> bool:
         """
         Let those in who cannot wait, if it is time; called between two steps of what may take long.
 
@@ -116,7 +116,7 @@ class IHost(Interface):
         :raises OSError: if no process could be made.
         """
 
-    def entitle(title: str) -> None:
+    def set_process_title(title: str) -> None:
         """Have the system's lists of processes show ``title`` for this one; a host without such lists does nothing."""
 
     def exit(status: int) -> None:

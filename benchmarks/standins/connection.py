@@ -147,7 +147,7 @@ class Connection:
         data, self.out = self.out, b""
         self.write(data)
         if not self.out:
-            self.loop.has_room(self)
+            self.loop.has_capacity(self)
 
     def close(self, *, reset: bool = False) -> None:
         """

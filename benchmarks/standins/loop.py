@@ -94,7 +94,7 @@ class Loop:
         if not connection.instance.silent:
             self._epoll.modify(connection.fd, _READ_AND_WRITE)
 
-    def has_room(self, connection: Connection) -> None:
+    def has_capacity(self, connection: Connection) -> None:
         """All of it was flushed."""
         self._epoll.modify(connection.fd, _READ)
 

@@ -56,7 +56,7 @@ class Run:
         self.kept = kept
 
 
-class Stage:
+class Fixture:
     """
     Plays the piece once, for all clients together.
 

@@ -10,9 +10,9 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clients.fixture import ROOT, Run, Stage
+from tests.clients.fixture import ROOT, Fixture, Run
 from tests.clients.library import CLIENTS
-from tests.servers import Fleet, Workbench, call, missing
+from tests.servers import Fleet, Harness, call, missing
 
 DATA, DOOR = "data secret", "door secret"
 DEFAULT, WATCHER, PEER, APPLICATION = "default-secret", "watcher-secret", "peer-secret", "application-secret"
@@ -42,17 +42,17 @@ class ClientTests:
     kind = "txsentinel"
     servers = "redis"
     encrypted = False
-    stage: ClassVar[Stage]
+    fixture: ClassVar[Fixture]
 
     @classmethod
-    def bench(cls) -> Workbench:
+    def harness(cls) -> Harness:
         """Where the installation is made."""
-        return Workbench()
+        return Harness()
 
     @classmethod
-    def fleet(cls, bench: Workbench) -> Fleet:
+    def fleet(cls, harness: Harness) -> Fleet:
         """The installation, not yet started."""
-        return Fleet(bench, [cls.kind] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
+        return Fleet(harness, [cls.kind] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
@@ -65,11 +65,11 @@ class ClientTests:
         if missing(cls.kind, cls.servers):
             raise SkipTest(missing(cls.kind, cls.servers))
         with ExitStack() as stack:
-            bench = stack.enter_context(cls.bench())
-            fleet = cls.fleet(bench)
+            harness = stack.enter_context(cls.harness())
+            fleet = cls.fleet(harness)
             fleet.start()
-            cls.stage = Stage(stack, fleet, bench.directory, cls.plan(), cls.encrypted)
-            cls.stage.play()
+            cls.fixture = Fixture(stack, fleet, harness.directory, cls.plan(), cls.encrypted)
+            cls.fixture.play()
 
     def check(self: Any, name: str) -> None:
         """Read the reports of a client, one for each version of the protocol that it was run with."""
@@ -78,24 +78,24 @@ class ClientTests:
             raise SkipTest(client.missing())
         if self.encrypted and not client.encrypts:
             raise SkipTest(f"{name} cannot reach servers by TLS that it has found by Sentinels")
-        for protocol in self.stage.protocols(client):
-            self.check_run(self.stage.runs[name, protocol])
+        for protocol in self.fixture.protocols(client):
+            self.check_run(self.fixture.runs[name, protocol])
 
     def check_run(self: Any, run: Run) -> None:
         """Read one report."""
-        report, stage = run.report, self.stage
+        report, fixture = run.report, self.fixture
         said = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.complaints}"
         self.assertEqual(run.process.returncode, 0, said)
-        self.assertEqual(report["found"]["master"], stage.old, said)
+        self.assertEqual(report["found"]["master"], fixture.old, said)
         self.assertEqual(
-            report["heard"]["payload"], f"{stage.fleet.name} 127.0.0.1 {stage.old} 127.0.0.1 {stage.new}", said
+            report["heard"]["payload"], f"{fixture.fleet.name} 127.0.0.1 {fixture.old} 127.0.0.1 {fixture.new}", said
         )
-        self.assertEqual(report["wrote"]["port"], stage.new, said)
+        self.assertEqual(report["wrote"]["port"], fixture.new, said)
         self.assertEqual(report["wrote"]["value"], run.kept, said)
         if run.client.reads:
-            self.assertEqual(report["found"]["replicas"], stage.replicas, said)
-            self.assertIn(report["read"]["port"], stage.replicas, said)
-            self.assertIn(report["read again"]["port"], set(stage.replicas) - {stage.new}, said)
+            self.assertEqual(report["found"]["replicas"], fixture.replicas, said)
+            self.assertIn(report["read"]["port"], fixture.replicas, said)
+            self.assertIn(report["read again"]["port"], set(fixture.replicas) - {fixture.new}, said)
         if run.client.names_itself:
             self.assertEqual(run.spoken, {run.protocol}, said)
 
@@ -154,10 +154,10 @@ class PasswordTests(ClientTests, SynchronousTestCase):
     servers = "valkey"
 
     @classmethod
-    def fleet(cls, bench: Workbench) -> Fleet:
+    def fleet(cls, harness: Harness) -> Fleet:
         """Everything has a password."""
         return Fleet(
-            bench,
+            harness,
             [cls.kind] * 3,
             cls.servers,
             down_after=1500,
@@ -176,10 +176,10 @@ class UserTests(ClientTests, SynchronousTestCase):
     """Users wherever there can be: applications and Sentinels on the servers, and both on the Sentinels."""
 
     @classmethod
-    def fleet(cls, bench: Workbench) -> Fleet:
+    def fleet(cls, harness: Harness) -> Fleet:
         """The default users keep to replication and to the test."""
         fleet = Fleet(
-            bench,
+            harness,
             [cls.kind] * 3,
             cls.servers,
             down_after=1500,
@@ -206,7 +206,7 @@ class UserTests(ClientTests, SynchronousTestCase):
 
     def test_nothing_refused(self) -> None:
         """The applications' user has all the rights on Sentinels that any of them makes use of."""
-        self.assertEqual(self.stage.refused, [])  # type: ignore[no-untyped-call]
+        self.assertEqual(self.fixture.refused, [])  # type: ignore[no-untyped-call]
 
     def test_documented(self) -> None:
         """The rights that were enough are those that the documentation names."""
@@ -231,7 +231,7 @@ class EncryptedTests(ClientTests, SynchronousTestCase):
     secured: ClassVar[Any]
 
     @classmethod
-    def bench(cls) -> Workbench:
+    def harness(cls) -> Harness:
         """Its servers and Sentinels have TLS ports only."""
         if find_spec("cryptography") is None:
             raise SkipTest("cryptography is not installed")
@@ -239,8 +239,8 @@ class EncryptedTests(ClientTests, SynchronousTestCase):
         from tests.tls.test_with_real_binaries import needs_tls
 
         needs_tls("redis-cli", "--help")
-        bench = cls.secured = TlsBench()
-        return bench
+        harness = cls.secured = TlsBench()
+        return harness
 
     @classmethod
     def plan(cls) -> dict[str, Any]:

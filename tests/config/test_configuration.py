@@ -32,14 +32,14 @@ class LoadCase(SynchronousTestCase):
         """Load ``text`` as ``s.conf``."""
         return load("s.conf", text.encode(), overrides, stdin=stdin.encode(), disk=self.disk, known_commands=known)
 
-    def complaint(self, text: str, *overrides: str) -> ConfigError:
+    def problem(self, text: str, *overrides: str) -> ConfigError:
         """The complaint about ``text``."""
         error: ConfigError = self.assertRaises(ConfigError, self.load, text, *overrides)
         return error
 
     def assertComplaint(self, text: str, message: str) -> None:
         """``text`` is refused with ``message``."""
-        self.assertEqual(self.complaint(text).message, message, text)
+        self.assertEqual(self.problem(text).message, message, text)
 
 
 class ReadingTests(LoadCase):
@@ -229,7 +229,7 @@ class ComplaintTests(LoadCase):
     def test_block(self) -> None:
         """The operator sees the line and its number."""
         self.assertEqual(
-            str(self.complaint("\n# c\n  port x  \n")),
+            str(self.problem("\n# c\n  port x  \n")),
             f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
             "Reading the configuration file, at line 3\n>>> 'port x'\nargument couldn't be parsed into an integer",
         )
@@ -237,18 +237,18 @@ class ComplaintTests(LoadCase):
     def test_block_without_line(self) -> None:
         """What is found out after reading belongs to no line."""
         self.assertEqual(
-            str(self.complaint("logfile /gone/x.log\n")),
+            str(self.problem("logfile /gone/x.log\n")),
             f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
             "Can't open the log file: No such file or directory",
         )
 
     def test_line_numbers_of_options(self) -> None:
         """Options are counted behind the file and one empty line."""
-        self.assertEqual(self.complaint("port 1\nport 2\n", "port 3", "foo bar").line_number, 5)
+        self.assertEqual(self.problem("port 1\nport 2\n", "port 3", "foo bar").line_number, 5)
 
     def test_zeros(self) -> None:
         """A file with a hole in it is refused with its name, the line, and what it means, before any other mistake."""
-        error = self.complaint("# c\nport x\nsentinel mon" + "\0" * 4096 + "000\nport y\n")
+        error = self.problem("# c\nport x\nsentinel mon" + "\0" * 4096 + "000\nport y\n")
         self.assertEqual(error.line_number, 3)
         block = str(error)
         self.assertIn("at line 3\n>>> 'sentinel mon\\0000'\n/start/s.conf has NUL bytes in it (4096, the first", block)
@@ -260,14 +260,14 @@ class ComplaintTests(LoadCase):
         text = "# c\n\n# x\nport 1\nsentinel monitor m 10.0.0.1 6379 2\n"
         self.load(text)
         for at in range(len(text) + 1):
-            error = self.complaint(f"{text[:at]}\0{text[at:]}")
+            error = self.problem(f"{text[:at]}\0{text[at:]}")
             self.assertEqual(error.line_number, text[:at].count("\n") + 1)
-        self.assertEqual(self.complaint("\0" * 4096).line_number, 1)
+        self.assertEqual(self.problem("\0" * 4096).line_number, 1)
 
     def test_zeros_elsewhere(self) -> None:
         """An included file is named itself, as is standard input."""
         self.disk.files["/start/m.conf"] = b"port 1\n\0"
-        error = self.complaint("include m.conf\n")
+        error = self.problem("include m.conf\n")
         self.assertEqual((error.line_number, error.message.split()[0]), (2, "/start/m.conf"))
         error = self.assertRaises(ConfigError, self.load, "", stdin="\0")
         self.assertTrue(error.message.startswith("Standard input has NUL bytes"), error.message)
@@ -329,19 +329,19 @@ class ComplaintTests(LoadCase):
                 ("sentinel known-replica m 1.1.1.2 {}", "a port number"),
                 (f"sentinel known-sentinel m 1.1.1.2 {{}} {MY_ID}", "a port number"),
             ):
-                error = self.complaint(monitor + line.format(f'"{word}"') + "\n")
+                error = self.problem(monitor + line.format(f'"{word}"') + "\n")
                 self.assertEqual(error.line_number, 2)
                 self.assertTrue(error.message.startswith(f"'{excerpt(word)}' is not {meaning}"), error.message)
             if not word.isdigit() or not word.isascii():
                 for line in ("sentinel current-epoch {}", "sentinel config-epoch m {}", "sentinel leader-epoch m {}"):
-                    error = self.complaint(monitor + line.format(f'"{word}"') + "\n")
+                    error = self.problem(monitor + line.format(f'"{word}"') + "\n")
                     self.assertEqual((error.line_number, error.message), (2, f"'{word}' is not an epoch."))
 
     def test_numbers_of_the_command_line(self) -> None:
         """Options are read no more leniently than lines of the file."""
-        error = self.complaint("sentinel monitor m 1.1.1.1 1 1", "sentinel down-after-milliseconds m 5s")
+        error = self.problem("sentinel monitor m 1.1.1.1 1 1", "sentinel down-after-milliseconds m 5s")
         self.assertEqual((error.line_number, error.message), (2, "'5s' is not a whole number of milliseconds."))
-        error = self.complaint("", "timeout 5s")
+        error = self.problem("", "timeout 5s")
         self.assertEqual(error.message, "argument couldn't be parsed into an integer")
 
     def test_generic_numbers(self) -> None:
@@ -350,13 +350,13 @@ class ComplaintTests(LoadCase):
         numbers = {name for names in INTEGER.values() for name in names.split()} | {"unixsocketperm"}
         for name in sorted(numbers | sizes):
             for word in ("51%", "5s", "5e3", "1.5", "0x10", "abc", "-", "\u0665", "9" * 5000):
-                error = self.complaint(f"{name} {word}\n")
+                error = self.problem(f"{name} {word}\n")
                 self.assertEqual((error.line_number, error.line), (1, f"{name} {word}"))
                 self.assertIn("argument", error.message)
 
     def test_order_of_passes(self) -> None:
         """Complaints come in the order of execution, not of the file."""
-        self.assertEqual(self.complaint("sentinel auth-pass m x\nsentinel myid abc\n").line_number, 2)
+        self.assertEqual(self.problem("sentinel auth-pass m x\nsentinel myid abc\n").line_number, 2)
 
     def test_generic_lines(self) -> None:
         """Generic directives are validated, even where they mean nothing to a Sentinel."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.config.errors import Complaint
+from txsentinel.config.errors import DirectiveError
 from txsentinel.config.generic import GenericOptions, apply_generic
 from txsentinel.config.process_title import expanded
 
@@ -64,7 +64,7 @@ class DirectiveTests(SynchronousTestCase):
         """What makes no sense, or leaves nothing by the lines above it, is refused, and the old one stays."""
         options = GenericOptions()
         for template in ("{foo}", "{port", "", "  ", "{title}", "{unixsocket}"):
-            with self.assertRaises(Complaint) as refused:
+            with self.assertRaises(DirectiveError) as refused:
                 apply_generic(options, "proc-title-template", [template])
             self.assertEqual(
                 str(refused.exception), "template format is invalid or contains unknown variables", template

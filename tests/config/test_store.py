@@ -364,7 +364,7 @@ class SlicesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Three masters, of which one is rendered per turn."""
-        self.patch(store_module, "SLICE_SECONDS", -1.0)
+        self.patch(store_module, "TIME_SLICE_SECONDS", -1.0)
         self.host = FakeHost()
         self.files = self.host.files
         self.core = FakeCore()

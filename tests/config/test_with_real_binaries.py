@@ -15,7 +15,7 @@ from txsentinel.config.directives import HEAD, TAIL, owner_of
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines
 from txsentinel.demo.programs import sentinel_command
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that a Sentinel may take to answer its first PING."""
 
 HAND_WRITTEN = """\
@@ -95,7 +95,7 @@ class TravellingFiles:
             self.process = subprocess.Popen(
                 sentinel_command(self.kind, str(self.file)), stdout=log, stderr=log, cwd=self.file.parent
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 call(self.port, "PING")
@@ -111,7 +111,7 @@ class TravellingFiles:
         process, self.process = self.process, None
         if process is not None:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
 
     def load(self) -> Configuration:
         """Read the file as we do."""

@@ -23,11 +23,11 @@ from txsentinel.model.timings import Limits
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import pack
 
-PATIENCE = 8.0
+TIMEOUT = 8.0
 """Seconds after which an expectation has failed."""
 
 
@@ -80,7 +80,7 @@ def ends(connection: Connection) -> bool:
 
 def comes_true(condition: Callable[[], bool]) -> bool:
     """Does it within our patience, in real time?"""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -153,13 +153,13 @@ class SimConnection:
     """A connection in a simulated world, which runs while we wait."""
 
     def __init__(self, servers: SimServers, server: SimRedis) -> None:
-        self._world = servers.world
+        self._world = servers.simulation
         self._protocol = _SimProtocol()
         factory = ClientFactory[_SimProtocol]()
         factory.noisy = False
         factory.buildProtocol = lambda addr: self._protocol  # type: ignore[method-assign]
         servers.client.reactor.connectTCP(server.host.ip, server.port, factory)
-        if not self._world.run_until(lambda: self._protocol.connected, PATIENCE):
+        if not self._world.run_until(lambda: self._protocol.connected, TIMEOUT):
             raise TimeoutError("no connection")
 
     def send(self, *commands: Request) -> None:
@@ -168,7 +168,7 @@ class SimConnection:
 
     def reply(self) -> Any:
         """See :class:`Connection`."""
-        self._world.run_until(lambda: self._protocol.replies or self._protocol.lost, PATIENCE)
+        self._world.run_until(lambda: self._protocol.replies or self._protocol.lost, TIMEOUT)
         if self._protocol.replies:
             return self._protocol.replies.pop(0)
         raise EOFError if self._protocol.lost else TimeoutError
@@ -198,7 +198,7 @@ class SimServer:
     def restart(self) -> None:
         """See :class:`Server`."""
         self.redis.host.restart()
-        self._servers.world.run(0.01)
+        self._servers.simulation.run(0.01)
 
     def run_endless_script(self) -> None:
         """See :class:`Server`."""
@@ -225,34 +225,34 @@ class SimServers:
     """Simulated servers."""
 
     def __init__(self) -> None:
-        self.world = World(11)
-        self.network = SimNetwork(self.world)
-        self.client = SimHost(self.world, self.network, "client", "10.0.1.1")
+        self.simulation = Simulation(11)
+        self.network = SimNetwork(self.simulation)
+        self.client = SimHost(self.simulation, self.network, "client", "10.0.1.1")
         self.client.start()
         self._count = 0
 
     def seconds(self) -> float:
         """See :class:`Servers`."""
-        return self.world.seconds()
+        return self.simulation.seconds()
 
     def start(self, *, file: bool = True) -> SimServer:
         """See :class:`Servers`."""
         self._count += 1
-        host = SimHost(self.world, self.network, f"redis{self._count}", f"10.0.0.{self._count}")
+        host = SimHost(self.simulation, self.network, f"redis{self._count}", f"10.0.0.{self._count}")
         redis = SimRedis(host)
         if not file:
             redis.config_file = None
         host.start()
-        self.world.run(0.01)
+        self.simulation.run(0.01)
         return SimServer(self, redis)
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """See :class:`Servers`."""
-        deadline = self.world.seconds() + PATIENCE
+        deadline = self.simulation.seconds() + TIMEOUT
         while not condition():
-            if self.world.seconds() > deadline:
+            if self.simulation.seconds() > deadline:
                 return False
-            self.world.run(0.01)
+            self.simulation.run(0.01)
         return True
 
     def stop(self) -> None:
@@ -266,7 +266,7 @@ class RealConnection:
     """A blocking socket."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._socket = socket.create_connection((host, port), timeout=PATIENCE)
+        self._socket = socket.create_connection((host, port), timeout=TIMEOUT)
         self._reader = ReplyReader(Limits(), resp3=True)
         self._next: list[Any] = []
 
@@ -288,7 +288,7 @@ class RealConnection:
         except BlockingIOError:
             pass
         finally:
-            self._socket.settimeout(PATIENCE)
+            self._socket.settimeout(TIMEOUT)
         return not self._next
 
     def close(self) -> None:
@@ -343,7 +343,7 @@ class RealServer:
         self._process = subprocess.Popen(
             self._arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 connection = self.connect()

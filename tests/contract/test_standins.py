@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.standins.layout import ip_address
-from tests.contract.redis_servers import PATIENCE, RealConnection, Servers, call, comes_true, ends, packed
+from tests.contract.redis_servers import TIMEOUT, RealConnection, Servers, call, comes_true, ends, packed
 from tests.contract.test_redis_contract import RedisContract
 
 
@@ -101,7 +101,7 @@ class StandInFleetTests(SynchronousTestCase):
 
     def eventually(self, condition: Callable[[], object]) -> None:
         """The condition comes to hold in reasonable time."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)

@@ -2,7 +2,7 @@
 Several Sentinel cores and the servers they watch, joined by queues: the smallest world that can go wrong.
 
 There is no Twisted here and no bytes but hellos and INFO. Everything random comes from one seed.
-:class:`Witness` looks over everybody's shoulder and objects as soon as a promise is broken.
+:class:`InvariantChecker` looks over everybody's shoulder and objects as soon as a promise is broken.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from txsentinel.core.effects import (
     Ping,
     PublishHello,
     Reconfigure,
-    Recycle,
+    Reconnect,
     RequestId,
     RequestInfo,
 )
@@ -32,7 +32,7 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits, Millis, Timings
-from txsentinel.runtime.durability import Barrier
+from txsentinel.runtime.durability import DurabilityBarrier
 
 NAME = "mymaster"
 
@@ -76,11 +76,19 @@ class Saved:
     peers: list[tuple[Address, str]] = field(default_factory=list)
 
 
-class Resident:
+class Node:
     """One Sentinel: a core, the real barrier, a disk that takes its time, connections with delays."""
 
-    def __init__(self, town: Town, sentinel_id: str, address: Address, options: MasterOptions, saved: Saved) -> None:
-        self.town, self.sentinel_id, self.address, self.options, self.saved = town, sentinel_id, address, options, saved
+    def __init__(
+        self, cluster: Cluster, sentinel_id: str, address: Address, options: MasterOptions, saved: Saved
+    ) -> None:
+        self.cluster, self.sentinel_id, self.address, self.options, self.saved = (
+            cluster,
+            sentinel_id,
+            address,
+            options,
+            saved,
+        )
         self.up = True
         self.disk_works = True
         self.disk_delay: Millis = 2
@@ -88,8 +96,8 @@ class Resident:
 
     def start(self) -> None:
         """Begin as after a start of the process, with what the disk remembers."""
-        town = self.town
-        self.life = town.token()
+        cluster = self.cluster
+        self.life = cluster.token()
         self.up = True
         self.events: list[str] = []
         self._connections: dict[tuple[int, LinkKind], int] = {}
@@ -99,16 +107,16 @@ class Resident:
         """Second → how often the core was swept in it."""
 
         settings = SentinelOptions(my_id=self.sentinel_id, port=self.address.port)
-        self.core = SentinelCore(settings, Timings(), Limits(), town.random.randrange)
+        self.core = SentinelCore(settings, Timings(), Limits(), cluster.random.randrange)
         self.core.state.current_epoch = self.saved.epoch
-        self.barrier = Barrier(self._perform, bool)
+        self.barrier = DurabilityBarrier(self._perform, bool)
         saved = self.saved
         assert saved.place is not None
         self.core.restore(
             NAME,
             saved.place,
             self.options,
-            town.now,
+            cluster.now,
             config_epoch=saved.config_epoch,
             leader_epoch=saved.leader_epoch,
             replicas=saved.replicas,
@@ -120,31 +128,31 @@ class Resident:
     def crash(self) -> None:
         """The process dies; whatever was not on disk is forgotten."""
         self.up = False
-        self.life = self.town.token()
+        self.life = self.cluster.token()
 
     def later(self, delay: Millis, action: Callable[[], None]) -> None:
         """Do something later in this life."""
         life = self.life
-        self.town.later(delay, lambda: action() if self.life == life else None)
+        self.cluster.later(delay, lambda: action() if self.life == life else None)
 
     def turn(self) -> None:
         """Carry out what the core decided."""
         outbox = self.core.outbox
         while outbox.pending:
             for generation, effect in outbox.take():
-                self.barrier.admit(generation, effect)
+                self.barrier.submit(generation, effect)
         if outbox.dirty and not self._writing:
             self._write()
-        self.town.witness.looks_at(self)
+        self.cluster.witness.looks_at(self)
         due = self.core.next_due
         if due is not None and due + 2 < self._wake:
             self._sleep()
 
     def opinion(self, effect: AskMasterDown, tell: Callable[[Vote], None]) -> None:
         """Answer a peer, once it may be answered."""
-        vote = self.core.vote_requested(effect.host, effect.port, effect.epoch, effect.candidate, self.town.now)
+        vote = self.core.vote_requested(effect.host, effect.port, effect.epoch, effect.candidate, self.cluster.now)
         self.turn()
-        self.barrier.hold(vote.generation, lambda: tell(vote), lambda: tell(vote.fallback()))
+        self.barrier.defer_reply(vote.generation, lambda: tell(vote), lambda: tell(vote.fallback()))
 
     def lost(self, address: Address, kinds: set[LinkKind]) -> None:
         """Whoever is at ``address`` closed its connections of these kinds."""
@@ -158,14 +166,14 @@ class Resident:
         return list(links.values())
 
     def _sweep(self) -> None:
-        self.sweeps[self.town.now // 1_000] += 1
-        self.core.sweep(self.town.now, self.town.now)
+        self.sweeps[self.cluster.now // 1_000] += 1
+        self.core.sweep(self.cluster.now, self.cluster.now)
         self.turn()
         self._sleep()
 
     def _sleep(self) -> None:
         due = self.core.next_due
-        now = self.town.now
+        now = self.cluster.now
         self._wake = now + (100 if due is None else max(2, min(100, due - now)))
         wake = self._wake
         self.later(self._wake - now, lambda: self._sweep() if self._wake == wake else None)
@@ -179,11 +187,11 @@ class Resident:
         peers = [(peer.address, peer.name) for peer in master.peers.values()]
         new = Saved(self.core.current_epoch, place, master.config_epoch, master.leader_epoch, replicas, peers)
         self._writing = True
-        self.later(self.town.random.randint(1, self.disk_delay), lambda: self._written(generation, new))
+        self.later(self.cluster.random.randint(1, self.disk_delay), lambda: self._written(generation, new))
 
     def _written(self, generation: int, new: Saved) -> None:
         self._writing = False
-        now = self.town.now
+        now = self.cluster.now
         if self.disk_works:
             self.saved = new
             self.barrier.committed(generation)
@@ -201,7 +209,7 @@ class Resident:
         elif isinstance(effect, Connect):
             for kind in effect.link.kinds:
                 self._dial(effect.link, kind)
-        elif isinstance(effect, Recycle):
+        elif isinstance(effect, Reconnect):
             for kind in effect.link.kinds if effect.kind is None else (effect.kind,):
                 self._connections.pop((effect.link.link_id, kind), None)
                 self._dial(effect.link, kind)
@@ -210,9 +218,9 @@ class Resident:
                 self._connections.pop((effect.link.link_id, kind), None)
         elif isinstance(effect, Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure):
             if isinstance(effect, PublishHello):
-                self.town.witness.hears(effect.payload)
+                self.cluster.witness.hears(effect.payload)
             if isinstance(effect, Reconfigure) and effect.promotes:
-                self.town.witness.acts(self, effect)
+                self.cluster.witness.acts(self, effect)
             self._say(effect)
 
     def _dial(self, link: InstanceLink, kind: LinkKind) -> None:
@@ -221,20 +229,20 @@ class Resident:
         def attempt() -> None:
             if link.closed or (link.link_id, kind) in self._connections:
                 return
-            if self.town.reachable(self, link.address):
-                self._connections[link.link_id, kind] = self.town.token()
-                self.core.link_up(link, kind, self.address.ip, self.town.now)
+            if self.cluster.reachable(self, link.address):
+                self._connections[link.link_id, kind] = self.cluster.token()
+                self.core.link_up(link, kind, self.address.ip, self.cluster.now)
             else:
-                if not self.town.silent(self, link.address):
-                    self.core.link_down(link, kind, "refused", self.town.now)
+                if not self.cluster.silent(self, link.address):
+                    self.core.link_down(link, kind, "refused", self.cluster.now)
                 self.later(1_000, attempt)
             self.turn()
 
-        self.later(self.town.delay(), attempt)
+        self.later(self.cluster.delay(), attempt)
 
     def _drop(self, link: InstanceLink, kind: LinkKind) -> None:
         del self._connections[link.link_id, kind]
-        self.core.link_down(link, kind, "lost", self.town.now)
+        self.core.link_down(link, kind, "lost", self.cluster.now)
         self._dial(link, kind)
         self.turn()
 
@@ -247,27 +255,27 @@ class Resident:
 
         def arrives() -> None:
             if self._connections.get((link.link_id, kind)) == connection:
-                self.town.deliver(self, effect, answer)
+                self.cluster.deliver(self, effect, answer)
 
         def answer(tell: Callable[[], None]) -> None:
             def told() -> None:
                 if self._connections.get((link.link_id, kind)) == connection and not link.closed:
-                    if self.town.reachable(self, link.address):
+                    if self.cluster.reachable(self, link.address):
                         tell()
                         self.turn()
 
-            self.town.in_order(connection, told, self)
+            self.cluster.in_order(connection, told, self)
 
-        self.town.in_order(-connection, arrives, self)
+        self.cluster.in_order(-connection, arrives, self)
 
 
-class Town:
+class Cluster:
     """Time, delays, servers, Sentinels, and who cannot hear whom."""
 
     def __init__(self, seed: int, sentinels: int = 3, servers: int = 3, **options: int) -> None:
         self.random = Random(seed)
         self.now: Millis = 1_000_000
-        self.witness = Witness()
+        self.witness = InvariantChecker()
         self.cut: set[tuple[str, Address]] = set()
         self._heap: list[tuple[Millis, int, Callable[[], None]]] = []
         self._token = 0
@@ -276,13 +284,13 @@ class Town:
         self.servers = {
             place: TownServer(place, f"{n:040d}", places[0] if n else None) for n, place in enumerate(places)
         }
-        self.residents: list[Resident] = []
+        self.nodes: list[Node] = []
         settings = {"quorum": 2, "down_after": 1_000, "failover_timeout": 4_000, **options}
         for n in range(sentinels):
             address = Address.literal(f"10.0.1.{n + 1}", 26379)
             saved = Saved(place=places[0])
-            one = Resident(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
-            self.residents.append(one)
+            one = Node(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
+            self.nodes.append(one)
 
     def token(self) -> int:
         """A number that was never used before."""
@@ -297,7 +305,7 @@ class Town:
         """Put something on the calendar."""
         heappush(self._heap, (self.now + delay, self.token(), action))
 
-    def in_order(self, stream: int, action: Callable[[], None], who: Resident) -> None:
+    def in_order(self, stream: int, action: Callable[[], None], who: Node) -> None:
         """Deliver behind whatever is on that stream already."""
         at = max(self._last.get(stream, 0), self.now + self.delay())
         self._last[stream] = at
@@ -312,15 +320,15 @@ class Town:
             action()
         self.now = end
 
-    def resident_at(self, address: Address) -> Resident | None:
+    def resident_at(self, address: Address) -> Node | None:
         """The Sentinel at that address."""
-        return next((one for one in self.residents if one.address == address), None)
+        return next((one for one in self.nodes if one.address == address), None)
 
-    def silent(self, who: Resident, address: Address) -> bool:
+    def silent(self, who: Node, address: Address) -> bool:
         """Would a connection attempt hang?"""
         return (who.sentinel_id, address) in self.cut
 
-    def reachable(self, who: Resident, address: Address) -> bool:
+    def reachable(self, who: Node, address: Address) -> bool:
         """Can ``who`` talk to ``address``?"""
         if self.silent(who, address):
             return False
@@ -332,7 +340,7 @@ class Town:
 
     def deliver(
         self,
-        who: Resident,
+        who: Node,
         effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure,
         answer: Callable[[Callable[[], None]], None],
     ) -> None:
@@ -355,7 +363,7 @@ class Town:
         elif isinstance(effect, RequestId):
             answer(lambda: core.id_reply(link, one.sentinel_id.encode(), self.now))
         elif isinstance(effect, PublishHello):
-            one.core.hello_heard(effect.payload, self.now)
+            one.core.hello_received(effect.payload, self.now)
             one.turn()
             answer(lambda: core.publish_reply(link, effect.instance, True, self.now))
         elif isinstance(effect, AskMasterDown):
@@ -368,7 +376,7 @@ class Town:
             one.opinion(effect, tell)
 
     def _serve(
-        self, who: Resident, server: TownServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
+        self, who: Node, server: TownServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
     ) -> None:
         core, others = who.core, list(self.servers.values())
         if isinstance(effect, Ping):
@@ -377,22 +385,22 @@ class Town:
             text = server.info(others)
             answer(lambda: core.info_reply(effect.link, text, self.now))
         elif isinstance(effect, PublishHello):
-            for one in self.residents:
+            for one in self.nodes:
                 for link in one._links(server.address) if one.up else ():
                     if (link.link_id, LinkKind.PUBSUB) in one._connections:
                         one.later(self.delay(), lambda o=one, k=link: self._heard(o, effect.payload, k))
             answer(lambda: core.publish_reply(effect.link, effect.instance, True, self.now))
         elif isinstance(effect, Reconfigure):
             server.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
-            for one in self.residents:
+            for one in self.nodes:
                 if one is not who and one.up:
                     one.lost(server.address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
             text = server.info(others)
             answer(lambda: core.info_reply(effect.link, text, self.now))
 
-    def _heard(self, one: Resident, payload: bytes, link: InstanceLink) -> None:
+    def _heard(self, one: Node, payload: bytes, link: InstanceLink) -> None:
         if self.reachable(one, link.address):
-            one.core.hello_heard(payload, self.now, link)
+            one.core.hello_received(payload, self.now, link)
             one.core.pubsub_active(link, self.now)
             one.turn()
 
@@ -413,14 +421,14 @@ class Town:
         for each in unread:
             each()
 
-    def crash(self, one: Resident) -> None:
+    def crash(self, one: Node) -> None:
         """A Sentinel dies."""
         one.crash()
         self._broken(one.address)
 
-    def isolate(self, one: Resident, *, servers: bool = True) -> None:
+    def isolate(self, one: Node, *, servers: bool = True) -> None:
         """Nobody hears it, and it hears nobody; without ``servers``, only the other Sentinels."""
-        for other in self.residents:
+        for other in self.nodes:
             if other is not one:
                 self.cut |= {(one.sentinel_id, other.address), (other.sentinel_id, one.address)}
         if servers:
@@ -430,22 +438,22 @@ class Town:
         """Everything that was cut is reset, and may connect anew."""
         cut, self.cut = self.cut, set()
         for sentinel_id, address in sorted(cut, key=lambda pair: (pair[0], pair[1].ip)):
-            one = next(o for o in self.residents if o.sentinel_id == sentinel_id)
+            one = next(o for o in self.nodes if o.sentinel_id == sentinel_id)
             if one.up:
                 one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
 
     def _broken(self, address: Address) -> None:
-        for one in self.residents:
+        for one in self.nodes:
             if one.up and not self.silent(one, address):
                 one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
 
     def masters(self) -> set[tuple[int, Address]]:
         """What the living Sentinels say: config epoch and address."""
-        views = [one.core.master(NAME) for one in self.residents if one.up]
+        views = [one.core.master(NAME) for one in self.nodes if one.up]
         return {(master.config_epoch, master.published_address) for master in views}
 
 
-class Witness:
+class InvariantChecker:
     """Objects as soon as a promise is broken; the messages name the promise."""
 
     def __init__(self) -> None:
@@ -455,7 +463,7 @@ class Witness:
         self._epochs: dict[tuple[str, str], int] = {}
         self.acted = 0
 
-    def votes(self, one: Resident, vote: Vote, effect: AskMasterDown) -> None:
+    def votes(self, one: Node, vote: Vote, effect: AskMasterDown) -> None:
         """A vote is told: it must be the only one of its epoch, for ever."""
         if vote.leader == "*":
             return
@@ -463,7 +471,7 @@ class Witness:
         assert known == vote.leader, f"two votes of {one.sentinel_id[0]} in epoch {vote.leader_epoch}"
         assert one.saved.leader_epoch >= vote.leader_epoch, "a vote is told before it is durable"
 
-    def acts(self, one: Resident, effect: Reconfigure) -> None:
+    def acts(self, one: Node, effect: Reconfigure) -> None:
         """SLAVEOF NO ONE: one leader per epoch, and only with its own vote on disk."""
         failover = one.core.master(NAME).failover
         assert failover is not None, "a promotion without a failover"
@@ -484,7 +492,7 @@ class Witness:
             assert known == place, f"config epoch {epoch} means {known} and {place}"
         assert epoch <= int(fields[3]), "a config epoch above the current epoch"
 
-    def looks_at(self, one: Resident) -> None:
+    def looks_at(self, one: Node) -> None:
         """Epochs never go back in one life, nor below what is on disk."""
         core, master = one.core, one.core.master(NAME)
         assert master.leader_epoch <= core.current_epoch

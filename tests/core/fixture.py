@@ -2,7 +2,7 @@
 One Sentinel core on a stage: servers and peers that answer as told, and a clock moved by hand.
 
 Everybody who is *up* answers PING, INFO and PUBLISH at once; peers answer questions as
-:class:`Actor` says. What the core says meanwhile is written down as lines of text.
+:class:`FakeServer` says. What the core says meanwhile is written down as lines of text.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from txsentinel.core.effects import (
+    AbortHandOver,
     Announce,
     AskMasterDown,
-    CallOffHandOver,
     Connect,
     Crash,
     Disconnect,
     Effect,
+    FinishHandOver,
     HandOver,
     KillScript,
     Note,
     Ping,
     PublishHello,
     Reconfigure,
-    Recycle,
+    Reconnect,
     RequestId,
     RequestInfo,
     RequestRole,
     ResolveAddress,
     RunScript,
-    SettleHandOver,
 )
 from txsentinel.core.instances import Instance, Master, Peer, Server
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -49,7 +49,7 @@ def identity(letter: str) -> str:
 
 
 @dataclass
-class Actor:
+class FakeServer:
     """A server or a peer Sentinel on the stage, by address."""
 
     address: Address
@@ -67,7 +67,7 @@ class Actor:
     extra: list[str] = field(default_factory=list)
     obeys: bool = True
     ping_text: bytes = b"PONG"
-    says_down: bool = False
+    reports_down: bool = False
     grants: bool = True
     """Gives its vote to whoever asks; else answers ``answer``."""
 
@@ -118,22 +118,22 @@ class Saved:
     peers: list[tuple[Address, str]] = field(default_factory=list)
 
 
-class Scene:
+class Fixture:
     """A core with its surroundings; ``lines`` is what was said since :meth:`heard` was last called."""
 
-    def __init__(self, *, my_id: str = ME, dice: int = 0, **master_options: int) -> None:
+    def __init__(self, *, my_id: str = ME, rng: int = 0, **master_options: int) -> None:
         self.now: Millis = 1_000_000
         self.wall_skew: Millis = 0
         self.options = SentinelOptions(my_id=my_id, port=26379)
-        self.core = SentinelCore(self.options, Timings(), Limits(), lambda n: min(dice, n - 1))
-        self.actors: dict[Address, Actor] = {}
+        self.core = SentinelCore(self.options, Timings(), Limits(), lambda n: min(rng, n - 1))
+        self.actors: dict[Address, FakeServer] = {}
         self.disk_works = True
         self.disk_slow = False
         self.lines: list[str] = []
         self.payloads: list[tuple[Instance, bytes]] = []
         self.sent: list[tuple[Millis, Effect]] = []
         self._held: list[tuple[int, Effect]] = []
-        self._dice = dice
+        self._rng = rng
         self.saved = Saved()
         self.sweeps = 0
         self._stuck: set[int] = set()
@@ -142,47 +142,47 @@ class Scene:
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
         for name, value in master_options.items():
             setattr(options, name, value)
-        self.actors[MASTER_PLACE] = Actor(MASTER_PLACE)
+        self.actors[MASTER_PLACE] = FakeServer(MASTER_PLACE)
         self.master: Master = self.core.restore(
             "mymaster", MASTER_PLACE, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
         )
-        self.settle()
+        self.finish()
 
     def add_master(self, name: str, number: int) -> Master:
         """One more master at 10.1.0.<number>, with the options of the first, and a replica at 10.2.0.<number>."""
         address = Address.literal(f"10.1.0.{number}", 6379)
         replica = Address.literal(f"10.2.0.{number}", 6379)
-        self.actors[address] = Actor(address)
-        self.actors[replica] = Actor(replica, role="slave", follows=address, run_id=f"{number:040d}")
+        self.actors[address] = FakeServer(address)
+        self.actors[replica] = FakeServer(replica, role="slave", follows=address, run_id=f"{number:040d}")
         options = replace(self.master.options, renamed_commands={}, rename_spellings={})
         peers = [(peer.address, peer.name) for peer in self.master.peers.values()]
         master = self.core.restore(
             name, address, options, self.now, config_epoch=0, leader_epoch=0, replicas=[replica], peers=peers
         )
-        self.settle()
+        self.finish()
         return master
 
-    def add_replica(self, number: int, **settings: object) -> Actor:
+    def add_replica(self, number: int, **settings: object) -> FakeServer:
         """A replica at 10.0.0.<number>, found in the master's INFO."""
         address = Address.literal(f"10.0.0.{number}", 6379)
-        actor = self.actors.setdefault(address, Actor(address))
+        actor = self.actors.setdefault(address, FakeServer(address))
         actor.role, actor.follows, actor.run_id = "slave", self.master.address, f"{number:040d}"
         for name, value in settings.items():
             setattr(actor, name, value)
         self.core.registry.add_replica(self.master, address, self.now)
         self.core.outbox.changed(self.master.name)
-        self.settle()
+        self.finish()
         return actor
 
-    def add_peer(self, letter: str, **settings: object) -> Actor:
+    def add_peer(self, letter: str, **settings: object) -> FakeServer:
         """The Sentinel called by that letter, at 10.0.1.<its code>."""
         address = Address.literal(f"10.0.1.{ord(letter)}", 26379)
-        actor = self.actors.setdefault(address, Actor(address))
+        actor = self.actors.setdefault(address, FakeServer(address))
         for name, value in settings.items():
             setattr(actor, name, value)
         self.core.registry.add_peer(self.master, identity(letter), address, self.now)
         self.core.outbox.changed(self.master.name)
-        self.settle()
+        self.finish()
         return actor
 
     def peer(self, letter: str) -> Peer:
@@ -200,7 +200,7 @@ class Scene:
         for link in self._links_to(address):
             for kind in link.kinds:
                 self.core.link_down(link, kind, "Connection was refused by other side", self.now)
-        self.settle()
+        self.finish()
 
     def revive(self, address: Address) -> None:
         """It is back and reachable."""
@@ -208,11 +208,11 @@ class Scene:
         actor.up, actor.silent = True, False
         unread, actor.unread = actor.unread, []
         for effect in unread:
-            if not isinstance(effect, Connect | Recycle):
+            if not isinstance(effect, Connect | Reconnect):
                 self._act(effect, actor)
         for link in self._links_to(address):
             self._bring_up(link)
-        self.settle()
+        self.finish()
 
     def reset_connections(self, address: Address, *kinds: LinkKind) -> None:
         """Connections (all, for no ``kinds``) break and are made anew at once."""
@@ -220,13 +220,13 @@ class Scene:
             for kind in kinds or link.kinds:
                 self.core.link_down(link, kind, "Connection was reset", self.now)
             self._bring_up(link)
-        self.settle()
+        self.finish()
 
     def restart(self) -> None:
         """The process dies without a word and starts again with what is on disk."""
         saved, old = self.saved, self.core
         self._held.clear()
-        self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._dice, n - 1))
+        self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._rng, n - 1))
         self.core.state.current_epoch = saved.epoch
         self.master = self.core.restore(
             "mymaster",
@@ -238,7 +238,7 @@ class Scene:
             replicas=saved.replicas,
             peers=saved.peers,
         )
-        self.settle()
+        self.finish()
 
     def idle(self, milliseconds: Millis) -> int:
         """Let time pass as the service does, sweeping when something is due; how often that was."""
@@ -261,22 +261,22 @@ class Scene:
         """One sweep at the present moment."""
         self.sweeps += 1
         self.core.sweep(self.now, self.now + self.wall_skew)
-        self.settle()
+        self.finish()
 
     def hello(
         self, letter: str, address: Address, config_epoch: int, epoch: int | None = None, own: bool = True
     ) -> None:
         """The hello of a Sentinel about our master; the Sentinel is there."""
         place = Address.literal(f"10.0.1.{ord(letter)}", 26379)
-        self.actors.setdefault(place, Actor(place))
+        self.actors.setdefault(place, FakeServer(place))
         mark = "0" if own else ""
         current = config_epoch if epoch is None else epoch
-        self.core.hello_heard(
+        self.core.hello_received(
             f"{place.ip},{place.port},{identity(letter)},{mark}{current},mymaster,"
             f"{address.ip},{address.port},{config_epoch}".encode(),
             self.now,
         )
-        self.settle()
+        self.finish()
 
     def heard(self) -> list[str]:
         """What was said since the last call: events as they are published, orders, notes."""
@@ -316,7 +316,7 @@ class Scene:
             [(peer.address, peer.name) for peer in master.peers.values()],
         )
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Carry out what the core decided, as long as it decides anything."""
         core = self.core
         for _ in range(1000):
@@ -358,10 +358,10 @@ class Scene:
             if isinstance(effect, RequestId):
                 self.lines.append(f"ask {effect.link.address.joined()} for its ID")
             if (actor is not None and not effect.link.closed) or isinstance(effect, Disconnect):
-                self._act(effect, actor or Actor(effect.link.address))
+                self._act(effect, actor or FakeServer(effect.link.address))
 
-    def _act(self, effect: Effect, actor: Actor) -> None:
-        if isinstance(effect, Connect | Recycle):
+    def _act(self, effect: Effect, actor: FakeServer) -> None:
+        if isinstance(effect, Connect | Reconnect):
             self._stuck.discard(effect.link.link_id)
             if actor.up and not actor.silent:
                 self._bring_up(effect.link)
@@ -379,9 +379,9 @@ class Scene:
             self.lines.append(
                 f"order {actor.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
             )
-        elif isinstance(effect, SettleHandOver):
+        elif isinstance(effect, FinishHandOver):
             self.lines.append(f"order {actor.address.ip} CLIENT UNPAUSE")
-        elif isinstance(effect, CallOffHandOver):
+        elif isinstance(effect, AbortHandOver):
             self.lines.append(f"order {actor.address.ip} FAILOVER ABORT")
         elif isinstance(effect, KillScript):
             self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
@@ -423,7 +423,7 @@ class Scene:
                 successor = self.actors[Address.literal(effect.host, effect.port)]
                 actor.role, actor.follows = "slave", successor.address
                 successor.role, successor.follows = "master", None
-        elif isinstance(effect, SettleHandOver | CallOffHandOver):
+        elif isinstance(effect, FinishHandOver | AbortHandOver):
             actor.paused = False
             self._stuck.discard(link.link_id)
             link.handover_end = None
@@ -431,10 +431,10 @@ class Scene:
             core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
 
     @staticmethod
-    def _answer(actor: Actor, effect: AskMasterDown) -> object:
+    def _answer(actor: FakeServer, effect: AskMasterDown) -> object:
         if actor.reply is not None:
             return actor.reply
-        down = int(actor.says_down)
+        down = int(actor.reports_down)
         if effect.candidate == "*":
             return [down, b"*", 0]
         if effect.candidate == identity(chr(int(actor.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Scene
+from tests.core.fixture import MASTER_PLACE, Fixture
 from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
-from txsentinel.core.effects import Recycle, RequestRole
+from txsentinel.core.effects import Reconnect, RequestRole
 from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
@@ -18,80 +18,80 @@ class SubjectivelyDownTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A master with a replica and a peer."""
-        self.scene = Scene()
-        self.scene.add_replica(2)
-        self.scene.add_peer("b")
-        self.scene.wait(2_000)
-        self.scene.heard()
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
+        self.fixture.add_peer("b")
+        self.fixture.wait(2_000)
+        self.fixture.heard()
 
     def test_exactly_after_down_after(self) -> None:
         """Down when more than down-after has passed since the loss, not when just that has."""
-        self.scene.kill(MASTER_PLACE)
-        self.scene.wait(1_000, 1)
-        self.assertEqual([], self.scene.events())
-        self.scene.wait(1, 1)
-        self.assertEqual(["+sdown"], self.scene.events())
+        self.fixture.kill(MASTER_PLACE)
+        self.fixture.wait(1_000, 1)
+        self.assertEqual([], self.fixture.events())
+        self.fixture.wait(1, 1)
+        self.assertEqual(["+sdown"], self.fixture.events())
 
     def test_everybody(self) -> None:
         """Replicas and peers go down and come back like masters, by the down-after of theirs."""
-        for place in (self.scene.replica(2).address, self.scene.peer("b").address):
-            self.scene.kill(place)
-            self.scene.wait(1_100)
-            self.assertEqual(["+sdown"], self.scene.events())
-            self.scene.revive(place)
-            self.assertEqual(["-sdown"], self.scene.events())
+        for place in (self.fixture.replica(2).address, self.fixture.peer("b").address):
+            self.fixture.kill(place)
+            self.fixture.wait(1_100)
+            self.assertEqual(["+sdown"], self.fixture.events())
+            self.fixture.revive(place)
+            self.assertEqual(["-sdown"], self.fixture.events())
 
     def test_never_reached(self) -> None:
         """Whoever was never reached is down after the same time."""
-        self.scene.actors[MASTER_PLACE].up = False
-        master = self.scene.add_master("other", 7)
-        self.scene.kill(master.address)
-        self.scene.heard()
-        self.scene.wait(1_100)
-        self.assertIn("+sdown", self.scene.events())
+        self.fixture.actors[MASTER_PLACE].up = False
+        master = self.fixture.add_master("other", 7)
+        self.fixture.kill(master.address)
+        self.fixture.heard()
+        self.fixture.wait(1_100)
+        self.assertIn("+sdown", self.fixture.events())
 
     def test_a_return_is_noticed_at_once(self) -> None:
         """The first PONG ends S_DOWN in its own turn, without waiting for a sweep."""
-        self.scene.kill(MASTER_PLACE)
-        self.scene.wait(1_100)
-        self.scene.heard()
-        self.scene.revive(MASTER_PLACE)
-        self.assertEqual("-sdown", self.scene.events()[0])
+        self.fixture.kill(MASTER_PLACE)
+        self.fixture.wait(1_100)
+        self.fixture.heard()
+        self.fixture.revive(MASTER_PLACE)
+        self.assertEqual("-sdown", self.fixture.events()[0])
 
     def test_wrong_role(self) -> None:
         """A master that calls itself a replica is down after down-after and two INFO periods."""
-        actor = self.scene.actors[MASTER_PLACE]
+        actor = self.fixture.actors[MASTER_PLACE]
         actor.role, actor.follows = "slave", Address.literal("10.0.0.77", 6379)
-        self.scene.core.info_reply(self.scene.master.link, actor.info(), self.scene.now)
-        self.scene.wait(21_000, 100)
-        self.assertNotIn("+sdown", self.scene.events())
-        self.scene.wait(200, 10)
-        self.assertIn("+sdown", self.scene.events())
-        self.assertIs(Role.REPLICA, self.scene.master.role_reported)
+        self.fixture.core.info_reply(self.fixture.master.link, actor.info(), self.fixture.now)
+        self.fixture.wait(21_000, 100)
+        self.assertNotIn("+sdown", self.fixture.events())
+        self.fixture.wait(200, 10)
+        self.assertIn("+sdown", self.fixture.events())
+        self.assertIs(Role.REPLICA, self.fixture.master.role_reported)
 
     def test_demoted_by_us(self) -> None:
         """An old master that follows the new one on our word is not down for that, however long the others take."""
-        scene = Scene(failover_timeout=60_000)
-        scene.core.timings.replica_reconf_timeout = 60_000
-        scene.add_replica(2, offset=200)
-        scene.add_replica(3, obeys=False)
-        scene.wait(2_000)
-        scene.core.failover("mymaster", scene.now)
-        scene.settle()
-        scene.heard()
-        scene.wait(40_000, 50)
-        self.assertEqual([], scene.events())
+        fixture = Fixture(failover_timeout=60_000)
+        fixture.core.timings.replica_reconf_timeout = 60_000
+        fixture.add_replica(2, offset=200)
+        fixture.add_replica(3, obeys=False)
+        fixture.wait(2_000)
+        fixture.core.failover("mymaster", fixture.now)
+        fixture.finish()
+        fixture.heard()
+        fixture.wait(40_000, 50)
+        self.assertEqual([], fixture.events())
 
     def test_reboot_option_taken_back(self) -> None:
         """Without the option a reboot in progress is no reason, neither to be down nor to look all the time."""
-        self.scene.master.options.reboot_down_after = 3_000
-        actor = self.scene.actors[MASTER_PLACE]
+        self.fixture.master.options.reboot_down_after = 3_000
+        actor = self.fixture.actors[MASTER_PLACE]
         actor.run_id, actor.ping_text = "c" * 40, b"LOADING"
-        self.scene.reset_connections(MASTER_PLACE)
-        self.assertIsNotNone(self.scene.master.rebooting_since)
-        self.scene.master.options.reboot_down_after = 0
-        self.assertLess(self.scene.idle(5_000), 150)
-        self.assertNotIn("+sdown", self.scene.events())
+        self.fixture.reset_connections(MASTER_PLACE)
+        self.assertIsNotNone(self.fixture.master.rebooting_since)
+        self.fixture.master.options.reboot_down_after = 0
+        self.assertLess(self.fixture.idle(5_000), 150)
+        self.assertNotIn("+sdown", self.fixture.events())
 
 
 class ObjectivelyDownTests(SynchronousTestCase):
@@ -100,70 +100,70 @@ class ObjectivelyDownTests(SynchronousTestCase):
     def test_quorum(self) -> None:
         """As many must agree as the quorum says, and the event says how many did."""
         for quorum, expected in ((1, True), (2, True), (3, False)):
-            scene = Scene(quorum=quorum)
-            scene.add_peer("b", says_down=True)
-            scene.add_peer("c")
-            scene.wait(2_000)
-            scene.kill(MASTER_PLACE)
-            scene.wait(1_200)
-            self.assertEqual(expected, scene.master.odown_since is not None)
+            fixture = Fixture(quorum=quorum)
+            fixture.add_peer("b", reports_down=True)
+            fixture.add_peer("c")
+            fixture.wait(2_000)
+            fixture.kill(MASTER_PLACE)
+            fixture.wait(1_200)
+            self.assertEqual(expected, fixture.master.odown_since is not None)
 
     def test_ends_with_our_own_opinion(self) -> None:
         """Whatever the others say, a master that we see is not down."""
-        scene = Scene()
-        scene.add_peer("b", says_down=True)
-        scene.wait(2_000)
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_200)
-        scene.heard()
-        scene.revive(MASTER_PLACE)
-        self.assertEqual(["-sdown", "-odown"], scene.events()[:2])
+        fixture = Fixture()
+        fixture.add_peer("b", reports_down=True)
+        fixture.wait(2_000)
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_200)
+        fixture.heard()
+        fixture.revive(MASTER_PLACE)
+        self.assertEqual(["-sdown", "-odown"], fixture.events()[:2])
 
     def test_opinions_are_for_five_seconds(self) -> None:
         """A peer that falls silent agrees with nobody for longer than five ask periods."""
-        scene = Scene()
-        scene.add_peer("b", says_down=True)
-        scene.wait(2_000)
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_200)
-        scene.actors[scene.peer("b").address].mute = True
-        scene.wait(4_000, 50)
-        self.assertIsNotNone(scene.master.odown_since)
-        scene.wait(2_500, 50)
-        self.assertIsNone(scene.master.odown_since)
+        fixture = Fixture()
+        fixture.add_peer("b", reports_down=True)
+        fixture.wait(2_000)
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_200)
+        fixture.actors[fixture.peer("b").address].mute = True
+        fixture.wait(4_000, 50)
+        self.assertIsNotNone(fixture.master.odown_since)
+        fixture.wait(2_500, 50)
+        self.assertIsNone(fixture.master.odown_since)
 
 
 class LinkTests(SynchronousTestCase):
     """Connections that look alive and are not."""
 
-    def cut(self, scene: Scene) -> list[LinkKind | None]:
+    def cut(self, fixture: Fixture) -> list[LinkKind | None]:
         """The kinds of connection that were recycled."""
-        return [effect.kind for _, effect in scene.sent if isinstance(effect, Recycle)]
+        return [effect.kind for _, effect in fixture.sent if isinstance(effect, Reconnect)]
 
     def test_silent(self) -> None:
         """A connection of more than fifteen seconds that answers nothing is made anew."""
-        scene = Scene(down_after=4_000)
-        scene.wait(16_000, 50)
-        scene.actors[MASTER_PLACE].silent = True
-        scene.wait(2_500, 50)
-        self.assertNotIn(LinkKind.COMMANDS, self.cut(scene))
-        scene.wait(1_000, 50)
-        self.assertEqual(1, self.cut(scene).count(LinkKind.COMMANDS))
+        fixture = Fixture(down_after=4_000)
+        fixture.wait(16_000, 50)
+        fixture.actors[MASTER_PLACE].silent = True
+        fixture.wait(2_500, 50)
+        self.assertNotIn(LinkKind.COMMANDS, self.cut(fixture))
+        fixture.wait(1_000, 50)
+        self.assertEqual(1, self.cut(fixture).count(LinkKind.COMMANDS))
 
     def test_young(self) -> None:
         """A younger one is left alone, and waited for without spinning."""
-        scene = Scene(down_after=1_000)
-        scene.wait(1_000, 50)
-        scene.actors[MASTER_PLACE].silent = True
-        self.assertLess(scene.idle(10_000), 300)
-        self.assertEqual([], self.cut(scene))
+        fixture = Fixture(down_after=1_000)
+        fixture.wait(1_000, 50)
+        fixture.actors[MASTER_PLACE].silent = True
+        self.assertLess(fixture.idle(10_000), 300)
+        self.assertEqual([], self.cut(fixture))
 
     def test_quiet_subscription(self) -> None:
         """A subscription on which nothing is heard for three hello periods is made anew."""
-        scene = Scene()
-        scene.wait(16_000, 50)
-        self.assertIn(LinkKind.PUBSUB, self.cut(scene))
-        self.assertNotIn(LinkKind.COMMANDS, self.cut(scene))
+        fixture = Fixture()
+        fixture.wait(16_000, 50)
+        self.assertIn(LinkKind.PUBSUB, self.cut(fixture))
+        self.assertNotIn(LinkKind.COMMANDS, self.cut(fixture))
 
 
 class StartTests(SynchronousTestCase):
@@ -171,27 +171,27 @@ class StartTests(SynchronousTestCase):
 
     def test_starved_at_the_start(self) -> None:
         """The time from reading the file to the first attempt to connect is held against nobody."""
-        scene = Scene(down_after=1_000)
-        scene.actors[MASTER_PLACE].up = False
-        scene.restart()
-        scene.now += 5_000
-        scene.sweep()
-        scene.wait(990)
-        self.assertNotIn("+sdown", scene.events())
-        scene.wait(50)
-        self.assertIn("+sdown", scene.events())
+        fixture = Fixture(down_after=1_000)
+        fixture.actors[MASTER_PLACE].up = False
+        fixture.restart()
+        fixture.now += 5_000
+        fixture.sweep()
+        fixture.wait(990)
+        self.assertNotIn("+sdown", fixture.events())
+        fixture.wait(50)
+        self.assertIn("+sdown", fixture.events())
 
 
 class MasterlessTests(SynchronousTestCase):
     """A group of which no server is a master."""
 
     def setUp(self) -> None:
-        self.scene = Scene(down_after=2_000)
-        self.scene.add_replica(2)
-        self.scene.add_replica(3)
-        self.scene.wait(3_000)
-        self.actor = self.scene.actors[MASTER_PLACE]
-        self.scene.heard()
+        self.fixture = Fixture(down_after=2_000)
+        self.fixture.add_replica(2)
+        self.fixture.add_replica(3)
+        self.fixture.wait(3_000)
+        self.actor = self.fixture.actors[MASTER_PLACE]
+        self.fixture.heard()
 
     def lead(self, number: int) -> None:
         """The master is told to follow the server at 10.0.0.<number>."""
@@ -200,57 +200,57 @@ class MasterlessTests(SynchronousTestCase):
     def test_down(self) -> None:
         """It is down a second after down-after at the latest: it was asked for its role meanwhile."""
         self.lead(2)
-        self.scene.wait(1_900)
-        self.assertEqual(self.scene.events(), ["-role-change"])
-        self.scene.wait(1_200)
-        self.assertEqual(self.scene.events(), ["+sdown"])
+        self.fixture.wait(1_900)
+        self.assertEqual(self.fixture.events(), ["-role-change"])
+        self.fixture.wait(1_200)
+        self.assertEqual(self.fixture.events(), ["+sdown"])
         self.actor.role = "master"
-        self.scene.wait(1_100)
-        self.assertEqual(self.scene.events(), ["+role-change", "-sdown"])
+        self.fixture.wait(1_100)
+        self.assertEqual(self.fixture.events(), ["+role-change", "-sdown"])
 
     def test_a_replica_that_was_promoted(self) -> None:
         """An operator who replaces the master by hand is not interfered with."""
-        self.scene.actors[self.scene.replica(2).address].role = "master"
+        self.fixture.actors[self.fixture.replica(2).address].role = "master"
         self.lead(2)
-        self.scene.wait(5_000)
-        self.assertEqual(self.scene.events(), ["-role-change", "-role-change"])
+        self.fixture.wait(5_000)
+        self.assertEqual(self.fixture.events(), ["-role-change", "-role-change"])
 
     def test_a_replica_that_does_not_say(self) -> None:
         """Whoever has not told its role since may have been promoted."""
-        self.scene.actors[self.scene.replica(3).address].refuses = True
+        self.fixture.actors[self.fixture.replica(3).address].refuses = True
         self.lead(2)
-        self.scene.wait(6_000)
-        self.assertNotIn("+sdown", self.scene.events())
+        self.fixture.wait(6_000)
+        self.assertNotIn("+sdown", self.fixture.events())
 
     def test_a_master_elsewhere(self) -> None:
         """It follows somebody who is none of its replicas: that is another matter."""
         self.lead(77)
-        self.scene.wait(6_000)
-        self.assertEqual(self.scene.events(), ["-role-change"])
+        self.fixture.wait(6_000)
+        self.assertEqual(self.fixture.events(), ["-role-change"])
 
     def test_without_role(self) -> None:
         """A server that refuses ROLE is asked once per connection, and its INFO shows it later."""
-        link = self.scene.master.link
-        self.scene.core.role_reply(link, None, True, self.scene.now)
-        self.scene.sent.clear()
+        link = self.fixture.master.link
+        self.fixture.core.role_reply(link, None, True, self.fixture.now)
+        self.fixture.sent.clear()
         self.lead(2)
-        self.scene.wait(14_000)
-        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
-        self.assertEqual(self.scene.events(), ["-role-change", "+sdown"])
-        self.scene.reset_connections(MASTER_PLACE)
-        self.scene.wait(1_100)
-        self.assertTrue(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
+        self.fixture.wait(14_000)
+        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
+        self.assertEqual(self.fixture.events(), ["-role-change", "+sdown"])
+        self.fixture.reset_connections(MASTER_PLACE)
+        self.fixture.wait(1_100)
+        self.assertTrue(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
 
     def test_many_instances(self) -> None:
         """Whoever watches many is not asked to ask for roles, too."""
-        self.scene.core.registry.count_instances(self.scene.now + 1_000)
-        self.assertEqual(self.scene.core.state.instances, 3)
+        self.fixture.core.registry.count_instances(self.fixture.now + 1_000)
+        self.assertEqual(self.fixture.core.state.instances, 3)
         for number in range(1, 110):
-            self.scene.add_master(f"m{number}", number)
-        self.scene.wait(2_000)
-        self.scene.sent.clear()
-        self.scene.wait(3_000)
-        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.scene.sent))
+            self.fixture.add_master(f"m{number}", number)
+        self.fixture.wait(2_000)
+        self.fixture.sent.clear()
+        self.fixture.wait(3_000)
+        self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
 
 
 class TiltTests(SynchronousTestCase):
@@ -292,12 +292,12 @@ class TiltTests(SynchronousTestCase):
 
     def test_the_log_says_why(self) -> None:
         """And for how long."""
-        scene = Scene()
-        scene.wait(1_000)
-        scene.heard()
-        scene.now += 5_000
-        scene.sweep()
-        heard = scene.heard()
+        fixture = Fixture()
+        fixture.wait(1_000)
+        fixture.heard()
+        fixture.now += 5_000
+        fixture.sweep()
+        heard = fixture.heard()
         self.assertIn("event +tilt #tilt mode entered", heard)
         self.assertIn("note TILT: nothing was decided for 5000 ms; nobody is judged for 30000 ms, until", heard)
 
@@ -312,40 +312,40 @@ class TiltTests(SynchronousTestCase):
 
     def test_nobody_is_judged(self) -> None:
         """In TILT nobody goes down or comes back, and we say of no master that it is down."""
-        scene = Scene()
-        scene.add_replica(2)
-        scene.wait(2_000)
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_100)
-        scene.now += 5_000
-        scene.sweep()
-        scene.heard()
-        vote = scene.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 0, "*", scene.now)
+        fixture = Fixture()
+        fixture.add_replica(2)
+        fixture.wait(2_000)
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_100)
+        fixture.now += 5_000
+        fixture.sweep()
+        fixture.heard()
+        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 0, "*", fixture.now)
         self.assertFalse(vote.down)
-        scene.revive(MASTER_PLACE)
-        scene.kill(scene.replica(2).address)
-        scene.wait(20_000, 100)
-        self.assertEqual([], scene.events())
-        scene.wait(11_000, 100)
-        self.assertEqual({"-tilt", "-sdown", "+sdown"}, set(scene.events()))
+        fixture.revive(MASTER_PLACE)
+        fixture.kill(fixture.replica(2).address)
+        fixture.wait(20_000, 100)
+        self.assertEqual([], fixture.events())
+        fixture.wait(11_000, 100)
+        self.assertEqual({"-tilt", "-sdown", "+sdown"}, set(fixture.events()))
 
     def test_a_stall_too_short_for_tilt(self) -> None:
         """After a pause the answers that came meanwhile are read before anybody is judged."""
-        scene = Scene()
-        scene.wait(2_000)
-        scene.actors[MASTER_PLACE].silent = True
-        scene.wait(1_000, 50)
-        scene.now += 1_500
-        scene.sweep()
-        self.assertNotIn("+sdown", scene.events())
-        scene.revive(MASTER_PLACE)
-        scene.wait(100)
-        self.assertNotIn("+sdown", scene.events())
+        fixture = Fixture()
+        fixture.wait(2_000)
+        fixture.actors[MASTER_PLACE].silent = True
+        fixture.wait(1_000, 50)
+        fixture.now += 1_500
+        fixture.sweep()
+        self.assertNotIn("+sdown", fixture.events())
+        fixture.revive(MASTER_PLACE)
+        fixture.wait(100)
+        self.assertNotIn("+sdown", fixture.events())
 
     def test_a_busy_machine_still_judges(self) -> None:
         """Where every sweep is late, the second one judges all the same."""
-        scene = Scene()
-        scene.wait(2_000)
-        scene.kill(MASTER_PLACE)
-        scene.wait(3_000, 300)
-        self.assertIn("+sdown", scene.events())
+        fixture = Fixture()
+        fixture.wait(2_000)
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(3_000, 300)
+        self.assertIn("+sdown", fixture.events())

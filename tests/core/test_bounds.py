@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import txsentinel
-from tests.core.fixture import Scene
+from tests.core.fixture import Fixture
 from txsentinel.model import address
 from txsentinel.model.address import MAX_ADDRESS, MAX_HOST, Address, canonical_ip
 from txsentinel.model.timings import Limits
@@ -53,39 +53,39 @@ class CacheTests(SynchronousTestCase):
 
     def test_host_names(self) -> None:
         """Names that hellos make up are forgotten when there are too many, those of our instances are not."""
-        scene = Scene()
-        registry = scene.core.registry
-        scene.core.options.resolve_hostnames = True
+        fixture = Fixture()
+        registry = fixture.core.registry
+        fixture.core.options.resolve_hostnames = True
         ours = Address("master.example", "10.0.0.1", 6379)
-        scene.master.address = ours
-        registry.resolved(ours, "10.0.0.1", scene.now)
+        fixture.master.address = ours
+        registry.resolved(ours, "10.0.0.1", fixture.now)
         for number in range(3 * Limits().host_names):
-            registry.resolved(Address(f"host{number}.example", "", 1), "10.0.0.9", scene.now)
+            registry.resolved(Address(f"host{number}.example", "", 1), "10.0.0.9", fixture.now)
         self.assertLessEqual(len(registry._names), Limits().host_names + 1)
         known = registry.address("master.example", 6379)
         self.assertEqual(known, ours)
 
     def test_long_hosts(self) -> None:
         """A host longer than any can be is no address, not even where names are resolved."""
-        scene = Scene()
-        scene.core.options.resolve_hostnames = True
-        self.assertIsNone(scene.core.registry.address("h" * (MAX_HOST + 1), 1))
-        self.assertIsNone(scene.core.registry.by_address("h" * (MAX_HOST + 1), 1))
-        self.assertIsNotNone(scene.core.registry.address("h" * MAX_HOST, 1))
+        fixture = Fixture()
+        fixture.core.options.resolve_hostnames = True
+        self.assertIsNone(fixture.core.registry.address("h" * (MAX_HOST + 1), 1))
+        self.assertIsNone(fixture.core.registry.by_address("h" * (MAX_HOST + 1), 1))
+        self.assertIsNotNone(fixture.core.registry.address("h" * MAX_HOST, 1))
 
 
 class InfoTests(SynchronousTestCase):
     """INFO of servers."""
 
     def setUp(self) -> None:
-        self.scene = Scene()
-        self.scene.wait(1_000)
-        self.limits = self.scene.core.state.limits
+        self.fixture = Fixture()
+        self.fixture.wait(1_000)
+        self.limits = self.fixture.core.state.limits
 
     def info(self, text: bytes) -> None:
         """The master's INFO."""
-        self.scene.core.info_reply(self.scene.master.link, text, self.scene.now)
-        self.scene.settle()
+        self.fixture.core.info_reply(self.fixture.master.link, text, self.fixture.now)
+        self.fixture.finish()
 
     def test_whole_lines(self) -> None:
         """What is cut off ends with a whole line: half a number would be another number."""
@@ -96,7 +96,7 @@ class InfoTests(SynchronousTestCase):
     def test_text(self) -> None:
         """Of a text of megabytes the beginning is read and kept."""
         self.info(b"role:master\r\n" + b"filling:1\r\n" * 400_000)
-        text = self.scene.master.info_text
+        text = self.fixture.master.info_text
         assert text is not None
         self.assertLessEqual(len(text), self.limits.info_text)
         self.assertGreater(len(text), self.limits.info_text - 20)
@@ -104,32 +104,32 @@ class InfoTests(SynchronousTestCase):
     def test_all_texts(self) -> None:
         """When all texts together are too much, a new one is not kept; when others are gone, it is."""
         limits = Limits(info_texts=10_000)
-        self.scene.core.state.limits = limits
-        replicas = [self.scene.add_replica(number) for number in range(2, 9)]
+        self.fixture.core.state.limits = limits
+        replicas = [self.fixture.add_replica(number) for number in range(2, 9)]
         del replicas
-        self.scene.wait(1_000)
-        servers = list(self.scene.master.replicas.values())
+        self.fixture.wait(1_000)
+        servers = list(self.fixture.master.replicas.values())
         for round_ in range(3):
             for server in servers:
-                self.scene.core.info_reply(server.link, b"role:slave\r\n" + b"x" * 2_000, self.scene.now)
+                self.fixture.core.info_reply(server.link, b"role:slave\r\n" + b"x" * 2_000, self.fixture.now)
             kept = sum(len(each.info_text) for each in servers if each.info_text is not None)
             self.assertLessEqual(kept, limits.info_texts, round_)
             self.assertGreater(kept, limits.info_texts // 2, round_)
-        self.scene.core.reset("*", self.scene.now)
+        self.fixture.core.reset("*", self.fixture.now)
         self.info(b"role:master\r\n")
-        self.assertIsNotNone(self.scene.master.info_text)
+        self.assertIsNotNone(self.fixture.master.info_text)
 
     def test_replicas_a_time(self) -> None:
         """One INFO adds some replicas, the next one the others, up to the limit."""
         limits = self.limits
         text = b"role:master\r\n" + replica_lines(2 * limits.replicas)
         self.info(text)
-        self.assertEqual(len(self.scene.master.replicas), limits.new_replicas)
-        self.assertTrue(self.scene.master.replicas_omitted)
+        self.assertEqual(len(self.fixture.master.replicas), limits.new_replicas)
+        self.assertTrue(self.fixture.master.replicas_omitted)
         for _ in range(limits.replicas // limits.new_replicas + 2):
             self.info(text)
-        self.assertEqual(len(self.scene.master.replicas), limits.replicas)
-        self.assertFalse(self.scene.master.replicas_omitted)
+        self.assertEqual(len(self.fixture.master.replicas), limits.replicas)
+        self.assertFalse(self.fixture.master.replicas_omitted)
 
     def test_reading_ends(self) -> None:
         """Lines about replicas beyond the limit are not taken apart."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, Actor, Scene, identity
+from tests.core.fixture import MASTER_PLACE, ME, FakeServer, Fixture, identity
 from txsentinel.core import confirmation
-from txsentinel.core.confirmation import ANSWER_TIMEOUT, MAX_DIALS, MAX_WAITING
+from txsentinel.core.confirmation import ANSWER_TIMEOUT, MAX_CONNECTIONS_PER_SECOND, MAX_WAITING
 from txsentinel.core.effects import Connect, Disconnect
-from txsentinel.core.instances import MAX_COUNTED, MAX_UNCONFIRMED, UNHEARD
+from txsentinel.core.instances import MAX_COUNTED, MAX_UNCONFIRMED, UNCONFIRMED_EXPIRY
 from txsentinel.model.address import Address
 from txsentinel.wire.values import ErrorLine
 
@@ -25,42 +25,42 @@ class ConfirmationCase(SynchronousTestCase):
     """A master with a replica and two peers, and a stranger who says things."""
 
     def setUp(self) -> None:
-        self.scene = Scene()
-        self.scene.add_replica(2)
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
         for letter in "bz":
-            self.scene.add_peer(letter, says_down=True)
-        self.scene.wait(3_000, 50)
-        self.scene.heard()
-        self.scene.sent.clear()
+            self.fixture.add_peer(letter, reports_down=True)
+        self.fixture.wait(3_000, 50)
+        self.fixture.heard()
+        self.fixture.sent.clear()
 
     def name(
         self, peer_id: str, ip: str, *, through_server: bool = False, epoch: int = 0, port: int = PEER_PORT
     ) -> None:
         """A hello that names a Sentinel there."""
-        core = self.scene.core
+        core = self.fixture.core
         payload = f"{ip},{port},{peer_id},{epoch},mymaster,10.0.0.1,6379,0".encode()
-        core.hello_heard(payload, self.scene.now, self.scene.master.link if through_server else None)
-        self.scene.settle()
+        core.hello_received(payload, self.fixture.now, self.fixture.master.link if through_server else None)
+        self.fixture.finish()
 
     def listen(self, ip: str, answer: object) -> None:
         """Whoever listens there answers SENTINEL MYID so."""
         at = Address.literal(ip, PEER_PORT)
-        self.scene.actors[at] = Actor(at, sentinel_id=answer)
+        self.fixture.actors[at] = FakeServer(at, sentinel_id=answer)
 
     def known(self) -> set[str]:
         """The IDs of the peers."""
-        return set(self.scene.master.peers)
+        return set(self.fixture.master.peers)
 
     def open_links(self) -> int:
         """Connections asked for and not given up since the setup."""
-        made = sum(isinstance(effect, Connect) for _, effect in self.scene.sent)
-        return made - sum(isinstance(effect, Disconnect) for _, effect in self.scene.sent)
+        made = sum(isinstance(effect, Connect) for _, effect in self.fixture.sent)
+        return made - sum(isinstance(effect, Disconnect) for _, effect in self.fixture.sent)
 
     def fails_over(self) -> bool:
         """Whether the master is replaced when it dies now."""
-        self.scene.kill(MASTER_PLACE)
-        self.scene.wait(1_500)
-        return self.scene.master.address == SECOND
+        self.fixture.kill(MASTER_PLACE)
+        self.fixture.wait(1_500)
+        return self.fixture.master.address == SECOND
 
 
 class FilingTests(ConfirmationCase):
@@ -72,18 +72,18 @@ class FilingTests(ConfirmationCase):
         self.name(identity("q"), "10.0.3.1", epoch=7)
         self.assertIn(identity("q"), self.known())
         self.assertEqual(1, self.open_links())
-        self.assertTrue(self.scene.peer("q").link.commands_up)
-        self.assertEqual(7, self.scene.core.current_epoch)
+        self.assertTrue(self.fixture.peer("q").link.commands_up)
+        self.assertEqual(7, self.fixture.core.current_epoch)
 
     def test_who_is_not_there(self) -> None:
         """Is not filed, changes no epoch, and leaves no connection behind."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.scene.actors[at] = Actor(at, up=False)
+        self.fixture.actors[at] = FakeServer(at, up=False)
         self.name(identity("q"), "10.0.3.1", epoch=7)
-        self.scene.wait(20_000, 100)
+        self.fixture.wait(20_000, 100)
         self.assertEqual({identity("b"), identity("z")}, self.known())
-        self.assertEqual((0, 0), (self.open_links(), self.scene.core.current_epoch))
-        self.assertEqual(0, len(self.scene.core._gossip.confirmations))
+        self.assertEqual((0, 0), (self.open_links(), self.fixture.core.current_epoch))
+        self.assertEqual(0, len(self.fixture.core._gossip.confirmations))
 
     def test_who_is_somebody_else(self) -> None:
         """A server, another Sentinel or whatever else listens there: dropped."""
@@ -99,24 +99,24 @@ class FilingTests(ConfirmationCase):
             self.name(identity("r"), "10.0.3.1")
             self.assertEqual({identity("b"), identity("z")}, self.known(), repr(answer))
             self.assertEqual(0, self.open_links())
-            self.scene.wait(3_000, 100)
+            self.fixture.wait(3_000, 100)
 
     def test_who_never_answers(self) -> None:
         """The connection is closed after a while."""
         self.listen("10.0.3.1", b"")
-        self.scene.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.fixture.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
         self.name(identity("q"), "10.0.3.1")
         self.assertEqual(1, self.open_links())
-        self.scene.wait(ANSWER_TIMEOUT + 100, 100)
+        self.fixture.wait(ANSWER_TIMEOUT + 100, 100)
         self.assertEqual(0, self.open_links())
 
     def test_who_comes_late(self) -> None:
         """One that cannot be reached at first is filed with the next hello after it can."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.scene.actors[at] = Actor(at, up=False, sentinel_id=identity("q").encode())
+        self.fixture.actors[at] = FakeServer(at, up=False, sentinel_id=identity("q").encode())
         self.name(identity("q"), "10.0.3.1")
-        self.scene.wait(2_000, 100)
-        self.scene.actors[at].up = True
+        self.fixture.wait(2_000, 100)
+        self.fixture.actors[at].up = True
         self.name(identity("q"), "10.0.3.1")
         self.assertIn(identity("q"), self.known())
 
@@ -133,10 +133,10 @@ class FilingTests(ConfirmationCase):
         self.listen("10.0.3.1", ErrorLine(b"NOAUTH Authentication required."))
         self.name(identity("q"), "10.0.3.1")
         self.assertNotIn(identity("q"), self.known())
-        self.assertIn("cannot be asked for its ID: NOAUTH Authentication required.", self.scene.heard()[-1])
+        self.assertIn("cannot be asked for its ID: NOAUTH Authentication required.", self.fixture.heard()[-1])
         self.assertEqual(0, self.open_links())
-        self.scene.wait(2_000, 100)
-        self.scene.actors[at].sentinel_id = identity("q").encode()
+        self.fixture.wait(2_000, 100)
+        self.fixture.actors[at].sentinel_id = identity("q").encode()
         self.name(identity("q"), "10.0.3.1")
         self.assertIn(identity("q"), self.known())
 
@@ -153,50 +153,50 @@ class FilingTests(ConfirmationCase):
         """Takes the place of its old ID when that is named no more."""
         self.listen("10.0.3.1", ErrorLine(NO_MYID[0]))
         self.name(identity("q"), "10.0.3.1")
-        self.scene.wait(8_000, 100)
+        self.fixture.wait(8_000, 100)
         self.name(identity("r"), "10.0.3.1")
         self.assertEqual({identity("b"), identity("z"), identity("r")}, self.known())
 
     def test_moving_and_replacing(self) -> None:
         """A peer is moved, or displaced, by nobody but itself or its successor."""
-        place = self.scene.peer("b").address
+        place = self.fixture.peer("b").address
         self.name(identity("b"), "10.0.3.1")
         self.name(identity("q"), place.ip)
-        self.scene.wait(5_000, 100)
+        self.fixture.wait(5_000, 100)
         self.assertEqual({identity("b"), identity("z")}, self.known())
-        self.assertEqual(place, self.scene.peer("b").address)
-        self.assertEqual([], [event for event in self.scene.events() if "sentinel" in event])
+        self.assertEqual(place, self.fixture.peer("b").address)
+        self.assertEqual([], [event for event in self.fixture.events() if "sentinel" in event])
 
     def test_under_other_masters(self) -> None:
         """Who is filed under one master is filed under the next without being asked again."""
         self.listen("10.0.3.1", identity("q").encode())
         self.name(identity("q"), "10.0.3.1")
-        other = self.scene.add_master("other", 7)
-        self.scene.core.registry.drop_peer(other.peers[identity("q")])
-        self.scene.heard()
+        other = self.fixture.add_master("other", 7)
+        self.fixture.core.registry.drop_peer(other.peers[identity("q")])
+        self.fixture.heard()
         hello = f"10.0.3.1,26379,{identity('q')},0,other,10.1.0.7,6379,0".encode()
-        self.scene.core.hello_heard(hello, self.scene.now)
-        self.assertIs(other.peers[identity("q")].link, self.scene.peer("q").link)
-        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.scene.heard())
+        self.fixture.core.hello_received(hello, self.fixture.now)
+        self.assertIs(other.peers[identity("q")].link, self.fixture.peer("q").link)
+        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.heard())
 
     def test_names(self) -> None:
         """A Sentinel that goes by a name is asked as soon as the name means something."""
-        self.scene.options.resolve_hostnames = True
+        self.fixture.options.resolve_hostnames = True
         at = Address("q.example", "10.0.3.1", PEER_PORT)
-        self.scene.actors[at] = Actor(at, sentinel_id=identity("q").encode())
+        self.fixture.actors[at] = FakeServer(at, sentinel_id=identity("q").encode())
         self.name(identity("q"), "q.example")
         self.assertNotIn(identity("q"), self.known())
-        self.scene.core.address_resolved(Address("q.example", "", PEER_PORT), "10.0.3.1", self.scene.now)
-        self.scene.settle()
+        self.fixture.core.address_resolved(Address("q.example", "", PEER_PORT), "10.0.3.1", self.fixture.now)
+        self.fixture.finish()
         self.assertIn(identity("q"), self.known())
 
     def test_reset(self) -> None:
         """Nobody waits for a master that begins anew or is removed."""
         self.listen("10.0.3.1", b"")
-        self.scene.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.fixture.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
         self.name(identity("q"), "10.0.3.1")
-        self.scene.core.reset("*", self.scene.now)
-        self.assertEqual(0, len(self.scene.core._gossip.confirmations))
+        self.fixture.core.reset("*", self.fixture.now)
+        self.assertEqual(0, len(self.fixture.core._gossip.confirmations))
 
 
 class CrowdTests(ConfirmationCase):
@@ -211,16 +211,16 @@ class CrowdTests(ConfirmationCase):
         """Change nothing: the majority is the same, and the failover happens."""
         for _ in range(5):
             self.invent(400, through_server=False)
-            self.scene.wait(1_000, 100)
-        self.assertEqual((3, 2), (self.scene.master.voters, self.scene.master.majority))
+            self.fixture.wait(1_000, 100)
+        self.assertEqual((3, 2), (self.fixture.master.voters, self.fixture.master.majority))
         self.assertTrue(self.fails_over())
 
     def test_through_a_server(self) -> None:
         """The same, as there are more of them than can be real."""
         for _ in range(5):
             self.invent(400, through_server=True)
-            self.scene.wait(1_000, 100)
-        self.assertEqual((3, 2), (self.scene.master.voters, self.scene.master.majority))
+            self.fixture.wait(1_000, 100)
+        self.assertEqual((3, 2), (self.fixture.master.voters, self.fixture.master.majority))
         self.assertTrue(self.fails_over())
 
     def test_are_bounded(self) -> None:
@@ -228,10 +228,10 @@ class CrowdTests(ConfirmationCase):
         self.invent(400, through_server=True)
         self.invent(400, through_server=False)
         self.assertLessEqual(self.open_links(), 2 * MAX_WAITING)
-        self.assertEqual(2 * MAX_WAITING, len(self.scene.core._gossip.confirmations))
-        made = sum(isinstance(effect, Connect) for _, effect in self.scene.sent)
-        self.assertLessEqual(made, 2 * MAX_DIALS)
-        self.assertLessEqual(len(self.scene.master.unconfirmed), MAX_UNCONFIRMED)
+        self.assertEqual(2 * MAX_WAITING, len(self.fixture.core._gossip.confirmations))
+        made = sum(isinstance(effect, Connect) for _, effect in self.fixture.sent)
+        self.assertLessEqual(made, 2 * MAX_CONNECTIONS_PER_SECOND)
+        self.assertLessEqual(len(self.fixture.master.unconfirmed), MAX_UNCONFIRMED)
 
     def test_do_not_keep_out_a_real_one(self) -> None:
         """Who is named through a server is confirmed in the middle of a flood of direct ones."""
@@ -251,7 +251,7 @@ class CrowdTests(ConfirmationCase):
         """None of theirs is adopted."""
         for number in range(20):
             self.name(f"{number:040}", f"10.9.0.{number + 1}", epoch=1_000_000, through_server=True)
-        self.assertEqual(0, self.scene.core.current_epoch)
+        self.assertEqual(0, self.fixture.core.current_epoch)
 
 
 class MajorityTests(ConfirmationCase):
@@ -266,42 +266,42 @@ class MajorityTests(ConfirmationCase):
         """Their hellos, once more."""
         for letter in letters:
             self.name(identity(letter), f"10.5.0.{ord(letter)}", through_server=True)
-        if self.scene.actors[MASTER_PLACE].up:
-            self.scene.core.pubsub_active(self.scene.master.link, self.scene.now)
+        if self.fixture.actors[MASTER_PLACE].up:
+            self.fixture.core.pubsub_active(self.fixture.master.link, self.fixture.now)
 
     def test_from_the_second_hello_on(self) -> None:
         """They raise the majority, and are not filed."""
-        self.assertEqual(3, self.scene.master.voters)
+        self.assertEqual(3, self.fixture.master.voters)
         self.hear("cde")
-        self.assertEqual(3, self.scene.master.voters, "one hello came by two servers")
-        self.scene.wait(2_000, 100)
+        self.assertEqual(3, self.fixture.master.voters, "one hello came by two servers")
+        self.fixture.wait(2_000, 100)
         self.hear("cde")
-        self.assertEqual((6, 4, 2), (self.scene.master.voters, self.scene.master.majority, len(self.known())))
+        self.assertEqual((6, 4, 2), (self.fixture.master.voters, self.fixture.master.majority, len(self.known())))
 
     def test_no_second_leader(self) -> None:
         """The minor side, three of six, elects nobody, although its quorum is two."""
-        self.scene.wait(2_000, 100)
+        self.fixture.wait(2_000, 100)
         self.hear("cde")
         self.assertFalse(self.fails_over())
-        self.scene.wait(60_000, 100)
-        self.assertEqual(MASTER_PLACE, self.scene.master.address)
+        self.fixture.wait(60_000, 100)
+        self.assertEqual(MASTER_PLACE, self.fixture.master.address)
 
     def test_who_is_confirmed_counts_once(self) -> None:
         """When the firewall is opened they are peers."""
-        self.scene.wait(ANSWER_TIMEOUT + 100, 100)
+        self.fixture.wait(ANSWER_TIMEOUT + 100, 100)
         for letter in "cde":
             self.listen(f"10.5.0.{ord(letter)}", identity(letter).encode())
         self.hear("cde")
-        self.assertEqual((6, 5, {}), (self.scene.master.voters, len(self.known()), self.scene.master.unconfirmed))
+        self.assertEqual((6, 5, {}), (self.fixture.master.voters, len(self.known()), self.fixture.master.unconfirmed))
 
     def test_until_they_are_silent(self) -> None:
         """While the subscription works, who is not heard is forgotten; while it does not, nobody is."""
-        self.scene.wait(2_000, 100)
+        self.fixture.wait(2_000, 100)
         self.hear("cde")
-        self.scene.now += UNHEARD + 1
-        self.assertEqual(6, self.scene.master.voters)
-        self.scene.core.pubsub_active(self.scene.master.link, self.scene.now)
-        self.assertEqual(3, self.scene.master.voters)
+        self.fixture.now += UNCONFIRMED_EXPIRY + 1
+        self.assertEqual(6, self.fixture.master.voters)
+        self.fixture.core.pubsub_active(self.fixture.master.link, self.fixture.now)
+        self.assertEqual(3, self.fixture.master.voters)
 
     def test_more_than_can_be(self) -> None:
         """Beyond a bound none of them counts: they are invented."""
@@ -310,16 +310,16 @@ class MajorityTests(ConfirmationCase):
         for expected, heard in ((3 + MAX_COUNTED, letters), (3, letters + "k")):
             for _ in range(2):
                 self.hear(heard)
-                self.scene.wait(2_000, 100)
-            self.assertEqual(expected, self.scene.master.voters)
+                self.fixture.wait(2_000, 100)
+            self.assertEqual(expected, self.fixture.master.voters)
 
     def test_direct_ones_never(self) -> None:
         """Anybody can send those."""
         for _ in range(5):
             for letter in "fgh":
                 self.name(identity(letter), f"10.5.0.{ord(letter)}")
-            self.scene.wait(2_000, 100)
-        self.assertEqual(3, self.scene.master.voters)
+            self.fixture.wait(2_000, 100)
+        self.assertEqual(3, self.fixture.master.voters)
 
 
 class SharingTests(ConfirmationCase):
@@ -328,17 +328,17 @@ class SharingTests(ConfirmationCase):
     def test_one_question(self) -> None:
         """Is enough for all who are named there; the one that is right is filed."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.scene.actors[at] = Actor(at, silent=True, sentinel_id=identity("q").encode())
+        self.fixture.actors[at] = FakeServer(at, silent=True, sentinel_id=identity("q").encode())
         for letter in "opqr":
             self.name(identity(letter), "10.0.3.1")
         self.assertEqual(1, self.open_links())
-        self.scene.actors[at].silent = False
-        link = next(effect.link for _, effect in self.scene.sent if isinstance(effect, Connect))
-        self.scene.core.link_up(link, link.kinds[0], "10.0.9.9", self.scene.now)
-        self.scene.settle()
+        self.fixture.actors[at].silent = False
+        link = next(effect.link for _, effect in self.fixture.sent if isinstance(effect, Connect))
+        self.fixture.core.link_up(link, link.kinds[0], "10.0.9.9", self.fixture.now)
+        self.fixture.finish()
         self.assertEqual({identity("b"), identity("z"), identity("q")}, self.known())
-        self.assertEqual((1, 0), (self.open_links(), len(self.scene.core._gossip.confirmations)))
+        self.assertEqual((1, 0), (self.open_links(), len(self.fixture.core._gossip.confirmations)))
 
     def test_constants(self) -> None:
         """A real one has its answer before a flood at the permitted rate displaces it."""
-        self.assertGreater(confirmation.MAX_WAITING * 1000 // confirmation.MAX_DIALS, 500)
+        self.assertGreater(confirmation.MAX_WAITING * 1000 // confirmation.MAX_CONNECTIONS_PER_SECOND, 500)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Scene, identity
+from tests.core.fixture import MASTER_PLACE, Fixture, identity
 from txsentinel.core.errors import IllegalTransition
-from txsentinel.core.failover import FOLLOWS, SELECT_PATIENCE, Failovers
+from txsentinel.core.failover import FOLLOWS, SELECT_TIMEOUT, Failovers
 from txsentinel.core.instances import Failover, FailoverState
 from txsentinel.model.address import Address
 
@@ -16,27 +16,27 @@ SECOND = Address.literal("10.0.0.2", 6379)
 class StateTests(SynchronousTestCase):
     """From each state onwards."""
 
-    def scene_in(self, state: FailoverState, **options: int) -> Scene:
+    def scene_in(self, state: FailoverState, **options: int) -> Fixture:
         """A failover that stands in one state."""
-        scene = Scene(**options)
-        scene.add_replica(2, offset=200)
-        scene.add_replica(3)
-        scene.add_peer("b", says_down=True)
-        scene.add_peer("z", says_down=True)
-        scene.wait(3_000)
+        fixture = Fixture(**options)
+        fixture.add_replica(2, offset=200)
+        fixture.add_replica(3)
+        fixture.add_peer("b", reports_down=True)
+        fixture.add_peer("z", reports_down=True)
+        fixture.wait(3_000)
         if state is FailoverState.WAIT_START:
             for letter in "bz":
-                scene.actors[scene.peer(letter).address].grants = False
-                scene.actors[scene.peer(letter).address].answer = (identity("q"), 1)
+                fixture.actors[fixture.peer(letter).address].grants = False
+                fixture.actors[fixture.peer(letter).address].answer = (identity("q"), 1)
         elif state is FailoverState.WAIT_PROMOTION:
-            scene.actors[SECOND].obeys = False
+            fixture.actors[SECOND].obeys = False
         elif state is FailoverState.RECONF_REPLICAS:
-            scene.actors[Address.literal("10.0.0.3", 6379)].obeys = False
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_150)
-        self.assertIs(state, scene.master.failover_state)
-        scene.heard()
-        return scene
+            fixture.actors[Address.literal("10.0.0.3", 6379)].obeys = False
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_150)
+        self.assertIs(state, fixture.master.failover_state)
+        fixture.heard()
+        return fixture
 
     def test_nobody_may_ping(self) -> None:
         """
@@ -44,14 +44,14 @@ class StateTests(SynchronousTestCase):
 
         Replicas are discovered a moment after their master, so they are down a moment after it.
         """
-        scene = Scene(quorum=1, down_after=3_000)
-        master = scene.actors[MASTER_PLACE]
-        scene.add_replica(2, ping_text=b"NOPERM x")
+        fixture = Fixture(quorum=1, down_after=3_000)
+        master = fixture.actors[MASTER_PLACE]
+        fixture.add_replica(2, ping_text=b"NOPERM x")
         master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
-        scene.core.reset("*", scene.now)
-        scene.settle()
-        scene.wait(60_000)
-        lines = scene.heard()
+        fixture.core.reset("*", fixture.now)
+        fixture.finish()
+        fixture.wait(60_000)
+        lines = fixture.heard()
         self.assertIn("event +odown master mymaster 10.0.0.1 6379 #quorum 1/1", lines)
         self.assertFalse([line for line in lines if "+try-failover" in line or line.startswith("order")], lines)
         self.assertTrue([line for line in lines if "it answers PING with NOPERM" in line], lines)
@@ -67,114 +67,114 @@ class StateTests(SynchronousTestCase):
     def test_wait_start_ends(self) -> None:
         """Without a majority the election ends after ten seconds, or failover-timeout if that is less."""
         for timeout, expected in ((60_000, 10_000), (3_000, 3_000)):
-            scene = self.scene_in(FailoverState.WAIT_START, failover_timeout=timeout)
-            scene.wait(expected - 500)
-            self.assertNotIn("-failover-abort-not-elected", scene.events())
-            scene.wait(600)
-            self.assertIn("-failover-abort-not-elected", scene.events())
+            fixture = self.scene_in(FailoverState.WAIT_START, failover_timeout=timeout)
+            fixture.wait(expected - 500)
+            self.assertNotIn("-failover-abort-not-elected", fixture.events())
+            fixture.wait(600)
+            self.assertIn("-failover-abort-not-elected", fixture.events())
 
-    def elected_without_replicas(self) -> Scene:
+    def elected_without_replicas(self) -> Fixture:
         """The replicas were there when we stood, and were lost a moment before the votes came."""
-        scene = self.scene_in(FailoverState.WAIT_START)
+        fixture = self.scene_in(FailoverState.WAIT_START)
         for number in (2, 3):
-            scene.kill(Address.literal(f"10.0.0.{number}", 6379))
+            fixture.kill(Address.literal(f"10.0.0.{number}", 6379))
         for letter in "bz":
-            scene.actors[scene.peer(letter).address].grants = True
-            scene.actors[scene.peer(letter).address].answer = None
-        while scene.master.failover_state is FailoverState.WAIT_START:
-            scene.wait(10)
-        self.assertIs(FailoverState.SELECT_REPLICA, scene.master.failover_state)
-        return scene
+            fixture.actors[fixture.peer(letter).address].grants = True
+            fixture.actors[fixture.peer(letter).address].answer = None
+        while fixture.master.failover_state is FailoverState.WAIT_START:
+            fixture.wait(10)
+        self.assertIs(FailoverState.SELECT_REPLICA, fixture.master.failover_state)
+        return fixture
 
     def test_a_replica_comes_back(self) -> None:
         """Whoever was elected does not give up for a connection that was lost for a moment."""
-        scene = self.elected_without_replicas()
-        scene.revive(SECOND)
-        scene.wait(1_200)
-        self.assertIn("+switch-master", scene.events())
+        fixture = self.elected_without_replicas()
+        fixture.revive(SECOND)
+        fixture.wait(1_200)
+        self.assertIn("+switch-master", fixture.events())
 
     def test_no_replica_comes_back(self) -> None:
         """After ten seconds, or failover-timeout if that is less, it gives up; at once if none wants to be promoted."""
-        for timeout, priority, expected in ((60_000, 100, SELECT_PATIENCE), (3_000, 100, 3_000), (60_000, 0, 0)):
-            scene = self.elected_without_replicas()
-            began = scene.now
-            scene.master.options.failover_timeout = timeout
-            for replica in scene.master.replicas.values():
+        for timeout, priority, expected in ((60_000, 100, SELECT_TIMEOUT), (3_000, 100, 3_000), (60_000, 0, 0)):
+            fixture = self.elected_without_replicas()
+            began = fixture.now
+            fixture.master.options.failover_timeout = timeout
+            for replica in fixture.master.replicas.values():
                 replica.priority = priority
-            while scene.master.failover is not None and scene.now < began + 20_000:
-                scene.wait(10)
-            self.assertIn("-failover-abort-no-good-slave", scene.events())
-            self.assertTrue(expected <= scene.now - began <= expected + 200, scene.now - began)
+            while fixture.master.failover is not None and fixture.now < began + 20_000:
+                fixture.wait(10)
+            self.assertIn("-failover-abort-no-good-slave", fixture.events())
+            self.assertTrue(expected <= fixture.now - began <= expected + 200, fixture.now - began)
 
     def test_next_attempt(self) -> None:
         """The next one comes two failover timeouts after the start of the last, and says so once."""
-        scene = self.scene_in(FailoverState.WAIT_START, failover_timeout=3_000)
-        started = scene.master.attempt_started_at
+        fixture = self.scene_in(FailoverState.WAIT_START, failover_timeout=3_000)
+        started = fixture.master.attempt_started_at
         assert started is not None
-        scene.wait(started + 6_000 - scene.now - 10, 10)
-        heard = scene.heard()
+        fixture.wait(started + 6_000 - fixture.now - 10, 10)
+        heard = fixture.heard()
         self.assertEqual(1, sum("Next failover delay" in line for line in heard))
         self.assertFalse(any("+try-failover" in line for line in heard))
-        scene.wait(60, 10)
-        self.assertIn("+try-failover", scene.events())
+        fixture.wait(60, 10)
+        self.assertIn("+try-failover", fixture.events())
 
     def test_wait_promotion_ends(self) -> None:
         """A replica that does not become a master is given up after failover-timeout."""
-        scene = self.scene_in(FailoverState.WAIT_PROMOTION, failover_timeout=5_000)
-        scene.wait(4_800)
-        self.assertNotIn("-failover-abort-slave-timeout", scene.events())
-        scene.wait(300)
-        self.assertIn("-failover-abort-slave-timeout", scene.events())
+        fixture = self.scene_in(FailoverState.WAIT_PROMOTION, failover_timeout=5_000)
+        fixture.wait(4_800)
+        self.assertNotIn("-failover-abort-slave-timeout", fixture.events())
+        fixture.wait(300)
+        self.assertIn("-failover-abort-slave-timeout", fixture.events())
 
     def test_reconf_replicas_ends(self) -> None:
         """The switch comes after failover-timeout at the latest."""
-        scene = self.scene_in(FailoverState.RECONF_REPLICAS, failover_timeout=5_000)
-        scene.wait(5_200)
-        events = scene.events()
+        fixture = self.scene_in(FailoverState.RECONF_REPLICAS, failover_timeout=5_000)
+        fixture.wait(5_200)
+        events = fixture.events()
         self.assertIn("+failover-end-for-timeout", events)
-        self.assertEqual(SECOND, scene.master.address)
+        self.assertEqual(SECOND, fixture.master.address)
 
     def test_no_state_spins(self) -> None:
         """Waiting costs a few looks per second, in every state."""
         for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
-            scene = self.scene_in(state, failover_timeout=30_000)
-            self.assertLess(scene.idle(4_000), 4 * 40, state)
+            fixture = self.scene_in(state, failover_timeout=30_000)
+            self.assertLess(fixture.idle(4_000), 4 * 40, state)
 
     def test_published_address(self) -> None:
         """What clients are told moves when the promotion is seen, not before."""
-        scene = self.scene_in(FailoverState.WAIT_PROMOTION)
-        self.assertEqual(MASTER_PLACE, scene.master.published_address)
-        scene = self.scene_in(FailoverState.RECONF_REPLICAS)
-        self.assertEqual((SECOND, MASTER_PLACE), (scene.master.published_address, scene.master.address))
+        fixture = self.scene_in(FailoverState.WAIT_PROMOTION)
+        self.assertEqual(MASTER_PLACE, fixture.master.published_address)
+        fixture = self.scene_in(FailoverState.RECONF_REPLICAS)
+        self.assertEqual((SECOND, MASTER_PLACE), (fixture.master.published_address, fixture.master.address))
 
     def test_restart_in_each_state(self) -> None:
         """A Sentinel that crashes in any state comes up with what was promised, and fails over if it still must."""
         for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
-            scene = self.scene_in(state)
-            leader_epoch = scene.master.leader_epoch
+            fixture = self.scene_in(state)
+            leader_epoch = fixture.master.leader_epoch
             for letter in "bz":
-                scene.actors[scene.peer(letter).address].grants = True
-                scene.actors[scene.peer(letter).address].answer = None
-            for actor in scene.actors.values():
+                fixture.actors[fixture.peer(letter).address].grants = True
+                fixture.actors[fixture.peer(letter).address].answer = None
+            for actor in fixture.actors.values():
                 actor.obeys = True
-            scene.restart()
-            self.assertEqual(leader_epoch, scene.master.leader_epoch, state)
-            scene.wait(3_000)
-            self.assertNotEqual(MASTER_PLACE, scene.master.address, state)
+            fixture.restart()
+            self.assertEqual(leader_epoch, fixture.master.leader_epoch, state)
+            fixture.wait(3_000)
+            self.assertNotEqual(MASTER_PLACE, fixture.master.address, state)
             expected = 1 if state is FailoverState.RECONF_REPLICAS else leader_epoch + 1
-            self.assertEqual(expected, scene.master.config_epoch, state)
+            self.assertEqual(expected, fixture.master.config_epoch, state)
 
     def test_script_of_the_leader(self) -> None:
         """It is run when the promotion is durable, with both addresses."""
-        scene = self.scene_in(FailoverState.WAIT_PROMOTION)
-        scene.master.options.client_reconfig_script = "/bin/reconfigure"
-        scene.disk_slow = True
-        scene.actors[SECOND].role = "master"
-        scene.wait(1_100)
-        self.assertFalse(any(line.startswith("script") for line in scene.heard()))
-        scene.commit()
+        fixture = self.scene_in(FailoverState.WAIT_PROMOTION)
+        fixture.master.options.client_reconfig_script = "/bin/reconfigure"
+        fixture.disk_slow = True
+        fixture.actors[SECOND].role = "master"
+        fixture.wait(1_100)
+        self.assertFalse(any(line.startswith("script") for line in fixture.heard()))
+        fixture.commit()
         expected = "script /bin/reconfigure mymaster leader start 10.0.0.1 6379 10.0.0.2 6379"
-        self.assertIn(expected, scene.heard())
+        self.assertIn(expected, fixture.heard())
 
 
 class DiskTests(SynchronousTestCase):
@@ -182,36 +182,36 @@ class DiskTests(SynchronousTestCase):
 
     def test_no_order_before_the_vote_is_durable(self) -> None:
         """With all votes of the others in, SLAVEOF NO ONE still waits for our own."""
-        scene = Scene()
-        scene.add_replica(2)
+        fixture = Fixture()
+        fixture.add_replica(2)
         for letter in "bcd":
-            scene.add_peer(letter, says_down=True)
-        scene.wait(3_000)
-        scene.heard()
-        scene.disk_slow = True
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_500)
-        heard = scene.heard()
+            fixture.add_peer(letter, reports_down=True)
+        fixture.wait(3_000)
+        fixture.heard()
+        fixture.disk_slow = True
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_500)
+        heard = fixture.heard()
         self.assertTrue(any(line.startswith("ask b 1") for line in heard))
         self.assertFalse(any(line.startswith("order") for line in heard))
-        scene.commit()
-        scene.settle()
-        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", scene.heard())
+        fixture.commit()
+        fixture.finish()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", fixture.heard())
 
     def test_simulated_crash_is_the_end(self) -> None:
         """Nothing is ordered between the election and a crash that still waits for the disk."""
-        scene = Scene()
-        scene.add_replica(2)
-        scene.add_peer("b", says_down=True)
-        scene.core.simulate_crash.add("crash-after-election")
-        scene.wait(3_000)
-        scene.disk_slow = True
-        scene.kill(MASTER_PLACE)
-        scene.wait(1_500)
-        scene.core.outbox.changed(None)
-        scene.commit()
-        scene.wait(5_000, 50)
-        heard = scene.heard()
+        fixture = Fixture()
+        fixture.add_replica(2)
+        fixture.add_peer("b", reports_down=True)
+        fixture.core.simulate_crash.add("crash-after-election")
+        fixture.wait(3_000)
+        fixture.disk_slow = True
+        fixture.kill(MASTER_PLACE)
+        fixture.wait(1_500)
+        fixture.core.outbox.changed(None)
+        fixture.commit()
+        fixture.wait(5_000, 50)
+        heard = fixture.heard()
         self.assertFalse(any(line.startswith("order") for line in heard))
-        scene.commit()
-        self.assertEqual(1, [*heard, *scene.heard()].count("crash"))
+        fixture.commit()
+        self.assertEqual(1, [*heard, *fixture.heard()].count("crash"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import Actor, Scene
+from tests.core.fixture import FakeServer, Fixture
 from txsentinel.core.errors import InvalidAddress
 from txsentinel.core.instances import Master
 from txsentinel.model.address import Address
@@ -15,78 +15,82 @@ class HostnameTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A scene in which ``db.example`` is not resolved yet."""
-        self.scene = Scene()
-        self.scene.options.resolve_hostnames = True
-        self.scene.actors[Address("db.example", "10.0.0.7", 6379)] = Actor(Address("db.example", "10.0.0.7", 6379))
+        self.fixture = Fixture()
+        self.fixture.options.resolve_hostnames = True
+        self.fixture.actors[Address("db.example", "10.0.0.7", 6379)] = FakeServer(
+            Address("db.example", "10.0.0.7", 6379)
+        )
 
     def monitor(self) -> Master:
         """Watch a master by name."""
-        master = self.scene.core.monitor("named", "db.example", 6379, 1, self.scene.now)
-        self.scene.settle()
+        master = self.fixture.core.monitor("named", "db.example", 6379, 1, self.fixture.now)
+        self.fixture.finish()
         return master
 
     def test_a_name_is_looked_up_before_it_is_connected_to(self) -> None:
         """Until the answer comes there is no IP; then there is a connection."""
         master = self.monitor()
-        self.assertIn("resolve db.example", self.scene.heard())
+        self.assertIn("resolve db.example", self.fixture.heard())
         self.assertEqual((master.address.ip, master.link.commands_up), ("", False))
-        self.scene.core.address_resolved(master.address, "10.0.0.7", self.scene.now)
-        self.scene.settle()
+        self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
+        self.fixture.finish()
         self.assertEqual(master.address, Address("db.example", "10.0.0.7", 6379))
         self.assertTrue(master.link.commands_up)
 
     def test_names_are_refused_unless_allowed(self) -> None:
         """Without the option a name is no address."""
-        self.scene.options.resolve_hostnames = False
+        self.fixture.options.resolve_hostnames = False
         self.assertRaises(InvalidAddress, self.monitor)
 
     def test_the_last_known_good_is_kept(self) -> None:
         """A name that stops resolving changes nothing."""
         master = self.monitor()
-        self.scene.core.address_resolved(master.address, "10.0.0.7", self.scene.now)
-        self.scene.settle()
-        self.scene.core.address_resolved(master.address, None, self.scene.now)
-        self.scene.settle()
+        self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
+        self.fixture.finish()
+        self.fixture.core.address_resolved(master.address, None, self.fixture.now)
+        self.fixture.finish()
         self.assertEqual(master.address.ip, "10.0.0.7")
         self.assertTrue(master.link.commands_up)
 
     def test_a_name_that_moves_is_followed(self) -> None:
         """A lost connection has the name looked up again, once per ping period; a new IP is a new link."""
         master = self.monitor()
-        self.scene.core.address_resolved(master.address, "10.0.0.7", self.scene.now)
-        self.scene.settle()
-        self.scene.heard()
+        self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
+        self.fixture.finish()
+        self.fixture.heard()
         old = master.link
-        self.scene.kill(master.address)
-        self.scene.kill(master.address)
-        self.assertEqual([line for line in self.scene.heard() if line.startswith("resolve")], ["resolve db.example"])
-        self.scene.actors[Address("db.example", "10.0.0.8", 6379)] = Actor(Address("db.example", "10.0.0.8", 6379))
-        before = self.scene.core.outbox.generation
-        self.scene.core.address_resolved(master.address, "10.0.0.8", self.scene.now)
-        self.scene.settle()
+        self.fixture.kill(master.address)
+        self.fixture.kill(master.address)
+        self.assertEqual([line for line in self.fixture.heard() if line.startswith("resolve")], ["resolve db.example"])
+        self.fixture.actors[Address("db.example", "10.0.0.8", 6379)] = FakeServer(
+            Address("db.example", "10.0.0.8", 6379)
+        )
+        before = self.fixture.core.outbox.generation
+        self.fixture.core.address_resolved(master.address, "10.0.0.8", self.fixture.now)
+        self.fixture.finish()
         self.assertEqual(master.address.ip, "10.0.0.8")
         self.assertTrue(old.closed)
         self.assertTrue(master.link.commands_up)
-        self.assertGreater(self.scene.core.outbox.generation, before, "the file has the IP")
-        self.scene.wait(2_000, 100)
+        self.assertGreater(self.fixture.core.outbox.generation, before, "the file has the IP")
+        self.fixture.wait(2_000, 100)
         self.assertIsNone(master.sdown_since)
 
     def test_peers_ask_by_name_or_address(self) -> None:
         """A question about our master is understood by its name in any letter case and by its IP."""
         master = self.monitor()
-        self.scene.core.address_resolved(master.address, "10.0.0.7", self.scene.now)
-        find = self.scene.core.registry.by_address
+        self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
+        find = self.fixture.core.registry.by_address
         self.assertIs(find("DB.example", 6379), master)
         self.assertIs(find("10.0.0.7", 6379), master)
         self.assertIsNone(find("db.example", 6380))
 
     def test_announced_names(self) -> None:
         """With ``announce-hostnames`` events, hellos and orders carry the name."""
-        self.scene.options.announce_hostnames = True
+        self.fixture.options.announce_hostnames = True
         master = self.monitor()
-        self.assertIn("event +monitor master named db.example 6379 quorum 1", self.scene.heard())
-        self.scene.core.address_resolved(master.address, "10.0.0.7", self.scene.now)
-        self.scene.settle()
-        self.scene.wait(2_500, 100)
-        payloads = [payload for instance, payload in self.scene.payloads if instance is master]
+        self.assertIn("event +monitor master named db.example 6379 quorum 1", self.fixture.heard())
+        self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
+        self.fixture.finish()
+        self.fixture.wait(2_500, 100)
+        payloads = [payload for instance, payload in self.fixture.payloads if instance is master]
         self.assertIn(b"named,db.example,6379", payloads[-1])

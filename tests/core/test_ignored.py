@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Scene, identity
+from tests.core.fixture import MASTER_PLACE, Fixture, identity
 from txsentinel.core.ignored import MAX_WARNINGS, NAMES_NOT_RESOLVED, NO_ADDRESS
 
 
@@ -13,19 +13,19 @@ class IgnoredTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """All is well."""
-        self.scene = Scene()
-        self.scene.add_peer("b")
-        self.scene.wait(500)
-        self.scene.heard()
+        self.fixture = Fixture()
+        self.fixture.add_peer("b")
+        self.fixture.wait(500)
+        self.fixture.heard()
 
     def announced(self, *hosts: str) -> list[str]:
         """What the log says while INFO names replicas at these hosts, three times."""
-        self.scene.actors[MASTER_PLACE].extra = [
+        self.fixture.actors[MASTER_PLACE].extra = [
             f"slave{number}:ip={host},port=6380,state=online,offset=1,lag=0" for number, host in enumerate(hosts)
         ]
         for _ in range(3):
-            self.scene.wait(10_100, 100)
-        return [line.removeprefix("note ") for line in self.scene.heard() if line.startswith("note ")]
+            self.fixture.wait(10_100, 100)
+        return [line.removeprefix("note ") for line in self.fixture.heard() if line.startswith("note ")]
 
     def test_replica(self) -> None:
         """One line for a name, one for nonsense; each says what to do or what is wrong."""
@@ -36,15 +36,15 @@ class IgnoredTests(SynchronousTestCase):
             ],
             self.announced("redis-2.example", "two words"),
         )
-        self.assertEqual({}, self.scene.master.replicas)
+        self.assertEqual({}, self.fixture.master.replicas)
 
     def test_where_names_are_resolved(self) -> None:
         """A name is looked up then; nonsense is not, and is refused to clients as well."""
-        self.scene.options.resolve_hostnames = True
+        self.fixture.options.resolve_hostnames = True
         lines = self.announced("redis-2.example", "two words", "a\x1bb")
         self.assertEqual(2, len(lines), lines)
         self.assertTrue(all(line.endswith(NO_ADDRESS) for line in lines), lines)
-        self.assertEqual(["redis-2.example:6380"], list(self.scene.master.replicas))
+        self.assertEqual(["redis-2.example:6380"], list(self.fixture.master.replicas))
 
     def test_control_characters(self) -> None:
         """They are shown escaped, and what is too long is cut."""
@@ -55,16 +55,16 @@ class IgnoredTests(SynchronousTestCase):
     def test_peer(self) -> None:
         """A Sentinel that announces a name is unknown; so is the address that one we know tells by a name."""
         for _ in range(3):
-            self.scene.core.hello_heard(f"name,26379,{identity('q')},0,mymaster,10.0.0.1,6379,0".encode(), 1)
-            self.scene.core.hello_heard(f"10.0.1.98,26379,{identity('b')},1,mymaster,name,6379,1".encode(), 1)
-        self.scene.settle()
+            self.fixture.core.hello_received(f"name,26379,{identity('q')},0,mymaster,10.0.0.1,6379,0".encode(), 1)
+            self.fixture.core.hello_received(f"10.0.1.98,26379,{identity('b')},1,mymaster,name,6379,1".encode(), 1)
+        self.fixture.finish()
         self.assertEqual(
             [
                 f"note Ignored Sentinel {identity('q')} of mymaster at 'name' port 26379: {NAMES_NOT_RESOLVED}",
                 f"note Ignored the master mymaster as Sentinel {identity('b')} tells it at 'name' port 6379:"
                 f" {NAMES_NOT_RESOLVED}",
             ],
-            [line for line in self.scene.heard() if line.startswith("note ")],
+            [line for line in self.fixture.heard() if line.startswith("note ")],
         )
 
     def test_bounded(self) -> None:
@@ -72,7 +72,7 @@ class IgnoredTests(SynchronousTestCase):
         lines = self.announced(*(f"name-{number}" for number in range(MAX_WARNINGS + 20)))
         self.assertEqual(MAX_WARNINGS + 1, len(lines))
         self.assertIn("not named any more", lines[-1])
-        self.assertEqual(MAX_WARNINGS + 1, len(self.scene.master.ignored_addresses))
-        self.scene.core.reset("*", self.scene.now)
-        self.scene.settle()
+        self.assertEqual(MAX_WARNINGS + 1, len(self.fixture.master.ignored_addresses))
+        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.finish()
         self.assertEqual(1, len(self.announced("name-1")))

@@ -51,7 +51,7 @@ class NonsenseCase(SynchronousTestCase):
             "config_epoch": 0,
         }
         words = [str(word) for word in (right | fields).values()]
-        self.core.hello_heard(",".join(words).encode("utf-8", "surrogateescape"), self.now, None)
+        self.core.hello_received(",".join(words).encode("utf-8", "surrogateescape"), self.now, None)
 
     def introduce(self, **fields: object) -> None:
         """A hello of the peer, who then tells its ID when it is asked."""
@@ -114,7 +114,7 @@ class HelloTests(NonsenseCase):
         """Nor of payloads that are none."""
         whole = b"10.0.1.1,26379," + PEER_ID.encode() + b",0,m,10.0.0.1,6379"
         for payload in (b"", b",", b"," * 7, b"," * 100_000, b"x" * 100_000, whole, whole + b",0,0", bytes(range(256))):
-            self.core.hello_heard(payload, self.now, None)
+            self.core.hello_received(payload, self.now, None)
         self.assertEqual(self.said(), [])
 
     def test_address_that_means_nothing(self) -> None:
@@ -209,11 +209,11 @@ class OpinionTests(NonsenseCase):
         for reply in nonsense:
             self.ask()
             self.core.master_down_reply(self.peer.link, self.master, reply, self.now)
-            self.assertEqual((reply, self.peer.says_master_down, self.peer.leader), (reply, False, None))
+            self.assertEqual((reply, self.peer.reports_master_down, self.peer.leader), (reply, False, None))
         self.assertEqual(self.core.current_epoch, 0)
         self.ask()
         self.core.master_down_reply(self.peer.link, self.master, [1, b"*", 0], self.now)
-        self.assertTrue(self.peer.says_master_down)
+        self.assertTrue(self.peer.reports_master_down)
 
     def test_epochs(self) -> None:
         """An absurd epoch in an answer is no vote and raises nothing."""
@@ -226,7 +226,7 @@ class OpinionTests(NonsenseCase):
         """Answers without a question are nobody's."""
         for _ in range(100):
             self.core.master_down_reply(self.peer.link, self.master, [1, PEER_ID.encode(), 1], self.now)
-        self.assertFalse(self.peer.says_master_down)
+        self.assertFalse(self.peer.reports_master_down)
 
 
 class InfoTests(NonsenseCase):
@@ -236,14 +236,14 @@ class InfoTests(NonsenseCase):
         """The master says this of itself."""
         self.core.info_reply(self.master.link, "\r\n".join(lines).encode("utf-8", "surrogateescape"), self.now)
 
-    def crowd(self, count: int) -> list[str]:
+    def multiplexer(self, count: int) -> list[str]:
         """INFO lines of so many replicas."""
         return [f"slave{number}:ip=10.0.3.1,port={1000 + number},state=online" for number in range(count)]
 
     def test_too_many_replicas(self) -> None:
         """Replicas beyond the bound are not watched, which is said once and not with every INFO."""
         for _ in range(3):
-            self.info("role:master", *self.crowd(1000))
+            self.info("role:master", *self.multiplexer(1000))
         self.assertEqual(len(self.master.replicas), self.limits.replicas)
         effects = self.said()
         self.assertEqual(len([effect for effect in effects if isinstance(effect, Note)]), 1)
@@ -252,7 +252,7 @@ class InfoTests(NonsenseCase):
     def test_just_enough_replicas(self) -> None:
         """As many as the bound allows are nothing to speak of."""
         for _ in range(3):
-            self.info("role:master", *self.crowd(self.limits.replicas))
+            self.info("role:master", *self.multiplexer(self.limits.replicas))
         self.assertEqual([effect for effect in self.said() if isinstance(effect, Note)], [])
 
     def test_odd_replicas(self) -> None:

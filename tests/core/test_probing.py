@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Scene
+from tests.core.fixture import MASTER_PLACE, Fixture
 from txsentinel.core.effects import Effect, KillScript, Ping, PublishHello, RequestInfo
 from txsentinel.core.link import LinkKind
 
@@ -16,86 +16,86 @@ class PeriodTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A master, a replica, a peer, all well."""
-        self.scene = Scene()
-        self.scene.add_replica(2)
-        self.scene.add_peer("b")
-        self.scene.wait(5_000)
-        self.scene.sent.clear()
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
+        self.fixture.add_peer("b")
+        self.fixture.wait(5_000)
+        self.fixture.sent.clear()
 
     def sent(self, kind: type[Effect], place: object = MASTER_PLACE) -> list[int]:
         """When effects of that kind went to somebody."""
-        return [at for at, e in self.scene.sent if isinstance(e, kind) and e.link.address == place]  # type: ignore
+        return [at for at, e in self.fixture.sent if isinstance(e, kind) and e.link.address == place]  # type: ignore
 
     def test_info(self) -> None:
         """Every ten seconds in peace."""
-        self.scene.wait(30_000, 50)
+        self.fixture.wait(30_000, 50)
         self.assertEqual(3, len(self.sent(RequestInfo)))
-        self.assertEqual([], self.sent(RequestInfo, self.scene.peer("b").address))
+        self.assertEqual([], self.sent(RequestInfo, self.fixture.peer("b").address))
 
     def test_info_in_a_hurry(self) -> None:
         """Every second from replicas whose master is O_DOWN or whose link to it is down."""
-        self.scene.actors[self.scene.replica(2).address].link_status = "down"
-        self.scene.actors[self.scene.replica(2).address].down_for = 5
-        self.scene.wait(11_000, 50)
-        self.scene.sent.clear()
-        self.scene.wait(5_000, 50)
-        self.assertEqual(5, len(self.sent(RequestInfo, self.scene.replica(2).address)))
+        self.fixture.actors[self.fixture.replica(2).address].link_status = "down"
+        self.fixture.actors[self.fixture.replica(2).address].down_for = 5
+        self.fixture.wait(11_000, 50)
+        self.fixture.sent.clear()
+        self.fixture.wait(5_000, 50)
+        self.assertEqual(5, len(self.sent(RequestInfo, self.fixture.replica(2).address)))
         self.assertLessEqual(len(self.sent(RequestInfo)), 1)
 
     def test_hello(self) -> None:
         """Every two seconds to everybody."""
-        self.scene.wait(10_000, 50)
-        for place in (MASTER_PLACE, self.scene.replica(2).address, self.scene.peer("b").address):
+        self.fixture.wait(10_000, 50)
+        for place in (MASTER_PLACE, self.fixture.replica(2).address, self.fixture.peer("b").address):
             self.assertEqual(5, len(self.sent(PublishHello, place)))
 
     def test_ping(self) -> None:
         """At least once a second something is asked, and PING no more often than that."""
-        self.scene.wait(10_000, 20)
+        self.fixture.wait(10_000, 20)
         asked = sorted(self.sent(Ping) + self.sent(PublishHello) + self.sent(RequestInfo))
         self.assertLessEqual(max(later - sooner for sooner, later in pairwise(asked)), 1_020)
         self.assertLessEqual(len(self.sent(Ping)), 11)
 
     def test_ping_of_the_impatient(self) -> None:
         """With a short down-after as often as that."""
-        scene = self.scene
-        scene.core.set_option(
+        fixture = self.fixture
+        fixture.core.set_option(
             "mymaster",
             "down-after-milliseconds",
             ["200"],
-            scene.now,
+            fixture.now,
             lambda options, _, values, __: setattr(options, "down_after", int(values[0])),
         )
-        self.scene.wait(1_100)
-        self.scene.sent.clear()
-        self.scene.wait(2_000)
+        self.fixture.wait(1_100)
+        self.fixture.sent.clear()
+        self.fixture.wait(2_000)
         self.assertGreaterEqual(len(self.sent(Ping)), 8)
 
     def test_refused_hello(self) -> None:
         """A server that refuses PUBLISH is asked again in a second, not at once."""
-        self.scene.actors[MASTER_PLACE].refuses = True
-        self.scene.wait(10_000, 20)
+        self.fixture.actors[MASTER_PLACE].refuses = True
+        self.fixture.wait(10_000, 20)
         self.assertLessEqual(len(self.sent(PublishHello)), 10)
         self.assertLessEqual(len(self.sent(RequestInfo)), 10)
 
     def test_unanswered(self) -> None:
         """INFO and hello are not repeated while they are unanswered; PING is, twice a second."""
-        self.scene.actors[MASTER_PLACE].silent = True
-        self.scene.wait(12_000, 20)
+        self.fixture.actors[MASTER_PLACE].silent = True
+        self.fixture.wait(12_000, 20)
         self.assertLessEqual(len(self.sent(RequestInfo)), 1)
         self.assertLessEqual(len(self.sent(PublishHello)), 1)
         self.assertGreater(len(self.sent(Ping)), 20)
 
     def test_no_room(self) -> None:
         """Beyond a hundred unanswered commands nothing is sent, and nobody spins for it."""
-        self.scene.master.link.pending_commands = 100
-        self.assertLess(self.scene.idle(5_000), 150)
+        self.fixture.master.link.pending_commands = 100
+        self.assertLess(self.fixture.idle(5_000), 150)
         self.assertEqual([], self.sent(Ping))
 
     def test_connection_begins_with_ping_and_info(self) -> None:
         """Both in one turn, for it may be another process."""
-        self.scene.reset_connections(MASTER_PLACE, LinkKind.COMMANDS)
-        self.assertEqual([self.scene.now], self.sent(Ping))
-        self.assertEqual([self.scene.now], self.sent(RequestInfo))
+        self.fixture.reset_connections(MASTER_PLACE, LinkKind.COMMANDS)
+        self.assertEqual([self.fixture.now], self.sent(Ping))
+        self.assertEqual([self.fixture.now], self.sent(RequestInfo))
 
 
 class EvidenceTests(SynchronousTestCase):
@@ -103,12 +103,12 @@ class EvidenceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A master that answers nothing from here on."""
-        self.scene = Scene()
-        self.scene.wait(2_000)
-        self.scene.actors[MASTER_PLACE].silent = True
-        self.scene.wait(900)
-        self.link = self.scene.master.link
-        self.link.unanswered_ping_at = self.scene.now - 900
+        self.fixture = Fixture()
+        self.fixture.wait(2_000)
+        self.fixture.actors[MASTER_PLACE].silent = True
+        self.fixture.wait(900)
+        self.link = self.fixture.master.link
+        self.link.unanswered_ping_at = self.fixture.now - 900
 
     def clock(self) -> int | None:
         """The down clock."""
@@ -118,87 +118,87 @@ class EvidenceTests(SynchronousTestCase):
         """PONG, LOADING and MASTERDOWN, by their beginning."""
         for reply in (b"PONG", b"PONGxyz", b"LOADING Redis is loading", b"MASTERDOWN Link is down"):
             self.link.unanswered_ping_at = 1
-            self.scene.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.scene.now)
+            self.fixture.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.fixture.now)
             self.assertIsNone(self.clock(), reply)
 
     def test_not_acceptable(self) -> None:
         """Errors, and PONG as anything but a status, which is told as None."""
         for reply in (b"BUSY x", b"NOAUTH x", b"MISCONF x", b"ERR x", b"pong", None):
             self.link.unanswered_ping_at = 1
-            self.scene.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.scene.now)
+            self.fixture.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.fixture.now)
             self.assertEqual(1, self.clock(), reply)
 
     def test_other_answers(self) -> None:
         """A PUBLISH that was accepted, an opinion, a message on the subscription: all show life."""
-        core, now = self.scene.core, self.scene.now
-        core.publish_reply(self.link, self.scene.master, False, now)
+        core, now = self.fixture.core, self.fixture.now
+        core.publish_reply(self.link, self.fixture.master, False, now)
         self.assertIsNotNone(self.clock())
-        core.publish_reply(self.link, self.scene.master, True, now)
+        core.publish_reply(self.link, self.fixture.master, True, now)
         self.assertIsNone(self.clock())
         self.link.unanswered_ping_at = 1
-        core.hello_heard(b"whatever", now, self.link)
+        core.hello_received(b"whatever", now, self.link)
         self.assertIsNone(self.clock())
 
     def test_refusal_outweighs_them(self) -> None:
         """As long as PING itself is answered by an error, nothing else counts."""
-        core, now = self.scene.core, self.scene.now
+        core, now = self.fixture.core, self.fixture.now
         core.ping_reply(self.link, LinkKind.COMMANDS, b"MISCONF x", now)
-        core.publish_reply(self.link, self.scene.master, True, now)
-        core.hello_heard(b"whatever", now, self.link)
+        core.publish_reply(self.link, self.fixture.master, True, now)
+        core.hello_received(b"whatever", now, self.link)
         self.assertIsNotNone(self.clock())
 
     def test_a_refusal_is_asked_about_again(self) -> None:
         """However many other answers come, PING is repeated until it is accepted."""
-        scene = Scene()
-        scene.wait(2_000)
-        scene.actors[MASTER_PLACE].ping_text = b"MISCONF x"
-        scene.wait(1_500)
-        scene.actors[MASTER_PLACE].ping_text = b"PONG"
+        fixture = Fixture()
+        fixture.wait(2_000)
+        fixture.actors[MASTER_PLACE].ping_text = b"MISCONF x"
+        fixture.wait(1_500)
+        fixture.actors[MASTER_PLACE].ping_text = b"PONG"
         for _ in range(15):
-            scene.core.publish_reply(scene.master.link, scene.master, True, scene.now)
-            scene.wait(100)
-        self.assertFalse(scene.master.link.ping_refused)
-        self.assertIsNone(scene.master.sdown_since)
+            fixture.core.publish_reply(fixture.master.link, fixture.master, True, fixture.now)
+            fixture.wait(100)
+        self.assertFalse(fixture.master.link.ping_refused)
+        self.assertIsNone(fixture.master.sdown_since)
 
     def test_errors_do_not_put_ping_off(self) -> None:
         """A server that answers INFO and PUBLISH by errors, however often, is sent PING as ever."""
-        scene = Scene()
-        scene.core.timings.publish_period = 600
-        scene.actors[MASTER_PLACE].refuses = True
-        scene.wait(3_000)
-        scene.sent.clear()
-        scene.wait(5_000)
-        pings = [effect for _, effect in scene.sent if isinstance(effect, Ping)]
-        hellos = [effect for _, effect in scene.sent if isinstance(effect, PublishHello)]
+        fixture = Fixture()
+        fixture.core.timings.publish_period = 600
+        fixture.actors[MASTER_PLACE].refuses = True
+        fixture.wait(3_000)
+        fixture.sent.clear()
+        fixture.wait(5_000)
+        pings = [effect for _, effect in fixture.sent if isinstance(effect, Ping)]
+        hellos = [effect for _, effect in fixture.sent if isinstance(effect, PublishHello)]
         self.assertGreater(len(hellos), 2 * len(pings))
         self.assertIn(len(pings), (4, 5))
 
     def test_loss_starts_the_clock(self) -> None:
         """A connection that is lost starts the down clock if nothing did before, and a failed attempt leaves it."""
         self.link.unanswered_ping_at = None
-        self.scene.core.link_down(self.link, LinkKind.COMMANDS, "lost", 7)
-        self.scene.core.link_down(self.link, LinkKind.COMMANDS, "refused", 9)
+        self.fixture.core.link_down(self.link, LinkKind.COMMANDS, "lost", 7)
+        self.fixture.core.link_down(self.link, LinkKind.COMMANDS, "refused", 9)
         self.assertEqual(7, self.clock())
 
     def test_script_is_killed_once(self) -> None:
         """BUSY of a server that is down has its script killed, once per S_DOWN."""
-        core, now = self.scene.core, self.scene.now
+        core, now = self.fixture.core, self.fixture.now
         core.ping_reply(self.link, LinkKind.COMMANDS, b"BUSY x", now)
-        self.scene.wait(600)
+        self.fixture.wait(600)
         for _ in range(3):
-            core.ping_reply(self.link, LinkKind.COMMANDS, b"BUSY x", self.scene.now)
-        self.scene.settle()
-        self.assertEqual(1, sum(isinstance(e, KillScript) for _, e in self.scene.sent))
+            core.ping_reply(self.link, LinkKind.COMMANDS, b"BUSY x", self.fixture.now)
+        self.fixture.finish()
+        self.assertEqual(1, sum(isinstance(e, KillScript) for _, e in self.fixture.sent))
 
     def test_closed_links_are_void(self) -> None:
         """What still arrives from a link that was given up changes nothing."""
-        link, core = self.link, self.scene.core
-        core.remove("mymaster", self.scene.now)
+        link, core = self.link, self.fixture.core
+        core.remove("mymaster", self.fixture.now)
         for _ in range(2):
-            core.link_up(link, LinkKind.COMMANDS, "", self.scene.now)
-            core.ping_reply(link, LinkKind.COMMANDS, b"PONG", self.scene.now)
-            core.info_reply(link, b"role:master", self.scene.now)
-            core.publish_reply(link, self.scene.master, True, self.scene.now)
-            core.master_down_reply(link, self.scene.master, [1, b"*", 0], self.scene.now)
-            core.link_down(link, LinkKind.COMMANDS, "", self.scene.now)
+            core.link_up(link, LinkKind.COMMANDS, "", self.fixture.now)
+            core.ping_reply(link, LinkKind.COMMANDS, b"PONG", self.fixture.now)
+            core.info_reply(link, b"role:master", self.fixture.now)
+            core.publish_reply(link, self.fixture.master, True, self.fixture.now)
+            core.master_down_reply(link, self.fixture.master, [1, b"*", 0], self.fixture.now)
+            core.link_down(link, LinkKind.COMMANDS, "", self.fixture.now)
         self.assertEqual([], list(link.instances))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Actor, Scene, identity
-from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
+from tests.core.fixture import MASTER_PLACE, FakeServer, Fixture, identity
+from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.link import InstanceLink
 from txsentinel.model.address import Address
@@ -16,16 +16,16 @@ class RegistryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Two masters who share a peer."""
-        self.scene = Scene()
-        self.scene.add_replica(2)
-        self.scene.add_peer("b")
-        self.other = self.scene.add_master("other", 7)
-        self.registry = self.scene.core.registry
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
+        self.fixture.add_peer("b")
+        self.other = self.fixture.add_master("other", 7)
+        self.registry = self.fixture.core.registry
 
     def alive(self) -> set[int]:
         """Links that were connected and not given up."""
-        made = {e.link.link_id for _, e in self.scene.sent if isinstance(e, Connect)}
-        return made - {e.link.link_id for _, e in self.scene.sent if isinstance(e, Disconnect)}
+        made = {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Connect)}
+        return made - {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Disconnect)}
 
     def used(self) -> set[int]:
         """Links that instances have."""
@@ -41,29 +41,29 @@ class RegistryTests(SynchronousTestCase):
 
     def test_no_link_is_left_behind(self) -> None:
         """Through switches, resets, moves and removals, the open links are those in use."""
-        scene = self.scene
-        scene.hello("b", Address.literal("10.0.0.2", 6379), 3)
+        fixture = self.fixture
+        fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
         self.assertEqual(self.used(), self.alive())
-        scene.hello("b", Address.literal("10.0.0.33", 6379), 4)
+        fixture.hello("b", Address.literal("10.0.0.33", 6379), 4)
         self.assertEqual(self.used(), self.alive())
         moved = Address.literal("10.3.3.3", 26379)
-        scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
-        scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), scene.now)
-        scene.settle()
+        fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        fixture.core.hello_received(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), fixture.now)
+        fixture.finish()
         self.assertEqual(self.used(), self.alive())
-        scene.core.reset("*", scene.now)
-        scene.settle()
+        fixture.core.reset("*", fixture.now)
+        fixture.finish()
         self.assertEqual(self.used(), self.alive())
-        scene.core.remove("other", scene.now)
-        scene.core.remove("mymaster", scene.now)
-        scene.settle()
+        fixture.core.remove("other", fixture.now)
+        fixture.core.remove("mymaster", fixture.now)
+        fixture.finish()
         self.assertEqual(set(), self.alive())
-        scene.wait(3_000, 100)
-        self.assertIsNone(scene.core.next_due)
+        fixture.wait(3_000, 100)
+        self.assertIsNone(fixture.core.next_due)
 
     def test_instances_of_a_link(self) -> None:
         """A link knows exactly those whose link it is."""
-        self.scene.hello("b", Address.literal("10.0.0.2", 6379), 3)
+        self.fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
         links: dict[int, InstanceLink] = {i.link.link_id: i.link for i in self.registry.instances()}
         for link in links.values():
             theirs = [i for i in self.registry.instances() if i.link is link]
@@ -71,40 +71,42 @@ class RegistryTests(SynchronousTestCase):
 
     def test_shared_peer(self) -> None:
         """One link serves a peer under both masters, until the last of them leaves it."""
-        link = self.scene.peer("b").link
+        link = self.fixture.peer("b").link
         self.assertIs(link, self.other.peers[identity("b")].link)
-        self.scene.core.remove("other", self.scene.now)
+        self.fixture.core.remove("other", self.fixture.now)
         self.assertFalse(link.closed)
-        self.scene.core.remove("mymaster", self.scene.now)
+        self.fixture.core.remove("mymaster", self.fixture.now)
         self.assertTrue(link.closed)
 
     def test_a_peer_moves_under_every_master(self) -> None:
         """To one new link, that both share again."""
         moved = Address.literal("10.3.3.3", 26379)
-        self.scene.actors[moved] = Actor(moved, sentinel_id=identity("b").encode())
-        self.scene.core.hello_heard(f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.scene.now)
-        self.scene.settle()
-        self.assertEqual("10.3.3.3", self.scene.peer("b").address.ip)
-        self.assertIs(self.scene.peer("b").link, self.other.peers[identity("b")].link)
+        self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        self.fixture.core.hello_received(
+            f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.fixture.now
+        )
+        self.fixture.finish()
+        self.assertEqual("10.3.3.3", self.fixture.peer("b").address.ip)
+        self.assertIs(self.fixture.peer("b").link, self.other.peers[identity("b")].link)
 
     def test_duplicates(self) -> None:
         """There is one replica per address, however it is spelled."""
-        self.assertIsNone(self.registry.add_replica(self.scene.master, Address.literal("10.0.0.2", 6379), 0))
+        self.assertIsNone(self.registry.add_replica(self.fixture.master, Address.literal("10.0.0.2", 6379), 0))
 
     def test_credentials(self) -> None:
         """Servers are logged in to by the master's, peers by our own; new ones cost a reconnection."""
-        self.scene.core.set_option(
-            "mymaster", "auth-pass", ["secret"], self.scene.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
+        self.fixture.core.set_option(
+            "mymaster", "auth-pass", ["secret"], self.fixture.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
         )
-        self.scene.settle()
-        self.assertEqual("secret", self.scene.replica(2).link.password)
-        self.assertIsNone(self.scene.peer("b").link.password)
-        cut = {e.link.link_id for _, e in self.scene.sent if isinstance(e, Recycle)}
-        self.assertEqual({self.scene.master.link.link_id, self.scene.replica(2).link.link_id}, cut)
-        self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.scene.heard()[-1])
-        self.scene.options.sentinel_user, self.scene.options.sentinel_pass = "me", "too"
-        self.scene.core.options_changed(self.scene.now, peers_log_in_anew=True)
-        self.assertEqual(("me", "too"), (self.scene.peer("b").link.username, self.scene.peer("b").link.password))
+        self.fixture.finish()
+        self.assertEqual("secret", self.fixture.replica(2).link.password)
+        self.assertIsNone(self.fixture.peer("b").link.password)
+        cut = {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Reconnect)}
+        self.assertEqual({self.fixture.master.link.link_id, self.fixture.replica(2).link.link_id}, cut)
+        self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.fixture.heard()[-1])
+        self.fixture.options.sentinel_user, self.fixture.options.sentinel_pass = "me", "too"
+        self.fixture.core.options_changed(self.fixture.now, peers_log_in_anew=True)
+        self.assertEqual(("me", "too"), (self.fixture.peer("b").link.username, self.fixture.peer("b").link.password))
 
 
 class NameTests(SynchronousTestCase):
@@ -112,27 +114,27 @@ class NameTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Names are allowed."""
-        self.scene = Scene()
-        self.scene.options.resolve_hostnames = True
-        self.registry = self.scene.core.registry
+        self.fixture = Fixture()
+        self.fixture.options.resolve_hostnames = True
+        self.registry = self.fixture.core.registry
 
     def test_not_allowed(self) -> None:
         """Without resolve-hostnames a name is no address."""
-        self.scene.options.resolve_hostnames = False
+        self.fixture.options.resolve_hostnames = False
         self.assertIsNone(self.registry.address("redis.example", 6379))
 
     def test_resolved_later(self) -> None:
         """A master known by name is connected to as soon as the name means something, and again when it moves."""
-        master = self.scene.core.monitor("named", "redis.example", 6379, 1, self.scene.now)
-        pending = [type(effect) for _, effect in self.scene.core.outbox.pending]
+        master = self.fixture.core.monitor("named", "redis.example", 6379, 1, self.fixture.now)
+        pending = [type(effect) for _, effect in self.fixture.core.outbox.pending]
         self.assertIn(ResolveAddress, pending)
         self.assertNotIn(Connect, pending)
-        self.scene.settle()
+        self.fixture.finish()
         for ip in ("10.5.5.5", "10.5.5.6"):
-            self.scene.core.address_resolved(master.address, ip, self.scene.now)
-            self.scene.settle()
+            self.fixture.core.address_resolved(master.address, ip, self.fixture.now)
+            self.fixture.finish()
             self.assertEqual((ip, "redis.example"), (master.link.address.ip, master.address.hostname))
-        self.scene.core.address_resolved(master.address, None, self.scene.now)
+        self.fixture.core.address_resolved(master.address, None, self.fixture.now)
         self.assertEqual("10.5.5.6", master.address.ip)
 
     def test_unresolved_replicas(self) -> None:
@@ -140,6 +142,6 @@ class NameTests(SynchronousTestCase):
         for host in ("one.example", "two.example"):
             address = self.registry.address(host, 6379)
             assert address is not None
-            self.assertIsNotNone(self.registry.add_replica(self.scene.master, address, self.scene.now))
-        self.assertEqual(["one.example:6379", "two.example:6379"], list(self.scene.master.replicas))
-        self.assertEqual(MASTER_PLACE, self.scene.master.address)
+            self.assertIsNotNone(self.registry.add_replica(self.fixture.master, address, self.fixture.now))
+        self.assertEqual(["one.example:6379", "two.example:6379"], list(self.fixture.master.replicas))
+        self.assertEqual(MASTER_PLACE, self.fixture.master.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import Scene
+from tests.core.fixture import Fixture
 from txsentinel.core.instances import Replica
 from txsentinel.core.link import LinkKind
 from txsentinel.core.selection import choose, order_of_promotion, unfit_because
@@ -15,16 +15,16 @@ class SelectionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A healthy master with a healthy replica."""
-        self.scene = Scene()
-        self.scene.add_replica(2)
-        self.scene.wait(2_000, 50)
-        replica = self.scene.replica(2)
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
+        self.fixture.wait(2_000, 50)
+        replica = self.fixture.replica(2)
         assert isinstance(replica, Replica)
         self.replica = replica
 
     def reason(self) -> str | None:
         """Why it is not fit."""
-        return unfit_because(self.replica, self.scene.master, self.scene.core.timings, self.scene.now)
+        return unfit_because(self.replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
 
     def test_fit(self) -> None:
         """Nothing speaks against a healthy one."""
@@ -44,7 +44,7 @@ class SelectionTests(SynchronousTestCase):
 
     def test_refuses_ping(self) -> None:
         """Not one that answers PING by an error, long before that counts as down; LOADING and its like are none."""
-        core, link, now = self.scene.core, self.replica.link, self.scene.now
+        core, link, now = self.fixture.core, self.replica.link, self.fixture.now
         core.ping_reply(link, LinkKind.COMMANDS, b"NOPERM this user has no permissions", now)
         self.assertEqual("it answers PING with NOPERM", self.reason())
         core.ping_reply(link, LinkKind.COMMANDS, b"gone\tmad", now)
@@ -55,7 +55,7 @@ class SelectionTests(SynchronousTestCase):
 
     def test_silent(self) -> None:
         """Not one that was silent for five PING periods."""
-        self.replica.link.available_at = self.scene.now - 5_000
+        self.replica.link.available_at = self.fixture.now - 5_000
         self.assertIsNone(self.reason())
         self.replica.link.available_at -= 1
         self.assertEqual("it gave no sign of life for 5001 ms", self.reason())
@@ -67,11 +67,11 @@ class SelectionTests(SynchronousTestCase):
 
     def test_old_info(self) -> None:
         """INFO may be five seconds old while the master is down, three periods while it is up."""
-        self.replica.info_refreshed_at = self.scene.now - 30_001
+        self.replica.info_refreshed_at = self.fixture.now - 30_001
         self.assertEqual("its INFO is 30001 ms old", self.reason())
-        self.replica.info_refreshed_at = self.scene.now - 30_000
+        self.replica.info_refreshed_at = self.fixture.now - 30_000
         self.assertIsNone(self.reason())
-        self.scene.master.sdown_since = self.scene.now
+        self.fixture.master.sdown_since = self.fixture.now
         self.assertEqual("its INFO is 30000 ms old", self.reason())
         self.replica.info_refreshed_at = None
         self.assertEqual("it has not answered INFO yet", self.reason())
@@ -80,7 +80,7 @@ class SelectionTests(SynchronousTestCase):
         """It may have been without its master for ten down-afters longer than we are."""
         self.replica.master_link_down_for = 10_001
         self.assertEqual("it was without its master for 10001 ms", self.reason())
-        self.scene.master.sdown_since = self.scene.now - 1
+        self.fixture.master.sdown_since = self.fixture.now - 1
         self.assertIsNone(self.reason())
 
     def test_never_had_its_master(self) -> None:
@@ -93,17 +93,17 @@ class SelectionTests(SynchronousTestCase):
         rows = [(1, 0, "f"), (2, 9, "b"), (2, 5, "A"), (2, 5, "b"), (2, 5, "C"), (2, 5, None), (3, 99, "a")]
         made = []
         for number, (priority, offset, run_id) in enumerate(rows, 10):
-            self.scene.add_replica(number)
-            each = self.scene.replica(number)
+            self.fixture.add_replica(number)
+            each = self.fixture.replica(number)
             assert isinstance(each, Replica)
             each.priority, each.repl_offset, each.run_id = priority, offset, run_id
             made.append(each)
         self.assertEqual(made, sorted([*made[3:], *made[:3]], key=order_of_promotion))
-        self.assertIs(made[0], choose(self.scene.master, self.scene.core.timings, self.scene.now)[0])
+        self.assertIs(made[0], choose(self.fixture.master, self.fixture.core.timings, self.fixture.now)[0])
 
     def test_reasons_are_told(self) -> None:
         """Whoever is refused is named, with the reason; without anybody fit there is no choice."""
         self.replica.priority = 0
-        chosen, refused = choose(self.scene.master, self.scene.core.timings, self.scene.now)
+        chosen, refused = choose(self.fixture.master, self.fixture.core.timings, self.fixture.now)
         self.assertIsNone(chosen)
         self.assertEqual([("10.0.0.2:6379", "its priority is 0")], refused)

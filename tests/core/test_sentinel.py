@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, Scene, identity
+from tests.core.fixture import MASTER_PLACE, ME, Fixture, identity
 from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
 from txsentinel.core.switching import REDISCOVERY_DELAY
 from txsentinel.model.address import Address
@@ -15,22 +15,22 @@ class CommandTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A master with a replica and a peer."""
-        self.scene = Scene()
-        self.scene.add_replica(2)
-        self.scene.add_peer("b")
-        self.scene.wait(1_000)
-        self.scene.heard()
-        self.core = self.scene.core
+        self.fixture = Fixture()
+        self.fixture.add_replica(2)
+        self.fixture.add_peer("b")
+        self.fixture.wait(1_000)
+        self.fixture.heard()
+        self.core = self.fixture.core
 
     def test_monitor(self) -> None:
         """A new master has the defaults in force, and is saved."""
         self.core.timings.default_down_after = 77
         generation = self.core.outbox.generation
-        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
+        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
         self.assertEqual((3, 77), (master.options.quorum, master.options.down_after))
         self.assertGreater(self.core.outbox.generation, generation)
-        self.scene.settle()
-        self.assertEqual(["event +monitor master new 10.7.7.7 6379 quorum 3"], self.scene.heard()[:1])
+        self.fixture.finish()
+        self.assertEqual(["event +monitor master new 10.7.7.7 6379 quorum 3"], self.fixture.heard()[:1])
 
     def test_monitor_errors(self) -> None:
         """Bad addresses and names in use are refused, and nothing is left of them."""
@@ -47,55 +47,55 @@ class CommandTests(SynchronousTestCase):
 
     def test_failover_refusals(self) -> None:
         """In progress, nobody fit, a disk that does not save: each has its own error."""
-        self.core.failover("mymaster", self.scene.now)
-        error = self.assertRaises(CommandError, self.core.failover, "mymaster", self.scene.now)
+        self.core.failover("mymaster", self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.failover, "mymaster", self.fixture.now)
         self.assertEqual("INPROG Failover already in progress", str(error))
-        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
-        error = self.assertRaises(CommandError, self.core.failover, master.name, self.scene.now)
+        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.failover, master.name, self.fixture.now)
         self.assertEqual("NOGOODSLAVE No suitable replica to promote", str(error))
-        self.core.commit_failed(1, self.scene.now)
-        error = self.assertRaises(CommandError, self.core.failover, master.name, self.scene.now)
+        self.core.commit_failed(1, self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.failover, master.name, self.fixture.now)
         self.assertIn("Failed to save", str(error))
 
     def test_coordinated_needs_support(self) -> None:
         """A master that does not know FAILOVER cannot hand over."""
         error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
-        self.core.monitor("new", "10.7.7.7", 6379, 3, self.scene.now)
+        self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
         error = self.assertRaises(CommandError, self.core.failover, "new", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary has not answered INFO yet", str(error))
 
     def test_reset(self) -> None:
         """Forgets replicas and peers, keeps epochs and address, is saved, and finds everybody again."""
-        self.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("b"), self.scene.now)
-        self.assertEqual(1, self.core.reset("my*", self.scene.now))
-        self.scene.settle()
-        self.assertEqual(({}, {}), (self.scene.master.replicas, self.scene.master.peers))
+        self.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("b"), self.fixture.now)
+        self.assertEqual(1, self.core.reset("my*", self.fixture.now))
+        self.fixture.finish()
+        self.assertEqual(({}, {}), (self.fixture.master.replicas, self.fixture.master.peers))
         self.assertEqual(
-            (3, [], []), (self.scene.saved.leader_epoch, self.scene.saved.replicas, self.scene.saved.peers)
+            (3, [], []), (self.fixture.saved.leader_epoch, self.fixture.saved.replicas, self.fixture.saved.peers)
         )
-        self.assertIn("+reset-master", self.scene.events())
-        self.assertTrue(self.scene.master.link.commands_up)
+        self.assertIn("+reset-master", self.fixture.events())
+        self.assertTrue(self.fixture.master.link.commands_up)
 
     def test_reset_can_be_seen(self) -> None:
         """For a moment nobody is found again, so that whoever ordered the reset sees that all are gone."""
-        self.scene.actors[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
-        self.core.reset("*", self.scene.now)
-        self.scene.settle()
-        self.scene.wait(REDISCOVERY_DELAY - 10)
-        self.assertEqual({}, self.scene.master.replicas)
-        self.scene.wait(20)
-        self.assertEqual(["10.0.0.2:6379"], list(self.scene.master.replicas))
+        self.fixture.actors[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
+        self.core.reset("*", self.fixture.now)
+        self.fixture.finish()
+        self.fixture.wait(REDISCOVERY_DELAY - 10)
+        self.assertEqual({}, self.fixture.master.replicas)
+        self.fixture.wait(20)
+        self.assertEqual(["10.0.0.2:6379"], list(self.fixture.master.replicas))
 
     def test_reset_in_a_failover(self) -> None:
         """One that is not decided yet is forgotten, silently; the vote stands."""
-        self.scene.actors[self.scene.replica(2).address].obeys = False
-        self.core.failover("mymaster", self.scene.now)
-        self.scene.wait(700)
-        self.core.reset("*", self.scene.now)
-        self.scene.settle()
-        self.assertIsNone(self.scene.master.failover)
-        self.assertEqual(MASTER_PLACE, self.scene.master.address)
+        self.fixture.actors[self.fixture.replica(2).address].obeys = False
+        self.core.failover("mymaster", self.fixture.now)
+        self.fixture.wait(700)
+        self.core.reset("*", self.fixture.now)
+        self.fixture.finish()
+        self.assertIsNone(self.fixture.master.failover)
+        self.assertEqual(MASTER_PLACE, self.fixture.master.address)
         self.assertEqual(ME, identity("m"))
 
     def test_restore(self) -> None:
@@ -106,8 +106,8 @@ class CommandTests(SynchronousTestCase):
         master = self.core.restore(
             "old",
             place,
-            self.scene.master.options,
-            self.scene.now,
+            self.fixture.master.options,
+            self.fixture.now,
             config_epoch=4,
             leader_epoch=6,
             replicas=[replica, replica, place],
@@ -131,10 +131,10 @@ class CommandTests(SynchronousTestCase):
         self.assertRaises(CommandError, self.core.set_option, "mymaster", "quorum", ["x"], 0, refuse)
         self.assertEqual(generation, self.core.outbox.generation)
         self.core.set_option(
-            "mymaster", "quorum", ["5"], self.scene.now, lambda o, _, v, __: setattr(o, "quorum", int(v[0]))
+            "mymaster", "quorum", ["5"], self.fixture.now, lambda o, _, v, __: setattr(o, "quorum", int(v[0]))
         )
-        self.scene.settle()
-        self.assertEqual(["event +set master mymaster 10.0.0.1 6379 quorum 5"], self.scene.heard())
+        self.fixture.finish()
+        self.assertEqual(["event +set master mymaster 10.0.0.1 6379 quorum 5"], self.fixture.heard())
 
 
 class PaceTests(SynchronousTestCase):
@@ -142,23 +142,23 @@ class PaceTests(SynchronousTestCase):
 
     def test_quiet(self) -> None:
         """In peace it is looked at as often as the shell sweeps, and everybody has a date."""
-        scene = Scene()
-        scene.add_replica(2)
-        scene.add_peer("b")
-        scene.wait(3_000)
-        self.assertLess(scene.idle(10_000), 10 * 25)
-        self.assertTrue(all(instance.due is not None for instance in scene.core.registry.instances()))
+        fixture = Fixture()
+        fixture.add_replica(2)
+        fixture.add_peer("b")
+        fixture.wait(3_000)
+        self.assertLess(fixture.idle(10_000), 10 * 25)
+        self.assertTrue(all(instance.due is not None for instance in fixture.core.registry.instances()))
 
     def test_the_due_queue_stays_small(self) -> None:
         """Through an hour of peace and a failover a minute, it holds a few entries per instance."""
-        scene = Scene(failover_timeout=2_000)
-        scene.add_replica(2)
-        scene.add_replica(3)
-        scene.add_peer("b")
+        fixture = Fixture(failover_timeout=2_000)
+        fixture.add_replica(2)
+        fixture.add_replica(3)
+        fixture.add_peer("b")
         for _ in range(20):
-            scene.core.failover("mymaster", scene.now)
-            scene.wait(15_000, 100)
-        self.assertEqual(20, scene.core.current_epoch)
-        self.assertLess(len(scene.core.state.due), 200)
-        scene.wait(5_000, 100)
-        self.assertLess(len(scene.core.state.due), 60)
+            fixture.core.failover("mymaster", fixture.now)
+            fixture.wait(15_000, 100)
+        self.assertEqual(20, fixture.core.current_epoch)
+        self.assertLess(len(fixture.core.state.due), 200)
+        fixture.wait(5_000, 100)
+        self.assertLess(len(fixture.core.state.due), 60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, Scene
+from tests.core.fixture import MASTER_PLACE, ME, Fixture
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Limits, Timings
@@ -57,7 +57,7 @@ class EpochTests(SynchronousTestCase):
 
     def test_reach(self) -> None:
         """A million a second, however many take part in it; our own steps do not count."""
-        master = Scene().master
+        master = Fixture().master
         leap = Limits().epoch_leap
         self.state.adopt_epoch(5 + leap, master, 1_000)
         self.assertEqual(5 + leap, self.state.reach(1_000))
@@ -77,7 +77,7 @@ class EpochTests(SynchronousTestCase):
 
     def test_following(self) -> None:
         """As far as may be, and no further than failovers explain if we are not connected to whoever names it."""
-        master, limits = Scene().master, Limits()
+        master, limits = Fixture().master, Limits()
         self.state.follow_epoch(1 << 52, master, 0, connected=False)
         self.assertEqual(5 + limits.epoch_step, self.state.current_epoch)
         self.state.follow_epoch(1 << 52, master, 0, connected=True)
@@ -91,41 +91,41 @@ class SpeechTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         """Eight fields that every Sentinel reads, with the mark of our kind in a leading zero."""
-        scene = Scene()
-        scene.core.state.current_epoch = 7
-        payload = scene.core.state.hello(scene.master, "10.0.9.9")
+        fixture = Fixture()
+        fixture.core.state.current_epoch = 7
+        payload = fixture.core.state.hello(fixture.master, "10.0.9.9")
         self.assertEqual(f"10.0.9.9,26379,{ME},07,mymaster,10.0.0.1,6379,0".encode(), payload)
         self.assertEqual(7, Hello.parse(payload).current_epoch)
 
     def test_announced_address(self) -> None:
         """announce-ip and announce-port go before what the connection shows."""
-        scene = Scene()
-        scene.options.announce_ip, scene.options.announce_port = "192.0.2.1", 5000
-        hello = Hello.parse(scene.core.state.hello(scene.master, "10.0.9.9"))
+        fixture = Fixture()
+        fixture.options.announce_ip, fixture.options.announce_port = "192.0.2.1", 5000
+        hello = Hello.parse(fixture.core.state.hello(fixture.master, "10.0.9.9"))
         self.assertEqual(("192.0.2.1", 5000), (hello.sentinel_ip, hello.sentinel_port))
 
     def test_long_payloads(self) -> None:
         """An event is cut to what C's line buffer holds."""
-        scene = Scene()
-        scene.core.state.say("+set", "x" * 5_000, scene.master)
-        scene.settle()
-        self.assertEqual(1023, len(scene.heard()[-1].removeprefix("event ")))
+        fixture = Fixture()
+        fixture.core.state.announce_text("+set", "x" * 5_000, fixture.master)
+        fixture.finish()
+        self.assertEqual(1023, len(fixture.heard()[-1].removeprefix("event ")))
 
     def test_waits_for_what_went_before(self) -> None:
         """An effect carries the generation of the latest change, a probe carries none."""
-        scene = Scene()
-        scene.disk_slow = True
-        scene.core.state.changed(scene.master)
-        scene.core.state.say("+set", "x", scene.master)
-        scene.settle()
-        self.assertEqual([], scene.heard())
-        scene.commit()
-        self.assertEqual(["event +set x"], scene.heard())
-        self.assertEqual(MASTER_PLACE, scene.master.address)
+        fixture = Fixture()
+        fixture.disk_slow = True
+        fixture.core.state.changed(fixture.master)
+        fixture.core.state.announce_text("+set", "x", fixture.master)
+        fixture.finish()
+        self.assertEqual([], fixture.heard())
+        fixture.commit()
+        self.assertEqual(["event +set x"], fixture.heard())
+        self.assertEqual(MASTER_PLACE, fixture.master.address)
 
     def test_stagger(self) -> None:
         """The more masters fail together, the longer candidates wait for those before them; then it is over."""
-        state = Scene().core.state
+        state = Fixture().core.state
         alone = state.stagger(0)
         for _ in range(100):
             state.went_odown(1_000)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Actor, Scene, identity
+from tests.core.fixture import MASTER_PLACE, FakeServer, Fixture, identity
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Peer
 from txsentinel.core.link import LinkKind
@@ -44,12 +44,12 @@ def settings(words: list[str]) -> dict[str, object]:
     return found
 
 
-class Play:
+class Script:
     """One transcript being played."""
 
     def __init__(self) -> None:
-        self.scene = Scene()
-        self.killed_at = self.scene.now
+        self.fixture = Fixture()
+        self.killed_at = self.fixture.now
 
     def perform(self, line: str) -> None:
         """One line of direction."""
@@ -59,150 +59,154 @@ class Play:
     def do_master(self, *words: str) -> None:
         """The options of the master, and ``me=<letter>``, ``dice=<n>``."""
         options = settings(list(words))
-        me, dice = options.pop("me", "m"), options.pop("dice", 0)
-        self.scene = Scene(my_id=identity(str(me)), dice=int(str(dice)), **{k: int(str(v)) for k, v in options.items()})
+        me, rng = options.pop("me", "m"), options.pop("dice", 0)
+        self.fixture = Fixture(
+            my_id=identity(str(me)), rng=int(str(rng)), **{k: int(str(v)) for k, v in options.items()}
+        )
 
     def do_replica(self, number: str, *words: str) -> None:
         """A replica appears."""
-        self.scene.add_replica(int(number), **settings(list(words)))
+        self.fixture.add_replica(int(number), **settings(list(words)))
 
     def do_peer(self, letter: str, *words: str) -> None:
         """A peer appears."""
-        self.scene.add_peer(letter, **settings(list(words)))
+        self.fixture.add_peer(letter, **settings(list(words)))
 
     def do_set(self, who: str, *words: str) -> None:
         """Somebody behaves differently from now on."""
         for name, value in settings(list(words)).items():
             if name == "votes_for":
                 letter, _, epoch = str(value).partition("@")
-                self.scene.actors[place(who)].answer = (identity(letter), int(epoch))
+                self.fixture.actors[place(who)].answer = (identity(letter), int(epoch))
             elif name == "ping_text":
-                self.scene.actors[place(who)].ping_text = str(value).encode()
+                self.fixture.actors[place(who)].ping_text = str(value).encode()
             else:
-                setattr(self.scene.actors[place(who)], name, value)
+                setattr(self.fixture.actors[place(who)], name, value)
 
     def do_kill(self, who: str) -> None:
         """Connections break and new ones are refused."""
-        self.killed_at = self.scene.now
-        self.scene.kill(place(who))
+        self.killed_at = self.fixture.now
+        self.fixture.kill(place(who))
 
     def do_hang(self, who: str) -> None:
         """Connected, but silent."""
-        self.scene.actors[place(who)].silent = True
+        self.fixture.actors[place(who)].silent = True
 
     def do_revive(self, who: str) -> None:
         """Back, reachable and answering."""
-        self.scene.revive(place(who))
+        self.fixture.revive(place(who))
 
     def do_wait(self, milliseconds: str, step: str = "1") -> None:
         """Time passes."""
-        self.scene.wait(int(milliseconds), int(step))
+        self.fixture.wait(int(milliseconds), int(step))
 
     def do_stall(self, milliseconds: str) -> None:
         """This process stands still."""
-        self.scene.now += int(milliseconds)
-        self.scene.sweep()
+        self.fixture.now += int(milliseconds)
+        self.fixture.sweep()
 
     def do_jump(self, milliseconds: str) -> None:
         """The wall clock is set."""
-        self.scene.wall_skew += int(milliseconds)
-        self.scene.wait(10)
+        self.fixture.wall_skew += int(milliseconds)
+        self.fixture.wait(10)
 
     def do_request(self, letter: str, epoch: str, candidate: str = "") -> None:
         """A peer asks for our vote, or with ``*`` for our opinion."""
-        scene = self.scene
+        fixture = self.fixture
         who = "*" if candidate == "*" else identity(candidate or letter)
-        at = scene.master.address
-        vote = scene.core.vote_requested(at.ip, at.port, int(epoch), who, scene.now)
-        held = "" if vote.generation <= scene.core.durable_generation else " once durable"
-        scene.lines.append(f"reply {int(vote.down)} {vote.leader} {vote.leader_epoch}{held}")
-        scene.settle()
+        at = fixture.master.address
+        vote = fixture.core.vote_requested(at.ip, at.port, int(epoch), who, fixture.now)
+        held = "" if vote.generation <= fixture.core.durable_generation else " once durable"
+        fixture.lines.append(f"reply {int(vote.down)} {vote.leader} {vote.leader_epoch}{held}")
+        fixture.finish()
 
     def do_hello(self, letter: str, who: str, config_epoch: str, epoch: str = "") -> None:
         """A peer says where the master is."""
-        self.scene.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
+        self.fixture.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
 
     def do_say(self, payload: str) -> None:
         """A payload on the hello channel; single letters in braces are IDs."""
-        scene = self.scene
+        fixture = self.fixture
         words = re.sub(r"\{(.)\}", lambda found: identity(found[1]), payload)
-        scene.core.hello_heard(words.encode(), scene.now)
-        scene.settle()
+        fixture.core.hello_received(words.encode(), fixture.now)
+        fixture.finish()
 
     def do_listens(self, ip: str, letter: str) -> None:
         """At ``ip`` there is the Sentinel of that letter."""
         at = Address.literal(ip, 26379)
-        self.scene.actors[at] = Actor(at, sentinel_id=identity(letter).encode())
+        self.fixture.actors[at] = FakeServer(at, sentinel_id=identity(letter).encode())
 
     def do_tells(self) -> None:
         """Write down when each peer was told of an address since the last time, in ms since the last kill."""
-        scene = self.scene
-        for at, effect in scene.sent:
+        fixture = self.fixture
+        for at, effect in fixture.sent:
             if isinstance(effect, PublishHello) and isinstance(effect.instance, Peer):
                 fields = effect.payload.decode().split(",")
                 letter = effect.instance.name[0]
-                scene.lines.append(f"{at - self.killed_at} ms: {letter} is told of {fields[5]} in epoch {fields[7]}")
-        scene.sent.clear()
+                fixture.lines.append(f"{at - self.killed_at} ms: {letter} is told of {fields[5]} in epoch {fields[7]}")
+        fixture.sent.clear()
 
     def do_reconnect(self, who: str, *kinds: str) -> None:
         """Connections to somebody break and are back at once: ``cmd``, ``pubsub``, or both."""
-        self.scene.reset_connections(place(who), *(LinkKind(kind) for kind in kinds))
+        self.fixture.reset_connections(place(who), *(LinkKind(kind) for kind in kinds))
 
     def do_option(self, name: str, value: str) -> None:
         """An option of the master changes."""
-        setattr(self.scene.master.options, name.replace("-", "_"), int(value))
+        setattr(self.fixture.master.options, name.replace("-", "_"), int(value))
 
     def do_restart(self) -> None:
         """This Sentinel crashes and starts again."""
-        self.scene.restart()
+        self.fixture.restart()
 
     def do_reset(self) -> None:
         """The operator resets the master."""
-        self.scene.core.reset("*", self.scene.now)
-        self.scene.settle()
+        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.finish()
 
     def do_remove(self) -> None:
         """The operator has the master forgotten."""
-        self.scene.core.remove("mymaster", self.scene.now)
-        self.scene.settle()
+        self.fixture.core.remove("mymaster", self.fixture.now)
+        self.fixture.finish()
 
     def do_monitor(self, who: str) -> None:
         """The operator has a master of the same name watched."""
         at = place(who)
-        self.scene.master = self.scene.core.monitor("mymaster", at.ip, at.port, 2, self.scene.now)
-        self.scene.settle()
+        self.fixture.master = self.fixture.core.monitor("mymaster", at.ip, at.port, 2, self.fixture.now)
+        self.fixture.finish()
 
     def do_failover(self) -> None:
         """The operator orders one."""
-        self.scene.core.failover("mymaster", self.scene.now)
-        self.scene.settle()
+        self.fixture.core.failover("mymaster", self.fixture.now)
+        self.fixture.finish()
 
     def do_simulate(self, *words: str) -> None:
         """The operator orders a crash."""
-        self.scene.core.simulate_crash.update(words)
+        self.fixture.core.simulate_crash.update(words)
 
     def do_disk(self, how: str) -> None:
         """``works``, ``fails``, or ``slow``: nothing is saved until ``disk commits``."""
-        scene = self.scene
+        fixture = self.fixture
         if how == "commits":
-            scene.commit()
+            fixture.commit()
         else:
-            scene.disk_works = how != "fails"
-            scene.disk_slow = how == "slow"
-        scene.settle()
+            fixture.disk_works = how != "fails"
+            fixture.disk_slow = how == "slow"
+        fixture.finish()
 
     def heard(self) -> list[str]:
         """What was said, with IDs by their letters and the clock left out of dates."""
-        lines = [_ID.sub(r"\1", line) for line in self.scene.heard()]
+        lines = [_ID.sub(r"\1", line) for line in self.fixture.heard()]
         lines = [re.sub(r"(has not|for) \d+ ms|is \d+ ms old", r"\1 some ms", line) for line in lines]
-        if self.scene.master.failover is not None:
-            lines.append(f"now {self.scene.master.failover.state.value} in epoch {self.scene.master.failover.epoch}")
+        if self.fixture.master.failover is not None:
+            lines.append(
+                f"now {self.fixture.master.failover.state.value} in epoch {self.fixture.master.failover.epoch}"
+            )
         return lines
 
 
 def played(text: str) -> str:
     """The transcript as this code would write it."""
-    play = Play()
+    play = Script()
     written: list[str] = []
     for block in text.strip("\n").split("\n\n"):
         directions = [line for line in block.split(SEPARATOR + "\n")[0].splitlines() if line != SEPARATOR]

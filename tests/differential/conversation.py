@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Sequence
 
 from tests.differential.configfile import facts_of
-from tests.differential.environments import World
+from tests.differential.environments import Simulation
 from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence, request
 from tests.differential.rendering import masked, render
 from tests.differential.tablefile import Group, words_of
 from tests.servers import wait_for
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that an answer may take; only cases in which nothing is answered cost that much."""
 
 FIRST = 0.8
@@ -29,13 +29,13 @@ Outcomes = dict[str, list[str]]
 """Case → lines."""
 
 
-class Ear:
+class WireListener:
     """A connection that hears every event of a Sentinel, in order."""
 
     def __init__(self, port: int) -> None:
         self._connection = RawConnection(port)
         self._connection.send(request([b"PSUBSCRIBE", b"*"]))
-        self._connection.read(PATIENCE)
+        self._connection.read(TIMEOUT)
         self._heard: list[tuple[str, str]] = []
         self._tokens = 0
         self.channels: frozenset[str] = frozenset()
@@ -49,7 +49,7 @@ class Ear:
         self._tokens += 1
         token = f"token-{self._tokens}"
         self._connection.send(request([b"PING", token.encode()]))
-        while not self._next(PATIENCE, token):
+        while not self._next(TIMEOUT, token):
             continue
 
     def take(self) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ class Speaker:
         if slowly:
             time.sleep(QUIET)
         self.connection.send(marker)
-        return self._read(PATIENCE, mark)
+        return self._read(TIMEOUT, mark)
 
     def say_raw(self, data: bytes) -> list[Node]:
         """Send bytes, and read until nothing more comes."""
@@ -122,7 +122,7 @@ class Speaker:
         other = RawConnection(self._port)
         for _ in range(3):
             other.send(request([b"PING"]))
-            other.read(PATIENCE)
+            other.read(TIMEOUT)
         other.close()
         return self._read(FIRST, "")
 
@@ -153,11 +153,11 @@ class Speaker:
 class Conversation:
     """All groups, one after the other, with the Sentinel of one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Simulation) -> None:
         self.world = world
         self.outcomes: Outcomes = {}
         self._names = {word: f"<{name}>" for name, word in world.words.items()}
-        self._ear = Ear(world.sentinel.port)
+        self._ear = WireListener(world.sentinel.port)
 
     def close(self) -> None:
         """Leave the world alone."""
@@ -179,7 +179,9 @@ class Conversation:
 class _Recital:
     """One group."""
 
-    def __init__(self, world: World, group: Group, protocol: int, ear: Ear, names: dict[str, str]) -> None:
+    def __init__(
+        self, world: Simulation, group: Group, protocol: int, ear: WireListener, names: dict[str, str]
+    ) -> None:
         self._world, self._group, self._protocol, self._ear, self._names = world, group, protocol, ear, names
         self._speakers: dict[str, Speaker] = {}
 
@@ -210,14 +212,14 @@ class _Recital:
             directory = str(self._world.sentinel.directory)
             return [masked(fact.replace(directory, "<dir>"), self._names) for fact in facts_of(text)]
         elif verb == "ended":
-            return [f"exit status {self._world.sentinel.wait_ended(PATIENCE)}"]
+            return [f"exit status {self._world.sentinel.wait_ended(TIMEOUT)}"]
         elif verb == "settle":
             self._world.settle()
         elif verb == "connected":
             sentinel = self._world.sentinel
             wait_for(
                 lambda: "disconnected" not in str(sentinel.call("SENTINEL", "SENTINELS", "mymaster")),
-                PATIENCE,
+                TIMEOUT,
                 "connections to all peers",
             )
         elif verb == "listen":
@@ -233,7 +235,7 @@ class _Recital:
 
     def _ask_until(self, word: str, line: str) -> list[str]:
         """The first answer with this word in it, or the last one: between two attempts to connect there are moments."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while True:
             answer = self._say(line)
             if any(word in each for each in answer) or time.monotonic() > until:

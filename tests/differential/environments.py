@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from tests.servers import RedisProcess, SentinelProcess, Workbench, free_port, pairs, wait_for
+from tests.servers import Harness, RedisProcess, SentinelProcess, free_port, pairs, wait_for
 
 MY_ID = "5e" * 20
 PEER_ID = "9a" * 20
@@ -70,18 +70,18 @@ class CalmPeer:
         return b"+OK\r\n"
 
 
-class World:
+class Simulation:
     """One Sentinel, called ``kind``, and what it watches."""
 
-    def __init__(self, bench: Workbench, kind: str, peer: CalmPeer) -> None:
+    def __init__(self, harness: Harness, kind: str, peer: CalmPeer) -> None:
         self.kind = kind
         self.peer = peer
         self.newcomer = CalmPeer("1" * 40)
         self.successor = CalmPeer("1" * 40, "2" * 40)
-        self.master: RedisProcess = bench.redis("valkey")
-        self.replica: RedisProcess = bench.redis("valkey", replica_of=self.master.port)
+        self.master: RedisProcess = harness.redis("valkey")
+        self.replica: RedisProcess = harness.redis("valkey", replica_of=self.master.port)
         self.gone = free_port()
-        self.sentinel: SentinelProcess = bench.sentinel(
+        self.sentinel: SentinelProcess = harness.sentinel(
             kind,
             monitor=[("mymaster", "127.0.0.1", self.master.port, 2)],
             down_after=30_000,
@@ -92,10 +92,10 @@ class World:
                 "sentinel down-after-milliseconds gone 300",
             ],
         )
-        self.locked: SentinelProcess = bench.sentinel(
+        self.locked: SentinelProcess = harness.sentinel(
             kind, password="sesame", extra=[f"sentinel myid {MY_ID}", "sentinel deny-scripts-reconfig no"]
         )
-        self.script = bench.directory / f"{kind}-script"
+        self.script = harness.directory / f"{kind}-script"
 
     @property
     def words(self) -> dict[str, str]:

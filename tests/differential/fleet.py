@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tests.differential.conversation import Conversation, Outcomes
-from tests.differential.environments import PEER_ID, CalmPeer, World
+from tests.differential.environments import PEER_ID, CalmPeer, Simulation
 from tests.differential.starting import Launcher, OurLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
-from tests.servers import Workbench, available
+from tests.servers import Harness, available
 
 OURS = "txsentinel"
 THEIRS = ("valkey", "redis")
@@ -31,8 +31,8 @@ def outcomes() -> dict[str, Outcomes]:
     To be called from the main thread, with which the servers would end.
     """
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
-    with Workbench() as bench, contextlib.closing(CalmPeer(PEER_ID)) as peer:
-        worlds = [World(bench, kind, peer) for kind in kinds]
+    with Harness() as harness, contextlib.closing(CalmPeer(PEER_ID)) as peer:
+        worlds = [Simulation(harness, kind, peer) for kind in kinds]
         for world in worlds:
             world.start_servers()
         for world in worlds:
@@ -52,10 +52,10 @@ def outcomes() -> dict[str, Outcomes]:
 def starts() -> dict[str, Outcomes]:
     """What every kind of Sentinel made of all configurations; tried once, and from the main thread, too."""
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
-    with Workbench() as bench, ThreadPoolExecutor(len(kinds)) as threads:
+    with Harness() as harness, ThreadPoolExecutor(len(kinds)) as threads:
         launchers = {kind: OurLauncher() if kind == OURS else Launcher(kind) for kind in kinds}
         try:
-            tried = {kind: threads.submit(try_all, each, bench.directory / kind) for kind, each in launchers.items()}
+            tried = {kind: threads.submit(try_all, each, harness.directory / kind) for kind, each in launchers.items()}
             return {kind: each.result() for kind, each in tried.items()}
         finally:
             threads.shutdown()
@@ -66,7 +66,7 @@ def starts() -> dict[str, Outcomes]:
 class _Player(threading.Thread):
     """Plays everything to one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Simulation) -> None:
         super().__init__(name=world.kind, daemon=True)
         self.world = world
         self.outcomes: Outcomes = {}

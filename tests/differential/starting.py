@@ -19,7 +19,7 @@ from tests.differential.tablefile import CONFIGURATIONS, read_groups
 from tests.servers import Connection, free_port
 from txsentinel.demo.programs import sentinel_command
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that a start may take."""
 
 ROOT = Path(txsentinel.__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ class OurLauncher(Launcher):
     def close(self) -> None:
         assert self._zygote.stdin is not None and self._zygote.stdout is not None
         self._zygote.stdin.close()
-        self._zygote.wait(PATIENCE)
+        self._zygote.wait(TIMEOUT)
         self._zygote.stdout.close()
 
     def _asked(self, line: str) -> str:
@@ -144,7 +144,7 @@ def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
 
 def _awaited(launcher: Launcher, port: int) -> int | None:
     """The exit status, or ``None`` once it answers."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until:
         status = launcher.status()
         if status is not None:

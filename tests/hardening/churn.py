@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from tests.interop.hostile import Attacker, FakeServer, memory, pack
-from tests.servers import SentinelProcess, Workbench
+from tests.servers import Harness, SentinelProcess
 
 TOGETHER = 50
 """Connections that are open at the same time."""
@@ -77,9 +77,9 @@ def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
     """Come and go for so many seconds."""
     rng = random.Random(seed)
     figures = ChurnFigures()
-    with Workbench() as bench:
+    with Harness() as harness:
         healthy = FakeServer()
-        sentinel = bench.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
+        sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
         sentinel.start()
         began = time.monotonic()
         while time.monotonic() - began < seconds:

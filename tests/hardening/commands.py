@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.hardening.generator import RequestGenerator
 from tests.interop.hostile import Attacker, FakeServer, memory, pack
-from tests.servers import SentinelProcess, Workbench
+from tests.servers import Harness, SentinelProcess
 
 END = b"$11\r\nstill-there\r\n"
 """The echo behind a batch: everything before it was answered, or the connection is closed."""
@@ -68,9 +68,9 @@ def run(kind: str, count: int, seed: int) -> CommandFigures:
     """
     figures = CommandFigures()
     requests = RequestGenerator(random.Random(seed))
-    with Workbench() as bench:
+    with Harness() as harness:
         healthy = FakeServer()
-        sentinel = bench.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)], extra=[CONTROL])
+        sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)], extra=[CONTROL])
         sentinel.start()
         began, before = time.monotonic(), memory(sentinel.pid)
         while figures.requests < count:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.interop.hostile import FakeServer
-from tests.servers import Connection, ReplyError, SentinelProcess, Workbench, pairs
+from tests.servers import Connection, Harness, ReplyError, SentinelProcess, pairs
 
 MASTERS = 4
 """Masters whose quorum is changed, and as many that come and go."""
@@ -86,10 +86,10 @@ def run(kind: str, kills: int, seed: int) -> CrashFigures:
     """Kill a Sentinel ``kills`` times and compare what it knows afterwards with what it acknowledged."""
     rng = random.Random(seed)
     figures = CrashFigures()
-    with Workbench() as bench:
+    with Harness() as harness:
         healthy = FakeServer()
         known: dict[str, int | None] = {f"fixed{number}": 1 for number in range(MASTERS)}
-        sentinel = bench.sentinel(kind, monitor=[(name, "127.0.0.1", healthy.port, 1) for name in known])
+        sentinel = harness.sentinel(kind, monitor=[(name, "127.0.0.1", healthy.port, 1) for name in known])
         known.update((f"coming{number}", None) for number in range(MASTERS))
         sentinel.start()
         began = time.monotonic()

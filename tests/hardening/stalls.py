@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.interop.hostile import Attacker, FakeServer, Watch, pack
-from tests.servers import Workbench
+from tests.servers import Harness
 
 
 def repeated(count: int, *words: bytes) -> list[bytes]:
@@ -53,30 +53,30 @@ class StallFigures:
     tilt: bool
 
 
-def run(kind: str, count: int, names: frozenset[str] = frozenset(), patience: float = 120.0) -> list[StallFigures]:
+def run(kind: str, count: int, names: frozenset[str] = frozenset(), timeout: float = 120.0) -> list[StallFigures]:
     """
     Send each of the requests to a Sentinel of its own, while somebody else pings it.
 
     :param names: those to send; all if empty.
-    :param patience: seconds after which a request is taken for unanswered.
+    :param timeout: seconds after which a request is taken for unanswered.
     """
     figures = []
     for name, words in long_requests(count).items():
         if names and name not in names:
             continue
         request = pack(*words) + pack("PING", "the-end")
-        with Workbench() as bench:
+        with Harness() as harness:
             healthy = FakeServer()
-            sentinel = bench.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
+            sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
             sentinel.start()
             watch = Watch(sentinel)
             began = time.monotonic()
-            with watch, Attacker(sentinel.port, patience) as client:
+            with watch, Attacker(sentinel.port, timeout) as client:
                 client.send(request)
-                answered = END in read_all(client, began + patience)
+                answered = END in read_all(client, began + timeout)
                 seconds = time.monotonic() - began
                 time.sleep(0.2)
-            slowest = patience if watch.failure is not None else watch.slowest
+            slowest = timeout if watch.failure is not None else watch.slowest
             tilt = "+tilt" in sentinel.log_text()
             figures.append(StallFigures(name, answered, seconds, slowest, watch.grown / (1 << 20), tilt))
             healthy.close()

@@ -59,18 +59,18 @@ class Attacker:
             return False
         return True
 
-    def send_without_reading(self, data: bytes, patience: float = 1.0) -> int:
+    def send_without_reading(self, data: bytes, timeout: float = 1.0) -> int:
         """Send as much as is taken until nothing more is for ``patience`` seconds; how much that was."""
         sent = 0
-        self.socket.settimeout(patience)
+        self.socket.settimeout(timeout)
         with contextlib.suppress(OSError):
             while sent < len(data):
                 sent += self.socket.send(data[sent : sent + CHUNK])
         return sent
 
-    def answer(self, ending: bytes = b"\r\n", patience: float = 30.0) -> bytes:
+    def answer(self, ending: bytes = b"\r\n", timeout: float = 30.0) -> bytes:
         """What comes back, up to ``ending`` or the end of the connection."""
-        self.socket.settimeout(patience)
+        self.socket.settimeout(timeout)
         received = b""
         with contextlib.suppress(OSError):
             while not received.endswith(ending):
@@ -80,9 +80,9 @@ class Attacker:
                 received += data
         return received
 
-    def closed(self, patience: float = 30.0) -> bool:
+    def closed(self, timeout: float = 30.0) -> bool:
         """Does the other side hang up within ``patience`` seconds? What it says before is thrown away."""
-        self.socket.settimeout(patience)
+        self.socket.settimeout(timeout)
         try:
             while self.socket.recv(CHUNK):
                 pass

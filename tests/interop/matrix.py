@@ -17,16 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.interop.rounds import COORDINATING_KINDS, MixedFleet, Trouble, kinds_of
-from tests.servers import SERVER_KINDS, Workbench, available, version_number
+from tests.interop.rounds import COORDINATING_KINDS, Disruption, MixedFleet, kinds_of
+from tests.servers import SERVER_KINDS, Harness, available, version_number
 
 TROUBLES: Final = (
-    Trouble.KILL,
-    Trouble.FREEZE,
-    Trouble.SHUTDOWN,
-    Trouble.MANUAL,
-    Trouble.COORDINATED,
-    Trouble.KILL,
+    Disruption.KILL,
+    Disruption.FREEZE,
+    Disruption.SHUTDOWN,
+    Disruption.MANUAL,
+    Disruption.COORDINATED,
+    Disruption.KILL,
 )
 """The round of each cell, in this order: the last one shows that nothing of those before is left behind."""
 
@@ -56,7 +56,7 @@ def mixes_of(kind: str) -> list[str]:
     return ["txsentinel:3", f"txsentinel:2,{kind}:1", f"txsentinel:1,{kind}:2"]
 
 
-def play(kind: str, mix: str, troubles: Sequence[Trouble] = TROUBLES, seed: int = 1) -> Row:
+def play(kind: str, mix: str, disruptions: Sequence[Disruption] = TROUBLES, seed: int = 1) -> Row:
     """
     Start one fleet and lose its master again and again.
 
@@ -64,22 +64,22 @@ def play(kind: str, mix: str, troubles: Sequence[Trouble] = TROUBLES, seed: int 
     """
     row = Row(f"{kind} ({version_number(kind)})", mix)
     try:
-        with Workbench() as bench, MixedFleet(bench, mix, kind, random.Random(seed)) as mixed:
-            for trouble in troubles:
-                if trouble is Trouble.COORDINATED and not set(kinds_of(mix)) & set(COORDINATING_KINDS):
+        with Harness() as harness, MixedFleet(harness, mix, kind, random.Random(seed)) as mixed:
+            for disruption in disruptions:
+                if disruption is Disruption.COORDINATED and not set(kinds_of(mix)) & set(COORDINATING_KINDS):
                     row.cells.append("n/a")
                     continue
                 try:
-                    outcome, old_master = mixed.lose_master(trouble)
-                    mixed.bring_back(trouble, old_master)
+                    outcome, old_master = mixed.lose_master(disruption)
+                    mixed.bring_back(disruption, old_master)
                 except Exception as problem:
                     row.cells.append("failed")
-                    row.problem = f"{trouble.value}: {problem} (logs: {bench.directory})"
+                    row.problem = f"{disruption.value}: {problem} (logs: {harness.directory})"
                     raise
                 row.cells.append(f"{outcome.seconds:.1f} s")
     except Exception as problem:
         row.problem = row.problem or str(problem)
-    row.cells += ["-"] * (len(troubles) - len(row.cells))
+    row.cells += ["-"] * (len(disruptions) - len(row.cells))
     return row
 
 

@@ -24,11 +24,11 @@ from tests.servers import (
     SERVER_KINDS,
     EventRecorder,
     Fleet,
+    Harness,
     RecordedEvent,
     RedisProcess,
     ReplyError,
     SentinelProcess,
-    Workbench,
     available,
     wait_for,
 )
@@ -50,7 +50,7 @@ COORDINATING_KINDS = ("txsentinel", "compiled", "valkey")
 """The kinds of Sentinels that know ``SENTINEL FAILOVER name COORDINATED``."""
 
 
-class Trouble(Enum):
+class Disruption(Enum):
     """How a round takes the master away."""
 
     KILL = "kill"  # its connections are reset; it returns as a replica
@@ -64,7 +64,7 @@ class Trouble(Enum):
 class Round:
     """What came of one loss."""
 
-    trouble: Trouble
+    disruption: Disruption
     seconds: float
     """From the loss to agreement."""
 
@@ -124,11 +124,13 @@ def double_votes(events: Iterable[RecordedEvent]) -> list[str]:
 class MixedFleet:
     """One mix over one master and two replicas, and the troubles that befall it."""
 
-    def __init__(self, bench: Workbench, mix: str, server_kind: str, dice: random.Random) -> None:
-        self.fleet = Fleet(bench, kinds_of(mix), server_kind, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT)
+    def __init__(self, harness: Harness, mix: str, server_kind: str, rng: random.Random) -> None:
+        self.fleet = Fleet(
+            harness, kinds_of(mix), server_kind, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT
+        )
         self._kinds = {sentinel.name: sentinel.kind for sentinel in self.fleet.sentinels}
         self._recorder = EventRecorder(self.fleet.ports)
-        self._dice = dice
+        self._rng = rng
         self._clients: Clients | None = None
         """Of the master that was lost last."""
 
@@ -146,7 +148,7 @@ class MixedFleet:
             self._clients.close()
         self._clients = None
 
-    def lose_master(self, trouble: Trouble, absent: SentinelProcess | None = None) -> tuple[Round, RedisProcess]:
+    def lose_master(self, disruption: Disruption, absent: SentinelProcess | None = None) -> tuple[Round, RedisProcess]:
         """
         Take the master away and wait for agreement on another one.
 
@@ -161,7 +163,7 @@ class MixedFleet:
         self._leave()
         self._clients = Clients(master)
         began = time.monotonic()
-        self._strike(trouble, master)
+        self._strike(disruption, master)
         survivors = [server for server in self.fleet.servers.values() if server is not master]
         self._wait_agreement(master, survivors)
         seconds = time.monotonic() - began
@@ -182,20 +184,20 @@ class MixedFleet:
             raise AssertionError(f"votes given twice: {votes}")
         leaders = [self._kinds[event.sentinel] for event in self._recorder.since(began, "+elected-leader")]
         switches = Counter(event.sentinel for event in self._recorder.since(began, "+switch-master"))
-        return Round(trouble, seconds, leaders, max(switches.values())), master
+        return Round(disruption, seconds, leaders, max(switches.values())), master
 
-    def bring_back(self, trouble: Trouble, server: RedisProcess) -> None:
+    def bring_back(self, disruption: Disruption, server: RedisProcess) -> None:
         """
         Undo what was done to the old master, wait until everything is at rest, and look at the servers then.
 
         :raises DeadlineExpired: if it does not come to rest.
         :raises AssertionError: if a server holds writes, serves clients of before, or has a file that says otherwise.
         """
-        if trouble is Trouble.KILL:
+        if disruption is Disruption.KILL:
             self.fleet.revive(server)
-        elif trouble is Trouble.FREEZE:
+        elif disruption is Disruption.FREEZE:
             server.thaw()
-        elif trouble is Trouble.SHUTDOWN:
+        elif disruption is Disruption.SHUTDOWN:
             server.replica_of = None
             server.start()
         self.fleet.set_info_period(500)
@@ -218,24 +220,24 @@ class MixedFleet:
 
     def some_sentinel(self) -> SentinelProcess:
         """Any of them."""
-        return self._dice.choice(self.fleet.sentinels)
+        return self._rng.choice(self.fleet.sentinels)
 
-    def _strike(self, trouble: Trouble, master: RedisProcess) -> None:
-        if trouble is Trouble.KILL:
+    def _strike(self, disruption: Disruption, master: RedisProcess) -> None:
+        if disruption is Disruption.KILL:
             master.kill()
-        elif trouble is Trouble.FREEZE:
+        elif disruption is Disruption.FREEZE:
             master.freeze()
-        elif trouble is Trouble.SHUTDOWN:
+        elif disruption is Disruption.SHUTDOWN:
             with suppress(OSError):  # it hangs up instead of answering
                 master.call("SHUTDOWN", "NOSAVE", timeout=15.0)
             master.wait_ended(15.0)
         else:
             running = [sentinel for sentinel in self.fleet.sentinels if sentinel.running]
             words = ["SENTINEL", "FAILOVER", self.fleet.name]
-            if trouble is Trouble.COORDINATED:
+            if disruption is Disruption.COORDINATED:
                 running = [sentinel for sentinel in running if sentinel.kind in COORDINATING_KINDS]
                 words.append("COORDINATED")
-            self._dice.choice(running).call(*words)
+            self._rng.choice(running).call(*words)
 
     def _wait_agreement(self, old: RedisProcess, survivors: Sequence[RedisProcess]) -> None:
         def agreed() -> bool:
@@ -251,7 +253,7 @@ class MixedFleet:
 
 def run_mix(
     mix: str,
-    troubles: Sequence[Trouble],
+    disruptions: Sequence[Disruption],
     server_kind: str = "redis",
     seed: int | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -264,19 +266,22 @@ def run_mix(
     :raises DeadlineExpired: if they do not agree, or do not come to rest. Logs are kept.
     """
     summary = Summary(mix)
-    dice = random.Random(seed)
-    with Workbench() as bench, MixedFleet(bench, mix, server_kind, dice) as mixed:
-        for number, trouble in enumerate(troubles, start=1):
+    rng = random.Random(seed)
+    with Harness() as harness, MixedFleet(harness, mix, server_kind, rng) as mixed:
+        for number, disruption in enumerate(disruptions, start=1):
             if number % 4 == 0:
                 mixed.restart_sentinel()
             absent = mixed.some_sentinel() if number % 3 == 0 else None
-            outcome, old_master = mixed.lose_master(trouble, absent)
+            outcome, old_master = mixed.lose_master(disruption, absent)
             summary.rounds.append(outcome)
             note = f", {absent.kind} absent" if absent else ""
             leaders = ", ".join(outcome.leaders) or "nobody"
-            say(f"{mix} round {number}: {trouble.value}{note}: agreed after {outcome.seconds:.1f} s, led by {leaders}")
-            if number < len(troubles):
-                mixed.bring_back(trouble, old_master)
+            say(
+                f"{mix} round {number}: {disruption.value}{note}: agreed after {outcome.seconds:.1f} s,"
+                f" led by {leaders}"
+            )
+            if number < len(disruptions):
+                mixed.bring_back(disruption, old_master)
     return summary
 
 
@@ -288,8 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--server", default="redis", choices=SERVER_KINDS)
     parser.add_argument("--seed", type=int)
     options = parser.parse_args(arguments)
-    usual = [trouble for trouble in Trouble if trouble is not Trouble.COORDINATED]
-    troubles = [usual[number % len(usual)] for number in range(options.rounds)]
+    usual = [disruption for disruption in Disruption if disruption is not Disruption.COORDINATED]
+    disruptions = [usual[number % len(usual)] for number in range(options.rounds)]
     mixes = options.mix or ["redis:1,txsentinel:2", "redis:2,txsentinel:1", "valkey:1,txsentinel:2"]
     summaries: list[Summary] = []
     for mix in mixes:
@@ -297,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if absent:
             print(f"{mix}: left out, not on this machine: {', '.join(absent)}")
             continue
-        summaries.append(run_mix(mix, troubles, options.server, options.seed, lambda text: print(text, flush=True)))
+        summaries.append(run_mix(mix, disruptions, options.server, options.seed, lambda text: print(text, flush=True)))
     for summary in summaries:
         print(summary)
     if not summaries:

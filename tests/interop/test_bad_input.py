@@ -23,9 +23,9 @@ from tests.interop.hostile import HELLO_CHANNEL, INFO, Attacker, FakeServer, Scr
 from tests.servers import (
     Connection,
     DeadlineExpired,
+    Harness,
     ReplyError,
     SentinelProcess,
-    Workbench,
     free_port,
     info_fields,
     pairs,
@@ -34,7 +34,7 @@ from tests.servers import (
 
 MEGABYTE = 1 << 20
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that an honest client may ever have to wait; on an idle machine it is a tenth of one."""
 
 
@@ -46,19 +46,19 @@ class AttackCase(SynchronousTestCase):
 
     password: ClassVar[str | None] = None
     extra: ClassVar[list[str]] = []
-    bench: ClassVar[Workbench]
+    harness: ClassVar[Harness]
     healthy: ClassVar[FakeServer]
     sentinel: ClassVar[SentinelProcess]
 
     @classmethod
     def setUpClass(cls) -> None:
         """Start it."""
-        cls.bench = Workbench()
+        cls.harness = Harness()
         cls.healthy = FakeServer()
-        cls.sentinel = cls.bench.sentinel(
+        cls.sentinel = cls.harness.sentinel(
             "txsentinel",
             monitor=[("good", "127.0.0.1", cls.healthy.port, 1)],
-            down_after=int(PATIENCE * 1000),
+            down_after=int(TIMEOUT * 1000),
             password=cls.password,
             extra=cls.extra,
         )
@@ -67,7 +67,7 @@ class AttackCase(SynchronousTestCase):
     @classmethod
     def tearDownClass(cls) -> None:
         """Stop it."""
-        cls.bench.close()
+        cls.harness.close()
         cls.healthy.close()
 
     def setUp(self) -> None:
@@ -92,7 +92,7 @@ class AttackCase(SynchronousTestCase):
         """It runs, served others meanwhile, took no more memory and log than that, and knows its master to be up."""
         self.assertTrue(self.sentinel.running, self.sentinel.log_text()[-3000:])
         self.assertIsNone(self.watch.failure)
-        self.assertLess(self.watch.slowest, PATIENCE)
+        self.assertLess(self.watch.slowest, TIMEOUT)
         self.assertLess(self.watch.grown, megabytes * MEGABYTE)
         logged = self.logged()
         self.assertLess(len(logged), lines, logged[:100])
@@ -113,11 +113,11 @@ class ClientTests(AttackCase):
 
     def test_garbage(self) -> None:
         """Random bytes from two hundred connections are answered by errors or by hanging up."""
-        dice = random.Random(1)
+        rng = random.Random(1)
         with self.watch:
             for _ in range(200):
                 with self.attacker() as attacker:
-                    attacker.send(dice.randbytes(dice.randrange(1, 5_000)))
+                    attacker.send(rng.randbytes(rng.randrange(1, 5_000)))
         self.unharmed(10)
 
     def test_half_commands(self) -> None:
@@ -183,7 +183,7 @@ class ClientTests(AttackCase):
         with self.watch:
             for words in (("PING", "x" * 1_000), ("INFO",), ("SENTINEL", "MASTERS"), ("COMMAND", "DOCS")):
                 with self.attacker() as attacker:
-                    attacker.send_without_reading(pack(*words) * 100_000, patience=0.5)
+                    attacker.send_without_reading(pack(*words) * 100_000, timeout=0.5)
         self.unharmed(80)
 
     def test_pipeline_that_is_read(self) -> None:
@@ -319,21 +319,21 @@ class DescriptorTests(SynchronousTestCase):
         """When clients have used up what they may, links are still made anew and the configuration is saved."""
         healthy = FakeServer()
         self.addCleanup(healthy.close)
-        bench = Workbench()
-        self.addCleanup(bench.close)
+        harness = Harness()
+        self.addCleanup(harness.close)
         sentinel = CrampedSentinel(
-            "txsentinel", free_port(), bench.directory / "cramped", [("good", "127.0.0.1", healthy.port, 1)]
+            "txsentinel", free_port(), harness.directory / "cramped", [("good", "127.0.0.1", healthy.port, 1)]
         )
         self.addCleanup(sentinel.stop)
         sentinel.start()
         with Connection(sentinel.port) as operator:
-            crowd = [Attacker(sentinel.port) for _ in range(400)]
-            for attacker in crowd:
+            multiplexer = [Attacker(sentinel.port) for _ in range(400)]
+            for attacker in multiplexer:
                 self.addCleanup(attacker.socket.close)
             # In a rush some are turned away without a word, when not even one more can be let in to be told.
-            told = [answer for attacker in crowd[-50:] if (answer := attacker.answer())]
+            told = [answer for attacker in multiplexer[-50:] if (answer := attacker.answer())]
             self.assertEqual(set(told), {b"-ERR max number of clients reached\r\n"})
-            self.assertTrue(all(attacker.closed() for attacker in crowd[-50:]))
+            self.assertTrue(all(attacker.closed() for attacker in multiplexer[-50:]))
             self.assertEqual(operator.call("SENTINEL", "FLUSHCONFIG"), "OK")
             self.assertEqual(operator.call("SENTINEL", "MONITOR", "more", "127.0.0.1", healthy.port, 1), "OK")
             wait_for(
@@ -352,7 +352,7 @@ def chatter(connection: socket.socket, words: object) -> bytes:
     return b"*3\r\n$9\r\nsubscribe\r\n" + bulk(HELLO_CHANNEL) + b":1\r\n" + message * 50_000
 
 
-def crowd(count: int) -> bytes:
+def multiplexer(count: int) -> bytes:
     """INFO of a master with that many replicas, none of which exists."""
     lines = b"".join(b"slave%d:ip=127.9.%d.%d,port=1,state=online\r\n" % (n, n >> 8, n & 255) for n in range(count))
     return INFO + lines
@@ -444,7 +444,7 @@ class ServerTests(AttackCase):
         }
         with self.watch:
             servers = {name: FakeServer(info=info) for name, info in rubbish.items()}
-            servers["crowded"] = FakeServer(info=crowd(5_000))
+            servers["crowded"] = FakeServer(info=multiplexer(5_000))
             self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
             self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
 
@@ -620,7 +620,7 @@ class ScriptTests(AttackCase):
 
     def script(self, name: str, text: str) -> str:
         """One that may be run."""
-        path = self.bench.directory / name
+        path = self.harness.directory / name
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
@@ -628,7 +628,7 @@ class ScriptTests(AttackCase):
     def test_misbehaviour(self) -> None:
         """Scripts that hang, leave children, shout, or are no programs hold up nobody, and their places become free."""
         self.sentinel.call("SENTINEL", "DEBUG", "script-max-runtime", 1_000, "script-retry-delay", 60_000)
-        marker = self.bench.directory / "ran"
+        marker = self.harness.directory / "ran"
         scripts = [
             self.script("hangs", "#!/bin/sh\ntrap '' TERM\nexec sleep 60\n"),
             self.script("forks", "#!/bin/sh\nsleep 5 &\nexit 2\n"),
@@ -636,7 +636,7 @@ class ScriptTests(AttackCase):
             self.script("crashes", "#!/bin/sh\nkill -SEGV $$\n"),
             self.script("nothing", "#!/no/such/interpreter\n"),
             self.script("binary", "\x7fELF\0\0"),
-            str(self.bench.directory),
+            str(self.harness.directory),
         ]
         with self.watch:
             for path in scripts:
@@ -658,9 +658,9 @@ class FileTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """Each is refused at once, with status 1 and a few words on standard error that name the file or the line."""
-        bench = Workbench()
-        self.addCleanup(bench.close)
-        directory = bench.directory
+        harness = Harness()
+        self.addCleanup(harness.close)
+        directory = harness.directory
         loop = directory / "loop.conf"
         cases: list[tuple[Path, bytes | None, str]] = [
             (directory, None, "Is a directory"),

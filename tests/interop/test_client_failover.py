@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.servers import Fleet, RedisProcess, Workbench, call, missing
+from tests.servers import Fleet, Harness, RedisProcess, call, missing
 from txsentinel.client import MasterFollower
 
 PASSWORD, SENTINEL_PASSWORD = "data-secret", "sentinel-secret"
@@ -30,9 +30,9 @@ class WriterCase(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        bench = Workbench()
-        self.addCleanup(bench.close)
-        self.fleet = Fleet(bench, [self.kind] * 3, self.servers, down_after=1000)
+        harness = Harness()
+        self.addCleanup(harness.close)
+        self.fleet = Fleet(harness, [self.kind] * 3, self.servers, down_after=1000)
         self.written = 0
         self.lost: list[Exception] = []
 
@@ -67,7 +67,7 @@ class WriterCase(TestCase):
         """Write on and on, until it is another server that takes it."""
         deadline = self.reactor.seconds() + seconds
         while self.follower.address is None or self.follower.address.port == old.port:
-            self.assertLess(self.reactor.seconds(), deadline, self.follower.trouble)
+            self.assertLess(self.reactor.seconds(), deadline, self.follower.disruption)
             yield self.write(1)
             yield deferLater(self.reactor, 0.02)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
-from tests.servers import SentinelProcess, Workbench, free_port, missing, wait_for
+from tests.servers import Harness, SentinelProcess, free_port, missing, wait_for
 from tests.tls.authority import Authority
 from tests.tls.installation import client_context, tls_lines
 
@@ -52,8 +52,8 @@ class EndsOfConnections:
         """A Sentinel with small limits."""
         stack = ExitStack()
         self.addCleanup(stack.close)  # type: ignore[attr-defined]
-        bench = stack.enter_context(Workbench())
-        sentinel = bench.sentinel(self.kind, monitor=[("m", "127.0.0.1", free_port(), 2)], extra=[*LIMITS, *lines])
+        harness = stack.enter_context(Harness())
+        sentinel = harness.sentinel(self.kind, monitor=[("m", "127.0.0.1", free_port(), 2)], extra=[*LIMITS, *lines])
         sentinel.start()
         return sentinel
 

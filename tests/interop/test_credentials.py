@@ -8,7 +8,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import LONG, SECONDS, hurry, wait_moved
-from tests.servers import Fleet, ReplyError, Workbench, call, missing, pairs, wait_for
+from tests.servers import Fleet, Harness, ReplyError, call, missing, pairs, wait_for
 
 DATA, WATCHER, DOOR = "data secret", 'watcher "secret"', "door-secret"
 
@@ -49,10 +49,10 @@ class CredentialTests(SynchronousTestCase):
         if missing("txsentinel", "valkey"):
             raise SkipTest(missing("txsentinel", "valkey"))
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            harness = stack.enter_context(Harness())
             secret = WATCHER.replace('"', '\\"')
             fleet = Fleet(
-                bench,
+                harness,
                 ["txsentinel"] * 3,
                 "valkey",
                 down_after=700,
@@ -93,9 +93,9 @@ class CredentialTests(SynchronousTestCase):
         if missing("txsentinel", "redis"):
             raise SkipTest(missing("txsentinel", "redis"))
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            harness = stack.enter_context(Harness())
             fleet = Fleet(
-                bench,
+                harness,
                 ["txsentinel"] * 3,
                 "redis",
                 down_after=700,

@@ -13,9 +13,9 @@ from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, leader_epoc
 from tests.servers import (
     EventRecorder,
     Fleet,
+    Harness,
     ReplyError,
     SentinelProcess,
-    Workbench,
     missing,
     pairs,
     wait_for,
@@ -33,8 +33,8 @@ class FailingDiskTests(SynchronousTestCase):
 
     def begin(self, stack: ExitStack) -> None:
         """Everything runs and is at rest."""
-        bench = stack.enter_context(Workbench())
-        self.fleet = Fleet(bench, ["txsentinel"] * 3, "valkey", down_after=600, failover_timeout=1500)
+        harness = stack.enter_context(Harness())
+        self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=600, failover_timeout=1500)
         self.fleet.start()
         self.ailing, *self.well = self.fleet.sentinels
         hurry(self.fleet.sentinels)

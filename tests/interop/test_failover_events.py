@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, wait_heard
-from tests.servers import EventRecorder, Fleet, Workbench, missing
+from tests.servers import EventRecorder, Fleet, Harness, missing
 
 LEADER = [
     "+new-epoch",
@@ -37,8 +37,8 @@ class ManualFailoverTests(SynchronousTestCase):
 
     def play(self, kind: str) -> None:
         """Order a failover; what the leader and the others announce until they have switched."""
-        with Workbench() as bench:
-            fleet = Fleet(bench, [kind] * 3, "redis", down_after=5_000, failover_timeout=20_000)
+        with Harness() as harness:
+            fleet = Fleet(harness, [kind] * 3, "redis", down_after=5_000, failover_timeout=20_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)

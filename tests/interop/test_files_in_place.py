@@ -11,13 +11,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, file_words, hurry, leader_epoch, wait_moved
-from tests.servers import EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, missing, wait_for
+from tests.servers import EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, missing, wait_for
 
 
 def can_mount() -> bool:
     """Whether this process may mount a file over itself."""
-    with Workbench() as bench:
-        path = bench.directory / "file"
+    with Harness() as harness:
+        path = harness.directory / "file"
         path.touch()
         if subprocess.run(["mount", "--bind", path, path], stderr=subprocess.DEVNULL, check=False).returncode:
             return False
@@ -35,9 +35,9 @@ class MountedFileTests(SynchronousTestCase):
 
     def begin(self, stack: ExitStack) -> None:
         """Two of ours and one C Sentinel; the files of ours are mounted."""
-        bench = stack.enter_context(Workbench())
+        harness = stack.enter_context(Harness())
         self.fleet = Fleet(
-            bench, ["txsentinel", "redis", "txsentinel"], "redis", down_after=1500, failover_timeout=4000
+            harness, ["txsentinel", "redis", "txsentinel"], "redis", down_after=1500, failover_timeout=4000
         )
         self.ours = [sentinel for sentinel in self.fleet.sentinels if sentinel.kind == "txsentinel"]
         for sentinel in self.ours:
@@ -112,11 +112,11 @@ class TwoProcessesTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """The second one ends with a clear line, whatever its port, also after the first has replaced the file."""
-        with Workbench() as bench:
-            first = bench.sentinel("txsentinel", monitor=[("m", "127.0.0.1", 1, 1)])
+        with Harness() as harness:
+            first = harness.sentinel("txsentinel", monitor=[("m", "127.0.0.1", 1, 1)])
             first.start()
             first.call("SENTINEL", "FLUSHCONFIG")
-            port = bench.sentinel("txsentinel").port
+            port = harness.sentinel("txsentinel").port
             command = [*first.command_line(), "--", "--port", str(port)]
             ended = subprocess.run(
                 command, env=first.environment(), cwd=first.directory, capture_output=True, timeout=60, check=False

@@ -15,11 +15,11 @@ from tests.interop.rounds import double_votes
 from tests.servers import (
     EventRecorder,
     Fleet,
+    Harness,
     RecordedEvent,
     RedisProcess,
     ReplyError,
     SentinelProcess,
-    Workbench,
     missing,
     wait_for,
 )
@@ -67,9 +67,9 @@ class LostLeaderTests(SynchronousTestCase):
 
     def begin(self, stack: ExitStack) -> None:
         """Everything runs and is at rest."""
-        bench = stack.enter_context(Workbench())
+        harness = stack.enter_context(Harness())
         # A vote for somebody else keeps the others from standing for twice the failover timeout.
-        self.fleet = Fleet(bench, ["txsentinel"] * 3, "valkey", down_after=500, failover_timeout=500)
+        self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=500, failover_timeout=500)
         self.fleet.start()
         self.assassin = Assassin(self.fleet.sentinels)
         self.recorder = EventRecorder(self.fleet.ports, self.assassin.heard).start()
@@ -114,7 +114,7 @@ class LostLeaderTests(SynchronousTestCase):
         master.kill()
         wait_heard(self.recorder, began, "+sdown", [lone.name, second.name], "master mymaster")
         for sentinel, peer in ((lone, second), (second, lone)):
-            wait_for(lambda: self.says_down(sentinel, peer), SECONDS, "the other one's opinion")  # noqa: B023
+            wait_for(lambda: self.reports_down(sentinel, peer), SECONDS, "the other one's opinion")  # noqa: B023
         self.assertEqual(self.recorder.since(began, "+odown") + self.recorder.since(began, "+try-failover"), [])
 
         second.kill()
@@ -188,7 +188,7 @@ class LostLeaderTests(SynchronousTestCase):
             return str(refusal)
 
     @staticmethod
-    def says_down(sentinel: SentinelProcess, peer: SentinelProcess) -> bool:
+    def reports_down(sentinel: SentinelProcess, peer: SentinelProcess) -> bool:
         """Has the peer told this Sentinel that it finds the master down?"""
         flags = {each["port"]: each["flags"] for each in listing(sentinel, "SENTINELS", "mymaster")}
         return "master_down" in flags[str(peer.port)]

@@ -20,7 +20,7 @@ from tests.interop.fixtures import (
     wait_heard,
     wait_moved,
 )
-from tests.servers import EventRecorder, Fleet, RedisProcess, SentinelProcess, Workbench, missing, wait_for
+from tests.servers import EventRecorder, Fleet, Harness, RedisProcess, SentinelProcess, missing, wait_for
 
 KINDS = ("valkey", "redis", "redis-6.2")
 DOWN_AFTER, FAILOVER_TIMEOUT = 700, 3000
@@ -32,12 +32,12 @@ class LostMasterTests(SynchronousTestCase):
     if missing("txsentinel", *KINDS):
         skip = missing("txsentinel", *KINDS)
 
-    def begin(self, bench: Workbench, stack: ExitStack) -> None:
+    def begin(self, harness: Harness, stack: ExitStack) -> None:
         """Everything runs and is at rest."""
-        self.fleets = [Fleet(bench, [], kind, name=f"master-{kind}", quorum=2) for kind in KINDS]
+        self.fleets = [Fleet(harness, [], kind, name=f"master-{kind}", quorum=2) for kind in KINDS]
         monitor = [(fleet.name, "127.0.0.1", next(iter(fleet.servers)), 2) for fleet in self.fleets]
         self.sentinels = [
-            bench.sentinel("txsentinel", monitor=monitor, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT)
+            harness.sentinel("txsentinel", monitor=monitor, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT)
             for _ in range(3)
         ]
         for fleet in self.fleets:
@@ -102,8 +102,8 @@ class LostMasterTests(SynchronousTestCase):
         with the same, higher config epoch; the old one comes back as a replica; and Sentinels that were
         restarted in between, with or without a chance to say farewell, go on from their files.
         """
-        with Workbench() as bench, ExitStack() as stack:
-            self.begin(bench, stack)
+        with Harness() as harness, ExitStack() as stack:
+            self.begin(harness, stack)
             for _ in range(4 if LONG else 1):
                 self.lose_in_every_way()
             self.assert_files_agree()

@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, hurry, wait_heard
-from tests.servers import EventRecorder, Fleet, Workbench, missing, wait_for
+from tests.servers import EventRecorder, Fleet, Harness, missing, wait_for
 
 
 class MasterlessTests(SynchronousTestCase):
@@ -22,8 +22,8 @@ class MasterlessTests(SynchronousTestCase):
 
         C Sentinels wait for down-after and two INFO periods. With the period set here that is ten minutes.
         """
-        with Workbench() as bench:
-            fleet = Fleet(bench, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=5_000)
+        with Harness() as harness:
+            fleet = Fleet(harness, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=5_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)

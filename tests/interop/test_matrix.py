@@ -8,32 +8,32 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.matrix import BEGIN, END, HEADINGS, TROUBLES, Row, mixes_of, play, table, written
-from tests.interop.rounds import Trouble
+from tests.interop.rounds import Disruption
 from tests.servers import missing
 
 
 class CellTests(SynchronousTestCase):
     """Makes of servers and of C Sentinels that no other test puts together."""
 
-    def check(self, kind: str, mix: str, troubles: Sequence[Trouble]) -> None:
+    def check(self, kind: str, mix: str, disruptions: Sequence[Disruption]) -> None:
         """The fleet survives all of it."""
         if missing(kind):
             raise SkipTest(missing(kind))
-        row = play(kind, mix, troubles)
+        row = play(kind, mix, disruptions)
         self.assertEqual(row.problem, "")
-        self.assertEqual(len([cell for cell in row.cells if cell.endswith(" s")]), len(troubles), row.cells)
+        self.assertEqual(len([cell for cell in row.cells if cell.endswith(" s")]), len(disruptions), row.cells)
 
     def test_redis_82_under_a_majority_of_ours(self) -> None:
         """Two of ours and one Sentinel of Redis 8.2."""
-        self.check("redis-8.2", "txsentinel:2,redis-8.2:1", [Trouble.KILL, Trouble.COORDINATED, Trouble.KILL])
+        self.check("redis-8.2", "txsentinel:2,redis-8.2:1", [Disruption.KILL, Disruption.COORDINATED, Disruption.KILL])
 
     def test_valkey_81_under_a_minority_of_ours(self) -> None:
         """One of ours and two Sentinels of Valkey 8.1."""
-        self.check("valkey-8.1", "txsentinel:1,valkey-8.1:2", [Trouble.SHUTDOWN, Trouble.MANUAL])
+        self.check("valkey-8.1", "txsentinel:1,valkey-8.1:2", [Disruption.SHUTDOWN, Disruption.MANUAL])
 
     def test_redis_62_under_a_majority_of_ours(self) -> None:
         """Two of ours and one Sentinel of Redis 6.2, which has no ``SENTINEL MYID`` and no ``REPLICAS`` by name."""
-        self.check("redis-6.2", "txsentinel:2,redis-6.2:1", [Trouble.KILL, Trouble.COORDINATED])
+        self.check("redis-6.2", "txsentinel:2,redis-6.2:1", [Disruption.KILL, Disruption.COORDINATED])
 
 
 class TableTests(SynchronousTestCase):

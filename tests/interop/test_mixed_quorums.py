@@ -7,41 +7,41 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.rounds import Summary, Trouble, double_votes, kinds_of, run_mix
+from tests.interop.rounds import Disruption, Summary, double_votes, kinds_of, run_mix
 from tests.servers import RecordedEvent, missing
 
 
 class MixedQuorumTests(SynchronousTestCase):
     """Real processes and real time: some ten to thirty seconds per test."""
 
-    def mixed(self, mix: str, troubles: Sequence[Trouble]) -> Summary:
+    def mixed(self, mix: str, disruptions: Sequence[Disruption]) -> Summary:
         """Run a mix through its troubles, or skip where a binary is missing."""
         reason = missing("redis", *sorted(set(kinds_of(mix))))
         if reason:
             raise SkipTest(reason)
-        summary = run_mix(mix, troubles)
-        self.assertEqual([each.trouble for each in summary.rounds], list(troubles))
+        summary = run_mix(mix, disruptions)
+        self.assertEqual([each.disruption for each in summary.rounds], list(disruptions))
         return summary
 
     def test_majority_of_ours_beside_redis(self) -> None:
         """Two of ours and one redis-sentinel agree after a crash and after a manual failover."""
-        self.mixed("redis:1,txsentinel:2", [Trouble.KILL, Trouble.MANUAL])
+        self.mixed("redis:1,txsentinel:2", [Disruption.KILL, Disruption.MANUAL])
 
     def test_minority_of_ours_beside_redis(self) -> None:
         """One of ours follows and votes with two redis-sentinels, through a crash and a silent hang."""
-        self.mixed("redis:2,txsentinel:1", [Trouble.KILL, Trouble.FREEZE])
+        self.mixed("redis:2,txsentinel:1", [Disruption.KILL, Disruption.FREEZE])
 
     def test_majority_of_ours_beside_valkey(self) -> None:
         """Two of ours and one valkey-sentinel agree after a crash and after an orderly shutdown."""
-        self.mixed("valkey:1,txsentinel:2", [Trouble.KILL, Trouble.SHUTDOWN])
+        self.mixed("valkey:1,txsentinel:2", [Disruption.KILL, Disruption.SHUTDOWN])
 
     def test_minority_of_ours_beside_valkey(self) -> None:
         """One of ours follows and votes with two valkey-sentinels."""
-        self.mixed("valkey:2,txsentinel:1", [Trouble.KILL])
+        self.mixed("valkey:2,txsentinel:1", [Disruption.KILL])
 
     def test_five_of_three_kinds(self) -> None:
         """A group of five, of which only a majority of three may ever decide, agrees although one is absent."""
-        self.mixed("redis:1,valkey:1,txsentinel:3", [Trouble.KILL, Trouble.KILL, Trouble.KILL])
+        self.mixed("redis:1,valkey:1,txsentinel:3", [Disruption.KILL, Disruption.KILL, Disruption.KILL])
 
 
 class DoubleVoteTests(SynchronousTestCase):

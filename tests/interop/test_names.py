@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.controlled import SILENT, UNKNOWN, NameServer
 from tests.interop.fixtures import SECONDS, hurry, listing
-from tests.servers import RedisProcess, SentinelProcess, Workbench, call, free_port, missing, pairs, wait_for
+from tests.servers import Harness, RedisProcess, SentinelProcess, call, free_port, missing, pairs, wait_for
 
 LONG_DOWN = 20_000
 """Milliseconds; nobody is failed over while a server moves."""
@@ -26,11 +26,11 @@ class NamesTests(SynchronousTestCase):
             raise SkipTest(missing("txsentinel", "valkey"))
         stack = ExitStack()
         self.addCleanup(stack.close)
-        self.bench = stack.enter_context(Workbench())
+        self.harness = stack.enter_context(Harness())
 
     def server(self, ip: str, *extra: str) -> RedisProcess:
         """A server at an address of its own, and at 127.0.0.1 for the test; not yet started."""
-        return self.bench.redis("valkey", extra=[f"bind 127.0.0.1 {ip}", *extra])
+        return self.harness.redis("valkey", extra=[f"bind 127.0.0.1 {ip}", *extra])
 
     def move(self, server: RedisProcess, ip: str) -> None:
         """Have a server end, and start again elsewhere."""
@@ -50,7 +50,7 @@ class NamesTests(SynchronousTestCase):
         started = []
         for _ in range(count):
             lines = ["sentinel resolve-hostnames yes", *extra]
-            sentinel = self.bench.sentinel("txsentinel", down_after=down_after, extra=lines)
+            sentinel = self.harness.sentinel("txsentinel", down_after=down_after, extra=lines)
             # By hand, behind the directive: a name is only taken for one where names are to be resolved.
             for name, host, port, quorum in monitor:
                 lines += [f"sentinel monitor {name} {host} {port} {quorum}"]
@@ -79,7 +79,7 @@ class NamesTests(SynchronousTestCase):
 
     def follow(self, announce: bool) -> None:
         """Move a master and its replica, with their names, under three Sentinels; then have one failed over."""
-        names = NameServer(self.bench.directory, db="127.0.0.2", spare="127.0.0.4")
+        names = NameServer(self.harness.directory, db="127.0.0.2", spare="127.0.0.4")
         master = self.server("127.0.0.2")
         spare = self.server("127.0.0.4", f"replicaof 127.0.0.2 {master.port}", "replica-announce-ip spare.test")
         master.start()
@@ -131,7 +131,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_name_vanishes(self) -> None:
         """A name that resolves no more keeps its last address, over lost connections; one that is back is followed."""
-        names = NameServer(self.bench.directory, db="127.0.0.2")
+        names = NameServer(self.harness.directory, db="127.0.0.2")
         master = self.server("127.0.0.2")
         master.start()
         (sentinel,) = self.sentinels(names, 1, [("db", "db.test", master.port, 1)])
@@ -153,7 +153,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_name_comes_late(self) -> None:
         """A master whose name means nothing at the start is watched as soon as it does, if need be after a restart."""
-        names = NameServer(self.bench.directory, db=UNKNOWN)
+        names = NameServer(self.harness.directory, db=UNKNOWN)
         master = self.server("127.0.0.2")
         master.start()
         (sentinel,) = self.sentinels(names, 1, [("db", "db.test", master.port, 1)], down_after=500)
@@ -171,9 +171,9 @@ class NamesTests(SynchronousTestCase):
         There are more names than lookups at a time; those that wait for their turn hold nothing up, either.
         """
         silent = [f"n{number}" for number in range(12)]
-        names = NameServer(self.bench.directory, **dict.fromkeys(silent, SILENT))
+        names = NameServer(self.harness.directory, **dict.fromkeys(silent, SILENT))
         master = self.server("127.0.0.2")
-        spare = self.bench.redis("valkey", replica_of=master.port)
+        spare = self.harness.redis("valkey", replica_of=master.port)
         master.start()
         spare.start()
         monitor = [("db", "127.0.0.1", master.port, 1), *((name, f"{name}.test", master.port, 1) for name in silent)]
@@ -206,7 +206,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_stopping_while_a_lookup_hangs(self) -> None:
         """SIGTERM ends a Sentinel in order, however long a name server may still be silent."""
-        names = NameServer(self.bench.directory, db=SILENT)
+        names = NameServer(self.harness.directory, db=SILENT)
         (sentinel,) = self.sentinels(names, 1, [("db", "db.test", free_port(), 1)])
         wait_for(names.waiting, SECONDS, "a lookup that hangs")
         os.kill(sentinel.pid, signal.SIGTERM)

@@ -10,7 +10,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, hurry, wait_heard, wait_moved
-from tests.servers import Connection, EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, missing, wait_for
+from tests.servers import Connection, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, missing, wait_for
 
 
 class Counter(threading.Thread):
@@ -44,8 +44,8 @@ class CoordinatedTests(SynchronousTestCase):
         """Three of our Sentinels over servers of that kind, at rest."""
         if missing("txsentinel", kind):
             raise SkipTest(missing("txsentinel", kind))
-        bench = stack.enter_context(Workbench())
-        fleet = Fleet(bench, ["txsentinel"] * 3, kind, down_after=1000, failover_timeout=4000)
+        harness = stack.enter_context(Harness())
+        fleet = Fleet(harness, ["txsentinel"] * 3, kind, down_after=1000, failover_timeout=4000)
         fleet.start()
         hurry(fleet.sentinels)
         fleet.wait_quiet(SECONDS)
@@ -99,12 +99,12 @@ class HostnameTests(SynchronousTestCase):
         if missing("txsentinel", "valkey"):
             raise SkipTest(missing("txsentinel", "valkey"))
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
-            master = bench.redis("valkey")
-            replica = bench.redis("valkey", replica_of=master.port)
+            harness = stack.enter_context(Harness())
+            master = harness.redis("valkey")
+            replica = harness.redis("valkey", replica_of=master.port)
             names = [f"sentinel {word} yes" for word in ("resolve-hostnames", "announce-hostnames")]
             sentinels = [
-                bench.sentinel(
+                harness.sentinel(
                     "txsentinel",
                     monitor=[("db", "localhost", master.port, 2)],
                     down_after=700,

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, wait_moved
-from tests.servers import EventRecorder, Fleet, Workbench, missing, pairs, wait_for
+from tests.servers import EventRecorder, Fleet, Harness, missing, pairs, wait_for
 
 SCRIPT = """\
 #!/bin/sh
@@ -36,8 +36,8 @@ class ScriptTests(SynchronousTestCase):
 
     def begin(self, stack: ExitStack) -> None:
         """Everything runs."""
-        bench = stack.enter_context(Workbench())
-        self.place = bench.directory / "scripts"
+        harness = stack.enter_context(Harness())
+        self.place = harness.directory / "scripts"
         self.place.mkdir()
         self.plan("0")
         self.notify, self.reconfigure = str(self.place / "notify"), str(self.place / "reconfigure")
@@ -48,7 +48,7 @@ class ScriptTests(SynchronousTestCase):
             f"sentinel notification-script mymaster {self.notify}",
             f"sentinel client-reconfig-script mymaster {self.reconfigure}",
         ]
-        self.fleet = Fleet(bench, ["txsentinel"], "valkey", replicas=1, down_after=400, extra=extra)
+        self.fleet = Fleet(harness, ["txsentinel"], "valkey", replicas=1, down_after=400, extra=extra)
         self.fleet.start()
         self.sentinel = self.fleet.sentinels[0]
         self.recorder = EventRecorder(self.fleet.ports).start()

@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, hurry, wait_heard
-from tests.servers import EventRecorder, Fleet, Workbench, missing, pairs, wait_for
+from tests.servers import EventRecorder, Fleet, Harness, missing, pairs, wait_for
 
 
 class RefusedPromotionTests(SynchronousTestCase):
@@ -18,8 +18,8 @@ class RefusedPromotionTests(SynchronousTestCase):
 
     def test_the_other_is_promoted(self) -> None:
         """The replica that comes first refuses SLAVEOF: the failover does not last until failover-timeout."""
-        with Workbench() as bench:
-            fleet = Fleet(bench, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=600_000)
+        with Harness() as harness:
+            fleet = Fleet(harness, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=600_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)

@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import LONG, SECONDS, hurry, wait_heard
-from tests.servers import EventRecorder, Fleet, Workbench, missing
+from tests.servers import EventRecorder, Fleet, Harness, missing
 
 DOWN_AFTER = 2_000
 OFFSETS = (0.0, 0.05, 0.2, 0.5, 1.0, -0.5) if LONG else (0.0, 0.2)
@@ -22,8 +22,8 @@ class ReturningGroupTests(SynchronousTestCase):
 
     def test_nobody_is_replaced(self) -> None:
         """The master is O_DOWN everywhere; once it is back, with its replicas or after them, all is as before."""
-        with Workbench() as bench:
-            fleet = Fleet(bench, ["txsentinel"] * 3, "redis", down_after=DOWN_AFTER, failover_timeout=5_000)
+        with Harness() as harness:
+            fleet = Fleet(harness, ["txsentinel"] * 3, "redis", down_after=DOWN_AFTER, failover_timeout=5_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, hurry, wait_moved
 from tests.interop.server_checks import Clients, client_problems, server_problems
-from tests.servers import Fleet, RedisProcess, ReplyError, Workbench, missing, wait_for
+from tests.servers import Fleet, Harness, RedisProcess, ReplyError, missing, wait_for
 
 
 class LookTests(SynchronousTestCase):
@@ -20,9 +20,9 @@ class LookTests(SynchronousTestCase):
     def setUp(self) -> None:
         stack = ExitStack()
         self.addCleanup(stack.close)
-        bench = stack.enter_context(Workbench())
-        self.master = bench.redis("redis")
-        self.replica = bench.redis("redis", replica_of=self.master.port)
+        harness = stack.enter_context(Harness())
+        self.master = harness.redis("redis")
+        self.replica = harness.redis("redis", replica_of=self.master.port)
         for server in self.servers:
             server.start()
         wait_for(lambda: self.replica.replication()["master_link_status"] == "up", SECONDS, "the replica")
@@ -80,8 +80,8 @@ class CoordinatedTests(SynchronousTestCase):
     def hand_over(self, kind: str, times: int = 3) -> None:
         """With a failover-timeout that nothing may wait for."""
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
-            fleet = Fleet(bench, ["txsentinel"] * 3, kind, failover_timeout=180_000)
+            harness = stack.enter_context(Harness())
+            fleet = Fleet(harness, ["txsentinel"] * 3, kind, failover_timeout=180_000)
             fleet.start()
             hurry(fleet.sentinels)
             for number in range(times):

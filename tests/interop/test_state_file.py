@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, file_words, hurry, memory, wait_moved
-from tests.servers import Fleet, Workbench, missing, pairs
+from tests.servers import Fleet, Harness, missing, pairs
 
 
 class StateFileTests(SynchronousTestCase):
@@ -20,9 +20,9 @@ class StateFileTests(SynchronousTestCase):
     def test_failover_and_restart(self) -> None:
         """The main file is never written; what was learnt, decided and set is there after SIGKILL."""
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            harness = stack.enter_context(Harness())
             kinds = ["txsentinel", "redis", "txsentinel"]
-            fleet = Fleet(bench, kinds, "redis", down_after=1500, failover_timeout=4000)
+            fleet = Fleet(harness, kinds, "redis", down_after=1500, failover_timeout=4000)
             ours = [sentinel for sentinel in fleet.sentinels if sentinel.kind == "txsentinel"]
             main = {}
             for sentinel in ours:

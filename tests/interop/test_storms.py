@@ -20,7 +20,7 @@ class SmallStormTests(SynchronousTestCase):
         with Installation(OURS, happened.masters, down_after=happened.down_after) as installation:
             installation.start()
             installation.settle(60, calm_seconds=0.5, every=0.2)
-            outcome = storm.sample(installation, happened, patience=60)
+            outcome = storm.sample(installation, happened, timeout=60)
         figures = outcome["figures"]
         self.assertEqual((figures["not_promoted"], figures["not_agreed"], outcome["disagreements"]), ([0], [0], 0))
         self.assertEqual([count for _, count in outcome["promoted"]], [1, 2, 3])
@@ -32,5 +32,5 @@ class SmallStormTests(SynchronousTestCase):
     def test_start(self) -> None:
         """Every Sentinel comes to know every replica and every peer, from the masters alone."""
         with Installation(OURS, 4, acquainted=False) as installation:
-            found = start.sample(installation, patience=60)
+            found = start.sample(installation, timeout=60)
         self.assertEqual((len(found["known"]), found["not done"]), (3, 0))

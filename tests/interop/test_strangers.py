@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, hurry, listing, wait_moved
-from tests.servers import Connection, Fleet, ReplyError, Workbench, missing, wait_for
+from tests.servers import Connection, Fleet, Harness, ReplyError, missing, wait_for
 
 INVENTED = 400
 REQUESTS_PER_SECOND = 12
@@ -27,8 +27,8 @@ class StrangerTests(SynchronousTestCase):
         """Everything runs and is at rest."""
         stack = ExitStack()
         self.addCleanup(stack.close)
-        bench = stack.enter_context(Workbench())
-        self.fleet = Fleet(bench, ["txsentinel"] * 3, "valkey", down_after=1_000, failover_timeout=30_000)
+        harness = stack.enter_context(Harness())
+        self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=1_000, failover_timeout=30_000)
         self.fleet.start()
         hurry(self.fleet.sentinels)
         self.fleet.wait_quiet(SECONDS)

@@ -10,7 +10,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import LONG, SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
-from tests.servers import Fleet, Workbench, missing
+from tests.servers import Fleet, Harness, missing
 
 MODE = 0o640
 COMMENTS = [
@@ -47,9 +47,9 @@ class TakingOverTests(SynchronousTestCase):
         if reason:
             raise SkipTest(reason)
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            harness = stack.enter_context(Harness())
             fleet = Fleet(
-                bench, kinds, kinds[1], down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
+                harness, kinds, kinds[1], down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
             )
             fleet.start()
             hurry(fleet.sentinels)

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
-from tests.servers import Workbench, available, call, free_port, missing, wait_for
+from tests.servers import Harness, available, call, free_port, missing, wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
@@ -40,8 +40,8 @@ class TitleTests(SynchronousTestCase):
         """The titles by the settings, with what differs in every process taken out."""
         shown = []
         for extra in SETTINGS:
-            with Workbench() as bench:
-                sentinel = bench.sentinel(kind, extra=extra)
+            with Harness() as harness:
+                sentinel = harness.sentinel(kind, extra=extra)
                 sentinel.start()
                 self.assertIn(f"process_id:{sentinel.pid}\r\n", str(sentinel.call("INFO", "server")))
                 title = title_of(sentinel.pid)
@@ -71,20 +71,26 @@ class TitleTests(SynchronousTestCase):
         )
         for kind in ("valkey", "redis"):
             if available(kind):
-                with Workbench() as bench:
-                    program = bench.sentinel(kind).command_line()[0]
+                with Harness() as harness:
+                    program = harness.sentinel(kind).command_line()[0]
                 self.assertEqual(self.titles(kind, program), ours, kind)
 
     def test_daemon(self) -> None:
         """``daemonize yes`` without ``-n``: the process that serves is the one that is renamed, by both its names."""
-        with Workbench() as bench:
-            port, pidfile = free_port(), bench.directory / "s.pid"
-            config = bench.directory / "sentinel.conf"
-            lines = (f"port {port}", "bind 127.0.0.1", f"dir {bench.directory}", "daemonize yes", f"pidfile {pidfile}")
-            config.write_text("\n".join([*lines, f"logfile {bench.directory / 's.log'}"]) + "\n")
+        with Harness() as harness:
+            port, pidfile = free_port(), harness.directory / "s.pid"
+            config = harness.directory / "sentinel.conf"
+            lines = (
+                f"port {port}",
+                "bind 127.0.0.1",
+                f"dir {harness.directory}",
+                "daemonize yes",
+                f"pidfile {pidfile}",
+            )
+            config.write_text("\n".join([*lines, f"logfile {harness.directory / 's.log'}"]) + "\n")
             started = subprocess.run(
                 [sys.executable, "-c", TWISTD, "sentinel", "-c", str(config)],
-                cwd=bench.directory,
+                cwd=harness.directory,
                 env={**os.environ, "PYTHONPATH": ROOT},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

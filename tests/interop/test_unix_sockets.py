@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Workbench, missing
+from tests.servers import Harness, missing
 
 
 class UnixSockets:
@@ -19,15 +19,15 @@ class UnixSockets:
     def test_mode(self) -> None:
         """The mode is that of ``unixsocketperm``; without it the umask decides, as for every file."""
         with ExitStack() as stack:
-            bench = stack.enter_context(Workbench())
+            harness = stack.enter_context(Harness())
             for umask, lines, mode in (
                 (0o077, [], 0o700),
                 (0o022, [], 0o755),
                 (0o077, ["unixsocketperm 770"], 0o770),
                 (0o022, ["unixsocketperm 700"], 0o700),
             ):
-                path = bench.directory / f"{umask:o}{len(lines)}.sock"
-                sentinel = bench.sentinel(self.kind, extra=[f"unixsocket {path}", *lines])
+                path = harness.directory / f"{umask:o}{len(lines)}.sock"
+                sentinel = harness.sentinel(self.kind, extra=[f"unixsocket {path}", *lines])
                 before = os.umask(umask)
                 try:
                     sentinel.start(ready=False)

@@ -131,9 +131,9 @@ class StageHost:
         self.breath: Millis = 0
         """How long others have the word between two steps."""
 
-    in_passing = False
+    nested_poll_active = False
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """Let others have the word."""
         self.reactor.rightNow += self.breath / 1000
         return bool(self.breath)
@@ -148,48 +148,48 @@ class RecordingCore:
     def __init__(self) -> None:
         self.options = SentinelOptions(my_id=MY_ID)
         self.timings = Timings()
-        self.heard: list[tuple[Any, ...]] = []
+        self.received: list[tuple[Any, ...]] = []
 
     def told(self) -> list[tuple[Any, ...]]:
         """What it heard since the last call."""
-        heard, self.heard = self.heard, []
-        return heard
+        received, self.received = self.received, []
+        return received
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
-        self.heard.append(("up", kind, local_ip, now))
+        self.received.append(("up", kind, local_ip, now))
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
-        self.heard.append(("down", kind, reason, now))
+        self.received.append(("down", kind, reason, now))
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
-        self.heard.append(("ping", kind, reply, now))
+        self.received.append(("ping", kind, reply, now))
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
-        self.heard.append(("info", text, now))
+        self.received.append(("info", text, now))
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        self.heard.append(("promotion refused", command, error, now))
+        self.received.append(("promotion refused", command, error, now))
 
     def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
-        self.heard.append(("role", role, refused, now))
+        self.received.append(("role", role, refused, now))
 
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
-        self.heard.append(("published", instance.name, accepted, now))
+        self.received.append(("published", instance.name, accepted, now))
 
-    def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
-        self.heard.append(("hello", payload, now))
+    def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
+        self.received.append(("hello", payload, now))
 
     def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
-        self.heard.append(("id", reply, now))
+        self.received.append(("id", reply, now))
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
-        self.heard.append(("active", now))
+        self.received.append(("active", now))
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        self.heard.append(("refused", command, error))
+        self.received.append(("refused", command, error))
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
-        self.heard.append(("opinion", master.name, reply, now))
+        self.received.append(("opinion", master.name, reply, now))
 
 
 class DialSettings:
@@ -198,7 +198,7 @@ class DialSettings:
     bind_source_addr: str | None = None
 
 
-class Stage:
+class Fixture:
     """A pool with everything around it."""
 
     def __init__(self, limits: Limits | None = None) -> None:

@@ -18,13 +18,13 @@ class ConnectThrottleTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.heard: Millis | None = None
+        self.received: Millis | None = None
         host: Any = SimpleNamespace(reactor=self.clock, now=lambda: round(self.clock.seconds() * 1000))
-        self.throttle = ConnectThrottle(cast("IHost", host), self.heard_until)
+        self.throttle = ConnectThrottle(cast("IHost", host), self.received_until)
         self.begun: list[int] = []
 
-    def heard_until(self, now: Millis) -> Millis:
-        return now if self.heard is None else self.heard
+    def received_until(self, now: Millis) -> Millis:
+        return now if self.received is None else self.received
 
     def begin(self, count: int) -> None:
         """Have so many begin, numbered from 0."""
@@ -51,11 +51,11 @@ class ConnectThrottleTests(SynchronousTestCase):
 
     def test_nobody_looked(self) -> None:
         """A process that has read nothing since the attempts began begins no further ones, however late it is."""
-        self.heard = 0
+        self.received = 0
         self.begin(MAX_UNDER_WAY + 2)
         self.clock.pump([1.0] * 60)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY)
-        self.heard = None
+        self.received = None
         self.clock.advance(1.0)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
 

@@ -8,19 +8,19 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import BOTH, Stage, StageTransport, log_lines_of
+from tests.links.fixture import BOTH, Fixture, StageTransport, log_lines_of
 from txsentinel.core.effects import (
+    AbortHandOver,
     AskMasterDown,
-    CallOffHandOver,
     Connect,
     Disconnect,
+    FinishHandOver,
     HandOver,
     KillScript,
     Ping,
     PublishHello,
     Reconfigure,
     RequestInfo,
-    SettleHandOver,
 )
 from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
 from txsentinel.model.timings import Limits
@@ -36,87 +36,89 @@ class CommandLinkCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.log_lines = log_lines_of(self)
-        self.stage = Stage()
+        self.fixture = Fixture()
 
     def connected(self, link: InstanceLink) -> StageTransport:
         """A connection whose greeting is over and forgotten."""
-        self.stage.do(Connect(link))
-        transport = self.stage.reactor.connectors[-1].accept()
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[-1].accept()
         transport.protocol.dataReceived(b"+OK\r\n" * transport.said().count(b"*"))
         transport.writes.clear()
-        self.stage.core.told()
+        self.fixture.core.told()
         return transport
 
 
 class GreetingTests(CommandLinkCase):
     """How a connection opens."""
 
-    def greeting(self, link: InstanceLink) -> bytes:
+    def handshake_commands(self, link: InstanceLink) -> bytes:
         """The first bytes on a new connection."""
-        self.stage.do(Connect(link))
-        return self.stage.reactor.connectors[-1].accept().said()
+        self.fixture.do(Connect(link))
+        return self.fixture.reactor.connectors[-1].accept().said()
 
     def test_name(self) -> None:
         """Without a password the first thing said is the name that CLIENT LIST will show."""
-        self.assertEqual(self.greeting(self.stage.link(COMMANDS)), SETNAME)
+        self.assertEqual(self.handshake_commands(self.fixture.link(COMMANDS)), SETNAME)
 
     def test_password(self) -> None:
         """A password alone is sent as such, before anything else."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.password = "secret"
-        self.assertEqual(self.greeting(link), pack("AUTH", "secret") + SETNAME)
+        self.assertEqual(self.handshake_commands(link), pack("AUTH", "secret") + SETNAME)
 
     def test_user_and_password(self) -> None:
         """A user is named before the password."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.username, link.password = "watcher", "secret"
-        self.assertEqual(self.greeting(link), pack("AUTH", "watcher", "secret") + SETNAME)
+        self.assertEqual(self.handshake_commands(link), pack("AUTH", "watcher", "secret") + SETNAME)
 
     def test_user_without_password(self) -> None:
         """A user without a password is not worth an AUTH."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.username = "watcher"
-        self.assertEqual(self.greeting(link), SETNAME)
+        self.assertEqual(self.handshake_commands(link), SETNAME)
 
     def test_renamed_commands(self) -> None:
         """Every first word goes by the name that the servers know; what follows it does not."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.password = "AUTH"
         link.renamed_commands = {"AUTH": "a1", "CLIENT": "c2", "SETNAME": "never"}
-        self.assertEqual(self.greeting(link), pack("a1", "AUTH") + pack("c2", "SETNAME", "sentinel-01234567-cmd"))
+        self.assertEqual(
+            self.handshake_commands(link), pack("a1", "AUTH") + pack("c2", "SETNAME", "sentinel-01234567-cmd")
+        )
 
     def test_one_write(self) -> None:
         """The greeting and what the core wants at once leave together, and without waiting for answers."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.password = "secret"
 
         def ask_at_once() -> None:
-            self.stage.reaction = None
-            self.stage.pool.perform(Ping(link, LinkKind.COMMANDS))
-            self.stage.pool.perform(RequestInfo(link))
+            self.fixture.reaction = None
+            self.fixture.pool.perform(Ping(link, LinkKind.COMMANDS))
+            self.fixture.pool.perform(RequestInfo(link))
 
-        self.stage.reaction = ask_at_once
-        self.stage.do(Connect(link))
-        transport = self.stage.reactor.connectors[-1].accept()
+        self.fixture.reaction = ask_at_once
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[-1].accept()
         self.assertEqual(transport.writes, [pack("AUTH", "secret") + SETNAME + PING + INFO])
         self.assertTrue(transport.no_delay)
         self.assertEqual(link.pending_commands, 4)
 
     def test_core_learns_our_end(self) -> None:
         """The core is told which of our addresses the server sees, in the turn of the connection."""
-        self.greeting(self.stage.link(COMMANDS))
-        self.assertEqual(self.stage.core.told(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
+        self.handshake_commands(self.fixture.link(COMMANDS))
+        self.assertEqual(self.fixture.core.told(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
 
     def test_answers_to_the_greeting_are_ignored(self) -> None:
         """A refused AUTH or CLIENT changes nothing by itself: the answers to PING will tell."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         link.password = "wrong"
-        self.stage.do(Connect(link))
-        transport = self.stage.reactor.connectors[-1].accept()
-        self.stage.core.told()
-        self.stage.do(Ping(link, LinkKind.COMMANDS))
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[-1].accept()
+        self.fixture.core.told()
+        self.fixture.do(Ping(link, LinkKind.COMMANDS))
         transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n-NOAUTH first\r\n")
-        self.assertEqual(self.stage.core.told(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
+        self.assertEqual(self.fixture.core.told(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
 
 
 class RefusalTests(CommandLinkCase):
@@ -129,13 +131,13 @@ class RefusalTests(CommandLinkCase):
         before = len(self.log_lines)
         for _ in range(2):
             for order, reply in orders:
-                self.stage.do(order)
+                self.fixture.do(order)
                 transport.protocol.dataReceived(reply)
         return self.log_lines[before:]
 
     def test_each_command(self) -> None:
         """PING, INFO and PUBLISH: once, with the words of the server and what follows from them."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         transport = self.connected(link)
         hello = PublishHello(link, link.first, b"a,b")
         self.assertEqual(
@@ -154,7 +156,7 @@ class RefusalTests(CommandLinkCase):
 
     def test_one_line_for_one_reason(self) -> None:
         """What is refused by the same code as PING needs no line of its own."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         transport = self.connected(link)
         lines = self.refused(
             transport,
@@ -166,7 +168,7 @@ class RefusalTests(CommandLinkCase):
 
     def test_acceptable(self) -> None:
         """A server that loads its data or has lost its master is up: nothing to say."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         ping = Ping(link, LinkKind.COMMANDS)
         self.assertEqual(
             self.refused(self.connected(link), (ping, b"-LOADING wait\r\n"), (ping, b"-MASTERDOWN gone\r\n")), []
@@ -174,7 +176,7 @@ class RefusalTests(CommandLinkCase):
 
     def test_again(self) -> None:
         """What was accepted in between is news."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         ping = Ping(link, LinkKind.COMMANDS)
         lines = self.refused(self.connected(link), (ping, b"-MISCONF disk\r\n"), (ping, b"+PONG\r\n"))
         self.assertEqual(len(lines), 2)
@@ -183,23 +185,23 @@ class RefusalTests(CommandLinkCase):
         """A wrong password is named as such, at the first of many connections."""
         for kinds, setting in ((BOTH, "auth-pass"), (COMMANDS, "sentinel-pass, or requirepass of both,")):
             before = len(self.log_lines)
-            link = self.stage.link(kinds)
+            link = self.fixture.link(kinds)
             link.password = "wrong"
-            self.stage.do(Connect(link))
-            connector = self.stage.reactor.connectors[-len(kinds)]
+            self.fixture.do(Connect(link))
+            connector = self.fixture.reactor.connectors[-len(kinds)]
             for _ in range(3):
                 transport = connector.accept()
                 transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n")
                 transport.lost(ConnectionDone())
-                self.stage.pass_time(1_000)
+                self.fixture.pass_time(1_000)
             line = f"{self.WHO} answered AUTH with WRONGPASS no: is {setting} right?"
             self.assertEqual(self.log_lines[before:], [line])
-            self.stage.do(Disconnect(link))
-            self.stage.pass_time(2_000)
+            self.fixture.do(Disconnect(link))
+            self.fixture.pass_time(2_000)
 
     def test_script_kill(self) -> None:
         """What became of SCRIPT KILL is worth a line."""
-        link = self.stage.link(COMMANDS)
+        link = self.fixture.link(COMMANDS)
         kill = KillScript(link)
         self.assertEqual(
             self.refused(self.connected(link), (kill, b"-UNKILLABLE it wrote\r\n")),
@@ -212,13 +214,13 @@ class AnswerTests(CommandLinkCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.link = self.stage.link(COMMANDS)
+        self.link = self.fixture.link(COMMANDS)
         self.transport = self.connected(self.link)
 
     def answer(self, data: bytes) -> list[tuple[Any, ...]]:
         """What the core hears of an answer."""
         self.transport.protocol.dataReceived(data)
-        return self.stage.core.told()
+        return self.fixture.core.told()
 
     def test_ping(self) -> None:
         """Status and error are told without their sign, anything else as nothing, bulks included."""
@@ -229,7 +231,7 @@ class AnswerTests(CommandLinkCase):
             (b":1\r\n", None),
             (b"*0\r\n", None),
         ):
-            self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+            self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
             self.assertEqual(self.transport.said(), PING)
             self.assertEqual(self.answer(reply), [("ping", LinkKind.COMMANDS, told, 0)])
 
@@ -241,7 +243,7 @@ class AnswerTests(CommandLinkCase):
             (b"+OK\r\n", None),
             (b"$-1\r\n", None),
         ):
-            self.stage.do(RequestInfo(self.link))
+            self.fixture.do(RequestInfo(self.link))
             self.assertEqual(self.transport.said(), INFO)
             self.assertEqual(self.answer(reply), [("info", told, 0)])
 
@@ -249,14 +251,14 @@ class AnswerTests(CommandLinkCase):
         """A hello counts as published unless the answer is an error."""
         instance = self.link.first
         for reply, accepted in ((b":0\r\n", True), (b"-NOPERM\r\n", False)):
-            self.stage.do(PublishHello(self.link, instance, b"a,b"))
+            self.fixture.do(PublishHello(self.link, instance, b"a,b"))
             self.assertEqual(self.transport.said(), pack("PUBLISH", "__sentinel__:hello", "a,b"))
             self.assertEqual(self.answer(reply), [("published", "mymaster", accepted, 0)])
 
     def test_opinion(self) -> None:
         """The answer of a peer is handed on as it is, for the master that was asked about."""
         master: Any = self.link.first
-        self.stage.do(AskMasterDown(self.link, master, "10.0.0.9", 6379, 5, "*"))
+        self.fixture.do(AskMasterDown(self.link, master, "10.0.0.9", 6379, 5, "*"))
         self.assertEqual(
             self.transport.said(), pack("SENTINEL", "is-master-down-by-addr", "10.0.0.9", "6379", "5", "*")
         )
@@ -264,7 +266,7 @@ class AnswerTests(CommandLinkCase):
 
     def test_kill_script(self) -> None:
         """SCRIPT KILL is sent, and its answer concerns nobody."""
-        self.stage.do(KillScript(self.link))
+        self.fixture.do(KillScript(self.link))
         self.assertEqual(self.transport.said(), pack("SCRIPT", "KILL"))
         self.assertEqual(self.answer(b"-NOTBUSY\r\n"), [])
 
@@ -272,46 +274,46 @@ class AnswerTests(CommandLinkCase):
         """However the answers are cut, they reach whoever asked first, first; a chunk makes one turn."""
         replies = b"+PONG\r\n$2\r\nhi\r\n:1\r\n"
         for cut in range(len(replies)):
-            self.stage.do(
+            self.fixture.do(
                 Ping(self.link, LinkKind.COMMANDS),
                 RequestInfo(self.link),
                 PublishHello(self.link, self.link.first, b"x"),
             )
-            turns = self.stage.turns
-            heard = self.answer(replies[:cut]) + self.answer(replies[cut:])
-            self.assertEqual([each[0] for each in heard], ["ping", "info", "published"], cut)
-            self.assertEqual(self.stage.turns - turns, 2)
+            turns = self.fixture.turns
+            received = self.answer(replies[:cut]) + self.answer(replies[cut:])
+            self.assertEqual([each[0] for each in received], ["ping", "info", "published"], cut)
+            self.assertEqual(self.fixture.turns - turns, 2)
 
     def test_time_of_answer(self) -> None:
         """Answers are dated by the host's clock at their arrival."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
-        self.stage.pass_time(321)
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
+        self.fixture.pass_time(321)
         self.assertEqual(self.answer(b"+PONG\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 321)])
 
     def test_time_of_many_answers(self) -> None:
         """If others have the word between two of them, the later ones are dated later."""
-        self.stage.host.breath = 7
+        self.fixture.host.breath = 7
         count = 20
-        self.stage.do(*(Ping(self.link, LinkKind.COMMANDS) for _ in range(count)))
-        heard = self.answer(b"+PONG\r\n" * count)
-        began = heard[0][3]
-        self.assertEqual([each[3] for each in heard], list(range(began, began + 7 * count, 7)))
+        self.fixture.do(*(Ping(self.link, LinkKind.COMMANDS) for _ in range(count)))
+        received = self.answer(b"+PONG\r\n" * count)
+        began = received[0][3]
+        self.assertEqual([each[3] for each in received], list(range(began, began + 7 * count, 7)))
 
     def test_pending_commands(self) -> None:
         """The link knows how many commands are unanswered at every moment, the core being told included."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.assertEqual(self.link.pending_commands, 2)
         seen = []
-        self.stage.core.ping_reply = lambda *_: seen.append(self.link.pending_commands)  # type: ignore[method-assign]
+        self.fixture.core.ping_reply = lambda *_: seen.append(self.link.pending_commands)  # type: ignore[method-assign]
         self.answer(b"+PONG\r\n")
         self.assertEqual((seen, self.link.pending_commands), ([1], 1))
-        self.transport.protocol.recycle("enough")
-        self.stage.turn_over()
+        self.transport.protocol.reconnect("enough")
+        self.fixture.turn_over()
         self.assertEqual(self.link.pending_commands, 0)
 
     def test_one_write_per_turn(self) -> None:
         """Everything asked for in one turn leaves in one write."""
-        self.stage.do(
+        self.fixture.do(
             RequestInfo(self.link),
             Ping(self.link, LinkKind.COMMANDS),
             PublishHello(self.link, self.link.first, b"x"),
@@ -320,9 +322,9 @@ class AnswerTests(CommandLinkCase):
 
     def test_renaming_takes_effect_at_once(self) -> None:
         """A command renamed while the connection stands goes by its new name from then on."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.link.renamed_commands["PING"] = "knock"
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.assertEqual(self.transport.said(), PING + pack("knock"))
 
     def test_unasked_reply(self) -> None:
@@ -330,12 +332,12 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(self.answer(b"+PONG\r\n+PONG\r\n"), [])
         self.assertTrue(self.transport.aborted)
         self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply nobody asked for"])
-        self.stage.turn_over()
-        self.assertEqual(self.stage.core.told(), [("down", LinkKind.COMMANDS, "a reply nobody asked for", 0)])
+        self.fixture.turn_over()
+        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "a reply nobody asked for", 0)])
 
     def test_nonsense(self) -> None:
         """What is no RESP costs the connection, but not the answers that came before it."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.assertEqual(self.answer(b"+PONG\r\nHTTP/1.1\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 0)])
         self.assertTrue(self.transport.aborted)
         self.assertEqual(len(self.log_lines), 1)
@@ -343,19 +345,19 @@ class AnswerTests(CommandLinkCase):
 
     def test_nobody_answers(self) -> None:
         """Commands that are taken and never answered are not collected for ever."""
-        stage = Stage(Limits(pending_commands=2))
-        link = stage.link(COMMANDS)
-        stage.do(Connect(link))
-        transport = stage.reactor.connectors[-1].accept()
+        fixture = Fixture(Limits(pending_commands=2))
+        link = fixture.link(COMMANDS)
+        fixture.do(Connect(link))
+        transport = fixture.reactor.connectors[-1].accept()
         for _ in range(20):
-            stage.do(KillScript(link))
+            fixture.do(KillScript(link))
         self.assertTrue(transport.aborted)
         self.assertLessEqual(link.pending_commands, 9)
         self.assertEqual(len(self.log_lines), 1)
 
     def test_closed_link_is_silent(self) -> None:
         """Whatever arrives after the core gave the link up is kept from it."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.link.closed = True
         self.assertEqual(self.answer(b"+PONG\r\n$2\r\nhi\r\n"), [])
 
@@ -365,7 +367,7 @@ class RoleChangeTests(CommandLinkCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.link = self.stage.link(COMMANDS)
+        self.link = self.fixture.link(COMMANDS)
         self.transport = self.connected(self.link)
 
     def answer(self, *replies: bytes) -> None:
@@ -374,7 +376,7 @@ class RoleChangeTests(CommandLinkCase):
 
     def test_promotion(self) -> None:
         """NO ONE, and INFO right behind, in one write."""
-        self.stage.do(Reconfigure(self.link, None))
+        self.fixture.do(Reconfigure(self.link, None))
         self.assertEqual(
             self.transport.writes,
             [
@@ -390,14 +392,14 @@ class RoleChangeTests(CommandLinkCase):
 
     def test_info_behind_is_told(self) -> None:
         """The answers of the transaction are not the core's business, the INFO behind them is."""
-        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380))
+        self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n", b"$2\r\nhi\r\n")
-        self.assertEqual(self.stage.core.told(), [("info", b"hi", 0)])
+        self.assertEqual(self.fixture.core.told(), [("info", b"hi", 0)])
         self.assertEqual(self.log_lines, [])
 
     def test_following_and_abort(self) -> None:
         """A new master is named by host and port; a FAILOVER of the server's own is aborted first."""
-        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
+        self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
         self.assertTrue(
             self.transport.said().startswith(
                 pack("MULTI")
@@ -417,7 +419,7 @@ class RoleChangeTests(CommandLinkCase):
             "CLIENT": "k",
             "INFO": "i",
         }
-        self.stage.do(Reconfigure(self.link, None))
+        self.fixture.do(Reconfigure(self.link, None))
         self.assertEqual(
             self.transport.said(),
             pack("m")
@@ -431,7 +433,7 @@ class RoleChangeTests(CommandLinkCase):
 
     def test_refused_command(self) -> None:
         """A command that is refused takes the transaction with it: one warning names it and the instance."""
-        self.stage.do(Reconfigure(self.link, None))
+        self.fixture.do(Reconfigure(self.link, None))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n", b"-NOPERM no config\r\n", b"+QUEUED\r\n" * 2, b"-EXECABORT\r\n")
         self.assertEqual(
             self.log_lines,
@@ -440,7 +442,7 @@ class RoleChangeTests(CommandLinkCase):
                 "CONFIG REWRITE was answered by NOPERM no config"
             ],
         )
-        refused = [told[:3] for told in self.stage.core.told() if told[0] == "promotion refused"]
+        refused = [told[:3] for told in self.fixture.core.told() if told[0] == "promotion refused"]
         self.assertEqual(refused, [("promotion refused", "CONFIG REWRITE", "NOPERM no config")])
 
     def test_refusals_that_leave_it_open(self) -> None:
@@ -456,45 +458,45 @@ class RoleChangeTests(CommandLinkCase):
                 aborted,
             ),
         ):
-            self.stage.do(order)
+            self.fixture.do(order)
             self.answer(replies, b"-ERR no INFO\r\n")
-            self.assertNotIn("promotion refused", [told[0] for told in self.stage.core.told()])
+            self.assertNotIn("promotion refused", [told[0] for told in self.fixture.core.told()])
 
     def test_refused_without_multi(self) -> None:
         """A SLAVEOF that was refused by itself was not carried out, whatever became of MULTI."""
-        self.stage.do(Reconfigure(self.link, None))
+        self.fixture.do(Reconfigure(self.link, None))
         refused = b"-NOPERM multi\r\n-NOPERM slaveof\r\n+OK\r\n:1\r\n:0\r\n-ERR EXEC without MULTI\r\n"
         self.answer(refused)
-        self.assertIn("promotion refused", [told[0] for told in self.stage.core.told()])
+        self.assertIn("promotion refused", [told[0] for told in self.fixture.core.told()])
 
     def test_refused_slaveof(self) -> None:
         """A SLAVEOF that fails when its turn comes is worth the same warning."""
-        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
+        self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 5, b"*5\r\n-ERR none\r\n-ERR not now\r\n-ERR no file\r\n:1\r\n:0\r\n")
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("SLAVEOF 10.0.0.2 6380 was answered by ERR not now", self.log_lines[0])
 
     def test_giving_the_link_up_waits_for_the_role_change(self) -> None:
         """A transaction sent in the very turn that gives the link up still reaches the server."""
-        self.stage.do(Reconfigure(self.link, "10.0.0.2", 6380), Disconnect(self.link))
+        self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380), Disconnect(self.link))
         self.assertTrue(self.transport.said().endswith(pack("EXEC") + INFO))
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.assertTrue(self.transport.connected)
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*0\r\n")
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.assertFalse(self.transport.connected)
         self.assertFalse(self.transport.aborted)
-        self.assertEqual(self.stage.core.told(), [])
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_giving_the_link_up_waits_not_for_long(self) -> None:
         """A server that does not answer is left after a second."""
-        self.stage.do(Reconfigure(self.link, None), Disconnect(self.link))
-        self.stage.pass_time(999)
+        self.fixture.do(Reconfigure(self.link, None), Disconnect(self.link))
+        self.fixture.pass_time(999)
         self.assertTrue(self.transport.connected)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertFalse(self.transport.connected)
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
 
 class HandOverTests(CommandLinkCase):
@@ -509,8 +511,8 @@ class HandOverTests(CommandLinkCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.link = self.stage.link(COMMANDS)
-        self.link.handover_end = HandOverEnd.SETTLE
+        self.link = self.fixture.link(COMMANDS)
+        self.link.handover_end = HandOverEnd.FINISH
         self.transport = self.connected(self.link)
 
     def answer(self, *replies: bytes) -> None:
@@ -519,7 +521,7 @@ class HandOverTests(CommandLinkCase):
 
     def test_order(self) -> None:
         """The pause and the FAILOVER have times of their own; that all is well needs no telling."""
-        self.stage.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
+        self.fixture.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
         self.assertEqual(
             self.transport.said(),
             pack("MULTI")
@@ -528,33 +530,33 @@ class HandOverTests(CommandLinkCase):
             + pack("EXEC"),
         )
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n+OK\r\n")
-        self.assertEqual(self.stage.core.told(), [])
+        self.assertEqual(self.fixture.core.told(), [])
 
     def test_order_is_refused(self) -> None:
         """The core is told which command was, and why."""
-        self.stage.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
+        self.fixture.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n-ERR no replica\r\n")
         refused = ("refused", "FAILOVER TO 10.0.0.2 6380 TIMEOUT 60000", "ERR no replica")
-        self.assertEqual(self.stage.core.told(), [refused])
+        self.assertEqual(self.fixture.core.told(), [refused])
 
     def test_settlement(self) -> None:
         """One transaction, over when its EXEC is answered."""
-        self.stage.do(SettleHandOver(self.link))
+        self.fixture.do(FinishHandOver(self.link))
         self.assertEqual(self.transport.said(), pack("MULTI") + self.NEW_ROLE + pack("EXEC") + INFO)
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4)
-        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)
+        self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
         self.answer(b"*4\r\n-ERR no file\r\n:1\r\n:0\r\n+OK\r\n")
         self.assertIsNone(self.link.handover_end)
         self.assertEqual(self.log_lines, [])
 
     def test_settlement_is_refused(self) -> None:
         """What is permitted is done all the same, the end of the pause above all."""
-        self.stage.do(SettleHandOver(self.link))
+        self.fixture.do(FinishHandOver(self.link))
         self.transport.said()
         denied = b"-NOPERM no rights\r\n"
         self.answer(b"+OK\r\n", denied, b"+QUEUED\r\n" * 3, b"-EXECABORT\r\n", b"$2\r\nhi\r\n")
         self.assertEqual(self.transport.said(), self.NEW_ROLE)
-        self.assertEqual(self.stage.core.told(), [("info", b"hi", 0)])
+        self.assertEqual(self.fixture.core.told(), [("info", b"hi", 0)])
         self.answer(denied, b":1\r\n:0\r\n+OK\r\n")
         self.assertIsNone(self.link.handover_end)
         self.assertEqual(len(self.log_lines), 1)
@@ -562,15 +564,15 @@ class HandOverTests(CommandLinkCase):
 
     def test_calling_off(self) -> None:
         """Both commands, each for itself; it is over when the last one is answered, be it by an error."""
-        self.stage.do(CallOffHandOver(self.link))
+        self.fixture.do(AbortHandOver(self.link))
         self.assertEqual(self.transport.said(), pack("FAILOVER", "ABORT") + pack("CLIENT", "UNPAUSE"))
         self.answer(b"-ERR No failover in progress.\r\n")
-        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)
+        self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
         self.answer(b"+OK\r\n")
         self.assertIsNone(self.link.handover_end)
 
     def test_end_is_lost(self) -> None:
         """It is not over if the connection breaks first."""
-        self.stage.do(SettleHandOver(self.link))
+        self.fixture.do(FinishHandOver(self.link))
         self.transport.lost(ConnectionError())
-        self.assertIs(self.link.handover_end, HandOverEnd.SETTLE)
+        self.assertIs(self.link.handover_end, HandOverEnd.FINISH)

@@ -8,11 +8,11 @@ import random
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Stage, StageTransport, log_lines_of
+from tests.links.fixture import Fixture, StageTransport, log_lines_of
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink, LinkKind
-from txsentinel.model.log_text import LONGEST, LineBudget
+from txsentinel.model.log_text import MAX_EXCERPT, DistinctLineThrottle
 from txsentinel.wire.hello import HELLO_CHANNEL
 
 MINUTE = 60_000
@@ -83,13 +83,13 @@ class NonsenseCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = log_lines_of(self)
-        self.stage = Stage()
-        self.link = self.stage.link()
-        self.stage.do(Connect(self.link))
+        self.fixture = Fixture()
+        self.link = self.fixture.link()
+        self.fixture.do(Connect(self.link))
 
     def attempts(self) -> list[StageTransport]:
         """The connections that are being made now are made: those for commands and for hellos, if both are."""
-        return [each.accept() for each in self.stage.reactor.connectors if each.state == "connecting"]
+        return [each.accept() for each in self.fixture.reactor.connectors if each.state == "connecting"]
 
 
 class LogTests(NonsenseCase):
@@ -97,11 +97,11 @@ class LogTests(NonsenseCase):
 
     def answer_for_a_while(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
         """Accept each connection and answer the first words on it like this; the lines that were logged."""
-        end = self.stage.host.now() + millis
-        while self.stage.host.now() < end:
+        end = self.fixture.host.now() + millis
+        while self.fixture.host.now() < end:
             for transport in self.attempts():
                 transport.protocol.dataReceived(answer)
-            self.stage.pass_time(200)
+            self.fixture.pass_time(200)
         return self.lines
 
     def test_garbage(self) -> None:
@@ -113,25 +113,25 @@ class LogTests(NonsenseCase):
 
     def test_ever_new_refusals(self) -> None:
         """A refusal in other words each time is not worth more, nor is one of megabytes."""
-        end = self.stage.host.now() + 2 * MINUTE
-        while self.stage.host.now() < end:
+        end = self.fixture.host.now() + 2 * MINUTE
+        while self.fixture.host.now() < end:
             for transport in self.attempts():
-                words = b"-ERR %d " % self.stage.host.now() + b"x" * 1_000_000 + b"\r\n"
+                words = b"-ERR %d " % self.fixture.host.now() + b"x" * 1_000_000 + b"\r\n"
                 transport.protocol.dataReceived(b"+OK\r\n" + words)
-            self.stage.pass_time(500)
+            self.fixture.pass_time(500)
         self.assertLessEqual(len(self.lines), 15)
-        self.assertLess(max(map(len, self.lines)), 2 * LONGEST)
+        self.assertLess(max(map(len, self.lines)), 2 * MAX_EXCERPT)
 
     def test_budget(self) -> None:
         """Each text once a minute, and no more than a few different ones."""
-        budget = LineBudget(2)
-        said = [budget.worth(text, MINUTE) for text in ("a", "a", "b", "c")]
+        budget = DistinctLineThrottle(2)
+        said = [budget.allow(text, MINUTE) for text in ("a", "a", "b", "c")]
         self.assertEqual(said, [True, False, True, False])
-        self.assertTrue(budget.worth("c", 2 * MINUTE))
-        budget.over("c")
-        self.assertTrue(budget.worth("c", 2 * MINUTE))
-        budget.over("c")
-        self.assertFalse(budget.worth("c", 2 * MINUTE))
+        self.assertTrue(budget.allow("c", 2 * MINUTE))
+        budget.reset("c")
+        self.assertTrue(budget.allow("c", 2 * MINUTE))
+        budget.reset("c")
+        self.assertFalse(budget.allow("c", 2 * MINUTE))
 
 
 class RandomRepliesTests(NonsenseCase):
@@ -141,7 +141,7 @@ class RandomRepliesTests(NonsenseCase):
         """One step: say something, answer something, lose something, or let time pass."""
         master = self.link.first
         assert isinstance(master, Master)
-        self.stage.do(
+        self.fixture.do(
             *dice.sample(
                 [
                     Ping(self.link, LinkKind.COMMANDS),
@@ -156,7 +156,7 @@ class RandomRepliesTests(NonsenseCase):
             )
         )
         self.attempts()
-        for connector in self.stage.reactor.connectors:
+        for connector in self.fixture.reactor.connectors:
             transport = connector.transport
             if connector.state != "connected" or not transport.connected:
                 continue
@@ -171,29 +171,29 @@ class RandomRepliesTests(NonsenseCase):
                     transport.protocol.dataReceived(reply[start : start + chunk])
             if dice.random() < 0.05 and transport.connected:
                 transport.lost(ConnectionError())
-        self.stage.pass_time(dice.choice((0, 0, 10, 500)))
+        self.fixture.pass_time(dice.choice((0, 0, 10, 500)))
 
     def test_nothing_raises_and_nothing_sticks(self) -> None:
         """Whatever comes, no exception escapes, the core hears only types it knows, and the link comes back."""
         dice = random.Random(20261121)
-        heard = set()
+        received = set()
         for _ in range(3_000):
             self.talk(dice)
-            for what, *details in self.stage.core.told():
-                heard.add(what)
+            for what, *details in self.fixture.core.told():
+                received.add(what)
                 if what == "ping":
                     self.assertIn(type(details[1]).__name__, ("Status", "ErrorLine", "NoneType"))
                 elif what == "info":
                     self.assertIn(type(details[0]).__name__, ("bytes", "NoneType"))
                 elif what == "hello":
                     self.assertIs(type(details[0]), bytes)
-        self.assertEqual(heard, {"up", "down", "ping", "info", "published", "hello", "active", "opinion"})
+        self.assertEqual(received, {"up", "down", "ping", "info", "published", "hello", "active", "opinion"})
         for _ in range(50):
-            self.stage.pass_time(1_000)
+            self.fixture.pass_time(1_000)
             fresh = self.attempts()
             for transport in fresh:
                 transport.protocol.dataReceived(b"+OK\r\n")
-        connected = [each for each in self.stage.reactor.connectors if each.state == "connected"]
+        connected = [each for each in self.fixture.reactor.connectors if each.state == "connected"]
         self.assertEqual(len(connected), 2)
         self.assertEqual([error for error in self.flushLoggedErrors() if isinstance(error, Failure)], [])
         self.assertIsInstance(self.link, InstanceLink)

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Stage, StageTransport, log_lines_of
+from tests.links.fixture import Fixture, StageTransport, log_lines_of
 from txsentinel.core.effects import Connect, Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.wire.resp import pack
@@ -26,31 +26,31 @@ class PubSubLinkTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.log_lines = log_lines_of(self)
-        self.stage = Stage()
-        self.link = self.stage.link()
-        self.stage.do(Connect(self.link))
-        commands, self.connector = self.stage.reactor.connectors
+        self.fixture = Fixture()
+        self.link = self.fixture.link()
+        self.fixture.do(Connect(self.link))
+        commands, self.connector = self.fixture.reactor.connectors
         commands.accept()
-        self.stage.core.told()
+        self.fixture.core.told()
 
     def subscribed(self) -> StageTransport:
         """A subscription that is confirmed."""
         transport = self.connector.accept()
         transport.protocol.dataReceived(b"+OK\r\n" + CONFIRMED)
         transport.said()
-        self.stage.core.told()
+        self.fixture.core.told()
         return transport
 
-    def heard(self, transport: StageTransport, data: bytes) -> list[tuple[Any, ...]]:
+    def received(self, transport: StageTransport, data: bytes) -> list[tuple[Any, ...]]:
         """What the core hears of some bytes."""
         transport.protocol.dataReceived(data)
-        return self.stage.core.told()
+        return self.fixture.core.told()
 
     def test_greeting(self) -> None:
         """Name and subscription leave in one write, and the core is told of the connection at once."""
         transport = self.connector.accept()
         self.assertEqual(transport.writes, [GREETING])
-        self.assertEqual(self.stage.core.told(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
+        self.assertEqual(self.fixture.core.told(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
 
     def test_password(self) -> None:
         """The subscription logs in as well."""
@@ -68,84 +68,86 @@ class PubSubLinkTests(SynchronousTestCase):
     def test_not_active_before_the_confirmation(self) -> None:
         """A connection that answers is no subscription yet."""
         transport = self.connector.accept()
-        self.stage.core.told()
-        self.assertEqual(self.heard(transport, b"+OK\r\n"), [])
-        self.assertEqual(self.heard(transport, CONFIRMED), [("active", 0)])
+        self.fixture.core.told()
+        self.assertEqual(self.received(transport, b"+OK\r\n"), [])
+        self.assertEqual(self.received(transport, CONFIRMED), [("active", 0)])
 
     def test_hello(self) -> None:
         """A hello is handed on and proves the subscription alive."""
         transport = self.subscribed()
-        self.stage.pass_time(40)
-        self.assertEqual(self.heard(transport, message(b"a,b,c")), [("hello", b"a,b,c", 40), ("active", 40)])
+        self.fixture.pass_time(40)
+        self.assertEqual(self.received(transport, message(b"a,b,c")), [("hello", b"a,b,c", 40), ("active", 40)])
 
     def test_many_hellos(self) -> None:
         """However they are cut, every hello arrives once."""
         transport = self.subscribed()
         data = message(b"one") + message(b"two")
         for cut in range(len(data)):
-            heard = self.heard(transport, data[:cut]) + self.heard(transport, data[cut:])
-            self.assertEqual([each[1] for each in heard if each[0] == "hello"], [b"one", b"two"], cut)
+            received = self.received(transport, data[:cut]) + self.received(transport, data[cut:])
+            self.assertEqual([each[1] for each in received if each[0] == "hello"], [b"one", b"two"], cut)
 
     def test_other_channels(self) -> None:
         """What comes by another channel is no hello."""
-        self.assertEqual(self.heard(self.subscribed(), message(b"x", b"other")), [("active", 0)])
+        self.assertEqual(self.received(self.subscribed(), message(b"x", b"other")), [("active", 0)])
 
     def test_odd_messages(self) -> None:
         """A message whose payload is no text is no hello either."""
         transport = self.subscribed()
         frame = b"*3\r\n$7\r\nmessage\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
-        self.assertEqual(self.heard(transport, frame), [("active", 0)])
+        self.assertEqual(self.received(transport, frame), [("active", 0)])
 
     def test_ping(self) -> None:
         """The answer that subscribers get to PING is a PONG."""
         transport = self.subscribed()
-        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
         self.assertEqual(transport.said(), pack("PING"))
         self.assertEqual(
-            self.heard(transport, message(b"x") + b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
+            self.received(transport, message(b"x") + b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
             [("hello", b"x", 0), ("ping", LinkKind.PUBSUB, b"PONG", 0), ("active", 0)],
         )
 
     def test_ping_refused(self) -> None:
         """An error in answer to PING is told as it is."""
         transport = self.subscribed()
-        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
         self.assertEqual(
-            self.heard(transport, b"-LOADING\r\n"), [("ping", LinkKind.PUBSUB, b"LOADING", 0), ("active", 0)]
+            self.received(transport, b"-LOADING\r\n"), [("ping", LinkKind.PUBSUB, b"LOADING", 0), ("active", 0)]
         )
 
     def test_pings_do_not_count_as_pending_commands(self) -> None:
         """What is unanswered here does not keep commands from being sent there."""
         self.link.pending_commands = 3
         self.subscribed()
-        self.stage.do(Ping(self.link, LinkKind.PUBSUB))
+        self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
         self.assertEqual(self.link.pending_commands, 3)
 
     def test_refused_subscription(self) -> None:
         """A connection that is refused is closed at once, as upstream; the next attempt is a ping period later."""
         transport = self.connector.accept()
-        self.stage.core.told()
-        self.assertEqual(self.heard(transport, b"-NOAUTH first\r\n-NOPERM no\r\n"), [])
+        self.fixture.core.told()
+        self.assertEqual(self.received(transport, b"-NOAUTH first\r\n-NOPERM no\r\n"), [])
         self.assertTrue(transport.aborted)
-        self.stage.turn_over()
-        self.assertEqual(self.stage.core.told(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 0)])
-        self.stage.pass_time(999)
+        self.fixture.turn_over()
+        self.assertEqual(
+            self.fixture.core.told(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 0)]
+        )
+        self.fixture.pass_time(999)
         self.assertEqual(self.connector.attempts, 1)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertEqual(self.connector.attempts, 2)
 
     def test_refusal_is_logged_once(self) -> None:
         """The same refusal, second after second, makes one line; another one after a success makes a new line."""
         for _ in range(3):
             self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
-            self.stage.turn_over()
-            self.stage.pass_time(1000)
+            self.fixture.turn_over()
+            self.fixture.pass_time(1000)
         self.assertEqual(
             self.log_lines, ["No hellos are heard through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
         )
-        self.subscribed().protocol.recycle("test")
-        self.stage.turn_over()
-        self.stage.turn_over()
+        self.subscribed().protocol.reconnect("test")
+        self.fixture.turn_over()
+        self.fixture.turn_over()
         self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
         self.assertEqual(len(self.log_lines), 2)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Stage, StageConnector, StageTransport
-from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Recycle
+from tests.links.fixture import Fixture, StageConnector, StageTransport
+from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Reconnect
 from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
 from txsentinel.model.events import SentinelEvent
@@ -22,13 +22,13 @@ class ReconnectingTests(SynchronousTestCase):
     """The beat of one command connection, unless a test says otherwise."""
 
     def setUp(self) -> None:
-        self.stage = Stage()
-        self.link = self.stage.link((LinkKind.COMMANDS,))
+        self.fixture = Fixture()
+        self.link = self.fixture.link((LinkKind.COMMANDS,))
 
     def connector(self) -> StageConnector:
         """The link, being connected."""
-        self.stage.do(Connect(self.link))
-        return self.stage.reactor.connectors[-1]
+        self.fixture.do(Connect(self.link))
+        return self.fixture.reactor.connectors[-1]
 
     def lose(self, transport: StageTransport) -> None:
         """The other side goes away."""
@@ -44,19 +44,19 @@ class ReconnectingTests(SynchronousTestCase):
     def test_timeouts_are_bounded(self) -> None:
         """However long or short the ping period, an attempt takes one to five seconds."""
         for period, timeout in ((10, 1.0), (60_000, 5.0)):
-            self.stage = Stage()
-            self.stage.core.timings.ping_period = period
+            self.fixture = Fixture()
+            self.fixture.core.timings.ping_period = period
             self.assertEqual(self.connector().timeout, timeout)
 
     def test_source_address(self) -> None:
         """``bind-source-addr`` is where connections come from."""
-        self.stage.settings.bind_source_addr = "10.0.0.5"
+        self.fixture.settings.bind_source_addr = "10.0.0.5"
         self.assertEqual(self.connector().source, ("10.0.0.5", 0))
 
     def test_both_kinds(self) -> None:
         """A server is connected to twice, a peer once."""
-        self.stage.do(Connect(self.stage.link()))
-        self.assertEqual(len(self.stage.reactor.connectors), 2)
+        self.fixture.do(Connect(self.fixture.link()))
+        self.assertEqual(len(self.fixture.reactor.connectors), 2)
 
     def test_peers_apart(self) -> None:
         """Servers are connected to by one way, peers by another, so that neither's word waits for the other's."""
@@ -65,39 +65,39 @@ class ReconnectingTests(SynchronousTestCase):
         def way(name: str) -> Callable[..., None]:
             return lambda host, *arguments, **named: ways.append((name, host))
 
-        self.stage.pool.dial_by(way("server"), way("peer"))
-        self.stage.do(Connect(self.stage.link()))
-        peer = self.stage.link((LinkKind.COMMANDS,), "10.0.0.7")
+        self.fixture.pool.connect_with(way("server"), way("peer"))
+        self.fixture.do(Connect(self.fixture.link()))
+        peer = self.fixture.link((LinkKind.COMMANDS,), "10.0.0.7")
         peer.link_id = 8
-        self.stage.do(Connect(peer))
+        self.fixture.do(Connect(peer))
         self.assertEqual(ways, [("server", "10.0.0.9"), ("server", "10.0.0.9"), ("peer", "10.0.0.7")])
 
     def test_connect_again(self) -> None:
         """Asking for a link that is there already changes nothing."""
         self.connector()
-        self.stage.do(Connect(self.link))
-        self.assertEqual(len(self.stage.reactor.connectors), 1)
+        self.fixture.do(Connect(self.link))
+        self.assertEqual(len(self.fixture.reactor.connectors), 1)
 
     def test_nowhere_to_go(self) -> None:
         """Port 0 and unresolved names are never connected to; a name that is resolved later is."""
         for address in (Address.literal("10.0.0.9", 0), Address("redis.example", "", 6379)):
             self.link.address = address
-            self.stage.do(Connect(self.link))
-            self.assertEqual(self.stage.reactor.connectors, [])
+            self.fixture.do(Connect(self.link))
+            self.assertEqual(self.fixture.reactor.connectors, [])
         self.link.address = Address("redis.example", "10.0.0.9", 6379)
-        self.stage.do(Connect(self.link))
-        self.assertEqual(len(self.stage.reactor.connectors), 1)
+        self.fixture.do(Connect(self.link))
+        self.assertEqual(len(self.fixture.reactor.connectors), 1)
 
     def test_refused(self) -> None:
         """A refused attempt is told, and repeated each ping period for as long as it takes."""
         connector = self.connector()
         for attempt in range(1, 4):
             connector.refuse()
-            now = self.stage.host.now()
-            self.assertEqual(self.stage.core.told(), [("down", LinkKind.COMMANDS, REFUSED, now)])
-            self.stage.pass_time(999)
+            now = self.fixture.host.now()
+            self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, REFUSED, now)])
+            self.fixture.pass_time(999)
             self.assertEqual(connector.attempts, attempt)
-            self.stage.pass_time(1)
+            self.fixture.pass_time(1)
             self.assertEqual(connector.attempts, attempt + 1)
 
     def test_beat_of_the_impatient(self) -> None:
@@ -106,9 +106,9 @@ class ReconnectingTests(SynchronousTestCase):
         master.master.options.down_after = 900
         connector = self.connector()
         connector.refuse()
-        self.stage.pass_time(299)
+        self.fixture.pass_time(299)
         self.assertEqual(connector.attempts, 1)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 2)
 
     def test_many_gone(self) -> None:
@@ -116,158 +116,158 @@ class ReconnectingTests(SynchronousTestCase):
         master = self.link.first
         master.master.options.down_after = 6_000
         connector = self.connector()
-        self.stage.fail(1_000)
+        self.fixture.fail(1_000)
         connector.refuse()
-        self.stage.pass_time(1_999)
+        self.fixture.pass_time(1_999)
         self.assertEqual(connector.attempts, 1)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 2)
-        self.stage.fail(10_000)
+        self.fixture.fail(10_000)
         for _ in range(2):
             connector.refuse()
-            self.stage.pass_time(2_000)
+            self.fixture.pass_time(2_000)
         self.assertEqual(connector.attempts, 4)
-        self.link.suspects[master] = None
+        self.link.sdown_instances[master] = None
         connector.refuse()
-        self.stage.pass_time(4_999)
+        self.fixture.pass_time(4_999)
         self.assertEqual(connector.attempts, 4)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 5)
 
     def test_one_knock_does_for_both(self) -> None:
         """While no command connection can be had nobody tries to subscribe; once it is there, at once."""
-        self.stage.do(Connect(self.stage.link()))
-        commands, subscription = self.stage.reactor.connectors
+        self.fixture.do(Connect(self.fixture.link()))
+        commands, subscription = self.fixture.reactor.connectors
         commands.refuse()
         subscription.refuse()
-        self.stage.pass_time(1_000)
+        self.fixture.pass_time(1_000)
         self.assertEqual((commands.attempts, subscription.attempts), (2, 1))
         commands.accept()
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.assertEqual(subscription.attempts, 2)
 
     def test_subscribing_alone(self) -> None:
         """While there is a command connection, attempts to subscribe have the beat of all others."""
-        self.stage.do(Connect(self.stage.link()))
-        commands, subscription = self.stage.reactor.connectors
+        self.fixture.do(Connect(self.fixture.link()))
+        commands, subscription = self.fixture.reactor.connectors
         commands.accept()
         subscription.refuse()
-        self.stage.pass_time(1_000)
+        self.fixture.pass_time(1_000)
         self.assertEqual(subscription.attempts, 2)
 
     def test_period_is_read_at_the_time(self) -> None:
         """A ping period changed at run time counts from the next wait on."""
         connector = self.connector()
-        self.stage.core.timings.ping_period = 50
+        self.fixture.core.timings.ping_period = 50
         connector.refuse()
-        self.stage.pass_time(50)
+        self.fixture.pass_time(50)
         self.assertEqual(connector.attempts, 2)
 
     def test_silence(self) -> None:
         """Attempts that nobody answers follow each other as they time out: the beat counts from their start."""
         connector = self.connector()
-        self.stage.pass_time(2_000)
-        self.assertEqual(len(self.stage.core.told()), 1)
-        self.stage.turn_over()
+        self.fixture.pass_time(2_000)
+        self.assertEqual(len(self.fixture.core.told()), 1)
+        self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_lost_connection(self) -> None:
         """An established connection that is lost is made anew in the next turn."""
         connector = self.connector()
         transport = connector.accept()
-        self.stage.pass_time(1000)
-        self.stage.core.told()
+        self.fixture.pass_time(1000)
+        self.fixture.core.told()
         self.lose(transport)
-        self.assertEqual([each[:2] for each in self.stage.core.told()], [("down", LinkKind.COMMANDS)])
+        self.assertEqual([each[:2] for each in self.fixture.core.told()], [("down", LinkKind.COMMANDS)])
         self.assertEqual(connector.attempts, 1)
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_short_lived_connection(self) -> None:
         """Whoever accepts only to hang up is tried once in a ping period, counted from the attempt before."""
         connector = self.connector()
         transport = connector.accept()
-        self.stage.pass_time(400)
+        self.fixture.pass_time(400)
         self.lose(transport)
-        self.stage.pass_time(599)
+        self.fixture.pass_time(599)
         self.assertEqual(connector.attempts, 1)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 2)
 
     def test_first_failure_after_a_loss(self) -> None:
         """Only the first attempt after a loss is made at once."""
         connector = self.connector()
         transport = connector.accept()
-        self.stage.pass_time(5_000)
+        self.fixture.pass_time(5_000)
         self.lose(transport)
-        self.stage.turn_over()
+        self.fixture.turn_over()
         connector.refuse()
-        self.stage.pass_time(999)
+        self.fixture.pass_time(999)
         self.assertEqual(connector.attempts, 2)
 
     def test_nothing_is_said_to_nobody(self) -> None:
         """Commands for a connection that is not there are dropped, also by a link that nobody knows."""
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS), Reconfigure(self.link, None))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS), Reconfigure(self.link, None))
         connector = self.connector()
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS), Ping(self.link, LinkKind.PUBSUB))
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS), Ping(self.link, LinkKind.PUBSUB))
         connector.refuse()
-        self.stage.do(Ping(self.link, LinkKind.COMMANDS))
-        self.stage.pass_time(1_000)
+        self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
+        self.fixture.pass_time(1_000)
         self.assertEqual(connector.accept().said().count(b"PING"), 0)
 
     def test_recycle(self) -> None:
         """A recycled connection is closed at once, whatever its age, and made anew in the next turn."""
         connector = self.connector()
         transport = connector.accept()
-        self.stage.core.told()
-        self.stage.do(Recycle(self.link, LinkKind.COMMANDS, "half dead"), Ping(self.link, LinkKind.COMMANDS))
+        self.fixture.core.told()
+        self.fixture.do(Reconnect(self.link, LinkKind.COMMANDS, "half dead"), Ping(self.link, LinkKind.COMMANDS))
         self.assertTrue(transport.aborted)
         self.assertNotIn(b"PING", transport.said())
-        self.stage.turn_over()
-        self.assertEqual(self.stage.core.told(), [("down", LinkKind.COMMANDS, "half dead", 0)])
-        self.stage.turn_over()
+        self.fixture.turn_over()
+        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "half dead", 0)])
+        self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_one_of_two(self) -> None:
         """The other connection of a link is left alone, unless both are meant."""
-        link = self.stage.link()
-        self.stage.do(Connect(link))
-        commands, subscription = (connector.accept() for connector in self.stage.reactor.connectors)
-        self.stage.do(Recycle(link, LinkKind.PUBSUB, "silent"))
+        link = self.fixture.link()
+        self.fixture.do(Connect(link))
+        commands, subscription = (connector.accept() for connector in self.fixture.reactor.connectors)
+        self.fixture.do(Reconnect(link, LinkKind.PUBSUB, "silent"))
         self.assertEqual((commands.aborted, subscription.aborted), (False, True))
-        self.stage.do(Recycle(link, None, "new password"))
+        self.fixture.do(Reconnect(link, None, "new password"))
         self.assertTrue(commands.aborted)
 
     def test_recycle_while_waiting(self) -> None:
         """A link that waits to be connected is connected now."""
         connector = self.connector()
         connector.refuse()
-        self.stage.do(Recycle(self.link, None, "new password"))
-        self.stage.turn_over()
+        self.fixture.do(Reconnect(self.link, None, "new password"))
+        self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_while_connecting(self) -> None:
         """An attempt under way goes on: it has not logged in yet."""
         connector = self.connector()
         self.link.password = "new"
-        self.stage.do(Recycle(self.link, None, "new password"))
+        self.fixture.do(Reconnect(self.link, None, "new password"))
         self.assertIn(pack("AUTH", "new"), connector.accept().said())
         self.assertEqual(connector.attempts, 1)
 
     def give_up(self) -> None:
         """What the core does when the last instance leaves a link."""
         self.link.closed = True
-        self.stage.core.told()
-        self.stage.do(Disconnect(self.link))
+        self.fixture.core.told()
+        self.fixture.do(Disconnect(self.link))
 
     def assert_over(self, connector: StageConnector, attempts: int) -> None:
         """Nothing happens any more, and the core is told nothing."""
-        self.stage.pass_time(10_000)
+        self.fixture.pass_time(10_000)
         self.assertEqual(connector.attempts, attempts)
         self.assertEqual(connector.state, "disconnected")
-        self.assertEqual(self.stage.core.told(), [])
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
-        self.assertEqual(len(self.stage.pool), 0)
+        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
+        self.assertEqual(len(self.fixture.pool), 0)
 
     def test_disconnect_a_connection(self) -> None:
         """A link that is given up is closed politely."""
@@ -303,81 +303,81 @@ class ReconnectingTests(SynchronousTestCase):
     def test_disconnect_in_reaction_to_a_loss(self) -> None:
         """The core may give a link up in the very turn in which it hears of its loss."""
         connector = self.connector()
-        self.stage.reaction = self.give_up
+        self.fixture.reaction = self.give_up
         connector.refuse()
-        self.stage.reaction = None
+        self.fixture.reaction = None
         self.assert_over(connector, 1)
 
     def test_disconnect_after_recycle(self) -> None:
         """A link given up while it is being recycled does not come back."""
         connector = self.connector()
         connector.accept()
-        self.stage.do(Recycle(self.link, None, "silent"))
+        self.fixture.do(Reconnect(self.link, None, "silent"))
         self.give_up()
         self.assert_over(connector, 1)
 
     def test_not_an_effect_of_links(self) -> None:
         """Effects that concern somebody else are refused loudly."""
         with self.assertRaises(KeyError):
-            self.stage.pool.perform(Announce(SentinelEvent("+tilt", "")))
+            self.fixture.pool.perform(Announce(SentinelEvent("+tilt", "")))
 
 
 class StopTests(SynchronousTestCase):
     """The end of all links."""
 
     def setUp(self) -> None:
-        self.stage = Stage()
+        self.fixture = Fixture()
 
     def test_nothing_to_stop(self) -> None:
         """Without connections there is nothing to wait for."""
-        self.successResultOf(self.stage.pool.stop())
+        self.successResultOf(self.fixture.pool.stop())
 
     def test_all_states(self) -> None:
         """Connected, connecting and waiting links all end, and the end is told once the last one is closed."""
-        links = [self.stage.link(ip=f"10.0.0.{number}") for number in range(3)]
+        links = [self.fixture.link(ip=f"10.0.0.{number}") for number in range(3)]
         for link_id, link in enumerate(links):
             link.link_id = link_id
-            self.stage.do(Connect(link))
-        connected, _, _, _, waiting, other_waiting = self.stage.reactor.connectors
+            self.fixture.do(Connect(link))
+        connected, _, _, _, waiting, other_waiting = self.fixture.reactor.connectors
         transport = connected.accept()
         transport.hangs = True
         waiting.refuse()
         other_waiting.refuse()
-        self.stage.core.told()
-        stopped = self.stage.pool.stop()
+        self.fixture.core.told()
+        stopped = self.fixture.pool.stop()
         self.assertNoResult(stopped)
-        self.stage.pass_time(999)
+        self.fixture.pass_time(999)
         self.assertNoResult(stopped)
-        self.stage.pass_time(1)
+        self.fixture.pass_time(1)
         self.successResultOf(stopped)
-        self.assertEqual(self.stage.core.told(), [])
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_waits_for_those_that_were_closing_already(self) -> None:
         """A link given up just before counts too."""
-        link = self.stage.link((LinkKind.COMMANDS,))
-        self.stage.do(Connect(link))
-        self.stage.reactor.connectors[-1].accept()
-        self.stage.do(Disconnect(link))
-        stopped = self.stage.pool.stop()
+        link = self.fixture.link((LinkKind.COMMANDS,))
+        self.fixture.do(Connect(link))
+        self.fixture.reactor.connectors[-1].accept()
+        self.fixture.do(Disconnect(link))
+        stopped = self.fixture.pool.stop()
         self.assertNoResult(stopped)
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.successResultOf(stopped)
 
     def test_no_more_connections(self) -> None:
         """Nothing is connected any more, and stopping twice is an error of ours."""
-        self.successResultOf(self.stage.pool.stop())
-        self.stage.do(Connect(self.stage.link()))
-        self.assertEqual(self.stage.reactor.connectors, [])
+        self.successResultOf(self.fixture.pool.stop())
+        self.fixture.do(Connect(self.fixture.link()))
+        self.assertEqual(self.fixture.reactor.connectors, [])
         with self.assertRaises(RuntimeError):
-            self.stage.pool.stop()
+            self.fixture.pool.stop()
 
     def test_last_words(self) -> None:
         """What was said in the last turn is delivered."""
-        link = self.stage.link((LinkKind.COMMANDS,))
-        self.stage.do(Connect(link))
-        transport = self.stage.reactor.connectors[-1].accept()
+        link = self.fixture.link((LinkKind.COMMANDS,))
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[-1].accept()
         transport.said()
-        self.stage.pool.perform(Ping(link, LinkKind.COMMANDS))
-        self.stage.pool.stop()
+        self.fixture.pool.perform(Ping(link, LinkKind.COMMANDS))
+        self.fixture.pool.stop()
         self.assertEqual(transport.said(), pack("PING"))

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.model.events import Level
-from txsentinel.model.log_text import LONGEST, MAX_LINE, excerpt, one_line
+from txsentinel.model.log_text import MAX_EXCERPT, MAX_LINE, excerpt, one_line
 from txsentinel.process.logs import LINE_FORMATS, LineWriter, SentinelLog, StreamSink, note
 
 FORGED = "evil\n4711:X 30 Nov 2026 00:00:00.000 # +switch-master mymaster 127.0.0.1 6379 6.6.6.6 6379"
@@ -34,7 +34,7 @@ class OneLineTests(SynchronousTestCase):
         """A long text is cut, and ten megabytes are not escaped first."""
         self.assertEqual("x" * MAX_LINE, one_line("x" * MAX_LINE))
         self.assertEqual("x" * MAX_LINE + "...", one_line("x" * 10_000_000))
-        self.assertEqual("x" * LONGEST + "...", excerpt("x" * 10_000_000))
+        self.assertEqual("x" * MAX_EXCERPT + "...", excerpt("x" * 10_000_000))
         self.assertEqual(MAX_LINE + 3, len(one_line("\n" * 10_000_000)))
 
     @given(st.text(alphabet=st.characters(), max_size=300))

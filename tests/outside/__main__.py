@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(f"\nseed {options.seed}, rounds {numbers[0]} to {numbers[-1]}, {options.server} servers\n")
     print(table(columns))
-    return int(any(result.troubles for results in columns.values() for result in results))
+    return int(any(result.disruptions for results in columns.values() for result in results))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.outside.plan import Kind, draw
 from tests.outside.rounds import PROBLEMS, Referee, Result
-from tests.outside.world import Setting, World
-from tests.servers import Workbench
+from tests.outside.world import Setting, Simulation
+from tests.servers import Harness
 
 
 class RoundFailed(Exception):
@@ -109,11 +109,11 @@ class Campaign:
 
     def _play_block(self, setting: Setting, numbers: Sequence[int]) -> None:
         name = name_of(setting)
-        with Workbench() as bench, ExitStack() as stack:
+        with Harness() as harness, ExitStack() as stack:
             try:
-                world = stack.enter_context(World(bench, setting))
+                world = stack.enter_context(Simulation(harness, setting))
             except PROBLEMS as problem:
-                result = Result(numbers[0], {}, [f"did not start: {problem}"], str(bench.directory))
+                result = Result(numbers[0], {}, [f"did not start: {problem}"], str(harness.directory))
                 self._keep(setting, result)
                 raise RoundFailed(name) from problem
             referee = Referee(world)
@@ -121,7 +121,7 @@ class Campaign:
                 plan = draw(self._course.seed, number, setting.cast, self._course.at_once, self._course.kinds)
                 result = referee.play(number, plan)
                 self._keep(setting, result)
-                if result.troubles:
+                if result.disruptions:
                     raise RoundFailed(name)
 
     def _keep(self, setting: Setting, result: Result) -> None:
@@ -132,9 +132,9 @@ class Campaign:
             f"{name_of(setting)} round {result.number} ({faults}): {agreed}, {result.promotions} promotions, "
             f"{result.lost} of {result.acknowledged} acknowledged writes lost"
         )
-        for trouble in result.troubles:
-            self._say(f"*** {trouble}")
-        if result.troubles:
+        for disruption in result.disruptions:
+            self._say(f"*** {disruption}")
+        if result.disruptions:
             self._say(f"*** kept in {result.directory}; again: {self.command(setting, result.number)}")
 
     def command(self, setting: Setting, number: int) -> str:

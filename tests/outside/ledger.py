@@ -101,13 +101,13 @@ def tally(writes: Sequence[Write], held: Collection[str]) -> Tally:
     )
 
 
-def unwritable(writes: Iterable[Write], held: Collection[str], since: float, until: float, patience: float) -> float:
+def unwritable(writes: Iterable[Write], held: Collection[str], since: float, until: float, timeout: float) -> float:
     """
     Seconds between ``since`` and ``until`` in which no write came through that is still there.
 
     What an old master accepted and lost is no service, so such writes do not count.
 
-    :param patience: pauses up to this many seconds are the writers' own.
+    :param timeout: pauses up to this many seconds are the writers' own.
     """
     moments = sorted(
         write.answered
@@ -116,7 +116,7 @@ def unwritable(writes: Iterable[Write], held: Collection[str], since: float, unt
     )
     total, before = 0.0, since
     for moment in [*moments, until]:
-        if moment - before > patience:
+        if moment - before > timeout:
             total += moment - before
         before = moment
     return total

@@ -101,14 +101,14 @@ class Drawing:
     MASTER_SHARE = 0.5
     """How often a fault of a single process is the master's; else it may be anybody's."""
 
-    def __init__(self, dice: random.Random, cast: Cast) -> None:
-        self._dice = dice
+    def __init__(self, rng: random.Random, cast: Cast) -> None:
+        self._rng = rng
         self._cast = cast
 
     def fault(self, kind: Kind) -> Fault:
         """One fault of this kind, at its time."""
-        starts = round(self._dice.uniform(0.0, 2.5), 2)
-        lasts = round(self._dice.uniform(2.0, 5.0), 2)
+        starts = round(self._rng.uniform(0.0, 2.5), 2)
+        lasts = round(self._rng.uniform(2.0, 5.0), 2)
         if kind is Kind.PARTITION:
             side, other = self._sides()
             apart = [(one, far) for one in side for far in other]
@@ -129,16 +129,16 @@ class Drawing:
         if kind is Kind.DEAF:
             return Fault(kind, starts, lasts, (node,), tuple(inwards))
         outwards += [(node, client) for client in self._cast.client_names]
-        delay = round(self._dice.uniform(0.05, 0.6), 2) if kind is Kind.DELAY else 0.0
+        delay = round(self._rng.uniform(0.05, 0.6), 2) if kind is Kind.DELAY else 0.0
         return Fault(kind, starts, lasts, (node,), both(outwards), delay)
 
     def _victim(self) -> str:
-        return MASTER if self._dice.random() < self.MASTER_SHARE else self._dice.choice(self._cast.nodes)
+        return MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(self._cast.nodes)
 
     def _sides(self) -> tuple[list[str], list[str]]:
         everybody = self._cast.nodes + self._cast.client_names
         while True:
-            one = [name for name in everybody if self._dice.random() < 0.5]
+            one = [name for name in everybody if self._rng.random() < 0.5]
             other = [name for name in everybody if name not in one]
             nodes = [len(set(side) & set(self._cast.nodes)) for side in (one, other)]
             if min(nodes):
@@ -147,9 +147,9 @@ class Drawing:
     def _pairs(self) -> list[Way]:
         nodes = self._cast.nodes
         all_pairs = [(one, other) for one in nodes for other in nodes if one != other]
-        count = self._dice.randint(2, max(2, len(all_pairs) // 3))
+        count = self._rng.randint(2, max(2, len(all_pairs) // 3))
         chosen: list[Way] = []
-        for pair in self._dice.sample(all_pairs, count):
+        for pair in self._rng.sample(all_pairs, count):
             if pair[::-1] not in chosen:
                 chosen.append(pair)
         return chosen
@@ -163,10 +163,10 @@ def draw(seed: int, number: int, cast: Cast, most: int = 4, kinds: Sequence[Kind
     :param most: how many faults at most; at least half as many, and one.
     :param kinds: what they are drawn from, without repeating one before all had their turn.
     """
-    dice = random.Random(f"{seed}/{number}")
-    count = dice.randint(max(1, most // 2), most)
-    drawing = Drawing(dice, cast)
+    rng = random.Random(f"{seed}/{number}")
+    count = rng.randint(max(1, most // 2), most)
+    drawing = Drawing(rng, cast)
     drawn: list[Kind] = []
     while len(drawn) < count:
-        drawn += dice.sample(list(kinds), min(len(kinds), count - len(drawn)))
+        drawn += rng.sample(list(kinds), min(len(kinds), count - len(drawn)))
     return sorted((drawing.fault(kind) for kind in drawn), key=lambda fault: fault.starts)

@@ -196,7 +196,7 @@ class Relay:
         self._lane_to = {self.callee: forth, self.caller: back}
         self._present: set[Side] = set()
         self._connector: IConnector | None = None
-        self._dialling: IDelayedCall | None = None
+        self._connecting: IDelayedCall | None = None
 
     def conditions_changed(self) -> None:
         """Look at both ways anew."""
@@ -242,18 +242,18 @@ class Relay:
         self._lane_to[side].abandon()
         self._lane_from[side].carry(End(clean))
         if not self._present:
-            if self._dialling is not None and self._dialling.active():
-                self._dialling.cancel()
+            if self._connecting is not None and self._connecting.active():
+                self._connecting.cancel()
             for lane in self._lane_from.values():
                 lane.abandon()
             self._over(self)
 
     def _try_dialling(self) -> None:
-        if self._dialling is None and self.caller in self._present and self._ways.open_both(*self.addresses):
-            self._dialling = self._clock.callLater(self._ways.slowness(*self.addresses), self._reach_out)
+        if self._connecting is None and self.caller in self._present and self._ways.open_both(*self.addresses):
+            self._connecting = self._clock.callLater(self._ways.slowness(*self.addresses), self._reach_out)
 
     def _reach_out(self) -> None:
-        self._dialling = None
+        self._connecting = None
         if self._ways.open_both(*self.addresses):
             self._connector = self._dial(self.addresses[0], Outwards(self))
 

@@ -15,7 +15,7 @@ from tests.outside.ballots import Ballots, configuration_faults, election_faults
 from tests.outside.injecting import Injector
 from tests.outside.ledger import Read, Span, Write, blame, load, tally, unwritable
 from tests.outside.plan import Fault
-from tests.outside.world import World
+from tests.outside.world import Simulation
 from tests.servers import DeadlineExpired, ReplyError, call, wait_for
 
 CALM_SECONDS = 0.7
@@ -30,7 +30,7 @@ SETTLING_SECONDS = 30.0
 PROBLEMS = (DeadlineExpired, ReplyError, OSError, RuntimeError, ValueError, subprocess.SubprocessError)
 """What ends a round: somebody who does not answer, does not agree, does not run, or says what makes no sense."""
 
-PATIENCE = 0.25
+TIMEOUT = 0.25
 """Seconds without a write that do not count as a time without a master; writers make a write every few milliseconds."""
 
 
@@ -42,7 +42,7 @@ class Result:
     faults: dict[str, int]
     """How many of each kind."""
 
-    troubles: list[str] = field(default_factory=list)
+    disruptions: list[str] = field(default_factory=list)
     """Promises that were broken; empty if the round passed."""
 
     directory: str = ""
@@ -83,7 +83,7 @@ class Result:
 class Referee:
     """Lets rounds be played in one world and remembers what must never be taken back."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Simulation) -> None:
         self._world = world
         self._settled: dict[str, int] = {}
         self._elections = self._promotions = 0
@@ -100,11 +100,11 @@ class Referee:
             self._write_down(number, plan)
             self._play(result, plan)
         except PROBLEMS as problem:
-            result.troubles.append(f"{type(problem).__name__}: {problem}")
+            result.disruptions.append(f"{type(problem).__name__}: {problem}")
         result.duration = time.monotonic() - began
-        if result.troubles:
+        if result.disruptions:
             result.directory = str(self._world.directory)
-            (self._world.directory / f"troubles-{number}.txt").write_text("\n".join(result.troubles) + "\n")
+            (self._world.directory / f"troubles-{number}.txt").write_text("\n".join(result.disruptions) + "\n")
             greetings = (f"{event.at:.3f} {event.sentinel} {event.payload}\n" for event in self._world.greetings.events)
             (self._world.directory / "greetings.txt").write_text("".join(greetings))
         return result
@@ -129,7 +129,7 @@ class Referee:
             struck = time.monotonic()
             injector = Injector(plan, world.roles(), world.addresses(), world.proxies.call)
             spans = injector.run()
-            result.troubles += world.heal()
+            result.disruptions += world.heal()
             healed = time.monotonic()
             self._wait_agreement()
             result.converged = True
@@ -141,7 +141,7 @@ class Referee:
         writes, reads = load(history)
         held = self._members(key)
         self._count(result, writes, reads, spans, held)
-        result.without_master = unwritable(writes, held, struck, agreed, PATIENCE)
+        result.without_master = unwritable(writes, held, struck, agreed, TIMEOUT)
         world.fleet.wait_quiet(SETTLING_SECONDS)
         result.rest = time.monotonic() - healed
         with bystanders:
@@ -182,25 +182,25 @@ class Referee:
         result.reads = len(reads)
         result.missed_reads = sum(not read.found for read in reads)
         if not counted.acknowledged:
-            result.troubles.append("not one write was acknowledged")
+            result.disruptions.append("not one write was acknowledged")
         if counted.refused_present:
-            result.troubles.append(f"refused and there all the same: {counted.refused_present[:3]}")
+            result.disruptions.append(f"refused and there all the same: {counted.refused_present[:3]}")
         if counted.unheard_of:
-            result.troubles.append(f"there, and nobody wrote it: {counted.unheard_of[:3]}")
+            result.disruptions.append(f"there, and nobody wrote it: {counted.unheard_of[:3]}")
 
     def _check_servers(self, result: Result, bystanders: Clients) -> None:
         # By 127.0.0.1, past all proxies, so that nobody but the server can have ended the connections of bystanders.
         master = self._world.fleet.master_port()
-        result.troubles += server_problems(self._world.fleet.servers.values(), master)
+        result.disruptions += server_problems(self._world.fleet.servers.values(), master)
         if bystanders.server.port != master:
-            result.troubles += client_problems(bystanders)
+            result.disruptions += client_problems(bystanders)
 
     def _check_settled(self, result: Result) -> None:
         # All servers had all of this when its round ended, so no choice of a master may take it back.
         for old_key, before in self._settled.items():
             now = len(self._members(old_key))
             if now != before:
-                result.troubles.append(f"{old_key} had settled with {before} members, and has {now} now")
+                result.disruptions.append(f"{old_key} had settled with {before} members, and has {now} now")
 
     def _judge(self, result: Result) -> None:
         ballots: dict[str, Ballots] = {
@@ -208,10 +208,10 @@ class Referee:
             for sentinel, own_id in self._world.own_ids().items()
         }
         for name, each in ballots.items():
-            result.troubles += vote_faults(name, each.votes)
+            result.disruptions += vote_faults(name, each.votes)
         elections = [election for each in ballots.values() for election in each.elections]
-        result.troubles += election_faults(elections)
-        result.troubles += configuration_faults(
+        result.disruptions += election_faults(elections)
+        result.disruptions += configuration_faults(
             event.payload for event in self._world.greetings.events if event.channel == "__sentinel__:hello"
         )
         promotions = sum(each.promotions for each in ballots.values())

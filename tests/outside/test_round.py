@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.plan import MASTER, Fault, Kind, both
 from tests.outside.rounds import Referee
-from tests.outside.world import Setting, World
-from tests.servers import Workbench, missing
+from tests.outside.world import Setting, Simulation
+from tests.servers import Harness, missing
 
 SETTING = Setting(("txsentinel", "txsentinel", "redis"))
 
@@ -26,9 +26,9 @@ class RoundTests(SynchronousTestCase):
             Fault(Kind.PARTITION, 0.0, 4.5, (MASTER,), both((MASTER, other) for other in others)),
             Fault(Kind.DELAY, 0.5, 2.0, ("sentinel-3",), both(("sentinel-3", node) for node in cast.nodes[:3]), 0.1),
         ]
-        with Workbench() as bench, World(bench, SETTING) as world:
+        with Harness() as harness, Simulation(harness, SETTING) as world:
             result = Referee(world).play(1, plan)
-            self.assertEqual(result.troubles, [])
+            self.assertEqual(result.disruptions, [])
             self.assertTrue(result.converged)
             self.assertGreater(result.acknowledged, 0)
             # Every writer had a write under way, or was about to have one, when the master went out of reach.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.outside.control import OwnProcess
 from tests.outside.plan import MASTER, Cast
-from tests.servers import ChildProcess, EventRecorder, Fleet, ReplyError, SentinelProcess, Workbench, free_port
+from tests.servers import ChildProcess, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, free_port
 
 DOWN_AFTER = 1500
 FAILOVER_TIMEOUT = 6000
@@ -49,14 +49,14 @@ class Setting:
         return Cast(self.replicas, len(self.sentinels), self.writers + self.readers)
 
 
-class World:
+class Simulation:
     """The installation of one setting; use it as a context manager inside of a workbench."""
 
-    def __init__(self, bench: Workbench, setting: Setting) -> None:
+    def __init__(self, harness: Harness, setting: Setting) -> None:
         self.setting = setting
-        self.directory: Path = bench.directory
+        self.directory: Path = harness.directory
         self.fleet = Fleet(
-            bench,
+            harness,
             setting.sentinels,
             setting.server,
             setting.replicas,
@@ -70,7 +70,7 @@ class World:
         self.clients = self._clientele()
         self.greetings = EventRecorder({server.name: server.port for server in self.fleet.servers.values()})
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Simulation:
         try:
             self.proxies.start()
             self.fleet.start(60.0)

@@ -61,10 +61,10 @@ class Histories:
         with self._lock:
             self._reads.append(read)
 
-    def some_acknowledged(self, dice: random.Random) -> str | None:
+    def some_acknowledged(self, rng: random.Random) -> str | None:
         """A member that a reader may look for; the youngest are the likeliest to be missing."""
         with self._lock:
-            return dice.choice(self._acknowledged[-200:]) if self._acknowledged else None
+            return rng.choice(self._acknowledged[-200:]) if self._acknowledged else None
 
     def take(self) -> tuple[list[Write], list[Read]]:
         """All of it; the next round begins empty."""
@@ -91,7 +91,7 @@ class Client:
         self._master = master
         self._dial = dial
         self._histories = histories
-        self._dice = random.Random(name)
+        self._rng = random.Random(name)
         self._line: Line | None = None
         self._port = 0
         self._clock = clock
@@ -117,7 +117,7 @@ class Client:
         raise NotImplementedError
 
     def _find(self) -> Line | None:
-        for host, port in self._dice.sample(self._sentinels, len(self._sentinels)):
+        for host, port in self._rng.sample(self._sentinels, len(self._sentinels)):
             try:
                 sentinel = self._dial(host, port, ANSWER_SECONDS)
                 try:
@@ -156,7 +156,7 @@ class Reader(Client):
     """Looks for what was acknowledged."""
 
     def _use(self, line: Line, key: str) -> bool:
-        member = self._histories.some_acknowledged(self._dice)
+        member = self._histories.some_acknowledged(self._rng)
         if member is None:
             return False
         sent = self._clock()

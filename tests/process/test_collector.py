@@ -8,7 +8,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.process.collector import PERIOD, REVIEW_LOOKS, Collector, spared_long_lived
+from txsentinel.process.collector import PERIOD, REFREEZE_COLLECTIONS, Collector, frozen_collector
 
 
 class Node:
@@ -33,7 +33,7 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.clock = Clock()
-        self.service = spared_long_lived(self.clock)  # type: ignore[arg-type]
+        self.service = frozen_collector(self.clock)  # type: ignore[arg-type]
 
     def test_survivors_are_spared(self) -> None:
         """What lives when a period ends is not looked through any more."""
@@ -64,8 +64,8 @@ class GarbageTests(SynchronousTestCase):
         collector = Collector()
 
         def review() -> None:
-            for _ in range(REVIEW_LOOKS):
-                collector.look()
+            for _ in range(REFREEZE_COLLECTIONS):
+                collector.collect()
 
         first = weakref.ref(ring())
         gc.freeze()
@@ -73,12 +73,12 @@ class GarbageTests(SynchronousTestCase):
         self.assertIsNotNone(first())
         living = ring()
         dead = weakref.ref(living)
-        collector.look()
+        collector.collect()
         del living
         review()
         self.assertIsNotNone(dead())
         rings = [ring() for _ in range(gc.get_freeze_count())]
-        collector.look()
+        collector.collect()
         rings.clear()
         review()
         self.assertIsNone(dead())

@@ -22,15 +22,15 @@ from tests.config.disk import MemoryDisk
 from txsentinel.config.configuration import load
 from txsentinel.model.events import Level
 from txsentinel.process.descriptors import (
-    FEWEST_CLIENTS,
+    MIN_CLIENTS,
     REPEAT_PERIOD,
     RESERVED,
     Capacity,
     Demand,
     demand_of,
     descriptor_limit,
+    descriptors_for_clients,
     raise_descriptor_limit,
-    room_for_clients,
     short_queue,
     shortage,
     take_one,
@@ -74,17 +74,17 @@ class DemandTests(SynchronousTestCase):
             " need 578. There is room for 178 clients. Raise the limit: 'ulimit -n 578' before the start, or"
             " LimitNOFILE=578 in the unit of systemd.",
         )
-        self.assertEqual(room_for_clients(256, 14), 178)
+        self.assertEqual(descriptors_for_clients(256, 14), 178)
 
     def test_too_few_for_the_links(self) -> None:
         """Louder, from the limit on at which links and the fewest clients would have to share."""
         demand = Demand(500, 20, 40, 2)
-        least = demand.links + RESERVED + FEWEST_CLIENTS
-        self.assertIn(f"room for {FEWEST_CLIENTS} clients", str(shortage(demand, least)))
+        least = demand.links + RESERVED + MIN_CLIENTS
+        self.assertIn(f"room for {MIN_CLIENTS} clients", str(shortage(demand, least)))
         said = str(shortage(demand, least - 1))
         self.assertIn("SERVERS WILL GO UNWATCHED", said)
         self.assertIn("20 masters, 40 replicas and 2 Sentinels takes 122 connections", said)
-        self.assertEqual(room_for_clients(least - 1, demand.links), FEWEST_CLIENTS)
+        self.assertEqual(descriptors_for_clients(least - 1, demand.links), MIN_CLIENTS)
 
     def test_room_to_grow(self) -> None:
         """What is asked of the system suffices for twice the links, whatever maxclients says."""

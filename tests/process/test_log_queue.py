@@ -65,8 +65,8 @@ class PipeSinkTests(SynchronousTestCase):
         """Far more than the pipe takes waits for nobody, and is there in order once somebody reads."""
         for size in (50, 5000):
             reading, writing = self.pipe()
-            room = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
-            lines = [b"%09d %b\n" % (number, b"x" * size) for number in range(5 * room // size)]
+            available_descriptors = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+            lines = [b"%09d %b\n" % (number, b"x" * size) for number in range(5 * available_descriptors // size)]
             sink = PipeSink(writing)
             for line in lines:
                 sink.write(line)

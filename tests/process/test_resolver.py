@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from txsentinel.process.resolver import PatientResolver
+from txsentinel.process.resolver import DaemonThreadResolver
 
 
 class Loop:
@@ -63,7 +63,7 @@ class ResolverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.loop, self.receiver = Loop(), Receiver()
-        self.resolver = PatientResolver(self.loop)  # type: ignore[arg-type]
+        self.resolver = DaemonThreadResolver(self.loop)  # type: ignore[arg-type]
         self.known: list[tuple[object, ...]] = []
         self.asked: list[tuple[object, ...]] = []
         self.patch(socket, "getaddrinfo", self.getaddrinfo)
@@ -131,8 +131,8 @@ class ResolverTests(SynchronousTestCase):
             socket.getaddrinfo = silent
             from twisted.internet import reactor
             from tests.process.test_resolver import Receiver
-            from txsentinel.process.resolver import PatientResolver
-            reactor.installNameResolver(PatientResolver(reactor))
+            from txsentinel.process.resolver import DaemonThreadResolver
+            reactor.installNameResolver(DaemonThreadResolver(reactor))
             reactor.callWhenRunning(reactor.nameResolver.resolveHostName, Receiver(), "db.example")
             threading.Thread(target=lambda: (asked.wait(), reactor.callFromThread(reactor.stop))).start()
             reactor.run()

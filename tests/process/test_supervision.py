@@ -22,7 +22,7 @@ from txsentinel.process.supervision import (
     SentinelProcess,
     Supervisor,
     Systemd,
-    Upstart,
+    UpstartSupervisor,
     notify_systemd,
     supervisor_for,
 )
@@ -86,7 +86,7 @@ class ReadinessTests(SynchronousTestCase):
         signals: list[tuple[int, int]] = []
         self.patch(os, "kill", lambda pid, number: signals.append((pid, number)))
         self.patch(os, "environ", {"UPSTART_JOB": "sentinel"})
-        Upstart().ready()
+        UpstartSupervisor().ready()
         self.assertEqual(signals, [(os.getpid(), signal.SIGSTOP)])
         self.assertEqual(os.environ, {})
 
@@ -98,9 +98,9 @@ class ReadinessTests(SynchronousTestCase):
             ("no", systemd, Supervisor),
             ("auto", {}, Supervisor),
             ("auto", systemd, Systemd),
-            ("auto", upstart, Upstart),
+            ("auto", upstart, UpstartSupervisor),
             ("systemd", systemd, Systemd),
-            ("upstart", upstart, Upstart),
+            ("upstart", upstart, UpstartSupervisor),
         ):
             self.assertIs(type(supervisor_for(mode, environment)), kind, (mode, environment))
         self.assertEqual(notes.texts, [])
@@ -297,7 +297,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_title(self) -> None:
         """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
-        process = SentinelProcess(self.reactor, self.sentinel, entitle=lambda: self.diary.append("title"))
+        process = SentinelProcess(self.reactor, self.sentinel, set_process_title=lambda: self.diary.append("title"))
         self.assertEqual(self.diary, [])
         process.privilegedStartService()
         process.startService()

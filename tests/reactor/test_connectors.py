@@ -13,8 +13,8 @@ from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDo
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from tests.reactor.test_multiplexer import CrowdTestCase, Echo
-from txsentinel.reactor.connectors import Dialler, LinkTransport, dialler
+from tests.reactor.test_multiplexer import Echo, MultiplexerTestCase
+from txsentinel.reactor.connectors import Connector, LinkTransport, connector
 
 
 class Dialled(ClientFactory):
@@ -39,12 +39,12 @@ class Dialled(ClientFactory):
         self.lost.append(reason.type)
 
 
-class DiallingTestCase(CrowdTestCase):
+class DiallingTestCase(MultiplexerTestCase):
     """Connections that we make ourselves; whether the kernel is done with one is up to the kernel, at once here."""
 
     def connector(self) -> Callable[..., Any]:
         """What is called to connect."""
-        return self.crowd.connectTCP
+        return self.multiplexer.connectTCP
 
     def setUp(self) -> None:
         """Somebody to connect to."""
@@ -75,7 +75,7 @@ class GeneralTests(DiallingTestCase):
         far.send(b"ping")
         self.turn()
         self.assertEqual(far.recv(99), b"ping")
-        self.assertEqual(self.reactor.readers, [self.crowd])
+        self.assertEqual(self.reactor.readers, [self.multiplexer])
 
     def test_no_descriptor_for_the_poller(self) -> None:
         """Where all descriptors are taken, one attempt fails and leaves its own to what the others are heard with."""
@@ -103,7 +103,7 @@ class GeneralTests(DiallingTestCase):
         for _ in range(3):
             self.turn()
         self.assertEqual(self.factory.failed, [ConnectionRefusedError])
-        self.assertEqual(self.crowd.fileno(), -1)
+        self.assertEqual(self.multiplexer.fileno(), -1)
 
     def test_no_answer(self) -> None:
         """An attempt that nobody answers is given up after its time."""
@@ -129,7 +129,7 @@ class GeneralTests(DiallingTestCase):
         self.turn()
         self.turn()
         self.assertEqual(self.factory.lost, [ConnectionDone])
-        self.assertEqual(self.crowd.fileno(), -1)
+        self.assertEqual(self.multiplexer.fileno(), -1)
 
 
 class LeanTests(GeneralTests):
@@ -137,7 +137,7 @@ class LeanTests(GeneralTests):
 
     def connector(self) -> Callable[..., Any]:
         """The lean one."""
-        return Dialler(self.crowd).connectTCP
+        return Connector(self.multiplexer).connectTCP
 
     def transport(self) -> LinkTransport:
         """Of the one connection that there is."""
@@ -175,14 +175,14 @@ class LeanTests(GeneralTests):
         transport.write(whole[5_000_000:])
         transport.loseConnection()
         far.setblocking(False)
-        heard = bytearray()
-        while len(heard) < len(whole):
+        received = bytearray()
+        while len(received) < len(whole):
             try:
-                heard += far.recv(1 << 20)
+                received += far.recv(1 << 20)
             except BlockingIOError:
                 self.turn()
         self.turn()
-        self.assertEqual(bytes(heard), whole)
+        self.assertEqual(bytes(received), whole)
         self.assertEqual(far.recv(1), b"")
         self.assertEqual(self.factory.lost, [ConnectionDone])
 
@@ -217,7 +217,7 @@ class LeanTests(GeneralTests):
             self.turn()
         self.assertEqual(len(self.factory.lost), 1)
         transport.write(b"nobody hears this")
-        self.assertEqual(self.crowd.fileno(), -1)
+        self.assertEqual(self.multiplexer.fileno(), -1)
 
     def test_half_closed(self) -> None:
         """After the last word the other side is still heard."""
@@ -227,7 +227,7 @@ class LeanTests(GeneralTests):
         self.assertEqual((far.recv(99), far.recv(99)), (b"last", b""))
         far.send(b"answer")
         self.turn()
-        self.assertEqual(self.factory.made[0].heard, [b"answer"])
+        self.assertEqual(self.factory.made[0].received, [b"answer"])
 
     def test_no_such_source(self) -> None:
         """An address that is not ours cannot be called from; that is told in a later turn."""
@@ -261,7 +261,7 @@ class LeanTests(GeneralTests):
         self.assertEqual((len(self.factory.failed), self.factory.made), (1, []))
 
 
-class ChoiceTests(CrowdTestCase):
+class ChoiceTests(MultiplexerTestCase):
     """Which connections there are where."""
 
     def test_without_poller(self) -> None:
@@ -272,4 +272,4 @@ class ChoiceTests(CrowdTestCase):
                 """Connect."""
 
         simple = Simple()
-        self.assertEqual(dialler(simple, True, "servers"), simple.connectTCP)
+        self.assertEqual(connector(simple, True, "servers"), simple.connectTCP)

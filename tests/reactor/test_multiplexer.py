@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from txsentinel.reactor.multiplexer import MOST_AT_ONCE, SLICE_SECONDS, Crowd, possible
+from txsentinel.reactor.multiplexer import MAX_EVENTS, TIME_SLICE_SECONDS, EpollMultiplexer, supported
 
 
 class Reactor(Clock):
@@ -36,11 +36,11 @@ class Reactor(Clock):
         self.breaths: list[int] = []
         """How many were heard in all whenever somebody breathed."""
 
-        self.heard: Callable[[], int] = lambda: 0
+        self.received: Callable[[], int] = lambda: 0
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """Note it."""
-        self.breaths.append(self.heard())
+        self.breaths.append(self.received())
         return True
 
     def addReader(self, reader: object) -> None:
@@ -64,13 +64,13 @@ class Echo(Protocol):
     hears: Callable[[bytes], None] | None = None
 
     def __init__(self) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self.input_over = False
         self.lost: list[type[BaseException]] = []
 
     def dataReceived(self, data: bytes) -> None:
         """Do what the test wants, or send it back."""
-        self.heard.append(data)
+        self.received.append(data)
         if self.hears is not None:
             self.hears(data)
         else:
@@ -90,7 +90,7 @@ class Echo(Protocol):
         self.lost.append(reason.type)
 
 
-class CrowdTestCase(SynchronousTestCase):
+class MultiplexerTestCase(SynchronousTestCase):
     """A crowd with as many members as a test wants."""
 
     def setUp(self) -> None:
@@ -98,9 +98,9 @@ class CrowdTestCase(SynchronousTestCase):
         self.reactor = Reactor()
         if not hasattr(select, "epoll"):
             raise SkipTest("there is no epoll here")
-        self.crowd = Crowd(self.reactor)
+        self.multiplexer = EpollMultiplexer(self.reactor)
         self.protocols: list[Echo] = []
-        self.addCleanup(self.crowd.connectionLost, Failure(ConnectionDone()))
+        self.addCleanup(self.multiplexer.connectionLost, Failure(ConnectionDone()))
 
     def join(self) -> tuple[Echo, socket.socket]:
         """One more member; its protocol, and the socket of its client."""
@@ -108,19 +108,19 @@ class CrowdTestCase(SynchronousTestCase):
         far.setblocking(False)
         self.addCleanup(far.close)
         protocol = Echo()
-        transport = tcp.Server(near, protocol, ("127.0.0.1", 1), None, 0, self.crowd)  # type: ignore[arg-type]
+        transport = tcp.Server(near, protocol, ("127.0.0.1", 1), None, 0, self.multiplexer)  # type: ignore[arg-type]
         protocol.makeConnection(transport)
         return protocol, far
 
     def turn(self) -> None:
         """The reactor's loop goes round once."""
         self.reactor.advance(0)
-        ready, _, _ = select.select([self.crowd] if self.crowd.fileno() >= 0 else [], [], [], 0)
+        ready, _, _ = select.select([self.multiplexer] if self.multiplexer.fileno() >= 0 else [], [], [], 0)
         if ready:
-            self.crowd.doRead()
+            self.multiplexer.doRead()
 
 
-class HorizonTests(CrowdTestCase):
+class HorizonTests(MultiplexerTestCase):
     """Until when everything that arrived has been read."""
 
     def send(self, clients: list[socket.socket]) -> None:
@@ -132,10 +132,10 @@ class HorizonTests(CrowdTestCase):
 
     def test_nothing_waits(self) -> None:
         """Where nobody has said anything it is the present time."""
-        self.assertEqual(self.crowd.heard_until(7.0), 7.0)
+        self.assertEqual(self.multiplexer.received_until(7.0), 7.0)
         self.join()
         self.reactor.rightNow = 8.0
-        self.assertEqual(self.crowd.heard_until(8.0), 8.0)
+        self.assertEqual(self.multiplexer.received_until(8.0), 8.0)
 
     def test_something_waits(self) -> None:
         """It stands still from when something arrives until that is read."""
@@ -143,28 +143,28 @@ class HorizonTests(CrowdTestCase):
         for now in (1.0, 2.0):
             self.reactor.rightNow = now
             self.turn()
-            self.assertEqual(self.crowd.heard_until(now), now)
+            self.assertEqual(self.multiplexer.received_until(now), now)
         self.send([client])
         self.reactor.rightNow = 9.0
-        self.assertLessEqual(self.crowd.heard_until(9.0), 2.0)
+        self.assertLessEqual(self.multiplexer.received_until(9.0), 2.0)
         self.turn()
-        self.assertEqual(self.crowd.heard_until(9.0), 9.0)
+        self.assertEqual(self.multiplexer.received_until(9.0), 9.0)
 
     def test_always_behind(self) -> None:
         """With more to read than there is time it advances all the same, once everybody has had a turn."""
-        clients = [self.join()[1] for _ in range(2 * MOST_AT_ONCE)]
+        clients = [self.join()[1] for _ in range(2 * MAX_EVENTS)]
         seen = []
         for now in range(1, 9):
             self.reactor.rightNow = float(now)
             self.send(clients)
             self.turn()
-            seen.append(self.crowd.heard_until(float(now)))
+            seen.append(self.multiplexer.received_until(float(now)))
         self.assertEqual(seen, sorted(seen))
         self.assertLess(seen[-1], 8.0)
         self.assertGreaterEqual(seen[-1], 4.0)
 
 
-class ServingTests(CrowdTestCase):
+class ServingTests(MultiplexerTestCase):
     """Input and output."""
 
     def test_answered_in_the_turn(self) -> None:
@@ -174,7 +174,7 @@ class ServingTests(CrowdTestCase):
             client.send(b"ping")
         self.turn()
         self.assertEqual([client.recv(99) for client in clients], [b"ping"] * 3)
-        self.assertEqual(self.reactor.readers, [self.crowd])
+        self.assertEqual(self.reactor.readers, [self.multiplexer])
 
     def test_hearing_before_answering(self) -> None:
         """Whoever is ready is heard before anybody is answered, and several writes to one client are one."""
@@ -235,113 +235,113 @@ class ServingTests(CrowdTestCase):
         protocol.transport.pauseProducing()
         client.send(b"later")
         self.turn()
-        self.assertEqual(protocol.heard, [])
+        self.assertEqual(protocol.received, [])
         protocol.transport.resumeProducing()
         self.turn()
-        self.assertEqual(protocol.heard, [b"later"])
+        self.assertEqual(protocol.received, [b"later"])
 
     def test_time_is_up(self) -> None:
         """After its slice of time the crowd lets others go first, and goes on with those not yet heard."""
-        members = [self.join() for _ in range(3)]
-        for _, client in members:
+        channels = [self.join() for _ in range(3)]
+        for _, client in channels:
             client.send(b"x")
-        self.reactor.step = SLICE_SECONDS * 1.1
+        self.reactor.step = TIME_SLICE_SECONDS * 1.1
         counts = []
         for _ in range(3):
             self.turn()
-            counts.append(sum(len(protocol.heard) for protocol, _ in members))
+            counts.append(sum(len(protocol.received) for protocol, _ in channels))
         self.assertEqual(counts, [1, 2, 3])
-        self.assertEqual([client.recv(99) for _, client in members], [b"x"] * 3)
+        self.assertEqual([client.recv(99) for _, client in channels], [b"x"] * 3)
 
     def test_breathing(self) -> None:
         """A crowd that may take longer lets others have a word after each member."""
-        self.crowd = Crowd(self.reactor, "servers", slice_seconds=2 * SLICE_SECONDS)
-        self.addCleanup(self.crowd.connectionLost, Failure(ConnectionDone()))
-        members = [self.join() for _ in range(5)]
-        self.reactor.heard = lambda: sum(len(protocol.heard) for protocol, _ in members)
-        for _, client in members:
+        self.multiplexer = EpollMultiplexer(self.reactor, "servers", time_slice_seconds=2 * TIME_SLICE_SECONDS)
+        self.addCleanup(self.multiplexer.connectionLost, Failure(ConnectionDone()))
+        channels = [self.join() for _ in range(5)]
+        self.reactor.received = lambda: sum(len(protocol.received) for protocol, _ in channels)
+        for _, client in channels:
             client.send(b"x")
-        self.reactor.step = SLICE_SECONDS * 0.6
+        self.reactor.step = TIME_SLICE_SECONDS * 0.6
         self.turn()
         self.assertEqual(self.reactor.breaths, [1, 2, 3])
-        self.assertEqual(self.reactor.heard(), 4)
+        self.assertEqual(self.reactor.received(), 4)
 
     def test_many(self) -> None:
         """More members than are asked for at a time all have their turn, the busy ones not before the others."""
-        members = [self.join() for _ in range(MOST_AT_ONCE * 2)]
-        for _, client in members:
+        channels = [self.join() for _ in range(MAX_EVENTS * 2)]
+        for _, client in channels:
             client.send(b"x")
         self.turn()
-        for protocol, client in members:
-            if protocol.heard:
+        for protocol, client in channels:
+            if protocol.received:
                 client.send(b"again")
         self.turn()
-        self.assertEqual({len(protocol.heard) for protocol, _ in members}, {1})
+        self.assertEqual({len(protocol.received) for protocol, _ in channels}, {1})
 
 
-class GlanceTests(CrowdTestCase):
+class GlanceTests(MultiplexerTestCase):
     """Members are heard without a turn of the reactor."""
 
     def test_heard_and_answered(self) -> None:
         """A glance hears who is ready and sends what they are answered."""
         _, client = self.join()
         client.send(b"x")
-        self.crowd.glance()
+        self.multiplexer.poll()
         self.assertEqual(client.recv(99), b"x")
 
     def test_nobody(self) -> None:
         """There need not be anybody, nor anything to hear."""
-        self.crowd.glance()
+        self.multiplexer.poll()
         _, client = self.join()
-        self.crowd.glance()
+        self.multiplexer.poll()
         self.assertRaises(BlockingIOError, client.recv, 99)
 
     def test_the_patient_wait(self) -> None:
         """Who is patient is heard in the next turn of the reactor, and not before."""
-        patient, client = self.join()
-        setattr(patient, "patient", True)  # noqa: B010 - as protocols may have
+        low_priority, client = self.join()
+        setattr(low_priority, "low_priority", True)  # noqa: B010 - as protocols may have
         protocol, other = self.join()
         client.send(b"x")
         other.send(b"y")
-        self.crowd.glance()
-        self.assertEqual((patient.heard, protocol.heard), ([], [b"y"]))
+        self.multiplexer.poll()
+        self.assertEqual((low_priority.received, protocol.received), ([], [b"y"]))
         self.turn()
-        self.assertEqual(patient.heard, [b"x"])
+        self.assertEqual(low_priority.received, [b"x"])
 
     def test_the_patient_are_not_forgotten(self) -> None:
         """Nor are those whom an earlier turn had no time for."""
-        members = [self.join() for _ in range(3)]
-        for protocol, client in members:
-            setattr(protocol, "patient", True)  # noqa: B010
+        channels = [self.join() for _ in range(3)]
+        for protocol, client in channels:
+            setattr(protocol, "low_priority", True)  # noqa: B010
             client.send(b"x")
-        self.reactor.step = 2 * SLICE_SECONDS
-        self.crowd.doRead()
-        self.assertEqual(sum(len(protocol.heard) for protocol, _ in members), 1)
-        self.crowd.glance()
+        self.reactor.step = 2 * TIME_SLICE_SECONDS
+        self.multiplexer.doRead()
+        self.assertEqual(sum(len(protocol.received) for protocol, _ in channels), 1)
+        self.multiplexer.poll()
         for _ in range(3):
-            self.crowd.doRead()
-        self.assertEqual([protocol.heard for protocol, _ in members], [[b"x"]] * 3)
+            self.multiplexer.doRead()
+        self.assertEqual([protocol.received for protocol, _ in channels], [[b"x"]] * 3)
 
     def test_not_within_itself(self) -> None:
         """While one member is heard no other is, nor the same one again."""
-        members = [self.join() for _ in range(2)]
+        channels = [self.join() for _ in range(2)]
         depths: list[int] = []
 
         def hears(data: bytes) -> None:
             depths.append(len(depths))
             before = len(depths)
-            self.crowd.glance()
+            self.multiplexer.poll()
             self.assertEqual(len(depths), before)
 
-        for protocol, client in members:
+        for protocol, client in channels:
             protocol.hears = hears
             client.send(b"x")
         self.turn()
-        self.assertEqual([protocol.heard for protocol, _ in members], [[b"x"], [b"x"]])
+        self.assertEqual([protocol.received for protocol, _ in channels], [[b"x"], [b"x"]])
         self.assertEqual(depths, [0, 1])
 
 
-class EndTests(CrowdTestCase):
+class EndTests(MultiplexerTestCase):
     """How a member leaves, and how all do."""
 
     def test_close_after_output(self) -> None:
@@ -386,13 +386,13 @@ class EndTests(CrowdTestCase):
 
     def test_closed_by_another(self) -> None:
         """A member that was closed in a turn has no turn of its own any more."""
-        members = [self.join() for _ in range(2)]
-        for (protocol, _), (other, _) in zip(members, reversed(members), strict=True):
+        channels = [self.join() for _ in range(2)]
+        for (protocol, _), (other, _) in zip(channels, reversed(channels), strict=True):
             protocol.hears = lambda data, other=other: other.transport.connectionLost(Failure(ConnectionLost()))
-        for _, client in members:
+        for _, client in channels:
             client.send(b"x")
         self.turn()
-        self.assertEqual(sorted(len(protocol.heard) for protocol, _ in members), [0, 1])
+        self.assertEqual(sorted(len(protocol.received) for protocol, _ in channels), [0, 1])
 
     def test_bug(self) -> None:
         """An exception costs the one connection and is logged; the others do not notice."""
@@ -413,19 +413,19 @@ class EndTests(CrowdTestCase):
         protocol, _ = self.join()
         protocol.transport.loseConnection()
         self.turn()
-        self.assertEqual((self.reactor.readers, self.crowd.fileno()), ([], -1))
+        self.assertEqual((self.reactor.readers, self.multiplexer.fileno()), ([], -1))
         _, client = self.join()
         client.send(b"hello")
         self.turn()
-        self.assertEqual((self.reactor.readers, client.recv(99)), ([self.crowd], b"hello"))
+        self.assertEqual((self.reactor.readers, client.recv(99)), ([self.multiplexer], b"hello"))
 
     def test_reactor_ends(self) -> None:
         """When the reactor stops, what was said is sent and every connection is told."""
-        members = [self.join() for _ in range(2)]
-        members[0][0].transport.write(b"goodbye")
-        self.crowd.connectionLost(Failure(ConnectionLost()))
-        self.assertEqual([protocol.lost for protocol, _ in members], [[ConnectionLost]] * 2)
-        self.assertEqual(members[0][1].recv(99), b"goodbye")
+        channels = [self.join() for _ in range(2)]
+        channels[0][0].transport.write(b"goodbye")
+        self.multiplexer.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([protocol.lost for protocol, _ in channels], [[ConnectionLost]] * 2)
+        self.assertEqual(channels[0][1].recv(99), b"goodbye")
         self.assertEqual(self.reactor.readers, [])
 
 
@@ -439,16 +439,16 @@ class PortTests(SynchronousTestCase):
             transport = "as before"
 
         port = Port()
-        Crowd(Reactor()).admit(port)  # type: ignore[arg-type]
+        EpollMultiplexer(Reactor()).admit(port)  # type: ignore[arg-type]
         self.assertEqual(port.transport, "as before")
 
     def test_unix_sockets(self) -> None:
         """Nor does that of a Unix socket change, whose clients have no address that a connection of TCP would need."""
         port = unix.Port("s.sock", Factory(), reactor=Reactor())
         before = port.transport
-        Crowd(Reactor()).admit(port)
+        EpollMultiplexer(Reactor()).admit(port)
         self.assertEqual(port.transport, before)
 
     def test_other_reactors(self) -> None:
         """A reactor that does not watch descriptors has no crowd."""
-        self.assertFalse(possible(Clock()))
+        self.assertFalse(supported(Clock()))

@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.reactor.priority import GAP_SECONDS, AttentiveReactor
+from txsentinel.reactor.priority import GAP_SECONDS, PriorityReactor
 
 
 class ThreadedClock(Clock):
@@ -24,11 +24,11 @@ class AttentionTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A reactor that notes what it does, one letter for each call and a dash for each look."""
         self.clock = ThreadedClock()
-        self.reactor = AttentiveReactor(self.clock)
+        self.reactor = PriorityReactor(self.clock)
         self.done = ""
-        self.reactor.attend(self.look)
+        self.reactor.set_priority_poll(self.poll)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Note it."""
         self.done += "-"
 
@@ -69,7 +69,7 @@ class AttentionTests(SynchronousTestCase):
 
     def test_nobody_to_look_after(self) -> None:
         """Before anybody asked for attention calls are made all the same."""
-        reactor = AttentiveReactor(self.clock)
+        reactor = PriorityReactor(self.clock)
         reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.turn()
         self.assertEqual(self.done, "a")
@@ -87,43 +87,43 @@ class AttentionTests(SynchronousTestCase):
         def stumble() -> None:
             raise ValueError("stumbled")
 
-        self.reactor.attend(stumble)
+        self.reactor.set_priority_poll(stumble)
         self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.reactor.callLater(0, self.work, "b")
         self.turn()
         self.assertEqual(self.done, "ab")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    def breathing(self, *letters: str) -> None:
+    def yield_function(self, *letters: str) -> None:
         """A long call with some steps, an apostrophe for each breath in which time was given away."""
         for letter in letters:
             self.work(letter, GAP_SECONDS * 0.6)
-            if self.reactor.breathe():
+            if self.reactor.yield_to_clients():
                 self.done += "'"
 
     def test_within_a_call(self) -> None:
         """Between its steps there are looks as between calls; none follows that comes too soon."""
-        self.reactor.callLater(0, self.breathing, *"abcdefg")
+        self.reactor.callLater(0, self.yield_function, *"abcdefg")
         self.reactor.callLater(0, self.work, "h")
         self.turn()
         self.assertEqual(self.done, "ab-'cd-'ef-'gh")
-        self.assertFalse(self.reactor.breathe())
+        self.assertFalse(self.reactor.yield_to_clients())
 
     def test_in_passing(self) -> None:
         """Whoever is looked after can tell a look within a call from one between calls, and breathes in neither."""
         told = []
 
-        def look() -> None:
+        def poll() -> None:
             self.clock.rightNow += 2 * GAP_SECONDS
-            told.append((self.reactor.in_passing, self.reactor.breathe()))
+            told.append((self.reactor.nested_poll_active, self.reactor.yield_to_clients()))
 
-        self.reactor.attend(look)
+        self.reactor.set_priority_poll(poll)
         self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.turn()
-        self.reactor.callLater(0, self.breathing, "a", "b")
+        self.reactor.callLater(0, self.yield_function, "a", "b")
         self.turn()
         self.assertEqual(told, [(False, False), (True, False)])
-        self.assertFalse(self.reactor.in_passing)
+        self.assertFalse(self.reactor.nested_poll_active)
 
     def test_a_look_within_goes_wrong(self) -> None:
         """It is logged, and the call goes on."""
@@ -131,11 +131,11 @@ class AttentionTests(SynchronousTestCase):
         def stumble() -> None:
             raise ValueError("stumbled")
 
-        self.reactor.attend(stumble)
-        self.breathing("a", "b", "c")
+        self.reactor.set_priority_poll(stumble)
+        self.yield_function("a", "b", "c")
         self.assertEqual(self.done, "ab'c")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-        self.assertFalse(self.reactor.in_passing)
+        self.assertFalse(self.reactor.nested_poll_active)
 
     def test_a_call_goes_wrong(self) -> None:
         """Its exception is the reactor's to deal with, as ever."""

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.reactor.read_coalescing import NAP_SECONDS, WINDOW, CoalescingReactor
+from txsentinel.reactor.read_coalescing import POLL_INTERVAL_SECONDS, WINDOW, CoalescingReactor
 
 
 class Reactor(Clock):
@@ -28,11 +28,11 @@ class Reactor(Clock):
         self.readers.remove(reader)
 
 
-class Crowd:
+class EpollMultiplexer:
     """A reader of which tests say how much there is to hear."""
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.received = 0
         self.turns = 0
         self.ready = 1
         self.does: Callable[[], None] = lambda: None
@@ -49,7 +49,7 @@ class Crowd:
     def doRead(self) -> None:
         """Hear as many as are ready."""
         self.turns += 1
-        self.heard += self.ready
+        self.received += self.ready
         self.does()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -63,9 +63,9 @@ class CoalescingTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A reader that is watched."""
         self.reactor = Reactor()
-        self.crowd = Crowd()
+        self.multiplexer = EpollMultiplexer()
         self.coalescing = CoalescingReactor(self.reactor)
-        self.coalescing.addReader(self.crowd)
+        self.coalescing.addReader(self.multiplexer)
 
     @property
     def watched(self) -> bool:
@@ -81,42 +81,42 @@ class CoalescingTests(SynchronousTestCase):
 
     def doze(self) -> None:
         """As much is said as makes us nap."""
-        self.readable(NAP_SECONDS / 4)
+        self.readable(POLL_INTERVAL_SECONDS / 4)
         self.assertFalse(self.watched)
 
     def naps(self, count: int) -> None:
         """So many naps come to their end."""
         for _ in range(count):
-            self.reactor.advance(NAP_SECONDS)
+            self.reactor.advance(POLL_INTERVAL_SECONDS)
 
     def test_seldom(self) -> None:
         """Who is readable less than once a nap is heard at once, however long that goes on."""
-        self.readable(NAP_SECONDS * 1.1, 10 * WINDOW)
+        self.readable(POLL_INTERVAL_SECONDS * 1.1, 10 * WINDOW)
         self.assertTrue(self.watched)
-        self.assertEqual(self.crowd.turns, 10 * WINDOW)
+        self.assertEqual(self.multiplexer.turns, 10 * WINDOW)
 
     def test_often(self) -> None:
         """Who is readable more often is heard after each nap, and not by the reactor."""
         self.doze()
-        turns = self.crowd.turns
-        self.reactor.advance(NAP_SECONDS * 0.9)
-        self.assertEqual(self.crowd.turns, turns)
-        self.reactor.advance(NAP_SECONDS * 0.1)
-        self.assertEqual(self.crowd.turns, turns + 1)
+        turns = self.multiplexer.turns
+        self.reactor.advance(POLL_INTERVAL_SECONDS * 0.9)
+        self.assertEqual(self.multiplexer.turns, turns)
+        self.reactor.advance(POLL_INTERVAL_SECONDS * 0.1)
+        self.assertEqual(self.multiplexer.turns, turns + 1)
         self.naps(5 * WINDOW)
-        self.assertEqual(self.crowd.turns, turns + 1 + 5 * WINDOW)
+        self.assertEqual(self.multiplexer.turns, turns + 1 + 5 * WINDOW)
         self.assertFalse(self.watched)
 
     def test_one_burst(self) -> None:
         """A burst that is over within a window makes nobody nap."""
-        self.readable(NAP_SECONDS / 10, WINDOW - 1)
-        self.readable(100 * NAP_SECONDS, 1)
+        self.readable(POLL_INTERVAL_SECONDS / 10, WINDOW - 1)
+        self.readable(100 * POLL_INTERVAL_SECONDS, 1)
         self.assertTrue(self.watched)
 
     def test_quiet_again(self) -> None:
         """When less than one was heard per nap, it is the reactor who watches."""
         self.doze()
-        self.crowd.ready = 0
+        self.multiplexer.ready = 0
         self.naps(WINDOW)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -124,7 +124,9 @@ class CoalescingTests(SynchronousTestCase):
     def test_storm(self) -> None:
         """When hearing takes as long as a nap there is no nap: the reactor shares its time out."""
         self.doze()
-        self.crowd.does = lambda: setattr(self.reactor, "rightNow", self.reactor.rightNow + 1.5 * NAP_SECONDS)
+        self.multiplexer.does = lambda: setattr(
+            self.reactor, "rightNow", self.reactor.rightNow + 1.5 * POLL_INTERVAL_SECONDS
+        )
         self.naps(1)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -133,35 +135,35 @@ class CoalescingTests(SynchronousTestCase):
 
     def test_left_while_watched(self) -> None:
         """A reader that goes is watched no more, and has no descriptor."""
-        self.coalescing.removeReader(self.crowd)
+        self.coalescing.removeReader(self.multiplexer)
         self.assertFalse(self.watched)
         self.assertEqual(self.coalescing.fileno(), -1)
 
     def test_left_in_a_nap(self) -> None:
         """A reader that goes during a nap is not looked at any more."""
         self.doze()
-        self.coalescing.removeReader(self.crowd)
+        self.coalescing.removeReader(self.multiplexer)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-        turns = self.crowd.turns
+        turns = self.multiplexer.turns
         self.naps(3)
-        self.assertEqual(self.crowd.turns, turns)
+        self.assertEqual(self.multiplexer.turns, turns)
 
     def test_left_in_a_look(self) -> None:
         """A reader may go, and even come back, while it is being read."""
         self.doze()
-        self.crowd.does = lambda: self.coalescing.removeReader(self.crowd)
+        self.multiplexer.does = lambda: self.coalescing.removeReader(self.multiplexer)
         self.naps(1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertFalse(self.watched)
-        self.coalescing.addReader(self.crowd)
-        self.crowd.does = lambda: None
+        self.coalescing.addReader(self.multiplexer)
+        self.multiplexer.does = lambda: None
         self.doze()
 
         def again() -> None:
-            self.coalescing.removeReader(self.crowd)
-            self.coalescing.addReader(self.crowd)
+            self.coalescing.removeReader(self.multiplexer)
+            self.coalescing.addReader(self.multiplexer)
 
-        self.crowd.does = again
+        self.multiplexer.does = again
         self.naps(1)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -173,14 +175,14 @@ class CoalescingTests(SynchronousTestCase):
         def fail() -> None:
             raise ZeroDivisionError
 
-        self.crowd.does = fail
-        self.assertRaises(ZeroDivisionError, self.reactor.advance, NAP_SECONDS)
-        self.crowd.does = lambda: None
-        turns = self.crowd.turns
+        self.multiplexer.does = fail
+        self.assertRaises(ZeroDivisionError, self.reactor.advance, POLL_INTERVAL_SECONDS)
+        self.multiplexer.does = lambda: None
+        turns = self.multiplexer.turns
         self.naps(2)
-        self.assertEqual(self.crowd.turns, turns + 2)
+        self.assertEqual(self.multiplexer.turns, turns + 2)
 
     def test_end(self) -> None:
         """The reader hears of the reactor's end."""
         self.coalescing.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.crowd.ended, 1)
+        self.assertEqual(self.multiplexer.ended, 1)

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import SentinelEvent
-from txsentinel.runtime.event_plugins import Listeners, installed_listeners
+from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
 
 TILT = SentinelEvent("+tilt", "#tilt mode entered")
 SDOWN = SentinelEvent("+sdown", "master m 127.0.0.1 6379", master="m")
@@ -46,13 +46,13 @@ class ListenersTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         """All listeners together are told like one."""
-        verifyObject(ISentinelListener, Listeners([]))
-        self.assertEqual(len(Listeners([])), 0)
+        verifyObject(ISentinelListener, EventPlugins([]))
+        self.assertEqual(len(EventPlugins([])), 0)
 
     def test_order(self) -> None:
         """Every listener hears every event, in order."""
         first, second = Recorder(), Recorder()
-        listeners = Listeners([first, second])
+        listeners = EventPlugins([first, second])
         for event in (TILT, SDOWN):
             listeners.event_published(event)
         self.assertEqual((first.heard, second.heard), ([TILT, SDOWN], [TILT, SDOWN]))
@@ -63,7 +63,7 @@ class ListenersTests(SynchronousTestCase):
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         after = Recorder()
-        Listeners([Grumbler(), after]).event_published(SDOWN)
+        EventPlugins([Grumbler(), after]).event_published(SDOWN)
         self.assertEqual(after.heard, [SDOWN])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(events[0]["log_namespace"], f"{__name__}.Grumbler")
@@ -112,11 +112,11 @@ class InstalledTests(SynchronousTestCase):
             other = SomethingElse()
         """
         package = self.plugin_package(a=source.format(name="Alpha"), z=source.format(name="Omega"))
-        found = installed_listeners(package)
+        found = installed_event_plugins(package)
         self.assertEqual([type(listener).__name__ for listener in found], ["Alpha", "Omega"])
 
     def test_broken_plugin(self) -> None:
         """A plug-in module that cannot be imported is logged and does not keep a Sentinel from starting."""
         package = self.plugin_package(broken="import nothing_of_this_name")
-        self.assertEqual(installed_listeners(package), [])
+        self.assertEqual(installed_event_plugins(package), [])
         self.assertEqual(len(self.flushLoggedErrors(ModuleNotFoundError)), 1)

@@ -32,7 +32,7 @@ from zope.interface.verify import verifyObject
 from txsentinel.config.recovery import recovered
 from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.process.files import FileInUse, FileLock, overwrite_file, remove_leftovers
-from txsentinel.runtime.host import LOOKUPS_AT_ONCE, RealFiles, RealHost, StepFailed, replace_file
+from txsentinel.runtime.host import MAX_CONCURRENT_LOOKUPS, RealFiles, RealHost, StepFailed, replace_file
 
 AS_ROOT = os.geteuid() == 0
 
@@ -161,13 +161,13 @@ class HostTests(SynchronousTestCase):
 
     def test_lookups_leave_threads_for_the_disk(self) -> None:
         """However many names a dead name server keeps waiting, only a few occupy threads."""
-        names = [f"n{number}.example" for number in range(LOOKUPS_AT_ONCE + 2)]
+        names = [f"n{number}.example" for number in range(MAX_CONCURRENT_LOOKUPS + 2)]
         waiting = [self.host.resolve(name) for name in names]
         resolver = self.reactor.nameResolver
-        self.assertEqual([name for _, name in resolver.asked], names[:LOOKUPS_AT_ONCE])
+        self.assertEqual([name for _, name in resolver.asked], names[:MAX_CONCURRENT_LOOKUPS])
         resolver.answer()
         self.failureResultOf(waiting[0], DNSLookupError)
-        self.assertEqual(len(resolver.asked), LOOKUPS_AT_ONCE)
+        self.assertEqual(len(resolver.asked), MAX_CONCURRENT_LOOKUPS)
         while resolver.asked:
             resolver.answer(IPv4Address("TCP", "192.0.2.1", 0))
         self.assertEqual([self.successResultOf(each) for each in waiting[1:]], ["192.0.2.1"] * (len(names) - 1))
@@ -222,7 +222,7 @@ class HostTests(SynchronousTestCase):
             from txsentinel.runtime.host import RealHost
             lines = []
             globalLogPublisher.addObserver(lambda event: lines.append(formatEvent(event)))
-            RealHost(Clock()).entitle("a title {with} braces")
+            RealHost(Clock()).set_process_title("a title {with} braces")
             line = open("/proc/self/cmdline", "rb").read().rstrip(b"\\0").replace(b"\\0", b" ")
             sys.stdout.write(json.dumps([line.decode(), open("/proc/self/comm").read(), lines]))
         """

@@ -13,7 +13,7 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Limits, Timings
-from txsentinel.runtime.executor import MOST_COMPLAINTS, MOST_LOOKUPS, RESOLVE_PERIOD, Executor
+from txsentinel.runtime.executor import MAX_LOG_LINES, MAX_LOOKUPS, RESOLVE_PERIOD, Executor
 
 
 class NamingHost:
@@ -23,7 +23,7 @@ class NamingHost:
         self.reactor = Clock()
         self.asked: list[tuple[str, Deferred[str]]] = []
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """Nobody waits here."""
         return False
 
@@ -63,7 +63,7 @@ class LookupTests(SynchronousTestCase):
     def hello(self, master_host: str) -> None:
         """A peer says that the master is at that name, with a higher epoch."""
         payload = f"10.0.1.1,26379,{'b' * 40},5,m,{master_host},6379,5"
-        self.core.hello_heard(payload.encode(), self.host.now(), None)
+        self.core.hello_received(payload.encode(), self.host.now(), None)
         self.executor.drain()
         self.executor.committed(self.core.outbox.generation)
         self.lines = [line for line in self.lines if "resolve" in line]
@@ -93,8 +93,8 @@ class LookupTests(SynchronousTestCase):
         """Of thousands of invented names a hundred are asked for at a time, and a few are complained about."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")
-        self.assertEqual(self.answer(None), MOST_LOOKUPS)
-        self.assertEqual(len(self.lines), MOST_COMPLAINTS)
+        self.assertEqual(self.answer(None), MAX_LOOKUPS)
+        self.assertEqual(len(self.lines), MAX_LOG_LINES)
         self.host.reactor.advance(RESOLVE_PERIOD)
         self.assertEqual(self.host.asked, [])
         self.hello("x" * 1_000_000)

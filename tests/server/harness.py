@@ -26,7 +26,7 @@ from txsentinel.runtime.executor import Executor
 from txsentinel.server.acl.control import AccessControl
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
-from txsentinel.server.process_info import ProcessorTime, ServerFacts
+from txsentinel.server.process_info import ProcessInfo, ProcessorTime
 from txsentinel.server.protocol import SentinelProtocol
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 from txsentinel.wire.resp import pack
@@ -46,17 +46,17 @@ class BenchHost:
         self.random = random.Random(1)
         self.failures: list[Failure] = []
 
-    in_passing = False
+    nested_poll_active = False
     look: Callable[[], None] | None = None
     """What those do who have the word between two steps of a long call."""
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """Let them."""
-        if self.look is None or self.in_passing:
+        if self.look is None or self.nested_poll_active:
             return False
-        self.in_passing = True
+        self.nested_poll_active = True
         self.look()
-        self.in_passing = False
+        self.nested_poll_active = False
         return True
 
     def now(self) -> Millis:
@@ -149,7 +149,7 @@ class Wire(StringTransport):
     protocol: SentinelProtocol
 
 
-class Bench:
+class ServerHarness:
     """One server, its core and everything around it."""
 
     def __init__(
@@ -191,7 +191,7 @@ class Bench:
             change_loglevel=self.loglevels.append,
             executable=lambda path: path.startswith("/good/"),
             options=options,
-            facts=ServerFacts(
+            process_info=ProcessInfo(
                 "9.9",
                 "f" * 40,
                 "/opt/txsentinel",
@@ -216,7 +216,7 @@ class Bench:
         """The SHUTDOWN command was heard."""
         self.stopped += 1
 
-    def connect(self, peer: IAddress | None = None) -> Talk:
+    def connect(self, peer: IAddress | None = None) -> RawConnection:
         """A new client; each comes from a port of its own."""
         self._port += 1
         address = peer or IPv4Address("TCP", "127.0.0.1", self._port)
@@ -225,15 +225,15 @@ class Bench:
         wire = Wire(peerAddress=address, hostAddress=own)
         wire.protocol = protocol
         protocol.makeConnection(wire)
-        return Talk(protocol, wire, self.host.reactor)
+        return RawConnection(protocol, wire, self.host.reactor)
 
     def watch(self, name: str = "mymaster", port: int = 6379, quorum: int = 2) -> Master:
         """A master that is watched already, as if the file had named it."""
         master = self.core.monitor(name, "127.0.0.1", port, quorum, self.host.now())
-        self.settle()
+        self.resolve()
         return master
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Save everything that changed."""
         self.executor.drain()
         self.executor.committed(self.core.outbox.generation)
@@ -264,7 +264,7 @@ class Bench:
         self.executor.drain()
 
 
-class Talk:
+class RawConnection:
     """The client's end of one connection."""
 
     def __init__(self, protocol: SentinelProtocol, wire: Wire, reactor: Clock) -> None:
@@ -315,9 +315,9 @@ class ServerTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Connect."""
-        self.bench = Bench()
-        self.master = self.bench.watch()
-        self.client = self.bench.connect()
+        self.harness = ServerHarness()
+        self.master = self.harness.watch()
+        self.client = self.harness.connect()
 
     def refused(self, line: str, *words: bytes | str | int) -> None:
         """The command is answered with exactly this error."""

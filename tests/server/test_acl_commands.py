@@ -8,12 +8,12 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench, ServerTestCase, Talk
+from tests.server.harness import RawConnection, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.events import Level
 from txsentinel.server.acl.control import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
 from txsentinel.server.acl.users import digest_of
-from txsentinel.server.pacing import MOST_UNSENT_TO_STRANGERS
+from txsentinel.server.pacing import MAX_UNSENT_UNAUTHENTICATED
 
 
 class MemoryFiles:
@@ -69,21 +69,21 @@ class AclTestCase(ServerTestCase):
 
     def begin(self, options: GenericOptions) -> None:
         """Start anew with these options."""
-        self.bench = Bench(options)
+        self.harness = ServerHarness(options)
         self.files = MemoryFiles()
         if self.acl_file is not None:
             self.files.contents["/etc/users.acl"] = self.acl_file
-        self.bench.host.files = self.files  # type: ignore[attr-defined]
-        self.access = self.bench.context.access
+        self.harness.host.files = self.files  # type: ignore[attr-defined]
+        self.access = self.harness.context.access
         self.access.keep = lambda lines: self.lines.append(list(lines))
         self.notes: list[tuple[Level, str]] = []
         self.access.start((), lambda level, line: self.notes.append((level, line)))
-        self.client = self.bench.connect()
+        self.client = self.harness.connect()
 
-    def user(self, name: str, *rules: str, password: str = "x") -> Talk:
+    def user(self, name: str, *rules: str, password: str = "x") -> RawConnection:
         """Make a user, and a connection that is logged in as it."""
         self.assertEqual(self.client.ask("ACL", "SETUSER", name, *rules), b"+OK\r\n")
-        talk = self.bench.connect()
+        talk = self.harness.connect()
         self.assertEqual(talk.ask("AUTH", name, password), b"+OK\r\n")
         return talk
 
@@ -95,10 +95,10 @@ class RightsTests(AclTestCase):
         """Pipelines, inline requests, both protocols, and what follows a login in the same packet."""
         self.client.ask("ACL", "SETUSER", "u", "on", "nopass", "+ping")
         refusal = b"-NOPERM User u has no permissions to run the 'role' command\r\n"
-        talk = self.bench.connect()
+        talk = self.harness.connect()
         talk.protocol.dataReceived(b"AUTH u x\r\nROLE\r\n*1\r\n$4\r\nROLE\r\nPING\r\n")
         self.assertEqual(talk.raw(), b"+OK\r\n" + refusal * 2 + b"+PONG\r\n")
-        talk = self.bench.connect()
+        talk = self.harness.connect()
         talk.protocol.dataReceived(b"HELLO 3 AUTH u x\r\nrOlE\r\n")
         self.assertTrue(talk.raw().endswith(refusal))
 
@@ -190,7 +190,7 @@ class LoginTests(AclTestCase):
         while talk.wire.producerState == "producing" and sent < 10_000:
             talk.protocol.dataReceived(b"PING\r\n" * 10)
             sent += 10
-        self.assertLess(talk.protocol.unsent, MOST_UNSENT_TO_STRANGERS + 1000)
+        self.assertLess(talk.protocol.unsent, MAX_UNSENT_UNAUTHENTICATED + 1000)
         self.assertLess(sent, 1000)
 
 
@@ -200,7 +200,7 @@ class UserCommandTests(AclTestCase):
     def test_closed_with_its_user(self) -> None:
         """A deleted user's connections are closed without a word; the one who asked hears of it first."""
         talk, other = self.user("u", "on", "nopass", "+@all"), self.user("v", "on", "nopass", "+ping")
-        second = self.bench.connect()
+        second = self.harness.connect()
         second.ask("AUTH", "u", "x")
         talk.protocol.dataReceived(b"ACL DELUSER u\r\nPING\r\n")
         self.assertEqual(talk.raw(), b":1\r\n")
@@ -287,7 +287,7 @@ class UserCommandTests(AclTestCase):
         lines = self.client.reply("ACL", "HELP")
         assert isinstance(lines, list)
         explained = {line.split(b" ")[0].lower() for line in lines[1:] if not line.startswith(b" ")}
-        known = self.bench.context.table.by_word[b"acl"].subcommands
+        known = self.harness.context.table.by_word[b"acl"].subcommands
         self.assertEqual(explained, set(known))
 
 
@@ -305,13 +305,13 @@ class LogTests(AclTestCase):
         talk = self.user("u", "on", "nopass")
         talk.ask("INFO")
         talk.ask("ROLE")
-        self.bench.host.reactor.advance(60)
+        self.harness.host.reactor.advance(60)
         talk.ask("INFO")
         first, second = self.entries()
         self.assertEqual((first[b"object"], first[b"count"], first[b"entry-id"]), (b"info", 2, 0))
         self.assertEqual((second[b"object"], second[b"age-seconds"]), (b"role", b"60"))
         self.assertEqual(first[b"timestamp-last-updated"] - first[b"timestamp-created"], 60_000)  # type: ignore[operator]
-        self.bench.host.reactor.advance(60.001)
+        self.harness.host.reactor.advance(60.001)
         talk.ask("INFO")
         self.assertEqual([entry[b"count"] for entry in self.entries()], [1, 2, 1])
 
@@ -339,9 +339,9 @@ class FileTests(AclTestCase):
 
     acl_file = b"user a on nopass ~* &* +@all\nuser b on nopass resetchannels &x +@pubsub +ping\n"
 
-    def log_in(self, name: str) -> Talk:
+    def log_in(self, name: str) -> RawConnection:
         """A connection of a user of the file."""
-        talk = self.bench.connect()
+        talk = self.harness.connect()
         self.assertEqual(talk.ask("AUTH", name, "x"), b"+OK\r\n")
         return talk
 
@@ -364,7 +364,7 @@ class FileTests(AclTestCase):
         self.files.reading = []
         self.files.contents["/etc/users.acl"] = b"user c on\n"
         self.client.protocol.dataReceived(b"ACL LOAD\r\nPING\r\n")
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.protocol.dataReceived(b"ACL USERS\r\nACL LOAD\r\n")
         self.assertEqual((self.client.raw(), len(self.files.reading)), (b"", 1))
         self.assertEqual(other.raw(), b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$7\r\ndefault\r\n")
@@ -374,7 +374,7 @@ class FileTests(AclTestCase):
         self.files.reading.pop()()
         self.assertTrue(other.raw().startswith(b"-ERR Error loading ACLs, opening file 'users.acl': No such"))
         self.assertEqual(self.client.reply("ACL", "USERS"), [b"c", b"default"])
-        self.assertEqual(self.bench.host.failures, [])
+        self.assertEqual(self.harness.host.failures, [])
 
     def test_load_is_all_or_nothing(self) -> None:
         """Every error is told at once, and nothing has changed."""
@@ -414,7 +414,7 @@ class FileTests(AclTestCase):
             self.client.raw(),
             b"-ERR There was an error trying to save the ACLs. Please check the server logs for more information\r\n",
         )
-        self.assertEqual(self.bench.host.failures, [])
+        self.assertEqual(self.harness.host.failures, [])
 
     def test_one_after_the_other(self) -> None:
         """A LOAD behind a SAVE reads what was saved, and two SAVEs cannot overtake each other."""
@@ -431,7 +431,7 @@ class FileTests(AclTestCase):
         self.client.send("ACL", "SAVE")
         self.client.protocol.abort()
         self.files.write()
-        self.assertEqual(self.bench.host.failures, [])
+        self.assertEqual(self.harness.host.failures, [])
 
     def test_the_configuration_has_no_lines(self) -> None:
         """Changes go to the file, and only when they are saved."""
@@ -445,17 +445,17 @@ class FileTests(AclTestCase):
         self.assertTrue(self.client.ask("PING").startswith(b"-NOAUTH"))
         self.client.ask("AUTH", "secret")
         self.assertEqual(self.change(b"user default on nopass +acl\n"), b"+OK\r\n")
-        self.assertEqual(self.bench.connect().ask("ACL", "WHOAMI"), b"$7\r\ndefault\r\n")
+        self.assertEqual(self.harness.connect().ask("ACL", "WHOAMI"), b"$7\r\ndefault\r\n")
         self.assertEqual(self.change(b""), b"+OK\r\n")
-        self.assertTrue(self.bench.connect().ask("PING").startswith(b"-NOAUTH"))
+        self.assertTrue(self.harness.connect().ask("PING").startswith(b"-NOAUTH"))
 
 
 class StartTests(SynchronousTestCase):
     """Users that a Sentinel cannot start with."""
 
-    def complaints(self, files: dict[str, bytes] | None = None, **options: object) -> tuple[str, ...]:
+    def log_throttle(self, files: dict[str, bytes] | None = None, **options: object) -> tuple[str, ...]:
         """What is logged before the end."""
-        host = Bench().host
+        host = ServerHarness().host
         memory = host.files = MemoryFiles()  # type: ignore[attr-defined]
         memory.contents.update(files or {})
         access = AccessControl(GenericOptions(dir="/etc", **options), host)  # type: ignore[arg-type]
@@ -464,7 +464,7 @@ class StartTests(SynchronousTestCase):
     def test_unknown_command(self) -> None:
         """The rule and the user are named."""
         self.assertEqual(
-            self.complaints(users=[("a", ("on", "+foo"))]),
+            self.log_throttle(users=[("a", ("on", "+foo"))]),
             (
                 "Error loading ACL rule '+foo' for the user named 'a': Unknown command or category name in ACL",
                 CRITICAL,
@@ -473,23 +473,23 @@ class StartTests(SynchronousTestCase):
 
     def test_name_with_blanks(self) -> None:
         """It could not be told from rules in an ACL file."""
-        self.assertEqual(self.complaints(users=[("a b", ())]), ("Spaces not allowed in ACL usernames", CRITICAL))
+        self.assertEqual(self.log_throttle(users=[("a b", ())]), ("Spaces not allowed in ACL usernames", CRITICAL))
 
     def test_two_places(self) -> None:
         """Users come from the configuration or from the ACL file."""
-        self.assertEqual(self.complaints(users=[("a", ())], aclfile="u"), (BOTH_PLACES,))
+        self.assertEqual(self.log_throttle(users=[("a", ())], aclfile="u"), (BOTH_PLACES,))
 
     def test_file(self) -> None:
         """It must be there and be right."""
         self.assertEqual(
-            self.complaints(aclfile="u"),
+            self.log_throttle(aclfile="u"),
             (
                 "Aborting Redis startup because of ACL errors: "
                 "Error loading ACLs, opening file 'u': No such file or directory",
             ),
         )
         self.assertEqual(
-            self.complaints({"/etc/u": b"user"}, aclfile="u"),
+            self.log_throttle({"/etc/u": b"user"}, aclfile="u"),
             (
                 "Aborting Redis startup because of ACL errors: u:1 should start with user keyword followed by the "
                 "username. WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
@@ -499,7 +499,7 @@ class StartTests(SynchronousTestCase):
     def test_switched_off(self) -> None:
         """A user without ``on`` may be a mistake, and is said."""
         notes: list[str] = []
-        access = AccessControl(GenericOptions(users=[("a", ()), ("b", ("on",))]), Bench().host)  # type: ignore[arg-type]
+        access = AccessControl(GenericOptions(users=[("a", ()), ("b", ("on",))]), ServerHarness().host)  # type: ignore[arg-type]
         access.start((), lambda level, line: notes.append(line))
         self.assertEqual(len(notes), 1)
         self.assertIn("'a' is disabled", notes[0])

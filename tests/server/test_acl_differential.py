@@ -9,14 +9,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench, Talk
+from tests.server.harness import RawConnection, ServerHarness
 from tests.servers import SentinelProcess, free_port, missing
 from txsentinel.model.timings import Limits
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 from txsentinel.wire.resp import pack
 from txsentinel.wire.values import ErrorLine, Status
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that Valkey may take for one answer."""
 
 CLOSED = "(closed)"
@@ -189,7 +189,7 @@ class Theirs:
     """A connection to Valkey."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self._reader = ReplyReader(Limits(), resp3=True)
 
     def reply(self, *words: str) -> object:
@@ -227,7 +227,7 @@ class Theirs:
 class Ours:
     """A connection to our own server, in memory."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: RawConnection) -> None:
         self._talk = talk
 
     def replies(self, count: int, *words: str) -> list[object]:
@@ -313,7 +313,7 @@ class DifferentialTests(SynchronousTestCase):
 
     def play(self, script: list[str]) -> list[tuple[str, object, object]]:
         """The commands of a case with both answers."""
-        bench = Bench()
+        harness = ServerHarness()
         port = self.valkey.port
         theirs: dict[str, Theirs] = {}
         ours: dict[str, Ours] = {}
@@ -323,7 +323,7 @@ class DifferentialTests(SynchronousTestCase):
                 who, _, rest = command.partition(" ")
                 who, rest = (who, rest) if who in ("1", "2", "3") else ("0", command)
                 if who not in theirs:
-                    theirs[who], ours[who] = Theirs(port), Ours(bench.connect())
+                    theirs[who], ours[who] = Theirs(port), Ours(harness.connect())
                 words = [word.replace("·", " ") for word in rest.split(" ")]
                 several = words[0].lower() in ("subscribe", "psubscribe", "unsubscribe")
                 count = max(len(words) - 1, 1) if several else 1

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench, ServerTestCase
+from tests.server.harness import ServerHarness, ServerTestCase
 from tests.server.test_fanout import SlowHost
 from txsentinel.model.timings import Limits
 from txsentinel.server import pubsub
@@ -107,7 +107,7 @@ class UserTests(ServerTestCase):
 
     def test_users(self) -> None:
         """So is one user too many; known ones can still be changed."""
-        self.bench.context.limits = Limits(users=3)
+        self.harness.context.limits = Limits(users=3)
         self.client.ask("ACL", "SETUSER", "a")
         self.client.ask("ACL", "SETUSER", "b")
         self.refused("ERR Error in ACL SETUSER: more than 3 users", "ACL", "SETUSER", "c")
@@ -119,12 +119,12 @@ class EventTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = SlowHost()
-        self.bench = Bench(host=self.host)
-        self.hub = self.bench.context.hub
+        self.harness = ServerHarness(host=self.host)
+        self.hub = self.harness.context.hub
 
     def test_many_patterns(self) -> None:
         """One event for one subscriber with many patterns takes several slices; every frame comes once, in order."""
-        client = self.bench.connect()
+        client = self.harness.connect()
         names = [f"+{letter}*" for letter in "sxs"] + ["*n", "[-+]sdown"]
         names += [f"nothing{number}*" for number in range(1_000)]
         names += ["+s*", "+sd*"]  # the first of them for the second time
@@ -145,7 +145,7 @@ class EventTests(SynchronousTestCase):
 
     def test_hopeless(self) -> None:
         """Who cannot be told as fast as things happen is dropped, and the memory is free; the others hear all."""
-        slow, fast = self.bench.connect(), self.bench.connect()
+        slow, fast = self.harness.connect(), self.harness.connect()
         fast.ask("SUBSCRIBE", "+sdown")
         slow.ask("SUBSCRIBE", "+sdown")
         self.addCleanup(patch.stopall)

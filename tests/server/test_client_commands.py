@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv6Address, UNIXAddress
 
-from tests.server.harness import Bench, ServerTestCase
+from tests.server.harness import ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
 BAD_NAME = "ERR Client names cannot contain spaces, newlines or special characters."
@@ -21,9 +21,9 @@ class IdentityTests(ServerTestCase):
     def test_ids_grow(self) -> None:
         """IDs are never used twice."""
         self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.wire.loseConnection()
-        self.assertEqual(self.bench.connect().ask("CLIENT", "ID"), b":3\r\n")
+        self.assertEqual(self.harness.connect().ask("CLIENT", "ID"), b":3\r\n")
 
     def test_name(self) -> None:
         """A name is kept, an empty one takes it away, blanks are refused."""
@@ -66,9 +66,9 @@ class ListTests(ServerTestCase):
 
     def test_line(self) -> None:
         """All keys in the order of Redis 8.2 and Valkey 9; ages are in seconds; the present command does not count."""
-        self.bench.host.reactor.advance(7.5)
+        self.harness.host.reactor.advance(7.5)
         self.client.ask("CLIENT", "SETNAME", "me")
-        self.bench.host.reactor.advance(2)
+        self.harness.host.reactor.advance(2)
         reply = self.client.reply("CLIENT", "LIST")
         self.assertEqual(
             reply,
@@ -85,7 +85,7 @@ class ListTests(ServerTestCase):
         for request in sent:
             self.client.protocol.dataReceived(request)
             received += len(self.client.raw())
-        shown = fields(self.bench.connect().reply("CLIENT", "LIST").splitlines()[0])
+        shown = fields(self.harness.connect().reply("CLIENT", "LIST").splitlines()[0])
         self.assertEqual(
             [shown["tot-net-in"], shown["tot-net-out"], shown["tot-cmds"]],
             [str(len(b"".join(sent))), str(received), "4"],
@@ -93,7 +93,7 @@ class ListTests(ServerTestCase):
 
     def test_unknown_command(self) -> None:
         """After a command that does not exist there is no last command; a refused one is one."""
-        other = self.bench.connect()
+        other = self.harness.connect()
         for words, shown in (
             (("FOO",), "NULL"),
             (("PING", "x", "y", "z"), "ping"),
@@ -105,10 +105,10 @@ class ListTests(ServerTestCase):
 
     def test_addresses(self) -> None:
         """IPv6 hosts stand in brackets, a Unix socket is a path with port 0."""
-        self.bench = Bench(GenericOptions(unixsocket="/run/s.sock"))
-        six = self.bench.connect(IPv6Address("TCP", "::1", 5))
+        self.harness = ServerHarness(GenericOptions(unixsocket="/run/s.sock"))
+        six = self.harness.connect(IPv6Address("TCP", "::1", 5))
         self.assertIn(b" addr=[::1]:5 ", six.ask("CLIENT", "INFO"))
-        local = self.bench.connect(UNIXAddress(None))
+        local = self.harness.connect(UNIXAddress(None))
         self.assertIn(b" addr=/run/s.sock:0 ", local.ask("CLIENT", "INFO"))
         self.assertIn(b" flags=U ", local.ask("CLIENT", "INFO"))
 
@@ -126,7 +126,7 @@ class ListTests(ServerTestCase):
 
     def test_filters(self) -> None:
         """Each option chooses, its NOT- form leaves out exactly those, and all that is given must hold."""
-        listener, named = self.bench.connect(), self.bench.connect()
+        listener, named = self.harness.connect(), self.harness.connect()
         listener.ask("SUBSCRIBE", "x")
         named.ask("CLIENT", "SETNAME", "me")
         named.ask("CLIENT", "SETINFO", "LIB-NAME", "lib")
@@ -163,8 +163,8 @@ class ListTests(ServerTestCase):
 
     def test_several_ids(self) -> None:
         """IDs add up, in the order of the list; without any nobody is meant."""
-        self.bench.connect()
-        self.bench.connect()
+        self.harness.connect()
+        self.harness.connect()
         self.assertEqual(self.listed("ID", "3", "99", "1", "3"), ["1", "3"])
         self.assertEqual(self.listed("ID", "3", "ID", "2"), ["2", "3"])
         self.assertEqual(self.listed("ID", "1", "2", "3", "NOT-ID", "1", "NOT-ID", "3"), ["2"])
@@ -173,16 +173,16 @@ class ListTests(ServerTestCase):
 
     def test_the_last_counts(self) -> None:
         """Of an option given twice; and whoever asks is listed unless SKIPME says yes."""
-        self.bench.connect()
+        self.harness.connect()
         self.assertEqual(self.listed("SKIPME", "no", "SKIPME", "yes"), ["2"])
         self.assertEqual(self.listed("TYPE", "pubsub", "TYPE", "normal"), ["1", "2"])
 
     def test_times(self) -> None:
         """MAXAGE and IDLE mean those connected or silent for at least so long."""
-        self.bench.connect()
-        self.bench.host.reactor.advance(4)
-        self.bench.connect()
-        self.bench.host.reactor.advance(4)
+        self.harness.connect()
+        self.harness.host.reactor.advance(4)
+        self.harness.connect()
+        self.harness.host.reactor.advance(4)
         self.assertEqual(self.listed("MAXAGE", "8"), ["1", "2"])
         self.assertEqual(self.listed("MAXAGE", "9"), [])
         self.assertEqual(self.listed("IDLE", "4"), ["2", "3"])
@@ -190,17 +190,17 @@ class ListTests(ServerTestCase):
 
     def test_hosts(self) -> None:
         """IP is the host of either family without brackets; a Unix socket has none."""
-        self.bench = Bench(GenericOptions(unixsocket="/run/s.sock"))
-        self.client = self.bench.connect(IPv6Address("TCP", "::1", 5))
-        self.bench.connect(UNIXAddress(None))
+        self.harness = ServerHarness(GenericOptions(unixsocket="/run/s.sock"))
+        self.client = self.harness.connect(IPv6Address("TCP", "::1", 5))
+        self.harness.connect(UNIXAddress(None))
         self.assertEqual(self.listed("IP", "::1"), ["1"])
         self.assertEqual(self.listed("IP", "/run/s.sock"), [])
         self.assertEqual(self.listed("NOT-IP", "::1"), ["2"])
 
     def test_databases(self) -> None:
         """There are as many as the configuration says, though all clients are in the first."""
-        self.bench = Bench(GenericOptions(others={"databases": ("4",)}))
-        self.client = self.bench.connect()
+        self.harness = ServerHarness(GenericOptions(others={"databases": ("4",)}))
+        self.client = self.harness.connect()
         self.assertEqual(self.listed("DB", "3"), [])
         self.refused("ERR DB number should be between 0 and 3", "CLIENT", "LIST", "DB", "4")
 
@@ -233,7 +233,7 @@ class KillTests(ServerTestCase):
 
     def test_by_address(self) -> None:
         """One connection, without a word to it."""
-        victim = self.bench.connect()
+        victim = self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40002"), b"+OK\r\n")
         self.assertTrue(victim.closed)
         self.assertEqual(victim.raw(), b"")
@@ -246,7 +246,7 @@ class KillTests(ServerTestCase):
 
     def test_filters_must_all_hold(self) -> None:
         """The asking client is spared unless SKIPME says no."""
-        listener, other = self.bench.connect(), self.bench.connect()
+        listener, other = self.harness.connect(), self.harness.connect()
         listener.ask("SUBSCRIBE", "x")
         self.assertEqual(self.client.ask("CLIENT", "KILL", "TYPE", "pubsub", "ID", "3"), b":0\r\n")
         self.assertEqual(self.client.ask("CLIENT", "KILL", "TYPE", "pubsub", "USER", "default"), b":1\r\n")
@@ -258,17 +258,17 @@ class KillTests(ServerTestCase):
 
     def test_several_ids(self) -> None:
         """Several IDs close several connections, and other filters still hold."""
-        victims = [self.bench.connect() for _ in range(3)]
+        victims = [self.harness.connect() for _ in range(3)]
         victims[1].ask("CLIENT", "SETNAME", "spared")
         self.assertEqual(self.client.ask("CLIENT", "KILL", "ID", 1, 2, 3, 99, "NOT-NAME", "spared"), b":1\r\n")
         self.assertEqual([each.closed for each in victims], [True, False, False])
 
     def test_by_age(self) -> None:
         """MAXAGE means clients at least so old."""
-        self.bench.host.reactor.advance(10)
-        self.bench.connect()
+        self.harness.host.reactor.advance(10)
+        self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "KILL", "MAXAGE", 5, "SKIPME", "no"), b":1\r\n")
-        self.assertEqual(len(self.bench.context.clients), 1)
+        self.assertEqual(len(self.harness.context.clients), 1)
 
     def test_wrong_filters(self) -> None:
         """Each mistake has a text of its own."""
@@ -310,11 +310,11 @@ class ReplyTests(ServerTestCase):
         """Whoever only listens needs no replies."""
         self.client.ask("SUBSCRIBE", "+sdown")
         self.client.ask("CLIENT", "REPLY", "OFF")
-        silent = self.bench.connect()
+        silent = self.harness.connect()
         silent.ask("HELLO", 3)
         silent.ask("SUBSCRIBE", "+sdown")
         silent.ask("CLIENT", "REPLY", "OFF")
-        self.bench.context.hub.publish("+sdown", "x")
+        self.harness.context.hub.publish("+sdown", "x")
         self.assertEqual(silent.raw(), b">3\r\n$7\r\nmessage\r\n$6\r\n+sdown\r\n$1\r\nx\r\n")
 
 
@@ -323,44 +323,46 @@ class PauseTests(ServerTestCase):
 
     def test_everything_waits(self) -> None:
         """Commands of all clients, PING included, are answered when the pause is over, in order."""
-        other = self.bench.connect()
+        other = self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "PAUSE", 500), b"+OK\r\n")
         other.protocol.dataReceived(b"PING 1\r\nPING 2\r\n")
         self.client.send("PING")
         self.assertEqual((other.raw(), self.client.raw()), (b"", b""))
-        self.bench.host.reactor.advance(0.4)
+        self.harness.host.reactor.advance(0.4)
         self.assertEqual(other.raw(), b"")
-        self.bench.host.reactor.advance(0.1)
+        self.harness.host.reactor.advance(0.1)
         self.assertEqual(other.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
         self.assertEqual(self.client.raw(), b"+PONG\r\n")
-        self.assertEqual(self.bench.host.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.harness.host.reactor.getDelayedCalls(), [])
 
     def test_waiting_clients_are_not_read(self) -> None:
         """What they send meanwhile stays in the network."""
         self.client.ask("CLIENT", "PAUSE", 500, "ALL")
         self.client.send("PING")
         self.assertEqual(self.client.wire.producerState, "paused")
-        self.bench.host.reactor.advance(0.5)
+        self.harness.host.reactor.advance(0.5)
         self.assertEqual(self.client.wire.producerState, "producing")
 
     def test_events_pass(self) -> None:
         """Subscribers hear events during a pause."""
-        listener = self.bench.connect()
+        listener = self.harness.connect()
         listener.ask("SUBSCRIBE", "+sdown")
         self.client.ask("CLIENT", "PAUSE", 500)
-        self.bench.context.hub.publish("+sdown", "x")
+        self.harness.context.hub.publish("+sdown", "x")
         self.assertIn(b"message", listener.raw())
-        self.bench.context.clients.close_all()
+        self.harness.context.clients.close_all()
 
     def test_only_longer(self) -> None:
         """A shorter pause does not end a longer one."""
         self.client.protocol.dataReceived(b"CLIENT PAUSE 500\r\n")
-        self.bench.context.clients.pause(self.bench.host.now() + 10, self.bench.host.now(), self.bench.host.reactor)
+        self.harness.context.clients.pause(
+            self.harness.host.now() + 10, self.harness.host.now(), self.harness.host.reactor
+        )
         self.client.raw()
         self.client.send("PING")
-        self.bench.host.reactor.advance(0.49)
+        self.harness.host.reactor.advance(0.49)
         self.assertEqual(self.client.raw(), b"")
-        self.bench.host.reactor.advance(0.01)
+        self.harness.host.reactor.advance(0.01)
         self.assertEqual(self.client.raw(), b"+PONG\r\n")
 
     def test_write_lets_everything_pass(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from tests.server.harness import Bench, ServerTestCase
+from tests.server.harness import ServerHarness, ServerTestCase
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.server.table import TABLE
@@ -42,13 +42,13 @@ class DispatchTests(ServerTestCase):
 
     def test_renamed(self) -> None:
         """A command answers to its new word only, or to none; unknown commands cannot be renamed."""
-        self.bench = Bench(GenericOptions(renamed_commands={"shutdown": "", "sentinel": "watcher"}))
-        client = self.bench.connect()
+        self.harness = ServerHarness(GenericOptions(renamed_commands={"shutdown": "", "sentinel": "watcher"}))
+        client = self.harness.connect()
         self.assertTrue(client.ask("SHUTDOWN").startswith(b"-ERR unknown command"))
         self.assertTrue(client.ask("SENTINEL", "MYID").startswith(b"-ERR unknown command"))
         self.assertEqual(client.ask("WATCHER", "MYID"), b"$40\r\n" + b"a" * 40 + b"\r\n")
         with self.assertRaises(ConfigError):
-            Bench(GenericOptions(renamed_commands={"get": "g"}))
+            ServerHarness(GenericOptions(renamed_commands={"get": "g"}))
 
 
 class CommandTests(ServerTestCase):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.harness import Bench, ServerTestCase
+from tests.server.harness import ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.options import SentinelOptions
 from txsentinel.server.commands.connection import LOG_IN_FIRST, NO_PASSWORD_SET, WRONG_PASSWORD
@@ -25,7 +25,7 @@ class PingTests(ServerTestCase):
         self.client.ask("SUBSCRIBE", "x")
         self.assertEqual(self.client.ask("PING"), b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
         self.assertEqual(self.client.ask("PING", "m"), b"*2\r\n$4\r\npong\r\n$1\r\nm\r\n")
-        modern = self.bench.connect()
+        modern = self.harness.connect()
         modern.ask("HELLO", 3)
         modern.ask("SUBSCRIBE", "x")
         self.assertEqual(modern.ask("PING"), b"+PONG\r\n")
@@ -48,8 +48,8 @@ class HelloTests(ServerTestCase):
     def test_availability_zone(self) -> None:
         """A seventh pair if the configuration says where we are; INFO says it in any case."""
         self.assertIn(b"\r\navailability_zone:\r\n", self.client.ask("INFO", "server"))
-        self.bench = Bench(GenericOptions(availability_zone="eu-1"))
-        self.client = self.bench.connect()
+        self.harness = ServerHarness(GenericOptions(availability_zone="eu-1"))
+        self.client = self.harness.connect()
         reply = self.client.ask("HELLO", 3)
         self.assertTrue(reply.startswith(b"%7\r\n"))
         self.assertTrue(reply.endswith(b"$17\r\navailability_zone\r\n$4\r\neu-1\r\n"))
@@ -77,8 +77,8 @@ class AuthTests(ServerTestCase):
 
     def locked(self) -> None:
         """Start again with a password."""
-        self.bench = Bench(sentinel=SentinelOptions(requirepass="secret"))
-        self.client = self.bench.connect()
+        self.harness = ServerHarness(sentinel=SentinelOptions(requirepass="secret"))
+        self.client = self.harness.connect()
 
     def test_open_server(self) -> None:
         """Without a password one word is a mistake, and any password fits the default user."""
@@ -99,7 +99,7 @@ class AuthTests(ServerTestCase):
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
         self.refused(WRONG_PASSWORD, "AUTH", "wrong")
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
-        self.assertEqual(self.bench.context.statistics.denied_logins, 3)
+        self.assertEqual(self.harness.context.statistics.denied_logins, 3)
 
     def test_hello_logs_in(self) -> None:
         """HELLO can bring the password along."""
@@ -118,7 +118,7 @@ class AuthTests(ServerTestCase):
         many = b"*12\r\n" + b"$4\r\nPING\r\n" * 12
         self.client.protocol.dataReceived(b"AUTH secret\r\n" + many)
         self.assertIn(b"+OK\r\n-ERR wrong number", self.client.raw())
-        stranger = self.bench.connect()
+        stranger = self.harness.connect()
         stranger.protocol.dataReceived(many)
         self.assertEqual(stranger.raw(), b"-ERR Protocol error: unauthenticated multibulk length\r\n")
         self.assertTrue(stranger.closed)
@@ -132,7 +132,7 @@ class QuitTests(ServerTestCase):
         self.client.protocol.dataReceived(b"QUIT\r\nPING\r\n")
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.assertTrue(self.client.closed)
-        self.assertEqual(len(self.bench.context.clients), 0)
+        self.assertEqual(len(self.harness.context.clients), 0)
 
     def test_not_listed(self) -> None:
         """COMMAND does not know it."""

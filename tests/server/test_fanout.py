@@ -6,9 +6,9 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench, BenchHost, Talk
+from tests.server.harness import BenchHost, RawConnection, ServerHarness
 from txsentinel.model.timings import Limits
-from txsentinel.server.pubsub import MOST_NAMES, SLICE
+from txsentinel.server.pubsub import MAX_NAMES, TIME_SLICE_MS
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 
 
@@ -30,18 +30,18 @@ class FanOutTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         """No client is there yet."""
         self.host = SlowHost()
-        self.bench = Bench(host=self.host)
-        self.master = self.bench.watch()
-        self.hub = self.bench.context.hub
+        self.harness = ServerHarness(host=self.host)
+        self.master = self.harness.watch()
+        self.hub = self.harness.context.hub
 
-    def subscriber(self, *patterns: str, protocol: int = 3) -> Talk:
+    def subscriber(self, *patterns: str, protocol: int = 3) -> RawConnection:
         """One more client that hears these patterns."""
-        client = self.bench.connect()
+        client = self.harness.connect()
         client.ask("HELLO", protocol)
         client.ask("PSUBSCRIBE", *patterns)
         return client
 
-    def payloads(self, client: Talk) -> list[bytes]:
+    def payloads(self, client: RawConnection) -> list[bytes]:
         """What a client has got so far, though no turn of the reactor has gone by."""
         reader = ReplyReader(Limits(), resp3=True)
         reader.feed(client.wire.value())
@@ -71,7 +71,7 @@ class SlicingTests(FanOutTestCase):
 
     def test_not_for_long(self) -> None:
         """A storm of events for many subscribers with many patterns is told in short turns, all of it, in order."""
-        names = [f"+e*{number}" for number in range(MOST_NAMES + 1)]
+        names = [f"+e*{number}" for number in range(MAX_NAMES + 1)]
         clients = [self.subscriber("+event", *names) for _ in range(20)]
         self.host.step = 0.1
         for number in range(30):
@@ -79,7 +79,7 @@ class SlicingTests(FanOutTestCase):
         turns = []
         while self.hub.backlog:
             turns.append(self.turn())
-        self.assertLess(max(turns), 2 * SLICE)
+        self.assertLess(max(turns), 2 * TIME_SLICE_MS)
         self.assertGreater(len(turns), 5)
         for client in clients:
             self.assertEqual(self.payloads(client), [b"%d" % number for number in range(30)])
@@ -100,11 +100,11 @@ class SlicingTests(FanOutTestCase):
     def test_one_write(self) -> None:
         """All events of a turn go to a subscriber in one piece."""
         client = self.subscriber("*")
-        writes = self.bench.context.statistics.writes
+        writes = self.harness.context.statistics.writes
         for number in range(30):
             self.hub.publish("+event", f"{number}")
         self.turn()
-        self.assertEqual((len(self.payloads(client)), self.bench.context.statistics.writes - writes), (30, 1))
+        self.assertEqual((len(self.payloads(client)), self.harness.context.statistics.writes - writes), (30, 1))
 
     def test_nobody_listens(self) -> None:
         """Without subscribers nothing is kept and nothing is scheduled; who leaves is waited for no longer."""
@@ -139,7 +139,7 @@ class OrderTests(FanOutTestCase):
         super().setUp()
         self.first = self.subscriber("+event", *[f"first{number}" for number in range(9)])
         self.client = self.subscriber("+event")
-        self.host.step = SLICE + 1
+        self.host.step = TIME_SLICE_MS + 1
 
     def publish(self) -> None:
         """Events happen, of which the client has not heard."""
@@ -177,7 +177,7 @@ class OrderTests(FanOutTestCase):
 
     def test_subscribing(self) -> None:
         """Who subscribes hears of nothing that happened before."""
-        late = self.bench.connect()
+        late = self.harness.connect()
         self.publish()
         late.send("PSUBSCRIBE", "*")
         self.hub.publish("+event", "3")
@@ -209,8 +209,8 @@ class OrderTests(FanOutTestCase):
             for step in (0, 3):
                 dice = random.Random(seed)
                 host = SlowHost()
-                bench = Bench(host=host)
-                clients = [bench.connect() for _ in range(4)]
+                harness = ServerHarness(host=host)
+                clients = [harness.connect() for _ in range(4)]
                 for client in clients:
                     client.ask("HELLO", 3)
                 host.step = step
@@ -224,10 +224,10 @@ class OrderTests(FanOutTestCase):
                     while not client.protocol._reading:
                         host.reactor.advance(0)
                     for event in range(dice.randrange(3)):
-                        bench.context.hub.publish("+event", f"{number}.{event}")
+                        harness.context.hub.publish("+event", f"{number}.{event}")
                     for _ in range(dice.randrange(3)):
                         host.reactor.advance(0)
-                while bench.context.hub.backlog:
+                while harness.context.hub.backlog:
                     host.reactor.advance(0)
                 heard.append([client.raw() for client in clients])
             self.assertEqual(heard[0], heard[1], seed)

@@ -9,13 +9,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import log_lines_of
-from tests.server.harness import Bench, BenchHost, ServerTestCase, Talk
+from tests.server.harness import BenchHost, RawConnection, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
-from txsentinel.model.log_text import PERIOD
-from txsentinel.model.log_throttle import MOST, LogThrottle
+from txsentinel.model.log_text import THROTTLE_PERIOD
+from txsentinel.model.log_throttle import MAX_LINES, LogThrottle
 from txsentinel.model.timings import Limits
 from txsentinel.server.admission import TOO_MANY
-from txsentinel.server.pacing import LARGE_CHUNK, SLICE
+from txsentinel.server.pacing import LARGE_CHUNK, TIME_SLICE_MS
 from txsentinel.wire.resp import pack
 
 KILOBYTE = 1024
@@ -41,8 +41,8 @@ class SubscriptionTests(ServerTestCase):
         for command in ("SUBSCRIBE", "PSUBSCRIBE"):
             names = [letter * 60 * KILOBYTE for letter in "yz"]
             self.refused("ERR too many or too long subscriptions for one client", command, "x", *names, "w" * 9_000)
-        self.assertEqual(self.bench.context.hub.channels, 0)
-        self.bench.context.hub.publish("+sdown", "x")
+        self.assertEqual(self.harness.context.hub.channels, 0)
+        self.harness.context.hub.publish("+sdown", "x")
         self.assertEqual(self.client.replies(), [[b"pmessage", b"+*", b"+sdown", b"x"]])
 
     def test_too_many(self) -> None:
@@ -67,18 +67,18 @@ class SubscriptionTests(ServerTestCase):
 class MemoryTests(ServerTestCase):
     """All clients together."""
 
-    def begin(self, size: int) -> Talk:
+    def begin(self, size: int) -> RawConnection:
         """A client that sends this much of a request, and never the rest."""
-        client = self.bench.connect()
+        client = self.harness.connect()
         client.protocol.dataReceived(b"*2\r\n$4\r\nPING\r\n$%d\r\n" % (size + 1) + b"x" * size)
         return client
 
     def test_the_biggest_leave(self) -> None:
         """When clients hold too much together, the greediest are dropped until the rest is within the limit."""
-        self.bench.context.limits = Limits(clients_memory=1000 * KILOBYTE)
+        self.harness.context.limits = Limits(clients_memory=1000 * KILOBYTE)
         small = [self.begin(100 * KILOBYTE) for _ in range(5)]
         greedy = [self.begin(600 * KILOBYTE), self.begin(500 * KILOBYTE)]
-        self.bench.factory.inspect()
+        self.harness.factory.inspect()
         self.assertEqual([client.closed for client in greedy], [True, True])
         self.assertEqual([client.closed for client in small], [False] * 5)
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
@@ -87,9 +87,9 @@ class MemoryTests(ServerTestCase):
     def test_names_count(self) -> None:
         """Memory that is kept under another name is memory."""
         many = 2000 * KILOBYTE
-        self.bench.context.limits = Limits(clients_memory=800 * KILOBYTE, name_length=many, word_length=many)
+        self.harness.context.limits = Limits(clients_memory=800 * KILOBYTE, name_length=many, word_length=many)
         self.client.ask("CLIENT", "SETNAME", "x" * 900 * KILOBYTE)
-        self.bench.factory.inspect()
+        self.harness.factory.inspect()
         self.assertTrue(self.client.closed)
 
     def test_gone_is_gone(self) -> None:
@@ -101,7 +101,7 @@ class MemoryTests(ServerTestCase):
     def test_nothing_for_the_collector(self) -> None:
         """What a client occupied is freed when it goes, whatever it did: the collector may never come by."""
         for last in (("PSUBSCRIBE", "*"), ("CLIENT", "TRACKING", "on"), ("PING",)):
-            client = self.bench.connect()
+            client = self.harness.connect()
             client.ask("HELLO", "3")
             client.ask(*last)
             gone = weakref.ref(client.protocol)
@@ -120,9 +120,9 @@ class TurnTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = BusyHost()
-        self.bench = Bench(host=self.host)
-        self.client = self.bench.connect()
-        self.host.step = SLICE
+        self.harness = ServerHarness(host=self.host)
+        self.client = self.harness.connect()
+        self.host.step = TIME_SLICE_MS
 
     def test_sliced(self) -> None:
         """A pipeline is executed a little at a time, without reading more meanwhile, and completely in the end."""
@@ -149,38 +149,38 @@ class ComplaintTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = log_lines_of(self)
-        self.complaints = LogThrottle()
+        self.log_throttle = LogThrottle()
 
     def complain(self, now: int, times: int, **fields: Any) -> list[str]:
         """The lines that come of so many complaints."""
         for _ in range(times):
-            self.complaints.warn(now, "Bad {who}", who="client {curly}")
+            self.log_throttle.warn(now, "Bad {who}", who="client {curly}")
         lines = self.lines[:]
         self.lines.clear()
         return lines
 
     def test_bounded(self) -> None:
         """Some of a kind are logged in a minute, and how many were not, once it is over."""
-        self.assertEqual(self.complain(0, 1000), ["Bad client {curly}"] * MOST)
-        self.complaints.settle(PERIOD - 1)
+        self.assertEqual(self.complain(0, 1000), ["Bad client {curly}"] * MAX_LINES)
+        self.log_throttle.flush(THROTTLE_PERIOD - 1)
         self.assertEqual(self.lines, [])
-        self.complaints.settle(PERIOD)
-        self.complaints.settle(PERIOD)
-        self.assertEqual(self.lines, [f"{1000 - MOST} more lines were left out like: Bad {{who}}"])
+        self.log_throttle.flush(THROTTLE_PERIOD)
+        self.log_throttle.flush(THROTTLE_PERIOD)
+        self.assertEqual(self.lines, [f"{1000 - MAX_LINES} more lines were left out like: Bad {{who}}"])
         self.lines.clear()
-        self.assertEqual(len(self.complain(PERIOD + 1, 1000)), MOST)
+        self.assertEqual(len(self.complain(THROTTLE_PERIOD + 1, 1000)), MAX_LINES)
 
     def test_rare(self) -> None:
         """Whatever happens now and then is logged each time."""
         for minute in range(5):
-            self.assertEqual(len(self.complain(minute * PERIOD, 2)), 2)
+            self.assertEqual(len(self.complain(minute * THROTTLE_PERIOD, 2)), 2)
 
     def test_browsers(self) -> None:
         """A thousand web requests leave a few lines."""
-        bench = Bench()
+        harness = ServerHarness()
         for _ in range(1000):
-            bench.connect().protocol.dataReceived(b"POST / HTTP/1.1\r\n")
-        self.assertEqual(len(self.lines), MOST)
+            harness.connect().protocol.dataReceived(b"POST / HTTP/1.1\r\n")
+        self.assertEqual(len(self.lines), MAX_LINES)
 
 
 class DescriptorTests(ServerTestCase):
@@ -189,12 +189,12 @@ class DescriptorTests(ServerTestCase):
     def test_no_room(self) -> None:
         """When the system has no more descriptors for clients, they are told what they are told at maxclients."""
         lines = log_lines_of(self)
-        self.bench = Bench(GenericOptions(maxclients=1000))
-        self.bench.context.room = lambda: 3
-        talks = [self.bench.connect() for _ in range(100)]
+        self.harness = ServerHarness(GenericOptions(maxclients=1000))
+        self.harness.context.available_descriptors = lambda: 3
+        talks = [self.harness.connect() for _ in range(100)]
         self.assertEqual([talk.closed for talk in talks], [False] * 3 + [True] * 97)
         self.assertEqual(talks[-1].raw(), TOO_MANY)
-        self.assertEqual(len(lines), MOST)
+        self.assertEqual(len(lines), MAX_LINES)
         self.assertIn("leaves room for 3", lines[0])
 
 
@@ -203,8 +203,8 @@ class RoundRobinTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = BusyHost()
-        self.bench = Bench(host=self.host)
-        self.clients = [self.bench.connect() for _ in range(20)]
+        self.harness = ServerHarness(host=self.host)
+        self.clients = [self.harness.connect() for _ in range(20)]
 
     def next_turn(self) -> None:
         """One turn of the reactor: the calls that were due at its beginning."""
@@ -224,7 +224,7 @@ class RoundRobinTests(SynchronousTestCase):
         for _ in range(len(self.clients)):
             before = self.host.reactor.seconds()
             self.next_turn()
-            self.assertLess(self.host.reactor.seconds() - before, 3 * SLICE / 1000)
+            self.assertLess(self.host.reactor.seconds() - before, 3 * TIME_SLICE_MS / 1000)
         self.assertEqual([client for client in self.clients if not client.wire.value()], [])
 
     def test_large_chunks(self) -> None:
@@ -239,7 +239,7 @@ class RoundRobinTests(SynchronousTestCase):
 
     def test_memory(self) -> None:
         """A long request counts for as long as it is executed."""
-        self.host.step = SLICE
+        self.host.step = TIME_SLICE_MS
         client = self.clients[0]
         client.protocol.dataReceived(pack("UNSUBSCRIBE", *(f"{number}" for number in range(500))))
         self.assertGreater(client.protocol.buffered, 500 * 64)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 import txsentinel
-from tests.server.harness import Bench, BenchHost, ServerTestCase
+from tests.server.harness import BenchHost, ServerHarness, ServerTestCase
 from txsentinel.model.timings import Millis
 from txsentinel.server.commands import pubsub as pubsub_commands
 from txsentinel.server.syntax import Argument
@@ -186,14 +186,14 @@ class LongRequestTests(ServerTestCase):
 
     def setUp(self) -> None:
         self.host = WorkingHost()
-        self.bench = Bench(host=self.host)
-        self.bench.watch()
-        self.admin = self.bench.connect()
+        self.harness = ServerHarness(host=self.host)
+        self.harness.watch()
+        self.admin = self.harness.connect()
         self.admin.ask("ACL", "SETUSER", "limited", "on", "nopass", "&a", "&b*", "+@all")
 
     def cost(self, words: Sequence[bytes], user: str = "") -> Cost:
         """Run one request on a connection of its own until it is answered."""
-        client = self.bench.connect()
+        client = self.harness.connect()
         if user:
             client.ask("AUTH", user, "x")
         cost, work = Cost(), self.host.work
@@ -215,8 +215,8 @@ class LongRequestTests(ServerTestCase):
             received += len(client.wire.value())
             client.wire.clear()
             turn(self.host.next_call)
-        self.bench.executor.drain()
-        self.bench.save()
+        self.harness.executor.drain()
+        self.harness.save()
         received += len(client.wire.value())
         self.assertTrue(received or client.closed, words[:3])
         protocol.abort()
@@ -272,7 +272,7 @@ class LongRequestTests(ServerTestCase):
     def test_unanswered(self) -> None:
         """Who wants no reply gets none of its pieces, and confirmations of subscriptions all the same."""
         for mode in ("OFF", "SKIP"):
-            client = self.bench.connect()
+            client = self.harness.connect()
             client.send("CLIENT", "REPLY", mode)
             client.send("COMMAND", "INFO", *["ping"] * 500)
             self.assertEqual(client.raw(), b"")
@@ -303,11 +303,11 @@ class ManyThingsTests(ServerTestCase):
 
     def setUp(self) -> None:
         self.host = WorkingHost()
-        self.bench = Bench(host=self.host)
+        self.harness = ServerHarness(host=self.host)
 
     def longest(self, *words: str) -> tuple[float, bytes]:
         """The most work in one turn, and the reply."""
-        client = self.bench.connect()
+        client = self.harness.connect()
         work, longest = self.host.work, 0.0
         before = work.units
         with work.counted():
@@ -337,7 +337,7 @@ class ManyThingsTests(ServerTestCase):
 
         def connect(count: int) -> None:
             for _ in range(count):
-                self.bench.connect()
+                self.harness.connect()
 
         self.compare(connect, ("CLIENT", "LIST"), ("INFO", "clients"))
 
@@ -348,34 +348,34 @@ class ManyThingsTests(ServerTestCase):
         def watch(count: int) -> None:
             for _ in range(count):
                 self.count += 1
-                self.bench.core.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
-            self.bench.settle()
+                self.harness.core.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
+            self.harness.resolve()
 
         self.compare(watch, ("SENTINEL", "MASTERS"), ("SENTINEL", "PRIMARIES"), ("INFO", "sentinel"))
 
     def test_reset(self) -> None:
         """SENTINEL RESET begins anew with one master after the other."""
         for number in range(1, 200):
-            self.bench.core.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
-        self.bench.settle()
+            self.harness.core.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
+        self.harness.resolve()
         units, reply = self.longest("SENTINEL", "RESET", "*")
         self.assertEqual(reply, b":199\r\n")
         self.assertLess(units, 9 * UNITS_PER_MS + 2_000)
 
     def test_replicas(self) -> None:
         """SENTINEL REPLICAS and INFO-CACHE."""
-        master = self.bench.watch()
+        master = self.harness.watch()
         self.count = 0
 
         def add(count: int) -> None:
             for _ in range(count):
                 self.count += 1
-                address = self.bench.core.registry.address("127.0.0.1", 10_000 + self.count)
+                address = self.harness.core.registry.address("127.0.0.1", 10_000 + self.count)
                 assert address is not None
-                replica = self.bench.core.registry.add_replica(master, address, self.host.now())
+                replica = self.harness.core.registry.add_replica(master, address, self.host.now())
                 assert replica is not None
                 replica.info_text = b"role:slave\r\n" * 10
-            self.bench.settle()
+            self.harness.resolve()
 
         self.compare(add, ("SENTINEL", "REPLICAS", "mymaster"), ("SENTINEL", "INFO-CACHE", "mymaster"))
 
@@ -384,7 +384,7 @@ class ManyThingsTests(ServerTestCase):
         self.count = 0
 
         def add(count: int) -> None:
-            client = self.bench.connect()
+            client = self.harness.connect()
             for _ in range(count):
                 self.count += 1
                 client.ask("ACL", "SETUSER", f"u{self.count}", "on", "nopass", "+@all")

@@ -9,11 +9,11 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from zope.interface import alsoProvides
 
-from tests.server.harness import Bench, ServerTestCase, Talk, Wire
+from tests.server.harness import RawConnection, ServerHarness, ServerTestCase, Wire
 from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.core.options import SentinelOptions
 from txsentinel.server.admission import TOO_MANY
-from txsentinel.server.pacing import MOST_UNSENT, MOST_WAITING
+from txsentinel.server.pacing import MAX_UNSENT, MAX_WAITING
 from txsentinel.wire.resp import pack
 
 PIPELINE = (
@@ -48,7 +48,7 @@ class PipelineTests(ServerTestCase):
     def test_chunking_is_invisible(self) -> None:
         """However a pipeline is cut in two, the same replies come out."""
         for cut in range(len(PIPELINE)):
-            client = self.bench.connect()
+            client = self.harness.connect()
             client.protocol.dataReceived(PIPELINE[:cut])
             client.protocol.dataReceived(PIPELINE[cut:])
             self.assertEqual(client.raw(), ANSWERS, cut)
@@ -61,7 +61,7 @@ class PipelineTests(ServerTestCase):
 
     def test_one_write(self) -> None:
         """The replies to what was read at once are written at once."""
-        protocol = self.bench.factory.buildProtocol(None)
+        protocol = self.harness.factory.buildProtocol(None)
         wire = CountingWire(peerAddress=IPv4Address("TCP", "127.0.0.1", 1))
         wire.protocol = protocol
         protocol.makeConnection(wire)
@@ -71,23 +71,23 @@ class PipelineTests(ServerTestCase):
     def test_held_replies_of_one_connection_only(self) -> None:
         """Other clients do not wait."""
         self.client.send("SENTINEL", "FLUSHCONFIG")
-        self.assertEqual(self.bench.connect().ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.harness.connect().ask("PING"), b"+PONG\r\n")
 
     def test_client_gone_while_held(self) -> None:
         """Its replies are dropped when the disk is done."""
         self.client.send("SENTINEL", "FLUSHCONFIG")
         self.client.wire.loseConnection()
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"")
 
     def test_held_reply_keeps_its_protocol(self) -> None:
         """A reply is in the protocol of the moment of its request."""
         peer = "b" * 40
         self.client.ask("PUBLISH", "__sentinel__:hello", f"127.0.0.1,26380,{peer},0,mymaster,127.0.0.1,6379,0")
-        self.bench.save()
+        self.harness.save()
         self.client.send("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", 6379, 5, peer)
         self.client.send("HELLO", 3)
-        self.bench.save()
+        self.harness.save()
         self.assertTrue(self.client.raw().startswith(b"*3\r\n:0\r\n"))
 
 
@@ -102,7 +102,7 @@ class ProtocolErrorTests(ServerTestCase):
             (b"*1\r\n:1\r\nPING\r\n", b"expected '$', got ':'"),
             (b"*1\r\n$-1\r\nPING\r\n", b"invalid bulk length"),
         ):
-            client = self.bench.connect()
+            client = self.harness.connect()
             client.protocol.dataReceived(b"PING\r\n" + request)
             self.assertEqual(client.raw(), b"+PONG\r\n-ERR Protocol error: " + line + b"\r\n")
             self.assertTrue(client.closed)
@@ -113,14 +113,14 @@ class ProtocolErrorTests(ServerTestCase):
         """The error waits for its turn, and the end for the error."""
         self.client.protocol.dataReceived(b"SENTINEL FLUSHCONFIG\r\n*x\r\n")
         self.assertFalse(self.client.closed)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n-ERR Protocol error: invalid multibulk length\r\n")
         self.assertTrue(self.client.closed)
 
     def test_browsers(self) -> None:
         """A request that looks like HTTP ends the connection without a word, whatever came before it."""
         for word in (b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nhost: x\r\n", pack("Host:", "x")):
-            client = self.bench.connect()
+            client = self.harness.connect()
             client.protocol.dataReceived(b"PING\r\n" + word)
             self.assertEqual(client.raw(), b"")
             self.assertTrue(client.closed)
@@ -129,26 +129,26 @@ class ProtocolErrorTests(ServerTestCase):
 class AdmissionTests(ServerTestCase):
     """Who is let in."""
 
-    def connect(self, host: str = "10.0.0.1", **options: Any) -> Talk:
+    def connect(self, host: str = "10.0.0.1", **options: Any) -> RawConnection:
         """A client from somewhere."""
-        self.bench = Bench(GenericOptions(protected_mode=True), SentinelOptions(**options))
-        return self.bench.connect(IPv4Address("TCP", host, 1))
+        self.harness = ServerHarness(GenericOptions(protected_mode=True), SentinelOptions(**options))
+        return self.harness.connect(IPv4Address("TCP", host, 1))
 
     def test_too_many(self) -> None:
         """One more than allowed is told so and closed; when somebody leaves there is room."""
-        self.bench = Bench(GenericOptions(maxclients=1))
-        first = self.bench.connect()
-        second = self.bench.connect()
+        self.harness = ServerHarness(GenericOptions(maxclients=1))
+        first = self.harness.connect()
+        second = self.harness.connect()
         self.assertEqual(second.raw(), TOO_MANY)
         self.assertTrue(second.closed)
-        self.assertEqual(self.bench.context.statistics.connections_rejected, 1)
+        self.assertEqual(self.harness.context.statistics.connections_rejected, 1)
         first.wire.loseConnection()
-        self.assertEqual(self.bench.connect().ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.harness.connect().ask("PING"), b"+PONG\r\n")
 
     def test_too_many_over_tls(self) -> None:
         """Nothing is written where it could not be read before a handshake."""
-        self.bench = Bench(GenericOptions(maxclients=0))
-        protocol = self.bench.factory.buildProtocol(None)
+        self.harness = ServerHarness(GenericOptions(maxclients=0))
+        protocol = self.harness.factory.buildProtocol(None)
         wire = Wire()
         alsoProvides(wire, ISSLTransport)
         wire.protocol = protocol
@@ -162,41 +162,41 @@ class AdmissionTests(ServerTestCase):
         self.assertTrue(stranger.closed)
         self.assertEqual(self.connect("127.0.0.9").ask("PING"), b"+PONG\r\n")
         self.assertIn(b"NOAUTH", self.connect(requirepass="pw").ask("PING"))
-        self.bench = Bench(GenericOptions(protected_mode=True))
-        self.assertEqual(self.bench.connect(IPv6Address("TCP", "::1", 1)).ask("PING"), b"+PONG\r\n")
-        self.assertEqual(self.bench.connect(UNIXAddress(None)).ask("PING"), b"+PONG\r\n")
+        self.harness = ServerHarness(GenericOptions(protected_mode=True))
+        self.assertEqual(self.harness.connect(IPv6Address("TCP", "::1", 1)).ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.harness.connect(UNIXAddress(None)).ask("PING"), b"+PONG\r\n")
 
     def test_off_by_default(self) -> None:
         """A Sentinel lets everybody in unless it is told not to."""
-        self.assertEqual(self.bench.connect(IPv4Address("TCP", "10.0.0.1", 1)).ask("PING"), b"+PONG\r\n")
+        self.assertEqual(self.harness.connect(IPv4Address("TCP", "10.0.0.1", 1)).ask("PING"), b"+PONG\r\n")
 
 
 class SlowReaderTests(ServerTestCase):
     """Clients that do not read what they are sent."""
 
-    def stall(self, client: Talk) -> None:
+    def stall(self, client: RawConnection) -> None:
         """The network takes nothing more from this client's connection."""
         client.protocol._output.pauseProducing()
 
-    def flow(self, client: Talk) -> None:
+    def flow(self, client: RawConnection) -> None:
         """It does again."""
         client.protocol._output.resumeProducing()
 
-    def limited(self, hard: int = 0, soft: int = 0, seconds: int = 0) -> Talk:
+    def limited(self, hard: int = 0, soft: int = 0, seconds: int = 0) -> RawConnection:
         """A subscriber with that limit."""
-        self.bench.context.options.client_output_buffer_limit["pubsub"] = BufferLimit(hard, soft, seconds)
+        self.harness.context.options.client_output_buffer_limit["pubsub"] = BufferLimit(hard, soft, seconds)
         self.client.ask("SUBSCRIBE", "x")
         self.stall(self.client)
         return self.client
 
     def publish(self, size: int) -> None:
         """Something of about that many bytes happens."""
-        self.bench.context.hub.publish("x", "y" * size)
-        self.bench.host.reactor.advance(0)
+        self.harness.context.hub.publish("x", "y" * size)
+        self.harness.host.reactor.advance(0)
 
     def test_hard_limit(self) -> None:
         """A subscriber over the limit is dropped at once; others hear on."""
-        slow, quick = self.limited(hard=1000), self.bench.connect()
+        slow, quick = self.limited(hard=1000), self.harness.connect()
         quick.ask("SUBSCRIBE", "x")
         self.publish(900)
         self.assertFalse(slow.closed)
@@ -204,30 +204,30 @@ class SlowReaderTests(ServerTestCase):
         self.assertTrue(slow.wire.aborted)
         self.publish(1)
         self.assertIn(b"y", quick.raw())
-        self.assertEqual(self.bench.context.hub.channels, 1)
-        self.assertEqual(self.bench.context.statistics.output_limit_disconnections, 1)
+        self.assertEqual(self.harness.context.hub.channels, 1)
+        self.assertEqual(self.harness.context.statistics.output_limit_disconnections, 1)
 
     def test_soft_limit(self) -> None:
         """A subscriber may be over this one for a while, counted anew each time it catches up."""
         slow = self.limited(soft=1000, seconds=10)
         self.publish(2000)
-        self.bench.host.reactor.advance(9)
+        self.harness.host.reactor.advance(9)
         self.flow(slow)
-        self.bench.factory.inspect()
+        self.harness.factory.inspect()
         self.stall(slow)
         self.publish(2000)
-        self.bench.host.reactor.advance(10)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(10)
+        self.harness.factory.inspect()
         self.assertFalse(slow.closed)
-        self.bench.host.reactor.advance(0.1)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(0.1)
+        self.harness.factory.inspect()
         self.assertTrue(slow.wire.aborted)
 
     def test_everything_arrives_in_order(self) -> None:
         """What waited goes out when there is room, nothing lost and nothing twice."""
         slow = self.limited()
         for number in range(50):
-            self.bench.context.hub.publish("x", f"{number}")
+            self.harness.context.hub.publish("x", f"{number}")
         self.assertEqual(slow.raw(), b"")
         self.flow(slow)
         replies = slow.replies()
@@ -241,7 +241,7 @@ class SlowReaderTests(ServerTestCase):
             self.client.protocol.dataReceived(master)
         protocol = self.client.protocol
         self.assertEqual(self.client.wire.producerState, "paused")
-        self.assertLess(protocol.unsent, MOST_UNSENT + 100_000)
+        self.assertLess(protocol.unsent, MAX_UNSENT + 100_000)
         self.flow(self.client)
         self.assertEqual(self.client.wire.producerState, "producing")
         self.assertEqual(protocol.unsent, 0)
@@ -251,8 +251,8 @@ class SlowReaderTests(ServerTestCase):
         """Only so many replies wait for the disk; then the client is not read until it is done."""
         self.client.protocol.dataReceived(b"SENTINEL FLUSHCONFIG\r\n" + b"PING\r\n" * 2000)
         self.assertEqual(self.client.wire.producerState, "paused")
-        self.assertEqual(self.client.protocol.queued, MOST_WAITING)
-        self.bench.save()
+        self.assertEqual(self.client.protocol.queued, MAX_WAITING)
+        self.harness.save()
         self.assertEqual(self.client.wire.producerState, "producing")
         self.assertEqual(self.client.replies(), [b"OK"] + [b"PONG"] * 2000)
 
@@ -260,7 +260,7 @@ class SlowReaderTests(ServerTestCase):
         """A reply larger than the transport takes at once waits with us, where it is counted."""
         self.stall(self.client)
         self.client.send("PING", "x" * 300_000)
-        self.bench.host.reactor.advance(0)
+        self.harness.host.reactor.advance(0)
         self.assertEqual(self.client.protocol.unsent, 300_011)
         self.assertEqual(self.client.protocol.queued, 5)
         self.flow(self.client)
@@ -279,8 +279,8 @@ class SlowReaderTests(ServerTestCase):
         """Who never reads its last replies is closed all the same."""
         self.stall(self.client)
         self.client.protocol.dataReceived(b"PING\r\nQUIT\r\n")
-        self.bench.host.reactor.advance(61)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(61)
+        self.harness.factory.inspect()
         self.assertTrue(self.client.wire.aborted)
 
 
@@ -312,7 +312,7 @@ class KeepAliveTests(ServerTestCase):
 
     def accepted(self, family: int) -> SocketWire:
         """A connection over that kind of socket."""
-        protocol = self.bench.factory.buildProtocol(None)
+        protocol = self.harness.factory.buildProtocol(None)
         wire = SocketWire(family)
         self.addCleanup(wire.socket.close)
         wire.protocol = protocol
@@ -332,7 +332,7 @@ class KeepAliveTests(ServerTestCase):
 
     def test_off(self) -> None:
         """0 means never."""
-        self.bench.context.options.tcp_keepalive = 0
+        self.harness.context.options.tcp_keepalive = 0
         self.assertEqual(self.accepted(socket.AF_INET).settings, ["no delay True"])
 
 
@@ -344,49 +344,49 @@ class EndTests(ServerTestCase):
         self.client.protocol.dataReceived(b"PING\r\nSENTINEL FLUSHCONFIG\r\nPING\r\n")
         self.client.protocol.readConnectionLost()
         self.assertFalse(self.client.closed)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+PONG\r\n+OK\r\n+PONG\r\n")
         self.assertTrue(self.client.closed)
 
     def test_idle(self) -> None:
         """Silent clients are closed without a word; subscribers may be silent."""
-        self.bench.context.options.timeout = 10
-        listener = self.bench.connect()
+        self.harness.context.options.timeout = 10
+        listener = self.harness.connect()
         listener.ask("SUBSCRIBE", "x")
-        self.bench.host.reactor.advance(6)
-        busy = self.bench.connect()
-        self.bench.host.reactor.advance(5)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(6)
+        busy = self.harness.connect()
+        self.harness.host.reactor.advance(5)
+        self.harness.factory.inspect()
         self.assertEqual((self.client.closed, listener.closed, busy.closed), (True, False, False))
         self.assertEqual(self.client.raw(), b"")
 
     def test_no_timeout_by_default(self) -> None:
         """A client may be silent for ever."""
-        self.bench.host.reactor.advance(1_000_000)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(1_000_000)
+        self.harness.factory.inspect()
         self.assertFalse(self.client.closed)
 
     def test_inspection_runs_with_the_ports(self) -> None:
         """Once a second while a port is open, and not beyond."""
-        self.bench.context.options.timeout = 2
-        clock = self.bench.host.reactor
-        self.bench.factory.doStart()
-        self.bench.factory.doStart()
+        self.harness.context.options.timeout = 2
+        clock = self.harness.host.reactor
+        self.harness.factory.doStart()
+        self.harness.factory.doStart()
         clock.pump([1.0] * 4)
         self.assertTrue(self.client.closed)
-        self.bench.factory.doStop()
+        self.harness.factory.doStop()
         self.assertEqual(len(clock.getDelayedCalls()), 1)
-        self.bench.factory.doStop()
+        self.harness.factory.doStop()
         self.assertEqual(clock.getDelayedCalls(), [])
-        self.assertEqual(self.bench.host.failures, [])
+        self.assertEqual(self.harness.host.failures, [])
 
     def test_close_all(self) -> None:
         """At the end everybody is closed, once answered, and no timer is left."""
         self.client.send("SENTINEL", "FLUSHCONFIG")
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.ask("CLIENT", "PAUSE", 1000)
-        self.bench.context.clients.close_all()
+        self.harness.context.clients.close_all()
         self.assertEqual((self.client.closed, other.closed), (False, True))
-        self.bench.save()
+        self.harness.save()
         self.assertEqual((self.client.raw(), self.client.closed), (b"+OK\r\n", True))
-        self.assertEqual(self.bench.host.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.harness.host.reactor.getDelayedCalls(), [])

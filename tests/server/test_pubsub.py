@@ -83,7 +83,7 @@ class DeliveryTests(ServerTestCase):
         """A client that matches in several ways gets a frame for each, the channel's first."""
         self.client.ask("PSUBSCRIBE", "*", "+s[dx]own", "-*")
         self.client.ask("SUBSCRIBE", "+sdown")
-        self.bench.context.hub.publish("+sdown", "master m")
+        self.harness.context.hub.publish("+sdown", "master m")
         self.assertEqual(
             self.client.replies(),
             [
@@ -97,12 +97,12 @@ class DeliveryTests(ServerTestCase):
         """RESP3 gets it as a push."""
         self.client.ask("HELLO", 3)
         self.client.ask("PSUBSCRIBE", "*")
-        self.bench.context.hub.publish("+a", "b")
+        self.harness.context.hub.publish("+a", "b")
         self.assertEqual(self.client.raw(), b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2\r\n+a\r\n$1\r\nb\r\n")
 
     def test_gone_clients_are_forgotten(self) -> None:
         """Neither their channels nor their patterns remain."""
-        hub = self.bench.context.hub
+        hub = self.harness.context.hub
         self.client.ask("SUBSCRIBE", "a")
         self.client.ask("PSUBSCRIBE", "b")
         self.assertEqual((hub.channels, hub.patterns), (1, 1))
@@ -114,7 +114,7 @@ class DeliveryTests(ServerTestCase):
     def test_text_survives(self) -> None:
         """Bytes that are no UTF-8 come out as they went in."""
         self.client.ask("SUBSCRIBE", b"\xff")
-        self.bench.context.hub.publish("\udcff", "\udcfe")
+        self.harness.context.hub.publish("\udcff", "\udcfe")
         self.assertEqual(self.client.raw(), b"*3\r\n$7\r\nmessage\r\n$1\r\n\xff\r\n$1\r\n\xfe\r\n")
 
     def test_reply_before_events(self) -> None:
@@ -122,9 +122,9 @@ class DeliveryTests(ServerTestCase):
         self.client.ask("HELLO", 3)
         self.client.ask("SUBSCRIBE", "+reset-master", "+monitor")
         self.client.send("SENTINEL", "RESET", "*")
-        self.bench.save()
+        self.harness.save()
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6380, 1)
-        self.bench.save()
+        self.harness.save()
         replies = self.client.replies()
         self.assertEqual(replies[0], 1)
         self.assertEqual(replies[1], [b"message", b"+reset-master", b"master mymaster 127.0.0.1 6379"])
@@ -143,11 +143,11 @@ class PublishTests(ServerTestCase):
     def test_hello_is_heard(self) -> None:
         """Its sender is asked for the ID and known once it told it; the hello is answered 1 and passed on to nobody."""
         self.client.ask("SUBSCRIBE", "__sentinel__:hello")
-        peer = self.bench.connect()
+        peer = self.harness.connect()
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
         self.assertEqual(peer.ask("PUBLISH", "__sentinel__:hello", hello), b":1\r\n")
         self.assertEqual(list(self.master.peers), [])
-        self.bench.confirm(PEER_ID)
+        self.harness.confirm(PEER_ID)
         self.assertEqual(list(self.master.peers), [PEER_ID])
         self.assertEqual(self.client.raw(), b"")
 

@@ -6,7 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import MY_ID, PEER_ID, Bench, Talk
+from tests.server.harness import MY_ID, PEER_ID, RawConnection, ServerHarness
 from txsentinel.core.options import SentinelOptions
 from txsentinel.wire.resp import pack
 
@@ -74,50 +74,50 @@ class RandomRequestTests(SynchronousTestCase):
             words[2] = b"mymaster"
         return words
 
-    def bench(self) -> Bench:
+    def harness(self) -> ServerHarness:
         """A Sentinel with its settings drawn, too."""
         options = SentinelOptions()
         options.resolve_hostnames = self.dice.random() < 0.3
         options.deny_scripts_reconfig = self.dice.random() < 0.5
-        bench = Bench(sentinel=options)
-        bench.watch()
-        return bench
+        harness = ServerHarness(sentinel=options)
+        harness.watch()
+        return harness
 
-    def send(self, client: Talk, data: bytes) -> None:
+    def send(self, client: RawConnection, data: bytes) -> None:
         """Bytes in two chunks."""
         cut = self.dice.randrange(len(data) + 1)
         for chunk in (data[:cut], data[cut:]):
             if not client.closed:
                 client.protocol.dataReceived(chunk)
 
-    def happen(self, bench: Bench) -> None:
+    def happen(self, harness: ServerHarness) -> None:
         """Time passes, the disk works or fails, the master says something."""
         chance = self.dice.random()
-        now = bench.host.now()
+        now = harness.host.now()
         if chance < 0.3:
-            bench.save()
+            harness.save()
         elif chance < 0.4:
-            bench.fail()
+            harness.fail()
         elif chance < 0.8:
-            bench.host.reactor.advance(self.dice.choice((0.01, 0.5, 2.0, 30.0)))
-            bench.core.sweep(bench.host.now(), int(bench.host.wall_clock() * 1000))
-            bench.factory.inspect()
+            harness.host.reactor.advance(self.dice.choice((0.01, 0.5, 2.0, 30.0)))
+            harness.core.sweep(harness.host.now(), int(harness.host.wall_clock() * 1000))
+            harness.factory.inspect()
         else:
-            for master in list(bench.core.registry.masters.values()):
+            for master in list(harness.core.registry.masters.values()):
                 if master.link.address.resolved:
-                    bench.bring_up(master.link)
-                bench.core.info_reply(master.link, self.dice.choice(INFOS), now)
-        bench.executor.drain()
+                    harness.bring_up(master.link)
+                harness.core.info_reply(master.link, self.dice.choice(INFOS), now)
+        harness.executor.drain()
 
     def test_nothing_raises(self) -> None:
         """Whatever is sent is answered or hung up on; the Sentinel lives, and a new client is served."""
         for _ in range(20):
-            bench = self.bench()
-            clients = [bench.connect() for _ in range(3)]
+            harness = self.harness()
+            clients = [harness.connect() for _ in range(3)]
             for _ in range(200):
                 place = self.dice.randrange(3)
                 if clients[place].closed:
-                    clients[place] = bench.connect()
+                    clients[place] = harness.connect()
                 chance = self.dice.random()
                 if chance < 0.8:
                     self.send(clients[place], pack(*self.command()))
@@ -126,16 +126,16 @@ class RandomRequestTests(SynchronousTestCase):
                 elif chance < 0.9:
                     self.send(clients[place], self.dice.randbytes(self.dice.randrange(60)) + b"\r\n")
                 else:
-                    self.happen(bench)
+                    self.happen(harness)
                 for client in clients:
                     client.raw()
-            bench.context.clients.resume()
-            self.assertEqual(bench.host.failures, [])
-            self.assertTrue(bench.connect().ask("PING").startswith((b"+PONG", b"-NOAUTH")))
+            harness.context.clients.resume()
+            self.assertEqual(harness.host.failures, [])
+            self.assertTrue(harness.connect().ask("PING").startswith((b"+PONG", b"-NOAUTH")))
 
     def test_names_are_commands(self) -> None:
         """The words above are commands; else this would prove little."""
-        bench = self.bench()
+        harness = self.harness()
         for command in COMMANDS:
             if command not in (b"SHUTDOWN", b"QUIT"):
-                self.assertNotIn(b"unknown command", bench.connect().ask(command))
+                self.assertNotIn(b"unknown command", harness.connect().ask(command))

@@ -59,7 +59,7 @@ def drawn(dice: random.Random) -> Instance:
     replica.role_reported = dice.choice(list(Role))
     replica.master_host = dice.choice([None, "127.0.0.1"])
     peer = Peer("b" * 40, replace(link.address, port=26380), link, 9, of=master, run_id="b" * 40)
-    peer.says_master_down, peer.leader = dice.random() < 0.5, dice.choice([None, "c" * 40])
+    peer.reports_master_down, peer.leader = dice.random() < 0.5, dice.choice([None, "c" * 40])
     if dice.random() < 0.5:
         master.failover = Failover(3, 4, 5, dice.choice(list(FailoverState)[1:]))
         master.failover.promoted = dice.choice([None, replica])

@@ -6,8 +6,8 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench, ServerTestCase, Talk
-from txsentinel.server.request_cache import LONGEST_PREPARED, MOST_PREPARED, PreparedRequests
+from tests.server.harness import RawConnection, ServerHarness, ServerTestCase
+from txsentinel.server.request_cache import MAX_CACHED_REQUEST_BYTES, MAX_CACHED_REQUESTS, RequestCache
 from txsentinel.wire.resp import pack
 
 ASK = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
@@ -20,7 +20,7 @@ class KeepingTests(ServerTestCase):
     def kept(self, *words: str | bytes) -> bool:
         """Is the request found after a client has sent it?"""
         self.client.ask(*words)
-        return self.bench.context.prepared.find(pack(*words)) is not None
+        return self.harness.context.request_cache.find(pack(*words)) is not None
 
     def test_what_is_asked_often(self) -> None:
         """Questions are kept; what changes something, holds a secret, is wrong or refused is not."""
@@ -33,7 +33,7 @@ class KeepingTests(ServerTestCase):
             ("SENTINEL", "MASTERS", "what"),
             ("SENTINEL", "GET-MASTER-ADDR-BY-NAME"),
             ("NOPE",),
-            ("PING", "x" * LONGEST_PREPARED),
+            ("PING", "x" * MAX_CACHED_REQUEST_BYTES),
         ):
             self.assertFalse(self.kept(*words), words)
 
@@ -45,18 +45,18 @@ class KeepingTests(ServerTestCase):
         self.client.protocol.dataReceived(request + b"PING\r\n")
         self.client.protocol.dataReceived(b"PING\r\n" + request)
         self.assertEqual(self.client.raw(), ADDRESS * 2 + b"+PONG\r\n+PONG\r\n" + ADDRESS)
-        find = self.bench.context.prepared.find
+        find = self.harness.context.request_cache.find
         for chunk in (request[:20], request[20:], request + b"PING\r\n", b"PING\r\n" + request):
             self.assertIsNone(find(chunk))
 
     def test_bound(self) -> None:
         """However many different requests come, there is room for so many and no more."""
-        prepared = PreparedRequests()
-        command = self.bench.context.table.find([b"PING"])
+        request_cache = RequestCache()
+        command = self.harness.context.table.find([b"PING"])
         assert command is not None
-        for number in range(MOST_PREPARED + 1):
-            prepared.keep(b"%d" % number, [b"PING"], command)
-        kept = sum(prepared.find(b"%d" % number) is not None for number in range(MOST_PREPARED + 1))
+        for number in range(MAX_CACHED_REQUESTS + 1):
+            request_cache.keep(b"%d" % number, [b"PING"], command)
+        kept = sum(request_cache.find(b"%d" % number) is not None for number in range(MAX_CACHED_REQUESTS + 1))
         self.assertEqual(kept, 1)
 
 
@@ -71,7 +71,7 @@ class MeaningTests(ServerTestCase):
     def test_strangers(self) -> None:
         """Who has not logged in is refused, kept or not."""
         self.client.ask("ACL", "SETUSER", "default", "resetpass", ">secret")
-        stranger = self.bench.connect()
+        stranger = self.harness.connect()
         self.assertEqual(stranger.ask(*ASK), b"-NOAUTH Authentication required.\r\n")
         self.assertEqual(stranger.ask("AUTH", "secret"), b"+OK\r\n")
         self.assertEqual(stranger.ask(*ASK), ADDRESS)
@@ -79,7 +79,7 @@ class MeaningTests(ServerTestCase):
     def test_rights(self) -> None:
         """A user who may not is refused, which the log of refusals says; and so is one who may no more."""
         self.client.ask("ACL", "SETUSER", "poor", "on", "nopass", "+ping", "+auth")
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.ask("AUTH", "poor", "")
         refusal = b"-NOPERM User poor has no permissions to run the 'sentinel|get-master-addr-by-name' command\r\n"
         self.assertEqual(other.ask(*ASK), refusal)
@@ -92,7 +92,7 @@ class MeaningTests(ServerTestCase):
     def test_subscribers(self) -> None:
         """A RESP2 subscriber may not ask, a RESP3 subscriber may; PING answers each in its way."""
         for protocol, refused in ((2, True), (3, False)):
-            subscriber = self.bench.connect()
+            subscriber = self.harness.connect()
             subscriber.ask("HELLO", protocol)
             self.assertEqual(subscriber.ask("PING"), b"+PONG\r\n")
             subscriber.ask("SUBSCRIBE", "a")
@@ -110,17 +110,17 @@ class MeaningTests(ServerTestCase):
 
     def test_pause(self) -> None:
         """While clients are paused, kept requests wait."""
-        other = self.bench.connect()
+        other = self.harness.connect()
         self.client.ask("CLIENT", "PAUSE", 100)
         self.assertEqual(other.ask(*ASK), b"")
-        self.bench.host.reactor.advance(0.1)
+        self.harness.host.reactor.advance(0.1)
         self.assertEqual(other.raw(), ADDRESS)
 
     def test_order(self) -> None:
         """A kept request waits behind an answer that waits for the disk."""
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6380, 1)
         self.assertEqual(self.client.ask(*ASK), b"")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n" + ADDRESS)
 
     def test_full_client(self) -> None:
@@ -132,12 +132,12 @@ class MeaningTests(ServerTestCase):
 
     def test_accounts(self) -> None:
         """A kept request is counted, timed and named as any other."""
-        statistics = self.bench.context.statistics
+        statistics = self.harness.context.statistics
         client = self.client.protocol.client
         before = (statistics.commands_processed, statistics.reads, statistics.writes)
         sizes = (statistics.input_bytes, statistics.output_bytes)
         self.client.ask("CLIENT", "ID")
-        self.bench.host.reactor.advance(5)
+        self.harness.host.reactor.advance(5)
         self.client.ask(*ASK)
         client_id = b":1\r\n"
         self.assertEqual(
@@ -146,7 +146,8 @@ class MeaningTests(ServerTestCase):
         self.assertEqual(statistics.input_bytes - sizes[0], len(pack("CLIENT", "ID")) + len(pack(*ASK)))
         self.assertEqual(statistics.output_bytes - sizes[1], len(client_id) + len(ADDRESS))
         self.assertEqual(
-            (client.last_active, client.last_command.name), (self.bench.host.now(), "sentinel|get-master-addr-by-name")
+            (client.last_active, client.last_command.name),
+            (self.harness.host.now(), "sentinel|get-master-addr-by-name"),
         )
 
     def test_errors(self) -> None:
@@ -154,7 +155,7 @@ class MeaningTests(ServerTestCase):
         for _ in range(2):
             self.assertEqual(self.client.ask("SENTINEL", "MASTER", "nope"), b"-ERR No such master with that name\r\n")
             self.assertEqual(self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "nope"), b"*-1\r\n")
-        self.assertEqual(self.bench.context.statistics.error_replies, 2)
+        self.assertEqual(self.harness.context.statistics.error_replies, 2)
 
     def test_closed(self) -> None:
         """Nothing is answered on a connection that is closing."""
@@ -164,11 +165,11 @@ class MeaningTests(ServerTestCase):
     def test_another_master_of_that_name(self) -> None:
         """A removed master is unknown at once, and its successor is another."""
         self.client.ask("SENTINEL", "REMOVE", "mymaster")
-        self.bench.save()
+        self.harness.save()
         self.client.raw()
         self.assertEqual(self.client.ask(*ASK), b"*-1\r\n")
         self.client.ask("SENTINEL", "MONITOR", "mymaster", "127.0.0.1", 7000, 2)
-        self.bench.save()
+        self.harness.save()
         self.client.raw()
         self.assertEqual(self.client.ask(*ASK), ADDRESS.replace(b"6379", b"7000"))
 
@@ -209,16 +210,16 @@ class EquivalenceTests(SynchronousTestCase):
         """Over random conversations of several clients, every byte is the same, whether requests are kept or not."""
         kept = 0
         for seed in range(40):
-            benches = [Bench(), Bench()]
-            benches[1].context.prepared.find = lambda chunk: None
-            for bench in benches:
-                bench.watch()
-            clients: list[list[Talk]] = [[bench.connect() for _ in range(3)] for bench in benches]
+            benches = [ServerHarness(), ServerHarness()]
+            benches[1].context.request_cache.find = lambda chunk: None
+            for harness in benches:
+                harness.watch()
+            clients: list[list[RawConnection]] = [[harness.connect() for _ in range(3)] for harness in benches]
             dice = random.Random(seed)
             for _ in range(80):
                 who, words, chance = dice.randrange(3), dice.choice(STEPS), dice.random()
                 heard = []
-                for bench, talks in zip(benches, clients, strict=True):
+                for harness, talks in zip(benches, clients, strict=True):
                     request = pack(*words)
                     if chance < 0.1:
                         talks[who].protocol.dataReceived(request[:10])
@@ -227,9 +228,9 @@ class EquivalenceTests(SynchronousTestCase):
                         request += pack(*ASK)
                     talks[who].protocol.dataReceived(request)
                     if chance > 0.7:
-                        bench.save()
-                    bench.host.reactor.advance(0.003)
+                        harness.save()
+                    harness.host.reactor.advance(0.003)
                     heard.append([talk.raw() for talk in talks])
                 self.assertEqual(heard[0], heard[1], (seed, words))
-            kept += benches[0].context.prepared.find(pack(*ASK)) is not None
+            kept += benches[0].context.request_cache.find(pack(*ASK)) is not None
         self.assertGreater(kept, 20)

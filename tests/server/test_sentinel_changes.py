@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from tests.server.harness import PEER_ID, Bench, ServerTestCase
+from tests.server.harness import PEER_ID, ServerHarness, ServerTestCase
 from txsentinel.config.errors import WriteStuck
-from txsentinel.core.effects import Recycle
+from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied
 
@@ -34,25 +34,25 @@ class HeldTests(ServerTestCase):
         """Nothing is said before."""
         for words in self.CHANGES:
             self.assertEqual(self.client.ask("SENTINEL", *words), b"", words)
-            self.bench.save()
+            self.harness.save()
             self.assertEqual(self.client.raw(), b"+OK\r\n", words)
 
     def test_complaint_when_not(self) -> None:
         """What is refused is not applied, and no event tells of it, then or later."""
         for words in self.CHANGES:
-            bench = Bench()
-            master = bench.watch()
-            before = copied(master.options), bench.core.options.announce_port
-            client = bench.connect()
+            harness = ServerHarness()
+            master = harness.watch()
+            before = copied(master.options), harness.core.options.announce_port
+            client = harness.connect()
             client.send("SENTINEL", *words)
-            bench.fail()
+            harness.fail()
             self.assertEqual(client.raw(), NOT_SAVED, words)
-            bench.executor.drain()
-            bench.save()
-            self.assertEqual(bench.events, [], words)
-            self.assertEqual(list(bench.core.registry.masters), ["mymaster"], words)
-            master = bench.core.master("mymaster")
-            self.assertEqual((master.options, bench.core.options.announce_port), before, words)
+            harness.executor.drain()
+            harness.save()
+            self.assertEqual(harness.events, [], words)
+            self.assertEqual(list(harness.core.registry.masters), ["mymaster"], words)
+            master = harness.core.master("mymaster")
+            self.assertEqual((master.options, harness.core.options.announce_port), before, words)
 
     def test_pipeline_is_undone_backwards(self) -> None:
         """Of several changes that are refused together none is left."""
@@ -60,25 +60,25 @@ class HeldTests(ServerTestCase):
             b"SENTINEL SET mymaster quorum 3\r\nSENTINEL SET mymaster quorum 4\r\nSENTINEL REMOVE mymaster\r\n"
             b"SENTINEL MONITOR mymaster 127.0.0.1 6400 7\r\nSENTINEL SET mymaster quorum 5\r\n"
         )
-        self.bench.fail()
+        self.harness.fail()
         self.assertEqual(self.client.raw(), 5 * NOT_SAVED)
-        master = self.bench.core.master("mymaster")
+        master = self.harness.core.master("mymaster")
         self.assertEqual((master.address.port, master.options.quorum), (6379, 2))
 
     def test_undone_whether_or_not_somebody_reads(self) -> None:
         """A client that turned replies off, or has left, changes nothing either."""
         self.client.send("CLIENT", "REPLY", "OFF")
         self.client.send("SENTINEL", "SET", "mymaster", "quorum", "3")
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.send("SENTINEL", "SET", "mymaster", "parallel-syncs", "7")
         other.protocol.connectionLost(Failure(ConnectionDone()))
-        self.bench.fail()
-        options = self.bench.core.master("mymaster").options
+        self.harness.fail()
+        options = self.harness.core.master("mymaster").options
         self.assertEqual((options.quorum, options.parallel_syncs), (2, 1))
 
     def test_removal_undone_keeps_the_vote(self) -> None:
         """A master that comes back as its removal could not be saved has its epochs, replicas, peers and last vote."""
-        master, core, now = self.bench.core.master("mymaster"), self.bench.core, self.bench.host.now()
+        master, core, now = self.harness.core.master("mymaster"), self.harness.core, self.harness.host.now()
         place = core.registry.address("127.0.0.1", 6390)
         assert place is not None
         core.registry.add_replica(master, place, now)
@@ -86,12 +86,12 @@ class HeldTests(ServerTestCase):
         vote = core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, now)
         self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
         self.client.send("SENTINEL", "REMOVE", "mymaster")
-        self.bench.fail()
+        self.harness.fail()
         again = core.master("mymaster")
         self.assertEqual((list(again.peers), len(again.replicas), again.leader_epoch), ([PEER_ID], 1, 5))
         self.assertEqual(core.vote_requested("127.0.0.1", 6379, 5, "c" * 40, now).fallback().leader, "*")
-        self.bench.executor.drain()
-        self.bench.save()
+        self.harness.executor.drain()
+        self.harness.save()
         vote = core.vote_requested("127.0.0.1", 6379, 5, "c" * 40, now)
         self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
 
@@ -99,19 +99,19 @@ class HeldTests(ServerTestCase):
         """While saving fails the next attempt decides what is answered."""
         for fine in (False, True):
             self.client.send("SENTINEL", "FLUSHCONFIG")
-            self.bench.fail()
+            self.harness.fail()
             self.client.raw()
             self.assertEqual(self.client.ask("SENTINEL", "SET", "mymaster", "quorum", "3"), b"")
-            self.bench.save() if fine else self.bench.fail()
+            self.harness.save() if fine else self.harness.fail()
             self.assertEqual(self.client.raw(), b"+OK\r\n" if fine else NOT_SAVED)
-            self.assertEqual(self.bench.core.master("mymaster").options.quorum, 3 if fine else 2)
+            self.assertEqual(self.harness.core.master("mymaster").options.quorum, 3 if fine else 2)
 
     def test_nothing_is_begun_while_a_write_is_stuck(self) -> None:
         """A write that does not end can be followed by no other: changes are refused at once."""
-        self.bench.executor.commit_failed(self.bench.disk.wanted, WriteStuck(110, "The disk does not answer"))
+        self.harness.executor.commit_failed(self.harness.disk.wanted, WriteStuck(110, "The disk does not answer"))
         for words in self.CHANGES:
             self.assertEqual(self.client.ask("SENTINEL", *words), NOT_SAVED, words)
-        self.assertEqual(list(self.bench.core.registry.masters), ["mymaster"])
+        self.assertEqual(list(self.harness.core.registry.masters), ["mymaster"])
 
     def test_pipeline_keeps_its_order(self) -> None:
         """Replies behind a held one wait for it, those before do not."""
@@ -119,7 +119,7 @@ class HeldTests(ServerTestCase):
             b"PING 1\r\nSENTINEL SET mymaster quorum 3\r\nPING 2\r\nSENTINEL FLUSHCONFIG\r\nPING 3\r\n"
         )
         self.assertEqual(self.client.raw(), b"$1\r\n1\r\n")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n$1\r\n2\r\n+OK\r\n$1\r\n3\r\n")
 
 
@@ -129,12 +129,12 @@ class PassingTests(ServerTestCase):
     def setUp(self) -> None:
         """An event and three replies wait for the disk; whenever there is a breath, somebody asks."""
         super().setUp()
-        self.asking = self.bench.connect()
+        self.asking = self.harness.connect()
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6400, 1)
         self.client.send("SENTINEL", "FLUSHCONFIG")
         self.client.send("SENTINEL", "FLUSHCONFIG")
         self.answers: list[bytes] = []
-        self.bench.host.look = self.ask
+        self.harness.host.look = self.ask
         self.words: list[str] = []
 
     def ask(self) -> None:
@@ -147,27 +147,27 @@ class PassingTests(ServerTestCase):
     def test_questions(self) -> None:
         """They are answered between any two things that a commit sets free."""
         self.words = ["PING 1", "PING 2", "PING 3"]
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.answers, [b"$1\r\n1\r\n", b"$1\r\n2\r\n", b"$1\r\n3\r\n"])
         self.assertEqual(self.client.raw(), b"+OK\r\n+OK\r\n+OK\r\n")
 
     def test_deeds(self) -> None:
         """What gives the core something to decide waits for a turn of its own, once, and what is behind it too."""
         self.words = ["CLIENT REPLY SKIP\r\nSENTINEL SET mymaster quorum 4\r\nPING 1", "PING 2"]
-        generation = self.bench.core.outbox.generation
-        self.bench.save()
+        generation = self.harness.core.outbox.generation
+        self.harness.save()
         self.assertEqual(self.answers, [b"", b""])
-        self.assertEqual(self.bench.core.outbox.generation, generation)
-        self.assertEqual(self.bench.core.registry.masters["mymaster"].options.quorum, 2)
-        self.bench.host.reactor.advance(0)
-        self.assertEqual(self.bench.core.registry.masters["mymaster"].options.quorum, 4)
-        self.assertEqual(self.bench.core.outbox.generation, generation + 1)
+        self.assertEqual(self.harness.core.outbox.generation, generation)
+        self.assertEqual(self.harness.core.registry.masters["mymaster"].options.quorum, 2)
+        self.harness.host.reactor.advance(0)
+        self.assertEqual(self.harness.core.registry.masters["mymaster"].options.quorum, 4)
+        self.assertEqual(self.harness.core.outbox.generation, generation + 1)
         self.assertEqual(self.asking.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
 
     def test_refusals(self) -> None:
         """Nothing would change, so nothing has to wait."""
         self.words = ["SENTINEL SET mymaster"]
-        self.bench.save()
+        self.harness.save()
         self.assertIn(b"wrong number of arguments", self.answers[0])
 
 
@@ -192,15 +192,15 @@ class MonitorTests(ServerTestCase):
         """The new master has the defaults of SENTINEL DEBUG, and its event follows the reply."""
         self.client.ask("SENTINEL", "DEBUG", "default-down-after", 1234)
         self.client.send("SENTINEL", "MONITOR", "a b", "127.0.0.1", 6400, 2)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
-        self.assertEqual(self.bench.core.registry.masters["a b"].options.down_after, 1234)
-        self.assertEqual(self.bench.events, ["+monitor master a b 127.0.0.1 6400 quorum 2"])
+        self.assertEqual(self.harness.core.registry.masters["a b"].options.down_after, 1234)
+        self.assertEqual(self.harness.events, ["+monitor master a b 127.0.0.1 6400 quorum 2"])
 
     def test_removed(self) -> None:
         """A second time there is nothing to remove."""
         self.client.send("SENTINEL", "REMOVE", "mymaster")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.refused(NO_MASTER, "SENTINEL", "REMOVE", "mymaster")
 
@@ -210,11 +210,11 @@ class ResetTests(ServerTestCase):
 
     def test_count(self) -> None:
         """How many masters matched; the pattern knows letter case."""
-        self.bench.watch("mister", 6390)
+        self.harness.watch("mister", 6390)
         self.assertEqual(self.client.ask("SENTINEL", "RESET", "m[iy]*"), b":2\r\n")
         self.assertEqual(self.client.ask("SENTINEL", "RESET", "M*"), b":0\r\n")
-        self.bench.save()
-        self.assertEqual(len(self.bench.events), 2)
+        self.harness.save()
+        self.assertEqual(len(self.harness.events), 2)
 
 
 class SetTests(ServerTestCase):
@@ -226,8 +226,8 @@ class SetTests(ServerTestCase):
         self.refused(line, "SENTINEL", "SET", "mymaster", "quorum", 5, "Parallel-Syncs", 0, "failover-timeout", 1)
         self.assertEqual(self.master.options.quorum, 5)
         self.assertEqual(self.master.options.failover_timeout, 180_000)
-        self.bench.save()
-        self.assertEqual(self.bench.events, ["+set master mymaster 127.0.0.1 6379 quorum 5"])
+        self.harness.save()
+        self.assertEqual(self.harness.events, ["+set master mymaster 127.0.0.1 6379 quorum 5"])
 
     def test_refusals(self) -> None:
         """Unknown masters first, then control characters, then each option in turn."""
@@ -244,30 +244,30 @@ class SetTests(ServerTestCase):
     def test_rename_takes_two(self) -> None:
         """The one option with two values."""
         self.client.send("SENTINEL", "SET", "mymaster", "rename-command", "config", "cfg", "quorum", "1")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.assertEqual(self.master.options.renamed_commands, {"CONFIG": "cfg"})
-        self.assertEqual(self.bench.events[0], "+set master mymaster 127.0.0.1 6379 rename-command config cfg")
+        self.assertEqual(self.harness.events[0], "+set master mymaster 127.0.0.1 6379 rename-command config cfg")
 
     def test_scripts(self) -> None:
         """They may not be set unless that is allowed, and must be executable then."""
         self.refused(DENIED, "SENTINEL", "SET", "mymaster", "notification-script", "/good/x")
-        self.bench = Bench(sentinel=SentinelOptions(deny_scripts_reconfig=False))
-        master = self.bench.watch()
-        self.client = self.bench.connect()
+        self.harness = ServerHarness(sentinel=SentinelOptions(deny_scripts_reconfig=False))
+        master = self.harness.watch()
+        self.client = self.harness.connect()
         missing = "ERR Notification script seems non existing or non executable"
         self.refused(missing, "SENTINEL", "SET", "mymaster", "notification-script", "/bad/x")
         self.client.send("SENTINEL", "SET", "mymaster", "notification-script", "/good/x")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.assertEqual(master.options.notification_script, "/good/x")
 
     def test_password_is_not_told(self) -> None:
         """The event has stars; the links log in anew."""
         self.client.send("SENTINEL", "SET", "mymaster", "auth-pass", "secret")
-        self.bench.save()
-        self.assertEqual(self.bench.events, ["+set master mymaster 127.0.0.1 6379 auth-pass ******"])
-        self.assertTrue(any(isinstance(effect, Recycle) for effect in self.bench.links.effects))
+        self.harness.save()
+        self.assertEqual(self.harness.events, ["+set master mymaster 127.0.0.1 6379 auth-pass ******"])
+        self.assertTrue(any(isinstance(effect, Reconnect) for effect in self.harness.links.effects))
 
 
 class FailoverTests(ServerTestCase):
@@ -280,18 +280,18 @@ class FailoverTests(ServerTestCase):
 
     def test_begun(self) -> None:
         """``+OK`` once our own vote is on disk; a second order is refused."""
-        now = self.bench.host.now()
-        registry = self.bench.core.registry
+        now = self.harness.host.now()
+        registry = self.harness.core.registry
         address = registry.address("127.0.0.1", 6380)
         assert address is not None
         replica = registry.add_replica(self.master, address, now)
         assert replica is not None
-        self.bench.bring_up(replica.link)
+        self.harness.bring_up(replica.link)
         replica.info_refreshed_at = now
         replica.role_reported = Role.REPLICA
         replica.master_link_up = True
         self.assertEqual(self.client.ask("SENTINEL", "FAILOVER", "mymaster"), b"")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.refused("INPROG Failover already in progress", "SENTINEL", "FAILOVER", "mymaster")
 
@@ -320,12 +320,12 @@ class ConfigTests(ServerTestCase):
             "SENTINEL", "CONFIG", "SET", "Resolve-Hostnames", "YES", "announce-ip", "10.0.0.1",
             "announce-port", "65535", "sentinel-pass", "pw", "loglevel", "DEBUG",
         )  # fmt: skip
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
-        options = self.bench.core.options
+        options = self.harness.core.options
         self.assertEqual((options.resolve_hostnames, options.announce_ip), (True, "10.0.0.1"))
         self.assertEqual((options.announce_port, options.sentinel_pass), (65_535, "pw"))
-        self.assertEqual(self.bench.loglevels, ["debug"])
+        self.assertEqual(self.harness.loglevels, ["debug"])
         self.assertEqual(
             self.client.reply("SENTINEL", "CONFIG", "GET", "resolve*", "loglevel"),
             [b"resolve-hostnames", b"yes", b"loglevel", b"debug"],
@@ -333,9 +333,9 @@ class ConfigTests(ServerTestCase):
 
     def test_empty_means_unset(self) -> None:
         """An empty text takes a setting away."""
-        self.bench.core.options.announce_ip = "10.0.0.1"
+        self.harness.core.options.announce_ip = "10.0.0.1"
         self.client.send("SENTINEL", "CONFIG", "SET", "announce-ip", "")
-        self.assertIsNone(self.bench.core.options.announce_ip)
+        self.assertIsNone(self.harness.core.options.announce_ip)
 
     def test_all_or_nothing(self) -> None:
         """Every mistake has its text, and none leaves anything changed."""
@@ -363,21 +363,21 @@ class ConfigTests(ServerTestCase):
             ),
         ):
             self.refused(line, "SENTINEL", "CONFIG", *words)
-        self.assertEqual(self.bench.core.options.announce_port, 0)
+        self.assertEqual(self.harness.core.options.announce_port, 0)
 
     def test_credentials_renew_the_links_to_peers(self) -> None:
         """Only those of Sentinels, and only for what they log in with."""
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
         self.client.ask("PUBLISH", "__sentinel__:hello", hello)
-        self.bench.confirm(PEER_ID)
+        self.harness.confirm(PEER_ID)
         link = self.master.peers[PEER_ID].link
-        self.bench.links.effects.clear()
+        self.harness.links.effects.clear()
         self.client.send("SENTINEL", "CONFIG", "SET", "announce-port", "1")
-        self.bench.save()
-        self.assertFalse([each for each in self.bench.links.effects if isinstance(each, Recycle)])
+        self.harness.save()
+        self.assertFalse([each for each in self.harness.links.effects if isinstance(each, Reconnect)])
         self.client.send("SENTINEL", "CONFIG", "SET", "sentinel-user", "me", "sentinel-pass", "pw")
-        self.bench.save()
-        recycled = [each.link for each in self.bench.links.effects if isinstance(each, Recycle)]
+        self.harness.save()
+        recycled = [each.link for each in self.harness.links.effects if isinstance(each, Reconnect)]
         self.assertEqual(recycled, [link])
         self.assertEqual((link.username, link.password), ("me", "pw"))
 
@@ -398,7 +398,7 @@ class DebugTests(ServerTestCase):
     def test_change(self) -> None:
         """From left to right, any letter case, at once."""
         self.assertEqual(self.client.ask("SENTINEL", "DEBUG", "Info-Period", 5, "ping-period", 6), b"+OK\r\n")
-        timings = self.bench.core.timings
+        timings = self.harness.core.timings
         self.assertEqual((timings.info_period, timings.ping_period), (5, 6))
         self.refused(
             "ERR Invalid argument '0' for SENTINEL DEBUG 'TILT-period'",
@@ -416,11 +416,11 @@ class SimulateFailureTests(ServerTestCase):
     def test_words(self) -> None:
         """Each order replaces the one before; HELP lists the words and stops."""
         self.assertEqual(self.client.ask("SENTINEL", "SIMULATE-FAILURE", "Crash-After-Election"), b"+OK\r\n")
-        self.assertEqual(self.bench.core.simulate_crash, {"crash-after-election"})
+        self.assertEqual(self.harness.core.simulate_crash, {"crash-after-election"})
         self.assertEqual(
             self.client.reply("SENTINEL", "SIMULATE-FAILURE", "crash-after-promotion", "HELP", "x"),
             [b"crash-after-election", b"crash-after-promotion"],
         )
-        self.assertEqual(self.bench.core.simulate_crash, {"crash-after-promotion"})
+        self.assertEqual(self.harness.core.simulate_crash, {"crash-after-promotion"})
         self.refused("ERR Unknown failure simulation specified", "SENTINEL", "SIMULATE-FAILURE", "x")
-        self.assertEqual(self.bench.core.simulate_crash, set())
+        self.assertEqual(self.harness.core.simulate_crash, set())

@@ -42,19 +42,19 @@ class ReportTestCase(ServerTestCase):
         self.replica = self.add_replica(6380)
         self.peer = self.add_peer()
         for instance in (self.master, self.replica, self.peer):
-            self.bench.bring_up(instance.link)
+            self.harness.bring_up(instance.link)
 
     def add_replica(self, port: int) -> Replica:
         """One more replica."""
-        registry = self.bench.core.registry
-        replica = registry.add_replica(self.master, Address.literal("127.0.0.1", port), self.bench.host.now())
+        registry = self.harness.core.registry
+        replica = registry.add_replica(self.master, Address.literal("127.0.0.1", port), self.harness.host.now())
         assert replica is not None
         return replica
 
     def add_peer(self) -> Peer:
         """One more Sentinel."""
         address = Address.literal("127.0.0.1", 26380)
-        return self.bench.core.registry.add_peer(self.master, PEER_ID, address, self.bench.host.now())
+        return self.harness.core.registry.add_peer(self.master, PEER_ID, address, self.harness.host.now())
 
     def maps(self, *words: str) -> list[dict[str, str]]:
         """A list of instance maps."""
@@ -108,7 +108,7 @@ class InstanceMapTests(ReportTestCase):
 
     def test_times(self) -> None:
         """They are milliseconds elapsed; what never was or is not outstanding is 0."""
-        now = self.bench.host.now()
+        now = self.harness.host.now()
         link = self.master.link
         link.unanswered_ping_at, link.available_at, link.last_reply_at = now - 10, now - 20, now - 15
         self.master.role_reported_at = now - 500
@@ -125,7 +125,7 @@ class InstanceMapTests(ReportTestCase):
 
     def test_down(self) -> None:
         """The two down times are there while the state holds, in their places."""
-        now = self.bench.host.now()
+        now = self.harness.host.now()
         self.master.sdown_since, self.master.odown_since = now - 3000, now - 2000
         found = self.one()
         self.assertEqual(list(found)[10:13], ["s-down-time", "o-down-time", "down-after-milliseconds"])
@@ -134,7 +134,7 @@ class InstanceMapTests(ReportTestCase):
 
     def test_failover(self) -> None:
         """Its state stands behind the link fields; the flags show how it came about."""
-        now = self.bench.host.now()
+        now = self.harness.host.now()
         self.master.failover = Failover(7, now, now, FailoverState.WAIT_PROMOTION, forced=True, promoted=self.replica)
         found = self.one()
         self.assertEqual(list(found)[6:9], ["link-refcount", "failover-state", "last-ping-sent"])
@@ -155,14 +155,14 @@ class InstanceMapTests(ReportTestCase):
         """A replica shows how far it has come, a peer what it says."""
         self.replica.sync = SyncStep.IN_PROGRESS
         self.replica.script_kill_sent = True
-        self.peer.says_master_down = True
+        self.peer.reports_master_down = True
         self.peer.link.commands_since = None
         self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,reconf_inprog,script_kill_sent")
         self.assertEqual(self.maps("SENTINELS", "mymaster")[0]["flags"], "sentinel,disconnected,master_down")
 
     def test_reboot(self) -> None:
         """A master whose run ID changed says so last of all."""
-        self.master.rebooting_since = self.bench.host.now()
+        self.master.rebooting_since = self.harness.host.now()
         self.assertEqual(self.one()["flags"], "master,master_reboot")
 
     def test_replica_values(self) -> None:
@@ -200,8 +200,8 @@ class InstanceMapTests(ReportTestCase):
 
     def test_shared_link(self) -> None:
         """A Sentinel that watches two of our masters is counted on its link."""
-        other = self.bench.watch("other", 6390)
-        self.bench.core.registry.add_peer(other, PEER_ID, self.peer.address, self.bench.host.now())
+        other = self.harness.watch("other", 6390)
+        self.harness.core.registry.add_peer(other, PEER_ID, self.peer.address, self.harness.host.now())
         self.assertEqual(self.maps("SENTINELS", "other")[0]["link-refcount"], "2")
 
 
@@ -227,17 +227,17 @@ class AddressTests(ServerTestCase):
         asked()
         self.master.address = Address("redis.example", "127.0.0.2", 7000)
         self.assertEqual(asked(), b"*2\r\n$9\r\n127.0.0.2\r\n$4\r\n7000\r\n")
-        self.bench.core.options.announce_hostnames = True
+        self.harness.core.options.announce_hostnames = True
         self.assertEqual(asked(), b"*2\r\n$13\r\nredis.example\r\n$4\r\n7000\r\n")
         self.client.ask("SENTINEL", "REMOVE", "mymaster")
-        self.bench.save()
+        self.harness.save()
         self.client.raw()
         self.assertEqual(asked(), b"*-1\r\n")
 
     def test_promoted_replica(self) -> None:
         """Once the promotion was seen, clients are sent to the new master."""
-        now = self.bench.host.now()
-        replica = self.bench.core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
+        now = self.harness.host.now()
+        replica = self.harness.core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
         failover = self.master.failover = Failover(1, now, now, FailoverState.WAIT_PROMOTION, promoted=replica)
         self.assertIn(b"6379", self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
         failover.state = FailoverState.RECONF_REPLICAS
@@ -247,10 +247,10 @@ class AddressTests(ServerTestCase):
         """A peer tells that the master is elsewhere, by a newer configuration."""
         if PEER_ID not in self.master.peers:
             address = Address.literal("127.0.0.9", 26379)
-            self.bench.core.registry.add_peer(self.master, PEER_ID, address, self.bench.host.now())
+            self.harness.core.registry.add_peer(self.master, PEER_ID, address, self.harness.host.now())
         hello = f"127.0.0.9,26379,{PEER_ID},{epoch},mymaster,127.0.0.1,{port},{epoch}"
-        self.bench.core.hello_heard(hello.encode(), self.bench.host.now(), None)
-        self.bench.executor.drain()
+        self.harness.core.hello_received(hello.encode(), self.harness.host.now(), None)
+        self.harness.executor.drain()
 
     def told(self) -> int:
         """The port that a client is told, without having to wait."""
@@ -262,57 +262,57 @@ class AddressTests(ServerTestCase):
         self.assertEqual(self.told(), 6379)
         self.hear(7002, 2)
         self.assertEqual(self.told(), 6379)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.told(), 7002)
         self.hear(6379, 3)
         self.assertEqual(self.told(), 7002)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.told(), 6379)
 
     def test_new_address_on_a_failing_disk(self) -> None:
         """What may never be on disk is told all the same, and so is the next."""
         self.hear(7001, 1)
-        self.bench.fail()
+        self.harness.fail()
         self.assertEqual(self.told(), 7001)
         self.hear(7002, 2)
         self.assertEqual(self.told(), 7002)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.told(), 7002)
 
     def test_a_disk_that_recovers(self) -> None:
         """What was told while it failed is not taken back by a write that was begun before the move."""
-        self.bench.core.flush()
-        self.bench.executor.drain()
-        under_way = self.bench.disk.wanted
+        self.harness.core.flush()
+        self.harness.executor.drain()
+        under_way = self.harness.disk.wanted
         self.hear(7001, 1)
         ports = [self.told()]
         for step in (
-            self.bench.executor.commit_failed,
-            lambda generation, reason: self.bench.executor.committed(generation),
+            self.harness.executor.commit_failed,
+            lambda generation, reason: self.harness.executor.committed(generation),
         ):
             step(under_way, OSError(110, "The disk does not answer"))
             ports.append(self.told())
         self.hear(7002, 2)
         ports.append(self.told())
-        self.bench.save()
+        self.harness.save()
         ports.append(self.told())
         self.assertEqual(ports, [6379, 7001, 7001, 7001, 7002])
 
     def test_moves_while_the_disk_fails(self) -> None:
         """Each is told at once, and stays told when a write succeeds that began before the last one."""
-        self.bench.core.flush()
-        self.bench.executor.drain()
-        under_way = self.bench.disk.wanted
-        self.bench.fail()
+        self.harness.core.flush()
+        self.harness.executor.drain()
+        under_way = self.harness.disk.wanted
+        self.harness.fail()
         self.hear(7001, 1)
         self.hear(7002, 2)
         self.assertEqual(self.told(), 7002)
-        self.bench.executor.committed(under_way)
+        self.harness.executor.committed(under_way)
         self.assertEqual(self.told(), 7002)
 
     def test_in_passing(self) -> None:
         """Who hears of a switch while a commit sets it free, and asks in that moment, is told the new address."""
-        other = self.bench.connect()
+        other = self.harness.connect()
         other.ask("HELLO", 3)
         other.ask("SUBSCRIBE", "+switch-master")
         self.hear(7001, 1)
@@ -323,20 +323,20 @@ class AddressTests(ServerTestCase):
             heard.append(other.wire.value())
             other.wire.clear()
 
-        self.bench.host.look = look
-        self.bench.save()
+        self.harness.host.look = look
+        self.harness.save()
         self.assertIn(b"+switch-master", b"".join(heard))
         self.assertNotIn(b"$4\r\n6379\r\n", b"".join(heard))
 
     def test_news_during_a_failover(self) -> None:
         """A promoted replica that clients know of, and not the dead master, is the one before."""
-        core, now = self.bench.core, self.bench.host.now()
+        core, now = self.harness.core, self.harness.host.now()
         replica = core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
         self.master.failover = Failover(1, now, now, FailoverState.RECONF_REPLICAS, promoted=replica)
         self.assertEqual(self.told(), 6380)
         self.hear(7001, 2)
         self.assertEqual(self.told(), 6380)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.told(), 7001)
 
 
@@ -345,7 +345,7 @@ class DownTests(ServerTestCase):
 
     def meet(self) -> None:
         """Two Sentinels that we know ask about a master that is down."""
-        registry, now = self.bench.core.registry, self.bench.host.now()
+        registry, now = self.harness.core.registry, self.harness.host.now()
         for peer_id, port in ((PEER_ID, 26380), ("c" * 40, 26381)):
             registry.add_peer(self.master, peer_id, Address.literal("127.0.0.1", port), now)
         self.master.sdown_since = now
@@ -360,7 +360,7 @@ class DownTests(ServerTestCase):
         self.assertEqual(self.client.raw(), b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n")
         self.ask(port=9)
         self.assertEqual(self.client.raw(), b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n")
-        self.master.sdown_since = self.bench.host.now()
+        self.master.sdown_since = self.harness.host.now()
         self.assertEqual(
             self.client.ask("sentinel", "is-primary-down-by-addr", "127.0.0.1", "6379", "0", "*"),
             b"*3\r\n:1\r\n$1\r\n*\r\n:0\r\n",
@@ -378,25 +378,25 @@ class DownTests(ServerTestCase):
         self.ask(5, PEER_ID)
         self.client.send("PING")
         self.assertEqual(self.client.raw(), b"")
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.replies(), [[1, PEER_ID.encode(), 5], b"PONG"])
-        self.assertIn(f"+vote-for-leader {PEER_ID} 5", self.bench.events)
+        self.assertIn(f"+vote-for-leader {PEER_ID} 5", self.harness.events)
 
     def test_vote_that_cannot_be_saved(self) -> None:
         """It is withdrawn: no leader, and the last epoch that is durable."""
         self.meet()
         self.ask(5, PEER_ID)
-        self.bench.fail()
+        self.harness.fail()
         self.assertEqual(self.client.replies(), [[1, b"*", 0]])
 
     def test_no_second_vote(self) -> None:
         """Another candidate of the same epoch is told whom we voted for."""
         self.meet()
         self.ask(5, PEER_ID)
-        self.bench.save()
+        self.harness.save()
         self.client.raw()
         self.ask(5, "c" * 40)
-        self.bench.save()
+        self.harness.save()
         self.assertEqual(self.client.replies(), [[1, PEER_ID.encode(), 5]])
 
 
@@ -409,7 +409,7 @@ class OtherQueryTests(ReportTestCase):
 
     def test_ckquorum(self) -> None:
         """A count, and what is missing: the quorum, the majority, or both, and what else blocks a failover."""
-        self.replica.info_refreshed_at = self.bench.host.now()
+        self.replica.info_refreshed_at = self.harness.host.now()
         fine = b"+OK 2 usable Sentinels. Quorum and failover authorization can be reached\r\n"
         self.assertEqual(self.client.ask("SENTINEL", "CKQUORUM", "mymaster"), fine)
         quorum = "Not enough available Sentinels to reach the specified quorum for this master"
@@ -417,7 +417,7 @@ class OtherQueryTests(ReportTestCase):
         self.master.options.quorum = 3
         too_high = "The quorum is 3 and only 2 Sentinels are known"
         self.refused(f"NOQUORUM 2 usable Sentinels. {quorum}. {too_high}", "SENTINEL", "CKQUORUM", "mymaster")
-        self.peer.sdown_since = self.bench.host.now()
+        self.peer.sdown_since = self.harness.host.now()
         self.refused(
             f"NOQUORUM 1 usable Sentinels. {quorum}. {majority}. {too_high}", "SENTINEL", "CKQUORUM", "mymaster"
         )
@@ -426,23 +426,23 @@ class OtherQueryTests(ReportTestCase):
 
     def test_ckquorum_with_a_failing_disk(self) -> None:
         """Who cannot save votes cannot authorize anything, however many others there are; INFO says so, too."""
-        self.replica.info_refreshed_at = self.bench.host.now()
-        self.bench.core.flush()
-        self.bench.executor.drain()
-        self.bench.fail()
+        self.replica.info_refreshed_at = self.harness.host.now()
+        self.harness.core.flush()
+        self.harness.executor.drain()
+        self.harness.fail()
         wrong = "his Sentinel cannot save its votes: ENOSPC, No space left on device"
         self.refused(f"NOQUORUM 2 usable Sentinels. T{wrong}", "SENTINEL", "CKQUORUM", "mymaster")
         info = self.client.ask("INFO", "sentinel").decode()
         self.assertIn(f"\r\nsentinel_storage:ENOSPC\r\nsentinel_storage_error:t{wrong}\r\n", info)
-        self.bench.save()
+        self.harness.save()
         self.assertIn("\r\nsentinel_storage:ok\r\n", self.client.ask("INFO", "sentinel").decode())
         self.assertIn(b"+OK 2 usable", self.client.ask("SENTINEL", "CKQUORUM", "mymaster"))
 
     def test_pending_scripts(self) -> None:
         """Running ones tell how long already, waiting ones how long still."""
-        now = self.bench.host.now()
+        now = self.harness.host.now()
         self.assertEqual(self.client.reply("SENTINEL", "PENDING-SCRIPTS"), [])
-        self.bench.scripts.jobs = [
+        self.harness.scripts.jobs = [
             BenchJob("/n", ("+sdown", "x"), pid=77, started_at=now - 40, attempts=1),
             BenchJob("/c", (), due_at=now + 500, attempts=2),
             BenchJob("/d", (), due_at=None),
@@ -459,7 +459,7 @@ class OtherQueryTests(ReportTestCase):
 
     def test_info_cache(self) -> None:
         """Age and text of the master and its replicas; unknown names are skipped, repeats collapse."""
-        now = self.bench.host.now()
+        now = self.harness.host.now()
         self.master.info_text, self.master.info_refreshed_at = b"role:master\r\n", now - 30
         self.assertEqual(
             self.client.reply("SENTINEL", "INFO-CACHE", "nope", "mymaster", "mymaster"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.harness import Bench, BenchJob, ServerTestCase
+from tests.server.harness import BenchJob, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
 SECTIONS = ["# Server", "# Clients", "# Stats", "# CPU", "# Sentinel"]
@@ -36,11 +36,11 @@ class InfoTests(ServerTestCase):
 
     def test_sentinel_section(self) -> None:
         """Exactly these lines, with one for each master."""
-        self.bench.watch("other", 6380, 1)
-        self.master.sdown_since = self.bench.host.now()
-        self.master.odown_since = self.bench.host.now()
-        self.bench.scripts.jobs = [BenchJob("/a", started_at=1), BenchJob("/b")]
-        self.bench.core.simulate_crash.add("crash-after-promotion")
+        self.harness.watch("other", 6380, 1)
+        self.master.sdown_since = self.harness.host.now()
+        self.master.odown_since = self.harness.host.now()
+        self.harness.scripts.jobs = [BenchJob("/a", started_at=1), BenchJob("/b")]
+        self.harness.core.simulate_crash.add("crash-after-promotion")
         self.assertEqual(
             self.info("sentinel"),
             [
@@ -64,8 +64,8 @@ class InfoTests(ServerTestCase):
 
     def test_tilt(self) -> None:
         """Whole seconds since it began."""
-        self.bench.core.tilt.since = self.bench.host.now() - 2_700
-        self.bench.core.tilt.total = 3
+        self.harness.core.tilt.since = self.harness.host.now() - 2_700
+        self.harness.core.tilt.total = 3
         self.assertEqual(
             self.info("sentinel")[2:5], ["sentinel_tilt:1", "sentinel_tilt_since_seconds:2", "sentinel_total_tilt:3"]
         )
@@ -92,8 +92,10 @@ class InfoTests(ServerTestCase):
 
     def test_listeners(self) -> None:
         """Only those that are configured, each with a number of its own."""
-        self.bench = Bench(GenericOptions(port=0, tls_port=6390, unixsocket="s.sock", dir="/run", bind=["::1"]))
-        self.client = self.bench.connect()
+        self.harness = ServerHarness(
+            GenericOptions(port=0, tls_port=6390, unixsocket="s.sock", dir="/run", bind=["::1"])
+        )
+        self.client = self.harness.connect()
         lines = self.info("server")
         self.assertEqual(
             [line for line in lines if line.startswith("listener")],
@@ -103,7 +105,7 @@ class InfoTests(ServerTestCase):
 
     def test_clients_section(self) -> None:
         """Only clients that came to us are counted."""
-        self.bench.connect().ask("SUBSCRIBE", "x")
+        self.harness.connect().ask("SUBSCRIBE", "x")
         lines = self.info("clients")
         self.assertEqual(lines[1:4], ["connected_clients:2", "cluster_connections:0", "maxclients:10000"])
         self.assertIn("pubsub_clients:1", lines)
@@ -126,11 +128,11 @@ class InfoTests(ServerTestCase):
 
     def test_rates(self) -> None:
         """They cover the time between the two latest looks at the clients."""
-        self.bench.factory.inspect()
+        self.harness.factory.inspect()
         for _ in range(10):
             self.client.ask("PING")
-        self.bench.host.reactor.advance(2)
-        self.bench.factory.inspect()
+        self.harness.host.reactor.advance(2)
+        self.harness.factory.inspect()
         self.assertIn("instantaneous_ops_per_sec:5", self.info("stats"))
 
     def test_cpu_section(self) -> None:
@@ -144,7 +146,7 @@ class RoleTests(ServerTestCase):
     def test_names_of_masters(self) -> None:
         """The word, then a list that may be empty."""
         self.assertEqual(self.client.reply("ROLE"), [b"sentinel", [b"mymaster"]])
-        self.assertEqual(Bench().connect().reply("ROLE"), [b"sentinel", []])
+        self.assertEqual(ServerHarness().connect().reply("ROLE"), [b"sentinel", []])
 
 
 class ShutdownTests(ServerTestCase):
@@ -153,10 +155,10 @@ class ShutdownTests(ServerTestCase):
     def test_no_reply(self) -> None:
         """The process is told to end, and the client hears nothing but the end of its connection."""
         for words in ((), ("NOSAVE",), ("save", "now", "force")):
-            self.client = self.bench.connect()
+            self.client = self.harness.connect()
             self.assertEqual(self.client.ask("SHUTDOWN", *words), b"")
             self.assertTrue(self.client.closed)
-        self.assertEqual(self.bench.stopped, 3)
+        self.assertEqual(self.harness.stopped, 3)
 
     def test_refusals(self) -> None:
         """Contradictions end nothing."""
@@ -164,4 +166,4 @@ class ShutdownTests(ServerTestCase):
         self.refused("ERR syntax error", "SHUTDOWN", "x")
         self.refused("ERR syntax error", "SHUTDOWN", "ABORT", "NOW")
         self.refused("ERR No shutdown in progress.", "SHUTDOWN", "ABORT")
-        self.assertEqual(self.bench.stopped, 0)
+        self.assertEqual(self.harness.stopped, 0)

@@ -28,7 +28,7 @@ from txsentinel.core import (
     switching,
     voting,
 )
-from txsentinel.core import evaluation as visiting
+from txsentinel.core import evaluation as evaluation
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.instances import Failover, FailoverState, Master, Replica, SyncStep
 from txsentinel.core.voting import Vote
@@ -77,7 +77,7 @@ class Mutant:
         """What becomes of a world with such Sentinels; it ends with the promise."""
         plan = draw_plan(seed, self.seconds, self.kinds)
         with self.in_force():
-            return Run(seed, self.seconds, plan, self.shape, promise=self.caught_by).all()
+            return Run(seed, self.seconds, plan, self.shape, invariant=self.caught_by).all()
 
     def caught(self) -> tuple[bool, list[str]]:
         """
@@ -101,11 +101,11 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(caught_by: str, **world: Any) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+def mutant(caught_by: str, **simulation: Any) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
     """Enter a function that gives the patches of a mutant, named like it, into the list."""
 
     def enter(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
-        MUTANTS.append(Mutant(patches.__name__, caught_by, patches, **world))
+        MUTANTS.append(Mutant(patches.__name__, caught_by, patches, **simulation))
         return patches
 
     return enter
@@ -266,7 +266,7 @@ def forgets_dead_peers() -> list[Patch]:
 @mutant("S4", kinds=("masters-die",), seed=1)
 def promotes_without_an_election() -> list[Patch]:
     """Standing is winning."""
-    return _without(election.Elections, "judge", election.Verdict.WON)
+    return _without(election.Elections, "assess", election.ElectionStatus.WON)
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
@@ -300,25 +300,25 @@ def votes_beyond_its_current_epoch() -> list[Patch]:
 def has_no_barrier() -> list[Patch]:
     """Nothing waits for the disk."""
 
-    def admit(self: barriers.Barrier, generation: int, effect: Any) -> None:
+    def submit(self: barriers.DurabilityBarrier, generation: int, effect: Any) -> None:
         self._perform(effect)
 
-    def hold(self: barriers.Barrier, generation: int, released: Any, failed: Any, *undo: Any) -> None:
+    def defer_reply(self: barriers.DurabilityBarrier, generation: int, released: Any, failed: Any, *undo: Any) -> None:
         released()
 
-    return [(barriers.Barrier, "admit", admit), (barriers.Barrier, "hold", hold)]
+    return [(barriers.DurabilityBarrier, "submit", submit), (barriers.DurabilityBarrier, "defer_reply", defer_reply)]
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
 def holds_no_effects() -> list[Patch]:
     """Replies wait for the disk, hellos and events do not."""
-    return [(barriers.Barrier, "admit", lambda self, generation, effect: self._perform(effect))]
+    return [(barriers.DurabilityBarrier, "submit", lambda self, generation, effect: self._perform(effect))]
 
 
 @mutant("durable", kinds=("masters-die",), seed=1)
 def holds_no_replies() -> list[Patch]:
     """Hellos and events wait for the disk, replies do not."""
-    return [(barriers.Barrier, "hold", lambda self, generation, released, failed, *undo: released())]
+    return [(barriers.DurabilityBarrier, "defer_reply", lambda self, generation, released, failed, *undo: released())]
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=4)
@@ -499,7 +499,7 @@ def believes_old_opinions() -> list[Patch]:
     return [
         (voting.Voting, "expire_opinions", lambda *_: None),
         (voting.Voting, "forget_opinions", lambda *_: None),
-        (availability.Availability, "opinion_holds", lambda self, says_down, at, now: says_down),
+        (availability.Availability, "opinion_holds", lambda self, reports_down, at, now: reports_down),
     ]
 
 
@@ -526,19 +526,19 @@ def never_enters_tilt() -> list[Patch]:
 def judges_in_tilt() -> list[Patch]:
     """TILT keeps it from nothing."""
 
-    def visit(self: visiting.Visiting, instance: Any, now: int) -> None:
+    def evaluate(self: evaluation.Evaluation, instance: Any, now: int) -> None:
         if not instance.gone:
-            self._probing.visit(instance, now)
-            self._availability.visit(instance, now)
+            self._probing.evaluate(instance, now)
+            self._availability.evaluate(instance, now)
             self.schedule(instance, now)
 
-    return [(visiting.Visiting, "visit", visit)]
+    return [(evaluation.Evaluation, "evaluate", evaluate)]
 
 
 @mutant("slow", seed=4, kinds=("slow-sentinel",))
 def takes_its_own_delay_for_silence() -> list[Patch]:
     """What has arrived and is not read yet counts as not said."""
-    return [(state.SentinelState, "heard_until", lambda self, now: now)]
+    return [(state.SentinelState, "received_until", lambda self, now: now)]
 
 
 @mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)
@@ -679,18 +679,18 @@ def leaks_connections() -> list[Patch]:
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
 def greets_before_it_lets_go() -> list[Patch]:
     """The hello to the old master goes out first, and is held by the pause that the order behind it would end."""
-    real_settle, real_word = handover.Handovers.settle, switching.Switching.spread_word
+    real_settle, real_word = handover.Handovers.settle, switching.Switching.broadcast_hello
     late: list[tuple[Any, ...]] = []
 
     def settle(self: handover.Handovers, *servers: Any) -> None:
         late.append((self, *servers))
 
-    def spread_word(self: switching.Switching, master: Master, now: int) -> None:
+    def broadcast_hello(self: switching.Switching, master: Master, now: int) -> None:
         real_word(self, master, now)
         while late:
             real_settle(*late.pop())
 
-    return [(handover.Handovers, "settle", settle), (switching.Switching, "spread_word", spread_word)]
+    return [(handover.Handovers, "settle", settle), (switching.Switching, "broadcast_hello", broadcast_hello)]
 
 
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
@@ -704,8 +704,8 @@ def forgets_the_pause_that_it_ordered() -> list[Patch]:
     """After a hand-over files are rewritten and clients disconnected, and that is all."""
     from txsentinel.links import encoded_commands as phrases
 
-    real = phrases.settle_hand_over
-    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CLIENT", "UNPAUSE")])]
+    real = phrases.finish_hand_over
+    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words != ("CLIENT", "UNPAUSE")])]
 
 
 @mutant("clients", kinds=("coordinated-failover",), seed=1)
@@ -713,8 +713,8 @@ def keeps_the_clients_after_a_hand_over() -> list[Patch]:
     """Whoever listens to the old master goes on listening to it."""
     from txsentinel.links import encoded_commands as phrases
 
-    real = phrases.settle_hand_over
-    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words[1:3] != ("KILL", "TYPE")])]
+    real = phrases.finish_hand_over
+    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words[1:3] != ("KILL", "TYPE")])]
 
 
 @mutant("clients", kinds=("manual-failover",), seed=1)
@@ -731,8 +731,8 @@ def rewrites_no_file_after_a_hand_over() -> list[Patch]:
     """A restart would bring the old roles back."""
     from txsentinel.links import encoded_commands as phrases
 
-    real = phrases.settle_hand_over
-    return [(phrases, "settle_hand_over", lambda: [words for words in real() if words != ("CONFIG", "REWRITE")])]
+    real = phrases.finish_hand_over
+    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words != ("CONFIG", "REWRITE")])]
 
 
 @mutant("files", kinds=("masters-die",), seed=1)

@@ -27,7 +27,7 @@ from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import EPOCH, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.processes import Outcome
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 
 
 class HostCase(SynchronousTestCase):
@@ -36,14 +36,14 @@ class HostCase(SynchronousTestCase):
     seed = 5
 
     def setUp(self) -> None:
-        self.world = World(self.seed)
-        self.network = SimNetwork(self.world)
+        self.simulation = Simulation(self.seed)
+        self.network = SimNetwork(self.simulation)
         self.servers: list[Server] = []
-        self.alpha = SimHost(self.world, self.network, "alpha", "10.0.0.1")
-        self.beta = SimHost(self.world, self.network, "beta", "10.0.0.2", self.serve)
+        self.alpha = SimHost(self.simulation, self.network, "alpha", "10.0.0.1")
+        self.beta = SimHost(self.simulation, self.network, "beta", "10.0.0.2", self.serve)
         for host in (self.alpha, self.beta):
             host.start()
-        self.world.run(0.01)
+        self.simulation.run(0.01)
 
     def serve(self, host: SimHost) -> None:
         """The program of ``beta``."""
@@ -54,7 +54,7 @@ class HostCase(SynchronousTestCase):
         """``alpha`` connects to ``beta``."""
         factory = Client()
         self.alpha.reactor.connectTCP("10.0.0.2", 7, factory, timeout)
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         return factory
 
 
@@ -74,7 +74,7 @@ class LifeTests(HostCase):
         """The kernel of a killed process closes its connections and refuses new ones."""
         client = self.connect()
         self.beta.kill()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertFalse(self.beta.running)
         self.assertEqual(self.beta.exits, [-9])
         self.assertIs(client.client.lost, ConnectionDone)
@@ -86,7 +86,7 @@ class LifeTests(HostCase):
         client = self.connect()
         client.client.transport.write(b"?")
         self.beta.kill()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertIs(client.client.lost, ConnectionLost)
 
     def test_crash_is_silent(self) -> None:
@@ -95,7 +95,7 @@ class LifeTests(HostCase):
         self.beta.crash()
         client.client.transport.write(b"?")
         attempt = self.connect(timeout=5)
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertIsNone(client.client.lost)
         self.assertIs(attempt.failed, TimeoutError)
 
@@ -104,7 +104,7 @@ class LifeTests(HostCase):
         client = self.connect()
         self.beta.crash(refuse=True)
         attempt = self.connect()
-        self.world.run(10)
+        self.simulation.run(10)
         self.assertIs(attempt.failed, ConnectionRefusedError)
         self.assertIsNone(client.client.lost)
 
@@ -113,9 +113,9 @@ class LifeTests(HostCase):
         client = self.connect()
         self.beta.crash()
         client.client.transport.write(b"?")
-        self.world.run(10)
+        self.simulation.run(10)
         self.beta.restart()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertIs(client.client.lost, ConnectionLost)
         self.assertTrue(self.connect().client.made)
         self.assertEqual((self.beta.starts, len(self.servers)), (2, 2))
@@ -130,11 +130,11 @@ class LifeTests(HostCase):
         self.beta.pause()
         client = self.connect()
         client.client.transport.write(b"?")
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertTrue(client.client.made)
         self.assertEqual(self.servers[0].accepted, [])
         self.beta.resume()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertEqual(client.client.heard, b"?")
 
     def test_pause_for(self) -> None:
@@ -142,14 +142,14 @@ class LifeTests(HostCase):
         self.beta.pause_for(3)
         client = self.connect()
         client.client.transport.write(b"?")
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(client.client.heard, b"")
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(client.client.heard, b"?")
         self.beta.pause_for(3)
         self.beta.restart()
         self.beta.pause()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertTrue(self.beta.reactor.stalled)
 
     def test_killed_while_paused(self) -> None:
@@ -157,9 +157,9 @@ class LifeTests(HostCase):
         self.beta.pause()
         client = self.connect()
         client.client.transport.write(b"?")
-        self.world.run(1)
+        self.simulation.run(1)
         self.beta.kill()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIs(client.client.lost, ConnectionLost)
 
     def test_exit(self) -> None:
@@ -172,14 +172,14 @@ class LifeTests(HostCase):
             self.beta.reactor.callLater(0, self.fail, "the dead called back")
 
         self.beta.reactor.callLater(0, leave)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual((self.beta.exits, client.client.heard), ([99], b""))
 
     def test_fail_stop(self) -> None:
         """A failure that the program reports itself is recorded, and ends it with status 1."""
         self.beta.fail_stop(Failure(ZeroDivisionError("oops")), "the sweep raised")
         self.assertEqual(self.beta.exits, [1])
-        self.assertEqual([failure.what for failure in self.world.failures], ["the sweep raised"])
+        self.assertEqual([failure.what for failure in self.simulation.failures], ["the sweep raised"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_terminate(self) -> None:
@@ -187,7 +187,7 @@ class LifeTests(HostCase):
         closing: Deferred[None] = Deferred()
         self.beta.reactor.addSystemEventTrigger("before", "shutdown", lambda: closing)
         self.beta.terminate()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertTrue(self.beta.running)
         closing.callback(None)
         self.assertEqual((self.beta.running, self.beta.exits), (False, [0]))
@@ -199,7 +199,7 @@ class LifeTests(HostCase):
         self.beta.reactor.connectTCP("10.0.0.2", 7, attempt)
         self.beta.reactor.listenTCP(9, Server())
         self.beta.files.replace("/x", b"x")
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertEqual((attempt.client.made, self.beta.files.contents), (False, {}))
         self.assertIsNone(self.network.port_at("10.0.0.2", "10.0.0.2", 9))
 
@@ -210,7 +210,7 @@ class ClockTests(HostCase):
     def test_monotonic(self) -> None:
         """The monotonic clock advances with the world and is an integer of milliseconds."""
         before = self.alpha.now()
-        self.world.run(2.5)
+        self.simulation.run(2.5)
         self.assertEqual(self.alpha.now() - before, 2500)
         self.assertNotEqual(self.alpha.now(), self.beta.now())
 
@@ -218,7 +218,7 @@ class ClockTests(HostCase):
         """The wall clock drifts and jumps as told; the monotonic one does not care."""
         self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 0.01)
         self.alpha.drift = 0.001
-        self.world.run(999.99)
+        self.simulation.run(999.99)
         self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 1001, places=3)
         before = self.alpha.now()
         self.alpha.step_wall_clock(-3600)
@@ -227,10 +227,10 @@ class ClockTests(HostCase):
 
     def test_dice(self) -> None:
         """Dice differ between hosts and between runs of one host, and not between two worlds of one seed."""
-        again = SimHost(World(self.seed), self.network, "alpha", "10.0.0.1")
+        again = SimHost(Simulation(self.seed), self.network, "alpha", "10.0.0.1")
         again.start()
         first = again.random.random()
-        self.assertEqual(SimHost(World(self.seed), self.network, "alpha", "10.0.0.1").random.random(), first)
+        self.assertEqual(SimHost(Simulation(self.seed), self.network, "alpha", "10.0.0.1").random.random(), first)
         again.restart()
         self.assertNotEqual(again.random.random(), first)
         self.assertNotEqual(self.beta.random.random(), first)
@@ -244,7 +244,7 @@ class ResolverTests(HostCase):
         self.alpha.names["beta.example"] = "10.0.0.2"
         known, unknown = self.alpha.resolve("beta.example"), self.alpha.resolve("gamma.example")
         self.assertNoResult(known)
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertEqual(self.successResultOf(known), "10.0.0.2")
         self.failureResultOf(unknown, DNSLookupError)
 
@@ -256,7 +256,7 @@ class ResolverTests(HostCase):
         """A name server that does not answer leaves the question open."""
         self.alpha.resolver_silent = True
         answer = self.alpha.resolve("beta.example")
-        self.world.run(3600)
+        self.simulation.run(3600)
         self.assertNoResult(answer)
 
 
@@ -268,27 +268,27 @@ class FilesTests(HostCase):
         files = self.alpha.files
         self.assertRaises(FileNotFoundError, files.read, "/s.conf")
         done = files.replace("/s.conf", b"new")
-        self.world.run(0.001)
+        self.simulation.run(0.001)
         self.assertNoResult(done)
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.successResultOf(done)
         self.assertEqual(files.read("/s.conf"), b"new")
-        self.assertEqual((files.replacements, files.most_in_flight, files.in_flight), (1, 1, 0))
+        self.assertEqual((files.replacements, files.max_in_flight, files.in_flight), (1, 1, 0))
 
     def test_fetch(self) -> None:
         """Reading takes time, and ends no sooner than the disk hangs no more; what is missing is told of later, too."""
         files = self.alpha.files
         missing = files.fetch("/users.acl")
         self.assertNoResult(missing)
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.failureResultOf(missing, FileNotFoundError)
         files.contents["/users.acl"] = b"user a on"
         files.stick()
         fetched = files.fetch("/users.acl")
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertNoResult(fetched)
         files.unstick()
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(self.successResultOf(fetched), b"user a on")
 
     def test_full_disk(self) -> None:
@@ -297,7 +297,7 @@ class FilesTests(HostCase):
         files.contents["/s.conf"] = b"old"
         files.fail_with = OSError(ENOSPC, "No space left on device")
         done = files.replace("/s.conf", b"new")
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertEqual(self.failureResultOf(done, OSError).value.errno, ENOSPC)
         self.assertEqual((files.read("/s.conf"), files.failed_replacements), (b"old", 1))
 
@@ -306,20 +306,20 @@ class FilesTests(HostCase):
         files = self.alpha.files
         files.stick()
         done = files.replace("/s.conf", b"new")
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertNoResult(done)
         self.assertNotIn("/s.conf", files.contents)
         files.unstick()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.successResultOf(done)
 
     def test_slow_disk(self) -> None:
         """A replacement takes what the disk takes."""
         self.alpha.files.latency, self.alpha.files.jitter = 500, 0
         done = self.alpha.files.replace("/s.conf", b"new")
-        self.world.run(0.499)
+        self.simulation.run(0.499)
         self.assertNoResult(done)
-        self.world.run(0.002)
+        self.simulation.run(0.002)
         self.successResultOf(done)
 
     def test_unwritable(self) -> None:
@@ -332,13 +332,13 @@ class FilesTests(HostCase):
         """After a crash in the middle there is the old file or the new one, both in due time, never a mixture."""
         seen = []
         for seed in range(20):
-            world = World(seed)
-            host = SimHost(world, SimNetwork(world), "alpha", "10.0.0.1")
+            simulation = Simulation(seed)
+            host = SimHost(simulation, SimNetwork(simulation), "alpha", "10.0.0.1")
             host.start()
             host.files.contents["/s.conf"] = b"old"
             done = host.files.replace("/s.conf", b"new")
             host.crash()
-            world.run(10)
+            simulation.run(10)
             self.assertNoResult(done)
             seen.append(host.files.read("/s.conf"))
         self.assertEqual(sorted({*seen}), [b"new", b"old"])
@@ -347,16 +347,16 @@ class FilesTests(HostCase):
         """What a stalled process had begun to write becomes durable; it hears of it later."""
         done = self.alpha.files.replace("/s.conf", b"new")
         self.alpha.pause()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.alpha.files.read("/s.conf"), b"new")
         self.assertNoResult(done)
         self.alpha.resume()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.successResultOf(done)
 
     def test_repr(self) -> None:
         """A store says whose it is."""
-        self.assertIn("alpha", repr(SimFiles(self.world, "alpha")))
+        self.assertIn("alpha", repr(SimFiles(self.simulation, "alpha")))
 
 
 class Child(ProcessProtocol):
@@ -383,9 +383,9 @@ class ProcessTests(HostCase):
         """A child that ends well is reported as done after its time; its argv is kept."""
         child, process = self.spawn(Outcome(0, 2.0))
         verifyObject(IProcessTransport, process)
-        self.world.run(1.9)
+        self.simulation.run(1.9)
         self.assertEqual(child.ended, [])
-        self.world.run(0.2)
+        self.simulation.run(0.2)
         self.assertIsInstance(child.ended[0], ProcessDone)
         kept = self.alpha.spawned[0]
         self.assertEqual((kept.path, kept.arguments, kept.environment), ("/bin/script", ("script", "one"), {"A": "b"}))
@@ -393,16 +393,16 @@ class ProcessTests(HostCase):
     def test_exit_status(self) -> None:
         """A child that ends otherwise is reported with its status."""
         child, _ = self.spawn(Outcome(3, 0.1))
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIsInstance(child.ended[0], ProcessTerminated)
         self.assertEqual((child.ended[0].exitCode, child.ended[0].signal), (3, None))
 
     def test_signal(self) -> None:
         """A child that never ends can be killed, once."""
         child, process = self.spawn(Outcome(None))
-        self.world.run(600)
+        self.simulation.run(600)
         process.signalProcess("KILL")
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual((child.ended[0].exitCode, child.ended[0].signal), (None, 9))
         self.assertRaises(ProcessExitedAlready, process.signalProcess, "KILL")
         self.assertEqual(self.alpha.spawned[0].process.signals, ["SIGKILL"])
@@ -423,8 +423,8 @@ class DeterminismTests(SynchronousTestCase):
 
     def story(self, seed: int) -> str:
         """A digest of chatter, faults and crashes."""
-        world = World(seed)
-        network = SimNetwork(world, jitter=3)
+        simulation = Simulation(seed)
+        network = SimNetwork(simulation, jitter=3)
 
         def program(host: SimHost) -> None:
             host.reactor.listenTCP(7, Server(Echo))
@@ -433,17 +433,17 @@ class DeterminismTests(SynchronousTestCase):
                     host.reactor.connectTCP(target.ip, 7, factory := Client(), 5)
                     host.reactor.callLater(0.2, self.chatter, host, factory.client)
 
-        hosts = [SimHost(world, network, f"h{number}", f"10.0.0.{number}", program) for number in range(4)]
+        hosts = [SimHost(simulation, network, f"h{number}", f"10.0.0.{number}", program) for number in range(4)]
         for host in hosts:
             host.start()
-        world.run(1)
+        simulation.run(1)
         network.cut(hosts[0], hosts[1])
         hosts[2].kill()
-        world.run(1)
+        simulation.run(1)
         network.heal()
         hosts[2].restart()
-        world.run(2)
-        return world.digest()
+        simulation.run(2)
+        return simulation.digest()
 
     def chatter(self, host: SimHost, protocol: Recorder) -> None:
         """Say something again and again."""

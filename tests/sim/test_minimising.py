@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sim.mutants import MUTANTS
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
-from txsentinel.sim.minimising import minimise, promise_of, reduce_to_cause
+from txsentinel.sim.minimising import invariant_of, minimise, reduce_to_cause
 from txsentinel.sim.run import Run
 
 PLAN = [Fault(float(number), "reset", 1.0, number) for number in range(16)]
@@ -22,9 +22,9 @@ class ReductionTests(SynchronousTestCase):
         """What is left of sixteen faults if these are needed together."""
 
         def fails(plan: Sequence[Fault]) -> bool:
-            return set(guilty) <= {fault.dice for fault in plan}
+            return set(guilty) <= {fault.rng for fault in plan}
 
-        return [fault.dice for fault in reduce_to_cause(PLAN, fails)]
+        return [fault.rng for fault in reduce_to_cause(PLAN, fails)]
 
     def test_the_guilty_remain(self) -> None:
         """However they lie, exactly those that are needed are left, in their order."""
@@ -45,7 +45,7 @@ class ReductionTests(SynchronousTestCase):
 
         def fails(plan: Sequence[Fault]) -> bool:
             tried.append(plan)
-            return {1, 5, 14} <= {fault.dice for fault in plan}
+            return {1, 5, 14} <= {fault.rng for fault in plan}
 
         reduce_to_cause(PLAN, fails, trials=7)
         self.assertLessEqual(len(tried), 7)
@@ -61,8 +61,8 @@ class ReproductionTests(SynchronousTestCase):
         seconds = 12.0
         with mutant.in_force():
             plan = minimise(outcome, seconds, trials=12)
-            again = Run(outcome.seed, seconds, parse_plan(print_plan(plan)), outcome.shape, promise_of(outcome)).all()
-        self.assertEqual(promise_of(again), promise_of(outcome))
+            again = Run(outcome.seed, seconds, parse_plan(print_plan(plan)), outcome.shape, invariant_of(outcome)).all()
+        self.assertEqual(invariant_of(again), invariant_of(outcome))
         self.assertLess(len(plan), len(outcome.plan))
         told = report(again, seconds)
         self.assertIn(f"again: python -m txsentinel.sim --seed {outcome.seed} --seconds 12", told)

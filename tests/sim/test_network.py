@@ -22,8 +22,8 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.tcp import HIGH_WATER, WINDOW, SimTransport
-from txsentinel.sim.world import World
 
 
 class Recorder(Protocol):
@@ -108,10 +108,10 @@ class NetworkCase(SynchronousTestCase):
     """Two hosts."""
 
     def setUp(self) -> None:
-        self.world = World(3)
-        self.network = SimNetwork(self.world, latency=1.0, jitter=0.5)
-        self.alpha = SimHost(self.world, self.network, "alpha", "10.0.0.1")
-        self.beta = SimHost(self.world, self.network, "beta", "10.0.0.2")
+        self.simulation = Simulation(3)
+        self.network = SimNetwork(self.simulation, latency=1.0, jitter=0.5)
+        self.alpha = SimHost(self.simulation, self.network, "alpha", "10.0.0.1")
+        self.beta = SimHost(self.simulation, self.network, "beta", "10.0.0.2")
         for host in (self.alpha, self.beta):
             host.start()
 
@@ -125,7 +125,7 @@ class NetworkCase(SynchronousTestCase):
         """``alpha`` connects."""
         factory = Client()
         self.connector = self.alpha.reactor.connectTCP(host, port, factory, timeout)
-        self.world.run(run)
+        self.simulation.run(run)
         return factory
 
 
@@ -156,7 +156,7 @@ class ConnectionTests(NetworkCase):
         self.listen()
         client = self.connect(run=0.0019)
         self.assertFalse(client.client.made)
-        self.world.run(0.0012)
+        self.simulation.run(0.0012)
         self.assertTrue(client.client.made)
 
     def test_one_turn_is_one_segment(self) -> None:
@@ -166,7 +166,7 @@ class ConnectionTests(NetworkCase):
         client.client.transport.write(b"a")
         client.client.transport.writeSequence([b"b", b"c"])
         self.alpha.reactor.callLater(0.00001, client.client.transport.write, b"d")
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(server.accepted[0].chunks, [b"abc", b"d"])
 
     def test_order_is_kept(self) -> None:
@@ -176,7 +176,7 @@ class ConnectionTests(NetworkCase):
         client = self.connect()
         for number in range(200):
             self.alpha.reactor.callLater(number / 1000, client.client.transport.write, b"%d," % number)
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(server.accepted[0].heard, b"".join(b"%d," % number for number in range(200)))
 
     def test_only_bytes(self) -> None:
@@ -189,7 +189,7 @@ class ConnectionTests(NetworkCase):
         server = self.listen()
         factory = Client()
         self.beta.reactor.connectTCP("127.0.0.1", 7, factory)
-        self.world.run(0.0002)
+        self.simulation.run(0.0002)
         self.assertTrue(factory.client.made)
         self.assertEqual(server.accepted[0].transport.getPeer().host, "127.0.0.1")
 
@@ -219,7 +219,7 @@ class ClosingTests(NetworkCase):
         client.client.transport.write(b"farewell")
         client.client.transport.loseConnection()
         self.assertTrue(client.client.transport.disconnecting)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(server.accepted[0].heard, b"farewell")
         self.assertEqual((client.client.lost, client.ended, server.accepted[0].lost), (ConnectionDone,) * 3)
         self.assertEqual(client.stops, 1)
@@ -230,7 +230,7 @@ class ClosingTests(NetworkCase):
         client = self.connect()
         client.client.transport.write(b"never")
         client.client.transport.abortConnection()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(server.accepted[0].heard, b"")
         self.assertEqual((client.client.lost, server.accepted[0].lost), (ConnectionAborted, ConnectionLost))
 
@@ -240,11 +240,11 @@ class ClosingTests(NetworkCase):
         client = self.connect()
         transport = client.client.transport
         transport.loseConnection()
-        self.world.run(1)
+        self.simulation.run(1)
         transport.write(b"x")
         transport.loseConnection()
         transport.abortConnection()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIs(client.client.lost, ConnectionDone)
 
     def test_protocol_that_raises(self) -> None:
@@ -257,9 +257,9 @@ class ClosingTests(NetworkCase):
         server = self.listen(Broken)
         client = self.connect()
         client.client.transport.write(b"x")
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual((server.accepted[0].lost, client.client.lost), (KeyError, ConnectionLost))
-        self.assertEqual([failure.place for failure in self.world.failures], ["beta"])
+        self.assertEqual([failure.place for failure in self.simulation.failures], ["beta"])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_port_closed(self) -> None:
@@ -274,7 +274,7 @@ class ClosingTests(NetworkCase):
 
     def successResultOf_later(self, deferred: object) -> None:
         """A Deferred that fires in a turn to come."""
-        self.world.run(0.01)
+        self.simulation.run(0.01)
         self.successResultOf(deferred)
 
     def test_no_protocol(self) -> None:
@@ -297,7 +297,7 @@ class RefusalTests(NetworkCase):
         """A port where nobody listens refuses, a round trip later."""
         client = self.connect(run=0.0019)
         self.assertIsNone(client.failed)
-        self.world.run(0.0012)
+        self.simulation.run(0.0012)
         self.assertIs(client.failed, ConnectionRefusedError)
         self.assertEqual(client.stops, 1)
 
@@ -307,7 +307,7 @@ class RefusalTests(NetworkCase):
         self.network.cut(self.alpha, self.beta)
         client = self.connect(timeout=5, run=4.9)
         self.assertIsNone(client.failed)
-        self.world.run(0.2)
+        self.simulation.run(0.2)
         self.assertIs(client.failed, TimeoutError)
 
     def test_one_way_cut(self) -> None:
@@ -322,7 +322,7 @@ class RefusalTests(NetworkCase):
         self.network.cut(self.alpha, self.beta)
         client = self.connect(run=2)
         self.network.heal(self.alpha, self.beta)
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertTrue(client.client.made)
 
     def test_stop_connecting(self) -> None:
@@ -330,7 +330,7 @@ class RefusalTests(NetworkCase):
         server = self.listen()
         client = self.connect(run=0.0001)
         self.connector.stopConnecting()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIs(client.failed, UserError)
         self.assertEqual(server.accepted, [])
 
@@ -367,10 +367,10 @@ class FaultTests(NetworkCase):
         self.network.cut(self.alpha, self.beta)
         for number in range(5):
             self.alpha.reactor.callLater(number, self.client.transport.write, b"%d" % number)
-        self.world.run(30)
+        self.simulation.run(30)
         self.assertEqual(self.far.heard, b"")
         self.network.heal()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertEqual((self.far.heard, self.client.heard), (b"01234", b"01234"))
         self.assertIsNone(self.client.lost)
 
@@ -378,7 +378,7 @@ class FaultTests(NetworkCase):
         """With one direction cut, questions arrive and answers wait."""
         self.network.cut(self.beta, self.alpha, both=False)
         self.client.transport.write(b"?")
-        self.world.run(10)
+        self.simulation.run(10)
         self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
 
     def test_isolate(self) -> None:
@@ -388,16 +388,16 @@ class FaultTests(NetworkCase):
         inner = Client()
         self.beta.reactor.connectTCP("127.0.0.1", 7, inner)
         self.client.transport.write(b"?")
-        self.world.run(10)
+        self.simulation.run(10)
         self.assertEqual((self.far.heard, inner.client.made), (b"", True))
         self.network.heal(self.beta)
-        self.world.run(10)
+        self.simulation.run(10)
         self.assertEqual(self.client.heard, b"?")
 
     def test_isolated_from_newcomers(self) -> None:
         """A path first used after the isolation is blocked as well."""
         self.network.isolate(self.beta)
-        gamma = SimHost(self.world, self.network, "gamma", "10.0.0.3")
+        gamma = SimHost(self.simulation, self.network, "gamma", "10.0.0.3")
         self.assertFalse(self.network.reachable(gamma, self.beta))
 
     def test_partition(self) -> None:
@@ -417,23 +417,23 @@ class FaultTests(NetworkCase):
         """A quarter of an hour without an acknowledgement ends the connection of who has sent something."""
         self.network.cut(self.alpha, self.beta)
         self.client.transport.write(b"?")
-        self.world.run(900)
+        self.simulation.run(900)
         self.assertIsNone(self.client.lost)
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertIs(self.client.lost, ConnectionLost)
         self.assertIsNone(self.far.lost)
 
     def test_reset(self) -> None:
         """A reset ends the connection at both ends."""
         self.assertEqual(self.network.reset(self.beta, self.alpha), 1)
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertEqual((self.client.lost, self.far.lost), (ConnectionLost, ConnectionLost))
 
     def test_half_open(self) -> None:
         """One end is lost and the other talks into the void, until it connects again."""
         self.assertEqual(self.network.half_open(self.alpha, self.beta), 1)
         self.client.transport.write(b"?")
-        self.world.run(100)
+        self.simulation.run(100)
         self.assertEqual((self.far.lost, self.client.lost, self.client.heard), (ConnectionLost, None, b""))
         self.assertTrue(self.connect().client.made)
 
@@ -441,22 +441,22 @@ class FaultTests(NetworkCase):
         """A slow path takes its time, until it is calm again."""
         self.network.slow(self.alpha, self.beta, latency=400)
         self.client.transport.write(b"?")
-        self.world.run(0.79)
+        self.simulation.run(0.79)
         self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
-        self.world.run(0.02)
+        self.simulation.run(0.02)
         self.assertEqual(self.client.heard, b"?")
-        self.network.calm()
+        self.network.clear_degradation()
         self.client.transport.write(b"!")
-        self.world.run(0.01)
+        self.simulation.run(0.01)
         self.assertEqual(self.client.heard, b"?!")
 
     def test_loss_costs_time(self) -> None:
         """A lost segment comes 200 ms later; none is missing."""
         self.network.lose(self.alpha, self.beta, 1.0)
         self.client.transport.write(b"?")
-        self.world.run(0.3)
+        self.simulation.run(0.3)
         self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
-        self.world.run(0.3)
+        self.simulation.run(0.3)
         self.assertEqual(self.client.heard, b"?")
 
 
@@ -473,20 +473,20 @@ class FlowControlTests(NetworkCase):
         """A reader that pauses gets nothing, and everything once it resumes."""
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * 1000)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.far.heard, b"")
         self.far.transport.resumeProducing()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(len(self.far.heard), 1000)
 
     def test_window(self) -> None:
         """What the kernels cannot hold stays with the writer, and leaves as the reader reads."""
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * (3 * WINDOW))
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.client.transport.unsent, 2 * WINDOW)
         self.far.transport.resumeProducing()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual((self.client.transport.unsent, len(self.far.heard)), (0, 3 * WINDOW))
 
     def test_close_waits_for_the_backlog(self) -> None:
@@ -494,10 +494,10 @@ class FlowControlTests(NetworkCase):
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * (2 * WINDOW))
         self.client.transport.loseConnection()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIsNone(self.client.lost)
         self.far.transport.resumeProducing()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual((self.client.lost, len(self.far.heard)), (ConnectionDone, 2 * WINDOW))
 
     def test_producer(self) -> None:
@@ -521,10 +521,10 @@ class FlowControlTests(NetworkCase):
         self.client.transport.write(b"x" * (WINDOW + HIGH_WATER + 1))
         self.assertEqual(verdicts, ["pause"])
         self.far.transport.resumeProducing()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(verdicts, ["pause", "resume"])
         self.network.reset(self.alpha, self.beta)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(verdicts, ["pause", "resume", "stop"])
 
 
@@ -546,12 +546,12 @@ class ReconnectingTests(NetworkCase):
         factory = Persistent()
         factory.clock = self.alpha.reactor
         self.alpha.reactor.connectTCP("10.0.0.2", 7, factory, 2)
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertEqual(len(factory.built), 0)
         self.beta.program = lambda host: host.reactor.listenTCP(7, Server())
         self.beta.restart()
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(len(factory.built), 1)
         self.beta.restart()
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual([protocol.lost for protocol in factory.built], [ConnectionDone, None])

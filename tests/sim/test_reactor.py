@@ -12,16 +12,16 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.reactor import SimReactor
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 
 
 class WorldCase(SynchronousTestCase):
     """A world, a network and one reactor."""
 
     def setUp(self) -> None:
-        self.world = World(7)
-        self.network = SimNetwork(self.world)
-        self.reactor = SimReactor(self.world, self.network, "alpha", "10.0.0.1", boot=5_000_000)
+        self.simulation = Simulation(7)
+        self.network = SimNetwork(self.simulation)
+        self.reactor = SimReactor(self.simulation, self.network, "alpha", "10.0.0.1", boot=5_000_000)
         self.seen: list[object] = []
 
 
@@ -39,13 +39,13 @@ class ScheduleTests(WorldCase):
         for delay in (0.3, 0.1, 0.2, 0.1):
             self.reactor.callLater(delay, self.seen.append, (delay, len(self.seen)))
         self.reactor.callLater(0.1, self.seen.append, "last of 0.1")
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, [(0.1, 0), (0.1, 0), "last of 0.1", (0.2, 0), (0.3, 0)])
 
     def test_time_while_called(self) -> None:
         """Within a call the clock shows when it was due, not where the run is heading."""
         self.reactor.callLater(0.25, lambda: self.seen.append(self.reactor.seconds()))
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertAlmostEqual(self.seen[0], 5.25, places=5)
         self.assertEqual(self.reactor.seconds(), 65.0)
 
@@ -62,7 +62,7 @@ class ScheduleTests(WorldCase):
         """A cancelled call does not happen, and says so when it is cancelled again."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
         call.cancel()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, [])
         self.assertFalse(call.active())
         self.assertRaises(AlreadyCancelled, call.cancel)
@@ -70,41 +70,41 @@ class ScheduleTests(WorldCase):
     def test_cancel_after_call(self) -> None:
         """What has happened cannot be cancelled, delayed or reset."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertRaises(AlreadyCalled, call.cancel)
         self.assertRaises(AlreadyCalled, call.delay, 1)
         self.assertRaises(AlreadyCalled, call.reset, 1)
 
     def test_postpone_and_advance(self) -> None:
         """A call can be moved in both directions, any number of times, and happens once."""
-        call = self.reactor.callLater(1, lambda: self.seen.append(self.world.seconds()))
+        call = self.reactor.callLater(1, lambda: self.seen.append(self.simulation.seconds()))
         call.reset(5)
-        self.world.run(2)
+        self.simulation.run(2)
         call.delay(2)
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(self.seen, [])
         call.reset(0.5)
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertEqual(self.seen, [4.5])
 
     def test_postponed_then_cancelled(self) -> None:
         """A postponed call that is cancelled afterwards does not happen at either time."""
         call = self.reactor.callLater(1, self.seen.append, 1)
         call.reset(5)
-        self.world.run(2)
+        self.simulation.run(2)
         call.cancel()
-        self.world.run(10)
+        self.simulation.run(10)
         self.assertEqual(self.seen, [])
 
     def test_stale_entries_are_dropped(self) -> None:
         """A million calls made and cancelled do not fill the memory."""
         for _ in range(20_000):
             self.reactor.callLater(1000, self.seen.append, 1).cancel()
-        self.assertLess(self.world.pending, 10_000)
+        self.assertLess(self.simulation.pending, 10_000)
 
     def test_get_delayed_calls(self) -> None:
         """Only the calls of this reactor that are still to come are listed, the soonest first."""
-        other = SimReactor(self.world, self.network, "beta", "10.0.0.2")
+        other = SimReactor(self.simulation, self.network, "beta", "10.0.0.2")
         later, sooner = self.reactor.callLater(2, self.seen.append, 1), self.reactor.callLater(1, self.seen.append, 1)
         other.callLater(1, self.seen.append, 1)
         self.reactor.callLater(1, self.seen.append, 1).cancel()
@@ -114,18 +114,19 @@ class ScheduleTests(WorldCase):
         """What a delayed call raises is logged, recorded with its place, and nothing else suffers."""
         self.reactor.callLater(0.1, lambda: 1 // 0)
         self.reactor.callLater(0.2, self.seen.append, 1)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, [1])
         self.assertEqual(
-            [(failure.place, failure.what) for failure in self.world.failures], [("alpha", "a delayed call raised")]
+            [(failure.place, failure.what) for failure in self.simulation.failures],
+            [("alpha", "a delayed call raised")],
         )
-        self.assertIn("division", str(self.world.failures[0]))
+        self.assertIn("division", str(self.simulation.failures[0]))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_exception_of_the_world_is_ours(self) -> None:
         """A call from outside the hosts that raises ends the run: it is the test that is wrong."""
-        self.world.call_later(0.1, lambda: 1 // 0)
-        self.assertRaises(ZeroDivisionError, self.world.run, 1)
+        self.simulation.call_later(0.1, lambda: 1 // 0)
+        self.assertRaises(ZeroDivisionError, self.simulation.run, 1)
 
 
 class RunTests(WorldCase):
@@ -135,27 +136,27 @@ class RunTests(WorldCase):
         """The run stops right behind the event that made the condition true."""
         self.reactor.callLater(0.1, self.seen.append, 1)
         self.reactor.callLater(0.2, self.seen.append, 2)
-        self.assertTrue(self.world.run_until(lambda: self.seen, limit=10))
+        self.assertTrue(self.simulation.run_until(lambda: self.seen, limit=10))
         self.assertEqual(self.seen, [1])
-        self.assertLess(self.world.seconds(), 0.2)
+        self.assertLess(self.simulation.seconds(), 0.2)
 
     def test_run_until_gives_up(self) -> None:
         """A condition that never holds is given up after the limit, all of which has then passed."""
-        self.assertFalse(self.world.run_until(lambda: False, limit=3))
-        self.assertEqual(self.world.seconds(), 3.0)
+        self.assertFalse(self.simulation.run_until(lambda: False, limit=3))
+        self.assertEqual(self.simulation.seconds(), 3.0)
 
     def test_empty_step(self) -> None:
         """A world without a future says so."""
-        self.assertFalse(self.world.step())
+        self.assertFalse(self.simulation.step())
 
     def test_digest(self) -> None:
         """The digest depends on what is noted and on when."""
         digests = []
         for pause in (1, 1, 2):
-            world = World(7)
-            world.run(pause)
-            world.note("something")
-            digests.append(world.digest())
+            simulation = Simulation(7)
+            simulation.run(pause)
+            simulation.note("something")
+            digests.append(simulation.digest())
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
 
@@ -163,12 +164,12 @@ class RunTests(WorldCase):
         """Every occurrence counts, the first and the last of many; to ask in between makes no difference."""
 
         def digest(numbers: range, ask_at: int = -1) -> str:
-            world = World(7)
+            simulation = Simulation(7)
             for number in numbers:
-                world.note_bytes(b"somebody", b"%d" % number)
+                simulation.note_bytes(b"somebody", b"%d" % number)
                 if number == ask_at:
-                    world.digest()
-            return world.digest()
+                    simulation.digest()
+            return simulation.digest()
 
         whole = digest(range(2_000))
         self.assertEqual(digest(range(2_000), ask_at=700), whole)
@@ -182,31 +183,33 @@ class StallTests(WorldCase):
     def test_late_but_in_order(self) -> None:
         """What comes due in a stall happens at its end, in order, and is as late as the stall was long."""
         for delay in (0.1, 0.2, 9.0):
-            self.reactor.callLater(delay, lambda delay=delay: self.seen.append((delay, round(self.world.seconds(), 3))))
+            self.reactor.callLater(
+                delay, lambda delay=delay: self.seen.append((delay, round(self.simulation.seconds(), 3)))
+            )
         self.reactor.stall()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertEqual(self.seen, [])
         self.reactor.unstall()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertEqual(self.seen, [(0.1, 5.0), (0.2, 5.0), (9.0, 9.0)])
 
     def test_others_run_on(self) -> None:
         """A stall is a matter of one process."""
-        other = SimReactor(self.world, self.network, "beta", "10.0.0.2")
+        other = SimReactor(self.simulation, self.network, "beta", "10.0.0.2")
         other.callLater(0.1, self.seen.append, "beta")
         self.reactor.stall()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, ["beta"])
 
     def test_parked_calls_are_pending(self) -> None:
         """A call that came due in a stall is still listed as to come, and can be cancelled."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
         self.reactor.stall()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.reactor.getDelayedCalls(), [call])
         call.cancel()
         self.reactor.unstall()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, [])
 
     def test_death(self) -> None:
@@ -215,7 +218,7 @@ class StallTests(WorldCase):
         self.reactor.die()
         self.reactor.callLater(0.1, self.seen.append, 2)
         self.reactor.callFromThread(self.seen.append, 3)
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.seen, [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -225,24 +228,24 @@ class TwistedTests(WorldCase):
 
     def test_looping_call_keeps_its_beat(self) -> None:
         """A LoopingCall of 100 ms fires ten times a second for a day of world time, never twice at once."""
-        loop = LoopingCall(lambda: self.seen.append(self.world.time))
+        loop = LoopingCall(lambda: self.seen.append(self.simulation.time))
         loop.clock = self.reactor
         loop.start(0.1, now=False)
-        self.world.run(3600)
+        self.simulation.run(3600)
         self.assertEqual(len(self.seen), 36_000 - (self.seen[-1] < 3_600_000_000 - 50_000))
         gaps = {round((later - sooner) / 1000) for sooner, later in zip(self.seen, self.seen[1:], strict=False)}
         self.assertEqual(gaps, {100})
 
     def test_looping_call_skips_a_stall(self) -> None:
         """After a stall a LoopingCall is late once, then finds its beat again."""
-        loop = LoopingCall(lambda: self.seen.append(round(self.world.seconds(), 2)))
+        loop = LoopingCall(lambda: self.seen.append(round(self.simulation.seconds(), 2)))
         loop.clock = self.reactor
         loop.start(1.0, now=False)
-        self.world.run(1.5)
+        self.simulation.run(1.5)
         self.reactor.stall()
-        self.world.run(3.2)
+        self.simulation.run(3.2)
         self.reactor.unstall()
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(self.seen, [1.0, 4.7, 5.0, 6.0])
 
     def test_shutdown_triggers(self) -> None:

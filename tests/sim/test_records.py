@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.sim.checks import Witness
+from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.fleet import Fleet, Shape
 
 
@@ -14,13 +14,13 @@ class TellingTests(SynchronousTestCase):
     def test_moves_that_overtake_each_other(self) -> None:
         """What was held in an older epoch than the disk's may be told, whatever is held by now; nothing newer may."""
         fleet = Fleet(1, Shape())
-        records = Witness(fleet).records
+        records = InvariantChecker(fleet).records
         fleet.start()
         self.assertTrue(fleet.settle())
         record = records.sentinels["s1"]
         first, then, last = (("10.1.0.9", 6379), ("10.1.0.8", 6379), ("10.1.0.7", 6379))
-        record.remembered.masters["m1"].config_epoch = 44
+        record.persisted.masters["m1"].config_epoch = 44
         fleet.sentinels[0].alive.core.registry.masters["m1"].config_epoch = 45
         record.master("m1").held.update({first: 42, then: 44, last: 45})
-        told = [records.may_tell(record, "m1", place) for place in (first, then, last, ("10.1.0.6", 6379))]
+        told = [records.may_publish(record, "m1", place) for place in (first, then, last, ("10.1.0.6", 6379))]
         self.assertEqual(told, [True, True, False, False])

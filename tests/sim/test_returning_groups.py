@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.sim.checks import Witness
+from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.fleet import Fleet, Shape
 
 OFFSETS = (-1.0, -0.5, -0.2, -0.05, 0.0, 0.05, 0.2, 0.5, 1.0)
@@ -17,7 +17,7 @@ class ReturningGroupTests(SynchronousTestCase):
     def pause(self, seed: int, seconds: float, offset: float) -> int:
         """Let the group stand still; how many promotions were ordered until it was at rest again."""
         fleet = Fleet(seed, Shape(down_after=2_000))
-        witness = Witness(fleet)
+        checker = InvariantChecker(fleet)
         fleet.start()
         self.assertTrue(fleet.settle(), fleet.disagreements())
         # PINGs, INFOs and hellos are at another point of their periods in each world.
@@ -33,8 +33,8 @@ class ReturningGroupTests(SynchronousTestCase):
         for server in last:
             server.host.resume()
         self.assertTrue(fleet.settle(), fleet.disagreements())
-        self.assertEqual([str(violation) for violation in witness.violations], [])
-        return witness.failovers
+        self.assertEqual([str(violation) for violation in checker.violations], [])
+        return checker.failovers
 
     def test_nobody_is_replaced(self) -> None:
         """Whoever goes on first, after a pause that was just noticed or a long one."""
@@ -46,7 +46,7 @@ class ReturningGroupTests(SynchronousTestCase):
     def test_a_master_that_stays_away_is_replaced(self) -> None:
         """Soon after it was to be back."""
         fleet = Fleet(1, Shape(down_after=2_000))
-        witness = Witness(fleet)
+        checker = InvariantChecker(fleet)
         fleet.start()
         self.assertTrue(fleet.settle(), fleet.disagreements())
         master, *replicas = fleet.servers
@@ -55,7 +55,7 @@ class ReturningGroupTests(SynchronousTestCase):
         fleet.run(4.0)
         for server in replicas:
             server.host.resume()
-        self.assertTrue(fleet.world.run_until(lambda: any(server.is_master for server in replicas), 3.0))
+        self.assertTrue(fleet.simulation.run_until(lambda: any(server.is_master for server in replicas), 3.0))
         master.host.resume()
         self.assertTrue(fleet.settle(), fleet.disagreements())
-        self.assertEqual([str(violation) for violation in witness.violations], [])
+        self.assertEqual([str(violation) for violation in checker.violations], [])

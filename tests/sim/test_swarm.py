@@ -17,7 +17,7 @@ from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 from txsentinel.sim.__main__ import report
-from txsentinel.sim.checks import Witness
+from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal, parse_plan, print_plan
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import Run, draw_shape, run_seed
@@ -57,7 +57,7 @@ class SwarmTests(SynchronousTestCase):
         self.patch(SentinelState, "votable", counted)
         # The last one of them is a seed of which it is known that such votes are asked for.
         for seed in (*range(FIRST, FIRST + COUNT // 2), 1013):
-            shape = replace(draw_shape(seed), masters=6, storm=2)
+            shape = replace(draw_shape(seed), masters=6, mass_failure=2)
             plan = draw_plan(seed, SECONDS, ("masters-die", "slow-network", "kill-sentinel"))
             outcome = Run(seed, SECONDS, plan, shape).all()
             self.assertEqual(outcome.wrong, [], f"{shape}, seed {seed}")
@@ -89,14 +89,14 @@ class LivenessTests(SynchronousTestCase):
     def fleet(self, seed: int = 1, **shape: int) -> Fleet:
         """A fleet that has come to rest."""
         fleet = Fleet(seed, Shape(**shape))
-        self.witness = Witness(fleet)
+        self.checker = InvariantChecker(fleet)
         fleet.start()
         self.assertTrue(fleet.settle(), fleet.disagreements())
         return fleet
 
     def tearDown(self) -> None:
         """Whatever else is tested, no safety property is broken."""
-        self.assertEqual([str(violation) for violation in self.witness.violations], [])
+        self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def published(self, fleet: Fleet) -> set[str]:
         """The addresses of the first master that running Sentinels tell."""
@@ -107,14 +107,14 @@ class LivenessTests(SynchronousTestCase):
         """With a majority and one replica there is a new master within a second of O_DOWN."""
         fleet = self.fleet()
         fleet.servers[0].host.kill()
-        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 2.0))
-        self.assertTrue(fleet.world.run_until(lambda: len(self.published(fleet)) == 1, 1.0))
+        self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 2.0))
+        self.assertTrue(fleet.simulation.run_until(lambda: len(self.published(fleet)) == 1, 1.0))
 
     def test_l1_a_hung_master_is_replaced(self) -> None:
         """A master that stands still is replaced as one that died, and yields when it wakes up."""
         fleet = self.fleet()
         fleet.servers[0].host.pause()
-        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 4.0))
+        self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 4.0))
         fleet.servers[0].host.resume()
         self.assertTrue(fleet.settle(), fleet.disagreements())
 
@@ -126,7 +126,7 @@ class LivenessTests(SynchronousTestCase):
         fleet.run(3.1)
         self.assertTrue(all(sentinel.alive.core.tilt.active for sentinel in fleet.sentinels))
         fleet.servers[0].host.kill()
-        self.assertTrue(fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 35.0))
+        self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 35.0))
 
     def test_l1_a_group_without_a_master_gets_one(self) -> None:
         """A master that was told to follow its own replica is replaced within down-after and two seconds."""
@@ -135,9 +135,9 @@ class LivenessTests(SynchronousTestCase):
             master, replica, _ = fleet.servers
             master.replication.follow(replica.address)
             within = down_after / 1000 + 2.0
-            self.assertTrue(fleet.world.run_until(lambda f=fleet: any(s.is_master for s in f.servers), within))
+            self.assertTrue(fleet.simulation.run_until(lambda f=fleet: any(s.is_master for s in f.servers), within))
             self.assertTrue(fleet.settle(), fleet.disagreements())
-            self.assertEqual([str(violation) for violation in self.witness.violations], [])
+            self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
         """A group that an operator reversed is not taken for one without a master."""
@@ -146,7 +146,7 @@ class LivenessTests(SynchronousTestCase):
         replica.replication.follow(None)
         master.replication.follow(replica.address)
         fleet.run(8.0)
-        self.assertEqual(self.witness.failovers, 0)
+        self.assertEqual(self.checker.failovers, 0)
         self.assertTrue(replica.is_master)
 
     def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
@@ -166,13 +166,13 @@ class LivenessTests(SynchronousTestCase):
                         return sentinel
                 return None
 
-            if not fleet.world.run_until(leader, 10.0):
+            if not fleet.simulation.run_until(leader, 10.0):
                 continue
             leading = leader()
             leading.host.kill()  # type: ignore[attr-defined]
             leading.service = None  # type: ignore[attr-defined]
             self.assertTrue(
-                fleet.world.run_until(lambda: "10.1.0.1" not in self.published(fleet), 30.0),  # noqa: B023
+                fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 30.0),  # noqa: B023
                 f"nobody took over from a leader that died in {state.value}",
             )
 
@@ -232,7 +232,7 @@ class LivenessTests(SynchronousTestCase):
         def chosen() -> bool:
             return any(s.alive.core.master("m1").failover_state is promoting for s in fleet.sentinels)
 
-        self.assertTrue(fleet.world.run_until(chosen, 5.0))
+        self.assertTrue(fleet.simulation.run_until(chosen, 5.0))
         master.host.resume()
         self.assertTrue(fleet.settle(), fleet.disagreements())
         self.assertFalse(master.is_master)

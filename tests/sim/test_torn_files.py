@@ -7,13 +7,13 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.sim.checks import Witness
+from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import KINDS, Fault, FaultInjector
 from txsentinel.sim.files import RUBBISH, SimFiles
 from txsentinel.sim.fleet import CONFIG_PATH, Fleet, SimSentinel
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 
 NEW = b"sentinel myid abc\nsentinel current-epoch 7\n"
 
@@ -23,14 +23,14 @@ class StrayTests(SynchronousTestCase):
 
     def torn(self, seed: int) -> SimFiles:
         """A disk whose power went while its file was replaced."""
-        world = World(seed)
-        host = SimHost(world, SimNetwork(world), "host", "10.0.0.1")
+        simulation = Simulation(seed)
+        host = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1")
         host.start()
         files = host.files
         files.contents["/f"] = b"old"
         files.interrupt = host.crash
         done = files.replace("/f", NEW)
-        world.run(1.0)
+        simulation.run(1.0)
         self.assertNoResult(done)
         self.assertIsNone(files.interrupt)
         return files
@@ -44,8 +44,8 @@ class StrayTests(SynchronousTestCase):
         lengths, rubbish = set(), set()
         for seed in range(200):
             files = self.torn(seed)
-            self.assertEqual(len(files.strays), files.read("/f") == b"old")
-            for path in files.strays:
+            self.assertEqual(len(files.leftovers), files.read("/f") == b"old")
+            for path in files.leftovers:
                 self.assertRegex(path, r"\A/f\.[a-z0-9_]{6}\Z")
                 stray = files.read(path)
                 behind = next(each for each in sorted(RUBBISH, key=len, reverse=True) if stray.endswith(each))
@@ -58,8 +58,8 @@ class StrayTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """A disk that cannot be read says why, and is itself again afterwards."""
-        world = World(1)
-        files = SimHost(world, SimNetwork(world), "host", "10.0.0.1").files
+        simulation = Simulation(1)
+        files = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1").files
         files.contents["/f"] = b"old"
         files.unreadable = OSError(EIO, "Input/output error")
         self.assertEqual(self.assertRaises(OSError, files.read, "/f").errno, EIO)
@@ -72,21 +72,21 @@ class FleetTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.fleet = Fleet(1)
-        self.witness = Witness(self.fleet)
+        self.checker = InvariantChecker(self.fleet)
         self.fleet.start()
         self.assertTrue(self.fleet.settle(), self.fleet.disagreements())
         self.ids = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
 
-    def chooses_the_first(self, dice: Random) -> bool:
+    def chooses_the_first(self, rng: Random) -> bool:
         """Do these hit the first Sentinel, and have it write as soon as it can?"""
-        return dice.choice(self.fleet.sentinels).number == 1 and dice.random() < 0.5
+        return rng.choice(self.fleet.sentinels).number == 1 and rng.random() < 0.5
 
     def befall(self, kind: str, lasts: float) -> SimSentinel:
         """Let it happen to the first Sentinel, and return that while it is down."""
-        dice = next(dice for dice in range(100) if self.chooses_the_first(Random(dice)))
-        FaultInjector(self.fleet, [Fault(0.0, kind, lasts, dice)])
+        rng = next(rng for rng in range(100) if self.chooses_the_first(Random(rng)))
+        FaultInjector(self.fleet, [Fault(0.0, kind, lasts, rng)])
         victim = self.fleet.sentinels[0]
-        self.assertTrue(self.fleet.world.run_until(lambda: not victim.host.running, lasts))
+        self.assertTrue(self.fleet.simulation.run_until(lambda: not victim.host.running, lasts))
         return victim
 
     def at_rest(self) -> None:
@@ -94,8 +94,8 @@ class FleetTests(SynchronousTestCase):
         self.assertTrue(self.fleet.settle(60.0), self.fleet.disagreements())
         now = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
         self.assertEqual(now, self.ids)
-        self.assertEqual([str(violation) for violation in self.witness.violations], [])
-        self.assertEqual(self.fleet.world.failures, [])
+        self.assertEqual([str(violation) for violation in self.checker.violations], [])
+        self.assertEqual(self.fleet.simulation.failures, [])
 
     def test_torn_writes(self) -> None:
         """A Sentinel whose writes are torn again and again comes back as itself; the strays do not concern it."""
@@ -106,10 +106,10 @@ class FleetTests(SynchronousTestCase):
             self.at_rest()
             # Whoever lost the other end of a connection without a word is served again once it has given it up.
             served = client.served
-            self.assertTrue(self.fleet.world.run_until(lambda served=served: client.served > served, 40.0))
+            self.assertTrue(self.fleet.simulation.run_until(lambda served=served: client.served > served, 40.0))
         files = victim.host.files
-        self.assertTrue(files.strays)
-        self.assertEqual({CONFIG_PATH, *files.strays}, set(files.contents))
+        self.assertTrue(files.leftovers)
+        self.assertEqual({CONFIG_PATH, *files.leftovers}, set(files.contents))
 
     def test_unreadable_file(self) -> None:
         """Each start ends with status 1 and a line that says which file and why, until the disk can be read again."""

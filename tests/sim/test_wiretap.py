@@ -6,12 +6,12 @@ from errno import EIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.sim.durable import read_remembered
+from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.wiretap import Failed, Frames
-from txsentinel.sim.world import World
 
 STREAM = b"+PONG\r\n-ERR no\r\n:-3\r\n$5\r\na\r\nbc\r\n$-1\r\n*-1\r\n*3\r\n:1\r\n$1\r\n*\r\n*1\r\n$0\r\n\r\n"
 VALUES = [b"PONG", Failed(b"ERR no"), -3, b"a\r\nbc", None, None, [1, b"*", [b""]]]
@@ -52,7 +52,7 @@ sentinel known-sentinel m 10.0.1.2 26379 def
 sentinel failover-timeout m 5000
 sentinel current-epoch 5
 """
-        found = read_remembered(contents, {"host.example": "10.0.0.1"})
+        found = read_persisted(contents, {"host.example": "10.0.0.1"})
         master = found.masters["m"]
         self.assertEqual((found.my_id, found.current_epoch), ("abc", 5))
         self.assertEqual((master.place, master.quorum), (("10.0.0.1", 6379), 2))
@@ -63,19 +63,19 @@ sentinel current-epoch 5
 class VisibleFailureTests(SynchronousTestCase):
     """A replacement that fails after its rename."""
 
-    def disk(self, seed: int) -> tuple[World, SimHost, SimFiles]:
+    def disk(self, seed: int) -> tuple[Simulation, SimHost, SimFiles]:
         """A disk that holds ``old``, and has failed visibly to replace it by ``new``."""
-        world = World(seed)
-        host = SimHost(world, SimNetwork(world), "host", "10.0.0.1")
+        simulation = Simulation(seed)
+        host = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1")
         host.start()
         files = host.files
         files.contents["/f"] = b"old"
         files.fail_with, files.visible_failure = OSError(EIO, "Input/output error"), True
         failed = files.replace("/f", b"new")
-        world.run(1.0)
+        simulation.run(1.0)
         self.failureResultOf(failed, OSError)
         self.assertTrue(files.failing)
-        return world, host, files
+        return simulation, host, files
 
     def test_is_seen(self) -> None:
         """The new contents can be read although the write failed."""
@@ -94,10 +94,10 @@ class VisibleFailureTests(SynchronousTestCase):
     def test_a_later_success_is_final(self) -> None:
         """What was replaced in earnest after that stays."""
         for seed in range(12):
-            world, host, files = self.disk(seed)
+            simulation, host, files = self.disk(seed)
             files.fail_with = None
             done = files.replace("/f", b"newest")
-            world.run(1.0)
+            simulation.run(1.0)
             self.successResultOf(done)
             self.assertFalse(files.failing)
             host.crash()

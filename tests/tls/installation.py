@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.servers import ChildProcess, Connection, RedisProcess, SentinelProcess, Workbench, free_port
+from tests.servers import ChildProcess, Connection, Harness, RedisProcess, SentinelProcess, free_port
 from tests.tls.authority import Authority, Issued
 from txsentinel.demo.blocking import Reply
 
@@ -71,7 +71,7 @@ class TlsSentinel(SentinelProcess):
             return connection.call(*words)
 
 
-class TlsBench(Workbench):
+class TlsBench(Harness):
     """Everything that is made here demands and shows certificates of one authority, in both directions."""
 
     def __init__(self) -> None:

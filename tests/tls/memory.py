@@ -20,7 +20,7 @@ FAR = IPv4Address("TCP", "127.0.0.1", 40_001)
 class Line(StringTransport):
     """A TCP connection on which nothing moves by itself, with a socket's buffer."""
 
-    room = 64 * 1024
+    available_descriptors = 64 * 1024
     """Bytes that may wait before the producer is asked to stop."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Line(StringTransport):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self.producer is not None and len(self.value()) > self.room and not self.held_up:
+        if self.producer is not None and len(self.value()) > self.available_descriptors and not self.held_up:
             self.held_up = True
             self.producer.pauseProducing()
 

@@ -8,7 +8,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import ReplyError, SentinelProcess, Workbench, free_port, missing, pairs
+from tests.servers import Harness, ReplyError, SentinelProcess, free_port, missing, pairs
 from tests.tls.authority import Authority, Issued
 from tests.tls.installation import TlsConnection, client_context, tls_lines
 
@@ -28,16 +28,16 @@ class CertificateUsersTests(SynchronousTestCase):
         skip = missing("txsentinel")
 
     def setUp(self) -> None:
-        self.bench = Workbench()
-        self.addCleanup(self.bench.close)
-        self.authority = Authority(self.bench.directory / "certificates")
+        self.harness = Harness()
+        self.addCleanup(self.harness.close)
+        self.authority = Authority(self.harness.directory / "certificates")
         self.port = free_port()
 
     def start(self, *lines: str, password: str | None = None) -> SentinelProcess:
         """A Sentinel with a plain port, a TLS port, and some users."""
         server = self.authority.issue("server")
         extra = [f"tls-port {self.port}", *tls_lines(self.authority, server), *USERS, *lines]
-        sentinel = self.bench.sentinel("txsentinel", password=password, extra=extra)
+        sentinel = self.harness.sentinel("txsentinel", password=password, extra=extra)
         sentinel.start()
         return sentinel
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Stage, StageConnector, StageTransport
+from tests.links.fixture import Fixture, StageConnector, StageTransport
 from tests.tls.authority import Authority, Issued
 from tests.tls.memory import FarEnd
 from txsentinel.config.generic import GenericOptions
-from txsentinel.core.effects import Connect, Disconnect, Ping, Recycle
+from txsentinel.core.effects import Connect, Disconnect, Ping, Reconnect
 from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
@@ -31,8 +31,8 @@ class DiallingCase(SynchronousTestCase):
         self.authority = Authority(Path(self.mktemp()).absolute())
         self.server = self.authority.issue("server", ip="10.0.0.9", dns="redis.example")
         self.own = self.authority.issue("sentinel")
-        self.stage = Stage()
-        self.link = self.stage.link((COMMANDS,))
+        self.fixture = Fixture()
+        self.link = self.fixture.link((COMMANDS,))
         self.notes: list[tuple[Level, str]] = []
         self.secure()
 
@@ -45,8 +45,8 @@ class DiallingCase(SynchronousTestCase):
             tls_ca_cert_file=str(self.authority.certificate),
         )
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
-        tls = Tls(self.stage.host, options, note, verify_hostnames)  # type: ignore[arg-type]
-        self.stage.pool.secure(tls.dialling)
+        tls = Tls(self.fixture.host, options, note, verify_hostnames)  # type: ignore[arg-type]
+        self.fixture.pool.secure(tls.connecting)
 
     def far_end(self, issued: Issued | None = None, authority: Authority | None = None) -> FarEnd:
         """A server that demands a certificate of ``authority`` and shows ``issued``."""
@@ -59,8 +59,8 @@ class DiallingCase(SynchronousTestCase):
 
     def dial(self) -> tuple[StageConnector, StageTransport]:
         """The link is asked for, and TCP connects."""
-        self.stage.do(Connect(self.link))
-        connector = self.stage.reactor.connectors[-1]
+        self.fixture.do(Connect(self.link))
+        connector = self.fixture.reactor.connectors[-1]
         return connector, connector.accept()
 
     def converse(self, transport: StageTransport, far: FarEnd) -> None:
@@ -74,7 +74,7 @@ class DiallingCase(SynchronousTestCase):
                 transport.protocol.dataReceived(answered)
             if not said and not answered:
                 break
-        self.stage.turn_over()
+        self.fixture.turn_over()
 
     def lines(self) -> list[str]:
         """What was noted since the last look."""
@@ -89,13 +89,13 @@ class HandshakeTests(DiallingCase):
     def test_up_after_the_handshake(self) -> None:
         """The core hears of a connection, and the server of us, once the handshake is over."""
         _, transport = self.dial()
-        self.stage.do(Ping(self.link, COMMANDS))
-        self.assertEqual(self.stage.core.told(), [])
+        self.fixture.do(Ping(self.link, COMMANDS))
+        self.assertEqual(self.fixture.core.told(), [])
         far = self.far_end()
         self.converse(transport, far)
-        self.assertEqual(self.stage.core.told(), [("up", COMMANDS, "10.0.0.1", 0)])
+        self.assertEqual(self.fixture.core.told(), [("up", COMMANDS, "10.0.0.1", 0)])
         self.assertEqual(far.take(), HELLO)
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
         self.assertTrue(transport.no_delay)
 
     def test_one_write_per_turn(self) -> None:
@@ -104,14 +104,14 @@ class HandshakeTests(DiallingCase):
         far = self.far_end()
         self.converse(transport, far)
         before = len(transport.writes)
-        self.stage.do(Ping(self.link, COMMANDS), Ping(self.link, COMMANDS))
+        self.fixture.do(Ping(self.link, COMMANDS), Ping(self.link, COMMANDS))
         self.assertEqual(len(transport.writes), before + 1)
         far.take()
         far.tls.write(b"+OK\r\n+PONG\r\n")
-        self.stage.core.told()
+        self.fixture.core.told()
         self.converse(transport, far)
         self.assertEqual(far.take(), pack("PING") * 2)
-        self.assertEqual(self.stage.core.told(), [("ping", COMMANDS, b"PONG", 0)])
+        self.assertEqual(self.fixture.core.told(), [("ping", COMMANDS, b"PONG", 0)])
 
     def test_untrusted(self) -> None:
         """A server of another authority is a failed attempt each ping period, and one line in the log."""
@@ -119,15 +119,15 @@ class HandshakeTests(DiallingCase):
         connector, transport = self.dial()
         for attempt in range(1, 4):
             self.converse(transport, self.far_end(stranger))
-            now = self.stage.host.now()
+            now = self.fixture.host.now()
             problem = "error:SSL routines::certificate verify failed"
-            self.assertEqual(self.stage.core.told(), [("down", COMMANDS, problem, now)])
+            self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, problem, now)])
             self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.9:6379: {problem}"] if attempt == 1 else [])
-            self.stage.pass_time(1000)
+            self.fixture.pass_time(1000)
             self.assertEqual(connector.attempts, attempt + 1)
             transport = connector.accept()
         self.converse(transport, self.far_end())
-        self.assertEqual([each[0] for each in self.stage.core.told()], ["up"])
+        self.assertEqual([each[0] for each in self.fixture.core.told()], ["up"])
 
     def test_not_trusted(self) -> None:
         """A server that refuses our certificate says so after the handshake; that, too, is one line."""
@@ -135,28 +135,28 @@ class HandshakeTests(DiallingCase):
         connector, transport = self.dial()
         for attempt in (1, 2):
             self.converse(transport, self.far_end(authority=other))
-            self.assertEqual([each[0] for each in self.stage.core.told()], ["up", "down"])
+            self.assertEqual([each[0] for each in self.fixture.core.told()], ["up", "down"])
             self.assertEqual(len(self.lines()), 1 if attempt == 1 else 0)
-            self.stage.pass_time(1000)
+            self.fixture.pass_time(1000)
             transport = connector.accept()
 
     def test_plain_server(self) -> None:
         """A server that speaks plainly is found out."""
         _, transport = self.dial()
         transport.protocol.dataReceived(b"-ERR Protocol error: unbalanced quotes in request\r\n")
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: error:SSL routines::wrong version number"])
-        self.assertEqual([each[0] for each in self.stage.core.told()], ["down"])
+        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
 
     def test_silent_server(self) -> None:
         """A handshake has as much time as a connection: two ping periods."""
         connector, transport = self.dial()
-        self.stage.pass_time(2000)
+        self.fixture.pass_time(2000)
         self.assertTrue(transport.aborted)
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: the handshake took too long"])
-        self.stage.turn_over()
-        self.assertEqual(self.stage.core.told(), [("down", COMMANDS, "the handshake took too long", 2000)])
-        self.stage.pass_time(0)
+        self.fixture.turn_over()
+        self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, "the handshake took too long", 2000)])
+        self.fixture.pass_time(0)
         self.assertEqual(connector.attempts, 2)
 
     def test_hanging_up(self) -> None:
@@ -165,49 +165,49 @@ class HandshakeTests(DiallingCase):
         for attempt in (1, 2, 3):
             transport.lost(ConnectionLost())
             self.assertEqual(len(self.lines()), 1 if attempt == 2 else 0, attempt)
-            self.stage.pass_time(1000)
+            self.fixture.pass_time(1000)
             transport = connector.accept()
 
     def test_refused(self) -> None:
         """Where nobody listens there is nothing to shake hands with: the attempt fails as it does without TLS."""
-        self.stage.do(Connect(self.link))
-        connector = self.stage.reactor.connectors[-1]
+        self.fixture.do(Connect(self.link))
+        connector = self.fixture.reactor.connectors[-1]
         connector.refuse()
-        self.assertEqual([each[0] for each in self.stage.core.told()], ["down"])
-        self.stage.pass_time(1000)
+        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
+        self.fixture.pass_time(1000)
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_lost(self) -> None:
         """An established connection that is lost is made anew, without a line about TLS."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
-        self.stage.core.told()
+        self.fixture.core.told()
         transport.lost(ConnectionLost())
-        self.assertEqual([each[0] for each in self.stage.core.told()], ["down"])
-        self.stage.pass_time(1000)
+        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
+        self.fixture.pass_time(1000)
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_recycling(self) -> None:
         """A link that is made anew on purpose is told of with the reason given."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
-        self.stage.core.told()
-        self.stage.do(Recycle(self.link, COMMANDS, "no answer"))
-        self.stage.turn_over()
-        self.assertEqual(self.stage.core.told(), [("down", COMMANDS, "no answer", 0)])
-        self.stage.turn_over()
+        self.fixture.core.told()
+        self.fixture.do(Reconnect(self.link, COMMANDS, "no answer"))
+        self.fixture.turn_over()
+        self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, "no answer", 0)])
+        self.fixture.turn_over()
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_given_up_meanwhile(self) -> None:
         """A link that is given up during its handshake is never heard of again."""
         _, transport = self.dial()
         self.link.closed = True
-        self.stage.do(Disconnect(self.link))
+        self.fixture.do(Disconnect(self.link))
         far = self.far_end()
         self.converse(transport, far)
         self.assertTrue(transport.aborted)
-        self.assertEqual((self.stage.core.told(), far.take(), self.lines()), ([], b"", []))
-        self.assertEqual(self.stage.reactor.getDelayedCalls(), [])
+        self.assertEqual((self.fixture.core.told(), far.take(), self.lines()), ([], b"", []))
+        self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_stopping(self) -> None:
         """The pool stops once its last connection is closed, which waits for no farewell."""
@@ -216,9 +216,9 @@ class HandshakeTests(DiallingCase):
         self.converse(transport, far)
         far.tls.write(b"+OK\r\n")
         self.converse(transport, far)
-        stopped = self.stage.pool.stop()
+        stopped = self.fixture.pool.stop()
         self.assertTrue(transport.disconnecting)
-        self.stage.turn_over()
+        self.fixture.turn_over()
         self.successResultOf(stopped)
 
 
@@ -231,7 +231,7 @@ class NameTests(DiallingCase):
         self.secure(verify)
         _, transport = self.dial()
         self.converse(transport, self.far_end())
-        return [each[0] for each in self.stage.core.told()] == ["up"]
+        return [each[0] for each in self.fixture.core.told()] == ["up"]
 
     def test_not_checked_by_default(self) -> None:
         """As with the C Sentinels a certificate of the authority is good for any server."""

@@ -177,9 +177,9 @@ class IdentityTests(ContextCase):
         }
         options = self.configured(self.issued, **directives)
         load_contexts(options)
-        serving, dialling = identities(options)
-        self.assertEqual((serving.key, dialling.key), (str(self.issued.key), str(client.key)))
-        self.assertEqual(dialling.password, "pw")
+        serving, connecting = identities(options)
+        self.assertEqual((serving.key, connecting.key), (str(self.issued.key), str(client.key)))
+        self.assertEqual(connecting.password, "pw")
         options.tls_client_key_file = ""
         self.assertEqual(*identities(options))
 
@@ -268,7 +268,7 @@ class ActivationTests(ContextCase):
         support.activate()
         support.renew()
         support.stop()
-        self.assertEqual((support.dialling, self.notes, self.machine.reactor.getDelayedCalls()), (None, [], []))
+        self.assertEqual((support.connecting, self.notes, self.machine.reactor.getDelayedCalls()), (None, [], []))
 
     def test_refused(self) -> None:
         """What is wrong is a line of its own before the one that ends the start."""
@@ -290,7 +290,7 @@ class ActivationTests(ContextCase):
         for replication in (False, True):
             support = self.support(self.configured(self.issued, tls_replication=replication))
             support.activate()
-            self.assertEqual(support.dialling is not None, replication)
+            self.assertEqual(support.connecting is not None, replication)
             support.stop()
             self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
 

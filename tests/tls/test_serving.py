@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Bench
+from tests.server.harness import ServerHarness
 from tests.tls.authority import Authority, Issued
 from tests.tls.installation import client_context
 from tests.tls.memory import FarEnd, Line, converse
@@ -16,7 +16,7 @@ from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.model.events import Level
 from txsentinel.tls.contexts import load_contexts
 from txsentinel.tls.endpoints import Tls
-from txsentinel.tls.handshakes import MOST_COMPLAINTS, PATIENCE
+from txsentinel.tls.handshakes import MAX_LOG_LINES, TIMEOUT
 from txsentinel.wire.resp import pack
 
 FROM = "(addr=127.0.0.1:40001 laddr=127.0.0.1:26380)"
@@ -42,10 +42,10 @@ class ServingCase(SynchronousTestCase):
         )
         for name, value in directives.items():
             setattr(self.options, name, value)
-        self.bench = Bench(self.options)
+        self.harness = ServerHarness(self.options)
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
-        self.tls = Tls(self.bench.host, self.options, note)  # type: ignore[arg-type]
-        self.factory = self.tls.listening(self.bench.factory)
+        self.tls = Tls(self.harness.host, self.options, note)  # type: ignore[arg-type]
+        self.factory = self.tls.listening(self.harness.factory)
 
     def accept(self) -> Line:
         """Somebody connects."""
@@ -94,7 +94,7 @@ class CertificateTests(ServingCase):
             self.lines(),
             ["Error accepting a client connection: error:SSL routines::peer did not return a certificate " + FROM],
         )
-        self.assertEqual(len(self.bench.context.clients), 0)
+        self.assertEqual(len(self.harness.context.clients), 0)
 
     def test_of_another_authority(self) -> None:
         """A certificate that somebody else has signed is none, also where none is needed."""
@@ -161,7 +161,7 @@ class MappingTests(ServingCase):
     def whoami(self, *rules: str, name: str = "client", **directives: object) -> bytes:
         """Who a client with our certificate is, where there is a user of that name."""
         self.open(**directives)
-        context = self.bench.context
+        context = self.harness.context
         list(context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules]))  # type: ignore[arg-type]
         return self.ask(*self.trusted(), "ACL", "WHOAMI")
 
@@ -176,7 +176,7 @@ class MappingTests(ServingCase):
     def test_disabled_or_unknown(self) -> None:
         """A user that is off, or missing, is nobody: the client begins as any other does."""
         self.assertEqual(self.whoami("off", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
-        self.assertEqual(self.bench.context.statistics.denied_certificates, 1)
+        self.assertEqual(self.harness.context.statistics.denied_certificates, 1)
         self.assertEqual(self.whoami("on", name="other", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
 
     def test_uri(self) -> None:
@@ -212,18 +212,18 @@ class ConversationTests(ServingCase):
             line = self.accept()
             line.protocol.dataReceived(b"PING\r\n")
             line.end()
-        self.assertLessEqual(len(self.lines()), MOST_COMPLAINTS)
+        self.assertLessEqual(len(self.lines()), MAX_LOG_LINES)
 
     def test_silence(self) -> None:
         """A handshake has its time; who takes longer is closed, with one line."""
         line = self.accept()
-        self.assertEqual(len(self.bench.context.clients), 1)
-        self.bench.host.reactor.advance(PATIENCE)
+        self.assertEqual(len(self.harness.context.clients), 1)
+        self.harness.host.reactor.advance(TIMEOUT)
         self.assertTrue(line.aborted)
         line.end()
         self.assertEqual(self.lines(), [f"Error accepting a client connection: the handshake took too long {FROM}"])
-        self.assertEqual(len(self.bench.context.clients), 0)
-        self.assertEqual(self.bench.host.reactor.getDelayedCalls(), [])
+        self.assertEqual(len(self.harness.context.clients), 0)
+        self.assertEqual(self.harness.host.reactor.getDelayedCalls(), [])
 
     def test_probe(self) -> None:
         """Who only sees whether the port is open, as balancers do each second, does not fill the log."""
@@ -272,7 +272,7 @@ class ConversationTests(ServingCase):
         line.protocol.dataReceived(far.speak())
         self.assertTrue(line.disconnecting)
         line.end()
-        self.assertEqual(len(self.bench.context.clients), 0)
+        self.assertEqual(len(self.harness.context.clients), 0)
 
 
 class SlowReaderTests(ServingCase):
@@ -289,11 +289,11 @@ class SlowReaderTests(ServingCase):
         line, far = self.stalled()
         payloads = [f"{number:07d}" * 1000 for number in range(100)]
         for payload in payloads:
-            self.bench.context.hub.publish("news", payload)
-        self.bench.host.reactor.advance(0)
-        client = next(iter(self.bench.context.clients))
+            self.harness.context.hub.publish("news", payload)
+        self.harness.host.reactor.advance(0)
+        client = next(iter(self.harness.context.clients))
         self.assertGreater(client.connection.unsent, 400_000)
-        self.assertLess(len(line.value()), 3 * line.room)
+        self.assertLess(len(line.value()), 3 * line.available_descriptors)
         for _ in range(100):
             far.listen(line.taken())
             far.speak()
@@ -312,15 +312,15 @@ class SlowReaderTests(ServingCase):
         )
         line, _ = self.stalled()
         for _ in range(50):
-            self.bench.context.hub.publish("news", "x" * 10_000)
-        self.bench.host.reactor.advance(0)
+            self.harness.context.hub.publish("news", "x" * 10_000)
+        self.harness.host.reactor.advance(0)
         self.assertTrue(line.aborted)
         line.end()
-        self.assertEqual(len(self.bench.context.clients), 0)
+        self.assertEqual(len(self.harness.context.clients), 0)
 
     def test_commands_wait(self) -> None:
         """A client that asks and does not read is read no further, and goes on where it was stopped."""
-        self.bench.watch()
+        self.harness.watch()
         line, far = self.trusted()
         question = pack("SENTINEL", "MASTERS")
         size = len(self.ask(line, far, "SENTINEL", "MASTERS"))

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.installation import client_context
 from tests.tls.memory import FarEnd, Line, converse
 from tests.tls.test_serving import ServingCase
-from txsentinel.tls.throttle import BUDGET, RECOVERY, Turnstile
+from txsentinel.tls.throttle import HANDSHAKE_SECONDS_PER_TURN, RECOVERY, HandshakeThrottle
 
 
 class TurnstileTests(SynchronousTestCase):
@@ -16,20 +16,20 @@ class TurnstileTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.turnstile = Turnstile(self.clock)
+        self.throttle = HandshakeThrottle(self.clock)
         self.taken: list[int] = []
 
-    def come(self, number: int, seconds: float = BUDGET / 3.9) -> None:
+    def come(self, number: int, seconds: float = HANDSHAKE_SECONDS_PER_TURN / 3.9) -> None:
         """Somebody with a step that takes so long."""
 
         def step() -> None:
             self.clock.rightNow += seconds
             self.taken.append(number)
 
-        if self.turnstile.admits():
-            self.turnstile.take(step)
+        if self.throttle.try_acquire():
+            self.throttle.take(step)
         else:
-            self.turnstile.queue(step)
+            self.throttle.queue(step)
 
     def test_few(self) -> None:
         """Nobody waits while there is time."""
@@ -72,8 +72,8 @@ class TurnstileTests(SynchronousTestCase):
         def broken() -> None:
             raise ZeroDivisionError
 
-        self.come(0, 2 * BUDGET)
-        self.turnstile.queue(broken)
+        self.come(0, 2 * HANDSHAKE_SECONDS_PER_TURN)
+        self.throttle.queue(broken)
         self.come(1)
         self.assertRaises(ZeroDivisionError, self.clock.advance, 0)
         self.clock.advance(0)
@@ -83,14 +83,14 @@ class TurnstileTests(SynchronousTestCase):
 class CrowdTests(ServingCase):
     """Clients whose handshakes have to wait."""
 
-    def crowd(self) -> tuple[Line, FarEnd]:
+    def multiplexer(self) -> tuple[Line, FarEnd]:
         """A client that comes when the time of this turn is spent; it has said its first word."""
-        self.bench.host.reactor.advance(2 * RECOVERY)
+        self.harness.host.reactor.advance(2 * RECOVERY)
         early = self.accept()
-        reactor = self.bench.host.reactor
+        reactor = self.harness.host.reactor
         tls = early.protocol
-        self.assertTrue(tls._turnstile.admits())
-        tls._turnstile.take(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * BUDGET))
+        self.assertTrue(tls._throttle.try_acquire())
+        tls._throttle.take(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * HANDSHAKE_SECONDS_PER_TURN))
         line, far = self.accept(), FarEnd(client_context(self.authority, self.client))
         line.protocol.dataReceived(far.speak())
         self.assertEqual((line.producerState, line.taken()), ("paused", b""))
@@ -98,16 +98,16 @@ class CrowdTests(ServingCase):
 
     def test_waiting(self) -> None:
         """It is read no further meanwhile, and served when its turn has come."""
-        line, far = self.crowd()
-        self.bench.host.reactor.advance(0)
+        line, far = self.multiplexer()
+        self.harness.host.reactor.advance(0)
         self.assertEqual(line.producerState, "producing")
         converse(line, far)
         self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
 
     def test_leaving(self) -> None:
         """One that leaves before its turn has none."""
-        line, _ = self.crowd()
+        line, _ = self.multiplexer()
         line.end()
-        self.bench.host.reactor.advance(0)
+        self.harness.host.reactor.advance(0)
         self.assertEqual(line.producerState, "paused")
         self.assertFalse(line.taken().startswith(b"\x16"), "it was greeted")

@@ -13,7 +13,7 @@ from unittest import SkipTest
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Fleet, ReplyError, SentinelProcess, Workbench, free_port, missing, wait_for
+from tests.servers import Fleet, Harness, ReplyError, SentinelProcess, free_port, missing, wait_for
 from tests.tls.authority import Authority, Issued
 from tests.tls.installation import TlsBench, TlsConnection, client_context, tls_lines
 
@@ -43,16 +43,16 @@ class PortTests(SynchronousTestCase):
     """One Sentinel with a plain port and a TLS port."""
 
     def setUp(self) -> None:
-        self.bench = Workbench()
-        self.addCleanup(self.bench.close)
-        self.authority = Authority(self.bench.directory / "certificates")
+        self.harness = Harness()
+        self.addCleanup(self.harness.close)
+        self.authority = Authority(self.harness.directory / "certificates")
         self.server = self.authority.issue("server")
         self.client = self.authority.issue("client")
         self.port = free_port()
 
     def sentinel(self, *lines: str) -> SentinelProcess:
         """Not yet started."""
-        return self.bench.sentinel(
+        return self.harness.sentinel(
             "txsentinel",
             monitor=[("mymaster", "127.0.0.1", 1, 1)],
             extra=[f"tls-port {self.port}", *tls_lines(self.authority, self.server), *lines],
@@ -71,7 +71,7 @@ class PortTests(SynchronousTestCase):
         """redis-cli is served over TLS exactly if both sides trust each other."""
         sentinel = self.sentinel()
         sentinel.start()
-        stranger = Authority(self.bench.directory / "other", "other")
+        stranger = Authority(self.harness.directory / "other", "other")
         self.assertEqual(self.redis_cli("PING", client=self.client), "PONG\n")
         self.assertIn("mymaster", self.redis_cli("SENTINEL", "MASTERS", client=self.client))
         self.assertNotIn("PONG", self.redis_cli("PING"))
@@ -149,8 +149,8 @@ class InstallationTests(SynchronousTestCase):
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
-        with TlsBench() as bench:
-            fleet = Fleet(bench, ["txsentinel"] * 3 + ["redis"], quorum=2, down_after=1500)
+        with TlsBench() as harness:
+            fleet = Fleet(harness, ["txsentinel"] * 3 + ["redis"], quorum=2, down_after=1500)
             fleet.start(SECONDS)
             old = fleet.master()
             old.kill()
@@ -173,16 +173,16 @@ class InstallationTests(SynchronousTestCase):
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
-        with TlsBench() as bench:
-            stranger = Authority(bench.directory / "other", "other")
-            impostor = bench.redis(extra=[*tls_lines(bench.authority, stranger.issue("x")), "tls-auth-clients no"])
+        with TlsBench() as harness:
+            stranger = Authority(harness.directory / "other", "other")
+            impostor = harness.redis(extra=[*tls_lines(harness.authority, stranger.issue("x")), "tls-auth-clients no"])
             impostor.context = client_context(stranger, None)  # type: ignore[attr-defined]
-            elsewhere = bench.redis(extra=tls_lines(bench.authority, bench.authority.issue("y", ip="127.0.0.9")))
-            honest = bench.redis()
+            elsewhere = harness.redis(extra=tls_lines(harness.authority, harness.authority.issue("y", ip="127.0.0.9")))
+            honest = harness.redis()
             servers = {"impostor": impostor, "elsewhere": elsewhere, "honest": honest}
             for server in servers.values():
                 server.start()
-            sentinel = bench.sentinel(
+            sentinel = harness.sentinel(
                 "txsentinel",
                 monitor=[(name, "127.0.0.1", server.port, 1) for name, server in servers.items()],
                 down_after=1500,

@@ -3,5 +3,5 @@
 from hypothesis import settings
 
 # A busy machine is no reason for a property to fail.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+settings.register_profile("low_priority", deadline=None)
+settings.load_profile("low_priority")

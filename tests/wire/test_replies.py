@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.model.timings import Limits
 from txsentinel.wire.replies import (
-    DEEPEST,
     ELEMENT_OVERHEAD,
-    MOST_ELEMENTS,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
     NEED_MORE,
     ErrorLine,
     PushFrame,
@@ -237,25 +237,25 @@ class BoundTests(SynchronousTestCase):
 
     def test_depth(self) -> None:
         """Aggregates nest to a fixed depth, and unwinding the deepest is no trouble."""
-        deepest = b"*1\r\n" * DEEPEST + b":1\r\n"
+        deepest = b"*1\r\n" * MAX_DEPTH + b":1\r\n"
         (reply,) = transcript([deepest])
-        for _ in range(DEEPEST):
+        for _ in range(MAX_DEPTH):
             (reply,) = reply  # type: ignore[misc]
         self.assertEqual(reply, 1)
         self.assertEqual(
-            transcript([b"*1\r\n" + deepest]), [("violation", f"aggregates are nested deeper than {DEEPEST}")]
+            transcript([b"*1\r\n" + deepest]), [("violation", f"aggregates are nested deeper than {MAX_DEPTH}")]
         )
 
     def test_counts(self) -> None:
         """The count of an aggregate is limited, and reserves no room for what it promises."""
         self.assertEqual(
-            transcript([b"*%d\r\n" % (MOST_ELEMENTS + 1)]),
-            [("violation", f"{MOST_ELEMENTS + 1} elements in one aggregate")],
+            transcript([b"*%d\r\n" % (MAX_ELEMENTS + 1)]),
+            [("violation", f"{MAX_ELEMENTS + 1} elements in one aggregate")],
         )
         tracemalloc.start()
         try:
             reader = ReplyReader(LIMITS, resp3=True)
-            reader.feed(b"*%d\r\n:1\r\n" % MOST_ELEMENTS)
+            reader.feed(b"*%d\r\n:1\r\n" % MAX_ELEMENTS)
             self.assertIs(reader.next_reply(), NEED_MORE)
             _, peak = tracemalloc.get_traced_memory()
         finally:

@@ -28,22 +28,22 @@ from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import ISentinelExtension
 from txsentinel.model.events import Level
-from txsentinel.process.collector import spared_long_lived
+from txsentinel.process.collector import frozen_collector
 from txsentinel.process.descriptors import (
     Capacity,
     demand_of,
     descriptor_limit,
+    descriptors_for_clients,
     raise_descriptor_limit,
-    room_for_clients,
 )
 from txsentinel.process.files import NEW_FILE_MODE, FileInUse, FileLock, remove_leftovers
 from txsentinel.process.log_queue import PipeSink, QueuedDestination, is_regular
 from txsentinel.process.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
-from txsentinel.process.resolver import PatientResolver
+from txsentinel.process.resolver import DaemonThreadResolver
 from txsentinel.process.supervision import PidFile, SentinelProcess
 from txsentinel.process.termination import TerminationSignals, exit_on_signals
-from txsentinel.reactor.priority import AttentiveReactor
-from txsentinel.runtime.event_plugins import Listeners, installed_listeners
+from txsentinel.reactor.priority import PriorityReactor
+from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
@@ -154,7 +154,7 @@ class Options(usage.Options):
             raise
         remove_leftovers(self.configuration.saved_path)
         if self._twistd is not None:
-            self._settle(self._twistd)
+            self._reconcile(self._twistd)
 
     @property
     def _twistd(self) -> usage.Options | None:
@@ -167,7 +167,7 @@ class Options(usage.Options):
         """Will ``twistd`` fork away from the terminal?"""
         return self._twistd is not None and not (self._twistd["nodaemon"] or self._twistd["debug"])
 
-    def _settle(self, twistd: usage.Options) -> None:
+    def _reconcile(self, twistd: usage.Options) -> None:
         """
         ``twistd`` alone decides about its own process; say so where the file asks for something else.
 
@@ -177,11 +177,11 @@ class Options(usage.Options):
         generic = self.configuration.generic
         stated = self.configuration.document.has(Owner("generic", "daemonize"), "daemonize")
         if self.detaches and generic.supervised != "no":
-            self._remark(f"supervised {generic.supervised}", "twistd detaches from its supervisor unless given -n")
+            self._warn(f"supervised {generic.supervised}", "twistd detaches from its supervisor unless given -n")
         elif self.detaches and stated and not generic.daemonize:
-            self._remark("daemonize no", "twistd detaches unless given -n")
+            self._warn("daemonize no", "twistd detaches unless given -n")
         elif not self.detaches and generic.daemonize and generic.supervised == "no":
-            self._remark("daemonize yes", "twistd was given -n and stays in the foreground")
+            self._warn("daemonize yes", "twistd was given -n and stays in the foreground")
         if self.detaches and twistd["logfile"] == "-":
             raise usage.UsageError("a daemon cannot log to standard output")
         if self.detaches:
@@ -192,7 +192,7 @@ class Options(usage.Options):
         if twistd["pidfile"] == TWISTD_PIDFILE and (generic.pidfile or not self.detaches):
             twistd["pidfile"] = ""
 
-    def _remark(self, directive: str, fact: str) -> None:
+    def _warn(self, directive: str, fact: str) -> None:
         sys.stderr.write(f"{os.path.basename(self.configuration.path)} says '{directive}', but {fact}.\n")
 
     def log(self) -> SentinelLog:
@@ -385,14 +385,14 @@ def makeService(options: Options) -> IService:
 
     reactor = cast(ISystemReactor, installed)
     setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - an attribute that mypy takes for a method
-    reactor.installNameResolver(PatientResolver(reactor))
+    reactor.installNameResolver(DaemonThreadResolver(reactor))
     generic = options.configuration.generic
 
     def change_loglevel(word: str) -> None:
         generic.loglevel = word
 
-    attentive = cast(ISystemReactor, AttentiveReactor(reactor))
-    host = RealHost(attentive)
+    priority_reactor = cast(ISystemReactor, PriorityReactor(reactor))
+    host = RealHost(priority_reactor)
     if options.lock is not None:
         host.files.locks[options.configuration.saved_path] = options.lock
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
@@ -400,7 +400,7 @@ def makeService(options: Options) -> IService:
         host,
         options.configuration,
         note=note,
-        listeners=Listeners(installed_listeners()),
+        listeners=EventPlugins(installed_event_plugins()),
         shutdown=reactor.stop,
         change_loglevel=change_loglevel,
         verify_hostnames=bool(options["tls-verify-hostnames"]),
@@ -410,7 +410,7 @@ def makeService(options: Options) -> IService:
     raise_descriptor_limit(demand.comfortable)
     # A server takes two connections. Those that are down now will want theirs back. The limit of a process that runs
     # may be raised from outside.
-    context.room = lambda: room_for_clients(descriptor_limit(), 2 * len(links))
+    context.available_descriptors = lambda: descriptors_for_clients(descriptor_limit(), 2 * len(links))
     process = SentinelProcess(
         reactor,
         sentinel,
@@ -421,11 +421,11 @@ def makeService(options: Options) -> IService:
         hangup=sentinel.tls.renew if wants_tls(generic) else None,
         serving=sentinel.serving,
         termination=TerminationSignals(reactor),
-        entitle=partial(host.entitle, title) if title else lambda: None,
+        set_process_title=partial(host.set_process_title, title) if title else lambda: None,
     )
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
-    spared_long_lived(attentive).setServiceParent(process)  # type: ignore[no-untyped-call]
+    frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
     for extension, argument in options.extensions:
         try:
             extension.makeService(sentinel, argument).setServiceParent(process)  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from txsentinel.client.links import Access, MasterAddress, Reactor
 if TYPE_CHECKING:
     from txsentinel.client.search import MasterSearch
 
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 """Commands that may wait for a master; further ones fail at once."""
 
 log = Logger()
@@ -150,9 +150,9 @@ class MasterFollower:
         return done
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """What went wrong last, as a text for people; empty if nothing ever did."""
-        return "" if self._search is None else self._search.trouble
+        return "" if self._search is None else self._search.last_error
 
     @property
     def address(self) -> MasterAddress | None:
@@ -201,7 +201,7 @@ class MasterFollower:
             return fail(FollowerStopped("the follower is not running"))
         if (connection := self.connection) is not None:
             return succeed(connection)
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             return fail(NoMaster("too many commands are waiting for a master"))
         waiting: Deferred[Any] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
@@ -222,5 +222,5 @@ class MasterFollower:
 
     def _too_late(self, result: object, timeout: float) -> Any:
         raise NoMaster(
-            f"no master of {self.name} within {timeout} seconds; {self.trouble or 'no Sentinel has answered'}"
+            f"no master of {self.name} within {timeout} seconds; {self.last_error or 'no Sentinel has answered'}"
         )

@@ -69,7 +69,7 @@ class Access:
     """
 
     reactor: Reactor
-    patience: float
+    timeout: float
     password: str | None = None
     username: str | None = None
     tls: Callable[[str], Any] | None = None
@@ -83,10 +83,12 @@ class Access:
 
     def connect(self, address: MasterAddress, factory: ClientFactory) -> IConnector:
         """Dial; the factory hears of the outcome, within ``patience`` seconds."""
-        dialled = factory
+        client_factory = factory
         if self.tls is not None:
-            dialled = TLSMemoryBIOFactory(self.tls(address.host), True, factory, clock=self.reactor)  # type: ignore[assignment]
-        connector: IConnector = self.reactor.connectTCP(address.host, address.port, dialled, timeout=self.patience)
+            client_factory = TLSMemoryBIOFactory(self.tls(address.host), True, factory, clock=self.reactor)  # type: ignore[assignment]
+        connector: IConnector = self.reactor.connectTCP(
+            address.host, address.port, client_factory, timeout=self.timeout
+        )
         return connector
 
 
@@ -117,8 +119,8 @@ class SentinelConversation(Protocol):
         auth = self._access.auth
         return [
             *([(self._authenticated, auth)] if auth is not None else []),
-            (self._address_told, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)),
-            (self._details_told, ("SENTINEL", "MASTER", self._name)),
+            (self._address_received, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)),
+            (self._details_received, ("SENTINEL", "MASTER", self._name)),
         ]
 
     def connectionMade(self) -> None:
@@ -151,7 +153,7 @@ class SentinelConversation(Protocol):
         if isinstance(reply, ErrorLine):
             self._trouble = text(reply)
 
-    def _address_told(self, reply: object) -> None:
+    def _address_received(self, reply: object) -> None:
         if isinstance(reply, ErrorLine):
             self._trouble = self._trouble or text(reply)
         elif reply is None:
@@ -161,7 +163,7 @@ class SentinelConversation(Protocol):
             if self._address is None:
                 self._trouble = f"gave no usable address: {reply!r}"
 
-    def _details_told(self, reply: object) -> None:
+    def _details_received(self, reply: object) -> None:
         if self._address is None:
             self._failed(self._trouble)
         else:
@@ -172,7 +174,7 @@ class SentinelSubscription(SentinelConversation):
     """The same conversation, going on with ``SUBSCRIBE +switch-master`` and a PING now and then."""
 
     _keepalive: IDelayedCall | None = None
-    _heard_since_ping = True
+    _received_since_ping = True
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ class SentinelSubscription(SentinelConversation):
 
     def questions(self) -> list[tuple[Callable[[object], None], tuple[str, ...]]]:
         """As before, then subscribe: in this order, since a subscribed RESP2 connection may ask nothing more."""
-        return [*super().questions(), (self._subscription_told, ("SUBSCRIBE", text(SWITCH)))]
+        return [*super().questions(), (self._subscription_confirmed, ("SUBSCRIBE", text(SWITCH)))]
 
     def connectionMade(self) -> None:
         """Begin, and begin to watch for silence."""
@@ -202,7 +204,7 @@ class SentinelSubscription(SentinelConversation):
 
     def dataReceived(self, data: bytes) -> None:
         """Whatever comes is a sign of life."""
-        self._heard_since_ping = True
+        self._received_since_ping = True
         super().dataReceived(data)
 
     def reply_received(self, reply: object) -> None:
@@ -214,7 +216,7 @@ class SentinelSubscription(SentinelConversation):
         else:
             super().reply_received(reply)
 
-    def _subscription_told(self, reply: object) -> None:
+    def _subscription_confirmed(self, reply: object) -> None:
         if isinstance(reply, ErrorLine):
             self._failed(f"refuses the subscription: {text(reply)}")
             self.transport.loseConnection()
@@ -223,11 +225,11 @@ class SentinelSubscription(SentinelConversation):
 
     def _ping(self) -> None:
         self._keepalive = None
-        if not self._heard_since_ping:
+        if not self._received_since_ping:
             self._failed("fell silent")
             self.transport.abortConnection()
             return
-        self._heard_since_ping = False
+        self._received_since_ping = False
         self._awaiting.append(self._ponged)
         self.transport.write(pack("PING"))
         self._keepalive = self._access.reactor.callLater(KEEPALIVE, self._ping)
@@ -269,7 +271,7 @@ class Inquiry(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """The conversation, which must come to its end in time."""
         conversation = SentinelConversation(self._name, self._access, self._told, self._failed)
-        self._deadline = self._access.reactor.callLater(self._access.patience, self._too_late, conversation)
+        self._deadline = self._access.reactor.callLater(self._access.timeout, self._too_late, conversation)
         return conversation
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -312,12 +314,12 @@ class Inquiry(ClientFactory):
         self.gone.callback(None)
 
 
-class SentinelWatch(ReconnectingClientFactory):
+class SubscriptionFactory(ReconnectingClientFactory):
     """
     A subscription that comes back for as long as it is wanted, and asks anew each time it does.
 
-    :param heard: told of every answer and announcement.
-    :param complained: told, as a text for people, what keeps this Sentinel from being heard.
+    :param received: told of every answer and announcement.
+    :param on_error: told, as a text for people, what keeps this Sentinel from being heard.
     """
 
     noisy, jitter, factor, maxDelay = False, 0.0, 2.0, 10
@@ -327,16 +329,16 @@ class SentinelWatch(ReconnectingClientFactory):
         name: str,
         sentinel: MasterAddress,
         access: Access,
-        heard: Callable[[Answer], None],
-        complained: Callable[[str], None],
+        received: Callable[[Answer], None],
+        on_error: Callable[[str], None],
     ) -> None:
         self.clock = access.reactor
         self.initialDelay = self.delay = 0.1
         self.sentinel = sentinel
         self._name = name
         self._access = access
-        self._heard = heard
-        self._complained = complained
+        self._received = received
+        self._on_error = on_error
         self._engaged = False
         self._gone: Deferred[None] | None = None
 
@@ -384,11 +386,11 @@ class SentinelWatch(ReconnectingClientFactory):
 
     def _told(self, answer: Answer) -> None:
         if self.continueTrying:
-            self._heard(answer)
+            self._received(answer)
 
     def _failed(self, why: str) -> None:
         if self.continueTrying:
-            self._complained(f"{self.sentinel} {why}")
+            self._on_error(f"{self.sentinel} {why}")
 
 
 def parse_address(reply: object) -> MasterAddress | None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.client.links import Access, MasterAddress
 
-REDIAL_DELAY: Final = 1.0
+RETRY_DELAY: Final = 1.0
 """Seconds before a lost connection of a pool is replaced while others of it still serve."""
 
 
@@ -55,12 +55,12 @@ class PoolOptions:
 class MasterConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
     """A connection that tells its pool of replies which only a replica gives."""
 
-    dial: Dial
+    attempt: ConnectAttempt
 
     def connectionMade(self) -> None:
         """Up, though not yet proven."""
         super().connectionMade()
-        self.dial.greet(self)
+        self.attempt.greet(self)
 
     def replyReceived(self, reply: Any) -> None:
         """Pass every reply on; ``-READONLY`` is also news about the server."""
@@ -69,7 +69,7 @@ class MasterConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         super().replyReceived(reply)
 
 
-class Dial(ClientFactory):
+class ConnectAttempt(ClientFactory):
     """One connection of a pool, from the dial to its end; verified with ROLE before anybody may use it."""
 
     noisy = False
@@ -92,13 +92,13 @@ class Dial(ClientFactory):
         if self._connector is not None:
             self._connector.disconnect()
         if self._connection is not None and self._deadline is None:
-            self._deadline = self._access.reactor.callLater(self._access.patience, self._abort)
+            self._deadline = self._access.reactor.callLater(self._access.timeout, self._abort)
 
     def buildProtocol(self, addr: IAddress | None) -> MasterConnection:
         """The connection, with a limit to how long it may stay unproven: a stopped process still accepts."""
         self._connection = self._pool.new_connection()
-        self._connection.dial = self
-        self._deadline = self._access.reactor.callLater(self._access.patience, self._abort)
+        self._connection.attempt = self
+        self._deadline = self._access.reactor.callLater(self._access.timeout, self._abort)
         return self._connection
 
     def greet(self, connection: MasterConnection) -> None:
@@ -110,7 +110,7 @@ class Dial(ClientFactory):
         answers = gatherResults(
             [connection.execute_command(*words) for words in [*before, ("ROLE",)]], consumeErrors=True
         )
-        answers.addCallbacks(lambda replies: self._role_told(connection, replies[-1]), self._refused)
+        answers.addCallbacks(lambda replies: self._role_received(connection, replies[-1]), self._refused)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """Nobody is there."""
@@ -120,10 +120,10 @@ class Dial(ClientFactory):
         """It was there, and is no longer."""
         self._end(reason)
 
-    def _role_told(self, connection: MasterConnection, reply: Any) -> None:
+    def _role_received(self, connection: MasterConnection, reply: Any) -> None:
         role = reply[0] if isinstance(reply, list) and reply else reply
         if role in ("master", b"master"):
-            self._calm()
+            self._cancel_timer_()
             verified, self._verified = self._verified, None
             if verified is not None:
                 verified.callback(connection)
@@ -152,15 +152,15 @@ class Dial(ClientFactory):
         if self._connection is not None and self._connection.transport is not None:
             self._connection.transport.abortConnection()
 
-    def _calm(self) -> None:
+    def _cancel_timer_(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _end(self, reason: Failure) -> None:
-        self._calm()
+        self._cancel_timer_()
         self._unproven(reason)
-        self._pool.dial_ended(self)
+        self._pool.attempt_ended(self)
 
 
 class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
@@ -178,9 +178,9 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         self.address = address
         self.options = options
         self._owner = owner
-        self._dials: set[Dial] = set()
-        self._redials: deque[IDelayedCall] = deque()
-        self._unsettled = 0
+        self._attempts: set[ConnectAttempt] = set()
+        self._retries: deque[IDelayedCall] = deque()
+        self._unresolved = 0
         self._used = False
         self._closed: Deferred[None] | None = None
 
@@ -196,16 +196,16 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         :returns: fires with ``None`` when the last connection is gone.
         """
         self._closed = Deferred()
-        for redial in self._redials:
-            redial.cancel()
-        self._redials.clear()
+        for retry in self._retries:
+            retry.cancel()
+        self._retries.clear()
         waiting = [*self.connectionQueue.peekers, *self.connectionQueue.waiting]
         self.connectionQueue.peekers, self.connectionQueue.waiting = [], []
         for waiter in waiting:
             waiter.errback(txredisapi.ConnectionError("Lost connection"))
-        for dial in list(self._dials):
-            dial.close()
-        return succeed(None) if not self._dials else self._closed
+        for attempt in list(self._attempts):
+            attempt.close()
+        return succeed(None) if not self._attempts else self._closed
 
     @property
     def serving(self) -> bool:
@@ -222,7 +222,7 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         def proven(connection: MasterConnection) -> None:
             connection.transport.loseConnection()
 
-        return self._dial().addCallback(proven)
+        return self._connect_one().addCallback(proven)
 
     def new_connection(self) -> MasterConnection:
         """A connection object whose timeouts run on our reactor; AUTH and SELECT are the business of the dial."""
@@ -238,10 +238,10 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         if self._closed is None:
             self._owner.pool_doubted(self, True)
 
-    def dial_ended(self, dial: Dial) -> None:
+    def attempt_ended(self, attempt: ConnectAttempt) -> None:
         """A connection is gone, or never came about."""
-        self._dials.discard(dial)
-        if self._closed is not None and not self._dials:
+        self._attempts.discard(attempt)
+        if self._closed is not None and not self._attempts:
             self._closed.callback(None)
 
     def getConnection(self, peek: bool = False) -> Deferred[MasterConnection]:
@@ -262,19 +262,19 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         gone: Deferred[None] = self.waitForEmptyPool()
         return gone
 
-    def _dial(self) -> Deferred[MasterConnection]:
+    def _connect_one(self) -> Deferred[MasterConnection]:
         verified: Deferred[MasterConnection] = Deferred()
-        dial = Dial(self, verified)
-        self._dials.add(dial)
-        dial.start()
+        attempt = ConnectAttempt(self, verified)
+        self._attempts.add(attempt)
+        attempt.start()
         return verified
 
     def _fill(self) -> None:
-        self._unsettled += 1
-        self._dial().addCallbacks(self._filled, self._not_filled)
+        self._unresolved += 1
+        self._connect_one().addCallbacks(self._filled, self._not_filled)
 
     def _filled(self, connection: MasterConnection) -> None:
-        self._unsettled -= 1
+        self._unresolved -= 1
         if self._closed is not None:
             return
         self.addConnection(connection)
@@ -284,7 +284,7 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
             self._owner.pool_verified(self)
 
     def _not_filled(self, reason: Failure) -> None:
-        self._unsettled -= 1
+        self._unresolved -= 1
         if self._closed is None:
             self._one_less(reason.getErrorMessage(), demoted=isinstance(reason.value, NotMaster))
 
@@ -294,11 +294,11 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
 
     def _one_less(self, reason: str, demoted: bool) -> None:
         if self.pool:
-            self._redials.append(self.options.access.reactor.callLater(REDIAL_DELAY, self._redial))
+            self._retries.append(self.options.access.reactor.callLater(RETRY_DELAY, self._retry))
             self._owner.pool_doubted(self, demoted)
-        elif self._used or not self._unsettled:
+        elif self._used or not self._unresolved:
             self._owner.pool_failed(self, reason)
 
-    def _redial(self) -> None:
-        self._redials.popleft()  # all have the same delay, so the first one set is the first one due
+    def _retry(self) -> None:
+        self._retries.popleft()  # all have the same delay, so the first one set is the first one due
         self._fill()

@@ -11,13 +11,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.client.links import Access, Answer, Inquiry, MasterAddress, NoAnswer, SentinelWatch
+from txsentinel.client.links import Access, Answer, Inquiry, MasterAddress, NoAnswer, SubscriptionFactory
 from txsentinel.client.pool import MasterPool, PoolOptions
 
 FIRST_RETRY: Final = 0.05
 """Seconds before asking again when an answer led nowhere; doubled each time."""
 
-LONGEST_RETRY: Final = 1.0
+MAX_RETRY_DELAY: Final = 1.0
 """Seconds between two rounds of questions, at most, while no master is to be had."""
 
 STEADY: Final = 1.0
@@ -46,14 +46,15 @@ class MasterSearch:
     ) -> None:
         self.name = name
         self.sentinels = sentinels
-        self.trouble = ""
+        self.last_error = ""
         """What went wrong last; for people."""
         self._reactor = options.access.reactor
         self._sentinel_access = sentinel_access
         self._options = options
         self._found = found
         self._watches = [
-            SentinelWatch(name, sentinel, sentinel_access, self._heard, self._complained) for sentinel in sentinels
+            SubscriptionFactory(name, sentinel, sentinel_access, self._received, self._on_error)
+            for sentinel in sentinels
         ]
         self._inquiries: dict[MasterAddress, Inquiry] = {}
         self._closing: list[Deferred[None]] = []
@@ -80,7 +81,7 @@ class MasterSearch:
         """Ask, and subscribe, everywhere."""
         for watch in self._watches:
             watch.start()
-        self._seek()
+        self._search()
 
     def stop(self) -> Deferred[None]:
         """
@@ -122,7 +123,7 @@ class MasterSearch:
     def pool_failed(self, pool: MasterPool, reason: str) -> None:
         """A pool has no connection left: look for a master if it was the one in use or the one being tried."""
         if pool is self._pool:
-            self._complained(reason)
+            self._on_error(reason)
             if self._attempt is not None and pool is self._attempt[1]:
                 self._attempt = None
             self._drop_pool()
@@ -135,7 +136,7 @@ class MasterSearch:
         """One connection is gone, or the server denies being a master: ask the Sentinels."""
         if pool is self._pool and self._serving:
             if demoted:
-                self._complained(f"{pool.address} says that it is no master")
+                self._on_error(f"{pool.address} says that it is no master")
                 self._doubt()
                 self._seek_soon()
             else:
@@ -143,7 +144,7 @@ class MasterSearch:
 
     # What the Sentinels tell us.
 
-    def _heard(self, answer: Answer) -> None:
+    def _received(self, answer: Answer) -> None:
         if self._stopped:
             return
         if not self._serving:
@@ -154,7 +155,7 @@ class MasterSearch:
             self._doubt()
             if answer.address in self._past:
                 # Back where we have been: either a failback or a Sentinel late by two switches. Epochs tell.
-                self._seek()
+                self._search()
             else:
                 self._try(answer)
         elif answer.epoch is not None and self._epoch is not None:
@@ -188,8 +189,8 @@ class MasterSearch:
         elif answer.announced or answer.address not in self._led_nowhere:
             self._try(answer)
 
-    def _complained(self, why: str) -> None:
-        self.trouble = why
+    def _on_error(self, why: str) -> None:
+        self.last_error = why
         log.debug("following {name}: {why}", name=self.name, why=why)
 
     # How we look for a master: rounds of questions, and attempts at what they give.
@@ -206,9 +207,9 @@ class MasterSearch:
             self._seek_later()
         else:
             self._failures = 1
-            self._seek()
+            self._search()
 
-    def _seek(self) -> None:
+    def _search(self) -> None:
         self._forget_retry()
         self._led_nowhere.clear()
         self._outdated = None
@@ -216,9 +217,9 @@ class MasterSearch:
 
     def _seek_later(self) -> None:
         if self._retry is None:
-            delay = min(FIRST_RETRY * 2.0 ** min(self._failures, 16), LONGEST_RETRY)
+            delay = min(FIRST_RETRY * 2.0 ** min(self._failures, 16), MAX_RETRY_DELAY)
             self._failures += 1
-            self._retry = self._reactor.callLater(delay, self._seek)
+            self._retry = self._reactor.callLater(delay, self._search)
 
     def _forget_retry(self) -> None:
         if self._retry is not None:
@@ -231,7 +232,7 @@ class MasterSearch:
         for sentinel in self.sentinels:
             if sentinel not in self._inquiries and not self._stopped:
                 inquiry = self._inquiries[sentinel] = Inquiry(self.name, sentinel, self._sentinel_access)
-                inquiry.result.addCallbacks(self._heard, self._not_answered)
+                inquiry.result.addCallbacks(self._received, self._not_answered)
                 inquiry.gone.addCallback(self._asked, sentinel)
                 inquiry.start()
 
@@ -239,7 +240,7 @@ class MasterSearch:
         if not isinstance(failure.value, NoAnswer):
             return failure
         if not self._serving:
-            self._complained(str(failure.value))
+            self._on_error(str(failure.value))
         return None
 
     def _asked(self, gone: None, sentinel: MasterAddress) -> None:
@@ -279,7 +280,7 @@ class MasterSearch:
     def _attempt_failed(self, reason: str) -> None:
         assert self._attempt is not None
         address = self._attempt[0].address
-        self._complained(f"{address} did not do: {reason}")
+        self._on_error(f"{address} did not do: {reason}")
         self._led_nowhere.add(address)
         self._abandon()
         if not self._serving:

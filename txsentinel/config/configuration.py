@@ -12,7 +12,7 @@ from txsentinel.config.directives import STATE_FILE, classify
 from txsentinel.config.disk import Disk, LocalDisk
 from txsentinel.config.document import ConfigDocument, Line, Owner
 from txsentinel.config.elsewhere import NOTE
-from txsentinel.config.errors import CannotOpen, Complaint, ConfigError
+from txsentinel.config.errors import CannotOpen, ConfigError, DirectiveError
 from txsentinel.config.generic import (
     ATTRIBUTES,
     BAD_DIRECTIVE,
@@ -26,7 +26,7 @@ from txsentinel.config.recovery import describe, recovered
 from txsentinel.config.statements import MasterRecord, Statement, execute
 from txsentinel.core.options import SentinelOptions
 
-DEEPEST_INCLUDE: Final = 32
+MAX_INCLUDE_DEPTH: Final = 32
 """Files that include each other in a circle end here instead of exhausting memory."""
 
 UserCheck: TypeAlias = Callable[[str, Sequence[str]], "str | None"]
@@ -145,8 +145,8 @@ class _Reader:
                 continue
             try:
                 self._directive([decoded(word) for word in words], number, decoded(line))
-            except Complaint as complaint:
-                raise ConfigError(str(complaint), number, decoded(line)) from None
+            except DirectiveError as problem:
+                raise ConfigError(str(problem), number, decoded(line)) from None
 
     def _note(self, text: bytes) -> None:
         words = split_words(text)
@@ -160,7 +160,7 @@ class _Reader:
                 self.statements.append(Statement(tuple(values), number, line, included=self._depth > 0))
         elif name == "include":
             if len(values) != 1:
-                raise Complaint(BAD_DIRECTIVE)
+                raise DirectiveError(BAD_DIRECTIVE)
             self._include(values[0])
         elif name == "dir":
             self._change_directory(values)
@@ -173,9 +173,9 @@ class _Reader:
             if name == "rename-command" and self._known_commands is not None:
                 self._check_rename(values[0])
             if name == "user" and self._check_user is not None:
-                complaint = self._check_user(values[0], values[1:])
-                if complaint is not None:
-                    raise Complaint(complaint)
+                problem = self._check_user(values[0], values[1:])
+                if problem is not None:
+                    raise DirectiveError(problem)
 
     def _is_outranked(self, name: str) -> bool:
         """Whether our own file, which is newer, has said something else about a directive with one value."""
@@ -192,7 +192,7 @@ class _Reader:
         path = os.path.join(self.generic.dir, pattern)
         paths = self._disk.matching(path) if _GLOB.search(pattern) else [path]
         for found in paths:
-            if self._depth == DEEPEST_INCLUDE:
+            if self._depth == MAX_INCLUDE_DEPTH:
                 raise CannotOpen(pattern, "Too many levels of included files")
             try:
                 contents = self._disk.read(found)
@@ -206,18 +206,18 @@ class _Reader:
     def _change_directory(self, values: Sequence[str]) -> None:
         """``dir``: relative paths from here on start there. The process itself stays where it is."""
         if len(values) != 1:
-            raise Complaint(WRONG_NUMBER)
+            raise DirectiveError(WRONG_NUMBER)
         directory = os.path.normpath(os.path.join(self.generic.dir, values[0]))
         try:
             self._disk.check_directory(directory)
         except OSError as error:
-            raise Complaint(_reason(error)) from error
+            raise DirectiveError(_reason(error)) from error
         self.generic.dir = directory
 
     def _check_rename(self, command: str) -> None:
         assert self._known_commands is not None
         if command.lower() not in self._known_commands:
-            raise Complaint("No such command in rename-command")
+            raise DirectiveError("No such command in rename-command")
 
     def executable(self, path: str) -> bool:
         """Can this script be run from the configured directory?"""

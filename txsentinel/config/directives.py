@@ -16,7 +16,7 @@ from typing import Final
 
 from txsentinel.config.document import NOTE_WORD, Line, Owner, Place
 from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, REMOVED, UNSET, Elsewhere
-from txsentinel.config.errors import Complaint, SettingRefused
+from txsentinel.config.errors import DirectiveError, SettingRefused
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import written
 from txsentinel.core.options import MasterOptions
@@ -69,7 +69,7 @@ class Value(Enum):
     TEXT = "text"
 
 
-_COMPLAINTS: Final = {
+_ERROR_TEXTS: Final = {
     Value.POSITIVE_MILLIS: "negative or zero time parameter.",
     Value.MILLIS: "negative time parameter.",
 }
@@ -111,14 +111,14 @@ class Directive:
             return
         if self.value is Value.SCRIPT:
             if not executable(word):
-                raise Complaint(f"{_SCRIPT_NAMES[self.word]} seems non existing or non executable.")
+                raise DirectiveError(f"{_SCRIPT_NAMES[self.word]} seems non existing or non executable.")
             setattr(options, self.attribute, word)
             return
         number = whole_number(word, _MEANINGS[self.value])
         if number < 0 and self.value is Value.MILLIS:
-            raise Complaint(_COMPLAINTS[self.value])
+            raise DirectiveError(_ERROR_TEXTS[self.value])
         if number <= 0 and self.value is Value.POSITIVE_MILLIS:
-            raise Complaint(_COMPLAINTS[self.value])
+            raise DirectiveError(_ERROR_TEXTS[self.value])
         setattr(options, self.attribute, number)
 
     def set(self, options: MasterOptions, option: str, word: str, deny_scripts: bool, executable: Executable) -> None:

@@ -43,7 +43,7 @@ class CannotOpen(ConfigError):
         return self.message
 
 
-class Complaint(ValueError):
+class DirectiveError(ValueError):
     """One directive is wrong; whoever knows its line turns this into a :class:`ConfigError`."""
 
 

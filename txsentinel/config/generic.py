@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, TypeAlias
 
-from txsentinel.config.errors import Complaint
+from txsentinel.config.errors import DirectiveError
 from txsentinel.config.keywords import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
 from txsentinel.config.process_title import expanded
 
 BAD_DIRECTIVE: Final = "Bad directive or wrong number of arguments"
 WRONG_NUMBER: Final = "wrong number of arguments"
-LEAST_BUFFER: Final = 1024 * 1024
-MOST_ADDRESSES: Final = 16
+MIN_BUFFER: Final = 1024 * 1024
+MAX_ADDRESSES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +149,13 @@ class GenericOptions:
 
 
 Reading: TypeAlias = Callable[[str], object]
-"""Word → value, raising :class:`Complaint`."""
+"""Word → value, raising :class:`DirectiveError`."""
 
 
 def yes_no(word: str) -> bool:
     """``yes`` or ``no`` in any letter case."""
     if word.lower() not in ("yes", "no"):
-        raise Complaint("argument must be 'yes' or 'no'")
+        raise DirectiveError("argument must be 'yes' or 'no'")
     return word.lower() == "yes"
 
 
@@ -169,7 +169,7 @@ def integer_between(low: int, high: int) -> Reading:
 
     def read(word: str) -> int:
         if not _CANONICAL.fullmatch(word) or not -INT64_MAX - 1 <= int(word) <= INT64_MAX:
-            raise Complaint("argument couldn't be parsed into an integer")
+            raise DirectiveError("argument couldn't be parsed into an integer")
         return _within(int(word), low, high)
 
     return read
@@ -182,7 +182,7 @@ def memory_at_least(low: int) -> Reading:
         match = _MEMORY.fullmatch(word)
         unit = None if match is None else _UNITS.get(match[2].lower())
         if match is None or unit is None or int(match[1]) * unit > INT64_MAX:
-            raise Complaint("argument must be a memory value")
+            raise DirectiveError("argument must be a memory value")
         return _within(int(match[1]) * unit, low, INT64_MAX)
 
     return read
@@ -191,9 +191,9 @@ def memory_at_least(low: int) -> Reading:
 def permissions(word: str) -> int:
     """File permissions in octal."""
     if not _OCTAL.fullmatch(word):
-        raise Complaint("argument couldn't be parsed as an octal number")
+        raise DirectiveError("argument couldn't be parsed as an octal number")
     if not 0 <= int(word, 8) <= 0o777:
-        raise Complaint("argument must be between 0 and 777 inclusive")
+        raise DirectiveError("argument must be between 0 and 777 inclusive")
     return int(word, 8)
 
 
@@ -203,7 +203,7 @@ def one_of(words: Sequence[str]) -> Reading:
 
     def read(word: str) -> str:
         if word.lower() not in canonical:
-            raise Complaint(f"argument(s) must be one of the following: {', '.join(words)}")
+            raise DirectiveError(f"argument(s) must be one of the following: {', '.join(words)}")
         return canonical[word.lower()]
 
     return read
@@ -211,7 +211,7 @@ def one_of(words: Sequence[str]) -> Reading:
 
 def _within(number: int, low: int, high: int) -> int:
     if not low <= number <= high:
-        raise Complaint(f"argument must be between {low} and {high} inclusive")
+        raise DirectiveError(f"argument must be between {low} and {high} inclusive")
     return number
 
 
@@ -235,8 +235,8 @@ SCALARS: Final[dict[str, Reading]] = {
     **{name: integer_between(*between) for between, names in INTEGER.items() for name in names.split()},
     **dict.fromkeys(MEMORY.split(), memory_at_least(0)),
     **{name: one_of(words) for name, words in ONE_OF.items()},
-    "client-query-buffer-limit": memory_at_least(LEAST_BUFFER),
-    "proto-max-bulk-len": memory_at_least(LEAST_BUFFER),
+    "client-query-buffer-limit": memory_at_least(MIN_BUFFER),
+    "proto-max-bulk-len": memory_at_least(MIN_BUFFER),
     "requirepass": text,
     "unixsocketperm": permissions,
 }
@@ -257,7 +257,7 @@ def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> N
     reading = SCALARS.get(name)
     if reading is not None:
         if len(words) != 1:
-            raise Complaint(WRONG_NUMBER)
+            raise DirectiveError(WRONG_NUMBER)
         value = reading(words[0])
         if name == "proc-title-template":
             _check_title_template(options, words[0])
@@ -275,21 +275,21 @@ def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> N
         _rename_command(options, words)
     elif name in FREE_FORM:
         if len(words) < FREE_FORM[name]:
-            raise Complaint(WRONG_NUMBER)
+            raise DirectiveError(WRONG_NUMBER)
         options.others[name] = tuple(words)
     elif "." in name:
         if not words:
-            raise Complaint("Module config specified without value")
+            raise DirectiveError("Module config specified without value")
         options.others[name] = tuple(words)
     else:
-        raise Complaint(BAD_DIRECTIVE)
+        raise DirectiveError(BAD_DIRECTIVE)
 
 
 def _bind(options: GenericOptions, words: Sequence[str]) -> None:
     """A list of addresses, which may come as one quoted word; the empty word means none at all."""
     addresses = words[0].split() if len(words) == 1 else list(words)
-    if len(addresses) > MOST_ADDRESSES:
-        raise Complaint("Too many bind addresses specified.")
+    if len(addresses) > MAX_ADDRESSES:
+        raise DirectiveError("Too many bind addresses specified.")
     options.bind = addresses
 
 
@@ -300,25 +300,25 @@ def _check_title_template(options: GenericOptions, template: str) -> None:
     except ValueError:
         title = ""
     if not title:
-        raise Complaint("template format is invalid or contains unknown variables")
+        raise DirectiveError("template format is invalid or contains unknown variables")
 
 
 def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None:
     """Groups of class, hard limit, soft limit, seconds."""
     if len(words) % 4:
-        raise Complaint("Wrong number of arguments in buffer limit configuration.")
+        raise DirectiveError("Wrong number of arguments in buffer limit configuration.")
     limits = {}
     for at in range(0, len(words), 4):
         kind, numbers = words[at].lower(), words[at + 1 : at + 4]
         kind = "replica" if kind == "slave" else kind
         if kind not in ("normal", "replica", "pubsub"):
-            raise Complaint("Invalid client class specified in buffer limit configuration.")
+            raise DirectiveError("Invalid client class specified in buffer limit configuration.")
         size = memory_at_least(0)
         try:
             hard, soft = size(numbers[0]), size(numbers[1])
             seconds = integer_between(0, INT64_MAX)(numbers[2])
-        except Complaint:
-            raise Complaint("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from None
+        except DirectiveError:
+            raise DirectiveError("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from None
         assert isinstance(hard, int) and isinstance(soft, int) and isinstance(seconds, int)
         limits[kind] = BufferLimit(hard, soft, seconds)
     options.client_output_buffer_limit.update(limits)
@@ -327,9 +327,9 @@ def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None
 def _user(options: GenericOptions, words: Sequence[str]) -> None:
     """``user <name> <rule>...``; the rules are the business of the ACL."""
     if not words:
-        raise Complaint(BAD_DIRECTIVE)
+        raise DirectiveError(BAD_DIRECTIVE)
     if any(name == words[0] for name, _ in options.users):
-        raise Complaint(
+        raise DirectiveError(
             f"Error in user declaration '{words[0]}': Duplicate user found. "
             "A user can only be defined once in config files"
         )
@@ -339,5 +339,5 @@ def _user(options: GenericOptions, words: Sequence[str]) -> None:
 def _rename_command(options: GenericOptions, words: Sequence[str]) -> None:
     """``rename-command <old> <new>``; whether there is such a command is the business of the server."""
     if len(words) != 2:
-        raise Complaint(BAD_DIRECTIVE)
+        raise DirectiveError(BAD_DIRECTIVE)
     options.renamed_commands[words[0].lower()] = words[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.config.errors import Complaint
+from txsentinel.config.errors import DirectiveError
 from txsentinel.model.log_text import excerpt
 
 HIGHEST_EPOCH: Final = (1 << 63) - 1
@@ -32,10 +32,10 @@ def whole_number(word: str, meaning: str) -> int:
     """
     match = _NUMBER.fullmatch(word)
     if match is None:
-        raise Complaint(f"'{excerpt(word)}' is not {meaning}.")
+        raise DirectiveError(f"'{excerpt(word)}' is not {meaning}.")
     sign, digits = match.groups()
     if len(digits) > _MAX_DIGITS or int(digits) > HIGHEST_NUMBER:
-        raise Complaint(f"'{excerpt(word)}' is not {meaning}: it does not fit into 64 bits.")
+        raise DirectiveError(f"'{excerpt(word)}' is not {meaning}: it does not fit into 64 bits.")
     return -int(digits) if sign == "-" else int(digits)
 
 
@@ -47,7 +47,7 @@ def epoch(word: str) -> int:
     """
     match = _NUMBER.fullmatch(word)
     if match is None:
-        raise Complaint(f"'{excerpt(word)}' is not an epoch.")
+        raise DirectiveError(f"'{excerpt(word)}' is not an epoch.")
     sign, digits = match.groups()
     if sign == "-":
         return 0

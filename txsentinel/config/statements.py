@@ -13,7 +13,7 @@ from typing import Final
 
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
 from txsentinel.config.elsewhere import REMOVED, UNSET, Elsewhere
-from txsentinel.config.errors import Complaint, ConfigError
+from txsentinel.config.errors import ConfigError, DirectiveError
 from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import canonical_ip
@@ -106,7 +106,7 @@ class _Execution:
             self._state.current_epoch = max(self._state.current_epoch, epoch(value))
         elif word == "myid":
             if len(value) != 40:
-                raise Complaint("Malformed Sentinel id in myid option.")
+                raise DirectiveError("Malformed Sentinel id in myid option.")
             options.my_id = value
         elif word == "deny-scripts-reconfig":
             options.deny_scripts_reconfig = _yes_no(
@@ -122,7 +122,7 @@ class _Execution:
         name, host = values[:2]
         port, quorum = whole_number(values[2], PORT), whole_number(values[3], "a whole number of Sentinels")
         if quorum <= 0:
-            raise Complaint("Quorum must be 1 or greater.")
+            raise DirectiveError("Quorum must be 1 or greater.")
         self._check_address(host, port)
         if included:
             self._state.elsewhere.masters.setdefault(name, {})
@@ -130,7 +130,7 @@ class _Execution:
                 return
         origin = self._included.get(name)
         if origin is included:
-            raise Complaint("Duplicate master name.")
+            raise DirectiveError("Duplicate master name.")
         if origin is False:
             return  # Our own file has it already, and newer than the file that it includes.
         self._included[name] = included
@@ -140,7 +140,7 @@ class _Execution:
         """Names are fine where they are resolved, whether or not anybody knows them today."""
         _check_port(port)
         if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
-            raise Complaint("Can't resolve instance hostname.")
+            raise DirectiveError("Can't resolve instance hostname.")
 
     def per_master(self, word: str, values: Sequence[str], included: bool, ranked: bool) -> None:
         """
@@ -157,7 +157,7 @@ class _Execution:
             # Not monitored now, but what is stated would count if it were again.
             master = self._scratch.setdefault(values[0], MasterRecord(values[0], "", 0, MasterOptions(quorum=1)))
         if master is None:
-            raise Complaint("No such master with specified name.")
+            raise DirectiveError("No such master with specified name.")
         elsewhere = self._state.elsewhere
         if word in BY_WORD:
             row = BY_WORD[word]
@@ -180,7 +180,7 @@ class _Execution:
         else:
             key = values[1].upper()
             if (values[0], key, included) in self._renames:
-                raise Complaint("Same command renamed multiple times with rename-command.")
+                raise DirectiveError("Same command renamed multiple times with rename-command.")
             self._renames.add((values[0], key, included))
             if included:
                 elsewhere.renamed.setdefault(values[0], {})[key] = values[2]
@@ -242,15 +242,15 @@ def execute(
         values = statement.words[1:]
         try:
             if len(values) not in ((3, 4) if word == "known-sentinel" else (_ARGUMENTS.get(word),)):
-                raise Complaint(UNRECOGNIZED)
+                raise DirectiveError(UNRECOGNIZED)
             if word in PRE_MONITOR:
                 execution.own(word, values, statement.included)
             elif word == "monitor":
                 execution.monitor(values, statement.included)
             else:
                 execution.per_master(word, values, statement.included, ranked)
-        except Complaint as complaint:
-            raise ConfigError(str(complaint), statement.line_number, statement.line) from None
+        except DirectiveError as problem:
+            raise ConfigError(str(problem), statement.line_number, statement.line) from None
     for note in notes:
         if note[0] == UNSET and len(note) > 1:
             execution.unset(note[1:])
@@ -259,10 +259,10 @@ def execute(
 
 def _check_port(port: int) -> None:
     if not 0 <= port <= 65_535:
-        raise Complaint("Invalid port number.")
+        raise DirectiveError("Invalid port number.")
 
 
-def _yes_no(word: str, complaint: str) -> bool:
+def _yes_no(word: str, problem: str) -> bool:
     if word.lower() not in ("yes", "no"):
-        raise Complaint(complaint)
+        raise DirectiveError(problem)
     return word.lower() == "yes"

@@ -55,7 +55,7 @@ LAST_RETRY: Final = 5.0
 """Seconds, at most, between two attempts."""
 
 
-SLICE_SECONDS: Final = 0.004
+TIME_SLICE_SECONDS: Final = 0.004
 """How long lines are rendered before it is the turn of others."""
 
 
@@ -65,7 +65,7 @@ class KnownMasters(Protocol):
     masters: dict[str, Master]
 
 
-class RememberedState(Protocol):
+class HardState(Protocol):
     """What is written down; a ``SentinelCore`` is one."""
 
     @property
@@ -101,7 +101,7 @@ class ConfigStore:
         host: IHost,
         path: str,
         document: ConfigDocument,
-        core: RememberedState,
+        core: HardState,
         on_durable: Callable[[int], None],
         on_failure: Callable[[int, OSError], None],
         on_overwritten: Callable[[str], None] = lambda reason: None,
@@ -120,7 +120,7 @@ class ConfigStore:
         self._on_failure = on_failure
         self._wanted = 0
         self._dirty: set[str | None] = {None, *core.registry.masters}
-        self._settled = False
+        self._resolved = False
         """Were lines of masters that are no longer there removed once?"""
 
         self._by_hostname = writes_hostnames(core.options)
@@ -136,7 +136,7 @@ class ConfigStore:
         """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
 
         self._next: IDelayedCall | None = None
-        self._patience: IDelayedCall | None = None
+        self._hang_timer: IDelayedCall | None = None
         self._failed_at = 0.0
         self._retry_after = FIRST_RETRY
         self._writing = False
@@ -236,7 +236,7 @@ class ConfigStore:
         if not self._dirty:
             # Whatever was noted while we were rendering is rendered, too.
             generation, self._unsaved = self._wanted, False
-        self._be_patient(generation)
+        self._start_hang_timer(generation)
         self._size = len(contents)
         written: Deferred[str] = (
             succeed(self._overwritten_for)
@@ -256,8 +256,8 @@ class ConfigStore:
         if by_hostname is not self._by_hostname:
             self._by_hostname = by_hostname
             self._dirty.update(masters)
-        if not self._settled:
-            self._settled = True
+        if not self._resolved:
+            self._resolved = True
             self._dirty.update(name for name in self._document.owners("master") if name not in masters)
             self._dirty.update(masters)
         dirty, self._dirty = self._dirty, set()
@@ -277,7 +277,7 @@ class ConfigStore:
         """Render lines of masters as long as there is time; is that done?"""
         masters, document, agenda = self._core.registry.masters, self._document, self._agenda
         seconds = self._host.reactor.seconds
-        until = seconds() + SLICE_SECONDS
+        until = seconds() + TIME_SLICE_SECONDS
         while agenda:
             name = agenda.popleft()
             master = masters.get(name)
@@ -304,7 +304,7 @@ class ConfigStore:
 
     def _succeeded(self, generation: int, contents: bytes, reason: str) -> None:
         """The write is durable: tell it, and go on with what changed meanwhile."""
-        self._calm()
+        self._cancel_hang_timer()
         self._tell_overwritten(reason)
         self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
         self._saved = contents
@@ -314,7 +314,7 @@ class ConfigStore:
 
     def _failed(self, failure: Failure, generation: int) -> Failure | None:
         """The old file is intact: tell it, and try again in a while. What is no OSError is passed on."""
-        self._calm()
+        self._cancel_hang_timer()
         reason = failure.value
         if not isinstance(reason, OSError):
             return failure
@@ -375,26 +375,26 @@ class ConfigStore:
         self._next = self._host.reactor.callLater(self._retry_after, self._begin)
         self._on_failure(self._wanted, reason)
 
-    def _be_patient(self, generation: int) -> None:
+    def _start_hang_timer(self, generation: int) -> None:
         """Give the write under way some seconds."""
         until = self._host.reactor.seconds() + HANG_LIMIT
-        self._patience = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation, until)
+        self._hang_timer = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation, until)
 
     def _hang(self, generation: int, until: float) -> None:
         """The write under way does not end: promise nothing more until it does."""
         if self._host.reactor.seconds() - until > HANG_LIMIT / 2:
             # It was us who stood still, and what the disk did meanwhile is about to be told.
-            self._be_patient(generation)
+            self._start_hang_timer(generation)
             return
-        self._patience = None
+        self._hang_timer = None
         self.failing = True
         self._on_failure(generation, WriteStuck(ETIMEDOUT, "The disk does not answer"))
 
-    def _calm(self) -> None:
+    def _cancel_hang_timer(self) -> None:
         """A write has ended, or is not waited for impatiently."""
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._hang_timer is not None:
+            self._hang_timer.cancel()
+            self._hang_timer = None
 
     def _go_on(self) -> None:
         """The next write if there is a reason for it, else the end if that was asked for."""
@@ -427,7 +427,7 @@ class ConfigStore:
             if call is not None:
                 call.cancel()
         self._preparing = self._next_probe = None
-        self._calm()
+        self._cancel_hang_timer()
         stopped: Deferred[None] = Deferred()
         self._waiting.append(stopped)
         if not self._writing:

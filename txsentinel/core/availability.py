@@ -128,12 +128,12 @@ class Availability:
         self._state = state
         self._registry = registry
 
-    def visit(self, instance: Instance, now: Millis) -> None:
+    def evaluate(self, instance: Instance, now: Millis) -> None:
         """Recycle half-dead connections and judge S_DOWN."""
         self._check_link(instance, now)
         self.check_sdown(instance, now)
 
-    def calm_until(self, instance: Instance, now: Millis) -> Millis:
+    def stable_until(self, instance: Instance, now: Millis) -> Millis:
         """
         Until when time alone changes no judgement about an instance of which there is nothing to say.
 
@@ -153,18 +153,18 @@ class Availability:
             limit = link.pubsub_active_at + 3 * self._state.timings.publish_period
             if limit < until:
                 until = limit
-        if isinstance(instance, Master) and not self._master_is_calm(instance):
+        if isinstance(instance, Master) and not self._master_is_stable(instance):
             return now
         return until
 
     @staticmethod
-    def _master_is_calm(master: Master) -> bool:
+    def _master_is_stable(master: Master) -> bool:
         if master.failover is not None or master.odown_since is not None or master.conflict_since is not None:
             return False
         if master.role_reported is not Role.MASTER or master.rebooting_since is not None:
             return False
         for peer in master.peers.values():  # noqa: SIM110 (a generator costs more than all the rest)
-            if peer.says_master_down:
+            if peer.reports_master_down:
                 return False
         return True
 
@@ -173,13 +173,13 @@ class Availability:
         down = self._is_down(instance, now)
         if down and instance.sdown_since is None:
             instance.sdown_since = instance.down_started_at = now
-            instance.link.suspects[instance] = None
+            instance.link.sdown_instances[instance] = None
             self._state.announce("+sdown", instance)
             if isinstance(instance, Master):
                 self._note_missing(instance, now)
         elif not down and instance.sdown_since is not None:
             instance.sdown_since = None
-            instance.link.suspects.pop(instance, None)
+            instance.link.sdown_instances.pop(instance, None)
             instance.script_kill_sent = False
             self._state.announce("-sdown", instance)
 
@@ -204,7 +204,7 @@ class Availability:
     def check_odown(self, master: Master, now: Millis) -> None:
         """Enter or leave O_DOWN: S_DOWN here, and enough peers who say so of the present address."""
         agreeing = 1 + sum(
-            self.opinion_holds(peer.says_master_down, peer.opinion_at, now) for peer in master.peers.values()
+            self.opinion_holds(peer.reports_master_down, peer.opinion_at, now) for peer in master.peers.values()
         )
         quorum = master.options.quorum
         down = master.sdown_since is not None and agreeing >= quorum
@@ -214,12 +214,12 @@ class Availability:
             self._state.announce("+odown", master, f"#quorum {agreeing}/{quorum}")
         elif not down and master.odown_since is not None:
             master.odown_since = None
-            master.stand_at = None
+            master.campaign_at = None
             self._state.announce("-odown", master)
 
-    def opinion_holds(self, says_down: bool, opinion_at: Millis, now: Millis) -> bool:
+    def opinion_holds(self, reports_down: bool, opinion_at: Millis, now: Millis) -> bool:
         """An opinion counts for five ask periods, whatever else happens meanwhile."""
-        return says_down and now - opinion_at <= 5 * self._state.timings.ask_period
+        return reports_down and now - opinion_at <= 5 * self._state.timings.ask_period
 
     def next_due(self, instance: Instance, now: Millis) -> Millis:
         """When a judgement may change by the mere passing of time."""
@@ -228,7 +228,7 @@ class Availability:
             return due
         silent_from = self._silent_from(instance.link)
         if silent_from is not None:
-            due = min(due, self._once_heard(silent_from + instance.master.options.down_after + 1, now))
+            due = min(due, self._after_read(silent_from + instance.master.options.down_after + 1, now))
         if isinstance(instance, Master):
             if self._wrong_role(instance):
                 due = min(due, instance.role_reported_at + self._wrong_role_limit(instance) + 1)
@@ -239,7 +239,7 @@ class Availability:
     def _is_down(self, instance: Instance, now: Millis) -> bool:
         silent_from = self._silent_from(instance.link)
         if silent_from is not None:
-            if self._state.heard_until(now) - silent_from > instance.master.options.down_after:
+            if self._state.received_until(now) - silent_from > instance.master.options.down_after:
                 return True
         if not isinstance(instance, Master):
             return False
@@ -273,7 +273,7 @@ class Availability:
     def _check_link(self, instance: Instance, now: Millis) -> None:
         link = instance.link
         timings = self._state.timings
-        heard = self._state.heard_until(now)
+        heard = self._state.received_until(now)
         up_since = link.commands_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             silent = link.silent_since
@@ -281,26 +281,26 @@ class Availability:
                 instance.master.options.down_after // 2, timings.ping_period
             ):
                 # The down clock is left alone: the subscription may have proved that the server lives.
-                self._registry.recycle(link, LinkKind.COMMANDS, "no answer to any command")
+                self._registry.reconnect(link, LinkKind.COMMANDS, "no answer to any command")
         up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             if heard - link.pubsub_active_at > 3 * timings.publish_period:
-                self._registry.recycle(link, LinkKind.PUBSUB, "nothing heard on the subscription")
+                self._registry.reconnect(link, LinkKind.PUBSUB, "nothing heard on the subscription")
 
     def _link_due(self, instance: Instance, now: Millis) -> Millis:
         link = instance.link
         timings = self._state.timings
-        youth = timings.min_link_reconnect_period
-        due = now + youth
+        grace_period = timings.min_link_reconnect_period
+        due = now + grace_period
         up_since = link.commands_since
         if up_since is not None and link.silent_since is not None:
-            patience = max(instance.master.options.down_after // 2, timings.ping_period)
-            due = min(due, max(link.silent_since + patience, up_since + youth) + 1)
+            timeout = max(instance.master.options.down_after // 2, timings.ping_period)
+            due = min(due, max(link.silent_since + timeout, up_since + grace_period) + 1)
         up_since = link.pubsub_since
         if up_since is not None:
-            due = min(due, max(link.pubsub_active_at + 3 * timings.publish_period, up_since + youth) + 1)
-        return self._once_heard(due, now)
+            due = min(due, max(link.pubsub_active_at + 3 * timings.publish_period, up_since + grace_period) + 1)
+        return self._after_read(due, now)
 
-    def _once_heard(self, due: Millis, now: Millis) -> Millis:
+    def _after_read(self, due: Millis, now: Millis) -> Millis:
         """When to judge what was due by ``due``: again soon, if what arrived by then is still unread."""
-        return now + CATCHING_UP if due <= now and self._state.heard_until(now) < now else due
+        return now + CATCHING_UP if due <= now and self._state.received_until(now) < now else due

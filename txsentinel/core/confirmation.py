@@ -35,10 +35,10 @@ the minor side of a partition does not forget the other side by waiting.
 Peers in the configuration file were confirmed when they were written there, by us or by an operator's hand; they are
 filed from the start and stay.
 
-**Bounds.** Those who were named by direct PUBLISH and those who were named through a server have ``MAX_WAITING``
-places each, and ``MAX_DIALS`` attempts to connect per second each, so that neither can displace the other. If there
-is no place the one that has been waiting for longest gives way: it had more time than a round trip takes, and the
-hello of a real one comes again.
+**Bounds.** Sentinels named by direct PUBLISH and Sentinels named through a server have ``MAX_WAITING`` places each and
+``MAX_CONNECTIONS_PER_SECOND`` connection attempts each, so that neither source can displace the other. If there is no
+place, the Sentinel that has waited longest gives way: it had more time than a round trip takes, and a real one repeats
+its hello.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from txsentinel.wire.values import ErrorLine, Status
 MAX_WAITING: Final = 32
 """Unconfirmed Sentinels that we try to reach at a time, of each source."""
 
-MAX_DIALS: Final = 50
+MAX_CONNECTIONS_PER_SECOND: Final = 50
 """New connections per second to unconfirmed Sentinels, of each source."""
 
 ANSWER_TIMEOUT: Final[Millis] = 3_000
@@ -77,7 +77,7 @@ class Waiting:
     peer_id: str
     address: Address
     through_server: bool
-    heard_at: Millis
+    received_at: Millis
     tried_at: Millis = 0
     link: InstanceLink | None = None
     """The connection to ask over; ``None`` between two attempts."""
@@ -117,9 +117,9 @@ class Confirmations:
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = Waiting(peer_id, address, through_server, now)
-            self._make_room(through_server)
+            self._evict(through_server)
             self._waiting[key] = waiting
-        waiting.heard_at = now
+        waiting.received_at = now
         waiting.through_server = waiting.through_server or through_server
         waiting.hellos[master.name] = payload
         if address.resolved:
@@ -156,7 +156,7 @@ class Confirmations:
                 return
             if not reply.startswith(b"ERR unknown command"):
                 for waiting in concerned:
-                    self._complain(waiting, text(reply))
+                    self._log_failure(waiting, text(reply))
                     self._leave(waiting)
                 return
         answer = text(reply) if isinstance(reply, bytes) and not isinstance(reply, (Status, ErrorLine)) else None
@@ -172,7 +172,7 @@ class Confirmations:
             return
         forget = FORGET_PERIODS * self._state.timings.publish_period
         for waiting in list(self._waiting.values()):
-            if now - waiting.heard_at > forget:
+            if now - waiting.received_at > forget:
                 self._drop(waiting)
             elif waiting.link is not None and now - waiting.tried_at > ANSWER_TIMEOUT:
                 self._leave(waiting)
@@ -195,7 +195,7 @@ class Confirmations:
             return
         link = self._link_to(waiting.address)
         if link is None:
-            if not self._may_dial(waiting.through_server, now):
+            if not self._may_connect(waiting.through_server, now):
                 return
             link = self._registry.open_peer_link(waiting.address, now)
         waiting.link, waiting.tried_at = link, now
@@ -209,16 +209,16 @@ class Confirmations:
         filed = self._registry.peer_at(address)
         return None if filed is None else filed.link
 
-    def _may_dial(self, through_server: bool, now: Millis) -> bool:
+    def _may_connect(self, through_server: bool, now: Millis) -> bool:
         since, count = self._dials.get(through_server, (now, 0))
         if now - since >= 1_000:
             since, count = now, 0
-        if count >= MAX_DIALS:
+        if count >= MAX_CONNECTIONS_PER_SECOND:
             return False
         self._dials[through_server] = since, count + 1
         return True
 
-    def _make_room(self, through_server: bool) -> None:
+    def _evict(self, through_server: bool) -> None:
         same_source = [waiting for waiting in self._waiting.values() if waiting.through_server == through_server]
         if len(same_source) >= MAX_WAITING:
             # Between two attempts nobody loses anything but the throttle of the next.
@@ -237,7 +237,7 @@ class Confirmations:
         recent = now - 3 * self._state.timings.publish_period
         filed = self._registry.peer_at(first.address)
         elsewhere = self._registry.peers_known_as(first.peer_id)
-        alive = filed is not None and filed.hello_heard_at > recent
+        alive = filed is not None and filed.hello_received_at > recent
         if alive or any(peer.link.commands_up for peer in elsewhere):
             self._drop(first)
         else:
@@ -245,7 +245,7 @@ class Confirmations:
         for waiting in others:
             self._drop(waiting)
 
-    def _complain(self, waiting: Waiting, error: str) -> None:
+    def _log_failure(self, waiting: Waiting, error: str) -> None:
         self._state.complain(
             "A Sentinel is not counted before it tells its ID",
             f"Sentinel {waiting.peer_id} at {waiting.address.joined()} cannot be asked for its ID: {error}",

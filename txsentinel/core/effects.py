@@ -26,7 +26,7 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
-class Recycle:
+class Reconnect:
     """Close one connection of a link (or all of them, for ``None``) and make it anew at once."""
 
     link: InstanceLink
@@ -128,14 +128,14 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
-class SettleHandOver:
+class FinishHandOver:
     """After a hand-over, to both servers: CONFIG REWRITE, CLIENT KILL, CLIENT UNPAUSE in a transaction."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
-class CallOffHandOver:
+class AbortHandOver:
     """A hand-over that came to nothing: FAILOVER ABORT and CLIENT UNPAUSE."""
 
     link: InstanceLink
@@ -195,7 +195,7 @@ class Crash:
 
 Effect: TypeAlias = (
     Connect
-    | Recycle
+    | Reconnect
     | Disconnect
     | Ping
     | RequestInfo
@@ -205,8 +205,8 @@ Effect: TypeAlias = (
     | AskMasterDown
     | Reconfigure
     | HandOver
-    | SettleHandOver
-    | CallOffHandOver
+    | FinishHandOver
+    | AbortHandOver
     | KillScript
     | Announce
     | Note
@@ -226,7 +226,7 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self.overheard: Callable[[Effect], None] | None = None
+        self.observer: Callable[[Effect], None] | None = None
         self.generation = 0
         self.dirty: set[str | None] = set()
         self.pending: list[tuple[int, Effect]] = []
@@ -240,8 +240,8 @@ class Outbox:
     def emit(self, effect: Effect, *, probe: bool = False) -> None:
         """Queue ``effect`` behind every change made so far, unless it is a mere probe."""
         self.pending.append((0 if probe else self.generation, effect))
-        if self.overheard is not None:
-            self.overheard(effect)
+        if self.observer is not None:
+            self.observer(effect)
 
     def take(self) -> list[tuple[int, Effect]]:
         """Everything queued since the last call, oldest first."""

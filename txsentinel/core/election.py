@@ -10,11 +10,11 @@ from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
-FORCED_PATIENCE: Final[Millis] = 500
+FORCED_ELECTION_TIMEOUT: Final[Millis] = 500
 """How long a forced failover waits for votes before it goes ahead without them."""
 
 
-class Verdict(Enum):
+class ElectionStatus(Enum):
     """What an election has come to."""
 
     OPEN = "open"
@@ -29,64 +29,64 @@ class Elections:
         self._state = state
         self._voting = voting
 
-    def stand(self, master: Master, failover: Failover, now: Millis) -> None:
+    def campaign(self, master: Master, failover: Failover, now: Millis) -> None:
         """Become a candidate, in a new epoch or in that of other masters that failed together with this one."""
         state = self._state
         shared = not (failover.forced or failover.coordinated or failover.republish)
         failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
-        failover.started_at = now + state.dice(1000)
+        failover.started_at = now + state.rng(1000)
         if failover.forced:
-            failover.stand_unelected_at = now + FORCED_PATIENCE
+            failover.proceed_unelected_at = now + FORCED_ELECTION_TIMEOUT
         master.failover = failover
-        master.stand_at = None
-        state.say("+new-epoch", str(epoch), master)
+        master.campaign_at = None
+        state.announce_text("+new-epoch", str(epoch), master)
         if not failover.republish:
             failover.attempt_before, master.attempt_started_at = master.attempt_started_at, failover.started_at
             state.announce("+try-failover", master)
-        self._seek_votes(master, failover, now)
+        self._request_votes(master, failover, now)
 
-    def judge(self, master: Master, failover: Failover, now: Millis) -> Verdict:
+    def assess(self, master: Master, failover: Failover, now: Millis) -> ElectionStatus:
         """Count the votes, and stand again in a new epoch if this one is lost and another promises more."""
         state = self._state
         durable = self._vote_durable(failover)
-        unsaved = state.storage_failing and (not durable or failover.stand_again_at is not None)
+        unsaved = state.storage_failing and (not durable or failover.campaign_again_at is not None)
         if unsaved or (failover.republish and master.is_down):
-            return Verdict.GIVEN_UP
-        if failover.stand_again_at is not None:
+            return ElectionStatus.GIVEN_UP
+        if failover.campaign_again_at is not None:
             if now > self._end(master, failover):
-                return Verdict.GIVEN_UP
-            if now >= failover.stand_again_at:
+                return ElectionStatus.GIVEN_UP
+            if now >= failover.campaign_again_at:
                 above = max(master.leader_epoch, self._voting.highest_answer(master, now))
                 epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
-                self._stand_again(master, failover, now, epoch)
-            return Verdict.OPEN
+                self._campaign_again(master, failover, now, epoch)
+            return ElectionStatus.OPEN
         count = self._voting.count(master)
         # However many votes the others give: an epoch in which we act must not be forgotten in a crash.
         if count.won and durable:
-            return Verdict.WON
+            return ElectionStatus.WON
         if failover.forced and durable:
-            return self._judge_forced(master, failover, now)
+            return self._assess_forced(master, failover, now)
         if now > self._end(master, failover):
-            return Verdict.GIVEN_UP
+            return ElectionStatus.GIVEN_UP
         # A forced one needs no other epoch to win in, only its own vote on disk.
-        hopeless = count.lost and count.worth_another and not failover.forced and not count.yield_to_rival
+        hopeless = count.lost and count.should_retry and not failover.forced and not count.should_concede
         if hopeless and failover.candidacies < state.limits.candidacies:
             # Whoever comes first by ID also stands again first: chance alone divides the votes anew with every delay.
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
             wait = self._voting.place(master) * (backoff + state.stagger(now))
-            failover.stand_again_at = now + wait + state.dice(backoff)
-        return Verdict.OPEN
+            failover.campaign_again_at = now + wait + state.rng(backoff)
+        return ElectionStatus.OPEN
 
     def next_due(self, master: Master, failover: Failover) -> Millis:
         """When time alone calls for another judgement."""
         due = self._end(master, failover) + 1
-        if failover.stand_again_at is not None:
-            return min(due, failover.stand_again_at)
-        if failover.stand_unelected_at is not None and self._vote_durable(failover):
-            due = min(due, failover.stand_unelected_at)
+        if failover.campaign_again_at is not None:
+            return min(due, failover.campaign_again_at)
+        if failover.proceed_unelected_at is not None and self._vote_durable(failover):
+            due = min(due, failover.proceed_unelected_at)
         return due
 
-    def _judge_forced(self, master: Master, failover: Failover, now: Millis) -> Verdict:
+    def _assess_forced(self, master: Master, failover: Failover, now: Millis) -> ElectionStatus:
         """
         Lead without a majority, because the operator said so.
 
@@ -95,27 +95,27 @@ class Elections:
         Sentinel of the group would take: divided by their number, it leaves our place among them.
         """
         waiting = self._voting.awaited(master) > 0
-        if waiting and failover.stand_unelected_at is not None and now < failover.stand_unelected_at:
-            return Verdict.OPEN
-        if self._voting.count(master).yield_to_rival:
-            return Verdict.GIVEN_UP
-        if failover.stand_unelected_at is None:
-            return Verdict.WON
-        failover.stand_unelected_at = None
+        if waiting and failover.proceed_unelected_at is not None and now < failover.proceed_unelected_at:
+            return ElectionStatus.OPEN
+        if self._voting.count(master).should_concede:
+            return ElectionStatus.GIVEN_UP
+        if failover.proceed_unelected_at is None:
+            return ElectionStatus.WON
+        failover.proceed_unelected_at = None
         lowest = self._state.current_epoch + 2
         epoch = lowest + (self._voting.place(master) - lowest) % master.voters
         self._state.raise_epoch(epoch)
-        self._stand_again(master, failover, now, epoch)
-        return Verdict.OPEN
+        self._campaign_again(master, failover, now, epoch)
+        return ElectionStatus.OPEN
 
-    def _stand_again(self, master: Master, failover: Failover, now: Millis, epoch: int) -> None:
-        failover.stand_again_at = None
+    def _campaign_again(self, master: Master, failover: Failover, now: Millis, epoch: int) -> None:
+        failover.campaign_again_at = None
         failover.candidacies += 1
         failover.epoch = epoch
-        self._state.say("+new-epoch", str(epoch), master)
-        self._seek_votes(master, failover, now)
+        self._state.announce_text("+new-epoch", str(epoch), master)
+        self._request_votes(master, failover, now)
 
-    def _seek_votes(self, master: Master, failover: Failover, now: Millis) -> None:
+    def _request_votes(self, master: Master, failover: Failover, now: Millis) -> None:
         failover.answers = {}
         self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
         failover.vote_generation = master.vote_generation

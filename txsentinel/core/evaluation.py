@@ -18,7 +18,7 @@ from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
 
-class Visiting:
+class Evaluation:
     """Puts the questions of the other modules in their order. In TILT only probes are sent."""
 
     def __init__(
@@ -39,36 +39,36 @@ class Visiting:
         self._failovers = failovers
         self._gossip = gossip
 
-    def visit(self, instance: Instance, now: Millis) -> None:
+    def evaluate(self, instance: Instance, now: Millis) -> None:
         """Look at one instance: probe, judge, and for masters: agree and act."""
         if instance.gone:
             return
-        due = self._probing.visit(instance, now)
+        due = self._probing.evaluate(instance, now)
         if not self._tilt.active:
-            calm_until = self._availability.calm_until(instance, now)
-            if calm_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
+            stable_until = self._availability.stable_until(instance, now)
+            if stable_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
                 # Probes keep to a grid, so that a thousand of them a second do not wake us a thousand times.
                 grain = self._state.timings.probe_grain
                 due = -(-due // grain) * grain
-                self._state.due.schedule(instance, max(min(due, calm_until + 1), now + 1))
+                self._state.due.schedule(instance, max(min(due, stable_until + 1), now + 1))
                 return
             was_down = instance.sdown_since is not None
-            self._availability.visit(instance, now)
+            self._availability.evaluate(instance, now)
             if isinstance(instance, Master):
                 if instance.sdown_since is not None and not was_down:
                     self._went_down(instance, now)
                 self.agree(instance, now)
-                self._gossip.visit(instance, now)
+                self._gossip.evaluate(instance, now)
             elif instance.master.failover is not None:
                 self.step(instance.master, now)
         self.schedule(instance, now)
 
     def recheck(self, link: InstanceLink, now: Millis) -> None:
         """A sign of life came: whoever was down by silence is up again at once."""
-        if not link.suspects or self._tilt.active:
+        if not link.sdown_instances or self._tilt.active:
             return
-        for instance in list(link.suspects):
-            self.visit(instance, now)
+        for instance in list(link.sdown_instances):
+            self.evaluate(instance, now)
 
     def _went_down(self, master: Master, now: Millis) -> None:
         """S_DOWN: ask the others, and have the replicas' offsets fresh by the time they are compared."""
@@ -94,7 +94,7 @@ class Visiting:
             self._availability.check_sdown(master, now)
             self._voting.expire_opinions(master, now)
             self._availability.check_odown(master, now)
-        self._failovers.visit(master, now)
+        self._failovers.evaluate(master, now)
         self.schedule(master, now)
 
     def _ask_due(self, master: Master, now: Millis) -> None:
@@ -104,7 +104,7 @@ class Visiting:
             if self._voting.ask_due(peer) <= now:
                 self._voting.ask(peer, now)
 
-    def ask_newcomer(self, peer: Peer, now: Millis) -> None:
+    def ask_new_peer(self, peer: Peer, now: Millis) -> None:
         """A peer can be reached again: it may be the one that agreement or an election waits for."""
         master = peer.master
         if not self._tilt.active and (master.sdown_since is not None or master.failover is not None):
@@ -114,7 +114,7 @@ class Visiting:
         """Ask those anew who did not hold it down, and were not asked just now."""
         for peer in master.peers.values():
             asked_at = peer.asked_at
-            if not peer.says_master_down and (
+            if not peer.reports_master_down and (
                 asked_at is None or now - asked_at >= self._state.timings.hint_period // 4
             ):
                 self._voting.ask(peer, now)
@@ -123,8 +123,8 @@ class Visiting:
         """When to look at it again: the earliest of what may be due."""
         if instance.gone:
             return
-        due = now + self._probing.look_period(instance)
-        if self._probing.has_room(instance.link):
+        due = now + self._probing.info_interval(instance)
+        if self._probing.has_capacity(instance.link):
             due = min(due, self._probing.next_due(instance))
         if not self._tilt.active:
             due = min(due, self._availability.next_due(instance, now))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.effects import Crash, Reconfigure
-from txsentinel.core.election import Elections, Verdict
+from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
-from txsentinel.core.handover import LEAST_TIME, Handovers
+from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, Master, Replica, Role, SyncStep
 from txsentinel.core.justification import (
     PROMOTION_NOT_ORDERED,
@@ -44,10 +44,10 @@ State → the states that may come next; aborting is possible until the promotio
 Selection is repeated where the replica that was selected turns out to be unfit, or refuses to be promoted.
 """
 
-INFO_PATIENCE: Millis = 100
+FRESH_INFO_TIMEOUT: Millis = 100
 """How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
 
-SELECT_PATIENCE: Millis = 10_000
+SELECT_TIMEOUT: Millis = 10_000
 """How long whoever was elected waits for a replica that it lost meanwhile, in a storm for a moment, to come back."""
 
 UNFIT_NOTE_PERIOD: Millis = 10_000
@@ -67,7 +67,7 @@ class Failovers:
         self._elections = Elections(state, voting)
         self.handovers = Handovers(state)
 
-    def visit(self, master: Master, now: Millis) -> None:
+    def evaluate(self, master: Master, now: Millis) -> None:
         """Take whatever step is due."""
         failover = master.failover
         if self._state.crashing:
@@ -81,10 +81,10 @@ class Failovers:
                 self._give_up(master, failover, abort)
                 return
         if failover.state is FailoverState.WAIT_START:
-            verdict = self._elections.judge(master, failover, now)
-            if verdict is Verdict.WON:
+            status = self._elections.assess(master, failover, now)
+            if status is ElectionStatus.WON:
                 self._elected(master, failover, now)
-            elif verdict is Verdict.GIVEN_UP:
+            elif status is ElectionStatus.GIVEN_UP:
                 self.abort(master, "-failover-abort-not-elected")
         elif failover.state is FailoverState.SELECT_REPLICA:
             self._select(master, failover, now)
@@ -103,11 +103,11 @@ class Failovers:
         if failover is None:
             if master.odown_since is None:
                 return never
-            due = never if master.stand_at is None else master.stand_at
+            due = never if master.campaign_at is None else master.campaign_at
             if master.attempt_started_at is not None:
                 due = max(due, master.attempt_started_at + 2 * timeout)
             if due <= now:
-                due = master.odown_since + INFO_PATIENCE
+                due = master.odown_since + FRESH_INFO_TIMEOUT
             # It was our turn already, so something else is missing: a fit replica, or the disk.
             return due if due > now else now + self._state.timings.sweep_period
         if failover.state is FailoverState.WAIT_START:
@@ -116,7 +116,7 @@ class Failovers:
             return now + self._state.timings.sweep_period
         due = failover.entered_at + timeout + 1
         if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
-            due -= LEAST_TIME
+            due -= MIN_HAND_OVER_TIME
         if failover.state is FailoverState.RECONF_REPLICAS:
             limit = self._state.timings.replica_reconf_timeout
             for replica in master.replicas.values():
@@ -152,15 +152,15 @@ class Failovers:
         """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
         if self._state.storage_failing:
             return
-        self._elections.stand(master, Failover(0, now, now, republish=True), now)
+        self._elections.campaign(master, Failover(0, now, now, republish=True), now)
 
-    def overtaken(self, master: Master) -> None:
+    def superseded(self, master: Master) -> None:
         """A configuration at least as new as ours would be is published: stop unless ours is published, too."""
         failover = master.failover
         if failover is not None and failover.epoch <= master.config_epoch and failover.state not in PROMOTION_SEEN:
             self.abort(master, "-failover-abort-not-elected")
 
-    def yield_election(self, master: Master) -> None:
+    def concede(self, master: Master) -> None:
         """We voted for somebody else: stop standing."""
         failover = master.failover
         if failover is not None and failover.state is FailoverState.WAIT_START:
@@ -172,9 +172,9 @@ class Failovers:
         assert failover is not None
         if not failover.republish:
             self._state.announce(channel, master)
-        self.handovers.call_off(master, failover)
+        self.handovers.abort(master, failover)
         master.failover = None
-        master.stand_at = None
+        master.campaign_at = None
 
     def _give_up(self, master: Master, failover: Failover, abort: Abort) -> None:
         """The reason for a failover is gone before anything was done about it."""
@@ -183,14 +183,14 @@ class Failovers:
             master.attempt_started_at = failover.attempt_before
         self.abort(master, abort.channel)
 
-    def forsake(self, master: Master) -> None:
+    def discard(self, master: Master) -> None:
         """What is done with the master next leaves its failover without a point: let nobody wait for it."""
         failover = master.failover
         if failover is not None and failover.state not in PROMOTION_SEEN:
-            self.handovers.call_off(master, failover)
+            self.handovers.abort(master, failover)
         master.failover = None
 
-    def conclude(self, master: Master, now: Millis) -> None:
+    def finish(self, master: Master, now: Millis) -> None:
         """End a failover at once whose outcome is published already; the address that it left must not come back."""
         failover = master.failover
         if failover is None or failover.state is not FailoverState.RECONF_REPLICAS:
@@ -212,9 +212,9 @@ class Failovers:
             # Others have moved on to a newer configuration meanwhile; ours would never be followed.
             self.abort(master, "-failover-abort-slave-timeout")
             return True
-        master.config_epoch, told = failover.epoch, master.published_address
+        master.config_epoch, durable = failover.epoch, master.published_address
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
-        state.moved(master, told, state.changed(master))
+        state.moved(master, durable, state.changed(master))
         state.announce("+promoted-slave", replica)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()
@@ -223,8 +223,8 @@ class Failovers:
         self._switching.run_client_script(master, "leader", replica.address)
         if failover.coordinated:
             # Before the hello: its PUBLISH would be held on the old master, and with it the CLIENT UNPAUSE behind it.
-            self.handovers.settle(master, replica)
-        self._switching.spread_word(master, now)
+            self.handovers.finish(master, replica)
+        self._switching.broadcast_hello(master, now)
         if not failover.coordinated:
             self._demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
@@ -254,20 +254,20 @@ class Failovers:
             return
         awaited_until = return_awaited_until(master, self._state.timings, now)
         if awaited_until is not None and awaited_until > now:
-            if master.stand_at is None or master.stand_at < awaited_until:
-                master.stand_at = awaited_until + self._turn(master, now)
+            if master.campaign_at is None or master.campaign_at < awaited_until:
+                master.campaign_at = awaited_until + self._turn(master, now)
                 text = "lost together with its replicas, which are back; it is waited for until a failover begins"
                 self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
             return
-        if master.stand_at is None:
-            master.stand_at = now + self._turn(master, now)
-        if now < master.stand_at or not self._offsets_fresh(master, now):
+        if master.campaign_at is None:
+            master.campaign_at = now + self._turn(master, now)
+        if now < master.campaign_at or not self._offsets_fresh(master, now):
             return
-        if self._state.stormy(now):
+        if self._state.in_mass_failure(now):
             # It may have begun after our turn was reckoned; those before us are as late as everybody.
             turn = master.odown_since + self._voting.rank(master) * self._state.stagger(now)
             if now < turn:
-                master.stand_at = turn
+                master.campaign_at = turn
                 return
         chosen, refused = choose(master, self._state.timings, now)
         master.last_refusals = refused
@@ -281,7 +281,7 @@ class Failovers:
         """How much later than the first candidate we stand for election."""
         rank = self._voting.rank(master)
         stagger = self._state.stagger(now)
-        return rank * stagger + (self._state.dice(stagger // 4 + 1) if rank else 0)
+        return rank * stagger + (self._state.rng(stagger // 4 + 1) if rank else 0)
 
     def _may_attempt(self, master: Master, now: Millis) -> bool:
         started = master.attempt_started_at
@@ -297,7 +297,7 @@ class Failovers:
     def _offsets_fresh(self, master: Master, now: Millis) -> bool:
         """Has every reachable replica answered INFO since the master went down?"""
         since = master.sdown_since
-        if since is None or master.odown_since is None or now - master.odown_since >= INFO_PATIENCE:
+        if since is None or master.odown_since is None or now - master.odown_since >= FRESH_INFO_TIMEOUT:
             return True
         return all(
             replica.info_refreshed_at is not None and replica.info_refreshed_at >= since
@@ -335,7 +335,7 @@ class Failovers:
         for replica in master.replicas.values():
             replica.sync = SyncStep.NOT_ASKED
             self._probing.request_info(replica, now)
-        self._elections.stand(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
+        self._elections.campaign(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
 
     def _elected(self, master: Master, failover: Failover, now: Millis) -> None:
         state = self._state
@@ -344,7 +344,7 @@ class Failovers:
             master.failover = None
             master.conflict_since = None
             state.changed(master)
-            self._switching.spread_word(master, now)
+            self._switching.broadcast_hello(master, now)
             return
         state.announce("+elected-leader", master)
         if "crash-after-election" in state.simulated_crashes:
@@ -359,9 +359,9 @@ class Failovers:
         master.last_refusals = refused
         if chosen is None:
             # There was one when we stood, so it was lost or not heard for a moment; and nobody else will try for long.
-            patience = min(SELECT_PATIENCE, master.options.failover_timeout)
+            timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
-            if now - failover.entered_at >= patience or hopeless:
+            if now - failover.entered_at >= timeout or hopeless:
                 self._note_unfit(master, now)
                 self.abort(master, "-failover-abort-no-good-slave")
             return
@@ -489,7 +489,7 @@ class Failovers:
         self._state.announce("+failover-end", master)
         self._enter(failover, FailoverState.UPDATE_CONFIG, now)
         address = failover.promoted.address
-        self._switching.say_switch(master, address)
+        self._switching.announce_switch(master, address)
         self._switching.switch(master, address, address, now)
 
     @staticmethod

@@ -23,7 +23,7 @@ from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello
 from txsentinel.wire.resp import text
 
-CONFLICT_PATIENCE: Millis = 1_000
+CONFLICT_TIMEOUT: Millis = 1_000
 """How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
 
 MAX_CLONES: Final = 16
@@ -42,7 +42,7 @@ class Gossip:
         self._switching = switching
         self._failovers = failovers
         self.confirmations = Confirmations(state, registry, self._confirmed)
-        self._familiar: dict[bytes, Peer] = {}
+        self._known: dict[bytes, Peer] = {}
         self._clones: dict[bytes, None] = {}
         """Where Sentinels with our own ID are, as their hellos say."""
 
@@ -55,9 +55,9 @@ class Gossip:
 
         :param through_server: whether it came by our subscription to a server, not by a direct PUBLISH.
         """
-        peer = self._familiar.get(payload)
+        peer = self._known.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
-            peer.hello_heard_at = now
+            peer.hello_received_at = now
             return
         if len(payload) > MAX_HELLO:
             return
@@ -92,26 +92,26 @@ class Gossip:
     def _believe(self, hello: Hello, master: Master, peer: Peer, payload: bytes, now: Millis) -> None:
         """Take in what a peer says."""
         self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
-        peer.hello_heard_at = now
-        peer.own_kind = _bears_our_mark(payload)
-        peer.agrees = False
+        peer.hello_received_at = now
+        peer.is_txsentinel = _is_from_txsentinel(payload)
+        peer.acknowledges = False
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
             # Too far ahead to follow at once. The peer repeats itself.
             return
         if self._configuration(hello, master, peer, now):
-            peer.agrees = peer.own_kind and hello.master_config_epoch == master.config_epoch
-            self._familiar.pop(peer.hello_seen, None)
+            peer.acknowledges = peer.is_txsentinel and hello.master_config_epoch == master.config_epoch
+            self._known.pop(peer.hello_seen, None)
             peer.hello_seen = payload
-            self._familiar[payload] = peer
+            self._known[payload] = peer
 
     def conflict_due(self, master: Master) -> Millis | None:
         """When we should have the present address of a disputed master confirmed by a majority."""
         if master.conflict_since is None or master.failover is not None:
             return None
         place = sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
-        return master.conflict_since + (2 * place + 1) * CONFLICT_PATIENCE
+        return master.conflict_since + (2 * place + 1) * CONFLICT_TIMEOUT
 
-    def visit(self, master: Master, now: Millis) -> None:
+    def evaluate(self, master: Master, now: Millis) -> None:
         """
         Settle a dispute: two addresses with one config epoch never outrank each other.
 
@@ -134,7 +134,7 @@ class Gossip:
 
     def forget(self, peer: Peer) -> None:
         """The peer is gone: its hellos are no longer familiar."""
-        self._familiar.pop(peer.hello_seen, None)
+        self._known.pop(peer.hello_seen, None)
 
     def _sane(self, hello: Hello) -> bool:
         state = self._state
@@ -159,7 +159,7 @@ class Gossip:
             # Filed so under another master.
             return self._file(hello.sentinel_id, address, master, link, now)
         if peer is None and through_server:
-            master.heard_unconfirmed(hello.sentinel_id, now, self._state.timings.publish_period)
+            master.note_unconfirmed_hello(hello.sentinel_id, now, self._state.timings.publish_period)
         self.confirmations.named(hello.sentinel_id, address, master, payload, now, through_server=through_server)
         return None
 
@@ -244,11 +244,11 @@ class Gossip:
         master.conflict_since = None
         state.changed(master)
         if not moved:
-            self._failovers.overtaken(master)
+            self._failovers.superseded(master)
             return False
-        self._failovers.forsake(master)
+        self._failovers.discard(master)
         state.announce("+config-update-from", peer)
-        self._switching.say_switch(master, address)
+        self._switching.announce_switch(master, address)
         self._switching.run_client_script(master, "observer", address)
         self._switching.switch(master, address, published, now)
         return False
@@ -266,7 +266,7 @@ class Gossip:
             self._state.due.schedule(master, now)
 
 
-def _bears_our_mark(payload: bytes) -> bool:
+def _is_from_txsentinel(payload: bytes) -> bool:
     """Is its current epoch written as we write it, with a leading zero? (See ``SentinelState.hello``.)"""
     epoch = payload.split(b",", 4)[3]
     return len(epoch) > 1 and epoch.startswith(b"0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.core.effects import CallOffHandOver, HandOver, SettleHandOver
+from txsentinel.core.effects import AbortHandOver, FinishHandOver, HandOver
 from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Failover, FailoverState, Master, Role, Server
 from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
@@ -17,10 +17,10 @@ from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
-LEAST_TIME: Final[Millis] = 1_000
+MIN_HAND_OVER_TIME: Final[Millis] = 1_000
 """A hand-over that has less than this left of failover-timeout is not begun."""
 
-LOOK_PERIOD: Final[Millis] = 50
+CHECK_INTERVAL: Final[Millis] = 50
 """INFO interval of both servers of a hand-over: writes are held until the replica is seen as master."""
 
 MAX_PAUSE: Final[Millis] = 3_000
@@ -53,7 +53,7 @@ class Handovers:
     def time_left(self, master: Master, failover: Failover, now: Millis) -> Millis:
         """How long the servers may take from now on, in milliseconds; 0 if it is too late to begin."""
         left = master.options.failover_timeout - (now - failover.entered_at)
-        return left if left >= LEAST_TIME else 0
+        return left if left >= MIN_HAND_OVER_TIME else 0
 
     def order(self, master: Master, failover: Failover, now: Millis) -> bool:
         """
@@ -72,12 +72,12 @@ class Handovers:
         failover.handover_ordered = True
         return True
 
-    def settle(self, master: Master, promoted: Server) -> None:
+    def finish(self, master: Master, promoted: Server) -> None:
         """The replica has taken over: let both write their configuration, drop clients, and hold writes no more."""
         for server in (master, promoted):
-            self._end(server.link, HandOverEnd.SETTLE)
+            self._end(server.link, HandOverEnd.FINISH)
 
-    def call_off(self, master: Master, failover: Failover) -> None:
+    def abort(self, master: Master, failover: Failover) -> None:
         """It came to nothing: writes go on at the old master."""
         if failover.handover_ordered:
             self._end(master.link, HandOverEnd.CALL_OFF)
@@ -91,10 +91,10 @@ class Handovers:
         link.handover_end = end
         if not link.commands_up:
             return
-        if end is HandOverEnd.SETTLE:
-            self._state.emit(SettleHandOver(link))
+        if end is HandOverEnd.FINISH:
+            self._state.emit(FinishHandOver(link))
         else:
-            self._state.emit(CallOffHandOver(link), probe=True)
+            self._state.emit(AbortHandOver(link), probe=True)
 
     def has_failed(self, master: Master, failover: Failover) -> bool:
         """Has the server ended its FAILOVER, and is still the master? By an INFO that was sent after the order."""

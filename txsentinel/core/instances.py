@@ -24,7 +24,7 @@ MAX_COUNTED: Final = 8
 MAX_UNCONFIRMED: Final = 64
 """Unconfirmed Sentinels that are remembered for one master; the one that was heard of first gives way."""
 
-UNHEARD: Final[Millis] = 10_000
+UNCONFIRMED_EXPIRY: Final[Millis] = 10_000
 """How long an unconfirmed Sentinel counts after its last hello, while the subscription of the master works."""
 
 
@@ -199,8 +199,8 @@ class Peer(Instance):
     """Another Sentinel, as a watcher of one master; its name is its ID. Its link is shared by ID."""
 
     of: Master | None = None
-    hello_heard_at: Millis = 0
-    says_master_down: bool = False
+    hello_received_at: Millis = 0
+    reports_master_down: bool = False
     opinion_at: Millis = 0
     """Its last well-formed answer to ``is-master-down-by-addr`` about the present address."""
 
@@ -210,10 +210,10 @@ class Peer(Instance):
     asked_at: Millis | None = None
     """When it was last asked."""
 
-    own_kind: bool = False
+    is_txsentinel: bool = False
     """It switches without a pause, as we do: its hellos carry our mark."""
 
-    agrees: bool = False
+    acknowledges: bool = False
     """It is of our kind, and its last hello and we name one address with one config epoch."""
 
     hello_seen: bytes = b""
@@ -253,8 +253,8 @@ class Unconfirmed:
     It counts for the majority from its second hello on, a hello period after the first.
     """
 
-    first_heard_at: Millis
-    heard_at: Millis
+    first_received_at: Millis
+    received_at: Millis
     repeated: bool = False
 
 
@@ -280,7 +280,7 @@ class Failover:
     """The generation that holds our own vote for ourselves; ``None`` while we have not voted."""
 
     candidacies: int = 1
-    stand_again_at: Millis | None = None
+    campaign_again_at: Millis | None = None
     """The epoch is lost to others; when to stand for election in a new one."""
 
     answers: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -289,7 +289,7 @@ class Failover:
     republish: bool = False
     """Not a failover at all: an election that gives the present address a config epoch of its own."""
 
-    stand_unelected_at: Millis | None = None
+    proceed_unelected_at: Millis | None = None
     """A forced failover: when it stops waiting for votes."""
 
     promotion_sent_at: Millis | None = None
@@ -346,7 +346,7 @@ class Master(Server):
     vote_unconfirmed: bool = False
     """We voted for a peer and wait for it to confirm that it is a candidate."""
 
-    stand_at: Millis | None = None
+    campaign_at: Millis | None = None
     """O_DOWN, and when our turn to stand for election comes."""
 
     delay_logged_for: Millis | None = None
@@ -359,7 +359,7 @@ class Master(Server):
     switched_at: Millis | None = None
     """When it last moved to another address."""
 
-    hello_said: tuple[tuple[object, ...], bytes] | None = None
+    encoded_hello: tuple[tuple[object, ...], bytes] | None = None
     """What our last hello was made of, and its bytes: the next one is mostly the same."""
 
     hello_not_before: Millis = 0
@@ -435,24 +435,24 @@ class Master(Server):
         """
         if not self.unconfirmed:
             return 0
-        oldest = self.link.pubsub_active_at - UNHEARD
-        counted = sum(1 for each in self.unconfirmed.values() if each.repeated and each.heard_at >= oldest)
+        oldest = self.link.pubsub_active_at - UNCONFIRMED_EXPIRY
+        counted = sum(1 for each in self.unconfirmed.values() if each.repeated and each.received_at >= oldest)
         return counted if counted <= MAX_COUNTED else 0
 
-    def heard_unconfirmed(self, peer_id: str, now: Millis, period: Millis) -> None:
+    def note_unconfirmed_hello(self, peer_id: str, now: Millis, period: Millis) -> None:
         """A hello of an unconfirmed Sentinel came through a server; hellos of one come ``period`` apart."""
         known = self.unconfirmed.get(peer_id)
         if known is None:
-            oldest = self.link.pubsub_active_at - UNHEARD
-            for name in [name for name, each in self.unconfirmed.items() if each.heard_at < oldest]:
+            oldest = self.link.pubsub_active_at - UNCONFIRMED_EXPIRY
+            for name in [name for name, each in self.unconfirmed.items() if each.received_at < oldest]:
                 del self.unconfirmed[name]
             if len(self.unconfirmed) >= MAX_UNCONFIRMED:
                 del self.unconfirmed[next(iter(self.unconfirmed))]
             self.unconfirmed[peer_id] = Unconfirmed(now, now)
             return
-        known.heard_at = now
+        known.received_at = now
         # One hello arrives by several servers within moments.
-        known.repeated = known.repeated or now - known.first_heard_at >= period // 2
+        known.repeated = known.repeated or now - known.first_received_at >= period // 2
 
     @property
     def majority(self) -> int:

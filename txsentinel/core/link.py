@@ -23,11 +23,11 @@ class LinkKind(Enum):
 class HandOverEnd(Enum):
     """How a hand-over that a server was ordered is ended there."""
 
-    SETTLE = "settle"
+    FINISH = "settle"
     CALL_OFF = "call off"
 
 
-NOBODY_WAITS: Final[Millis] = 30_000
+NO_CALLER_TIMEOUT: Final[Millis] = 30_000
 """The down-after of a link that nobody uses."""
 
 
@@ -52,7 +52,7 @@ class InstanceLink:
     instances: dict[Instance, None] = field(default_factory=dict)
     """In the order in which they joined. The first one sees to it that the link is probed."""
 
-    suspects: dict[Instance, None] = field(default_factory=dict)
+    sdown_instances: dict[Instance, None] = field(default_factory=dict)
     """Those of ``instances`` that are S_DOWN: any sign of life concerns them."""
 
     closed: bool = False
@@ -68,7 +68,7 @@ class InstanceLink:
     pubsub_since: Millis | None = None
     """Since when the connection for the subscription is established."""
 
-    least_down_after: Millis | None = None
+    min_down_after: Millis | None = None
     """The shortest down-after among those who share the link; ``None`` until it is asked for again."""
 
     lost_at: Millis | None = None
@@ -150,11 +150,11 @@ class InstanceLink:
     @property
     def shortest_down_after(self) -> Millis:
         """The shortest down-after among those who share the link."""
-        least = self.least_down_after
+        least = self.min_down_after
         if least is None:
             # A link that changes hands has nobody for a moment.
-            least = min((instance.master.options.down_after for instance in self.instances), default=NOBODY_WAITS)
-            self.least_down_after = least
+            least = min((instance.master.options.down_after for instance in self.instances), default=NO_CALLER_TIMEOUT)
+            self.min_down_after = least
         return least
 
     @property
@@ -178,13 +178,13 @@ class InstanceLink:
     def join(self, instance: Instance) -> None:
         """``instance`` uses the link from now on."""
         self.instances[instance] = None
-        self.least_down_after = None
+        self.min_down_after = None
 
     def part(self, instance: Instance) -> None:
         """``instance`` uses the link no longer, if it ever did."""
         self.instances.pop(instance, None)
-        self.suspects.pop(instance, None)
-        self.least_down_after = None
+        self.sdown_instances.pop(instance, None)
+        self.min_down_after = None
 
     def since(self, kind: LinkKind) -> Millis | None:
         """Since when that connection is established, or ``None``."""

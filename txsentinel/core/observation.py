@@ -23,7 +23,7 @@ class Observation:
         self._registry = registry
         self._failovers = failovers
         self._switching = switching
-        self._crowded: dict[str, None] = {}
+        self._overfull: dict[str, None] = {}
         """Masters that were complained about for having too many replicas."""
 
         self._counted = 0
@@ -102,8 +102,8 @@ class Observation:
                 master.replicas_omitted = True
                 return
             if len(master.replicas) >= most:
-                if master.name not in self._crowded:
-                    self._crowded[master.name] = None
+                if master.name not in self._overfull:
+                    self._overfull[master.name] = None
                     self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are watched")
                 return
             replica = self._registry.add_replica(master, address, now)
@@ -112,7 +112,7 @@ class Observation:
                 known.update(address.places)
                 self._state.changed(master)
                 self._state.announce("+slave", replica)
-        self._crowded.pop(master.name, None)
+        self._overfull.pop(master.name, None)
 
     @staticmethod
     def _replication(replica: Replica, report: InfoReport, now: Millis) -> None:

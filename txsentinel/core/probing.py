@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
-from txsentinel.core.handover import LOOK_PERIOD, publishing_would_hang
+from txsentinel.core.handover import CHECK_INTERVAL, publishing_would_hang
 from txsentinel.core.instances import FailoverState, Instance, Master, Peer, Replica, Role, Server, SyncStep
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
@@ -58,19 +58,19 @@ class Probing:
     def __init__(self, state: SentinelState) -> None:
         self._state = state
 
-    def visit(self, instance: Instance, now: Millis) -> Millis:
+    def evaluate(self, instance: Instance, now: Millis) -> Millis:
         """Send what is due to one instance; when the next probe of it will be due."""
         link = instance.link
-        next_visit = now + self.look_period(instance)
-        if not self.has_room(link):
-            return next_visit
+        next_due = now + self.info_interval(instance)
+        if not self.has_capacity(link):
+            return next_due
         if isinstance(instance, Server):
             due = self._info_due(instance)
             if due <= now:
                 self.request_info(instance, now)
                 due = self._info_due(instance)
-            if due < next_visit:
-                next_visit = due
+            if due < next_due:
+                next_due = due
         if isinstance(instance, Master):
             self._request_role(instance, now)
         if self._probes(instance):
@@ -78,20 +78,20 @@ class Probing:
             if due <= now:
                 self._ping(link, now)
                 due = self._ping_due(link)
-            if due < next_visit:
-                next_visit = due
+            if due < next_due:
+                next_due = due
         due = self._hello_due(instance)
         if due <= now:
             self.publish_hello(instance, now)
             due = self._hello_due(instance)
-        return due if due < next_visit else next_visit
+        return due if due < next_due else next_due
 
-    def has_room(self, link: InstanceLink) -> bool:
+    def has_capacity(self, link: InstanceLink) -> bool:
         """Is it connected, and does it owe us few enough answers to be asked more?"""
         most = self._state.limits.pending_commands
         return link.commands_since is not None and link.pending_commands < most * len(link.instances)
 
-    def look_period(self, instance: Instance) -> Millis:
+    def info_interval(self, instance: Instance) -> Millis:
         """How often an instance is looked at in any case: no down clock that starts later can run out before."""
         period, down_after = self._hello_period(instance), instance.link.shortest_down_after
         return period if period < down_after else down_after
@@ -272,14 +272,14 @@ class Probing:
         failover = server.master.failover
         if failover is not None and failover.handover_ordered and failover.state is FailoverState.WAIT_PROMOTION:
             if server is failover.promoted or server is server.master:
-                return LOOK_PERIOD
+                return CHECK_INTERVAL
         if isinstance(server, Replica):
             if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
                 return SYNC_INFO_PERIOD
             master = server.master
             urgent = master.odown_since is not None or master.failover is not None or server.master_link_down_for
             urgent = urgent or master.role_reported is not Role.MASTER
-            if urgent or server.role_reported is not Role.REPLICA or _misdirected(server):
+            if urgent or server.role_reported is not Role.REPLICA or _follows_other_master(server):
                 return min(timings.fast_info_period, timings.info_period)
         elif isinstance(server, Master) and server.replicas_omitted:
             return SYNC_INFO_PERIOD
@@ -294,10 +294,10 @@ class Probing:
 
     def _hello_period(self, instance: Instance) -> Millis:
         period = self._state.timings.publish_period
-        return AGREEING * period if isinstance(instance, Peer) and instance.agrees else period
+        return AGREEING * period if isinstance(instance, Peer) and instance.acknowledges else period
 
     def _held_until(self, instance: Instance) -> Millis:
-        if isinstance(instance, Peer) and instance.own_kind:
+        if isinstance(instance, Peer) and instance.is_txsentinel:
             return 0
         return instance.master.hello_not_before
 
@@ -305,7 +305,7 @@ class Probing:
         return self._held_until(instance) > now
 
 
-def _misdirected(replica: Replica) -> bool:
+def _follows_other_master(replica: Replica) -> bool:
     """Does it follow somebody else than the master it is filed under?"""
     host, address = replica.master_host, replica.master.address
     if host == address.ip and replica.master_port == address.port:

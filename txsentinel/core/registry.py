@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from txsentinel.core.effects import Connect, Disconnect, Recycle, ResolveAddress
+from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -38,7 +38,7 @@ class Registry:
         self.masters: dict[str, Master] = {}
         self._links = 0
         self._names: dict[str, str] = {}
-        self._looked_up: dict[str, Millis] = {}
+        self._resolved_at: dict[str, Millis] = {}
         self._found: dict[tuple[str, int], Master] = {}
 
     def master(self, name: str) -> Master:
@@ -163,16 +163,16 @@ class Registry:
             self.set_credentials(link, instance)
             if link.link_id not in seen:
                 seen.add(link.link_id)
-                self.recycle(link, None, reason)
+                self.reconnect(link, None, reason)
 
-    def recycle(self, link: InstanceLink, kind: LinkKind | None, reason: str) -> None:
+    def reconnect(self, link: InstanceLink, kind: LinkKind | None, reason: str) -> None:
         """Have a connection (or all of a link) closed and made anew."""
         for each in link.kinds if kind is None else (kind,):
             link.broken(each)
         if kind is not LinkKind.PUBSUB:
             link.void_requests()
         if not link.closed and link.address.resolved:
-            self._state.emit(Recycle(link, kind, reason), probe=True)
+            self._state.emit(Reconnect(link, kind, reason), probe=True)
 
     def leave_link(self, instance: Instance) -> None:
         """
@@ -197,15 +197,15 @@ class Registry:
         """Have a name looked up that no instance of ours has yet."""
         self._state.emit(ResolveAddress(address), probe=True)
 
-    def look_up_again(self, address: Address, now: Millis) -> None:
+    def resolve_again(self, address: Address, now: Millis) -> None:
         """A connection to ``address`` failed: if it goes by a name, that may mean another IP by now."""
         name = address.hostname.casefold()
         if not self._state.options.resolve_hostnames or canonical_ip(name) is not None:
             return
-        if len(self._looked_up) >= 2 * self._state.limits.host_names:
+        if len(self._resolved_at) >= 2 * self._state.limits.host_names:
             self._forget_names()
-        if now - self._looked_up.get(name, -self._state.timings.ping_period) >= self._state.timings.ping_period:
-            self._looked_up[name] = now
+        if now - self._resolved_at.get(name, -self._state.timings.ping_period) >= self._state.timings.ping_period:
+            self._resolved_at[name] = now
             self._state.emit(ResolveAddress(address), probe=True)
 
     def wants(self, address: Address) -> bool:
@@ -233,7 +233,7 @@ class Registry:
         """Hellos may name any number of hosts: keep what is known of those that an instance has."""
         wanted = {instance.address.hostname.casefold() for instance in self.instances()}
         self._names = {name: ip for name, ip in self._names.items() if name in wanted}
-        self._looked_up = {name: at for name, at in self._looked_up.items() if name in wanted}
+        self._resolved_at = {name: at for name, at in self._resolved_at.items() if name in wanted}
 
     def _link_anew(self, instance: Instance, now: Millis) -> None:
         shared = self.shared_link(instance.name, instance.address) if isinstance(instance, Peer) else None
@@ -381,7 +381,7 @@ class Registry:
     ) -> Peer:
         """File a peer under a master, over ``link``, or the one that another master has to it, or a new one."""
         peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id)
-        peer.hello_heard_at = peer.opinion_at = now
+        peer.hello_received_at = peer.opinion_at = now
         self._link_peer(peer, link, now)
         master.peers[peer_id] = peer
         master.unconfirmed.pop(peer_id, None)

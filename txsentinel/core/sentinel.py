@@ -14,7 +14,7 @@ from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
 from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.errors import CommandError, InvalidAddress
-from txsentinel.core.evaluation import Visiting
+from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
 from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
@@ -40,8 +40,8 @@ OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], ob
 class SentinelCore:
     """Watches, agrees, elects, fails over and remembers, as a function of its inputs."""
 
-    def __init__(self, options: SentinelOptions, timings: Timings, limits: Limits, dice: Callable[[int], int]) -> None:
-        self.state = SentinelState(options, timings, limits, dice)
+    def __init__(self, options: SentinelOptions, timings: Timings, limits: Limits, rng: Callable[[int], int]) -> None:
+        self.state = SentinelState(options, timings, limits, rng)
         self.tilt = TiltGuard(timings)
         self.registry = Registry(self.state)
         self._probing = Probing(self.state)
@@ -52,7 +52,7 @@ class SentinelCore:
         self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
         self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
         self.id_reply = self._gossip.confirmations.answered
-        self._visiting = Visiting(
+        self._evaluation = Evaluation(
             self.state, self.tilt, self._probing, self._availability, self._voting, self._failovers, self._gossip
         )
         self._swept_at: Millis | None = None
@@ -117,19 +117,19 @@ class SentinelCore:
             self.registry.start_clocks(now)
         self._swept_at = now
         if self.tilt.swept(now, wall_now, processor):
-            self.state.say("+tilt", "#tilt mode entered", None)
+            self.state.announce_text("+tilt", "#tilt mode entered", None)
             period = self.timings.tilt_period
             self.state.note(Level.WARNING, f"TILT: {self.tilt.report}; nobody is judged for {period} ms, until", period)
         elif self.tilt.over(now):
-            self.state.say("-tilt", "#tilt mode exited", None)
+            self.state.announce_text("-tilt", "#tilt mode exited", None)
         self.registry.count_instances(now)
         self._gossip.confirmations.sweep(now)
-        for instance in self.state.due.take_due(now, None if late else self.state.limits.visits):
+        for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):
             if late:
-                self._probing.visit(instance, now)
+                self._probing.evaluate(instance, now)
                 self.state.due.schedule(instance, now + 1)
             else:
-                self._visiting.visit(instance, now)
+                self._evaluation.evaluate(instance, now)
 
     def committed(self, generation: int, now: Millis) -> None:
         """The hard state up to ``generation`` is on disk."""
@@ -144,7 +144,7 @@ class SentinelCore:
                 continue
             # With many failovers under way, most commits concern few of them.
             if recovered or (failover.vote_generation is not None and before < failover.vote_generation <= generation):
-                self._visiting.step(master, now)
+                self._evaluation.step(master, now)
 
     def commit_failed(self, generation: int, now: Millis, error: StorageError = UNKNOWN_STORAGE_ERROR) -> None:
         """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
@@ -156,7 +156,7 @@ class SentinelCore:
             # Who asks where it is must not wait for what may never be.
             master.address_before = None
             if master.failover is not None:
-                self._visiting.step(master, now)
+                self._evaluation.step(master, now)
 
     # What links tell.
 
@@ -169,8 +169,8 @@ class SentinelCore:
         self._gossip.confirmations.link_up(link, now)
         for instance in list(link.instances):
             if isinstance(instance, Peer):
-                self._visiting.ask_newcomer(instance, now)
-            self._visiting.visit(instance, now)
+                self._evaluation.ask_new_peer(instance, now)
+            self._evaluation.evaluate(instance, now)
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
         """A connection of ``link`` is lost, or an attempt to make it failed."""
@@ -178,10 +178,10 @@ class SentinelCore:
             return
         self._probing.link_down(link, kind, now)
         if kind is LinkKind.COMMANDS:
-            self.registry.look_up_again(link.address, now)
+            self.registry.resolve_again(link.address, now)
             self._gossip.confirmations.link_down(link)
         for instance in link.instances:
-            self._visiting.schedule(instance, now)
+            self._evaluation.schedule(instance, now)
             if instance.master.failover is not None:
                 # Fewer can vote, or the promotion lost its way.
                 self.state.due.schedule(instance.master, now)
@@ -191,7 +191,7 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.ping_reply(link, kind, reply, now)
-        self._visiting.recheck(link, now)
+        self._evaluation.recheck(link, now)
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
         """An answer to INFO; ``None`` if it was an error or no bulk string."""
@@ -204,17 +204,17 @@ class SentinelCore:
             if text is None:
                 # An error proves nothing, so it does not put off the next PING either.
                 link.silent_since = None
-                self._visiting.schedule(instance, now)
+                self._evaluation.schedule(instance, now)
                 continue
             self._probing.alive(link, now)
             tilt = self.tilt.active
             self._observation.info(instance, text, now, tilt=tilt)
             if not link.closed:
-                self._visiting.recheck(link, now)
+                self._evaluation.recheck(link, now)
             master = instance.master
             if not master.gone and (master.failover is not None or master.odown_since is not None):
-                self._visiting.step(master, now)
-            self._visiting.schedule(instance, now)
+                self._evaluation.step(master, now)
+            self._evaluation.schedule(instance, now)
 
     def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
         """The first word of an answer to ROLE, or ``None``; ``refused``: there will be none on this connection."""
@@ -229,22 +229,22 @@ class SentinelCore:
         if accepted:
             instance.hello_published_at = now
             self._probing.alive(link, now)
-            self._visiting.recheck(link, now)
+            self._evaluation.recheck(link, now)
         else:
             link.silent_since = None
             instance.hello_published_at = now - self.timings.publish_period // 2
         if isinstance(instance, Master) and not instance.gone and instance.failover is not None:
-            self._visiting.step(instance, now)
+            self._evaluation.step(instance, now)
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         """Something was heard on the subscription."""
         link.pubsub_active_at = now
 
-    def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
+    def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
         """A hello came, by the subscription of ``link`` or (``None``) by a direct PUBLISH."""
         if link is not None and not link.closed:
             self._probing.heard(link, now)
-            self._visiting.recheck(link, now)
+            self._evaluation.recheck(link, now)
         self._gossip.hello(payload, now, through_server=link is not None)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
@@ -254,22 +254,22 @@ class SentinelCore:
         if isinstance(reply, list):
             self._probing.alive(link, now)
         peer = self._voting.answered(link, master, reply, now)
-        self._visiting.recheck(link, now)
+        self._evaluation.recheck(link, now)
         if peer is not None and not self.tilt.active:
-            self._visiting.agree(master, now)
+            self._evaluation.agree(master, now)
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that was to promote it, and so all of it."""
         for replica in [each for each in link.instances if isinstance(each, Replica)]:
             self._failovers.promotion_refused(replica, command, error, now)
-            self._visiting.schedule(replica.master, now)
+            self._evaluation.schedule(replica.master, now)
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""
         for instance in list(link.instances):
             if isinstance(instance, Master):
                 self._failovers.handover_refused(instance, command, error)
-                self._visiting.schedule(instance, now)
+                self._evaluation.schedule(instance, now)
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
@@ -287,10 +287,10 @@ class SentinelCore:
             return vote
         failover = master.failover
         if failover is not None and master.leader not in (None, self.options.my_id):
-            self._failovers.yield_election(master)
+            self._failovers.concede(master)
         if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
             # Whoever asks about it holds it down: hear the others again, now rather than a period later.
-            self._visiting.ask_again(master, now)
+            self._evaluation.ask_again(master, now)
         return vote
 
     def holds_down(self, host: str, port: int) -> bool:
@@ -389,7 +389,7 @@ class SentinelCore:
             [(peer.address, peer.name) for peer in master.peers.values()],
         )
         self._gossip.forget_all(master)
-        self._failovers.forsake(master)
+        self._failovers.discard(master)
         self.state.changed(master)
         if announce:
             self.state.announce("-monitor", master, binding=True)
@@ -407,8 +407,8 @@ class SentinelCore:
         """Begin anew with one master."""
         self._gossip.forget_all(master)
         # A promotion that was published is a fact: its config epoch must not lead back to the old address.
-        self._failovers.conclude(master, now)
-        self._failovers.forsake(master)
+        self._failovers.finish(master, now)
+        self._failovers.discard(master)
         self._switching.reset(master, now)
 
     def set_option(self, name: str, option: str, values: Sequence[str], now: Millis, apply: OptionSetter) -> None:
@@ -449,7 +449,7 @@ class SentinelCore:
     def _options_took_effect(self, master: Master, now: Millis) -> None:
         """Evaluate everybody by the options that are in force now."""
         for instance in (master, *master.replicas.values(), *master.peers.values()):
-            instance.link.least_down_after = None
+            instance.link.min_down_after = None
             self.state.due.schedule(instance, now)
 
     def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
@@ -480,7 +480,7 @@ class SentinelCore:
         if chosen is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")
         self._failovers.force(master, now, coordinated=coordinated)
-        self._visiting.step(master, now)
+        self._evaluation.step(master, now)
 
     def flush(self) -> None:
         """``SENTINEL FLUSHCONFIG``: have everything written."""

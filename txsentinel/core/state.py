@@ -17,7 +17,7 @@ from txsentinel.model.events import PAYLOAD_LIMIT, Level, SentinelEvent
 from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import data
 
-STORM: Final[Millis] = 10_000
+MASS_FAILURE_WINDOW: Final[Millis] = 10_000
 """Masters that go O_DOWN within this time fail together."""
 
 _ID: Final = re.compile("[!-~]{1,64}")
@@ -57,13 +57,13 @@ class SentinelState:
     """
     The state outside of any single master.
 
-    ``dice(n)`` gives a whole number from 0 to n−1; it is the only chance in the core.
+    ``rng(n)`` gives a whole number from 0 to n−1; it is the only chance in the core.
     """
 
     options: SentinelOptions
     timings: Timings
     limits: Limits
-    dice: Callable[[int], int]
+    rng: Callable[[int], int]
     outbox: Outbox = field(default_factory=Outbox)
     due: DueQueue = field(default_factory=DueQueue)
     current_epoch: int = 0
@@ -108,7 +108,7 @@ class SentinelState:
     heard: Millis | None = None
     """Everything that arrived by then has been read; ``None``: everything that has arrived at all."""
 
-    def heard_until(self, now: Millis) -> Millis:
+    def received_until(self, now: Millis) -> Millis:
         """
         Until when silence is evidence.
 
@@ -133,7 +133,7 @@ class SentinelState:
             master.address_before = told
         master.address_generation = generation
 
-    def told_address(self, master: Master) -> Address:
+    def durable_address(self, master: Master) -> Address:
         """
         The address for clients: the published one once it is durable, until then the one before.
 
@@ -148,9 +148,9 @@ class SentinelState:
     def announce(self, channel: str, instance: Instance, detail: str = "", *, binding: bool = False) -> None:
         """Tell the world of an event of ``instance``; ``detail`` follows its description."""
         described = instance.describe(self.options.announce_hostnames)
-        self.say(channel, f"{described} {detail}" if detail else described, instance.master, binding=binding)
+        self.announce_text(channel, f"{described} {detail}" if detail else described, instance.master, binding=binding)
 
-    def say(self, channel: str, payload: str, master: Master | None, *, binding: bool = False) -> None:
+    def announce_text(self, channel: str, payload: str, master: Master | None, *, binding: bool = False) -> None:
         """
         Tell the world of an event whose payload has no description in front.
 
@@ -187,13 +187,13 @@ class SentinelState:
             options.announce_hostnames,
             master.config_epoch,
         )
-        if master.hello_said is None or master.hello_said[0] != ingredients:
+        if master.encoded_hello is None or master.encoded_hello[0] != ingredients:
             host, port, my_id, *_ = ingredients
             place = f"{address.announced(options.announce_hostnames)},{address.port}"
             said = f"{host},{port},{my_id},0{self.current_epoch},{master.name},{place},{master.config_epoch}"
-            master.hello_said = ingredients, data(said)
+            master.encoded_hello = ingredients, data(said)
             self.own_places.add(data(f"{host},{port}"))
-        return master.hello_said[1]
+        return master.encoded_hello[1]
 
     def sane_epoch(self, epoch: int, now: Millis) -> bool:
         """
@@ -249,7 +249,7 @@ class SentinelState:
         self.followed, self.followed_at = self._used(now) + epoch - self.current_epoch, now
         self.current_epoch = epoch
         self.changed(None)
-        self.say("+new-epoch", str(epoch), master)
+        self.announce_text("+new-epoch", str(epoch), master)
 
     def raise_epoch(self, epoch: int) -> None:
         """Go on to an epoch of our own choice."""
@@ -268,11 +268,11 @@ class SentinelState:
         When hundreds of masters fail together every message is late, and candidates that do not hear of each other
         in time split the votes of all of them.
         """
-        return self.timings.candidate_stagger * (1 + self._recent(now) // self.limits.storm)
+        return self.timings.candidate_stagger * (1 + self._recent(now) // self.limits.mass_failure)
 
-    def stormy(self, now: Millis) -> bool:
+    def in_mass_failure(self, now: Millis) -> bool:
         """Do many masters fail together?"""
-        return self._recent(now) >= self.limits.storm
+        return self._recent(now) >= self.limits.mass_failure
 
     def votable(self, epoch: int, now: Millis) -> bool:
         """
@@ -282,12 +282,12 @@ class SentinelState:
         each raises the epoch of all. Votes are per master, so here the epochs of one storm all count: those that were
         current when the oldest of its masters went down, or came since. Whoever saw it sooner may have begun by then.
         """
-        return epoch >= self.current_epoch or (self.stormy(now) and epoch >= self.failing_together[0][1])
+        return epoch >= self.current_epoch or (self.in_mass_failure(now) and epoch >= self.failing_together[0][1])
 
     def _recent(self, now: Millis) -> int:
         """How many there were; those of former storms are forgotten."""
         recent = self.failing_together
-        while recent and recent[0][0] < now - STORM:
+        while recent and recent[0][0] < now - MASS_FAILURE_WINDOW:
             recent.popleft()
         return len(recent)
 

@@ -36,11 +36,11 @@ class Switching:
         self._voting = voting
         self._probing = probing
 
-    def say_switch(self, master: Master, address: Address) -> None:
+    def announce_switch(self, master: Master, address: Address) -> None:
         """Announce ``+switch-master``, to be called before :meth:`switch`."""
         by_hostname = self._state.options.announce_hostnames
         old = master.address
-        self._state.say(
+        self._state.announce_text(
             "+switch-master",
             f"{master.name} {old.announced(by_hostname)} {old.port} {address.announced(by_hostname)} {address.port}",
             master,
@@ -64,7 +64,7 @@ class Switching:
         host = master.announced(self._state.options.announce_hostnames)
         return Reconfigure(server.link, host, master.port, abort)
 
-    def spread_word(self, master: Master, now: Millis) -> None:
+    def broadcast_hello(self, master: Master, now: Millis) -> None:
         """
         Send our hello about ``master`` to everybody now, or as soon as it is safe for C Sentinels.
 
@@ -73,7 +73,7 @@ class Switching:
         master.hello_not_before = self._safe_for_c(master, now)
         period = self._state.timings.publish_period
         for instance in needs_hello(master):
-            held = master.hello_not_before > now and not (isinstance(instance, Peer) and instance.own_kind)
+            held = master.hello_not_before > now and not (isinstance(instance, Peer) and instance.is_txsentinel)
             if held:
                 instance.hello_published_at = min(instance.hello_published_at, now - period)
                 self._state.due.schedule(instance, master.hello_not_before)
@@ -137,7 +137,7 @@ class Switching:
         master.script_kill_sent = False
         master.failover = None
         master.leader = None
-        master.attempt_started_at = master.stand_at = master.delay_logged_for = None
+        master.attempt_started_at = master.campaign_at = master.delay_logged_for = None
         master.conflict_since = master.unfit_logged_at = master.unfit_announced_at = None
         master.run_id = None
         master.rebooting_since = None
@@ -149,7 +149,7 @@ class Switching:
         master.hello_sent_at = None
         master.created_at = master.switched_at = now
         for peer in master.peers.values():
-            peer.agrees = False
+            peer.acknowledges = False
         self._voting.forget_opinions(master)
 
     def _safe_for_c(self, master: Master, now: Millis, link: InstanceLink | None = None) -> Millis:
@@ -167,7 +167,7 @@ class Switching:
         still_up = (link or master.link).commands_up
         if still_up or broken_at is None or not 300 <= down_after < C_SAFE_DOWN_AFTER:
             return now
-        if all(peer.own_kind for peer in master.peers.values()):
+        if all(peer.is_txsentinel for peer in master.peers.values()):
             return now
         earliest, latest = C_RETRY + C_MARGIN - down_after, C_RETRY - C_MARGIN // 2
         since_attempt = (now - broken_at) % C_RETRY

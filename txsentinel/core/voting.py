@@ -21,7 +21,7 @@ from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 
-NOBODY = "*"
+NO_CANDIDATE = "*"
 
 LEASE_LIMIT: Millis = 2_000
 """How long, at most, a vote keeps us from voting for a rival of the candidate in a newer epoch."""
@@ -32,7 +32,7 @@ FRESH_SWITCH: Millis = 5_000
 DOUBT: Millis = 5_000
 """How long a peer gets no vote after a request in its name that it did not make, unless it confirms another."""
 
-SEEKING: Millis = 5_000
+CANDIDATE_WINDOW: Millis = 5_000
 """How long after S_DOWN peers are asked at the quick pace while there is no agreement."""
 
 
@@ -48,7 +48,7 @@ class Vote:
 
     def fallback(self) -> Vote:
         """What may be said when the vote could not be saved: no vote, and the last epoch that is durable."""
-        return Vote(self.down, NOBODY, self.durable_epoch)
+        return Vote(self.down, NO_CANDIDATE, self.durable_epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class VoteCount:
         return self.mine + self.open < self.needed
 
     @property
-    def worth_another(self) -> bool:
+    def should_retry(self) -> bool:
         """Are there enough who could vote for us in another epoch?"""
         return self.reach >= self.needed
 
     @property
-    def yield_to_rival(self) -> bool:
+    def should_concede(self) -> bool:
         """Has somebody else enough votes to lead?"""
         return self.rival >= self.needed
 
@@ -100,10 +100,10 @@ class Voting:
         """Answer a peer (or anybody) that asks for our opinion, or for our vote."""
         master = self._registry.by_address(host, port)
         if master is None:
-            return Vote(False, NOBODY, 0)
+            return Vote(False, NO_CANDIDATE, 0)
         down = master.sdown_since is not None and not self._tilt.active
-        if candidate == NOBODY:
-            return Vote(down, NOBODY, 0)
+        if candidate == NO_CANDIDATE:
+            return Vote(down, NO_CANDIDATE, 0)
         state = self._state
         if state.sane_epoch(epoch, now) and not state.storage_failing:
             fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch >= state.current_epoch)
@@ -128,9 +128,9 @@ class Voting:
                     if peer is not None and peer.doubted_until > now:
                         self._have_confirmed(master, candidate, epoch, now)
         if state.storage_failing and master.vote_generation > state.durable_generation:
-            return Vote(down, NOBODY, master.durable_leader_epoch)
+            return Vote(down, NO_CANDIDATE, master.durable_leader_epoch)
         waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
-        return Vote(down, master.leader or NOBODY, master.leader_epoch, waits, master.durable_leader_epoch)
+        return Vote(down, master.leader or NO_CANDIDATE, master.leader_epoch, waits, master.durable_leader_epoch)
 
     def refusal(self, master: Master, candidate: str, now: Millis) -> str | None:
         """
@@ -152,7 +152,7 @@ class Voting:
         if self._leased(master, candidate, now):
             return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
         fresh = master.switched_at is not None and now - master.switched_at < FRESH_SWITCH
-        if fresh and not peer.own_kind and self._sees_up(master, now):
+        if fresh and not peer.is_txsentinel and self._sees_up(master, now):
             return "the master was switched a moment ago and is up"
         return None
 
@@ -165,7 +165,11 @@ class Voting:
         before it asks, which it tells if it is asked for a vote in epoch 0. With many masters failing nobody is asked.
         """
         peer = master.peers[candidate]
-        if not peer.link.commands_up or self._state.stormy(now) or len(peer.asked) >= self._state.limits.questions:
+        if (
+            not peer.link.commands_up
+            or self._state.in_mass_failure(now)
+            or len(peer.asked) >= self._state.limits.questions
+        ):
             return False
         if any(question.candidacy is not None for question in peer.asked):
             return True
@@ -174,7 +178,7 @@ class Voting:
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, 0, candidate), probe=True)
         return True
 
-    def _judge_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
+    def _check_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
         """
         A peer told whom it voted for, after a request for our vote in its name.
 
@@ -182,8 +186,8 @@ class Voting:
         name.
         """
         master = peer.master
-        genuine = epoch > asked or (epoch == asked and leader in (peer.name, NOBODY))
-        genuine = genuine or (leader == peer.name and not peer.own_kind)
+        genuine = epoch > asked or (epoch == asked and leader in (peer.name, NO_CANDIDATE))
+        genuine = genuine or (leader == peer.name and not peer.is_txsentinel)
         if genuine:
             peer.doubted_until = 0
         else:
@@ -204,9 +208,9 @@ class Voting:
         master.leader_epoch = epoch
         master.voted_at = now
         master.vote_generation = state.changed(master)
-        state.say("+vote-for-leader", f"{candidate} {epoch}", master, binding=True)
+        state.announce_text("+vote-for-leader", f"{candidate} {epoch}", master, binding=True)
         if candidate != state.options.my_id:
-            master.attempt_started_at = now + state.dice(1000)
+            master.attempt_started_at = now + state.rng(1000)
 
     def committed(self, master: Master, generation: int) -> None:
         """Everything up to ``generation`` is durable."""
@@ -233,7 +237,7 @@ class Voting:
             return
         options = self._state.options
         host = master.address.announced(options.announce_hostnames)
-        candidate = NOBODY if epoch is None else options.my_id
+        candidate = NO_CANDIDATE if epoch is None else options.my_id
         sent_epoch = self._state.current_epoch if epoch is None else epoch
         peer.asked.append(question)
         if epoch is not None:
@@ -272,15 +276,15 @@ class Voting:
         if not self._state.sane_id(leader):
             return None
         peer.opinion_at = now
-        peer.says_master_down = down == 1
+        peer.reports_master_down = down == 1
         if question.candidacy is not None:
-            self._judge_candidacy(peer, question.candidacy, leader, epoch, now)
+            self._check_candidacy(peer, question.candidacy, leader, epoch, now)
             return peer
         failover = master.failover
         if failover is not None and question.vote_epoch == failover.epoch:
             failover.answers[peer.name] = (leader, epoch)
         if (
-            leader != NOBODY
+            leader != NO_CANDIDATE
             and self._state.sane_epoch(epoch, now)
             and (peer.leader, peer.leader_epoch) != (leader, epoch)
         ):
@@ -293,13 +297,13 @@ class Voting:
         limit = 5 * self._state.timings.ask_period
         for peer in master.peers.values():
             if now - peer.opinion_at > limit:
-                peer.says_master_down = False
+                peer.reports_master_down = False
                 peer.leader = None
 
     def forget_opinions(self, master: Master) -> None:
         """The master moved: what peers said was about another address."""
         for peer in master.peers.values():
-            peer.says_master_down = False
+            peer.reports_master_down = False
             peer.leader = None
             peer.asked_at = None
 
@@ -325,7 +329,7 @@ class Voting:
                 continue
             if leader == me:
                 mine += 1
-            elif leader != NOBODY:
+            elif leader != NO_CANDIDATE:
                 rivals[leader] = rivals.get(leader, 0) + 1
         needed = max(master.majority, master.options.quorum)
         return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
@@ -348,7 +352,7 @@ class Voting:
         return sum(
             1
             for peer in master.peers.values()
-            if peer.name < me and self._may_stand(peer, master) and peer.link.commands_up and not peer.is_down
+            if peer.name < me and self._may_campaign(peer, master) and peer.link.commands_up and not peer.is_down
         )
 
     def place(self, master: Master) -> int:
@@ -356,9 +360,9 @@ class Voting:
         return sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
 
     @staticmethod
-    def _may_stand(peer: Peer, master: Master) -> bool:
+    def _may_campaign(peer: Peer, master: Master) -> bool:
         since = master.sdown_since
-        return peer.says_master_down or (since is not None and peer.opinion_at < since)
+        return peer.reports_master_down or (since is not None and peer.opinion_at < since)
 
     def _leased(self, master: Master, candidate: str, now: Millis) -> bool:
         voted_at = master.voted_at
@@ -369,10 +373,10 @@ class Voting:
             # Standing ourselves: hold on to our own candidacy, unless its epoch is lost or TILT keeps us from counting.
             if failover is None or failover.state is not FailoverState.WAIT_START:
                 return failover is not None
-            if candidate < self._state.options.my_id and self._state.stormy(now):
+            if candidate < self._state.options.my_id and self._state.in_mass_failure(now):
                 # It comes before us, and has not heard of us in time: if nobody gave way, all of us would lose.
                 return False
-            return failover.stand_again_at is None and not self._tilt.active
+            return failover.campaign_again_at is None and not self._tilt.active
         if now >= voted_at + min(LEASE_LIMIT, master.options.failover_timeout):
             return False
         rival = master.peers.get(master.leader)
@@ -389,15 +393,15 @@ class Voting:
     @staticmethod
     def _vote_epoch(master: Master) -> int | None:
         failover = master.failover
-        if failover is None or failover.state is not FailoverState.WAIT_START or failover.stand_again_at is not None:
+        if failover is None or failover.state is not FailoverState.WAIT_START or failover.campaign_again_at is not None:
             return None
         return failover.epoch
 
     def _ask_period(self, master: Master, peer: Peer) -> Millis:
         timings = self._state.timings
         since = master.sdown_since
-        seeking = since is not None and master.odown_since is None and peer.asked_at is not None
-        if seeking and since is not None and peer.asked_at is not None and peer.asked_at - since < SEEKING:
+        campaigning = since is not None and master.odown_since is None and peer.asked_at is not None
+        if campaigning and since is not None and peer.asked_at is not None and peer.asked_at - since < CANDIDATE_WINDOW:
             return min(timings.hint_period, timings.ask_period)
         return timings.ask_period
 

@@ -6,7 +6,7 @@ Nothing else of the package imports this; tests and benchmarks do.
 
 from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError, call, wait_for
 from txsentinel.demo.fleet import Fleet
-from txsentinel.demo.processes import ChildProcess, RedisProcess, SentinelProcess, Workbench, free_port
+from txsentinel.demo.processes import ChildProcess, Harness, RedisProcess, SentinelProcess, free_port
 from txsentinel.demo.programs import BinaryMissing
 from txsentinel.demo.recorder import EventRecorder, RecordedEvent
 
@@ -17,11 +17,11 @@ __all__ = [
     "DeadlineExpired",
     "EventRecorder",
     "Fleet",
+    "Harness",
     "RecordedEvent",
     "RedisProcess",
     "ReplyError",
     "SentinelProcess",
-    "Workbench",
     "call",
     "free_port",
     "wait_for",

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.demo.blocking import DeadlineExpired, ReplyError
 from txsentinel.demo.fleet import Fleet
-from txsentinel.demo.processes import Workbench
+from txsentinel.demo.processes import Harness
 from txsentinel.demo.programs import BinaryMissing
 from txsentinel.demo.show import Show
 
@@ -137,12 +137,13 @@ def play(options: argparse.Namespace) -> None:
         failure.trap(DeadlineExpired)  # type: ignore[no-untyped-call]
         failures.append(failure)
 
-    with Workbench() as bench:
+    with Harness() as harness:
         say(
-            f"Starting a master, {options.replicas} replicas and {options.sentinels} Sentinels in {bench.directory} ..."
+            f"Starting a master, {options.replicas} replicas and {options.sentinels} Sentinels"
+            f" in {harness.directory} ..."
         )
         fleet = Fleet(
-            bench,
+            harness,
             ["txsentinel"] * options.sentinels,
             options.server,
             options.replicas,

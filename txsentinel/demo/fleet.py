@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from txsentinel.demo.blocking import Reply, ReplyError, pairs, wait_for
-from txsentinel.demo.processes import RedisProcess, SentinelProcess, Workbench, quoted
+from txsentinel.demo.processes import Harness, RedisProcess, SentinelProcess, quoted
 
 
 class Fleet:
     """
-    Servers and Sentinels of a :class:`Workbench`, all monitoring one master.
+    Servers and Sentinels of a :class:`Harness`, all monitoring one master.
 
     The servers' roles move with each failover; :attr:`servers` only keeps them by port.
     """
 
     def __init__(
         self,
-        bench: Workbench,
+        harness: Harness,
         sentinel_kinds: Sequence[str],
         server_kind: str = "redis",
         replicas: int = 2,
@@ -39,17 +39,17 @@ class Fleet:
         :param extra: further lines for the Sentinels' configurations.
         """
         self.name = name
-        master = bench.redis(server_kind, password=password)
+        master = harness.redis(server_kind, password=password)
         self._first_master = master
         self.servers: dict[int, RedisProcess] = {master.port: master}
         for _ in range(replicas):
-            replica = bench.redis(server_kind, replica_of=master.port, password=password)
+            replica = harness.redis(server_kind, replica_of=master.port, password=password)
             self.servers[replica.port] = replica
         quorum = len(sentinel_kinds) // 2 + 1 if quorum is None else quorum
         monitor = [(name, "127.0.0.1", master.port, quorum)]
         auth = [] if password is None else [f"sentinel auth-pass {name} {quoted(password)}"]
         self.sentinels: list[SentinelProcess] = [
-            bench.sentinel(
+            harness.sentinel(
                 kind,
                 monitor=monitor,
                 down_after=down_after,

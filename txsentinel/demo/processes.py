@@ -2,7 +2,7 @@
 Redis, Valkey and Sentinels of three kinds as child processes, on ports and in directories of their own.
 
 A child never outlives us: the kernel kills it when the thread that started it ends (Linux), and leaving a
-:class:`Workbench` stops what runs. Start children from the main thread therefore.
+:class:`Harness` stops what runs. Start children from the main thread therefore.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def free_port() -> int:
 
     Processes that look for ports at the same time, as test runners do, each have an eighth of them.
     """
-    dice = random.SystemRandom()
+    rng = random.SystemRandom()
     while True:
-        port = dice.randrange(*PORT_RANGE) // 8 * 8 + os.getpid() % 8
+        port = rng.randrange(*PORT_RANGE) // 8 * 8 + os.getpid() % 8
         if port in _taken_ports:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -328,7 +328,7 @@ class SentinelProcess(ChildProcess):
         self.config_path.write_text("\n".join([*lines, *self.extra]) + "\n")
 
 
-class Workbench:
+class Harness:
     """
     A temporary directory with what runs in it; use it as a context manager.
 
@@ -340,7 +340,7 @@ class Workbench:
         self.directory = Path(tempfile.mkdtemp(prefix="txsentinel-"))
         self._children: list[ChildProcess] = []
 
-    def __enter__(self) -> Workbench:
+    def __enter__(self) -> Harness:
         return self
 
     def __exit__(

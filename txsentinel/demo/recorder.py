@@ -46,7 +46,7 @@ class EventRecorder:
         self._password = password
         self._events: deque[RecordedEvent] = deque(maxlen=limit)
         self._changed = threading.Condition()
-        self._listening: dict[str, Connection] = {}
+        self._subscriptions: dict[str, Connection] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
 
@@ -72,8 +72,8 @@ class EventRecorder:
         :raises DeadlineExpired: after ``seconds``.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._listening) == len(self._ports), seconds):
-                missing = sorted(set(self._ports) - set(self._listening))
+            if not self._changed.wait_for(lambda: len(self._subscriptions) == len(self._ports), seconds):
+                missing = sorted(set(self._ports) - set(self._subscriptions))
                 raise DeadlineExpired(f"waited {seconds:g} s in vain for a subscription to {missing}")
 
     @property
@@ -110,12 +110,12 @@ class EventRecorder:
                     retry_at = time.monotonic() + self._RETRY_SECONDS
                 for key, _ in selector.select(self._RETRY_SECONDS):
                     self._read(selector, key.data)
-            for connection in self._listening.values():
+            for connection in self._subscriptions.values():
                 connection.close()
 
     def _subscribe_missing(self, selector: selectors.BaseSelector) -> None:
         for name, port in self._ports.items():
-            if name in self._listening:
+            if name in self._subscriptions:
                 continue
             try:
                 connection = Connection(port, self._password, timeout=0.5)
@@ -129,11 +129,11 @@ class EventRecorder:
                 continue
             selector.register(connection, selectors.EVENT_READ, name)
             with self._changed:
-                self._listening[name] = connection
+                self._subscriptions[name] = connection
                 self._changed.notify_all()
 
     def _read(self, selector: selectors.BaseSelector, name: str) -> None:
-        connection = self._listening[name]
+        connection = self._subscriptions[name]
         try:
             frames = [connection.read_reply()]
             while connection.has_buffered:
@@ -142,7 +142,7 @@ class EventRecorder:
             selector.unregister(connection)
             connection.close()
             with self._changed:
-                del self._listening[name]
+                del self._subscriptions[name]
             return
         arrived = time.monotonic()
         heard = [

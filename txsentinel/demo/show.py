@@ -73,7 +73,7 @@ class Writer:
         self.acknowledged = Acknowledged()
         self.failovers = 0
         """How often writes went on at another master."""
-        self.longest_gap = 0.0
+        self.max_gap = 0.0
         """Seconds, between two writes that were acknowledged."""
         self.recovered: Deferred[float] = Deferred()
         """Fires once, with the seconds that the first failover left us without a master."""
@@ -101,7 +101,7 @@ class Writer:
         acknowledged = self.acknowledged.count
         lost = "not known, as no master answers" if stored is None else str(self.acknowledged.missing_in(stored))
         return (
-            f"failovers: {self.failovers}; longest gap between two writes: {self.longest_gap * 1000:.0f} ms;"
+            f"failovers: {self.failovers}; longest gap between two writes: {self.max_gap * 1000:.0f} ms;"
             f" writes acknowledged: {acknowledged}; of these lost: {lost}"
         )
 
@@ -115,7 +115,7 @@ class Writer:
         now = self._reactor.seconds()
         self.acknowledged.add(number)
         if self._last_success is not None:
-            self.longest_gap = max(self.longest_gap, now - self._last_success)
+            self.max_gap = max(self.max_gap, now - self._last_success)
         if self._moved_to is not None and self._last_success is not None:
             gap = now - self._last_success
             lost = f", {self._failures} failed meanwhile" if self._failures else ""
@@ -158,7 +158,7 @@ class Show:
         self._follower = MasterFollower(
             reactor, [("127.0.0.1", port) for port in fleet.ports.values()], fleet.name, reply_timeout=2.0
         )
-        self.writer = Writer(reactor, self._follower, self._tell)
+        self.writer = Writer(reactor, self._follower, self._notify)
         self._recorder = EventRecorder(fleet.ports, self._heard, EVENTS_KEPT)
         self._dead: set[ChildProcess] = set()
         self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]
@@ -187,7 +187,7 @@ class Show:
         if not self._stopped:
             self._stopped = True
             self.writer.stop()
-            self._tell(f"** {self.writer.summary(self._stored())}")
+            self._notify(f"** {self.writer.summary(self._stored())}")
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -199,17 +199,17 @@ class Show:
         address = self._follower.address
         server = None if address is None else self._fleet.servers.get(address.port)
         if server is None:
-            self._tell("** there is no master to kill yet: wait for the line that says where writes go")
+            self._notify("** there is no master to kill yet: wait for the line that says where writes go")
             return
         if not server.running:
-            self._tell(f"** {address} is dead already; wait until writes go to another master")
+            self._notify(f"** {address} is dead already; wait until writes go to another master")
             return
         others = [each for each in self._fleet.servers.values() if each is not server]
         if not any(each.running for each in others):
             names = " or ".join(each.name for each in others)
-            self._tell(f"** nobody could take the place of {address}; wait until {names} is started again")
+            self._notify(f"** nobody could take the place of {address}; wait until {names} is started again")
             return
-        self._tell(f"** killing the master, 127.0.0.1:{server.port}")
+        self._notify(f"** killing the master, 127.0.0.1:{server.port}")
         server.kill()
 
     def _stored(self) -> bytes | None:
@@ -225,14 +225,14 @@ class Show:
 
     def _following(self, follower: MasterFollower) -> MasterFollower:
         self.writer.start()
-        self._tell(f"** writes go to {follower.address}")
-        follower.add_listener(lambda address: self._tell_how_to_kill(address))
+        self._notify(f"** writes go to {follower.address}")
+        follower.add_listener(lambda address: self._print_kill_hint(address))
         return follower
 
-    def _tell_how_to_kill(self, address: MasterAddress) -> None:
+    def _print_kill_hint(self, address: MasterAddress) -> None:
         server = self._fleet.servers.get(address.port)
         if server is not None and server.running:
-            self._tell(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
+            self._notify(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
 
     def _heard(self, event: RecordedEvent) -> None:
         # Called in the recorder's thread.
@@ -242,7 +242,7 @@ class Show:
         if not self._stopped:
             self._line(event.at, f"{self._labels[event.sentinel]}  {event.channel} {event.payload}")
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         self._line(time.monotonic(), text)
 
     def _line(self, at: float, text: str) -> None:
@@ -253,7 +253,7 @@ class Show:
         for child in [*self._fleet.servers.values(), *self._fleet.sentinels]:
             if not child.running and child not in self._dead:
                 self._dead.add(child)
-                self._tell(f"** {child.name} is dead; it will be started again in {REVIVE_SECONDS:.0f} s")
+                self._notify(f"** {child.name} is dead; it will be started again in {REVIVE_SECONDS:.0f} s")
                 self._reactor.callLater(REVIVE_SECONDS, self._revive, child)
 
     def _revive(self, child: ChildProcess) -> None:
@@ -262,10 +262,10 @@ class Show:
         self._dead.discard(child)
         child.start(keep_config=True, ready=False)
         role = "; should it think it is a master, the Sentinels will soon correct it"
-        self._tell(f"** started {child.name} again, pid {child.pid}{role if isinstance(child, RedisProcess) else ''}")
+        self._notify(f"** started {child.name} again, pid {child.pid}{role if isinstance(child, RedisProcess) else ''}")
 
     def _status(self) -> None:
-        self._tell(
+        self._notify(
             f"** {self.writer.acknowledged.count} writes acknowledged so far, the last ones by {self._follower.address}"
         )
 

@@ -32,11 +32,11 @@ class ConnectThrottle:
     """
     Lets attempts begin, in order, while few are under way.
 
-    :param heard_until: the time until which everything that arrived has been read, given the present time.
+    :param received_until: the time until which everything that arrived has been read, given the present time.
     """
 
-    def __init__(self, host: IHost, heard_until: Callable[[Millis], Millis]) -> None:
-        self.heard_until = heard_until
+    def __init__(self, host: IHost, received_until: Callable[[Millis], Millis]) -> None:
+        self.received_until = received_until
         self._host = host
         self._under_way: dict[object, Millis] = {}
         """When each began; in that order."""
@@ -77,10 +77,10 @@ class ConnectThrottle:
         """Count those no longer that were looked at in vain."""
         if len(self._under_way) < MAX_UNDER_WAY:
             return
-        heard = self.heard_until(self._host.now())
+        received = self.received_until(self._host.now())
         while self._under_way:
             attempt = next(iter(self._under_way))
-            if heard - self._under_way[attempt] <= LOOKED_FOR:
+            if received - self._under_way[attempt] <= LOOKED_FOR:
                 return
             del self._under_way[attempt]
 

@@ -14,7 +14,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
-from txsentinel.model.log_text import LineBudget
+from txsentinel.model.log_text import DistinctLineThrottle
 from txsentinel.model.timings import Limits, Millis, Timings
 
 
@@ -47,7 +47,7 @@ class CoreInputs(Protocol):
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
         """A hello was accepted by, or refused to, the instance it was sent for."""
 
-    def hello_heard(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
+    def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
         """A message on the hello channel."""
 
     def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
@@ -66,7 +66,7 @@ class CoreInputs(Protocol):
         """What a peer answered to ``is-master-down-by-addr``, unchecked."""
 
 
-class DialOptions(Protocol):
+class ConnectOptions(Protocol):
     """The settings that say how connections are made."""
 
     @property
@@ -96,7 +96,7 @@ class LinkContext:
 
     host: IHost
     core: CoreInputs
-    options: DialOptions
+    options: ConnectOptions
     limits: Limits
     turn: Callable[[], None]
     """Carries out what the core decided; called after the core was told something."""
@@ -104,7 +104,7 @@ class LinkContext:
     dial: Callable[..., object]
     """Makes connections to servers: ``connectTCP`` of the reactor, or of what stands in for it."""
 
-    dial_peer: Callable[..., object]
+    connect_peer: Callable[..., object]
     """The same for peers, who are few, and whose word must not wait until all servers have had theirs."""
 
     throttle: ConnectThrottle
@@ -113,7 +113,7 @@ class LinkContext:
     secure: Secure | None = None
     """What puts TLS upon connections; ``None`` for plain TCP."""
 
-    unconfirmed_lines: LineBudget = field(default_factory=LineBudget)
+    unconfirmed_lines: DistinctLineThrottle = field(default_factory=DistinctLineThrottle)
     """Lines about whoever listens where a stranger said that there is a Sentinel; any number may be named."""
 
     failing: set[object] = field(default_factory=set)

@@ -27,7 +27,7 @@ def renamed(link: InstanceLink, word: str) -> str:
     return link.renamed_commands.get(word, word)
 
 
-def phrase(link: InstanceLink, words: Words) -> bytes:
+def encoded_command(link: InstanceLink, words: Words) -> bytes:
     """A command with its first word renamed as the link demands."""
     return pack(renamed(link, str(words[0])), *words[1:])
 
@@ -63,29 +63,29 @@ def role(link: InstanceLink) -> bytes:
 
 def my_id(link: InstanceLink) -> bytes:
     """``SENTINEL MYID``."""
-    return phrase(link, ("SENTINEL", "MYID"))
+    return encoded_command(link, ("SENTINEL", "MYID"))
 
 
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
     if len(payload) > MAX_REMEMBERED:
-        return phrase(link, ("PUBLISH", HELLO_CHANNEL, payload))
+        return encoded_command(link, ("PUBLISH", HELLO_CHANNEL, payload))
     return _publish(renamed(link, "PUBLISH"), payload)
 
 
 def subscribe(link: InstanceLink) -> bytes:
     """``SUBSCRIBE __sentinel__:hello``."""
-    return phrase(link, ("SUBSCRIBE", HELLO_CHANNEL))
+    return encoded_command(link, ("SUBSCRIBE", HELLO_CHANNEL))
 
 
 def kill_script(link: InstanceLink) -> bytes:
     """``SCRIPT KILL``."""
-    return phrase(link, ("SCRIPT", "KILL"))
+    return encoded_command(link, ("SCRIPT", "KILL"))
 
 
 def ask_master_down(link: InstanceLink, question: AskMasterDown) -> bytes:
     """``SENTINEL is-master-down-by-addr <host> <port> <epoch> <candidate>``."""
-    return phrase(
+    return encoded_command(
         link,
         (
             "SENTINEL",
@@ -98,7 +98,7 @@ def ask_master_down(link: InstanceLink, question: AskMasterDown) -> bytes:
     )
 
 
-def greeting(link: InstanceLink, kind: LinkKind, my_id: str) -> list[bytes]:
+def handshake_commands(link: InstanceLink, kind: LinkKind, my_id: str) -> list[bytes]:
     """
     What opens a connection: ``AUTH`` if there is a password, then ``CLIENT SETNAME``.
 
@@ -107,8 +107,8 @@ def greeting(link: InstanceLink, kind: LinkKind, my_id: str) -> list[bytes]:
     opening = []
     if link.password:
         credentials = (link.username, link.password) if link.username else (link.password,)
-        opening.append(phrase(link, ("AUTH", *credentials)))
-    opening.append(phrase(link, ("CLIENT", "SETNAME", f"sentinel-{my_id[:ID_PREFIX_LENGTH]}-{kind.value}")))
+        opening.append(encoded_command(link, ("AUTH", *credentials)))
+    opening.append(encoded_command(link, ("CLIENT", "SETNAME", f"sentinel-{my_id[:ID_PREFIX_LENGTH]}-{kind.value}")))
     return opening
 
 
@@ -145,11 +145,11 @@ def hand_over(order: HandOver) -> list[Words]:
     ]
 
 
-def settle_hand_over() -> list[Words]:
+def finish_hand_over() -> list[Words]:
     """What either server is told when the role was handed over."""
     return [("MULTI",), *_NEW_ROLE, ("CLIENT", "UNPAUSE"), ("EXEC",)]
 
 
-def call_off_hand_over() -> list[Words]:
+def abort_hand_over() -> list[Words]:
     """What a master is told whose role was not handed over in time."""
     return [("FAILOVER", "ABORT"), ("CLIENT", "UNPAUSE")]

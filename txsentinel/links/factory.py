@@ -13,20 +13,20 @@ from twisted.python.failure import Failure
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
-from txsentinel.model.log_text import LineBudget
+from txsentinel.model.log_text import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
 SHORTEST_BEAT: Final[Millis] = 100
 SPACING: Final[Millis] = 2
 """How much later each link that fails lets the others try again: so many knock at most, however many are gone."""
 
-PATIENCE: Final = 5
+TIMEOUT: Final = 5
 """Ping periods that may pass between two attempts at a server that is S_DOWN already, with very many gone."""
 
 ConnectionType = TypeVar("ConnectionType", bound=Connection)
 
 SHORTEST_TIMEOUT: Final = 1.0
-LONGEST_TIMEOUT: Final = 5.0
+MAX_TIMEOUT: Final = 5.0
 """
 Seconds. Kernels repeat an unanswered SYN after one second, then at growing intervals; attempts that are
 soon given up and made anew notice a healed network earlier.
@@ -86,7 +86,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._refused: dict[str, tuple[str, str]] = {}
         """The commands that were last answered by an error, with the error and the line that was logged of it."""
 
-        self._lines = LineBudget()
+        self._lines = DistinctLineThrottle()
 
     @property
     def open(self) -> bool:
@@ -114,12 +114,12 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         """Make another attempt, once the throttle lets it begin."""
         self._begin(self.connector.connect)
 
-    def recycle(self, reason: str) -> None:
+    def reconnect(self, reason: str) -> None:
         """Close what there is and connect anew at once; an attempt that is under way goes on."""
         connection, self.connection = self.connection, None
         if connection is not None:
             self._lingering = connection
-            connection.recycle(reason)
+            connection.reconnect(reason)
         elif self._callID is not None:
             self._callID.cancel()
             self._retry_in(0)
@@ -150,10 +150,10 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         if error is None:
             if before is not None:
                 del self._refused[command]
-                self._lines.over(before[1])
+                self._lines.reset(before[1])
         elif before is None or before[0] != error:
             self._refused[command] = error, line
-            if self.worth_a_line(line):
+            if self.should_log(line):
                 self._log.warn("{line}", line=line)
 
     def is_refused(self, command: str, code: str) -> bool:
@@ -161,10 +161,10 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         error = self._refused.get(command)
         return error is not None and error[0].split(" ", 1)[0] == code
 
-    def worth_a_line(self, text: str) -> bool:
+    def should_log(self, text: str) -> bool:
         """Should this be logged? Who misbehaves does so at every attempt, that is, once a second for days."""
         lines = self._lines if self.link.instances else self._context.unconfirmed_lines
-        return lines.worth(text, self._context.host.now())
+        return lines.allow(text, self._context.host.now())
 
     # What the reactor asks and tells.
 
@@ -232,7 +232,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         wrapped: ClientFactory = self
         if self._context.secure is not None:
             wrapped = self._context.secure(self, lambda: self.link.address, self._timeout())
-        dial = self._context.dial if LinkKind.PUBSUB in self.link.kinds else self._context.dial_peer
+        dial = self._context.dial if LinkKind.PUBSUB in self.link.kinds else self._context.connect_peer
         dial(
             address.ip,
             address.port,
@@ -244,8 +244,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def _beat(self) -> Millis:
         """How long after a failed attempt the next one begins."""
         period, link = self._context.core.timings.ping_period, self.link
-        if link.suspects:
-            shortest, longest = period, PATIENCE * period
+        if link.sdown_instances:
+            shortest, longest = period, TIMEOUT * period
         else:
             third = link.shortest_down_after // 3
             shortest, longest = min(period, max(SHORTEST_BEAT, third)), max(period, third)
@@ -253,7 +253,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def _timeout(self) -> float:
         """Seconds until an attempt without an answer is given up: two ping periods, within reason."""
-        return min(max(2 * self._context.core.timings.ping_period / 1000, SHORTEST_TIMEOUT), LONGEST_TIMEOUT)
+        return min(max(2 * self._context.core.timings.ping_period / 1000, SHORTEST_TIMEOUT), MAX_TIMEOUT)
 
     def _retry_in(self, delay: Millis) -> None:
         self.delay = delay / 1000

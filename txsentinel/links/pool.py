@@ -8,26 +8,26 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from txsentinel.core.effects import (
+    AbortHandOver,
     AskMasterDown,
-    CallOffHandOver,
     Connect,
     Disconnect,
     Effect,
+    FinishHandOver,
     HandOver,
     KillScript,
     Ping,
     PublishHello,
     Reconfigure,
-    Recycle,
+    Reconnect,
     RequestId,
     RequestInfo,
     RequestRole,
-    SettleHandOver,
 )
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
-from txsentinel.links.context import CoreInputs, DialOptions, LinkContext, Secure
+from txsentinel.links.context import ConnectOptions, CoreInputs, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.protocols import CommandLink, PubSubLink
 from txsentinel.model.timings import Limits, Millis
@@ -47,7 +47,7 @@ class LinkPool:
         self,
         host: IHost,
         core: CoreInputs,
-        options: DialOptions,
+        options: ConnectOptions,
         turn: Callable[[], None],
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -66,7 +66,7 @@ class LinkPool:
         self._stopped: Deferred[None] | None = None
         self._actions: dict[type[Any], Callable[[Any], None]] = {
             Connect: self._connect,
-            Recycle: self._recycle,
+            Reconnect: self._reconnect,
             Disconnect: self._disconnect,
             Ping: self._ping,
             RequestInfo: self._request_info,
@@ -76,8 +76,8 @@ class LinkPool:
             AskMasterDown: self._ask_master_down,
             Reconfigure: self._reconfigure,
             HandOver: self._hand_over,
-            SettleHandOver: self._settle_hand_over,
-            CallOffHandOver: self._call_off_hand_over,
+            FinishHandOver: self._finish_hand_over,
+            AbortHandOver: self._abort_hand_over,
             KillScript: self._kill_script,
         }
 
@@ -93,19 +93,19 @@ class LinkPool:
         """
         self._actions[type(effect)](effect)
 
-    def dial_by(
+    def connect_with(
         self,
         servers: Callable[..., object],
         peers: Callable[..., object],
-        heard_until: Callable[[Millis], Millis] = lambda now: now,
+        received_until: Callable[[Millis], Millis] = lambda now: now,
     ) -> None:
         """
         What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link.
 
-        :param heard_until: the time until which everything that arrived has been read, given the present time.
+        :param received_until: the time until which everything that arrived has been read, given the present time.
         """
-        self._context.dial, self._context.dial_peer = servers, peers
-        self._context.throttle.heard_until = heard_until
+        self._context.dial, self._context.connect_peer = servers, peers
+        self._context.throttle.received_until = received_until
 
     def secure(self, secure: Secure | None) -> None:
         """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""
@@ -143,9 +143,9 @@ class LinkPool:
         for factory in self._factories(link, None):
             factory.start()
 
-    def _recycle(self, effect: Recycle) -> None:
+    def _reconnect(self, effect: Reconnect) -> None:
         for factory in self._factories(effect.link, effect.kind):
-            factory.recycle(effect.reason)
+            factory.reconnect(effect.reason)
 
     def _disconnect(self, effect: Disconnect) -> None:
         self._retire(effect.link.link_id)
@@ -191,15 +191,15 @@ class LinkPool:
         if connection is not None:
             connection.hand_over(effect)
 
-    def _settle_hand_over(self, effect: SettleHandOver) -> None:
+    def _finish_hand_over(self, effect: FinishHandOver) -> None:
         connection = self._command_link(effect.link)
         if connection is not None:
-            connection.settle_hand_over()
+            connection.finish_hand_over()
 
-    def _call_off_hand_over(self, effect: CallOffHandOver) -> None:
+    def _abort_hand_over(self, effect: AbortHandOver) -> None:
         connection = self._command_link(effect.link)
         if connection is not None:
-            connection.call_off_hand_over()
+            connection.abort_hand_over()
 
     def _kill_script(self, effect: KillScript) -> None:
         connection = self._command_link(effect.link)

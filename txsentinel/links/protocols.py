@@ -22,7 +22,7 @@ from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.probing import ACCEPTABLE
-from txsentinel.links import encoded_commands as phrases
+from txsentinel.links import encoded_commands as encoded_commands
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
 from txsentinel.model.log_text import excerpt
@@ -86,7 +86,7 @@ class Connection(Protocol):
         self._wire = cast("ITCPTransport", self.transport)
         self._wire.setTcpNoDelay(True)
         self.connected_at = now = context.host.now()
-        self._greet()
+        self._handshake()
         if not self.void:
             near_end: IAddress = self._wire.getHost()
             context.core.link_up(link, self.kind, getattr(near_end, "host", ""), now)
@@ -108,7 +108,7 @@ class Connection(Protocol):
     def _hand_out(self, replies: Sequence[object], now: Millis) -> None:
         """Hand on complete replies until one of them has the connection closed."""
         for reply in replies:
-            self._heard(reply, now)
+            self._received(reply, now)
             if self._dead:
                 break
 
@@ -118,10 +118,10 @@ class Connection(Protocol):
         reader.feed(data)
         try:
             while (reply := reader.next_reply()) is not NEED_MORE:
-                self._heard(reply, now)
+                self._received(reply, now)
                 if self._dead:
                     break
-                if host.breathe():
+                if host.yield_to_clients():
                     now = host.now()
         except ReplyViolation as violation:
             self.drop(str(violation))
@@ -149,23 +149,23 @@ class Connection(Protocol):
 
     def ping(self) -> None:
         """Send PING."""
-        self._send(phrases.ping(self.link), self._ping_answered)
+        self._send(encoded_commands.ping(self.link), self._ping_answered)
 
-    def recycle(self, reason: str) -> None:
+    def reconnect(self, reason: str) -> None:
         """Close at once, whatever is on its way; ``reason`` is what the core will be told."""
         self.offence = reason
         self._abort()
 
     def drop(self, offence: str) -> None:
         """Close at once and log why: the other side broke the protocol."""
-        if self.factory.worth_a_line(offence):
+        if self.factory.should_log(offence):
             self._log.warn(
                 "Dropped the {kind} connection to {address}: {offence}",
                 kind=self.kind.value,
                 address=self.link.address.joined(),
                 offence=offence,
             )
-        self.recycle(offence)
+        self.reconnect(offence)
 
     def retire(self) -> None:
         """
@@ -179,14 +179,14 @@ class Connection(Protocol):
         self.flush()
         self._closing = True
         self._grace = self._context.host.reactor.callLater(CLOSING_GRACE, self._abort)
-        self._close_once_settled()
+        self._close_once_idle()
 
     # For the two kinds.
 
-    def _greet(self) -> None:
+    def _handshake(self) -> None:
         answers = [ignore] if not self.link.password else [self._login_answered, ignore]
-        greeting = phrases.greeting(self.link, self.kind, self._context.core.options.my_id)
-        for command, answer in zip(greeting, answers, strict=True):
+        handshake_commands = encoded_commands.handshake_commands(self.link, self.kind, self._context.core.options.my_id)
+        for command, answer in zip(handshake_commands, answers, strict=True):
             self._send(command, answer)
 
     def _login_answered(self, reply: object, now: Millis) -> None:
@@ -206,7 +206,7 @@ class Connection(Protocol):
             if len(awaiting) > most:
                 self.drop(f"{most} commands without an answer")
 
-    def _heard(self, reply: object, now: Millis) -> None:
+    def _received(self, reply: object, now: Millis) -> None:
         if self._awaiting:
             self._awaiting.popleft()(reply, now)
         else:
@@ -215,7 +215,7 @@ class Connection(Protocol):
     def _finish_chunk(self, now: Millis) -> None:
         """Everything in one chunk of input has been handed on."""
         if self._closing:
-            self._close_once_settled()
+            self._close_once_idle()
 
     def _settled(self) -> bool:
         """Would closing now lose nothing of importance?"""
@@ -231,7 +231,7 @@ class Connection(Protocol):
             return self.link.first.describe(self._context.core.options.announce_hostnames)
         return self.link.address.joined()
 
-    def _close_once_settled(self) -> None:
+    def _close_once_idle(self) -> None:
         if not self._dead and self._settled():
             self._wire.loseConnection()
 
@@ -259,27 +259,27 @@ class CommandLink(Connection):
 
     def request_info(self) -> None:
         """Send INFO."""
-        self._send(phrases.info(self.link), self._info_answered)
+        self._send(encoded_commands.info(self.link), self._info_answered)
 
     def request_role(self) -> None:
         """Send ROLE. Permissions may well lack it, which is no reason to complain."""
-        self._send(phrases.role(self.link), self._role_answered)
+        self._send(encoded_commands.role(self.link), self._role_answered)
 
     def request_id(self) -> None:
         """Ask a Sentinel for its ID."""
-        self._send(phrases.my_id(self.link), self._id_told)
+        self._send(encoded_commands.my_id(self.link), self._id_received)
 
     def publish_hello(self, instance: Instance, payload: bytes) -> None:
         """PUBLISH our hello; the core is told whether it was accepted on behalf of ``instance``."""
-        self._send(phrases.publish_hello(self.link, payload), partial(self._hello_answered, instance))
+        self._send(encoded_commands.publish_hello(self.link, payload), partial(self._hello_answered, instance))
 
     def ask_master_down(self, question: AskMasterDown) -> None:
         """Ask a peer for its opinion, or for its vote."""
-        self._send(phrases.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
+        self._send(encoded_commands.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
 
     def kill_script(self) -> None:
         """SCRIPT KILL. Whether it helped is seen from the answers to PING."""
-        self._send(phrases.kill_script(self.link), self._kill_answered)
+        self._send(encoded_commands.kill_script(self.link), self._kill_answered)
 
     def reconfigure(self, change: Reconfigure) -> None:
         """
@@ -287,7 +287,7 @@ class CommandLink(Connection):
 
         That a server has become a master is concluded from the INFO only; that it refused to, from its answers.
         """
-        commands = phrases.role_change(change)
+        commands = encoded_commands.role_change(change)
 
         def over(refusal: tuple[str, str] | None) -> None:
             self._role_change_over(refusal)
@@ -300,43 +300,43 @@ class CommandLink(Connection):
 
     def hand_over(self, order: HandOver) -> None:
         """Send the hand-over; if the server refuses any of it, the core is told what and why."""
-        commands = phrases.hand_over(order)
+        commands = encoded_commands.hand_over(order)
         self._transact(commands, RoleChange(commands, self._hand_over_over, ("CLIENT", "FAILOVER")))
 
-    def settle_hand_over(self) -> None:
+    def finish_hand_over(self) -> None:
         """
         Send what follows a hand-over, with INFO behind it: the role is a new one.
 
         A command that is refused takes the transaction with it; then each is sent for itself, as far as it goes.
         """
-        commands = phrases.settle_hand_over()
-        self._transact(commands, RoleChange(commands, self._settlement_over, ("CLIENT",)))
+        commands = encoded_commands.finish_hand_over()
+        self._transact(commands, RoleChange(commands, self._finish_over, ("CLIENT",)))
         self.request_info()
 
-    def call_off_hand_over(self) -> None:
+    def abort_hand_over(self) -> None:
         """Send what ends a hand-over that came to nothing; either part fails if there is nothing to end."""
-        self._send_each(phrases.call_off_hand_over())
+        self._send_each(encoded_commands.abort_hand_over())
 
-    def _settlement_over(self, refusal: tuple[str, str] | None) -> None:
+    def _finish_over(self, refusal: tuple[str, str] | None) -> None:
         self._role_change_over(refusal)
         if refusal is None:
             self._handover_ended()
         else:
-            self._send_each(phrases.settle_hand_over()[1:-1])
+            self._send_each(encoded_commands.finish_hand_over()[1:-1])
 
-    def _send_each(self, commands: Sequence[phrases.Words]) -> None:
+    def _send_each(self, commands: Sequence[encoded_commands.Words]) -> None:
         *others, last = commands
         for words in others:
-            self._send(phrases.phrase(self.link, words), ignore)
-        self._send(phrases.phrase(self.link, last), lambda reply, now: self._handover_ended())
+            self._send(encoded_commands.encoded_command(self.link, words), ignore)
+        self._send(encoded_commands.encoded_command(self.link, last), lambda reply, now: self._handover_ended())
 
     def _handover_ended(self) -> None:
         self.link.handover_end = None
 
-    def _transact(self, commands: Sequence[phrases.Words], transaction: RoleChange) -> None:
+    def _transact(self, commands: Sequence[encoded_commands.Words], transaction: RoleChange) -> None:
         self._role_changes += 1
         for position, words in enumerate(commands):
-            self._send(phrases.phrase(self.link, words), partial(transaction.answered, position))
+            self._send(encoded_commands.encoded_command(self.link, words), partial(transaction.answered, position))
 
     def _hand_over_over(self, refusal: tuple[str, str] | None) -> None:
         self._role_changes -= 1
@@ -347,7 +347,7 @@ class CommandLink(Connection):
         super()._send(command, answer)
         self.link.pending_commands = len(self._awaiting)
 
-    def _heard(self, reply: object, now: Millis) -> None:
+    def _received(self, reply: object, now: Millis) -> None:
         awaiting = self._awaiting
         if not awaiting:
             self.drop("a reply nobody asked for")
@@ -372,7 +372,7 @@ class CommandLink(Connection):
     def _kill_answered(self, reply: object, now: Millis) -> None:
         if not self.void and isinstance(reply, Status | ErrorLine):
             line = f"{self._instance_text()} answers BUSY; SCRIPT KILL was answered by {excerpt(text(reply))}"
-            if self.factory.worth_a_line(line):
+            if self.factory.should_log(line):
                 self._log.warn("{line}", line=line)
 
     def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
@@ -401,7 +401,7 @@ class CommandLink(Connection):
             refused = isinstance(reply, ErrorLine) and reply.startswith((b"NOPERM", b"ERR"))
             self._context.core.role_reply(self.link, word, refused, now)
 
-    def _id_told(self, reply: object, now: Millis) -> None:
+    def _id_received(self, reply: object, now: Millis) -> None:
         if not self.void:
             self._context.core.id_reply(self.link, reply, now)
 
@@ -434,11 +434,11 @@ class PubSubLink(Connection):
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         super().__init__(context, link)
         self._subscribed = False
-        self._frame_heard = False
+        self._frame_received = False
 
-    def _greet(self) -> None:
-        super()._greet()
-        self._send(phrases.subscribe(self.link), self._subscription_answered)
+    def _handshake(self) -> None:
+        super()._handshake()
+        self._send(encoded_commands.subscribe(self.link), self._subscription_answered)
 
     def dataReceived(self, data: bytes) -> None:
         """Nearly all that comes is hellos, one at a time: those are not taken apart further than needed."""
@@ -450,23 +450,23 @@ class PubSubLink(Connection):
         now = context.host.now()
         for payload in payloads:
             if not self.void:
-                context.core.hello_heard(payload, now, link)
+                context.core.hello_received(payload, now, link)
         if not self.void:
             context.core.pubsub_active(link, now)
         context.told()
 
-    def _heard(self, reply: object, now: Millis) -> None:
-        self._frame_heard = True
+    def _received(self, reply: object, now: Millis) -> None:
+        self._frame_received = True
         if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
             _, channel, payload = reply
             if channel == HELLO_CHANNEL and isinstance(payload, bytes) and not self.void:
-                self._context.core.hello_heard(payload, now, self.link)
+                self._context.core.hello_received(payload, now, self.link)
         else:
-            super()._heard(reply, now)
+            super()._received(reply, now)
 
     def _finish_chunk(self, now: Millis) -> None:
-        if self._frame_heard:
-            self._frame_heard = False
+        if self._frame_received:
+            self._frame_received = False
             if self._subscribed and not self.void:
                 self._context.core.pubsub_active(self.link, now)
         super()._finish_chunk(now)
@@ -484,7 +484,7 @@ class PubSubLink(Connection):
             )
             # Closed at once, so that the link shows as disconnected, as upstream. Permission or password may be in
             # order soon: the factory connects, and logs in, anew a ping period after this connection was made.
-            self.recycle(f"SUBSCRIBE was answered by {error}")
+            self.reconnect(f"SUBSCRIBE was answered by {error}")
         else:
             self.drop("SUBSCRIBE was not answered by a confirmation")
 

@@ -1,10 +1,10 @@
 """
-What may be said in the log about things that others can make happen, and in what words.
+Escaping and limiting of log lines that contain text from outside.
 
-Every line of the log passes through :func:`one_line` (see ``logs.SentinelLog``), so nobody's words end a line, begin
-another one, or fill the disk. Whatever strangers can provoke is logged by a ``LogThrottle`` or within a
-:class:`LineBudget`. Published events are not escaped: their payloads are those of the C Sentinels, byte for byte, and
-hold only names, IDs and addresses that were checked when they were taken in.
+Every line of the log passes through :func:`one_line` (see ``logs.SentinelLog``), so that text from outside cannot end a
+line, begin another one or fill the disk. Lines that clients and other Sentinels can provoke are logged through a
+``LogThrottle`` or a :class:`DistinctLineThrottle`. Published events are not escaped: their payloads are those of the C
+Sentinels, byte for byte, and contain only names, IDs and addresses that were validated when they were received.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 
 from txsentinel.model.timings import Millis
 
-PERIOD: Final[Millis] = 60_000
-LONGEST: Final = 200
+THROTTLE_PERIOD: Final[Millis] = 60_000
+MAX_EXCERPT: Final = 200
 """Characters of somebody else's words that are worth repeating."""
 
 MAX_LINE: Final = 4096
@@ -45,10 +45,10 @@ def one_line(text: str, longest: int = MAX_LINE) -> str:
 
 def excerpt(text: str) -> str:
     """As much of somebody else's words as is worth repeating, on one line."""
-    return one_line(text, LONGEST)
+    return one_line(text, MAX_EXCERPT)
 
 
-class LineBudget:
+class DistinctLineThrottle:
     """
     A few different lines a minute, and each of them once.
 
@@ -59,19 +59,19 @@ class LineBudget:
         self._most = most
         self._since: Millis = 0
         self._lines = 0
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
-    def worth(self, text: str, now: Millis) -> bool:
+    def allow(self, text: str, now: Millis) -> bool:
         """Should this be logged? If so, it counts as logged."""
-        if now - self._since >= PERIOD:
+        if now - self._since >= THROTTLE_PERIOD:
             self._since, self._lines = now, 0
-            self._said.clear()
-        if text in self._said or self._lines >= self._most:
+            self._logged.clear()
+        if text in self._logged or self._lines >= self._most:
             return False
         self._lines += 1
-        self._said.add(text)
+        self._logged.add(text)
         return True
 
-    def over(self, text: str) -> None:
+    def reset(self, text: str) -> None:
         """What ``text`` says is over; it would be news again."""
-        self._said.discard(text)
+        self._logged.discard(text)

@@ -7,10 +7,10 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from txsentinel.model.log_text import PERIOD
+from txsentinel.model.log_text import THROTTLE_PERIOD
 from txsentinel.model.timings import Millis
 
-MOST: Final = 10
+MAX_LINES: Final = 10
 """Lines of one kind in one period."""
 
 MAX_KINDS: Final = 1000
@@ -18,12 +18,12 @@ MAX_KINDS: Final = 1000
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Count:
     """What was logged of one kind since ``since``."""
 
     since: Millis
-    said: int = 0
-    unsaid: int = 0
+    logged: int = 0
+    suppressed: int = 0
 
 
 class LogThrottle:
@@ -37,21 +37,21 @@ class LogThrottle:
     _log = Logger()
 
     def __init__(self) -> None:
-        self._tallies: dict[str, _Tally] = {}
+        self._counts: dict[str, _Count] = {}
 
     def allow(self, kind: str, now: Millis) -> bool:
         """Whether one more line of ``kind`` may be logged; if so, it counts."""
-        tally = self._tallies.get(kind)
-        if tally is None:
-            if len(self._tallies) >= MAX_KINDS:
-                del self._tallies[next(iter(self._tallies))]
-            tally = self._tallies[kind] = _Tally(now)
-        elif now - tally.since >= PERIOD:
-            self._begin_anew(kind, tally, now)
-        if tally.said >= MOST:
-            tally.unsaid += 1
+        count = self._counts.get(kind)
+        if count is None:
+            if len(self._counts) >= MAX_KINDS:
+                del self._counts[next(iter(self._counts))]
+            count = self._counts[kind] = _Count(now)
+        elif now - count.since >= THROTTLE_PERIOD:
+            self._begin_anew(kind, count, now)
+        if count.logged >= MAX_LINES:
+            count.suppressed += 1
             return False
-        tally.said += 1
+        count.logged += 1
         return True
 
     def warn(self, now: Millis, text: str, **fields: object) -> None:
@@ -59,13 +59,13 @@ class LogThrottle:
         if self.allow(text, now):
             self._log.warn(text, **fields)
 
-    def settle(self, now: Millis) -> None:
+    def flush(self, now: Millis) -> None:
         """Tell what was left out as soon as its period is over; to be called now and then."""
-        for kind, tally in self._tallies.items():
-            if tally.unsaid and now - tally.since >= PERIOD:
-                self._begin_anew(kind, tally, now)
+        for kind, count in self._counts.items():
+            if count.suppressed and now - count.since >= THROTTLE_PERIOD:
+                self._begin_anew(kind, count, now)
 
-    def _begin_anew(self, kind: str, tally: _Tally, now: Millis) -> None:
-        unsaid, tally.since, tally.said, tally.unsaid = tally.unsaid, now, 0, 0
-        if unsaid:
-            self._log.warn("{count} more lines were left out like: {kind}", count=unsaid, kind=kind)
+    def _begin_anew(self, kind: str, count: _Count, now: Millis) -> None:
+        suppressed, count.since, count.logged, count.suppressed = count.suppressed, now, 0, 0
+        if suppressed:
+            self._log.warn("{count} more lines were left out like: {kind}", count=suppressed, kind=kind)

@@ -144,13 +144,13 @@ class Limits:
     votes_in_flight: int = 200
     """Vote requests outstanding towards one peer; the others wait for answers."""
 
-    visits: int = 256
+    evaluations: int = 256
     """Instances that one sweep looks at; the others wait for the next one, some milliseconds later."""
 
     questions: int = 8
     """Requests for an opinion or a vote on one master that one peer may leave unanswered; it is asked no more then."""
 
-    storm: int = 10
+    mass_failure: int = 10
     """Masters that fail within some seconds and are a storm: their elections take each other into account."""
 
     candidacies: int = 8

@@ -26,7 +26,7 @@ YOUNG: Final = 10_000
 """Objects made, less those freed, that make Python look through the young ones."""
 
 
-REVIEW_LOOKS: Final = 600
+REFREEZE_COLLECTIONS: Final = 600
 """Looks after which is seen how many are spared by now: once a minute."""
 
 GROWTH: Final = 1.5
@@ -42,16 +42,16 @@ class Collector:
     """
 
     def __init__(self) -> None:
-        self._looks = 0
+        self._collections = 0
         self._kept = 0
         """How many were spared after the last review, or when the first would have been due."""
 
-    def look(self) -> None:
+    def collect(self) -> None:
         """Free what is unreachable among all that was made since the last time, and spare the rest."""
         gc.collect()
         gc.freeze()
-        self._looks += 1
-        if self._looks % REVIEW_LOOKS:
+        self._collections += 1
+        if self._collections % REFREEZE_COLLECTIONS:
             return
         if not self._kept:
             # What came with the start will hardly die; and a minute after it is when a storm may well be tried.
@@ -63,9 +63,9 @@ class Collector:
             self._kept = gc.get_freeze_count()
 
 
-def spared_long_lived(clock: IReactorTime) -> TimerService:
+def frozen_collector(clock: IReactorTime) -> TimerService:
     """A service that spares survivors once a ``PERIOD``, and for the first time when it starts."""
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-    service = TimerService(PERIOD, Collector().look)  # type: ignore[no-untyped-call]
+    service = TimerService(PERIOD, Collector().collect)  # type: ignore[no-untyped-call]
     service.clock = clock
     return service

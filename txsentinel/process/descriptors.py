@@ -28,13 +28,13 @@ from txsentinel.model.events import Level
 RESERVED: Final = 64
 """Descriptors that are no client's and no link's: logs, ports, the file being saved, scripts being started."""
 
-FEWEST_CLIENTS: Final = 32
+MIN_CLIENTS: Final = 32
 """As many are let in however little there is: peers that ask for our vote, and people who look what is wrong."""
 
 SOMAXCONN: Final = "/proc/sys/net/core/somaxconn"
 """Where Linux keeps the longest queue of a port; other systems have no such file."""
 
-LOOK_PERIOD: Final = 1.0
+CHECK_INTERVAL: Final = 1.0
 REPEAT_PERIOD: Final = 60.0
 """Seconds between two looks for a descriptor, and between two lines about there being none."""
 
@@ -102,9 +102,9 @@ def raise_descriptor_limit(wanted: int) -> int:
     return descriptor_limit()
 
 
-def room_for_clients(limit: int, links: int) -> int:
+def descriptors_for_clients(limit: int, links: int) -> int:
     """Clients that there are descriptors for beside so many connections of our own."""
-    return max(FEWEST_CLIENTS, limit - RESERVED - links)
+    return max(MIN_CLIENTS, limit - RESERVED - links)
 
 
 def shortage(demand: Demand, limit: int) -> str | None:
@@ -112,16 +112,17 @@ def shortage(demand: Demand, limit: int) -> str | None:
     if limit >= demand.total:
         return None
     remedy = RAISE_IT.format(needed=demand.total)
-    if limit >= demand.links + RESERVED + FEWEST_CLIENTS:
-        room = room_for_clients(limit, demand.links)
+    if limit >= demand.links + RESERVED + MIN_CLIENTS:
+        available_descriptors = descriptors_for_clients(limit, demand.links)
         return (
             f"WARNING: The limit of open files is {limit}, but maxclients {demand.clients} and {demand.links}"
-            f" connections to servers and Sentinels need {demand.total}. There is room for {room} clients. {remedy}"
+            f" connections to servers and Sentinels need {demand.total}."
+            f" There is room for {available_descriptors} clients. {remedy}"
         )
     return (
         f"WARNING: SERVERS WILL GO UNWATCHED, and look down to this Sentinel: the limit of open files is {limit}, but"
         f" watching {demand.masters} masters, {demand.replicas} replicas and {demand.peers} Sentinels takes"
-        f" {demand.links} connections, beside {RESERVED} descriptors for files and ports, and {FEWEST_CLIENTS} for"
+        f" {demand.links} connections, beside {RESERVED} descriptors for files and ports, and {MIN_CLIENTS} for"
         f" clients at the very least. {remedy}"
     )
 
@@ -173,10 +174,10 @@ class Capacity(Service):
         self._backlog = backlog
         self._note = note
         self._take = take
-        self._told_at: float | None = None
+        self._warned_at: float | None = None
         self._over = True
-        self._looks = LoopingCall(self.look)
-        self._looks.clock = reactor
+        self._check_loop = LoopingCall(self.check)
+        self._check_loop.clock = reactor
 
     def privilegedStartService(self) -> None:
         """Tell what does not suffice, before anything is opened."""
@@ -187,15 +188,15 @@ class Capacity(Service):
     def startService(self) -> None:
         """Begin to look."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._looks.start(LOOK_PERIOD, now=False)
+        self._check_loop.start(CHECK_INTERVAL, now=False)
 
     def stopService(self) -> None:
         """Look no more."""
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._looks.running:
-            self._looks.stop()
+        if self._check_loop.running:
+            self._check_loop.stop()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Is there a descriptor to be had? Tell if not, at most once a minute, and when there is one again."""
         try:
             self._take()
@@ -209,9 +210,9 @@ class Capacity(Service):
 
     def _exhausted(self, error: OSError) -> None:
         now = self._reactor.seconds()
-        if self._told_at is not None and now - self._told_at < REPEAT_PERIOD:
+        if self._warned_at is not None and now - self._warned_at < REPEAT_PERIOD:
             return
-        self._told_at, self._over = now, False
+        self._warned_at, self._over = now, False
         if error.errno == errno.EMFILE:
             limit = descriptor_limit()
             whose = f"all {limit} that the limit of open files allows are in use"

@@ -42,7 +42,7 @@ class _Resolution:
 
 
 @implementer(IHostnameResolver)
-class PatientResolver:
+class DaemonThreadResolver:
     """
     A resolver for ``installNameResolver``. How many lookups run at a time is up to those who ask.
 

@@ -73,7 +73,7 @@ class Systemd(Supervisor):
             note(Level.WARNING, f"Systemd could not be told of our state: {error}")
 
 
-class Upstart(Supervisor):
+class UpstartSupervisor(Supervisor):
     """``supervised upstart``, for jobs with ``expect stop``: stopping ourselves means that we are ready."""
 
     def ready(self) -> None:
@@ -90,7 +90,7 @@ def supervisor_for(mode: str, environment: Mapping[str, str]) -> Supervisor:
     logged, and we start unsupervised, as the C servers do.
     """
     if mode in ("upstart", "auto") and environment.get("UPSTART_JOB"):
-        return Upstart()
+        return UpstartSupervisor()
     if mode in ("systemd", "auto") and environment.get("NOTIFY_SOCKET"):
         return Systemd(environment)
     if mode in ("upstart", "systemd"):
@@ -143,7 +143,7 @@ class SentinelProcess(MultiService):
     :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
     :param termination: handles SIGTERM and SIGINT; ``None`` to leave them to the reactor.
-    :param entitle: obeys ``proc-title-template`` in the process that it is called in.
+    :param set_process_title: obeys ``proc-title-template`` in the process that it is called in.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SentinelProcess(MultiService):
         hangup: Callable[[], None] | None = None,
         serving: Deferred[None] | None = None,
         termination: TerminationSignals | None = None,
-        entitle: Callable[[], None] = lambda: None,
+        set_process_title: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sentinel = sentinel
@@ -169,7 +169,7 @@ class SentinelProcess(MultiService):
         self._supervised = supervised
         self._hangup = hangup
         self._termination = termination
-        self._entitle = entitle
+        self._set_process_title = set_process_title
         self._serving = succeed(None) if serving is None else serving
         self._constructed_in = os.getpid()
         self._supervisor = Supervisor()
@@ -207,7 +207,7 @@ class SentinelProcess(MultiService):
         if self._termination is not None:
             self._termination.install()
             self._reactor.callWhenRunning(self._termination.install)
-        self._entitle()
+        self._set_process_title()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:

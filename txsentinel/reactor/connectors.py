@@ -27,13 +27,13 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from txsentinel.model.timings import Millis
-from txsentinel.reactor.multiplexer import SLICE_SECONDS, Crowd, possible
+from txsentinel.reactor.multiplexer import TIME_SLICE_SECONDS, EpollMultiplexer, supported
 from txsentinel.reactor.read_coalescing import CoalescingReactor
 
 READ_SIZE: Final = 16_384
 """Bytes that are read at a time: an INFO fits."""
 
-SERVERS_SLICE: Final = 0.040
+SERVERS_TIME_SLICE_SECONDS: Final = 0.040
 """
 How long servers are heard at a time, in seconds.
 
@@ -49,36 +49,36 @@ class Horizon:
     """
     Until when everything that arrived on our connections has been read.
 
-    :param reactor: may have a method ``heard_until`` of its own, as simulated ones do; in seconds.
+    :param reactor: may have a method ``received_until`` of its own, as simulated ones do; in seconds.
     """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._crowds: list[Crowd] = []
+        self._crowds: list[EpollMultiplexer] = []
 
-    def add(self, crowd: Crowd) -> None:
+    def add(self, multiplexer: EpollMultiplexer) -> None:
         """Take the connections of ``crowd`` into account."""
-        self._crowds.append(crowd)
+        self._crowds.append(multiplexer)
 
-    def heard_until(self, now: Millis) -> Millis:
+    def received_until(self, now: Millis) -> Millis:
         """
         Return the time until which everything has been read.
 
         :param now: the present time, by the clock of the reactor; the result is on the same clock.
         """
         seconds = now / 1000
-        own: Callable[[], float] | None = getattr(self._reactor, "heard_until", None)
+        own: Callable[[], float] | None = getattr(self._reactor, "received_until", None)
         earliest = seconds if own is None else own()
-        for crowd in self._crowds:
-            earliest = min(earliest, crowd.heard_until(seconds))
+        for multiplexer in self._crowds:
+            earliest = min(earliest, multiplexer.received_until(seconds))
         return now if earliest >= seconds else int(earliest * 1000)
 
 
-def dialler(
+def connector(
     reactor: Any,
     plain: bool,
     name: str,
-    slice_seconds: float = SLICE_SECONDS,
+    time_slice_seconds: float = TIME_SLICE_SECONDS,
     horizon: Horizon | None = None,
 ) -> Callable[..., object]:
     """
@@ -86,23 +86,23 @@ def dialler(
 
     :param plain: nothing is ever put between the connections and their protocols, such as TLS.
     :param name: what the other ends are; those of one name are heard together.
-    :param slice_seconds: see :class:`Crowd`.
+    :param time_slice_seconds: see :class:`EpollMultiplexer`.
     :param horizon: is to know until when these connections have been read.
     """
-    if not possible(reactor):
+    if not supported(reactor):
         connect: Callable[..., object] = reactor.connectTCP
         return connect
-    crowd = Crowd(CoalescingReactor(reactor), name, slice_seconds)
+    multiplexer = EpollMultiplexer(CoalescingReactor(reactor), name, time_slice_seconds)
     if horizon is not None:
-        horizon.add(crowd)
-    return crowd.connectTCP if not plain else Dialler(crowd).connectTCP
+        horizon.add(multiplexer)
+    return multiplexer.connectTCP if not plain else Connector(multiplexer).connectTCP
 
 
-class Dialler:
+class Connector:
     """Connects to servers, and puts the connections into a crowd."""
 
-    def __init__(self, crowd: Crowd) -> None:
-        self._crowd = crowd
+    def __init__(self, multiplexer: EpollMultiplexer) -> None:
+        self._multiplexer = multiplexer
 
     def connectTCP(
         self,
@@ -117,7 +117,7 @@ class Dialler:
 
         :param host: an IP address, as names are not looked up here.
         """
-        connector = LinkConnector(self._crowd, host, port, factory, timeout, bindAddress)
+        connector = LinkConnector(self._multiplexer, host, port, factory, timeout, bindAddress)
         connector.connect()
         return connector
 
@@ -127,15 +127,15 @@ class LinkConnector(BaseConnector):
 
     def __init__(
         self,
-        crowd: Crowd,
+        multiplexer: EpollMultiplexer,
         host: str,
         port: int,
         factory: ClientFactory[Any],
         timeout: float,
         source: tuple[str, int] | None,
     ) -> None:
-        super().__init__(factory, timeout, crowd)  # type: ignore[arg-type]
-        self.crowd = crowd
+        super().__init__(factory, timeout, multiplexer)  # type: ignore[arg-type]
+        self.multiplexer = multiplexer
         self.host = host
         self.port = port
         self.source = source
@@ -180,10 +180,10 @@ class LinkTransport:
             if connector.source is not None:
                 self._socket.bind(connector.source)
         except OSError as error:
-            connector.crowd.callLater(0, self.failIfNotConnected, getConnectError(error))
+            connector.multiplexer.callLater(0, self.failIfNotConnected, getConnectError(error))
         else:
             self._descriptor = self._socket.fileno()
-            connector.crowd.addWriter(self)
+            connector.multiplexer.addWriter(self)
 
     # The attempt.
 
@@ -210,14 +210,14 @@ class LinkTransport:
             self.failIfNotConnected(getConnectError((result, strerror(result))))
             return
         self._connecting = False
-        connector.crowd.removeWriter(self)
+        connector.multiplexer.removeWriter(self)
         protocol = connector.buildProtocol(self.getPeer())
         if protocol is None:
             # Nobody wants it any more.
             protocol = Protocol()
             self.loseConnection()
         else:
-            connector.crowd.addReader(self)
+            connector.multiplexer.addReader(self)
         self._protocol = protocol
         protocol.makeConnection(self)
 
@@ -261,7 +261,7 @@ class LinkTransport:
                 return CONNECTION_LOST
             self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self._connector.crowd.removeWriter(self)
+            self._connector.multiplexer.removeWriter(self)
             if self.disconnecting:
                 return CONNECTION_DONE
             if self._said_all:
@@ -289,10 +289,10 @@ class LinkTransport:
         self._connector.connectionLost(reason)
 
     def _close(self) -> None:
-        crowd, closing = self._connector.crowd, self._socket
+        multiplexer, closing = self._connector.multiplexer, self._socket
         if self._descriptor >= 0:
-            crowd.removeWriter(self)
-            crowd.removeReader(self)
+            multiplexer.removeWriter(self)
+            multiplexer.removeReader(self)
         self._descriptor, self._socket, self._unsent = -1, None, b""
         if closing is not None:
             if self._aborted:
@@ -315,7 +315,7 @@ class LinkTransport:
             sent = 0
         if sent < len(data):
             self._unsent = data[sent:]
-            self._connector.crowd.addWriter(self)
+            self._connector.multiplexer.addWriter(self)
 
     def writeSequence(self, data: Any) -> None:
         """Send all of that, in one piece."""
@@ -325,17 +325,17 @@ class LinkTransport:
         """Close once everything said is sent; what still arrives is not read."""
         if self._descriptor >= 0 and not self.disconnecting:
             self.disconnecting = True
-            self._connector.crowd.removeReader(self)
-            self._connector.crowd.addWriter(self)
+            self._connector.multiplexer.removeReader(self)
+            self._connector.multiplexer.addWriter(self)
 
     def abortConnection(self) -> None:
         """Close in the next turn, with a reset."""
         if self._descriptor >= 0 and not self._aborted:
             self.disconnecting = self._aborted = True
-            crowd = self._connector.crowd
-            crowd.removeReader(self)
-            crowd.removeWriter(self)
-            crowd.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+            multiplexer = self._connector.multiplexer
+            multiplexer.removeReader(self)
+            multiplexer.removeWriter(self)
+            multiplexer.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def loseWriteConnection(self) -> None:
         """Say no more once everything is sent, but hear the other side out."""

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.reactor.priority import breathing
+from txsentinel.reactor.priority import yield_function
 
 if TYPE_CHECKING:
     import socket
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
 
 
-class Member(Protocol):
+class Channel(Protocol):
     """What a crowd needs of a connection; the transports of Twisted have it all."""
 
     def fileno(self) -> int:
@@ -55,10 +55,10 @@ class Member(Protocol):
         """It is over."""
 
 
-MOST_AT_ONCE: Final = 64
+MAX_EVENTS: Final = 64
 """Members that are heard before their answers go out."""
 
-SLICE_SECONDS: Final = 0.010
+TIME_SLICE_SECONDS: Final = 0.010
 """How long members are heard at a time, if nothing else is said."""
 
 if hasattr(select, "epoll"):
@@ -67,7 +67,7 @@ if hasattr(select, "epoll"):
     _OVER: Final = select.EPOLLHUP | select.EPOLLERR
 
 
-def possible(reactor: object) -> bool:
+def supported(reactor: object) -> bool:
     """Can there be a crowd on this reactor? It takes Linux, and a reactor that watches descriptors."""
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
@@ -109,34 +109,34 @@ class _Connector(tcp.Connector):
         return _Client(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
 
 
-class Crowd:
+class EpollMultiplexer:
     """
-    To its members, connections of clients or our own, their reactor; to the reactor, one descriptor.
+    The reactor of its channels (connections of clients, or our own); one descriptor to the real reactor.
 
-    The descriptor is opened for the first member and closed after the last.
+    The descriptor is opened for the first channel and closed after the last.
 
-    :param reactor: see :func:`possible`.
-    :param name: what the members are, for the reactor's log.
-    :param slice_seconds: how long members are heard before it is the turn of others, whoever else is ready. Those who
-        are looked after in long calls do not wait for it.
+    :param reactor: see :func:`supported`.
+    :param name: what the channels are, for the reactor's log.
+    :param time_slice_seconds: how long channels are read before other descriptors of the reactor have their turn.
+        Nested polls are exempt.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, name: str = "clients", slice_seconds: float = SLICE_SECONDS) -> None:
+    def __init__(self, reactor: Any, name: str = "clients", time_slice_seconds: float = TIME_SLICE_SECONDS) -> None:
         self._reactor = reactor
         self._name = name
-        self._slice_seconds = slice_seconds
-        self._breathe = breathing(reactor)
+        self._time_slice_seconds = time_slice_seconds
+        self._yield_to_clients = yield_function(reactor)
         self._poller: Any = None
-        self._members: dict[int, Member] = {}
-        self._watched: dict[int, int] = {}
+        self._channels: dict[int, Channel] = {}
+        self._registered: dict[int, int] = {}
         """Descriptor → what the kernel watches it for; of the same keys as the members."""
 
         self._ready: deque[tuple[int, int]] = deque()
         """Descriptors whose turn has not come yet, with what the kernel said of them."""
 
-        self._writers: dict[Member, None] = {}
+        self._writers: dict[Channel, None] = {}
         """Members with something to send that was not tried yet."""
 
         self._read_all_by: float | None = None
@@ -149,8 +149,8 @@ class Crowd:
         self._round_left = 0
         """How many turns are left until all members can have had one since the round began."""
 
-        self._hearing = False
-        self.heard = 0
+        self._polling = False
+        self.received = 0
         """How many turns members have had."""
 
     def admit(self, port: IListeningPort) -> None:
@@ -183,32 +183,32 @@ class Crowd:
         port: tcp.Port,
         number: int,
         reactor: object,
-    ) -> Member:
+    ) -> Channel:
         """What makes a transport of a connection, given to a port instead of the class."""
         return ClientTransport(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
 
     # What a connection wants of its reactor.
 
-    def addReader(self, member: Member) -> None:
+    def addReader(self, channel: Channel) -> None:
         """Tell ``member`` of input."""
-        self._watch(member, self._watched.get(member.fileno(), 0) | _IN)
+        self._register(channel, self._registered.get(channel.fileno(), 0) | _IN)
 
-    def removeReader(self, member: Member) -> None:
+    def removeReader(self, channel: Channel) -> None:
         """Keep input back."""
-        self._watch(member, self._watched.get(member.fileno(), 0) & ~_IN)
+        self._register(channel, self._registered.get(channel.fileno(), 0) & ~_IN)
 
-    def addWriter(self, member: Member) -> None:
+    def addWriter(self, channel: Channel) -> None:
         """Let ``member`` send, soon and without asking the kernel whether there is room: mostly there is."""
-        if not self._writers and not self._hearing:
+        if not self._writers and not self._polling:
             self._reactor.callLater(0, self._write_out)
-        self._writers[member] = None
+        self._writers[channel] = None
 
-    def removeWriter(self, member: Member) -> None:
+    def removeWriter(self, channel: Channel) -> None:
         """There is nothing more to send."""
-        self._writers.pop(member, None)
-        watched = self._watched.get(member.fileno(), 0)
-        if watched & _OUT:
-            self._watch(member, watched & ~_OUT)
+        self._writers.pop(channel, None)
+        registered = self._registered.get(channel.fileno(), 0)
+        if registered & _OUT:
+            self._register(channel, registered & ~_OUT)
 
     def seconds(self) -> float:
         """As the reactor says."""
@@ -220,15 +220,15 @@ class Crowd:
         later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
         return later
 
-    def _watch(self, member: Member, wanted: int) -> None:
-        descriptor = member.fileno()
-        present = self._watched.get(descriptor, 0)
+    def _register(self, channel: Channel, wanted: int) -> None:
+        descriptor = channel.fileno()
+        present = self._registered.get(descriptor, 0)
         if wanted == present:
             return
         if not wanted:
-            del self._watched[descriptor], self._members[descriptor]
+            del self._registered[descriptor], self._channels[descriptor]
             self._poller.unregister(descriptor)
-            if not self._members:
+            if not self._channels:
                 self._close()
             return
         if self._poller is None:
@@ -238,7 +238,7 @@ class Crowd:
             self._poller.modify(descriptor, wanted)
         else:
             self._poller.register(descriptor, wanted)
-        self._watched[descriptor], self._members[descriptor] = wanted, member
+        self._registered[descriptor], self._channels[descriptor] = wanted, channel
 
     def _close(self) -> None:
         self._ready.clear()
@@ -258,27 +258,27 @@ class Crowd:
 
     def doRead(self) -> None:
         """Hear members until none is ready or the time is up; then send what they are answered."""
-        ready, members, seconds = self._ready, self._members, self._reactor.seconds
+        ready, channels, seconds = self._ready, self._channels, self._reactor.seconds
         if not ready:
             self._poll()
-        until = seconds() + self._slice_seconds
-        self._hearing = True
+        until = seconds() + self._time_slice_seconds
+        self._polling = True
         try:
             while ready:
                 descriptor, event = ready.popleft()
                 # Earlier ones may have closed later ones.
-                member = members.get(descriptor)
-                if member is not None:
-                    self.heard += 1
-                    self._turn(member, event & (self._watched[descriptor] | _OVER))
+                channel = channels.get(descriptor)
+                if channel is not None:
+                    self.received += 1
+                    self._turn(channel, event & (self._registered[descriptor] | _OVER))
                 if seconds() > until:
                     break
-                self._breathe()
+                self._yield_to_clients()
         finally:
-            self._hearing = False
+            self._polling = False
             self._write_out()
 
-    def heard_until(self, now: float) -> float:
+    def received_until(self, now: float) -> float:
         """
         Return the time until which everything that arrived has been read, in seconds.
 
@@ -286,7 +286,7 @@ class Crowd:
         """
         if self._poller is None:
             return now
-        if not self._ready and not self._hearing:
+        if not self._ready and not self._polling:
             self._poll()
             if not self._ready:
                 return now
@@ -302,85 +302,85 @@ class Crowd:
         if self._read_all_by is not None:
             self._complete, self._read_all_by = self._read_all_by, None
         now: float = self._reactor.seconds()
-        events = self._poller.poll(0, MOST_AT_ONCE)
+        events = self._poller.poll(0, MAX_EVENTS)
         self._ready.extend(events)
-        if len(events) < MOST_AT_ONCE:
+        if len(events) < MAX_EVENTS:
             self._read_all_by = self._round_began = now
             self._round_left = 0
             return
         if self._round_left <= 0:
             if self._round_began > self._complete:
                 self._complete = self._round_began
-            self._round_began, self._round_left = now, len(self._members)
+            self._round_began, self._round_left = now, len(self._channels)
         self._round_left -= len(events)
 
-    def glance(self) -> None:
+    def poll(self) -> None:
         """
         Hear who is ready, as when the reactor finds us readable, but without waiting for its next turn.
 
         Whose protocol says that it is ``patient`` is left to that turn: what it asks for takes more than a moment.
         """
-        if self._poller is None or self._hearing:
+        if self._poller is None or self._polling:
             return
-        self._ready.extend(self._poller.poll(0, MOST_AT_ONCE))
+        self._ready.extend(self._poller.poll(0, MAX_EVENTS))
         # Those who are passed over stay readable, and the next to ask the kernel is told of them again.
-        self._ready = deque(each for each in dict(self._ready).items() if not self._is_patient(each[0]))
+        self._ready = deque(each for each in dict(self._ready).items() if not self._is_low_priority(each[0]))
         if self._ready:
             self.doRead()
 
-    def _is_patient(self, descriptor: int) -> bool:
-        protocol = getattr(self._members.get(descriptor), "protocol", None)
-        return bool(getattr(protocol, "patient", False))
+    def _is_low_priority(self, descriptor: int) -> bool:
+        protocol = getattr(self._channels.get(descriptor), "protocol", None)
+        return bool(getattr(protocol, "low_priority", False))
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends, and all connections with it; what was said already is sent."""
         self._write_out()
-        for member in list(self._members.values()):
-            member.connectionLost(reason)
+        for channel in list(self._channels.values()):
+            channel.connectionLost(reason)
 
-    def _turn(self, member: Member, event: int) -> None:
+    def _turn(self, channel: Channel, event: int) -> None:
         """Let one member read or write, and close its connection if that says so."""
         why: object = None
         reading = True
         try:
             if event & _IN:
-                why = member.doRead()
+                why = channel.doRead()
             elif event & _OVER:
-                reading = bool(self._watched[member.fileno()] & _IN)
+                reading = bool(self._registered[channel.fileno()] & _IN)
                 why = CONNECTION_DONE if reading else CONNECTION_LOST
-            if why is None and event & _OUT and member.fileno() >= 0:
+            if why is None and event & _OUT and channel.fileno() >= 0:
                 reading = False
-                why = member.doWrite()
+                why = channel.doWrite()
         except BaseException:
             why = sys.exc_info()[1]
             self._log.failure("Closing a connection, as what it brought went wrong")
         if why is not None:
-            self._disconnect(member, why, reading)
+            self._disconnect(channel, why, reading)
 
     def _write_out(self) -> None:
         """Let all send who want to; who has more than the kernel takes is told when there is room."""
         writers = self._writers
         while writers:
-            for member in list(writers):
-                if member in writers:
-                    self._turn(member, _OUT)
-                if writers.pop(member, True) is None and member.fileno() >= 0:
+            for channel in list(writers):
+                if channel in writers:
+                    self._turn(channel, _OUT)
+                if writers.pop(channel, True) is None and channel.fileno() >= 0:
                     # More than the kernel takes, or not connected yet.
                     try:
-                        self._watch(member, self._watched.get(member.fileno(), 0) | _OUT)
+                        self._register(channel, self._registered.get(channel.fileno(), 0) | _OUT)
                     except OSError as error:
                         # There is no descriptor for the poller. That costs one of us its own, and nobody else his turn.
-                        self._disconnect(member, error, reading=False)
+                        self._disconnect(channel, error, reading=False)
 
-    def _disconnect(self, member: Member, why: object, reading: bool) -> None:
+    def _disconnect(self, channel: Channel, why: object, reading: bool) -> None:
         """The connection is over, or will bring no more input at least."""
-        self.removeReader(member)
+        self.removeReader(channel)
         failure = Failure(why if isinstance(why, BaseException) else CONNECTION_LOST)
         if reading and isinstance(why, ConnectionDone):
-            member.readConnectionLost(failure)
+            channel.readConnectionLost(failure)
         else:
-            self.removeWriter(member)
-            member.connectionLost(failure)
+            self.removeWriter(channel)
+            channel.connectionLost(failure)
 
 
-classImplements(Crowd, IReadDescriptor)
+classImplements(EpollMultiplexer, IReadDescriptor)

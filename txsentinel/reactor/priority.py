@@ -24,23 +24,23 @@ GAP_SECONDS: Final = 0.004
 """How long calls may take together before there is a look; one that takes longer is followed by one."""
 
 
-def breathing(reactor: object) -> Callable[[], bool]:
+def yield_function(reactor: object) -> Callable[[], bool]:
     """
     What a long call on ``reactor`` should call between its steps.
 
     :returns: the method ``breathe`` that reactors have that look after clients, and those built upon them; else what
         does nothing.
     """
-    breathe: Callable[[], bool] = getattr(reactor, "breathe", _hold_breath)
-    return breathe
+    yield_to_clients: Callable[[], bool] = getattr(reactor, "yield_to_clients", _never_yield)
+    return yield_to_clients
 
 
-def _hold_breath() -> bool:
+def _never_yield() -> bool:
     """Nobody is looked after."""
     return False
 
 
-class AttentiveReactor:
+class PriorityReactor:
     """
     A reactor in all respects, but that it takes a look between calls.
 
@@ -51,11 +51,11 @@ class AttentiveReactor:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._look: Callable[[], None] | None = None
+        self._poll: Callable[[], None] | None = None
         self._spent = 0.0
-        self._looked_at = 0.0
-        self._looking = False
-        self.in_passing = False
+        self._polled_at = 0.0
+        self._polling = False
+        self.nested_poll_active = False
         """Is there a look just now, in the midst of a call?"""
 
         self.seconds: Callable[[], float] = reactor.seconds
@@ -65,13 +65,13 @@ class AttentiveReactor:
         """Whatever else reactors have."""
         return getattr(self._reactor, name)
 
-    def attend(self, look: Callable[[], None]) -> None:
+    def set_priority_poll(self, poll: Callable[[], None]) -> None:
         """
         What lets those in who cannot wait.
 
-        :param look: must return after some milliseconds, however many they are.
+        :param poll: must return after some milliseconds, however many they are.
         """
-        self._look = look
+        self._poll = poll
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> Any:
         """As reactors do."""
@@ -85,32 +85,32 @@ class AttentiveReactor:
         """Make a call that is due, and take a look if calls took long."""
         began = self.seconds()
         call(*arguments, **named)
-        self._spent += self.seconds() - max(began, self._looked_at)
+        self._spent += self.seconds() - max(began, self._polled_at)
         if self._spent > GAP_SECONDS:
-            self._look_now()
+            self._poll_now()
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """
         Take a look if the last one was some milliseconds ago; for calls that are long, between two of their steps.
 
         :returns: whether time has gone by for that.
         """
-        if self._looking or self.seconds() - self._looked_at <= GAP_SECONDS:
+        if self._polling or self.seconds() - self._polled_at <= GAP_SECONDS:
             return False
-        self.in_passing = True
+        self.nested_poll_active = True
         try:
-            self._look_now()
+            self._poll_now()
         finally:
-            self.in_passing = False
+            self.nested_poll_active = False
         return True
 
-    def _look_now(self) -> None:
-        if self._look is not None and not self._looking:
-            self._looking = True
+    def _poll_now(self) -> None:
+        if self._poll is not None and not self._polling:
+            self._polling = True
             try:
-                self._look()
+                self._poll()
             except Exception:
                 self._log.failure("Looking after clients went wrong")
             finally:
-                self._looking = False
-        self._spent, self._looked_at = 0.0, self.seconds()
+                self._polling = False
+        self._spent, self._polled_at = 0.0, self.seconds()

@@ -17,9 +17,9 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.reactor.priority import breathing
+from txsentinel.reactor.priority import yield_function
 
-NAP_SECONDS: Final = 0.004
+POLL_INTERVAL_SECONDS: Final = 0.004
 """How long what has come may wait. A failover takes half a dozen answers that follow one another."""
 
 WINDOW: Final = 64
@@ -29,7 +29,7 @@ WINDOW: Final = 64
 class Reader(Protocol):
     """What is read, a crowd."""
 
-    heard: int
+    received: int
     """How many sockets have been heard since the beginning."""
 
     def fileno(self) -> int:
@@ -54,19 +54,19 @@ class CoalescingReactor:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self.breathe = breathing(reactor)
-        """See :func:`breathing`."""
+        self.yield_to_clients = yield_function(reactor)
+        """See :func:`yield_function`."""
 
         self.seconds: Callable[[], float] = reactor.seconds
         """The time, as the reactor says."""
 
         self._reader: Reader | None = None
-        self._nap: IDelayedCall | None = None
+        self._poll_call: IDelayedCall | None = None
         """The end of the present nap; ``None`` while the reactor watches."""
 
         self._turns = 0
         self._since = 0.0
-        self._heard = 0
+        self._received = 0
 
     def addReader(self, reader: Reader) -> None:
         """Have ``reader`` read when there is something."""
@@ -75,9 +75,9 @@ class CoalescingReactor:
 
     def removeReader(self, reader: Reader) -> None:
         """Read no more."""
-        if self._nap is not None:
-            self._nap.cancel()
-            self._nap = None
+        if self._poll_call is not None:
+            self._poll_call.cancel()
+            self._poll_call = None
         else:
             self._reactor.removeReader(self)
         self._reader = None
@@ -104,9 +104,9 @@ class CoalescingReactor:
         self._turns += 1
         if self._turns == WINDOW:
             now = self.seconds()
-            if now - self._since < WINDOW * NAP_SECONDS:
+            if now - self._since < WINDOW * POLL_INTERVAL_SECONDS:
                 self._reactor.removeReader(self)
-                self._heard = reader.heard
+                self._received = reader.received
                 self._begin_nap()
             self._turns, self._since = 0, now
         reader.doRead()
@@ -121,9 +121,9 @@ class CoalescingReactor:
         self._reactor.addReader(self)
 
     def _begin_nap(self) -> None:
-        self._nap = self.callLater(NAP_SECONDS, self._look)
+        self._poll_call = self.callLater(POLL_INTERVAL_SECONDS, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """A nap is over."""
         reader = self._reader
         assert reader is not None
@@ -132,16 +132,16 @@ class CoalescingReactor:
         self._begin_nap()
         reader.doRead()
         self._turns += 1
-        if self._nap is None:
+        if self._poll_call is None:
             # Nobody is left to hear.
             return
-        busy = self.seconds() - began >= NAP_SECONDS
-        if busy or (self._turns == WINDOW and reader.heard - self._heard < WINDOW):
-            self._nap.cancel()
-            self._nap = None
+        busy = self.seconds() - began >= POLL_INTERVAL_SECONDS
+        if busy or (self._turns == WINDOW and reader.received - self._received < WINDOW):
+            self._poll_call.cancel()
+            self._poll_call = None
             self._watch()
         elif self._turns == WINDOW:
-            self._turns, self._heard = 0, reader.heard
+            self._turns, self._received = 0, reader.received
 
 
 classImplements(CoalescingReactor, IReadDescriptor)

@@ -32,17 +32,17 @@ class HeldCommand:
     since: int = 0
 
 
-class Barrier:
+class DurabilityBarrier:
     """
     Holds back what is stamped with a generation that is not durable yet.
 
     :param perform: is called with each effect once it may be carried out.
-    :param breathe: is called between any two things that are let go together.
+    :param yield_to_clients: is called between any two things that are let go together.
     """
 
-    def __init__(self, perform: Callable[[Effect], None], breathe: Callable[[], object]) -> None:
+    def __init__(self, perform: Callable[[Effect], None], yield_to_clients: Callable[[], object]) -> None:
         self._perform = perform
-        self._breathe = breathe
+        self._yield_to_clients = yield_to_clients
         self._effects: deque[tuple[int, Effect]] = deque()
         self._replies: list[tuple[int, int, HeldCommand]] = []
         self._sequence = 0
@@ -58,7 +58,7 @@ class Barrier:
         """How many effects and replies are held back."""
         return len(self._effects) + len(self._replies)
 
-    def admit(self, generation: int, effect: Effect) -> None:
+    def submit(self, generation: int, effect: Effect) -> None:
         """Carry ``effect`` out now if it may be, else as soon as ``generation`` is durable."""
         due = generation == 0 or (generation <= self.durable and not self._effects)
         if due or (self.failing and not is_binding(effect)):
@@ -66,7 +66,7 @@ class Barrier:
         else:
             self._effects.append((generation, effect))
 
-    def hold(
+    def defer_reply(
         self,
         generation: int,
         released: Callable[[], None],
@@ -99,10 +99,10 @@ class Barrier:
         effects = self._effects
         while effects and effects[0][0] <= generation:
             self._perform(effects.popleft()[1])
-            self._breathe()
+            self._yield_to_clients()
         while self._replies and self._replies[0][0] <= generation:
             heappop(self._replies)[2].released()
-            self._breathe()
+            self._yield_to_clients()
 
     def commit_failed(self, *, stuck: bool = False) -> None:
         """
@@ -122,7 +122,7 @@ class Barrier:
                 self._effects.append((generation, effect))
             else:
                 self._perform(effect)
-                self._breathe()
+                self._yield_to_clients()
 
     def _undo(self, commands: Sequence[tuple[int, int, HeldCommand]]) -> None:
         """Take back what these commands changed, the newest first, and what was to be announced of it."""

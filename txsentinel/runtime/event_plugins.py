@@ -14,7 +14,7 @@ from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import SentinelEvent
 
 
-def installed_listeners(package: ModuleType | None = None) -> list[ISentinelListener]:
+def installed_event_plugins(package: ModuleType | None = None) -> list[ISentinelListener]:
     """
     Every plug-in that provides :class:`ISentinelListener`, ordered by name so that each start is alike.
 
@@ -31,11 +31,11 @@ def _name_of(listener: ISentinelListener) -> str:
 
 
 @implementer(ISentinelListener)
-class Listeners:
+class EventPlugins:
     """
     All listeners as one.
 
-    :param listeners: told in this order; see :func:`installed_listeners`.
+    :param listeners: told in this order; see :func:`installed_event_plugins`.
     """
 
     def __init__(self, listeners: Iterable[ISentinelListener]) -> None:

@@ -16,9 +16,9 @@ from txsentinel.core.state import StorageError
 from txsentinel.interfaces import IHost
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
-from txsentinel.model.log_text import LineBudget, excerpt
+from txsentinel.model.log_text import DistinctLineThrottle, excerpt
 from txsentinel.model.log_throttle import LogThrottle
-from txsentinel.runtime.durability import Barrier
+from txsentinel.runtime.durability import DurabilityBarrier
 
 CRASH_STATUS = 99
 """Exit status of a crash that SENTINEL SIMULATE-FAILURE ordered."""
@@ -26,10 +26,10 @@ CRASH_STATUS = 99
 RESOLVE_PERIOD = 1.0
 """Seconds between two attempts to look up a name that means nothing yet."""
 
-MOST_LOOKUPS = 100
+MAX_LOOKUPS = 100
 """Names that are looked up, or wait for that, at a time."""
 
-MOST_COMPLAINTS = 20
+MAX_LOG_LINES = 20
 """Names a minute that are logged for meaning nothing, each once."""
 
 
@@ -87,7 +87,7 @@ class Executor:
         self._lookups: dict[str, None] = {}
         """Names that are being looked up."""
 
-        self._complaints = LineBudget(MOST_COMPLAINTS)
+        self._log_throttle = DistinctLineThrottle(MAX_LOG_LINES)
         self.throttle = LogThrottle()
         """Limits the lines that strangers can provoke."""
 
@@ -99,7 +99,7 @@ class Executor:
             Crash: self._crash,
             Reconfigure: self._reconfigure,
         }
-        self.barrier = Barrier(self._perform, host.breathe)
+        self.barrier = DurabilityBarrier(self._perform, host.yield_to_clients)
         self.links: ILinks | None = None
         self.store: IStore | None = None
         self.scripts: IScripts | None = None
@@ -128,10 +128,10 @@ class Executor:
                     break
                 for generation, effect in outbox.take():
                     if generation:
-                        self.barrier.admit(generation, effect)
+                        self.barrier.submit(generation, effect)
                     else:
                         self._perform(effect)
-                    self._host.breathe()
+                    self._host.yield_to_clients()
         finally:
             self._draining = False
         if self.links is not None:
@@ -144,7 +144,7 @@ class Executor:
         self._core.committed(generation, self._host.now())
         self.barrier.committed(generation)
         self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
-        self.throttle.settle(self._host.now())
+        self.throttle.flush(self._host.now())
         self.drain()
 
     def overwritten(self, reason: str) -> None:
@@ -193,7 +193,7 @@ class Executor:
     def _write(self, note: Note) -> None:
         if note.kind is not None:
             now = self._host.now()
-            self.throttle.settle(now)
+            self.throttle.flush(now)
             if not self.throttle.allow(note.kind, now):
                 return
         text = note.text
@@ -206,7 +206,7 @@ class Executor:
         name = address.hostname.casefold()
         if name in self._lookups:
             return
-        if len(self._lookups) >= MOST_LOOKUPS:
+        if len(self._lookups) >= MAX_LOOKUPS:
             if self._core.registry.wants(address):
                 self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
             return
@@ -223,7 +223,7 @@ class Executor:
     def _unresolved(self, address: Address) -> None:
         del self._lookups[address.hostname.casefold()]
         complaint = f"Failed to resolve hostname '{excerpt(address.hostname)}'"
-        if self._complaints.worth(complaint, self._host.now()):
+        if self._log_throttle.allow(complaint, self._host.now()):
             self._note(Level.WARNING, complaint)
         self._core.address_resolved(address, None, self._host.now())
         self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)

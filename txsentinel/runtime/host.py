@@ -45,7 +45,7 @@ from txsentinel.process.files import (
 )
 from txsentinel.process.log_queue import drain_logs
 from txsentinel.process.threads import DaemonThreads
-from txsentinel.reactor.priority import breathing
+from txsentinel.reactor.priority import yield_function
 from txsentinel.runtime.binding import current_umask
 
 __all__ = ["RealFiles", "RealHost", "StepFailed", "check_writable", "replace_file"]
@@ -56,7 +56,7 @@ T = TypeVar("T")
 PROGRAM: Final = "txsentinel"
 """What the system calls us, where it would else say ``python`` or ``twistd``."""
 
-LOOKUPS_AT_ONCE: Final = 4
+MAX_CONCURRENT_LOOKUPS: Final = 4
 """Names looked up in parallel. Each occupies a thread for as long as a dead name server lets it wait."""
 
 
@@ -170,10 +170,10 @@ class RealHost:
 
     def __init__(self, reactor: ISystemReactor) -> None:
         self.reactor = reactor
-        self._breathe = breathing(reactor)
+        self._yield_to_clients = yield_function(reactor)
         self.random = random.Random()
         self.files = RealFiles(reactor, DaemonThreads())
-        self._lookups = DeferredSemaphore(LOOKUPS_AT_ONCE)
+        self._lookups = DeferredSemaphore(MAX_CONCURRENT_LOOKUPS)
 
     @property
     def pid(self) -> int:
@@ -184,14 +184,14 @@ class RealHost:
         """Whole milliseconds of the reactor's clock."""
         return int(self.reactor.seconds() * 1000)
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """See :class:`IHost`; it takes a reactor that looks after clients."""
-        return self._breathe()
+        return self._yield_to_clients()
 
     @property
-    def in_passing(self) -> bool:
+    def nested_poll_active(self) -> bool:
         """See :class:`IHost`."""
-        return bool(getattr(self.reactor, "in_passing", False))
+        return bool(getattr(self.reactor, "nested_poll_active", False))
 
     def wall_clock(self) -> float:
         """Seconds since the epoch; jumps when somebody sets the clock."""
@@ -238,7 +238,7 @@ class RealHost:
             childFDs={0: 0, 1: 1, 2: 2},
         )
 
-    def entitle(self, title: str) -> None:
+    def set_process_title(self, title: str) -> None:
         """
         See :class:`IHost`. ``ps`` then shows ``title`` as the command line and our name as the program's.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import IHost
 from txsentinel.model.events import Level
-from txsentinel.reactor.multiplexer import Crowd, possible
-from txsentinel.reactor.priority import AttentiveReactor
+from txsentinel.reactor.multiplexer import EpollMultiplexer, supported
+from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.binding import CannotListen, open_ports, open_unix_socket
 from txsentinel.tls.activation import TlsSupport
 
@@ -22,7 +22,7 @@ class CannotStart(Exception):
     """There is nothing to serve on, or nobody to be let in; the log says why, as does the text."""
 
 
-def open_doors(
+def open_listeners(
     host: IHost, factory: ServerFactory, options: GenericOptions, tls: TlsSupport, note: Callable[[Level, str], None]
 ) -> list[IListeningPort]:
     """
@@ -40,10 +40,10 @@ def open_doors(
         opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
     if not opened:
         raise CannotListen("Configured to not listen anywhere, exiting.")
-    if possible(host.reactor):
-        crowd = Crowd(host.reactor)
+    if supported(host.reactor):
+        multiplexer = EpollMultiplexer(host.reactor)
         for port in opened:
-            crowd.admit(port)
-        if isinstance(host.reactor, AttentiveReactor):
-            host.reactor.attend(crowd.glance)
+            multiplexer.admit(port)
+        if isinstance(host.reactor, PriorityReactor):
+            host.reactor.set_priority_poll(multiplexer.poll)
     return opened

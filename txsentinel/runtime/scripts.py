@@ -16,7 +16,7 @@ from txsentinel.interfaces import IHost
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Limits, Millis, Timings
 
-MOST_WORDS: Final = 16
+MAX_WORDS: Final = 16
 """Arguments that a script gets at most, its path included; the rest is cut off."""
 
 NO_PROCESS: Final = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
@@ -28,7 +28,7 @@ CANNOT_EXECUTE: Final = 2
 FORK_FAILED: Final = 99
 """What stands in the place of the signal when no process could be made."""
 
-LONGEST_WAIT: Final[Millis] = 1_000
+MAX_WAIT: Final[Millis] = 1_000
 """How long a change of the time limit by ``SENTINEL DEBUG`` may go unnoticed while scripts run."""
 
 
@@ -136,10 +136,10 @@ class ScriptQueue:
 
         :param arguments: without the path. Each ends at a NUL, as the system could not pass one on.
         """
-        words = tuple(argument.partition("\0")[0] for argument in arguments[: MOST_WORDS - 1])
+        words = tuple(argument.partition("\0")[0] for argument in arguments[: MAX_WORDS - 1])
         self.jobs.append(ScriptJob(path, words))
         if len(self.jobs) > self._limits.script_queue:
-            self._make_room()
+            self._evict()
         self._go_on(self._host.now())
 
     def sweep(self, now: Millis) -> None:
@@ -154,7 +154,7 @@ class ScriptQueue:
         self._stopped = True
         self._set_alarm(None)
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         for job in self.jobs:
             if not job.running:
                 self.jobs.remove(job)
@@ -240,7 +240,7 @@ class ScriptQueue:
             if job.started_at is not None:
                 running += 1
                 if not job.overdue:
-                    due.append(min(job.started_at + self._timings.script_max_runtime + 1, now + LONGEST_WAIT))
+                    due.append(min(job.started_at + self._timings.script_max_runtime + 1, now + MAX_WAIT))
         if running < self._limits.running_scripts:
             due += [job.due_at or now for job in self.jobs if not job.running]
         return min(due, default=None)

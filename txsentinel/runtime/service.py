@@ -16,17 +16,17 @@ from txsentinel.interfaces import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Limits, Timings
-from txsentinel.reactor.connectors import SERVERS_SLICE, Horizon, dialler
+from txsentinel.reactor.connectors import SERVERS_TIME_SLICE_SECONDS, Horizon, connector
 from txsentinel.runtime.binding import CannotListen
 from txsentinel.runtime.executor import Executor
-from txsentinel.runtime.listeners import CannotStart, open_doors
+from txsentinel.runtime.listeners import CannotStart, open_listeners
 from txsentinel.runtime.restoring import restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.sweeper import SweepLoop
 from txsentinel.server.acl.control import AccessControl, UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
-from txsentinel.server.process_info import ServerFacts
+from txsentinel.server.process_info import ProcessInfo
 from txsentinel.tls.activation import TlsSupport
 from txsentinel.tls.errors import BadTls
 
@@ -85,7 +85,7 @@ class SentinelService(MultiService):
             change_loglevel=self._change_loglevel,
             options=configuration.generic,
             limits=limits,
-            facts=ServerFacts(run_id=f"{host.random.getrandbits(160):040x}"),
+            process_info=ProcessInfo(run_id=f"{host.random.getrandbits(160):040x}"),
             config_path=configuration.path,
         )
         self.server = SentinelServerFactory(self.context)
@@ -104,8 +104,8 @@ class SentinelService(MultiService):
             raise CannotStart(refusal.lines[-1]) from refusal
         now = self.context.started_at = self.host.now()
         options = self.configuration.sentinel
-        newborn = not options.my_id
-        if newborn:
+        generated_id = not options.my_id
+        if generated_id:
             options.my_id = f"{self.host.random.getrandbits(160):040x}"
         restore_state(self.core, self.configuration, now)
         file, executor = self.configuration, self.executor
@@ -123,13 +123,13 @@ class SentinelService(MultiService):
             self._note(Level.WARNING, file.recovered)
             self.core.flush()
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
-        if newborn:
+        if generated_id:
             # An ID that a peer has heard of must never change: nothing is said before it is on disk.
             self.core.flush()
             generation = self.core.outbox.generation
             self.store.note_dirty(self.core.outbox.dirty)
             self.core.outbox.dirty = set()
-            self.executor.barrier.hold(generation, self._begin_later, self._begin_later)
+            self.executor.barrier.defer_reply(generation, self._begin_later, self._begin_later)
             self.store.commit_soon(generation)
         else:
             self._begin()
@@ -163,13 +163,15 @@ class SentinelService(MultiService):
         self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
         try:
             self.tls.activate()
-            self.links.secure(self.tls.dialling)
-            reactor, plain = self.host.reactor, self.tls.dialling is None
+            self.links.secure(self.tls.connecting)
+            reactor, plain = self.host.reactor, self.tls.connecting is None
             horizon = Horizon(reactor)
-            servers = dialler(reactor, plain, "servers", SERVERS_SLICE, horizon)
-            self.links.dial_by(servers, dialler(reactor, plain, "peers", horizon=horizon), horizon.heard_until)
-            self.sweeping.heard_until = horizon.heard_until
-            self._ports = open_doors(self.host, self.server, self.configuration.generic, self.tls, self._note)
+            servers = connector(reactor, plain, "servers", SERVERS_TIME_SLICE_SECONDS, horizon)
+            self.links.connect_with(
+                servers, connector(reactor, plain, "peers", horizon=horizon), horizon.received_until
+            )
+            self.sweeping.received_until = horizon.received_until
+            self._ports = open_listeners(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
             raise CannotStart(str(refusal)) from refusal

@@ -42,7 +42,7 @@ class SweepLoop:
         """What the host said of our thread at the last beat."""
 
         self._sweeping = False
-        self.heard_until: Callable[[Millis], Millis] = lambda now: now
+        self.received_until: Callable[[Millis], Millis] = lambda now: now
         """The time until which everything that arrived has been read, given the present time."""
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class SweepLoop:
         processor = self._processor_time() if late else None
         self._swept_at = now
         self._sweeping = True
-        self._core.state.heard = self.heard_until(now)
+        self._core.state.heard = self.received_until(now)
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
             self._turn()

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 
-NO_ROOM: Final = "Turned a client away: the limit of open files leaves room for {room}. Raise it (ulimit -n)."
+NO_DESCRIPTORS: Final = (
+    "Turned a client away: the limit of open files leaves room for {available_descriptors}. Raise it (ulimit -n)."
+)
 
 PROTECTED: Final = (
     b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the"
@@ -36,9 +38,9 @@ def refusal(context: ServerContext, address: IAddress) -> bytes | None:
     """The line that a new connection is sent away with, or ``None`` if it may stay."""
     if len(context.clients) >= context.options.maxclients:
         return TOO_MANY
-    room = context.room()
-    if len(context.clients) >= room:
-        context.complaints.warn(context.host.now(), NO_ROOM, room=room)
+    available_descriptors = context.available_descriptors()
+    if len(context.clients) >= available_descriptors:
+        context.log_throttle.warn(context.host.now(), NO_DESCRIPTORS, available_descriptors=available_descriptors)
         return TOO_MANY
     if context.options.protected_mode and context.access.default.needs_no_password and not is_local(address):
         return PROTECTED

@@ -25,7 +25,7 @@ def canonical_integer(raw: bytes) -> int | None:
     return number if -(1 << 63) <= number < 1 << 63 else None
 
 
-def integer(raw: bytes, complaint: str = NOT_AN_INTEGER) -> int:
+def integer(raw: bytes, error_text: str = NOT_AN_INTEGER) -> int:
     """
     A whole number.
 
@@ -33,7 +33,7 @@ def integer(raw: bytes, complaint: str = NOT_AN_INTEGER) -> int:
     """
     number = canonical_integer(raw)
     if number is None:
-        raise CommandError(complaint)
+        raise CommandError(error_text)
     return number
 
 

@@ -129,11 +129,11 @@ def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: byt
         wanted.skip_me = skip
     elif option in _LEAST:
         wanted.conditions[option] = _LEAST[option](value)
-    elif option in _FACTS:
-        wanted.conditions[option] = _FACTS[option](context, value, text(option).upper(), "provided")
-    elif option.startswith(b"not-") and option[4:] in _FACTS:
+    elif option in _PREDICATES:
+        wanted.conditions[option] = _PREDICATES[option](context, value, text(option).upper(), "provided")
+    elif option.startswith(b"not-") and option[4:] in _PREDICATES:
         name = text(option).upper()
-        wanted.conditions[option] = _negated(_FACTS[option[4:]](context, value, name, name))
+        wanted.conditions[option] = _negated(_PREDICATES[option[4:]](context, value, name, name))
     else:
         raise syntax_error()
 
@@ -201,10 +201,10 @@ def _with_capabilities(context: ServerContext, value: bytes, option: str, where:
 
 def _in_database(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
     """All clients of a Sentinel are in database 0."""
-    complaint = f"ERR {option} is not an integer or out of range"
-    number = integer(value, complaint)
+    error_text = f"ERR {option} is not an integer or out of range"
+    number = integer(value, error_text)
     if not -INT32_MAX - 1 <= number <= INT32_MAX:
-        raise CommandError(complaint)
+        raise CommandError(error_text)
     last = int(context.options.others.get("databases", DATABASES)[0]) - 1
     if not 0 <= number <= last:
         raise CommandError(f"ERR {option} number should be between 0 and {last}")
@@ -229,7 +229,7 @@ _LEAST: Final = {
 }
 """Options about time, which have no ``NOT-`` form."""
 
-_FACTS: Final[dict[bytes, Reading]] = {
+_PREDICATES: Final[dict[bytes, Reading]] = {
     b"type": _of_kind,
     b"user": _of_user,
     b"addr": _with_text(lambda client: data(client.address)),

@@ -16,9 +16,9 @@ from txsentinel.server.acl.control import AccessControl
 from txsentinel.server.clients import ClientRegistry
 from txsentinel.server.command_modules import TABLE
 from txsentinel.server.pacing import RoundRobin
-from txsentinel.server.process_info import ServerFacts
+from txsentinel.server.process_info import ProcessInfo
 from txsentinel.server.pubsub import PubSubHub
-from txsentinel.server.request_cache import PreparedRequests
+from txsentinel.server.request_cache import RequestCache
 from txsentinel.server.statistics import Statistics
 from txsentinel.server.table import CommandTable
 from txsentinel.wire.resp import Raw
@@ -35,7 +35,7 @@ class ReplyBarrier(Protocol):
 
     stuck: bool
 
-    def hold(
+    def defer_reply(
         self,
         generation: int,
         released: Callable[[], None],
@@ -74,7 +74,7 @@ class ScriptJob(Protocol):
         """How often it was tried."""
 
 
-class ScriptShelf(Protocol):
+class IScriptQueue(Protocol):
     """The queue of scripts, as far as the server shows it."""
 
     @property
@@ -90,7 +90,7 @@ def _executable(path: str) -> bool:
     return os.access(path, os.X_OK)
 
 
-def _no_end_of_room() -> int:
+def _unlimited() -> int:
     return sys.maxsize
 
 
@@ -110,25 +110,25 @@ class ServerContext:
 
     core: SentinelCore
     barrier: ReplyBarrier
-    scripts: ScriptShelf
+    scripts: IScriptQueue
     host: IHost
     access: AccessControl
     turn: Callable[[], None]
     shutdown: Callable[[], None]
     change_loglevel: Callable[[str], None] = _keep_loglevel
     executable: Callable[[str], bool] = _executable
-    room: Callable[[], int] = _no_end_of_room
+    available_descriptors: Callable[[], int] = _unlimited
     """How many clients the system has descriptors for, those that the links may need aside."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)
-    facts: ServerFacts = field(default_factory=ServerFacts)
+    process_info: ProcessInfo = field(default_factory=ProcessInfo)
     table: CommandTable = field(init=False)
     hub: PubSubHub = field(init=False)
     rounds: RoundRobin = field(init=False)
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
-    complaints: LogThrottle = field(default_factory=LogThrottle)
+    log_throttle: LogThrottle = field(default_factory=LogThrottle)
     config_path: str = ""
     started_at: Millis = 0
     """When the service started, on the monotonic clock."""
@@ -136,7 +136,7 @@ class ServerContext:
     addresses: dict[bytes, tuple[Master, Address, bool, Raw]] = field(default_factory=dict)
     """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with what it was made of."""
 
-    prepared: PreparedRequests = field(default_factory=PreparedRequests)
+    request_cache: RequestCache = field(default_factory=RequestCache)
 
     def __post_init__(self) -> None:
         """Give events the host's time, and the commands the words that ``rename-command`` asks for."""

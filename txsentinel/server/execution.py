@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from txsentinel.server.replies import Answer, Stepwise
+from txsentinel.server.replies import Reply, Stepwise
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
@@ -18,17 +18,17 @@ class Execution:
 
     :param answer: what the command returned.
     :param command: the command.
-    :param weight: bytes that the request occupies.
+    :param cost: bytes that the request occupies.
     """
 
-    __slots__ = ("_steps", "command", "weight")
+    __slots__ = ("_steps", "command", "cost")
 
-    def __init__(self, answer: Stepwise, command: Command, weight: int) -> None:
+    def __init__(self, answer: Stepwise, command: Command, cost: int) -> None:
         self._steps = answer.steps
         self.command = command
-        self.weight = weight
+        self.cost = cost
 
-    def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Answer:
+    def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Reply:
         """
         Make steps until the request is done, the time is up, or there is no more room for output.
 
@@ -41,7 +41,7 @@ class Execution:
             try:
                 piece = next(steps)
             except StopIteration as end:
-                value: Answer = end.value
+                value: Reply = end.value
                 if not isinstance(value, Stepwise):
                     return value
                 steps = self._steps = value.steps

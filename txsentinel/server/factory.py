@@ -16,7 +16,7 @@ INSPECTION_PERIOD: Final = 1.0
 """Seconds between two looks at idle and slow clients."""
 
 
-LONGEST_LINE: Final = 1_000
+MAX_LINE: Final = 1_000
 """Characters of the description of a client in the log: its name may be of any length."""
 
 STUCK: Final = 60_000
@@ -59,8 +59,8 @@ class SentinelServerFactory(ServerFactory):
         context = self.context
         now = context.host.now()
         context.statistics.sample(now)
-        context.complaints.settle(now)
-        patience = context.options.timeout * 1000
+        context.log_throttle.flush(now)
+        timeout = context.options.timeout * 1000
         memory = 0
         for client in context.clients:
             if client.over_soft_limit_since is not None or client.connection.unsent:
@@ -68,7 +68,7 @@ class SentinelServerFactory(ServerFactory):
             idle = now - client.last_active
             if client.connection.closing and idle > STUCK:
                 client.connection.abort()
-            if patience and not client.subscriptions and idle > patience:
+            if timeout and not client.subscriptions and idle > timeout:
                 client.connection.abort()
             memory += client.memory
         if memory > context.limits.clients_memory:
@@ -83,9 +83,9 @@ class SentinelServerFactory(ServerFactory):
                 break
             memory -= client.memory
             context.statistics.evicted_clients += 1
-            context.complaints.warn(
+            context.log_throttle.warn(
                 now,
                 "Evicting client, as all clients together hold too much: {line}",
-                line=client_line(client, now)[:LONGEST_LINE],
+                line=client_line(client, now)[:MAX_LINE],
             )
             client.connection.abort()

@@ -47,25 +47,25 @@ def information(context: ServerContext, request: Sequence[bytes]) -> Generator[b
 
 def server_fields(context: ServerContext) -> Fields:
     """What runs where, since when."""
-    options, facts, host = context.options, context.facts, context.host
+    options, process_info, host = context.options, context.process_info, context.host
     up_for = host.now() - context.started_at
     wall = host.wall_clock()
     yield "redis_version", REDIS_VERSION
     yield "server_name", "txsentinel"
-    yield "txsentinel_version", facts.version
+    yield "txsentinel_version", process_info.version
     yield "redis_git_sha1", "00000000"
     yield "redis_git_dirty", 0
     yield "redis_build_id", "0"
     yield "redis_mode", "sentinel"
-    yield "os", facts.system
-    yield "arch_bits", facts.word_size
+    yield "os", process_info.system
+    yield "arch_bits", process_info.word_size
     yield "monotonic_clock", "POSIX clock_gettime"
     yield "multiplexing_api", type(host.reactor).__name__.lower().removesuffix("reactor")
     yield "atomicvar_api", "none"
-    yield "gcc_version", facts.compiler
+    yield "gcc_version", process_info.compiler
     yield "process_id", host.pid
     yield "process_supervised", options.supervised
-    yield "run_id", facts.run_id
+    yield "run_id", process_info.run_id
     yield "tcp_port", options.port or options.tls_port
     yield "server_time_usec", int(wall * 1_000_000)
     yield "uptime_in_seconds", up_for // 1000
@@ -73,7 +73,7 @@ def server_fields(context: ServerContext) -> Fields:
     yield "hz", 10
     yield "configured_hz", 10
     yield "lru_clock", int(wall) & ((1 << LRU_CLOCK_BITS) - 1)
-    yield "executable", facts.executable
+    yield "executable", process_info.executable
     yield "config_file", context.config_path
     yield "io_threads_active", 0
     yield "availability_zone", options.availability_zone
@@ -93,11 +93,11 @@ def _listeners(context: ServerContext) -> Fields:
 
 def clients_fields(context: ServerContext) -> Fields:
     """Who is connected."""
-    count = most_input = most_output = paused = tracking = subscribed = 0
+    count = max_input = max_output = paused = tracking = subscribed = 0
     for client in context.clients:
         count += 1
-        most_input = max(most_input, client.connection.buffered)
-        most_output = max(most_output, client.connection.unsent)
+        max_input = max(max_input, client.connection.buffered)
+        max_output = max(max_output, client.connection.unsent)
         paused += client.paused
         tracking += client.tracking is not None
         subscribed += client.subscriptions > 0
@@ -105,8 +105,8 @@ def clients_fields(context: ServerContext) -> Fields:
     yield "connected_clients", count
     yield "cluster_connections", 0
     yield "maxclients", context.options.maxclients
-    yield "client_recent_max_input_buffer", most_input
-    yield "client_recent_max_output_buffer", most_output
+    yield "client_recent_max_input_buffer", max_input
+    yield "client_recent_max_output_buffer", max_output
     yield "blocked_clients", paused
     yield "tracking_clients", tracking
     yield "pubsub_clients", subscribed
@@ -174,7 +174,7 @@ def stats_fields(context: ServerContext) -> Fields:
 
 def cpu_fields(context: ServerContext) -> Fields:
     """Processor time, in seconds."""
-    used = context.facts.processor_time()
+    used = context.process_info.processor_time()
     yield "used_cpu_sys", f"{used.system:.6f}"
     yield "used_cpu_user", f"{used.user:.6f}"
     yield "used_cpu_sys_children", f"{used.children_system:.6f}"

@@ -18,7 +18,7 @@ sent is never more than two chunks, and ``Output.unsent`` is the truth but for t
 """
 
 
-def _nobody_waits() -> None:
+def _no_callback() -> None:
     """Stands in for whoever wanted to know of room."""
 
 
@@ -84,7 +84,7 @@ class Output:
         self._chunks.clear()
         self.unsent = 0
         # Whoever wanted to know holds us, too.
-        self._drained = _nobody_waits
+        self._drained = _no_callback
 
     def pauseProducing(self) -> None:
         """The transport has enough for now."""

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
 
-MOST_WAITING: Final = 1024
+MAX_WAITING: Final = 1024
 """Replies that may wait on one connection before it is read no further."""
 
-MOST_UNSENT: Final = 1024 * 1024
+MAX_UNSENT: Final = 1024 * 1024
 """Bytes of replies that may wait on one connection before it is read no further."""
 
-MOST_UNSENT_TO_STRANGERS: Final = 16 * 1024
+MAX_UNSENT_UNAUTHENTICATED: Final = 16 * 1024
 """The same for whoever has not logged in: strangers may be many, and their replies are short."""
 
-SLICE: Final[Millis] = 8
+TIME_SLICE_MS: Final[Millis] = 8
 """How long one client's pipeline is executed before it is the turn of others."""
 
 LARGE_CHUNK: Final = 16 * 1024
 """Bytes of input above which a chunk is read when the client's turn comes, as are long requests: whoever sends so much
 at a time is in no hurry, and there may be hundreds."""
 
-ONE_WRITE: Final = 64 * 1024
+MAX_WRITE_BYTES: Final = 64 * 1024
 """Bytes of replies gathered before they are handed on, though more requests are at hand."""
 
 
@@ -61,7 +61,7 @@ class RoundRobin:
 
     def _run(self) -> None:
         self._scheduled = False
-        until = self._now() + SLICE
+        until = self._now() + TIME_SLICE_MS
         try:
             for _ in range(len(self._waiting)):
                 self._waiting.popleft()()
@@ -71,9 +71,9 @@ class RoundRobin:
             self._schedule()
 
 
-def most_unsent(client: Client) -> int:
+def max_unsent(client: Client) -> int:
     """How many bytes of replies may wait before the client is read no further."""
-    return MOST_UNSENT if client.authenticated else MOST_UNSENT_TO_STRANGERS
+    return MAX_UNSENT if client.authenticated else MAX_UNSENT_UNAUTHENTICATED
 
 
 def is_cut_off(context: ServerContext, client: Client, unsent: int, now: Millis) -> bool:
@@ -93,5 +93,5 @@ def is_cut_off(context: ServerContext, client: Client, unsent: int, now: Millis)
         return False
     context.statistics.output_limit_disconnections += 1
     line = "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."
-    context.complaints.warn(now, line, line=client_line(client, now))
+    context.log_throttle.warn(now, line, line=client_line(client, now))
     return True

@@ -44,7 +44,7 @@ def _system() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ProcessInfo:
     """
     What does not change while the process lives, and the one thing that is measured on demand.
 

@@ -3,9 +3,9 @@ The server side of a connection: bytes in, requests executed in order, replies o
 
 One call of ``dataReceived`` executes the requests that it completes, for some milliseconds, and writes their replies in
 one piece. A request that takes longer than that (:class:`~txsentinel.server.replies.Stepwise`) goes on in later turns.
-In the midst of a long call (``IHost.in_passing``) requests that have the core decide something are left for a turn of
-their own. A reply that waits for the disk keeps its place; the requests behind it are executed all the same, up to a
-bound, and their replies wait with it. Events caused by a command follow its reply.
+In a nested poll (``IHost.nested_poll_active``) requests that need a decision of the core wait for a turn of their own.
+A reply that waits for the disk keeps its position; the requests behind it are executed, up to a limit, and their
+replies wait with it. Events that a command causes follow its reply.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.execution import Execution
 from txsentinel.server.output import Output
-from txsentinel.server.pacing import LARGE_CHUNK, MOST_WAITING, ONE_WRITE, SLICE, is_cut_off, most_unsent
-from txsentinel.server.replies import NO_REPLY, Answer, Held, HeldReply, Promised, ReplyQueue, Stepwise
+from txsentinel.server.pacing import LARGE_CHUNK, MAX_WAITING, MAX_WRITE_BYTES, TIME_SLICE_MS, is_cut_off, max_unsent
+from txsentinel.server.replies import NO_REPLY, Channels, DeferredReply, HeldReply, Reply, ReplyQueue, Stepwise
 from txsentinel.server.table import Command
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
@@ -47,7 +47,7 @@ class SentinelProtocol(Protocol):
         self._executing = False
         self._reading = True
         self._turn_began: Millis = 0
-        self.patient = False
+        self.low_priority = False
         """Does it ask for decisions, as peers do, and not just for answers? Then it may wait for its turn."""
 
         self._postponed: Sequence[bytes] | None = None
@@ -104,9 +104,9 @@ class SentinelProtocol(Protocol):
         parser = self._parser
         at_rest = parser.at_rest
         if at_rest:
-            prepared = context.prepared.find(data)
-            if prepared is not None and self._unhindered():
-                self._execute_prepared(*prepared)
+            request_cache = context.request_cache.find(data)
+            if request_cache is not None and self._unhindered():
+                self._execute_cached(*request_cache)
                 return
         try:
             parser.feed(data)
@@ -145,7 +145,7 @@ class SentinelProtocol(Protocol):
     @property
     def buffered(self) -> int:
         """Bytes of input that are not executed yet, or not to the end."""
-        return self._parser.buffered + (0 if self._execution is None else self._execution.weight)
+        return self._parser.buffered + (0 if self._execution is None else self._execution.cost)
 
     @property
     def queued(self) -> int:
@@ -209,7 +209,7 @@ class SentinelProtocol(Protocol):
             and not self._context.hub.backlog
         )
 
-    def _execute_prepared(self, request: Sequence[bytes], command: Command) -> None:
+    def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
         """
         Execute the one request that there is, of which everything is known but whether this client may.
 
@@ -233,7 +233,7 @@ class SentinelProtocol(Protocol):
         client.last_command = command
         statistics = context.statistics
         statistics.commands_processed += 1
-        value: Answer
+        value: Reply
         try:
             value = command.function(context, client, request)
         except CommandError as error:
@@ -245,7 +245,7 @@ class SentinelProtocol(Protocol):
             client.output_bytes += len(value.data)
             self._output.write(value.data)
         elif value.__class__ is Stepwise:
-            self._execution = Execution(value, command, self._parser.weight)
+            self._execution = Execution(value, command, self._parser.cost)
             self._execute_all()
         else:
             client.commands_processed += 1
@@ -279,7 +279,7 @@ class SentinelProtocol(Protocol):
     def _execute_some(self, chunk: bytes) -> None:
         parser, replies, clients = self._parser, self._replies, self._context.clients
         host, hub = self._context.host, self._context.hub
-        until = self._turn_began + SLICE
+        until = self._turn_began + TIME_SLICE_MS
         while not self.closing or self._execution is not None:
             if hub.backlog and not hub.catch_up(self.client):
                 # It shall hear of events before it is answered what came after them.
@@ -299,13 +299,13 @@ class SentinelProtocol(Protocol):
                 return
             if chunk:
                 if command is not None and parser.at_rest:
-                    self._context.prepared.keep(chunk, request, command)
+                    self._context.request_cache.keep(chunk, request, command)
                 chunk = b""
             if parser.buffered and host.now() > until:
                 # Not before the others had their turn.
                 self._go_on_later()
                 return
-            if replies.size > ONE_WRITE:
+            if replies.size > MAX_WRITE_BYTES:
                 self._hand_on()
             elif not replies.waiting and clients.paused_until is None:
                 continue
@@ -329,10 +329,10 @@ class SentinelProtocol(Protocol):
         :returns: whether it is done; if not, it goes on in a later turn, or once there is room for output.
         """
         context, command = self._context, execution.command
-        if command.acts and context.host.in_passing:
+        if command.acts and context.host.nested_poll_active:
             self._go_on_later()
             return False
-        value: Answer
+        value: Reply
         try:
             value = execution.proceed(context.host.now, until, self._send_piece)
         except CommandError as error:
@@ -353,7 +353,7 @@ class SentinelProtocol(Protocol):
         """Send a piece of an answer; returns whether there is room for more."""
         if self.client.answering is Answering.ON:
             self._replies.add(piece)
-            if self._replies.size > ONE_WRITE:
+            if self._replies.size > MAX_WRITE_BYTES:
                 self._hand_on()
                 return not self._must_wait()
         return True
@@ -372,8 +372,8 @@ class SentinelProtocol(Protocol):
     def _must_wait(self) -> bool:
         """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
         replies = self._replies
-        most = most_unsent(self.client)
-        if len(replies.waiting) < MOST_WAITING and replies.size <= most and self._output.unsent <= most:
+        most = max_unsent(self.client)
+        if len(replies.waiting) < MAX_WAITING and replies.size <= most and self._output.unsent <= most:
             self.client.paused = self._context.clients.paused_until is not None
             if not self.client.paused:
                 return False
@@ -397,10 +397,10 @@ class SentinelProtocol(Protocol):
         if client.answering is Answering.SKIP_NEXT:
             client.answering = Answering.SKIPPING
         command: Command | None = None
-        value: Answer
+        value: Reply
         try:
             command = admitted(context, client, request, self._parser.longest)
-            if command.acts and context.host.in_passing:
+            if command.acts and context.host.nested_poll_active:
                 self._postponed = request
                 return None
             context.statistics.commands_processed += 1
@@ -409,12 +409,12 @@ class SentinelProtocol(Protocol):
             value = ErrorReply(str(error))
         if value.__class__ is Stepwise:
             assert command is not None
-            self._execution = Execution(value, command, self._parser.weight)
+            self._execution = Execution(value, command, self._parser.cost)
         else:
             self._give(value, command)
         return command
 
-    def _give(self, value: Answer, command: Command | None) -> None:
+    def _give(self, value: Reply, command: Command | None) -> None:
         """Answer a request unless the client does not want that, and see to what follows from it."""
         context, client = self._context, self.client
         if client.answering is Answering.ON:
@@ -425,21 +425,21 @@ class SentinelProtocol(Protocol):
         else:
             if client.answering is Answering.SKIPPING:
                 client.answering = Answering.ON
-            if isinstance(value, Held):
+            if isinstance(value, Channels):
                 self._hold_silently(value)
         if command is not None:
             client.commands_processed += 1
             if command.special:
                 self._parser.authenticated = client.authenticated
-                self.patient = command.acts
+                self.low_priority = command.acts
                 if command.acts:
                     context.turn()
 
-    def _answer(self, value: Answer) -> None:
-        if isinstance(value, Held):
+    def _answer(self, value: Reply) -> None:
+        if isinstance(value, Channels):
             self._hold(value)
-        elif isinstance(value, Promised):
-            value.answer.addCallback(self._place_kept())
+        elif isinstance(value, DeferredReply):
+            value.answer.addCallback(self._reserve_reply())
             value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
         elif value is not NO_REPLY and not isinstance(value, Stepwise):
             self._replies.add(self._encoded(value, self.client.protocol))
@@ -449,20 +449,20 @@ class SentinelProtocol(Protocol):
             self._context.statistics.error_replies += 1
         return encode(value, protocol)
 
-    def _hold(self, held: Held) -> None:
-        released, failed = held.outcomes(self._place_kept())
-        self._context.barrier.hold(held.generation, released, failed, held.undo, held.since)
+    def _hold(self, held: Channels) -> None:
+        released, failed = held.outcomes(self._reserve_reply())
+        self._context.barrier.defer_reply(held.generation, released, failed, held.undo, held.since)
 
-    def _hold_silently(self, held: Held) -> None:
+    def _hold_silently(self, held: Channels) -> None:
         """Nobody wants to read the reply; what could not be saved is undone all the same."""
-        self._context.barrier.hold(held.generation, lambda: None, lambda: None, held.undo, held.since)
+        self._context.barrier.defer_reply(held.generation, lambda: None, lambda: None, held.undo, held.since)
 
-    def _place_kept(self) -> Callable[[Value], None]:
+    def _reserve_reply(self) -> Callable[[Value], None]:
         """Keep the place of an answer; the protocol version is that of the moment of the request."""
-        return partial(self._settle, self._replies.hold(), self.client.protocol)
+        return partial(self._resolve, self._replies.defer_reply(), self.client.protocol)
 
-    def _settle(self, place: HeldReply, protocol: int, value: Value) -> None:
-        self._replies.settle(place, self._encoded(value, protocol))
+    def _resolve(self, place: HeldReply, protocol: int, value: Value) -> None:
+        self._replies.resolve(place, self._encoded(value, protocol))
         if not self._executing:
             self._flush()
             self.proceed()
@@ -481,14 +481,14 @@ class SentinelProtocol(Protocol):
 
     def _flush(self) -> None:
         self._hand_on()
-        if self._output.unsent or self._replies.size > ONE_WRITE:
+        if self._output.unsent or self._replies.size > MAX_WRITE_BYTES:
             self.check_output(self._context.host.now())
         if self.closing and not len(self._replies.waiting) and self._execution is None:
             self._output.close()
 
     def _cut_off(self, why: str) -> None:
         """Close the connection of a client that misbehaves; ``why`` is logged."""
-        self._context.complaints.warn(self._context.host.now(), why, address=self.client.address)
+        self._context.log_throttle.warn(self._context.host.now(), why, address=self.client.address)
         self.abort()
 
 

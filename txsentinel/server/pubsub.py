@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SUBSCRIPTION_OVERHEAD: Final = 64
 """Memory that each channel or pattern is charged with beside its bytes, so that tiny ones are not free."""
 
-SLICE: Final[Millis] = 5
+TIME_SLICE_MS: Final[Millis] = 5
 """How long subscribers are told of events before it is the turn of others."""
 
 MAX_FRAMES: Final = 64
@@ -43,10 +43,10 @@ PATTERNS_AT_ONCE: Final = 64
 MAX_BACKLOG: Final = 100_000
 """Events that some have not heard; beyond that those who have heard least lose their connection."""
 
-MOST_ALIKE: Final = 64
+MAX_IDENTICAL: Final = 64
 """Kinds of subscribers whose frames are remembered while others are told."""
 
-MOST_NAMES: Final = 8
+MAX_NAMES: Final = 8
 """Channels and patterns of a subscriber for which others that have the same are looked for."""
 
 
@@ -89,7 +89,7 @@ class PubSubHub:
         self._later = later
         self._channels: dict[bytes, dict[Client, None]] = {}
         self._patterns: dict[bytes, dict[Client, None]] = {}
-        self._heard: dict[Client, int] = {}
+        self._received: dict[Client, int] = {}
         """Subscriber → how many of all events since the start it has heard, or was not there for."""
 
         self._count = 0
@@ -120,23 +120,23 @@ class PubSubHub:
     def subscribe(self, client: Client, channel: bytes) -> None:
         """Have ``client`` hear one channel; again is no harm."""
         if channel not in client.channels:
-            client.subscription_memory += weight(channel)
-        self._heard.setdefault(client, self._count)
+            client.subscription_memory += cost(channel)
+        self._received.setdefault(client, self._count)
         client.channels[channel] = None
         self._channels.setdefault(channel, {})[client] = None
 
     def subscribe_pattern(self, client: Client, pattern: bytes) -> None:
         """Have ``client`` hear every channel that matches a glob."""
         if pattern not in client.patterns:
-            client.subscription_memory += weight(pattern)
-        self._heard.setdefault(client, self._count)
+            client.subscription_memory += cost(pattern)
+        self._received.setdefault(client, self._count)
         client.patterns[pattern] = None
         self._patterns.setdefault(pattern, {})[client] = None
 
     def unsubscribe(self, client: Client, channel: bytes) -> None:
         """Stop hearing a channel; nothing happens if it was not heard."""
         if channel in client.channels:
-            client.subscription_memory -= weight(channel)
+            client.subscription_memory -= cost(channel)
             del client.channels[channel]
             self._settle(client)
         _withdraw(self._channels, client, channel)
@@ -144,7 +144,7 @@ class PubSubHub:
     def unsubscribe_pattern(self, client: Client, pattern: bytes) -> None:
         """Stop hearing a pattern."""
         if pattern in client.patterns:
-            client.subscription_memory -= weight(pattern)
+            client.subscription_memory -= cost(pattern)
             del client.patterns[pattern]
             self._settle(client)
         _withdraw(self._patterns, client, pattern)
@@ -159,7 +159,7 @@ class PubSubHub:
     def _settle(self, client: Client) -> None:
         """Is it still a subscriber?"""
         if not client.channels and not client.patterns:
-            self._heard.pop(client, None)
+            self._received.pop(client, None)
             self._begun.pop(client, None)
 
     def publish(self, channel: str, payload: str) -> None:
@@ -169,11 +169,11 @@ class PubSubHub:
         A client that matches in several ways gets a frame for each, that of the channel first. A slow one is cut
         off by its connection and never holds up the others.
         """
-        if not self._heard:
+        if not self._received:
             return
         if not self.backlog:
-            self._waiting.extend(self._heard)
-            self._later(self._tell)
+            self._waiting.extend(self._received)
+            self._later(self._notify)
         self.backlog.append(Event(data(channel), data(payload)))
         self._count += 1
         if len(self.backlog) > MAX_BACKLOG:
@@ -182,7 +182,7 @@ class PubSubHub:
     def _drop_slowest(self) -> None:
         """Whoever has so many patterns that it cannot be told of events as fast as they come loses its connection."""
         oldest = self._count - MAX_BACKLOG // 2
-        for client in [client for client, heard in self._heard.items() if heard < oldest]:
+        for client in [client for client, received in self._received.items() if received < oldest]:
             client.connection.abort()
             self.leave(client)
         del self.backlog[: len(self.backlog) - MAX_BACKLOG // 2]
@@ -205,23 +205,23 @@ class PubSubHub:
 
         :returns: whether it has heard everything. If not, its connection is told to proceed when it has.
         """
-        heard = self._heard.get(client, self._count)
-        if heard == self._count:
+        received = self._received.get(client, self._count)
+        if received == self._count:
             return True
-        self._told(client, heard, self._now() + SLICE)
-        return self._heard.get(client, self._count) == self._count
+        self._published(client, received, self._now() + TIME_SLICE_MS)
+        return self._received.get(client, self._count) == self._count
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Tell those who wait until the time is up, and go on in the next turn."""
         waiting = self._waiting
-        until = self._now() + SLICE
+        until = self._now() + TIME_SLICE_MS
         try:
             while waiting:
                 client = waiting.popleft()
-                heard = self._heard.get(client, self._count)
-                if heard < self._count:
-                    self._told(client, heard, until)
-                    if self._heard.get(client, self._count) < self._count:
+                received = self._received.get(client, self._count)
+                if received < self._count:
+                    self._published(client, received, until)
+                    if self._received.get(client, self._count) < self._count:
                         waiting.appendleft(client)
                     else:
                         client.connection.proceed()
@@ -231,35 +231,35 @@ class PubSubHub:
             self._alike.clear()
             if not waiting:
                 # Those who were told first have not heard what came meanwhile.
-                waiting.extend(client for client, heard in self._heard.items() if heard < self._count)
-                oldest = min((self._heard[client] for client in waiting), default=self._count)
+                waiting.extend(client for client, received in self._received.items() if received < self._count)
+                oldest = min((self._received[client] for client in waiting), default=self._count)
                 del self.backlog[: len(self.backlog) - (self._count - oldest)]
             if waiting:
-                self._later(self._tell)
+                self._later(self._notify)
 
-    def _told(self, client: Client, heard: int, until: Millis) -> None:
+    def _published(self, client: Client, received: int, until: Millis) -> None:
         """Push to ``client`` the frames of what it has not heard, as far as time allows."""
         first = self._count - len(self.backlog)
         names = len(client.channels) + len(client.patterns)
         alike: object = None
-        if names <= MOST_NAMES:
-            alike = heard, self._count, client.protocol, tuple(client.channels), tuple(client.patterns)
+        if names <= MAX_NAMES:
+            alike = received, self._count, client.protocol, tuple(client.channels), tuple(client.patterns)
             known = self._alike.get(alike)
             if known is not None:
-                self._heard[client] = self._count
+                self._received[client] = self._count
                 if known:
                     client.connection.push(known)
                 return
         frames: list[bytes] = []
-        for event in islice(self.backlog, heard - first, None):
+        for event in islice(self.backlog, received - first, None):
             if not self._compare(client, event, frames, until):
                 break
-            heard += 1
+            received += 1
             if self._now() > until:
                 break
-        self._heard[client] = heard
+        self._received[client] = received
         encoded = b"".join(frames)
-        if alike is not None and heard == self._count and len(self._alike) < MOST_ALIKE:
+        if alike is not None and received == self._count and len(self._alike) < MAX_IDENTICAL:
             self._alike[alike] = encoded
         if encoded:
             client.connection.push(encoded)
@@ -284,7 +284,7 @@ class PubSubHub:
         return True
 
 
-def weight(name: bytes) -> int:
+def cost(name: bytes) -> int:
     """Bytes that one subscription is charged with."""
     return len(name) + SUBSCRIPTION_OVERHEAD
 

@@ -13,17 +13,17 @@ from twisted.internet.defer import Deferred
 from txsentinel.wire.resp import Value
 
 
-class Silence(Enum):
+class ReplyMode(Enum):
     """A command that answers nothing at all."""
 
     NO_REPLY = "no reply"
 
 
-NO_REPLY: Final = Silence.NO_REPLY
+NO_REPLY: Final = ReplyMode.NO_REPLY
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Channels:
     """
     An answer that must not be given before hard state is on disk.
 
@@ -40,17 +40,17 @@ class Held:
     since: int = 0
     """The first generation of those changes."""
 
-    def outcomes(self, settle: Callable[[Value], None]) -> tuple[Callable[[], None], Callable[[], None]]:
+    def outcomes(self, resolve: Callable[[Value], None]) -> tuple[Callable[[], None], Callable[[], None]]:
         """What to call once it is durable, and if it could not be saved; ``settle`` is given the answer."""
 
         def outcome(value: Value | Callable[[], Value]) -> Callable[[], None]:
-            return lambda: settle(value() if callable(value) else value)
+            return lambda: resolve(value() if callable(value) else value)
 
         return outcome(self.value), outcome(self.on_failure)
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
+class DeferredReply:
     """An answer that somebody is at work on; what stands behind it in the pipeline waits with it."""
 
     answer: Deferred[Value]
@@ -66,13 +66,13 @@ class Stepwise:
     done; other clients do not, so whatever it works on may have changed at its next step.
     """
 
-    steps: Generator[bytes, None, Answer]
+    steps: Generator[bytes, None, Reply]
 
 
-Answer: TypeAlias = Value | Held | Promised | Silence | Stepwise
+Reply: TypeAlias = Value | Channels | DeferredReply | ReplyMode | Stepwise
 """Whatever a command may return."""
 
-Steps: TypeAlias = "Generator[bytes, None, Answer]"
+Steps: TypeAlias = "Generator[bytes, None, Reply]"
 """The steps of a :class:`Stepwise` answer."""
 
 
@@ -111,13 +111,13 @@ class ReplyQueue:
         else:
             self.ready.append(encoded)
 
-    def hold(self) -> HeldReply:
+    def defer_reply(self) -> HeldReply:
         """Keep a place for an answer that is not known yet."""
         place = HeldReply()
         self.waiting.append(place)
         return place
 
-    def settle(self, place: HeldReply, encoded: bytes) -> None:
+    def resolve(self, place: HeldReply, encoded: bytes) -> None:
         """The answer of a held place is known; it may be empty."""
         place.encoded = encoded
         self.size += len(encoded)

@@ -62,7 +62,7 @@ def flags(instance: Instance) -> str:
             words.append("promoted")
         if instance.sync is not SyncStep.NOT_ASKED:
             words.append(instance.sync.value)
-    elif isinstance(instance, Peer) and instance.says_master_down:
+    elif isinstance(instance, Peer) and instance.reports_master_down:
         words.append("master_down")
     if instance.script_kill_sent:
         words.append("script_kill_sent")
@@ -110,7 +110,7 @@ def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Repor
     elif isinstance(instance, Replica):
         _add_replica_fields(report, instance)
     elif isinstance(instance, Peer):
-        report["last-hello-message"] = now - instance.hello_heard_at
+        report["last-hello-message"] = now - instance.hello_received_at
         report["voted-leader"] = instance.leader or "?"
         report["voted-leader-epoch"] = instance.leader_epoch
     return report

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from txsentinel.server.table import Command
 
-Prepared: TypeAlias = "tuple[Sequence[bytes], Command]"
+CachedRequest: TypeAlias = "tuple[Sequence[bytes], Command]"
 """The words of a request, of a number that the command accepts, and the command that they name."""
 
-MOST_PREPARED: Final = 16_384
+MAX_CACHED_REQUESTS: Final = 16_384
 """Requests that are kept; beyond that all are dropped, and kept anew as they come."""
 
-LONGEST_PREPARED: Final = 256
+MAX_CACHED_REQUEST_BYTES: Final = 256
 """Bytes of a request that is kept."""
 
-OFTEN: Final = frozenset(
+CACHEABLE: Final = frozenset(
     {
         "ping",
         "role",
@@ -44,7 +44,7 @@ None of them takes a secret, and with none is there anything to be seen to behin
 """
 
 
-class PreparedRequests:
+class RequestCache:
     """
     Finds what a chunk of input says, if it is one whole request that was kept before.
 
@@ -54,12 +54,12 @@ class PreparedRequests:
     __slots__ = ("_kept", "find")
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, Prepared] = {}
-        self.find: Callable[[bytes], Prepared | None] = self._kept.get
+        self._kept: dict[bytes, CachedRequest] = {}
+        self.find: Callable[[bytes], CachedRequest | None] = self._kept.get
 
     def keep(self, chunk: bytes, request: Sequence[bytes], command: Command) -> None:
         """A client sent ``chunk`` and nothing else, which turned out to be this request, to be run by this command."""
-        if command.name in OFTEN and len(chunk) <= LONGEST_PREPARED:
-            if len(self._kept) >= MOST_PREPARED:
+        if command.name in CACHEABLE and len(chunk) <= MAX_CACHED_REQUEST_BYTES:
+            if len(self._kept) >= MAX_CACHED_REQUESTS:
                 self._kept.clear()
             self._kept[chunk] = (request, command)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.config.errors import ConfigError
 from txsentinel.core.errors import CommandError
-from txsentinel.server.replies import Answer
+from txsentinel.server.replies import Reply
 from txsentinel.server.syntax import Argument
 from txsentinel.wire.resp import data
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
 
-CommandFunction: TypeAlias = "Callable[[ServerContext, Client, Sequence[bytes]], Answer]"
+CommandFunction: TypeAlias = "Callable[[ServerContext, Client, Sequence[bytes]], Reply]"
 """
 Called with the whole request, ``request[0]`` being the command word as it was sent.
 
-Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.Held`, or ``NO_REPLY``;
+Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.Channels`, or ``NO_REPLY``;
 raises ``CommandError`` to refuse.
 """
 
@@ -104,10 +104,10 @@ class CommandTable:
         :raises ValueError: if the words are taken.
         """
         keys = [data(word.lower()) for word in words]
-        shelf = self.by_word if len(keys) < BOTH_WORDS else self.by_word[keys[0]].subcommands
-        if keys[-1] in shelf:
+        keywords = self.by_word if len(keys) < BOTH_WORDS else self.by_word[keys[0]].subcommands
+        if keys[-1] in keywords:
             raise ValueError(f"two commands are called {entry.name}")
-        shelf[keys[-1]] = entry
+        keywords[keys[-1]] = entry
 
     def find(self, request: Sequence[bytes]) -> Command | None:
         """The command or subcommand that the first words of a request name; ``None`` if there is none."""
@@ -211,7 +211,7 @@ def command(
     return enter
 
 
-def _only_subcommands(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def _only_subcommands(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Never reached: a container alone is refused for its number of words."""
     raise CommandError("ERR syntax error")
 

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from itertools import count
 
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
-from txsentinel.sim.minimising import minimise, promise_of
+from txsentinel.sim.minimising import invariant_of, minimise
 from txsentinel.sim.run import Outcome, Run
 from txsentinel.sim.whatif.command import main as whatif
 
@@ -30,7 +30,7 @@ SOAK_NEWS = 60.0
 """Seconds between two lines of a soak."""
 
 
-class Tally:
+class SoakTotals:
     """What many runs come to."""
 
     def __init__(self) -> None:
@@ -75,17 +75,17 @@ def main() -> int:
     options = parser.parse_args()
     if options.soak is not None:
         return _soak(options.soak * 60, options.jobs, options.seed or int(time.time()), options.seconds)
-    tally = Tally()
+    totals = SoakTotals()
     first = 1 if options.seed is None else options.seed
     for seed in range(first, first + options.seeds):
         outcome, cpu = _run(seed, options.seconds, options.plan)
-        tally.add(outcome, cpu)
+        totals.add(outcome, cpu)
         if outcome.wrong or options.transcript:
             _write(report(outcome, options.seconds, whole=options.transcript))
         if outcome.wrong and not options.no_minimise:
             _write(_cause(outcome, options.seconds))
-    _write(str(tally))
-    return min(tally.failing, 100)
+    _write(str(totals))
+    return min(totals.failing, 100)
 
 
 def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
@@ -102,7 +102,7 @@ def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
 
 def _cause(outcome: Outcome, seconds: float) -> str:
     plan = minimise(outcome, seconds)
-    needed = f"{len(plan)} of its {len(outcome.plan)} faults break {promise_of(outcome)}"
+    needed = f"{len(plan)} of its {len(outcome.plan)} faults break {invariant_of(outcome)}"
     return f"  {needed}: {_command(outcome.seed, seconds)} --plan '{print_plan(plan)}' --transcript"
 
 
@@ -129,7 +129,7 @@ def _soak_one(seed: int, seconds: float) -> tuple[Outcome, float, str]:
 
 
 def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
-    tally = Tally()
+    totals = SoakTotals()
     until = time.monotonic() + lasts
     news_at = time.monotonic() + SOAK_NEWS
     _write(f"Soaking for {lasts / 60:g} minutes in {jobs} processes, from seed {first}.")
@@ -142,14 +142,14 @@ def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
             finished, running = wait(running, timeout=SOAK_NEWS, return_when=FIRST_COMPLETED)
             for future in finished:
                 outcome, cpu, story = future.result()
-                tally.add(outcome, cpu)
+                totals.add(outcome, cpu)
                 if story:
                     _write(story)
             if time.monotonic() >= news_at:
                 news_at += SOAK_NEWS
-                _write(str(tally))
-    _write(str(tally))
-    return min(tally.failing, 100)
+                _write(str(totals))
+    _write(str(totals))
+    return min(totals.failing, 100)
 
 
 def _write(text: str) -> None:

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 RETRY: Final = 1_000
 """Milliseconds between two attempts."""
 
-Heard = Callable[[Word], None]
+OnReply = Callable[[Word], None]
 
 
 class CLink:
     """One connection to a server or a peer; ``subscribes`` to the hello channel instead of being asked anything."""
 
     def __init__(
-        self, host: SimHost, place: tuple[str, int], heard_hello: Callable[[bytes], None] | None = None
+        self, host: SimHost, place: tuple[str, int], hello_received: Callable[[bytes], None] | None = None
     ) -> None:
         self._host = host
         self.place = place
-        self.heard_hello = heard_hello
+        self.hello_received = hello_received
         self.conversation: _Conversation | None = None
         self._connecting = False
         self._tried_at = -RETRY
@@ -52,7 +52,7 @@ class CLink:
         self._host.reactor.connectTCP(*self.place, _LinkFactory(self), timeout=1.0)
         return True
 
-    def ask(self, words: tuple[str | int | bytes, ...], heard: Heard) -> None:
+    def ask(self, words: tuple[str | int | bytes, ...], heard: OnReply) -> None:
         """Send a command."""
         if self.conversation is not None:
             self.conversation.awaiting.append(heard)
@@ -70,7 +70,7 @@ class CLink:
         self.conversation = conversation
         if self._closed:
             self.close()
-        elif self.heard_hello is not None:
+        elif self.hello_received is not None:
             cast("ITransport", conversation.transport).write(pack("SUBSCRIBE", "__sentinel__:hello"))
 
     def lost(self) -> None:
@@ -83,7 +83,7 @@ class _Conversation(Protocol):
     def __init__(self, link: CLink) -> None:
         self._link = link
         self._frames = Frames()
-        self.awaiting: deque[Heard] = deque()
+        self.awaiting: deque[OnReply] = deque()
 
     def connectionMade(self) -> None:
         """Ready."""
@@ -91,10 +91,10 @@ class _Conversation(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Hellos, or replies."""
-        heard_hello = self._link.heard_hello
-        if heard_hello is not None:
+        hello_received = self._link.hello_received
+        if hello_received is not None:
             for payload in HELLO.findall(data):
-                heard_hello(payload)
+                hello_received(payload)
             return
         for reply in self._frames.feed(data):
             if self.awaiting:

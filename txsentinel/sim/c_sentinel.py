@@ -33,7 +33,7 @@ class CInstance:
     def __init__(self, host: SimHost, place: Place, now: int, owner: CMaster | None = None) -> None:
         self.place = place
         self.commands = CLink(host, place)
-        self.hellos: CLink | None = None if owner is None else CLink(host, place, owner.heard_hello)
+        self.hellos: CLink | None = None if owner is None else CLink(host, place, owner.hello_received)
         self.unanswered_since: int | None = now
         self.pinged_at = self.told_at = self.asked_info_at = now
         self.down = False
@@ -42,7 +42,7 @@ class CInstance:
         self.reported_at = 0
         self.ordered = False
         # Peers only.
-        self.says_down = False
+        self.reports_down = False
         self.opinion_at = 0
         self.leader: tuple[str, int] = ("*", 0)
 
@@ -76,9 +76,9 @@ class CMaster:
         promoted = self.promoted
         return promoted.place if promoted is not None and self.state == "reconf" else self.instance.place
 
-    def heard_hello(self, payload: bytes) -> None:
+    def hello_received(self, payload: bytes) -> None:
         """By subscription."""
-        self.sentinel.heard_hello(payload)
+        self.sentinel.hello_received(payload)
 
     def everybody(self) -> list[CInstance]:
         """The master, its replicas, and the peers."""
@@ -91,11 +91,11 @@ class CSentinel:
     def __init__(self, fleet: Fleet, number: int, ip: str) -> None:
         self.name = f"c{number}"
         self._fleet = fleet
-        self.host = SimHost(fleet.world, fleet.network, self.name, ip, self._program)
+        self.host = SimHost(fleet.simulation, fleet.network, self.name, ip, self._program)
         self.my_id = ""
         self.current_epoch = 0
         self.masters: dict[str, CMaster] = {}
-        self._remembered: dict[str, tuple[Place, int, int]] = {}
+        self._persisted: dict[str, tuple[Place, int, int]] = {}
 
     def _program(self, host: SimHost) -> None:
         """Begin, from what was saved; every save is done at once, and none fails."""
@@ -103,7 +103,7 @@ class CSentinel:
         self.my_id = self.my_id or f"{host.random.getrandbits(160):040x}"
         self.masters = {}
         for group in self._fleet.masters:
-            place, config_epoch, leader_epoch = self._remembered.get(group.name, (group.servers[0].address, 0, 0))
+            place, config_epoch, leader_epoch = self._persisted.get(group.name, (group.servers[0].address, 0, 0))
             master = self.masters[group.name] = CMaster(self, group.name, place, now)
             master.config_epoch, master.leader_epoch = config_epoch, leader_epoch
         host.reactor.listenTCP(PORT, CPort(self._answer))
@@ -111,7 +111,7 @@ class CSentinel:
 
     def _save(self) -> None:
         for master in self.masters.values():
-            self._remembered[master.name] = (master.published, master.config_epoch, master.leader_epoch)
+            self._persisted[master.name] = (master.published, master.config_epoch, master.leader_epoch)
 
     # What happens by itself
 
@@ -121,7 +121,7 @@ class CSentinel:
         for master in self.masters.values():
             for instance in master.everybody():
                 self._probe(master, instance, now)
-                self._judge(master, instance, now)
+                self._check_down(master, instance, now)
             self._agree(master, now)
             if self._may_start(master, now):
                 self._start(master, now)
@@ -168,7 +168,7 @@ class CSentinel:
         if isinstance(reply, bytes) and reply.startswith((b"PONG", b"LOADING", b"MASTERDOWN")):
             instance.unanswered_since = None
 
-    def _judge(self, master: CMaster, instance: CInstance, now: int) -> None:
+    def _check_down(self, master: CMaster, instance: CInstance, now: int) -> None:
         down_after = self._fleet.shape.down_after
         since = instance.unanswered_since
         down = since is not None and now - since > down_after
@@ -177,7 +177,7 @@ class CSentinel:
         instance.down = down
 
     def _agree(self, master: CMaster, now: int) -> None:
-        agreeing = 1 + sum(peer.says_down for peer in master.peers.values())
+        agreeing = 1 + sum(peer.reports_down for peer in master.peers.values())
         master.objectively_down = master.instance.down and agreeing >= self._fleet.shape.quorum
 
     def _may_start(self, master: CMaster, now: int) -> bool:
@@ -193,7 +193,7 @@ class CSentinel:
     def _ask(self, master: CMaster, now: int, *, at_once: bool) -> None:
         for peer in master.peers.values():
             if now - peer.opinion_at > 5 * ASK:
-                peer.says_down, peer.leader = False, ("*", peer.leader[1])
+                peer.reports_down, peer.leader = False, ("*", peer.leader[1])
             if not master.instance.down or not peer.commands.up or (not at_once and now - peer.opinion_at < ASK):
                 continue
             candidate = self.my_id if master.state else "*"
@@ -204,7 +204,7 @@ class CSentinel:
     def _opinion(self, peer: CInstance, reply: Word) -> None:
         if isinstance(reply, list) and len(reply) == 3 and isinstance(reply[1], bytes) and isinstance(reply[2], int):
             peer.opinion_at = self.host.now()
-            peer.says_down = reply[0] == 1
+            peer.reports_down = reply[0] == 1
             if reply[1] != b"*":
                 peer.leader = (reply[1].decode(), reply[2])
 
@@ -340,7 +340,7 @@ class CSentinel:
             replica.role_since = now
             self._order(replica, master.instance.place)
 
-    def heard_hello(self, payload: bytes) -> None:
+    def hello_received(self, payload: bytes) -> None:
         """Believe it."""
         ip, port, peer_id, epoch, name, master_ip, master_port, config_epoch = payload.decode().split(",")
         master = self.masters.get(name)
@@ -363,7 +363,7 @@ class CSentinel:
         if command == b"PING":
             return PONG
         if command == b"PUBLISH":
-            self.heard_hello(words[2])
+            self.hello_received(words[2])
             return 1
         if command == b"SENTINEL" and words[1].lower() == b"is-master-down-by-addr":
             place = (words[2].decode(), int(words[3]))

@@ -43,17 +43,17 @@ from typing import Final
 from txsentinel.core.effects import Announce, Effect
 from txsentinel.core.instances import Master
 from txsentinel.model.events import SentinelEvent
-from txsentinel.sim.durable import read_remembered
-from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, SimSentinel, Watcher
-from txsentinel.sim.records import NEVER, Records, SentinelRecord, Sight, Violation
-from txsentinel.sim.server_checks import ServerWitness
-from txsentinel.sim.wire_checks import ORDER_LIFE, WireWitness
-from txsentinel.sim.wiretap import Eavesdropper
-from txsentinel.sim.world import SECOND
+from txsentinel.sim.durable import read_persisted
+from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
+from txsentinel.sim.records import NEVER, Records, SentinelRecord, Snapshot, Violation
+from txsentinel.sim.server_checks import ServerChecker
+from txsentinel.sim.simulation import SECOND
+from txsentinel.sim.wire_checks import ORDER_LIFE, WireChecker
+from txsentinel.sim.wiretap import WireTapInstaller
 
-__all__ = ["Violation", "Witness"]
+__all__ = ["InvariantChecker", "Violation"]
 
-LOOK_PERIOD: Final = 1.0
+CHECK_INTERVAL: Final = 1.0
 """Seconds between two looks at what must not grow."""
 
 OPINION_LIFE: Final = 5.0
@@ -68,31 +68,31 @@ FROZEN_IN_TILT: Final = frozenset(
     {"+sdown", "-sdown", "+odown", "-odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"}
 )
 
-MOST_WAITING: Final = 2_000
+MAX_WAITING: Final = 2_000
 """Effects and replies held back for the disk."""
 
-MOST_QUESTIONS: Final = 8
+MAX_QUESTIONS: Final = 8
 """Requests for an opinion or a vote that one peer has not answered."""
 
 
-class Witness(Watcher):
+class InvariantChecker(Observer):
     """Watches one fleet; ``violations`` is what it saw."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self.records = Records(fleet)
-        fleet.complain = self.records.expect
+        fleet.report_violation = self.records.expect
         self._expect = self.records.expect
         names = set(self.records.sentinels)
-        self._servers = ServerWitness(self.records)
-        wire = WireWitness(self.records)
-        fleet.network.joined = Eavesdropper(
-            wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.world.seconds
+        self._servers = ServerChecker(self.records)
+        wire = WireChecker(self.records)
+        fleet.network.joined = WireTapInstaller(
+            wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.simulation.seconds
         ).joined
         for sentinel in fleet.sentinels:
             sentinel.host.files.stored = self._storing(self.records.sentinels[sentinel.name])
         fleet.watchers.append(self)
-        fleet.world.call_later(LOOK_PERIOD, self._look_on)
+        fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
     @property
     def violations(self) -> list[Violation]:
@@ -108,7 +108,7 @@ class Witness(Watcher):
         """A process begins: what it may forget is forgotten, what it must remember is compared."""
         record = self.records.sentinels[sentinel.name]
         service = sentinel.alive
-        remembered = record.remembered = read_remembered(sentinel.host.files.surviving(CONFIG_PATH), self._fleet.names)
+        persisted = record.persisted = read_persisted(sentinel.host.files.surviving(CONFIG_PATH), self._fleet.names)
         record.tilt_since = record.tilt_expected_by = None
         record.turned_at = self._now
         record.wall_offset = sentinel.host.wall_offset
@@ -117,19 +117,19 @@ class Witness(Watcher):
             master.forget_attempts()
             master.opinions.clear()
             master.down_at = master.address = None
-            on_disk = remembered.masters.get(name)
+            on_disk = persisted.masters.get(name)
             if on_disk is not None:
-                master.newest_vote = self.records.unsay(sentinel.name, name, on_disk.leader_epoch)
+                master.newest_vote = self.records.retract(sentinel.name, name, on_disk.leader_epoch)
             loaded = next((m for m in service.configuration.masters if m.name == name), None)
-            known = remembered.masters.get(name)
+            known = persisted.masters.get(name)
             if loaded is not None and known is not None:
                 self._expect(
                     loaded.config_epoch >= known.config_epoch, "S6", f"{sentinel.name} restarts below its durable epoch"
                 )
                 master.config_epoch, master.leader_epoch = loaded.config_epoch, known.leader_epoch
                 master.durable_places = {known.place}
-        service.core.outbox.overheard = self._hearing(sentinel)
-        sentinel.host.reactor.turned = _Onlooker(self, record).turned
+        service.core.outbox.observer = self._hearing(sentinel)
+        sentinel.host.reactor.turned = _Observer(self, record).turned
 
     # After each turn
 
@@ -146,15 +146,15 @@ class Witness(Watcher):
             record.tilt_expected_by = None
             self._expect(False, "S13", f"{record.sentinel.name} stood still, or its clock jumped, without TILT")
 
-    def look_at_all(self, record: SentinelRecord) -> None:
+    def check_all(self, record: SentinelRecord) -> None:
         """Look at every master of one Sentinel closely, and remember how it was."""
         core = record.sentinel.alive.core
-        record.seen = [Sight(master) for master in core.registry.masters.values()]
+        record.seen = [Snapshot(master) for master in core.registry.masters.values()]
         record.seen_epoch = core.state.current_epoch
         for master in core.registry.masters.values():
-            self._look_at(record, master)
+            self._check_master(record, master)
 
-    def _look_at(self, record: SentinelRecord, master: Master) -> None:
+    def _check_master(self, record: SentinelRecord, master: Master) -> None:
         kept = record.master(master.name)
         address, epoch = master.published_address, master.config_epoch
         if address is not kept.address or epoch != kept.config_epoch:
@@ -165,9 +165,9 @@ class Witness(Watcher):
             kept.leader_epoch = master.leader_epoch
         current = record.sentinel.alive.core.current_epoch
         if master.config_epoch > current or master.leader_epoch > current:
-            promise = "S8" if master.config_epoch > current else "S9"
+            invariant = "S8" if master.config_epoch > current else "S9"
             what = f"{master.config_epoch} or {master.leader_epoch} on {master.name} exceeds {current}"
-            self._expect(False, promise, f"{record.sentinel.name}: {what}")
+            self._expect(False, invariant, f"{record.sentinel.name}: {what}")
         if master.sdown_since is not None:
             kept.down_at = (master.address.ip, master.address.port)
         elif kept.down_at is not None:
@@ -184,9 +184,11 @@ class Witness(Watcher):
         if before is not None and before.resolved and (before.ip, before.port) != place:
             higher = epoch > kept.config_epoch
             self._expect(higher, "S12", f"{who} moved {name} to {place} without a higher config epoch")
-            tellers = self.records.said.get((name, epoch, place), set()) - {who}
+            publishers = self.records.said.get((name, epoch, place), set()) - {who}
             seen = record.saw_master.get(address.ip, NEVER) >= kept.promotions.get(address.ip, -NEVER)
-            self._expect(tellers or seen, "S12", f"{who} moved {name} to {place}@{epoch}, which nobody saw as a master")
+            self._expect(
+                publishers or seen, "S12", f"{who} moved {name} to {place}@{epoch}, which nobody saw as a master"
+            )
             kept.forget_attempts()
             kept.opinions.clear()
         kept.address, kept.config_epoch = address, epoch
@@ -263,7 +265,7 @@ class Witness(Watcher):
 
     def _stood(self, master: str, candidate: str, epoch: int) -> bool:
         """Whether that candidate told its vote for itself. One that did not may be found out, and delays nobody."""
-        names = [name for name, record in self.records.sentinels.items() if record.remembered.my_id == candidate]
+        names = [name for name, record in self.records.sentinels.items() if record.persisted.my_id == candidate]
         return any((name, master, epoch) in self.records.told for name in names)
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
@@ -275,13 +277,13 @@ class Witness(Watcher):
         words = event.payload.split()
         if event.channel == "+vote-for-leader":
             self.records.voted(sentinel.name, event.master, int(words[1]), words[0], out=True)
-        master = record.remembered.masters.get(event.master)
+        master = record.persisted.masters.get(event.master)
         if master is None:
             return
         if event.channel == "+vote-for-leader":
             fine = master.leader_epoch >= int(words[1])
         else:
-            fine = record.disk_fails or self.records.may_tell(record, event.master, (words[3], int(words[4])))
+            fine = record.disk_fails or self.records.may_publish(record, event.master, (words[3], int(words[4])))
         self._expect(fine, "durable", f"{sentinel.name} published {event} before it was on disk")
 
     # Disks
@@ -290,8 +292,8 @@ class Witness(Watcher):
         def stored(path: str, contents: bytes) -> None:
             if path != CONFIG_PATH:
                 return
-            before, after = record.remembered, read_remembered(contents, self._fleet.names)
-            record.remembered = after
+            before, after = record.persisted, read_persisted(contents, self._fleet.names)
+            record.persisted = after
             who = record.sentinel.name
             fine = after.current_epoch >= before.current_epoch
             self._expect(fine, "S7", f"{who} wrote current epoch {after.current_epoch} after {before.current_epoch}")
@@ -314,9 +316,9 @@ class Witness(Watcher):
 
     # What must not grow
 
-    def _look_on(self) -> None:
+    def _observe(self) -> None:
         self.look()
-        self._fleet.world.call_later(LOOK_PERIOD, self._look_on)
+        self._fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
     def look(self) -> None:
         """Measure every queue."""
@@ -330,7 +332,7 @@ class Witness(Watcher):
     def _measure(self, sentinel: SimSentinel, connections: int) -> None:
         core, who = sentinel.alive.core, sentinel.name
         waiting = sentinel.alive.executor.barrier.waiting
-        self._expect(waiting <= MOST_WAITING, "bounded", f"{who} holds back {waiting} effects and replies")
+        self._expect(waiting <= MAX_WAITING, "bounded", f"{who} holds back {waiting} effects and replies")
         instances = list(core.registry.instances())
         links = {instance.link.link_id: instance.link for instance in instances}
         # Two to a server, one to and from a peer, and for each one that is closing; clients beside them.
@@ -343,26 +345,26 @@ class Witness(Watcher):
             self._expect(fine, "bounded", f"{who}: {pending} commands on one link")
         for master in core.registry.masters.values():
             for peer in master.peers.values():
-                fine = len(peer.asked) <= MOST_QUESTIONS
+                fine = len(peer.asked) <= MAX_QUESTIONS
                 self._expect(fine, "bounded", f"{who}: {len(peer.asked)} questions open at {peer.name[:8]}")
         jobs = len(sentinel.alive.scripts.jobs)
         self._expect(jobs <= core.state.limits.script_queue, "bounded", f"{who}: {jobs} scripts")
 
     @property
     def _now(self) -> float:
-        return self._fleet.world.seconds()
+        return self._fleet.simulation.seconds()
 
 
-class _Onlooker:
+class _Observer:
     """Looks at one process of a Sentinel after each of its turns, which shall cost little when nothing has changed."""
 
-    def __init__(self, witness: Witness, record: SentinelRecord) -> None:
+    def __init__(self, checker: InvariantChecker, record: SentinelRecord) -> None:
         core, host = record.sentinel.alive.core, record.sentinel.host
-        self._witness = witness
+        self._checker = checker
         self._record = record
         self._host = host
         self._reactor = host.reactor
-        self._world = host.world
+        self._simulation = host.simulation
         self._tilt = core.tilt
         self._outbox = core.outbox
         self._state = core.state
@@ -373,32 +375,32 @@ class _Onlooker:
         """A turn is over."""
         if self._reactor.dead or self._reactor.stalled:
             return
-        record, witness = self._record, self._witness
-        now = self._world.time / SECOND
+        record, checker = self._record, self._checker
+        now = self._simulation.time / SECOND
         tilt = self._tilt.since is not None
         if tilt != (record.tilt_since is not None):
             record.tilt_since = now if tilt else None
         stepped = self._host.wall_offset != record.wall_offset
         if stepped or now - record.turned_at > TILT_TRIGGER or record.tilt_expected_by is not None:
-            witness.clocks(record, now, tilt)
+            checker.clocks(record, now, tilt)
         record.turned_at = now
-        if self._outbox.pending and record.remembered.my_id:
+        if self._outbox.pending and record.persisted.my_id:
             what = f"{record.sentinel.name} left effects undone at the end of its turn"
-            witness.records.expect(False, "bounded", what)
+            checker.records.expect(False, "bounded", what)
         seen, masters = record.seen, self._masters
         if seen is None or len(seen) != len(masters) or self._state.current_epoch != record.seen_epoch:
-            witness.look_at_all(record)
+            checker.check_all(record)
             return
         for at, master in enumerate(masters.values()):
-            sight = seen[at]
+            snapshot = seen[at]
             if (
-                master is not sight.master
-                or master.address is not sight.address
-                or master.config_epoch != sight.config_epoch
-                or master.leader_epoch != sight.leader_epoch
-                or master.sdown_since is not sight.down_since
+                master is not snapshot.master
+                or master.address is not snapshot.address
+                or master.config_epoch != snapshot.config_epoch
+                or master.leader_epoch != snapshot.leader_epoch
+                or master.sdown_since is not snapshot.down_since
                 # A failover goes on inside the object that stands for it.
                 or master.failover is not None
             ):
-                witness.look_at_all(record)
+                checker.check_all(record)
                 return

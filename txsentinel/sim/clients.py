@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from txsentinel.sim.fleet import Fleet
 
-PATIENCE: Final = 30
+TIMEOUT: Final = 30
 """Beats without an answer after which a connection is given up: its other end may have lost its power."""
 
 PERIOD: Final = 1.0
@@ -32,7 +32,7 @@ PERIOD: Final = 1.0
 
 SENTINEL_PORT: Final = 26379
 
-Heard = Callable[[Word], None]
+OnReply = Callable[[Word], None]
 
 
 class _Conversation(Protocol):
@@ -41,13 +41,13 @@ class _Conversation(Protocol):
     def __init__(self, client: SimClient) -> None:
         self._client = client
         self._frames = Frames()
-        self.awaiting: deque[tuple[tuple[str, ...], Heard]] = deque()
+        self.awaiting: deque[tuple[tuple[str, ...], OnReply]] = deque()
 
     def connectionMade(self) -> None:
         """It can be used."""
         self._client.conversation = self
 
-    def say(self, commands: list[tuple[tuple[str, ...], Heard]]) -> None:
+    def say(self, commands: list[tuple[tuple[str, ...], OnReply]]) -> None:
         """Send several commands in one write."""
         self.awaiting.extend(commands)
         cast("ITransport", self.transport).write(b"".join(pack(*words) for words, _ in commands))
@@ -56,7 +56,7 @@ class _Conversation(Protocol):
         """Replies, which belong to what was sent first."""
         for reply in self._frames.feed(data):
             if not self.awaiting:
-                self._client.complain(False, f"was told {reply!r} without having asked")
+                self._client.report_violation(False, f"was told {reply!r} without having asked")
                 continue
             self.awaiting.popleft()[1](reply)
 
@@ -92,7 +92,7 @@ class SimClient:
         self._fleet = fleet
         self.target = target
         number = target.ip.rpartition(".")[2]
-        self.host = SimHost(fleet.world, fleet.network, f"client{number}", f"10.0.9.{number}", self._program)
+        self.host = SimHost(fleet.simulation, fleet.network, f"client{number}", f"10.0.9.{number}", self._program)
         self.conversation: _Conversation | None = None
         self.connecting = False
         self.served = 0
@@ -104,9 +104,9 @@ class SimClient:
         if self.conversation is not None:
             self.conversation.say([(words, lambda reply: None)])
 
-    def complain(self, holds: object, what: str) -> None:
+    def report_violation(self, holds: object, what: str) -> None:
         """The replies were not what they must be."""
-        self._fleet.complain(holds, "replies", f"{self.host.name} {what}")
+        self._fleet.report_violation(holds, "replies", f"{self.host.name} {what}")
 
     def _program(self, host: SimHost) -> None:
         self._beat()
@@ -121,7 +121,7 @@ class SimClient:
             self._pipeline(self.conversation)
         elif self.conversation is not None:
             self._silent += 1
-            if self._silent > PATIENCE:
+            if self._silent > TIMEOUT:
                 self._silent = 0
                 cast("ITCPTransport", self.conversation.transport).abortConnection()
 
@@ -141,7 +141,7 @@ class SimClient:
         if self.host.random.random() < 0.1:
             questions.append((("SENTINEL", "FLUSHCONFIG"), lambda reply: isinstance(reply, Failed) or reply == b"OK"))
         self.host.random.shuffle(questions)
-        commands: list[tuple[tuple[str, ...], Heard]] = []
+        commands: list[tuple[tuple[str, ...], OnReply]] = []
         for number, (words, right) in enumerate(questions[:3]):
             commands.append((words, self._expecting(words, right)))
             ping = f"{mark}/{number}"
@@ -149,12 +149,12 @@ class SimClient:
         commands.append((("PING", mark), self._finished(mark)))
         conversation.say(commands)
 
-    def _expecting(self, words: tuple[str, ...], right: Callable[[Word], bool]) -> Heard:
-        return lambda reply: self.complain(right(reply), f"asked {' '.join(words)} and was told {reply!r}")
+    def _expecting(self, words: tuple[str, ...], right: Callable[[Word], bool]) -> OnReply:
+        return lambda reply: self.report_violation(right(reply), f"asked {' '.join(words)} and was told {reply!r}")
 
-    def _finished(self, mark: str) -> Heard:
+    def _finished(self, mark: str) -> OnReply:
         def heard(reply: Word) -> None:
-            self.complain(reply == mark.encode(), f"was told {reply!r} at the end of its pipeline {mark}")
+            self.report_violation(reply == mark.encode(), f"was told {reply!r} at the end of its pipeline {mark}")
             self.served += 1
 
         return heard

@@ -66,7 +66,7 @@ def bind_mount(fleet: Fleet, random: Random) -> Done:
     def crash() -> None:
         if sentinel.host.running:
             sentinel.host.crash()
-            fleet.world.call_later(random.choice((0.05, 0.5)), restart, sentinel)
+            fleet.simulation.call_later(random.choice((0.05, 0.5)), restart, sentinel)
         if random.random() < again and files.in_place:
             files.interrupt = crash
 
@@ -86,7 +86,7 @@ def unreadable_disk(fleet: Fleet, random: Random) -> Done:
     files.unreadable = OSError(errno.EIO, "Input/output error")
     sentinel.host.kill()
     for attempt in range(1, 4):
-        fleet.world.call_later(0.3 * attempt, restart, sentinel)
+        fleet.simulation.call_later(0.3 * attempt, restart, sentinel)
 
     def end() -> None:
         files.unreadable = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class RememberedMaster:
+class PersistedMaster:
     """One master in the file."""
 
     place: tuple[str, int]
@@ -19,17 +19,17 @@ class RememberedMaster:
 
 
 @dataclass(slots=True)
-class Remembered:
+class PersistedState:
     """One file."""
 
     my_id: str = ""
     current_epoch: int = 0
-    masters: dict[str, RememberedMaster] = field(default_factory=dict)
+    masters: dict[str, PersistedMaster] = field(default_factory=dict)
 
 
-def read_remembered(contents: bytes, names: Mapping[str, str]) -> Remembered:
+def read_persisted(contents: bytes, names: Mapping[str, str]) -> PersistedState:
     """Read a file; what it says of no interest to us is skipped, and hosts in ``names`` stand for their IP."""
-    found = Remembered()
+    found = PersistedState()
     for line in contents.decode().splitlines():
         words = line.split()
         if words[:1] != ["sentinel"]:
@@ -40,7 +40,7 @@ def read_remembered(contents: bytes, names: Mapping[str, str]) -> Remembered:
         elif kind == "current-epoch":
             found.current_epoch = int(words[2])
         elif kind == "monitor":
-            found.masters[words[2]] = RememberedMaster((names.get(words[3], words[3]), int(words[4])), int(words[5]))
+            found.masters[words[2]] = PersistedMaster((names.get(words[3], words[3]), int(words[4])), int(words[5]))
         elif len(words) > 3 and words[2] in found.masters:
             master = found.masters[words[2]]
             if kind == "config-epoch":

@@ -43,7 +43,7 @@ def _busy_server(fleet: Fleet, random: Random) -> Done:
 
 
 def _kill_sentinel(fleet: Fleet, random: Random) -> Done:
-    sentinel = random.choice(_watchers(fleet))
+    sentinel = random.choice(_monitors(fleet))
     sentinel.host.kill()
     return f"kill {sentinel.name}", lambda: _restart(sentinel)
 
@@ -75,7 +75,7 @@ def _slow_sentinel(fleet: Fleet, random: Random) -> Done:
 
 
 def _isolate_sentinel(fleet: Fleet, random: Random) -> Done:
-    host = random.choice(_watchers(fleet)).host
+    host = random.choice(_monitors(fleet)).host
     fleet.network.isolate(host)
     return f"isolate {host.name}", fleet.network.heal
 
@@ -122,7 +122,7 @@ def _slow_network(fleet: Fleet, random: Random) -> Done:
     others = [h for h in [*(s.host for s in fleet.sentinels), *(s.host for s in fleet.servers)] if h is not a]
     for b in others:
         fleet.network.slow(a, b, latency * 1000, latency * 500)
-    return f"slow {a.name} down by {latency} s", fleet.network.calm
+    return f"slow {a.name} down by {latency} s", fleet.network.clear_degradation
 
 
 def _slow_disk(fleet: Fleet, random: Random) -> Done:
@@ -191,7 +191,7 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
             if said and service.executor.links is not None:
                 service.executor.links.flush()
                 reactor = sentinel.host.reactor
-                fleet.world.call_later(1e-6, lambda: None if reactor.dead else die())
+                fleet.simulation.call_later(1e-6, lambda: None if reactor.dead else die())
             else:
                 die()
 
@@ -200,17 +200,17 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     return f"{how} {sentinel.name} {'after' if said else 'at'} its effect number {number} from now", over
 
 
-def _deaf_or_dumb(fleet: Fleet, random: Random) -> Done:
+def _one_way_block(fleet: Fleet, random: Random) -> Done:
     """One direction only: a host hears everything and says nothing, or the other way round."""
     host = random.choice([*(s.host for s in fleet.sentinels), *(s.host for s in fleet.servers)])
-    deaf = random.random() < 0.5
+    inbound_blocked = random.random() < 0.5
     for other in _hosts(fleet):
         if other is not host:
-            if deaf:
+            if inbound_blocked:
                 fleet.network.cut(other, host, both=False)
             else:
                 fleet.network.cut(host, other, both=False)
-    return f"make {host.name} {'deaf' if deaf else 'dumb'}", lambda: fleet.network.heal(host)
+    return f"make {host.name} {'inbound_blocked' if inbound_blocked else 'dumb'}", lambda: fleet.network.heal(host)
 
 
 def _uneven_network(fleet: Fleet, random: Random) -> Done:
@@ -219,7 +219,7 @@ def _uneven_network(fleet: Fleet, random: Random) -> Done:
         for b in hosts:
             if a is not b and random.random() < 0.3:
                 fleet.network.slow(a, b, random.choice((1.0, 10.0, 100.0, 400.0)), 20.0, both=False)
-    return "give every direction a latency of its own", fleet.network.calm
+    return "give every direction a latency of its own", fleet.network.clear_degradation
 
 
 def _lossy_network(fleet: Fleet, random: Random) -> Done:
@@ -229,7 +229,7 @@ def _lossy_network(fleet: Fleet, random: Random) -> Done:
         for b in hosts:
             if a.name < b.name:
                 fleet.network.lose(a, b, chance)
-    return f"lose {chance:.0%} of all segments", fleet.network.calm
+    return f"lose {chance:.0%} of all segments", fleet.network.clear_degradation
 
 
 def _bad_names(fleet: Fleet, random: Random) -> Done:
@@ -261,7 +261,7 @@ def _load(fleet: Fleet, random: Random) -> Done:
     return f"let {server.host.name} load", lambda: setattr(server, "load_seconds", 0.0)
 
 
-def _lie(fleet: Fleet, random: Random) -> Done:
+def _false_hello(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     server.claims = random.choice(("master", "slave"))
     return f"let {server.host.name} claim to be a {server.claims}", lambda: setattr(server, "claims", None)
@@ -271,7 +271,7 @@ def _empty(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     server.host.kill()
     server.forget_everything()
-    fleet.world.call_later(random.choice((0.01, 0.5)), lambda: _restart(server))
+    fleet.simulation.call_later(random.choice((0.01, 0.5)), lambda: _restart(server))
     return f"have {server.host.name} come back empty", _nothing
 
 
@@ -283,7 +283,7 @@ def _flap(fleet: Fleet, random: Random) -> Done:
             server.host.restart()
 
     for number in range(6):
-        fleet.world.call_later(0.7 * number, again)
+        fleet.simulation.call_later(0.7 * number, again)
     return f"restart {server.host.name} again and again", _nothing
 
 
@@ -347,7 +347,7 @@ def _monitor_anew(fleet: Fleet, random: Random) -> Done:
     group = random.choice(fleet.masters)
     client = random.choice(fleet.clients)
     client.order("SENTINEL", "REMOVE", group.name)
-    fleet.world.call_later(random.choice((0.0, 0.3)), monitor, fleet, client, group)
+    fleet.simulation.call_later(random.choice((0.0, 0.3)), monitor, fleet, client, group)
     return f"{client.host.name} has {group.name} removed and monitored again", _nothing
 
 
@@ -363,7 +363,7 @@ def monitor(fleet: Fleet, client: SimClient, group: SimMaster) -> None:
         client.order("SENTINEL", "SET", group.name, option, str(value))
 
 
-def _misdirect(fleet: Fleet, random: Random) -> Done:
+def _redirect_replica(fleet: Fleet, random: Random) -> Done:
     server, other = random.sample(random.choice(fleet.masters).servers, 2)
     if server.host.running:
         server.replication.follow(other.address)
@@ -392,7 +392,7 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "stuck-disk": _stuck_disk,
     "wall-clock": _wall_clock,
     "manual-failover": _manual_failover,
-    "misdirect": _misdirect,
+    "misdirect": _redirect_replica,
     "masterless": masterless,
     "skewed-clock": _skewed_clock,
     "doomed-disk": doomed_disk,
@@ -400,12 +400,12 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "unreadable-disk": unreadable_disk,
     "bind-mount": bind_mount,
     "crash-at-effect": _crash_at_effect,
-    "deaf-or-dumb": _deaf_or_dumb,
+    "deaf-or-dumb": _one_way_block,
     "uneven-network": _uneven_network,
     "lossy-network": _lossy_network,
     "bad-names": _bad_names,
     "load": _load,
-    "lie": _lie,
+    "lie": _false_hello,
     "empty": _empty,
     "flap": _flap,
     "pause-writes": _pause_writes,
@@ -431,8 +431,8 @@ def _pick_server(fleet: Fleet, random: Random) -> SimRedis:
 
 
 def _hosts(fleet: Fleet) -> list[SimHost]:
-    return [*(each.host for each in _watchers(fleet)), *(server.host for server in fleet.servers)]
+    return [*(each.host for each in _monitors(fleet)), *(server.host for server in fleet.servers)]
 
 
-def _watchers(fleet: Fleet) -> list[SimSentinel | CSentinel]:
+def _monitors(fleet: Fleet) -> list[SimSentinel | CSentinel]:
     return [*fleet.sentinels, *fleet.c_peers]

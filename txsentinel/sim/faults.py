@@ -10,7 +10,7 @@ from typing import Final
 from txsentinel.sim.fault_types import KINDS, monitor
 from txsentinel.sim.fleet import Fleet
 
-__all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "parse_plan", "print_plan", "watch_all"]
+__all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all", "parse_plan", "print_plan"]
 
 
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
@@ -32,10 +32,10 @@ class Fault:
     at: float
     kind: str
     lasts: float
-    dice: int
+    rng: int
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.at:.3f}:{self.lasts:.3f}:{self.dice}"
+        return f"{self.kind}:{self.at:.3f}:{self.lasts:.3f}:{self.rng}"
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -44,10 +44,10 @@ class Fault:
 
         :raises ValueError: if none does.
         """
-        kind, at, lasts, dice = text.split(":")
+        kind, at, lasts, rng = text.split(":")
         if kind not in KINDS:
             raise ValueError(f"no such fault: {kind}")
-        return cls(float(at), kind, float(lasts), int(dice))
+        return cls(float(at), kind, float(lasts), int(rng))
 
 
 def draw_plan(seed: int, seconds: float, kinds: Sequence[str] | None = None) -> list[Fault]:
@@ -81,21 +81,21 @@ class FaultInjector:
         self._fleet = fleet
         self.log: list[tuple[float, str]] = []
         for fault in plan:
-            fleet.world.call_later(fault.at, self._inject, fault)
+            fleet.simulation.call_later(fault.at, self._inject, fault)
 
     def _inject(self, fault: Fault) -> None:
         if fault.kind not in ORDERS:
             fleet = self._fleet
-            fleet.troubled_until = max(fleet.troubled_until, fleet.world.seconds() + fault.lasts)
-        what, undo = KINDS[fault.kind](self._fleet, Random(fault.dice))
-        self.log.append((self._fleet.world.seconds(), what))
-        self._fleet.world.call_later(fault.lasts, undo)
+            fleet.disturbed_until = max(fleet.disturbed_until, fleet.simulation.seconds() + fault.lasts)
+        what, undo = KINDS[fault.kind](self._fleet, Random(fault.rng))
+        self.log.append((self._fleet.simulation.seconds(), what))
+        self._fleet.simulation.call_later(fault.lasts, undo)
 
 
 def heal(fleet: Fleet) -> None:
     """End every fault: everybody runs, everything connects, every disk works."""
     fleet.network.heal()
-    fleet.network.calm()
+    fleet.network.clear_degradation()
     for server in fleet.servers:
         server.end_script()
         server.claims = None
@@ -123,7 +123,7 @@ def heal(fleet: Fleet) -> None:
             sentinel.host.restart()
 
 
-def watch_all(fleet: Fleet) -> None:
+def observe_all(fleet: Fleet) -> None:
     """
     Put right what only operators can: have every group monitored again that was removed from a Sentinel
     without coming back, and point servers to the master that were forgotten while they followed nobody or another.

@@ -22,11 +22,11 @@ from zope.interface import classImplements
 
 from txsentinel.config.recovery import overwriting, recovered
 from txsentinel.interfaces import IFileStore
-from txsentinel.sim.world import SECOND
+from txsentinel.sim.simulation import SECOND
 
 if TYPE_CHECKING:
     from txsentinel.sim.reactor import SimReactor
-    from txsentinel.sim.world import World
+    from txsentinel.sim.simulation import Simulation
 
 
 SECTOR: Final = 512
@@ -55,8 +55,8 @@ class SimFiles:
     :param jitter: milliseconds that it takes longer at most, drawn for each.
     """
 
-    def __init__(self, world: World, name: str, latency: float = 2.0, jitter: float = 4.0) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, name: str, latency: float = 2.0, jitter: float = 4.0) -> None:
+        self.simulation = simulation
         self.name = name
         self.latency = latency
         self.jitter = jitter
@@ -71,7 +71,7 @@ class SimFiles:
         self.replacements = 0
         """How many replacements succeeded."""
         self.failed_replacements = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         """The largest number of replacements that were under way at one time."""
         self.visible_failure = False
         """While set, a replacement that fails can be seen all the same, and may be undone by a crash."""
@@ -79,7 +79,7 @@ class SimFiles:
         """The last replacement of whose end the process was told has failed, or a probe since then."""
         self.stored: Callable[[str, bytes], None] | None = None
         """Called with what has become durable."""
-        self.strays: list[str] = []
+        self.leftovers: list[str] = []
         """Temporary files that crashes left behind; they are in :attr:`contents`, as on any disk."""
         self.in_place = False
         """While set, files cannot be replaced, only overwritten."""
@@ -88,7 +88,7 @@ class SimFiles:
         self._surviving: dict[str, bytes] = {}
         self.interrupt: Callable[[], None] | None = None
         """Called once, while the next replacement is under way."""
-        self._dice = Random(f"{world.seed}/{name}/strays")
+        self._rng = Random(f"{simulation.seed}/{name}/strays")
         self._undone: dict[str, bytes] = {}
         self._reactor: SimReactor | None = None
         self._stuck = False
@@ -176,21 +176,21 @@ class SimFiles:
         reactor = self._reactor
         if reactor is None or reactor.dead:
             return done
-        write = _Write(path, contents, done, self.world.time)
+        write = _Write(path, contents, done, self.simulation.time)
         self._writes.append(write)
-        self.most_in_flight = max(self.most_in_flight, len(self._writes))
+        self.max_in_flight = max(self.max_in_flight, len(self._writes))
         duration = self._duration() / 1000
-        self.world.call_later(duration, self._finish, write)
+        self.simulation.call_later(duration, self._finish, write)
         interrupt, self.interrupt = self.interrupt, None
         if interrupt is not None:
-            self.world.call_later(duration * self._dice.random(), interrupt)
+            self.simulation.call_later(duration * self._rng.random(), interrupt)
         return done
 
     @property
-    def longest_wait(self) -> float:
+    def max_wait(self) -> float:
         """For how many seconds the oldest replacement has been of whose end the process was not told."""
         oldest = (self._untold or self._writes)[:1]
-        return (self.world.time - oldest[0].began) / SECOND if oldest else 0.0
+        return (self.simulation.time - oldest[0].began) / SECOND if oldest else 0.0
 
     @property
     def in_flight(self) -> int:
@@ -212,38 +212,38 @@ class SimFiles:
         writes, self._writes, self._untold = self._writes, [], []
         undone, self._undone = self._undone, {}
         for path, contents in undone.items():
-            if self.world.random.random() < 0.5:
+            if self.simulation.random.random() < 0.5:
                 self.contents[path] = contents
         for write in writes:
-            if self.fail_with is None and not self._stuck and self.world.random.random() < 0.5:
+            if self.fail_with is None and not self._stuck and self.simulation.random.random() < 0.5:
                 self._store(write)
             elif self.in_place:
                 self._tear(write)
             else:
-                self._leave_stray(write)
+                self._leave_temporary(write)
 
-    def _leave_stray(self, write: _Write) -> None:
-        dice = self._dice
-        path = f"{write.path}.{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz0123456789_', k=6))}"
-        written = write.contents[: dice.randint(0, len(write.contents))]
-        self.contents[path] = written + dice.choice(RUBBISH)
-        self.strays.append(path)
-        self.world.note_bytes(f"{self.name} left {path}".encode("utf-8", "surrogateescape"), self.contents[path])
+    def _leave_temporary(self, write: _Write) -> None:
+        rng = self._rng
+        path = f"{write.path}.{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz0123456789_', k=6))}"
+        written = write.contents[: rng.randint(0, len(write.contents))]
+        self.contents[path] = written + rng.choice(RUBBISH)
+        self.leftovers.append(path)
+        self.simulation.note_bytes(f"{self.name} left {path}".encode("utf-8", "surrogateescape"), self.contents[path])
 
     def _tear(self, write: _Write) -> None:
         """Leave the file as a crash does that comes at any moment of its being overwritten."""
-        dice, path = self._dice, write.path
+        rng, path = self._rng, write.path
         raw = self.contents.get(path, b"")
         before = self._surviving.pop(path, raw)
         interrupted = recovered(raw).interrupted
-        if interrupted is not None and dice.random() < 0.5:
+        if interrupted is not None and rng.random() < 0.5:
             # It came no further than to what the crash before had interrupted.
             self._leave_torn(path, self._half_written(raw, interrupted.head), before)
             return
         steps = overwriting(before, write.contents)
         recorded = before + steps.record
-        if dice.random() < 0.3:
-            self._leave_torn(path, recorded[: dice.randint(len(before), len(recorded) - 1)], before)
+        if rng.random() < 0.3:
+            self._leave_torn(path, recorded[: rng.randint(len(before), len(recorded) - 1)], before)
             return
         self._leave_torn(path, self._half_written(recorded, steps.head), write.contents)
         if self.stored is not None:
@@ -251,11 +251,11 @@ class SimFiles:
 
     def _half_written(self, raw: bytes, head: bytes) -> bytes:
         """``raw``, over the beginning of which as much of ``head`` was written as a crash allowed."""
-        dice, blocks = self._dice, range(0, len(head), SECTOR)
-        if dice.random() < 0.5:
-            size = dice.randint(0, len(head))
+        rng, blocks = self._rng, range(0, len(head), SECTOR)
+        if rng.random() < 0.5:
+            size = rng.randint(0, len(head))
             return head[:size] + raw[size:]
-        pieces = [dice.choice((head, raw))[at : min(at + SECTOR, len(head))] for at in blocks]
+        pieces = [rng.choice((head, raw))[at : min(at + SECTOR, len(head))] for at in blocks]
         return b"".join(pieces) + raw[len(head) :]
 
     def _leave_torn(self, path: str, raw: bytes, surviving: bytes) -> None:
@@ -263,16 +263,16 @@ class SimFiles:
         self._undone.pop(path, None)
         self.contents[path] = raw
         self._surviving[path] = surviving
-        self.world.note_bytes(f"{self.name} left {path} torn".encode("utf-8", "surrogateescape"), raw)
+        self.simulation.note_bytes(f"{self.name} left {path} torn".encode("utf-8", "surrogateescape"), raw)
 
     def _duration(self) -> float:
-        return self.latency + self.world.random.random() * self.jitter
+        return self.latency + self.simulation.random.random() * self.jitter
 
     def _store(self, write: _Write) -> None:
         self.contents[write.path] = write.contents
         self._surviving.pop(write.path, None)
         self._undone.pop(write.path, None)
-        self.world.note_bytes(f"{self.name} wrote {write.path}".encode("utf-8", "surrogateescape"), write.contents)
+        self.simulation.note_bytes(f"{self.name} wrote {write.path}".encode("utf-8", "surrogateescape"), write.contents)
         if self.stored is not None:
             self.stored(write.path, write.contents)
 
@@ -290,7 +290,7 @@ class SimFiles:
         if self.fail_with is None:
             self._store(write)
             self.replacements += 1
-            reactor.schedule(0, self._tell, write, None)
+            reactor.schedule(0, self._notify, write, None)
         else:
             self.failed_replacements += 1
             if self.visible_failure and self.in_place:
@@ -298,9 +298,9 @@ class SimFiles:
             elif self.visible_failure:
                 self._undone.setdefault(write.path, self.contents.get(write.path, b""))
                 self.contents[write.path] = write.contents
-            reactor.schedule(0, self._tell, write, self.fail_with)
+            reactor.schedule(0, self._notify, write, self.fail_with)
 
-    def _tell(self, write: _Write, error: OSError | None) -> None:
+    def _notify(self, write: _Write, error: OSError | None) -> None:
         """The process learns how a replacement ended."""
         if write in self._untold:
             self._untold.remove(write)
@@ -311,7 +311,7 @@ class SimFiles:
             write.done.errback(error)
 
     def __repr__(self) -> str:
-        return f"<SimFiles of {self.name} at {self.world.time / SECOND:.6f} s: {len(self.contents)} files>"
+        return f"<SimFiles of {self.name} at {self.simulation.time / SECOND:.6f} s: {len(self.contents)} files>"
 
 
 classImplements(SimFiles, IFileStore)

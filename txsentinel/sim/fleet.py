@@ -21,7 +21,7 @@ from txsentinel.sim.clients import SimClient
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 
 CONFIG_PATH: Final = "/sentinel.conf"
 REDIS_PORT: Final = 6379
@@ -71,7 +71,7 @@ class Shape:
     """Masters are configured by name."""
     c_peers: int = 0
     """How many Sentinels there are beside ours that behave as C does."""
-    storm: int = 10
+    mass_failure: int = 10
     """How many masters that fail together are a storm."""
 
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
@@ -99,7 +99,7 @@ class SimSentinel:
         self.fleet = fleet
         self.number = number
         self.name = f"s{number}"
-        self.host = SimHost(fleet.world, fleet.network, self.name, f"10.0.1.{number}", self._program)
+        self.host = SimHost(fleet.simulation, fleet.network, self.name, f"10.0.1.{number}", self._program)
         self.host.names.update(fleet.names)
         self.host.files.contents[CONFIG_PATH] = fleet.configuration(number).encode()
         self.service: SentinelService | None = None
@@ -132,7 +132,7 @@ class SimSentinel:
             listeners=reporter,
             shutdown=lambda: host.exit(0),
             timings=self.fleet.timings(),
-            limits=Limits(storm=self.fleet.shape.storm),
+            limits=Limits(mass_failure=self.fleet.shape.mass_failure),
         )
         self.fleet.born(self)
         self.service.startService()
@@ -148,15 +148,15 @@ class Reporter:
     def note(self, level: Level, text: str) -> None:
         """A line of the log."""
         fleet = self._sentinel.fleet
-        fleet.lines.append(Line(fleet.world.seconds(), self._sentinel.name, level, text))
+        fleet.lines.append(Line(fleet.simulation.seconds(), self._sentinel.name, level, text))
 
     def event_published(self, event: SentinelEvent) -> None:
         """An event, at the moment at which clients hear of it."""
-        for watcher in self._sentinel.fleet.watchers:
-            watcher.event(self._sentinel, event)
+        for observer in self._sentinel.fleet.watchers:
+            observer.event(self._sentinel, event)
 
 
-class Watcher:
+class Observer:
     """Somebody who looks on; does nothing unless told what."""
 
     def born(self, sentinel: SimSentinel) -> None:
@@ -183,17 +183,17 @@ class Fleet:
 
     def __init__(self, seed: int, shape: Shape | None = None) -> None:
         self.shape = shape or Shape()
-        self.world = World(seed)
-        self.network = SimNetwork(self.world)
+        self.simulation = Simulation(seed)
+        self.network = SimNetwork(self.simulation)
         self.lines: list[Line] = []
-        self.watchers: list[Watcher] = []
+        self.watchers: list[Observer] = []
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
-        self.troubled_until = 0.0
+        self.disturbed_until = 0.0
         """World time in seconds up to which faults are in force that may keep Sentinels from what they ought to do."""
-        self.complain: Callable[[object, str, str], None] = lambda holds, promise, what: None
-        """Told ``(whether it holds, the promise, what happened)`` by whoever else checks something."""
+        self.report_violation: Callable[[object, str, str], None] = lambda holds, invariant, what: None
+        """Told ``(whether it holds, the invariant, what happened)`` by whoever else checks something."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}
         """What the resolver of every Sentinel knows."""
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
@@ -217,7 +217,7 @@ class Fleet:
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
-        self.world.run(seconds)
+        self.simulation.run(seconds)
 
     def settle(self, limit: float = 60.0) -> bool:
         """Let time pass until nobody disagrees, for ``limit`` seconds at the most; whether that came about."""
@@ -225,7 +225,7 @@ class Fleet:
         while limit > 0:
             if not self.disagreements():
                 return True
-            self.world.run(step)
+            self.simulation.run(step)
             limit -= step
         return not self.disagreements()
 
@@ -262,8 +262,8 @@ class Fleet:
 
     def born(self, sentinel: SimSentinel) -> None:
         """A Sentinel's process begins."""
-        for watcher in self.watchers:
-            watcher.born(sentinel)
+        for observer in self.watchers:
+            observer.born(sentinel)
 
     def disagreements(self) -> list[str]:
         """
@@ -320,7 +320,7 @@ class Fleet:
         first = f"10.{group}.0.1"
         servers = []
         for number in range(1, self.shape.replicas + 2):
-            host = SimHost(self.world, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
+            host = SimHost(self.simulation, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
             master = None if number == 1 else (first, REDIS_PORT)
             settings = {"replica_priority": "0"} if number > self.shape.replicas + 1 - self.shape.unwilling else {}
             servers.append(SimRedis(host, REDIS_PORT, master, **settings))

@@ -26,7 +26,7 @@ def pause_group(fleet: Fleet, random: Random) -> Done:
     def end() -> None:
         for server in paused:
             if server in late:
-                fleet.world.call_later(delay, server.host.resume)
+                fleet.simulation.call_later(delay, server.host.resume)
             else:
                 server.host.resume()
 

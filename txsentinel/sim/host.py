@@ -15,7 +15,7 @@ from txsentinel.interfaces import IHost
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.processes import Outcome, Script, SimProcess, Spawned, mapping_copy
 from txsentinel.sim.reactor import SimReactor
-from txsentinel.sim.world import SECOND, World
+from txsentinel.sim.simulation import SECOND, Simulation
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
@@ -28,7 +28,7 @@ __all__ = ["Outcome", "SimFiles", "SimHost", "SimProcess"]
 EPOCH: Final = 1_700_000_000.0
 """What every wall clock says when a world begins, in seconds since 1970."""
 
-LONGEST_UPTIME: Final = 100_000
+MAX_UPTIME: Final = 100_000
 """Seconds that a machine may have been up when a world begins."""
 
 KILLED: Final = -9
@@ -48,18 +48,18 @@ class SimHost:
 
     def __init__(
         self,
-        world: World,
+        simulation: Simulation,
         network: SimNetwork,
         name: str,
         ip: str,
         program: Callable[[SimHost], object] | None = None,
     ) -> None:
-        self.world = world
+        self.simulation = simulation
         self.network = network
         self.name = name
         self.ip = ip
         self.program = program
-        self.files = SimFiles(world, name)
+        self.files = SimFiles(simulation, name)
         self.names: dict[str, str] = {}
         """Host name to IP; whatever is missing cannot be resolved."""
         self.resolve_delay = 0.005
@@ -79,7 +79,7 @@ class SimHost:
         self._powered = True
         self._started = False
         self._children = 0
-        self._boot = Random(f"{world.seed}/{name}/boot").randrange(1, LONGEST_UPTIME) * SECOND
+        self._boot = Random(f"{simulation.seed}/{name}/boot").randrange(1, MAX_UPTIME) * SECOND
         self.reactor: SimReactor
         self._new_process()
 
@@ -92,15 +92,15 @@ class SimHost:
         """Milliseconds of the monotonic clock; it neither drifts nor jumps."""
         return self.reactor.now()
 
-    in_passing = False
+    nested_poll_active = False
 
-    def breathe(self) -> bool:
+    def yield_to_clients(self) -> bool:
         """Nobody waits: in here no call takes any time."""
         return False
 
     def wall_clock(self) -> float:
         """Seconds since 1970 as this host believes."""
-        return EPOCH + self.world.time / SECOND * (1.0 + self.drift) + self.wall_offset
+        return EPOCH + self.simulation.time / SECOND * (1.0 + self.drift) + self.wall_offset
 
     def scheduled(self) -> tuple[int, int] | None:
         """Nothing takes any time here, so whoever stands still was stopped."""
@@ -126,12 +126,12 @@ class SimHost:
         outcome = self.script(arguments)
         self._children += 1
         process = SimProcess(self.reactor, protocol, self.pid + self._children, outcome)
-        kept = Spawned(self.world.seconds(), path, tuple(arguments), mapping_copy(environment), process)
+        kept = Spawned(self.simulation.seconds(), path, tuple(arguments), mapping_copy(environment), process)
         self.spawned.append(kept)
         process.start()
         return process
 
-    def entitle(self, title: str) -> None:
+    def set_process_title(self, title: str) -> None:
         """See :class:`IHost`. Nobody lists the processes of a simulated machine."""
 
     def exit(self, status: int) -> None:
@@ -140,7 +140,7 @@ class SimHost:
 
     def fail_stop(self, failure: Failure, what: str) -> None:
         """Record the failure in the world and end the process with status 1."""
-        self.world.record_failure(self.name, what, failure)
+        self.simulation.record_failure(self.name, what, failure)
         self.exit(1)
 
     # Life and death
@@ -164,25 +164,25 @@ class SimHost:
             self._new_process()
         self._started = True
         self.starts += 1
-        self.world.note("start", self.name)
+        self.simulation.note("start", self.name)
         if self.program is not None:
             self.reactor.callLater(0, self.program, self)
 
     def pause(self) -> None:
         """Nothing of this process runs until :meth:`resume`, as after SIGSTOP. Its kernel goes on."""
-        self.world.note("pause", self.name)
+        self.simulation.note("pause", self.name)
         self.reactor.stall()
 
     def resume(self) -> None:
         """Run on, with everything that came due meanwhile."""
-        self.world.note("resume", self.name)
+        self.simulation.note("resume", self.name)
         self.reactor.unstall()
 
     def pause_for(self, seconds: float) -> None:
         """Pause now and resume later, unless the process has ended by then."""
         reactor = self.reactor
         self.pause()
-        self.world.call_later(seconds, lambda: None if reactor.dead else reactor.unstall())
+        self.simulation.call_later(seconds, lambda: None if reactor.dead else reactor.unstall())
 
     def terminate(self) -> None:
         """Ask the program to end, as SIGTERM does: the shutdown triggers run, then it exits with status 0."""
@@ -202,7 +202,7 @@ class SimHost:
         """
         self._powered = False
         self._end(KILLED, silently=True)
-        self.network.darken(self.ip, refuse)
+        self.network.take_down(self.ip, refuse)
 
     def restart(self) -> None:
         """Power on if need be, end what still runs, and start the program from what was durable."""
@@ -210,7 +210,7 @@ class SimHost:
             self.kill()
         if not self._powered:
             self._powered = True
-            self.network.lighten(self.ip)
+            self.network.bring_up(self.ip)
         self.start()
 
     def step_wall_clock(self, seconds: float) -> None:
@@ -221,9 +221,9 @@ class SimHost:
 
     def _new_process(self) -> None:
         self._started = False
-        self.random = Random(f"{self.world.seed}/{self.name}/{self.starts}")
+        self.random = Random(f"{self.simulation.seed}/{self.name}/{self.starts}")
         self.pid = 1_000 + 100 * self.starts
-        self.reactor = SimReactor(self.world, self.network, self.name, self.ip, self._boot)
+        self.reactor = SimReactor(self.simulation, self.network, self.name, self.ip, self._boot)
         self.reactor.resolver = self.resolve
         self.reactor.addSystemEventTrigger("after", "shutdown", self.exit, 0)
         self.files.attach(self.reactor)
@@ -233,7 +233,7 @@ class SimHost:
             return
         if self._started:
             self.exits.append(status)
-            self.world.note("exit", self.name, status)
+            self.simulation.note("exit", self.name, status)
         self.reactor.die()
         self._started = True
         self.network.process_gone(self.reactor, silently)

@@ -7,33 +7,33 @@ from collections.abc import Callable, Sequence
 from txsentinel.sim.faults import Fault
 from txsentinel.sim.run import Outcome, Run
 
-MOST_TRIALS = 120
+MAX_TRIALS = 120
 """Runs spent on one plan."""
 
 
-def promise_of(outcome: Outcome) -> str:
+def invariant_of(outcome: Outcome) -> str:
     """The first promise that was broken, as its violation names it."""
     return outcome.wrong[0].partition(" ")[0]
 
 
-def minimise(outcome: Outcome, seconds: float, trials: int = MOST_TRIALS) -> list[Fault]:
+def minimise(outcome: Outcome, seconds: float, trials: int = MAX_TRIALS) -> list[Fault]:
     """
     A plan that breaks the same promise with as few of the faults as can be found in ``trials`` runs.
 
     :param outcome: of a run that failed.
     :param seconds: for how long things went wrong in it.
     """
-    promise = promise_of(outcome)
+    invariant = invariant_of(outcome)
 
     def fails(plan: Sequence[Fault]) -> bool:
-        wrong = Run(outcome.seed, seconds, list(plan), outcome.shape, promise).all().wrong
-        return any(what.partition(" ")[0] == promise for what in wrong)
+        wrong = Run(outcome.seed, seconds, list(plan), outcome.shape, invariant).all().wrong
+        return any(what.partition(" ")[0] == invariant for what in wrong)
 
     return reduce_to_cause(outcome.plan, fails, trials)
 
 
 def reduce_to_cause(
-    plan: Sequence[Fault], fails: Callable[[Sequence[Fault]], bool], trials: int = MOST_TRIALS
+    plan: Sequence[Fault], fails: Callable[[Sequence[Fault]], bool], trials: int = MAX_TRIALS
 ) -> list[Fault]:
     """
     Leave out what is not needed for ``fails(plan)`` to hold: halves first, then ever smaller parts.

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.python.failure import Failure
 
+from txsentinel.sim.simulation import MILLISECOND, SECOND
 from txsentinel.sim.sockets import SimConnector, SimPort
 from txsentinel.sim.tcp import Flow, Path, SimTransport
-from txsentinel.sim.world import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.internet.protocol import ClientFactory
 
     from txsentinel.sim.reactor import SimReactor
-    from txsentinel.sim.world import World
+    from txsentinel.sim.simulation import Simulation
 
 LOOPBACK_LATENCY: Final = 20
 """Microseconds between two processes of one machine."""
@@ -60,8 +60,8 @@ class SimNetwork:
     :param jitter: milliseconds that it takes longer at most.
     """
 
-    def __init__(self, world: World, latency: float = 0.2, jitter: float = 0.2) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, latency: float = 0.2, jitter: float = 0.2) -> None:
+        self.simulation = simulation
         self.latency = latency
         self.jitter = jitter
         self.connections: dict[int, SimTransport] = {}
@@ -92,7 +92,7 @@ class SimNetwork:
     def isolate(self, host: Place) -> None:
         """Nothing gets to or from this machine; its own processes still reach each other."""
         self._isolated[_ip(host)] = None
-        self.world.note("isolate", _ip(host))
+        self.simulation.note("isolate", _ip(host))
         self._update()
 
     def partition(self, *groups: list[Place]) -> None:
@@ -119,7 +119,7 @@ class SimNetwork:
             paths = [self.path(_ip(a), _ip(b)), self.path(_ip(b), _ip(a))]
         for path in paths:
             path.cut = False
-        self.world.note("heal", *(_ip(place) for place in (a, b) if place is not None))
+        self.simulation.note("heal", *(_ip(place) for place in (a, b) if place is not None))
         self._update()
 
     def reset(self, a: Place, b: Place) -> int:
@@ -152,7 +152,7 @@ class SimNetwork:
         """Let segments between two machines get lost with this chance; they are sent again 200 ms later."""
         self.path(_ip(a), _ip(b)).loss = self.path(_ip(b), _ip(a)).loss = chance
 
-    def calm(self) -> None:
+    def clear_degradation(self) -> None:
         """Undo every :meth:`slow` and :meth:`lose`."""
         for path in self._paths.values():
             path.latency, path.jitter = self._usual_delay(path.source, path.target)
@@ -163,7 +163,7 @@ class SimNetwork:
         return not any(path.blocked for path in self.route(_ip(a), _ip(b)))
 
     @property
-    def troubled(self) -> bool:
+    def disturbed(self) -> bool:
         """Whether anything between machines that have power is cut, slower than usual, or lost."""
         return any(
             (path.blocked or path.loss or (path.latency, path.jitter) != self._usual_delay(path.source, path.target))
@@ -174,14 +174,14 @@ class SimNetwork:
 
     # Power and processes; used by hosts
 
-    def darken(self, ip: str, refuse: bool) -> None:
+    def take_down(self, ip: str, refuse: bool) -> None:
         """A machine lost its power. With ``refuse``, connection attempts are refused instead of left unanswered."""
         self._dark[ip] = None
         if refuse:
             self.refusing[ip] = None
         self._update()
 
-    def lighten(self, ip: str) -> None:
+    def bring_up(self, ip: str) -> None:
         """A machine has power again; its kernel remembers no connection."""
         self._dark.pop(ip, None)
         self.refusing.pop(ip, None)
@@ -189,7 +189,7 @@ class SimNetwork:
 
     def process_gone(self, reactor: SimReactor, silently: bool) -> None:
         """Close whatever a dead process held; ``silently`` if nobody is to be told."""
-        self.world.note("gone", reactor.name)
+        self.simulation.note("gone", reactor.name)
         for end in [end for end in self.connections.values() if end.reactor is reactor]:
             end.killed(silently)
         for ports in self._ports.values():
@@ -319,12 +319,12 @@ class SimNetwork:
     def _void(self, path: Path) -> Path:
         void = Path(path.source, path.target, path.latency, path.jitter)
         void.cut = void.blocked = True
-        void.since = self.world.time
+        void.since = self.simulation.time
         return void
 
     def _cut(self, path: Path, cut: bool) -> None:
         path.cut = cut
-        self.world.note("cut", path.source, path.target)
+        self.simulation.note("cut", path.source, path.target)
         self._update_path(path)
 
     def _update(self) -> None:
@@ -339,10 +339,10 @@ class SimNetwork:
             return
         path.blocked = blocked
         if blocked:
-            path.since = self.world.time
+            path.since = self.simulation.time
             return
         # Retransmissions back off: the longer the silence was, the longer until the next one is due.
-        longest = min(self.world.time - path.since, RETRANSMIT_LIMIT)
+        longest = min(self.simulation.time - path.since, RETRANSMIT_LIMIT)
         waiting, path.waiting = path.waiting, []
         for flow in waiting:
-            flow.wake(path.delay(self.world.random) + int(self.world.random.random() * longest))
+            flow.wake(path.delay(self.simulation.random) + int(self.simulation.random.random() * longest))

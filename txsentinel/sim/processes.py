@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txsentinel.sim.world import micros
+from txsentinel.sim.simulation import micros
 
 if TYPE_CHECKING:
     from txsentinel.sim.reactor import SimReactor

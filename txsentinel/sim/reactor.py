@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.sim.world import MILLISECOND, SECOND, Happening, SimCall, World
+from txsentinel.sim.simulation import MILLISECOND, SECOND, ScheduledEvent, SimCall, Simulation
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
@@ -43,15 +43,15 @@ class SimReactor:
     :param boot: microseconds that its monotonic clock is ahead of the world's.
     """
 
-    def __init__(self, world: World, network: SimNetwork, name: str, ip: str, boot: int = 0) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, network: SimNetwork, name: str, ip: str, boot: int = 0) -> None:
+        self.simulation = simulation
         self.network = network
         self.name = name
         self.ip = ip
         self.running = True
         self.dead = False
         self.stalled = False
-        self.parked: list[Happening] = []
+        self.parked: list[ScheduledEvent] = []
         """What came due during a stall, in order."""
         self.resolver: Callable[[str], Deferred[str]] | None = None
         self.turned: Callable[[], None] | None = None
@@ -73,7 +73,7 @@ class SimReactor:
 
     def seconds(self) -> float:
         """Seconds of the monotonic clock of this host."""
-        return (self.world.time + self._boot) / SECOND
+        return (self.simulation.time + self._boot) / SECOND
 
     def seconds_at(self, time: int) -> float:
         """What :meth:`seconds` says when it is ``time`` microseconds in the world."""
@@ -81,7 +81,7 @@ class SimReactor:
 
     def now(self) -> int:
         """Whole milliseconds of the monotonic clock."""
-        return (self.world.time + self._boot) // MILLISECOND
+        return (self.simulation.time + self._boot) // MILLISECOND
 
     def callLater(
         self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
@@ -94,25 +94,25 @@ class SimReactor:
         """
         if delay < 0:
             raise ValueError(f"cannot schedule {delay} seconds into the future")
-        world = self.world
-        call = SimCall(world, self, callable, args, kwargs)
+        simulation = self.simulation
+        call = SimCall(simulation, self, callable, args, kwargs)
         if not self.dead:
-            call.schedule(world.time + round(delay * SECOND) + 1)
+            call.schedule(simulation.time + round(delay * SECOND) + 1)
         return call
 
     def schedule(self, delay: int, function: Callable[..., object], *arguments: object) -> None:
         """Call a function of this process in exactly ``delay`` microseconds; for the simulated kernel."""
         if not self.dead:
-            SimCall(self.world, self, function, arguments, {}).schedule(self.world.time + delay)
+            SimCall(self.simulation, self, function, arguments, {}).schedule(self.simulation.time + delay)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """All calls of this process that are still to come, the soonest first."""
         if self.dead:
             return []
-        entries = [*self.world._heap]
+        entries = [*self.simulation._heap]
         entries.sort(key=lambda entry: entry[:2])
-        happenings = [*self.parked, *(entry[2] for entry in entries if entry[1] == entry[2].sequence)]
-        return [call for call in happenings if isinstance(call, SimCall) and call.owner is self and call.active()]
+        events = [*self.parked, *(entry[2] for entry in entries if entry[1] == entry[2].sequence)]
+        return [call for call in events if isinstance(call, SimCall) and call.owner is self and call.active()]
 
     def guard(self, what: str, function: Callable[..., object], *arguments: object) -> Failure | None:
         """Call a function of the simulated program; what it raises is recorded and returned, as a reactor would."""
@@ -120,7 +120,7 @@ class SimReactor:
             function(*arguments)
         except Exception:
             failure = Failure()
-            self.world.record_failure(self.name, what, failure)
+            self.simulation.record_failure(self.name, what, failure)
             return failure
         return None
 
@@ -134,9 +134,9 @@ class SimReactor:
         """Run on; everything that came due meanwhile happens now, in the order in which it came due."""
         self.stalled = False
         parked, self.parked = self.parked, []
-        for happening in parked:
-            if not isinstance(happening, SimCall) or happening.active():
-                self.world.push(self.world.time, happening)
+        for event in parked:
+            if not isinstance(event, SimCall) or event.active():
+                self.simulation.push(self.simulation.time, event)
 
     def slow_down(self, cost: int) -> None:
         """
@@ -156,7 +156,7 @@ class SimReactor:
         if flow not in self._unread:
             if not self._unread:
                 self.schedule(max(self._read_cost, 1), self._read_next)
-            self._unread[flow] = self.world.time
+            self._unread[flow] = self.simulation.time
         return True
 
     def _read_next(self) -> None:
@@ -170,7 +170,7 @@ class SimReactor:
         if self._unread:
             self.schedule(max(self._read_cost, 1), self._read_next)
 
-    def heard_until(self) -> float:
+    def received_until(self) -> float:
         """Return until when everything that arrived has been read, in seconds of this host."""
         for arrived in self._unread.values():
             return self.seconds_at(arrived)
@@ -182,12 +182,12 @@ class SimReactor:
         self.running = self.stalled = False
         unread, self._unread = self._unread, {}
         for flow in unread:
-            self.world.push(self.world.time, flow)
+            self.simulation.push(self.simulation.time, flow)
         parked, self.parked = self.parked, []
-        for happening in parked:
+        for event in parked:
             # What the network brought must still be answered, by the kernel.
-            if not isinstance(happening, SimCall):
-                self.world.push(self.world.time, happening)
+            if not isinstance(event, SimCall):
+                self.simulation.push(self.simulation.time, event)
 
     def callWhenRunning(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> object | None:
         """Call at once: a simulated reactor runs from the beginning."""

@@ -9,7 +9,7 @@ from txsentinel.config.store import HANG_LIMIT
 from txsentinel.core.instances import Master
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
-from txsentinel.sim.durable import Remembered
+from txsentinel.sim.durable import PersistedState
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis.server import SimRedis
 
@@ -21,11 +21,11 @@ class Violation:
     """A promise that was broken."""
 
     at: float
-    promise: str
+    invariant: str
     what: str
 
     def __str__(self) -> str:
-        return f"{self.promise} at {self.at:.3f} s: {self.what}"
+        return f"{self.invariant} at {self.at:.3f} s: {self.what}"
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class MasterRecord:
         self.began = self.began_before = self.voted_for_other = None
 
 
-class Sight:
+class Snapshot:
     """A master of a Sentinel as it was."""
 
     __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
@@ -102,11 +102,11 @@ class SentinelRecord:
     """What is known of one Sentinel."""
 
     sentinel: SimSentinel
-    remembered: Remembered = field(default_factory=Remembered)
+    persisted: PersistedState = field(default_factory=PersistedState)
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
-    seen: list[Sight] | None = None
+    seen: list[Snapshot] | None = None
     """Each master when it was last looked at closely; ``None`` if that is to be done in any case."""
     seen_epoch: int = 0
     """The current epoch of that moment."""
@@ -125,7 +125,7 @@ class SentinelRecord:
     def disk_fails(self) -> bool:
         """Does it know that its disk fails, or hangs? Then it says what is true, durable or not, but for votes."""
         files = self.sentinel.host.files
-        return files.failing or files.longest_wait >= HANG_LIMIT
+        return files.failing or files.max_wait >= HANG_LIMIT
 
     def master(self, name: str) -> MasterRecord:
         """What is known of that master here, if only that it is new."""
@@ -162,12 +162,12 @@ class Records:
     @property
     def now(self) -> float:
         """World time in seconds."""
-        return self.fleet.world.seconds()
+        return self.fleet.simulation.seconds()
 
-    def expect(self, holds: object, promise: str, what: str) -> None:
+    def expect(self, holds: object, invariant: str, what: str) -> None:
         """Note a violation of ``promise`` unless it ``holds``."""
         if not holds:
-            self.violations.append(Violation(self.now, promise, what))
+            self.violations.append(Violation(self.now, invariant, what))
 
     def master_at(self, ip: str) -> str | None:
         """The name of the group that the server at ``ip`` is of."""
@@ -182,23 +182,23 @@ class Records:
         if not epoch:
             return
         known, first = self.addresses.setdefault((master, epoch), (place, who))
-        strangers = any(not self.ours(each) for each in self.said.get((master, epoch, place), ()))
-        if known != place and (master, epoch) not in self.unelected and not strangers:
+        unknown_peers = any(not self.ours(each) for each in self.said.get((master, epoch, place), ()))
+        if known != place and (master, epoch) not in self.unelected and not unknown_peers:
             self.expect(False, "S5", f"{who} holds {master} at {place}@{epoch}, {first} at {known}")
 
-    def may_tell(self, record: SentinelRecord, name: str, place: tuple[str, int]) -> bool:
+    def may_publish(self, record: SentinelRecord, name: str, place: tuple[str, int]) -> bool:
         """
         Is it safe to tell that ``name`` is at ``place``: is, or was, that on disk?
 
         Two moves may share one write; then the first never was on disk, but what is there is newer still, though
         not always as new as a third move that has come meanwhile.
         """
-        master, now = record.remembered.masters.get(name), record.sentinel.alive.core.registry.masters.get(name)
+        master, now = record.persisted.masters.get(name), record.sentinel.alive.core.registry.masters.get(name)
         if master is None or now is None or place in record.master(name).durable_places:
             return True
         return master.config_epoch >= record.master(name).held.get(place, now.config_epoch)
 
-    def unsay(self, voter: str, master: str, durable: int) -> int:
+    def retract(self, voter: str, master: str, durable: int) -> int:
         """
         A crash took ``voter``: its votes above ``durable``, the last one on disk, never were, unless they were out.
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from txsentinel.sim.checks import Witness
-from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, watch_all
+from txsentinel.sim.checks import InvariantChecker
+from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, observe_all
 from txsentinel.sim.fleet import Fleet, Line, Shape
-from txsentinel.sim.server_checks import CALM, LIMIT
+from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
 
 START_LIMIT = 30.0
 """Seconds within which a healthy fleet knows all of itself."""
@@ -75,7 +75,7 @@ class Run:
 
     :param plan: what goes wrong, in place of what the seed would draw.
     :param shape: the fleet, in place of what the seed would draw.
-    :param promise: stop as soon as this one is broken: nothing else is of interest.
+    :param invariant: stop as soon as this one is broken: nothing else is of interest.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Run:
         seconds: float,
         plan: list[Fault] | None = None,
         shape: Shape | None = None,
-        promise: str | None = None,
+        invariant: str | None = None,
     ) -> None:
         self.seed = seed
         self.seconds = seconds
         self.plan = draw_plan(seed, seconds) if plan is None else plan
         self.shape = shape or draw_shape(seed)
         self.fleet = Fleet(seed, self.shape)
-        self.witness = Witness(self.fleet)
+        self.checker = InvariantChecker(self.fleet)
         self.wrong: list[str] = []
-        self._promise = promise
+        self._invariant = invariant
         self._healed_at = 0.0
         self._converged_after: float | None = None
         self._log: list[tuple[float, str]] = []
@@ -102,7 +102,7 @@ class Run:
         """Everything, or as much of it as there is any point in."""
         phases: tuple[Callable[[], None], ...] = (
             self._begin,
-            self._suffer,
+            self._inject_faults,
             self._heal,
             self._agree,
             self._replace,
@@ -116,17 +116,17 @@ class Run:
 
     @property
     def _over(self) -> bool:
-        if self._promise is None:
+        if self._invariant is None:
             return bool(self.wrong)
-        broken = [violation.promise for violation in self.witness.violations]
+        broken = [violation.invariant for violation in self.checker.violations]
         broken += [what.partition(" ")[0] for what in self.wrong]
-        return self._promise in broken or bool(self.wrong)
+        return self._invariant in broken or bool(self.wrong)
 
     def _pass(self, seconds: float) -> None:
         """Let time pass; not more than needed if a violation is all that we wait for."""
-        if self._promise is None:
+        if self._invariant is None:
             self.fleet.run(seconds)
-        while self._promise is not None and seconds > 0 and not self._over:
+        while self._invariant is not None and seconds > 0 and not self._over:
             self.fleet.run(min(seconds, 0.5))
             seconds -= 0.5
 
@@ -135,7 +135,7 @@ class Run:
         if not self.fleet.settle(START_LIMIT):
             self.wrong += [f"L5 at the start: {what}" for what in self.fleet.disagreements()]
 
-    def _suffer(self) -> None:
+    def _inject_faults(self) -> None:
         self._log = FaultInjector(self.fleet, self.plan).log
         self._pass(self.seconds)
         if self.plan and {fault.kind for fault in self.plan} <= HARMLESS:
@@ -144,16 +144,16 @@ class Run:
 
     def _heal(self) -> None:
         heal(self.fleet)
-        self._healed_at = self.fleet.world.seconds()
+        self._healed_at = self.fleet.simulation.seconds()
         self._pass(max((fault.lasts for fault in self.plan), default=0.0))
         heal(self.fleet)
         for wait in WAITS_FOR_OPERATORS:
             self._pass(wait)
-            watch_all(self.fleet)
+            observe_all(self.fleet)
 
     def _agree(self) -> None:
         if self.fleet.settle(CONVERGENCE_LIMIT):
-            self._converged_after = self.fleet.world.seconds() - self._healed_at
+            self._converged_after = self.fleet.simulation.seconds() - self._healed_at
         else:
             self.wrong += [f"L2 to L6 after healing: {what}" for what in self.fleet.disagreements()]
 
@@ -173,12 +173,12 @@ class Run:
             told = {s.alive.core.master(group.name).published_address.ip for s in fleet.sentinels if s.running}
             return len(told) == 1 and dying.host.ip not in told
 
-        if not fleet.world.run_until(moved, limit):
+        if not fleet.simulation.run_until(moved, limit):
             self.wrong.append(f"L1 {group.name} was not failed over within {limit:g} s of the death of its master")
         dying.host.restart()
         if not fleet.settle(CONVERGENCE_LIMIT):
             self.wrong += [f"L4 after the return of {dying.host.name}: {what}" for what in fleet.disagreements()]
-        if fleet.world.run_until(
+        if fleet.simulation.run_until(
             lambda: all(client.served > before for client, before in zip(fleet.clients, served, strict=True)),
             CLIENT_LIMIT,
         ):
@@ -190,34 +190,34 @@ class Run:
     def _hand_over(self) -> None:
         """A master is ordered to hand over now that all is well: wherever it is then, all agree, and files say so."""
         fleet = self.fleet
-        self._pass(CALM + LIMIT)
+        self._pass(STABLE_SECONDS + LIMIT)
         group = fleet.masters[self.seed % len(fleet.masters)]
         fleet.clients[self.seed % len(fleet.clients)].order("SENTINEL", "FAILOVER", group.name, "COORDINATED")
         self._pass(LIMIT)
         if not fleet.settle(CONVERGENCE_LIMIT):
             self.wrong += [f"L2 after the hand-over of {group.name}: {what}" for what in fleet.disagreements()]
-        self._pass(CALM)
+        self._pass(STABLE_SECONDS)
         for server in fleet.servers:
             if server.configured_master() != server.master_address:
                 named = server.configured_master()
                 self.wrong.append(f"files: that of {server.host.name} names {named}, not {server.master_address}")
 
     def _outcome(self) -> Outcome:
-        wrong = self.wrong + [str(violation) for violation in self.witness.violations]
-        wrong += [f"an exception: {failure}" for failure in self.fleet.world.failures]
-        world = self.fleet.world
-        first = self.witness.violations[0].at if self.witness.violations else world.seconds()
+        wrong = self.wrong + [str(violation) for violation in self.checker.violations]
+        wrong += [f"an exception: {failure}" for failure in self.fleet.simulation.failures]
+        simulation = self.fleet.simulation
+        first = self.checker.violations[0].at if self.checker.violations else simulation.seconds()
         return Outcome(
             seed=self.seed,
             shape=self.shape,
             plan=self.plan,
-            seconds=world.seconds(),
+            seconds=simulation.seconds(),
             faults=self._log,
             lines=self.fleet.lines,
             wrong=wrong,
             interesting_from=first,
-            failovers=self.witness.failovers,
-            digest=world.digest(),
+            failovers=self.checker.failovers,
+            digest=simulation.digest(),
             converged_after=self._converged_after,
         )
 

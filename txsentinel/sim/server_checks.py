@@ -26,7 +26,7 @@ from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.replication import NO_FAILOVER
 from txsentinel.sim.redis.server import RoleChange, SimRedis
 
-LOOK_PERIOD: Final = 0.25
+CHECK_INTERVAL: Final = 0.25
 """Seconds between two looks at the servers."""
 
 MAX_PAUSE: Final = 3.0
@@ -35,7 +35,7 @@ MAX_PAUSE: Final = 3.0
 LIMIT: Final = 1.0
 """Seconds within which an operation of several steps is cleaned up after."""
 
-CALM: Final = 3.0
+STABLE_SECONDS: Final = 3.0
 """Seconds without any trouble before an operation after which it is judged."""
 
 CORRECTION: Final = 15.0
@@ -44,7 +44,7 @@ CORRECTION: Final = 15.0
 ROUNDING: Final = 0.01
 
 
-class ServerWitness:
+class ServerChecker:
     """Watches the servers of one fleet."""
 
     def __init__(self, records: Records) -> None:
@@ -52,14 +52,14 @@ class ServerWitness:
         self._records = records
         self._expect = records.expect
         self._sentinel_ips = {sentinel.host.ip for sentinel in self._fleet.sentinels}
-        self._calm_since: float | None = None
+        self._stable_since: float | None = None
         self._failover_over_at: dict[SimRedis, float] = {}
         self._ended_for_timeout: dict[tuple[str, str], float] = {}
         self._attempted_at: dict[tuple[str, str], float] = {}
         self._redirected_at: dict[SimRedis, float] = {}
         for server in self._fleet.servers:
             server.role_changed = self._role_changed
-        self._fleet.world.call_later(LOOK_PERIOD, self._look)
+        self._fleet.simulation.call_later(CHECK_INTERVAL, self._check_servers)
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
         """A Sentinel published an event."""
@@ -77,12 +77,12 @@ class ServerWitness:
 
     # Pauses
 
-    def _look(self) -> None:
-        self._fleet.world.call_later(LOOK_PERIOD, self._look)
-        if self._troubled():
-            self._calm_since = None
-        elif self._calm_since is None:
-            self._calm_since = self._now
+    def _check_servers(self) -> None:
+        self._fleet.simulation.call_later(CHECK_INTERVAL, self._check_servers)
+        if self._disturbed():
+            self._stable_since = None
+        elif self._stable_since is None:
+            self._stable_since = self._now
         for server in self._fleet.servers:
             self._check_pause(server)
 
@@ -99,13 +99,13 @@ class ServerWitness:
         fine = left is not None and left <= MAX_PAUSE + ROUNDING
         self._expect(fine, "pauses", f"{pause.ordered_by} has the writes of {name} held for {left} s more")
         over_at = max(over_at, now - (server.host.reactor.seconds() - pause.began_at))
-        fine = now - over_at <= LIMIT + LOOK_PERIOD or not self._calm_before(over_at)
+        fine = now - over_at <= LIMIT + CHECK_INTERVAL or not self._stable_before(over_at)
         self._expect(fine, "pauses", f"the writes of {name} are held {now - over_at:.2f} s after its FAILOVER")
 
     # Roles
 
     def _role_changed(self, server: SimRedis, change: RoleChange) -> None:
-        ordered = change.ordered_by in self._sentinel_ips and change.spared is not None
+        ordered = change.ordered_by in self._sentinel_ips and change.excluded is not None
         leader = change.ordered_by if change.ordered_by in self._sentinel_ips else None
         born, now = server.started_at, self._now
         if leader is None:
@@ -119,25 +119,25 @@ class ServerWitness:
         victims = [
             client
             for client in server.clients.values()
-            if not client.is_replica and client is not change.spared and (ordered or not _spared(client, leader))
+            if not client.is_replica and client is not change.excluded and (ordered or not _is_excluded(client, leader))
         ]
 
-        def check(about: SimRedis, since: float, calm_at: float | None) -> None:
-            if self._same_process(about, since) and self._may_judge(calm_at):
+        def check(about: SimRedis, since: float, stable_at: float | None) -> None:
+            if self._same_process(about, since) and self._may_check(stable_at):
                 left = [client for client in victims if about.clients.get(client.number) is client]
                 what = f"{len(left)} clients of {about.host.name}, demoted at {now:.3f}, are connected still: {left}"
                 self._expect(not left, "clients", what)
 
         self._later(ROUNDING if ordered else LIMIT, check, server, born, None if ordered else now)
 
-    def _check_file(self, server: SimRedis, born: float, calm_at: float | None) -> None:
-        if not self._same_process(server, born) or not self._may_judge(calm_at):
+    def _check_file(self, server: SimRedis, born: float, stable_at: float | None) -> None:
+        if not self._same_process(server, born) or not self._may_check(stable_at):
             return
         named, real = server.configured_master(), server.master_address
         self._expect(named == real, "files", f"the file of {server.host.name} names {named}, it follows {real}")
 
     def _check_followers(self, sentinel: SimSentinel, name: str, epoch: int, ended_at: float) -> None:
-        if not self._may_judge(ended_at) or not sentinel.running or self._fleet.c_peers:
+        if not self._may_check(ended_at) or not sentinel.running or self._fleet.c_peers:
             # C Sentinels that have not switched yet point replicas back to the old master.
             return
         views = [each.alive.core.registry.masters.get(name) for each in self._fleet.sentinels if each.running]
@@ -156,7 +156,7 @@ class ServerWitness:
             for server in group.servers if group.name == name else ():
                 if self._now - self._redirected_at.get(server, NEVER) < CORRECTION:
                     continue
-                if self._works(server) and server.host.reactor.seconds() - server.started_at > CALM + LIMIT:
+                if self._works(server) and server.host.reactor.seconds() - server.started_at > STABLE_SECONDS + LIMIT:
                     fine = server.is_master if server.address == place else server.master_address == place
                     what = f"{server.host.name} does not follow {place}, which {sentinel.name} failed {name} over to"
                     self._expect(fine, "follows", what)
@@ -164,20 +164,20 @@ class ServerWitness:
     # When to judge
 
     def _later(self, seconds: float, check: Callable[..., None], *arguments: object) -> None:
-        self._fleet.world.call_later(seconds, check, *arguments)
+        self._fleet.simulation.call_later(seconds, check, *arguments)
 
-    def _may_judge(self, since: float | None) -> bool:
+    def _may_check(self, since: float | None) -> bool:
         """Was it calm before ``since``, and ever since? Without a time, it does not matter."""
-        return since is None or self._calm_before(since)
+        return since is None or self._stable_before(since)
 
-    def _calm_before(self, moment: float) -> bool:
-        calm_since = NEVER if self._calm_since is None else self._calm_since
-        return self._calm_since is not None and calm_since <= moment - CALM and not self._troubled()
+    def _stable_before(self, moment: float) -> bool:
+        stable_since = NEVER if self._stable_since is None else self._stable_since
+        return self._stable_since is not None and stable_since <= moment - STABLE_SECONDS and not self._disturbed()
 
-    def _troubled(self) -> bool:
+    def _disturbed(self) -> bool:
         """Is anything wrong with the network, with a Sentinel, or (but for being dead) with a server?"""
         fleet = self._fleet
-        if self._now < fleet.troubled_until or fleet.network.troubled:
+        if self._now < fleet.disturbed_until or fleet.network.disturbed:
             return True
         if any(server.host.running and not self._works(server) for server in fleet.servers):
             return True
@@ -187,7 +187,7 @@ class ServerWitness:
         if not sentinel.running or sentinel.host.reactor.stalled or sentinel.host.drift:
             return False
         files = sentinel.host.files
-        slow = files.failing or files.fail_with is not None or files.longest_wait > LOOK_PERIOD
+        slow = files.failing or files.fail_with is not None or files.max_wait > CHECK_INTERVAL
         return not slow and not sentinel.alive.core.tilt.active
 
     @staticmethod
@@ -199,9 +199,9 @@ class ServerWitness:
 
     @property
     def _now(self) -> float:
-        return self._fleet.world.seconds()
+        return self._fleet.simulation.seconds()
 
 
-def _spared(client: object, leader: str) -> bool:
+def _is_excluded(client: object, leader: str) -> bool:
     """Is it the connection by which the leader gives its orders?"""
     return getattr(client, "ip", "") == leader and getattr(client, "kind", "") == "normal"

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from txsentinel.sim.simulation import SECOND
 from txsentinel.sim.tcp import Mark, Path, SimTransport
-from txsentinel.sim.world import SECOND
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FIRST_RETRY: Final = SECOND
 """Microseconds until an unanswered SYN is repeated; doubled each time."""
 
-CONNECT_PATIENCE: Final = 127 * SECOND
+CONNECT_TIMEOUT: Final = 127 * SECOND
 """After how many microseconds of silence the kernel gives a connection attempt up."""
 
 
@@ -40,11 +40,11 @@ class SimClientTransport(SimTransport):
         super().__init__(network, reactor, local, IPv4Address("TCP", connector.host, connector.port))
         self.connector = connector
         self._abandoned = False
-        self._started_at = network.world.time
+        self._started_at = network.simulation.time
         if network.is_literal(connector.host):
-            self._dial(connector.host)
+            self._connect_one(connector.host)
         else:
-            reactor.resolve(connector.host).addCallbacks(self._dial, self._fail)
+            reactor.resolve(connector.host).addCallbacks(self._connect_one, self._fail)
 
     def failIfNotConnected(self, error: Exception) -> None:
         """Give the attempt up; called by the connector."""
@@ -57,34 +57,34 @@ class SimClientTransport(SimTransport):
         assert self.connector is not None
         self.connector.connectionFailed(reason)
 
-    def _dial(self, ip: str) -> None:
+    def _connect_one(self, ip: str) -> None:
         if self._abandoned:
             return
         local = self.network.local_ip(self.reactor, ip, self.local.host)
         self.local = IPv4Address("TCP", local, self.local.port or self.network.ephemeral_port())
         self.remote = IPv4Address("TCP", ip, self.remote.port)
-        self._knock(FIRST_RETRY)
+        self._try_connect(FIRST_RETRY)
 
-    def _knock(self, patience: int) -> None:
+    def _try_connect(self, timeout: int) -> None:
         if self._abandoned or self.reactor.dead:
             return
-        world = self.network.world
-        if world.time - self._started_at > CONNECT_PATIENCE:
+        simulation = self.network.simulation
+        if simulation.time - self._started_at > CONNECT_TIMEOUT:
             self.reactor.schedule(0, self._fail, Failure(TCPTimedOutError()))
             return
         there, back = self.network.route(self.reactor.ip, self.remote.host)
-        world.call_later(there.delay(world.random) / SECOND, self._heard, there, back, patience)
+        simulation.call_later(there.delay(simulation.random) / SECOND, self._heard, there, back, timeout)
 
-    def _heard(self, there: Path, back: Path, patience: int) -> None:
-        world = self.network.world
+    def _heard(self, there: Path, back: Path, timeout: int) -> None:
+        simulation = self.network.simulation
         refused = there.target in self.network.refusing
         if (there.blocked or back.blocked) and not (refused and not there.cut and not back.cut):
-            world.call_later(patience / SECOND, self._knock, patience * 2)
+            simulation.call_later(timeout / SECOND, self._try_connect, timeout * 2)
             return
         port = None if refused else self.network.port_at(there.target, self.remote.host, self.remote.port)
-        delay = back.delay(world.random)
+        delay = back.delay(simulation.random)
         if port is None:
-            world.note("refused", self.remote.host, self.remote.port)
+            simulation.note("refused", self.remote.host, self.remote.port)
             self.reactor.schedule(delay, self._fail, Failure(ConnectionRefusedError("connection refused")))
         else:
             self.reactor.schedule(delay, self._answered, port, there, back)

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer,
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.sim.world import SECOND, Happening
+from txsentinel.sim.simulation import SECOND, ScheduledEvent
 
 if TYPE_CHECKING:
     from random import Random
@@ -42,7 +42,7 @@ WINDOW: Final = 256 * 1024
 HIGH_WATER: Final = 64 * 1024
 """Unsent bytes above which a registered producer is paused, as in Twisted."""
 
-SEND_PATIENCE: Final = 924 * SECOND
+SEND_TIMEOUT: Final = 924 * SECOND
 """After how many microseconds without acknowledgement the kernel gives a connection up (15 retransmissions)."""
 
 
@@ -91,14 +91,14 @@ class Path:
         return delay
 
 
-class Flow(Happening):
+class Flow(ScheduledEvent):
     """One direction of one connection: segments that arrive complete, in order, once, or not at all."""
 
-    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "world")
+    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "simulation")
 
     def __init__(self, network: SimNetwork, path: Path, label: bytes, sender: SimTransport) -> None:
         self.network = network
-        self.world = network.world
+        self.simulation = network.simulation
         self.path = path
         self.label = label
         self.sender = sender
@@ -111,30 +111,30 @@ class Flow(Happening):
 
     def send(self, what: bytes | Mark) -> None:
         """Put something on its way. Bytes written in one turn leave as one segment."""
-        world, segments = self.world, self._segments
-        now = world.time
+        simulation, segments = self.simulation, self._segments
+        now = simulation.time
         if segments:
             arrival, sent_at, last = segments[-1]
             if sent_at == now and type(last) is bytes and type(what) is bytes:
                 segments[-1] = (arrival, sent_at, last + what)
                 self.in_flight += len(what)
                 return
-            segments.append((max(arrival, now + self.path.delay(world.random)), now, what))
+            segments.append((max(arrival, now + self.path.delay(simulation.random)), now, what))
         else:
             path = self.path
             arrival = now + path.latency
             if path.loss:
-                arrival = now + path.delay(world.random)
+                arrival = now + path.delay(simulation.random)
             elif path.jitter:
-                arrival += int(world.random.random() * path.jitter)
+                arrival += int(simulation.random.random() * path.jitter)
             segments.append((arrival, now, what))
-            world.push(arrival, self)
+            simulation.push(arrival, self)
         if type(what) is bytes:
             self.in_flight += len(what)
 
     def forget_unsent(self) -> None:
         """Take back what was written in this very turn: it has not left the process yet."""
-        now = self.world.time
+        now = self.simulation.time
         segments = self._segments
         while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
             self.in_flight -= len(cast("bytes", segments.pop()[2]))
@@ -153,17 +153,17 @@ class Flow(Happening):
         """Deliver what has arrived by now."""
         if sequence != self.sequence:
             return
-        segments, path, world = self._segments, self.path, self.world
+        segments, path, simulation = self._segments, self.path, self.simulation
         if not segments:
             return
         if path.blocked:
             self.sequence = -1
             path.waiting.append(self)
             if not self.sender.gone:
-                world.call_later(SEND_PATIENCE / SECOND, self._give_up, world.time)
+                simulation.call_later(SEND_TIMEOUT / SECOND, self._give_up, simulation.time)
             return
         receiver = self.receiver
-        now = world.time
+        now = simulation.time
         while segments and segments[0][0] <= now:
             if not receiver.gone:
                 if receiver.reactor.postpones(self):
@@ -174,22 +174,22 @@ class Flow(Happening):
                     return
             what = segments.popleft()[2]
             if type(what) is bytes:
-                world.note_bytes(self.label, what)
+                simulation.note_bytes(self.label, what)
                 self.in_flight -= len(what)
                 receiver.data_arrived(what)
                 if self.sender.unsent:
                     self.sender.send_more()
             else:
                 mark = cast("Mark", what)
-                world.note_bytes(self.label, mark.value)
+                simulation.note_bytes(self.label, mark.value)
                 receiver.mark_arrived(mark)
         if segments and self.sequence == sequence:
-            world.push(max(segments[0][0], now), self)
+            simulation.push(max(segments[0][0], now), self)
 
     def wake(self, delay: int = 0) -> None:
         """Look again in ``delay`` microseconds at what is waiting."""
         if self._segments:
-            self.world.push(max(self._segments[0][0], self.world.time + delay), self)
+            self.simulation.push(max(self._segments[0][0], self.simulation.time + delay), self)
 
     def _give_up(self, since: int) -> None:
         if self.path.blocked and self.path.since <= since and self in self.path.waiting and not self.sender.gone:
@@ -419,7 +419,7 @@ class SimTransport:
                 protocol.dataReceived(data)
             except Exception:
                 failure = Failure()
-                reactor.world.record_failure(reactor.name, "dataReceived raised", failure)
+                reactor.simulation.record_failure(reactor.name, "dataReceived raised", failure)
                 if self.connected:
                     self._hang_up(Mark.RST)
                     self._lose(failure)

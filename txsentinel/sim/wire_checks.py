@@ -1,7 +1,7 @@
 """
 What must hold of every byte that a Sentinel says: durable first, and not more than it may say.
 
-Told by the :class:`~txsentinel.sim.wiretap.Eavesdropper`, at the moment at which the bytes are
+Told by the :class:`~txsentinel.sim.wiretap.WireTapInstaller`, at the moment at which the bytes are
 handed to the kernel; what is durable is what the simulated disk would give back after a power cut.
 """
 
@@ -16,14 +16,14 @@ ORDER_LIFE = 0.5
 """Seconds within which an order to fail over shows: the reply slots before it must be free."""
 
 
-class WireWitness:
-    """The :class:`~txsentinel.sim.wiretap.Ear` of the witness."""
+class WireChecker:
+    """The :class:`~txsentinel.sim.wiretap.WireListener` of the witness."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._expect = records.expect
 
-    def said_hello(self, who: str, payload: bytes) -> None:
+    def hello_sent(self, who: str, payload: bytes) -> None:
         """A hello tells nothing that a crash could undo, unless the disk is known to fail."""
         record = self._records.sentinels.get(who)
         if record is None:
@@ -35,14 +35,14 @@ class WireWitness:
         words = payload.decode().split(",")
         my_id, current, name, place = words[2], int(words[3]), words[4], (words[5], int(words[6]))
         epoch = int(words[7])
-        remembered = record.remembered
+        persisted = record.persisted
         self._records.said.setdefault((name, epoch, place), set()).add(who)
         self._records.claimed(who, name, epoch, place)
         self._expect(epoch <= current, "S8", f"{who} tells config epoch {epoch} on {name} and current epoch {current}")
-        self._expect(my_id == remembered.my_id, "durable", f"{who} goes by {my_id[:8]}, which is not on disk")
+        self._expect(my_id == persisted.my_id, "durable", f"{who} goes by {my_id[:8]}, which is not on disk")
         if record.disk_fails:
             return
-        master = remembered.masters.get(name)
+        master = persisted.masters.get(name)
         if master is not None:
             fine = epoch < master.config_epoch or (epoch == master.config_epoch and place == master.place)
             # News that arrived after the hello was decided may have replaced what it says.
@@ -86,18 +86,18 @@ class WireWitness:
         """Who asks for votes goes by an ID that is on disk."""
         candidate = request.words[5].decode()
         if candidate != "*" and request.words[4] != b"0":  # in epoch 0 the candidate itself is asked whether it is one
-            durable = self._records.sentinels[asker].remembered.my_id
+            durable = self._records.sentinels[asker].persisted.my_id
             self._expect(candidate == durable, "durable", f"{asker} stands as {candidate[:8]}, which is not on disk")
 
     def answered(self, voter: str, asker: str, request: Request, reply: Word) -> None:
         """Votes and confirmations are durable when they are told; opinions were held when they were asked for."""
         record = self._records.sentinels[voter]
         if request.name == b"IS-MASTER-DOWN-BY-ADDR" and isinstance(reply, list):
-            self._told_opinion(record, request, reply)
+            self._opinion_sent(record, request, reply)
         elif request.name == b"GET-MASTER-ADDR-BY-NAME" and isinstance(reply, list):
             place = (_text(reply[0]), int(_text(reply[1])))
             name = request.words[2].decode()
-            fine = record.disk_fails or self._records.may_tell(record, name, place)
+            fine = record.disk_fails or self._records.may_publish(record, name, place)
             self._expect(fine, "durable", f"{voter} tells a client {name} at {place}")
         elif reply == b"OK":
             self._confirmed(record, request)
@@ -105,9 +105,9 @@ class WireWitness:
     def _confirmed(self, record: SentinelRecord, request: Request) -> None:
         words = [word.decode() for word in request.words]
         if request.name == b"MONITOR":
-            fine = words[2] in record.remembered.masters
+            fine = words[2] in record.persisted.masters
         elif request.name == b"SET":
-            master = record.remembered.masters.get(words[2])
+            master = record.persisted.masters.get(words[2])
             wanted = {words[4]}
             now = record.sentinel.alive.core.registry.masters.get(words[2])
             if now is not None:
@@ -128,7 +128,7 @@ class WireWitness:
             return
         self._expect(fine, "durable", f"{record.sentinel.name} confirmed {words} before it was on disk")
 
-    def _told_opinion(self, record: SentinelRecord, request: Request, reply: list[Word]) -> None:
+    def _opinion_sent(self, record: SentinelRecord, request: Request, reply: list[Word]) -> None:
         voter = record.sentinel.name
         place = (request.words[2].decode(), int(request.words[3]))
         name = self._records.master_at(place[0])
@@ -144,7 +144,7 @@ class WireWitness:
             self._expect(held, "S10", f"{voter} told that {place} is down, which it does not hold")
         if candidate != "*":
             self._records.voted(voter, name, epoch, candidate, out=True)
-            durable = record.remembered.masters.get(name)
+            durable = record.persisted.masters.get(name)
             least = 0 if durable is None else durable.leader_epoch
             self._expect(epoch <= least, "durable", f"{voter} told its vote of {epoch} on {name}, durable is {least}")
             core = record.sentinel.alive.core
@@ -166,7 +166,7 @@ class WireWitness:
         else:
             master.opinions.pop((place, voter), None)
         epoch = reply[2]
-        if _text(reply[1]) == record.remembered.my_id and isinstance(epoch, int):
+        if _text(reply[1]) == record.persisted.my_id and isinstance(epoch, int):
             master.voters.setdefault(epoch, set()).add(voter)
 
     def ordered(self, who: str, ip: str, words: list[bytes]) -> None:
@@ -203,11 +203,11 @@ class WireWitness:
         if epoch not in kept.led:
             kept.led.add(epoch)
             self._records.failovers += 1
-        durable = record.remembered.masters.get(name)
+        durable = record.persisted.masters.get(name)
         vote = 0 if durable is None else durable.leader_epoch
         self._expect(vote >= epoch, "durable", f"{who} acts on {name} in {epoch}, its durable vote is of {vote}")
         self._expect(
-            record.remembered.current_epoch >= epoch,
+            record.persisted.current_epoch >= epoch,
             "durable",
             f"{who} acts on {name} in {epoch}, which is not on disk",
         )
@@ -223,8 +223,8 @@ class WireWitness:
         leader = self._records.leaders.setdefault((name, epoch), Leader(who, core.options.my_id, known_ids))
         # Who was just ordered to forget a master knows nobody of its group, and may be a group of its own: no protocol
         # lets two agree of whom neither has heard.
-        strangers = leader.run_id not in known_ids and core.options.my_id not in leader.known
-        self._expect(leader.name == who or strangers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
+        unknown_peers = leader.run_id not in known_ids and core.options.my_id not in leader.known
+        self._expect(leader.name == who or unknown_peers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
 
     def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
         """Whoever promotes unasked has had no answer of the old master within the last ping period (S17)."""

@@ -22,7 +22,7 @@ _STATUS, _ERROR, _INTEGER, _BULK = b"+-:$"
 PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG\r\n"
 
-FAMILIAR: Final = 64
+MAX_KNOWN: Final = 64
 """Chunks of bytes per direction that are recognised without being read again."""
 
 
@@ -31,7 +31,7 @@ class Frames:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._familiar: dict[bytes, list[Word]] = {}
+        self._known: dict[bytes, list[Word]] = {}
 
     @property
     def idle(self) -> bool:
@@ -42,11 +42,11 @@ class Frames:
         """All values that are complete now. The list may be handed out again: leave it as it is."""
         if self._buffer:
             return self._read(self._buffer + data)
-        found = self._familiar.get(data)
+        found = self._known.get(data)
         if found is None:
             found = self._read(data)
-            if not self._buffer and len(self._familiar) < FAMILIAR and len(data) < 2_000:
-                self._familiar[data] = found
+            if not self._buffer and len(self._known) < MAX_KNOWN and len(data) < 2_000:
+                self._known[data] = found
         return found
 
     def _read(self, buffer: bytes) -> list[Word]:
@@ -112,10 +112,10 @@ _PINGED: Final = Request([b"PING"], 0.0)
 """Every plain PING: nobody asks when it was sent."""
 
 
-class Ear(Protocol):
+class WireListener(Protocol):
     """Whoever is told of what is overheard; ``who``, ``asker`` and ``voter`` are names of hosts."""
 
-    def said_hello(self, who: str, payload: bytes) -> None:
+    def hello_sent(self, who: str, payload: bytes) -> None:
         """A hello is leaving, to a server or to a peer."""
 
     def ordered(self, who: str, ip: str, words: list[bytes]) -> None:
@@ -146,15 +146,15 @@ class Ear(Protocol):
 class _HelloTap:
     """The end of somebody of whom only the hellos matter."""
 
-    def __init__(self, ear: Ear, end: SimTransport) -> None:
-        self._ear = ear
+    def __init__(self, listener: WireListener, end: SimTransport) -> None:
+        self._listener = listener
         self._who = end.reactor.name
         self._ip = end.remote.host
 
     def written(self, data: bytes) -> None:
         if b"__sentinel__:hello" in data:
             for payload in HELLO.findall(data):
-                self._ear.said_hello(self._who, payload)
+                self._listener.hello_sent(self._who, payload)
 
     def arriving(self, data: bytes) -> None:
         """It believes what it likes."""
@@ -166,19 +166,19 @@ class _ServerTap(_HelloTap):
     def written(self, data: bytes) -> None:
         if b"__sentinel__:hello" in data:
             for payload in HELLO.findall(data):
-                self._ear.said_hello(self._who, payload)
+                self._listener.hello_sent(self._who, payload)
         if b"SLAVEOF" in data or b"FAILOVER" in data:
             for words in Frames().feed(data):
                 if isinstance(words, list) and words[0] in (b"SLAVEOF", b"FAILOVER"):
-                    self._ear.ordered(self._who, self._ip, [word for word in words if isinstance(word, bytes)])
+                    self._listener.ordered(self._who, self._ip, [word for word in words if isinstance(word, bytes)])
 
     def arriving(self, data: bytes) -> None:
         if b"role:master" in data:
-            self._ear.saw_master(self._who, self._ip)
+            self._listener.saw_master(self._who, self._ip)
         elif b"role:slave" in data:
-            self._ear.saw_replica(self._who, self._ip)
+            self._listener.saw_replica(self._who, self._ip)
         if PONG in data:
-            self._ear.saw_pong(self._who, self._ip)
+            self._listener.saw_pong(self._who, self._ip)
 
 
 class _Conversation:
@@ -188,11 +188,11 @@ class _Conversation:
         self._now = now
         self._requests, self._replies = Frames(), Frames()
         self._pending: deque[Request] = deque()
-        self._deaf = False
+        self._subscribed = False
 
     def _take_requests(self, data: bytes) -> list[Request]:
         found: list[Request] = []
-        if self._deaf:
+        if self._subscribed:
             return found
         if data == PING and self._requests.idle:
             self._pending.append(_PINGED)
@@ -201,14 +201,14 @@ class _Conversation:
             if isinstance(words, list) and words:
                 request = Request([word for word in words if isinstance(word, bytes)], self._now())
                 # From here on not every frame is a reply.
-                self._deaf = self._deaf or request.name in (b"SUBSCRIBE", b"PSUBSCRIBE")
+                self._subscribed = self._subscribed or request.name in (b"SUBSCRIBE", b"PSUBSCRIBE")
                 self._pending.append(request)
                 found.append(request)
         return found
 
     def _take_replies(self, data: bytes) -> list[tuple[Request, Word]]:
         pending = self._pending
-        if self._deaf:
+        if self._subscribed:
             return []
         if data == PONG and pending and pending[0] is _PINGED and self._replies.idle:
             pending.popleft()
@@ -219,53 +219,55 @@ class _Conversation:
 class _AskingTap(_Conversation):
     """The end of whoever connected."""
 
-    def __init__(self, ear: Ear, asker: str, voter: str, now: Callable[[], float]) -> None:
+    def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
-        self._ear, self._asker, self._voter = ear, asker, voter
+        self._listener, self._asker, self._voter = listener, asker, voter
 
     def written(self, data: bytes) -> None:
         for request in self._take_requests(data):
             if request.name == b"PUBLISH":
-                self._ear.said_hello(self._asker, request.words[-1])
+                self._listener.hello_sent(self._asker, request.words[-1])
             elif request.name == b"IS-MASTER-DOWN-BY-ADDR":
-                self._ear.asked(self._asker, self._voter, request)
+                self._listener.asked(self._asker, self._voter, request)
 
     def arriving(self, data: bytes) -> None:
         for request, reply in self._take_replies(data):
             if request.name == b"IS-MASTER-DOWN-BY-ADDR":
-                self._ear.was_answered(self._asker, self._voter, request, reply)
+                self._listener.was_answered(self._asker, self._voter, request, reply)
 
 
 class _AnsweringTap(_Conversation):
     """The end of the Sentinel that was connected to."""
 
-    def __init__(self, ear: Ear, asker: str, voter: str, now: Callable[[], float]) -> None:
+    def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
-        self._ear, self._asker, self._voter = ear, asker, voter
+        self._listener, self._asker, self._voter = listener, asker, voter
 
     def written(self, data: bytes) -> None:
         for request, reply in self._take_replies(data):
             if request.name not in (b"PING", b"PUBLISH"):
-                self._ear.answered(self._voter, self._asker, request, reply)
+                self._listener.answered(self._voter, self._asker, request, reply)
 
     def arriving(self, data: bytes) -> None:
         for request in self._take_requests(data):
             if request.name not in (b"PING", b"PUBLISH"):
-                self._ear.was_asked(self._voter, self._asker, request)
+                self._listener.was_asked(self._voter, self._asker, request)
 
 
-class Eavesdropper:
+class WireTapInstaller:
     """
     Taps every connection of the Sentinels named, and tells ``ear``.
 
-    :param talkers: others, of whom only the hellos matter.
+    :param senders: others, of whom only the hellos matter.
     :param port: where Sentinels listen.
     """
 
-    def __init__(self, ear: Ear, names: set[str], talkers: set[str], port: int, now: Callable[[], float]) -> None:
-        self._ear = ear
+    def __init__(
+        self, listener: WireListener, names: set[str], senders: set[str], port: int, now: Callable[[], float]
+    ) -> None:
+        self._listener = listener
         self._names = names
-        self._talkers = talkers
+        self._senders = senders
         self._port = port
         self._now = now
 
@@ -273,13 +275,13 @@ class Eavesdropper:
         """A connection comes to be."""
         asker, voter = client.reactor.name, server.reactor.name
         if server.local.port == self._port:
-            if asker in self._talkers:
-                client.tap = _HelloTap(self._ear, client)
+            if asker in self._senders:
+                client.tap = _HelloTap(self._listener, client)
             if asker in self._names:
-                client.tap = _AskingTap(self._ear, asker, voter, self._now)
+                client.tap = _AskingTap(self._listener, asker, voter, self._now)
             if voter in self._names:
-                server.tap = _AnsweringTap(self._ear, asker, voter, self._now)
+                server.tap = _AnsweringTap(self._listener, asker, voter, self._now)
         elif asker in self._names:
-            client.tap = _ServerTap(self._ear, client)
-        elif asker in self._talkers:
-            client.tap = _HelloTap(self._ear, client)
+            client.tap = _ServerTap(self._listener, client)
+        elif asker in self._senders:
+            client.tap = _HelloTap(self._listener, client)

@@ -20,8 +20,8 @@ NOT_CONFIGURED: Final = "Failed to configure TLS. Check logs for more info."
 NOT_INSTALLED: Final = "Missing implement of connection type tls"
 NOT_FOUND: Final = "Failed finding TLS support."
 
-Dialling: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]"
-"""Wraps the factory of a link; see :meth:`txsentinel.tls.endpoints.Tls.dialling`."""
+FactoryWrapper: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]"
+"""Wraps the factory of a link; see :meth:`txsentinel.tls.endpoints.Tls.connecting`."""
 
 
 def wants_tls(options: GenericOptions) -> bool:
@@ -80,9 +80,9 @@ class TlsSupport:
         return self._tls.listening(factory)
 
     @property
-    def dialling(self) -> Dialling | None:
+    def connecting(self) -> FactoryWrapper | None:
         """What puts TLS upon links; ``None`` if they are to be plain."""
-        return self._tls.dialling if self._tls is not None and self._options.tls_replication else None
+        return self._tls.connecting if self._tls is not None and self._options.tls_replication else None
 
     def renew(self) -> None:
         """Read the files again, whether or not they look different; connections that exist stay as they are."""

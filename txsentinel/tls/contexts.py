@@ -73,10 +73,10 @@ def load_contexts(options: GenericOptions) -> Contexts:
     """
     _check(options)
     protocols = _protocols(options.tls_protocols)
-    serving, dialling = identities(options)
+    serving, connecting = identities(options)
     return Contexts(
         server=_server_context(options, protocols, serving),
-        client=_base(options, protocols, dialling),
+        client=_base(options, protocols, connecting),
     )
 
 
@@ -96,8 +96,8 @@ def identities(options: GenericOptions) -> tuple[Identity, Identity]:
 
 def files(options: GenericOptions) -> list[str]:
     """Every file, and directory, that contexts are made from, by absolute path."""
-    serving, dialling = identities(options)
-    named = [serving.certificate, serving.key, dialling.certificate, dialling.key]
+    serving, connecting = identities(options)
+    named = [serving.certificate, serving.key, connecting.certificate, connecting.key]
     others = (options.tls_ca_cert_file, options.tls_ca_cert_dir, options.tls_dh_params_file)
     named += [options.located(path) for path in others]
     return list(dict.fromkeys(path for path in named if path))

@@ -18,9 +18,9 @@ from txsentinel.interfaces import IHost
 from txsentinel.model.address import Address, canonical_ip
 from txsentinel.model.events import Level
 from txsentinel.tls.contexts import Contexts, files, load_contexts
-from txsentinel.tls.handshakes import AcceptedFactory, DialledFactory, TlsTransport, WrongPeer
+from txsentinel.tls.handshakes import HandshakeClientFactory, HandshakeServerFactory, TlsTransport, WrongPeer
 from txsentinel.tls.renewal import INTERVAL, Renewal
-from txsentinel.tls.throttle import Turnstile
+from txsentinel.tls.throttle import HandshakeThrottle
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory, ServerFactory
@@ -63,7 +63,7 @@ class Tls:
         self._note = note
         self._verify_hostnames = verify_hostnames
         # A crowd of clients must not keep our own links from coming up, so each direction has a turnstile.
-        self._accepting, self._dialling = Turnstile(host.reactor), Turnstile(host.reactor)
+        self._accepting, self._connecting = HandshakeThrottle(host.reactor), HandshakeThrottle(host.reactor)
         interval = options.tls_auto_reload_interval
         # The files are looked at before they are read: what changes in between is seen to be different later.
         self._renewal = Renewal(
@@ -90,29 +90,31 @@ class Tls:
 
     def listening(self, factory: ServerFactory) -> ServerFactory:
         """What to listen with so that the clients of ``factory`` come by TLS."""
-        watched = AcceptedFactory(self._host.reactor, factory, self._note)
+        watched = HandshakeServerFactory(self._host.reactor, factory, self._note)
         secured: Any = TLSMemoryBIOFactory(self.credentials, False, watched, clock=self._host.reactor)
         secured.protocol = partial(TlsTransport, self._accepting)
         accepting: ServerFactory = secured
         return accepting
 
-    def dialling(self, factory: ClientFactory, address: Callable[[], Address], patience: float) -> ClientFactory:
+    def connecting(self, factory: ClientFactory, address: Callable[[], Address], timeout: float) -> ClientFactory:
         """
         What to connect with so that ``factory`` gets its connections by TLS.
 
         :param address: asked where the link leads to whenever that matters.
-        :param patience: seconds that a handshake may take.
+        :param timeout: seconds that a handshake may take.
         """
 
         def verify(connection: SSL.Connection) -> None:
             if self._verify_hostnames:
                 check_name(connection, address())
 
-        watched = DialledFactory(self._host.reactor, factory, verify, patience, lambda: address().joined(), self._note)
+        watched = HandshakeClientFactory(
+            self._host.reactor, factory, verify, timeout, lambda: address().joined(), self._note
+        )
         secured: Any = TLSMemoryBIOFactory(self.credentials, True, watched, clock=self._host.reactor)
-        secured.protocol = partial(TlsTransport, self._dialling)
-        dialled: ClientFactory = secured
-        return dialled
+        secured.protocol = partial(TlsTransport, self._connecting)
+        client_factory: ClientFactory = secured
+        return client_factory
 
     def _renewed(self, contexts: Contexts) -> None:
         self.credentials.contexts = contexts

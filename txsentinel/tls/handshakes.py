@@ -31,19 +31,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.model.events import Level
-from txsentinel.model.log_text import LineBudget
+from txsentinel.model.log_text import DistinctLineThrottle
 from txsentinel.tls.contexts import explain
-from txsentinel.tls.throttle import Turnstile
+from txsentinel.tls.throttle import HandshakeThrottle
 
 Note: TypeAlias = Callable[[Level, str], None]
 
 Verification: TypeAlias = Callable[[SSL.Connection], None]
 """Raises :class:`WrongPeer` if the other end of an established connection is somebody else."""
 
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds that a client may take for its handshake."""
 
-MOST_COMPLAINTS: Final = 20
+MAX_LOG_LINES: Final = 20
 """Failed handshakes of clients that are logged in a minute."""
 
 TOO_SLOW: Final = "the handshake took too long"
@@ -67,23 +67,23 @@ class TlsTransport(TLSMemoryBIOProtocol):
     would keep the connection for as long as it likes.
     """
 
-    def __init__(self, turnstile: Turnstile, factory: TLSMemoryBIOFactory, inner: IProtocol) -> None:
+    def __init__(self, throttle: HandshakeThrottle, factory: TLSMemoryBIOFactory, inner: IProtocol) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, inner)
         self.shaken = False
         """Is the handshake over?"""
 
-        self._turnstile = turnstile
+        self._throttle = throttle
 
     def dataReceived(self, data: bytes) -> None:
         """Go on with the handshake, perhaps in a later turn; what comes after it is for the protocol at once."""
         if self.shaken:
             TLSMemoryBIOProtocol.dataReceived(self, data)
-        elif self._turnstile.admits():
-            self._turnstile.take(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
+        elif self._throttle.try_acquire():
+            self._throttle.take(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
         else:
             wire: Any = self.transport
             wire.pauseProducing()
-            self._turnstile.queue(partial(self._go_on, data))
+            self._throttle.queue(partial(self._go_on, data))
 
     def loseConnection(self) -> None:
         """Close once everything written so far has been sent."""
@@ -103,14 +103,14 @@ class Handshake(Protocol):
     """
     Waits for the handshake, and then hands everything on to ``self.inner``.
 
-    :param patience: seconds that it may take.
+    :param timeout: seconds that it may take.
     """
 
     inner: Protocol | None = None
 
-    def __init__(self, clock: IReactorTime, patience: float) -> None:
+    def __init__(self, clock: IReactorTime, timeout: float) -> None:
         self._clock = clock
-        self._patience = patience
+        self._patience = timeout
         self._timeout: IDelayedCall | None = None
         self.problem: str | None = None
         """Why it failed, once it has."""
@@ -163,7 +163,7 @@ class ServerHandshake(Handshake):
     """
 
     def __init__(self, clock: IReactorTime, inner: Protocol, note: Note) -> None:
-        super().__init__(clock, PATIENCE)
+        super().__init__(clock, TIMEOUT)
         self.inner = inner
         self._note = note
         self._ends = ""
@@ -200,20 +200,20 @@ class ServerHandshake(Handshake):
 class LinkHandshake(Handshake):
     """The handshake with a server or a peer; ``inner`` is made when it is over."""
 
-    def __init__(self, dialled: DialledFactory, address: IAddress | None) -> None:
-        super().__init__(dialled.clock, dialled.patience)
-        self._dialled = dialled
+    def __init__(self, client_factory: HandshakeClientFactory, address: IAddress | None) -> None:
+        super().__init__(client_factory.clock, client_factory.timeout)
+        self._client_factory = client_factory
         self._address = address
 
     def handshakeCompleted(self) -> None:
         """Check the certificate's names if that was asked for, and hand the connection over."""
         super().handshakeCompleted()
         try:
-            self._dialled.verify(self.wire.getHandle())
+            self._client_factory.verify(self.wire.getHandle())
         except WrongPeer as wrong:
             self.fail(str(wrong))
             return
-        self.inner = self._dialled.established(self._address)
+        self.inner = self._client_factory.established(self._address)
         if self.inner is None:
             self.wire.abortConnection()
         else:
@@ -221,7 +221,7 @@ class LinkHandshake(Handshake):
 
     def dataReceived(self, data: bytes) -> None:
         """The other side talks to us, so it accepts our certificate too, or wants none."""
-        self._dialled.complain(None)
+        self._client_factory.complain(None)
         super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -231,11 +231,11 @@ class LinkHandshake(Handshake):
             if self.problem is None and self.inner is None:
                 self.problem = HUNG_UP
         if self.problem is not None:
-            self._dialled.complain(self.problem)
+            self._client_factory.complain(self.problem)
         super().connectionLost(reason)
 
 
-class AcceptedFactory(ServerFactory):
+class HandshakeServerFactory(ServerFactory):
     """Watches the handshakes of the clients of another factory."""
 
     noisy = False
@@ -244,7 +244,7 @@ class AcceptedFactory(ServerFactory):
         self._clock = clock
         self._inner = inner
         self._note = note
-        self._lines = LineBudget(MOST_COMPLAINTS)
+        self._lines = DistinctLineThrottle(MAX_LOG_LINES)
 
     def logPrefix(self) -> str:
         """What the log calls the port: by the name of whom it is for."""
@@ -253,11 +253,11 @@ class AcceptedFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> ServerHandshake:
         """For one more client."""
         inner: Any = self._inner.buildProtocol(cast(IAddress, addr))
-        return ServerHandshake(self._clock, inner, self._complain)
+        return ServerHandshake(self._clock, inner, self._log)
 
-    def _complain(self, level: Level, text: str) -> None:
+    def _log(self, level: Level, text: str) -> None:
         """Log a line about a client; there is one for each connection that is no TLS, so there may be thousands."""
-        if level is not Level.WARNING or self._lines.worth(text, int(self._clock.seconds() * 1000)):
+        if level is not Level.WARNING or self._lines.allow(text, int(self._clock.seconds() * 1000)):
             self._note(level, text)
 
     def doStart(self) -> None:
@@ -269,13 +269,13 @@ class AcceptedFactory(ServerFactory):
         self._inner.doStop()
 
 
-class DialledFactory(ClientFactory):
+class HandshakeClientFactory(ClientFactory):
     """
     Watches the handshakes of one link, whose own factory takes a failed one for a failed attempt to connect.
 
     What goes wrong is noted when it begins and when it changes, not at each new attempt.
 
-    :param patience: seconds that a handshake may take.
+    :param timeout: seconds that a handshake may take.
     :param name: of the other end, for the log.
     """
 
@@ -286,18 +286,18 @@ class DialledFactory(ClientFactory):
         clock: IReactorTime,
         inner: ClientFactory,
         verify: Verification,
-        patience: float,
+        timeout: float,
         name: Callable[[], str],
         note: Note,
     ) -> None:
         self.clock = clock
         self.verify = verify
-        self.patience = patience
+        self.timeout = timeout
         self._inner = inner
         self._name = name
         self._note = note
         self._handshake: LinkHandshake | None = None
-        self._complaint: str | None = None
+        self._problem: str | None = None
         self._hung_up = False
 
     def buildProtocol(self, addr: IAddress | None) -> LinkHandshake:
@@ -319,9 +319,9 @@ class DialledFactory(ClientFactory):
         self._hung_up = problem == HUNG_UP
         if first:
             return
-        if problem is not None and problem != self._complaint:
+        if problem is not None and problem != self._problem:
             self._note(Level.WARNING, f"No TLS connection to {self._name()}: {problem}")
-        self._complaint = problem
+        self._problem = problem
 
     def doStart(self) -> None:
         """An attempt begins."""

@@ -13,16 +13,16 @@ from typing import Final, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
-BUDGET: Final = 0.02
+HANDSHAKE_SECONDS_PER_TURN: Final = 0.02
 """Seconds of one turn that handshakes may take."""
 
-RECOVERY: Final = 2 * BUDGET
+RECOVERY: Final = 2 * HANDSHAKE_SECONDS_PER_TURN
 """Seconds after which what was spent is forgotten, though nobody had to wait."""
 
 Step: TypeAlias = Callable[[], None]
 
 
-class Turnstile:
+class HandshakeThrottle:
     """Lets steps through at once while there is time, and one turn after the other when there is not."""
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -31,11 +31,11 @@ class Turnstile:
         self._since = clock.seconds()
         self._spent = 0.0
 
-    def admits(self) -> bool:
+    def try_acquire(self) -> bool:
         """May a step be taken now, out of turn?"""
         if self._clock.seconds() - self._since > RECOVERY and not self._waiting:
             self._begin()
-        return not self._waiting and self._spent < BUDGET
+        return not self._waiting and self._spent < HANDSHAKE_SECONDS_PER_TURN
 
     def take(self, step: Step) -> None:
         """Take a step, and remember the time that it took."""
@@ -58,7 +58,7 @@ class Turnstile:
     def _turn(self) -> None:
         self._begin()
         try:
-            while self._waiting and self._spent < BUDGET:
+            while self._waiting and self._spent < HANDSHAKE_SECONDS_PER_TURN:
                 self.take(self._waiting.popleft())
         finally:
             if self._waiting:

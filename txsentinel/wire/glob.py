@@ -34,7 +34,7 @@ _UPPER: Final = bytes(range(256)).upper()
 _CACHED_LENGTH: Final = 256
 """Longer patterns are compiled anew each time, so that nobody can park megabytes in the cache."""
 
-_LONGEST_CLASS: Final = 1024
+_MAX_CLASS: Final = 1024
 """A class of more bytes than that accepts nothing; one that says anything new with each byte is far shorter."""
 
 _STARS: Final = re.compile(rb"\*+")
@@ -122,7 +122,7 @@ _compiled = lru_cache(maxsize=512)(_compile)
 
 def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[bytes, int]:
     """The class that starts behind its bracket, and the index of its last byte; −1 if it is too long to be meant."""
-    end = at + _LONGEST_CLASS
+    end = at + _MAX_CLASS
     negated = pattern[at : at + 1] == b"^"
     if negated:
         at += 1

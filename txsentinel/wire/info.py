@@ -58,11 +58,11 @@ def shortened(raw: bytes, most: int) -> bytes:
     return raw if len(raw) <= most else raw[: raw.rfind(b"\n", 0, most) + 1]
 
 
-def parse_info(raw: bytes, most_replicas: int = 2_000) -> InfoReport:
+def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     """
     Read an INFO reply; unknown lines, rubbish and bare line feeds are put up with, nothing raises.
 
-    :param most_replicas: how many of the lines that name replicas are believed, the first ones.
+    :param max_replicas: how many of the lines that name replicas are believed, the first ones.
     """
     run_id = role = master_host = None
     master_port = priority = repl_offset = None
@@ -72,7 +72,7 @@ def parse_info(raw: bytes, most_replicas: int = 2_000) -> InfoReport:
     follows = False
     for name, value, replica in _WANTED_LINES.findall(b"\n" + raw):
         if not name:
-            found = _replica(replica) if len(replicas) < most_replicas else None
+            found = _replica(replica) if len(replicas) < max_replicas else None
             if found is not None:
                 replicas.append(found)
         elif name == b"run_id":

@@ -32,16 +32,16 @@ class NeedMore:
 
 NEED_MORE: Final = NeedMore()
 
-DEEPEST: Final = 32
+MAX_DEPTH: Final = 32
 """Aggregates within aggregates."""
 
-MOST_ELEMENTS: Final = 1 << 20
+MAX_ELEMENTS: Final = 1 << 20
 """Elements that one aggregate may announce."""
 
 ELEMENT_OVERHEAD: Final = 64
 """Memory that each value is charged with beside its bytes, so that arrays of nothing are not free."""
 
-_LONGEST_NUMBER: Final = 512
+_MAX_NUMBER: Final = 512
 """Bytes of a line that holds a length, a number or a boolean."""
 
 _INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,19}")
@@ -186,7 +186,7 @@ class ReplyReader:
             without = " without HELLO 3" if sign in _SIGNS else ""
             raise ReplyViolation(f"a reply starts with {bytes((sign,))!r}{without}")
         end = buffer.find(b"\r\n", self._scanned)
-        longest = self._most if sign in (_PLUS, _MINUS) else _LONGEST_NUMBER
+        longest = self._most if sign in (_PLUS, _MINUS) else _MAX_NUMBER
         if (len(buffer) - 1 if end < 0 else end) - start > longest:
             raise ReplyViolation(f"a line that starts with {bytes((sign,))!r} is too long")
         if end < 0:
@@ -236,12 +236,12 @@ class ReplyReader:
         count = _length(sign, line)
         if count < 0:
             return None
-        if count > MOST_ELEMENTS:
+        if count > MAX_ELEMENTS:
             raise ReplyViolation(f"{count} elements in one aggregate")
         if sign == _ANGLE and self._open:
             raise ReplyViolation("b'>' inside an aggregate")
-        if len(self._open) >= DEEPEST:
-            raise ReplyViolation(f"aggregates are nested deeper than {DEEPEST}")
+        if len(self._open) >= MAX_DEPTH:
+            raise ReplyViolation(f"aggregates are nested deeper than {MAX_DEPTH}")
         self._open.append(_Aggregate(sign, 2 * count if sign in (_PERCENT, _BAR) else count))
         return _OPENED
 

@@ -49,13 +49,13 @@ _BULK_HEADERS: Final = {b"$%d" % length: length for length in range(1024)}
 _MULTIBULK_HEADERS: Final = {b"*%d" % count: count for count in range(1, 11)}
 """Headers of requests of ordinary size."""
 
-_LONGEST_ORDINARY_HEADER: Final = 6
+_MAX_ORDINARY_HEADER: Final = 6
 """Bytes of the longest of all these, with its CR."""
 
 _ORDINARY_CHUNK: Final = 1024
 """Bytes of a chunk that may be taken for one whole request; no word in it is too long for its header to be known."""
 
-_WORTHWHILE: Final = 128
+_MIN_COMPACTION: Final = 128
 """Bytes of input beyond which it is cut apart at once."""
 
 _NO_WINDOW: Final[list[bytes]] = []
@@ -96,8 +96,8 @@ class RequestParser:
         "_window_at",
         "_words",
         "authenticated",
+        "cost",
         "longest",
-        "weight",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -108,7 +108,7 @@ class RequestParser:
         self.longest = 0
         """Bytes of the longest word of the last request, if it is out of the ordinary; else 0."""
 
-        self.weight = 0
+        self.cost = 0
         """Bytes of the last request with their overhead, if it is out of the ordinary; else 0."""
 
         # Up to this size nothing about a request of ten words can be over any limit.
@@ -165,7 +165,7 @@ class RequestParser:
             self._buffer = bytes(data)
             self._position = self._scanned = 0
             return
-        if waiting > self._most_buffered():
+        if waiting > self._max_buffered():
             self.discard()
             raise QueryBufferExceeded("too much input is waiting")
         if isinstance(self._buffer, bytearray):
@@ -195,7 +195,7 @@ class RequestParser:
         while True:
             if self._missing:
                 return self._rest_of_multibulk()
-            self.longest = self.weight = 0
+            self.longest = self.cost = 0
             if self._position == len(self._buffer):
                 # An idle client shall not hold on to the last chunk that it sent.
                 self._buffer = b""
@@ -249,7 +249,7 @@ class RequestParser:
         words = self._next_in_window() if self._window else None
         if words is None:
             start = self._position
-            if start >= self._cut_to and len(self._buffer) - start > _WORTHWHILE:
+            if start >= self._cut_to and len(self._buffer) - start > _MIN_COMPACTION:
                 self._window = bytes(self._buffer[start : start + self._ordinary]).split(b"\r\n")
                 self._window.pop()  # It has no line end yet.
                 self._window_at = 0
@@ -283,7 +283,7 @@ class RequestParser:
     def _multibulk_header(self) -> bool:
         """Step over ``*count``; ``False`` while it is incomplete. A count of nothing needs no more steps."""
         buffer, start = self._buffer, self._position
-        end = buffer.find(b"\r", start, start + _LONGEST_ORDINARY_HEADER)
+        end = buffer.find(b"\r", start, start + _MAX_ORDINARY_HEADER)
         count = _MULTIBULK_HEADERS.get(bytes(buffer[start:end])) if 0 < end < len(buffer) - 1 else None
         if count is None:
             end = self._end_of_header("Protocol error: too big mbulk count string")
@@ -309,7 +309,7 @@ class RequestParser:
         while self._missing:
             length = self._length
             if length < 0:
-                end = buffer.find(b"\r", position, position + _LONGEST_ORDINARY_HEADER)
+                end = buffer.find(b"\r", position, position + _MAX_ORDINARY_HEADER)
                 length = _BULK_HEADERS.get(bytes(buffer[position:end]), -1) if 0 < end < available - 1 else -1
                 if length < 0 or length > most:
                     self._position = position
@@ -343,7 +343,7 @@ class RequestParser:
             self._missing -= 1
         self._step_to(position)
         words, self._words = self._words, []
-        self.weight, self._charge = self._charge, 0
+        self.cost, self._charge = self._charge, 0
         return words
 
     def _bulk_length(self, header: bytes) -> int:
@@ -398,7 +398,7 @@ class RequestParser:
     def _step_to(self, position: int) -> None:
         self._position = self._scanned = position
 
-    def _most_buffered(self) -> int:
+    def _max_buffered(self) -> int:
         if self.authenticated:
             return self._limits.query_buffer
         return min(self._limits.query_buffer, UNAUTHENTICATED_QUERY_BUFFER)

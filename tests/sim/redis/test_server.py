@@ -11,7 +11,7 @@ from tests.contract.redis_servers import SimConnection, SimServers, call, ends
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
-from txsentinel.sim.world import World
+from txsentinel.sim.simulation import Simulation
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.values import ErrorLine
 
@@ -21,17 +21,17 @@ class RedisCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.place = SimServers()
-        self.world, self.network = self.place.world, self.place.network
+        self.simulation, self.network = self.place.simulation, self.place.network
         self.master = self.server("master", "10.0.0.1")
         self.replica = self.server("replica", "10.0.0.2", replica_of=self.master)
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertTrue(self.replica.link_up)
 
     def server(self, name: str, ip: str, **arguments: Any) -> SimRedis:
         """A server that is running."""
-        server = SimRedis(SimHost(self.world, self.network, name, ip), **arguments)
+        server = SimRedis(SimHost(self.simulation, self.network, name, ip), **arguments)
         server.host.start()
-        self.world.run(0.01)
+        self.simulation.run(0.01)
         return server
 
     def connect(self, server: SimRedis) -> SimConnection:
@@ -67,13 +67,13 @@ class StateTests(RedisCase):
         """A server that loads refuses everything but a few questions, and is itself afterwards."""
         self.master.load_seconds = 3.0
         self.master.host.restart()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.refused(self.ask(self.master, "PING"), b"LOADING ")
         self.assertEqual(self.info(self.master).role, "master")
         self.assertFalse(self.master.writable)
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertEqual(self.ask(self.master, "PING"), b"PONG")
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertTrue(self.replica.link_up)
 
     def test_unkillable_script(self) -> None:
@@ -104,9 +104,9 @@ class StateTests(RedisCase):
         connection = self.connect(self.master)
         self.assertEqual(call(connection, "CLIENT PAUSE 2000"), b"OK")
         connection.send("PING")
-        self.world.run(1.9)
+        self.simulation.run(1.9)
         self.assertTrue(connection.idle())
-        self.world.run(0.2)
+        self.simulation.run(0.2)
         self.assertEqual(connection.reply(), b"PONG")
 
     def test_pause_within_a_familiar_chunk(self) -> None:
@@ -115,10 +115,10 @@ class StateTests(RedisCase):
         for value in range(1, 4):
             connection.send("INCR a", "CLIENT PAUSE 1000", "INCR a", "INCR b")
             self.assertEqual((connection.reply(), connection.reply()), (2 * value - 1, b"OK"))
-            self.world.run(0.5)
+            self.simulation.run(0.5)
             self.assertTrue(connection.idle())
             connection.send("INCR c")
-            self.world.run(0.6)
+            self.simulation.run(0.6)
             self.assertEqual([connection.reply() for _ in range(3)], [2 * value, value, value])
 
     def test_familiar_requests_meet_new_states(self) -> None:
@@ -143,7 +143,7 @@ class StateTests(RedisCase):
         self.assertEqual([first.reply() for _ in range(2)], [[b"message", b"x", b"m"]] * 2)
         self.assertEqual(second.reply(), [b"pmessage", b"*", b"x", b"m"])
         first.close()
-        self.world.run(0.1)
+        self.simulation.run(0.1)
         self.assertEqual(call(speaker, "PUBLISH x m"), 1)
         self.assertEqual(call(second, "PUNSUBSCRIBE *"), [b"pmessage", b"*", b"x", b"m"])
         self.assertEqual(second.reply(), [b"punsubscribe", b"*", 0])
@@ -168,9 +168,9 @@ class StateTests(RedisCase):
         self.master.host.pause_for(5)
         connection = self.connect(self.master)
         connection.send("PING")
-        self.world.run(4)
+        self.simulation.run(4)
         self.assertTrue(connection.idle())
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(connection.reply(), b"PONG")
 
 
@@ -185,7 +185,7 @@ class DurabilityTests(RedisCase):
         self.assertEqual(connection.reply(), b"OK")
         self.refused(connection.reply(), b"ERR Rewriting config file: No space left on device")
         self.replica.host.restart()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertFalse(self.replica.is_master)
 
     def test_no_configuration_file(self) -> None:
@@ -198,27 +198,27 @@ class DurabilityTests(RedisCase):
         self.ask(self.replica, "SLAVEOF NO ONE")
         self.assertTrue(self.replica.is_master)
         self.replica.host.restart()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.replica.master_address, self.master.address)
 
     def test_data(self) -> None:
         """Data survives a restart if it is kept, and is gone otherwise."""
         self.ask(self.master, "SET color red")
         self.master.host.restart()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertEqual(self.ask(self.master, "GET color"), b"red")
         self.master.keeps_data = False
         self.master.host.restart()
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIsNone(self.ask(self.master, "GET color"))
 
     def test_empty_master_empties_its_replica(self) -> None:
         """A master that comes back empty takes its replica's data with it, as the documentation warns."""
         self.ask(self.master, "SET color red")
-        self.world.run(1)
+        self.simulation.run(1)
         self.master.keeps_data = False
         self.master.host.restart()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertTrue(self.replica.link_up)
         self.assertEqual(self.replica.data, {})
 
@@ -229,7 +229,7 @@ class ReplicationTests(RedisCase):
     def test_killed_master(self) -> None:
         """The replica of a dead process knows at once, and counts the seconds."""
         self.master.host.kill()
-        self.world.run(12.5)
+        self.simulation.run(12.5)
         report = self.info(self.replica)
         self.assertFalse(report.master_link_up)
         self.assertIn(report.master_link_down_for, (12_000, 13_000))
@@ -237,37 +237,37 @@ class ReplicationTests(RedisCase):
     def test_silent_master(self) -> None:
         """The replica of a machine without power believes in it for a minute."""
         self.master.host.crash()
-        self.world.run(40)
+        self.simulation.run(40)
         self.assertTrue(self.info(self.replica).master_link_up)
-        self.world.run(40)
+        self.simulation.run(40)
         self.assertFalse(self.info(self.replica).master_link_up)
         self.master.host.restart()
-        self.world.run(130)
+        self.simulation.run(130)
         self.assertTrue(self.info(self.replica).master_link_up)
 
     def test_silent_replica(self) -> None:
         """A master lists a replica without power for a minute, with a growing lag."""
         self.replica.host.crash()
-        self.world.run(30)
+        self.simulation.run(30)
         self.assertRegex(self.ask(self.master, "INFO replication"), rb"slave0:ip=10.0.0.2,.*,lag=(29|30|31)\r")
-        self.world.run(60)
+        self.simulation.run(60)
         self.assertEqual(self.info(self.master).replicas, ())
 
     def test_short_partition(self) -> None:
         """A partition shorter than the timeout costs nothing: the stream goes on where it was."""
         self.network.cut(self.master.host, self.replica.host)
         self.ask(self.master, "SET color red")
-        self.world.run(20)
+        self.simulation.run(20)
         self.assertIsNone(self.ask(self.replica, "GET color"))
         self.network.heal()
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertEqual(self.ask(self.replica, "GET color"), b"red")
 
     def test_broken_link_continues(self) -> None:
         """After a reset the replica continues without a full copy."""
         self.network.reset(self.master.host, self.replica.host)
         self.ask(self.master, "SET color red")
-        self.world.run(0.02)
+        self.simulation.run(0.02)
         self.assertEqual((self.replica.link_up, self.replica.data), (True, {b"color": b"red"}))
 
     def test_full_copy_takes_time(self) -> None:
@@ -275,17 +275,17 @@ class ReplicationTests(RedisCase):
         self.master.sync_seconds = 5.0
         late = self.server("late", "10.0.0.3", replica_of=self.master)
         self.ask(self.master, "SET color red")
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertIn(b"port=6379,state=wait_bgsave,", self.ask(self.master, "INFO replication"))
         self.assertIn(b"master_sync_in_progress:1", self.ask(late, "INFO replication"))
         self.assertFalse(late.link_up)
-        self.world.run(4)
+        self.simulation.run(4)
         self.assertEqual((late.link_up, late.data), (True, {b"color": b"red"}))
 
     def test_chain(self) -> None:
         """A replica of a replica gets what the master writes and publishes."""
         last = self.server("last", "10.0.0.3", replica_of=self.replica)
-        self.world.run(2)
+        self.simulation.run(2)
         subscriber = self.connect(last)
         call(subscriber, "SUBSCRIBE news")
         connection = self.connect(self.master)
@@ -297,10 +297,10 @@ class ReplicationTests(RedisCase):
     def test_chain_follows_a_promotion(self) -> None:
         """The replica of a promoted replica stays with it, and keeps its history."""
         last = self.server("last", "10.0.0.3", replica_of=self.replica)
-        self.world.run(2)
+        self.simulation.run(2)
         connection = self.connect(self.replica)
         connection.send("SLAVEOF NO ONE", "SET color red")
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertEqual((last.link_up, last.data), (True, {b"color": b"red"}))
         self.assertEqual(last.replication.id, self.replica.replication.id)
 
@@ -309,19 +309,19 @@ class ReplicationTests(RedisCase):
         self.ask(self.master, "CONFIG SET min-replicas-to-write 1")
         self.assertEqual(self.ask(self.master, "SET color red"), b"OK")
         self.network.isolate(self.replica.host)
-        self.world.run(5)
+        self.simulation.run(5)
         self.assertEqual(self.ask(self.master, "SET color blue"), b"OK")
-        self.world.run(10)
+        self.simulation.run(10)
         self.refused(self.ask(self.master, "SET color green"), b"NOREPLICAS ")
         self.assertFalse(self.master.writable)
 
     def test_master_by_name(self) -> None:
         """A master can be given by name; an unknown name is tried again and again."""
         self.ask(self.replica, "SLAVEOF redis.example 6379")
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertFalse(self.replica.link_up)
         self.replica.host.names["redis.example"] = "10.0.0.1"
-        self.world.run(3)
+        self.simulation.run(3)
         self.assertTrue(self.replica.link_up)
         self.assertEqual(self.info(self.replica).master_host, "redis.example")
 
@@ -330,7 +330,7 @@ class ReplicationTests(RedisCase):
         self.server(
             "hidden", "10.0.0.3", replica_of=self.master, replica_announce_ip="1.2.3.4", slave_announce_port="7"
         )
-        self.world.run(1)
+        self.simulation.run(1)
         self.assertIn(("1.2.3.4", 7), self.info(self.master).replicas)
 
     def test_failover_of_a_lost_replica_times_out(self) -> None:
@@ -340,10 +340,10 @@ class ReplicationTests(RedisCase):
         self.assertTrue(self.info(self.master).failover_running)
         writer = self.connect(self.master)
         writer.send("SET color red")
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertTrue(writer.idle())
         self.refused(self.ask(self.master, "SLAVEOF NO ONE"), b"ERR REPLICAOF not allowed while failing over.")
-        self.world.run(2)
+        self.simulation.run(2)
         self.assertEqual(writer.reply(), b"OK")
         self.assertEqual((self.master.is_master, self.info(self.master).failover_running), (True, False))
 
@@ -360,7 +360,7 @@ class ReplicationTests(RedisCase):
         writer = self.connect(self.master)
         for number in range(5):
             call(writer, f"SET early{number} x")
-        self.world.run(1)
+        self.simulation.run(1)
         self.network.cut(self.master.host, self.replica.host)
         acknowledged = {b"early%d" % number for number in range(5)}
         for number in range(3):
@@ -375,20 +375,20 @@ class DeterminismTests(SynchronousTestCase):
 
     def story(self, seed: int) -> str:
         """Replication, a partition and a promotion."""
-        world = World(seed)
-        network = SimNetwork(world, jitter=5)
-        master = SimRedis(SimHost(world, network, "a", "10.0.0.1"))
-        replicas = [SimRedis(SimHost(world, network, f"r{n}", f"10.0.0.{n}"), replica_of=master) for n in (2, 3)]
+        simulation = Simulation(seed)
+        network = SimNetwork(simulation, jitter=5)
+        master = SimRedis(SimHost(simulation, network, "a", "10.0.0.1"))
+        replicas = [SimRedis(SimHost(simulation, network, f"r{n}", f"10.0.0.{n}"), replica_of=master) for n in (2, 3)]
         for server in (master, *replicas):
             server.host.start()
-        world.run(20)
+        simulation.run(20)
         network.isolate(master.host)
-        world.run(70)
+        simulation.run(70)
         replicas[0].replication.lead()
         replicas[1].replication.follow(replicas[0].address)
         network.heal()
-        world.run(70)
-        return world.digest()
+        simulation.run(70)
+        return simulation.digest()
 
     def test_same_seed(self) -> None:
         """Two runs of one seed agree on every byte and every microsecond."""

@@ -159,7 +159,7 @@ class TimelineTests(WhatIfTestCase):
         contents = "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n" + contents
         run = self.run_json(contents, "--kill", "redis-1")
         self.assertIn(self.master(run)["after"], ("mymaster/2", "mymaster/3"))
-        self.assertEqual(run["unrest"], [])
+        self.assertEqual(run["unstable_reasons"], [])
         self.assertEqual(self.told["sentinels"]["s2"], "sentinel-2:26379")
 
     def test_ipv6(self) -> None:
@@ -384,19 +384,19 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
     def test_passwords_of_sentinels(self) -> None:
         """A Sentinel that asks for a password lets the others and the client in that know it."""
         run = self.run_json("requirepass secret\n" + USUAL, "--kill", "mymaster")
-        self.assertEqual(run["unrest"], [])
+        self.assertEqual(run["unstable_reasons"], [])
         self.assertNotEqual(self.master(run)["after"], "mymaster/1")
 
     def test_users_of_servers(self) -> None:
         """Sentinels and the client log in to the servers as the file says."""
         auth = "sentinel auth-user mymaster watcher\nsentinel auth-pass mymaster secret\n"
-        self.assertEqual(self.run_json(USUAL + auth, "--kill", "mymaster")["unrest"], [])
+        self.assertEqual(self.run_json(USUAL + auth, "--kill", "mymaster")["unstable_reasons"], [])
 
     def test_tls_is_taken_for_granted(self) -> None:
         """A file with TLS is run over plain links, and that is said."""
         tls = "port 0\ntls-port 26379\ntls-replication yes\ntls-cert-file a\ntls-key-file b\ntls-ca-cert-file c\n"
         run = self.run_json(USUAL.replace("port 26379\n", tls, 1), "--kill", "mymaster")
-        self.assertEqual(run["unrest"], [])
+        self.assertEqual(run["unstable_reasons"], [])
         self.assertIn("TLS works: the simulated links are plain ones", self.told["assumed"])
 
     def test_masters_of_some_sentinels(self) -> None:
@@ -410,7 +410,7 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
         """What is wrong before any fault is said: here, Sentinels that do not know each other's password."""
         contents = f"requirepass secret\nsentinel sentinel-pass wrong\n{USUAL}"
         run = self.run_json(contents, "--kill", "mymaster", "--seconds", "1", status=1)
-        self.assertIn("s1 has links to 0 of 2 other Sentinels for mymaster", run["unrest"])
+        self.assertIn("s1 has links to 0 of 2 other Sentinels for mymaster", run["unstable_reasons"])
 
 
 class CommandTests(WhatIfTestCase):

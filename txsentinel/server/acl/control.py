@@ -151,7 +151,7 @@ class AccessControl:
         """The user of that name."""
         return self._users.get(name)
 
-    def everybody(self) -> list[User]:
+    def all_users(self) -> list[User]:
         """All users, by the bytes of their names."""
         return sorted(self._users.values(), key=lambda user: data(user.name))
 
@@ -251,7 +251,7 @@ class AccessControl:
             self._change(context.clients, asking, present, wanted)
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
         if name in self._kept_elsewhere:
-            context.complaints.warn(self._host.now(), WILL_NOT_LAST, name=name)
+            context.log_throttle.warn(self._host.now(), WILL_NOT_LAST, name=name)
         self._keep_lines()
 
     def delete_users(
@@ -315,7 +315,7 @@ class AccessControl:
         :raises CommandError: if there is no such file.
         """
         self._demand_file()
-        contents = render_users(self.everybody())
+        contents = render_users(self.all_users())
         return self._turns.run(self._host.files.replace, self._options.located(self._options.aclfile), contents)
 
     def _demand_file(self) -> None:
@@ -352,12 +352,12 @@ class AccessControl:
 
     def _change(self, clients: Iterable[Client], asking: Client | None, user: User, wanted: User) -> None:
         """Make ``user`` what ``wanted`` is; subscribers that lose a channel by that are closed."""
-        keeps_channels = wanted.hears_all_of(user)
+        keeps_channels = wanted.can_receive_all_of(user)
         user.become(wanted)
         if keeps_channels:
             return
         for client in clients:
-            if client.account is user and not _hears_its_own(client):
+            if client.account is user and not _receives_own_events(client):
                 self._dismiss(client, asking)
 
     def _dismiss(self, client: Client, asking: Client | None) -> None:
@@ -385,7 +385,7 @@ class AccessControl:
         self.keep(
             [
                 " ".join(["user", written(user.name), *map(written, user.words())])
-                for user in self.everybody()
+                for user in self.all_users()
                 if (user is not self.default or self._default_is_kept) and user.name not in self._kept_elsewhere
             ]
         )
@@ -398,9 +398,9 @@ def explained(refusal: Refusal, user: User, command: Command, request: Sequence[
     return f"User {user.name} has no permissions to access the '{text(request[refusal.position])}' channel"
 
 
-def _hears_its_own(client: Client) -> bool:
+def _receives_own_events(client: Client) -> bool:
     """May the client still hear all that it is subscribed to?"""
     user = client.account
-    return all(user.hears(channel, False) for channel in client.channels) and all(
-        user.hears(pattern, True) for pattern in client.patterns
+    return all(user.can_receive(channel, False) for channel in client.channels) and all(
+        user.can_receive(pattern, True) for pattern in client.patterns
     )

@@ -17,7 +17,7 @@ SIMILAR_WITHIN: Final[Millis] = 60_000
 LOOKED_BACK: Final = 10
 """Entries that are searched for a similar one."""
 
-LONGEST_TEXT: Final = 1024
+MAX_TEXT: Final = 1024
 """Characters kept of names that strangers make up; an entry must not cost as much as they can send."""
 
 MAX_DESCRIPTION: Final = 4096
@@ -59,7 +59,7 @@ class AclLog:
         :param client: the client as ``CLIENT LIST`` shows it.
         :param wall_clock: seconds since 1970.
         """
-        subject, user, client = subject[:LONGEST_TEXT], user[:LONGEST_TEXT], client[:MAX_DESCRIPTION]
+        subject, user, client = subject[:MAX_TEXT], user[:MAX_TEXT], client[:MAX_DESCRIPTION]
         date = int(wall_clock * 1000)
         for entry in islice(self._entries, LOOKED_BACK):
             if (entry.reason, entry.subject, entry.user) != (reason, subject, user):

@@ -178,7 +178,7 @@ class Selector:
         where = _CHANNEL_WORDS.get(command.name)
         if where is not None and not self.all_channels:
             for index, channel in enumerate(request[1 : where.until or CHANNELS_AT_ONCE + 1], 1):
-                if not self.hears(channel, where.patterns):
+                if not self.can_receive(channel, where.patterns):
                     return Refusal(Reason.CHANNEL, index)
         return None
 
@@ -188,7 +188,7 @@ class Selector:
         words = self._first_words.get(command.name)
         return words is not None and len(request) > 1 and request[1].lower() in words
 
-    def hears(self, channel: bytes, is_pattern: bool) -> bool:
+    def can_receive(self, channel: bytes, is_pattern: bool) -> bool:
         """May this channel be used? A pattern may only if it is permitted literally, or everything is."""
         if self.all_channels:
             return True

@@ -248,11 +248,11 @@ class User:
                 worst = refusal
         return worst
 
-    def hears(self, channel: bytes, is_pattern: bool) -> bool:
+    def can_receive(self, channel: bytes, is_pattern: bool) -> bool:
         """Does any selector give the channel?"""
-        return any(each.hears(channel, is_pattern) for each in self.selectors)
+        return any(each.can_receive(channel, is_pattern) for each in self.selectors)
 
-    def hears_all_of(self, other: User) -> bool:
+    def can_receive_all_of(self, other: User) -> bool:
         """Has it every channel that ``other`` has, pattern by pattern?"""
         if any(each.all_channels for each in self.selectors):
             return True

@@ -17,7 +17,7 @@ from txsentinel.server.acl.file import AclFileError
 from txsentinel.server.acl.rights import CATEGORIES, CHANNELS_AT_ONCE, Selector, lowered
 from txsentinel.server.arguments import integer
 from txsentinel.server.dispatch import wrong_arity
-from txsentinel.server.replies import NO_REPLY, Answer, Promised, Steps, Stepwise
+from txsentinel.server.replies import NO_REPLY, DeferredReply, Reply, Steps, Stepwise
 from txsentinel.server.steps import portions
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import multiple, oneof, optional, text_argument, word
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from txsentinel.server.table import Command
 
 BITS: Final = 256
-MOST_BITS: Final = 4096
+MAX_BITS: Final = 4096
 BAD_BITS: Final = (
     "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096"
 )
@@ -70,7 +70,7 @@ USERNAME: Final = text_argument("username")
     summary="Lists the categories of commands, or the commands of one",
     arguments=(optional(text_argument("category")),),
 )
-def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Full names, subcommands after their containers."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
@@ -90,7 +90,7 @@ def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Ans
     tips=FOR_ALL,
     arguments=(multiple(USERNAME),),
 )
-def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """How many were there."""
     return Stepwise(context.access.delete_users(context, client, request[2:]))
 
@@ -102,7 +102,7 @@ def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     summary="Tells whether a user may run a command, without running it",
     arguments=(USERNAME, text_argument("command"), optional(multiple(text_argument("arg")))),
 )
-def dryrun(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def dryrun(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+OK``, or what would be wrong; the latter is no error, since the question was answered."""
     user = context.access.get(text(request[2]))
     if user is None:
@@ -137,12 +137,12 @@ def _tried(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
     summary="Makes up a password",
     arguments=(optional(whole_number("bits")),),
 )
-def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Hexadecimal digits from the generator that the system has for secrets."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
     bits = integer(request[2]) if len(request) == 3 else BITS
-    if not 0 < bits <= MOST_BITS:
+    if not 0 < bits <= MAX_BITS:
         raise CommandError(BAD_BITS)
     digits = (bits + 3) // 4
     return os.urandom((digits + 1) // 2).hex()[:digits]
@@ -160,7 +160,7 @@ def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) ->
         ("9.1.0", "Shows databases."),
     ),
 )
-def getuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def getuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map, or null if there is no such user."""
     user = context.access.get(text(request[2]))
     if user is None:
@@ -181,11 +181,11 @@ def _permissions(selector: Selector) -> dict[str, Value]:
 
 
 @for_admins("LIST", arity=2, summary="Shows all users as lines of an ACL file", complexity="O(N)")
-def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """By name."""
 
     def steps() -> Steps:
-        users = context.access.everybody()
+        users = context.access.all_users()
         yield b"*%d\r\n" % len(users)
         for user in users:
             yield encode(user.line(), client.protocol)
@@ -195,9 +195,9 @@ def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
 
 
 @for_admins("USERS", arity=2, summary="Lists the names of all users", complexity="O(N)")
-def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """By name."""
-    return [user.name for user in context.access.everybody()]
+    return [user.name for user in context.access.all_users()]
 
 
 @for_admins(
@@ -213,7 +213,7 @@ def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
         ("9.1.0", "Knows databases."),
     ),
 )
-def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """All rules are obeyed, or none."""
 
     def steps() -> Steps:
@@ -228,21 +228,21 @@ def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 
 @for_admins("LOAD", arity=2, summary="Reads the ACL file anew", complexity="O(N)")
-def load(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def load(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """All of the file is taken over, or nothing."""
-    return Promised(_answered(context.access.load(context, client), AclFileError, lambda error: f"ERR {error}"))
+    return DeferredReply(_answered(context.access.load(context, client), AclFileError, lambda error: f"ERR {error}"))
 
 
 @for_admins("SAVE", arity=2, summary="Writes the ACL file", complexity="O(N)", tips=FOR_ALL)
-def save(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def save(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Answered once the file is on disk."""
 
-    def complain(error: Exception) -> str:
+    def error_line(error: Exception) -> str:
         now, path = context.host.now(), context.options.aclfile
-        context.complaints.warn(now, "The ACL file {path} could not be saved: {error}", path=path, error=str(error))
+        context.log_throttle.warn(now, "The ACL file {path} could not be saved: {error}", path=path, error=str(error))
         return NOT_SAVED
 
-    return Promised(_answered(context.access.save(), OSError, complain))
+    return DeferredReply(_answered(context.access.save(), OSError, error_line))
 
 
 def _answered(done: Deferred[None], expected: type[Exception], explain: Callable[[Exception], str]) -> Deferred[Value]:
@@ -263,7 +263,7 @@ def _answered(done: Deferred[None], expected: type[Exception], explain: Callable
     arguments=(optional(oneof("operation", whole_number("count"), word("RESET"))),),
     history=(("7.2.0", "Shows number and times of each entry."),),
 )
-def log(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def log(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Maps, the latest first."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
@@ -275,7 +275,7 @@ def log(context: ServerContext, client: Client, request: Sequence[bytes]) -> Ans
 
 
 @harmless("WHOAMI", arity=2, summary="Tells whom this connection is logged in as")
-def whoami(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def whoami(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A name."""
     return client.account.name
 
@@ -290,6 +290,6 @@ def whoami(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     summary="Explains the subcommands",
     group="server",
 )
-def acl_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def acl_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One line per entry."""
     return helptexts.ACL

@@ -14,7 +14,7 @@ from txsentinel.server.client_filters_syntax import KILL_ARGUMENTS, KILL_HISTORY
 from txsentinel.server.clientline import client_line
 from txsentinel.server.clients import Answering, Client
 from txsentinel.server.commands.connection import BAD_NAME, refuse_long_name
-from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
+from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import oneof, optional, text_argument, word
 from txsentinel.server.table import command, container
@@ -41,13 +41,13 @@ others = partial(
 
 
 @own("ID", arity=2, since="5.0.0", summary="Tells the ID of this connection")
-def client_id(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def client_id(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The number that no other connection has had or will have."""
     return client.client_id
 
 
 @own("GETNAME", arity=2, since="2.6.9", summary="Tells the name of this connection")
-def getname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def getname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The name, or null if there is none."""
     return client.name or None
 
@@ -60,7 +60,7 @@ def getname(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     tips=POLICIES,
     arguments=(text_argument("connection-name"),),
 )
-def setname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def setname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """An empty name takes the old one away."""
     if not printable(request[2]):
         raise CommandError(BAD_NAME)
@@ -77,7 +77,7 @@ def setname(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     tips=POLICIES,
     arguments=(oneof("attr", text_argument("libname", token="LIB-NAME"), text_argument("libver", token="LIB-VER")),),
 )
-def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Remember name or version of the client library, for CLIENT LIST."""
     option, value = request[2].lower(), request[3]
     if option not in (b"lib-name", b"lib-ver"):
@@ -99,7 +99,7 @@ def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     summary="Describes this connection",
     tips=("nondeterministic_output",),
 )
-def client_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def client_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The line of CLIENT LIST about the client itself."""
     return Verbatim(data(client_line(client, context.host.now()) + "\n"))
 
@@ -114,7 +114,7 @@ def client_info(context: ServerContext, client: Client, request: Sequence[bytes]
     arguments=LIST_ARGUMENTS,
     history=LIST_HISTORY,
 )
-def client_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def client_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A line for each client: all, or those that the filters choose."""
     if len(request) == 3:
         raise syntax_error()  # An option without a value; ID alone would mean nobody.
@@ -141,7 +141,7 @@ def client_list(context: ServerContext, client: Client, request: Sequence[bytes]
     arguments=KILL_ARGUMENTS,
     history=KILL_HISTORY,
 )
-def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Close without a word whoever is meant; the asking client gets its reply first."""
     if len(request) == 3:
         address = text(request[2])
@@ -184,7 +184,7 @@ def _close(victim: Client, asking: Client) -> None:
     summary="Switches replies on and off",
     arguments=(oneof("action", word("ON"), word("OFF"), word("SKIP")),),
 )
-def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Silence is not answered, not even with silence's own ``OK``."""
     action = request[2].lower()
     if action == b"on":
@@ -211,7 +211,7 @@ def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     ),
     history=(("6.2.0", "Takes a mode, of which `WRITE` lets reads pass."),),
 )
-def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Let every command wait; no command of a Sentinel writes data, so WRITE lets all of them pass."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
@@ -222,14 +222,14 @@ def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     if duration < 0:
         raise CommandError("ERR timeout is negative")
     now = context.host.now()
-    if duration > MOST_PAUSE:
+    if duration > MAX_PAUSE:
         raise CommandError("ERR timeout is not an integer or out of range")
     if mode == b"all" and duration:
         context.clients.pause(now + duration, now, context.host.reactor)
     return OK
 
 
-MOST_PAUSE: Final = 1 << 53
+MAX_PAUSE: Final = 1 << 53
 """Milliseconds; longer than that is a mistake, and no timer takes it."""
 
 
@@ -240,7 +240,7 @@ MOST_PAUSE: Final = 1 << 53
     summary="Lets paused clients go on",
     complexity="O(N) where N is the number of paused clients",
 )
-def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """End the pause before its time."""
     context.clients.resume()
     return OK
@@ -256,7 +256,7 @@ def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) ->
         optional(oneof("unblock-type", word("TIMEOUT"), word("ERROR"))),
     ),
 )
-def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``:0``: nobody ever blocks."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
@@ -273,7 +273,7 @@ def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     summary="Keeps this connection from being dropped for lack of memory",
     arguments=(ON_OFF,),
 )
-def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Remembered and shown; clients are never dropped for lack of memory here."""
     switch = request[2].lower()
     if switch not in (b"on", b"off"):
@@ -291,6 +291,6 @@ def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -
     since="5.0.0",
     summary="Explains the subcommands",
 )
-def client_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def client_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One line per entry."""
     return helptexts.CLIENT

@@ -10,7 +10,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import syntax_error
 from txsentinel.server.documentation import documentation
-from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
+from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
 from txsentinel.server.steps import portions
 from txsentinel.server.syntax import Argument, multiple, oneof, optional, text_argument
 from txsentinel.server.table import Command, command
@@ -34,7 +34,7 @@ shown = partial(
 
 
 @shown(arity=-1, since="2.8.13", summary="Describes all commands", complexity="O(N)", tips=UNORDERED)
-def describe_all(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def describe_all(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Ten elements for each command."""
     entries = context.table.listed()
     return Raw(b"*%d\r\n" % len(entries) + b"".join(_encoded(entry, client.protocol) for entry in entries))
@@ -50,7 +50,7 @@ def describe_all(context: ServerContext, client: Client, request: Sequence[bytes
     arguments=NAMES,
     history=(("7.0.0", "Describes subcommands."),),
 )
-def command_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def command_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A description or null for each name; all commands without a name."""
     if len(request) == 2:
         return describe_all(context, client, request)
@@ -67,7 +67,7 @@ def command_info(context: ServerContext, client: Client, request: Sequence[bytes
 
 
 @shown("COUNT", arity=2, since="2.8.13", summary="Counts the commands")
-def command_count(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def command_count(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Subcommands do not count."""
     return len(context.table.listed())
 
@@ -91,7 +91,7 @@ def command_count(context: ServerContext, client: Client, request: Sequence[byte
         ),
     ),
 )
-def command_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def command_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Subcommands as ``container|sub``; nothing comes from modules."""
     if len(request) == 2:
         return [entry.name for entry in context.table.everything()]
@@ -111,7 +111,7 @@ def command_list(context: ServerContext, client: Client, request: Sequence[bytes
 @shown(
     "DOCS", arity=-2, since="7.0.0", summary="Documents commands", complexity="O(N)", tips=UNORDERED, arguments=NAMES
 )
-def command_docs(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def command_docs(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map from names to documentation; unknown names are left out."""
 
     def steps() -> Steps:
@@ -138,7 +138,7 @@ def command_docs(context: ServerContext, client: Client, request: Sequence[bytes
     summary="Tells the keys in a command",
     arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
 )
-def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Always refused: no command here has keys."""
     if context.table.find(request[2:]) is None:
         raise CommandError("ERR Invalid command specified")
@@ -152,13 +152,13 @@ def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     summary="Tells the keys in a command, and what is done to them",
     arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
 )
-def getkeysandflags(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def getkeysandflags(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Always refused: no command here has keys."""
     return getkeys(context, client, request)
 
 
 @shown("HELP", arity=2, since="5.0.0", summary="Explains the subcommands")
-def command_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def command_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One line per entry."""
     return helptexts.COMMAND
 

@@ -9,7 +9,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.server.acl.users import DEFAULT_USER
 from txsentinel.server.arguments import integer, printable, syntax_error
 from txsentinel.server.process_info import REDIS_VERSION
-from txsentinel.server.replies import Answer
+from txsentinel.server.replies import Reply
 from txsentinel.server.syntax import block, optional, text_argument
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.table import command
@@ -46,7 +46,7 @@ LOG_IN_FIRST: Final = (
     tips=("request_policy:all_shards", "response_policy:all_succeeded"),
     arguments=(optional(text_argument("message")),),
 )
-def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+PONG`` or the message; a RESP2 subscriber gets it in the form of its other frames."""
     if len(request) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
@@ -66,7 +66,7 @@ def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     arguments=(optional(text_argument("username", since="6.0.0")), text_argument("password")),
     history=(("6.0.0", "Takes a user name before the password."),),
 )
-def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Log in as ``default``, or as the user named first; a failure changes nothing."""
     if len(request) > 3:
         raise syntax_error()
@@ -98,7 +98,7 @@ def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     ),
     history=(("8.1.0", "Tells the `availability_zone`, if there is one."), ("6.2.0", "The version may be left out.")),
 )
-def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Tell who answers, in the protocol version that was asked for; nothing changes if any option is wrong."""
     protocol = client.protocol
     if len(request) > 1:
@@ -130,7 +130,7 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     if name is not None:
         client.name = name
     client.protocol = protocol
-    facts: dict[str, Value] = {
+    process_info: dict[str, Value] = {
         "server": "redis",
         "version": REDIS_VERSION,
         "proto": protocol,
@@ -139,8 +139,8 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
         "modules": [],
     }
     if context.options.availability_zone:
-        facts["availability_zone"] = context.options.availability_zone
-    return facts
+        process_info["availability_zone"] = context.options.availability_zone
+    return process_info
 
 
 @command(
@@ -152,7 +152,7 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     summary="Closes the connection",
     hidden=True,
 )
-def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Answer, then close; requests behind it are not executed."""
     client.connection.finish()
     return OK

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.clients import Answering
-from txsentinel.server.pubsub import weight
-from txsentinel.server.replies import NO_REPLY, Answer, Steps, Stepwise
+from txsentinel.server.pubsub import cost
+from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
 from txsentinel.server.steps import FEW, PORTION, portions
 from txsentinel.server.syntax import Argument, multiple, optional, text_argument
 from txsentinel.server.table import command
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
 
-LISTENING_FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
-LISTENING_CATEGORIES: Final = ("pubsub", "slow")
+SUBSCRIBE_FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
+SUBSCRIBE_CATEGORIES: Final = ("pubsub", "slow")
 
 
 @command(
     "SUBSCRIBE",
     arity=-2,
-    flags=LISTENING_FLAGS,
-    categories=LISTENING_CATEGORIES,
+    flags=SUBSCRIBE_FLAGS,
+    categories=SUBSCRIBE_CATEGORIES,
     since="2.0.0",
     summary="Hears the messages of channels",
     group="pubsub",
     complexity="O(N) where N is the number of channels named",
     arguments=(multiple(text_argument("channel")),),
 )
-def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One confirmation for each channel, named twice or not."""
     return _subscribed(context, client, request, client.channels, context.hub.subscribe)
 
@@ -42,15 +42,15 @@ def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) 
 @command(
     "PSUBSCRIBE",
     arity=-2,
-    flags=LISTENING_FLAGS,
-    categories=LISTENING_CATEGORIES,
+    flags=SUBSCRIBE_FLAGS,
+    categories=SUBSCRIBE_CATEGORIES,
     since="2.0.0",
     summary="Hears the messages of all channels that match a pattern",
     group="pubsub",
     complexity="O(N) where N is the number of patterns named",
     arguments=(multiple(Argument("pattern", "pattern")),),
 )
-def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One confirmation for each pattern."""
     return _subscribed(context, client, request, client.patterns, context.hub.subscribe_pattern)
 
@@ -58,15 +58,15 @@ def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes])
 @command(
     "UNSUBSCRIBE",
     arity=-1,
-    flags=LISTENING_FLAGS,
-    categories=LISTENING_CATEGORIES,
+    flags=SUBSCRIBE_FLAGS,
+    categories=SUBSCRIBE_CATEGORIES,
     since="2.0.0",
     summary="Stops hearing channels, or all of them",
     group="pubsub",
     complexity="O(N) where N is the number of channels given up",
     arguments=(optional(multiple(text_argument("channel"))),),
 )
-def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One confirmation for each channel named, or held; a single one without a name if there is none."""
     return _each(client, b"unsubscribe", request[1:] or list(client.channels), context.hub.unsubscribe)
 
@@ -74,15 +74,15 @@ def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]
 @command(
     "PUNSUBSCRIBE",
     arity=-1,
-    flags=LISTENING_FLAGS,
-    categories=LISTENING_CATEGORIES,
+    flags=SUBSCRIBE_FLAGS,
+    categories=SUBSCRIBE_CATEGORIES,
     since="2.0.0",
     summary="Stops hearing patterns, or all of them",
     group="pubsub",
     complexity="O(N) where N is the number of patterns given up",
     arguments=(optional(multiple(Argument("pattern", "pattern"))),),
 )
-def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One confirmation for each pattern named, or held; a single one without a name if there is none."""
     patterns = request[1:] or list(client.patterns)
     return _each(client, b"punsubscribe", patterns, context.hub.unsubscribe_pattern)
@@ -99,11 +99,11 @@ def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes
     arguments=(text_argument("channel"), text_argument("message")),
     acts=True,
 )
-def publish(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def publish(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``:1`` for a hello, whatever it says; other channels are refused, and nobody is sent the message."""
     if request[1] != HELLO_CHANNEL:
         raise CommandError("ERR Only HELLO messages are accepted by Sentinel instances.")
-    context.core.hello_heard(request[2], context.host.now(), None)
+    context.core.hello_received(request[2], context.host.now(), None)
     return 1
 
 
@@ -113,7 +113,7 @@ def _subscribed(
     request: Sequence[bytes],
     held: Container[bytes],
     change: Callable[[Client, bytes], None],
-) -> Answer:
+) -> Reply:
     """
     Subscribe to all names or, if that is too much for the client, to none.
 
@@ -127,7 +127,7 @@ def _subscribed(
     kind = command.name.encode()
     names = request[1:]
     if len(names) <= FEW:
-        more = sum(weight(name) for name in set(names) if name not in held)
+        more = sum(cost(name) for name in set(names) if name not in held)
         if client.subscription_memory + more > context.limits.subscription_memory:
             raise CommandError(TOO_MANY)
         return _each(client, kind, names, change)
@@ -141,7 +141,7 @@ def _subscribed(
             for name in portion:
                 if name not in held and name not in new:
                     new.add(name)
-                    size += weight(name)
+                    size += cost(name)
             if size > context.limits.subscription_memory:
                 raise CommandError(TOO_MANY)
             yield b""
@@ -153,7 +153,7 @@ def _subscribed(
 TOO_MANY: Final = "ERR too many or too long subscriptions for one client"
 
 
-def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Answer:
+def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Reply:
     """Change one subscription after the other, each confirmed with the number held from then on."""
     if not names:
         return _said(client, encode(Push([kind, None, client.subscriptions]), client.protocol))
@@ -177,7 +177,7 @@ def _confirmed(client: Client, kind: bytes, names: Sequence[bytes], change: Call
     return b"".join(confirmations)
 
 
-def _said(client: Client, confirmations: bytes) -> Answer:
+def _said(client: Client, confirmations: bytes) -> Reply:
     """Confirmations are messages, not replies: CLIENT REPLY does not silence them."""
     if client.answering is Answering.ON:
         return Raw(confirmations)

@@ -12,7 +12,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.options import MasterOptions, SentinelOptions, copied
 from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
 from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
-from txsentinel.server.replies import Answer, Held, Promised, Steps, Stepwise
+from txsentinel.server.replies import Channels, DeferredReply, Reply, Steps, Stepwise
 from txsentinel.server.syntax import Argument, block, multiple, text_argument
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.wire.glob import glob_match
@@ -40,13 +40,13 @@ def first_change(context: ServerContext) -> int:
 
 def once_saved(
     context: ServerContext, undo: Callable[[], object] | None = None, since: int = 0, value: Value = OK
-) -> Held:
+) -> Channels:
     """
     Reply ``value`` once everything changed so far is on disk, or an error if it cannot be saved.
 
     :param undo: then takes back what the command has changed, from generation ``since`` on.
     """
-    return Held(context.core.outbox.generation, value, NOT_SAVED, undo, since)
+    return Channels(context.core.outbox.generation, value, NOT_SAVED, undo, since)
 
 
 @sentinel(
@@ -57,7 +57,7 @@ def once_saved(
     arguments=(text_argument("name"), text_argument("ip"), whole_number("port"), whole_number("quorum")),
     acts=True,
 )
-def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+OK`` once the master is in the file."""
     refuse_control_characters(request, 2, "SENTINEL MONITOR")
     quorum = integer(request[5], "ERR Invalid quorum")
@@ -76,7 +76,7 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 
 @sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
-def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+OK`` once the master is out of the file."""
     since, name = first_change(context), text(request[2])
     removed = context.core.remove(name, context.host.now())
@@ -98,7 +98,7 @@ def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     arguments=(Argument("pattern", "pattern"),),
     acts=True,
 )
-def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """How many masters there were."""
 
     def steps() -> Steps:
@@ -125,7 +125,7 @@ def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     ),
     acts=True,
 )
-def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Apply options from left to right; ``+OK`` once they are in the file.
 
@@ -165,7 +165,7 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     arguments=(*MASTER_NAME, Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True)),
     acts=True,
 )
-def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
     ``+OK`` once it has begun and our vote for ourselves is on disk; ``COORDINATED`` has the old master hand over.
 
@@ -181,7 +181,7 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     core, barrier = context.core, context.barrier
     if not core.state.storage_failing or barrier.stuck:
         core.failover(name, context.host.now(), coordinated=coordinated)
-        return Held(core.outbox.generation, OK, NOT_SAVED)
+        return Channels(core.outbox.generation, OK, NOT_SAVED)
     answer: Deferred[Value] = Deferred()
 
     def begin() -> None:
@@ -193,8 +193,8 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
         else:
             answer.callback(OK)
 
-    barrier.hold(core.state.changed(None), begin, begin)
-    return Promised(answer)
+    barrier.defer_reply(core.state.changed(None), begin, begin)
+    return DeferredReply(answer)
 
 
 @sentinel(
@@ -205,7 +205,7 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     complexity="O(N) where N is the number of instances",
     acts=True,
 )
-def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+OK`` once it is written, whether anything changed or not."""
     first_change(context)
     context.core.flush()

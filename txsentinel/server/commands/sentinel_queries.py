@@ -11,7 +11,7 @@ from txsentinel.core.instances import Master, Server
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer
 from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
-from txsentinel.server.replies import NO_REPLY, Answer, Held, Steps, Stepwise
+from txsentinel.server.replies import NO_REPLY, Channels, Reply, Steps, Stepwise
 from txsentinel.server.reports import encoded_report, instance_report, script_report
 from txsentinel.server.steps import FEW, portions
 from txsentinel.server.syntax import integer as whole_number
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.context import ServerContext
 
-MOST_CACHED_ADDRESSES = 16_384
+MAX_CACHED_ADDRESSES = 16_384
 """Answers kept ready; beyond that all are dropped and made anew when asked for."""
 
 
-def _report(context: ServerContext, client: Client, instance: Instance) -> Answer:
+def _report(context: ServerContext, client: Client, instance: Instance) -> Reply:
     by_hostname, now = context.core.options.announce_hostnames, context.host.now()
     return Raw(encoded_report(instance_report(instance, by_hostname, now), client.protocol))
 
 
-def _reports(context: ServerContext, client: Client, instances: Collection[Instance]) -> Answer:
+def _reports(context: ServerContext, client: Client, instances: Collection[Instance]) -> Reply:
     by_hostname, now, protocol = context.core.options.announce_hostnames, context.host.now(), client.protocol
     if len(instances) > FEW:
         return Stepwise(_report_steps(list(instances), by_hostname, now, protocol))
@@ -58,7 +58,7 @@ def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
 @sentinel(
     "MASTERS", arity=2, since="2.8.4", summary="Shows all masters", complexity="O(N) where N is the number of masters"
 )
-def masters(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def masters(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map for each master."""
     return _reports(context, client, context.core.registry.masters.values())
 
@@ -71,13 +71,13 @@ def masters(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     summary="Shows all masters",
     complexity="O(N) where N is the number of masters",
 )
-def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Another name for MASTERS."""
     return masters(context, client, request)
 
 
 @sentinel("MASTER", arity=3, since="2.8.4", summary="Shows one master", arguments=MASTER_NAME)
-def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Its map; NoSuchMaster if the name is not watched."""
     return _report(context, client, _master(context, request))
 
@@ -85,7 +85,7 @@ def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
 @sentinel(
     "PRIMARY", arity=3, since="8.0.0", alias_of="sentinel|master", summary="Shows one master", arguments=MASTER_NAME
 )
-def primary(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def primary(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Another name for MASTER."""
     return master(context, client, request)
 
@@ -98,7 +98,7 @@ def primary(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     complexity="O(N) where N is the number of replicas",
     arguments=MASTER_NAME,
 )
-def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map for each replica, but for those that ask not to be announced."""
     return _reports(context, client, [each for each in _master(context, request).replicas.values() if each.announced])
 
@@ -113,7 +113,7 @@ def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -
     deprecated_since="5.0.0",
     replaced_by="`SENTINEL REPLICAS`",
 )
-def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The older name of REPLICAS."""
     return replicas(context, client, request)
 
@@ -126,13 +126,13 @@ def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     complexity="O(N) where N is the number of Sentinels",
     arguments=MASTER_NAME,
 )
-def sentinels(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def sentinels(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map for each peer, down or not; never ourselves."""
     return _reports(context, client, _master(context, request).peers.values())
 
 
 @sentinel("GET-MASTER-ADDR-BY-NAME", arity=3, since="2.8.4", summary="Tells where a master is", arguments=MASTER_NAME)
-def get_master_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def get_master_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Host and port for clients, the null array for an unknown name.
 
@@ -153,16 +153,16 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
     return _address(context, request[2])
 
 
-def _address(context: ServerContext, name: bytes) -> Answer:
+def _address(context: ServerContext, name: bytes) -> Reply:
     """The answer made anew."""
     core = context.core
     found = core.registry.masters.get(text(name))
     if found is None:
         context.addresses.pop(name, None)
         return NULL_ARRAY
-    address, by_hostname = core.state.told_address(found), core.options.announce_hostnames
+    address, by_hostname = core.state.durable_address(found), core.options.announce_hostnames
     answer = Raw(encode([address.announced(by_hostname), str(address.port)]))
-    if len(context.addresses) >= MOST_CACHED_ADDRESSES:
+    if len(context.addresses) >= MAX_CACHED_ADDRESSES:
         context.addresses.clear()
     context.addresses[name] = (found, address, by_hostname, answer)
     return answer
@@ -176,7 +176,7 @@ def _address(context: ServerContext, name: bytes) -> Answer:
     summary="Tells where a master is",
     arguments=MASTER_NAME,
 )
-def get_primary_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def get_primary_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Another name for GET-MASTER-ADDR-BY-NAME."""
     return get_master_address(context, client, request)
 
@@ -197,7 +197,7 @@ DOWN_ARGUMENTS = (
     arguments=DOWN_ARGUMENTS,
     acts=True,
 )
-def is_master_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def is_master_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Our opinion and our vote; a new vote is told once it is on disk, and withdrawn if it cannot be saved.
 
@@ -212,7 +212,7 @@ def is_master_down(context: ServerContext, client: Client, request: Sequence[byt
 
     if not vote.generation:
         return reply(vote)
-    return Held(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
+    return Channels(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
 
 
 @sentinel(
@@ -224,13 +224,13 @@ def is_master_down(context: ServerContext, client: Client, request: Sequence[byt
     arguments=DOWN_ARGUMENTS,
     acts=True,
 )
-def is_primary_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def is_primary_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Another name for IS-MASTER-DOWN-BY-ADDR."""
     return is_master_down(context, client, request)
 
 
 @sentinel("MYID", arity=2, since="6.2.0", summary="Tells the ID of this Sentinel")
-def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The 40 characters that peers know us by."""
     return context.core.options.my_id
 
@@ -238,7 +238,7 @@ def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
 @sentinel(
     "CKQUORUM", arity=3, since="2.8.4", summary="Tells whether a failover could be authorized", arguments=MASTER_NAME
 )
-def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``+OK`` with a count, or NOQUORUM naming whatever blocks a failover; NoSuchMaster if unknown."""
     master = _master(context, request)
     usable = usable_sentinels(master)
@@ -250,7 +250,7 @@ def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -
 
 
 @sentinel("PENDING-SCRIPTS", arity=2, since="2.8.4", summary="Shows the scripts that run or wait")
-def pending_scripts(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def pending_scripts(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """A map for each script, oldest first."""
     now = context.host.now()
     return [script_report(job, now) for job in context.scripts.jobs]
@@ -264,7 +264,7 @@ def pending_scripts(context: ServerContext, client: Client, request: Sequence[by
     complexity="O(N) where N is the number of instances",
     arguments=(multiple(text_argument("nodename")),),
 )
-def info_cache(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def info_cache(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Name and list of ``[age in ms, INFO]`` for each master named, itself first; unknown names are skipped."""
 
     def steps() -> Steps:
@@ -300,6 +300,6 @@ def _age(server: Server, now: Millis) -> int:
     summary="Explains the subcommands",
     group="sentinel",
 )
-def sentinel_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def sentinel_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """One line per entry."""
     return helptexts.SENTINEL

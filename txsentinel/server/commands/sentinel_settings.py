@@ -13,7 +13,7 @@ from txsentinel.server.arguments import canonical_integer, check_control_charact
 from txsentinel.server.commands.sentinel_changes import first_change, once_saved
 from txsentinel.server.commands.sentinel_table import sentinel
 from txsentinel.server.information import CRASH_BITS
-from txsentinel.server.replies import Answer, Steps, Stepwise
+from txsentinel.server.replies import Reply, Steps, Stepwise
 from txsentinel.server.steps import PORTION, portions
 from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.wire.glob import glob_match
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")
 HIGHEST_PORT: Final = 65_535
-LONGEST_PERIOD: Final = 1 << 53
+MAX_PERIOD: Final = 1 << 53
 """Milliseconds; C takes anything up to 2⁶³−1, which no sum with a point in time would survive there."""
 
 
@@ -121,7 +121,7 @@ ONLY_GET_AND_SET: Final = (
     history=(("7.2.0", "Takes several parameters."),),
     acts=True,
 )
-def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """GET shows what matches; SET changes all or nothing, ``+OK`` once it is in the file."""
     action = request[2].lower()
     if action == b"get":
@@ -185,7 +185,7 @@ TIMINGS: Final = {name.encode(): attribute for name, attribute in TIMING_NAMES}
     arguments=(optional(multiple(block("data", text_argument("parameter"), text_argument("value")))),),
     acts=True,
 )
-def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Without arguments all of them; otherwise change them from left to right, until the next start."""
     timings = context.core.timings
     if len(request) == 2:
@@ -198,7 +198,7 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
             if attribute is None or index + 1 >= len(request):
                 raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL DEBUG '{option}'")
             value = canonical_integer(request[index + 1])
-            if value is None or not 0 < value <= LONGEST_PERIOD:
+            if value is None or not 0 < value <= MAX_PERIOD:
                 raise CommandError(f"ERR Invalid argument '{text(request[index + 1])}' for SENTINEL DEBUG '{option}'")
             setattr(timings, attribute, value)
             if not index % PORTION:
@@ -218,7 +218,7 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> A
     ),
     acts=True,
 )
-def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Replace what was asked for before; HELP lists the words and stops."""
     ordered = context.core.simulate_crash
     ordered.clear()

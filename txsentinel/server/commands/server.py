@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import syntax_error
 from txsentinel.server.information import information
-from txsentinel.server.replies import NO_REPLY, Answer, Stepwise
+from txsentinel.server.replies import NO_REPLY, Reply, Stepwise
 from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.server.table import command
 
@@ -32,7 +32,7 @@ MAX_SHUTDOWN_WORDS: Final = 64
     arguments=(optional(multiple(text_argument("section"))),),
     history=(("7.0.0", "Takes several sections."),),
 )
-def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The sections asked for, or all; always a bulk string."""
     return Stepwise(information(context, request))
 
@@ -46,7 +46,7 @@ def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     summary="Tells the part this server plays in replication, and the masters it watches",
     group="server",
 )
-def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """``sentinel`` and the names of the masters."""
     return ["sentinel", list(context.core.registry.masters)]
 
@@ -77,7 +77,7 @@ def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> An
     ),
     history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
 )
-def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """End without a reply. There is nothing to save or to abort, so the words make no difference."""
     if len(request) > MAX_SHUTDOWN_WORDS:
         raise syntax_error()

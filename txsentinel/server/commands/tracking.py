@@ -10,8 +10,8 @@ from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.clients import Client, Tracking
 from txsentinel.server.commands.client import own
-from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, weight
-from txsentinel.server.replies import Answer, Steps, Stepwise
+from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, cost
+from txsentinel.server.replies import Reply, Steps, Stepwise
 from txsentinel.server.syntax import Argument, oneof, optional, word
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.wire.resp import OK, SetReply, Value, text
@@ -43,7 +43,7 @@ CANNOT_SWITCH = (
         optional(word("NOLOOP")),
     ),
 )
-def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Switch on or off; the wishes are checked as a data server checks them."""
     return Stepwise(_tracking(context, client, request))
 
@@ -125,7 +125,7 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
         elif option == b"prefix" and more:
             if more[0] not in prefixes:
                 prefixes[more[0]] = None
-                size += weight(more[0])
+                size += cost(more[0])
                 if size > context.limits.subscription_memory:
                     raise CommandError(TOO_MANY_PREFIXES)
             index += 1
@@ -151,7 +151,7 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
     summary="Says whether the keys of the next command are to be tracked",
     arguments=(oneof("mode", word("YES"), word("NO")),),
 )
-def caching(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def caching(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Allowed in the mode that has a use for it only."""
     wished = client.tracking
     if wished is None:
@@ -169,13 +169,13 @@ def caching(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 
 @own("GETREDIR", arity=2, since="6.0.0", summary="Tells which connection hears of the keys tracked for this one")
-def getredir(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def getredir(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """The client ID, 0 for the connection itself, −1 without tracking."""
     return -1 if client.tracking is None else client.tracking.redirect
 
 
 @own("TRACKINGINFO", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING")
-def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Answer:
+def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Flags, redirection and prefixes."""
     wished = client.tracking
     if wished is None:

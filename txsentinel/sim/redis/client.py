@@ -25,10 +25,10 @@ _LIMITS: Final = Limits()
 _OUTSIDE_TRANSACTIONS: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
 """What is never queued."""
 
-_FAMILIAR: Final = 16
+_MAX_KNOWN: Final = 16
 """Chunks of bytes that a connection recognises as requests which it has had before."""
 
-_LONGEST_FAMILIAR: Final = 512
+_MAX_KNOWN_BYTES: Final = 512
 """Bytes of the longest chunk that is worth recognising."""
 
 _FIRST_ARGUMENTS: Final = 128
@@ -78,7 +78,7 @@ class RedisClient(Protocol):
         self.closing = False
         self._parser = RequestParser(_LIMITS)
         self._parser.authenticated = self.authenticated
-        self._familiar: dict[bytes, list[_Request]] = {}
+        self._known: dict[bytes, list[_Request]] = {}
         self._held: Iterator[_Request] | None = None
         """What a pause holds back: the request that it met, and those that came in one chunk with it."""
         self._output: list[bytes] | None = None
@@ -117,10 +117,10 @@ class RedisClient(Protocol):
         if self.closing:
             return
         if self._held is None and self.authenticated and not self._parser.buffered and not self.server.paused:
-            known = self._familiar.get(data)
+            known = self._known.get(data)
             if known is not None:
                 self._serve(iter(known))
-            elif len(data) <= _LONGEST_FAMILIAR:
+            elif len(data) <= _MAX_KNOWN_BYTES:
                 self._learn(data)
             else:
                 self._parser.feed(data)
@@ -171,9 +171,9 @@ class RedisClient(Protocol):
         self._parser.feed(data)
         self._serve(noted())
         if not self.closing and self._held is None and not self._parser.buffered:
-            if len(self._familiar) >= _FAMILIAR:
-                self._familiar.clear()
-            self._familiar[data] = seen
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[data] = seen
 
     def _requests(self) -> Iterator[_Request]:
         """What can be read by now."""

@@ -38,7 +38,7 @@ CONNECT, CONNECTING, SYNC, CONNECTED = "connect", "connecting", "sync", "connect
 """States of the link to the master, in the words of ROLE."""
 
 
-FAMILIAR: Final = 32
+MAX_KNOWN: Final = 32
 """Chunks of the stream that a replica recognises as commands which it has had before."""
 
 
@@ -63,30 +63,30 @@ class MasterLink(Protocol):
         """Where the full copy under way ends; below zero if none is."""
         self._unread = 0
         """Bytes that have come without being part of a reply that was read."""
-        self._familiar: dict[bytes, list[bytes]] = {}
+        self._known: dict[bytes, list[bytes]] = {}
         """Chunks that were one command of the stream and nothing else."""
 
     def connectionMade(self) -> None:
         """Introduce ourselves and ask for what we lack."""
         replication = self.replication
         server = replication.server
-        greeting = [pack("PING")]
+        handshake_commands = [pack("PING")]
         if server.setting("masterauth"):
             user = server.setting("masteruser")
-            greeting.append(pack("AUTH", *([user] if user else []), server.setting("masterauth")))
+            handshake_commands.append(pack("AUTH", *([user] if user else []), server.setting("masterauth")))
         port = int(server.setting("replica-announce-port")) or server.port
-        greeting.append(pack("REPLCONF", "listening-port", port))
+        handshake_commands.append(pack("REPLCONF", "listening-port", port))
         if server.setting("replica-announce-ip"):
-            greeting.append(pack("REPLCONF", "ip-address", server.setting("replica-announce-ip")))
-        greeting.append(pack("REPLCONF", "capa", "eof", "capa", "psync2"))
-        self._handshake = len(greeting)
+            handshake_commands.append(pack("REPLCONF", "ip-address", server.setting("replica-announce-ip")))
+        handshake_commands.append(pack("REPLCONF", "capa", "eof", "capa", "psync2"))
+        self._handshake = len(handshake_commands)
         if replication.has_history:
             request: tuple[str | int, ...] = ("PSYNC", replication.id, replication.offset + 1)
         else:
             request = ("PSYNC", "?", -1)
         if replication.failover_state == FAILOVER_IN_PROGRESS:
             request += ("FAILOVER",)
-        self.write(b"".join(greeting) + pack(*request))
+        self.write(b"".join(handshake_commands) + pack(*request))
 
     def write(self, raw: bytes) -> None:
         """Say something to the master."""
@@ -99,7 +99,7 @@ class MasterLink(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Replies of the handshake, then the stream."""
         replication = self.replication
-        known = None if self._unread else self._familiar.get(data)
+        known = None if self._unread else self._known.get(data)
         if known is not None and replication.link is self:
             replication.last_io = replication.server.host.reactor.seconds()
             replication.stream_arrived(known, data)
@@ -123,9 +123,9 @@ class MasterLink(Protocol):
             elif isinstance(reply, list):
                 words, raw = [bytes(word) for word in reply], pack(*reply)
                 if alone and raw == data:
-                    if len(self._familiar) >= FAMILIAR:
-                        self._familiar.clear()
-                    self._familiar[data] = words
+                    if len(self._known) >= MAX_KNOWN:
+                        self._known.clear()
+                    self._known[data] = words
                 replication.stream_arrived(words, raw)
             elif isinstance(reply, Status) and reply.startswith(b"FULLRESYNC "):
                 _, history, offset = reply.split()
@@ -152,15 +152,15 @@ class _MasterLinkFactory(ClientFactory[MasterLink]):
 
     def buildProtocol(self, addr: IAddress | None) -> MasterLink | None:
         """The one link."""
-        if self.replication.dialling is not self:
+        if self.replication.connecting is not self:
             return None
         self.link = self.replication.link = MasterLink(self.replication)
         return self.link
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """To be tried again by the next beat."""
-        if self.replication.dialling is self:
-            self.replication.dialling = None
+        if self.replication.connecting is self:
+            self.replication.connecting = None
             self.replication.link_state = CONNECT
 
 
@@ -180,7 +180,7 @@ class Replication:
         self.second_offset = -1
         self.backlog_active = False
         self.link: MasterLink | None = None
-        self.dialling: _MasterLinkFactory | None = None
+        self.connecting: _MasterLinkFactory | None = None
         self.link_state = CONNECT
         self.link_up = False
         self.link_down_since: float | None = None
@@ -209,7 +209,7 @@ class Replication:
             self.has_history = self.backlog_active or self.has_history
         self.server.master_address = master
         self.link_down_since = None
-        self.dial()
+        self.connect_to_master()
 
     def lead(self) -> None:
         """Become a master, whose history is the one so far up to here and its own from here on."""
@@ -222,17 +222,17 @@ class Replication:
         self.has_history = self.backlog_active = True
         self._drop_replicas()
 
-    def dial(self) -> None:
+    def connect_to_master(self) -> None:
         """Try to reach the master, unless we are at it."""
         if (
             self.server.master_address is None
             or self.link is not None
-            or self.dialling is not None
+            or self.connecting is not None
             or self.server.loading
         ):
             return
         host, port = self.server.master_address
-        self.dialling = factory = _MasterLinkFactory(self)
+        self.connecting = factory = _MasterLinkFactory(self)
         self.link_state = CONNECTING
         self.server.host.reactor.connectTCP(host, port, factory, float(self.server.setting("repl-timeout")))
 
@@ -244,11 +244,11 @@ class Replication:
         self._drop_link()
         if was_up:
             self.link_down_since = self._now
-            self.dial()
+            self.connect_to_master()
 
     def _drop_link(self) -> None:
         link, self.link = self.link, None
-        self.dialling = None
+        self.connecting = None
         self.link_up = False
         self.link_state = CONNECT
         if link is not None and link.transport is not None:
@@ -289,7 +289,7 @@ class Replication:
         self._link_established()
 
     def _link_established(self) -> None:
-        self.dialling = None
+        self.connecting = None
         self.link_up, self.link_state = True, CONNECTED
         self.link_down_since = None
         self.has_history = self.backlog_active = True
@@ -373,16 +373,16 @@ class Replication:
         """Redial, acknowledge, keep alive, and give up on whoever is silent."""
         self._beats += 1
         now = self._now
-        patience = int(self.server.setting("repl-timeout"))
+        timeout = int(self.server.setting("repl-timeout"))
         if self.server.master_address is not None:
-            if self.link is not None and now - self.last_io > patience:
+            if self.link is not None and now - self.last_io > timeout:
                 self.link_failed(self.link)
-            self.dial()
+            self.connect_to_master()
             self._acknowledge()
         elif self._beats % int(self.server.setting("repl-ping-replica-period")) == 0 and self.server.replicas():
             self.feed(pack("PING"))
         for replica in self.server.replicas():
-            if replica.attached.state == "online" and now - replica.attached.acknowledged_at > patience:
+            if replica.attached.state == "online" and now - replica.attached.acknowledged_at > timeout:
                 replica.kill()
 
     # FAILOVER

@@ -49,7 +49,7 @@ DEFAULTS: Final = {
 }
 """Settings that CONFIG knows; every ``replica`` in a name may be spelt ``slave``."""
 
-FAMILIAR_MESSAGES: Final = 64
+MAX_KNOWN_MESSAGES: Final = 64
 """Published messages whose encoding is kept at hand: hellos are the same again and again."""
 
 BEAT: Final = 1.0
@@ -63,7 +63,7 @@ class RoleChange:
     was_master: bool
     ordered_by: str
     """IP of the client."""
-    spared: RedisClient | None
+    excluded: RedisClient | None
     """That client, if it is still there."""
 
 
@@ -201,12 +201,12 @@ class SimRedis:
         if self.load_seconds:
             self.start_loading(self.load_seconds)
         else:
-            self.replication.dial()
+            self.replication.connect_to_master()
         host.reactor.callLater(host.random.random() * BEAT, self._beat)
 
     def _loaded(self) -> None:
         self.loading = False
-        self.replication.dial()
+        self.replication.connect_to_master()
 
     def _beat(self) -> None:
         self.host.reactor.callLater(BEAT, self._beat)
@@ -288,10 +288,10 @@ class SimRedis:
             return False
         return any(changes or not pause.writes_only for pause in self._pauses.values())
 
-    def role_was_changed(self, was_master: bool, ordered_by: str, spared: RedisClient | None = None) -> None:
+    def role_was_changed(self, was_master: bool, ordered_by: str, excluded: RedisClient | None = None) -> None:
         """Tell whoever wants to know."""
         if self.role_changed is not None:
-            self.role_changed(self, RoleChange(was_master, ordered_by, spared))
+            self.role_changed(self, RoleChange(was_master, ordered_by, excluded))
 
     # Data and messages
 
@@ -322,7 +322,7 @@ class SimRedis:
             key = (channel, message, client.resp)
             raw = self._messages.get(key)
             if raw is None:
-                if len(self._messages) >= FAMILIAR_MESSAGES:
+                if len(self._messages) >= MAX_KNOWN_MESSAGES:
                     self._messages.clear()
                 raw = self._messages[key] = encode(Push(("message", channel, message)), client.resp)
             client.send(raw)

@@ -26,13 +26,13 @@ _LIMITS: Final = Limits()
 RETRY: Final = 0.05
 """Seconds between two rounds of questions, and between two attempts to connect."""
 
-CONNECT_PATIENCE: Final = 1.0
+CONNECT_TIMEOUT: Final = 1.0
 """Seconds after which an attempt to connect is given up."""
 
 Credentials: TypeAlias = "tuple[str, ...]"
 """The words behind AUTH; none for no AUTH."""
 
-Heard: TypeAlias = "Callable[[Any], None]"
+OnReply: TypeAlias = "Callable[[Any], None]"
 Made: TypeAlias = "Callable[[_Conversation], None]"
 Lost: TypeAlias = "Callable[[_Conversation | None], None]"
 """Told of a connection that is gone, or (``None``) of an attempt."""
@@ -44,8 +44,8 @@ class _Conversation(Protocol):
     def __init__(self, made: Made, lost: Lost, credentials: Credentials) -> None:
         self._made, self._lost, self._credentials = made, lost, credentials
         self._reader = ReplyReader(_LIMITS)
-        self._awaiting: deque[Heard] = deque()
-        self.pushed: Heard = lambda reply: None
+        self._awaiting: deque[OnReply] = deque()
+        self.pushed: OnReply = lambda reply: None
 
     def connectionMade(self) -> None:
         """Log in and begin."""
@@ -53,7 +53,7 @@ class _Conversation(Protocol):
             self.say(lambda reply: None, "AUTH", *self._credentials)
         self._made(self)
 
-    def say(self, heard: Heard | None, *words: str) -> None:
+    def say(self, heard: OnReply | None, *words: str) -> None:
         """Send a command; ``None`` for one whose answer comes by push."""
         if heard is not None:
             self._awaiting.append(heard)
@@ -108,14 +108,14 @@ class SentinelLine:
         self._connect(self._may_ask, self._cannot_ask)
         self._connect(self._subscribe, self._unsubscribed)
 
-    def ask(self, heard: Heard, *words: str) -> None:
+    def ask(self, heard: OnReply, *words: str) -> None:
         """Send a command; nothing while there is no connection. One that went dead is given up."""
         if self._asking is None:
             return
-        now = self._app.host.world.seconds()
+        now = self._app.host.simulation.seconds()
         if self._unanswered_since is None:
             self._unanswered_since = now
-        elif now - self._unanswered_since > self._app.patience:
+        elif now - self._unanswered_since > self._app.timeout:
             self._asking.close()
             return
 
@@ -127,7 +127,7 @@ class SentinelLine:
 
     def _connect(self, made: Made, lost: Lost) -> None:
         factory = _Factory(made, lost, self._credentials)
-        self._app.host.reactor.connectTCP(*self._place, factory, timeout=CONNECT_PATIENCE)
+        self._app.host.reactor.connectTCP(*self._place, factory, timeout=CONNECT_TIMEOUT)
 
     def _may_ask(self, conversation: _Conversation) -> None:
         self._asking = conversation
@@ -183,10 +183,10 @@ class Writer:
 
     def beat(self) -> None:
         """Write, if there is a master to write to, or give one up that does not answer."""
-        link, now = self._link, self._app.host.world.seconds()
+        link, now = self._link, self._app.host.simulation.seconds()
         if link is None:
             self._search()
-        elif self._sent and now - self._sent[0] > self._app.patience:
+        elif self._sent and now - self._sent[0] > self._app.timeout:
             self._give_up()
         else:
             self._number += 1
@@ -205,7 +205,7 @@ class Writer:
             self._drop()
             self._try(place)
 
-    def _answered(self, number: int) -> Heard:
+    def _answered(self, number: int) -> OnReply:
         link, place = self._link, self._place
 
         def heard(reply: Any) -> None:
@@ -216,7 +216,7 @@ class Writer:
                 self.refusals[text(reply.partition(b" ")[0])] += 1
                 self._give_up()
             else:
-                self.acknowledged.append(Acknowledged(number, self._app.host.world.seconds(), place))
+                self.acknowledged.append(Acknowledged(number, self._app.host.simulation.seconds(), place))
 
         return heard
 
@@ -254,7 +254,7 @@ class Writer:
     def _try(self, place: tuple[str, int]) -> None:
         self._trying = place
         factory = _Factory(lambda link: self._connected(link, place), self._lost(place), self._credentials)
-        self._app.host.reactor.connectTCP(*place, factory, timeout=self._app.patience)
+        self._app.host.reactor.connectTCP(*place, factory, timeout=self._app.timeout)
 
     def _connected(self, link: _Conversation, place: tuple[str, int]) -> None:
         def heard(role: Any) -> None:
@@ -268,7 +268,7 @@ class Writer:
 
         link.say(heard, "ROLE")
         # A frozen server still has a kernel that accepts connections for it.
-        self._app.host.reactor.callLater(self._app.patience, self._still_silent, link, place)
+        self._app.host.reactor.callLater(self._app.timeout, self._still_silent, link, place)
 
     def _still_silent(self, link: _Conversation, place: tuple[str, int]) -> None:
         if self._trying == place and self._link is not link:
@@ -290,12 +290,12 @@ class Application:
     One machine with a writer for each master.
 
     :param period: seconds between two writes to each master.
-    :param patience: seconds that a write may take before its connection is given up.
+    :param timeout: seconds that a write may take before its connection is given up.
     """
 
-    def __init__(self, host: SimHost, period: float, patience: float) -> None:
+    def __init__(self, host: SimHost, period: float, timeout: float) -> None:
         self.host = host
-        self.patience = patience
+        self.timeout = timeout
         self.lines: list[SentinelLine] = []
         self.writers: dict[str, Writer] = {}
         self._period = period

@@ -25,12 +25,12 @@ from typing import Any
 
 from txsentinel.config.errors import ConfigError
 from txsentinel.sim.redis.server import DEFAULTS
+from txsentinel.sim.whatif.environment import Conditions
 from txsentinel.sim.whatif.faults import KINDS, BadFault, Fault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
 from txsentinel.sim.whatif.run import Result, WhatIf
 from txsentinel.sim.whatif.targets import BadTarget, server_names
-from txsentinel.sim.whatif.topology import BadSite, Site, read_site
-from txsentinel.sim.whatif.world import Conditions
+from txsentinel.sim.whatif.topology import BadTopology, Topology, read_topology
 
 PROGRAM = "python -m txsentinel.sim whatif"
 
@@ -112,32 +112,32 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        site = read_site(
+        topology = read_topology(
             options.config,
             sentinels=options.sentinels,
             replicas=options.replicas,
             this_host=options.this_host,
             hosts=dict(_split(word, "=", "--host") for word in options.host),
         )
-        conditions = _conditions(options, site)
-        faults = [parse_fault(kind, text, site) for kind, text in options.faults]
+        conditions = _conditions(options, topology)
+        faults = [parse_fault(kind, text, topology) for kind, text in options.faults]
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (BadSite, BadFault, BadTarget, ValueError) as error:
+    except (BadTopology, BadFault, BadTarget, ValueError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     if not faults:
-        parser.error("nothing goes wrong; ask for a fault, such as --kill " + site.groups[0].name)
+        parser.error("nothing goes wrong; ask for a fault, such as --kill " + topology.groups[0].name)
     seeds = range(options.seed, options.seed + options.seeds)
-    runs = [(site, faults, conditions, seed, options.seconds, not options.no_return) for seed in seeds]
+    runs = [(topology, faults, conditions, seed, options.seconds, not options.no_return) for seed in seeds]
     results = _all(runs, min(options.jobs, len(runs)))
-    lines = [json.dumps(as_json(site, results), indent=2)] if options.json else _text(site, results, arguments)
+    lines = [json.dumps(as_json(topology, results), indent=2)] if options.json else _text(topology, results, arguments)
     sys.stdout.write("\n".join(lines) + "\n")
     return 0 if all(result.works for result in results) else 1
 
 
-Job = tuple[Site, list[Fault], Conditions, int, "float | None", bool]
+Job = tuple[Topology, list[Fault], Conditions, int, "float | None", bool]
 
 
 def _all(jobs: Sequence[Job], processes: int) -> list[Result]:
@@ -148,17 +148,17 @@ def _all(jobs: Sequence[Job], processes: int) -> list[Result]:
 
 
 def _one(job: Job) -> Result:
-    site, faults, conditions, seed, seconds, returns = job
-    return WhatIf(site, faults, conditions, seed, seconds, returns).run()
+    topology, faults, conditions, seed, seconds, returns = job
+    return WhatIf(topology, faults, conditions, seed, seconds, returns).run()
 
 
-def _text(site: Site, results: Sequence[Result], arguments: Sequence[str]) -> list[str]:
-    lines = [*describe(site), ""]
+def _text(topology: Topology, results: Sequence[Result], arguments: Sequence[str]) -> list[str]:
+    lines = [*describe(topology), ""]
     if len(results) == 1:
         return [*lines, *timeline(results[0].timeline), "", *summary(results[0])]
 
     def badness(result: Result) -> tuple[bool, float, int]:
-        return not result.works, sum(m.longest_outage for m in result.masters), sum(m.lost for m in result.masters)
+        return not result.works, sum(m.max_outage for m in result.masters), sum(m.lost for m in result.masters)
 
     worst = max(results, key=badness)
     return [
@@ -169,25 +169,25 @@ def _text(site: Site, results: Sequence[Result], arguments: Sequence[str]) -> li
     ]
 
 
-def _conditions(options: argparse.Namespace, site: Site) -> Conditions:
+def _conditions(options: argparse.Namespace, topology: Topology) -> Conditions:
     settings: list[tuple[str, str, str]] = []
     for word in options.replica_priority:
         servers, value = _split(word, "=", "--replica-priority")
         _whole(value, "--replica-priority", word)
-        settings += [(name, "replica-priority", value) for name in server_names(servers, site)]
+        settings += [(name, "replica-priority", value) for name in server_names(servers, topology)]
     for word in options.redis:
         rest, value = _split(word, "=", "--redis")
         servers, setting = _split(rest, ":", "--redis")
         if setting not in DEFAULTS:
             raise ValueError(f"--redis {word}: simulated servers know {', '.join(sorted(DEFAULTS))}")
-        settings += [(name, setting, value) for name in server_names(servers, site)]
+        settings += [(name, setting, value) for name in server_names(servers, topology)]
     lags: list[tuple[str, float]] = []
     for word in options.replica_lag:
         servers, value = _split(word, "=", "--replica-lag")
-        lags += [(name, float(_whole(value, "--replica-lag", word))) for name in server_names(servers, site)]
+        lags += [(name, float(_whole(value, "--replica-lag", word))) for name in server_names(servers, topology)]
     return Conditions(
         write_period=options.write_every / 1000,
-        client_patience=options.client_timeout / 1000,
+        client_timeout=options.client_timeout / 1000,
         latency=options.network,
         sync_seconds=options.sync,
         load_seconds=options.load,

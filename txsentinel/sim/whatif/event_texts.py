@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from txsentinel.model.events import SentinelEvent
-from txsentinel.sim.whatif.world import Installed, Scene
+from txsentinel.sim.whatif.environment import Fixture, Installed
 
 SILENT: Final = frozenset(
     (
@@ -38,13 +38,13 @@ LIKE: Final = frozenset(("+sdown", "-sdown", "+reboot"))
 _RUN_ID: Final = re.compile(r"\b[0-9a-f]{40}\b")
 
 
-class Phrases:
+class EventTexts:
     """Puts what Sentinels say into words, with the names of the scene for IDs and addresses."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, fixture: Fixture) -> None:
+        self._fixture = fixture
         self._places: dict[str, str] = {}
-        for server in scene.servers:
+        for server in fixture.servers:
             self._places[f"{server.place.host}:{server.place.port}"] = server.name
             self._places[str(server.place)] = self._places[f"{server.place.ip}:{server.place.port}"] = server.name
         self._place = re.compile("|".join(rf"(?<![\w.:]){re.escape(place)}(?!\d)" for place in self._places))
@@ -53,11 +53,11 @@ class Phrases:
         """What an event means; ``None`` for one that is of no interest by itself."""
         if event.channel in SILENT:
             return None
-        phrase = _PHRASES.get(event.channel)
-        if phrase is None:
+        event_text = _EVENT_TEXTS.get(event.channel)
+        if event_text is None:
             return self.names(event.payload)
-        text = phrase(self, sentinel, event.payload.split(" "))
-        if event.channel == "+vote-for-leader" and len(self._scene.groups) > 1:
+        text = event_text(self, sentinel, event.payload.split(" "))
+        if event.channel == "+vote-for-leader" and len(self._fixture.groups) > 1:
             text += f", for {event.master}"
         return text
 
@@ -71,24 +71,24 @@ class Phrases:
 
     def names(self, text: str) -> str:
         """Names in place of IDs and addresses."""
-        text = _RUN_ID.sub(lambda match: self._scene.called(match[0]), text)
+        text = _RUN_ID.sub(lambda match: self._fixture.called(match[0]), text)
         return self._place.sub(lambda match: self._places[match[0]], text)
 
     def called(self, run_id: str) -> str:
         """What a Sentinel is called."""
-        return self._scene.called(run_id)
+        return self._fixture.called(run_id)
 
     def instance(self, words: list[str]) -> str:
         """Whom an event is about, given its payload."""
         kind = words[0]
         if kind == "sentinel":
-            return self._scene.called(words[1])
-        server = self._scene.server_at(words[2], int(words[3]))
+            return self._fixture.called(words[1])
+        server = self._fixture.server_at(words[2], int(words[3]))
         return words[1] if server is None else server.name
 
     def server(self, host: str, port: str) -> str:
         """The server at an address."""
-        found = self._scene.server_at(host, int(port))
+        found = self._fixture.server_at(host, int(port))
         return f"{host}:{port}" if found is None else found.name
 
     def master(self, words: list[str]) -> str:
@@ -97,33 +97,33 @@ class Phrases:
 
     def down_after(self, words: list[str]) -> int:
         """The patience with a master and all that belongs to it, in milliseconds."""
-        return self._scene.group(self.master(words)).site.options.down_after
+        return self._fixture.group(self.master(words)).topology.options.down_after
 
 
-Phrase = Callable[[Phrases, Installed, list[str]], str]
+EventText = Callable[[EventTexts, Installed, list[str]], str]
 
 
-def _vote(phrases: Phrases, sentinel: Installed, words: list[str]) -> str:
-    candidate = phrases.called(words[0])
+def _vote(event_texts: EventTexts, sentinel: Installed, words: list[str]) -> str:
+    candidate = event_texts.called(words[0])
     return f"votes for {'itself' if candidate == sentinel.name else candidate} in epoch {words[1]}"
 
 
-def _sdown(phrases: Phrases, sentinel: Installed, words: list[str]) -> str:
-    return f"holds {phrases.instance(words)} down: no acceptable answer for {phrases.down_after(words)} ms"
+def _sdown(event_texts: EventTexts, sentinel: Installed, words: list[str]) -> str:
+    return f"holds {event_texts.instance(words)} down: no acceptable answer for {event_texts.down_after(words)} ms"
 
 
-def _fixed(words: str) -> Phrase:
-    def phrase(phrases: Phrases, sentinel: Installed, payload: list[str]) -> str:
-        return words.format(it=phrases.instance(payload), master=phrases.master(payload))
+def _fixed(words: str) -> EventText:
+    def event_text(event_texts: EventTexts, sentinel: Installed, payload: list[str]) -> str:
+        return words.format(it=event_texts.instance(payload), master=event_texts.master(payload))
 
-    return phrase
+    return event_text
 
 
-_PHRASES: Final[dict[str, Phrase]] = {
+_EVENT_TEXTS: Final[dict[str, EventText]] = {
     "+sdown": _sdown,
     "-sdown": _fixed("has an answer from {it} again"),
-    "+odown": lambda phrases, sentinel, words: (
-        f"knows {words[-1].partition('/')[0]} Sentinels who hold {phrases.instance(words)} down; "
+    "+odown": lambda event_texts, sentinel, words: (
+        f"knows {words[-1].partition('/')[0]} Sentinels who hold {event_texts.instance(words)} down; "
         f"the quorum is {words[-1].partition('/')[2]}"
     ),
     "-odown": _fixed("knows less than the quorum who hold {it} down"),
@@ -139,9 +139,9 @@ _PHRASES: Final[dict[str, Phrase]] = {
     "+slave-reconf-sent-be": _fixed("points {it} to the new master, without waiting for it"),
     "+failover-end-for-timeout": _fixed("ends the failover of {master} without those who do not follow in time"),
     "+failover-end": _fixed("has finished the failover of {master}"),
-    "+switch-master": lambda phrases, sentinel, words: (
-        f"announces that {words[0]} moved from {phrases.server(words[1], words[2])} to "
-        f"{phrases.server(words[3], words[4])}"
+    "+switch-master": lambda event_texts, sentinel, words: (
+        f"announces that {words[0]} moved from {event_texts.server(words[1], words[2])} to "
+        f"{event_texts.server(words[3], words[4])}"
     ),
     "+config-update-from": _fixed("hears of the new master from {it}"),
     "-failover-abort-not-elected": _fixed("gives up: it was not elected for {master}"),
@@ -151,8 +151,8 @@ _PHRASES: Final[dict[str, Phrase]] = {
     "+convert-to-slave": _fixed("makes {it} a replica, as it came back believing to be a master"),
     "+fix-slave-config": _fixed("points {it} to the right master"),
     "+reboot": _fixed("sees that {it} was restarted"),
-    "+tilt": lambda phrases, sentinel, words: (
+    "+tilt": lambda event_texts, sentinel, words: (
         "is in TILT: it was stopped, starved or its clock jumped; it only watches"
     ),
-    "-tilt": lambda phrases, sentinel, words: "is out of TILT and acts again",
+    "-tilt": lambda event_texts, sentinel, words: "is out of TILT and acts again",
 }

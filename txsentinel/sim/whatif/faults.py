@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
+from txsentinel.sim.whatif.environment import Fixture, Process
 from txsentinel.sim.whatif.targets import OTHERS, BadTarget, check_target, machines, resolve
-from txsentinel.sim.whatif.topology import Site
-from txsentinel.sim.whatif.world import Process, Scene
+from txsentinel.sim.whatif.topology import Topology
 
 AWAY: Final = 1.0
 """Seconds that a restart takes unless told otherwise."""
@@ -54,11 +54,11 @@ class Done:
     """The end in words."""
 
 
-class Hand:
+class ProcessControl:
     """Does and undoes; knows which paths are cut by how many faults that overlap."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, fixture: Fixture) -> None:
+        self.fixture = fixture
         self._cuts: Counter[tuple[str, str]] = Counter()
 
     def pairs(self, ones: Sequence[Process], others: Sequence[Process]) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ class Hand:
 
     def cut(self, pairs: Sequence[tuple[str, str]]) -> Undo:
         """Let nothing through from the first to the second of each pair."""
-        network = self.scene.network
+        network = self.fixture.network
         self._cuts.update(pairs)
         for a, b in pairs:
             network.cut(a, b, both=False)
@@ -82,15 +82,15 @@ class Hand:
 
         return undo
 
-    def everybody_but(self, ones: Sequence[Process]) -> list[Process]:
+    def all_except(self, ones: Sequence[Process]) -> list[Process]:
         """All that run on other machines."""
         machines = {each.host.ip for each in ones}
-        return [each for each in self.scene.processes if each.host.ip not in machines]
+        return [each for each in self.fixture.processes if each.host.ip not in machines]
 
     def on_machines_of(self, ones: Sequence[Process]) -> list[Process]:
         """These, and whoever shares a machine with them."""
         machines = {each.host.ip for each in ones}
-        return [each for each in self.scene.processes if each.host.ip in machines]
+        return [each for each in self.fixture.processes if each.host.ip in machines]
 
 
 def _names(ones: Sequence[Process]) -> str:
@@ -107,24 +107,24 @@ def _start(ones: Sequence[Process]) -> None:
             each.host.restart()
 
 
-def _kill(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _kill(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = [each for each in groups[0] if each.host.running]
     for each in hit:
         each.host.kill()
     return Done(f"{_are(hit)} killed", hit, partial(_start, hit), f"{_are(hit)} started again")
 
 
-def _restart(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _restart(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     away = AWAY if fault.lasts is None else fault.lasts
     for each in hit:
         each.host.kill()
-    hand.scene.world.call_later(away, _start, hit)
+    control.fixture.simulation.call_later(away, _start, hit)
     return Done(f"{_are(hit)} restarted, which takes {away:g} s", hit)
 
 
-def _power_loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
-    hit = [each for each in hand.on_machines_of(groups[0]) if each.host.running]
+def _power_loss(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = [each for each in control.on_machines_of(groups[0]) if each.host.running]
     machines = [*dict.fromkeys(each.host.ip for each in hit)]
     for each in hit:
         each.host.crash()
@@ -132,7 +132,7 @@ def _power_loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(words, hit, partial(_start, hit), f"power is back: {_are(hit)} started again")
 
 
-def _freeze(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _freeze(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.pause()
@@ -144,33 +144,33 @@ def _freeze(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(f"{_are(hit)} frozen", hit, undo, f"{_are(hit)} running on")
 
 
-def _partition(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _partition(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     pairs: list[tuple[str, str]] = []
     for ones in groups:
         for others in groups:
             if ones is not others:
-                pairs += hand.pairs(ones, others)
+                pairs += control.pairs(ones, others)
     words = " | ".join(_names(group) for group in groups)
     hit = [each for group in groups for each in group]
-    return Done(f"partition: {words}", hit, hand.cut(pairs), f"the partition {words} is healed")
+    return Done(f"partition: {words}", hit, control.cut(pairs), f"the partition {words} is healed")
 
 
-def _cut(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
-    undo = hand.cut(hand.pairs(groups[0], groups[1]))
+def _cut(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+    undo = control.cut(control.pairs(groups[0], groups[1]))
     words = f"from {_names(groups[0])} to {_names(groups[1])}"
     return Done(f"nothing gets through {words}", groups[0] + groups[1], undo, f"the way {words} is open again")
 
 
-def _isolate(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
-    hit = hand.on_machines_of(groups[0])
-    others = hand.everybody_but(hit)
-    undo = hand.cut(hand.pairs(hit, others) + hand.pairs(others, hit))
+def _isolate(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit = control.on_machines_of(groups[0])
+    others = control.all_except(hit)
+    undo = control.cut(control.pairs(hit, others) + control.pairs(others, hit))
     return Done(f"{_are(hit)} cut off from all other machines", hit, undo, f"{_are(hit)} reachable again")
 
 
-def _latency(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
-    hit, network = hand.on_machines_of(groups[0]), hand.scene.network
-    pairs = hand.pairs(hit, hand.everybody_but(hit))
+def _latency(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit, network = control.on_machines_of(groups[0]), control.fixture.network
+    pairs = control.pairs(hit, control.all_except(hit))
     for a, b in pairs:
         network.slow(a, b, fault.value)
 
@@ -182,9 +182,9 @@ def _latency(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(f"{words} takes {fault.value:g} ms", hit, undo, f"{words} is fast again")
 
 
-def _loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
-    hit, network = hand.on_machines_of(groups[0]), hand.scene.network
-    pairs = hand.pairs(hit, hand.everybody_but(hit))
+def _loss(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+    hit, network = control.on_machines_of(groups[0]), control.fixture.network
+    pairs = control.pairs(hit, control.all_except(hit))
     for a, b in pairs:
         network.lose(a, b, fault.value / 100)
 
@@ -198,7 +198,7 @@ def _loss(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     )
 
 
-def _slow_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _slow_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.latency = fault.value
@@ -212,7 +212,7 @@ def _slow_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     )
 
 
-def _full_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _full_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.fail_with = OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +224,7 @@ def _full_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(f"the disk of {_names(hit)} is full", hit, undo, f"the disk of {_names(hit)} has room again")
 
 
-def _stuck_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _stuck_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.stick()
@@ -236,25 +236,25 @@ def _stuck_disk(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(f"the disk of {_names(hit)} hangs", hit, undo, f"the disk of {_names(hit)} works again")
 
 
-def _clock(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _clock(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     for each in groups[0]:
         each.host.step_wall_clock(fault.value)
     return Done(f"the wall clock of {_names(groups[0])} jumps by {fault.value:+g} s", groups[0])
 
 
-def _no_dns(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _no_dns(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.names.clear()
 
     def undo() -> None:
         for each in hit:
-            each.host.names.update(hand.scene.site.names)
+            each.host.names.update(control.fixture.topology.names)
 
     return Done(f"no name can be resolved at {_names(hit)}", hit, undo, f"names can be resolved at {_names(hit)} again")
 
 
-def _busy(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
+def _busy(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
     hit = groups[0]
     for each in hit:
         if each.server is not None and each.host.running:
@@ -268,14 +268,14 @@ def _busy(hand: Hand, fault: Fault, groups: list[list[Process]]) -> Done:
     return Done(f"a script without end keeps {_names(hit)} busy", hit, undo, f"the script at {_names(hit)} is over")
 
 
-def _ordered(hand: Hand, fault: Fault, groups: list[list[Process]], *options: str) -> Done:
+def _ordered(control: ProcessControl, fault: Fault, groups: list[list[Process]], *options: str) -> Done:
     name = fault.groups[0][0].partition("/")[0]
     number = max(1, int(fault.value))
-    hand.scene.application.lines[number - 1].ask(lambda reply: None, "SENTINEL", "FAILOVER", name, *options)
+    control.fixture.application.lines[number - 1].ask(lambda reply: None, "SENTINEL", "FAILOVER", name, *options)
     return Done(f"an operator tells s{number}: SENTINEL FAILOVER {' '.join((name, *options))}", groups[0])
 
 
-Deed: TypeAlias = Callable[[Hand, Fault, list[list[Process]]], Done]
+Deed: TypeAlias = Callable[[ProcessControl, Fault, list[list[Process]]], Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ KINDS: Final[dict[str, Kind]] = {
     "busy": Kind(_busy, "keep a server busy with a Lua script", of="server"),
     "failover": Kind(_ordered, "order SENTINEL FAILOVER", "SENTINEL", of="master", optional=True, least=1),
     "handover": Kind(
-        lambda hand, fault, groups: _ordered(hand, fault, groups, "COORDINATED"),
+        lambda control, fault, groups: _ordered(control, fault, groups, "COORDINATED"),
         "order SENTINEL FAILOVER ... COORDINATED",
         "SENTINEL",
         of="master",
@@ -329,19 +329,19 @@ APART: Final = ("partition", "cut", "isolate", "latency", "loss")
 """What happens between machines."""
 
 
-def parse_fault(kind: str, text: str, site: Site) -> Fault:
+def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
     """
     Read ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
 
     :raises BadFault: saying what is wrong with it.
     """
     try:
-        return _parse(kind, text, site)
+        return _parse(kind, text, topology)
     except (BadTarget, ValueError) as error:
         raise BadFault(f"--{kind} {text}: {error}") from None
 
 
-def _parse(kind: str, text: str, site: Site) -> Fault:
+def _parse(kind: str, text: str, topology: Topology) -> Fault:
     row = KINDS[kind]
     rest, at_sign, when = text.rpartition("@")
     at, lasts = 0.0, None
@@ -369,31 +369,31 @@ def _parse(kind: str, text: str, site: Site) -> Fault:
         raise ValueError("'others' can only be a group of its own, once, beside other groups")
     for group in groups:
         for target in group:
-            check_target(target, site)
-            _check_kind(target, row.of, site)
+            check_target(target, topology)
+            _check_kind(target, row.of, topology)
     if kind in APART:
-        _check_apart(groups, site)
-    if kind in ("failover", "handover") and value > len(site.sentinels):
-        raise ValueError(f"there are the Sentinels 1 to {len(site.sentinels)}")
+        _check_apart(groups, topology)
+    if kind in ("failover", "handover") and value > len(topology.sentinels):
+        raise ValueError(f"there are the Sentinels 1 to {len(topology.sentinels)}")
     return Fault(kind, text, at, lasts, groups, value)
 
 
-def _check_apart(groups: Sequence[Sequence[str]], site: Site) -> None:
+def _check_apart(groups: Sequence[Sequence[str]], topology: Topology) -> None:
     """There is a network only between machines."""
-    everywhere = {place.ip for place in site.places.values()}
+    everywhere = {place.ip for place in topology.places.values()}
     if len(everywhere) == 1:
         raise ValueError(f"all that the file names is on one machine ({everywhere.pop()}), so there is no network")
     seen: dict[str, str] = {}
     for number, group in enumerate(groups):
         for target in group:
-            for ip in machines(target, site):
+            for ip in machines(target, topology):
                 other = seen.setdefault(ip, f"{number} {target}")
                 if not other.startswith(f"{number} "):
                     raise ValueError(f"{other.partition(' ')[2]} and {target} are on one machine ({ip})")
 
 
-def _check_kind(target: str, of: str, site: Site) -> None:
-    masters = [group.name for group in site.groups]
+def _check_kind(target: str, of: str, topology: Topology) -> None:
+    masters = [group.name for group in topology.groups]
     if of == "master" and target not in masters:
         raise ValueError(f"{target} is not the name of a master ({', '.join(masters)})")
     servers = target in masters or "/" in target or target in ("all-masters", "all-replicas")
@@ -417,7 +417,7 @@ def _number(word: str, what: str, least: float, most: float) -> float:
 class Injector:
     """Carries the faults of a what-if out; ``tell`` is told of everything that is done and undone."""
 
-    scene: Scene
+    fixture: Fixture
     tell: Callable[[str, list[Process]], None]
     lasting: list[tuple[Fault, Done]] = field(default_factory=list)
     """Faults without an end of their own, which are still in force."""
@@ -425,16 +425,16 @@ class Injector:
     """What is still to be done or undone."""
     changed_at: float = 0.0
     """World seconds of the latest beginning or end."""
-    hand: Hand = field(init=False)
+    control: ProcessControl = field(init=False)
 
     def __post_init__(self) -> None:
-        self.hand = Hand(self.scene)
+        self.control = ProcessControl(self.fixture)
 
     def plan(self, faults: Sequence[Fault]) -> None:
         """Let them happen, each when it is due from now on."""
         for fault in faults:
             self.pending += 1
-            self.scene.world.call_later(fault.at, self._do, fault)
+            self.fixture.simulation.call_later(fault.at, self._do, fault)
 
     def undo_lasting(self) -> None:
         """End whatever has no end of its own."""
@@ -444,10 +444,10 @@ class Injector:
 
     def _do(self, fault: Fault) -> None:
         self.pending -= 1
-        self.changed_at = self.scene.world.seconds()
+        self.changed_at = self.fixture.simulation.seconds()
         named = [self._group(group) for group in fault.groups if group != (OTHERS,)]
         groups = [
-            self.hand.everybody_but([each for known in named for each in known])
+            self.control.all_except([each for known in named for each in known])
             if group == (OTHERS,)
             else self._group(group)
             for group in fault.groups
@@ -455,7 +455,7 @@ class Injector:
         row = KINDS[fault.kind]
         if row.of in ("sentinel", "server"):
             groups = [[each for each in group if getattr(each, row.of) is not None] for group in groups]
-        done = row.deed(self.hand, fault, groups)
+        done = row.deed(self.control, fault, groups)
         self.tell(done.words, done.hit)
         if fault.kind == "restart":
             self.changed_at += AWAY if fault.lasts is None else fault.lasts
@@ -463,18 +463,18 @@ class Injector:
             self.lasting.append((fault, done))
         elif done.undo is not None and fault.lasts is not None:
             self.pending += 1
-            self.scene.world.call_later(fault.lasts, self._end, done)
+            self.fixture.simulation.call_later(fault.lasts, self._end, done)
 
     def _end(self, done: Done) -> None:
         self.pending -= 1
         self._undo(done)
 
     def _undo(self, done: Done) -> None:
-        self.changed_at = self.scene.world.seconds()
+        self.changed_at = self.fixture.simulation.seconds()
         assert done.undo is not None
         done.undo()
         self.tell(done.over, done.hit)
 
     def _group(self, words: Sequence[str]) -> list[Process]:
-        found = [process for word in words for process in resolve(word, self.scene)]
+        found = [process for word in words for process in resolve(word, self.fixture)]
         return [*{process.name: process for process in found}.values()]

@@ -8,9 +8,9 @@ from typing import Final
 
 from txsentinel.core.instances import Failover
 from txsentinel.model.events import Level, SentinelEvent
-from txsentinel.sim.whatif.event_texts import Phrases
+from txsentinel.sim.whatif.environment import Fixture, Installed, Process
+from txsentinel.sim.whatif.event_texts import EventTexts
 from txsentinel.sim.whatif.ranking import Candidate, explain, rank
-from txsentinel.sim.whatif.world import Installed, Process, Scene
 
 WORLD: Final = "***"
 
@@ -62,28 +62,28 @@ class Change:
 class Story:
     """Listens to everybody; times are relative to the first fault once there is one."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, fixture: Fixture) -> None:
         self.entries: list[Entry] = []
-        self.changes: dict[str, list[Change]] = {group.name: [] for group in scene.groups}
+        self.changes: dict[str, list[Change]] = {group.name: [] for group in fixture.groups}
         self.scripts: dict[str, int] = {}
         """Path of a script → how often it was run since the first fault."""
-        self._scene = scene
-        self._phrases = Phrases(scene)
+        self._fixture = fixture
+        self._event_texts = EventTexts(fixture)
         self._zero: float | None = None
         self._aftermath = False
         self._faults: list[tuple[float, set[str]]] = []
         self._chosen: dict[tuple[str, str], tuple[Failover, list[Candidate]]] = {}
-        scene.onlookers.append(self)
+        fixture.observers.append(self)
 
     @property
     def now(self) -> float:
         """Seconds since the first fault."""
-        return self._scene.world.seconds() - (self._zero or 0.0)
+        return self._fixture.simulation.seconds() - (self._zero or 0.0)
 
     def fault(self, words: str, hit: Sequence[Process]) -> None:
         """Something went wrong, or was put right."""
         if self._zero is None:
-            self._zero = self._scene.world.seconds()
+            self._zero = self._fixture.simulation.seconds()
         self._faults.append((self.now, {each.name for each in hit}))
         self.tell(WORLD, words)
 
@@ -107,13 +107,13 @@ class Story:
             change = self._record(sentinel, event, event.master)
             if event.channel == "+selected-slave" and change is not None:
                 details = explain(change.candidates)
-        text = self._phrases.event(sentinel, event)
+        text = self._event_texts.event(sentinel, event)
         if text is not None:
-            self.tell(sentinel.name, text, event.channel, details, self._phrases.about(event))
+            self.tell(sentinel.name, text, event.channel, details, self._event_texts.about(event))
 
     def noted(self, sentinel: Installed, level: Level, text: str) -> None:
         """A Sentinel logged a line."""
-        words = self._phrases.note(text)
+        words = self._event_texts.note(text)
         if words is not None:
             self.tell(sentinel.name, words)
 
@@ -132,7 +132,7 @@ class Story:
             return
         path = arguments[0]
         self.scripts[path] = self.scripts.get(path, 0) + 1
-        if any(path == group.site.options.client_reconfig_script for group in self._scene.groups):
+        if any(path == group.topology.options.client_reconfig_script for group in self._fixture.groups):
             self.tell(sentinel.name, f"runs {' '.join(arguments)}", "script")
 
     def _look(self, sentinel: Installed, name: str) -> list[Candidate]:
@@ -173,12 +173,12 @@ class Story:
                 if change.elected_at is None:
                     change.epoch, change.votes = epoch, {}
             if epoch == change.epoch:
-                change.votes[sentinel.name] = self._scene.called(words[0])
+                change.votes[sentinel.name] = self._fixture.called(words[0])
         elif channel == "+elected-leader":
             change.elected_at, change.leader = self.now, sentinel.name
         elif channel == "+selected-slave":
             change.candidates = self._look(sentinel, change.master)
-            change.chosen = self._phrases.instance(words)
+            change.chosen = self._event_texts.instance(words)
         elif channel == "+promoted-slave":
             change.promoted_at = self.now
         elif channel == "+switch-master":
@@ -186,7 +186,7 @@ class Story:
         elif channel == "+failover-end":
             change.finished_at = self.now
         elif channel.startswith("-failover-abort"):
-            change.aborted.append(f"{sentinel.name}: {self._phrases.event(sentinel, _event(channel, words))}")
+            change.aborted.append(f"{sentinel.name}: {self._event_texts.event(sentinel, _event(channel, words))}")
 
     def _late(self, sentinel: Installed, channel: str, name: str) -> Change | None:
         """News of a failover that is over already reaches somebody."""
@@ -204,7 +204,7 @@ class Story:
         change = changes[-1]
         if change.aftermath != self._aftermath:
             return None
-        running = [each.name for each in self._scene.watchers(name) if each.running]
+        running = [each.name for each in self._fixture.monitors(name) if each.running]
         over = change.finished_at is not None and all(each in change.told for each in running)
         newer = any(change.told and at > max(change.told.values()) for at, _ in self._faults)
         return None if over or newer else change
@@ -214,8 +214,8 @@ class Story:
         return all(change.epoch is None or change.epoch < int(epoch) for change in self.changes[name])
 
     def _begin(self, name: str) -> Change:
-        group = self._scene.group(name)
-        old = self._scene.master_of(group)
+        group = self._fixture.group(name)
+        old = self._fixture.master_of(group)
         concerned = [at for at, hit in self._faults if old.name in hit]
         everything = [at for at, _ in self._faults]
         change = Change(name, (concerned or everything)[-1], old.name, aftermath=self._aftermath)

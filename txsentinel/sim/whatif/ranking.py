@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from txsentinel.core.instances import Master, Replica
 from txsentinel.core.selection import PREFERENCES, order_of_promotion, unfit_because
-from txsentinel.sim.whatif.world import Installed
+from txsentinel.sim.whatif.environment import Installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def rank(sentinel: Installed, master: Master) -> list[Candidate]:
 
 
 def _candidate(sentinel: Installed, replica: Replica, excluded: str | None, behind: str | None) -> Candidate:
-    server = sentinel.scene.server_of(replica.address)
+    server = sentinel.fixture.server_of(replica.address)
     return Candidate(
         name=replica.name if server is None else server.name,
         without_master_ms=replica.master_link_down_for,

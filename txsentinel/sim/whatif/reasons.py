@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from txsentinel.core.instances import Master
+from txsentinel.sim.whatif.environment import Fixture, Group, Installed, Server
 from txsentinel.sim.whatif.ranking import rank
-from txsentinel.sim.whatif.world import Group, Installed, Scene, Server
 
 
-def why_not(scene: Scene, group: Group, serving: Server | None) -> list[str]:
+def why_not(fixture: Fixture, group: Group, serving: Server | None) -> list[str]:
     """The causes first, then each Sentinel's own view; one sentence each. ``serving`` takes writes all the same."""
-    watchers = scene.watchers(group.name)
+    monitors = fixture.monitors(group.name)
     if serving is not None:
-        master = scene.master_of(group).name
+        master = fixture.master_of(group).name
         split = f"the client writes to {serving.name}, while most Sentinels have {master} as the master"
-        return [split, *(f"{each.name} {_view(each, group)}" for each in watchers)]
-    acting = [(each, view) for each in watchers if (view := _acting(each, group.name)) is not None]
-    found = _causes(scene, group, acting)
-    writer = scene.application.writers[group.name]
+        return [split, *(f"{each.name} {_view(each, group)}" for each in monitors)]
+    acting = [(each, view) for each in monitors if (view := _acting(each, group.name)) is not None]
+    found = _causes(fixture, group, acting)
+    writer = fixture.application.writers[group.name]
     if writer.refusals:
         found.append("the client was told " + ", ".join(f"{word} {n} times" for word, n in writer.refusals.items()))
-    return found + [f"{each.name} {_view(each, group)}" for each in watchers]
+    return found + [f"{each.name} {_view(each, group)}" for each in monitors]
 
 
 def _acting(sentinel: Installed, name: str) -> Master | None:
@@ -29,32 +29,32 @@ def _acting(sentinel: Installed, name: str) -> Master | None:
     return sentinel.view(name)
 
 
-def _causes(scene: Scene, group: Group, acting: list[tuple[Installed, Master]]) -> list[str]:
+def _causes(fixture: Fixture, group: Group, acting: list[tuple[Installed, Master]]) -> list[str]:
     down = [(each, view) for each, view in acting if view.sdown_since is not None]
     agreed = [(each, view) for each, view in acting if view.odown_since is not None]
-    quorum = group.site.options.quorum
+    quorum = group.topology.options.quorum
     if not acting:
         return ["no Sentinel is able to act"]
     if not down:
         return ["no Sentinel that can act holds it down"]
     if not agreed:
         names = ", ".join(each.name for each, _ in down)
-        total = len(scene.watchers(group.name))
+        total = len(fixture.monitors(group.name))
         many = f", and there are only {total} Sentinels" if quorum > total else ""
         return [f"no quorum: it takes {quorum} who hold it down and hear so of each other; {names} did{many}"]
     found: dict[str, list[str]] = {}
     for each, view in agreed:
-        found.setdefault(_cause(scene, each, view), []).append(each.name)
+        found.setdefault(_cause(fixture, each, view), []).append(each.name)
     return [f"{cause} ({', '.join(names)})" for cause, names in found.items()]
 
 
-def _cause(scene: Scene, sentinel: Installed, master: Master) -> str:
+def _cause(fixture: Fixture, sentinel: Installed, master: Master) -> str:
     """What kept a Sentinel that knows of the agreement from a failover."""
     core = sentinel.alive.core
     if core.state.storage_failing:
         return "what is decided cannot be saved, so nothing is led"
     needed = max(master.majority, master.options.quorum)
-    reached = [scene.called(name) for name, peer in master.peers.items() if peer.link.commands_up]
+    reached = [fixture.called(name) for name, peer in master.peers.items() if peer.link.commands_up]
     if 1 + len(reached) < needed:
         return (
             f"no majority: of {master.voters} Sentinels {needed} must vote for a leader, and {sentinel.name} reaches "
@@ -84,7 +84,7 @@ def _view(sentinel: Installed, group: Group) -> str:
     if master is None:
         return "is starting"
     now = sentinel.host.now()
-    server = sentinel.scene.server_of(master.published_address)
+    server = sentinel.fixture.server_of(master.published_address)
     name = str(master.published_address.joined()) if server is None else server.name
     if sentinel.alive.core.tilt.active:
         return "is in TILT and judges nobody"

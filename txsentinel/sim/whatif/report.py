@@ -11,16 +11,16 @@ from typing import Final
 from txsentinel.sim.whatif.narrative import Change, Entry
 from txsentinel.sim.whatif.ranking import explain
 from txsentinel.sim.whatif.run import MasterResult, Result
-from txsentinel.sim.whatif.topology import Site
+from txsentinel.sim.whatif.topology import Topology
 
 ONE_MOMENT: Final = 0.005
 """Seconds within which like events belong together."""
 
 
-def describe(site: Site) -> list[str]:
+def describe(topology: Topology) -> list[str]:
     """Who is there, and what had to be assumed."""
-    lines = [f"{site.title}:"]
-    for group in site.groups:
+    lines = [f"{topology.title}:"]
+    for group in topology.groups:
         options = group.options
         lines.append(
             f"  {group.name}: quorum {options.quorum}, down after {options.down_after} ms, failover timeout "
@@ -30,12 +30,12 @@ def describe(site: Site) -> list[str]:
             f"    {group.name}/{n:<4}{place}{'' if n > 1 else ', the master'}"
             for n, place in enumerate(group.servers, 1)
         ]
-    everything = {group.name for group in site.groups}
-    for sentinel in site.sentinels:
+    everything = {group.name for group in topology.groups}
+    for sentinel in topology.sentinels:
         some = "" if set(sentinel.masters) == everything else f", for {', '.join(sentinel.masters)} only"
         own = ", whose file this is" if sentinel.number == 1 else ""
         lines.append(f"  {sentinel.name}  {sentinel.place}{own}{some}")
-    lines += [f"  assumed: {what}" for what in site.assumed]
+    lines += [f"  assumed: {what}" for what in topology.assumed]
     return lines
 
 
@@ -74,7 +74,7 @@ def timeline(entries: Sequence[Entry]) -> list[str]:
 
 def summary(result: Result) -> list[str]:
     """What one run came to."""
-    lines = [f"before the first fault: {what}" for what in result.unrest]
+    lines = [f"before the first fault: {what}" for what in result.unstable_reasons]
     for master in result.masters:
         lines += _master(master)
     lines += [f"{path} was run {count} times" for path, count in result.scripts.items()]
@@ -107,7 +107,7 @@ def _master(master: MasterResult) -> list[str]:
         count = (
             ""
             if len(master.outages) == 1
-            else f" in {len(master.outages)} spells, the longest {master.longest_outage:.3f} s"
+            else f" in {len(master.outages)} spells, the longest {master.max_outage:.3f} s"
         )
         end = "" if master.outages[-1].until is not None else " and more: that is where we stopped to wait"
         lines.append(f"  writes had no master for {total:.3f} s{count}{end}")
@@ -197,12 +197,12 @@ def _row(name: str, values: Sequence[float], total: int) -> str:
     return f"    {name:<20}{median(values):>10.3f}{max(values):>10.3f}{never}"
 
 
-def as_json(site: Site, results: Sequence[Result]) -> dict[str, object]:
+def as_json(topology: Topology, results: Sequence[Result]) -> dict[str, object]:
     """Everything, for machines: only what JSON knows."""
     return {
-        "file": site.title,
-        "assumed": site.assumed,
-        "sentinels": {sentinel.name: str(sentinel.place) for sentinel in site.sentinels},
+        "file": topology.title,
+        "assumed": topology.assumed,
+        "sentinels": {sentinel.name: str(sentinel.place) for sentinel in topology.sentinels},
         "masters": {
             group.name: {
                 "servers": {f"{group.name}/{n}": str(place) for n, place in enumerate(group.servers, 1)},
@@ -211,7 +211,7 @@ def as_json(site: Site, results: Sequence[Result]) -> dict[str, object]:
                 "failover_timeout_ms": group.options.failover_timeout,
                 "parallel_syncs": group.options.parallel_syncs,
             }
-            for group in site.groups
+            for group in topology.groups
         },
         "works": all(result.works for result in results),
         "runs": [asdict(result) for result in results],

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Final
 
 from txsentinel.sim.whatif.client import Acknowledged, Writer
+from txsentinel.sim.whatif.environment import CLIENT, Conditions, Fixture, Group, Server
 from txsentinel.sim.whatif.faults import Fault, Injector
 from txsentinel.sim.whatif.narrative import Change, Entry, Story
 from txsentinel.sim.whatif.reasons import why_not
-from txsentinel.sim.whatif.topology import Site
-from txsentinel.sim.whatif.world import CLIENT, Conditions, Group, Scene, Server
+from txsentinel.sim.whatif.topology import Topology
 
 REST_LIMIT: Final = 30.0
 """Seconds within which a healthy fleet knows all of itself."""
@@ -20,7 +20,7 @@ REST_LIMIT: Final = 30.0
 WARM_UP: Final = 2.0
 """Seconds of rest, with writes, before the clock of the faults begins."""
 
-CALM: Final = 5.0
+STABLE_SECONDS: Final = 5.0
 """Seconds without news after which there will be none."""
 
 ELECTION: Final = 12.0
@@ -32,7 +32,7 @@ RETURN_LIMIT: Final = 90.0
 FRESH: Final = 1.0
 """A write acknowledged within so many seconds means that there is a master."""
 
-LEAST_OUTAGE: Final = 0.1
+MIN_OUTAGE: Final = 0.1
 """Seconds without an acknowledged write that are no outage yet, but the pace of writing."""
 
 
@@ -65,7 +65,7 @@ class MasterResult:
     returned: list[str] = field(default_factory=list)
 
     @property
-    def longest_outage(self) -> float:
+    def max_outage(self) -> float:
         """Seconds."""
         return max((outage.seconds for outage in self.outages), default=0.0)
 
@@ -78,7 +78,7 @@ class Result:
     works: bool
     masters: list[MasterResult]
     timeline: list[Entry]
-    unrest: list[str]
+    unstable_reasons: list[str]
     """What was not well before anything went wrong."""
     scripts: dict[str, int]
     failures: list[str]
@@ -95,48 +95,50 @@ class WhatIf:
 
     def __init__(
         self,
-        site: Site,
+        topology: Topology,
         faults: Sequence[Fault],
         conditions: Conditions,
         seed: int,
         seconds: float | None = None,
         returns: bool = True,
     ) -> None:
-        self.scene = Scene(site, seed, conditions)
-        self.story = Story(self.scene)
+        self.fixture = Fixture(topology, seed, conditions)
+        self.story = Story(self.fixture)
         self._faults = faults
         self._seed = seed
         self._seconds = seconds
         self._returns = returns
-        self._injector = Injector(self.scene, self.story.fault)
+        self._injector = Injector(self.fixture, self.story.fault)
         self._signature: object = None
-        self._calm_since = 0.0
+        self._stable_since = 0.0
         self._verdict_at = 0.0
         """When we stopped to wait, in seconds since the first fault."""
         self._results: dict[str, MasterResult] = {}
 
     def run(self) -> Result:
         """Everything, once."""
-        scene = self.scene
-        scene.start()
-        scene.run_until(lambda: not scene.unrest(), REST_LIMIT)
-        unrest = scene.unrest()
-        scene.world.run(WARM_UP)
-        self._results = {group.name: MasterResult(group.name, scene.master_of(group).name) for group in scene.groups}
-        zero = scene.world.seconds() + min(fault.at for fault in self._faults)
+        fixture = self.fixture
+        fixture.start()
+        fixture.run_until(lambda: not fixture.unstable_reasons(), REST_LIMIT)
+        unstable_reasons = fixture.unstable_reasons()
+        fixture.simulation.run(WARM_UP)
+        self._results = {
+            group.name: MasterResult(group.name, fixture.master_of(group).name) for group in fixture.groups
+        }
+        zero = fixture.simulation.seconds() + min(fault.at for fault in self._faults)
         self._injector.plan(self._faults)
         self._watch()
         self.story.stop_waiting()
-        self._verdict_at = scene.world.seconds() - zero
-        for group in scene.groups:
+        self._verdict_at = fixture.simulation.seconds() - zero
+        for group in fixture.groups:
             result = self._results[group.name]
             server = self._serving(group)
-            result.works, result.after = server is scene.master_of(group), None if server is None else server.name
+            result.works, result.after = server is fixture.master_of(group), None if server is None else server.name
             if not result.works:
-                result.why_not = why_not(scene, group, server)
+                result.why_not = why_not(fixture, group, server)
         if self._returns and self._injector.lasting:
             self._come_back()
-        for group in scene.groups:
+        for group in fixture.groups:
             self._judge(group, zero)
         timeline = sorted([*self.story.entries, *self._client_entries()], key=lambda entry: entry.at)
         masters = [*self._results.values()]
@@ -145,32 +147,32 @@ class WhatIf:
             works=all(master.works for master in masters),
             masters=masters,
             timeline=timeline,
-            unrest=unrest,
+            unstable_reasons=unstable_reasons,
             scripts=self.story.scripts,
-            failures=[str(failure) for failure in scene.world.failures],
+            failures=[str(failure) for failure in fixture.simulation.failures],
         )
 
     # Phases
 
     def _watch(self) -> None:
         """Let time pass until nothing more can come of the faults."""
-        world, injector = self.scene.world, self._injector
-        options = [group.site.options for group in self.scene.groups]
+        simulation, injector = self.fixture.simulation, self._injector
+        options = [group.topology.options for group in self.fixture.groups]
         down_after = max(each.down_after for each in options) / 1000
-        patience = down_after + ELECTION + 2 * max(each.failover_timeout for each in options) / 1000 + ELECTION
+        timeout = down_after + ELECTION + 2 * max(each.failover_timeout for each in options) / 1000 + ELECTION
         while True:
-            world.run(0.25)
-            self._note_calm()
+            simulation.run(0.25)
+            self._note_stable()
             if injector.pending:
                 continue
-            since = world.seconds() - injector.changed_at
+            since = simulation.seconds() - injector.changed_at
             if self._seconds is not None:
                 if since >= self._seconds:
                     return
-            elif since >= patience or (since >= down_after + CALM and self._settled()):
+            elif since >= timeout or (since >= down_after + STABLE_SECONDS and self._settled()):
                 return
 
-    def _note_calm(self) -> None:
+    def _note_stable(self) -> None:
         signature = [
             (
                 sentinel.name,
@@ -182,21 +184,21 @@ class WhatIf:
                 view.odown_since is None,
                 sentinel.alive.core.tilt.active,
             )
-            for sentinel in self.scene.sentinels
-            for name in sentinel.site.masters
+            for sentinel in self.fixture.sentinels
+            for name in sentinel.topology.masters
             if (view := sentinel.view(name)) is not None
         ]
         if signature != self._signature:
-            self._signature, self._calm_since = signature, self.scene.world.seconds()
+            self._signature, self._stable_since = signature, self.fixture.simulation.seconds()
 
     def _settled(self) -> bool:
         """Has nothing changed for a while, and will nothing for a reason that time alone removes?"""
-        now = self.scene.world.seconds()
-        if now - self._calm_since < CALM:
+        now = self.fixture.simulation.seconds()
+        if now - self._stable_since < STABLE_SECONDS:
             return False
-        for group in self.scene.groups:
+        for group in self.fixture.groups:
             works = self._serving(group) is not None
-            for sentinel in self.scene.watchers(group.name):
+            for sentinel in self.fixture.monitors(group.name):
                 view = sentinel.view(group.name)
                 if view is None or sentinel.host.reactor.stalled:
                     continue
@@ -212,41 +214,41 @@ class WhatIf:
         """TILT ends; and what was tried before the latest change of circumstances may go better next time."""
         if tilt:
             return True
-        age = self.scene.world.seconds() - self._injector.changed_at
+        age = self.fixture.simulation.seconds() - self._injector.changed_at
         return started is not None and now - started > age * 1000
 
     def _serving(self, group: Group) -> Server | None:
         """The server that took a write just now."""
-        writes = self.scene.application.writers[group.name].acknowledged
-        if not writes or self.scene.world.seconds() - writes[-1].at > FRESH:
+        writes = self.fixture.application.writers[group.name].acknowledged
+        if not writes or self.fixture.simulation.seconds() - writes[-1].at > FRESH:
             return None
-        return self.scene.server_at(*writes[-1].place)
+        return self.fixture.server_at(*writes[-1].place)
 
     def _come_back(self) -> None:
         """Undo the rest of the faults, and see what becomes of those who return."""
-        scene = self.scene
+        fixture = self.fixture
         back = [process.server for _, done in self._injector.lasting for process in done.hit]
         servers = [server for server in dict.fromkeys(back) if server is not None]
         self._injector.undo_lasting()
-        began = scene.world.seconds()
-        scene.world.run(0.05)
+        began = fixture.simulation.seconds()
+        fixture.simulation.run(0.05)
         settled: dict[str, float] = {}
 
         def done() -> bool:
-            for group in scene.groups:
-                master = scene.master_of(group)
+            for group in fixture.groups:
+                master = fixture.master_of(group)
                 for server in group.servers:
-                    if scene.follows(server, master) and server.name not in settled:
-                        settled[server.name] = scene.world.seconds() - began
-                    elif not scene.follows(server, master):
+                    if fixture.follows(server, master) and server.name not in settled:
+                        settled[server.name] = fixture.simulation.seconds() - began
+                    elif not fixture.follows(server, master):
                         settled.pop(server.name, None)
-            return not scene.unrest()
+            return not fixture.unstable_reasons()
 
-        well = scene.run_until(done, RETURN_LIMIT, step=0.05)
-        scene.world.run(FRESH + 0.1)
-        for group in scene.groups:
+        well = fixture.run_until(done, RETURN_LIMIT, step=0.05)
+        fixture.simulation.run(FRESH + 0.1)
+        for group in fixture.groups:
             result = self._results[group.name]
-            master = scene.master_of(group)
+            master = fixture.master_of(group)
             serving = self._serving(group)
             result.works = result.works and serving is master
             if result.after is not None and serving is not None:
@@ -263,31 +265,31 @@ class WhatIf:
                 else:
                     result.returned.append(f"{server.name} does not follow {master.name} {RETURN_LIMIT:g} s later")
             if not well:
-                result.returned += [what for what in scene.unrest() if group.name in what]
+                result.returned += [what for what in fixture.unstable_reasons() if group.name in what]
 
     # What came of it
 
     def _judge(self, group: Group, zero: float) -> None:
         result = self._results[group.name]
-        writer = self.scene.application.writers[group.name]
+        writer = self.fixture.application.writers[group.name]
         result.changes = self.story.changes[group.name]
         writes = [write for write in writer.acknowledged if write.at >= zero - WARM_UP]
         result.acknowledged = len(writes)
         result.outages = self._outages(writes, zero)
-        data = self.scene.master_of(group).redis.data
+        data = self.fixture.master_of(group).redis.data
         if self._serving(group) is not None:
             for write in writes:
                 if Writer.key(write.number) not in data:
                     result.lost += 1
-                    server = self.scene.server_at(*write.place)
+                    server = self.fixture.server_at(*write.place)
                     name = "somebody" if server is None else server.name
                     result.lost_of[name] = result.lost_of.get(name, 0) + 1
 
     def _outages(self, writes: Sequence[Acknowledged], zero: float) -> list[Outage]:
         """Gaps between writes. One in which we stopped to wait has no end: what ended it was the end of the faults."""
-        least = max(LEAST_OUTAGE, 5 * self.scene.conditions.write_period)
+        least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
         times = [write.at - zero for write in writes]
-        end, verdict_at = self.scene.world.seconds() - zero, self._verdict_at
+        end, verdict_at = self.fixture.simulation.seconds() - zero, self._verdict_at
         found = []
         for a, b in pairwise([*(times or [0.0]), end]):
             if b - a <= least:
@@ -301,24 +303,24 @@ class WhatIf:
     def _client_entries(self) -> list[Entry]:
         """What the application saw, for the timeline."""
         entries = []
-        least = max(LEAST_OUTAGE, 5 * self.scene.conditions.write_period)
-        zero = self.scene.world.seconds() - self.story.now
+        least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
+        zero = self.fixture.simulation.seconds() - self.story.now
         for name in self._results:
-            writes = [w for w in self.scene.application.writers[name].acknowledged if w.at >= zero - WARM_UP]
+            writes = [w for w in self.fixture.application.writers[name].acknowledged if w.at >= zero - WARM_UP]
             for last, first in pairwise([*writes, None]):
                 if last is None:
                     continue
-                stopped = first is None and self.scene.world.seconds() - last.at > least
+                stopped = first is None and self.fixture.simulation.seconds() - last.at > least
                 if stopped or (first is not None and first.at - last.at > least):
                     entries.append(Entry(last.at - zero, CLIENT, "", f"has its last write to {name} acknowledged"))
                 if first is not None and first.at - last.at > least:
-                    server = self.scene.server_at(*first.place)
+                    server = self.fixture.server_at(*first.place)
                     where = "" if server is None else f" by {server.name}"
                     gap = f"{first.at - last.at:.3f} s later"
                     text = f"has a write to {name} acknowledged again{where}, {gap}"
                     entries.append(Entry(first.at - zero, CLIENT, "", text))
                 elif first is not None and first.place != last.place:
-                    old, new = self.scene.server_at(*last.place), self.scene.server_at(*first.place)
+                    old, new = self.fixture.server_at(*last.place), self.fixture.server_at(*first.place)
                     if old is not None and new is not None:
                         text = f"writes to {name} at {new.name} from here on, after {old.name}"
                         entries.append(Entry(first.at - zero, CLIENT, "", text))

@@ -25,10 +25,10 @@ from txsentinel.tls.activation import wants_tls
 MADE_UP: Final = "198.18.0."
 """Where machines are whose address nobody knows; the network is reserved for tests."""
 
-MOST_MACHINES: Final = 200
+MAX_MACHINES: Final = 200
 """Machines of unknown address, and so Sentinels and servers that can be asked for."""
 
-FEWEST_SENTINELS: Final = 3
+MIN_SENTINELS: Final = 3
 USUAL_REPLICAS: Final = 2
 """What is assumed of a file that no Sentinel has written to yet."""
 
@@ -36,7 +36,7 @@ SENTINEL_PORT: Final = 26379
 LOOPBACK: Final = "127.0.0.1"
 
 
-class BadSite(Exception):
+class BadTopology(Exception):
     """What is wrong with the description of the installation, for the operator."""
 
 
@@ -53,7 +53,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class SentinelSite:
+class SentinelTopology:
     """One Sentinel; number 1 is the one whose file this is."""
 
     number: int
@@ -71,7 +71,7 @@ class SentinelSite:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSite:
+class GroupTopology:
     """One monitored master with its replicas; the first place is the master's."""
 
     name: str
@@ -80,7 +80,7 @@ class GroupSite:
 
 
 @dataclass(slots=True)
-class Site:
+class Topology:
     """Everything that the file describes."""
 
     path: str
@@ -89,8 +89,8 @@ class Site:
     disk: ReadOnlyDisk
     title: str
     """The path as the operator wrote it."""
-    sentinels: list[SentinelSite] = field(default_factory=list)
-    groups: list[GroupSite] = field(default_factory=list)
+    sentinels: list[SentinelTopology] = field(default_factory=list)
+    groups: list[GroupTopology] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     """What every resolver knows: host name to address."""
     assumed: list[str] = field(default_factory=list)
@@ -114,7 +114,7 @@ class Site:
         """The address of the machine that is called ``host``."""
         return self.names.get(host.lower(), host)
 
-    def configuration(self, sentinel: SentinelSite, contents: bytes) -> Configuration:
+    def configuration(self, sentinel: SentinelTopology, contents: bytes) -> Configuration:
         """
         What ``sentinel`` makes of its file, whose present contents are given, on its simulated machine.
 
@@ -139,7 +139,7 @@ class Site:
             self._personalise(configuration, sentinel)
         return configuration
 
-    def _personalise(self, configuration: Configuration, sentinel: SentinelSite) -> None:
+    def _personalise(self, configuration: Configuration, sentinel: SentinelTopology) -> None:
         configuration.sentinel.my_id = sentinel.run_id
         configuration.masters = [record for record in configuration.masters if record.name in sentinel.masters]
         for record in configuration.masters:
@@ -188,14 +188,14 @@ def read(path: str, contents: bytes, disk: ReadOnlyDisk) -> Configuration:
     return load(path, contents, disk=disk, known_commands=known_commands, check_user=check_declaration)
 
 
-def read_site(
+def read_topology(
     path: str,
     *,
     sentinels: int | None = None,
     replicas: int | None = None,
     this_host: str | None = None,
     hosts: dict[str, str] | None = None,
-) -> Site:
+) -> Topology:
     """
     The installation that the file at ``path`` describes.
 
@@ -204,7 +204,7 @@ def read_site(
     :param this_host: the address of the machine that the file is from.
     :param hosts: addresses of machines by name.
     :raises ConfigError: if a Sentinel would refuse the file.
-    :raises BadSite: if there is nothing in it to simulate.
+    :raises BadTopology: if there is nothing in it to simulate.
     """
     try:
         with open(path, "rb") as file:
@@ -214,43 +214,45 @@ def read_site(
     disk = ReadOnlyDisk()
     configuration = read(os.path.abspath(path), contents, disk)
     if not configuration.masters:
-        raise BadSite(f"{path} monitors no master: nothing can fail")
-    return _Survey(Site(os.path.abspath(path), contents, disk, path), configuration, this_host, hosts or {}).all(
+        raise BadTopology(f"{path} monitors no master: nothing can fail")
+    return _Inventory(Topology(os.path.abspath(path), contents, disk, path), configuration, this_host, hosts or {}).all(
         sentinels, replicas
     )
 
 
-class _Survey:
+class _Inventory:
     """Finds the place of everybody."""
 
-    def __init__(self, site: Site, configuration: Configuration, this_host: str | None, hosts: dict[str, str]) -> None:
-        self._site = site
+    def __init__(
+        self, topology: Topology, configuration: Configuration, this_host: str | None, hosts: dict[str, str]
+    ) -> None:
+        self._topology = topology
         self._configuration = configuration
         self._fresh = not configuration.sentinel.my_id
         self._taken: dict[tuple[str, int], str] = {}
         self._made_up = 0
         for host, ip in hosts.items():
             if canonical_ip(ip) is None:
-                raise BadSite(f"{ip!r} is no IP address of {host}")
-            site.names[host.lower()] = ip
+                raise BadTopology(f"{ip!r} is no IP address of {host}")
+            topology.names[host.lower()] = ip
         self._this_host = this_host
         self._own_ip = ""
 
-    def all(self, sentinels: int | None, replicas: int | None) -> Site:
+    def all(self, sentinels: int | None, replicas: int | None) -> Topology:
         """The finished site."""
-        site, configuration = self._site, self._configuration
+        topology, configuration = self._topology, self._configuration
         options, generic = configuration.sentinel, configuration.generic
-        site.announces_hostnames = options.announce_hostnames
-        site.password = generic.requirepass or options.sentinel_pass
-        site.user = None if generic.requirepass else options.sentinel_user
+        topology.announces_hostnames = options.announce_hostnames
+        topology.password = generic.requirepass or options.sentinel_pass
+        topology.user = None if generic.requirepass else options.sentinel_user
         self._own_ip = self._own_machine()
         own = Place(options.announce_ip or self._this_host or self._own_ip, self._own_ip, options.hello_port)
         self._take(own, "this Sentinel")
         for record in configuration.masters:
             self._group(record, replicas)
         self._sentinels(own, sentinels)
-        self._remark()
-        return site
+        self._warn()
+        return topology
 
     def _own_machine(self) -> str:
         """Where this Sentinel runs: as it announces, as we were told, as it binds, or nowhere in particular."""
@@ -267,7 +269,7 @@ class _Survey:
             known += [host for host, _ in record.replicas] + [host for host, _, _ in record.sentinels]
         if all(self._is_loopback(host) for host in known):
             return LOOPBACK
-        self._site.assumed.append(
+        self._topology.assumed.append(
             "the file does not say which machine it is from: s1 gets one of its own (--this-host tells)"
         )
         return self._new_machine()
@@ -279,18 +281,18 @@ class _Survey:
         for host, port in known[:wanted]:
             places.append(self._place(host, port, f"a replica of {record.name}"))
         if replicas is None and len(known) < wanted:
-            self._site.assumed.append(
+            self._topology.assumed.append(
                 f"no Sentinel has written to the file yet: {record.name} gets {wanted} replicas (--replicas tells)"
             )
         while len(places) <= wanted:
             places.append(self._new_place(record.port, f"a replica of {record.name}"))
-        self._site.groups.append(GroupSite(record.name, record.options, tuple(places)))
+        self._topology.groups.append(GroupTopology(record.name, record.options, tuple(places)))
 
     def _sentinels(self, own: Place, wanted: int | None) -> None:
-        site, options = self._site, self._configuration.sentinel
+        topology, options = self._topology, self._configuration.sentinel
         records = self._configuration.masters
         everything = tuple(record.name for record in records)
-        site.sentinels.append(SentinelSite(1, own, options.announce_ip, options.my_id, everything))
+        topology.sentinels.append(SentinelTopology(1, own, options.announce_ip, options.my_id, everything))
         known: dict[str, tuple[str, int, list[str]]] = {}
         for record in records:
             for host, port, run_id in record.sentinels:
@@ -299,34 +301,34 @@ class _Survey:
         if wanted is None:
             wanted = 1 + len(known)
             if self._fresh and not known:
-                wanted = max(FEWEST_SENTINELS, *(2 * record.options.quorum - 1 for record in records))
-                site.assumed.append(
+                wanted = max(MIN_SENTINELS, *(2 * record.options.quorum - 1 for record in records))
+                topology.assumed.append(
                     f"no Sentinel has written to the file yet: there are {wanted} of them (--sentinels tells)"
                 )
         for run_id, (host, port, masters) in [*known.items()][: wanted - 1]:
-            number = len(site.sentinels) + 1
+            number = len(topology.sentinels) + 1
             place = self._place(host, port, f"the Sentinel {run_id}")
             announced = host if canonical_ip(host) is None else None
-            site.sentinels.append(SentinelSite(number, place, announced, run_id, tuple(masters)))
-        while len(site.sentinels) < wanted:
+            topology.sentinels.append(SentinelTopology(number, place, announced, run_id, tuple(masters)))
+        while len(topology.sentinels) < wanted:
             place = self._new_place(SENTINEL_PORT, "a Sentinel")
-            site.sentinels.append(SentinelSite(len(site.sentinels) + 1, place, None, "", everything))
+            topology.sentinels.append(SentinelTopology(len(topology.sentinels) + 1, place, None, "", everything))
 
-    def _remark(self) -> None:
+    def _warn(self) -> None:
         """What else the simulation takes for granted."""
-        site, generic = self._site, self._configuration.generic
+        topology, generic = self._topology, self._configuration.generic
         if wants_tls(generic):
-            site.assumed.append("TLS works: the simulated links are plain ones")
+            topology.assumed.append("TLS works: the simulated links are plain ones")
         if any(record.options.renamed_commands for record in self._configuration.masters):
-            site.assumed.append("rename-command is obeyed: the simulated servers take the usual names")
+            topology.assumed.append("rename-command is obeyed: the simulated servers take the usual names")
         if generic.aclfile:
             path = generic.located(generic.aclfile)
             try:
-                site.acl[path] = site.disk.read(path)
+                topology.acl[path] = topology.disk.read(path)
             except OSError as error:
-                site.assumed.append(f"everybody may do everything: {path} cannot be read ({error.strerror})")
-        for what in site.disk.missing:
-            site.assumed.append(f"{what} is where it will be needed; here it is not")
+                topology.assumed.append(f"everybody may do everything: {path} cannot be read ({error.strerror})")
+        for what in topology.disk.missing:
+            topology.assumed.append(f"{what} is where it will be needed; here it is not")
 
     # Places
 
@@ -338,7 +340,7 @@ class _Survey:
     def _take(self, place: Place, what: str) -> None:
         holder = self._taken.setdefault((place.ip, place.port), what)
         if holder is not what:
-            raise BadSite(f"{what} and {holder} cannot both be at {place}")
+            raise BadTopology(f"{what} and {holder} cannot both be at {place}")
 
     def _lookup(self, host: str) -> str:
         """The machine called ``host``; a new one for a name that is new. Loopback is the machine of this Sentinel."""
@@ -346,8 +348,8 @@ class _Survey:
             return self._own_ip or LOOPBACK
         ip = canonical_ip(host)
         if ip is None:
-            ip = self._site.names.get(host.lower()) or self._new_machine()
-            self._site.names[host.lower()] = self._site.names[host] = ip
+            ip = self._topology.names.get(host.lower()) or self._new_machine()
+            self._topology.names[host.lower()] = self._topology.names[host] = ip
         return ip
 
     @staticmethod
@@ -357,8 +359,8 @@ class _Survey:
 
     def _new_machine(self) -> str:
         self._made_up += 1
-        if self._made_up > MOST_MACHINES:
-            raise BadSite(f"more than {MOST_MACHINES} machines of unknown address cannot be simulated")
+        if self._made_up > MAX_MACHINES:
+            raise BadTopology(f"more than {MAX_MACHINES} machines of unknown address cannot be simulated")
         return f"{MADE_UP}{self._made_up}"
 
     def _new_place(self, port: int, what: str) -> Place:

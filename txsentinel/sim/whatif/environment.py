@@ -21,9 +21,9 @@ from txsentinel.runtime.service import SentinelService
 from txsentinel.sim.host import Outcome, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
+from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.whatif.client import Application
-from txsentinel.sim.whatif.topology import LOOPBACK, GroupSite, Place, SentinelSite, Site
-from txsentinel.sim.world import World
+from txsentinel.sim.whatif.topology import LOOPBACK, GroupTopology, Place, SentinelTopology, Topology
 
 CLIENT_IP: Final = "198.18.255.1"
 CLIENT: Final = "client"
@@ -39,7 +39,7 @@ class Conditions:
     """What the file does not tell and an operator may; times in seconds."""
 
     write_period: float = 0.01
-    client_patience: float = 1.0
+    client_timeout: float = 1.0
     latency: float = 0.2
     """Milliseconds one way, between machines; as much again comes by chance at most."""
     sync_seconds: float = 0.05
@@ -65,7 +65,7 @@ class WhatIfNetwork(SimNetwork):
         return True
 
 
-class Onlooker(Protocol):
+class Observer(Protocol):
     """Who is told what happens."""
 
     def event(self, sentinel: Installed, event: SentinelEvent) -> None:
@@ -85,21 +85,21 @@ class Onlooker(Protocol):
 class Installed:
     """One Sentinel: its host, and the service that runs there at present."""
 
-    def __init__(self, scene: Scene, site: SentinelSite) -> None:
-        self.scene = scene
-        self.site = site
-        self.name = site.name
-        self.host = SimHost(scene.world, scene.network, site.name, site.place.ip, self._program)
-        self.host.names.update(scene.site.names)
-        self.host.files.contents.update(scene.site.acl)
-        self.host.files.contents[scene.site.path] = scene.site.contents
+    def __init__(self, fixture: Fixture, topology: SentinelTopology) -> None:
+        self.fixture = fixture
+        self.topology = topology
+        self.name = topology.name
+        self.host = SimHost(fixture.simulation, fixture.network, topology.name, topology.place.ip, self._program)
+        self.host.names.update(fixture.topology.names)
+        self.host.files.contents.update(fixture.topology.acl)
+        self.host.files.contents[fixture.topology.path] = fixture.topology.contents
         self.host.script = self._script
         self.service: SentinelService | None = None
 
     @property
     def place(self) -> Place:
         """Where it listens."""
-        return self.site.place
+        return self.topology.place
 
     @property
     def running(self) -> bool:
@@ -118,19 +118,19 @@ class Installed:
 
     def note(self, level: Level, text: str) -> None:
         """A line of the log."""
-        for onlooker in self.scene.onlookers:
-            onlooker.noted(self, level, text)
+        for observer in self.fixture.observers:
+            observer.noted(self, level, text)
 
     def event_published(self, event: SentinelEvent) -> None:
         """An event, at the moment at which clients hear of it."""
-        for onlooker in self.scene.onlookers:
-            onlooker.event(self, event)
+        for observer in self.fixture.observers:
+            observer.event(self, event)
 
     def _program(self, host: SimHost) -> None:
-        site = self.scene.site
+        topology = self.fixture.topology
         self.service = SentinelService(
             host,
-            site.configuration(self.site, host.files.read(site.path)),
+            topology.configuration(self.topology, host.files.read(topology.path)),
             note=self.note,
             listeners=self,
             shutdown=lambda: host.exit(0),
@@ -141,12 +141,12 @@ class Installed:
         self.service.startService()
 
     def _turned(self) -> None:
-        for onlooker in self.scene.onlookers:
-            onlooker.turned(self)
+        for observer in self.fixture.observers:
+            observer.turned(self)
 
     def _script(self, arguments: Sequence[str]) -> Outcome:
-        for onlooker in self.scene.onlookers:
-            onlooker.script(self, arguments)
+        for observer in self.fixture.observers:
+            observer.script(self, arguments)
         return Outcome()
 
 
@@ -201,13 +201,13 @@ class Server:
 class Group:
     """A monitored master with its servers; which of them is the master changes."""
 
-    site: GroupSite
+    topology: GroupTopology
     servers: list[Server] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The name of the master."""
-        return self.site.name
+        return self.topology.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,27 +220,27 @@ class Process:
     sentinel: Installed | None = None
 
 
-class Scene:
+class Fixture:
     """All that the file describes, in one world, and an application that writes to it."""
 
-    def __init__(self, site: Site, seed: int, conditions: Conditions) -> None:
-        self.site = site
+    def __init__(self, topology: Topology, seed: int, conditions: Conditions) -> None:
+        self.topology = topology
         self.conditions = conditions
-        self.world = World(seed)
-        self.network = WhatIfNetwork(self.world, conditions.latency, conditions.latency)
-        self.onlookers: list[Onlooker] = []
-        self.groups = [self._group(group) for group in site.groups]
-        self.sentinels = [Installed(self, sentinel) for sentinel in site.sentinels]
+        self.simulation = Simulation(seed)
+        self.network = WhatIfNetwork(self.simulation, conditions.latency, conditions.latency)
+        self.observers: list[Observer] = []
+        self.groups = [self._group(group) for group in topology.groups]
+        self.sentinels = [Installed(self, sentinel) for sentinel in topology.sentinels]
         # Whoever is told a loopback address looks for it on a machine of its own.
         ip = LOOPBACK if self.sentinels[0].place.ip == LOOPBACK else CLIENT_IP
-        client = SimHost(self.world, self.network, CLIENT, ip)
-        client.names.update(site.names)
-        self.application = Application(client, conditions.write_period, conditions.client_patience)
-        password, user = site.password, site.user
+        client = SimHost(self.simulation, self.network, CLIENT, ip)
+        client.names.update(topology.names)
+        self.application = Application(client, conditions.write_period, conditions.client_timeout)
+        password, user = topology.password, topology.user
         self.application.knows(
-            [(sentinel.place.ip, sentinel.place.port) for sentinel in site.sentinels], _credentials(user, password)
+            [(sentinel.place.ip, sentinel.place.port) for sentinel in topology.sentinels], _credentials(user, password)
         )
-        for group in site.groups:
+        for group in topology.groups:
             self.application.serve(group.name, _credentials(group.options.auth_user, group.options.auth_pass))
         self._apply(conditions)
 
@@ -264,7 +264,7 @@ class Scene:
 
     def server_at(self, host: str, port: int) -> Server | None:
         """The server at an address that a Sentinel or a client knows it by."""
-        ip = self.site.machine(host)
+        ip = self.topology.machine(host)
         own = self.sentinels[0].place.ip
         return next(
             (
@@ -287,13 +287,13 @@ class Scene:
                 return sentinel.name
         return run_id[:8]
 
-    def watchers(self, name: str) -> list[Installed]:
+    def monitors(self, name: str) -> list[Installed]:
         """The Sentinels that monitor this master, running or not."""
-        return [sentinel for sentinel in self.sentinels if name in sentinel.site.masters]
+        return [sentinel for sentinel in self.sentinels if name in sentinel.topology.masters]
 
     def master_of(self, group: Group) -> Server:
         """The server that most Sentinels publish as the master of ``group`` now."""
-        views = [sentinel.view(group.name) for sentinel in self.watchers(group.name)]
+        views = [sentinel.view(group.name) for sentinel in self.monitors(group.name)]
         places = [self.server_of(view.published_address) for view in views if view is not None]
         votes = Counter(server for server in places if server is not None)
         return votes.most_common(1)[0][0] if votes else group.servers[0]
@@ -305,26 +305,26 @@ class Scene:
         for server in self.servers:
             server.host.start()
         for sentinel in self.sentinels:
-            self.world.call_later(self.world.random.random() * START_SPREAD, sentinel.host.start)
+            self.simulation.call_later(self.simulation.random.random() * START_SPREAD, sentinel.host.start)
         self.application.host.start()
 
     def run_until(self, done: Callable[[], bool], limit: float, step: float = 0.25) -> bool:
         """Let time pass until ``done``, for ``limit`` seconds at the most; whether that came about."""
-        until = self.world.seconds() + limit
+        until = self.simulation.seconds() + limit
         while not done():
-            if self.world.seconds() >= until:
+            if self.simulation.seconds() >= until:
                 return False
-            self.world.run(step)
+            self.simulation.run(step)
         return True
 
-    def unrest(self) -> list[str]:
+    def unstable_reasons(self) -> list[str]:
         """What is not as it is when all is well, in words."""
         found: list[str] = []
         for group in self.groups:
             master = self.master_of(group)
-            watchers = self.watchers(group.name)
-            for sentinel in watchers:
-                found += self._unrest(sentinel, group, master, len(watchers) - 1)
+            monitors = self.monitors(group.name)
+            for sentinel in monitors:
+                found += self._unstable_reasons(sentinel, group, master, len(monitors) - 1)
             for server in group.servers:
                 if not server.host.running:
                     found.append(f"{server.name} is not running")
@@ -339,7 +339,7 @@ class Scene:
         place = server.redis.master_address
         return server.host.running and place is not None and server.redis.link_up and self.server_at(*place) is master
 
-    def _unrest(self, sentinel: Installed, group: Group, master: Server, peers: int) -> list[str]:
+    def _unstable_reasons(self, sentinel: Installed, group: Group, master: Server, peers: int) -> list[str]:
         view = sentinel.view(group.name)
         if view is None:
             return [f"{sentinel.name} is not running" if not sentinel.running else f"{sentinel.name} is starting"]
@@ -365,20 +365,20 @@ class Scene:
 
     # Building
 
-    def _group(self, site: GroupSite) -> Group:
-        options, conditions = site.options, self.conditions
-        group = Group(site)
-        first = site.servers[0]
-        for number, place in enumerate(site.servers, 1):
-            name = f"{site.name}/{number}"
+    def _group(self, topology: GroupTopology) -> Group:
+        options, conditions = topology.options, self.conditions
+        group = Group(topology)
+        first = topology.servers[0]
+        for number, place in enumerate(topology.servers, 1):
+            name = f"{topology.name}/{number}"
             settings = {"masterauth": options.auth_pass or "", "masteruser": options.auth_user or ""}
             if options.auth_user in (None, "default"):
                 settings["requirepass"] = options.auth_pass or ""
-            if self.site.announces_hostnames and place.host != place.ip:
+            if self.topology.announces_hostnames and place.host != place.ip:
                 settings[ANNOUNCED.replace("-", "_")] = place.host
-            host = SimHost(self.world, self.network, name, place.ip)
-            host.names.update(self.site.names)
-            named = self.site.machine(first.host) != first.host
+            host = SimHost(self.simulation, self.network, name, place.ip)
+            host.names.update(self.topology.names)
+            named = self.topology.machine(first.host) != first.host
             origin = None if number == 1 else (first.host if named else first.ip, first.port)
             redis = LaggingRedis(host, place.port, origin, **settings)
             if options.auth_user not in (None, "default"):

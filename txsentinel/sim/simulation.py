@@ -3,7 +3,7 @@ Simulated time: one heap of happenings for the whole world.
 
 Time is a whole number of microseconds and jumps from happening to happening; nothing here looks at a
 real clock. Happenings due at the same microsecond occur in the order in which they were asked for, so
-one seed always tells one story, and :meth:`World.digest` proves that it did.
+one seed always tells one story, and :meth:`Simulation.digest` proves that it did.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -45,7 +45,7 @@ def micros(seconds: float) -> int:
     return round(seconds * SECOND)
 
 
-class Happening:
+class ScheduledEvent:
     """Something in the heap. ``sequence`` names its only valid entry; entries with another number are stale."""
 
     __slots__ = ("sequence",)
@@ -76,7 +76,7 @@ class RecordedFailure:
         return f"{self.at:.6f} {self.place}: {self.what}: {self.failure.getErrorMessage()}"
 
 
-class World:
+class Simulation:
     """
     All there is: the time, the dice, the heap of what will happen, and the digest of what did.
 
@@ -93,7 +93,7 @@ class World:
         self.failures: list[RecordedFailure] = []
         self.events = 0
         """How many heap entries have been looked at."""
-        self._heap: list[tuple[int, int, Happening]] = []
+        self._heap: list[tuple[int, int, ScheduledEvent]] = []
         self._sequence = 0
         self._cancelled = 0
         self._digest = blake2b(digest_size=16)
@@ -109,11 +109,11 @@ class World:
         """World time in seconds."""
         return self.time / SECOND
 
-    def push(self, time: int, happening: Happening) -> None:
+    def push(self, time: int, event: ScheduledEvent) -> None:
         """Make ``happening`` fire at ``time`` microseconds, replacing the entry that it may have already."""
         self._sequence = sequence = self._sequence + 1
-        happening.sequence = sequence
-        heappush(self._heap, (time, sequence, happening))
+        event.sequence = sequence
+        heappush(self._heap, (time, sequence, event))
 
     def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> SimCall:
         """Call ``function`` from outside every host, for instance to inject a fault; its exceptions end the run."""
@@ -169,9 +169,9 @@ class World:
         """Let the next thing happen; false if nothing ever will."""
         if not self._heap:
             return False
-        self.time, sequence, happening = heappop(self._heap)
+        self.time, sequence, event = heappop(self._heap)
         self.events += 1
-        happening.fire(sequence)
+        event.fire(sequence)
         return True
 
     def run(self, seconds: float) -> None:
@@ -185,11 +185,11 @@ class World:
         looked_at = 0
         try:
             while heap and heap[0][0] <= until:
-                self.time, sequence, happening = pop(heap)
+                self.time, sequence, event = pop(heap)
                 looked_at += 1
                 # Whatever was cancelled or moved is passed over here already, for much less than a call.
-                if sequence == happening.sequence:
-                    happening.fire(sequence)
+                if sequence == event.sequence:
+                    event.fire(sequence)
         finally:
             self.events += looked_at
         self.time = max(self.time, until)
@@ -211,20 +211,20 @@ class World:
         return True
 
 
-class SimCall(Happening):
+class SimCall(ScheduledEvent):
     """A delayed call, of a host or (``owner`` ``None``) of the world itself. Cancelling costs O(1)."""
 
-    __slots__ = ("arguments", "due", "function", "keywords", "owner", "queued_at", "world")
+    __slots__ = ("arguments", "due", "function", "keywords", "owner", "queued_at", "simulation")
 
     def __init__(
         self,
-        world: World,
+        simulation: Simulation,
         owner: SimReactor | None,
         function: Callable[..., object],
         arguments: tuple[object, ...],
         keywords: dict[str, object],
     ) -> None:
-        self.world = world
+        self.simulation = simulation
         self.owner = owner
         self.function = function
         self.arguments = arguments
@@ -235,16 +235,16 @@ class SimCall(Happening):
     def schedule(self, due: int) -> None:
         """Enter the heap, to be called at ``due`` microseconds."""
         self.due = self.queued_at = due
-        world = self.world
-        world._sequence = self.sequence = sequence = world._sequence + 1
-        heappush(world._heap, (due, sequence, self))
+        simulation = self.simulation
+        simulation._sequence = self.sequence = sequence = simulation._sequence + 1
+        heappush(simulation._heap, (due, sequence, self))
 
     def fire(self, sequence: int) -> None:
         """Call the function, unless this entry is stale, the host is dead, or it is stalled for now."""
         if sequence != self.sequence:
             return
-        world, owner = self.world, self.owner
-        if self.due > world.time:
+        simulation, owner = self.simulation, self.owner
+        if self.due > simulation.time:
             self.schedule(self.due)
         elif owner is None:
             self.sequence = _CALLED
@@ -258,7 +258,7 @@ class SimCall(Happening):
             try:
                 self.function(*self.arguments, **self.keywords)
             except Exception:
-                world.record_failure(owner.name, "a delayed call raised", Failure())
+                simulation.record_failure(owner.name, "a delayed call raised", Failure())
             if owner.turned is not None:
                 owner.turned()
 
@@ -273,7 +273,7 @@ class SimCall(Happening):
         if due < self.queued_at:
             # The old entry stays behind, stale. A later time needs none: the old entry finds itself early.
             self.schedule(due)
-            self.world.forget_one()
+            self.simulation.forget_one()
 
     def getTime(self) -> float:
         """When it is due, in seconds of its owner's clock."""
@@ -283,7 +283,7 @@ class SimCall(Happening):
         """Never call it."""
         self._expect_pending()
         self.sequence = _CANCELLED
-        self.world.forget_one()
+        self.simulation.forget_one()
 
     def delay(self, secondsLater: float) -> None:
         """Call it that much later than planned."""
@@ -293,7 +293,7 @@ class SimCall(Happening):
     def reset(self, secondsFromNow: float) -> None:
         """Call it that much later than now."""
         self._expect_pending()
-        self._move(self.world.time + micros(secondsFromNow))
+        self._move(self.simulation.time + micros(secondsFromNow))
 
     def active(self) -> bool:
         """Is it still to come?"""
