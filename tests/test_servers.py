@@ -146,7 +146,7 @@ class ProcessTests(SynchronousTestCase):
         if sys.platform != "linux":
             raise SkipTest("only Linux tells children of the death of their parent")
         program = (
-            "import sys; from tests.servers import Workbench\n"
+            "import sys; from tests.servers import Harness\n"
             f"bench = Harness(); server = bench.redis({KIND!r}); server.start()\n"
             "print(server.pid, bench.directory, flush=True); sys.stdin.read()"
         )

@@ -34,7 +34,7 @@ def place(word: str) -> Address:
 
 
 def settings(words: list[str]) -> dict[str, object]:
-    """``offset=5 says-down`` as keyword arguments."""
+    """``offset=5 reports-down`` as keyword arguments."""
     found: dict[str, object] = {}
     for word in words:
         name, _, value = word.partition("=")
@@ -57,9 +57,9 @@ class Script:
         getattr(self, "do_" + verb.replace("-", "_"))(*words)
 
     def do_master(self, *words: str) -> None:
-        """The options of the master, and ``me=<letter>``, ``dice=<n>``."""
+        """The options of the master, and ``me=<letter>``, ``rng=<n>``."""
         options = settings(list(words))
-        me, rng = options.pop("me", "m"), options.pop("dice", 0)
+        me, rng = options.pop("me", "m"), options.pop("rng", 0)
         self.fixture = Fixture(
             my_id=identity(str(me)), rng=int(str(rng)), **{k: int(str(v)) for k, v in options.items()}
         )

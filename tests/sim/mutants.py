@@ -679,18 +679,18 @@ def leaks_connections() -> list[Patch]:
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
 def greets_before_it_lets_go() -> list[Patch]:
     """The hello to the old master goes out first, and is held by the pause that the order behind it would end."""
-    real_settle, real_word = handover.Handovers.settle, switching.Switching.broadcast_hello
+    real_finish, real_word = handover.Handovers.finish, switching.Switching.broadcast_hello
     late: list[tuple[Any, ...]] = []
 
-    def settle(self: handover.Handovers, *servers: Any) -> None:
+    def finish(self: handover.Handovers, *servers: Any) -> None:
         late.append((self, *servers))
 
     def broadcast_hello(self: switching.Switching, master: Master, now: int) -> None:
         real_word(self, master, now)
         while late:
-            real_settle(*late.pop())
+            real_finish(*late.pop())
 
-    return [(handover.Handovers, "settle", settle), (switching.Switching, "broadcast_hello", broadcast_hello)]
+    return [(handover.Handovers, "finish", finish), (switching.Switching, "broadcast_hello", broadcast_hello)]
 
 
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
