@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.interfaces import IHost
-from txsentinel.links.attempts import LOOKED_FOR, MAX_UNDER_WAY, ConnectThrottle
+from txsentinel.links.attempts import MAX_UNDER_WAY, OUTCOME_PERIOD, ConnectThrottle
 from txsentinel.model.timings import Millis
 
 
@@ -46,7 +46,7 @@ class ConnectThrottleTests(SynchronousTestCase):
     def test_silence_takes_no_room(self) -> None:
         """Once it was looked for in vain, an outcome is not waited for."""
         self.begin(MAX_UNDER_WAY + 2)
-        self.clock.pump([LOOKED_FOR / 1000 + 0.001] * 2)
+        self.clock.pump([OUTCOME_PERIOD / 1000 + 0.001] * 2)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
 
     def test_nobody_looked(self) -> None:

@@ -148,9 +148,9 @@ class RefusalTests(CommandLinkCase):
                 (hello, b"-ERR no publish\r\n"),
             ),
             [
-                f"{self.WHO} answered PING with NOPERM no ping: that is no sign of life",
+                f"{self.WHO} answered PING with NOPERM no ping: this does not count as a valid reply",
                 f"{self.WHO} answered INFO with ERR no info: its role and its replicas are unknown",
-                f"{self.WHO} answered PUBLISH with ERR no publish: other Sentinels do not hear of this one through it",
+                f"{self.WHO} answered PUBLISH with ERR no publish: other Sentinels cannot discover this one through it",
             ],
         )
 
@@ -164,7 +164,7 @@ class RefusalTests(CommandLinkCase):
             (RequestInfo(link), b"-NOAUTH first\r\n"),
             (PublishHello(link, link.first, b"a,b"), b"-NOAUTH first\r\n"),
         )
-        self.assertEqual(lines, [f"{self.WHO} answered PING with NOAUTH first: that is no sign of life"])
+        self.assertEqual(lines, [f"{self.WHO} answered PING with NOAUTH first: this does not count as a valid reply"])
 
     def test_acceptable(self) -> None:
         """A server that loads its data or has lost its master is up: nothing to say."""
@@ -331,9 +331,9 @@ class AnswerTests(CommandLinkCase):
         """Whoever answers what nobody asked loses the connection, with one line that says who and why."""
         self.assertEqual(self.answer(b"+PONG\r\n+PONG\r\n"), [])
         self.assertTrue(self.transport.aborted)
-        self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply nobody asked for"])
+        self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply without a command"])
         self.fixture.turn_over()
-        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "a reply nobody asked for", 0)])
+        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "a reply without a command", 0)])
 
     def test_nonsense(self) -> None:
         """What is no RESP costs the connection, but not the answers that came before it."""

@@ -143,7 +143,7 @@ class PubSubLinkTests(SynchronousTestCase):
             self.fixture.turn_over()
             self.fixture.pass_time(1000)
         self.assertEqual(
-            self.log_lines, ["No hellos are heard through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
+            self.log_lines, ["No hellos are received through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
         )
         self.subscribed().protocol.reconnect("test")
         self.fixture.turn_over()
@@ -163,4 +163,4 @@ class PubSubLinkTests(SynchronousTestCase):
         transport = self.subscribed()
         transport.protocol.dataReceived(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
         self.assertTrue(transport.aborted)
-        self.assertEqual(self.log_lines, ["Dropped the pubsub connection to 10.0.0.9:6379: a reply nobody asked for"])
+        self.assertEqual(self.log_lines, ["Dropped the pubsub connection to 10.0.0.9:6379: a reply without a command"])

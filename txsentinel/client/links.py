@@ -146,7 +146,7 @@ class SentinelConversation(Protocol):
         :raises ReplyViolation: if nobody asked for it.
         """
         if not self._awaiting:
-            raise ReplyViolation("a reply nobody asked for")
+            raise ReplyViolation("a reply without a command")
         self._awaiting.popleft()(reply)
 
     def _authenticated(self, reply: object) -> None:

@@ -1,1 +1,1 @@
-"""Our connections to the servers that we watch and to the other Sentinels."""
+"""Outgoing connections: to the monitored servers and to the other Sentinels."""

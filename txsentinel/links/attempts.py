@@ -1,8 +1,8 @@
 """
-How many attempts to connect may be under way.
+The limit on concurrent attempts to connect.
 
-An attempt costs the kernel and this process some work whether it succeeds or not. A process that falls behind must not
-begin more attempts than it sees the outcome of: it would fall behind further, and begin even more.
+An attempt costs the kernel and this process work whether it succeeds or not. A process that falls behind must not begin
+attempts faster than it processes their outcomes, because it would fall behind further.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -17,38 +17,38 @@ from txsentinel.interfaces import IHost
 from txsentinel.model.timings import Millis
 
 MAX_UNDER_WAY: Final = 128
-"""Attempts that were begun and whose outcome was not looked for yet."""
+"""Maximum number of attempts whose outcome is unknown because the input was not read yet."""
 
-LOOKED_FOR: Final[Millis] = 100
+OUTCOME_PERIOD: Final[Millis] = 100
 """
-An attempt without an outcome counts until everything that arrived within this time after its beginning has been read.
+An attempt without an outcome counts until all input that arrived within this time after its beginning has been read.
 
-After that its silence is the network's, not ours, and takes nobody's place: the rest of a thousand silent servers
-is tried without delay.
+After that the delay is the network's, not this process's, and the attempt counts no longer. A thousand
+servers that do not answer therefore do not delay each other.
 """
 
 
 class ConnectThrottle:
     """
-    Lets attempts begin, in order, while few are under way.
+    Begins attempts in order, at most ``MAX_UNDER_WAY`` at a time.
 
-    :param received_until: the time until which everything that arrived has been read, given the present time.
+    :param received_until: takes the present time, returns the time until which all input has been read.
     """
 
     def __init__(self, host: IHost, received_until: Callable[[Millis], Millis]) -> None:
         self.received_until = received_until
         self._host = host
         self._under_way: dict[object, Millis] = {}
-        """When each began; in that order."""
+        """The time at which each attempt began, in that order."""
 
         self._waiting: dict[object, Callable[[], object]] = {}
         self._timer: IDelayedCall | None = None
 
     def begin(self, attempt: object, connect: Callable[[], object]) -> bool:
         """
-        Call ``connect`` now or, in its turn, once there is room.
+        Call ``connect`` now, or in its turn as soon as the limit allows it.
 
-        :returns: whether it was called.
+        :returns: whether ``connect`` was called.
         """
         self._expire()
         if self._waiting or len(self._under_way) >= MAX_UNDER_WAY:
@@ -59,7 +59,7 @@ class ConnectThrottle:
         return True
 
     def end(self, attempt: object) -> None:
-        """Note that the outcome of an attempt is known, or that it is not wanted any more."""
+        """Record that the outcome of an attempt is known, or that the attempt is cancelled."""
         self._waiting.pop(attempt, None)
         if self._under_way.pop(attempt, None) is not None:
             self._admit()
@@ -74,19 +74,19 @@ class ConnectThrottle:
             self._start(attempt, self._waiting.pop(attempt))
 
     def _expire(self) -> None:
-        """Count those no longer that were looked at in vain."""
+        """Stop counting the attempts that had no outcome when their input was read."""
         if len(self._under_way) < MAX_UNDER_WAY:
             return
         received = self.received_until(self._host.now())
         while self._under_way:
             attempt = next(iter(self._under_way))
-            if received - self._under_way[attempt] <= LOOKED_FOR:
+            if received - self._under_way[attempt] <= OUTCOME_PERIOD:
                 return
             del self._under_way[attempt]
 
     def _set_timer(self) -> None:
         if self._timer is None:
-            self._timer = self._host.reactor.callLater(LOOKED_FOR / 1000, self._time_passed)
+            self._timer = self._host.reactor.callLater(OUTCOME_PERIOD / 1000, self._time_passed)
 
     def _time_passed(self) -> None:
         self._timer = None

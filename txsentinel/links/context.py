@@ -1,4 +1,4 @@
-"""What the links need from those around them: a host, the core they report to, and one flush per turn."""
+"""The dependencies that all links share: the host, the core that they report to, and one flush per turn."""
 
 from __future__ import annotations
 
@@ -19,67 +19,72 @@ from txsentinel.model.timings import Limits, Millis, Timings
 
 
 class CoreInputs(Protocol):
-    """The part of the decision core that links talk to. Nothing here waits, and nothing is sent from inside."""
+    """The methods of the core that links call. None of them blocks or sends anything."""
 
     @property
     def options(self) -> SentinelOptions:
-        """Read at each connection: our own ID goes into ``CLIENT SETNAME``."""
+        """The options of this Sentinel. Each new connection reads ``my_id`` for ``CLIENT SETNAME``."""
 
     @property
     def timings(self) -> Timings:
-        """Read whenever a wait begins, as ``SENTINEL DEBUG`` may have changed it."""
+        """The present timings. Read at the start of each wait, because ``SENTINEL DEBUG`` can change them."""
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
-        """A connection is established; ``local_ip`` is our end of it."""
+        """A connection is established; ``local_ip`` is its local address."""
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
-        """An attempt to connect failed, or an established connection is gone."""
+        """An attempt to connect failed, or an established connection was lost."""
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
-        """The text of a status or error reply to PING; ``None`` for a reply of any other type."""
+        """PING was answered: the text of a status or error reply, ``None`` for a reply of any other type."""
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
-        """The text of an INFO; ``None`` if the reply was an error or no bulk string."""
+        """INFO was answered: its text, ``None`` if the reply was an error or no bulk string."""
 
     def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
-        """The first word of an answer to ROLE, ``None`` if there is none; ``refused``: it is not answered here."""
+        """
+        ROLE was answered.
+
+        :param role: the first word of the reply, or ``None``.
+        :param refused: whether the server lacks the command or denies it.
+        """
 
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
-        """A hello was accepted by, or refused to, the instance it was sent for."""
+        """The PUBLISH of a hello on behalf of ``instance`` was accepted or refused."""
 
     def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None) -> None:
-        """A message on the hello channel."""
+        """A message arrived on the hello channel."""
 
     def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
-        """What somebody who says that it is a Sentinel answered to ``SENTINEL MYID``, unchecked."""
+        """``SENTINEL MYID`` was answered by an alleged Sentinel; the reply is not validated yet."""
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
-        """Something arrived on a confirmed subscription."""
+        """Data arrived on a confirmed subscription."""
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        """A server refused part of the transaction that was to make it a master, and carried out nothing of it."""
+        """A server refused a part of the transaction that promotes it, and executed none of it."""
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        """A server refused part of the transaction that has it hand over its role."""
+        """A server refused a part of the transaction by which it hands over its role."""
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
-        """What a peer answered to ``is-master-down-by-addr``, unchecked."""
+        """A peer answered ``is-master-down-by-addr``; the reply is not validated yet."""
 
 
 class ConnectOptions(Protocol):
-    """The settings that say how connections are made."""
+    """The options for outgoing connections."""
 
     @property
     def bind_source_addr(self) -> str | None:
-        """The local address to connect from; empty or ``None`` leaves it to the system."""
+        """The local address to connect from; with an empty one or ``None`` the system chooses."""
 
 
 Secure: TypeAlias = Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]
 """
-Wraps a factory so that it gets its connections with TLS upon them, once their handshakes are over.
+Wraps a factory so that its connections use TLS and are established only when the handshake has finished.
 
-Given are the factory, what tells where its link leads to, and the seconds that a handshake may take. A failed
-handshake is told to the factory as a failed attempt to connect.
+The arguments are the factory, a function that returns the present address of the link, and the handshake timeout in
+seconds. The factory sees a failed handshake as a failed attempt to connect.
 """
 
 
@@ -87,7 +92,7 @@ class Flushable(Protocol):
     """A connection with bytes that have not been handed to its transport."""
 
     def flush(self) -> None:
-        """Hand them over, in one write."""
+        """Pass the bytes to the transport in one write."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,37 +104,37 @@ class LinkContext:
     options: ConnectOptions
     limits: Limits
     turn: Callable[[], None]
-    """Carries out what the core decided; called after the core was told something."""
+    """Executes the decisions of the core; called after each input to the core."""
 
-    dial: Callable[..., object]
-    """Makes connections to servers: ``connectTCP`` of the reactor, or of what stands in for it."""
+    connect_server: Callable[..., object]
+    """Connects to servers; has the signature of the reactor's ``connectTCP``."""
 
     connect_peer: Callable[..., object]
-    """The same for peers, who are few, and whose word must not wait until all servers have had theirs."""
+    """Connects to peers. Peers are few, and their replies must not wait until the input of all servers is read."""
 
     throttle: ConnectThrottle
-    """Bounds the attempts to connect to servers that are under way."""
+    """Limits the concurrent attempts to connect to servers."""
 
     secure: Secure | None = None
-    """What puts TLS upon connections; ``None`` for plain TCP."""
+    """Adds TLS to connections; ``None`` for plain TCP."""
 
     unconfirmed_lines: DistinctLineThrottle = field(default_factory=DistinctLineThrottle)
-    """Lines about whoever listens where a stranger said that there is a Sentinel; any number may be named."""
+    """Log lines about unconfirmed peers. Anybody can announce any number of them, so they share one limit."""
 
     failing: set[object] = field(default_factory=set)
-    """Factories whose last attempt to connect failed."""
+    """The factories whose last attempt to connect failed."""
 
     unflushed: list[Flushable] = field(default_factory=list)
-    """Connections written to in this turn, oldest first."""
+    """The connections with commands of this turn, in the order of their first command."""
 
-    def told(self) -> None:
-        """The core was told something: let its decisions be carried out, then let the bytes go."""
+    def finish_turn(self) -> None:
+        """Execute the decisions of the core, then flush the connections. Call this after each input to the core."""
         self.turn()
         if self.unflushed:
             self.flush()
 
     def flush(self) -> None:
-        """One write for each connection that has something to say."""
+        """Flush every connection that has unsent commands, with one write for each."""
         if self.unflushed:
             waiting, self.unflushed = self.unflushed, []
             for connection in waiting:

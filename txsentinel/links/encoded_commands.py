@@ -1,8 +1,8 @@
 """
-The commands that Sentinels send, ready for the wire.
+The commands that Sentinels send, encoded for the wire.
 
-Whatever repeats from second to second is packed once and remembered by its words, so that neither
-a renamed command nor a new epoch needs anybody to throw old bytes away.
+Commands that repeat every second are encoded once and cached by their words. A renamed command or a new epoch
+therefore needs no invalidation.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from txsentinel.wire.resp import pack
 Words: TypeAlias = Sequence["bytes | str | int"]
 
 ID_PREFIX_LENGTH: Final = 8
-"""How much of our ID the servers show in ``CLIENT LIST``."""
+"""Characters of the own ID in the name that ``CLIENT LIST`` of the servers shows."""
 
 
 def renamed(link: InstanceLink, word: str) -> str:
-    """What the servers of this link call a command; ``word`` is in upper case."""
+    """Return the name that a command has on the servers of this link; ``word`` is in upper case."""
     return link.renamed_commands.get(word, word)
 
 
 def encoded_command(link: InstanceLink, words: Words) -> bytes:
-    """A command with its first word renamed as the link demands."""
+    """Encode a command, with its first word renamed as configured for the link."""
     return pack(renamed(link, str(words[0])), *words[1:])
 
 
-MAX_REMEMBERED: Final = 1024
-"""Bytes of a hello that is kept packed: more only has a master with a very long name."""
+MAX_CACHED_HELLO: Final = 1024
+"""Maximum size in bytes of a hello whose encoding is cached. Only a master with a very long name has longer ones."""
 
 
 @lru_cache(maxsize=256)
@@ -68,7 +68,7 @@ def my_id(link: InstanceLink) -> bytes:
 
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
-    if len(payload) > MAX_REMEMBERED:
+    if len(payload) > MAX_CACHED_HELLO:
         return encoded_command(link, ("PUBLISH", HELLO_CHANNEL, payload))
     return _publish(renamed(link, "PUBLISH"), payload)
 
@@ -100,9 +100,9 @@ def ask_master_down(link: InstanceLink, question: AskMasterDown) -> bytes:
 
 def handshake_commands(link: InstanceLink, kind: LinkKind, my_id: str) -> list[bytes]:
     """
-    What opens a connection: ``AUTH`` if there is a password, then ``CLIENT SETNAME``.
+    Return the first commands of a connection: ``AUTH`` if there is a password, then ``CLIENT SETNAME``.
 
-    A user name without a password authenticates nobody, so nothing is sent for it.
+    A user name without a password cannot authenticate, so no ``AUTH`` is sent for it.
     """
     opening = []
     if link.password:
@@ -121,9 +121,9 @@ _NEW_ROLE: Final[list[Words]] = [
 
 def role_change(change: Reconfigure) -> list[Words]:
     """
-    The commands of the role-change transaction, MULTI and EXEC included, before any renaming.
+    Return the commands of the role-change transaction, from MULTI to EXEC, before any renaming.
 
-    Clients are disconnected so that they come back asking where the master is.
+    The transaction disconnects clients so that they look the master up again.
     """
     target = ("NO", "ONE") if change.host is None else (change.host, change.port)
     return [
@@ -136,7 +136,7 @@ def role_change(change: Reconfigure) -> list[Words]:
 
 
 def hand_over(order: HandOver) -> list[Words]:
-    """The transaction that has a master hand its role to a replica, with writes held meanwhile."""
+    """Return the transaction that starts a coordinated failover: pause writes, then ``FAILOVER TO`` the replica."""
     return [
         ("MULTI",),
         ("CLIENT", "PAUSE", order.pause, "WRITE"),
@@ -146,10 +146,10 @@ def hand_over(order: HandOver) -> list[Words]:
 
 
 def finish_hand_over() -> list[Words]:
-    """What either server is told when the role was handed over."""
+    """Return the transaction that both servers get after the roles were exchanged."""
     return [("MULTI",), *_NEW_ROLE, ("CLIENT", "UNPAUSE"), ("EXEC",)]
 
 
 def abort_hand_over() -> list[Words]:
-    """What a master is told whose role was not handed over in time."""
+    """Return the commands for a master that did not hand over its role in time."""
     return [("FAILOVER", "ABORT"), ("CLIENT", "UNPAUSE")]

@@ -1,4 +1,4 @@
-"""Keeping one connection up: when to try again, and whom to tell."""
+"""Maintains one connection: reconnects it, and reports its state to the core."""
 
 from __future__ import annotations
 
@@ -16,31 +16,30 @@ from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
 from txsentinel.model.log_text import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
-SHORTEST_BEAT: Final[Millis] = 100
-SPACING: Final[Millis] = 2
-"""How much later each link that fails lets the others try again: so many knock at most, however many are gone."""
+MIN_RETRY_INTERVAL: Final[Millis] = 100
+RETRY_SPACING: Final[Millis] = 2
+"""Milliseconds that each failing link adds to the retry interval. This limits the rate of attempts of all links."""
 
-TIMEOUT: Final = 5
-"""Ping periods that may pass between two attempts at a server that is S_DOWN already, with very many gone."""
+MAX_RETRY_PERIODS: Final = 5
+"""Maximum retry interval in ping periods to a server that is S_DOWN already, while very many servers are down."""
 
 ConnectionType = TypeVar("ConnectionType", bound=Connection)
 
-SHORTEST_TIMEOUT: Final = 1.0
+MIN_TIMEOUT: Final = 1.0
 MAX_TIMEOUT: Final = 5.0
 """
-Seconds. Kernels repeat an unanswered SYN after one second, then at growing intervals; attempts that are
-soon given up and made anew notice a healed network earlier.
+Seconds. Kernels repeat an unanswered SYN after one second, then at growing intervals. Short attempts that are
+repeated notice earlier that the network works again.
 """
 
 
 class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     """
-    Keeps one connection of one link up, with a steady beat.
+    Maintains one connection of one link, with a constant retry interval.
 
-    Attempts begin a ping period apart: sooner if down-after is so short that nobody could be found back before it
-    has passed, later if very many servers are gone. A connection that was established and is lost is made anew at
-    once, but not before a ping period after it was made: whoever accepts us only to hang up must not be
-    stormed.
+    Attempts begin one ping period apart: earlier if down-after is so short that a server could not be reached again
+    before it has passed, later if very many servers are down. A lost connection is made again at once, but not earlier
+    than one ping period after it was made, so that a server that accepts and closes at once is not flooded.
     """
 
     noisy = False
@@ -58,64 +57,64 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         gone: Callable[[LinkFactory[ConnectionType]], None],
     ) -> None:
         """
-        Build one that does nothing before :meth:`start`.
+        Build a factory that does nothing before :meth:`start`.
 
         :param build: makes the protocol of an established connection.
-        :param gone: called once the last connection is closed after :meth:`retire`.
+        :param gone: called when the last connection is closed after :meth:`retire`.
         """
         self.clock: Any = context.host.reactor
         self.link = link
         self.kind = kind
         self.connection: ConnectionType | None = None
-        """What commands can be sent on; ``None`` while there is nothing."""
+        """The connection that commands can be sent on; ``None`` while there is none."""
 
         self._context = context
         self._build = build
         self._gone = gone
         self.follower: LinkFactory[PubSubLink] | None = None
-        """The factory of the same link that need not try while this one fails."""
+        """The factory of the same link that makes no attempts while this one fails."""
 
         self._leader: LinkFactory[CommandLink] | None = None
-        self._asleep = False
-        self._begun = False
+        self._awaits_leader = False
+        self._started = False
         self._untried = True
-        """No attempt was begun since the connection was lost, or ever."""
+        """Whether no attempt was begun since the connection was lost, or ever."""
 
         self._attempted_at: Millis = 0
         self._lingering: ConnectionType | None = None
         self._refused: dict[str, tuple[str, str]] = {}
-        """The commands that were last answered by an error, with the error and the line that was logged of it."""
+        """The commands whose last reply was an error, each with the error and the log line about it."""
 
         self._lines = DistinctLineThrottle()
 
     @property
     def open(self) -> bool:
-        """Is there still a connection, if only one that is closing?"""
+        """Whether there is a connection, including one that is closing."""
         return self.connection is not None or self._lingering is not None
 
     def start(self) -> None:
-        """Connect, and keep connected. Without an address there is nothing to connect to."""
+        """Connect, and reconnect from now on. Do nothing while the link has no resolved address and port."""
         address = self.link.address
-        if not self._begun and self.continueTrying and address.resolved and address.port:
-            self._begun = True
+        if not self._started and self.continueTrying and address.resolved and address.port:
+            self._started = True
             self._begin(self._connect)
 
     def follow(self, leader: LinkFactory[CommandLink]) -> None:
-        """Do not knock where ``leader`` found nobody: with many servers gone that is half of all attempts."""
+        """Make no attempts while those of ``leader`` fail. This halves the attempts while many servers are down."""
         self._leader = leader
 
-    def wake(self) -> None:
-        """The leader is connected."""
-        if self._asleep:
-            self._asleep = False
+    def leader_connected(self) -> None:
+        """Make the attempt that waits for the leader's connection."""
+        if self._awaits_leader:
+            self._awaits_leader = False
             self._retry_in(0)
 
     def connect(self) -> None:
-        """Make another attempt, once the throttle lets it begin."""
+        """Make another attempt as soon as the throttle allows it."""
         self._begin(self.connector.connect)
 
     def reconnect(self, reason: str) -> None:
-        """Close what there is and connect anew at once; an attempt that is under way goes on."""
+        """Close the present connection and connect again at once; an attempt that is under way continues."""
         connection, self.connection = self.connection, None
         if connection is not None:
             self._lingering = connection
@@ -123,13 +122,13 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         elif self._callID is not None:
             self._callID.cancel()
             self._retry_in(0)
-        elif self._asleep:
-            self.wake()
+        elif self._awaits_leader:
+            self.leader_connected()
         else:
             self.start()
 
     def retire(self) -> None:
-        """Never connect again, close what there is, and say no more to the core."""
+        """Close the connection, stop reconnecting, and report nothing more to the core."""
         self._context.failing.discard(self)
         self._context.throttle.end(self)
         self.stopTrying()  # type: ignore[no-untyped-call]
@@ -142,9 +141,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def command_refused(self, command: str, error: str | None, line: str = "") -> None:
         """
-        Log ``line`` when the other side begins to answer ``command`` with ``error``, not at every attempt.
+        Log ``line`` when the server begins to answer ``command`` with ``error``, not at every attempt.
 
-        :param error: the server's words, a bounded excerpt of them; ``None`` once it accepts the command.
+        :param error: a bounded excerpt of the server's error; ``None`` if it accepts the command.
         """
         before = self._refused.get(command)
         if error is None:
@@ -162,11 +161,11 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         return error is not None and error[0].split(" ", 1)[0] == code
 
     def should_log(self, text: str) -> bool:
-        """Should this be logged? Who misbehaves does so at every attempt, that is, once a second for days."""
+        """Whether this line is due. A faulty server repeats its fault at every attempt, once a second for days."""
         lines = self._lines if self.link.instances else self._context.unconfirmed_lines
         return lines.allow(text, self._context.host.now())
 
-    # What the reactor asks and tells.
+    # Called by the reactor.
 
     def startedConnecting(self, connector: IConnector) -> None:
         """An attempt begins."""
@@ -177,7 +176,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
             self.link.attempt_begun(now)
 
     def buildProtocol(self, addr: IAddress | None) -> ConnectionType | None:
-        """A connection is established, handshake included; ``None`` if it is not wanted any more."""
+        """Return the protocol of an established connection, or ``None`` after :meth:`retire`."""
         self._context.throttle.end(self)
         if not self.continueTrying:
             return None
@@ -186,23 +185,23 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self.connection = connection
         self._context.failing.discard(self)
         if self.follower is not None:
-            self.follower.wake()
+            self.follower.leader_connected()
         return connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """An attempt failed: the next one begins a beat after this one began."""
+        """Schedule the next attempt one retry interval after the beginning of the failed one."""
         self._context.throttle.end(self)
         now = self._context.host.now()
         if self.continueTrying:
             if self._leader is not None and self._leader.connection is None:
-                self._asleep = True
+                self._awaits_leader = True
             else:
                 self._context.failing.add(self)
-                self._retry_in(max(0, self._attempted_at + self._beat() - now))
+                self._retry_in(max(0, self._attempted_at + self._retry_interval() - now))
             self._down(reason.getErrorMessage(), now)
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
-        """A connection is gone, for whatever reason."""
+        """Schedule the next attempt, and report the loss to the core."""
         recycled = self.connection is None
         connection = self.connection or self._lingering
         self.connection = self._lingering = None
@@ -211,29 +210,30 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
             self._gone(self)
             return
         now = self._context.host.now()
-        assert connection is not None, "a connection was lost that nobody made"
+        assert connection is not None, "connectionLost without a connection"
         period = self._context.core.timings.ping_period
-        # Counted from its beginning: a server that is told to change its role soon after it came back hangs up on
-        # us, and must not be held for down because of that.
+        # Counted from the beginning of the connection: a server that gets SLAVEOF soon after it restarted closes the
+        # connection, and must not be considered down because of that.
         self._retry_in(0 if recycled else max(0, connection.connected_at + period - now))
-        self._down(connection.offence or unused_reason.getErrorMessage(), now)
+        self._down(connection.close_reason or unused_reason.getErrorMessage(), now)
 
     def _begin(self, connect: Callable[[], object]) -> None:
-        """Begin an attempt, or have it wait until the outcome of others is known. Peers are few and never wait."""
+        """Begin an attempt, or queue it until the outcome of others is known. Peers are few and never wait."""
         if LinkKind.PUBSUB not in self.link.kinds:
             connect()
         elif not self._context.throttle.begin(self, connect) and self.kind is LinkKind.COMMANDS:
             self.link.attempt_waiting = self._untried
 
     def _connect(self) -> None:
-        """Make the first attempt; the others repeat it, with the same wrapping."""
+        """Make the first attempt. The connector repeats it with the same wrapped factory."""
         address = self.link.address
         source = self._context.options.bind_source_addr
         wrapped: ClientFactory = self
         if self._context.secure is not None:
             wrapped = self._context.secure(self, lambda: self.link.address, self._timeout())
-        dial = self._context.dial if LinkKind.PUBSUB in self.link.kinds else self._context.connect_peer
-        dial(
+        is_server = LinkKind.PUBSUB in self.link.kinds
+        connect = self._context.connect_server if is_server else self._context.connect_peer
+        connect(
             address.ip,
             address.port,
             wrapped,
@@ -241,19 +241,19 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
             bindAddress=(source, 0) if source else None,
         )
 
-    def _beat(self) -> Millis:
-        """How long after a failed attempt the next one begins."""
+    def _retry_interval(self) -> Millis:
+        """Milliseconds from the beginning of a failed attempt to the beginning of the next one."""
         period, link = self._context.core.timings.ping_period, self.link
         if link.sdown_instances:
-            shortest, longest = period, TIMEOUT * period
+            shortest, longest = period, MAX_RETRY_PERIODS * period
         else:
             third = link.shortest_down_after // 3
-            shortest, longest = min(period, max(SHORTEST_BEAT, third)), max(period, third)
-        return max(shortest, min(longest, SPACING * len(self._context.failing)))
+            shortest, longest = min(period, max(MIN_RETRY_INTERVAL, third)), max(period, third)
+        return max(shortest, min(longest, RETRY_SPACING * len(self._context.failing)))
 
     def _timeout(self) -> float:
-        """Seconds until an attempt without an answer is given up: two ping periods, within reason."""
-        return min(max(2 * self._context.core.timings.ping_period / 1000, SHORTEST_TIMEOUT), MAX_TIMEOUT)
+        """Seconds until an attempt without an outcome is aborted: two ping periods, within the two limits."""
+        return min(max(2 * self._context.core.timings.ping_period / 1000, MIN_TIMEOUT), MAX_TIMEOUT)
 
     def _retry_in(self, delay: Millis) -> None:
         self.delay = delay / 1000
@@ -262,7 +262,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def _down(self, reason: str, now: Millis) -> None:
         if not self.link.closed:
             self._context.core.link_down(self.link, self.kind, reason, now)
-            self._context.told()
+            self._context.finish_turn()
 
     @property
     def _destination(self) -> str:
@@ -275,12 +275,12 @@ AnyLinkFactory: TypeAlias = "LinkFactory[CommandLink] | LinkFactory[PubSubLink]"
 def command_factory(
     context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[CommandLink]], None]
 ) -> LinkFactory[CommandLink]:
-    """A factory for the command connection of ``link``."""
+    """Return a factory for the command connection of ``link``."""
     return LinkFactory(context, link, LinkKind.COMMANDS, lambda factory: CommandLink(context, link), gone)
 
 
 def pubsub_factory(
     context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[PubSubLink]], None]
 ) -> LinkFactory[PubSubLink]:
-    """A factory for the subscription of ``link``."""
+    """Return a factory for the Pub/Sub connection of ``link``."""
     return LinkFactory(context, link, LinkKind.PUBSUB, lambda factory: PubSubLink(context, link), gone)

@@ -1,4 +1,4 @@
-"""Every connection that we make: what the core wants done with links, turned into bytes."""
+"""All outgoing connections: executes the effects of the core that concern links."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class LinkPool:
     """
     The links of a Sentinel, by ``link_id``.
 
-    A command for a connection that is not there is dropped without a word: the core hears of every
-    loss and asks again.
+    A command for a connection that is not established is dropped silently: every loss is reported to the core, which
+    sends the command again.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LinkPool:
         """
         Build an empty pool.
 
-        :param turn: called after the core was told something, to carry out what it decided.
+        :param turn: executes the decisions of the core; called after each input to the core.
         """
         connect = host.reactor.connectTCP
         self._context = LinkContext(
@@ -82,12 +82,12 @@ class LinkPool:
         }
 
     def __len__(self) -> int:
-        """How many links are kept up."""
+        """Return the number of links."""
         return len(self._commands)
 
     def perform(self, effect: Effect) -> None:
         """
-        Carry out one effect; the bytes leave at the next :meth:`flush`.
+        Execute one effect. Its bytes are sent by the next :meth:`flush`.
 
         :raises KeyError: for an effect that does not concern links.
         """
@@ -100,26 +100,29 @@ class LinkPool:
         received_until: Callable[[Millis], Millis] = lambda now: now,
     ) -> None:
         """
-        What makes connections from now on, called as ``connectTCP`` of a reactor is; before there is a link.
+        Set the functions that make connections. Call this before there is a link.
 
-        :param received_until: the time until which everything that arrived has been read, given the present time.
+        :param servers: connects to servers; has the signature of ``connectTCP``.
+        :param peers: the same for peers.
+        :param received_until: takes the present time, returns the time until which all input has been read.
         """
-        self._context.dial, self._context.connect_peer = servers, peers
+        self._context.connect_server, self._context.connect_peer = servers, peers
         self._context.throttle.received_until = received_until
 
     def secure(self, secure: Secure | None) -> None:
-        """What puts TLS upon every link, ``None`` for none; to be called before there is a link."""
+        """Set the wrapper that adds TLS to every link, ``None`` for none. Call this before there is a link."""
         self._context.secure = secure
 
     def flush(self) -> None:
-        """Let everything said since the last time go, in one write per connection."""
+        """Send the commands queued since the last call, in one write per connection."""
         self._context.flush()
 
     def stop(self) -> Deferred[None]:
         """
-        Close everything, for good; the core is told nothing any more.
+        Close all links for good, and report nothing more to the core.
 
-        :returns: fires with ``None`` once no connection is left, which takes ``CLOSING_GRACE`` at most.
+        :returns: fires with ``None`` when no connection is left, after ``CLOSING_GRACE`` at most.
+        :raises RuntimeError: if it was called before.
         """
         if self._stopped is not None:
             raise RuntimeError("the links are being closed already")
@@ -211,7 +214,7 @@ class LinkPool:
         return None if factory is None else factory.connection
 
     def _factories(self, link: InstanceLink, kind: LinkKind | None) -> list[AnyLinkFactory]:
-        """The factories of one kind, or of both for ``None``, as far as the link has them."""
+        """Return the factories of one kind, or of both for ``None``, as far as the link has them."""
         found: list[AnyLinkFactory] = []
         if kind is not LinkKind.PUBSUB and link.link_id in self._commands:
             found.append(self._commands[link.link_id])

@@ -1,9 +1,8 @@
 """
-The two conversations with a monitored server, and the one with a peer.
+The protocols of outgoing connections: commands to servers and peers, and Pub/Sub to servers.
 
-Answers come in the order of the commands, so each connection keeps a queue of those who wait for one:
-a callable per command, called with the reply and the time at which it arrived. Bytes are collected
-while a turn lasts and leave in one write.
+Replies arrive in the order of the commands, so each connection has a queue with one callback per command,
+called with the reply and the time of its arrival. Commands of one turn are sent in one write.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.probing import ACCEPTABLE
-from txsentinel.links import encoded_commands as encoded_commands
+from txsentinel.links import encoded_commands
 from txsentinel.links.context import LinkContext
 from txsentinel.links.transaction import RoleChange
 from txsentinel.model.log_text import excerpt
@@ -36,21 +35,21 @@ Answer: TypeAlias = Callable[[object, Millis], None]
 """Takes the reply to one command and the time at which it arrived."""
 
 CLOSING_GRACE: Final = 1.0
-"""Seconds that a link which is given up may take to deliver what it was told to say."""
+"""Seconds that a closed link may take to deliver the commands sent before."""
 
 UNANSWERED_FACTOR: Final = 4
 """
-Probes stop at ``Limits.pending_commands`` unanswered ones, the rarer commands do not. At this multiple
-whoever is on the other side takes our commands and answers none, and loses the connection.
+Probes stop at ``Limits.pending_commands`` unanswered commands, the rarer commands do not. At this multiple of it the
+connection is dropped, because the other side accepts commands and answers none.
 """
 
 
 def ignore(reply: object, now: Millis) -> None:
-    """What follows from the refusal of AUTH or CLIENT shows soon enough in the answers to PING."""
+    """Ignore a reply. The consequences of a refused AUTH or CLIENT appear in the replies to PING."""
 
 
 class Connection(Protocol):
-    """What both kinds of connection have in common: the queue of answers, the write per turn, the end."""
+    """Base class of both kinds of connection: the queue of callbacks, one write per turn, and closing."""
 
     kind: LinkKind
     factory: Any
@@ -59,15 +58,15 @@ class Connection(Protocol):
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         self.link = link
         self.connected_at: Millis = 0
-        """When it was established."""
+        """The time at which the connection was established."""
 
-        self.offence: str | None = None
-        """Why we close it, if it is us who do."""
+        self.close_reason: str | None = None
+        """Why this side closes the connection; ``None`` if it does not."""
 
         self._context = context
         self._reader = ReplyReader(context.limits)
         self._awaiting: deque[Answer] = deque()
-        self._plenty = UNANSWERED_FACTOR * context.limits.pending_commands
+        self._max_unanswered = UNANSWERED_FACTOR * context.limits.pending_commands
         self._unsent: list[bytes] = []
         self._closing = False
         self._dead = False
@@ -75,13 +74,13 @@ class Connection(Protocol):
 
     @property
     def void(self) -> bool:
-        """Has the link been given up, so that the core must hear no more of it?"""
+        """Whether the link is closed or closing, so that nothing more is reported to the core."""
         return self._closing or self._dead or self.link.closed
 
-    # What the reactor tells us.
+    # Called by the reactor.
 
     def connectionMade(self) -> None:
-        """Introduce ourselves without waiting for answers, and let the core go on from there in the same write."""
+        """Send the handshake without waiting for replies, with the first commands of the core in the same write."""
         context, link = self._context, self.link
         self._wire = cast("ITCPTransport", self.transport)
         self._wire.setTcpNoDelay(True)
@@ -90,30 +89,30 @@ class Connection(Protocol):
         if not self.void:
             near_end: IAddress = self._wire.getHost()
             context.core.link_up(link, self.kind, getattr(near_end, "host", ""), now)
-        context.told()
+        context.finish_turn()
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand every complete reply to whoever waits for it, then let the core's decisions be carried out."""
+        """Pass every complete reply to its callback, then execute the decisions of the core."""
         if self._dead:
             return
         now = self._context.host.now()
         known = short_replies(data) if len(data) <= SHORT and self._reader.idle else None
         if known is not None:
-            self._hand_out(known, now)
+            self._deliver(known, now)
         else:
             now = self._read(data, now)
         self._finish_chunk(now)
-        self._context.told()
+        self._context.finish_turn()
 
-    def _hand_out(self, replies: Sequence[object], now: Millis) -> None:
-        """Hand on complete replies until one of them has the connection closed."""
+    def _deliver(self, replies: Sequence[object], now: Millis) -> None:
+        """Process complete replies until one of them closes the connection."""
         for reply in replies:
             self._received(reply, now)
             if self._dead:
                 break
 
     def _read(self, data: bytes, now: Millis) -> Millis:
-        """Hand on what is complete; the time when that is done."""
+        """Process the complete replies, and return the time after that."""
         host, reader = self._context.host, self._reader
         reader.feed(data)
         try:
@@ -128,7 +127,7 @@ class Connection(Protocol):
         return now
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nobody will be answered any more. The factory tells the core."""
+        """Drop the queues. The factory reports the loss to the core."""
         self._dead = True
         self._awaiting.clear()
         self._unsent.clear()
@@ -136,10 +135,10 @@ class Connection(Protocol):
             self._grace.cancel()
         self._grace = None
 
-    # What those above ask for.
+    # Called by the pool and the factory.
 
     def flush(self) -> None:
-        """Hand everything said in this turn to the transport."""
+        """Write the commands of this turn to the transport."""
         unsent, self._unsent = self._unsent, []
         if unsent and not self._dead:
             if len(unsent) == 1:
@@ -152,27 +151,27 @@ class Connection(Protocol):
         self._send(encoded_commands.ping(self.link), self._ping_answered)
 
     def reconnect(self, reason: str) -> None:
-        """Close at once, whatever is on its way; ``reason`` is what the core will be told."""
-        self.offence = reason
+        """Close at once, with commands unanswered; ``reason`` is what the core gets as the reason of the loss."""
+        self.close_reason = reason
         self._abort()
 
-    def drop(self, offence: str) -> None:
-        """Close at once and log why: the other side broke the protocol."""
-        if self.factory.should_log(offence):
+    def drop(self, close_reason: str) -> None:
+        """Close at once and log why: the other side violated the protocol."""
+        if self.factory.should_log(close_reason):
             self._log.warn(
-                "Dropped the {kind} connection to {address}: {offence}",
+                "Dropped the {kind} connection to {address}: {close_reason}",
                 kind=self.kind.value,
                 address=self.link.address.joined(),
-                offence=offence,
+                close_reason=close_reason,
             )
-        self.reconnect(offence)
+        self.reconnect(close_reason)
 
     def retire(self) -> None:
         """
-        Close for good, after everything said so far was handed over.
+        Close for good, after the queued commands were written.
 
-        A role change is waited for, as a close while answers are under way may reset the connection
-        before the server has read its commands. None of this takes longer than ``CLOSING_GRACE``.
+        A role change is awaited, because closing while replies are under way can reset the connection
+        before the server has read its commands. This takes ``CLOSING_GRACE`` at most.
         """
         if self._closing or self._dead:
             return
@@ -181,7 +180,7 @@ class Connection(Protocol):
         self._grace = self._context.host.reactor.callLater(CLOSING_GRACE, self._abort)
         self._close_once_idle()
 
-    # For the two kinds.
+    # For the subclasses.
 
     def _handshake(self) -> None:
         answers = [ignore] if not self.link.password else [self._login_answered, ignore]
@@ -190,10 +189,10 @@ class Connection(Protocol):
             self._send(command, answer)
 
     def _login_answered(self, reply: object, now: Millis) -> None:
-        """AUTH was answered. What follows from a refusal is seen from the answers to PING."""
+        """AUTH was answered. The consequences of a refusal appear in the replies to PING."""
 
     def _send(self, command: bytes, answer: Answer) -> None:
-        """Say something when the turn ends; ``answer`` is called with the reply."""
+        """Queue a command until the end of the turn; ``answer`` is called with its reply."""
         if self._closing or self._dead:
             return
         if not self._unsent:
@@ -201,8 +200,8 @@ class Connection(Protocol):
         self._unsent.append(command)
         awaiting = self._awaiting
         awaiting.append(answer)
-        if len(awaiting) > self._plenty:
-            most = self._plenty * max(1, len(self.link.instances))
+        if len(awaiting) > self._max_unanswered:
+            most = self._max_unanswered * max(1, len(self.link.instances))
             if len(awaiting) > most:
                 self.drop(f"{most} commands without an answer")
 
@@ -210,21 +209,21 @@ class Connection(Protocol):
         if self._awaiting:
             self._awaiting.popleft()(reply, now)
         else:
-            self.drop("a reply nobody asked for")
+            self.drop("a reply without a command")
 
     def _finish_chunk(self, now: Millis) -> None:
-        """Everything in one chunk of input has been handed on."""
+        """One chunk of input has been processed."""
         if self._closing:
             self._close_once_idle()
 
-    def _settled(self) -> bool:
-        """Would closing now lose nothing of importance?"""
+    def _safe_to_close(self) -> bool:
+        """Whether the connection can be closed now without losing a role change."""
         return True
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
         if not self.void:
-            told = reply if isinstance(reply, (Status, ErrorLine)) else None
-            self._context.core.ping_reply(self.link, self.kind, told, now)
+            line = reply if isinstance(reply, (Status, ErrorLine)) else None
+            self._context.core.ping_reply(self.link, self.kind, line, now)
 
     def _instance_text(self) -> str:
         if self.link.instances:
@@ -232,7 +231,7 @@ class Connection(Protocol):
         return self.link.address.joined()
 
     def _close_once_idle(self) -> None:
-        if not self._dead and self._settled():
+        if not self._dead and self._safe_to_close():
             self._wire.loseConnection()
 
     def _abort(self) -> None:
@@ -243,17 +242,17 @@ class Connection(Protocol):
 
 
 class CommandLink(Connection):
-    """The connection that commands go by, to a server or to a peer."""
+    """The command connection to a server or to a peer."""
 
     kind = LinkKind.COMMANDS
 
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         super().__init__(context, link)
         self._role_changes = 0
-        """Transactions whose EXEC is not answered yet."""
+        """The number of transactions whose EXEC is not answered yet."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nothing is pending on a connection that is gone."""
+        """Reset the number of pending commands."""
         super().connectionLost(reason)
         self.link.pending_commands = 0
 
@@ -262,63 +261,63 @@ class CommandLink(Connection):
         self._send(encoded_commands.info(self.link), self._info_answered)
 
     def request_role(self) -> None:
-        """Send ROLE. Permissions may well lack it, which is no reason to complain."""
+        """Send ROLE. A refusal is not logged: the ACL of the server need not allow ROLE."""
         self._send(encoded_commands.role(self.link), self._role_answered)
 
     def request_id(self) -> None:
-        """Ask a Sentinel for its ID."""
+        """Send ``SENTINEL MYID``."""
         self._send(encoded_commands.my_id(self.link), self._id_received)
 
     def publish_hello(self, instance: Instance, payload: bytes) -> None:
-        """PUBLISH our hello; the core is told whether it was accepted on behalf of ``instance``."""
+        """PUBLISH the own hello on behalf of ``instance``, and report to the core whether it was accepted."""
         self._send(encoded_commands.publish_hello(self.link, payload), partial(self._hello_answered, instance))
 
     def ask_master_down(self, question: AskMasterDown) -> None:
-        """Ask a peer for its opinion, or for its vote."""
+        """Ask a peer for its opinion or for its vote."""
         self._send(encoded_commands.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
 
     def kill_script(self) -> None:
-        """SCRIPT KILL. Whether it helped is seen from the answers to PING."""
+        """Send SCRIPT KILL. Its effect appears in the replies to PING."""
         self._send(encoded_commands.kill_script(self.link), self._kill_answered)
 
     def reconfigure(self, change: Reconfigure) -> None:
         """
-        Send the role-change transaction with INFO right behind it.
+        Send the role-change transaction, and INFO after it.
 
-        That a server has become a master is concluded from the INFO only; that it refused to, from its answers.
+        The INFO shows that a server has become a master; the replies to the transaction show that it refused.
         """
         commands = encoded_commands.role_change(change)
 
-        def over(refusal: tuple[str, str] | None) -> None:
-            self._role_change_over(refusal)
+        def done(refusal: tuple[str, str] | None) -> None:
+            self._role_change_done(refusal)
             if refusal is not None and change.promotes and transaction.void and not self.void:
                 self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
 
-        transaction = RoleChange(commands, over)
+        transaction = RoleChange(commands, done)
         self._transact(commands, transaction)
         self.request_info()
 
     def hand_over(self, order: HandOver) -> None:
-        """Send the hand-over; if the server refuses any of it, the core is told what and why."""
+        """Send the transaction of a coordinated failover; report a refused command and its error to the core."""
         commands = encoded_commands.hand_over(order)
-        self._transact(commands, RoleChange(commands, self._hand_over_over, ("CLIENT", "FAILOVER")))
+        self._transact(commands, RoleChange(commands, self._hand_over_done, ("CLIENT", "FAILOVER")))
 
     def finish_hand_over(self) -> None:
         """
-        Send what follows a hand-over, with INFO behind it: the role is a new one.
+        Send the commands that end a coordinated failover, and INFO after them for the new role.
 
-        A command that is refused takes the transaction with it; then each is sent for itself, as far as it goes.
+        A refused command aborts the transaction. Then each command is sent on its own.
         """
         commands = encoded_commands.finish_hand_over()
-        self._transact(commands, RoleChange(commands, self._finish_over, ("CLIENT",)))
+        self._transact(commands, RoleChange(commands, self._finish_done, ("CLIENT",)))
         self.request_info()
 
     def abort_hand_over(self) -> None:
-        """Send what ends a hand-over that came to nothing; either part fails if there is nothing to end."""
+        """Send the commands that abort a coordinated failover. Each of them fails if there is nothing to abort."""
         self._send_each(encoded_commands.abort_hand_over())
 
-    def _finish_over(self, refusal: tuple[str, str] | None) -> None:
-        self._role_change_over(refusal)
+    def _finish_done(self, refusal: tuple[str, str] | None) -> None:
+        self._role_change_done(refusal)
         if refusal is None:
             self._handover_ended()
         else:
@@ -338,7 +337,7 @@ class CommandLink(Connection):
         for position, words in enumerate(commands):
             self._send(encoded_commands.encoded_command(self.link, words), partial(transaction.answered, position))
 
-    def _hand_over_over(self, refusal: tuple[str, str] | None) -> None:
+    def _hand_over_done(self, refusal: tuple[str, str] | None) -> None:
         self._role_changes -= 1
         if refusal is not None and not self.void:
             self._context.core.handover_refused(self.link, *refusal, self._context.host.now())
@@ -350,14 +349,14 @@ class CommandLink(Connection):
     def _received(self, reply: object, now: Millis) -> None:
         awaiting = self._awaiting
         if not awaiting:
-            self.drop("a reply nobody asked for")
+            self.drop("a reply without a command")
             return
         answer = awaiting.popleft()
-        # The core looks at the number of pending commands when it is told of the reply.
+        # The core reads the number of pending commands while it processes the reply.
         self.link.pending_commands = len(awaiting)
         answer(reply, now)
 
-    def _settled(self) -> bool:
+    def _safe_to_close(self) -> bool:
         return not self._role_changes
 
     def _login_answered(self, reply: object, now: Millis) -> None:
@@ -367,7 +366,7 @@ class CommandLink(Connection):
     def _ping_answered(self, reply: object, now: Millis) -> None:
         super()._ping_answered(reply, now)
         refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
-        self._note_refusal("PING", reply if refused else None, "that is no sign of life")
+        self._note_refusal("PING", reply if refused else None, "this does not count as a valid reply")
 
     def _kill_answered(self, reply: object, now: Millis) -> None:
         if not self.void and isinstance(reply, Status | ErrorLine):
@@ -376,7 +375,7 @@ class CommandLink(Connection):
                 self._log.warn("{line}", line=line)
 
     def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
-        """Have the log say that ``command`` is refused, once, unless PING is refused for the same reason."""
+        """Log once that ``command`` is refused, unless PING is refused for the same reason."""
         factory = self.factory
         if self.void:
             return
@@ -392,8 +391,8 @@ class CommandLink(Connection):
     def _info_answered(self, reply: object, now: Millis) -> None:
         if not self.void:
             self._note_refusal("INFO", reply, "its role and its replicas are unknown")
-            told = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
-            self._context.core.info_reply(self.link, told, now)
+            info = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
+            self._context.core.info_reply(self.link, info, now)
 
     def _role_answered(self, reply: object, now: Millis) -> None:
         if not self.void:
@@ -407,14 +406,14 @@ class CommandLink(Connection):
 
     def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
         if not self.void:
-            self._note_refusal("PUBLISH", reply, "other Sentinels do not hear of this one through it")
+            self._note_refusal("PUBLISH", reply, "other Sentinels cannot discover this one through it")
             self._context.core.publish_reply(self.link, instance, not isinstance(reply, ErrorLine), now)
 
     def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
         if not self.void:
             self._context.core.master_down_reply(self.link, master, reply, now)
 
-    def _role_change_over(self, refusal: tuple[str, str] | None) -> None:
+    def _role_change_done(self, refusal: tuple[str, str] | None) -> None:
         self._role_changes -= 1
         if refusal is not None:
             command, error = refusal
@@ -427,7 +426,7 @@ class CommandLink(Connection):
 
 
 class PubSubLink(Connection):
-    """The subscription to the hello channel of a server."""
+    """The Pub/Sub connection to a server, subscribed to the hello channel."""
 
     kind = LinkKind.PUBSUB
 
@@ -441,7 +440,7 @@ class PubSubLink(Connection):
         self._send(encoded_commands.subscribe(self.link), self._subscription_answered)
 
     def dataReceived(self, data: bytes) -> None:
-        """Nearly all that comes is hellos, one at a time: those are not taken apart further than needed."""
+        """Process whole hello messages without the general reader; nearly all input is of this kind."""
         payloads = whole_messages(data) if self._subscribed and self._reader.idle else None
         if payloads is None or self.void:
             super().dataReceived(data)
@@ -453,7 +452,7 @@ class PubSubLink(Connection):
                 context.core.hello_received(payload, now, link)
         if not self.void:
             context.core.pubsub_active(link, now)
-        context.told()
+        context.finish_turn()
 
     def _received(self, reply: object, now: Millis) -> None:
         self._frame_received = True
@@ -480,16 +479,16 @@ class PubSubLink(Connection):
             self.factory.command_refused(
                 "SUBSCRIBE",
                 error,
-                f"No hellos are heard through {self.link.address.joined()}: SUBSCRIBE was answered by {error}",
+                f"No hellos are received through {self.link.address.joined()}: SUBSCRIBE was answered by {error}",
             )
-            # Closed at once, so that the link shows as disconnected, as upstream. Permission or password may be in
-            # order soon: the factory connects, and logs in, anew a ping period after this connection was made.
+            # Close at once, so that the link appears as disconnected, as in C. The factory connects and authenticates
+            # again one ping period after this connection was made; permission or password may be correct by then.
             self.reconnect(f"SUBSCRIBE was answered by {error}")
         else:
             self.drop("SUBSCRIBE was not answered by a confirmation")
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
         if isinstance(reply, list) and reply[:1] == [b"pong"]:
-            # A subscriber is answered by a frame that names the command, in lower case.
+            # A subscribed connection gets a frame with the name of the command in lower case.
             reply = Status(b"PONG")
         super()._ping_answered(reply, now)

@@ -1,4 +1,4 @@
-"""What a server says to the role-change transaction, and who among its commands was refused."""
+"""Evaluates a server's replies to the role-change transaction."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from txsentinel.wire.values import ErrorLine
 
 class RoleChange:
     """
-    The answers to one transaction, told once EXEC is answered.
+    Collects the replies to one transaction, and reports the result when EXEC is answered.
 
-    A command that is refused while it is queued, for want of a permission perhaps, takes the whole
-    transaction with it, so the first refusal is the one to know. Of those that ran only the decisive
-    ones matter: CONFIG REWRITE fails on every server that was started without a file.
+    A command that is refused while it is queued, for example for lack of a permission, aborts the whole
+    transaction, so the first refusal is reported. Of the executed commands only the decisive ones
+    count: CONFIG REWRITE fails on every server that was started without a configuration file.
     """
 
     def __init__(
         self,
         commands: Sequence[Words],
-        over: Callable[[tuple[str, str] | None], None],
+        done: Callable[[tuple[str, str] | None], None],
         decisive: Collection[str] = ("SLAVEOF",),
     ) -> None:
         """
-        Build one for ``commands``, MULTI first and EXEC last.
+        Build the evaluation for ``commands``, MULTI first and EXEC last.
 
-        :param decisive: the commands whose failure matters although they were accepted into the transaction.
-        :param over: called once with the refused command and the server's error, or with ``None``.
+        :param done: called once with the refused command and the server's error, or with ``None``.
+        :param decisive: the commands whose failure counts although they were queued.
         """
         self._commands = commands
-        self._over = over
+        self._done = done
         self._decisive = decisive
         self._refusal: tuple[str, str] | None = None
         self.void = False
-        """Whether nothing of the transaction was carried out, or at least not the decisive command."""
+        """Whether nothing of the transaction was executed, or at least not the decisive command."""
 
     def answered(self, position: int, reply: object, now: Millis) -> None:
         """The command at ``position`` was answered."""
         last = position == len(self._commands) - 1
         if last and isinstance(reply, list):
-            # The results lack MULTI, which comes before the first of them.
+            # MULTI has no result in the reply to EXEC.
             for command, result in zip(self._commands[1:], reply, strict=False):
                 if command[0] in self._decisive:
                     self._note(command, result)
                     self.void = self.void or isinstance(result, ErrorLine)
         else:
             self._note(self._commands[position], reply)
-            # Without a MULTI that was accepted each command ran by itself, and only EXEC had nothing to do.
+            # If MULTI was refused, each command was executed on its own, and only EXEC had nothing to do.
             decisive = self._commands[position][0] in self._decisive
             if isinstance(reply, ErrorLine) and (decisive or (last and reply.startswith(b"EXECABORT"))):
                 self.void = True
         if last:
-            self._over(self._refusal)
+            self._done(self._refusal)
 
     def _note(self, command: Words, reply: object) -> None:
         if self._refusal is None and isinstance(reply, ErrorLine):
