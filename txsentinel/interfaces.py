@@ -1,8 +1,8 @@
 """
-The doors of txsentinel: what it asks of its surroundings, and what it offers to plug-ins.
+The interfaces of txsentinel: what the service requires of a host, and what plug-ins implement.
 
-Everything impure reaches the service through one :class:`IHost`. ``host.RealHost`` supplies it
-from a reactor, ``sim.host.SimHost`` from a simulated world.
+:class:`IHost` is the only access to the outside: reactor, clocks, random numbers, files and processes.
+``runtime.host.RealHost`` implements it with a reactor and the operating system, ``sim.host.SimHost`` without either.
 """
 
 from __future__ import annotations
@@ -23,84 +23,85 @@ if TYPE_CHECKING:
 
 
 class IFileStore(Interface):
-    """The one file that a Sentinel remembers by, and how it becomes durable."""
+    """Reads and durably replaces the configuration file, which holds the hard state."""
 
     def read(path: str) -> bytes:
         """
-        The whole file, read at once; for start-up only.
+        Read the whole file synchronously. Only for use during start-up.
 
-        :raises OSError: if it cannot be read.
+        :raises OSError: if the file cannot be read.
         """
 
     def fetch(path: str) -> Deferred[bytes]:
         """
-        The whole file, read without blocking the caller.
+        Read the whole file without blocking the caller.
 
-        :returns: fails with the ``OSError`` if it cannot be read.
+        :returns: fires with the contents; fails with an ``OSError`` if the file cannot be read.
         """
 
     def check_writable(path: str) -> None:
         """
-        Complain if the file could not be written.
+        Check that the file could be written.
 
-        :raises OSError: with the reason.
+        :raises OSError: with the reason if it could not.
         """
 
     def probe(path: str, size: int) -> Deferred[str]:
         """
-        Find out whether ``size`` bytes could be saved as the file, which is left as it is.
+        Check whether ``size`` bytes could be saved as the file, without changing it.
 
         :returns: fires as :meth:`replace` would, or fails with an ``OSError``.
         """
 
     def replace(path: str, contents: bytes) -> Deferred[str]:
         """
-        Make ``contents`` the file, all or nothing, without blocking the caller.
+        Replace the contents of the file atomically and durably, without blocking the caller.
 
-        Temporary file in the same directory, write, fsync, mode and owner of the old file, rename,
-        fsync of the directory. A symbolic link is followed, not replaced. Where the file cannot be replaced it is
-        overwritten in place as ``config.recovery`` tells, which must then be asked what the file says.
+        The steps are: write a temporary file in the same directory, fsync it, give it the mode and owner of the old
+        file, rename it, fsync the directory. A symbolic link is followed, not replaced. A file that cannot be replaced
+        is overwritten in place, as ``config.recovery`` describes; it must then be read with ``config.recovery``.
 
-        :returns: fires once a power cut could no longer undo it, with an empty string if the file was replaced, else
-            with the reason for which it was overwritten; fails with the ``OSError`` of the step that failed, the
-            old contents, or the new ones, then being intact.
+        :returns: fires once the new contents would survive a power failure, with an empty string if the file was
+            replaced, else with the reason why it was overwritten in place. Fails with the ``OSError`` of the step that
+            failed; either the old or the new contents are intact then.
         """
 
 
 class IHost(Interface):
-    """A machine to run on: time, dice, network, disk, child processes, and the way out."""
+    """Access to the outside: time, random numbers, network, files, child processes and process exit."""
 
     reactor = Attribute("""``IReactorTime``, ``IReactorTCP``, ``IReactorUNIX``: its ``seconds()`` must be monotonic.""")
-    random = Attribute("""``random.Random``: the only source of chance.""")
+    random = Attribute("""``random.Random``: the only source of random numbers.""")
     files = Attribute(""":class:`IFileStore`.""")
-    nested_poll_active = Attribute("""``bool``: are we being called from within :meth:`yield_to_clients`?""")
-    pid = Attribute("""``int``: process id, for INFO and the log.""")
+    nested_poll_active = Attribute("""``bool``: whether the current call comes from :meth:`yield_to_clients`.""")
+    pid = Attribute("""``int``: process ID, for INFO and the log.""")
 
     def now() -> int:
-        """Milliseconds of the reactor's monotonic clock; read once per turn and passed down."""
+        """Return the reactor's monotonic clock in milliseconds; it is read once per turn and passed on as ``now``."""
 
     def yield_to_clients() -> bool:
         """
-        Let those in who cannot wait, if it is time; called between two steps of what may take long.
+        Poll the client sockets if the poll interval has passed. Call this between the steps of a long-running call.
 
-        They are answered in passing: what would give the core something to decide waits until our caller is done.
+        Requests that do not involve the core are served at once; those that need a decision of the core wait until
+        the caller has finished.
 
-        :returns: whether that was done, and time has gone by.
+        :returns: whether the sockets were polled, so that time has passed.
         """
 
     def wall_clock() -> float:
-        """Seconds since the epoch, UTC; may jump in both directions."""
+        """Return the seconds since 1970-01-01 UTC; the clock may jump in both directions."""
 
     def scheduled() -> tuple[int, int] | None:
         """
-        How long the reactor's thread has run, and has waited for a processor, since it began; milliseconds.
+        Return how long the reactor's thread has run and has waited for a CPU since it started, in milliseconds.
 
-        :returns: ``None`` where the system does not tell.
+        :returns: ``None`` where the operating system does not report it.
         """
 
     def resolve(hostname: str) -> Deferred[str]:
         """
-        Look a name up without blocking.
+        Resolve a host name without blocking.
 
         :returns: fires with one literal IP address; fails with ``twisted.internet.error.DNSLookupError``.
         """
@@ -109,36 +110,42 @@ class IHost(Interface):
         protocol: IProcessProtocol, path: str, arguments: Sequence[str], environment: Mapping[str, str] | None
     ) -> IProcessTransport:
         """
-        Start a child with our standard streams and nothing else of ours open.
+        Start a child process that inherits the standard streams and no other descriptor.
 
-        :param arguments: the whole argv, ``arguments[0]`` being the name it sees itself by.
-        :param environment: ``None`` for our own.
-        :raises OSError: if no process could be made.
+        :param arguments: the whole argv, including ``arguments[0]``.
+        :param environment: the child's environment; ``None`` for a copy of this process's.
+        :raises OSError: if the process could not be created.
         """
 
     def set_process_title(title: str) -> None:
-        """Have the system's lists of processes show ``title`` for this one; a host without such lists does nothing."""
+        """Set the title that process listings show for this process; a no-op where that is not supported."""
 
     def exit(status: int) -> None:
-        """End the process at once, without saving or saying anything more."""
+        """End the process immediately, without saving or logging anything."""
 
     def fail_stop(failure: Failure, what: str) -> None:
-        """Our own bug: log it and end the process with status 1. A blind Sentinel must not look alive."""
+        """
+        Log ``failure`` as a bug of txsentinel and end the process with status 1.
+
+        A Sentinel that answers but no longer monitors is worse for its quorum than one that is down.
+
+        :param what: what failed, for the log line.
+        """
 
 
 class ISentinelListener(Interface):
-    """A plug-in that is told of every event; found through ``twisted.plugin``."""
+    """A plug-in that receives every event; found through ``twisted.plugin``."""
 
     def event_published(event: SentinelEvent) -> None:
         """
-        Called in order, once what the event reports is durable.
+        Receive one event. Called in order, once what the event reports is durable.
 
-        Return at once. What you raise is logged under your name and goes no further.
+        Must return quickly. An exception is logged with the name of the plug-in and otherwise ignored.
         """
 
 
 class ISentinelExtension(Interface):
-    """A plug-in that adds a service of its own, chosen with ``--extension name:argument``."""
+    """A plug-in that adds a service of its own, enabled with ``--extension name:argument``."""
 
     name = Attribute("""``str``: the word before the colon on the command line.""")
     description = Attribute("""``str``: one line for ``--help``.""")
@@ -148,6 +155,6 @@ class ISentinelExtension(Interface):
         Build the service that runs beside the Sentinel, started after and stopped before it.
 
         :param sentinel: a read-only view of masters, replicas, peers and events.
-        :param argument: the text after the colon, empty if there was none.
-        :raises ValueError: if the argument makes no sense; its text is shown to the operator.
+        :param argument: the text after the colon; empty without a colon.
+        :raises ValueError: if the argument is invalid; the error text is shown to the operator.
         """

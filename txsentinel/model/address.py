@@ -1,4 +1,4 @@
-"""Where an instance is: a name as it was given, an IP as it was resolved, a port."""
+"""Addresses of instances: the host as it was given, its resolved IP address, and the port."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Address:
     """
     An address as Sentinels compare and print it.
 
-    ``hostname`` is the text as configured or heard; ``ip`` is the literal address it stands for, or
-    empty while a name is unresolved; ``port`` is 0..65535.
+    ``hostname`` is the text as configured or received; ``ip`` is the literal address that it resolves to, empty while
+    a name is unresolved; ``port`` is 0..65535.
     """
 
     hostname: str
@@ -24,23 +24,23 @@ class Address:
 
     @classmethod
     def literal(cls, ip: str, port: int) -> Address:
-        """An address that is known by its IP alone."""
+        """Make an address from an IP without a host name."""
         return cls(ip, ip, port)
 
     def announced(self, by_hostname: bool) -> str:
-        """The host as it is printed, written and sent: the name with ``announce-hostnames yes``, else the IP."""
+        """Return the host as it is printed, saved and sent: the name with ``announce-hostnames yes``, else the IP."""
         return self.hostname if by_hostname else self.ip
 
     def joined(self, by_hostname: bool = False) -> str:
-        """``host:port``, an IPv6 host in brackets: the name of a replica."""
+        """Return ``host:port`` with an IPv6 host in brackets; this is also the name of a replica."""
         host = self.announced(by_hostname)
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def same(self, other: Address) -> bool:
         """
-        Do both name one endpoint? Same port, and the same IP or the same name in any letter case.
+        Whether both addresses name one endpoint: same port, and same IP or same name regardless of case.
 
-        Two *unresolved* names never count as equal, whereas the C Sentinels take them for one.
+        Two *different* names that are unresolved are never equal, whereas C Sentinels consider them equal.
         """
         if self.port != other.port:
             return False
@@ -50,7 +50,7 @@ class Address:
 
     @property
     def places(self) -> list[tuple[str, str, int]]:
-        """What tells whether two addresses are the :meth:`same`: they have one of these in common."""
+        """Hashable keys for :meth:`same`: two addresses are the same if they have one of these keys in common."""
         places = [("ip", self.ip, self.port)] if self.ip else []
         if self.hostname:
             places.append(("name", self.hostname.casefold(), self.port))
@@ -58,28 +58,27 @@ class Address:
 
     @property
     def resolved(self) -> bool:
-        """Is there an IP to connect to?"""
+        """Whether there is an IP to connect to."""
         return bool(self.ip)
 
 
 MAX_HOST: Final = 255
-"""Characters of the longest host name that DNS has, and far more than those of any IP address."""
+"""Length in characters of the longest host name that DNS allows; no IP address is as long."""
 
 UNSPECIFIED: Final = frozenset(("0.0.0.0", "::", "::ffff:0.0.0.0"))
-"""Addresses that mean "any of my own", to each host another machine: nobody can be announced there."""
+"""Addresses that mean "any address of this machine"; an instance cannot be announced with one of them."""
 
 HOST_NAME: Final = re.compile("[^\\x00-\\x20,\\x7f-\\xa0]{1,255}")
-"""What may be looked up. Blanks, control characters and commas would tear events, hellos and files apart."""
+"""Host names that are resolved. Whitespace, control characters and commas would corrupt events, hellos and files."""
 
 
 def canonical_ip(text: str) -> str | None:
     """
-    The canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.
+    Return the canonical spelling of a literal IPv4 or IPv6 address, or ``None`` if ``text`` is not one.
 
-    It is that of the C library, which the other Sentinels print and compare: IPv4 addresses may come in
-    fewer parts, and an IPv6 address that holds one ends in it. An address with a scope (``fe80::1%eth0``)
-    means something on one machine only, and behind its percent sign there may stand anything: to others
-    it is no address.
+    The spelling is that of the C library, which C Sentinels print and compare: IPv4 addresses may have fewer than
+    four parts, and an IPv6 address that embeds an IPv4 address ends in dotted notation. Addresses with a scope
+    (``fe80::1%eth0``) are refused: they are valid on one machine only, and any text may follow the percent sign.
 
     >>> canonical_ip("127.1"), canonical_ip("::0001"), canonical_ip("redis.example")
     ('127.0.0.1', '::1', None)
@@ -88,7 +87,7 @@ def canonical_ip(text: str) -> str | None:
 
 
 MAX_ADDRESS: Final = 64
-"""Characters of the longest text that may be an IP address; a longer one is none, and is not remembered."""
+"""Length in characters of the longest text that is tried as an IP address; longer texts are not cached."""
 
 
 @lru_cache(maxsize=4096)
@@ -109,18 +108,22 @@ def _canonical_ip(text: str) -> str | None:
 
 
 _MAPPED: Final = 0xFFFF
-"""What stands above the IPv4 address in an IPv6 address that means just that."""
+"""The upper 96 bits of an IPv4-mapped IPv6 address."""
 
 _PART: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 
 
 def _dotted(number: int) -> str:
-    """The lower 32 bits as an IPv4 address."""
+    """Return the lower 32 bits in dotted IPv4 notation."""
     return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8, 0))
 
 
 def _from_parts(text: str) -> str | None:
-    """An IPv4 address of one to four parts, decimal, octal or hexadecimal; the last one fills what is left."""
+    """
+    Parse an IPv4 address of one to four parts, each decimal, octal or hexadecimal.
+
+    The last part fills the remaining bytes, as with ``inet_aton``.
+    """
     words = text.split(".")
     if len(words) > 4 or len(text) > 64 or not all(_PART.fullmatch(word) for word in words):
         return None

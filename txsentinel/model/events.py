@@ -1,4 +1,4 @@
-"""What a Sentinel tells the world: events, their levels, and the catalogue of their channels."""
+"""Events that a Sentinel publishes, their levels, and the list of their channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Level(IntEnum):
-    """How loud an event is; the words are those of the ``loglevel`` directive."""
+    """Log level of an event; the names are those of the ``loglevel`` directive."""
 
     DEBUG = 0
     VERBOSE = 1
@@ -69,19 +69,19 @@ LEVELS: Final[dict[str, Level]] = {
     "-cmd-link-reconnection": Level.DEBUG,
     "-pubsub-link-reconnection": Level.DEBUG,
 }
-"""Level of every channel; emitting on a channel that is missing here is an error of ours."""
+"""Channel → level. Publishing on a channel that is missing here is a bug."""
 
 PAYLOAD_LIMIT: Final = 1023
-"""Channel and payload together are cut to this many bytes, as C's line buffer does."""
+"""Maximum length of channel and payload together; the rest is cut off, as by C's line buffer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentinelEvent:
     """
-    One event as it is logged, published and handed to scripts.
+    One event as it is logged, published and passed to scripts.
 
-    ``master`` names the master that the event concerns and ``script`` is that master's
-    notification-script at the time; both are ``None`` for events of no master (TILT, scripts).
+    ``master`` is the name of the master that the event concerns, ``script`` that master's
+    ``notification-script`` at the time. Both are ``None`` for events without a master (TILT, scripts).
     """
 
     channel: str
@@ -91,14 +91,14 @@ class SentinelEvent:
 
     @property
     def level(self) -> Level:
-        """The level that the catalogue gives this channel."""
+        """The level of the channel in :data:`LEVELS`."""
         return LEVELS[self.channel]
 
     @property
     def published(self) -> bool:
-        """Is it heard on Pub/Sub? All are, whatever the loglevel, but those of level debug."""
+        """Whether the event is published on Pub/Sub: all are, whatever ``loglevel`` is, except those of level debug."""
         return self.level is not Level.DEBUG
 
     def __str__(self) -> str:
-        """The log line: channel, space, payload."""
+        """Return the log line: channel, space, payload."""
         return f"{self.channel} {self.payload}"

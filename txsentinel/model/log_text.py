@@ -1,7 +1,7 @@
 """
 Escaping and limiting of log lines that contain text from outside.
 
-Every line of the log passes through :func:`one_line` (see ``logs.SentinelLog``), so that text from outside cannot end a
+Every line of the log passes through :func:`one_line` (see ``process.logs``), so that text from outside cannot end a
 line, begin another one or fill the disk. Lines that clients and other Sentinels can provoke are logged through a
 ``LogThrottle`` or a :class:`DistinctLineThrottle`. Published events are not escaped: their payloads are those of the C
 Sentinels, byte for byte, and contain only names, IDs and addresses that were validated when they were received.
@@ -14,11 +14,13 @@ from typing import Final
 from txsentinel.model.timings import Millis
 
 THROTTLE_PERIOD: Final[Millis] = 60_000
+"""Period in which a throttle counts log lines."""
+
 MAX_EXCERPT: Final = 200
-"""Characters of somebody else's words that are worth repeating."""
+"""Maximum length in characters of text from outside that is quoted in a log line."""
 
 MAX_LINE: Final = 4096
-"""Characters of one line of the log."""
+"""Maximum length in characters of one line of the log."""
 
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\n"): "\\n",
@@ -27,32 +29,32 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
     0x2028: "\\u2028",
     0x2029: "\\u2029",
 }
-"""What ends a line for some reader, or means something to a terminal."""
+"""Characters that end a line for some reader, or that control a terminal."""
 
 
 def one_line(text: str, longest: int = MAX_LINE) -> str:
     r"""
-    ``text`` with control characters and line ends escaped, and cut at ``longest`` characters.
+    Return ``text`` with control characters and line ends escaped, cut at ``longest`` characters.
 
     >>> one_line("evil\n+switch-master")
     'evil\\n+switch-master'
     """
-    # Cut first: escaping ten megabytes takes its time.
+    # Cut before escaping, as escaping ten megabytes would take long.
     cut = text[:longest]
     escaped = cut.translate(_ESCAPES)
     return escaped if len(cut) == len(text) and len(escaped) <= longest else f"{escaped[:longest]}..."
 
 
 def excerpt(text: str) -> str:
-    """As much of somebody else's words as is worth repeating, on one line."""
+    """Return the beginning of a text from outside, escaped, for quoting in a log line."""
     return one_line(text, MAX_EXCERPT)
 
 
 class DistinctLineThrottle:
     """
-    A few different lines a minute, and each of them once.
+    Limits log lines per minute, and logs each distinct line once.
 
-    :param most: lines in one period.
+    :param most: maximum number of lines in one period.
     """
 
     def __init__(self, most: int = 5) -> None:
@@ -62,7 +64,7 @@ class DistinctLineThrottle:
         self._logged: set[str] = set()
 
     def allow(self, text: str, now: Millis) -> bool:
-        """Should this be logged? If so, it counts as logged."""
+        """Return whether ``text`` may be logged now; if so, it counts as logged."""
         if now - self._since >= THROTTLE_PERIOD:
             self._since, self._lines = now, 0
             self._logged.clear()
@@ -73,5 +75,5 @@ class DistinctLineThrottle:
         return True
 
     def reset(self, text: str) -> None:
-        """What ``text`` says is over; it would be news again."""
+        """Allow ``text`` to be logged again: the condition that it reports has ended."""
         self._logged.discard(text)

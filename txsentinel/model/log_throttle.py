@@ -1,4 +1,4 @@
-"""Log lines that any stranger can provoke: some of each kind in a minute, and then how many more there were."""
+"""Rate limit for log lines that clients can provoke: some of each kind per minute, then the number of the others."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from txsentinel.model.log_text import THROTTLE_PERIOD
 from txsentinel.model.timings import Millis
 
 MAX_LINES: Final = 10
-"""Lines of one kind in one period."""
+"""Maximum number of lines of one kind in one period."""
 
 MAX_KINDS: Final = 1000
-"""Kinds that are told apart; beyond that the oldest one is forgotten."""
+"""Maximum number of kinds that are counted separately; beyond that the oldest kind is discarded."""
 
 
 @dataclass(slots=True)
 class _Count:
-    """What was logged of one kind since ``since``."""
+    """Number of lines of one kind since ``since``, logged and suppressed."""
 
     since: Millis
     logged: int = 0
@@ -28,10 +28,10 @@ class _Count:
 
 class LogThrottle:
     """
-    Counts lines by their kind.
+    Counts log lines by their kind and suppresses those above the limit.
 
-    Whoever can reach the port can misbehave a thousand times a second; the disk that the log is on is
-    the one that votes are saved on. All misbehaviour is counted in INFO besides.
+    Any client that can reach the port can cause thousands of lines per second, and the log is usually on the same disk
+    on which votes are saved. INFO counts every occurrence regardless.
     """
 
     _log = Logger()
@@ -40,14 +40,14 @@ class LogThrottle:
         self._counts: dict[str, _Count] = {}
 
     def allow(self, kind: str, now: Millis) -> bool:
-        """Whether one more line of ``kind`` may be logged; if so, it counts."""
+        """Return whether one more line of ``kind`` may be logged now; if so, it is counted."""
         count = self._counts.get(kind)
         if count is None:
             if len(self._counts) >= MAX_KINDS:
                 del self._counts[next(iter(self._counts))]
             count = self._counts[kind] = _Count(now)
         elif now - count.since >= THROTTLE_PERIOD:
-            self._begin_anew(kind, count, now)
+            self._start_period(kind, count, now)
         if count.logged >= MAX_LINES:
             count.suppressed += 1
             return False
@@ -55,17 +55,17 @@ class LogThrottle:
         return True
 
     def warn(self, now: Millis, text: str, **fields: object) -> None:
-        """Log a line unless there were too many of its kind; ``text`` is the kind, ``fields`` fill it in."""
+        """Log a line unless there were too many of its kind; ``text`` is the format and the kind of the line."""
         if self.allow(text, now):
             self._log.warn(text, **fields)
 
     def flush(self, now: Millis) -> None:
-        """Tell what was left out as soon as its period is over; to be called now and then."""
+        """Log how many lines were suppressed in periods that have ended. To be called periodically."""
         for kind, count in self._counts.items():
             if count.suppressed and now - count.since >= THROTTLE_PERIOD:
-                self._begin_anew(kind, count, now)
+                self._start_period(kind, count, now)
 
-    def _begin_anew(self, kind: str, count: _Count, now: Millis) -> None:
+    def _start_period(self, kind: str, count: _Count, now: Millis) -> None:
         suppressed, count.since, count.logged, count.suppressed = count.suppressed, now, 0, 0
         if suppressed:
             self._log.warn("{count} more lines were left out like: {kind}", count=suppressed, kind=kind)

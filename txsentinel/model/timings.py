@@ -1,4 +1,4 @@
-"""Every period and limit in one place, with the names that ``SENTINEL DEBUG`` gives them."""
+"""All periods and limits, with the names that ``SENTINEL DEBUG`` uses for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 Millis: TypeAlias = int
-"""Whole milliseconds: a duration, or a point on the monotonic clock of the host."""
+"""Whole milliseconds: a duration, or a point in time on the host's monotonic clock."""
 
 TIMING_NAMES: Final = (
     ("info-period", "info_period"),
@@ -31,7 +31,7 @@ class Timings:
     """
     The periods that ``SENTINEL DEBUG`` shows and changes at run time; all in milliseconds, above zero.
 
-    They are never persisted. One mutable instance is shared by everything that waits.
+    They are never saved. All components share one mutable instance.
     """
 
     info_period: Millis = 10_000
@@ -49,33 +49,33 @@ class Timings:
     script_retry_delay: Millis = 30_000
 
     fast_info_period: Millis = 1_000
-    """INFO interval for replicas while their master is down or being failed over; fixed upstream."""
+    """INFO interval for replicas while their master is down or being failed over; a constant upstream."""
 
     sweep_period: Millis = 100
-    """Longest gap between two sweeps of the core."""
+    """Longest interval between two sweeps of the core."""
 
     probe_grain: Millis = 10
-    """Probes to those about whom nothing is in doubt are due at multiples of this, by our own clock."""
+    """Probes to stable instances are due at multiples of this on our own clock, so that they share wake-ups."""
 
     candidate_stagger: Millis = 20
-    """How much longer each live peer of lower id makes us wait before we stand for election."""
+    """Delay that each live peer with a lower ID adds before this Sentinel campaigns."""
 
     candidate_backoff: Millis = 50
-    """Base of the random wait before standing again in a new epoch, doubled on each lost epoch."""
+    """Base of the random delay before another campaign in a new epoch; doubled with each lost epoch."""
 
     hint_period: Millis = 100
-    """How often, at most, a peer is asked again for its opinion while agreement is being sought."""
+    """Minimum interval between two questions to a peer about a master that is S_DOWN but not yet O_DOWN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of queues and messages; each names what gives way when it is reached."""
+    """Limits of queues and messages; each says what happens when it is reached."""
 
     pending_commands: int = 100
-    """Unanswered commands per link and sharer; further probes are not sent."""
+    """Unanswered commands per link and instance on it; further probes are not sent."""
 
     inline_request: int = 64 * 1024
-    """Bytes of a request without a line end, then the client is told off and closed."""
+    """Bytes of a line without a line end; a longer one gets an error, and the connection is closed."""
 
     bulk_length: int = 512 * 1024 * 1024
     multibulk_count: int = 2_147_483_647
@@ -83,75 +83,75 @@ class Limits:
     unauthenticated_bulk_length: int = 16_384
 
     query_buffer: int = 32 * 1024 * 1024
-    """Bytes of one unfinished request that we keep; larger ones lose the connection."""
+    """Bytes of one incomplete request that are buffered; a larger one closes the connection."""
 
     clients_memory: int = 256 * 1024 * 1024
-    """Bytes that all clients together may make us hold; beyond that those who hold most lose their connection."""
+    """Bytes that all clients together may occupy; beyond that the connections that occupy most are closed."""
 
     word_length: int = 64 * 1024
-    """Bytes of one word of a request that any command has a use for; a request with a longer one is refused."""
+    """Bytes of one word of a request that any command can use; a request with a longer word is refused."""
 
     kept_word: int = 1024 * 1024
-    """Bytes of one word of a request that are kept at all; a longer one is passed over, and the request refused."""
+    """Bytes of one word of a request that are buffered; a longer word is skipped, and the request is refused."""
 
     name_length: int = 1024
-    """Bytes of what a client calls itself, or its library; longer ones are refused."""
+    """Bytes of the name of a client or of its library; longer names are refused."""
 
     user_rules: int = 1024
-    """Rules that describe one user; ``ACL SETUSER`` refuses to make it more."""
+    """Rules of one user; ``ACL SETUSER`` refuses to add more."""
 
     users: int = 10_000
-    """Users; ``ACL SETUSER`` makes no more."""
+    """Users; ``ACL SETUSER`` refuses to create more."""
 
     subscription_memory: int = 128 * 1024
     """Bytes of channels and patterns that one client may be subscribed to; further ones are refused."""
 
     reply_buffer: int = 4 * 1024 * 1024
-    """Bytes of one reply from a server or peer; larger ones lose the connection. An INFO has some ten thousand."""
+    """Bytes of one reply from a server or peer; a larger one closes the connection. An INFO has about 10,000."""
 
     info_text: int = 128 * 1024
-    """Bytes of an INFO that are read and kept; that of a master with a thousand replicas has ninety thousand."""
+    """Bytes of an INFO that are parsed and kept; that of a master with 1,000 replicas has about 90,000."""
 
     info_texts: int = 64 * 1024 * 1024
-    """Bytes of all INFO texts that are kept together; beyond that the new one is not kept for ``INFO-CACHE``."""
+    """Bytes of all INFO texts that are kept; beyond that a new one is not kept for ``INFO-CACHE``."""
 
     host_names: int = 4096
-    """Host names whose addresses are remembered; beyond that those that no instance has are forgotten."""
+    """Host names whose addresses are cached; beyond that the names that no instance has are discarded."""
 
     replicas: int = 1_000
-    """Replicas of one master; what its INFO names beyond that is not watched."""
+    """Replicas of one master; further ones that its INFO lists are not monitored."""
 
     new_replicas: int = 100
-    """Replicas that one INFO may add; the others have to wait for the next one."""
+    """Replicas that one INFO may add; the others are added by the next INFO."""
 
     peers: int = 250
-    """Other Sentinels of one master; hellos of further ones are not believed."""
+    """Peers of one master; hellos of further ones are ignored."""
 
     script_queue: int = 256
-    """Jobs kept; beyond that the oldest one that is not running gives way."""
+    """Script runs in the queue; beyond that the oldest one that is not running is discarded."""
 
     running_scripts: int = 16
     script_attempts: int = 10
 
     epoch_leap: int = 1 << 20
-    """How far the current epoch may rise in a second because of what others name; beyond that they are not followed."""
+    """How far epochs received from others may raise the current epoch within a second; higher ones are not adopted."""
 
     epoch_step: int = 1 << 10
-    """How far above our own an epoch may be that a peer names to which we are not connected."""
+    """How far above the current epoch the epoch of a peer may be to which there is no connection."""
 
     highest_epoch: int = 1 << 53
 
     votes_in_flight: int = 200
-    """Vote requests outstanding towards one peer; the others wait for answers."""
+    """Unanswered vote requests to one peer; further ones are sent as replies arrive."""
 
     evaluations: int = 256
-    """Instances that one sweep looks at; the others wait for the next one, some milliseconds later."""
+    """Instances that one sweep evaluates; the others are evaluated by the next one, some milliseconds later."""
 
     questions: int = 8
-    """Requests for an opinion or a vote on one master that one peer may leave unanswered; it is asked no more then."""
+    """Unanswered questions to one peer about one master; further ones are not sent."""
 
     mass_failure: int = 10
-    """Masters that fail within some seconds and are a storm: their elections take each other into account."""
+    """Number of masters that fail within ten seconds from which on their elections share epochs."""
 
     candidacies: int = 8
-    """Epochs that one failover attempt may lose before it gives up until the next attempt is due."""
+    """Epochs that one failover attempt may lose before it is given up until the next attempt is due."""

@@ -1,1 +1,1 @@
-"""The words of the protocol as pure functions of bytes: no clock, no socket, no state of ours."""
+"""Parsing and encoding of the protocols as pure functions of bytes, without I/O or clocks."""

@@ -1,10 +1,10 @@
 """
 Glob patterns as the servers match them (upstream: ``stringmatchlen``), for channels, names and commands.
 
-``*`` any bytes, ``?`` one byte, ``[a-z]`` or ``[^a-z]`` one byte of a class, backslash the next byte
-itself. Their quirks are kept: an empty string is matched by the empty pattern alone, a range may run
-backwards, and a class that is never closed ends with the pattern. One thing is ours: the effort is
-bounded by the square of the length of the string, whatever the pattern, for patterns come from strangers.
+``*`` matches any bytes, ``?`` one byte, ``[a-z]`` or ``[^a-z]`` one byte of a class, and a backslash makes the next
+byte literal. Upstream's peculiarities are kept: only the empty pattern matches an empty string, a range may be given
+backwards, and a class without a closing bracket ends with the pattern. The one difference is that the time is bounded
+by the square of the length of the string, whatever the pattern, as patterns come from untrusted clients.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _STAR, _QUESTION, _OPEN, _CLOSE, _CARET, _BACKSLASH, _DASH = b"*?[]^\\-"
 _ANY: Final = bytes([1]) * 256
 _NONE: Final = bytes(256)
 _RUN: Final = b"*"
-"""Stands for ``*`` and is known by identity."""
+"""Represents ``*``; compared by identity."""
 
 
 def _table(*accepted: int) -> bytes:
-    """For each byte whether it is accepted: 1 or 0. A table is small, whatever a class has in it."""
+    """Return a table of 256 bytes: 1 for each accepted byte, else 0. Its size does not depend on the class."""
     return bytes([byte in accepted for byte in range(256)])
 
 
@@ -32,19 +32,19 @@ _LOWER: Final = bytes(range(256)).lower()
 _UPPER: Final = bytes(range(256)).upper()
 
 _CACHED_LENGTH: Final = 256
-"""Longer patterns are compiled anew each time, so that nobody can park megabytes in the cache."""
+"""Length in bytes of the longest pattern that is cached; the limit keeps the cache small."""
 
 _MAX_CLASS: Final = 1024
-"""A class of more bytes than that accepts nothing; one that says anything new with each byte is far shorter."""
+"""Length in bytes of the longest class; a longer one accepts nothing. A class without repetitions is shorter."""
 
 _STARS: Final = re.compile(rb"\*+")
 _INVERTED: Final = bytes.maketrans(bytes((0, 1)), bytes((1, 0)))
 _NEVER: Final[tuple[bytes, ...]] = (_NONE,)
-"""Matches nothing."""
+"""A compiled pattern that matches nothing."""
 
 
 def glob_match(pattern: bytes, string: bytes, nocase: bool = False) -> bool:
-    """Does the whole of ``string`` match ``pattern``? ``nocase`` ignores the case of ASCII letters."""
+    """Return whether ``pattern`` matches the whole of ``string``; ``nocase`` ignores the case of ASCII letters."""
     if not string:
         return not pattern
     if len(pattern) <= _CACHED_LENGTH:
@@ -54,9 +54,9 @@ def glob_match(pattern: bytes, string: bytes, nocase: bool = False) -> bool:
 
 def _matches(atoms: tuple[bytes, ...], string: bytes) -> bool:
     """
-    Walk both; on a mismatch let the latest ``*`` swallow one byte more.
+    Walk pattern and string together; on a mismatch extend the latest ``*`` by one byte.
 
-    An earlier ``*`` need never be reconsidered: whatever it could give up, the later one can take.
+    Backtracking to an earlier ``*`` is never needed: the later one can match whatever the earlier one would leave.
     """
     at = 0
     place = 0
@@ -84,9 +84,9 @@ def _matches(atoms: tuple[bytes, ...], string: bytes) -> bool:
 
 def _compile(pattern: bytes, nocase: bool, longest: int = _CACHED_LENGTH) -> tuple[bytes, ...]:
     """
-    The pattern as the table of bytes that each place accepts; neighbouring stars become one `_RUN`.
+    Compile a pattern to one table of accepted bytes per position; neighbouring stars become one `_RUN`.
 
-    :param longest: bytes of the longest string of interest; a pattern that asks for more is not read to its end.
+    :param longest: length in bytes of the longest string to match; a pattern that needs a longer one is `_NEVER`.
     """
     single = _FOLDED if nocase else _EXACT
     atoms: list[bytes] = []
@@ -121,7 +121,11 @@ _compiled = lru_cache(maxsize=512)(_compile)
 
 
 def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[bytes, int]:
-    """The class that starts behind its bracket, and the index of its last byte; −1 if it is too long to be meant."""
+    """
+    Compile the class that starts after its bracket.
+
+    :returns: the table, and the index of the last byte of the class; −1 if the class is longer than `_MAX_CLASS`.
+    """
     end = at + _MAX_CLASS
     negated = pattern[at : at + 1] == b"^"
     if negated:
@@ -150,7 +154,7 @@ def _compile_class(pattern: bytes, at: int, nocase: bool) -> tuple[bytes, int]:
 
 
 def _accept_range(accepted: bytearray, first: int, last: int, nocase: bool) -> None:
-    """Accept all bytes between the two, whichever comes first."""
+    """Accept all bytes between the two, in either order."""
     low, high = min(first, last), max(first, last)
     if not nocase:
         accepted[low : high + 1] = _ANY[low : high + 1]

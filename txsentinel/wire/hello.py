@@ -1,4 +1,4 @@
-"""The message by which Sentinels tell each other of themselves and of the masters they agree on."""
+"""The hello: the message by which Sentinels announce themselves and the current address of a master."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HELLO_CHANNEL: Final = b"__sentinel__:hello"
 _FIELDS: Final = 8
 
 _MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$" % (len(HELLO_CHANNEL), HELLO_CHANNEL)
-"""How a message on the channel begins in RESP2, up to the length of its payload."""
+"""The beginning of a message on the channel in RESP2, up to the length of its payload."""
 
 
 def whole_messages(chunk: bytes) -> list[bytes] | None:
     """
-    The payloads, if these bytes are exactly some messages on `HELLO_CHANNEL` in RESP2, as they mostly are.
+    Return the payloads if ``chunk`` consists of complete messages on `HELLO_CHANNEL` in RESP2, the usual case.
 
-    :returns: ``None`` for whatever else they are, or may become: read them the ordinary way.
+    :returns: ``None`` for anything else, also for an incomplete message: use the general parser then.
     """
     payloads = []
     position, size = 0, len(chunk)
@@ -41,16 +41,16 @@ def whole_messages(chunk: bytes) -> list[bytes] | None:
 
 
 class MalformedHello(ValueError):
-    """A payload on the hello channel that is not a hello; to be ignored as a whole."""
+    """A payload on the hello channel that is not a hello. It is ignored as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
     """
-    One hello: who speaks, its epoch, and where it believes one master to be.
+    One hello: the sender, its current epoch, and the address of one master with its config epoch.
 
-    Ports and epochs are whatever numbers the sender wrote: ports may be outside 0..65535, epochs
-    reach up to 2⁶⁴−1. The texts may be anything but hold no comma. Judging them is up to the hearer.
+    The values are not validated: ports may be outside 0..65535, epochs reach up to 2⁶⁴−1, and the texts may contain
+    anything except a comma. The receiver validates them.
     """
 
     sentinel_ip: str
@@ -65,7 +65,7 @@ class Hello:
     @classmethod
     def parse(cls, payload: bytes) -> Hello:
         """
-        Read a payload; numbers are read as leniently as the C Sentinels do.
+        Parse a payload; numbers are parsed as leniently as by C Sentinels.
 
         :raises MalformedHello: unless there are exactly eight fields.
         """
@@ -87,7 +87,7 @@ class Hello:
         )
 
     def encode(self) -> bytes:
-        """The payload to publish on `HELLO_CHANNEL`."""
+        """Return the payload to publish on `HELLO_CHANNEL`."""
         return data(
             f"{self.sentinel_ip},{self.sentinel_port},{self.sentinel_id},{self.current_epoch},"
             f"{self.master_name},{self.master_ip},{self.master_port},{self.master_config_epoch}"

@@ -1,4 +1,4 @@
-"""What a Sentinel wants to know out of the INFO of a server, and nothing else of it."""
+"""Parsing of INFO replies: only the fields that a Sentinel uses."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _WANTED_LINES: Final = re.compile(
     rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
     rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
 )
-"""Every wanted line begins after a line end, found by its first byte, so that the rest of the text costs little."""
+"""Matches the used lines; each begins with the preceding line end, so that the search skips other text quickly."""
 
 
 @dataclass(frozen=True, slots=True)
 class InfoReport:
     """
-    One INFO reply, as far as it was understood; ``None`` where the server said nothing.
+    The parsed fields of one INFO reply; ``None`` for fields that are missing in it.
 
-    Everything about a master (``master_host`` and on, ``priority``, ``repl_offset``, ``announced``) is only
-    known of a server that called itself a slave *before* those lines.
+    The fields of a replica (``master_host``, ``master_port``, ``master_link_up``, ``priority``, ``repl_offset``,
+    ``announced``) are only set if ``role:slave`` comes *before* them in the reply.
     """
 
     run_id: str | None = None
@@ -34,10 +34,10 @@ class InfoReport:
     """``master`` or ``slave``."""
 
     replicas: tuple[tuple[str, int], ...] = ()
-    """``(host, port)`` of each replica that the server names, in its order; ports are 1..65535."""
+    """``(host, port)`` of each replica in the reply, in the order of the reply; ports are 1..65535."""
 
     master_link_down_for: int = 0
-    """Milliseconds since the link to its master was lost; 0 while up, −1000 if it never was up."""
+    """Milliseconds since the server lost the link to its master; 0 while it is up, −1000 if it never was."""
 
     master_host: str | None = None
     master_port: int | None = None
@@ -46,23 +46,23 @@ class InfoReport:
     repl_offset: int | None = None
     announced: bool | None = None
     failover_running: bool | None = None
-    """Is a ``FAILOVER`` of the server's own under way? ``None``: it knows of no such thing."""
+    """Whether the server is executing its own ``FAILOVER`` command; ``None`` if it does not support that command."""
 
 
 MAX_HOST: Final = 255
-"""Bytes of a host that a server may name; a longer one is no host, and its line is passed over."""
+"""Length in bytes of the longest host in a reply; lines with a longer one are skipped."""
 
 
 def shortened(raw: bytes, most: int) -> bytes:
-    """The first whole lines of an INFO reply, ``most`` bytes at most."""
+    """Cut an INFO reply to its first whole lines, at most ``most`` bytes."""
     return raw if len(raw) <= most else raw[: raw.rfind(b"\n", 0, most) + 1]
 
 
 def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     """
-    Read an INFO reply; unknown lines, rubbish and bare line feeds are put up with, nothing raises.
+    Parse an INFO reply. Unknown lines, garbage and bare line feeds are skipped; nothing raises.
 
-    :param max_replicas: how many of the lines that name replicas are believed, the first ones.
+    :param max_replicas: maximum number of replica lines that are parsed; further ones are skipped.
     """
     run_id = role = master_host = None
     master_port = priority = repl_offset = None
@@ -99,7 +99,7 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
         elif name == b"slave_priority":
             priority = lenient_int(value)
         elif name == b"slave_repl_offset":
-            # Signed, unlike upstream: the -1 of a replica without data must not become the best offset of all.
+            # Signed, unlike upstream: the -1 of a replica without data must not become the highest offset.
             repl_offset = lenient_int(value)
         elif name == b"replica_announced":
             announced = lenient_int(value) != 0
@@ -120,10 +120,10 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
 
 def _replica(value: bytes) -> tuple[str, int] | None:
     """
-    Host and port out of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
+    Return host and port of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
 
-    ``None`` unless both are there and can be connected to, and for the second connection that a replica has while it
-    is synchronized over two channels (``type=rdb-channel``).
+    :returns: ``None`` if either is missing or unusable, and for the second connection of a replica that is
+        synchronizing over two channels (``type=rdb-channel``).
     """
     if b",type=rdb-channel" in value:
         return None

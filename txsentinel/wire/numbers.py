@@ -1,8 +1,8 @@
 """
-Numbers as the C Sentinels read them out of text that others wrote.
+Parsing of numbers in received text with the results of the C library functions that C Sentinels use.
 
-Leading blanks and one sign are skipped, digits are read until something else comes, and nothing
-at all is zero. Nothing here raises, and no text is long enough to make the reading slow.
+Leading whitespace and one sign are accepted, digits are read up to the first other character, and text without digits
+is zero. Nothing here raises, and the time does not grow with the number of digits.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ LOWEST_I64: Final = -(1 << 63)
 
 _LEADING_NUMBER: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)0*([0-9]{0,20})")
 _SIGNIFICANT_DIGITS: Final = 20
-"""No 64-bit number has more; a text that fills them all is too big, whatever follows."""
+"""Maximum number of digits of a 64-bit number; further digits are not read."""
 
 
 def lenient_int(raw: bytes) -> int:
-    """The number at the start of ``raw`` (upstream: ``strtoll``), held within 64 signed bits."""
+    """Return the number at the start of ``raw`` (upstream: ``strtoll``), clamped to 64 signed bits."""
     if raw.isdigit() and len(raw) < _SIGNIFICANT_DIGITS - 1:
         return int(raw)
     negative, magnitude = _leading_number(raw)
@@ -29,9 +29,9 @@ def lenient_int(raw: bytes) -> int:
 
 def lenient_unsigned(raw: bytes) -> int:
     """
-    The number at the start of ``raw`` as 64 unsigned bits (upstream: ``strtoull``).
+    Return the number at the start of ``raw`` as 64 unsigned bits (upstream: ``strtoull``).
 
-    A number too big for that is the highest one; a negative one wraps around, so that −1 is the highest too.
+    A number that is too large becomes 2⁶⁴−1; a negative one wraps around, so that −1 becomes 2⁶⁴−1, too.
     """
     if raw.isdigit() and len(raw) < _SIGNIFICANT_DIGITS - 1:
         return int(raw)

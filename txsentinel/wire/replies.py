@@ -1,9 +1,9 @@
 """
-Reading the replies of servers and peers, in RESP2 and (where it was asked for) RESP3, however the bytes arrive.
+Parsing of the replies of servers and peers, in RESP2 and (after ``HELLO 3``) RESP3.
 
-The reader is our own because the answer to a PING must be told from a bulk of the same bytes, and
-because a peer may be broken or malicious: how deep, how many and how much is bounded, and every
-byte is looked at a bounded number of times.
+The parser of a client library is not used for two reasons. A status must be distinguishable from a bulk string of the
+same bytes, which the validation of answers needs. And a peer may be faulty or malicious: depth, number of elements and
+size are bounded, and each byte is examined a bounded number of times, however the stream is cut into chunks.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from txsentinel.wire.values import ErrorLine, PushFrame, Reply, Status
 
 
 class ReplyViolation(Exception):
-    """The other side does not speak RESP, or more of it than we take: give up the connection. The text says why."""
+    """The received bytes are not RESP or exceed a limit; the connection must be closed. The text says why."""
 
 
 class NeedMore:
-    """The reply is not complete yet. Use `NEED_MORE`; ``None`` is a reply."""
+    """The reply is incomplete. Use the instance `NEED_MORE`; ``None`` is a reply."""
 
     __slots__ = ()
 
@@ -33,16 +33,16 @@ class NeedMore:
 NEED_MORE: Final = NeedMore()
 
 MAX_DEPTH: Final = 32
-"""Aggregates within aggregates."""
+"""Maximum depth of nested aggregates."""
 
 MAX_ELEMENTS: Final = 1 << 20
-"""Elements that one aggregate may announce."""
+"""Maximum number of elements in the header of one aggregate."""
 
 ELEMENT_OVERHEAD: Final = 64
-"""Memory that each value is charged with beside its bytes, so that arrays of nothing are not free."""
+"""Bytes that each value is charged in addition to its length, so that arrays of empty values are limited, too."""
 
 _MAX_NUMBER: Final = 512
-"""Bytes of a line that holds a length, a number or a boolean."""
+"""Maximum length in bytes of a line that contains a length, a number or a boolean."""
 
 _INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,19}")
 _BIG_NUMBER: Final = re.compile(rb"[+-]?[0-9]+")
@@ -59,14 +59,14 @@ _SIGNS: Final = _BULKS | _AGGREGATES | {_PLUS, _MINUS, _COLON, _UNDERSCORE, _HAS
 
 @dataclass(slots=True)
 class _Aggregate:
-    """An aggregate of which ``missing`` more values are to come; pairs count twice."""
+    """An incomplete aggregate; ``missing`` is the number of values still to come, with keys counted."""
 
     sign: int
     missing: int
     items: list[Any] = field(default_factory=list)
 
     def finished(self) -> Any:
-        """The aggregate as a value; an attribute has none, nobody asks it."""
+        """Return the aggregate as a value. Not called for attributes, which are dropped."""
         if self.sign == _PERCENT:
             keys = self.items[::2]
             # Integers and floats are hashed without a secret: keys that all collide take quadratic time.
@@ -78,12 +78,12 @@ class _Aggregate:
 
 class ReplyReader:
     """
-    Cuts a stream of bytes into replies.
+    Incremental parser of a stream of replies.
 
-    After a violation the reader is spent: it holds nothing, takes nothing and yields nothing more.
+    After a violation the reader is unusable: it has released its buffer, ignores input and returns no replies.
 
     :param resp3: whether ``HELLO 3`` was sent on the connection. Without it every type that RESP2 lacks is a
-        violation. The keys of a map must be strings in any case.
+        violation. The keys of a map must always be strings.
     """
 
     __slots__ = (
@@ -113,11 +113,11 @@ class ReplyReader:
 
     @property
     def idle(self) -> bool:
-        """Is there no reply of which a part has been read? Then the next chunk begins with one."""
+        """Whether no reply is incomplete, so that the next chunk begins with a reply."""
         return not self._open and self._length < 0 and self._position == len(self._buffer) and not self._spent
 
     def feed(self, data: bytes) -> None:
-        """Take the next chunk. Pull with `next_reply` until there is nothing before feeding more."""
+        """Add a chunk. Call `next_reply` until it returns `NEED_MORE` before adding another one."""
         if self._spent:
             return
         if self._position == len(self._buffer):
@@ -134,16 +134,16 @@ class ReplyReader:
 
     def next_reply(self) -> Reply | NeedMore:
         """
-        The next reply, or `NEED_MORE` until more bytes arrive.
+        Return the next reply, or `NEED_MORE` if more bytes are required.
 
-        :raises ReplyViolation: for what is no reply, or too big, too long or too deep a one.
+        :raises ReplyViolation: if the bytes are not a reply, or if it is too large, too long or too deep.
         """
         try:
             value: Reply | NeedMore = self._value()
             while self._open:
                 if value is NEED_MORE:
                     return NEED_MORE
-                value = self._settle(value)
+                value = self._add_to_aggregate(value)
         except ReplyViolation:
             self._spent = True
             self._buffer = b""
@@ -155,8 +155,8 @@ class ReplyReader:
             self._charge = 0
         return value
 
-    def _settle(self, value: Any) -> Any:
-        """Put a value into the innermost open aggregate, close what is complete, and read on if need be."""
+    def _add_to_aggregate(self, value: Any) -> Any:
+        """Add a value to the innermost open aggregate, close complete ones, and parse the next value if one is open."""
         innermost = self._open[-1]
         if value is not _OPENED:
             innermost.items.append(value)
@@ -174,13 +174,13 @@ class ReplyReader:
         return self._value()
 
     def _value(self) -> Any:
-        """One scalar, `_OPENED` for the head of an aggregate, or `NEED_MORE`."""
+        """Parse one scalar; return `_OPENED` for the header of an aggregate, `NEED_MORE` for an incomplete value."""
         buffer = self._buffer
         start = self._position
         if self._length >= 0:
             return self._bulk()
         if start == len(buffer):
-            return self._drained()
+            return self._release_buffer()
         sign = buffer[start]
         if sign not in self._signs:
             without = " without HELLO 3" if sign in _SIGNS else ""
@@ -190,7 +190,7 @@ class ReplyReader:
         if (len(buffer) - 1 if end < 0 else end) - start > longest:
             raise ReplyViolation(f"a line that starts with {bytes((sign,))!r} is too long")
         if end < 0:
-            # A CR at the end of this chunk may have its LF in the next.
+            # The LF of a CR at the end of this chunk may be in the next one.
             self._scanned = max(start, len(buffer) - 1)
             return NEED_MORE
         line = bytes(buffer[start + 1 : end])
@@ -212,7 +212,7 @@ class ReplyReader:
         return _scalar(sign, line)
 
     def _bulk(self) -> Any:
-        """The payload of the bulk whose head was read, once it is complete with its line end."""
+        """Return the payload of the bulk whose header was parsed, once it is complete with its line end."""
         start = self._position
         end = start + self._length
         buffer = self._buffer
@@ -232,7 +232,7 @@ class ReplyReader:
         return raw[4:]
 
     def _aggregate(self, sign: int, line: bytes) -> Any:
-        """Open an aggregate; an absent or an empty one is a value at once."""
+        """Open an aggregate; a null aggregate is a value at once."""
         count = _length(sign, line)
         if count < 0:
             return None
@@ -245,8 +245,8 @@ class ReplyReader:
         self._open.append(_Aggregate(sign, 2 * count if sign in (_PERCENT, _BAR) else count))
         return _OPENED
 
-    def _drained(self) -> NeedMore:
-        """Let go of the last chunk, so that an idle link holds nothing."""
+    def _release_buffer(self) -> NeedMore:
+        """Release the last chunk, so that an idle link occupies no memory."""
         self._buffer = b""
         self._position = self._scanned = 0
         return NEED_MORE
@@ -258,17 +258,17 @@ class ReplyReader:
 
 
 SHORT: Final = 64
-"""Bytes of a chunk that may be looked up whole."""
+"""Length in bytes of the longest chunk that may be passed to `short_replies`."""
 
 
 @lru_cache(maxsize=1024)
 def short_replies(chunk: bytes) -> tuple[Reply, ...] | None:
     """
-    The replies that a short chunk consists of, to be asked when no other reply is being read.
+    Return the replies that a short chunk consists of. Only valid while no reply is incomplete.
 
-    A Sentinel hears the same few answers thousands of times a second, so they are read once.
+    A Sentinel receives the same few replies thousands of times per second, so the results are cached.
 
-    :returns: ``None`` if it is not made of whole single values: read it the ordinary way.
+    :returns: ``None`` unless the chunk consists of complete scalars: use :class:`ReplyReader` then.
     """
     reader = ReplyReader(Limits())
     reader.feed(chunk)
@@ -284,7 +284,7 @@ def short_replies(chunk: bytes) -> tuple[Reply, ...] | None:
 
 
 _OPENED: Final = NeedMore()
-"""Not a value either: an aggregate was opened, and its first element comes next if it has any."""
+"""An aggregate was opened; its first element, if it has one, is parsed next."""
 
 
 def _integer(line: bytes) -> int:
@@ -296,7 +296,7 @@ def _integer(line: bytes) -> int:
 
 
 def _length(sign: int, line: bytes) -> int:
-    """A length or a count; −1 for the null of RESP2."""
+    """Parse a length or a count; −1 is the null of RESP2."""
     if line.isdigit() and len(line) < 19:
         return int(line)
     if line == b"-1" and sign in (_DOLLAR, _ASTERISK):
@@ -305,7 +305,7 @@ def _length(sign: int, line: bytes) -> int:
 
 
 def _scalar(sign: int, line: bytes) -> Any:
-    """The rarer values of a single line."""
+    """Parse the less common single-line values."""
     if sign == _MINUS:
         return ErrorLine(line)
     if sign == _UNDERSCORE and not line:
@@ -320,5 +320,5 @@ def _scalar(sign: int, line: bytes) -> Any:
 
 
 def _excerpt(line: bytes) -> str:
-    """Enough of a line to recognise it by."""
+    """Return the beginning of a line, for an error text."""
     return repr(line[:20])

@@ -1,10 +1,9 @@
 """
-What clients send us: pipelined commands as multibulk or inline requests, cut into chunks anywhere.
+Parsing of client requests: pipelined multibulk or inline commands.
 
-The grammar, its limits and its errors are those of Redis 7 (upstream: ``networking.c``). How the
-bytes are cut never matters: the same requests and the same error come out, and every byte is looked
-at a bounded number of times. Requests are pulled one by one, since the meaning of the next may
-depend on this one: an ``AUTH`` widens the limits for whatever was sent right behind it.
+The grammar, its limits and its errors are those of Redis 7 (upstream: ``networking.c``). Requests and errors do not
+depend on how the stream is cut into chunks, and each byte is examined a bounded number of times. Requests are returned
+one at a time, since one may change how the next is parsed: ``AUTH`` raises the limits for all that follows it.
 """
 
 from __future__ import annotations
@@ -19,44 +18,44 @@ from txsentinel.wire.resp import text
 
 class ProtocolError(Exception):
     """
-    The client broke the protocol: tell it and close the connection.
+    The client violated the protocol: reply with the error and close the connection.
 
-    ``str(error)`` is what follows ``-ERR `` in the reply; it may hold a byte of the client, so it
-    has to be written as an error line, where line ends become spaces.
+    ``str(error)`` is the text after ``-ERR `` in the reply. It may contain a byte from the client, so it must be
+    encoded as `resp.ErrorReply`, where line ends become spaces.
     """
 
 
 class PseudoHttp(ProtocolError):
-    """A browser was tricked into talking to us: close at once, without a reply to anything in this read."""
+    """The request is HTTP, most likely a cross-protocol attack by a browser: close at once, without any reply."""
 
 
 class QueryBufferExceeded(ProtocolError):
-    """More input than we care to keep: close without a reply."""
+    """The input exceeds the buffer limit: close without a reply."""
 
 
 UNAUTHENTICATED_QUERY_BUFFER: Final = 1 << 20
-"""Bytes of input that a client which has not authenticated may pile up (upstream: 1 MiB)."""
+"""Maximum number of buffered bytes of a client that has not authenticated (upstream: 1 MiB)."""
 
 WORD_OVERHEAD: Final = 64
-"""Memory that each word of an unfinished request is charged with beside its bytes, so that tiny ones are not free."""
+"""Bytes that each word of an incomplete request is charged in addition to its length, which limits short words, too."""
 
 _STAR: Final = ord("*")
 _DOLLAR: Final = ord("$")
 
 _BULK_HEADERS: Final = {b"$%d" % length: length for length in range(1024)}
-"""Headers of bulks of ordinary length; to be found here is to be canonical."""
+"""Headers of bulks of ordinary length, all in canonical form."""
 
 _MULTIBULK_HEADERS: Final = {b"*%d" % count: count for count in range(1, 11)}
 """Headers of requests of ordinary size."""
 
 _MAX_ORDINARY_HEADER: Final = 6
-"""Bytes of the longest of all these, with its CR."""
+"""Length in bytes of the longest of these headers, including its CR."""
 
 _ORDINARY_CHUNK: Final = 1024
-"""Bytes of a chunk that may be taken for one whole request; no word in it is too long for its header to be known."""
+"""Length in bytes of the longest chunk that is split at line ends; the header of any word in it is a known one."""
 
-_MIN_COMPACTION: Final = 128
-"""Bytes of input beyond which it is cut apart at once."""
+_MIN_WINDOW: Final = 128
+"""Bytes of buffered input above which a window of it is split at line ends."""
 
 _NO_WINDOW: Final[list[bytes]] = []
 
@@ -72,11 +71,11 @@ _NEEDS_CARE: Final = re.compile(rb"[\"'\v\f]")
 
 class RequestParser:
     """
-    Cuts a stream of bytes into requests, each a list of at least one word.
+    Incremental parser of a stream of requests, each a list of at least one word.
 
-    A word longer than ``limits.kept_word`` is passed over and stands empty in its request; ``longest`` tells of it.
+    A word longer than ``limits.kept_word`` is skipped and is empty in its request; ``longest`` has its length.
 
-    After an error the parser is spent: it holds nothing, takes nothing and yields nothing more.
+    After an error the parser is unusable: it has released its buffer, ignores input and returns no requests.
     """
 
     __slots__ = (
@@ -103,15 +102,15 @@ class RequestParser:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.authenticated = False
-        """Set by the owner; while false the tight limits for strangers hold, from the next header on."""
+        """Set by the owner; while false, the limits for unauthenticated clients apply, from the next header on."""
 
         self.longest = 0
-        """Bytes of the longest word of the last request, if it is out of the ordinary; else 0."""
+        """Length in bytes of the longest word of the last request; may be 0 for a request of ordinary size."""
 
         self.cost = 0
-        """Bytes of the last request with their overhead, if it is out of the ordinary; else 0."""
+        """Bytes of the last request including overhead; may be 0 for a request of ordinary size."""
 
-        # Up to this size nothing about a request of ten words can be over any limit.
+        # A request of at most ten words and this size cannot exceed any limit.
         self._ordinary = min(
             _ORDINARY_CHUNK,
             limits.bulk_length,
@@ -121,7 +120,7 @@ class RequestParser:
         if min(limits.unauthenticated_multibulk_count, limits.multibulk_count) < len(_MULTIBULK_HEADERS):
             self._ordinary = 0
         self._buffer: bytes | bytearray = b""
-        # A chunk that holds whole requests is read where it is; only a remainder is copied to grow.
+        # A chunk that holds whole requests is parsed in place; only a remainder is copied to a bytearray.
         self._position = 0
         self._scanned = 0
         self._hidden = False
@@ -129,32 +128,32 @@ class RequestParser:
         self._missing = 0
         self._length = -1
         self._rest = 0
-        """Bytes to come of a word that is passed over."""
+        """Bytes still to come of a word that is being skipped."""
 
         self._charge = 0
         self._spent = False
-        # The lines that stand at the position and behind it, as far as they have been cut apart.
+        # The lines from the position on, as far as the buffer has been split.
         self._window = _NO_WINDOW
         self._window_at = 0
         self._cut_to = 0
 
     @property
     def buffered(self) -> int:
-        """Bytes held: input not yet looked at, and the unfinished request with its overhead."""
+        """Bytes held: input that was not parsed yet, and the incomplete request with its overhead."""
         charge = self._charge if self._length < 0 else self._charge - self._length - WORD_OVERHEAD
         return len(self._buffer) - self._position + charge
 
     @property
     def at_rest(self) -> bool:
-        """Does whatever comes next begin a request?"""
+        """Whether the next byte begins a request."""
         return not self._buffer and not self._missing and not self._spent
 
     def feed(self, data: bytes) -> None:
         """
-        Take the next chunk.
+        Add a chunk.
 
-        :raises QueryBufferExceeded: if more than the allowed input is already waiting to be pulled. Whoever
-            pulls until there is nothing never meets this: an unfinished request is judged by `next_request`.
+        :raises QueryBufferExceeded: if more input than allowed is buffered already. This does not happen if
+            `next_request` is called until it returns ``None``: it applies the limits to incomplete requests itself.
         """
         if self._spent:
             return
@@ -178,9 +177,9 @@ class RequestParser:
 
     def next_request(self) -> list[bytes] | None:
         """
-        The next request, or ``None`` until more bytes arrive. Blank lines and empty arrays are passed over.
+        Return the next request, or ``None`` if more bytes are required. Blank lines and empty arrays are skipped.
 
-        :raises ProtocolError: for input that ends the connection.
+        :raises ProtocolError: for input after which the connection must be closed.
         """
         try:
             request = self._next()
@@ -197,15 +196,15 @@ class RequestParser:
                 return self._rest_of_multibulk()
             self.longest = self.cost = 0
             if self._position == len(self._buffer):
-                # An idle client shall not hold on to the last chunk that it sent.
+                # Release the last chunk, so that an idle client occupies no memory.
                 self._buffer = b""
                 self._step_to(0)
                 self._close_window()
                 return None
             if self._buffer[self._position] == _STAR:
                 if self._scanned == self._position:
-                    # Nobody has looked at this request yet. Who did found its header incomplete, and to cut apart
-                    # all that is there for each further byte of it would be work without end.
+                    # Only on the first attempt to parse this request. A later one means that its header was
+                    # incomplete, and splitting the whole buffer again for each further byte would be quadratic.
                     if not self._position and len(self._buffer) <= self._ordinary:
                         words = self._whole_chunk()
                         if words is not None:
@@ -223,10 +222,10 @@ class RequestParser:
 
     def _whole_chunk(self) -> list[bytes] | None:
         """
-        The request, if the chunk is exactly one ordinary multibulk as most clients send it; else ``None``.
+        Return the request if the chunk is exactly one ordinary multibulk, as most clients send it; else ``None``.
 
-        Such a chunk falls apart at its line ends; when every length agrees with what lies between them,
-        reading it step by step would give the same.
+        The chunk is split at its line ends. If every length agrees with the word after it, the result is the same as
+        that of parsing step by step.
         """
         pieces = bytes(self._buffer).split(b"\r\n")
         count = _MULTIBULK_HEADERS.get(pieces[0])
@@ -241,15 +240,15 @@ class RequestParser:
 
     def _from_window(self) -> list[bytes] | None:
         """
-        The next request of a pipeline, if it is an ordinary multibulk; else ``None``, and nothing has happened.
+        Return the next request of a pipeline if it is an ordinary multibulk; else ``None``, without any change.
 
-        As with a whole chunk, but a stretch of the buffer falls apart at once, and requests are taken from it
-        one by one, as long as everything agrees. Where that came to nothing, no part of the stretch is cut again.
+        As in `_whole_chunk`, but a window of the buffer is split at once, and requests are taken from it one by one as
+        long as all lengths agree. A window without a usable request is not split again.
         """
         words = self._next_in_window() if self._window else None
         if words is None:
             start = self._position
-            if start >= self._cut_to and len(self._buffer) - start > _MIN_COMPACTION:
+            if start >= self._cut_to and len(self._buffer) - start > _MIN_WINDOW:
                 self._window = bytes(self._buffer[start : start + self._ordinary]).split(b"\r\n")
                 self._window.pop()  # It has no line end yet.
                 self._window_at = 0
@@ -276,12 +275,12 @@ class RequestParser:
         return words
 
     def _close_window(self) -> None:
-        """Whoever steps on in another way, or changes the buffer, has to call this."""
+        """Discard the window. Must be called before the position or the buffer is changed in any other way."""
         self._window = _NO_WINDOW
         self._window_at = 0
 
     def _multibulk_header(self) -> bool:
-        """Step over ``*count``; ``False`` while it is incomplete. A count of nothing needs no more steps."""
+        """Parse ``*count``; return ``False`` while it is incomplete. After a count of 0 or less no words follow."""
         buffer, start = self._buffer, self._position
         end = buffer.find(b"\r", start, start + _MAX_ORDINARY_HEADER)
         count = _MULTIBULK_HEADERS.get(bytes(buffer[start:end])) if 0 < end < len(buffer) - 1 else None
@@ -299,7 +298,7 @@ class RequestParser:
         return True
 
     def _rest_of_multibulk(self) -> list[bytes] | None:
-        """Collect the words that are still missing, each ``$length`` and payload."""
+        """Parse the words that are still missing, each ``$length`` and payload."""
         most = self._limits.bulk_length
         if not self.authenticated:
             most = min(most, self._limits.unauthenticated_bulk_length)
@@ -324,7 +323,7 @@ class RequestParser:
                     raise QueryBufferExceeded("the request is too big")
                 position = self._scanned = end + 2
             if length > self._limits.kept_word:
-                # It will be refused for its length, so no memory is spent on it.
+                # The request will be refused because of this word, so the word is not buffered.
                 rest = (self._rest or length + 2) - (available - position)
                 if rest > 0:
                     self._length, self._rest = length, rest
@@ -347,9 +346,9 @@ class RequestParser:
         return words
 
     def _bulk_length(self, header: bytes) -> int:
-        """The length in ``$length``, checked as thoroughly as a reader of unusual headers must."""
+        """Parse ``$length`` with all checks and upstream's error texts."""
         if header[:1] != b"$":
-            # Nothing before the CR: it is the CR itself that stands where the sign belongs.
+            # With an empty header, the CR itself is where the type byte belongs.
             raise ProtocolError(f"Protocol error: expected '$', got '{text(header[:1] or bytes((13,)))}'")
         length = _canonical(header[1:])
         if length is None or not 0 <= length <= self._limits.bulk_length:
@@ -359,7 +358,7 @@ class RequestParser:
         return length
 
     def _inline(self) -> list[bytes] | None:
-        """The words of a line, none if it is blank; ``None`` while it is incomplete."""
+        """Return the words of a line, an empty list if it is blank; ``None`` while it is incomplete."""
         end = self._find(b"\n", "Protocol error: too big inline request")
         if end < 0:
             return None
@@ -368,17 +367,17 @@ class RequestParser:
         return split_words(line.removesuffix(b"\r"))
 
     def _end_of_header(self, too_big: str) -> int:
-        """Where the CR of a header is, once the byte behind it is here too; else −1. That byte may be any."""
+        """Return the position of a header's CR once the byte after it has arrived, which is not checked; else −1."""
         end = self._find(b"\r", too_big)
         return end if end + 1 < len(self._buffer) else -1
 
     def _find(self, terminator: bytes, too_big: str) -> int:
         """
-        Where the line that starts here ends, or −1 until that is known.
+        Return the end of the line that starts at the position, or −1 while it has not arrived.
 
-        Upstream looks for the end as in a C string: behind a NUL it is never found.
+        As upstream searches for it with C string functions, a line end after a NUL is never found.
 
-        :raises ProtocolError: with ``too_big`` as soon as there are too many bytes without the end.
+        :raises ProtocolError: with the text ``too_big`` as soon as there are too many bytes without a line end.
         """
         buffer, start = self._buffer, self._position
         found = -1
@@ -404,7 +403,7 @@ class RequestParser:
         return min(self._limits.query_buffer, UNAUTHENTICATED_QUERY_BUFFER)
 
     def discard(self) -> None:
-        """Let go of everything, for good: nobody will ask for the rest."""
+        """Release all buffers and make the parser unusable."""
         self._spent = True
         self._buffer = b""
         self._close_window()
@@ -415,12 +414,12 @@ class RequestParser:
 
 def split_words(line: bytes) -> list[bytes]:
     """
-    The words of an inline request (upstream: ``sdssplitargs``).
+    Split an inline request into words (upstream: ``sdssplitargs``).
 
-    Blanks separate; double quotes know escapes, single quotes only that of themselves; a quote may
-    open inside a word, but once closed it must end the word.
+    Words are separated by whitespace. Double quotes support escape sequences, single quotes only ``\\'``. A quote may
+    open inside a word, but the closing quote must end the word.
 
-    :raises ProtocolError: if a quote stays open or is closed inside a word.
+    :raises ProtocolError: if a quote is not closed, or is closed inside a word.
     """
     if _NEEDS_CARE.search(line) is None:
         return line.split()
@@ -436,7 +435,7 @@ def split_words(line: bytes) -> list[bytes]:
 
 
 def _one_word(line: bytes, at: int) -> tuple[bytes, int]:
-    """The word that begins at ``at``, and where it ends."""
+    """Return the word that begins at ``at``, and its end."""
     plain = _PLAIN_WORD.match(line, at)
     word = b""
     if plain is not None:
@@ -463,7 +462,7 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def _canonical(digits: bytes) -> int | None:
-    """A whole number as the servers write it, without sign +, blanks or leading zeros; ``None`` for anything else."""
+    """Parse a canonical integer: no plus sign, whitespace or leading zeros. Return ``None`` for anything else."""
     if _CANONICAL_INTEGER.fullmatch(digits) is None:
         return None
     number = int(digits)

@@ -1,8 +1,8 @@
 """
-What we say, as bytes: commands for servers and peers, replies for clients, in RESP2 and RESP3.
+Encoding of commands for servers and peers, and of replies to clients, in RESP2 and RESP3.
 
-A reply is built from plain Python values; the few shapes that Python has no type for have a class
-here. Names are text inside the program and the very same bytes again on the wire, whatever they hold.
+A reply is built from plain Python values; RESP types without a Python counterpart have a class here. Text is decoded
+and encoded without loss, whatever bytes it contains.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final, TypeAlias
 
 
 def text(raw: bytes) -> str:
-    """Wire bytes as text; what is not UTF-8 survives as surrogates, so that `data` restores it exactly."""
+    """Decode wire bytes; bytes that are not UTF-8 become surrogates, so that `data` restores them exactly."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def data(words: str) -> bytes:
     """
-    Text as wire bytes, the inverse of `text`.
+    Encode text as wire bytes, the inverse of `text`.
 
-    A surrogate that stands for no byte cannot come from the wire; it is written as a question mark.
+    A surrogate that represents no byte cannot come from the wire; it is encoded as a question mark.
     """
     try:
         return words.encode("utf-8", "surrogateescape")
@@ -36,7 +36,7 @@ def _without_lone_surrogates(words: str) -> str:
 
 
 def pack(*words: bytes | str | int) -> bytes:
-    """A command as a multibulk request; integers are written in decimal."""
+    """Encode a command as a multibulk request; integers are written in decimal."""
     pieces = [b"*%d\r\n" % len(words)]
     for word in words:
         raw = word if isinstance(word, bytes) else data(word) if isinstance(word, str) else b"%d" % word
@@ -45,7 +45,7 @@ def pack(*words: bytes | str | int) -> bytes:
 
 
 def one_line(words: str) -> bytes:
-    """Text for a reply of a single line: a line end inside it would forge the next reply, so it becomes a space."""
+    """Encode text for a single-line reply. Line ends become spaces, as they would begin another reply."""
     return data(words).translate(_LINE_ENDS_TO_SPACES)
 
 
@@ -68,14 +68,14 @@ class ErrorReply:
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """Plain text for people: ``=`` with the format ``txt`` in RESP3, a bulk in RESP2."""
+    """Human-readable text: a verbatim string with the format ``txt`` in RESP3, a bulk string in RESP2."""
 
     text: bytes | str
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A reply that is encoded already, or none at all if it is empty."""
+    """A reply that is already encoded; empty for no reply."""
 
     data: bytes
 
@@ -89,13 +89,13 @@ class SetReply:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Something that answers no command: ``>`` in RESP3, an array in RESP2."""
+    """Out-of-band data: ``>`` in RESP3, an array in RESP2."""
 
     items: Sequence[Value]
 
 
 class NullArray:
-    """The absent array: ``*-1`` in RESP2, the one null of RESP3. Use `NULL_ARRAY`."""
+    """The null array: ``*-1`` in RESP2, null in RESP3. Use the instance `NULL_ARRAY`."""
 
     __slots__ = ()
 
@@ -122,7 +122,7 @@ Value: TypeAlias = (
     | NullArray
     | None
 )
-"""Whatever `encode` takes. Sequences are lists or tuples, mappings are dicts."""
+"""The values that `encode` accepts. Sequences must be lists or tuples, mappings dicts."""
 
 OK: Final = Simple("OK")
 PONG: Final = Simple("PONG")
@@ -130,10 +130,10 @@ PONG: Final = Simple("PONG")
 
 def encode(value: Value, protocol: int = 2) -> bytes:
     """
-    A reply as bytes.
+    Encode a reply.
 
-    :param protocol: 2 or 3, as agreed upon with ``HELLO``.
-    :raises TypeError: for a value that no reply can hold; that is a bug of the caller.
+    :param protocol: 2 or 3, as negotiated with ``HELLO``.
+    :raises TypeError: for a value that has no RESP type; that is a bug of the caller.
     """
     if isinstance(value, bytes):
         return b"$%d\r\n%b\r\n" % (len(value), value)
@@ -143,7 +143,7 @@ def encode(value: Value, protocol: int = 2) -> bytes:
 
 
 def _put(value: Value, resp3: bool, pieces: list[bytes]) -> None:
-    """Append the encoding of ``value``, the commonest types first."""
+    """Append the encoding of ``value``; the most common types are tested first."""
     if isinstance(value, str):
         _put_bulk(data(value), pieces)
     elif isinstance(value, bytes):
@@ -201,5 +201,5 @@ def _put_items(sign: bytes, items: Iterable[Value], resp3: bool, pieces: list[by
 
 
 def _float_text(value: float) -> bytes:
-    """The shortest digits that read back as ``value``; whole numbers without a fraction."""
+    """Return the shortest decimal that parses as ``value``; whole numbers without a fraction."""
     return repr(value).removesuffix(".0").encode("ascii")

@@ -1,4 +1,4 @@
-"""What the replies of servers and peers are made of, where Python has no type of its own to tell them apart."""
+"""Types for parsed reply values that no built-in Python type distinguishes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Any, TypeAlias
 
 
 class Status(bytes):
-    """A status line, without its sign: ``+OK`` is ``Status(b"OK")``. Equal to plain bytes of the same content."""
+    """A status line without its type byte: ``+OK`` is ``Status(b"OK")``. Equal to plain bytes of the same content."""
 
     __slots__ = ()
 
 
 class ErrorLine(bytes):
-    """An error, without its sign: ``-ERR no`` is ``ErrorLine(b"ERR no")``."""
+    """An error without its type byte: ``-ERR no`` is ``ErrorLine(b"ERR no")``."""
 
     __slots__ = ()
 
 
 class PushFrame(list[Any]):
-    """Something that answers no command, which RESP3 marks as such. In RESP2 it is an ordinary list."""
+    """Out-of-band data, RESP3 type ``>``. RESP2 has no such type; there it arrives as an ordinary list."""
 
     __slots__ = ()
 
 
 Reply: TypeAlias = bytes | int | float | list[Any] | dict[Any, Any] | None
 """
-What a reply can be: `Status`, `ErrorLine` or a bulk as bytes, numbers, booleans, nulls, lists (also
-for sets), `PushFrame`, dicts. Verbatim texts come without their format, attributes not at all.
+A parsed reply: `Status`, `ErrorLine`, bytes for a bulk string, number, boolean, ``None`` for null, list (also for a
+set), `PushFrame` or dict. Verbatim strings lose their format prefix; attributes are dropped.
 """
