@@ -264,7 +264,7 @@ class _Recital:
         for name, each in self._speakers.items():
             if not each.client_id:
                 continue
-            lines = [re.sub(rf"(?<=[:=$]){each.client_id}$", f"<id of {name}>", text) for text in lines]
+            lines = [re.sub(rf"(?<=[:=]){each.client_id}$", f"<id of {name}>", text) for text in lines]
         return lines
 
     def _speaker(self, name: str) -> Speaker:

@@ -22,6 +22,9 @@ from txsentinel.demo.programs import sentinel_command
 TIMEOUT = 60.0
 """Seconds that a start may take."""
 
+RESOLUTION_TIMEOUT = 5.0
+"""Seconds that the lookup of a name may take."""
+
 ROOT = Path(txsentinel.__file__).resolve().parent.parent
 
 _LOG_LINE = re.compile(r"\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([.*#-]) (.*)")
@@ -134,6 +137,8 @@ def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
         status = _awaited(launcher, port)
         if status is None:
             _flush(port)
+            if "resolve-hostnames yes" in line and "announce-hostnames yes" not in line:
+                _await_addresses(port, config)
             shown = ["runs", *facts_of(config.read_text(errors="surrogateescape"))]
         else:
             shown = [f"exit status {status}", *_said((directory / "output").read_text(errors="surrogateescape"))]
@@ -162,6 +167,14 @@ def _flush(port: int) -> None:
         for words in (("AUTH", "secret"), ("SENTINEL", "FLUSHCONFIG")):
             connection.send(*words)
             connection.read_reply()
+
+
+def _await_addresses(port: int, config: Path) -> None:
+    """Names are resolved without blocking the start: save until the file has addresses, or the time is over."""
+    until = time.monotonic() + RESOLUTION_TIMEOUT
+    while "localhost" in config.read_text(errors="surrogateescape") and time.monotonic() < until:
+        time.sleep(0.02)
+        _flush(port)
 
 
 def _said(output: str) -> list[str]:
