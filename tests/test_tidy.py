@@ -11,6 +11,8 @@ import ast
 import importlib
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +52,7 @@ LAYERS = (
         " runtime.service cli.overrides process.termination process.supervision cli.detaching cli.tap",
     ),
     ("annexes", "sim demo extensions"),
+    ("programs", "cli.check cli.main"),
 )
 """From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""
 
@@ -67,6 +70,9 @@ MAX_MODULE_LINES = 500
 
 MAX_SERVICE_LINES = 200
 """Lines of service.py, which only wires."""
+
+LOADED_BY_THE_PROGRAM = "import sys, txsentinel.cli.main; print(*sys.modules)"
+"""Names every module that is loaded with the console script."""
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
 
@@ -225,6 +231,22 @@ class LayerTests(SynchronousTestCase):
                 ]
         self.assertEqual(wrong, [])
 
+    def test_the_service_never_loads_the_simulator(self) -> None:
+        """Only one function of the console script imports the simulator; running the service does not."""
+        outside = [
+            (source.name, to)
+            for source in sources()
+            if source.package != "sim"
+            for to, _ in own_imports(source)
+            if to.partition(".")[0] == "sim"
+        ]
+        self.assertEqual(outside, [("cli.main", "sim.whatif.command")])
+        loaded = subprocess.run(
+            [sys.executable, "-c", LOADED_BY_THE_PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+        self.assertIn("txsentinel.cli.tap", loaded)
+        self.assertEqual([name for name in loaded if name.startswith("txsentinel.sim")], [])
+
     def test_core_is_pure(self) -> None:
         """Nothing on the ground, in the wire or in the core can reach a clock, a die, a disk or a socket."""
         for source in sources():
@@ -238,14 +260,14 @@ class LayerTests(SynchronousTestCase):
                 self.assertNotIn("twisted", roots(source), source.name)
 
     def test_global_reactor(self) -> None:
-        """Only the entry point names the global reactor, and nobody uses what falls back to it."""
+        """Only the command line names the global reactor, and nobody uses what falls back to it."""
         forbidden = {
             "twisted.internet.reactor",
             "twisted.internet.threads.deferToThread",
             "twisted.internet.utils.getProcessOutput",
         }
         for source in sources():
-            if source.name != "cli.tap":
+            if source.name not in ("cli.tap", "cli.check"):
                 named = {each.target for each in imports(source.tree) if not each.types_only}
                 self.assertEqual(named & forbidden, set(), source.name)
 

@@ -59,7 +59,7 @@ class SystemdTests(SynchronousTestCase):
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
         unit = directory / UNIT.name
-        unit.write_text(UNIT.read_text().replace("/opt/txsentinel/bin/twistd", sys.executable))
+        unit.write_text(UNIT.read_text().replace("/opt/txsentinel/bin/txsentinel", sys.executable))
         done = subprocess.run(["systemd-analyze", *words, str(unit)], capture_output=True, text=True, timeout=60)
         if "unrecognized option" in done.stderr:
             self.skipTest("this systemd-analyze is too old to look at a file")

@@ -24,7 +24,7 @@ from zope.interface.verify import verifyObject
 
 import txsentinel
 from txsentinel.cli import tap
-from txsentinel.cli.tap import Options
+from txsentinel.cli.tap import FOREGROUND, Options
 from txsentinel.interfaces import ISentinelExtension
 from txsentinel.process.files import FileLock
 from txsentinel.process.log_queue import PipeSink
@@ -221,7 +221,7 @@ class SettlingTests(TapCase):
     def test_disagreement_is_told(self) -> None:
         """Twistd decides; that the file asks for something else is told where the operator sees it."""
         for line, nodaemon, fact in (
-            ("daemonize yes", 1, "twistd was given -n and stays in the foreground"),
+            ("daemonize yes", 1, FOREGROUND),
             ("daemonize no", 0, "twistd detaches unless given -n"),
             ("supervised systemd", 0, "twistd detaches from its supervisor unless given -n"),
         ):

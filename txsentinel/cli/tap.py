@@ -22,7 +22,7 @@ from twisted.python import usage
 from txsentinel import __version__
 from txsentinel.cli.overrides import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
-from txsentinel.config.disk import read_file
+from txsentinel.config.disk import Disk, read_file
 from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
@@ -60,6 +60,8 @@ TWISTD_PIDFILE: Final = "twistd.pid"
 
 TWISTD_LOG: Final = "twistd.log"
 """Where a daemon of ``twistd`` logs unless told otherwise."""
+
+FOREGROUND: Final = "the process stays in the foreground; 'twistd sentinel' without -n runs it as a daemon"
 
 LOG_LEVELS: Final = {level.name.lower(): level for level in Level}
 """The words of ``loglevel``."""
@@ -181,7 +183,7 @@ class Options(usage.Options):
         elif self.detaches and stated and not generic.daemonize:
             self._warn("daemonize no", "twistd detaches unless given -n")
         elif not self.detaches and generic.daemonize and generic.supervised == "no":
-            self._warn("daemonize yes", "twistd was given -n and stays in the foreground")
+            self._warn("daemonize yes", FOREGROUND)
         if self.detaches and twistd["logfile"] == "-":
             raise usage.UsageError("a daemon cannot log to standard output")
         if self.detaches:
@@ -253,12 +255,16 @@ def file_sink(path: str) -> Sink:
 
 
 def read_configuration(
-    path: str | None, words: Sequence[str], claim: Callable[[str], bytes] | None = None
+    path: str | None,
+    words: Sequence[str],
+    claim: Callable[[str], bytes] | None = None,
+    disk: Disk | None = None,
 ) -> Configuration:
     """
     The configuration in the file at ``path``, with the directives of ``words`` behind it.
 
     :param claim: see :func:`~txsentinel.config.configuration.load`.
+    :param disk: see there.
     :raises SystemExit: with a text for standard error, whatever is wrong.
     :raises usage.UsageError: if ``words`` do not begin with an option.
     """
@@ -278,6 +284,7 @@ def read_configuration(
             contents,
             overrides,
             stdin=stdin,
+            disk=disk,
             known_commands=known_commands,
             check_user=check_declaration,
             claim=claim,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import IHost
@@ -16,6 +16,8 @@ from txsentinel.tls.activation import TlsSupport
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
     from twisted.internet.protocol import ServerFactory
+
+NO_LISTENERS: Final = "Configured to not listen anywhere, exiting."
 
 
 class CannotStart(Exception):
@@ -39,7 +41,7 @@ def open_listeners(
         path = options.located(options.unixsocket)
         opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
     if not opened:
-        raise CannotListen("Configured to not listen anywhere, exiting.")
+        raise CannotListen(NO_LISTENERS)
     if supported(host.reactor):
         multiplexer = EpollMultiplexer(host.reactor)
         for port in opened:

@@ -1,7 +1,7 @@
 """
 What-ifs: an operator's own ``sentinel.conf`` goes through faults in simulation, and what would happen is told.
 
-``python -m txsentinel.sim whatif`` is the way in, and ``docs/whatif.rst`` says what can be asked. To be read in this
+``txsentinel whatif`` is the way in, and ``docs/whatif.rst`` says what can be asked. To be read in this
 order:
 
 - ``command``: the command line, and all that follows from it, in outline

@@ -32,7 +32,7 @@ from txsentinel.sim.whatif.run import Result, WhatIf
 from txsentinel.sim.whatif.targets import BadTarget, server_names
 from txsentinel.sim.whatif.topology import BadTopology, Topology, read_topology
 
-PROGRAM = "python -m txsentinel.sim whatif"
+PROGRAM = "txsentinel whatif"
 
 EXAMPLES = """
 examples:

@@ -1,0 +1,207 @@
+"""The console script: what it prints, what it runs, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.scripts import twistd
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel import __version__
+from txsentinel.cli import check as check_module
+from txsentinel.cli.main import main
+from txsentinel.process.files import FileLock
+from txsentinel.process.termination import SIGNALS
+
+CONFIG = "port 26380\nsentinel monitor mymaster 127.0.0.1 6379 2\n"
+LEFTOVER = ".tmp-txsentinel-abcd1234"
+
+
+class MainCase(SynchronousTestCase):
+    """A configuration file, and the output of the console script."""
+
+    def setUp(self) -> None:
+        self.stdout = io.StringIO()
+        self.patch(sys, "stdout", self.stdout)
+        self.patch(sys, "argv", ["txsentinel"])
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        self.file = directory / "sentinel.conf"
+        self.file.write_text(CONFIG)
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def status(self, *words: str) -> object:
+        """The status, or the text for standard error, that a command line ends with."""
+        return self.assertRaises(SystemExit, main, words).code
+
+
+class MainTests(MainCase):
+    """One command line each."""
+
+    def test_version(self) -> None:
+        """``--version`` prints name and version."""
+        for words in (["--version"], ["-v"], ["check", "--version"]):
+            self.stdout.truncate(self.stdout.seek(0))
+            self.assertEqual(self.status(*words), 0)
+            self.assertEqual(self.stdout.getvalue(), f"txsentinel {__version__}\n")
+
+    def test_no_arguments(self) -> None:
+        """Without a file the usage goes to standard error, and the status says that nothing ran."""
+        self.assertIn("Usage: txsentinel [options] FILE", str(self.status()))
+        self.assertEqual(self.stdout.getvalue(), "")
+
+    def test_help(self) -> None:
+        """Asking for the usage is no error."""
+        for words in (["--help"], ["-h"], ["check", "--help"]):
+            self.stdout.truncate(self.stdout.seek(0))
+            self.assertEqual(self.status(*words), 0)
+            self.assertIn("Usage: txsentinel [options] FILE", self.stdout.getvalue())
+
+    def test_run(self) -> None:
+        """A file and directives become a service of twistd that stays in the foreground and writes no PID file."""
+        started: list[Any] = []
+        self.patch(twistd, "runApp", started.append)
+        self.assertEqual(self.status(str(self.file), "--port", "5000"), 0)
+        [options] = started
+        options.subOptions.lock.release()
+        self.assertTrue(options["nodaemon"])
+        self.assertEqual(options["pidfile"], "")
+        self.assertEqual(options.subOptions.configuration.path, str(self.file))
+        self.assertEqual(options.subOptions.configuration.generic.port, 5000)
+
+    def test_mistakes(self) -> None:
+        """A mistake is named, without the help text of twistd."""
+        for words, expected in (
+            (["--port", "5000"], "txsentinel: option --port not recognized\n"),
+            ([str(self.file), "port", "5000"], "txsentinel: expected a directive, such as --port, in place of: port\n"),
+            (
+                ["check", str(self.file), "port"],
+                "txsentinel check: expected a directive, such as --port, in place of: ",
+            ),
+        ):
+            text = str(self.status(*words))
+            self.assertTrue(text.startswith(expected), text)
+            self.assertIn("'txsentinel --help'", text)
+        self.assertEqual(self.stdout.getvalue(), "")
+
+    def test_missing_file(self) -> None:
+        """A missing file ends the start with its name."""
+        self.assertEqual(self.status("/none"), "Fatal error, can't open config file '/none': No such file or directory")
+
+    def test_whatif_help(self) -> None:
+        """The simulation has a help text of its own, which names the console script."""
+        self.assertEqual(self.status("whatif", "--help"), 0)
+        self.assertIn("--kill", self.stdout.getvalue())
+        self.assertIn("usage: txsentinel whatif ", self.stdout.getvalue())
+
+
+class CheckTests(MainCase):
+    """``txsentinel check``."""
+
+    def valid(self, *words: str) -> str:
+        """What is printed about the file, which is valid and stays as it is, as does its directory."""
+        before = self.file.read_bytes(), sorted(os.listdir(self.file.parent))
+        self.assertEqual(self.status("check", str(self.file), *words), 0)
+        self.assertEqual((self.file.read_bytes(), sorted(os.listdir(self.file.parent))), before)
+        return self.stdout.getvalue()
+
+    def refused(self, *lines: str) -> str:
+        """The reason for which the file is refused with these lines at its end; again, nothing is written."""
+        self.file.write_text("\n".join([CONFIG, *lines]) + "\n")
+        before = sorted(os.listdir(self.file.parent))
+        text = self.status("check", str(self.file))
+        self.assertIsInstance(text, str, "a text as the code means status 1")
+        self.assertEqual(sorted(os.listdir(self.file.parent)), before)
+        self.assertEqual(self.stdout.getvalue(), "")
+        return str(text)
+
+    def test_summary(self) -> None:
+        """A valid file is summarized."""
+        printed = self.valid("--port", "5000").splitlines()
+        self.assertEqual(printed[0], f"{self.file}: valid")
+        self.assertIn(f"state is saved in {self.file}", printed)
+        self.assertIn("clients connect to port 5000 on * -::*", printed)
+        self.assertIn("the ID is generated by the first start", printed)
+        self.assertEqual(
+            printed[-1],
+            "master mymaster at 127.0.0.1 6379: quorum 2, down-after-milliseconds 30000, failover-timeout 180000;"
+            " knows 0 replicas and 0 other Sentinels",
+        )
+
+    def test_known_instances(self) -> None:
+        """What a Sentinel left behind is counted, and a quorum that nobody can reach is mentioned."""
+        self.file.write_text(
+            "sentinel myid " + "a" * 40 + "\nsentinel monitor m 127.0.0.1 6379 3\n"
+            "sentinel known-replica m 127.0.0.1 6380\nsentinel known-sentinel m 127.0.0.1 26380 " + "b" * 40 + "\n"
+        )
+        printed = self.valid()
+        self.assertIn("the ID is " + "a" * 40, printed)
+        self.assertIn("knows 1 replica and 1 other Sentinel\n", printed)
+        self.assertIn("warning: the quorum of m is 3, but only 2 Sentinels are known\n", printed)
+
+    def test_running_sentinel(self) -> None:
+        """The file of a running Sentinel can be checked; its temporary files stay."""
+        leftover = self.file.with_name(self.file.name + LEFTOVER)
+        leftover.write_text("")
+        lock = FileLock(str(self.file))
+        self.addCleanup(lock.release)
+        self.assertIn(": valid\n", self.valid())
+
+    def test_nothing_is_created(self) -> None:
+        """Neither a state file nor a log file comes into being, which the service could then perhaps not open."""
+        self.file.write_text(f"{CONFIG}logfile {self.file.parent}/s.log\nsentinel state-config-file state.conf\n")
+        printed = self.valid("--dir", str(self.file.parent))
+        self.assertIn(f"the log goes to {self.file.parent}/s.log\n", printed)
+        self.assertIn(f"state is saved in {self.file.parent}/state.conf\n", printed)
+
+    def test_no_masters(self) -> None:
+        """A file that monitors nothing is valid, but hardly meant."""
+        self.file.write_text("port 5000\n")
+        self.assertIn("warning: it monitors no master", self.valid())
+
+    def test_faulty_line(self) -> None:
+        """The error of the parser is the answer."""
+        self.assertIn("sentinel monitor n 127.0.0.1 6379", self.refused("sentinel monitor n 127.0.0.1 6379"))
+
+    def test_missing_file(self) -> None:
+        """A missing argument and a missing file are named."""
+        self.assertIn("config file", str(self.status("check")))
+        self.assertIn("/none", str(self.status("check", "/none")))
+
+    def test_missing_directories(self) -> None:
+        """A log or a state that would have no directory is refused, as the start would."""
+        self.assertIn("Can't open the log file: No such file or directory", self.refused("logfile /none/s.log"))
+        self.assertEqual(
+            self.refused("sentinel state-config-file /none/state.conf"),
+            "Sentinel config file /none/state.conf is not writable: No such file or directory. Exiting...",
+        )
+
+    def test_read_only_directory(self) -> None:
+        """A directory in which the state file could not be created is refused."""
+        self.patch(check_module.os, "access", lambda path, mode: False)
+        self.assertEqual(
+            self.refused(f"sentinel state-config-file {self.file.parent}/state.conf"),
+            f"Sentinel config file {self.file.parent}/state.conf is not writable: Permission denied. Exiting...",
+        )
+
+    def test_no_listeners(self) -> None:
+        """A Sentinel that nobody could connect to is refused."""
+        self.assertEqual(self.refused("port 0"), "Configured to not listen anywhere, exiting.")
+
+    def test_users(self) -> None:
+        """Users and ACL files that the start would refuse are refused."""
+        self.assertIn("/none/users.acl", self.refused("aclfile /none/users.acl"))
+
+    def test_tls(self) -> None:
+        """Certificates that the start could not load are refused."""
+        self.assertEqual(self.refused("tls-port 5001"), "Failed to configure TLS: No tls-cert-file configured!")
+        self.assertIn(
+            "/none.crt",
+            self.refused("tls-port 5001", "tls-auth-clients no", "tls-cert-file /none.crt", "tls-key-file /none.key"),
+        )

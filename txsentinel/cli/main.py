@@ -1,0 +1,115 @@
+"""
+The console script ``txsentinel``, with the command line of ``redis-sentinel``.
+
+``txsentinel sentinel.conf --port 26380`` runs the service in the foreground, as ``twistd -n --pidfile= sentinel`` does.
+``txsentinel check`` validates a configuration without running it, ``txsentinel whatif`` simulates one.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from twisted.python.usage import UsageError
+
+from txsentinel import __version__
+from txsentinel.cli.check import CheckOptions, check
+
+USAGE: Final = """\
+Usage: txsentinel [options] FILE [--directive value ...]
+       txsentinel check [options] FILE [--directive value ...]
+       txsentinel whatif FILE --FAULT TARGETS ...
+       txsentinel --version | --help
+
+Monitors Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel and along with it.
+
+  FILE     the sentinel.conf to start from and to save the state in; directives that follow overrule it, and a final
+           '-' reads more of them from standard input
+  check    validate FILE and print what would run; nothing is started, contacted or written
+  whatif   simulate faults of the installation that FILE describes; 'txsentinel whatif --help' lists them
+
+Options:
+  --extension NAME[:ARGUMENT]   run an installed extension beside the Sentinel; may be repeated
+  --tls-verify-hostnames        with tls-replication: require certificates to name the host or IP connected to
+
+The process stays in the foreground; 'twistd sentinel FILE' runs the same service as a daemon.
+"""
+
+HINT: Final = "'txsentinel --help' shows the usage; directives follow FILE."
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """
+    Run the console script.
+
+    :param arguments: the words after the program name; ``None`` for those of the process.
+    :raises SystemExit: always: with the exit status, or with a text for standard error, which is status 1.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        raise SystemExit(USAGE.rstrip())
+    first, rest = words[0], words[1:]
+    # A configuration file of such a name can still be given as ./check or ./whatif.
+    if first == "whatif":
+        run_simulation(rest)
+    if first == "check":
+        first = rest[0] if rest else ""
+        if first not in ("--help", "-h", "--version", "-v"):
+            run_check(rest)
+    if first in ("--help", "-h"):
+        sys.stdout.write(USAGE)
+        raise SystemExit(0)
+    if first in ("--version", "-v"):
+        sys.stdout.write(f"txsentinel {__version__}\n")
+        raise SystemExit(0)
+    run_service(words)
+
+
+def run_service(words: Sequence[str]) -> NoReturn:
+    """
+    Run the service in the foreground until it ends.
+
+    :param words: options of ``twistd sentinel``, the configuration file and overriding directives.
+    :raises SystemExit: with the exit status, or with the reason why it does not start.
+    """
+    # Not imported for the other commands. ``twistd.run`` would answer a mistake with the help text of twistd.
+    from twisted.scripts import twistd
+
+    options: Any = getattr(twistd, "ServerOptions")()  # noqa: B009 - imported there, and not marked as exported
+    try:
+        options.parseOptions(["--nodaemon", "--pidfile=", "sentinel", *words])
+    except UsageError as error:
+        raise SystemExit(f"txsentinel: {error}\n{HINT}") from None
+    twistd.runApp(options)
+    raise SystemExit(0)
+
+
+def run_check(words: Sequence[str]) -> NoReturn:
+    """
+    Print what a configuration would run, or why it cannot.
+
+    :param words: as for :func:`run_service`.
+    :raises SystemExit: with status 0, or with the reason.
+    """
+    options: Any = CheckOptions()
+    try:
+        options.parseOptions(list(words))
+    except UsageError as error:
+        raise SystemExit(f"txsentinel check: {error}\n{HINT}") from None
+    sys.stdout.write("\n".join(check(options.configuration)) + "\n")
+    raise SystemExit(0)
+
+
+def run_simulation(words: Sequence[str]) -> NoReturn:
+    """
+    Simulate faults of a described installation; see ``docs/whatif.rst``.
+
+    :raises SystemExit: with the status of the simulation.
+    """
+    # A Sentinel in production must not load the simulator.
+    from txsentinel.sim.whatif.command import main as simulate
+
+    raise SystemExit(simulate(list(words)))
