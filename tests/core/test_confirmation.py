@@ -133,7 +133,7 @@ class FilingTests(ConfirmationCase):
         self.listen("10.0.3.1", ErrorLine(b"NOAUTH Authentication required."))
         self.name(identity("q"), "10.0.3.1")
         self.assertNotIn(identity("q"), self.known())
-        self.assertIn("cannot be asked for its ID: NOAUTH Authentication required.", self.fixture.heard()[-1])
+        self.assertIn(": NOAUTH Authentication required.", self.fixture.heard()[-1])
         self.assertEqual(0, self.open_links())
         self.fixture.wait(2_000, 100)
         self.fixture.actors[at].sentinel_id = identity("q").encode()

@@ -61,7 +61,7 @@ class IgnoredTests(SynchronousTestCase):
         self.assertEqual(
             [
                 f"note Ignored Sentinel {identity('q')} of mymaster at 'name' port 26379: {NAMES_NOT_RESOLVED}",
-                f"note Ignored the master mymaster as Sentinel {identity('b')} tells it at 'name' port 6379:"
+                f"note Ignored the master mymaster in a hello of Sentinel {identity('b')} at 'name' port 6379:"
                 f" {NAMES_NOT_RESOLVED}",
             ],
             [line for line in self.fixture.heard() if line.startswith("note ")],
@@ -71,7 +71,7 @@ class IgnoredTests(SynchronousTestCase):
         """Whoever announces ever new names does not fill the log or the memory; a reset begins anew."""
         lines = self.announced(*(f"name-{number}" for number in range(MAX_WARNINGS + 20)))
         self.assertEqual(MAX_WARNINGS + 1, len(lines))
-        self.assertIn("not named any more", lines[-1])
+        self.assertIn("no longer logged", lines[-1])
         self.assertEqual(MAX_WARNINGS + 1, len(self.fixture.master.ignored_addresses))
         self.fixture.core.reset("*", self.fixture.now)
         self.fixture.finish()

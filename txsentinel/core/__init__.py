@@ -1,1 +1,1 @@
-"""Every decision a Sentinel takes, as methods in and effects out: pure, with time passed in."""
+"""All decisions of a Sentinel: method calls in, effects out, without I/O; the time is passed in."""

@@ -1,6 +1,4 @@
-"""
-Who is down: subjectively by our own evidence, objectively when enough peers agree; links that are half dead; TILT.
-"""
+"""S_DOWN by this Sentinel's own evidence, O_DOWN by agreement of a quorum, half-dead connections, and TILT."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ MAX_NAMED_PEERS: Final = 5
 
 
 class TiltCause(Enum):
-    """What was wrong with this process or its clock; the value is the word that INFO shows."""
+    """The reason for TILT; the value is the word in INFO."""
 
     CLOCK_STEPPED = "clock-stepped"
     PROCESS_STOPPED = "process-stopped"
@@ -27,12 +25,12 @@ class TiltCause(Enum):
 
 
 CATCHING_UP: Final[Millis] = 20
-"""How soon a judgement is tried again that waits for what has arrived to be read."""
+"""Delay after which an instance is judged again if received data has not been read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorTime:
-    """How long the thread that decides has run, and has waited for a processor, between two sweeps; milliseconds."""
+    """How long the reactor's thread has run and has waited for a CPU between two sweeps; milliseconds."""
 
     ran: Millis
     waited: Millis
@@ -40,16 +38,16 @@ class ProcessorTime:
 
 @dataclass(frozen=True, slots=True)
 class TiltReport:
-    """Why TILT was entered, and by how many milliseconds; ``str`` is a clause for the log."""
+    """Why TILT was entered; ``str`` is a clause for the log."""
 
     cause: TiltCause
     milliseconds: Millis
-    """By how far the clock was set, negative backwards; else how long nothing was done."""
+    """By how much the clock was set, negative for backwards; for the other causes, the gap between two sweeps."""
 
     processor: ProcessorTime | None = None
 
     def __str__(self) -> str:
-        """What happened."""
+        """Return a clause that describes the cause."""
         if self.cause is TiltCause.CLOCK_STEPPED:
             return f"the clock was set by {self.milliseconds:+} ms"
         if self.cause is TiltCause.PROCESS_STOPPED:
@@ -63,30 +61,30 @@ class TiltReport:
 @dataclass(slots=True)
 class TiltGuard:
     """
-    Am *I* the slow one? Watches the gaps between sweeps on the monotonic and on the wall clock.
+    Detects that this process was stopped or starved, or that its clock was changed.
 
-    A gap that is negative or longer than ``tilt-trigger`` means that this process or its clock
-    stood still or jumped: for ``tilt-period`` nothing is decided, only watched.
+    It measures the gaps between sweeps on the monotonic clock and on the wall clock. A gap that is negative or longer
+    than ``tilt-trigger`` starts TILT: for ``tilt-period`` the Sentinel monitors but decides nothing.
     """
 
     timings: Timings
     since: Millis | None = None
     total: int = 0
     report: TiltReport | None = None
-    """Why TILT was last entered, over or not."""
+    """Why TILT was last entered, whether or not it has ended."""
 
     _previous: tuple[Millis, Millis] | None = None
 
     @property
     def active(self) -> bool:
-        """Are we in TILT?"""
+        """Whether TILT is in force."""
         return self.since is not None
 
     def swept(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> bool:
         """
-        Note a sweep; true if the gap before it (re)starts TILT.
+        Record a sweep; return whether the gap before it starts or extends TILT.
 
-        :param processor: what this thread did in the gap; ``None`` if that is not known.
+        :param processor: CPU time of the thread in the gap; ``None`` if unknown.
         """
         previous, self._previous = self._previous, (now, wall_now)
         if previous is None:
@@ -104,17 +102,17 @@ class TiltGuard:
         step = wall_gap - gap
         if abs(step) > self.timings.tilt_trigger or gap <= self.timings.tilt_trigger:
             return TiltReport(TiltCause.CLOCK_STEPPED, step)
-        # Whoever is stopped neither runs nor waits for a processor. Both are measured a sweep period too long at most.
+        # A stopped process neither runs nor waits for a CPU. Both figures are too high by at most one sweep period.
         if processor is not None and 2 * (processor.ran + processor.waited) < gap:
             return TiltReport(TiltCause.PROCESS_STOPPED, gap, processor)
         return TiltReport(TiltCause.LOOP_LATE, gap, processor)
 
     def left(self, now: Millis) -> Millis:
-        """How long TILT lasts from now on if nothing else happens; 0 outside of it."""
+        """Return the remaining duration of TILT; 0 outside of it."""
         return 0 if self.since is None else max(0, self.since + self.timings.tilt_period - now)
 
     def over(self, now: Millis) -> bool:
-        """Leave TILT if its period has passed; true at the moment of leaving."""
+        """Leave TILT if its period has passed; return whether it was left by this call."""
         if self.since is None or now - self.since <= self.timings.tilt_period:
             return False
         self.since = None
@@ -122,23 +120,24 @@ class TiltGuard:
 
 
 class Availability:
-    """Judges S_DOWN of everybody and O_DOWN of masters. Never called in TILT."""
+    """Judges S_DOWN of all instances and O_DOWN of masters. Never called in TILT."""
 
     def __init__(self, state: SentinelState, registry: Registry) -> None:
         self._state = state
         self._registry = registry
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
-        """Recycle half-dead connections and judge S_DOWN."""
+        """Reconnect half-dead connections and judge S_DOWN."""
         self._check_link(instance, now)
         self.check_sdown(instance, now)
 
     def stable_until(self, instance: Instance, now: Millis) -> Millis:
         """
-        Until when time alone changes no judgement about an instance of which there is nothing to say.
+        Return until when no judgement about a healthy instance can change by the passing of time.
 
-        :returns: ``now`` if there is something to judge, or if it is not well. Nearly every visit ends
-            here, so this asks in one go what the judgements ask one by one.
+        Nearly every evaluation ends here, so this combines the conditions of all judgements in one cheap check.
+
+        :returns: ``now`` if the instance is not healthy or must be judged.
         """
         link = instance.link
         if instance.sdown_since is not None or link.commands_since is None:
@@ -163,13 +162,13 @@ class Availability:
             return False
         if master.role_reported is not Role.MASTER or master.rebooting_since is not None:
             return False
-        for peer in master.peers.values():  # noqa: SIM110 (a generator costs more than all the rest)
+        for peer in master.peers.values():  # noqa: SIM110 (a generator would dominate the cost)
             if peer.reports_master_down:
                 return False
         return True
 
     def check_sdown(self, instance: Instance, now: Millis) -> None:
-        """Enter or leave S_DOWN."""
+        """Judge S_DOWN: enter or leave it."""
         down = self._is_down(instance, now)
         if down and instance.sdown_since is None:
             instance.sdown_since = instance.down_started_at = now
@@ -184,7 +183,7 @@ class Availability:
             self._state.announce("-sdown", instance)
 
     def _note_missing(self, master: Master, now: Millis) -> None:
-        """Log that too few Sentinels can be reached to fail over a master that went down: nothing else will happen."""
+        """Log that too few Sentinels are reachable to fail over a master that went down, as no event will say so."""
         missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
         usable, needed = master.voters - len(missing), max(master.options.quorum, master.majority)
         if usable >= needed:
@@ -202,7 +201,7 @@ class Availability:
         self._state.note(Level.WARNING, text)
 
     def check_odown(self, master: Master, now: Millis) -> None:
-        """Enter or leave O_DOWN: S_DOWN here, and enough peers who say so of the present address."""
+        """Judge O_DOWN: S_DOWN here, and enough peers that report the current address down."""
         agreeing = 1 + sum(
             self.opinion_holds(peer.reports_master_down, peer.opinion_at, now) for peer in master.peers.values()
         )
@@ -218,11 +217,11 @@ class Availability:
             self._state.announce("-odown", master)
 
     def opinion_holds(self, reports_down: bool, opinion_at: Millis, now: Millis) -> bool:
-        """An opinion counts for five ask periods, whatever else happens meanwhile."""
+        """Whether a peer's opinion counts now: it is valid for five ask periods."""
         return reports_down and now - opinion_at <= 5 * self._state.timings.ask_period
 
     def next_due(self, instance: Instance, now: Millis) -> Millis:
-        """When a judgement may change by the mere passing of time."""
+        """Return when a judgement may change by the passing of time."""
         due = self._link_due(instance, now)
         if instance.sdown_since is not None:
             return due
@@ -252,18 +251,22 @@ class Availability:
 
     @staticmethod
     def _wrong_role(master: Master) -> bool:
-        """Does it call itself a replica without being told to by us?"""
+        """Whether the master reports to be a replica although this Sentinel did not order that."""
         return master.role_reported is Role.REPLICA and master.failover_state not in PROMOTION_SEEN
 
     def _wrong_role_limit(self, master: Master) -> Millis:
-        """How long it may call itself a replica: less if then nobody is a master, as nothing else can mend that."""
+        """
+        Return how long a master may report to be a replica until it is S_DOWN.
+
+        The limit is lower if no server of the group is a master, as only a failover can repair that.
+        """
         if master.is_masterless:
             return master.options.down_after
         return master.options.down_after + 2 * self._state.timings.info_period
 
     @staticmethod
     def _silent_from(link: InstanceLink) -> Millis | None:
-        """Since when there is no acceptable sign of life although there should be."""
+        """Return since when a probe has had no acceptable reply; ``None`` if none is outstanding."""
         if link.attempt_waiting:
             return None
         if link.unanswered_ping_at is not None:
@@ -273,19 +276,19 @@ class Availability:
     def _check_link(self, instance: Instance, now: Millis) -> None:
         link = instance.link
         timings = self._state.timings
-        heard = self._state.received_until(now)
+        read_until = self._state.received_until(now)
         up_since = link.commands_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             silent = link.silent_since
-            if silent is not None and heard - silent > max(
+            if silent is not None and read_until - silent > max(
                 instance.master.options.down_after // 2, timings.ping_period
             ):
-                # The down clock is left alone: the subscription may have proved that the server lives.
+                # The down clock is not restarted: the subscription may have shown that the server is alive.
                 self._registry.reconnect(link, LinkKind.COMMANDS, "no answer to any command")
         up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
-            if heard - link.pubsub_active_at > 3 * timings.publish_period:
-                self._registry.reconnect(link, LinkKind.PUBSUB, "nothing heard on the subscription")
+            if read_until - link.pubsub_active_at > 3 * timings.publish_period:
+                self._registry.reconnect(link, LinkKind.PUBSUB, "nothing read_until on the subscription")
 
     def _link_due(self, instance: Instance, now: Millis) -> Millis:
         link = instance.link
@@ -302,5 +305,5 @@ class Availability:
         return self._after_read(due, now)
 
     def _after_read(self, due: Millis, now: Millis) -> Millis:
-        """When to judge what was due by ``due``: again soon, if what arrived by then is still unread."""
+        """Return ``due``, or a time soon after ``now`` if data that arrived by ``due`` has not been read yet."""
         return now + CATCHING_UP if due <= now and self._state.received_until(now) < now else due

@@ -1,7 +1,7 @@
 """
-What keeps this Sentinel from failing a master over, should it die now: for ``SENTINEL CKQUORUM`` and ``INFO``.
+The conditions that would prevent a failover of a master now, for ``SENTINEL CKQUORUM`` and ``INFO``.
 
-The first two kinds are those that the C Sentinels know. The others stop a failover just as well.
+C Sentinels report the first two kinds only. The others prevent a failover just the same.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MAX_NAMED_REPLICAS: Final = 3
 
 
 class BlockerKind(Enum):
-    """Why a failover cannot take place; the value is the word in ``INFO``."""
+    """Why a failover is impossible; the value is the word in ``INFO``."""
 
     QUORUM = "quorum"
-    """Fewer Sentinels are usable than must agree."""
+    """Fewer Sentinels are usable than the quorum."""
 
     MAJORITY = "majority"
-    """Fewer Sentinels are usable than must elect a leader."""
+    """Fewer Sentinels are usable than a majority."""
 
     QUORUM_TOO_HIGH = "quorum-too-high"
-    """More Sentinels must agree than are known, so the quorum cannot be reached whoever returns."""
+    """The quorum is above the number of known Sentinels, so it cannot be reached even if all are up."""
 
     STORAGE = "storage"
     """Votes cannot be saved."""
 
     TILT = "tilt"
-    """This Sentinel decides nothing for some time."""
+    """This Sentinel is in TILT and decides nothing."""
 
     NO_REPLICA = "no-replica"
     """No replica can be promoted."""
@@ -44,19 +44,19 @@ class BlockerKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One reason; ``text`` is a sentence without the full stop, the upstream one for the first two kinds."""
+    """One reason; ``text`` is a sentence without a full stop, upstream's for the first two kinds."""
 
     kind: BlockerKind
     text: str
 
 
 def usable_sentinels(master: Master) -> int:
-    """How many Sentinels can agree and vote: ourselves, and the peers that are not down."""
+    """Return how many Sentinels can agree and vote: this one, and the peers that are not down."""
     return 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
 
 
 def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis) -> Iterator[Blocker]:
-    """Everything that would keep this Sentinel from failing ``master`` over at ``now``, in the order of the kinds."""
+    """Yield all reasons that would prevent a failover of ``master`` at ``now``, in the order of the kinds."""
     usable = usable_sentinels(master)
     quorum = master.options.quorum
     if usable < quorum:

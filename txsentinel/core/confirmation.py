@@ -1,44 +1,44 @@
 """
-Sentinels that somebody named and that have not told their ID themselves yet.
+Confirmation of Sentinels that a hello named: each must report its ID before it becomes a peer.
 
-Anybody who reaches our port, or may publish on a server, can name a Sentinel in a hello. C Sentinels file and count
-each of them: some hundred invented ones crowd out the real ones and raise the majority until no failover is possible.
-Here an ID at an address is filed only after whoever listens there answered ``SENTINEL MYID`` with that ID, on a
-connection that we made. The same holds for a known ID at another address and for another ID at a known address.
-Nothing that a hello says is believed before that; the last one of each master is kept and processed as soon as its
-sender is confirmed, so that discovery takes one round trip more.
+Any client that can connect to this Sentinel, or may publish on a server, can announce a Sentinel in a hello. C
+Sentinels register and count each of them: a few hundred forged ones displace the real ones and raise the majority until
+no failover is possible. Here an ID at an address is registered only after the process at that address answered
+``SENTINEL MYID`` with that ID, on a connection that this Sentinel made. The same applies to a known ID at another
+address and to another ID at a known address. A hello has no effect before that. The last one for each master is kept
+and processed as soon as its sender is confirmed, so discovery takes one more round trip.
 
 Answers other than an ID:
 
-- Sentinels before Redis 6.2 do not know the subcommand, and an ACL may forbid it (``NOPERM``). Both show that a
-  Sentinel listens at the address (other servers do not know the command), but not which one. It is filed under the ID
-  of its hello if nobody else is filed at that address, or if whoever is has not been named for some hello periods. An
-  invented ID thus displaces one at most and never adds to their number.
-- Another ID, or an unknown command: the hello is dropped.
-- Anything else confirms nothing, and the next hello is another attempt. ``NOAUTH`` is such an answer, as Valkey 9
-  gives it to unknown commands, too. A Sentinel whose password we do not have could not be asked or vote anyway.
+- Sentinels before Redis 6.2 do not support the subcommand, and an ACL may forbid it (``NOPERM``). Both show that a
+  Sentinel listens at the address (other servers do not support the command), but not which one. It is registered under
+  the ID of its hello if no other peer is registered at that address, or if the one there has sent no hello for some
+  hello periods. A forged ID thus displaces at most one peer and never increases their number.
+- Another ID, or an unknown command: the hello is discarded.
+- Any other reply confirms nothing, and the next hello causes another attempt. ``NOAUTH`` is one of these, as Valkey 9
+  also sends it for unknown commands. A Sentinel whose password is not configured here could not be asked anyway.
 
-**The majority.** It must never be smaller than the true one, or two Sentinels can each be elected in one epoch by
+**The majority.** It must never be smaller than the true majority, or two Sentinels can each be elected in one epoch by
 disjoint sets of voters. Consider a group of five whose firewall blocks the port of the Sentinels between two sites:
-two of them confirm each other only, and with a quorum of two they would elect a leader beside the one that the other
-three elect. What shows the absent three is that their hellos arrive through the servers, every two seconds. So
-whoever is named at least twice, a hello period apart, through a server that we monitor counts for the majority
-without being confirmed (:class:`Unconfirmed`, ``Master.voters``), as with C Sentinels. Only confirmed ones are asked
-and can vote.
+the two on one site confirm only each other, and with a quorum of two they would elect a leader beside the one that the
+other three elect. The hellos of those three, however, arrive through the servers every two seconds. Therefore a
+Sentinel counts for the majority without being confirmed (:class:`Unconfirmed`, ``Master.voters``), as with C
+Sentinels, if at least two hellos of it, a hello period apart, arrived through a monitored server. Only confirmed
+Sentinels are asked and can vote.
 
-Strangers who reach only our port cannot have themselves counted at all. Strangers who may publish on a monitored
-server can, but not beyond ``MAX_COUNTED``: if there are more than that many, which no group has, none is counted. And
-they count only while the hellos go on. One that was not heard for ``UNHEARD`` milliseconds before the last sign on
-the subscription of the master counts no more. That clock stands still while the master is silent, so a Sentinel on
-the minor side of a partition does not forget the other side by waiting.
+Clients that can reach only this Sentinel's port cannot make it count anything. Clients that may publish on a monitored
+server can, up to ``MAX_COUNTED``: if there are more unconfirmed Sentinels than that, which no real group has, none is
+counted. They count only while their hellos continue: one whose last hello is more than ``UNCONFIRMED_EXPIRY``
+milliseconds older than the last message on the master's subscription no longer counts. That clock stops while the
+subscription is silent, so a Sentinel on the minority side of a partition does not forget the other side.
 
-Peers in the configuration file were confirmed when they were written there, by us or by an operator's hand; they are
-filed from the start and stay.
+Peers in the configuration file were confirmed when they were written there, by a Sentinel or by an operator; they are
+registered from the start and stay.
 
-**Bounds.** Sentinels named by direct PUBLISH and Sentinels named through a server have ``MAX_WAITING`` places each and
-``MAX_CONNECTIONS_PER_SECOND`` connection attempts each, so that neither source can displace the other. If there is no
-place, the Sentinel that has waited longest gives way: it had more time than a round trip takes, and a real one repeats
-its hello.
+**Bounds.** Sentinels announced by a direct PUBLISH and Sentinels announced through a server have ``MAX_WAITING``
+entries each and ``MAX_CONNECTIONS_PER_SECOND`` connection attempts each, so that neither source can displace the other.
+When all entries are taken, the oldest one is discarded: it had more time than a round trip takes, and a real Sentinel
+repeats its hello.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine, Status
 
 MAX_WAITING: Final = 32
-"""Unconfirmed Sentinels that we try to reach at a time, of each source."""
+"""Maximum number of Sentinels of each source that wait for confirmation."""
 
 MAX_CONNECTIONS_PER_SECOND: Final = 50
-"""New connections per second to unconfirmed Sentinels, of each source."""
+"""Maximum number of new connections per second to unconfirmed Sentinels of each source."""
 
 ANSWER_TIMEOUT: Final[Millis] = 3_000
-"""How long connecting and answering may take together; then the connection is closed until the next hello."""
+"""Timeout for connecting and answering together; after it the connection is closed until the next hello."""
 
-FORGET_PERIODS: Final = 5
-"""Hello periods without a hello after which an unconfirmed Sentinel is not tried any more."""
+EXPIRY_PERIODS: Final = 5
+"""Number of hello periods without a hello after which an unconfirmed Sentinel is discarded."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A Sentinel that was named and is to tell its ID."""
+    """A Sentinel that a hello announced and whose ID is not confirmed."""
 
     peer_id: str
     address: Address
@@ -80,7 +80,7 @@ class Waiting:
     received_at: Millis
     tried_at: Millis = 0
     link: InstanceLink | None = None
-    """The connection to ask over; ``None`` between two attempts."""
+    """The link over which its ID is requested; ``None`` between two attempts."""
 
     hellos: dict[str, bytes] = field(default_factory=dict)
     """Master name → the last hello about it."""
@@ -88,9 +88,9 @@ class Waiting:
 
 class Confirmations:
     """
-    Has new Sentinels tell their ID.
+    Requests the IDs of new Sentinels.
 
-    :param confirmed: called once somebody has, with the connection over which it was told.
+    :param confirmed: called for each Sentinel whose ID was confirmed, with the link over which it was requested.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class Confirmations:
         self._registry = registry
         self._confirmed = confirmed
         self._waiting: dict[tuple[str, str, int], Waiting] = {}
-        """By ID, host and port; in the order in which they were first named."""
+        """By ID, host and port; in the order of their first hello."""
 
-        self._dials: dict[bool, tuple[Millis, int]] = {}
-        """Through a server or not → since when connections are counted, and how many there were."""
+        self._attempts: dict[bool, tuple[Millis, int]] = {}
+        """Whether announced through a server → start of the current second, number of connections since then."""
 
     def __len__(self) -> int:
-        """How many are waiting."""
+        """Return the number of Sentinels that wait for confirmation."""
         return len(self._waiting)
 
     def named(
         self, peer_id: str, address: Address, master: Master, payload: bytes, now: Millis, *, through_server: bool
     ) -> None:
-        """A hello names ``peer_id`` at ``address``, which is not filed so."""
+        """Handle a hello that announces ``peer_id`` at ``address``, which is not registered so."""
         key = (peer_id, address.hostname.casefold(), address.port)
         waiting = self._waiting.get(key)
         if waiting is None:
@@ -127,7 +127,7 @@ class Confirmations:
         self._try(waiting, now)
 
     def resolved(self, address: Address, ip: str, now: Millis) -> None:
-        """A name was looked up that somebody may have announced."""
+        """Handle the result of a name resolution: Sentinels that wait for it are tried."""
         name = address.hostname.casefold()
         for waiting in list(self._waiting.values()):
             if waiting.link is None and not waiting.address.ip and waiting.address.hostname.casefold() == name:
@@ -135,18 +135,18 @@ class Confirmations:
                 self._try(waiting, now)
 
     def link_up(self, link: InstanceLink, now: Millis) -> None:
-        """A connection is there; ask if somebody waits for it."""
+        """Handle an established connection: request the ID if a Sentinel waits for it."""
         if any(waiting.link is link for waiting in self._waiting.values()):
             self._state.emit(RequestId(link), probe=True)
 
     def link_down(self, link: InstanceLink) -> None:
-        """A connection was lost, or an attempt failed: try again with the next hello."""
+        """Handle a lost connection or a failed attempt: the next hello causes another attempt."""
         for waiting in list(self._waiting.values()):
             if waiting.link is link:
-                self._leave(waiting)
+                self._await_next_hello(waiting)
 
     def answered(self, link: InstanceLink, reply: object, now: Millis) -> None:
-        """Take in the answer to SENTINEL MYID."""
+        """Handle the reply to ``SENTINEL MYID``."""
         concerned = [waiting for waiting in self._waiting.values() if waiting.link is link]
         if not concerned:
             return
@@ -157,7 +157,7 @@ class Confirmations:
             if not reply.startswith(b"ERR unknown command"):
                 for waiting in concerned:
                     self._log_failure(waiting, text(reply))
-                    self._leave(waiting)
+                    self._await_next_hello(waiting)
                 return
         answer = text(reply) if isinstance(reply, bytes) and not isinstance(reply, (Status, ErrorLine)) else None
         for waiting in concerned:
@@ -167,25 +167,25 @@ class Confirmations:
                 self._drop(waiting)
 
     def sweep(self, now: Millis) -> None:
-        """Give up whoever does not answer, or is named no more."""
+        """End attempts that have timed out, and discard Sentinels whose hellos have stopped."""
         if not self._waiting:
             return
-        forget = FORGET_PERIODS * self._state.timings.publish_period
+        expiry = EXPIRY_PERIODS * self._state.timings.publish_period
         for waiting in list(self._waiting.values()):
-            if now - waiting.received_at > forget:
+            if now - waiting.received_at > expiry:
                 self._drop(waiting)
             elif waiting.link is not None and now - waiting.tried_at > ANSWER_TIMEOUT:
-                self._leave(waiting)
+                self._await_next_hello(waiting)
 
     def forget(self, master: Master) -> None:
-        """``master`` is not monitored any more, or begins anew."""
+        """Discard all hellos about ``master``, which was removed or reset."""
         for waiting in list(self._waiting.values()):
             waiting.hellos.pop(master.name, None)
             if not waiting.hellos:
                 self._drop(waiting)
 
     def _try(self, waiting: Waiting, now: Millis) -> None:
-        """Ask, over the connection that there is to that address or a new one."""
+        """Request the ID, over an existing link to that address or a new one."""
         if waiting.link is not None:
             return
         if not waiting.address.resolved:
@@ -206,22 +206,22 @@ class Confirmations:
         for waiting in self._waiting.values():
             if waiting.link is not None and not waiting.link.closed and waiting.link.address.same(address):
                 return waiting.link
-        filed = self._registry.peer_at(address)
-        return None if filed is None else filed.link
+        peer = self._registry.peer_at(address)
+        return None if peer is None else peer.link
 
     def _may_connect(self, through_server: bool, now: Millis) -> bool:
-        since, count = self._dials.get(through_server, (now, 0))
+        since, count = self._attempts.get(through_server, (now, 0))
         if now - since >= 1_000:
             since, count = now, 0
         if count >= MAX_CONNECTIONS_PER_SECOND:
             return False
-        self._dials[through_server] = since, count + 1
+        self._attempts[through_server] = since, count + 1
         return True
 
     def _evict(self, through_server: bool) -> None:
         same_source = [waiting for waiting in self._waiting.values() if waiting.through_server == through_server]
         if len(same_source) >= MAX_WAITING:
-            # Between two attempts nobody loses anything but the throttle of the next.
+            # Prefer one between two attempts: it loses nothing but the delay of its next attempt.
             self._drop(next((waiting for waiting in same_source if waiting.link is None), same_source[0]))
 
     def _confirm(self, waiting: Waiting, now: Millis) -> None:
@@ -232,12 +232,12 @@ class Confirmations:
         self._close_if_unused(link)
 
     def _confirm_by_hello(self, concerned: list[Waiting], now: Millis) -> None:
-        """A Sentinel is there and does not tell its ID: take the hello's word for it where that adds nobody."""
+        """A Sentinel listens at the address but does not report its ID: accept the hello's ID if that adds no peer."""
         first, *others = concerned
         recent = now - 3 * self._state.timings.publish_period
-        filed = self._registry.peer_at(first.address)
+        registered = self._registry.peer_at(first.address)
         elsewhere = self._registry.peers_known_as(first.peer_id)
-        alive = filed is not None and filed.hello_received_at > recent
+        alive = registered is not None and registered.hello_received_at > recent
         if alive or any(peer.link.commands_up for peer in elsewhere):
             self._drop(first)
         else:
@@ -247,18 +247,18 @@ class Confirmations:
 
     def _log_failure(self, waiting: Waiting, error: str) -> None:
         self._state.complain(
-            "A Sentinel is not counted before it tells its ID",
-            f"Sentinel {waiting.peer_id} at {waiting.address.joined()} cannot be asked for its ID: {error}",
+            "A Sentinel is not counted before its ID is confirmed",
+            f"Cannot request the ID of Sentinel {waiting.peer_id} at {waiting.address.joined()}: {error}",
         )
 
-    def _leave(self, waiting: Waiting) -> None:
-        """Wait for the next hello."""
+    def _await_next_hello(self, waiting: Waiting) -> None:
+        """End the attempt; the next hello causes another one."""
         link, waiting.link = waiting.link, None
         self._close_if_unused(link)
 
     def _drop(self, waiting: Waiting) -> None:
         self._waiting.pop(self._key(waiting), None)
-        self._leave(waiting)
+        self._await_next_hello(waiting)
 
     def _close_if_unused(self, link: InstanceLink | None) -> None:
         if link is not None and not any(waiting.link is link for waiting in self._waiting.values()):
@@ -270,5 +270,5 @@ class Confirmations:
 
 
 def _from_a_sentinel(error: bytes) -> bool:
-    """Whether this is how a Sentinel refuses MYID that does not know it, or may not tell us."""
+    """Whether this is the error of a Sentinel that does not support ``MYID``, or whose ACL forbids it."""
     return error.lower().startswith((b"noperm", b"err unknown subcommand", b"err unknown sentinel subcommand"))

@@ -1,4 +1,4 @@
-"""Who must be looked at by when. Early is harmless, late is a bug."""
+"""Priority queue of evaluation deadlines. Evaluating early is harmless; evaluating late is a bug."""
 
 from __future__ import annotations
 
@@ -10,75 +10,75 @@ from txsentinel.model.timings import Millis
 
 class DueQueue:
     """
-    Instances by date, each of which counts once, at ``instance.due``; those of one date in the order of their coming.
+    Instances by deadline. Each has one valid entry, at ``instance.due``; entries with one deadline are in FIFO order.
 
-    Dates are few, as probes keep to a grid, so it is they who are in a heap. Rescheduling leaves the old entry behind;
-    it is recognised and dropped when it comes up.
+    Distinct deadlines are few, as probes are aligned to a grid, so the heap contains deadlines and not instances.
+    Rescheduling leaves a stale entry behind, which is dropped when its deadline comes.
     """
 
     def __init__(self) -> None:
-        self._dates: list[Millis] = []
-        self._agenda: dict[Millis, list[Instance]] = {}
-        """By date; of the same dates as the heap, and never empty."""
+        self._deadlines: list[Millis] = []
+        self._entries: dict[Millis, list[Instance]] = {}
+        """By deadline; has the same deadlines as the heap, and no empty lists."""
 
         self.brought_forward = False
-        """Has somebody come in front of everybody else? Whoever acts upon it takes it back."""
+        """Whether an instance was scheduled before all others. The sweeper resets it after acting on it."""
 
     def __len__(self) -> int:
-        """How many entries there are, those left behind included."""
-        return sum(len(entries) for entries in self._agenda.values())
+        """Return the number of entries, including stale ones."""
+        return sum(len(entries) for entries in self._entries.values())
 
     def schedule(self, instance: Instance, due: Millis) -> None:
-        """Look at ``instance`` by ``due`` at the latest; an earlier date that it has already stands."""
+        """Have ``instance`` evaluated by ``due`` at the latest; an earlier deadline of it stays in force."""
         if instance.due is None or due < instance.due:
             instance.due = due
-            others = self._agenda.get(due)
+            others = self._entries.get(due)
             if others is not None:
                 others.append(instance)
                 return
-            self._agenda[due] = [instance]
-            heappush(self._dates, due)
-            if self._dates[0] == due:
+            self._entries[due] = [instance]
+            heappush(self._deadlines, due)
+            if self._deadlines[0] == due:
                 self.brought_forward = True
 
     def forget(self, instance: Instance) -> None:
-        """The instance is gone; its entry goes when it comes up."""
+        """Cancel the deadline of ``instance``; its entry becomes stale."""
         instance.due = None
 
     def take_due(self, now: Millis, most: int | None = None) -> list[Instance]:
         """
-        Those due by ``now``, earliest first, each at most once; no more than ``most``, if that is given.
+        Remove and return the instances due by ``now``, earliest first, at most ``most`` of them.
 
-        The caller reschedules each of them; what it schedules for ``now`` comes up next time.
+        The caller must reschedule each. Instances scheduled for ``now`` meanwhile are returned by the next call.
         """
         ready: list[Instance] = []
-        dates = self._dates
-        while dates and dates[0] <= now:
-            date = dates[0]
-            entries = self._agenda[date]
+        deadlines = self._deadlines
+        while deadlines and deadlines[0] <= now:
+            deadline = deadlines[0]
+            entries = self._entries[deadline]
             for position, instance in enumerate(entries):
                 if most is not None and len(ready) >= most:
                     del entries[:position]
                     return ready
-                if instance.due == date:
+                if instance.due == deadline:
                     instance.due = None
                     ready.append(instance)
-            heappop(dates)
-            del self._agenda[date]
+            heappop(deadlines)
+            del self._entries[deadline]
         return ready
 
     @property
     def next_due(self) -> Millis | None:
-        """When the next visit is due, or ``None`` if nobody waits."""
-        dates = self._dates
-        while dates:
-            date = dates[0]
-            entries = self._agenda[date]
+        """The earliest deadline, or ``None`` if no instance is scheduled."""
+        deadlines = self._deadlines
+        while deadlines:
+            deadline = deadlines[0]
+            entries = self._entries[deadline]
             for position, instance in enumerate(entries):
-                if instance.due == date:
+                if instance.due == deadline:
                     if position:
                         del entries[:position]
-                    return date
-            heappop(dates)
-            del self._agenda[date]
+                    return deadline
+            heappop(deadlines)
+            del self._entries[deadline]
         return None

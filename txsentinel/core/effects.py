@@ -1,8 +1,8 @@
 """
-What the core asks the shell to do, and the outbox that stamps it with the state it depends on.
+Effects, which the core returns for execution, and the outbox, which stamps each with a generation.
 
-An effect that says something to somebody waits in the shell until the *generation* it carries is
-durable; a probe (connecting, PING, INFO, asking for an opinion) carries generation 0 and never waits.
+An effect that depends on hard state waits in the durability barrier until its *generation* is durable. A probe
+(connecting, PING, INFO, a question about a master's state) has generation 0 and never waits.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from txsentinel.model.timings import Millis
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Keep this link's connections up, from now on, without being asked again."""
+    """Establish the link's connections, and reconnect them whenever they are lost."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Close one connection of a link (or all of them, for ``None``) and make it anew at once."""
+    """Close one connection of a link (``None``: all of them) and reconnect at once."""
 
     link: InstanceLink
     kind: LinkKind | None
@@ -36,7 +36,7 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the link for good and forget it."""
+    """Close the link's connections permanently."""
 
     link: InstanceLink
 
@@ -65,14 +65,14 @@ class RequestRole:
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
-    """``SENTINEL MYID``: whoever listens at the address of the link is to tell its ID."""
+    """Send ``SENTINEL MYID`` to the process at the link's address."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
 class PublishHello:
-    """PUBLISH our hello; ``instance`` is told of the answer."""
+    """Send PUBLISH with our hello; the reply is reported for ``instance``."""
 
     link: InstanceLink
     instance: Instance
@@ -81,7 +81,7 @@ class PublishHello:
 
 @dataclass(frozen=True, slots=True)
 class AskMasterDown:
-    """``SENTINEL is-master-down-by-addr``: opinion with candidate ``*``, vote request otherwise."""
+    """Send ``SENTINEL is-master-down-by-addr``: a question for candidate ``*``, otherwise a vote request."""
 
     link: InstanceLink
     master: Master
@@ -94,30 +94,30 @@ class AskMasterDown:
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
     """
-    The role-change transaction: MULTI, SLAVEOF, CONFIG REWRITE, CLIENT KILL, EXEC, with INFO right behind it.
+    Send the role-change transaction: MULTI, SLAVEOF, CONFIG REWRITE, CLIENT KILL, EXEC, followed by INFO.
 
-    ``master`` is the address to follow, or ``None`` for NO ONE.
+    ``host`` and ``port`` are the master to follow; ``host`` is ``None`` for NO ONE.
     """
 
     link: InstanceLink
     host: str | None
     port: int = 0
     abort_failover: bool = False
-    """First abort a FAILOVER that the server is running itself."""
+    """Whether to abort the server's own FAILOVER command first."""
 
     @property
     def promotes(self) -> bool:
-        """Does it make a master?"""
+        """Whether the order makes the server a master."""
         return self.host is None
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """
-    The transaction that has a healthy master hand its role to a replica: CLIENT PAUSE WRITE, FAILOVER TO.
+    Send the transaction by which a healthy master hands over its role to a replica: CLIENT PAUSE WRITE, FAILOVER TO.
 
-    ``timeout`` is how long the servers may take until the replica has everything, ``pause`` how long writes are held
-    if nobody ends it; both in milliseconds.
+    ``timeout`` is how long the replica may take to catch up, ``pause`` how long writes are paused unless the pause is
+    ended earlier; both in milliseconds.
     """
 
     link: InstanceLink
@@ -129,40 +129,44 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class FinishHandOver:
-    """After a hand-over, to both servers: CONFIG REWRITE, CLIENT KILL, CLIENT UNPAUSE in a transaction."""
+    """Send CONFIG REWRITE, CLIENT KILL and CLIENT UNPAUSE in a transaction; after a hand-over, to both servers."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
 class AbortHandOver:
-    """A hand-over that came to nothing: FAILOVER ABORT and CLIENT UNPAUSE."""
+    """Send FAILOVER ABORT and CLIENT UNPAUSE, after a hand-over that failed."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
 class KillScript:
-    """SCRIPT KILL, to an instance that is down because a script keeps it busy."""
+    """Send SCRIPT KILL to an instance that is down because a script keeps it busy."""
 
     link: InstanceLink
 
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Log, publish and pass on one event, and run the notification script if it calls for one."""
+    """Log and publish one event, pass it to plug-ins, and run the notification script if the level requires it."""
 
     event: SentinelEvent
     binding: bool = False
-    """Wait for the generation even if saving fails, as for a vote; anything else is then published all the same."""
+    """
+    Whether the event waits for its generation even while saving fails, as a vote must. Other events are then published
+    without waiting.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """
-    A log line that is not an event; with ``until`` the date that many milliseconds away is appended.
+    Write a log line that is not an event.
 
-    ``kind`` is given for lines that strangers can provoke: a few of each kind are logged in a minute.
+    With ``until``, the date that many milliseconds from now is appended. ``kind`` is set for lines that clients or
+    other Sentinels can provoke; a limited number of each kind is logged per minute.
     """
 
     level: Level
@@ -173,7 +177,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RunScript:
-    """Queue a script: ``arguments`` without the path itself."""
+    """Queue a script; ``arguments`` do not include the path itself."""
 
     path: str
     arguments: tuple[str, ...]
@@ -181,14 +185,14 @@ class RunScript:
 
 @dataclass(frozen=True, slots=True)
 class ResolveAddress:
-    """Look the host name of this link's address up, and tell the core what came of it."""
+    """Resolve the host name of this address, and report the result to the core."""
 
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Die at once with exit status 99, as ``SENTINEL SIMULATE-FAILURE`` ordered."""
+    """End the process at once with exit status 99, as ``SENTINEL SIMULATE-FAILURE`` ordered."""
 
     reason: str
 
@@ -218,11 +222,11 @@ Effect: TypeAlias = (
 
 class Outbox:
     """
-    Effects in the order in which they were decided, each with the generation it waits for.
+    Effects in the order of the decisions, each with the generation that it waits for.
 
-    ``generation`` counts the changes of hard state; ``dirty`` names the masters whose lines changed
-    since the shell last looked, and ``None`` in it stands for the state outside of any master.
-    ``overheard`` is told of each effect in the moment of its decision, if somebody wants to know.
+    ``generation`` counts the changes of hard state. ``dirty`` has the names of the masters whose hard state changed
+    since the executor last emptied it; ``None`` in it stands for the state of the Sentinel itself. ``observer``, if
+    set, is called with each effect as it is decided.
     """
 
     def __init__(self) -> None:
@@ -232,18 +236,18 @@ class Outbox:
         self.pending: list[tuple[int, Effect]] = []
 
     def changed(self, master: str | None) -> int:
-        """Hard state changed: whatever is said from here on waits until it is on disk."""
+        """Begin a new generation, as the hard state of ``master`` changed; effects emitted from here on wait for it."""
         self.generation += 1
         self.dirty.add(master)
         return self.generation
 
     def emit(self, effect: Effect, *, probe: bool = False) -> None:
-        """Queue ``effect`` behind every change made so far, unless it is a mere probe."""
+        """Queue ``effect`` with the current generation; with ``probe`` it does not wait."""
         self.pending.append((0 if probe else self.generation, effect))
         if self.observer is not None:
             self.observer(effect)
 
     def take(self) -> list[tuple[int, Effect]]:
-        """Everything queued since the last call, oldest first."""
+        """Remove and return all queued effects with their generations, oldest first."""
         taken, self.pending = self.pending, []
         return taken

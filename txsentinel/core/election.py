@@ -1,4 +1,4 @@
-"""Standing for election to lead the failover of one master: candidacy, count, and what comes of it."""
+"""Campaigns of this Sentinel to lead the failover of a master: requesting votes, counting them, and the outcome."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
 FORCED_ELECTION_TIMEOUT: Final[Millis] = 500
-"""How long a forced failover waits for votes before it goes ahead without them."""
+"""How long a forced failover waits for votes before it proceeds without them."""
 
 
 class ElectionStatus(Enum):
-    """What an election has come to."""
+    """The state of an election."""
 
     OPEN = "open"
     WON = "won"
@@ -23,14 +23,14 @@ class ElectionStatus(Enum):
 
 
 class Elections:
-    """Our candidacies."""
+    """The campaigns of this Sentinel."""
 
     def __init__(self, state: SentinelState, voting: Voting) -> None:
         self._state = state
         self._voting = voting
 
     def campaign(self, master: Master, failover: Failover, now: Millis) -> None:
-        """Become a candidate, in a new epoch or in that of other masters that failed together with this one."""
+        """Become a candidate, in a new epoch or in one shared with other masters that failed at the same time."""
         state = self._state
         shared = not (failover.forced or failover.coordinated or failover.republish)
         failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
@@ -46,7 +46,7 @@ class Elections:
         self._request_votes(master, failover, now)
 
     def assess(self, master: Master, failover: Failover, now: Millis) -> ElectionStatus:
-        """Count the votes, and stand again in a new epoch if this one is lost and another promises more."""
+        """Count the votes. If this epoch is lost but another can be won, campaign again after a delay."""
         state = self._state
         durable = self._vote_durable(failover)
         unsaved = state.storage_failing and (not durable or failover.campaign_again_at is not None)
@@ -61,24 +61,24 @@ class Elections:
                 self._campaign_again(master, failover, now, epoch)
             return ElectionStatus.OPEN
         count = self._voting.count(master)
-        # However many votes the others give: an epoch in which we act must not be forgotten in a crash.
+        # Even with enough votes of others, our own must be durable: a crash must not lose an epoch in which we act.
         if count.won and durable:
             return ElectionStatus.WON
         if failover.forced and durable:
             return self._assess_forced(master, failover, now)
         if now > self._end(master, failover):
             return ElectionStatus.GIVEN_UP
-        # A forced one needs no other epoch to win in, only its own vote on disk.
+        # A forced failover needs no majority, so it never campaigns again for one.
         hopeless = count.lost and count.should_retry and not failover.forced and not count.should_concede
         if hopeless and failover.candidacies < state.limits.candidacies:
-            # Whoever comes first by ID also stands again first: chance alone divides the votes anew with every delay.
+            # Ordered by ID: with random delays alone, candidates would split the votes again.
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
             wait = self._voting.place(master) * (backoff + state.stagger(now))
             failover.campaign_again_at = now + wait + state.rng(backoff)
         return ElectionStatus.OPEN
 
     def next_due(self, master: Master, failover: Failover) -> Millis:
-        """When time alone calls for another judgement."""
+        """Return when :meth:`assess` must be called even if nothing else happens."""
         due = self._end(master, failover) + 1
         if failover.campaign_again_at is not None:
             return min(due, failover.campaign_again_at)
@@ -88,11 +88,11 @@ class Elections:
 
     def _assess_forced(self, master: Master, failover: Failover, now: Millis) -> ElectionStatus:
         """
-        Lead without a majority, because the operator said so.
+        Lead without a majority, as the operator ordered.
 
-        Two Sentinels that are ordered at once must not use one epoch for two configurations. So
-        votes are asked for all the same, and without a majority the epoch is one that no other
-        Sentinel of the group would take: divided by their number, it leaves our place among them.
+        Two Sentinels that receive such an order at the same time must not use one epoch for two configurations.
+        Therefore votes are requested all the same. Without a majority, the epoch is one that no other Sentinel of the
+        group would choose: modulo their number, it equals our position among them by ID.
         """
         waiting = self._voting.awaited(master) > 0
         if waiting and failover.proceed_unelected_at is not None and now < failover.proceed_unelected_at:

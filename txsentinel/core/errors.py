@@ -1,27 +1,27 @@
-"""What the core refuses to do for a client; the text of each error is the line on the wire."""
+"""Errors by which the core refuses a command of a client; the text of each is the RESP error line."""
 
 from __future__ import annotations
 
 
 class CommandError(Exception):
-    """The client asked for something we refuse. ``str(error)`` is the RESP error line without its sign."""
+    """A command is refused. ``str(error)`` is the RESP error line without the leading ``-``."""
 
 
 class NoSuchMaster(CommandError):
-    """The name is not monitored here."""
+    """No master of that name is monitored."""
 
     def __init__(self) -> None:
-        """Take no arguments: the line never names the master."""
+        """Take no arguments, as the error line does not contain the name."""
         super().__init__("ERR No such master with that name")
 
 
 class InvalidAddress(CommandError):
-    """The host is neither an IP address nor, where names are allowed, a name."""
+    """The host is not an IP address nor, with ``resolve-hostnames yes``, a host name."""
 
     def __init__(self) -> None:
-        """Take no arguments: the line never names the host."""
+        """Take no arguments, as the error line does not contain the host."""
         super().__init__("ERR Invalid IP address or hostname specified")
 
 
 class IllegalTransition(Exception):
-    """Our own bug: a failover was told to skip a state."""
+    """A failover would enter a state that must not follow its current one; this is a bug of txsentinel."""

@@ -1,7 +1,7 @@
 """
-A visit to one instance: probe it, judge it, and for masters agree and act; and when to come again.
+Evaluation of one instance: send probes, judge S_DOWN, for masters judge O_DOWN and advance failovers; reschedule.
 
-Each cause has its effects in the turn in which it arrives; a visit is what time calls for.
+Inputs take effect in the reactor turn in which they arrive. An evaluation applies the rules that depend on time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txsentinel.model.timings import Millis
 
 
 class Evaluation:
-    """Puts the questions of the other modules in their order. In TILT only probes are sent."""
+    """Calls the rules of the other modules in order. In TILT only probes are sent."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class Evaluation:
         self._gossip = gossip
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
-        """Look at one instance: probe, judge, and for masters: agree and act."""
+        """Evaluate one instance and schedule its next evaluation."""
         if instance.gone:
             return
         due = self._probing.evaluate(instance, now)
         if not self._tilt.active:
             stable_until = self._availability.stable_until(instance, now)
             if stable_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
-                # Probes keep to a grid, so that a thousand of them a second do not wake us a thousand times.
+                # Align probes to a grid, so that a thousand of them per second do not need a thousand wake-ups.
                 grain = self._state.timings.probe_grain
                 due = -(-due // grain) * grain
                 self._state.due.schedule(instance, max(min(due, stable_until + 1), now + 1))
@@ -64,20 +64,20 @@ class Evaluation:
         self.schedule(instance, now)
 
     def recheck(self, link: InstanceLink, now: Millis) -> None:
-        """A sign of life came: whoever was down by silence is up again at once."""
+        """Evaluate the instances of ``link`` that are S_DOWN, as a reply arrived: they may be up again."""
         if not link.sdown_instances or self._tilt.active:
             return
         for instance in list(link.sdown_instances):
             self.evaluate(instance, now)
 
     def _went_down(self, master: Master, now: Millis) -> None:
-        """S_DOWN: ask the others, and have the replicas' offsets fresh by the time they are compared."""
+        """Ask the peers about a master that is S_DOWN, and request INFO of its replicas, so that offsets are fresh."""
         for replica in master.replicas.values():
             self._probing.request_info(replica, now)
         self._voting.ask_all(master, now)
 
     def agree(self, master: Master, now: Millis) -> None:
-        """Opinions, O_DOWN, and the step of a failover that may follow."""
+        """Expire opinions, judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
         self._voting.expire_opinions(master, now)
         self._availability.check_odown(master, now)
         self.step(master, now)
@@ -85,12 +85,12 @@ class Evaluation:
         self.schedule(master, now)
 
     def step(self, master: Master, now: Millis) -> None:
-        """Whatever its failover, or the want of one, calls for."""
+        """Advance the failover of ``master``, or start one if required."""
         if self._tilt.active:
             return
         failover = master.failover
         if master.odown_since is not None and (failover is None or failover.state in PROMOTION_NOT_ORDERED):
-            # What was agreed before TILT, or a moment ago, holds now or not at all.
+            # An agreement from before TILT, or from a moment ago, may no longer hold.
             self._availability.check_sdown(master, now)
             self._voting.expire_opinions(master, now)
             self._availability.check_odown(master, now)
@@ -105,13 +105,13 @@ class Evaluation:
                 self._voting.ask(peer, now)
 
     def ask_new_peer(self, peer: Peer, now: Millis) -> None:
-        """A peer can be reached again: it may be the one that agreement or an election waits for."""
+        """Ask a peer that has just connected: agreement or an election may be waiting for it."""
         master = peer.master
         if not self._tilt.active and (master.sdown_since is not None or master.failover is not None):
             self._voting.ask(peer, now)
 
     def ask_again(self, master: Master, now: Millis) -> None:
-        """Ask those anew who did not hold it down, and were not asked just now."""
+        """Ask the peers again that did not report ``master`` down and were not asked just now."""
         for peer in master.peers.values():
             asked_at = peer.asked_at
             if not peer.reports_master_down and (
@@ -120,7 +120,7 @@ class Evaluation:
                 self._voting.ask(peer, now)
 
     def schedule(self, instance: Instance, now: Millis) -> None:
-        """When to look at it again: the earliest of what may be due."""
+        """Schedule the next evaluation of ``instance`` at the earliest time at which anything may be due."""
         if instance.gone:
             return
         due = now + self._probing.info_interval(instance)

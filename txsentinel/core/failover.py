@@ -1,8 +1,8 @@
 """
-The failover of one master, from standing for election to the switch.
+The failover of one master, from the campaign to the switch.
 
-States follow each other as the table says, each step being taken in the turn in which its cause
-arrives: a vote, a commit, a connection, an INFO. Time only ends what takes too long.
+A table lists the permitted state transitions. Each is made in the reactor turn in which its cause arrives: a vote, a
+commit, a connection, an INFO. Timers only end steps that take too long.
 """
 
 from __future__ import annotations
@@ -39,25 +39,26 @@ FOLLOWS: Final = {
     FailoverState.UPDATE_CONFIG: set(),
 }
 """
-State → the states that may come next; aborting is possible until the promotion was seen.
+State → the states that may follow. A failover can be aborted until the promotion was seen.
 
-Selection is repeated where the replica that was selected turns out to be unfit, or refuses to be promoted.
+Selection is repeated if the selected replica turns out to be unfit, or refuses to be promoted.
 """
 
 FRESH_INFO_TIMEOUT: Millis = 100
-"""How long after O_DOWN we wait for the replicas' INFO of after S_DOWN, to choose by fresh offsets."""
+"""How long after O_DOWN to wait for an INFO of each replica sent after S_DOWN, so that fresh offsets are compared."""
 
 SELECT_TIMEOUT: Millis = 10_000
-"""How long whoever was elected waits for a replica that it lost meanwhile, in a storm for a moment, to come back."""
+"""How long an elected leader waits for a fit replica, as connections may be lost for a moment in a mass failure."""
 
 UNFIT_NOTE_PERIOD: Millis = 10_000
+"""Interval of the log line that says why a master is not failed over."""
 
 UNFIT_EVENT_DELAY: Millis = 1_000
-"""How long after O_DOWN the lack of a fit replica becomes an event: one that is slow to answer may be fit after all."""
+"""Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""
 
 
 class Failovers:
-    """Starts failovers, leads them, and ends them. Never called in TILT but to order or confirm."""
+    """Starts, advances and ends failovers. In TILT only a promotion is recorded; nothing is started or advanced."""
 
     def __init__(self, state: SentinelState, voting: Voting, probing: Probing, switching: Switching) -> None:
         self._state = state
@@ -68,7 +69,7 @@ class Failovers:
         self.handovers = Handovers(state)
 
     def evaluate(self, master: Master, now: Millis) -> None:
-        """Take whatever step is due."""
+        """Start a failover of ``master`` or advance the current one, as far as possible now."""
         failover = master.failover
         if self._state.crashing:
             return
@@ -96,7 +97,7 @@ class Failovers:
             self._reconfigure_replicas(master, failover, now)
 
     def next_due(self, master: Master, now: Millis) -> Millis:
-        """When time alone calls for the next step."""
+        """Return when :meth:`evaluate` must be called even if nothing else happens."""
         never = now + self._state.timings.ping_period
         failover = master.failover
         timeout = master.options.failover_timeout
@@ -108,7 +109,7 @@ class Failovers:
                 due = max(due, master.attempt_started_at + 2 * timeout)
             if due <= now:
                 due = master.odown_since + FRESH_INFO_TIMEOUT
-            # It was our turn already, so something else is missing: a fit replica, or the disk.
+            # The campaign is due already, so something else is missing: a fit replica, or a writable file.
             return due if due > now else now + self._state.timings.sweep_period
         if failover.state is FailoverState.WAIT_START:
             return self._elections.next_due(master, failover)
@@ -125,20 +126,20 @@ class Failovers:
         return due
 
     def force(self, master: Master, now: Millis, *, coordinated: bool) -> None:
-        """``SENTINEL FAILOVER``: start now, whether the master is down or not."""
+        """Start a failover now, whether or not the master is down (``SENTINEL FAILOVER``)."""
         self._state.note(Level.NOTICE, f"Executing user requested FAILOVER of '{master.name}'")
         self._start(master, now, forced=not coordinated, coordinated=coordinated)
 
     def handover_refused(self, master: Master, command: str, error: str) -> None:
-        """The old master of a coordinated failover refused what it was ordered."""
+        """Handle that the old master of a coordinated failover refused ``command``: abort the failover."""
         if self.handovers.refused(master, command, error):
             self.abort(master, "-failover-abort-master-timeout")
 
     def promotion_refused(self, replica: Replica, command: str, error: str, now: Millis) -> None:
         """
-        ``replica`` refused ``command`` of the transaction that was to make it a master, and the whole of it was void.
+        Handle that ``replica`` refused ``command`` of the transaction that promotes it, so that no part was executed.
 
-        Waiting would change nothing: another replica is tried at once, in the same epoch, as this one was not promoted.
+        Another replica is selected at once, in the same epoch, as this one was not promoted.
         """
         replica.promotion_refusal, replica.promotion_refused_at = f"{command} with {error}", now
         master = replica.master
@@ -149,25 +150,25 @@ class Failovers:
         self._select(master, failover, now)
 
     def republish(self, master: Master, now: Millis) -> None:
-        """Have a majority give the present address a config epoch of its own. This is no attempt at a failover."""
+        """Campaign for a new config epoch for the current address. This is not a failover attempt."""
         if self._state.storage_failing:
             return
         self._elections.campaign(master, Failover(0, now, now, republish=True), now)
 
     def superseded(self, master: Master) -> None:
-        """A configuration at least as new as ours would be is published: stop unless ours is published, too."""
+        """Abort if a configuration at least as new as that of the failover is published, and its own is not yet."""
         failover = master.failover
         if failover is not None and failover.epoch <= master.config_epoch and failover.state not in PROMOTION_SEEN:
             self.abort(master, "-failover-abort-not-elected")
 
     def concede(self, master: Master) -> None:
-        """We voted for somebody else: stop standing."""
+        """End the campaign, as this Sentinel voted for another candidate."""
         failover = master.failover
         if failover is not None and failover.state is FailoverState.WAIT_START:
             self.abort(master, "-failover-abort-not-elected")
 
     def abort(self, master: Master, channel: str) -> None:
-        """Give up; nothing is undone at the replica. The next attempt keeps its distance from this one's start."""
+        """Abort the failover and publish ``channel``; nothing is undone at the replica."""
         failover = master.failover
         assert failover is not None
         if not failover.republish:
@@ -177,21 +178,21 @@ class Failovers:
         master.campaign_at = None
 
     def _give_up(self, master: Master, failover: Failover, abort: Abort) -> None:
-        """The reason for a failover is gone before anything was done about it."""
+        """Abort a failover that is no longer justified, and log why."""
         self._state.note(Level.WARNING, f"Failover of {master.name} given up: {abort.reason}")
         if abort.void and master.attempt_started_at == failover.started_at:
             master.attempt_started_at = failover.attempt_before
         self.abort(master, abort.channel)
 
     def discard(self, master: Master) -> None:
-        """What is done with the master next leaves its failover without a point: let nobody wait for it."""
+        """Discard the failover: the caller is about to remove, reset or switch the master."""
         failover = master.failover
         if failover is not None and failover.state not in PROMOTION_SEEN:
             self.handovers.abort(master, failover)
         master.failover = None
 
     def finish(self, master: Master, now: Millis) -> None:
-        """End a failover at once whose outcome is published already; the address that it left must not come back."""
+        """Complete a failover whose result is already published, so that the old address does not return."""
         failover = master.failover
         if failover is None or failover.state is not FailoverState.RECONF_REPLICAS:
             return
@@ -199,9 +200,9 @@ class Failovers:
 
     def promotion_seen(self, replica: Replica, now: Millis) -> bool:
         """
-        ``replica`` reports to be a master. True if that is the promotion we are waiting for.
+        Handle that ``replica`` reports to be a master; return whether that is the awaited promotion.
 
-        From here on the new address is the one that clients and peers are told, once it is durable.
+        From here on the new address is published to clients and peers, once it is durable.
         """
         master = replica.master
         failover = master.failover
@@ -209,7 +210,7 @@ class Failovers:
             return False
         state = self._state
         if failover.epoch <= master.config_epoch:
-            # Others have moved on to a newer configuration meanwhile; ours would never be followed.
+            # A newer configuration was published meanwhile; no peer would adopt ours.
             self.abort(master, "-failover-abort-slave-timeout")
             return True
         master.config_epoch, durable = failover.epoch, master.published_address
@@ -222,7 +223,7 @@ class Failovers:
         state.announce("+failover-state-reconf-slaves", master)
         self._switching.run_client_script(master, "leader", replica.address)
         if failover.coordinated:
-            # Before the hello: its PUBLISH would be held on the old master, and with it the CLIENT UNPAUSE behind it.
+            # Before the hello: its PUBLISH would be paused on the old master and delay the CLIENT UNPAUSE behind it.
             self.handovers.finish(master, replica)
         self._switching.broadcast_hello(master, now)
         if not failover.coordinated:
@@ -231,7 +232,7 @@ class Failovers:
         return True
 
     def sync_seen(self, replica: Replica, now: Millis) -> None:
-        """``replica`` reports to be a replica: has it come further in following the promoted one?"""
+        """Handle that ``replica`` reports to be a replica: record how far it follows the promoted one."""
         failover = replica.master.failover
         if failover is None or failover.promoted is None:
             return
@@ -244,7 +245,7 @@ class Failovers:
             self._state.announce("+slave-reconf-done", replica)
 
     def _consider(self, master: Master, now: Millis) -> None:
-        """Start a failover of a master that is O_DOWN, if it is time, our turn, and of any use."""
+        """Start a failover of a master that is O_DOWN if its campaign is due and a replica can be promoted."""
         if master.odown_since is None:
             return
         if self._state.storage_error is not None:
@@ -255,16 +256,16 @@ class Failovers:
         awaited_until = return_awaited_until(master, self._state.timings, now)
         if awaited_until is not None and awaited_until > now:
             if master.campaign_at is None or master.campaign_at < awaited_until:
-                master.campaign_at = awaited_until + self._turn(master, now)
+                master.campaign_at = awaited_until + self._campaign_delay(master, now)
                 text = "lost together with its replicas, which are back; it is waited for until a failover begins"
                 self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
             return
         if master.campaign_at is None:
-            master.campaign_at = now + self._turn(master, now)
+            master.campaign_at = now + self._campaign_delay(master, now)
         if now < master.campaign_at or not self._offsets_fresh(master, now):
             return
         if self._state.in_mass_failure(now):
-            # It may have begun after our turn was reckoned; those before us are as late as everybody.
+            # It may have begun after the delay was computed; candidates with lower IDs are late, too.
             turn = master.odown_since + self._voting.rank(master) * self._state.stagger(now)
             if now < turn:
                 master.campaign_at = turn
@@ -277,8 +278,8 @@ class Failovers:
             return
         self._start(master, now, forced=False)
 
-    def _turn(self, master: Master, now: Millis) -> Millis:
-        """How much later than the first candidate we stand for election."""
+    def _campaign_delay(self, master: Master, now: Millis) -> Millis:
+        """Return how much later than the first candidate this Sentinel campaigns."""
         rank = self._voting.rank(master)
         stagger = self._state.stagger(now)
         return rank * stagger + (self._state.rng(stagger // 4 + 1) if rank else 0)
@@ -295,7 +296,7 @@ class Failovers:
         return False
 
     def _offsets_fresh(self, master: Master, now: Millis) -> bool:
-        """Has every reachable replica answered INFO since the master went down?"""
+        """Whether every reachable replica has answered INFO since the master went down, or waiting has timed out."""
         since = master.sdown_since
         if since is None or master.odown_since is None or now - master.odown_since >= FRESH_INFO_TIMEOUT:
             return True
@@ -310,7 +311,7 @@ class Failovers:
         self._note_unable(master, f"no replica can be promoted ({reasons})", now)
 
     def _note_unable(self, master: Master, why: str, now: Millis) -> None:
-        """Log why a master that is down is not failed over, once in a while."""
+        """Log why a master that is down is not failed over, at most every ``UNFIT_NOTE_PERIOD``."""
         if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
             return
         master.unfit_logged_at = now
@@ -318,9 +319,10 @@ class Failovers:
 
     def _announce_unfit(self, master: Master, now: Millis) -> None:
         """
-        Publish what a C Sentinel publishes when its attempt ends without a fit replica, once per attempt.
+        Publish the event that a C Sentinel publishes when its attempt ends without a fit replica.
 
-        We do not campaign then. The Sentinel that would be the first to does it, at the distance of two attempts.
+        A txsentinel does not campaign in this case. The Sentinel that would campaign first publishes the event, at most
+        once in two failover timeouts, which is the interval of attempts.
         """
         if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
             return
@@ -358,7 +360,7 @@ class Failovers:
         chosen, refused = choose(master, self._state.timings, now)
         master.last_refusals = refused
         if chosen is None:
-            # There was one when we stood, so it was lost or not heard for a moment; and nobody else will try for long.
+            # There was one when the campaign began, so it may return soon; the next attempt would be much later.
             timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
             if now - failover.entered_at >= timeout or hopeless:
@@ -372,7 +374,7 @@ class Failovers:
         self._promote(master, failover, now)
 
     def _deselect(self, failover: Failover, now: Millis) -> None:
-        """The replica that was selected cannot be promoted after all, and was not."""
+        """Return to selection, as the selected replica was not and cannot be promoted."""
         failover.promoted = failover.promotion_sent_at = None
         self._enter(failover, FailoverState.SELECT_REPLICA, now)
 
@@ -385,10 +387,10 @@ class Failovers:
         if self._timed_out(master, failover, now):
             return
         if unfit_because(promoted, master, self._state.timings, now) is not None:
-            # Another is selected at the next visit.
+            # Another one is selected by the next evaluation.
             self._deselect(failover, now)
             return
-        # Not gated: all it depends on, our own vote and its epoch, was durable before it was counted.
+        # Sent as a probe: all that it depends on, our own vote and its epoch, was durable before it was counted.
         if failover.coordinated:
             if not self.handovers.order(master, failover, now):
                 return
@@ -400,12 +402,17 @@ class Failovers:
         self._state.announce("+failover-state-wait-promotion", promoted)
 
     def _crash(self) -> None:
-        """End it all, once what was said so far is out; until then lead nothing any more."""
+        """Have the process crash once the effects so far are executed; until then no failover is advanced."""
         self._state.crashing = True
         self._state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
 
     def _await_promotion(self, master: Master, failover: Failover, now: Millis) -> None:
-        """INFO ends the wait, except where it came in TILT or the order was lost with the connection."""
+        """
+        Wait for the promotion.
+
+        Usually an INFO ends this state. Here are the other cases: that INFO arrived in TILT, the order was lost with
+        its connection, or it has timed out.
+        """
         promoted, sent_at = failover.promoted, failover.promotion_sent_at
         assert promoted is not None and sent_at is not None
         refreshed_at = promoted.info_refreshed_at
@@ -415,17 +422,17 @@ class Failovers:
         if failover.coordinated and self.handovers.has_failed(master, failover):
             self.abort(master, "-failover-abort-master-timeout")
             return
-        # Not in the turn that gives it up, as after TILT: nobody would look after the master that this makes.
+        # Before the order is repeated: nothing would follow up a promotion after the failover was aborted.
         if self._timed_out(master, failover, now):
             return
-        # A new connection may have lost the order; whether it should be repeated was decided above.
+        # The order may have been lost with the connection on which it was sent.
         lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated
         if lost and abort_reason(self._state, master, failover) is None:
             failover.promotion_sent_at = now
             self._order(promoted, None, now)
 
     def _timed_out(self, master: Master, failover: Failover, now: Millis) -> bool:
-        """Did the step take too long? Then it is given up."""
+        """Abort the failover if its state has lasted longer than ``failover-timeout``; return whether it has."""
         late = now - failover.entered_at > master.options.failover_timeout
         if late:
             self.abort(master, "-failover-abort-slave-timeout")
@@ -437,9 +444,9 @@ class Failovers:
 
     def _demote_old_master(self, master: Master, new: Address, now: Millis) -> None:
         """
-        Tell an old master that can still be reached, as after a forced failover or a hang, to follow the new one.
+        Make an old master that is still reachable, as after a forced failover or a hang, a replica of the new one.
 
-        C leaves it accepting writes, all of them to be lost, until it is converted ten seconds later.
+        C Sentinels let it accept writes, which are lost, until it is converted ten seconds later.
         """
         if master.link.commands_up:
             host = new.announced(self._state.options.announce_hostnames)
@@ -447,12 +454,12 @@ class Failovers:
             self._state.emit(Reconfigure(master.link, host, new.port))
 
     def _reconfigure_replicas(self, master: Master, failover: Failover, now: Millis) -> None:
-        """Point the other replicas to the new master, ``parallel-syncs`` at a time, and end when they follow."""
+        """Make the other replicas follow the new master, ``parallel-syncs`` at a time; finish when all do."""
         promoted = failover.promoted
         assert promoted is not None
         others = [replica for replica in master.replicas.values() if replica is not promoted]
         if promoted.is_down:
-            # It is the published master already: switch, so that its own failover can begin.
+            # It is the published master already: finish, so that its own failover can begin.
             self._finish(master, failover, now)
             return
         limit = self._state.timings.replica_reconf_timeout

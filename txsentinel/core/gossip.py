@@ -1,7 +1,8 @@
 """
-What a hello of another Sentinel changes: who our peers are, the epoch, and where a master is.
+Processing of received hellos: they change the peers, the current epoch, and the address of a master.
 
-Only hellos of peers are believed: of an ID at the address under which it is filed. All others go to ``confirmation``.
+Only hellos of peers are processed: those with a known ID at its registered address. All others are passed to
+``confirmation``.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from txsentinel.wire.hello import Hello, MalformedHello
 from txsentinel.wire.resp import text
 
 CONFLICT_TIMEOUT: Millis = 1_000
-"""How long two addresses may go by one config epoch until the first Sentinel by ID has one confirmed."""
+"""How long two addresses may have one config epoch until the Sentinel with the lowest ID has its own confirmed."""
 
 MAX_CLONES: Final = 16
-"""Places of Sentinels with our own ID that the log names."""
+"""Maximum number of Sentinels with our own ID that are logged."""
 
 MAX_HELLO: Final = 4096
-"""Bytes of a hello; longer ones are ignored. Those of C Sentinels end at about 1,100."""
+"""Maximum length of a hello in bytes; longer ones are ignored. C Sentinels send at most about 1,100."""
 
 
 class Gossip:
-    """Learns from hellos. Works in TILT as well."""
+    """Processes hellos, also in TILT."""
 
     def __init__(self, state: SentinelState, registry: Registry, switching: Switching, failovers: Failovers) -> None:
         self._state = state
@@ -44,16 +45,16 @@ class Gossip:
         self.confirmations = Confirmations(state, registry, self._confirmed)
         self._known: dict[bytes, Peer] = {}
         self._clones: dict[bytes, None] = {}
-        """Where Sentinels with our own ID are, as their hellos say."""
+        """``host,port`` of Sentinels with our own ID, from their hellos."""
 
     def hello(self, payload: bytes, now: Millis, *, through_server: bool) -> None:
         """
-        Take in one hello; whatever is wrong with it, nothing of it is believed then.
+        Process one hello. An invalid one has no effect at all.
 
-        The very bytes that taught us nothing new the last time teach nothing new now: epochs only
-        rise. They only show that their sender lives.
+        A hello with the same bytes as one that changed nothing changes nothing either, as epochs only rise. It only
+        shows that its sender is alive.
 
-        :param through_server: whether it came by our subscription to a server, not by a direct PUBLISH.
+        :param through_server: whether it arrived by the subscription to a server, not by a direct PUBLISH.
         """
         peer = self._known.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
@@ -75,10 +76,10 @@ class Gossip:
             return
         peer = self._peer(hello, master, payload, now, through_server)
         if peer is not None:
-            self._believe(hello, master, peer, payload, now)
+            self._apply(hello, master, peer, payload, now)
 
     def _own_id(self, place: bytes) -> None:
-        """A hello bears our own ID. If it does not come from where we are, somebody has a copy of our file."""
+        """Handle a hello with our own ID. If its address is not ours, another Sentinel uses a copy of our file."""
         if place in self._state.own_places or place in self._clones or len(self._clones) >= MAX_CLONES:
             return
         self._clones[place] = None
@@ -89,14 +90,14 @@ class Gossip:
             " delete the line 'sentinel myid' there and start it again",
         )
 
-    def _believe(self, hello: Hello, master: Master, peer: Peer, payload: bytes, now: Millis) -> None:
-        """Take in what a peer says."""
+    def _apply(self, hello: Hello, master: Master, peer: Peer, payload: bytes, now: Millis) -> None:
+        """Apply a hello of a peer."""
         self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
         peer.hello_received_at = now
         peer.is_txsentinel = _is_from_txsentinel(payload)
         peer.acknowledges = False
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
-            # Too far ahead to follow at once. The peer repeats itself.
+            # Too far ahead to follow at once. The peer will repeat its hello.
             return
         if self._configuration(hello, master, peer, now):
             peer.acknowledges = peer.is_txsentinel and hello.master_config_epoch == master.config_epoch
@@ -105,7 +106,7 @@ class Gossip:
             self._known[payload] = peer
 
     def conflict_due(self, master: Master) -> Millis | None:
-        """When we should have the present address of a disputed master confirmed by a majority."""
+        """Return when this Sentinel should have the current address of a disputed master confirmed by a majority."""
         if master.conflict_since is None or master.failover is not None:
             return None
         place = sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
@@ -113,10 +114,10 @@ class Gossip:
 
     def evaluate(self, master: Master, now: Millis) -> None:
         """
-        Settle a dispute: two addresses with one config epoch never outrank each other.
+        Resolve a dispute: of two addresses with one config epoch, neither replaces the other.
 
-        C Sentinels stay divided until the next failover. The first Sentinel by ID that sees its own
-        address up has it given a new epoch by election, which everybody follows.
+        C Sentinels remain divided until the next failover. Here the Sentinel with the lowest ID whose own address is up
+        campaigns for a new config epoch for it, which all Sentinels then adopt.
         """
         due = self.conflict_due(master)
         if due is None or now < due:
@@ -127,13 +128,13 @@ class Gossip:
         self._failovers.republish(master, now)
 
     def forget_all(self, master: Master) -> None:
-        """The peers of ``master`` are about to go."""
+        """Discard the cached hellos of all peers of ``master``, which are about to be removed."""
         self.confirmations.forget(master)
         for peer in master.peers.values():
             self.forget(peer)
 
     def forget(self, peer: Peer) -> None:
-        """The peer is gone: its hellos are no longer familiar."""
+        """Discard the cached hello of ``peer``."""
         self._known.pop(peer.hello_seen, None)
 
     def _sane(self, hello: Hello) -> bool:
@@ -145,7 +146,7 @@ class Gossip:
         return state.sane_id(hello.sentinel_id)
 
     def _peer(self, hello: Hello, master: Master, payload: bytes, now: Millis, through_server: bool) -> Peer | None:
-        """The sender as a peer of ``master``, or ``None`` if it has to tell its ID first."""
+        """Return the sender as a peer of ``master``, or ``None`` if its ID must be confirmed first."""
         address = self._registry.address(hello.sentinel_ip, hello.sentinel_port)
         peer = master.peers.get(hello.sentinel_id)
         if address is None:
@@ -156,28 +157,29 @@ class Gossip:
             return peer
         link = self._registry.shared_link(hello.sentinel_id, address)
         if link is not None:
-            # Filed so under another master.
-            return self._file(hello.sentinel_id, address, master, link, now)
+            # Registered at this address for another master.
+            return self._register(hello.sentinel_id, address, master, link, now)
         if peer is None and through_server:
             master.note_unconfirmed_hello(hello.sentinel_id, now, self._state.timings.publish_period)
         self.confirmations.named(hello.sentinel_id, address, master, payload, now, through_server=through_server)
         return None
 
     def _confirmed(self, waiting: Waiting, link: InstanceLink, now: Millis) -> None:
-        """Whoever listens there is who the hello said: file it, and believe what it has said meanwhile."""
+        """Register a Sentinel whose ID was confirmed, and apply its latest hellos."""
         for name, payload in waiting.hellos.items():
             master = self._registry.masters.get(name)
             if master is None:
                 continue
-            peer = self._file(waiting.peer_id, waiting.address, master, link, now)
+            peer = self._register(waiting.peer_id, waiting.address, master, link, now)
             if peer is not None:
-                self._believe(Hello.parse(payload), master, peer, payload, now)
+                self._apply(Hello.parse(payload), master, peer, payload, now)
 
-    def _file(self, peer_id: str, address: Address, master: Master, link: InstanceLink, now: Millis) -> Peer | None:
+    def _register(self, peer_id: str, address: Address, master: Master, link: InstanceLink, now: Millis) -> Peer | None:
         """
-        File a confirmed Sentinel under ``master``, or note that it moved; ``link`` leads there.
+        Make a confirmed Sentinel a peer of ``master``, or record its new address.
 
-        :returns: ``None`` if ``master`` has as many peers as it may have.
+        :param link: a link to ``address``.
+        :returns: ``None`` if ``master`` has the maximum number of peers.
         """
         state = self._state
         peer = master.peers.get(peer_id)
@@ -216,15 +218,15 @@ class Gossip:
 
     def _configuration(self, hello: Hello, master: Master, peer: Peer, now: Millis) -> bool:
         """
-        Adopt a newer configuration; true if there was none to learn and there is nothing to dispute.
+        Adopt the configuration in a hello if it is newer; return whether it is neither newer nor in conflict with ours.
 
-        The address must make sense before the epoch is touched: C raises the epoch first, and one
-        hello with a name that does not resolve uses it up.
+        The address is validated before the epoch is raised. C Sentinels raise the epoch first, so a hello with a name
+        that does not resolve makes them ignore the configuration for good.
         """
         state = self._state
         address = self._registry.address(hello.master_ip, hello.master_port)
         if address is None:
-            subject = f"the master {master.name} as Sentinel {hello.sentinel_id} tells it"
+            subject = f"the master {master.name} in a hello of Sentinel {hello.sentinel_id}"
             warn_ignored(state, master, subject, hello.master_ip, hello.master_port)
             return False
         published = master.published_address
@@ -237,7 +239,7 @@ class Gossip:
                 return False
             return not moved
         if not address.resolved:
-            # Wait until the name means something; the peer repeats itself.
+            # Wait until the name is resolved; the peer will repeat its hello.
             self._registry.resolve_later(address)
             return False
         master.config_epoch = hello.master_config_epoch
@@ -260,13 +262,13 @@ class Gossip:
             self._state.complain(
                 "Two addresses with one config epoch",
                 f"Sentinel {hello.sentinel_id} says {master.name} is at {excerpt(hello.master_ip)}:{hello.master_port} "
-                f"with config epoch {master.config_epoch}, we say {ours.joined()} with the same epoch: "
+                f"with config epoch {master.config_epoch}, but it is at {ours.joined()} with the same epoch here: "
                 "a majority will be asked to confirm one of them",
             )
             self._state.due.schedule(master, now)
 
 
 def _is_from_txsentinel(payload: bytes) -> bool:
-    """Is its current epoch written as we write it, with a leading zero? (See ``SentinelState.hello``.)"""
+    """Whether the current epoch has a leading zero, which marks hellos of txsentinel (see `SentinelState.hello`)."""
     epoch = payload.split(b",", 4)[3]
     return len(epoch) > 1 and epoch.startswith(b"0")

@@ -1,8 +1,8 @@
 """
-The coordinated failover: a healthy master hands its role to a replica without losing a write.
+The coordinated failover: a healthy master hands over its role to a replica without losing a write.
 
-The servers do it themselves, by FAILOVER TO; a Sentinel that was elected for it orders it, with writes
-held meanwhile, and sees to it that they are held no longer than needed, however it ends.
+The servers do this by their own FAILOVER TO command. An elected Sentinel orders it with writes paused, and ends the
+pause as soon as possible, whatever the outcome.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
 MIN_HAND_OVER_TIME: Final[Millis] = 1_000
-"""A hand-over that has less than this left of failover-timeout is not begun."""
+"""A hand-over is not begun if less than this remains of ``failover-timeout``."""
 
 CHECK_INTERVAL: Final[Millis] = 50
-"""INFO interval of both servers of a hand-over: writes are held until the replica is seen as master."""
+"""INFO interval of both servers of a hand-over, as writes are paused until the replica is seen as master."""
 
 MAX_PAUSE: Final[Millis] = 3_000
 """
-How long CLIENT PAUSE holds writes on the old master if we cannot end it: we died, stand still, or cannot save.
+Timeout of CLIENT PAUSE on the old master, for when this Sentinel cannot end the pause: it died, hangs or cannot save.
 
-The server holds them anyway until its FAILOVER has ended, however long that takes. The pause only covers what comes
-after that, until clients are disconnected; whoever writes after it has run out is refused by a replica.
+The server itself pauses writes until its FAILOVER has ended. The timeout covers only the time after that, until
+clients are disconnected. Writes after it has expired are refused, as the server is a replica then.
 """
 
 
 def check_handover_supported(master: Master) -> None:
     """
-    Can the master hand over its role?
+    Check that the master supports a hand-over.
 
-    :raises CommandError: if its INFO shows no sign of the FAILOVER command, or has not come yet.
+    :raises CommandError: if its INFO shows no support for the FAILOVER command, or has not arrived yet.
     """
     if master.server_failover is None and master.info_refreshed_at is None:
         raise CommandError("NOGOODPRIMARY Primary has not answered INFO yet")
@@ -45,22 +45,22 @@ def check_handover_supported(master: Master) -> None:
 
 
 class Handovers:
-    """Orders, settles and calls off hand-overs."""
+    """Orders, finishes and aborts hand-overs."""
 
     def __init__(self, state: SentinelState) -> None:
         self._state = state
 
     def time_left(self, master: Master, failover: Failover, now: Millis) -> Millis:
-        """How long the servers may take from now on, in milliseconds; 0 if it is too late to begin."""
+        """Return how long the servers may take from now on, in milliseconds; 0 if it is too late to begin."""
         left = master.options.failover_timeout - (now - failover.entered_at)
         return left if left >= MIN_HAND_OVER_TIME else 0
 
     def order(self, master: Master, failover: Failover, now: Millis) -> bool:
         """
-        Tell the old master to hand over; false if that must wait.
+        Order the old master to hand over; return whether the order was sent.
 
-        A hello that it has not answered may be held by a pause of somebody else. The order would be held behind it,
-        and carried out when nobody waits for it any more.
+        It is not sent while a hello is unanswered. Its PUBLISH may be blocked by a pause that another client ordered;
+        the order would be queued behind it, and be executed when this Sentinel no longer waits for it.
         """
         assert failover.promoted is not None
         if not master.link.commands_up or master.hello_sent_at is not None:
@@ -73,17 +73,17 @@ class Handovers:
         return True
 
     def finish(self, master: Master, promoted: Server) -> None:
-        """The replica has taken over: let both write their configuration, drop clients, and hold writes no more."""
+        """Finish a hand-over at both servers: rewrite their configuration, disconnect clients, unpause writes."""
         for server in (master, promoted):
             self._end(server.link, HandOverEnd.FINISH)
 
     def abort(self, master: Master, failover: Failover) -> None:
-        """It came to nothing: writes go on at the old master."""
+        """Abort a hand-over that was ordered, and unpause writes at the old master."""
         if failover.handover_ordered:
-            self._end(master.link, HandOverEnd.CALL_OFF)
+            self._end(master.link, HandOverEnd.ABORT)
 
     def link_up(self, link: InstanceLink, kind: LinkKind) -> None:
-        """A connection is there again: order once more what the last one may have taken along."""
+        """Handle a new connection: repeat the end of a hand-over, which may have been lost with the last one."""
         if kind is LinkKind.COMMANDS and link.handover_end is not None:
             self._end(link, link.handover_end)
 
@@ -97,7 +97,7 @@ class Handovers:
             self._state.emit(AbortHandOver(link), probe=True)
 
     def has_failed(self, master: Master, failover: Failover) -> bool:
-        """Has the server ended its FAILOVER, and is still the master? By an INFO that was sent after the order."""
+        """Whether an INFO requested after the order shows that the server ended its FAILOVER and is still master."""
         ordered_at, sent_at, refreshed_at = failover.promotion_sent_at, master.info_sent_at, master.info_refreshed_at
         if ordered_at is None or sent_at is None or refreshed_at is None or not ordered_at < sent_at <= refreshed_at:
             return False
@@ -107,7 +107,7 @@ class Handovers:
         return True
 
     def refused(self, master: Master, command: str, error: str) -> bool:
-        """The master refused ``command`` of the hand-over; true if the failover must be given up for that."""
+        """Handle that the master refused ``command`` of the hand-over; return whether the failover must be aborted."""
         failover = master.failover
         if failover is None or not failover.coordinated or failover.state is not FailoverState.WAIT_PROMOTION:
             return False
@@ -117,10 +117,10 @@ class Handovers:
 
 def publishing_would_hang(server: Server) -> bool:
     """
-    Would a PUBLISH to ``server`` wait behind the pause of writes, and every PING behind it?
+    Whether a PUBLISH to ``server`` would be blocked by a pause of writes, and with it every later PING.
 
-    So it is with a server in a FAILOVER of its own, and with the old master of a coordinated failover
-    from its election on.
+    This is the case for a server that executes its own FAILOVER command, and for the old master of a coordinated
+    failover from the selection of a replica on.
     """
     if server.server_failover:
         return True

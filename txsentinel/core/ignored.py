@@ -1,4 +1,4 @@
-"""Addresses that others announce and that cannot be used: each is named once in the log."""
+"""Warnings about announced addresses that cannot be used; each address is logged once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 
 MAX_WARNINGS: Final = 32
-"""Ignored addresses that are named per master; one more line says that there are others."""
+"""Maximum number of ignored addresses that are logged per master; one more line says that there are others."""
 
 NAMES_NOT_RESOLVED: Final = "it is a name, and names are not resolved without 'sentinel resolve-hostnames yes'"
 NO_ADDRESS: Final = "it is neither an IP address nor the name of a host"
@@ -19,10 +19,10 @@ NO_ADDRESS: Final = "it is neither an IP address nor the name of a host"
 
 def warn_ignored(state: SentinelState, master: Master, subject: str, host: str, port: int) -> None:
     """
-    Warn that ``subject`` is ignored because of its address, unless that was done before.
+    Log a warning that ``subject`` is ignored because of its address, unless it was logged before.
 
     :param subject: part of the line, such as ``a replica of mymaster``.
-    :param host: the text that was announced, which may be of any length and hold any character.
+    :param host: the announced text; it may have any length and contain any character.
     """
     shown = f"'{excerpt(host)}'"
     place = f"{subject} at {shown} port {port}"
@@ -31,7 +31,7 @@ def warn_ignored(state: SentinelState, master: Master, subject: str, host: str, 
         return
     warned[place] = None
     if len(warned) > MAX_WARNINGS:
-        state.note(Level.WARNING, f"Ignored more addresses announced for {master.name}, which are not named any more")
+        state.note(Level.WARNING, f"Ignored further addresses announced for {master.name}; they are no longer logged")
         return
     named = HOST_NAME.fullmatch(host) is not None and canonical_ip(host) is None
     reason = NAMES_NOT_RESOLVED if named and not state.options.resolve_hostnames else NO_ADDRESS

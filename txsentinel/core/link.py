@@ -23,8 +23,8 @@ class LinkKind(Enum):
 class HandOverEnd(Enum):
     """How a hand-over that a server was ordered is ended there."""
 
-    FINISH = "settle"
-    CALL_OFF = "call off"
+    FINISH = "finish"
+    ABORT = "abort"
 
 
 NO_CALLER_TIMEOUT: Final[Millis] = 30_000
