@@ -342,7 +342,7 @@ class DescriptorTests(SynchronousTestCase):
                 "the second link",
             )
         lines = sentinel.log_text().splitlines()
-        self.assertEqual(len([line for line in lines if "Turned a client away" in line]), 10)
+        self.assertEqual(len([line for line in lines if "Rejected connection: the limit" in line]), 10)
         self.assertLess(len(lines), 40)
 
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import BenchHost, RawConnection, ServerHarness
 from txsentinel.model.timings import Limits
-from txsentinel.server.pubsub import MAX_NAMES, TIME_SLICE_MS
+from txsentinel.server.pubsub import MAX_SHARED_SUBSCRIPTIONS, TIME_SLICE_MS
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 
 
@@ -71,7 +71,7 @@ class SlicingTests(FanOutTestCase):
 
     def test_not_for_long(self) -> None:
         """A storm of events for many subscribers with many patterns is told in short turns, all of it, in order."""
-        names = [f"+e*{number}" for number in range(MAX_NAMES + 1)]
+        names = [f"+e*{number}" for number in range(MAX_SHARED_SUBSCRIPTIONS + 1)]
         clients = [self.subscriber("+event", *names) for _ in range(20)]
         self.host.step = 0.1
         for number in range(30):

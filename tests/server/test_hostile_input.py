@@ -195,7 +195,7 @@ class DescriptorTests(ServerTestCase):
         self.assertEqual([talk.closed for talk in talks], [False] * 3 + [True] * 97)
         self.assertEqual(talks[-1].raw(), TOO_MANY)
         self.assertEqual(len(lines), MAX_LINES)
-        self.assertIn("leaves room for 3", lines[0])
+        self.assertIn("allows only 3 clients", lines[0])
 
 
 class RoundRobinTests(SynchronousTestCase):

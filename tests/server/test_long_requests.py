@@ -282,7 +282,7 @@ class LongRequestTests(ServerTestCase):
 
     def test_lines_count(self) -> None:
         """A command that deals with all its words at once is noticed."""
-        self.patch(pubsub_commands, "FEW", sys.maxsize)
+        self.patch(pubsub_commands, "MAX_WITHOUT_STEPS", sys.maxsize)
         self.assertRaises(self.failureException, self.check, "at once", [b"UNSUBSCRIBE"], repeated("x"))
 
     def test_copies_count(self) -> None:

@@ -107,9 +107,9 @@ class BulkTests(SynchronousTestCase):
     def test_kept_within_bounds(self) -> None:
         """However many values there are, so many are kept; long ones never are."""
         bulks = Bulks()
-        for number in range(Bulks.MOST + 10):
+        for number in range(Bulks.MAX_ENTRIES + 10):
             self.assertEqual(bulks[number], b"$%d\r\n%d\r\n" % (len(str(number)), number))
-        self.assertLess(len(bulks), Bulks.MOST)
+        self.assertLess(len(bulks), Bulks.MAX_ENTRIES)
         kept = len(bulks)
         self.assertEqual(bulks["x" * 100], b"$100\r\n%b\r\n" % (b"x" * 100))
         self.assertEqual(len(bulks), kept)

@@ -1,4 +1,4 @@
-"""Who is let in: the limit on clients, protected mode, and how addresses are written."""
+"""Acceptance of connections: the limit on clients, protected mode, and the text form of addresses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 
 NO_DESCRIPTORS: Final = (
-    "Turned a client away: the limit of open files leaves room for {available_descriptors}. Raise it (ulimit -n)."
+    "Rejected connection: the limit of open files allows only {available_descriptors} clients. Raise it (ulimit -n)."
 )
 
 PROTECTED: Final = (
@@ -31,11 +31,11 @@ PSEUDO_HTTP: Final = (
     " Connection from {address} aborted."
 )
 TOO_MUCH_INPUT: Final = "Closing client that reached max query buffer length: {address}"
-"""Log lines about clients that are cut off."""
+"""Log lines about clients whose connection is aborted."""
 
 
 def refusal(context: ServerContext, address: IAddress) -> bytes | None:
-    """The line that a new connection is sent away with, or ``None`` if it may stay."""
+    """Return the error line for a connection that is rejected, or ``None`` if it is accepted."""
     if len(context.clients) >= context.options.maxclients:
         return TOO_MANY
     available_descriptors = context.available_descriptors()
@@ -48,7 +48,7 @@ def refusal(context: ServerContext, address: IAddress) -> bytes | None:
 
 
 def is_local(address: IAddress) -> bool:
-    """Does the connection come from this machine?"""
+    """Whether the connection comes from the loopback interface or by a Unix socket."""
     if isinstance(address, IPv4Address | IPv6Address):
         host = address.host.removeprefix("::ffff:")
         return host.startswith("127.") or host == "::1"
@@ -57,9 +57,9 @@ def is_local(address: IAddress) -> bool:
 
 def endpoint_name(address: IAddress, socket_path: str) -> str:
     """
-    An end of a connection as CLIENT LIST prints it: ``ip:port``, ``[ip6]:port``, or ``path:0``.
+    Return an end of a connection as CLIENT LIST shows it: ``ip:port``, ``[ip6]:port``, or ``path:0``.
 
-    :param socket_path: the path of our Unix socket, which both ends of such a connection are named after.
+    :param socket_path: the path of the Unix socket of this server, which names both ends of such a connection.
     """
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
@@ -70,10 +70,10 @@ def endpoint_name(address: IAddress, socket_path: str) -> str:
 
 def new_client(context: ServerContext, connection: Connection, peer: IAddress, own: IAddress) -> Client:
     """
-    Register the client of a connection that is let in.
+    Register the client of an accepted connection.
 
-    :param peer: the address of its end.
-    :param own: the address of ours.
+    :param peer: the remote address.
+    :param own: the local address.
     """
     now, path = context.host.now(), context.options.unixsocket
     client = Client(
@@ -87,12 +87,12 @@ def new_client(context: ServerContext, connection: Connection, peer: IAddress, o
         unix=not hasattr(peer, "port"),
         authenticated=context.access.open_by_default(),
     )
-    context.clients.enter(client)
+    context.clients.add(client)
     return client
 
 
 def recognize(context: ServerContext, client: Client, transport: Any) -> None:
-    """The client came by TLS; its certificate, if it showed one, may say which user it is."""
+    """Log a TLS client in by the names in its certificate, as ``tls-auth-clients-user`` demands."""
     kind = context.options.tls_auth_clients_user
     if kind.lower() != "off":
         certificate = transport.getPeerCertificate()
@@ -101,11 +101,15 @@ def recognize(context: ServerContext, client: Client, transport: Any) -> None:
 
 
 def keep_alive(transport: Any, seconds: int) -> None:
-    """Have the kernel probe a silent client after ``seconds``, three times within as many again; 0: never."""
+    """
+    Enable TCP keepalive.
+
+    :param seconds: idle time before the first probe; three probes follow within the same time. 0 disables it.
+    """
     if not seconds:
         return
     transport.setTcpKeepAlive(True)
-    # With TLS the transport stands upon another, whose socket is the one that is meant.
+    # With TLS the transport wraps the one that owns the socket.
     handle = getattr(transport, "transport", transport).getHandle()
     is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
     if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):

@@ -1,4 +1,4 @@
-"""Reading the arguments of a request, with the complaints of Redis."""
+"""Parsing of command arguments, with the error texts of Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_PRINTABLE: Final = re.compile(rb"[^!-~]")
 
 
 def canonical_integer(raw: bytes) -> int | None:
-    """A whole number in its one canonical spelling, within 64 bits with sign; else ``None``."""
+    """Return a signed 64-bit integer in canonical decimal form, ``None`` for any other word."""
     if _CANONICAL.fullmatch(raw) is None:
         return None
     number = int(raw)
@@ -27,9 +27,9 @@ def canonical_integer(raw: bytes) -> int | None:
 
 def integer(raw: bytes, error_text: str = NOT_AN_INTEGER) -> int:
     """
-    A whole number.
+    Return a signed 64-bit integer.
 
-    :raises CommandError: with ``complaint`` if it is none.
+    :raises CommandError: with ``error_text`` for any other word.
     """
     number = canonical_integer(raw)
     if number is None:
@@ -38,31 +38,31 @@ def integer(raw: bytes, error_text: str = NOT_AN_INTEGER) -> int:
 
 
 def yes_or_no(raw: bytes) -> bool | None:
-    """``yes`` or ``no`` in any letter case; ``None`` for anything else."""
+    """Return the boolean for ``yes`` or ``no`` in any letter case, ``None`` for any other word."""
     return {b"yes": True, b"no": False}.get(raw.lower())
 
 
 def syntax_error() -> CommandError:
-    """The complaint that says no more than that."""
+    """Return the general syntax error."""
     return CommandError(SYNTAX_ERROR)
 
 
 def printable(raw: bytes) -> bool:
-    """Is it free of blanks, control characters and whatever is not ASCII?"""
+    """Whether all bytes are printable ASCII characters other than the space."""
     return _NOT_PRINTABLE.search(raw) is None
 
 
 def refuse_control_characters(request: Sequence[bytes], start: int, command: str) -> None:
-    """Check all words at once, see :func:`check_control_characters`; for commands that take only few."""
+    """Call :func:`check_control_characters` without steps, for commands with few words."""
     finished(check_control_characters(request, start, command))
 
 
 def check_control_characters(request: Sequence[bytes], start: int, command: str) -> Generator[bytes, None, None]:
     """
-    Let nothing pass that could break out of its line in the file. Done in steps.
+    Refuse words with control characters, which could end their line in the configuration file. Works in steps.
 
-    :param start: index of the first word to look at; words are counted from the container's, which is 0.
-    :raises CommandError: naming the first offender.
+    :param start: index of the first word to check; the container's word has index 0.
+    :raises CommandError: with the index of the first such word.
     """
     for index in range(start, len(request)):
         if not index % PORTION:

@@ -1,4 +1,4 @@
-"""The names in a client's certificate that ``tls-auth-clients-user`` can make it an ACL user by."""
+"""The names in a client's certificate by which ``tls-auth-clients-user`` finds its ACL user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 
 def names_in(certificate: X509, kind: str) -> list[str]:
     """
-    The names of one kind in a certificate that was verified.
-
-    Whoever the authority signed such nonsense for that it cannot be read has none.
+    Return the names of one kind in a verified certificate; an empty list if the certificate cannot be parsed.
 
     :param kind: ``CN`` for the common name of the subject, ``URI`` for the URIs of subjectAltName.
     """

@@ -1,8 +1,8 @@
 """
-The filters of CLIENT LIST and CLIENT KILL, those of Valkey 9: which clients are meant.
+The filters of CLIENT LIST and CLIENT KILL, as in Valkey 9.
 
-An option chooses by one fact about a client, and the same option with ``NOT-`` before it leaves out whoever the
-option would choose. All that is given must hold. Of an option given twice the last counts, but IDs add up.
+An option selects clients by one property; the same option with the prefix ``NOT-`` excludes them. All options must
+hold. Of an option given twice the last counts; IDs are combined.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ KINDS: Final = {
 }
 
 FLAGS: Final = frozenset("ABEIMNOPRSTUbcdeirtux")
-"""Every letter that a client can have in Valkey; most of them never stand for a client of a Sentinel."""
+"""All flag letters of Valkey; most of them never occur for a client of a Sentinel."""
 
 CAPABILITIES: Final = frozenset("r")
-"""What clients can say that they can do, elsewhere: no client says so to a Sentinel, which has no CLIENT CAPA."""
+"""The capability letters of Valkey. A Sentinel has no CLIENT CAPA, so its clients have none."""
 
 DATABASES: Final = ("16",)
-"""The words of the ``databases`` directive unless the configuration has it."""
+"""The default of the ``databases`` directive."""
 
 INT32_MAX: Final = (1 << 31) - 1
 
 Condition = Callable[[Client, Millis], bool]
-"""Does it hold for a client at a time?"""
+"""Whether a client meets the condition at a time."""
 
 Reading = Callable[["ServerContext", bytes, str, str], Condition]
 """
-From a value to a condition.
+Parses a value into a condition.
 
-Given the value, how complaints call the option, and how they call the filter; raises ``CommandError``.
+The arguments are the context, the value, and the names of the option and of the filter in error texts. It raises
+``CommandError``.
 """
 
 
@@ -56,27 +57,27 @@ class ClientFilter:
     """
     Conditions that must all hold.
 
-    :param skip_me: leave out the client that asks, unless the filter says otherwise.
+    :param skip_me: whether to exclude the requesting client, unless SKIPME changes it.
     """
 
     def __init__(self, skip_me: bool) -> None:
         self.skip_me = skip_me
         self.ids: set[int] | None = None
-        """Who may be chosen; ``None`` for all."""
+        """The IDs that are selected; ``None`` for all."""
 
         self.other_ids: set[int] = set()
-        """Who may not."""
+        """The IDs that are excluded."""
 
         self.conditions: dict[bytes, Condition] = {}
-        """By option."""
+        """The conditions by option."""
 
     def chosen(self, context: ServerContext, asking: Client) -> Iterator[Client | None]:
-        """All clients that are meant, in the order in which they came; ``None`` for each that is not."""
+        """Yield all clients in the order of their connection: the client if it is selected, otherwise ``None``."""
         now = context.host.now()
         for client in context.clients:
-            yield client if self._means(client, asking, now) and context.clients.get(client.client_id) else None
+            yield client if self._selects(client, asking, now) and context.clients.get(client.client_id) else None
 
-    def _means(self, client: Client, asking: Client, now: Millis) -> bool:
+    def _selects(self, client: Client, asking: Client, now: Millis) -> bool:
         if self.ids is not None and client.client_id not in self.ids:
             return False
         if client.client_id in self.other_ids or (client is asking and self.skip_me):
@@ -88,10 +89,10 @@ def parse_filter(
     context: ServerContext, words: Sequence[bytes], start: int, skip_me: bool
 ) -> Generator[bytes, None, ClientFilter]:
     """
-    Read options with their values, in steps; they return the filter.
+    Parse options with their values. Works in steps and returns the filter.
 
     :param start: index of the first option.
-    :raises CommandError: for whatever is wrong first.
+    :raises CommandError: for the first error.
     """
     wanted = ClientFilter(skip_me)
     at = start
@@ -100,7 +101,7 @@ def parse_filter(
         at += 1
         if option in (b"id", b"not-id"):
             if option == b"id" and wanted.ids is None:
-                # Without a number behind it nobody is meant.
+                # ID without a number selects no client.
                 wanted.ids = set()
             numbers = wanted.ids if option == b"id" else wanted.other_ids
             assert numbers is not None
@@ -121,14 +122,14 @@ def parse_filter(
 
 
 def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: bytes) -> None:
-    """Take over one option and its value."""
+    """Add the condition of one option to the filter."""
     if option == b"skipme":
         skip = yes_or_no(value)
         if skip is None:
             raise syntax_error()
         wanted.skip_me = skip
-    elif option in _LEAST:
-        wanted.conditions[option] = _LEAST[option](value)
+    elif option in _MINIMUM_SECONDS:
+        wanted.conditions[option] = _MINIMUM_SECONDS[option](value)
     elif option in _PREDICATES:
         wanted.conditions[option] = _PREDICATES[option](context, value, text(option).upper(), "provided")
     elif option.startswith(b"not-") and option[4:] in _PREDICATES:
@@ -144,9 +145,9 @@ def _negated(condition: Condition) -> Condition:
 
 def kind_named(word: bytes) -> ClientKind:
     """
-    The class of clients that a word means.
+    Return the class of clients that a word names.
 
-    :raises CommandError: if it means none.
+    :raises CommandError: if there is no such class.
     """
     kind = KINDS.get(word.lower())
     if kind is None:
@@ -167,7 +168,7 @@ def _of_user(context: ServerContext, value: bytes, option: str, where: str) -> C
 
 
 def _with_text(fact: Callable[[Client], bytes]) -> Reading:
-    """Who has this very text; without any, no text is the same, not even none."""
+    """Match clients whose property has exactly this value. An empty value matches no client."""
 
     def read(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
         return lambda client, now: bool(value) and fact(client) == value
@@ -176,7 +177,7 @@ def _with_text(fact: Callable[[Client], bytes]) -> Reading:
 
 
 def host_of(address: str) -> str:
-    """The IP address of ``host:port``, without the brackets of IPv6; empty for a Unix socket."""
+    """Return the IP address in ``host:port``, without the brackets of IPv6; empty for a Unix socket."""
     host = address.rpartition(":")[0].strip("[]")
     return "" if host.startswith("/") else host
 
@@ -189,7 +190,7 @@ def _letters(value: bytes, known: frozenset[str], kind: str, where: str) -> set[
 
 
 def _with_flags(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
-    """Who has all of these; ``N`` is having none."""
+    """Match clients that have all of these flags; ``N`` stands for no flags."""
     letters = _letters(value, FLAGS, "flags", where)
     return lambda client, now: letters.issubset(flag_letters(client))
 
@@ -200,7 +201,7 @@ def _with_capabilities(context: ServerContext, value: bytes, option: str, where:
 
 
 def _in_database(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
-    """All clients of a Sentinel are in database 0."""
+    """Match database 0, as all clients of a Sentinel are in it."""
     error_text = f"ERR {option} is not an integer or out of range"
     number = integer(value, error_text)
     if not -INT32_MAX - 1 <= number <= INT32_MAX:
@@ -211,8 +212,8 @@ def _in_database(context: ServerContext, value: bytes, option: str, where: str) 
     return lambda client, now: number == 0
 
 
-def _least_seconds(word: str, since: Callable[[Client], Millis]) -> Callable[[bytes], Condition]:
-    """From how many seconds something must have lasted at least to the condition that it has."""
+def _minimum_seconds(word: str, since: Callable[[Client], Millis]) -> Callable[[bytes], Condition]:
+    """Return a reader for the minimum number of seconds since a point in time."""
 
     def read(value: bytes) -> Condition:
         seconds = integer(value, f"ERR {word} is not an integer or out of range")
@@ -223,11 +224,11 @@ def _least_seconds(word: str, since: Callable[[Client], Millis]) -> Callable[[by
     return read
 
 
-_LEAST: Final = {
-    b"maxage": _least_seconds("maxage", lambda client: client.connected_at),
-    b"idle": _least_seconds("idle", lambda client: client.last_active),
+_MINIMUM_SECONDS: Final = {
+    b"maxage": _minimum_seconds("maxage", lambda client: client.connected_at),
+    b"idle": _minimum_seconds("idle", lambda client: client.last_active),
 }
-"""Options about time, which have no ``NOT-`` form."""
+"""Options with a minimum duration, which have no ``NOT-`` form."""
 
 _PREDICATES: Final[dict[bytes, Reading]] = {
     b"type": _of_kind,

@@ -8,7 +8,7 @@ from txsentinel.server.syntax import Argument, integer, multiple, oneof, optiona
 
 
 def _filters(kinds: tuple[Argument, ...], since: dict[str, str]) -> tuple[Argument, ...]:
-    """All options but ID, TYPE and SKIPME, from which on a command has those older than Valkey 9 being in ``since``."""
+    """Return all options but ID and TYPE; ``since`` has the versions of those older than Valkey 9."""
     return (
         optional(text_argument("username", token="USER", since=since["USER"])),
         optional(text_argument("addr", token="ADDR", since=since["ADDR"], display="ip:port")),

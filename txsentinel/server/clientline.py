@@ -1,4 +1,4 @@
-"""The line by which CLIENT LIST, CLIENT INFO and the log describe a client."""
+"""The line that describes a client in CLIENT LIST, CLIENT INFO and the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from txsentinel.wire.resp import text
 
 
 def flag_letters(client: Client) -> str:
-    """The conditions of a client, one letter each, in the order that Redis has for them."""
+    """Return the flags of a client, one letter each, in the order of Redis."""
     tracking = client.tracking
     conditions = (
         ("P", client.subscriptions > 0),
@@ -24,9 +24,9 @@ def flag_letters(client: Client) -> str:
 
 def client_line(client: Client, now: Millis) -> str:
     """
-    The line without its end: ``key=value`` pairs in the order of Redis 8.2, and ``capa`` where Valkey has it.
+    Return the line without its end: ``key=value`` pairs in the order of Redis 8.2, and ``capa`` where Valkey has it.
 
-    The sizes of buffers that we do not have are zero.
+    The sizes of buffers that do not exist here are zero.
     """
     connection = client.connection
     buffered, unsent = connection.buffered, connection.unsent

@@ -1,4 +1,4 @@
-"""Who is connected: the state of each client, and the register of all of them."""
+"""The state of each connected client, and the registry of all clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """What a client's connection does for the rest of the server."""
+    """The interface of a client's connection to the rest of the server."""
 
     @property
     def buffered(self) -> int:
@@ -25,42 +25,42 @@ class Connection(Protocol):
 
     @property
     def queued(self) -> int:
-        """Pieces of output that wait for the client to read, or for an earlier reply."""
+        """Number of output chunks that are unsent or wait for an earlier reply."""
 
     @property
     def unsent(self) -> int:
-        """Bytes of output that the client has not made room for."""
+        """Bytes of output that the transport has not accepted yet."""
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor, or −1."""
+        """The file descriptor, −1 if there is none."""
 
     @property
     def closing(self) -> bool:
-        """Is it about to be closed?"""
+        """Whether the connection is closing."""
 
     def push(self, encoded: bytes) -> None:
-        """Send something that answers no command."""
+        """Send a frame that is no reply to a command."""
 
     def check_output(self, now: Millis) -> None:
-        """Cut the client off if it has left more unread than its class may."""
+        """Abort the connection if its unsent output exceeds the limits of its class."""
 
     def abort(self) -> None:
-        """Close now, without a word; what is unsent is lost."""
+        """Close now without a reply; unsent output is lost."""
 
     def finish(self) -> None:
-        """Read no more, and close once everything is answered."""
+        """Read no further, and close when all requests are answered."""
 
     def proceed(self) -> None:
-        """Go on with requests that had to wait."""
+        """Resume the execution of requests."""
 
 
 class Disconnected:
     """
-    What a client has for a connection once that is lost.
+    Replaces the connection of a client when it is lost.
 
-    A client and its connection know each other. Unless one forgets the other they are garbage that only the
-    collector can find, which does not look at what has lived for long.
+    A client and its connection refer to each other. This breaks the cycle, which would otherwise remain in memory for
+    long, because the garbage collector skips old objects.
     """
 
     buffered = 0
@@ -70,26 +70,26 @@ class Disconnected:
     closing = True
 
     def push(self, encoded: bytes) -> None:
-        """There is nobody to read it."""
+        """Do nothing."""
 
     def check_output(self, now: Millis) -> None:
-        """There is no output."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """It is closed."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """It is finished."""
+        """Do nothing."""
 
     def proceed(self) -> None:
-        """There are no requests."""
+        """Do nothing."""
 
 
 DISCONNECTED: Final = Disconnected()
 
 
-class Answering(Enum):
-    """What CLIENT REPLY asked for."""
+class ReplySetting(Enum):
+    """The setting of CLIENT REPLY."""
 
     ON = "on"
     OFF = "off"
@@ -98,7 +98,7 @@ class Answering(Enum):
 
 
 class ClientKind(Enum):
-    """The classes of clients; the value is the word of ``TYPE``."""
+    """The classes of clients; the value is the word for ``TYPE``."""
 
     NORMAL = "normal"
     MASTER = "master"
@@ -108,7 +108,7 @@ class ClientKind(Enum):
 
 @dataclass(slots=True)
 class Tracking:
-    """What CLIENT TRACKING asked for. A Sentinel has no keys, so it is remembered and has no effect."""
+    """The options of CLIENT TRACKING. A Sentinel has no keys, so they are stored and have no effect."""
 
     redirect: int = 0
     broadcast: bool = False
@@ -122,7 +122,7 @@ class Tracking:
 @dataclass(slots=True, eq=False)
 class Client:
     """
-    The state of one connection, apart from its bytes.
+    The state of one client, without its buffers.
 
     Times are milliseconds of the monotonic clock; names are the bytes that the client sent.
     """
@@ -134,7 +134,7 @@ class Client:
     connected_at: Millis
     last_active: Millis
     account: User
-    """Whom it is logged in as, or would be without a password; replaced when it logs in."""
+    """The user of the connection: ``default`` until it logs in as another."""
 
     unix: bool = False
     protocol: int = 2
@@ -145,36 +145,36 @@ class Client:
     channels: dict[bytes, None] = field(default_factory=dict)
     patterns: dict[bytes, None] = field(default_factory=dict)
     subscription_memory: int = 0
-    """Bytes that its channels and patterns occupy, about."""
+    """Approximate size in bytes of its channels and patterns."""
 
     last_command: Command | None = None
-    """The command that it named last; ``None`` if there was no such command."""
+    """The last command that it sent; ``None`` if that command does not exist."""
 
     input_bytes: int = 0
     output_bytes: int = 0
     commands_processed: int = 0
-    """How many were run, whatever they answered; refused ones do not count."""
+    """Number of executed commands, including those with an error reply, without refused ones."""
 
-    answering: Answering = Answering.ON
+    reply_setting: ReplySetting = ReplySetting.ON
     no_evict: bool = False
     paused: bool = False
     tracking: Tracking | None = None
     over_soft_limit_since: Millis | None = None
-    """Since when it leaves more output unread than its class may; ``None`` while it does not."""
+    """The time since when its unsent output exceeds the soft limit; ``None`` while it does not."""
 
     @property
     def user(self) -> str:
-        """The name of its user."""
+        """The name of the user."""
         return self.account.name
 
     @property
     def subscriptions(self) -> int:
-        """Channels and patterns together."""
+        """Number of subscribed channels and patterns."""
         return len(self.channels) + len(self.patterns)
 
     @property
     def memory(self) -> int:
-        """Bytes that we hold for it, about: input, output, subscriptions, names."""
+        """Approximate memory of the client in bytes: input, output, subscriptions and names."""
         connection = self.connection
         names = len(self.name) + len(self.library_name) + len(self.library_version)
         prefixes = sum(map(len, self.tracking.prefixes)) if self.tracking is not None else 0
@@ -182,55 +182,55 @@ class Client:
 
     @property
     def kind(self) -> ClientKind:
-        """Its class, which output limits and filters go by."""
+        """The class for output limits and filters."""
         return ClientKind.PUBSUB if self.channels or self.patterns else ClientKind.NORMAL
 
 
 class ClientRegistry:
-    """All clients by ID, in the order in which they came. IDs are never used twice."""
+    """All clients by ID, in the order of their connection. IDs are never reused."""
 
     def __init__(self) -> None:
         self._clients: dict[int, Client] = {}
         self._last_id = 0
         self.paused_until: Millis | None = None
-        """Until when all commands wait; ``None`` if they do not."""
+        """The time until which all clients are paused; ``None`` if they are not."""
 
         self.pause_timer: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        """How many are connected."""
+        """Return the number of connected clients."""
         return len(self._clients)
 
     def __iter__(self) -> Iterator[Client]:
-        """Whoever is connected now; connections may come and go meanwhile."""
+        """Iterate over a copy of the clients, so that connections may open and close meanwhile."""
         return iter(list(self._clients.values()))
 
     def get(self, client_id: int) -> Client | None:
-        """The client of that ID, if it is still there."""
+        """Return the client with that ID, ``None`` if it is not connected."""
         return self._clients.get(client_id)
 
     def next_id(self) -> int:
-        """An ID that no client has had."""
+        """Return an unused ID."""
         self._last_id += 1
         return self._last_id
 
-    def enter(self, client: Client) -> None:
-        """Register a new client."""
+    def add(self, client: Client) -> None:
+        """Register a client."""
         self._clients[client.client_id] = client
 
-    def leave(self, client: Client) -> None:
-        """The connection is gone."""
+    def remove(self, client: Client) -> None:
+        """Remove a client whose connection is lost."""
         self._clients.pop(client.client_id, None)
         client.connection = DISCONNECTED
 
     def pause(self, until: Millis, now: Millis, clock: IReactorTime) -> None:
-        """Let commands wait until then; a pause is never made shorter by another."""
+        """Pause all clients until that time. A second call never shortens a pause."""
         self._cancel_timer()
         self.paused_until = until if self.paused_until is None else max(until, self.paused_until)
         self.pause_timer = clock.callLater((self.paused_until - now) / 1000, self.resume)
 
     def resume(self) -> None:
-        """End the pause: everybody goes on with what waited."""
+        """End the pause, and resume the execution of requests."""
         self.paused_until = None
         self._cancel_timer()
         for client in self:
@@ -239,7 +239,7 @@ class ClientRegistry:
                 client.connection.proceed()
 
     def close_all(self) -> None:
-        """The end: close every connection, each once its replies are out."""
+        """Close every connection when its replies are sent."""
         self._cancel_timer()
         self.paused_until = None
         for client in self:

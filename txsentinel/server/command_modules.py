@@ -1,4 +1,4 @@
-"""Every command there is: importing this module fills the table."""
+"""All modules with commands. Importing this module fills the table."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ MODULES = (
     sentinel_changes,
     sentinel_settings,
 )
-"""The modules that hold commands, in the order in which COMMAND lists them."""
+"""The modules with commands, in the order in which COMMAND lists them."""
 
 __all__ = ["MODULES", "TABLE"]

@@ -1,4 +1,4 @@
-"""What the commands of the server work with, gathered in one place by the service."""
+"""The context of all commands: the objects that the service provides to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ReplyBarrier(Protocol):
-    """Keeps what must not be said before it is true on disk."""
+    """Defers replies until the state that they report is durable."""
 
     stuck: bool
 
@@ -43,47 +43,47 @@ class ReplyBarrier(Protocol):
         undo: Callable[[], object] | None = None,
         since: int = 0,
     ) -> None:
-        """Call ``released`` once ``generation`` is durable (at once if it is), ``failed`` if saving it failed."""
+        """Call ``released`` when ``generation`` is durable (at once if it is), or ``failed`` if saving it failed."""
 
 
 class ScriptJob(Protocol):
-    """A script of the queue, as PENDING-SCRIPTS shows it."""
+    """A script in the queue, as PENDING-SCRIPTS shows it."""
 
     @property
     def path(self) -> str:
-        """The program."""
+        """The path of the program."""
 
     @property
     def arguments(self) -> Sequence[str]:
-        """What it is called with, the path aside."""
+        """Its arguments, without the path."""
 
     @property
     def pid(self) -> int | None:
-        """Its process while it runs."""
+        """The process ID while it runs."""
 
     @property
     def started_at(self) -> Millis | None:
-        """When its present run began; ``None`` if it is not running."""
+        """The start of the present run; ``None`` if it is not running."""
 
     @property
     def due_at(self) -> Millis | None:
-        """When it may be tried again; ``None`` for as soon as possible."""
+        """The time of the next attempt; ``None`` for as soon as possible."""
 
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """Number of attempts so far."""
 
 
 class IScriptQueue(Protocol):
-    """The queue of scripts, as far as the server shows it."""
+    """The queue of scripts, as the server shows it."""
 
     @property
     def jobs(self) -> Sequence[ScriptJob]:
-        """Everything that runs or waits, oldest first."""
+        """All running and waiting scripts, oldest first."""
 
     @property
     def running(self) -> int:
-        """How many of the jobs run."""
+        """Number of running scripts."""
 
 
 def _executable(path: str) -> bool:
@@ -95,17 +95,17 @@ def _unlimited() -> int:
 
 
 def _keep_loglevel(word: str) -> None:
-    """For whoever has no log of its own to turn up or down."""
+    """Ignore the log level, where there is no log to configure."""
 
 
 @dataclass(slots=True)
 class ServerContext:
     """
-    Everything that a command can reach.
+    The objects that commands use.
 
-    ``turn`` performs what the core decided; ``shutdown`` begins an orderly end of the process;
-    ``change_loglevel`` takes a word of the ``loglevel`` directive and makes it so, on disk with the
-    next commit; ``executable`` tells whether a script could be run.
+    ``turn`` executes the decisions of the core. ``shutdown`` begins an orderly end of the process.
+    ``change_loglevel`` takes a word of the ``loglevel`` directive and applies it; the next commit saves it.
+    ``executable`` returns whether a script can be executed.
     """
 
     core: SentinelCore
@@ -118,7 +118,7 @@ class ServerContext:
     change_loglevel: Callable[[str], None] = _keep_loglevel
     executable: Callable[[str], bool] = _executable
     available_descriptors: Callable[[], int] = _unlimited
-    """How many clients the system has descriptors for, those that the links may need aside."""
+    """Returns the number of clients for which there are file descriptors, without those reserved for links."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)
@@ -134,12 +134,12 @@ class ServerContext:
     """When the service started, on the monotonic clock."""
 
     addresses: dict[bytes, tuple[Master, Address, bool, Raw]] = field(default_factory=dict)
-    """Encoded answers to GET-MASTER-ADDR-BY-NAME, each with what it was made of."""
+    """Encoded replies to GET-MASTER-ADDR-BY-NAME, each with the values that it was made of."""
 
     request_cache: RequestCache = field(default_factory=RequestCache)
 
     def __post_init__(self) -> None:
-        """Give events the host's time, and the commands the words that ``rename-command`` asks for."""
+        """Create the hub and the scheduler, and apply ``rename-command`` to the table."""
         self.hub = PubSubHub(self.host.now, partial(self.host.reactor.callLater, 0))
         self.rounds = RoundRobin(self.host.now, partial(self.host.reactor.callLater, 0))
         self.table = TABLE.renamed(self.options.renamed_commands) if self.options.renamed_commands else TABLE

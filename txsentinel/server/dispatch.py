@@ -1,4 +1,4 @@
-"""From a request to the command that answers it: does it exist, has it the right length, is it allowed now?"""
+"""Finds the command of a request and checks its arity, its arguments and the permissions of the client."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from txsentinel.server.table import Command
 
 ECHO_LIMIT: Final = 128
-"""Bytes of a name, or of all arguments together, that an error repeats."""
+"""Maximum bytes of a name, or of all arguments together, that an error text repeats."""
 
-UNREAD: Final = frozenset({"ping", "publish"})
-"""Commands whose arguments may be longer, as no text is made of them."""
+UNDECODED: Final = frozenset({"ping", "publish"})
+"""Commands whose arguments may be longer, because they are not decoded to text."""
 
 
 def admitted(context: ServerContext, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
     """
-    The command that ``request`` names, if the client may run it now.
+    Return the command that ``request`` names, if the client may execute it now.
 
-    The order of the checks is that of Redis: existence, number of words, login, rights, subscribed mode.
+    The order of the checks is that of Redis: existence, arity, login, permissions, subscribed mode.
 
-    :param longest: bytes of the longest word, if that is more than ordinary.
+    :param longest: bytes of the longest word, if it exceeds the usual limit.
     :raises CommandError: with the refusal.
     """
     command = context.table.find(request)
@@ -37,7 +37,7 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes], l
     if not command.accepts(len(request)):
         raise wrong_arity(command)
     if longest > context.limits.word_length:
-        most = context.limits.kept_word if command.name in UNREAD else context.limits.word_length
+        most = context.limits.kept_word if command.name in UNDECODED else context.limits.word_length
         if longest > most:
             raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
     permit(context, client, command, request)
@@ -46,7 +46,7 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes], l
 
 def permit(context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
     """
-    May the client run this request, whose words are right, now?
+    Check whether the client may execute a valid request now.
 
     :raises CommandError: with the refusal.
     """
@@ -62,7 +62,7 @@ def permit(context: ServerContext, client: Client, command: Command, request: Se
 
 
 def unknown_command(context: ServerContext, request: Sequence[bytes]) -> CommandError:
-    """The complaint about a command, or about a subcommand of a container, that does not exist."""
+    """Return the error for an unknown command or subcommand."""
     entry = context.table.by_word.get(request[0].lower())
     if entry is not None:
         return CommandError(f"ERR unknown subcommand '{_echo(request[1], ECHO_LIMIT)}'. Try {entry.name.upper()} HELP.")
@@ -77,12 +77,12 @@ def unknown_command(context: ServerContext, request: Sequence[bytes]) -> Command
 
 
 def wrong_arity(command: Command) -> CommandError:
-    """The complaint about too few or too many words."""
+    """Return the error for a wrong number of arguments."""
     return CommandError(f"ERR wrong number of arguments for '{command.name}' command")
 
 
 def _cut(argument: bytes, limit: int) -> bytes:
-    """What C would print of it: nothing behind a NUL byte, and no more than ``limit`` bytes."""
+    """Return the part of an argument that C prints: up to the first NUL byte, at most ``limit`` bytes."""
     return argument.partition(b"\0")[0][:limit]
 
 

@@ -1,4 +1,4 @@
-"""The table as COMMAND DOCS shows it: nested maps that leave out whatever is empty."""
+"""The reply of COMMAND DOCS: nested maps without empty fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from txsentinel.wire.resp import SetReply, Simple, Value
 
 
 def documentation(entries: Iterable[Command]) -> dict[str, Value]:
-    """Name → documentation."""
+    """Return the documentation of commands by name."""
     return {entry.name: _entry(entry) for entry in entries}
 
 

@@ -1,4 +1,4 @@
-"""The execution of one request that takes many steps, a time slice at a time."""
+"""The execution of one request in steps, one time slice at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 class Execution:
     """
-    What is left to do of a request.
+    The remaining steps of a request.
 
-    :param answer: what the command returned.
+    :param answer: the value that the command returned.
     :param command: the command.
-    :param cost: bytes that the request occupies.
+    :param cost: size of the request in bytes.
     """
 
     __slots__ = ("_steps", "command", "cost")
@@ -30,11 +30,11 @@ class Execution:
 
     def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Reply:
         """
-        Make steps until the request is done, the time is up, or there is no more room for output.
+        Execute steps until the request is done, the time slice has passed, or the output is full.
 
-        :param send: takes a piece of the answer; returns whether there is room for more.
-        :returns: the rest of the answer once the request is done, else the ``Stepwise`` answer that this is.
-        :raises CommandError: if the request turns out to be refused.
+        :param send: takes a part of the reply; returns whether the output accepts more.
+        :returns: the rest of the reply when the request is done, otherwise the remaining ``Stepwise``.
+        :raises CommandError: if the request is refused.
         """
         steps = self._steps
         while True:

@@ -1,4 +1,4 @@
-"""The listening side: makes a protocol per connection and looks after all of them once a second."""
+"""The protocol factory of the listening ports, which also checks all clients once a second."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from txsentinel.server.context import ServerContext
 from txsentinel.server.protocol import SentinelProtocol
 
 INSPECTION_PERIOD: Final = 1.0
-"""Seconds between two looks at idle and slow clients."""
+"""Seconds between two checks for idle and slow clients."""
 
 
 MAX_LINE: Final = 1_000
-"""Characters of the description of a client in the log: its name may be of any length."""
+"""Maximum length in characters of the description of a client in the log."""
 
-STUCK: Final = 60_000
-"""Milliseconds that a connection may take to read its last replies before it is closed all the same."""
+CLOSING_TIMEOUT: Final = 60_000
+"""Milliseconds that a closing connection may take to read its last replies before it is aborted."""
 
 
 class SentinelServerFactory(ServerFactory):
     """
-    Serves one :class:`~txsentinel.server.context.ServerContext`, on as many ports as it is given to.
+    Serves one :class:`~txsentinel.server.context.ServerContext` on any number of ports.
 
-    Idle clients, clients that read too slowly for too long, and the rates of INFO are seen to once
-    a second while at least one port is open.
+    While at least one port is open, it checks once a second for idle clients and slow readers, and samples the rates
+    of INFO.
     """
 
     noisy = False
@@ -39,23 +39,23 @@ class SentinelServerFactory(ServerFactory):
         self._inspection.clock = context.host.reactor
 
     def buildProtocol(self, addr: IAddress | None) -> SentinelProtocol:
-        """A protocol for one more client."""
+        """Return the protocol of a new client."""
         protocol = SentinelProtocol(self.context)
         protocol.factory = self
         return protocol
 
     def startFactory(self) -> None:
-        """The first port opens."""
+        """Start the periodic check when the first port opens."""
         inspecting = self._inspection.start(INSPECTION_PERIOD, now=False)
         inspecting.addErrback(self.context.host.fail_stop, "the inspection of clients")
 
     def stopFactory(self) -> None:
-        """The last port closes."""
+        """Stop the periodic check when the last port closes."""
         if self._inspection.running:
             self._inspection.stop()
 
     def inspect(self) -> None:
-        """Drop whoever has been idle or has left too much unread for too long, and who hold most if it is too much."""
+        """Abort clients that are idle or read too slowly, and evict the largest ones if memory exceeds the limit."""
         context = self.context
         now = context.host.now()
         context.statistics.sample(now)
@@ -66,7 +66,7 @@ class SentinelServerFactory(ServerFactory):
             if client.over_soft_limit_since is not None or client.connection.unsent:
                 client.connection.check_output(now)
             idle = now - client.last_active
-            if client.connection.closing and idle > STUCK:
+            if client.connection.closing and idle > CLOSING_TIMEOUT:
                 client.connection.abort()
             if timeout and not client.subscriptions and idle > timeout:
                 client.connection.abort()
@@ -75,7 +75,7 @@ class SentinelServerFactory(ServerFactory):
             self._evict(memory)
 
     def _evict(self, memory: int) -> None:
-        """Drop those who make us hold most until the rest is within the limit."""
+        """Abort the clients with the most memory until the rest is within the limit."""
         context = self.context
         now = context.host.now()
         for client in sorted(context.clients, key=lambda client: client.memory, reverse=True):
@@ -85,7 +85,7 @@ class SentinelServerFactory(ServerFactory):
             context.statistics.evicted_clients += 1
             context.log_throttle.warn(
                 now,
-                "Evicting client, as all clients together hold too much: {line}",
+                "Evicting client because the memory of all clients exceeds the limit: {line}",
                 line=client_line(client, now)[:MAX_LINE],
             )
             client.connection.abort()

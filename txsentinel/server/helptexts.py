@@ -1,4 +1,4 @@
-"""The answers of the HELP subcommands: a syntax line, then what it does, indented by four."""
+"""The replies of the HELP subcommands: for each subcommand a syntax line and an indented description."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from txsentinel.wire.resp import Simple, text
 
 
 def wrong_form(container: str, subcommand: bytes) -> str:
-    """The complaint of a subcommand whose number of words is possible, but not with these words."""
+    """Return the error text for a number of arguments that is valid only with other words."""
     shown = text(subcommand[:128])
     return f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {container} HELP."
 
 
 def help_lines(container: str, body: str) -> list[Simple]:
-    """A help text as it is answered, between its fixed first and last entries."""
+    """Return the reply lines of a help text, between the fixed first and last entries."""
     first = f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
     lines = (first, *body.strip("\n").split("\n"), "HELP", "    Show this text.")
     return [Simple(line) for line in lines]

@@ -1,4 +1,4 @@
-"""The text of INFO: five sections, in a fixed order whatever the order in which they are asked for."""
+"""The text of INFO: five sections in a fixed order, whatever the order in the request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 Fields: TypeAlias = Iterator["tuple[str, object] | None"]
-"""Names and values; ``None`` stands for some work that was done towards the next one."""
+"""Yields names with values; ``None`` marks a step without a result."""
 
 EVERYTHING: Final = frozenset({b"all", b"default", b"everything"})
 MILLIS_PER_DAY: Final = 86_400_000
@@ -24,9 +24,9 @@ LRU_CLOCK_BITS: Final = 24
 
 def information(context: ServerContext, request: Sequence[bytes]) -> Generator[bytes, None, bytes]:
     """
-    The sections that the words behind the first name, in any letter case; all if there are none. Made in steps.
+    Return the named sections, or all without a name. Works in steps.
 
-    Names that are no section of a Sentinel contribute nothing.
+    Names match in any letter case. Unknown names are ignored.
     """
     names: set[bytes] = set()
     for portion in portions(request, 1):
@@ -46,7 +46,7 @@ def information(context: ServerContext, request: Sequence[bytes]) -> Generator[b
 
 
 def server_fields(context: ServerContext) -> Fields:
-    """What runs where, since when."""
+    """Yield the fields of the section about the process and the machine."""
     options, process_info, host = context.options, context.process_info, context.host
     up_for = host.now() - context.started_at
     wall = host.wall_clock()
@@ -92,7 +92,7 @@ def _listeners(context: ServerContext) -> Fields:
 
 
 def clients_fields(context: ServerContext) -> Fields:
-    """Who is connected."""
+    """Yield the fields of the section about clients."""
     count = max_input = max_output = paused = tracking = subscribed = 0
     for client in context.clients:
         count += 1
@@ -140,11 +140,11 @@ _STATS = """
 """
 
 STATS: Final = _STATS.split()
-"""Every field of the section in order; those that a Sentinel does not count are zero."""
+"""All fields of the section in order; those that a Sentinel does not count are zero."""
 
 
 def stats_fields(context: ServerContext) -> Fields:
-    """What was done so far."""
+    """Yield the counters since the start."""
     counted = context.statistics
     live = {
         "total_connections_received": counted.connections_received,
@@ -173,7 +173,7 @@ def stats_fields(context: ServerContext) -> Fields:
 
 
 def cpu_fields(context: ServerContext) -> Fields:
-    """Processor time, in seconds."""
+    """Yield the processor times, in seconds."""
     used = context.process_info.processor_time()
     yield "used_cpu_sys", f"{used.system:.6f}"
     yield "used_cpu_user", f"{used.user:.6f}"
@@ -184,7 +184,7 @@ def cpu_fields(context: ServerContext) -> Fields:
 
 
 def sentinel_fields(context: ServerContext) -> Fields:
-    """The Sentinel itself, and a line for each master."""
+    """Yield the fields of the Sentinel, and one for each master."""
     core = context.core
     masters = core.registry.masters.values()
     tilt_for = -1 if core.tilt.since is None else (context.host.now() - core.tilt.since) // 1000

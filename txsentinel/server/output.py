@@ -1,4 +1,4 @@
-"""The way out of a connection: hands bytes on as fast as the transport takes them, and counts the rest."""
+"""The output buffer of a connection: writes as fast as the transport accepts, and counts the rest."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from zope.interface import classImplements
 
 CHUNK: Final = 64 * 1024
 """
-Bytes handed to the transport at a time.
+Maximum size in bytes of one write to the transport.
 
-A transport stops its producer when it holds more than about this much, so what it has taken and not
-sent is never more than two chunks, and ``Output.unsent`` is the truth but for those.
+A transport pauses its producer when it buffers more than about this much. It therefore never holds more than two
+chunks, and ``Output.unsent`` is accurate except for those.
 """
 
 
 def _no_callback() -> None:
-    """Stands in for whoever wanted to know of room."""
+    """Replace the callback of a lost connection."""
 
 
 class Output:
     """
-    A producer for the transport of one connection.
+    A push producer for the transport of one connection.
 
-    ``unsent`` counts the bytes that the transport has no room for, the measure of a slow reader;
-    ``drained`` is called whenever it has come down to zero.
+    ``unsent`` is the number of bytes that the transport has not accepted, which measures a slow reader.
+
+    :param drained: called each time ``unsent`` has become zero.
     """
 
     def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
@@ -36,21 +37,21 @@ class Output:
         self._chunks: deque[bytes] = deque()
         self._stopped = False
         self._gone = False
-        self._over = False
+        self._detached = False
         self.closing = False
         self.unsent = 0
 
     def start(self) -> None:
-        """Ask the transport to tell when it has enough."""
+        """Register as the producer of the transport."""
         self._transport.registerProducer(self, True)
 
     @property
     def pieces(self) -> int:
-        """How many pieces wait for the transport."""
+        """Number of chunks that wait for the transport."""
         return len(self._chunks)
 
     def write(self, encoded: bytes) -> None:
-        """Send, or keep until there is room."""
+        """Write the bytes, or buffer them until the transport accepts them."""
         if self.closing:
             return
         if not self._stopped and not self._chunks and len(encoded) <= CHUNK:
@@ -64,14 +65,14 @@ class Output:
         self._pump()
 
     def close(self) -> None:
-        """Close the connection once everything written so far has been sent."""
+        """Close the connection when all output has been sent."""
         if not self.closing:
             self.closing = True
             self._close_if_done()
 
     def abort(self) -> None:
-        """Close the connection now, even if it is closing already; what is unsent is lost."""
-        if not self._over:
+        """Close the connection now, even if it is closing already; unsent output is lost."""
+        if not self._detached:
             self.closing = True
             if not self._gone:
                 self._transport.unregisterProducer()
@@ -79,26 +80,26 @@ class Output:
             self._transport.abortConnection()
 
     def forget(self) -> None:
-        """The connection is gone: drop what is left."""
-        self._gone = self._over = True
+        """Drop the buffer after the connection is lost."""
+        self._gone = self._detached = True
         self._chunks.clear()
         self.unsent = 0
-        # Whoever wanted to know holds us, too.
+        # The callback refers to this object: break the cycle.
         self._drained = _no_callback
 
     def pauseProducing(self) -> None:
-        """The transport has enough for now."""
+        """Stop writing: the buffer of the transport is full."""
         self._stopped = True
 
     def resumeProducing(self) -> None:
-        """The transport has room again."""
+        """Continue writing: the buffer of the transport has space."""
         self._stopped = False
         self._pump()
         if not self._stopped and not self._chunks and not self.closing:
             self._drained()
 
     def stopProducing(self) -> None:
-        """The transport will take no more."""
+        """Drop the buffer: the transport accepts no more output."""
         self.closing = True
         self.forget()
 

@@ -1,4 +1,4 @@
-"""How much of one client is read, executed and kept before it is the turn of others."""
+"""Fairness between clients: the limits on input, execution time and output of one client."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 MAX_WAITING: Final = 1024
-"""Replies that may wait on one connection before it is read no further."""
+"""Number of waiting replies at which a connection is read no further."""
 
 MAX_UNSENT: Final = 1024 * 1024
-"""Bytes of replies that may wait on one connection before it is read no further."""
+"""Bytes of waiting replies at which a connection is read no further."""
 
 MAX_UNSENT_UNAUTHENTICATED: Final = 16 * 1024
-"""The same for whoever has not logged in: strangers may be many, and their replies are short."""
+"""The same for clients that are not logged in. There may be many of them, and their replies are short."""
 
 TIME_SLICE_MS: Final[Millis] = 8
-"""How long one client's pipeline is executed before it is the turn of others."""
+"""Milliseconds for which the pipeline of one client is executed before other clients are served."""
 
 LARGE_CHUNK: Final = 16 * 1024
-"""Bytes of input above which a chunk is read when the client's turn comes, as are long requests: whoever sends so much
-at a time is in no hurry, and there may be hundreds."""
+"""
+Bytes of input above which a chunk waits for the client's turn, as long requests do.
+
+A client that sends so much at once does not need the lowest latency, and there may be hundreds of such clients.
+"""
 
 MAX_WRITE_BYTES: Final = 64 * 1024
-"""Bytes of replies gathered before they are handed on, though more requests are at hand."""
+"""Bytes of replies at which they are written although further requests are waiting."""
 
 
 class RoundRobin:
     """
-    Lets clients with long requests go on, one after the other, for some milliseconds of each turn of the reactor.
+    Resumes clients with long requests, one after the other, for some milliseconds in each turn of the reactor.
 
-    However many there are, a turn is not longer; each of them waits the longer for its next slice.
+    The number of such clients does not lengthen a turn; it lengthens the wait of each for its next slice.
 
-    :param now: the time.
-    :param later: calls something in the reactor's next turn.
+    :param now: returns the present time.
+    :param later: calls a function in the next turn of the reactor.
     """
 
     def __init__(self, now: Callable[[], Millis], later: Callable[[Callable[[], None]], object]) -> None:
@@ -50,7 +53,7 @@ class RoundRobin:
         self._scheduled = False
 
     def add(self, resume: Callable[[], None]) -> None:
-        """Call ``resume`` when its turn comes; it returns after a slice."""
+        """Queue ``resume`` for one call; it returns after one time slice."""
         self._waiting.append(resume)
         self._schedule()
 
@@ -72,15 +75,15 @@ class RoundRobin:
 
 
 def max_unsent(client: Client) -> int:
-    """How many bytes of replies may wait before the client is read no further."""
+    """Return the bytes of waiting replies at which the client is read no further."""
     return MAX_UNSENT if client.authenticated else MAX_UNSENT_UNAUTHENTICATED
 
 
 def is_cut_off(context: ServerContext, client: Client, unsent: int, now: Millis) -> bool:
     """
-    Whether a client must lose its connection, having left more unread than its class may. It is counted and logged.
+    Whether the output of a client exceeds the limits of its class, so that it must be disconnected; counts and logs it.
 
-    Since when it leaves more than the soft limit is kept in ``client.over_soft_limit_since``.
+    The time since when it exceeds the soft limit is stored in ``client.over_soft_limit_since``.
     """
     limit = context.options.client_output_buffer_limit[client.kind.value]
     if not limit.soft or unsent <= limit.soft:

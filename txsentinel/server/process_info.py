@@ -1,4 +1,4 @@
-"""What INFO tells of the process and the machine, found out once."""
+"""The properties of the process and the machine that INFO shows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final
 from txsentinel import __version__
 
 REDIS_VERSION: Final = "7.2.4"
-"""The version whose commands we speak; clients choose commands by it."""
+"""The version of Redis whose commands are implemented; clients select commands by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorTime:
-    """Seconds of processor time: system and user, of this process, of its children, of the main thread."""
+    """Processor time in seconds: system and user, of this process, its children and its main thread."""
 
     system: float = 0.0
     user: float = 0.0
@@ -29,7 +29,7 @@ class ProcessorTime:
 
 
 def processor_time() -> ProcessorTime:
-    """The processor time used so far."""
+    """Return the processor time used so far."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     thread = resource.getrusage(resource.RUSAGE_THREAD) if hasattr(resource, "RUSAGE_THREAD") else own
@@ -46,9 +46,9 @@ def _system() -> str:
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """
-    What does not change while the process lives, and the one thing that is measured on demand.
+    The constant properties of the process, and a function that measures its processor time.
 
-    ``run_id`` is 40 hexadecimal digits, new at each start; it is not the Sentinel's ID.
+    ``run_id`` is 40 hexadecimal digits, new at each start; it is not the ID of the Sentinel.
     """
 
     version: str = __version__

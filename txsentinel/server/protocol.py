@@ -1,5 +1,5 @@
 """
-The server side of a connection: bytes in, requests executed in order, replies out.
+The protocol of a client connection: parses requests, executes them in order, and writes the replies.
 
 One call of ``dataReceived`` executes the requests that it completes, for some milliseconds, and writes their replies in
 one piece. A request that takes longer than that (:class:`~txsentinel.server.replies.Stepwise`) goes on in later turns.
@@ -22,13 +22,13 @@ from zope.interface import classImplements
 from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
 from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT, keep_alive, new_client, recognize, refusal
-from txsentinel.server.clients import Answering, Client
+from txsentinel.server.clients import Client, ReplySetting
 from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.execution import Execution
 from txsentinel.server.output import Output
 from txsentinel.server.pacing import LARGE_CHUNK, MAX_WAITING, MAX_WRITE_BYTES, TIME_SLICE_MS, is_cut_off, max_unsent
-from txsentinel.server.replies import NO_REPLY, Channels, DeferredReply, HeldReply, Reply, ReplyQueue, Stepwise
+from txsentinel.server.replies import NO_REPLY, DeferredReply, DurableReply, HeldReply, Reply, ReplyQueue, Stepwise
 from txsentinel.server.table import Command
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
@@ -48,33 +48,33 @@ class SentinelProtocol(Protocol):
         self._reading = True
         self._turn_began: Millis = 0
         self.low_priority = False
-        """Does it ask for decisions, as peers do, and not just for answers? Then it may wait for its turn."""
+        """Whether the client sends commands that need decisions of the core, as peers do; then it may wait."""
 
         self._postponed: Sequence[bytes] | None = None
-        """A request that came in passing and calls for more than that."""
+        """A request that arrived in a nested poll and needs a decision of the core."""
 
         self._execution: Execution | None = None
-        """A request that takes several turns."""
+        """The request whose execution takes several turns."""
 
         self._resuming = False
-        """Is there a call under way that resumes execution in the next turn?"""
+        """Whether a call that resumes execution is scheduled."""
 
         self.closing = False
 
-    # What Twisted tells.
+    # Called by Twisted.
 
     def connectionMade(self) -> None:
-        """Register the client, or send it away."""
+        """Register the client, or reject the connection."""
         context = self._context
         transport: Any = self.transport
         context.statistics.connections_received += 1
         self._output = Output(transport, self.proceed)
-        turned_away = refusal(context, transport.getPeer())
-        if turned_away is not None:
+        rejection = refusal(context, transport.getPeer())
+        if rejection is not None:
             context.statistics.connections_rejected += 1
             self.closing = True
             if not ISSLTransport.providedBy(transport):
-                transport.write(turned_away)
+                transport.write(rejection)
             transport.loseConnection()
             return
         self.client = new_client(context, self, transport.getPeer(), transport.getHost())
@@ -86,13 +86,13 @@ class SentinelProtocol(Protocol):
         self._output.start()
 
     def handshakeCompleted(self) -> None:
-        """The client came by TLS; its certificate, if it showed one, may say which user it is."""
+        """Log a TLS client in by its certificate, if the configuration demands it."""
         if self._admitted and not self.closing:
             recognize(self._context, self.client, self.transport)
             self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
-        """Execute what is complete."""
+        """Execute the requests that this input completes."""
         if self.closing:
             return
         context = self._context
@@ -104,57 +104,57 @@ class SentinelProtocol(Protocol):
         parser = self._parser
         at_rest = parser.at_rest
         if at_rest:
-            request_cache = context.request_cache.find(data)
-            if request_cache is not None and self._unhindered():
-                self._execute_cached(*request_cache)
+            cached = context.request_cache.find(data)
+            if cached is not None and self._is_idle():
+                self._execute_cached(*cached)
                 return
         try:
             parser.feed(data)
         except QueryBufferExceeded:
             self._context.statistics.query_limit_disconnections += 1
-            self._cut_off(TOO_MUCH_INPUT)
+            self._abort_logged(TOO_MUCH_INPUT)
             return
         if self._reading:
             if len(data) > LARGE_CHUNK:
-                self._go_on_later()
+                self._resume_later()
             else:
                 self._execute_all(data if at_rest else b"")
 
     def readConnectionLost(self) -> None:
-        """The client will send no more: answer what it asked, then close."""
+        """The client sends no more: answer the requests received, then close."""
         self.finish()
 
     def writeConnectionLost(self) -> None:
-        """The client reads no more: there is nobody to talk to."""
+        """The client reads no more: abort the connection."""
         self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the client."""
+        """Drop all state of the client."""
         self.closing = True
         self._output.forget()
         self._replies.clear()
         self._postponed = self._execution = None
-        # The garbage collector may leave us lying around for long.
+        # The garbage collector may not free this object for long.
         self._parser.discard()
         if self._admitted:
             self._context.hub.leave(self.client)
-            self._context.clients.leave(self.client)
+            self._context.clients.remove(self.client)
 
-    # What the rest of the server asks for.
+    # The interface ``Connection`` to the rest of the server.
 
     @property
     def buffered(self) -> int:
-        """Bytes of input that are not executed yet, or not to the end."""
+        """Bytes of input whose execution has not finished."""
         return self._parser.buffered + (0 if self._execution is None else self._execution.cost)
 
     @property
     def queued(self) -> int:
-        """Pieces of output that wait for the client to read, or for an earlier reply."""
+        """Number of output chunks that are unsent or wait for an earlier reply."""
         return self._output.pieces + len(self._replies.waiting)
 
     @property
     def unsent(self) -> int:
-        """Bytes of output that the client has not made room for, or that wait for an earlier reply."""
+        """Bytes of output that the transport has not accepted yet, or that wait for an earlier reply."""
         return self._output.unsent + self._replies.size
 
     @property
@@ -164,7 +164,7 @@ class SentinelProtocol(Protocol):
         return number() if callable(number) else -1
 
     def push(self, encoded: bytes) -> None:
-        """Send a frame that answers no command, behind the replies that wait already."""
+        """Send a frame that is no reply to a command, after the replies that are waiting."""
         if self.closing:
             return
         self._replies.add(encoded)
@@ -172,7 +172,7 @@ class SentinelProtocol(Protocol):
             self._flush()
 
     def finish(self) -> None:
-        """Read no more, and close once everything is answered."""
+        """Read no further, and close when all requests are answered."""
         if self._admitted and not self.closing:
             self._context.hub.catch_up(self.client)
         self.closing = True
@@ -180,27 +180,27 @@ class SentinelProtocol(Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Close now; what is unsent is lost."""
+        """Close now; unsent output is lost."""
         self.closing = True
         self._execution = None
         self._replies.clear()
         self._output.abort()
 
     def proceed(self) -> None:
-        """There is room, or the pause is over: go on where reading was stopped."""
+        """Resume execution when the output has space again or the pause is over."""
         if not self._reading and not self._executing and (not self.closing or self._execution is not None):
             self._turn_began = self._context.host.now()
             self._execute_all()
 
     def check_output(self, now: Millis) -> None:
-        """Cut the client off if it has left more unread than its class may."""
+        """Abort the connection if its unsent output exceeds the limits of its class."""
         if is_cut_off(self._context, self.client, self.unsent, now):
             self.abort()
 
-    # How requests are executed.
+    # Execution of requests.
 
-    def _unhindered(self) -> bool:
-        """Is there nothing at all that a request would have to wait for?"""
+    def _is_idle(self) -> bool:
+        """Whether a request need not wait for anything."""
         return (
             self._reading
             and not self._replies.waiting
@@ -211,13 +211,13 @@ class SentinelProtocol(Protocol):
 
     def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
         """
-        Execute the one request that there is, of which everything is known but whether this client may.
+        Execute one request from the cache; only the permission of the client remains to be checked.
 
-        What :meth:`_execute_all` does for any number of any requests, in fewer steps.
+        This is a shorter path of :meth:`_execute_all` for the most frequent requests.
         """
         context, client = self._context, self.client
         if (
-            client.answering is not Answering.ON
+            client.reply_setting is not ReplySetting.ON
             or not client.authenticated
             or not client.account.unrestricted
             or client.channels
@@ -250,25 +250,25 @@ class SentinelProtocol(Protocol):
         else:
             client.commands_processed += 1
             self._answer(value)
-            self._hand_on()
+            self._write_ready()
         if self._output.unsent:
             self.check_output(context.host.now())
 
     def _execute_all(self, chunk: bytes = b"") -> None:
         """
-        Execute requests until there is none, or until the client has to wait.
+        Execute requests until none is complete, or until the client has to wait.
 
-        :param chunk: all the input that there is, if it begins with a request.
+        :param chunk: the whole buffered input, if it begins with a request; otherwise empty.
         """
         self._executing = True
         try:
             if not self._must_wait():
                 self._execute_some(chunk)
         except PseudoHttp:
-            self._cut_off(PSEUDO_HTTP)
+            self._abort_logged(PSEUDO_HTTP)
         except QueryBufferExceeded:
             self._context.statistics.query_limit_disconnections += 1
-            self._cut_off(TOO_MUCH_INPUT)
+            self._abort_logged(TOO_MUCH_INPUT)
         except ProtocolError as error:
             self._answer(ErrorReply(f"ERR {error}"))
             self.closing = True
@@ -282,7 +282,7 @@ class SentinelProtocol(Protocol):
         until = self._turn_began + TIME_SLICE_MS
         while not self.closing or self._execution is not None:
             if hub.backlog and not hub.catch_up(self.client):
-                # It shall hear of events before it is answered what came after them.
+                # The client gets the earlier events before the reply.
                 self._read(False)
                 return
             if self._execution is not None:
@@ -295,18 +295,18 @@ class SentinelProtocol(Protocol):
                 return
             command = self._execute(request)
             if self._postponed is not None:
-                self._go_on_later()
+                self._resume_later()
                 return
             if chunk:
                 if command is not None and parser.at_rest:
                     self._context.request_cache.keep(chunk, request, command)
                 chunk = b""
             if parser.buffered and host.now() > until:
-                # Not before the others had their turn.
-                self._go_on_later()
+                # The time slice has passed: serve other clients first.
+                self._resume_later()
                 return
             if replies.size > MAX_WRITE_BYTES:
-                self._hand_on()
+                self._write_ready()
             elif not replies.waiting and clients.paused_until is None:
                 continue
             if self._must_wait():
@@ -314,7 +314,7 @@ class SentinelProtocol(Protocol):
 
     def _next_request(self) -> Sequence[bytes] | None:
         """
-        Return the request that was postponed, or else the next one of the input.
+        Return the postponed request, or else the next one of the input.
 
         Resetting the attribute in a method of its own keeps mypy, and so mypyc, from taking it for ``None`` where
         the caller tests it later.
@@ -324,13 +324,13 @@ class SentinelProtocol(Protocol):
 
     def _continue(self, execution: Execution, until: Millis) -> bool:
         """
-        Go on with the request that is being executed.
+        Continue the request that is being executed.
 
-        :returns: whether it is done; if not, it goes on in a later turn, or once there is room for output.
+        :returns: whether it is done; if not, it continues in a later turn, or when the output has space again.
         """
         context, command = self._context, execution.command
         if command.acts and context.host.nested_poll_active:
-            self._go_on_later()
+            self._resume_later()
             return False
         value: Reply
         try:
@@ -343,23 +343,23 @@ class SentinelProtocol(Protocol):
             return True  # The connection was lost meanwhile.
         if value.__class__ is Stepwise:
             if not self._must_wait():
-                self._go_on_later()
+                self._resume_later()
             return False
         self._execution = None
-        self._give(value, command)
+        self._reply_to(value, command)
         return True
 
     def _send_piece(self, piece: bytes) -> bool:
-        """Send a piece of an answer; returns whether there is room for more."""
-        if self.client.answering is Answering.ON:
+        """Queue a part of a reply; return whether the output accepts more."""
+        if self.client.reply_setting is ReplySetting.ON:
             self._replies.add(piece)
             if self._replies.size > MAX_WRITE_BYTES:
-                self._hand_on()
+                self._write_ready()
                 return not self._must_wait()
         return True
 
-    def _go_on_later(self) -> None:
-        """Execute what is left in the next turn; whatever else lets us proceed before that is welcome to, too."""
+    def _resume_later(self) -> None:
+        """Resume execution in the next turn, unless :meth:`proceed` is called before."""
         self._read(False)
         if not self._resuming:
             self._resuming = True
@@ -370,7 +370,7 @@ class SentinelProtocol(Protocol):
         self.proceed()
 
     def _must_wait(self) -> bool:
-        """Is too much of this client's on its way, or everybody to wait? Then it is not read any further."""
+        """Whether the output is full or clients are paused; if so, stop reading."""
         replies = self._replies
         most = max_unsent(self.client)
         if len(replies.waiting) < MAX_WAITING and replies.size <= most and self._output.unsent <= most:
@@ -381,7 +381,7 @@ class SentinelProtocol(Protocol):
         return True
 
     def _read(self, wanted: bool) -> None:
-        """Have the transport deliver input, or keep it back."""
+        """Resume or pause the delivery of input."""
         if self._reading is wanted:
             return
         self._reading = wanted
@@ -392,10 +392,10 @@ class SentinelProtocol(Protocol):
             transport.pauseProducing()
 
     def _execute(self, request: Sequence[bytes]) -> Command | None:
-        """Execute one request; returns the command that was run, ``None`` if it was refused."""
+        """Execute one request; return its command, ``None`` if it was refused or postponed."""
         context, client = self._context, self.client
-        if client.answering is Answering.SKIP_NEXT:
-            client.answering = Answering.SKIPPING
+        if client.reply_setting is ReplySetting.SKIP_NEXT:
+            client.reply_setting = ReplySetting.SKIPPING
         command: Command | None = None
         value: Reply
         try:
@@ -411,22 +411,22 @@ class SentinelProtocol(Protocol):
             assert command is not None
             self._execution = Execution(value, command, self._parser.cost)
         else:
-            self._give(value, command)
+            self._reply_to(value, command)
         return command
 
-    def _give(self, value: Reply, command: Command | None) -> None:
-        """Answer a request unless the client does not want that, and see to what follows from it."""
+    def _reply_to(self, value: Reply, command: Command | None) -> None:
+        """Reply to a request as CLIENT REPLY demands, and execute the decisions of the core that follow from it."""
         context, client = self._context, self.client
-        if client.answering is Answering.ON:
+        if client.reply_setting is ReplySetting.ON:
             if value.__class__ is Raw:
                 self._replies.add(value.data)
             else:
                 self._answer(value)
         else:
-            if client.answering is Answering.SKIPPING:
-                client.answering = Answering.ON
-            if isinstance(value, Channels):
-                self._hold_silently(value)
+            if client.reply_setting is ReplySetting.SKIPPING:
+                client.reply_setting = ReplySetting.ON
+            if isinstance(value, DurableReply):
+                self._defer_silently(value)
         if command is not None:
             client.commands_processed += 1
             if command.special:
@@ -436,8 +436,8 @@ class SentinelProtocol(Protocol):
                     context.turn()
 
     def _answer(self, value: Reply) -> None:
-        if isinstance(value, Channels):
-            self._hold(value)
+        if isinstance(value, DurableReply):
+            self._defer(value)
         elif isinstance(value, DeferredReply):
             value.answer.addCallback(self._reserve_reply())
             value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
@@ -449,16 +449,16 @@ class SentinelProtocol(Protocol):
             self._context.statistics.error_replies += 1
         return encode(value, protocol)
 
-    def _hold(self, held: Channels) -> None:
+    def _defer(self, held: DurableReply) -> None:
         released, failed = held.outcomes(self._reserve_reply())
         self._context.barrier.defer_reply(held.generation, released, failed, held.undo, held.since)
 
-    def _hold_silently(self, held: Channels) -> None:
-        """Nobody wants to read the reply; what could not be saved is undone all the same."""
+    def _defer_silently(self, held: DurableReply) -> None:
+        """Send no reply, but undo the change if it cannot be saved."""
         self._context.barrier.defer_reply(held.generation, lambda: None, lambda: None, held.undo, held.since)
 
     def _reserve_reply(self) -> Callable[[Value], None]:
-        """Keep the place of an answer; the protocol version is that of the moment of the request."""
+        """Reserve the position of a reply, which is encoded for the present protocol version."""
         return partial(self._resolve, self._replies.defer_reply(), self.client.protocol)
 
     def _resolve(self, place: HeldReply, protocol: int, value: Value) -> None:
@@ -467,10 +467,10 @@ class SentinelProtocol(Protocol):
             self._flush()
             self.proceed()
 
-    # How replies go out.
+    # Output of replies.
 
-    def _hand_on(self) -> None:
-        """Give the transport what is ready."""
+    def _write_ready(self) -> None:
+        """Write the ready replies to the output."""
         ready = self._replies.take()
         if ready:
             statistics = self._context.statistics
@@ -480,14 +480,14 @@ class SentinelProtocol(Protocol):
             self._output.write(ready)
 
     def _flush(self) -> None:
-        self._hand_on()
+        self._write_ready()
         if self._output.unsent or self._replies.size > MAX_WRITE_BYTES:
             self.check_output(self._context.host.now())
         if self.closing and not len(self._replies.waiting) and self._execution is None:
             self._output.close()
 
-    def _cut_off(self, why: str) -> None:
-        """Close the connection of a client that misbehaves; ``why`` is logged."""
+    def _abort_logged(self, why: str) -> None:
+        """Abort the connection of a client that violates the protocol or a limit; ``why`` is the log format."""
         self._context.log_throttle.warn(self._context.host.now(), why, address=self.client.address)
         self.abort()
 

@@ -1,11 +1,10 @@
 """
-Who hears which event: subscriptions to channels and patterns, and the frames that are sent.
+Subscriptions to channels and patterns, and the delivery of events to them.
 
-A thousand masters that fail together make thousands of events in a moment, for each of which the patterns of all
-subscribers have to be compared. So events are noted as they come, and told a little later: each subscriber is told of
-all that it has not heard yet, in one piece, then the next one, a few milliseconds at a time. For each of them it is
-as if it had been told at once: whatever it sends, changes of its subscriptions above all, waits until it has heard
-everything that came before.
+A thousand masters that fail together cause thousands of events at once, and each has to be compared with the patterns
+of all subscribers. Events are therefore queued and delivered later, a few milliseconds at a time: one subscriber gets
+all its pending events in one write, then the next one. A subscriber cannot observe the delay: its requests, above all
+changes of its subscriptions, are executed after all earlier events are delivered to it.
 """
 
 from __future__ import annotations
@@ -23,35 +22,35 @@ if TYPE_CHECKING:
     from txsentinel.server.clients import Client
 
 SUBSCRIPTION_OVERHEAD: Final = 64
-"""Memory that each channel or pattern is charged with beside its bytes, so that tiny ones are not free."""
+"""Bytes of memory that each channel or pattern counts in addition to its name."""
 
 TIME_SLICE_MS: Final[Millis] = 5
-"""How long subscribers are told of events before it is the turn of others."""
+"""Milliseconds for which events are delivered before the reactor serves other descriptors."""
 
 MAX_FRAMES: Final = 64
-"""Patterns whose frame of an event is remembered; the usual ones are few, and most subscribers have the same."""
+"""Maximum number of cached frames per event, one for each pattern. Most subscribers have the same few patterns."""
 
 MAX_MATCHES: Final = 65_536
-"""Pairs of channel and pattern of which it is remembered whether they match; beyond that all are found out anew."""
+"""Maximum number of cached match results; when it is reached, the cache is cleared."""
 
-MAX_REMEMBERED: Final = 256
-"""Bytes of a pattern of which that is remembered."""
+MAX_CACHED_PATTERN: Final = 256
+"""Maximum length in bytes of a pattern whose match results are cached."""
 
 PATTERNS_AT_ONCE: Final = 64
-"""Patterns of one subscriber that are compared with an event between two looks at the clock."""
+"""Number of patterns that are compared with an event between two readings of the clock."""
 
 MAX_BACKLOG: Final = 100_000
-"""Events that some have not heard; beyond that those who have heard least lose their connection."""
+"""Maximum number of undelivered events. Beyond it the subscribers with the oldest ones are disconnected."""
 
-MAX_IDENTICAL: Final = 64
-"""Kinds of subscribers whose frames are remembered while others are told."""
+MAX_SHARED: Final = 64
+"""Maximum number of different sets of subscriptions whose encoded events are shared during one delivery."""
 
-MAX_NAMES: Final = 8
-"""Channels and patterns of a subscriber for which others that have the same are looked for."""
+MAX_SHARED_SUBSCRIPTIONS: Final = 8
+"""Maximum number of subscriptions of a client whose encoded events are shared with other clients."""
 
 
 class Event:
-    """One message, with what has been found out about it."""
+    """One message, with a cache of its encoded frames."""
 
     __slots__ = ("_frames", "channel", "payload")
 
@@ -61,7 +60,7 @@ class Event:
         self._frames: dict[tuple[bytes | None, int], bytes] = {}
 
     def frame(self, pattern: bytes | None, protocol: int) -> bytes:
-        """The frame for who hears it by a pattern, ``None`` for the channel; encoded once, however many listen."""
+        """Return the frame for subscribers of a pattern, or of the channel for ``None``; it is encoded once."""
         known = self._frames.get((pattern, protocol))
         if known is not None:
             return known
@@ -76,12 +75,12 @@ class Event:
 
 class PubSubHub:
     """
-    Channels and patterns with their subscribers, and the events that not all of them have heard.
+    Channels and patterns with their subscribers, and the events that are not delivered to all of them yet.
 
-    Each client also knows its own subscriptions; both sides change together, here only.
+    Each client also stores its own subscriptions. Both are changed together, and only here.
 
-    :param now: the time.
-    :param later: calls something in the reactor's next turn.
+    :param now: returns the present time.
+    :param later: calls a function in the next turn of the reactor.
     """
 
     def __init__(self, now: Callable[[], Millis], later: Callable[[Callable[[], None]], object]) -> None:
@@ -89,111 +88,111 @@ class PubSubHub:
         self._later = later
         self._channels: dict[bytes, dict[Client, None]] = {}
         self._patterns: dict[bytes, dict[Client, None]] = {}
-        self._received: dict[Client, int] = {}
-        """Subscriber → how many of all events since the start it has heard, or was not there for."""
+        self._delivered: dict[Client, int] = {}
+        """Subscriber → the number of events since the start that precede its next undelivered one."""
 
         self._count = 0
-        """Events since the start."""
+        """Number of events since the start."""
 
         self.backlog: list[Event] = []
-        """The latest of them: those that somebody has not heard."""
+        """The latest events: those that are not delivered to all subscribers."""
 
         self._waiting: deque[Client] = deque()
-        """Whose turn to be told comes, in that order."""
+        """The subscribers with undelivered events, in the order of delivery."""
 
-        self._alike: dict[object, bytes] = {}
-        self._begun: dict[Client, int] = {}
-        """How many patterns of a subscriber the next event for it was compared with when the time was up."""
+        self._shared: dict[object, bytes] = {}
+        self._partially_compared: dict[Client, int] = {}
+        """Subscriber → the number of its patterns that were compared with its next event when the slice ended."""
 
         self._matches: dict[tuple[bytes, bytes], bool] = {}
 
     @property
     def channels(self) -> int:
-        """Channels that somebody is subscribed to."""
+        """Number of channels with subscribers."""
         return len(self._channels)
 
     @property
     def patterns(self) -> int:
-        """Different patterns that somebody is subscribed to."""
+        """Number of different patterns with subscribers."""
         return len(self._patterns)
 
     def subscribe(self, client: Client, channel: bytes) -> None:
-        """Have ``client`` hear one channel; again is no harm."""
+        """Subscribe to a channel. Subscribing again has no effect."""
         if channel not in client.channels:
             client.subscription_memory += cost(channel)
-        self._received.setdefault(client, self._count)
+        self._delivered.setdefault(client, self._count)
         client.channels[channel] = None
         self._channels.setdefault(channel, {})[client] = None
 
     def subscribe_pattern(self, client: Client, pattern: bytes) -> None:
-        """Have ``client`` hear every channel that matches a glob."""
+        """Subscribe to all channels that match a glob-style pattern."""
         if pattern not in client.patterns:
             client.subscription_memory += cost(pattern)
-        self._received.setdefault(client, self._count)
+        self._delivered.setdefault(client, self._count)
         client.patterns[pattern] = None
         self._patterns.setdefault(pattern, {})[client] = None
 
     def unsubscribe(self, client: Client, channel: bytes) -> None:
-        """Stop hearing a channel; nothing happens if it was not heard."""
+        """Unsubscribe from a channel. Has no effect without a subscription."""
         if channel in client.channels:
             client.subscription_memory -= cost(channel)
             del client.channels[channel]
-            self._settle(client)
+            self._discard_if_unsubscribed(client)
         _withdraw(self._channels, client, channel)
 
     def unsubscribe_pattern(self, client: Client, pattern: bytes) -> None:
-        """Stop hearing a pattern."""
+        """Unsubscribe from a pattern. Has no effect without a subscription."""
         if pattern in client.patterns:
             client.subscription_memory -= cost(pattern)
             del client.patterns[pattern]
-            self._settle(client)
+            self._discard_if_unsubscribed(client)
         _withdraw(self._patterns, client, pattern)
 
     def leave(self, client: Client) -> None:
-        """Drop whatever ``client`` is subscribed to: it is gone."""
+        """Remove all subscriptions of a client whose connection is lost."""
         for channel in list(client.channels):
             self.unsubscribe(client, channel)
         for pattern in list(client.patterns):
             self.unsubscribe_pattern(client, pattern)
 
-    def _settle(self, client: Client) -> None:
-        """Is it still a subscriber?"""
+    def _discard_if_unsubscribed(self, client: Client) -> None:
+        """Remove the delivery state of a client without subscriptions."""
         if not client.channels and not client.patterns:
-            self._received.pop(client, None)
-            self._begun.pop(client, None)
+            self._delivered.pop(client, None)
+            self._partially_compared.pop(client, None)
 
     def publish(self, channel: str, payload: str) -> None:
         """
-        Tell whoever is subscribed now, soon.
+        Queue a message for the present subscribers.
 
-        A client that matches in several ways gets a frame for each, that of the channel first. A slow one is cut
-        off by its connection and never holds up the others.
+        A client with several matching subscriptions gets one frame for each, that of the channel first. A slow
+        client does not delay the others: the output limits of its connection apply.
         """
-        if not self._received:
+        if not self._delivered:
             return
         if not self.backlog:
-            self._waiting.extend(self._received)
-            self._later(self._notify)
+            self._waiting.extend(self._delivered)
+            self._later(self._deliver_pending)
         self.backlog.append(Event(data(channel), data(payload)))
         self._count += 1
         if len(self.backlog) > MAX_BACKLOG:
             self._drop_slowest()
 
     def _drop_slowest(self) -> None:
-        """Whoever has so many patterns that it cannot be told of events as fast as they come loses its connection."""
+        """Disconnect the subscribers whose patterns are too many to match events as fast as they occur."""
         oldest = self._count - MAX_BACKLOG // 2
-        for client in [client for client, received in self._received.items() if received < oldest]:
+        for client in [client for client, delivered in self._delivered.items() if delivered < oldest]:
             client.connection.abort()
             self.leave(client)
         del self.backlog[: len(self.backlog) - MAX_BACKLOG // 2]
 
     def _is_match(self, pattern: bytes, channel: bytes) -> bool:
-        """Whether a pattern matches a channel. There are few channels, and the same events come again and again."""
+        """Whether a pattern matches a channel. Results are cached, because channels are few and recur."""
         key = (channel, pattern)
         known = self._matches.get(key)
         if known is None:
             known = glob_match(pattern, channel)
-            if len(pattern) <= MAX_REMEMBERED:
+            if len(pattern) <= MAX_CACHED_PATTERN:
                 if len(self._matches) >= MAX_MATCHES:
                     self._matches.clear()
                 self._matches[key] = known
@@ -201,77 +200,77 @@ class PubSubHub:
 
     def catch_up(self, client: Client) -> bool:
         """
-        Tell one subscriber of all that it has not heard, whoever else waits; no longer than a slice.
+        Deliver the pending events of one subscriber before those of others, for one time slice at most.
 
-        :returns: whether it has heard everything. If not, its connection is told to proceed when it has.
+        :returns: whether all are delivered. If not, ``proceed`` of its connection is called when they are.
         """
-        received = self._received.get(client, self._count)
-        if received == self._count:
+        delivered = self._delivered.get(client, self._count)
+        if delivered == self._count:
             return True
-        self._published(client, received, self._now() + TIME_SLICE_MS)
-        return self._received.get(client, self._count) == self._count
+        self._deliver(client, delivered, self._now() + TIME_SLICE_MS)
+        return self._delivered.get(client, self._count) == self._count
 
-    def _notify(self) -> None:
-        """Tell those who wait until the time is up, and go on in the next turn."""
+    def _deliver_pending(self) -> None:
+        """Deliver pending events for one time slice, and continue in the next turn."""
         waiting = self._waiting
         until = self._now() + TIME_SLICE_MS
         try:
             while waiting:
                 client = waiting.popleft()
-                received = self._received.get(client, self._count)
-                if received < self._count:
-                    self._published(client, received, until)
-                    if self._received.get(client, self._count) < self._count:
+                delivered = self._delivered.get(client, self._count)
+                if delivered < self._count:
+                    self._deliver(client, delivered, until)
+                    if self._delivered.get(client, self._count) < self._count:
                         waiting.appendleft(client)
                     else:
                         client.connection.proceed()
                 if self._now() > until:
                     break
         finally:
-            self._alike.clear()
+            self._shared.clear()
             if not waiting:
-                # Those who were told first have not heard what came meanwhile.
-                waiting.extend(client for client, received in self._received.items() if received < self._count)
-                oldest = min((self._received[client] for client in waiting), default=self._count)
+                # Events that were published meanwhile are not delivered to the first subscribers yet.
+                waiting.extend(client for client, delivered in self._delivered.items() if delivered < self._count)
+                oldest = min((self._delivered[client] for client in waiting), default=self._count)
                 del self.backlog[: len(self.backlog) - (self._count - oldest)]
             if waiting:
-                self._later(self._notify)
+                self._later(self._deliver_pending)
 
-    def _published(self, client: Client, received: int, until: Millis) -> None:
-        """Push to ``client`` the frames of what it has not heard, as far as time allows."""
+    def _deliver(self, client: Client, delivered: int, until: Millis) -> None:
+        """Push the pending events to ``client`` until the time slice ends."""
         first = self._count - len(self.backlog)
         names = len(client.channels) + len(client.patterns)
-        alike: object = None
-        if names <= MAX_NAMES:
-            alike = received, self._count, client.protocol, tuple(client.channels), tuple(client.patterns)
-            known = self._alike.get(alike)
+        shared_key: object = None
+        if names <= MAX_SHARED_SUBSCRIPTIONS:
+            shared_key = delivered, self._count, client.protocol, tuple(client.channels), tuple(client.patterns)
+            known = self._shared.get(shared_key)
             if known is not None:
-                self._received[client] = self._count
+                self._delivered[client] = self._count
                 if known:
                     client.connection.push(known)
                 return
         frames: list[bytes] = []
-        for event in islice(self.backlog, received - first, None):
+        for event in islice(self.backlog, delivered - first, None):
             if not self._compare(client, event, frames, until):
                 break
-            received += 1
+            delivered += 1
             if self._now() > until:
                 break
-        self._received[client] = received
+        self._delivered[client] = delivered
         encoded = b"".join(frames)
-        if alike is not None and received == self._count and len(self._alike) < MAX_IDENTICAL:
-            self._alike[alike] = encoded
+        if shared_key is not None and delivered == self._count and len(self._shared) < MAX_SHARED:
+            self._shared[shared_key] = encoded
         if encoded:
             client.connection.push(encoded)
 
     def _compare(self, client: Client, event: Event, frames: list[bytes], until: Millis) -> bool:
         """
-        Add the frames of one event for one subscriber, those behind the pattern where the time was up before.
+        Add the frames of one event for one subscriber, beginning with the pattern at which the last slice ended.
 
-        :returns: false if the time is up before all patterns were compared; then it goes on there the next time.
+        :returns: false if the slice ends before all patterns are compared; the next call continues there.
         """
         protocol = client.protocol
-        done = self._begun.pop(client, 0)
+        done = self._partially_compared.pop(client, 0)
         if not done and event.channel in client.channels:
             frames.append(event.frame(None, protocol))
         for pattern in islice(client.patterns, done, None):
@@ -279,19 +278,19 @@ class PubSubHub:
                 frames.append(event.frame(pattern, protocol))
             done += 1
             if not done % PATTERNS_AT_ONCE and self._now() > until:
-                self._begun[client] = done
+                self._partially_compared[client] = done
                 return False
         return True
 
 
 def cost(name: bytes) -> int:
-    """Bytes that one subscription is charged with."""
+    """Return the bytes that one subscription counts in the memory of its client."""
     return len(name) + SUBSCRIPTION_OVERHEAD
 
 
-def _withdraw(shelf: dict[bytes, dict[Client, None]], client: Client, name: bytes) -> None:
-    subscribers = shelf.get(name)
+def _withdraw(subscriptions: dict[bytes, dict[Client, None]], client: Client, name: bytes) -> None:
+    subscribers = subscriptions.get(name)
     if subscribers is not None:
         subscribers.pop(client, None)
         if not subscribers:
-            del shelf[name]
+            del subscriptions[name]

@@ -1,4 +1,4 @@
-"""What a command can answer besides a plain value, and the queue that keeps the answers in order."""
+"""The kinds of reply of a command besides a plain value, and the queue that keeps replies in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from txsentinel.wire.resp import Value
 
 
 class ReplyMode(Enum):
-    """A command that answers nothing at all."""
+    """The mark of a command without a reply."""
 
     NO_REPLY = "no reply"
 
@@ -23,25 +23,25 @@ NO_REPLY: Final = ReplyMode.NO_REPLY
 
 
 @dataclass(frozen=True, slots=True)
-class Channels:
+class DurableReply:
     """
-    An answer that must not be given before hard state is on disk.
+    A reply that must not be sent before hard state is durable.
 
-    ``value`` is said once ``generation`` is durable, ``on_failure`` if it could not be saved. What
-    stands behind it in the pipeline waits with it. A function is called at that moment for what is true then.
+    ``value`` is sent when ``generation`` is durable, ``on_failure`` if it cannot be saved. The later replies of the
+    pipeline wait for it. Each may be a function that returns the value at that time.
     """
 
     generation: int
     value: Value | Callable[[], Value]
     on_failure: Value | Callable[[], Value]
     undo: Callable[[], object] | None = None
-    """Takes back what the command changed, for ``on_failure`` is a refusal."""
+    """Reverts the changes of the command, because ``on_failure`` is a refusal."""
 
     since: int = 0
-    """The first generation of those changes."""
+    """The first generation of these changes."""
 
     def outcomes(self, resolve: Callable[[Value], None]) -> tuple[Callable[[], None], Callable[[], None]]:
-        """What to call once it is durable, and if it could not be saved; ``settle`` is given the answer."""
+        """Return the callbacks for success and for failure; each calls ``resolve`` with the reply."""
 
         def outcome(value: Value | Callable[[], Value]) -> Callable[[], None]:
             return lambda: resolve(value() if callable(value) else value)
@@ -51,7 +51,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class DeferredReply:
-    """An answer that somebody is at work on; what stands behind it in the pipeline waits with it."""
+    """A reply that is not known yet; the later replies of the pipeline wait for it."""
 
     answer: Deferred[Value]
 
@@ -59,25 +59,25 @@ class DeferredReply:
 @dataclass(frozen=True, slots=True)
 class Stepwise:
     """
-    An answer that takes many steps, between which others are served.
+    A reply that takes many steps, between which other clients are served.
 
-    ``steps`` yields after each step what may be sent at once, encoded, mostly nothing, and returns the rest of the
-    answer. It may raise ``CommandError`` like any command. What stands behind it in the pipeline waits until it is
-    done; other clients do not, so whatever it works on may have changed at its next step.
+    After each step ``steps`` yields encoded bytes that may be sent at once, often none. It returns the rest of the
+    reply, and may raise ``CommandError`` like any command. The later requests of the pipeline wait until it is done;
+    other clients do not, so the data that it works on may change between two steps.
     """
 
     steps: Generator[bytes, None, Reply]
 
 
-Reply: TypeAlias = Value | Channels | DeferredReply | ReplyMode | Stepwise
-"""Whatever a command may return."""
+Reply: TypeAlias = Value | DurableReply | DeferredReply | ReplyMode | Stepwise
+"""The return value of a command."""
 
 Steps: TypeAlias = "Generator[bytes, None, Reply]"
-"""The steps of a :class:`Stepwise` answer."""
+"""The steps of a :class:`Stepwise` reply."""
 
 
 class HeldReply:
-    """The place of one answer that is not known yet; ``encoded`` is ``None`` until it is."""
+    """The position of one deferred reply in the queue; ``encoded`` is ``None`` until the reply is known."""
 
     __slots__ = ("encoded",)
 
@@ -87,10 +87,10 @@ class HeldReply:
 
 class ReplyQueue:
     """
-    The answers of one connection, in the order of its requests.
+    The replies of one connection, in the order of its requests.
 
-    Answers that are ready collect in ``ready`` until somebody takes them; from the first held one
-    on, everything waits, pushed messages too: a client hears of its change before the events of it.
+    ``ready`` has the replies that can be written. From the first deferred reply on everything waits, pushed messages
+    included: a client gets the reply to its change before the events of this change.
     """
 
     __slots__ = ("ready", "size", "waiting")
@@ -98,13 +98,13 @@ class ReplyQueue:
     def __init__(self) -> None:
         self.ready: list[bytes] = []
         self.size = 0
-        """Bytes that are here, ready or waiting."""
+        """Bytes of all replies, ready or waiting."""
 
         self.waiting: deque[HeldReply | bytes] = deque()
-        """From the first held reply on."""
+        """The first deferred reply and everything after it."""
 
     def add(self, encoded: bytes) -> None:
-        """Append bytes that are ready to go."""
+        """Append encoded bytes."""
         self.size += len(encoded)
         if self.waiting:
             self.waiting.append(encoded)
@@ -112,13 +112,13 @@ class ReplyQueue:
             self.ready.append(encoded)
 
     def defer_reply(self) -> HeldReply:
-        """Keep a place for an answer that is not known yet."""
+        """Reserve the position of a reply that is not known yet."""
         place = HeldReply()
         self.waiting.append(place)
         return place
 
     def resolve(self, place: HeldReply, encoded: bytes) -> None:
-        """The answer of a held place is known; it may be empty."""
+        """Set the bytes of a deferred reply; they may be empty."""
         place.encoded = encoded
         self.size += len(encoded)
         waiting = self.waiting
@@ -131,7 +131,7 @@ class ReplyQueue:
             self.ready.append(known)
 
     def take(self) -> bytes:
-        """Everything that may go out now, in one piece."""
+        """Remove and return all ready replies in one piece."""
         ready = self.ready
         if not ready:
             return b""
@@ -141,7 +141,7 @@ class ReplyQueue:
         return taken
 
     def clear(self) -> None:
-        """Drop everything: the connection is gone."""
+        """Drop all replies after the connection is lost."""
         self.ready.clear()
         self.waiting.clear()
         self.size = 0

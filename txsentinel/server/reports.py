@@ -1,4 +1,4 @@
-"""What is known of an instance, as the maps of SENTINEL MASTER, REPLICAS and SENTINELS, in wire order."""
+"""The maps of SENTINEL MASTER, REPLICAS and SENTINELS, with their fields in wire order."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ScriptJob
 
 Report: TypeAlias = "dict[str, str | int]"
-"""What is told of one instance: field → value, in wire order."""
+"""The report on one instance: field → value, in wire order."""
 
 
 def is_promoted(replica: Replica) -> bool:
-    """Is it the one that a failover makes the master?"""
+    """Whether a failover promotes this replica."""
     failover = replica.master.failover
     return failover is not None and failover.promoted is replica
 
 
 def is_forced(master: Master) -> bool:
-    """Was its failover ordered, without an election?"""
+    """Whether the failover was started by an operator, without an election."""
     return master.failover is not None and master.failover.forced and not master.failover.coordinated
 
 
 def is_coordinated(master: Master) -> bool:
-    """Was its failover ordered to be done by the master itself?"""
+    """Whether the failover is a coordinated one."""
     return master.failover is not None and master.failover.coordinated
 
 
 def flags(instance: Instance) -> str:
     """
-    The flag words that hold, with commas between.
+    Return the flags that apply, separated by commas.
 
-    Every word that there can be, in the order in which they come. Clients compare the whole text: add none.
+    The words and their order are fixed, because clients compare the whole text.
     """
     words = []
     if instance.sdown_since is not None:
@@ -73,9 +73,9 @@ def flags(instance: Instance) -> str:
 
 def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Report:
     """
-    Field → value, in wire order; all of it is text on the wire, numbers in decimal.
+    Return the report on an instance. On the wire all values are text, numbers in decimal.
 
-    Points in time become milliseconds elapsed until ``now``.
+    Points in time are shown as milliseconds elapsed until ``now``.
     """
     link = instance.link
     address = instance.address
@@ -118,20 +118,19 @@ def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Repor
 
 class Bulks(dict["str | int", bytes]):
     """
-    Value → bulk string. What is asked for is kept for the next time, if it is short, until there is too much.
+    A cache from values to bulk strings. It holds short values, and is cleared when it is full.
 
-    In a report on a thousand masters few values are new: they have the same options, are seen to at the same
-    pace, and ask for the same times again and again.
+    A report on a thousand masters repeats most values: the masters have the same options and similar times.
     """
 
-    MOST: Final = 8192
-    LONGEST: Final = 64
+    MAX_ENTRIES: Final = 8192
+    MAX_LENGTH: Final = 64
 
     def __missing__(self, value: str | int) -> bytes:
         raw = data(value) if isinstance(value, str) else b"%d" % value
         bulk = b"$%d\r\n%b\r\n" % (len(raw), raw)
-        if len(raw) <= self.LONGEST:
-            if len(self) >= self.MOST:
+        if len(raw) <= self.MAX_LENGTH:
+            if len(self) >= self.MAX_ENTRIES:
                 self.clear()
             self[value] = bulk
         return bulk
@@ -139,11 +138,11 @@ class Bulks(dict["str | int", bytes]):
 
 _BULKS: Final = Bulks()
 _FORMS: Final[dict[tuple[str, ...], bytes]] = {}
-"""Names of fields → everything but the values and the head; there are as many as kinds and conditions of instances."""
+"""Field names → the encoded report without head and values; there are few combinations of fields."""
 
 
 def encoded_report(report: Report, protocol: int) -> bytes:
-    """The same bytes as ``resp.encode`` makes of it with all values as text, sooner: there may be thousands."""
+    """Encode a report as ``resp.encode`` does with all values as text, but faster, for thousands of reports."""
     names = tuple(report)
     form = _FORMS.get(names)
     if form is None:
@@ -177,14 +176,14 @@ def _add_replica_fields(report: Report, replica: Replica) -> None:
 
 
 def master_status(master: Master) -> str:
-    """``odown``, ``sdown`` or ``ok``, as INFO tells it."""
+    """Return ``odown``, ``sdown`` or ``ok``, as INFO shows it."""
     if master.odown_since is not None:
         return "odown"
     return "ok" if master.sdown_since is None else "sdown"
 
 
 def script_report(job: ScriptJob, now: Millis) -> dict[str, Value]:
-    """A script that runs or waits; durations in milliseconds, all text but ``argv``."""
+    """Return the map of a running or waiting script: durations in milliseconds, all values but ``argv`` as text."""
     if job.started_at is not None:
         timing = ("run-time", now - job.started_at)
     else:

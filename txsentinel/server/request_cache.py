@@ -1,8 +1,8 @@
 """
-Requests that clients send again and again in the very same bytes, kept read.
+A cache of parsed requests, for requests that clients send repeatedly with the same bytes.
 
-Whoever polls for the address of a master sends the same sixty bytes each time. What they say does not depend on who
-sends them, or when; whether the client may, and what the answer is, does, and is asked anew each time.
+A client that polls for the address of a master sends the same sixty bytes each time. Their meaning depends neither on
+the client nor on the time. The permissions and the reply do, and are determined for each request.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from txsentinel.server.table import Command
 
 CachedRequest: TypeAlias = "tuple[Sequence[bytes], Command]"
-"""The words of a request, of a number that the command accepts, and the command that they name."""
+"""The words of a request with a valid arity, and the command that they name."""
 
 MAX_CACHED_REQUESTS: Final = 16_384
-"""Requests that are kept; beyond that all are dropped, and kept anew as they come."""
+"""Maximum number of cached requests; when it is reached, the cache is cleared."""
 
 MAX_CACHED_REQUEST_BYTES: Final = 256
-"""Bytes of a request that is kept."""
+"""Maximum size in bytes of a cached request."""
 
 CACHEABLE: Final = frozenset(
     {
@@ -38,28 +38,28 @@ CACHEABLE: Final = frozenset(
     }
 )
 """
-Names of the commands whose requests are kept: those that tell and do nothing else.
+Names of the commands whose requests are cached. They only report.
 
-None of them takes a secret, and with none is there anything to be seen to behind it.
+None of them has a secret as an argument, and none needs a decision of the core.
 """
 
 
 class RequestCache:
     """
-    Finds what a chunk of input says, if it is one whole request that was kept before.
+    Finds the request in a chunk of input that is exactly one cached request.
 
-    ``find`` takes the chunk; it is a plain lookup, as it is made for everything that arrives.
+    ``find`` takes the chunk. It is a bare dictionary lookup, because it is made for every chunk.
     """
 
-    __slots__ = ("_kept", "find")
+    __slots__ = ("_cached", "find")
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, CachedRequest] = {}
-        self.find: Callable[[bytes], CachedRequest | None] = self._kept.get
+        self._cached: dict[bytes, CachedRequest] = {}
+        self.find: Callable[[bytes], CachedRequest | None] = self._cached.get
 
     def keep(self, chunk: bytes, request: Sequence[bytes], command: Command) -> None:
-        """A client sent ``chunk`` and nothing else, which turned out to be this request, to be run by this command."""
+        """Cache a chunk that consisted of exactly this request, with its command, if the command is cacheable."""
         if command.name in CACHEABLE and len(chunk) <= MAX_CACHED_REQUEST_BYTES:
-            if len(self._kept) >= MAX_CACHED_REQUESTS:
-                self._kept.clear()
-            self._kept[chunk] = (request, command)
+            if len(self._cached) >= MAX_CACHED_REQUESTS:
+                self._cached.clear()
+            self._cached[chunk] = (request, command)

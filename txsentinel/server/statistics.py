@@ -9,7 +9,7 @@ from txsentinel.model.timings import Millis
 
 @dataclass(slots=True)
 class Statistics:
-    """Totals since the start, and rates over the time between the two latest samples."""
+    """Totals since the start, and rates between the two latest samples."""
 
     connections_received: int = 0
     connections_rejected: int = 0
@@ -34,7 +34,7 @@ class Statistics:
     _sampled: tuple[int, int, int] = field(default=(0, 0, 0))
 
     def sample(self, now: Millis) -> None:
-        """Work the rates out anew; to be called about once a second."""
+        """Compute the rates. Call this about once a second."""
         totals = (self.commands_processed, self.input_bytes, self.output_bytes)
         if self._sampled_at is not None and now > self._sampled_at:
             seconds = (now - self._sampled_at) / 1000

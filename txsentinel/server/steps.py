@@ -1,8 +1,8 @@
 """
-Work in small steps, so that a command with a hundred thousand words does not keep anybody else waiting.
+Execution in small steps, so that a command with a hundred thousand words does not delay other clients.
 
-A command yields between its steps; :class:`~txsentinel.server.protocol.SentinelProtocol` runs as many of them as fit
-into a time slice and goes on in the next turn of the reactor.
+A command yields between its steps. :class:`~txsentinel.server.protocol.SentinelProtocol` executes as many of them as
+fit into a time slice and continues in the next turn of the reactor.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PORTION: Final = 32
-"""Words of a request that are dealt with in one step: some microseconds each."""
+"""Number of words that are processed in one step; each takes some microseconds."""
 
-FEW: Final = 64
-"""What has no more items than that is done at once."""
+MAX_WITHOUT_STEPS: Final = 64
+"""Maximum number of items that are processed without steps."""
 
 
 def portions(items: Sequence[Item], start: int = 0, size: int = PORTION) -> Iterator[Sequence[Item]]:
-    """The items from ``start`` on, ``size`` at a time."""
+    """Yield the items from ``start`` on, ``size`` at a time."""
     for at in range(start, len(items), size):
         yield items[at : at + size]
 
 
 def finished(steps: Generator[Any, None, Result]) -> Result:
-    """Run all steps at once, for those who know that there are few; what they yield is dropped."""
+    """Execute all steps at once and drop the yielded values; for requests with few steps."""
     while True:
         try:
             next(steps)

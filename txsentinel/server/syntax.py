@@ -1,4 +1,4 @@
-"""The arguments of a command as COMMAND DOCS describes them, and short ways to write them down."""
+"""The arguments of a command as COMMAND DOCS describes them, with functions that construct them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Argument:
     multiple: bool = False
     multiple_token: bool = False
     display: str = ""
-    """How people are shown it, if not by its name."""
+    """The name to display, if it is not ``name``."""
 
     parts: tuple[Argument, ...] = ()
 
     @property
     def is_group(self) -> bool:
-        """Does it consist of other arguments?"""
+        """Whether it consists of other arguments."""
         return self.kind in ("oneof", "block")
 
     @property
     def flags(self) -> list[str]:
-        """The flag words, in the order in which they are shown."""
+        """The flags in wire order."""
         named = (
             (self.optional, "optional"),
             (self.multiple, "multiple"),
@@ -43,35 +43,35 @@ class Argument:
 
 
 def text_argument(name: str, *, token: str = "", since: str = "", display: str = "") -> Argument:
-    """A word of free text."""
+    """Return an argument with any text."""
     return Argument(name, token=token, since=since, display=display)
 
 
 def integer(name: str, *, token: str = "", since: str = "") -> Argument:
-    """A whole number."""
+    """Return an integer argument."""
     return Argument(name, "integer", token, since)
 
 
 def word(token: str, *, since: str = "") -> Argument:
-    """A fixed word, to be given as it stands; letter case does not matter."""
+    """Return a fixed word, in any letter case."""
     return Argument(token.lower(), "pure-token", token, since)
 
 
 def oneof(name: str, *parts: Argument, token: str = "", since: str = "") -> Argument:
-    """Exactly one of ``parts``."""
+    """Return a group of which exactly one part is given."""
     return Argument(name, "oneof", token, since, parts=parts)
 
 
 def block(name: str, *parts: Argument, token: str = "", since: str = "") -> Argument:
-    """All of ``parts``, one after the other."""
+    """Return a group of which all parts are given, in order."""
     return Argument(name, "block", token, since, parts=parts)
 
 
 def optional(argument: Argument) -> Argument:
-    """The same argument, but it may be left out."""
+    """Return a copy of the argument that may be omitted."""
     return replace(argument, optional=True)
 
 
 def multiple(argument: Argument) -> Argument:
-    """The same argument, but it may come several times."""
+    """Return a copy of the argument that may be repeated."""
     return replace(argument, multiple=True)

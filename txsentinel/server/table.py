@@ -1,5 +1,5 @@
 """
-The one table of commands: what COMMAND, HELP, the arity errors and the ACL read, and what is run.
+The table of commands. COMMAND, the arity check, the ACL and the execution of requests use it.
 
 A command states its words, arity, flags and categories beside its body, with :func:`command`;
 importing the module enters it here.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 CommandFunction: TypeAlias = "Callable[[ServerContext, Client, Sequence[bytes]], Reply]"
 """
-Called with the whole request, ``request[0]`` being the command word as it was sent.
+Takes the whole request, ``request[0]`` being the command word as it was sent.
 
-Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.Channels`, or ``NO_REPLY``;
+Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.DurableReply`, or ``NO_REPLY``;
 raises ``CommandError`` to refuse.
 """
 
 BOTH_WORDS: Final = 2
-"""A subcommand is named by its container's word and its own."""
+"""Number of words that name a subcommand: its container's and its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,8 +38,8 @@ class Command:
     """
     One command or subcommand.
 
-    ``arity`` counts every word of the request, the container's included; negative means *at least*.
-    ``acts`` tells that it may give the core something to say or do, ``hidden`` that COMMAND does not know it.
+    ``arity`` counts all words of the request, the container's included; a negative one is a minimum.
+    ``acts`` marks a command that can cause decisions of the core; ``hidden`` one that COMMAND does not list.
     """
 
     name: str
@@ -61,30 +61,30 @@ class Command:
     acts: bool = False
     hidden: bool = False
     alias_of: str = ""
-    """The full name of the command that this is another name for: it has the same rights."""
+    """The full name of the command of which this is an alias, with the same ACL rules."""
 
     subcommands: dict[bytes, Command] = field(default_factory=dict)
-    """Lower-case second word → subcommand; empty for what is no container."""
+    """Lower-case second word → subcommand; empty unless the command is a container."""
 
     special: bool = field(init=False)
-    """Is there something to see to behind it: a login that may have happened, or the core's decisions?"""
+    """Whether the connection must check for a login or for decisions of the core after the command."""
 
     rights: str = field(init=False)
-    """The name by which the rights to run it are kept: its own, or that of the command that it stands for."""
+    """The name that ACL rules use for it: its own, or that of the command of which it is an alias."""
 
     no_auth: bool = field(init=False)
     allowed_while_subscribed: bool = field(init=False)
-    """May a RESP2 client with subscriptions still run it?"""
+    """Whether a RESP2 client with subscriptions may execute it."""
 
     def __post_init__(self) -> None:
-        """Work out once what is asked for every request."""
+        """Compute the properties that every request reads."""
         self.rights = self.alias_of or self.name
         self.no_auth = "no_auth" in self.flags
         self.special = self.acts or self.no_auth
         self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED
 
     def accepts(self, count: int) -> bool:
-        """Is ``count`` a possible number of words, the command's own included?"""
+        """Whether ``count`` is a valid number of words, the command's own included."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
@@ -99,9 +99,9 @@ class CommandTable:
 
     def add(self, words: Sequence[str], entry: Command) -> None:
         """
-        Enter a command, or a subcommand under its container, which must be there already.
+        Add a command, or a subcommand to its container, which must have been added before.
 
-        :raises ValueError: if the words are taken.
+        :raises ValueError: if there is a command with these words.
         """
         keys = [data(word.lower()) for word in words]
         keywords = self.by_word if len(keys) < BOTH_WORDS else self.by_word[keys[0]].subcommands
@@ -110,7 +110,7 @@ class CommandTable:
         keywords[keys[-1]] = entry
 
     def find(self, request: Sequence[bytes]) -> Command | None:
-        """The command or subcommand that the first words of a request name; ``None`` if there is none."""
+        """Return the command or subcommand that the first words of a request name, or ``None``."""
         entry = self.by_word.get(request[0].lower())
         if entry is None or not entry.subcommands or len(request) < BOTH_WORDS:
             return entry
@@ -118,9 +118,9 @@ class CommandTable:
 
     def renamed(self, words: Mapping[str, str]) -> CommandTable:
         """
-        The same commands under other words, as ``rename-command`` asks for.
+        Return a table with the same commands under other names, as ``rename-command`` demands.
 
-        :param words: command → its new word, empty for none at all.
+        :param words: command → its new name; an empty one removes the command.
         :raises ConfigError: if there is no such command.
         """
         table = CommandTable()
@@ -134,7 +134,7 @@ class CommandTable:
         return table
 
     def named(self, name: bytes) -> Command | None:
-        """The command of a name as in ``COMMAND INFO``: ``ping`` or ``sentinel|masters``, in any letter case."""
+        """Return the command with a name as in COMMAND INFO, ``ping`` or ``sentinel|masters``, in any letter case."""
         words = name.lower().split(b"|")
         if not words[1:]:
             entry = self.by_word.get(words[0])
@@ -146,11 +146,11 @@ class CommandTable:
         return None if entry is None or entry.hidden else entry
 
     def listed(self) -> list[Command]:
-        """The commands that COMMAND shows, subcommands not among them."""
+        """Return the commands that COMMAND lists, without subcommands."""
         return [entry for entry in self.by_word.values() if not entry.hidden]
 
     def everything(self) -> Iterator[Command]:
-        """The commands that COMMAND shows, each followed by its subcommands."""
+        """Yield the commands that COMMAND lists, each followed by its subcommands."""
         for entry in self.listed():
             yield entry
             yield from (each for each in entry.subcommands.values() if not each.hidden)
@@ -178,11 +178,11 @@ def command(
     alias_of: str = "",
 ) -> Callable[[CommandFunction], CommandFunction]:
     """
-    Enter the decorated function into :data:`TABLE` under its words.
+    Add the decorated function to :data:`TABLE` under its words.
 
     :param words: the command's word, or its container's and its own.
     :param categories: ACL categories without the ``@``.
-    :param alias_of: the full name of the command that has the same rights, if this is another name for it.
+    :param alias_of: the full name of the command of which this is an alias, with the same ACL rules.
     """
 
     def enter(function: CommandFunction) -> CommandFunction:
@@ -212,7 +212,7 @@ def command(
 
 
 def _only_subcommands(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Never reached: a container alone is refused for its number of words."""
+    """Refuse a container without a subcommand. The arity check refuses it before."""
     raise CommandError("ERR syntax error")
 
 
@@ -226,7 +226,7 @@ def container(
     categories: tuple[str, ...] = (),
     group: str = "connection",
 ) -> None:
-    """Enter a word that does nothing by itself and has subcommands."""
+    """Add a command that consists of subcommands only."""
     complexity = "Depends on subcommand."
     TABLE.add(
         (word,), Command(word.lower(), _only_subcommands, arity, flags, categories, since, summary, group, complexity)

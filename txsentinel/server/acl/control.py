@@ -1,9 +1,9 @@
 """
-Who may do what: the users, and what logging in, running a command and changing a user come to.
+Access control: the users, login, authorization of requests, and changes of users.
 
-A connection refers to its :class:`~txsentinel.server.acl.users.User`, which is changed in place; whoever
-logs in gets another. Users come from ``user`` lines or from the ``aclfile``, never from both. What
-is changed by command goes back to where they came from: into the lines at once, into the file with ``ACL SAVE``.
+A connection refers to its :class:`~txsentinel.server.acl.users.User`, which is changed in place; a login assigns
+another. Users come from ``user`` lines or from the ``aclfile``, never from both. Changes by command are saved where
+the users came from: in the lines at once, in the file by ``ACL SAVE``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.model.events import Level
 from txsentinel.server.acl.file import AclFileError, parse_users, render_users
 from txsentinel.server.acl.log import AclLog
-from txsentinel.server.acl.rights import Reason, RuleError, has_blank
+from txsentinel.server.acl.rights import Reason, RuleError, has_white_space
 from txsentinel.server.acl.users import DEFAULT_USER, User, default_user, joined_selectors, joining_selectors
 from txsentinel.server.clientline import client_line
 from txsentinel.server.steps import portions
@@ -48,14 +48,14 @@ DISABLED: Final = (
     "The user '{}' is disabled (there is no 'on' modifier in the user description)."
     " Make sure this is not a configuration error."
 )
-WILL_NOT_LAST: Final = (
-    "The user '{name}' is declared in an included file or on the command line: it is changed until the next start."
+NOT_PERSISTENT: Final = (
+    "The user '{name}' is declared in an included file or on the command line: the change is lost at the next start."
 )
 CRITICAL: Final = "Critical error while loading ACLs. Exiting."
 
 
 class UnusableUsers(Exception):
-    """The Sentinel cannot start with these users; ``lines`` are for the log."""
+    """The Sentinel cannot start with these users; ``lines`` are the lines for the log."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(" ".join(lines))
@@ -63,17 +63,17 @@ class UnusableUsers(Exception):
 
 
 def _keep_nothing(lines: Sequence[str]) -> None:
-    """For whoever has no configuration file."""
+    """Save nothing, where there is no configuration file."""
 
 
 class AccessControl:
     """
-    All users by name, and what was refused to them.
+    All users by name, and the log of refusals.
 
-    Until :meth:`start` there is only ``default``, with the password of ``requirepass``.
+    Before :meth:`start` there is only ``default``, with the password of ``requirepass``.
 
-    :param keep: makes ``user`` lines all that the configuration file has of them; called with each change
-        by command, unless there is an ``aclfile``.
+    :param keep: replaces all ``user`` lines of the configuration file; called after each change by command, unless
+        there is an ``aclfile``.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class AccessControl:
         self._users = {DEFAULT_USER: self.default}
         self.log = AclLog(options.acllog_max_len)
         self._default_is_kept = False
-        """Has the file to have a line for ``default``? Without need it has none: it would overrule ``requirepass``."""
+        """Whether the file needs a line for ``default``. Such a line overrules ``requirepass``."""
 
         self._kept_elsewhere: Collection[str] = ()
         self._changes = 0
-        """How often users were changed."""
+        """Number of changes of users since the start."""
 
         self._turns = DeferredLock()
-        """Loading and saving happen one after the other, as they were asked for."""
+        """Serializes loading and saving in the order of the requests."""
 
     def start(self, kept_elsewhere: Collection[str], note: Callable[[Level, str], None]) -> None:
         """
-        Take over the users that the configuration or the ACL file has.
+        Create the users that the configuration or the ACL file declares.
 
-        :param kept_elsewhere: users whose lines stand in an included file or on the command line; none are
-            written for them, as a start with two lines for one user would fail.
+        :param kept_elsewhere: users that an included file or the command line declares; no lines are written for
+            them, because a start with two lines for one user would fail.
         :param note: writes a line to the log.
-        :raises UnusableUsers: if that cannot be done.
+        :raises UnusableUsers: if a declaration is invalid or the ACL file cannot be read.
         """
         declared = self._options.users
         self._kept_elsewhere = kept_elsewhere
@@ -121,8 +121,8 @@ class AccessControl:
                 note(Level.NOTICE, DISABLED.format(name))
 
     def _declare(self, name: str, rules: Sequence[str]) -> None:
-        """Obey a ``user`` line."""
-        if has_blank(name):
+        """Create the user of a ``user`` line."""
+        if has_white_space(name):
             raise UnusableUsers("Spaces not allowed in ACL usernames", CRITICAL)
         user = self._new(name)
         for rule in joined_selectors(rules):
@@ -137,29 +137,29 @@ class AccessControl:
     def _new(self, name: str) -> User:
         return User(name, self._options.acl_pubsub_default == "allchannels")
 
-    # What the server asks.
+    # Queries by the server.
 
     def open_by_default(self) -> bool:
-        """Is a new connection let in without a password?"""
+        """Whether a new connection needs no password."""
         return self.default.is_open
 
     def knows(self, name: str) -> bool:
-        """Is there such a user?"""
+        """Whether there is a user of that name."""
         return name in self._users
 
     def get(self, name: str) -> User | None:
-        """The user of that name."""
+        """Return the user of that name, or ``None``."""
         return self._users.get(name)
 
     def all_users(self) -> list[User]:
-        """All users, by the bytes of their names."""
+        """Return all users, ordered by the bytes of their names."""
         return sorted(self._users.values(), key=lambda user: data(user.name))
 
     def recognize(self, context: ServerContext, client: Client, names: Sequence[str]) -> None:
         """
-        Make the connection that of the first enabled user by one of these names; its certificate vouches for it.
+        Log the connection in as the first enabled user with one of these names, which are those of its certificate.
 
-        If there is none it stays what it was, and the log has an entry.
+        If there is none, the user of the connection does not change, and the ACL log gets an entry.
         """
         for name in names:
             user = self._users.get(name)
@@ -168,28 +168,29 @@ class AccessControl:
                 return
         context.statistics.denied_certificates += 1
         name = names[0] if names else ""
-        self._remember(client, Reason.CERTIFICATE, name, name)
+        self._log_refusal(client, Reason.CERTIFICATE, name, name)
 
     def log_in(self, context: ServerContext, client: Client, name: str, password: bytes, word: bytes) -> bool:
         """
-        Make the connection that user's, if the user is there and enabled and the password fits.
+        Log the connection in as a user, if the user exists and is enabled and the password is correct.
 
-        :param word: the command that asks for it, as it was spelled.
-        :returns: whether that was done; if not, the connection stays what it was, and the log has an entry.
+        :param word: the name of the command, as the client spelled it.
+        :returns: whether it succeeded; if not, the user of the connection does not change, and the ACL log gets an
+            entry.
         """
         user = self._users.get(name)
         if user is None or not user.accepts(password):
             context.statistics.denied_logins += 1
-            self._remember(client, Reason.AUTH, text(word), name)
+            self._log_refusal(client, Reason.AUTH, text(word), name)
             return False
         client.account, client.authenticated = user, True
         return True
 
     def authorize(self, context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
         """
-        Complain, and remember it, if the client may not run this request.
+        Refuse and log a request that the client may not execute.
 
-        Whoever is unrestricted need not be asked about.
+        This need not be called for unrestricted users.
 
         :raises CommandError: with the refusal.
         """
@@ -199,28 +200,28 @@ class AccessControl:
             return
         if refusal.reason is Reason.COMMAND:
             context.statistics.denied_commands += 1
-            self._remember(client, Reason.COMMAND, command.name, user.name)
+            self._log_refusal(client, Reason.COMMAND, command.name, user.name)
             raise CommandError(f"NOPERM {explained(refusal, user, command, request)}")
         context.statistics.denied_channels += 1
-        self._remember(client, Reason.CHANNEL, text(request[refusal.position]), user.name)
+        self._log_refusal(client, Reason.CHANNEL, text(request[refusal.position]), user.name)
         raise CommandError("NOPERM No permissions to access a channel")
 
-    def _remember(self, client: Client, reason: Reason, subject: str, user: str) -> None:
+    def _log_refusal(self, client: Client, reason: Reason, subject: str, user: str) -> None:
         host = self._host
         now = host.now()
         self.log.add(reason, subject, user, client_line(client, now), now, host.wall_clock())
 
-    # What the commands change.
+    # Changes by commands.
 
     def set_user(
         self, context: ServerContext, asking: Client, name: str, rules: Sequence[str]
     ) -> Generator[bytes, None, None]:
         """
-        Make or change a user, by all of the rules or by none. Done in steps, of which the last one is the change.
+        Create or change a user by all of the rules or by none. Works in steps; the last one makes the change.
 
-        :raises CommandError: for the first rule that makes no sense.
+        :raises CommandError: for the first invalid rule.
         """
-        if has_blank(name):
+        if has_white_space(name):
             raise CommandError("ERR Usernames can't contain spaces or null characters")
         limits = context.limits
         try:
@@ -241,7 +242,7 @@ class AccessControl:
                 yield b""
             if changes == self._changes:
                 break
-            # Somebody else changed users between two steps: begin again with what they are now.
+            # Users were changed between two steps: begin again with their present state.
         if present is None and len(self._users) >= limits.users:
             raise CommandError(f"ERR Error in ACL SETUSER: more than {limits.users} users")
         self._changes += 1
@@ -251,18 +252,16 @@ class AccessControl:
             self._change(context.clients, asking, present, wanted)
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
         if name in self._kept_elsewhere:
-            context.log_throttle.warn(self._host.now(), WILL_NOT_LAST, name=name)
+            context.log_throttle.warn(self._host.now(), NOT_PERSISTENT, name=name)
         self._keep_lines()
 
     def delete_users(
         self, context: ServerContext, asking: Client, names: Sequence[bytes]
     ) -> Generator[bytes, None, int]:
         """
-        Delete users and close their connections.
+        Delete users and close their connections. Works in steps.
 
-        Done in steps.
-
-        :returns: how many there were.
+        :returns: the number of deleted users.
         :raises CommandError: if one of them is ``default``; none is deleted then.
         """
         wanted: dict[str, None] = {}
@@ -285,12 +284,12 @@ class AccessControl:
 
     def load(self, context: ServerContext, asking: Client) -> Deferred[None]:
         """
-        Take over what the ACL file says, all of it or nothing, after the saving that is under way.
+        Replace the users by those of the ACL file, all of them or none, after a save that is under way.
 
-        Connections of users that are gone are closed, and subscribers that lost a channel.
+        Connections of deleted users are closed, and those of subscribers that lost a channel.
 
-        :returns: fires when that is done; fails with :class:`AclFileError`.
-        :raises CommandError: if there is no such file.
+        :returns: fires when it is done; fails with :class:`AclFileError`.
+        :raises CommandError: if no ACL file is configured.
         """
         self._demand_file()
 
@@ -299,7 +298,7 @@ class AccessControl:
                 contents = await self._host.files.fetch(self._options.located(self._options.aclfile))
             except OSError as error:
                 raise AclFileError(self._unread(error)) from None
-            # Parsed here, not in the thread that read it: names of commands are looked up in the table.
+            # Parsed in the reactor's thread, because it looks commands up in the table.
             gone = self._adopt(self._parse(contents), context.clients, asking)
             for client in context.clients:
                 if client.account in gone:
@@ -309,10 +308,10 @@ class AccessControl:
 
     def save(self) -> Deferred[None]:
         """
-        Make the ACL file say what the users are now.
+        Write the present users to the ACL file.
 
-        :returns: fires once a power cut could not undo it; fails with the ``OSError`` of what went wrong.
-        :raises CommandError: if there is no such file.
+        :returns: fires when the file is durable; fails with the ``OSError`` of the operation that failed.
+        :raises CommandError: if no ACL file is configured.
         """
         self._demand_file()
         contents = render_users(self.all_users())
@@ -323,7 +322,7 @@ class AccessControl:
             raise CommandError(NO_FILE)
 
     def _unread(self, error: OSError) -> str:
-        """The complaint about an ACL file that cannot be read."""
+        """Return the error text for an ACL file that cannot be read."""
         return f"Error loading ACLs, opening file '{self._options.aclfile}': {error.strerror}"
 
     def _parse(self, contents: bytes) -> dict[str, User]:
@@ -334,10 +333,10 @@ class AccessControl:
         self, users: dict[str, User], clients: Iterable[Client] = (), asking: Client | None = None
     ) -> list[User]:
         """
-        Become these users, and return those that are gone.
+        Replace the users by these, and return the deleted ones.
 
-        A file that says nothing of ``default`` leaves it as ``requirepass`` has it. The C servers open it to
-        everybody then, whatever ``requirepass`` says.
+        If the file does not declare ``default``, its password is that of ``requirepass``. The C servers need no
+        password in that case, whatever ``requirepass`` is.
         """
         self._changes += 1
         users.setdefault(DEFAULT_USER, default_user(self._options.requirepass))
@@ -351,7 +350,7 @@ class AccessControl:
         return gone
 
     def _change(self, clients: Iterable[Client], asking: Client | None, user: User, wanted: User) -> None:
-        """Make ``user`` what ``wanted`` is; subscribers that lose a channel by that are closed."""
+        """Give ``user`` the permissions of ``wanted``, and close subscribers that lose a channel by that."""
         keeps_channels = wanted.can_receive_all_of(user)
         user.become(wanted)
         if keeps_channels:
@@ -361,7 +360,7 @@ class AccessControl:
                 self._dismiss(client, asking)
 
     def _dismiss(self, client: Client, asking: Client | None) -> None:
-        """Close a connection that has lost its rights; the one that asked for this is told first that it was done."""
+        """Close a connection that has lost its permissions; the requesting one gets its reply first."""
         client.account, client.authenticated = self.default, False
         if client is asking:
             client.connection.finish()
@@ -370,9 +369,9 @@ class AccessControl:
 
     def keep_in_file(self, keep: Callable[[Sequence[str]], None]) -> None:
         """
-        Keep users by ``keep`` from now on.
+        Save users by ``keep`` from now on.
 
-        Where the file declares a password in clear text it is made to say the digest at once, as upstream.
+        A password in clear text in the file is replaced by its digest at once, as in C.
         """
         self.keep = keep
         declared = (rules for name, rules in self._options.users if name not in self._kept_elsewhere)
@@ -392,14 +391,14 @@ class AccessControl:
 
 
 def explained(refusal: Refusal, user: User, command: Command, request: Sequence[bytes]) -> str:
-    """A refusal in words that name what was refused."""
+    """Return the text of a refusal, which names the command or the channel."""
     if refusal.reason is Reason.COMMAND:
         return f"User {user.name} has no permissions to run the '{command.name}' command"
     return f"User {user.name} has no permissions to access the '{text(request[refusal.position])}' channel"
 
 
 def _receives_own_events(client: Client) -> bool:
-    """May the client still hear all that it is subscribed to?"""
+    """Whether the client may still receive everything that it is subscribed to."""
     user = client.account
     return all(user.can_receive(channel, False) for channel in client.channels) and all(
         user.can_receive(pattern, True) for pattern in client.patterns

@@ -1,11 +1,11 @@
-"""The file that ``aclfile`` names: one line for each user, in a grammar stricter than that of the configuration."""
+"""The ACL file: one line for each user, in a stricter grammar than that of the configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
-from txsentinel.server.acl.rights import RuleError, has_blank
+from txsentinel.server.acl.rights import RuleError, has_white_space
 from txsentinel.server.acl.users import Unmatched, User, joined_selectors
 from txsentinel.wire.resp import data, text
 
@@ -13,16 +13,16 @@ NOTHING_CHANGED: Final = "WARNING: ACL errors detected, no change to the previou
 
 
 class AclFileError(Exception):
-    """The file cannot be used; ``str()`` has all that is wrong with it, in one line."""
+    """The ACL file is invalid; ``str()`` has all its errors in one line."""
 
 
 def parse_users(path: str, contents: bytes, all_channels: bool) -> dict[str, User]:
     """
-    The users of an ACL file.
+    Parse an ACL file.
 
-    :param path: how complaints call the file.
-    :param all_channels: what new users begin with.
-    :raises AclFileError: if anything at all is wrong.
+    :param path: the name of the file in error texts.
+    :param all_channels: whether new users may use all channels.
+    :raises AclFileError: if any line is invalid.
     """
     users: dict[str, User] = {}
     errors: list[str] = []
@@ -43,7 +43,7 @@ def _read_line(
         errors.append(f"{where} should start with user keyword followed by the username. ")
         return
     name, *rules = words
-    if has_blank(name):
+    if has_white_space(name):
         errors.append(f"{where}: username '{name}' contains invalid characters. ")
         return
     if name in users:
@@ -59,19 +59,19 @@ def _read_line(
 
 
 def _apply(user: User, rules: Iterable[str], where: str, errors: list[str]) -> None:
-    """Obey all rules, so that every unknown name is told; of other errors the first, which may cause the rest."""
-    told = False
+    """Apply all rules. Report every unknown name, but only the first of other errors, as it can cause the rest."""
+    reported = False
     for rule in rules:
         try:
             user.apply(rule.strip("\t\r\n"))
         except RuleError as error:
             if error.unknown:
                 errors.append(f"{where}: Error in applying operation '{rule}': {error}. ")
-            elif not told:
-                told = True
+            elif not reported:
+                reported = True
                 errors.append(f"{where}: {error}. ")
 
 
 def render_users(users: Iterable[User]) -> bytes:
-    """The file that these users make."""
+    """Return the contents of an ACL file with these users."""
     return data("".join(f"{user.line()}\n" for user in users))

@@ -1,4 +1,4 @@
-"""The memory of ``ACL LOG``: what was refused to whom, the latest first."""
+"""The entries of ``ACL LOG``: refusals, the latest first."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from txsentinel.server.acl.rights import Reason
 from txsentinel.wire.resp import Value
 
 SIMILAR_WITHIN: Final[Millis] = 60_000
-"""Refusals of one kind, this close to each other, share one entry."""
+"""Milliseconds within which similar refusals share one entry."""
 
-LOOKED_BACK: Final = 10
-"""Entries that are searched for a similar one."""
+SEARCHED_ENTRIES: Final = 10
+"""Number of entries that are searched for a similar one."""
 
 MAX_TEXT: Final = 1024
-"""Characters kept of names that strangers make up; an entry must not cost as much as they can send."""
+"""Maximum length in characters of names that clients chose, so that they cannot fill the memory."""
 
 MAX_DESCRIPTION: Final = 4096
-"""Characters kept of the description of a client."""
+"""Maximum length in characters of the description of a client."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One kind of refusal; ``since`` and ``until`` are milliseconds since 1970, ``last`` is on our own clock."""
+    """Similar refusals. ``since`` and ``until`` are milliseconds since 1970, ``last`` is on the monotonic clock."""
 
     number: int
     reason: Reason
@@ -41,9 +41,9 @@ class Entry:
 
 class AclLog:
     """
-    Up to ``limit`` entries.
+    A list of at most ``limit`` entries.
 
-    :param limit: the ``acllog-max-len`` directive; 0 keeps nothing.
+    :param limit: the ``acllog-max-len`` directive; with 0 the list stays empty.
     """
 
     def __init__(self, limit: int) -> None:
@@ -53,15 +53,15 @@ class AclLog:
 
     def add(self, reason: Reason, subject: str, user: str, client: str, now: Millis, wall_clock: float) -> None:
         """
-        Remember a refusal.
+        Add a refusal.
 
-        :param subject: the command, the channel, or the word that asked for the login.
+        :param subject: the command, the channel, or the name of the login command.
         :param client: the client as ``CLIENT LIST`` shows it.
         :param wall_clock: seconds since 1970.
         """
         subject, user, client = subject[:MAX_TEXT], user[:MAX_TEXT], client[:MAX_DESCRIPTION]
         date = int(wall_clock * 1000)
-        for entry in islice(self._entries, LOOKED_BACK):
+        for entry in islice(self._entries, SEARCHED_ENTRIES):
             if (entry.reason, entry.subject, entry.user) != (reason, subject, user):
                 continue
             if now - entry.last <= SIMILAR_WITHIN:
@@ -76,11 +76,11 @@ class AclLog:
             self._entries.pop()
 
     def clear(self) -> None:
-        """``ACL LOG RESET``"""
+        """Remove all entries, for ``ACL LOG RESET``."""
         self._entries.clear()
 
     def shown(self, count: int, now: Millis) -> list[dict[str, Value]]:
-        """The latest ``count`` entries as they are answered."""
+        """Return the latest ``count`` entries as maps for the reply."""
         return [
             {
                 "count": entry.count,

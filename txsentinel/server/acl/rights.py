@@ -1,8 +1,8 @@
 """
-One set of permissions, and the words that change and describe it.
+One set of permissions, with the rules that change and describe it.
 
-A user has one such set, the *root*, and perhaps more, its *selectors*; a request is allowed if any one of
-them allows all of it. A Sentinel has no keys: rules about them are understood, kept and shown, and decide nothing.
+A user has one such set, the *root*, and perhaps further ones, its *selectors*. A request is allowed if any one of
+them allows all of it. A Sentinel has no keys: rules about keys are parsed, stored and shown, and have no effect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEYS_AFTER_ALL: Final = _AFTER_ALL.format(flag="allkeys", reset="resetkeys", thi
 CHANNELS_AFTER_ALL: Final = _AFTER_ALL.format(flag="allchannels", reset="resetchannels", things="channels")
 
 MAX_FIRST_WORDS: Final = 256
-"""First arguments by which one command may be allowed."""
+"""Maximum number of first arguments with which one command is allowed."""
 
 _UNPRINTABLE: Final = re.compile(r"[ \t\n\v\f\r\0]")
 _DATABASES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*", re.ASCII)
@@ -42,9 +42,9 @@ _DATABASES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*", re.ASCII)
 
 class RuleError(ValueError):
     """
-    A rule that makes no sense; ``str()`` says why.
+    An invalid rule; ``str()`` has the reason.
 
-    ``unknown`` marks rules that are well formed and name a command or category that is not there.
+    ``unknown`` marks well-formed rules that name an unknown command or category.
     """
 
     def __init__(self, reason: str) -> None:
@@ -53,7 +53,7 @@ class RuleError(ValueError):
 
 
 class Reason(Enum):
-    """Why something was refused, by the words of ``ACL LOG``; a later one is the more specific."""
+    """The reason of a refusal, in the words of ``ACL LOG``; a later one is more specific."""
 
     COMMAND = "command"
     CHANNEL = "channel"
@@ -62,52 +62,52 @@ class Reason(Enum):
 
 
 class Refusal(NamedTuple):
-    """Why a request may not be run, and which word of it is to blame."""
+    """The reason why a request is refused, and the index of the word that caused it."""
 
     reason: Reason
     position: int
 
 
 class KeyUse(Enum):
-    """What may be done to the keys of a pattern; the value is what stands before it."""
+    """The access to the keys of a pattern; the value is the prefix of the rule."""
 
     READ = "%R~"
     WRITE = "%W~"
     BOTH = "~"
 
     def joined(self, other: KeyUse) -> KeyUse:
-        """Both permissions together."""
+        """Return the union of both."""
         return self if self is other else KeyUse.BOTH
 
 
 class _Channels(NamedTuple):
-    """Which words of a request are channels, and whether they are patterns themselves."""
+    """The words of a request that are channels, and whether they are patterns."""
 
     until: int | None
     patterns: bool = False
 
 
 CHANNELS_AT_ONCE: Final = 64
-"""Channels of one request that are compared with the channels of a user in one step."""
+"""Number of channels of one request that are checked in one step."""
 
 _CHANNEL_WORDS: Final = {"subscribe": _Channels(None), "psubscribe": _Channels(None, True), "publish": _Channels(2)}
 
 
-def has_blank(word: str) -> bool:
-    """Does it hold a blank, a line end or a NUL byte, any of which would make several words of it in a file?"""
+def has_white_space(word: str) -> bool:
+    """Whether it contains white space or a NUL byte, which would split the word in a file."""
     return _UNPRINTABLE.search(word) is not None
 
 
 def lowered(word: str) -> str:
-    """ASCII letters in lower case, everything else as it stands."""
+    """Return the word with its ASCII letters in lower case."""
     return text(data(word).lower())
 
 
 class Selector:
     """
-    Permissions; without any for a start.
+    A set of permissions, empty at first.
 
-    :param all_channels: start with all Pub/Sub channels, as ``acl-pubsub-default allchannels`` has it.
+    :param all_channels: whether it begins with all Pub/Sub channels, for ``acl-pubsub-default allchannels``.
     """
 
     __slots__ = (
@@ -121,57 +121,57 @@ class Selector:
         self.all_channels = all_channels
         self.channels: dict[bytes, None] = {}
         self.databases: tuple[int, ...] | None = None
-        """Numbers of databases, which only Valkey 9 distinguishes; ``None`` for all."""
+        """Numbers of the allowed databases, ``None`` for all; only Valkey 9 has such rules."""
 
         self._everything = False
-        """Were all commands allowed, and none taken back since?"""
+        """Whether ``+@all`` was applied, and no command was forbidden since."""
 
         self._commands = False
-        """Was ``+@all`` later than ``-@all``?"""
+        """Whether ``+@all`` was applied after ``-@all``."""
 
         self._allowed: set[str] = set()
-        """Full names of commands; other names of a command have the rights of the command."""
+        """Full names of the allowed commands; an alias has the rules of its command."""
 
         self._first_words: dict[str, list[bytes]] = {}
-        """Commands that are allowed with some first arguments only."""
+        """Commands that are allowed only with certain first arguments."""
 
         self._rules: dict[str, bool] = {}
-        """What was changed since ``+@all`` or ``-@all``, in the order in which it is shown: allowed or forbidden."""
+        """The rules since ``+@all`` or ``-@all``, in the order of their output, and whether each allows or forbids."""
 
         self._first_word_rules: dict[str, None] = {}
-        """Commands about whose first arguments there are such rules."""
+        """Commands with rules about first arguments."""
 
     def copy(self) -> Selector:
-        """The same permissions, to be changed without harm."""
-        twin = Selector()
-        twin.all_keys, twin.keys = self.all_keys, dict(self.keys)
-        twin.all_channels, twin.channels = self.all_channels, dict(self.channels)
-        twin.databases = self.databases
-        twin._everything, twin._commands = self._everything, self._commands
-        twin._allowed = set(self._allowed)
-        twin._first_words = {name: list(words) for name, words in self._first_words.items()}
-        twin._rules = dict(self._rules)
-        twin._first_word_rules = dict(self._first_word_rules)
-        return twin
+        """Return an independent copy."""
+        copy = Selector()
+        copy.all_keys, copy.keys = self.all_keys, dict(self.keys)
+        copy.all_channels, copy.channels = self.all_channels, dict(self.channels)
+        copy.databases = self.databases
+        copy._everything, copy._commands = self._everything, self._commands
+        copy._allowed = set(self._allowed)
+        copy._first_words = {name: list(words) for name, words in self._first_words.items()}
+        copy._rules = dict(self._rules)
+        copy._first_word_rules = dict(self._first_word_rules)
+        return copy
 
     @property
     def size(self) -> int:
-        """How many keys, channels and rules about commands it has."""
+        """Number of keys, channels and rules about commands."""
         return len(self.keys) + len(self.channels) + len(self._rules)
 
     @property
     def unlimited(self) -> bool:
-        """Every command, on every channel?"""
+        """Whether all commands and all channels are allowed."""
         return self._everything and self.all_channels
 
-    # What is asked for each request.
+    # Authorization of requests.
 
     def refusal(self, command: Command, request: Sequence[bytes]) -> Refusal | None:
         """
-        Why ``request``, which names ``command``, may not be run by these permissions; ``None`` if it may.
+        Return why these permissions do not allow ``request``, which names ``command``; ``None`` if they do.
 
-        Of its channels the first :data:`CHANNELS_AT_ONCE` are looked at. Whoever executes a longer request asks again
-        about the others, a few at a time.
+        Only the first :data:`CHANNELS_AT_ONCE` channels are checked. The command calls this again for the other
+        channels of a longer request.
         """
         if not (self._everything or command.no_auth or self._permits(command, request)):
             return Refusal(Reason.COMMAND, 0)
@@ -189,20 +189,20 @@ class Selector:
         return words is not None and len(request) > 1 and request[1].lower() in words
 
     def can_receive(self, channel: bytes, is_pattern: bool) -> bool:
-        """May this channel be used? A pattern may only if it is permitted literally, or everything is."""
+        """Whether the channel is allowed. A pattern is allowed only if it equals a rule, or if all channels are."""
         if self.all_channels:
             return True
         if is_pattern:
             return channel in self.channels
         return any(glob_match(permitted, channel) for permitted in self.channels)
 
-    # How rules change it.
+    # Changes by rules.
 
     def apply(self, rule: str) -> None:
         """
-        Obey one rule.
+        Apply one rule.
 
-        :raises RuleError: if it makes no sense; nothing has changed then.
+        :raises RuleError: if it is invalid; nothing is changed then.
         """
         if not rule:
             return
@@ -270,11 +270,11 @@ class Selector:
             if found is None:
                 raise RuleError(SYNTAX_ERROR)
             use = found
-        if has_blank(pattern):
+        if has_white_space(pattern):
             raise RuleError(SYNTAX_ERROR)
         use = self.keys.get(pattern, use).joined(use)
         if pattern == "*" and use is KeyUse.BOTH:
-            # By whatever way it came about: what is shown as ``~*`` must be what ``~*`` makes.
+            # ``%R~*`` and ``%W~*`` together are shown as ``~*``, so they must have the effect of ``~*``.
             self.allow_keys()
         else:
             self.keys[pattern] = use
@@ -282,7 +282,7 @@ class Selector:
     def _add_channel(self, pattern: str) -> None:
         if self.all_channels:
             raise RuleError(CHANNELS_AFTER_ALL)
-        if has_blank(pattern):
+        if has_white_space(pattern):
             raise RuleError(SYNTAX_ERROR)
         self.channels[data(pattern)] = None
 
@@ -300,13 +300,13 @@ class Selector:
             raise RuleError(NO_SUCH_WORD)
 
     def _allow_first_word(self, name: str, word: str) -> None:
-        """``+command|word``, which is not a subcommand: the command, but with this first argument only."""
+        """Apply ``+command|word`` where the word is no subcommand: allow the command with this first argument."""
         entry = TABLE.named(data(name))
         if entry is None:
             raise RuleError(NO_SUCH_WORD)
         if "|" in entry.name:
             raise RuleError(NO_THIRD_WORD)
-        if not word or has_blank(word):
+        if not word or has_white_space(word):
             raise RuleError(SYNTAX_ERROR)
         if entry.subcommands:
             raise RuleError(NO_SUCH_WORD)
@@ -327,7 +327,7 @@ class Selector:
         self._note(f"@{category}", allow)
 
     def _change(self, entry: Command, allow: bool) -> None:
-        """Allow or forbid a command with all its subcommands."""
+        """Allow or forbid a command and all its subcommands."""
         if not allow:
             self._everything = False
         for each in (entry, *entry.subcommands.values()):
@@ -339,9 +339,9 @@ class Selector:
 
     def _note(self, subject: str, allow: bool, entry: Command | None = None) -> None:
         """
-        Remember a rule as it will be shown, in place of those that it makes pointless.
+        Store a rule for output, and remove the rules that it replaces.
 
-        A rule is shown with the name that it was given with, which the Sentinel knows that the file came from.
+        A rule is shown with the name that it was given with, because the program that wrote the file knows this name.
 
         :param entry: the command that the rule names as a whole.
         """
@@ -357,29 +357,29 @@ class Selector:
         rules.pop(subject, None)
         rules[subject] = allow
 
-    # How it is shown.
+    # Output.
 
     def command_rules(self) -> str:
-        """The commands, beginning with ``+@all`` or ``-@all``."""
+        """Return the rules about commands, beginning with ``+@all`` or ``-@all``."""
         rules = [f"{'+' if allow else '-'}{subject}" for subject, allow in self._rules.items()]
         return " ".join(["+@all" if self._commands else "-@all", *rules])
 
     def key_rules(self) -> str:
-        """The keys; empty if there are none."""
+        """Return the rules about keys; empty if there are none."""
         return "~*" if self.all_keys else " ".join(f"{use.value}{pattern}" for pattern, use in self.keys.items())
 
     def channel_rules(self) -> str:
-        """The channels; empty if there are none."""
+        """Return the rules about channels; empty if there are none."""
         return "&*" if self.all_channels else " ".join(f"&{text(pattern)}" for pattern in self.channels)
 
     def database_rules(self) -> str:
-        """The databases, ``alldbs`` being all of them; empty if there are none."""
+        """Return the rule about databases, ``alldbs`` for all; empty if none is allowed."""
         if self.databases is None:
             return "alldbs"
         return f"db={','.join(map(str, self.databases))}" if self.databases else ""
 
     def words(self) -> list[str]:
-        """The rules that make a new selector the same as this one."""
+        """Return the rules that give a new selector the same permissions."""
         words = self.key_rules().split(" ") if self.all_keys or self.keys else []
         words += [] if self.all_channels else ["resetchannels"]
         words += self.channel_rules().split(" ") if self.all_channels or self.channels else []
@@ -402,7 +402,7 @@ _WORDS: Final[dict[str, Callable[[Selector], None]]] = {
     "alldbs": Selector.allow_databases,
     "resetdbs": Selector.forget_databases,
 }
-"""Rules that are one fixed word, in any letter case."""
+"""Rules that consist of one fixed word, in any letter case."""
 
 
 def _all_commands() -> Iterator[Command]:
@@ -412,7 +412,7 @@ def _all_commands() -> Iterator[Command]:
 
 
 def _names_of(rights: str) -> tuple[str, ...]:
-    """All names of a command, by the one that stands for its rights."""
+    """Return all names of a command, given the name that ACL rules use."""
     if not _NAMES:
         for entry in _all_commands():
             _NAMES[entry.rights] = (*_NAMES.get(entry.rights, ()), entry.name)
@@ -420,4 +420,4 @@ def _names_of(rights: str) -> tuple[str, ...]:
 
 
 _NAMES: Final[dict[str, tuple[str, ...]]] = {}
-"""Filled when it is first asked for, as the table of commands is complete by then."""
+"""Filled at the first use, when the table of commands is complete."""

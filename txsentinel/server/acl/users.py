@@ -1,4 +1,4 @@
-"""A user: may it log in, by which passwords, and with what permissions."""
+"""ACL users: passwords, permissions, and the rules that change them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from txsentinel.server.table import Command
 
 DEFAULT_USER: Final = "default"
-"""Whom a connection belongs to until it logs in."""
+"""The user of a connection before it logs in."""
 
 MALFORMED_HASH: Final = (
     "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
@@ -28,7 +28,7 @@ _REASONS: Final = tuple(Reason)
 
 
 class Unmatched(RuleError):
-    """A selector is opened and not closed; ``index`` is that of the rule that opens it, ``start`` the rule."""
+    """A selector without a closing parenthesis; ``start`` is the rule that opens it, ``index`` its index."""
 
     def __init__(self, index: int, start: str) -> None:
         super().__init__(f"Unmatched parenthesis in acl selector starting at '{start}'.")
@@ -38,20 +38,20 @@ class Unmatched(RuleError):
 
 def joined_selectors(rules: Sequence[str]) -> list[str]:
     """
-    The rules with each selector in one piece, which may have come as several words.
+    Join the words of each selector, and return the rules.
 
-    :raises Unmatched: if a selector does not end.
+    :raises Unmatched: if a selector has no closing parenthesis.
     """
     return finished(joining_selectors(rules, len(rules)))
 
 
 def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None, list[str]]:
     """
-    What :func:`joined_selectors` does, in steps.
+    Do the same as :func:`joined_selectors` in steps.
 
-    :param most: words that one selector may consist of.
-    :raises Unmatched: if a selector does not end.
-    :raises RuleError: if one is longer.
+    :param most: maximum number of words of one selector.
+    :raises Unmatched: if a selector has no closing parenthesis.
+    :raises RuleError: if a selector is longer.
     """
     joined: list[str] = []
     opened: int | None = None
@@ -74,17 +74,17 @@ def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None,
 
 
 def digest_of(password: bytes) -> str:
-    """What is kept of a password: its SHA-256, 64 hexadecimal digits."""
+    """Return the SHA-256 of a password, 64 hexadecimal digits. Only digests are stored."""
     return sha256(password).hexdigest()
 
 
 class User:
     """
-    One user; switched off and without any permission for a start.
+    One user, disabled and without permissions at first.
 
-    Connections refer to their user: it is changed in place, by :meth:`become`, so that they notice.
+    Connections refer to their user, so it is changed in place by :meth:`become`.
 
-    :param all_channels: what ``acl-pubsub-default`` gives to whoever is new or reset.
+    :param all_channels: whether new and reset users may use all channels, by ``acl-pubsub-default``.
     """
 
     __slots__ = ("_all_channels", "enabled", "name", "needs_no_password", "passwords", "sanitizes", "selectors",
@@ -95,62 +95,62 @@ class User:
         self.enabled = False
         self.needs_no_password = False
         self.sanitizes = True
-        """Does RESTORE, which we do not have, look twice at what it is given? Shown, that is all."""
+        """The flag ``sanitize-payload``. It is only shown, because a Sentinel has no RESTORE."""
 
         self.passwords: dict[str, None] = {}
         """Digests, in the order in which they were added."""
 
         self._all_channels = all_channels
         self.selectors = [Selector(all_channels)]
-        """The root first."""
+        """The selectors, the root first."""
 
         self.unrestricted = False
-        """May do everything: the one thing that is asked for each request of most connections."""
+        """Whether everything is allowed; checked first for every request, as it holds for most users."""
 
     @property
     def root(self) -> Selector:
-        """The permissions that rules outside of parentheses change."""
+        """The selector that rules without parentheses change."""
         return self.selectors[0]
 
     @property
     def size(self) -> int:
-        """How many rules describe it, a selector being one."""
+        """Number of rules that describe the user; a selector counts as one."""
         return len(self.passwords) + len(self.selectors) + self.root.size
 
     @property
     def is_open(self) -> bool:
-        """Can anybody log in, without a password?"""
+        """Whether anybody can log in without a password."""
         return self.enabled and self.needs_no_password
 
     def copy(self) -> User:
-        """The same user, to be changed without harm."""
-        twin = User(self.name, self._all_channels)
-        twin.become(self)
-        return twin
+        """Return an independent copy."""
+        copy = User(self.name, self._all_channels)
+        copy.become(self)
+        return copy
 
     def become(self, other: User) -> None:
-        """Take over everything but the name."""
+        """Copy everything but the name from another user."""
         self.enabled, self.needs_no_password, self.sanitizes = other.enabled, other.needs_no_password, other.sanitizes
         self.passwords = dict(other.passwords)
         self.selectors = [each.copy() for each in other.selectors]
-        self._look()
+        self._update_unrestricted()
 
-    # How rules change it.
+    # Changes by rules.
 
     def apply_all(self, rules: Sequence[str]) -> None:
         """
-        Obey rules, selectors being in one piece.
+        Apply rules, each selector being one rule.
 
-        :raises RuleError: for the first that makes no sense; those before it have been obeyed.
+        :raises RuleError: for the first invalid rule; those before it are applied.
         """
         for rule in rules:
             self.apply(rule)
 
     def apply(self, rule: str) -> None:
         """
-        Obey one rule.
+        Apply one rule.
 
-        :raises RuleError: if it makes no sense; nothing has changed then.
+        :raises RuleError: if it is invalid; nothing is changed then.
         """
         change = _WORDS.get(lowered(rule))
         if change is not None:
@@ -167,12 +167,12 @@ class User:
             selector = Selector(self._all_channels)
             for each in rule[1:-1].split(" "):
                 if each.endswith(")"):
-                    raise RuleError(SYNTAX_ERROR)  # Shown among others, it would end the selector.
+                    raise RuleError(SYNTAX_ERROR)  # In the output it would close the selector.
                 selector.apply(each)
             self.selectors.append(selector)
         else:
             self.root.apply(rule)
-        self._look()
+        self._update_unrestricted()
 
     @staticmethod
     def _digest(rule: str) -> str:
@@ -182,78 +182,78 @@ class User:
             raise RuleError(MALFORMED_HASH)
         return rule[1:]
 
-    def _look(self) -> None:
+    def _update_unrestricted(self) -> None:
         self.unrestricted = any(each.unlimited for each in self.selectors)
 
     def switch_on(self) -> None:
-        """``on``"""
+        """Apply ``on``."""
         self.enabled = True
 
     def switch_off(self) -> None:
-        """``off``: no more logins; whoever is in stays in."""
+        """Apply ``off``: refuse logins from now on. Existing connections stay logged in."""
         self.enabled = False
 
     def open_up(self) -> None:
-        """``nopass``: any password does."""
+        """Apply ``nopass``: accept any password."""
         self.passwords, self.needs_no_password = {}, True
 
     def forget_passwords(self) -> None:
-        """``resetpass``: no password does."""
+        """Apply ``resetpass``: accept no password."""
         self.passwords, self.needs_no_password = {}, False
 
     def sanitize(self) -> None:
-        """``sanitize-payload``"""
+        """Apply ``sanitize-payload``."""
         self.sanitizes = True
 
     def skip_sanitizing(self) -> None:
-        """``skip-sanitize-payload``"""
+        """Apply ``skip-sanitize-payload``."""
         self.sanitizes = False
 
     def clear_selectors(self) -> None:
-        """``clearselectors``: only the root stays."""
+        """Apply ``clearselectors``: remove all selectors but the root."""
         del self.selectors[1:]
 
     def reset(self) -> None:
-        """``reset``: as if it were new."""
+        """Apply ``reset``: restore the state of a new user."""
         self.become(User(self.name, self._all_channels))
 
     def require(self, password: str) -> None:
-        """Have this one password, or none if it is empty, as ``requirepass`` says it."""
+        """Set the password as ``requirepass`` does: an empty one means that none is needed."""
         if password:
             self.forget_passwords()
             self.passwords[digest_of(data(password))] = None
         else:
             self.open_up()
 
-    # What is asked.
+    # Authentication and authorization.
 
     def accepts(self, password: bytes) -> bool:
         """
-        Does this password let somebody in?
+        Whether the user is enabled and accepts this password.
 
-        All are compared, each in constant time: how long it takes tells only how many there are.
+        It is compared with all digests, each in constant time, so that the duration reveals only their number.
         """
         digest = digest_of(password)
         fits = [compare_digest(digest, each) for each in self.passwords]
         return self.enabled and (self.needs_no_password or any(fits))
 
     def refusal(self, command: Command, request: Sequence[bytes]) -> Refusal | None:
-        """Why it may not run this request, the most specific reason that any selector has; ``None`` if it may."""
+        """Return why the request is refused, the most specific reason of all selectors; ``None`` if it is allowed."""
         worst: Refusal | None = None
         for selector in self.selectors:
             refusal = selector.refusal(command, request)
             if refusal is None:
                 return None
-            if worst is None or _weight(refusal) > _weight(worst):
+            if worst is None or _specificity(refusal) > _specificity(worst):
                 worst = refusal
         return worst
 
     def can_receive(self, channel: bytes, is_pattern: bool) -> bool:
-        """Does any selector give the channel?"""
+        """Whether any selector allows the channel."""
         return any(each.can_receive(channel, is_pattern) for each in self.selectors)
 
     def can_receive_all_of(self, other: User) -> bool:
-        """Has it every channel that ``other`` has, pattern by pattern?"""
+        """Whether the channel patterns of this user include all those of ``other``."""
         if any(each.all_channels for each in self.selectors):
             return True
         if any(each.all_channels for each in other.selectors):
@@ -261,10 +261,10 @@ class User:
         own = {pattern for each in self.selectors for pattern in each.channels}
         return all(own.issuperset(each.channels) for each in other.selectors)
 
-    # How it is shown.
+    # Output.
 
     def flags(self) -> list[str]:
-        """The words of ``ACL GETUSER``."""
+        """Return the flags of ``ACL GETUSER``."""
         return [
             "on" if self.enabled else "off",
             *(["nopass"] if self.needs_no_password else []),
@@ -272,7 +272,7 @@ class User:
         ]
 
     def words(self) -> Iterator[str]:
-        """The rules that make a new user the same as this one; selectors come as several words."""
+        """Yield the rules that make a new user equal to this one; a selector is split into words."""
         yield from self.flags()
         yield from (f"#{digest}" for digest in self.passwords)
         yield from self.root.words()
@@ -280,7 +280,7 @@ class User:
             yield from f"({' '.join(selector.words())})".split(" ")
 
     def line(self) -> str:
-        """The line of ``ACL LIST`` and of an ACL file."""
+        """Return the line of ``ACL LIST`` and of an ACL file."""
         return " ".join(["user", self.name, *self.words()])
 
 
@@ -294,15 +294,15 @@ _WORDS: Final[dict[str, Callable[[User], None]]] = {
     "clearselectors": User.clear_selectors,
     "reset": User.reset,
 }
-"""Rules that are one fixed word, in any letter case."""
+"""Rules that consist of one fixed word, in any letter case."""
 
 
-def _weight(refusal: Refusal) -> tuple[int, int]:
+def _specificity(refusal: Refusal) -> tuple[int, int]:
     return _REASONS.index(refusal.reason), refusal.position
 
 
 def default_user(password: str = "") -> User:
-    """The user that every connection begins as: it may do everything, and needs ``password`` if there is one."""
+    """Return the initial ``default`` user: it may do everything, and needs ``password`` unless that is empty."""
     user = User(DEFAULT_USER)
     user.apply_all(("on", "~*", "&*", "+@all"))
     user.require(password)
@@ -311,10 +311,10 @@ def default_user(password: str = "") -> User:
 
 def check_declaration(name: str, rules: Sequence[str]) -> str | None:
     """
-    What is wrong with a ``user`` line of the configuration, or ``None``.
+    Return the error text for a ``user`` line of the configuration, or ``None`` if the line is valid.
 
-    Names of commands are looked at when the Sentinel starts, not when the line is read. The word that
-    the complaint quotes is, as in the C servers, the one that stands two before the wrong one.
+    Names of commands are checked when the Sentinel starts, not when the line is read. The word in the error text is,
+    as in the C servers, the second one before the invalid one.
     """
     words = ("user", name, *rules)
     user = User(name)

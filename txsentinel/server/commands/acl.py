@@ -1,4 +1,4 @@
-"""The ACL container: users and their rights, shown and changed."""
+"""The ACL container: shows and changes users and their permissions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAD_BITS: Final = (
 )
 NOT_SAVED: Final = "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
 SHOWN_ENTRIES: Final = 10
-"""Entries of ``ACL LOG`` that are shown unless another number is asked for."""
+"""Default number of entries that ``ACL LOG`` shows."""
 
 FOR_ALL: Final = ("request_policy:all_nodes", "response_policy:all_succeeded")
 
@@ -50,10 +50,10 @@ container(
     group="server",
 )
 
-harmless: Final = partial(
+read_command: Final = partial(
     command, "ACL", flags=("noscript", "loading", "stale"), categories=("slow",), since="6.0.0", group="server"
 )
-for_admins: Final = partial(
+admin_command: Final = partial(
     command,
     "ACL",
     flags=("admin", "noscript", "loading", "stale"),
@@ -64,14 +64,14 @@ for_admins: Final = partial(
 USERNAME: Final = text_argument("username")
 
 
-@harmless(
+@read_command(
     "CAT",
     arity=-2,
     summary="Lists the categories of commands, or the commands of one",
     arguments=(optional(text_argument("category")),),
 )
 def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Full names, subcommands after their containers."""
+    """Return the full names, each container before its subcommands."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
     if len(request) == 2:
@@ -82,7 +82,7 @@ def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Rep
     return [entry.name for entry in TABLE.everything() if category in entry.categories]
 
 
-@for_admins(
+@admin_command(
     "DELUSER",
     arity=-3,
     summary="Deletes users and closes their connections",
@@ -91,11 +91,11 @@ def cat(context: ServerContext, client: Client, request: Sequence[bytes]) -> Rep
     arguments=(multiple(USERNAME),),
 )
 def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """How many were there."""
+    """Return the number of deleted users."""
     return Stepwise(context.access.delete_users(context, client, request[2:]))
 
 
-@for_admins(
+@admin_command(
     "DRYRUN",
     arity=-4,
     since="7.0.0",
@@ -103,7 +103,7 @@ def deluser(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=(USERNAME, text_argument("command"), optional(multiple(text_argument("arg")))),
 )
 def dryrun(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+OK``, or what would be wrong; the latter is no error, since the question was answered."""
+    """Return ``OK`` or the text of the refusal. The latter is no error reply, because DRYRUN itself succeeded."""
     user = context.access.get(text(request[2]))
     if user is None:
         raise CommandError(f"ERR User '{text(request[2])}' not found")
@@ -113,11 +113,11 @@ def dryrun(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
         raise CommandError(f"ERR Command '{text(inner[0])}' not found")
     if not entry.accepts(len(inner)):
         raise wrong_arity(entry)
-    return Stepwise(_tried(user, entry, inner))
+    return Stepwise(_dry_run(user, entry, inner))
 
 
-def _tried(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
-    """What the user would be told: a few channels at a time, as whoever executes the request would ask."""
+def _dry_run(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
+    """Authorize the request as its execution would, a few channels at a time."""
     refusal = user.refusal(entry, inner)
     if refusal is not None:
         return explained(refusal, user, entry, inner)
@@ -131,14 +131,14 @@ def _tried(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
     return OK
 
 
-@harmless(
+@read_command(
     "GENPASS",
     arity=-2,
     summary="Makes up a password",
     arguments=(optional(whole_number("bits")),),
 )
 def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Hexadecimal digits from the generator that the system has for secrets."""
+    """Return hexadecimal digits from the system's random generator for secrets."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
     bits = integer(request[2]) if len(request) == 3 else BITS
@@ -148,7 +148,7 @@ def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return os.urandom((digits + 1) // 2).hex()[:digits]
 
 
-@for_admins(
+@admin_command(
     "GETUSER",
     arity=3,
     summary="Shows what a user may do",
@@ -161,7 +161,7 @@ def genpass(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     ),
 )
 def getuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map, or null if there is no such user."""
+    """Return a map, or null for an unknown user."""
     user = context.access.get(text(request[2]))
     if user is None:
         return None
@@ -180,9 +180,9 @@ def _permissions(selector: Selector) -> dict[str, Value]:
     }
 
 
-@for_admins("LIST", arity=2, summary="Shows all users as lines of an ACL file", complexity="O(N)")
+@admin_command("LIST", arity=2, summary="Shows all users as lines of an ACL file", complexity="O(N)")
 def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """By name."""
+    """Return the lines ordered by name."""
 
     def steps() -> Steps:
         users = context.access.all_users()
@@ -194,13 +194,13 @@ def list_(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     return Stepwise(steps())
 
 
-@for_admins("USERS", arity=2, summary="Lists the names of all users", complexity="O(N)")
+@admin_command("USERS", arity=2, summary="Lists the names of all users", complexity="O(N)")
 def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """By name."""
+    """Return the names in order."""
     return [user.name for user in context.access.all_users()]
 
 
-@for_admins(
+@admin_command(
     "SETUSER",
     arity=-3,
     summary="Makes a user, or changes what it may do",
@@ -214,7 +214,7 @@ def users(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     ),
 )
 def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """All rules are obeyed, or none."""
+    """Apply all rules or none."""
 
     def steps() -> Steps:
         rules: list[str] = []
@@ -227,15 +227,15 @@ def setuser(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return Stepwise(steps())
 
 
-@for_admins("LOAD", arity=2, summary="Reads the ACL file anew", complexity="O(N)")
+@admin_command("LOAD", arity=2, summary="Reads the ACL file anew", complexity="O(N)")
 def load(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """All of the file is taken over, or nothing."""
+    """Apply the whole file or nothing of it."""
     return DeferredReply(_answered(context.access.load(context, client), AclFileError, lambda error: f"ERR {error}"))
 
 
-@for_admins("SAVE", arity=2, summary="Writes the ACL file", complexity="O(N)", tips=FOR_ALL)
+@admin_command("SAVE", arity=2, summary="Writes the ACL file", complexity="O(N)", tips=FOR_ALL)
 def save(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Answered once the file is on disk."""
+    """Reply when the file is durable."""
 
     def error_line(error: Exception) -> str:
         now, path = context.host.now(), context.options.aclfile
@@ -246,7 +246,7 @@ def save(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
 
 
 def _answered(done: Deferred[None], expected: type[Exception], explain: Callable[[Exception], str]) -> Deferred[Value]:
-    """``OK`` once it is done, an error if it fails as expected; our own mistakes go on to whoever holds the reply."""
+    """Return ``OK`` for success and an error reply for an expected failure; pass other failures on."""
 
     def failed(failure: Failure) -> Value | Failure:
         error = failure.value
@@ -255,7 +255,7 @@ def _answered(done: Deferred[None], expected: type[Exception], explain: Callable
     return done.addCallbacks(lambda _: OK, failed)
 
 
-@for_admins(
+@admin_command(
     "LOG",
     arity=-2,
     summary="Shows what was refused lately, or forgets it",
@@ -264,7 +264,7 @@ def _answered(done: Deferred[None], expected: type[Exception], explain: Callable
     history=(("7.2.0", "Shows number and times of each entry."),),
 )
 def log(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Maps, the latest first."""
+    """Return a map for each entry, the latest first."""
     if len(request) > 3:
         raise CommandError(helptexts.wrong_form("ACL", request[1]))
     if len(request) == 3 and request[2].lower() == b"reset":
@@ -274,9 +274,9 @@ def log(context: ServerContext, client: Client, request: Sequence[bytes]) -> Rep
     return context.access.log.shown(count, context.host.now())
 
 
-@harmless("WHOAMI", arity=2, summary="Tells whom this connection is logged in as")
+@read_command("WHOAMI", arity=2, summary="Tells whom this connection is logged in as")
 def whoami(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A name."""
+    """Return the name of the user."""
     return client.account.name
 
 
@@ -291,5 +291,5 @@ def whoami(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     group="server",
 )
 def acl_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One line per entry."""
+    """Return the lines of the help text."""
     return helptexts.ACL

@@ -1,4 +1,4 @@
-"""The CLIENT container: what a client tells of itself and asks about others."""
+"""The CLIENT container: properties of the own connection, and operations on other clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txsentinel.server.arguments import integer, printable, syntax_error
 from txsentinel.server.client_filters import parse_filter
 from txsentinel.server.client_filters_syntax import KILL_ARGUMENTS, KILL_HISTORY, LIST_ARGUMENTS, LIST_HISTORY
 from txsentinel.server.clientline import client_line
-from txsentinel.server.clients import Answering, Client
+from txsentinel.server.clients import Client, ReplySetting
 from txsentinel.server.commands.connection import BAD_NAME, refuse_long_name
 from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
 from txsentinel.server.syntax import integer as whole_number
@@ -29,7 +29,7 @@ POLICIES: Final = ("request_policy:all_nodes", "response_policy:all_succeeded")
 container("CLIENT", arity=-2, categories=("slow",), since="2.4.0", summary="Holds the commands about connections")
 
 own = partial(command, "CLIENT", flags=("noscript", "loading", "stale"), categories=("slow", "connection"))
-"""A command about the client that sends it."""
+"""Define a command about the client that sends it."""
 
 others = partial(
     command,
@@ -37,18 +37,18 @@ others = partial(
     flags=("admin", "noscript", "loading", "stale"),
     categories=("admin", "slow", "dangerous", "connection"),
 )
-"""A command that sees or touches other clients."""
+"""Define a command that shows or changes other clients."""
 
 
 @own("ID", arity=2, since="5.0.0", summary="Tells the ID of this connection")
 def client_id(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The number that no other connection has had or will have."""
+    """Return the ID, which is unique for the life of the process."""
     return client.client_id
 
 
 @own("GETNAME", arity=2, since="2.6.9", summary="Tells the name of this connection")
 def getname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The name, or null if there is none."""
+    """Return the name, or null without a name."""
     return client.name or None
 
 
@@ -61,7 +61,7 @@ def getname(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=(text_argument("connection-name"),),
 )
 def setname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """An empty name takes the old one away."""
+    """Set the name; an empty one removes it."""
     if not printable(request[2]):
         raise CommandError(BAD_NAME)
     refuse_long_name(context, request[2], "Client names")
@@ -78,7 +78,7 @@ def setname(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=(oneof("attr", text_argument("libname", token="LIB-NAME"), text_argument("libver", token="LIB-VER")),),
 )
 def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Remember name or version of the client library, for CLIENT LIST."""
+    """Store the name or the version of the client library, for CLIENT LIST."""
     option, value = request[2].lower(), request[3]
     if option not in (b"lib-name", b"lib-ver"):
         raise CommandError(f"ERR Unrecognized option '{text(request[2])}'")
@@ -100,7 +100,7 @@ def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     tips=("nondeterministic_output",),
 )
 def client_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The line of CLIENT LIST about the client itself."""
+    """Return the line of CLIENT LIST about the client itself."""
     return Verbatim(data(client_line(client, context.host.now()) + "\n"))
 
 
@@ -115,9 +115,9 @@ def client_info(context: ServerContext, client: Client, request: Sequence[bytes]
     history=LIST_HISTORY,
 )
 def client_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A line for each client: all, or those that the filters choose."""
+    """Return a line for each client, or for each that the filters select."""
     if len(request) == 3:
-        raise syntax_error()  # An option without a value; ID alone would mean nobody.
+        raise syntax_error()  # An option without a value; ID alone would select no client.
 
     def steps() -> Steps:
         wanted = yield from parse_filter(context, request, 2, skip_me=False)
@@ -142,39 +142,39 @@ def client_list(context: ServerContext, client: Client, request: Sequence[bytes]
     history=KILL_HISTORY,
 )
 def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Close without a word whoever is meant; the asking client gets its reply first."""
+    """Close the selected clients without a reply; the requesting client gets its reply first."""
     if len(request) == 3:
         address = text(request[2])
-        victim = next((each for each in context.clients if each.address == address), None)
-        if victim is None:
+        target = next((each for each in context.clients if each.address == address), None)
+        if target is None:
             raise CommandError("ERR No such client")
-        _close(victim, client)
+        _close(target, client)
         return OK
 
     def steps() -> Steps:
         wanted = yield from parse_filter(context, request, 2, skip_me=True)
         killed = 0
-        oneself = False
+        kills_itself = False
         for each in wanted.chosen(context, client):
             if each is not None:
                 killed += 1
                 if each is client:
-                    oneself = True
+                    kills_itself = True
                 else:
                     each.connection.abort()
             yield b""
-        if oneself:
+        if kills_itself:
             client.connection.finish()
         return killed
 
     return Stepwise(steps())
 
 
-def _close(victim: Client, asking: Client) -> None:
-    if victim is asking:
-        victim.connection.finish()
+def _close(target: Client, asking: Client) -> None:
+    if target is asking:
+        target.connection.finish()
     else:
-        victim.connection.abort()
+        target.connection.abort()
 
 
 @own(
@@ -185,16 +185,16 @@ def _close(victim: Client, asking: Client) -> None:
     arguments=(oneof("action", word("ON"), word("OFF"), word("SKIP")),),
 )
 def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Silence is not answered, not even with silence's own ``OK``."""
+    """Set the reply mode. OFF and SKIP suppress all replies, including their own."""
     action = request[2].lower()
     if action == b"on":
-        client.answering = Answering.ON
+        client.reply_setting = ReplySetting.ON
         return OK
     if action == b"off":
-        client.answering = Answering.OFF
+        client.reply_setting = ReplySetting.OFF
     elif action == b"skip":
-        if client.answering is not Answering.OFF:
-            client.answering = Answering.SKIP_NEXT
+        if client.reply_setting is not ReplySetting.OFF:
+            client.reply_setting = ReplySetting.SKIP_NEXT
     else:
         raise syntax_error()
     return NO_REPLY
@@ -212,7 +212,7 @@ def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     history=(("6.2.0", "Takes a mode, of which `WRITE` lets reads pass."),),
 )
 def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Let every command wait; no command of a Sentinel writes data, so WRITE lets all of them pass."""
+    """Pause all commands. WRITE pauses none, because no command of a Sentinel writes data."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
     mode = request[3].lower() if len(request) == 4 else b"all"
@@ -230,7 +230,7 @@ def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
 
 
 MAX_PAUSE: Final = 1 << 53
-"""Milliseconds; longer than that is a mistake, and no timer takes it."""
+"""Maximum pause in milliseconds; timers accept no longer one."""
 
 
 @others(
@@ -241,7 +241,7 @@ MAX_PAUSE: Final = 1 << 53
     complexity="O(N) where N is the number of paused clients",
 )
 def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """End the pause before its time."""
+    """End the pause early."""
     context.clients.resume()
     return OK
 
@@ -257,7 +257,7 @@ def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     ),
 )
 def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``:0``: nobody ever blocks."""
+    """Return 0, because no command blocks."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
     if len(request) == 4 and request[3].lower() not in (b"timeout", b"error"):
@@ -274,7 +274,7 @@ def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=(ON_OFF,),
 )
 def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Remembered and shown; clients are never dropped for lack of memory here."""
+    """Store the flag and show it in CLIENT LIST; it does not protect from eviction."""
     switch = request[2].lower()
     if switch not in (b"on", b"off"):
         raise syntax_error()
@@ -292,5 +292,5 @@ def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -
     summary="Explains the subcommands",
 )
 def client_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One line per entry."""
+    """Return the lines of the help text."""
     return helptexts.CLIENT

@@ -1,4 +1,4 @@
-"""The COMMAND container: the table of commands shows itself."""
+"""The COMMAND container: shows the table of commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ shown = partial(
 
 @shown(arity=-1, since="2.8.13", summary="Describes all commands", complexity="O(N)", tips=UNORDERED)
 def describe_all(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Ten elements for each command."""
+    """Return ten elements for each command."""
     entries = context.table.listed()
     return Raw(b"*%d\r\n" % len(entries) + b"".join(_encoded(entry, client.protocol) for entry in entries))
 
@@ -51,7 +51,7 @@ def describe_all(context: ServerContext, client: Client, request: Sequence[bytes
     history=(("7.0.0", "Describes subcommands."),),
 )
 def command_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A description or null for each name; all commands without a name."""
+    """Return a description or null for each name; without names, all commands."""
     if len(request) == 2:
         return describe_all(context, client, request)
     protocol = client.protocol
@@ -68,7 +68,7 @@ def command_info(context: ServerContext, client: Client, request: Sequence[bytes
 
 @shown("COUNT", arity=2, since="2.8.13", summary="Counts the commands")
 def command_count(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Subcommands do not count."""
+    """Return the number of commands, without subcommands."""
     return len(context.table.listed())
 
 
@@ -92,18 +92,18 @@ def command_count(context: ServerContext, client: Client, request: Sequence[byte
     ),
 )
 def command_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Subcommands as ``container|sub``; nothing comes from modules."""
+    """Return names, those of subcommands as ``container|sub``. There are no modules."""
     if len(request) == 2:
         return [entry.name for entry in context.table.everything()]
     if len(request) != 5 or request[2].lower() != b"filterby":
         raise syntax_error()
-    quality, value = request[3].lower(), request[4]
-    if quality == b"module":
+    criterion, value = request[3].lower(), request[4]
+    if criterion == b"module":
         return []
-    if quality == b"aclcat":
+    if criterion == b"aclcat":
         category = text(value).lower()
         return [entry.name for entry in context.table.everything() if category in entry.categories]
-    if quality == b"pattern":
+    if criterion == b"pattern":
         return [e.name for e in context.table.everything() if glob_match(value, data(e.name), nocase=True)]
     raise syntax_error()
 
@@ -112,7 +112,7 @@ def command_list(context: ServerContext, client: Client, request: Sequence[bytes
     "DOCS", arity=-2, since="7.0.0", summary="Documents commands", complexity="O(N)", tips=UNORDERED, arguments=NAMES
 )
 def command_docs(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map from names to documentation; unknown names are left out."""
+    """Return a map from names to documentation, without unknown names."""
 
     def steps() -> Steps:
         found: dict[str, Command] = {}
@@ -139,7 +139,7 @@ def command_docs(context: ServerContext, client: Client, request: Sequence[bytes
     arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
 )
 def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Always refused: no command here has keys."""
+    """Refuse every request, because no command has keys."""
     if context.table.find(request[2:]) is None:
         raise CommandError("ERR Invalid command specified")
     raise CommandError("ERR The command has no key arguments")
@@ -153,22 +153,22 @@ def getkeys(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
 )
 def getkeysandflags(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Always refused: no command here has keys."""
+    """Refuse every request, because no command has keys."""
     return getkeys(context, client, request)
 
 
 @shown("HELP", arity=2, since="5.0.0", summary="Explains the subcommands")
 def command_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One line per entry."""
+    """Return the lines of the help text."""
     return helptexts.COMMAND
 
 
 _ENCODED: Final[dict[tuple[Command | None, int], bytes]] = {}
-"""Command and protocol version → its description on the wire; there are as many as commands."""
+"""Cache: command and protocol version → the encoded description."""
 
 
 def _encoded(entry: Command | None, protocol: int) -> bytes:
-    """The description of a command, or null if there is no such command."""
+    """Return the encoded description of a command, null for an unknown one."""
     known = _ENCODED.get((entry, protocol))
     if known is None:
         known = _ENCODED[entry, protocol] = encode(None if entry is None else _description(entry), protocol)
@@ -176,7 +176,7 @@ def _encoded(entry: Command | None, protocol: int) -> bytes:
 
 
 def _description(entry: Command) -> Value:
-    """Name, arity, flags, no keys, categories, tips, no key specifications, subcommands."""
+    """Return name, arity, flags, three zeros for keys, categories, tips, no key specifications, subcommands."""
     inner = [_description(each) for each in entry.subcommands.values() if not each.hidden]
     return [
         entry.name,

@@ -1,4 +1,4 @@
-"""PING, AUTH, HELLO and QUIT: the beginning and the end of a connection."""
+"""PING, AUTH, HELLO and QUIT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_PASSWORD_SET: Final = (
     " Are you sure your configuration is correct?"
 )
 MAX_HELLO_WORDS: Final = 64
-"""Words of HELLO with all options, each of them several times."""
+"""Maximum number of words of HELLO; enough for all options, each repeated several times."""
 
 LOG_IN_FIRST: Final = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the"
@@ -47,7 +47,7 @@ LOG_IN_FIRST: Final = (
     arguments=(optional(text_argument("message")),),
 )
 def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+PONG`` or the message; a RESP2 subscriber gets it in the form of its other frames."""
+    """Return PONG or the message; a RESP2 subscriber gets an array, as its other frames are."""
     if len(request) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
     if client.protocol == 2 and client.subscriptions:
@@ -67,7 +67,7 @@ def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     history=(("6.0.0", "Takes a user name before the password."),),
 )
 def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Log in as ``default``, or as the user named first; a failure changes nothing."""
+    """Log in as ``default``, or as the named user. A failure changes nothing."""
     if len(request) > 3:
         raise syntax_error()
     if len(request) == 2:
@@ -99,7 +99,7 @@ def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     history=(("8.1.0", "Tells the `availability_zone`, if there is one."), ("6.2.0", "The version may be left out.")),
 )
 def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Tell who answers, in the protocol version that was asked for; nothing changes if any option is wrong."""
+    """Return the properties of the server, in the requested protocol version. An invalid option changes nothing."""
     protocol = client.protocol
     if len(request) > 1:
         protocol = integer(request[1], "ERR Protocol version is not an integer or out of range")
@@ -130,7 +130,7 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     if name is not None:
         client.name = name
     client.protocol = protocol
-    process_info: dict[str, Value] = {
+    properties: dict[str, Value] = {
         "server": "redis",
         "version": REDIS_VERSION,
         "proto": protocol,
@@ -139,8 +139,8 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
         "modules": [],
     }
     if context.options.availability_zone:
-        process_info["availability_zone"] = context.options.availability_zone
-    return process_info
+        properties["availability_zone"] = context.options.availability_zone
+    return properties
 
 
 @command(
@@ -153,17 +153,17 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     hidden=True,
 )
 def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Answer, then close; requests behind it are not executed."""
+    """Reply, then close the connection. Later requests are not executed."""
     client.connection.finish()
     return OK
 
 
 def log_in(context: ServerContext, client: Client, user: str, password: bytes, word: bytes) -> None:
     """
-    Make the connection that user's.
+    Log the connection in as a user.
 
-    :param word: the command that asks for it, for the log.
-    :raises CommandError: if user and password do not fit; the connection stays what it was.
+    :param word: the name of the command, for the ACL log.
+    :raises CommandError: if user or password is wrong; the user of the connection does not change.
     """
     if not context.access.log_in(context, client, user, password, word):
         raise CommandError(WRONG_PASSWORD)
@@ -171,9 +171,9 @@ def log_in(context: ServerContext, client: Client, user: str, password: bytes, w
 
 def refuse_long_name(context: ServerContext, name: bytes, what: str) -> None:
     """
-    Refuse what each line about the client, in CLIENT LIST and in the log, would be too long with.
+    Refuse a name that would make the lines about the client in CLIENT LIST and in the log too long.
 
-    :param what: how the complaint calls it.
+    :param what: the term for the name in the error text.
     :raises CommandError: naming the limit.
     """
     if len(name) > context.limits.name_length:

@@ -1,4 +1,4 @@
-"""SUBSCRIBE and its kin, and PUBLISH, by which other Sentinels tell us their hellos."""
+"""SUBSCRIBE, UNSUBSCRIBE and their pattern forms, and PUBLISH, by which other Sentinels send their hellos."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
-from txsentinel.server.clients import Answering
+from txsentinel.server.clients import ReplySetting
 from txsentinel.server.pubsub import cost
 from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
-from txsentinel.server.steps import FEW, PORTION, portions
+from txsentinel.server.steps import MAX_WITHOUT_STEPS, PORTION, portions
 from txsentinel.server.syntax import Argument, multiple, optional, text_argument
 from txsentinel.server.table import command
 from txsentinel.wire.hello import HELLO_CHANNEL
@@ -35,7 +35,7 @@ SUBSCRIBE_CATEGORIES: Final = ("pubsub", "slow")
     arguments=(multiple(text_argument("channel")),),
 )
 def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One confirmation for each channel, named twice or not."""
+    """Send one confirmation for each named channel, also for repeated ones."""
     return _subscribed(context, client, request, client.channels, context.hub.subscribe)
 
 
@@ -51,7 +51,7 @@ def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) 
     arguments=(multiple(Argument("pattern", "pattern")),),
 )
 def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One confirmation for each pattern."""
+    """Send one confirmation for each named pattern."""
     return _subscribed(context, client, request, client.patterns, context.hub.subscribe_pattern)
 
 
@@ -67,7 +67,7 @@ def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes])
     arguments=(optional(multiple(text_argument("channel"))),),
 )
 def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One confirmation for each channel named, or held; a single one without a name if there is none."""
+    """Send one confirmation for each named or subscribed channel; without any, a single one without a name."""
     return _each(client, b"unsubscribe", request[1:] or list(client.channels), context.hub.unsubscribe)
 
 
@@ -83,7 +83,7 @@ def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]
     arguments=(optional(multiple(Argument("pattern", "pattern"))),),
 )
 def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One confirmation for each pattern named, or held; a single one without a name if there is none."""
+    """Send one confirmation for each named or subscribed pattern; without any, a single one without a name."""
     patterns = request[1:] or list(client.patterns)
     return _each(client, b"punsubscribe", patterns, context.hub.unsubscribe_pattern)
 
@@ -100,7 +100,7 @@ def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes
     acts=True,
 )
 def publish(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``:1`` for a hello, whatever it says; other channels are refused, and nobody is sent the message."""
+    """Pass a hello to the core and return 1, even if it is invalid. Refuse other channels; deliver to no client."""
     if request[1] != HELLO_CHANNEL:
         raise CommandError("ERR Only HELLO messages are accepted by Sentinel instances.")
     context.core.hello_received(request[2], context.host.now(), None)
@@ -115,18 +115,18 @@ def _subscribed(
     change: Callable[[Client, bytes], None],
 ) -> Reply:
     """
-    Subscribe to all names or, if that is too much for the client, to none.
+    Subscribe to all names or, if that exceeds the limit of the client, to none.
 
-    Each event is compared with every pattern, so whoever holds a hundred thousand of them slows down all others.
+    Each event is compared with every pattern, so a client with a hundred thousand patterns would delay all others.
 
-    :param held: what the client is subscribed to.
-    :raises CommandError: and nothing has changed.
+    :param held: the present subscriptions of the client.
+    :raises CommandError: if the limit is exceeded or a channel is not allowed; nothing is changed then.
     """
     command = client.last_command
-    assert command is not None, "a command is executed that was not admitted"
+    assert command is not None, "a command is executed without dispatch"
     kind = command.name.encode()
     names = request[1:]
-    if len(names) <= FEW:
+    if len(names) <= MAX_WITHOUT_STEPS:
         more = sum(cost(name) for name in set(names) if name not in held)
         if client.subscription_memory + more > context.limits.subscription_memory:
             raise CommandError(TOO_MANY)
@@ -154,16 +154,16 @@ TOO_MANY: Final = "ERR too many or too long subscriptions for one client"
 
 
 def _each(client: Client, kind: bytes, names: Sequence[bytes], change: Callable[[Client, bytes], None]) -> Reply:
-    """Change one subscription after the other, each confirmed with the number held from then on."""
+    """Change one subscription after the other; each confirmation has the number of subscriptions after it."""
     if not names:
-        return _said(client, encode(Push([kind, None, client.subscriptions]), client.protocol))
-    if len(names) <= FEW:
-        return _said(client, _confirmed(client, kind, names, change))
+        return _sent(client, encode(Push([kind, None, client.subscriptions]), client.protocol))
+    if len(names) <= MAX_WITHOUT_STEPS:
+        return _sent(client, _confirmed(client, kind, names, change))
 
     def steps() -> Steps:
         for portion in portions(names):
-            said = _said(client, _confirmed(client, kind, portion, change))
-            yield said.data if isinstance(said, Raw) else b""
+            sent = _sent(client, _confirmed(client, kind, portion, change))
+            yield sent.data if isinstance(sent, Raw) else b""
         return NO_REPLY
 
     return Stepwise(steps())
@@ -177,9 +177,9 @@ def _confirmed(client: Client, kind: bytes, names: Sequence[bytes], change: Call
     return b"".join(confirmations)
 
 
-def _said(client: Client, confirmations: bytes) -> Reply:
-    """Confirmations are messages, not replies: CLIENT REPLY does not silence them."""
-    if client.answering is Answering.ON:
+def _sent(client: Client, confirmations: bytes) -> Reply:
+    """Send confirmations. They are push messages, so CLIENT REPLY does not suppress them."""
+    if client.reply_setting is ReplySetting.ON:
         return Raw(confirmations)
     client.connection.push(confirmations)
     return NO_REPLY

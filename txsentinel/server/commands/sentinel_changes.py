@@ -1,4 +1,4 @@
-"""The subcommands of SENTINEL that change what is watched: answered once the change is on disk."""
+"""The subcommands of SENTINEL that change the monitored masters. They reply when the change is durable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.options import MasterOptions, SentinelOptions, copied
 from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
 from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
-from txsentinel.server.replies import Channels, DeferredReply, Reply, Steps, Stepwise
+from txsentinel.server.replies import DeferredReply, DurableReply, Reply, Steps, Stepwise
 from txsentinel.server.syntax import Argument, block, multiple, text_argument
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.wire.glob import glob_match
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
-HIGHEST_QUORUM: Final = (1 << 32) - 1
-"""More is not kept by any Sentinel; C cuts the upper bits off, which may leave a quorum of zero."""
+MAX_QUORUM: Final = (1 << 32) - 1
+"""The maximum quorum. C drops the higher bits of a larger one, which may leave a quorum of zero."""
 
 
 def first_change(context: ServerContext) -> int:
     """
-    The generation that the next change begins.
+    Return the generation of the next change.
 
-    :raises CommandError: if a write does not end, so that nothing can be saved for the time being.
+    :raises CommandError: if a write does not finish, so that nothing can be saved at present.
     """
     if context.barrier.stuck:
         raise CommandError(NOT_SAVED.text)
@@ -40,13 +40,14 @@ def first_change(context: ServerContext) -> int:
 
 def once_saved(
     context: ServerContext, undo: Callable[[], object] | None = None, since: int = 0, value: Value = OK
-) -> Channels:
+) -> DurableReply:
     """
-    Reply ``value`` once everything changed so far is on disk, or an error if it cannot be saved.
+    Reply ``value`` when all changes so far are durable, or an error if they cannot be saved.
 
-    :param undo: then takes back what the command has changed, from generation ``since`` on.
+    :param undo: called in that case; reverts the changes of the command.
+    :param since: the first generation of these changes.
     """
-    return Channels(context.core.outbox.generation, value, NOT_SAVED, undo, since)
+    return DurableReply(context.core.outbox.generation, value, NOT_SAVED, undo, since)
 
 
 @sentinel(
@@ -58,11 +59,11 @@ def once_saved(
     acts=True,
 )
 def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+OK`` once the master is in the file."""
+    """Monitor a master; reply ``OK`` when it is saved in the file."""
     refuse_control_characters(request, 2, "SENTINEL MONITOR")
     quorum = integer(request[5], "ERR Invalid quorum")
     port = integer(request[4], "ERR Invalid port")
-    quorum = min(quorum, HIGHEST_QUORUM)
+    quorum = min(quorum, MAX_QUORUM)
     if quorum <= 0:
         raise CommandError("ERR Quorum must be 1 or greater.")
     since, name = first_change(context), text(request[2])
@@ -77,7 +78,7 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 @sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
 def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+OK`` once the master is out of the file."""
+    """Stop monitoring a master; reply ``OK`` when it is removed from the file."""
     since, name = first_change(context), text(request[2])
     removed = context.core.remove(name, context.host.now())
     context.addresses.pop(request[2], None)
@@ -99,7 +100,7 @@ def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     acts=True,
 )
 def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """How many masters there were."""
+    """Reset the masters whose names match; return their number."""
 
     def steps() -> Steps:
         core, count = context.core, 0
@@ -127,9 +128,9 @@ def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
 )
 def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
-    Apply options from left to right; ``+OK`` once they are in the file.
+    Apply options from left to right; reply ``OK`` when they are saved in the file.
 
-    The first that is wrong is complained of, those before it stay applied and are saved.
+    The reply to an invalid option is an error; the options before it stay applied and are saved.
     """
     core = context.core
     name = text(request[2])
@@ -167,9 +168,9 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
 )
 def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
-    ``+OK`` once it has begun and our vote for ourselves is on disk; ``COORDINATED`` has the old master hand over.
+    Start a failover; reply ``OK`` when it has started and the vote of this Sentinel for itself is durable.
 
-    While saving fails, that is tried again first.
+    With ``COORDINATED`` the old master hands over its role. If saving failed before, it is tried again first.
     """
     if len(request) > 4:
         raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
@@ -181,11 +182,11 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     core, barrier = context.core, context.barrier
     if not core.state.storage_failing or barrier.stuck:
         core.failover(name, context.host.now(), coordinated=coordinated)
-        return Channels(core.outbox.generation, OK, NOT_SAVED)
+        return DurableReply(core.outbox.generation, OK, NOT_SAVED)
     answer: Deferred[Value] = Deferred()
 
     def begin() -> None:
-        """Begin, whether or not it is possible by now; :meth:`SentinelCore.failover` knows."""
+        """Start the failover; :meth:`SentinelCore.failover` refuses it if it is not possible."""
         try:
             core.failover(name, context.host.now(), coordinated=coordinated)
         except CommandError as refusal:
@@ -206,7 +207,7 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     acts=True,
 )
 def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+OK`` once it is written, whether anything changed or not."""
+    """Write the file even if nothing changed; reply ``OK`` when it is durable."""
     first_change(context)
     context.core.flush()
     return once_saved(context)

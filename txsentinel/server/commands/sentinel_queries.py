@@ -1,4 +1,4 @@
-"""The subcommands of SENTINEL that tell what is known, IS-MASTER-DOWN-BY-ADDR and its vote among them."""
+"""The subcommands of SENTINEL that report state, and IS-MASTER-DOWN-BY-ADDR, which may also vote."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from txsentinel.core.instances import Master, Server
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer
 from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
-from txsentinel.server.replies import NO_REPLY, Channels, Reply, Steps, Stepwise
+from txsentinel.server.replies import NO_REPLY, DurableReply, Reply, Steps, Stepwise
 from txsentinel.server.reports import encoded_report, instance_report, script_report
-from txsentinel.server.steps import FEW, portions
+from txsentinel.server.steps import MAX_WITHOUT_STEPS, portions
 from txsentinel.server.syntax import integer as whole_number
 from txsentinel.server.syntax import multiple, text_argument
 from txsentinel.server.table import command
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 MAX_CACHED_ADDRESSES = 16_384
-"""Answers kept ready; beyond that all are dropped and made anew when asked for."""
+"""Maximum number of cached replies; when it is reached, the cache is cleared."""
 
 
 def _report(context: ServerContext, client: Client, instance: Instance) -> Reply:
@@ -37,14 +37,14 @@ def _report(context: ServerContext, client: Client, instance: Instance) -> Reply
 
 def _reports(context: ServerContext, client: Client, instances: Collection[Instance]) -> Reply:
     by_hostname, now, protocol = context.core.options.announce_hostnames, context.host.now(), client.protocol
-    if len(instances) > FEW:
+    if len(instances) > MAX_WITHOUT_STEPS:
         return Stepwise(_report_steps(list(instances), by_hostname, now, protocol))
     reports = [encoded_report(instance_report(instance, by_hostname, now), protocol) for instance in instances]
     return Raw(b"*%d\r\n%b" % (len(reports), b"".join(reports)))
 
 
 def _report_steps(instances: Sequence[Instance], by_hostname: bool, now: Millis, protocol: int) -> Steps:
-    """All of them are reported, also those that go meanwhile: their number is told first."""
+    """Report all instances, including those that are removed meanwhile, because their number is sent first."""
     yield b"*%d\r\n" % len(instances)
     for portion in portions(instances):
         yield b"".join([encoded_report(instance_report(each, by_hostname, now), protocol) for each in portion])
@@ -59,7 +59,7 @@ def _master(context: ServerContext, request: Sequence[bytes]) -> Master:
     "MASTERS", arity=2, since="2.8.4", summary="Shows all masters", complexity="O(N) where N is the number of masters"
 )
 def masters(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map for each master."""
+    """Return a map for each master."""
     return _reports(context, client, context.core.registry.masters.values())
 
 
@@ -72,13 +72,17 @@ def masters(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     complexity="O(N) where N is the number of masters",
 )
 def primaries(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Another name for MASTERS."""
+    """Execute MASTERS under its alias."""
     return masters(context, client, request)
 
 
 @sentinel("MASTER", arity=3, since="2.8.4", summary="Shows one master", arguments=MASTER_NAME)
 def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Its map; NoSuchMaster if the name is not watched."""
+    """
+    Return the map of a master.
+
+    :raises CommandError: if no master of that name is monitored.
+    """
     return _report(context, client, _master(context, request))
 
 
@@ -86,7 +90,7 @@ def master(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     "PRIMARY", arity=3, since="8.0.0", alias_of="sentinel|master", summary="Shows one master", arguments=MASTER_NAME
 )
 def primary(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Another name for MASTER."""
+    """Execute MASTER under its alias."""
     return master(context, client, request)
 
 
@@ -99,7 +103,7 @@ def primary(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     arguments=MASTER_NAME,
 )
 def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map for each replica, but for those that ask not to be announced."""
+    """Return a map for each replica, except those with ``replica-announced no``."""
     return _reports(context, client, [each for each in _master(context, request).replicas.values() if each.announced])
 
 
@@ -114,7 +118,7 @@ def replicas(context: ServerContext, client: Client, request: Sequence[bytes]) -
     replaced_by="`SENTINEL REPLICAS`",
 )
 def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The older name of REPLICAS."""
+    """Execute REPLICAS under its older name."""
     return replicas(context, client, request)
 
 
@@ -127,17 +131,17 @@ def slaves(context: ServerContext, client: Client, request: Sequence[bytes]) -> 
     arguments=MASTER_NAME,
 )
 def sentinels(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map for each peer, down or not; never ourselves."""
+    """Return a map for each peer, including peers that are down."""
     return _reports(context, client, _master(context, request).peers.values())
 
 
 @sentinel("GET-MASTER-ADDR-BY-NAME", arity=3, since="2.8.4", summary="Tells where a master is", arguments=MASTER_NAME)
 def get_master_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
-    Host and port for clients, the null array for an unknown name.
+    Return host and port for clients, the null array for an unknown name.
 
-    This is what applications poll: the encoded answer is kept until the address changes. Until a new address is
-    on disk the one before is told.
+    Clients poll this command, so the encoded reply is cached until the address changes. Until a new address is durable
+    the previous one is returned.
     """
     state = context.core.state
     by_hostname = state.options.announce_hostnames
@@ -154,7 +158,7 @@ def get_master_address(context: ServerContext, client: Client, request: Sequence
 
 
 def _address(context: ServerContext, name: bytes) -> Reply:
-    """The answer made anew."""
+    """Encode the reply and cache it."""
     core = context.core
     found = core.registry.masters.get(text(name))
     if found is None:
@@ -177,7 +181,7 @@ def _address(context: ServerContext, name: bytes) -> Reply:
     arguments=MASTER_NAME,
 )
 def get_primary_address(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Another name for GET-MASTER-ADDR-BY-NAME."""
+    """Execute GET-MASTER-ADDR-BY-NAME under its alias."""
     return get_master_address(context, client, request)
 
 
@@ -199,20 +203,21 @@ DOWN_ARGUMENTS = (
 )
 def is_master_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """
-    Our opinion and our vote; a new vote is told once it is on disk, and withdrawn if it cannot be saved.
+    Return the opinion and the vote of this Sentinel. A new vote is sent when it is durable; if saving fails, the
+    previous one is sent.
 
-    The master may come back while the disk is slow, so the opinion is that of the moment at which it is told.
+    The master may become reachable again during the write, so the opinion is determined when the reply is sent.
     """
     core, host = context.core, text(request[2])
     port, epoch = integer(request[3]), integer(request[4])
     vote = core.vote_requested(host, port, epoch, text(request[5]), context.host.now())
 
-    def reply(told: Vote) -> list[Value]:
-        return [int(told.down and core.holds_down(host, port)), told.leader, told.leader_epoch]
+    def reply(vote: Vote) -> list[Value]:
+        return [int(vote.down and core.holds_down(host, port)), vote.leader, vote.leader_epoch]
 
     if not vote.generation:
         return reply(vote)
-    return Channels(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
+    return DurableReply(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
 
 
 @sentinel(
@@ -225,13 +230,13 @@ def is_master_down(context: ServerContext, client: Client, request: Sequence[byt
     acts=True,
 )
 def is_primary_down(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Another name for IS-MASTER-DOWN-BY-ADDR."""
+    """Execute IS-MASTER-DOWN-BY-ADDR under its alias."""
     return is_master_down(context, client, request)
 
 
 @sentinel("MYID", arity=2, since="6.2.0", summary="Tells the ID of this Sentinel")
 def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The 40 characters that peers know us by."""
+    """Return the ID of this Sentinel, 40 characters."""
     return context.core.options.my_id
 
 
@@ -239,7 +244,11 @@ def myid(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     "CKQUORUM", arity=3, since="2.8.4", summary="Tells whether a failover could be authorized", arguments=MASTER_NAME
 )
 def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``+OK`` with a count, or NOQUORUM naming whatever blocks a failover; NoSuchMaster if unknown."""
+    """
+    Return ``OK`` with the number of usable Sentinels.
+
+    :raises CommandError: NOQUORUM with everything that blocks a failover, or if no such master is monitored.
+    """
     master = _master(context, request)
     usable = usable_sentinels(master)
     blocked = context.core.blockers(master, context.host.now())
@@ -251,7 +260,7 @@ def ckquorum(context: ServerContext, client: Client, request: Sequence[bytes]) -
 
 @sentinel("PENDING-SCRIPTS", arity=2, since="2.8.4", summary="Shows the scripts that run or wait")
 def pending_scripts(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """A map for each script, oldest first."""
+    """Return a map for each script, oldest first."""
     now = context.host.now()
     return [script_report(job, now) for job in context.scripts.jobs]
 
@@ -265,7 +274,11 @@ def pending_scripts(context: ServerContext, client: Client, request: Sequence[by
     arguments=(multiple(text_argument("nodename")),),
 )
 def info_cache(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Name and list of ``[age in ms, INFO]`` for each master named, itself first; unknown names are skipped."""
+    """
+    Return the name and a list of ``[age in ms, INFO]`` for each named master.
+
+    The master comes first in its list, its replicas follow. Unknown names are skipped.
+    """
 
     def steps() -> Steps:
         now, protocol = context.host.now(), client.protocol
@@ -301,5 +314,5 @@ def _age(server: Server, now: Millis) -> int:
     group="sentinel",
 )
 def sentinel_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """One line per entry."""
+    """Return the lines of the help text."""
     return helptexts.SENTINEL

@@ -1,4 +1,4 @@
-"""The subcommands of SENTINEL about this Sentinel itself: CONFIG, DEBUG, SIMULATE-FAILURE."""
+"""The subcommands of SENTINEL about this Sentinel itself: CONFIG, DEBUG and SIMULATE-FAILURE."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")
-HIGHEST_PORT: Final = 65_535
+MAX_PORT: Final = 65_535
 MAX_PERIOD: Final = 1 << 53
-"""Milliseconds; C takes anything up to 2⁶³−1, which no sum with a point in time would survive there."""
+"""Maximum period in milliseconds. C accepts up to 2⁶³−1, which overflows when it is added to a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Setting:
     """
     One option of SENTINEL CONFIG.
 
-    ``read`` turns the bytes of a client into a value, ``None`` if they make none; ``show`` and
-    ``store`` stand between the value and where it lives.
+    ``read`` parses the bytes of a client into a value, ``None`` if they are invalid. ``show`` and ``store`` read and
+    write the option.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Setting:
     show: Callable[[ServerContext], str]
     store: Callable[[ServerContext, object], None]
     for_peers: bool = False
-    """Do the links to other Sentinels log in with it?"""
+    """Whether the links to other Sentinels authenticate with it."""
 
 
 def _switch(name: str, attribute: str) -> Setting:
@@ -67,7 +67,7 @@ def _words(name: str, attribute: str, for_peers: bool = False) -> Setting:
 
 def _port(raw: bytes) -> int | None:
     number = canonical_integer(raw)
-    return number if number is not None and 0 <= number <= HIGHEST_PORT else None
+    return number if number is not None and 0 <= number <= MAX_PORT else None
 
 
 def _store_port(context: ServerContext, value: object) -> None:
@@ -95,7 +95,7 @@ SETTINGS: Final = (
     _words("sentinel-pass", "sentinel_pass", for_peers=True),
     Setting("loglevel", _log_level, lambda context: context.options.loglevel, _store_log_level),
 )
-"""In the order in which CONFIG GET tests them."""
+"""The settings in the order of the reply of CONFIG GET."""
 
 BY_NAME: Final = {setting.name.encode(): setting for setting in SETTINGS}
 
@@ -122,7 +122,7 @@ ONLY_GET_AND_SET: Final = (
     acts=True,
 )
 def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """GET shows what matches; SET changes all or nothing, ``+OK`` once it is in the file."""
+    """GET returns the matching options. SET changes all or none, and replies ``OK`` when they are saved."""
     action = request[2].lower()
     if action == b"get":
         return Stepwise(_config_get(context, request))
@@ -186,7 +186,7 @@ TIMINGS: Final = {name.encode(): attribute for name, attribute in TIMING_NAMES}
     acts=True,
 )
 def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Without arguments all of them; otherwise change them from left to right, until the next start."""
+    """Return all timings without arguments; otherwise change them from left to right, until the next start."""
     timings = context.core.timings
     if len(request) == 2:
         return {name.upper(): str(getattr(timings, attribute)) for name, attribute in TIMING_NAMES}
@@ -219,19 +219,19 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     acts=True,
 )
 def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Replace what was asked for before; HELP lists the words and stops."""
+    """Replace the simulated failures; HELP returns the possible words."""
     ordered = context.core.simulate_crash
     ordered.clear()
 
     def steps() -> Steps:
         for portion in portions(request, 2):
             for raw in portion:
-                wish = text(raw).lower()
-                if wish == "help":
+                mode = text(raw).lower()
+                if mode == "help":
                     return list(CRASH_BITS)
-                if wish not in CRASH_BITS:
+                if mode not in CRASH_BITS:
                     raise CommandError("ERR Unknown failure simulation specified")
-                ordered.add(wish)
+                ordered.add(mode)
             yield b""
         return OK
 

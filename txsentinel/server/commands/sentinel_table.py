@@ -1,4 +1,4 @@
-"""The SENTINEL container, and what its subcommands have in common."""
+"""The SENTINEL container, and the common properties of its subcommands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ container(
 sentinel: Final = partial(
     command, "SENTINEL", flags=("admin",), categories=("admin", "slow", "dangerous"), group="sentinel"
 )
-"""Enter a subcommand of SENTINEL."""
+"""Define a subcommand of SENTINEL."""
 
 MASTER_NAME: Final = (text_argument("master-name"),)

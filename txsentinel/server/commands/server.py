@@ -1,4 +1,4 @@
-"""INFO, ROLE and SHUTDOWN: the process as a whole."""
+"""INFO, ROLE and SHUTDOWN."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 MAX_SHUTDOWN_WORDS: Final = 64
-"""Words of SHUTDOWN with all options, each of them several times."""
+"""Maximum number of words of SHUTDOWN; enough for all options, each repeated several times."""
 
 
 @command(
@@ -33,7 +33,7 @@ MAX_SHUTDOWN_WORDS: Final = 64
     history=(("7.0.0", "Takes several sections."),),
 )
 def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The sections asked for, or all; always a bulk string."""
+    """Return the named sections, or all, as a bulk string."""
     return Stepwise(information(context, request))
 
 
@@ -47,7 +47,7 @@ def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     group="server",
 )
 def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """``sentinel`` and the names of the masters."""
+    """Return ``sentinel`` and the names of the masters."""
     return ["sentinel", list(context.core.registry.masters)]
 
 
@@ -78,7 +78,7 @@ def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
 )
 def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """End without a reply. There is nothing to save or to abort, so the words make no difference."""
+    """End the process without a reply. There is nothing to save or to abort, so the options have no effect."""
     if len(request) > MAX_SHUTDOWN_WORDS:
         raise syntax_error()
     words = [each.lower() for each in request[1:]]

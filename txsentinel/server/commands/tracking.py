@@ -1,4 +1,4 @@
-"""Client-side caching: a Sentinel has no keys, so these commands keep the wishes of a client and no more."""
+"""Client-side caching. A Sentinel has no keys, so these commands only check and store the options of a client."""
 
 from __future__ import annotations
 
@@ -44,50 +44,50 @@ CANNOT_SWITCH = (
     ),
 )
 def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Switch on or off; the wishes are checked as a data server checks them."""
+    """Switch tracking on or off. The options are checked as a data server checks them."""
     return Stepwise(_tracking(context, client, request))
 
 
 def _tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Steps:
-    wished = yield from _parse(context, request)
+    options = yield from _parse(context, request)
     switch = request[2].lower()
     if switch == b"off":
         client.tracking = None
         return OK
     if switch != b"on":
         raise syntax_error()
-    if wished.prefixes and not wished.broadcast:
+    if options.prefixes and not options.broadcast:
         raise CommandError("ERR PREFIX option requires BCAST mode to be enabled")
-    if wished.broadcast and (wished.opt_in or wished.opt_out):
+    if options.broadcast and (options.opt_in or options.opt_out):
         raise CommandError("ERR OPTIN and OPTOUT are not compatible with BCAST")
-    if wished.opt_in and wished.opt_out:
+    if options.opt_in and options.opt_out:
         raise CommandError("ERR You can't specify both OPTIN mode and OPTOUT mode")
     present = client.tracking
     if present is not None:
-        _check_change(present, wished)
-    wished.prefixes = yield from _joined(context, wished.prefixes, () if present is None else present.prefixes)
-    client.tracking = wished
+        _check_change(present, options)
+    options.prefixes = yield from _joined(context, options.prefixes, () if present is None else present.prefixes)
+    client.tracking = options
     return OK
 
 
-def _check_change(present: Tracking, wished: Tracking) -> None:
-    """Refuse another mode than the one that is on."""
-    if present.broadcast is not wished.broadcast:
+def _check_change(present: Tracking, options: Tracking) -> None:
+    """Refuse a change of the tracking mode."""
+    if present.broadcast is not options.broadcast:
         raise CommandError(CANNOT_SWITCH.format("BCAST mode on/off"))
-    if (present.opt_in, present.opt_out) != (wished.opt_in, wished.opt_out):
+    if (present.opt_in, present.opt_out) != (options.opt_in, options.opt_out):
         raise CommandError(CANNOT_SWITCH.format("OPTIN/OPTOUT mode"))
 
 
 def _joined(
-    context: ServerContext, wished: Sequence[bytes], present: Sequence[bytes]
+    context: ServerContext, options: Sequence[bytes], present: Sequence[bytes]
 ) -> Generator[bytes, None, tuple[bytes, ...]]:
     """
-    All prefixes from now on, found in steps.
+    Return the present and the new prefixes together. Works in steps.
 
-    :raises CommandError: if one begins with another, as there would be two messages about one key; or if they
-        are more than any client has use for.
+    :raises CommandError: if one prefix begins with another, as there would be two messages about one key; or if their
+        size exceeds the limit.
     """
-    everything = (*present, *wished)
+    everything = (*present, *options)
     places = dict(zip(reversed(everything), reversed(range(len(everything))), strict=True))
     if sum(map(len, places)) + len(places) * SUBSCRIPTION_OVERHEAD > context.limits.subscription_memory:
         raise CommandError(TOO_MANY_PREFIXES)
@@ -107,8 +107,8 @@ def _joined(
 
 
 def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, None, Tracking]:
-    """The options behind the third word, read in steps."""
-    wished = Tracking()
+    """Parse the options after the third word. Works in steps."""
+    options = Tracking()
     prefixes: dict[bytes, None] = {}
     size = 0
     index = 3
@@ -116,10 +116,10 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
         yield b""
         option, more = words[index].lower(), words[index + 1 : index + 2]
         if option == b"redirect" and more:
-            if wished.redirect:
+            if options.redirect:
                 raise CommandError("ERR A client can only redirect to a single other client")
-            wished.redirect = integer(more[0])
-            if context.clients.get(wished.redirect) is None:
+            options.redirect = integer(more[0])
+            if context.clients.get(options.redirect) is None:
                 raise CommandError("ERR The client ID you want redirect to does not exist")
             index += 1
         elif option == b"prefix" and more:
@@ -130,18 +130,18 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
                     raise CommandError(TOO_MANY_PREFIXES)
             index += 1
         elif option == b"bcast":
-            wished.broadcast = True
+            options.broadcast = True
         elif option == b"optin":
-            wished.opt_in = True
+            options.opt_in = True
         elif option == b"optout":
-            wished.opt_out = True
+            options.opt_out = True
         elif option == b"noloop":
-            wished.no_loop = True
+            options.no_loop = True
         else:
             raise syntax_error()
         index += 1
-    wished.prefixes = tuple(prefixes)
-    return wished
+    options.prefixes = tuple(prefixes)
+    return options
 
 
 @own(
@@ -152,16 +152,16 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
     arguments=(oneof("mode", word("YES"), word("NO")),),
 )
 def caching(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Allowed in the mode that has a use for it only."""
-    wished = client.tracking
-    if wished is None:
+    """Check that the tracking mode allows the command. It has no effect."""
+    options = client.tracking
+    if options is None:
         raise CommandError(CACHING_WITHOUT_TRACKING)
     choice = request[2].lower()
     if choice == b"yes":
-        if not wished.opt_in:
+        if not options.opt_in:
             raise CommandError("ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")
     elif choice == b"no":
-        if not wished.opt_out:
+        if not options.opt_out:
             raise CommandError("ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.")
     else:
         raise syntax_error()
@@ -170,24 +170,24 @@ def caching(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 
 @own("GETREDIR", arity=2, since="6.0.0", summary="Tells which connection hears of the keys tracked for this one")
 def getredir(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """The client ID, 0 for the connection itself, −1 without tracking."""
+    """Return the client ID of the redirection, 0 without redirection, −1 without tracking."""
     return -1 if client.tracking is None else client.tracking.redirect
 
 
 @own("TRACKINGINFO", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING")
 def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Flags, redirection and prefixes."""
-    wished = client.tracking
-    if wished is None:
+    """Return flags, redirection and prefixes."""
+    options = client.tracking
+    if options is None:
         return _tracking_report(["off"], -1, ())
     named = (
         ("on", True),
-        ("bcast", wished.broadcast),
-        ("optin", wished.opt_in),
-        ("optout", wished.opt_out),
-        ("noloop", wished.no_loop),
+        ("bcast", options.broadcast),
+        ("optin", options.opt_in),
+        ("optout", options.opt_out),
+        ("noloop", options.no_loop),
     )
-    return _tracking_report([name for name, holds in named if holds], wished.redirect, wished.prefixes)
+    return _tracking_report([name for name, holds in named if holds], options.redirect, options.prefixes)
 
 
 def _tracking_report(flags: list[str], redirect: int, prefixes: Sequence[bytes]) -> dict[str, Value]:
