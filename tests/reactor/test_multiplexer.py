@@ -439,14 +439,14 @@ class PortTests(SynchronousTestCase):
             transport = "as before"
 
         port = Port()
-        EpollMultiplexer(Reactor()).admit(port)  # type: ignore[arg-type]
+        EpollMultiplexer(Reactor()).add_port(port)  # type: ignore[arg-type]
         self.assertEqual(port.transport, "as before")
 
     def test_unix_sockets(self) -> None:
         """Nor does that of a Unix socket change, whose clients have no address that a connection of TCP would need."""
         port = unix.Port("s.sock", Factory(), reactor=Reactor())
         before = port.transport
-        EpollMultiplexer(Reactor()).admit(port)
+        EpollMultiplexer(Reactor()).add_port(port)
         self.assertEqual(port.transport, before)
 
     def test_other_reactors(self) -> None:

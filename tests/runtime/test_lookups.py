@@ -13,7 +13,7 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Limits, Timings
-from txsentinel.runtime.executor import MAX_LOG_LINES, MAX_LOOKUPS, RESOLVE_PERIOD, Executor
+from txsentinel.runtime.executor import MAX_LOGGED_NAMES, MAX_LOOKUPS, RESOLVE_PERIOD, Executor
 
 
 class NamingHost:
@@ -94,7 +94,7 @@ class LookupTests(SynchronousTestCase):
         for number in range(3_000):
             self.hello(f"host-{number}.example")
         self.assertEqual(self.answer(None), MAX_LOOKUPS)
-        self.assertEqual(len(self.lines), MAX_LOG_LINES)
+        self.assertEqual(len(self.lines), MAX_LOGGED_NAMES)
         self.host.reactor.advance(RESOLVE_PERIOD)
         self.assertEqual(self.host.asked, [])
         self.hello("x" * 1_000_000)

@@ -144,7 +144,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual(len(self.queue.jobs), 256)
         waiting = [job.path for job in self.queue.jobs if not job.running]
         self.assertEqual((waiting[0], waiting[-1]), ("/bin/18", "/bin/257"))
-        self.assertEqual(self.notes[0], "The script queue is full: gave up /bin/16 now")
+        self.assertEqual(self.notes[0], "The script queue is full: dropped /bin/16 now")
 
     def test_arguments_are_bounded(self) -> None:
         """A script gets sixteen words, and nothing behind a NUL."""

@@ -49,7 +49,7 @@ class SweepTests(SynchronousTestCase):
         for soon in (5, 40):
             before = len(swept)
             # With nothing due, the next sweep is three quarters of a period away at least.
-            self.assertTrue(self.fleet.world.run_until(lambda before=before: len(swept) > before, 1.0))
+            self.assertTrue(self.fleet.simulation.run_until(lambda before=before: len(swept) > before, 1.0))
             wanted = host.now() + soon
             due.schedule(self.core.registry.masters["m1"], wanted)
             self.sentinel.alive.sweeping.adjust()
@@ -99,7 +99,7 @@ class SweepTests(SynchronousTestCase):
         self.fleet.run(1.0)
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.sentinel.host.exits, [1])
-        self.assertEqual([failure.what for failure in self.fleet.world.failures], ["the sweep raised"])
+        self.assertEqual([failure.what for failure in self.fleet.simulation.failures], ["the sweep"])
 
     def test_a_broken_beat_ends_the_process(self) -> None:
         """What goes wrong around a sweep, and not in it, ends the process as well."""
@@ -112,7 +112,7 @@ class SweepTests(SynchronousTestCase):
         self.fleet.run(1.0)
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.sentinel.host.exits, [1])
-        self.assertIn("the beat of sweeps raised", [failure.what for failure in self.fleet.world.failures])
+        self.assertIn("the sweep loop", [failure.what for failure in self.fleet.simulation.failures])
 
     def test_a_beat_right_after_a_sweep(self) -> None:
         """A beat that comes a millisecond after a sweep sweeps not again, and the next sweep is no later for it."""
@@ -130,7 +130,7 @@ class SweepTests(SynchronousTestCase):
         self.patch(self.core, "sweep", nothing_left)
         self.sentinel.host.random = LowDice()  # type: ignore[assignment]
         self.fleet.run(0.3)
-        before, early = len(self.swept), sweeping._beats_at - 1
+        before, early = len(self.swept), sweeping._next_periodic - 1
         due.schedule(self.core.registry.masters["m1"], early)
         sweeping.adjust()
         self.fleet.run(0.5)

@@ -1,10 +1,10 @@
 """
-Our own connections, as lean as thousands of them have to be.
+Lightweight transports for outgoing connections, of which there are thousands.
 
-A Sentinel of a thousand masters keeps four thousand connections and says some words on each every second. What a
-general transport does for each of them (buffers for producers, half closed connections, a name for the log) costs more
-than the words. This one sends at once what the kernel takes, and keeps the rest. For everything else, TLS among it,
-there are Twisted's own transports.
+A Sentinel with a thousand masters has four thousand connections and sends short commands on each of them every second.
+The features of a general transport (producers, half-closed connections, names for the log) cost more than the commands.
+This transport sends at once what the socket buffer accepts, and keeps the rest. For everything else, such as TLS,
+Twisted's own transports are used.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -31,14 +31,14 @@ from txsentinel.reactor.multiplexer import TIME_SLICE_SECONDS, EpollMultiplexer,
 from txsentinel.reactor.read_coalescing import CoalescingReactor
 
 READ_SIZE: Final = 16_384
-"""Bytes that are read at a time: an INFO fits."""
+"""Maximum number of bytes that are read at a time; an INFO fits."""
 
 SERVERS_TIME_SLICE_SECONDS: Final = 0.040
 """
-How long servers are heard at a time, in seconds.
+Time slice in seconds for reading from servers.
 
-In a storm thousands have something to say while six processes want two cores: with a quarter of this some waited for
-seconds, and with them who was to learn of their promotion.
+In a mass failure thousands of servers send data. With a quarter of this, and six processes on two cores, some servers
+waited for seconds, and so did the progress of their failovers.
 """
 
 _UNDER_WAY: Final = frozenset((EINPROGRESS, EALREADY, EWOULDBLOCK))
@@ -47,29 +47,29 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 class Horizon:
     """
-    Until when everything that arrived on our connections has been read.
+    Tracks the time until which all input of the outgoing connections has been read.
 
-    :param reactor: may have a method ``received_until`` of its own, as simulated ones do; in seconds.
+    :param reactor: may have a method ``received_until`` of its own, which returns seconds, as simulated ones do.
     """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._crowds: list[EpollMultiplexer] = []
+        self._multiplexers: list[EpollMultiplexer] = []
 
     def add(self, multiplexer: EpollMultiplexer) -> None:
-        """Take the connections of ``crowd`` into account."""
-        self._crowds.append(multiplexer)
+        """Include the connections of a multiplexer."""
+        self._multiplexers.append(multiplexer)
 
     def received_until(self, now: Millis) -> Millis:
         """
-        Return the time until which everything has been read.
+        Return the time until which all input has been read.
 
         :param now: the present time, by the clock of the reactor; the result is on the same clock.
         """
         seconds = now / 1000
         own: Callable[[], float] | None = getattr(self._reactor, "received_until", None)
         earliest = seconds if own is None else own()
-        for multiplexer in self._crowds:
+        for multiplexer in self._multiplexers:
             earliest = min(earliest, multiplexer.received_until(seconds))
         return now if earliest >= seconds else int(earliest * 1000)
 
@@ -82,12 +82,12 @@ def connector(
     horizon: Horizon | None = None,
 ) -> Callable[..., object]:
     """
-    What makes connections, called as ``connectTCP`` of a reactor is; in a crowd if there can be one.
+    Return a function that connects, with the signature of ``connectTCP``; it uses a multiplexer if one is supported.
 
-    :param plain: nothing is ever put between the connections and their protocols, such as TLS.
-    :param name: what the other ends are; those of one name are heard together.
+    :param plain: whether the connections never use TLS.
+    :param name: the name of the other side in the reactor's log.
     :param time_slice_seconds: see :class:`EpollMultiplexer`.
-    :param horizon: is to know until when these connections have been read.
+    :param horizon: gets the multiplexer, so that it includes these connections.
     """
     if not supported(reactor):
         connect: Callable[..., object] = reactor.connectTCP
@@ -99,7 +99,7 @@ def connector(
 
 
 class Connector:
-    """Connects to servers, and puts the connections into a crowd."""
+    """Connects to servers, and adds the connections to a multiplexer."""
 
     def __init__(self, multiplexer: EpollMultiplexer) -> None:
         self._multiplexer = multiplexer
@@ -113,9 +113,9 @@ class Connector:
         bindAddress: tuple[str, int] | None = None,
     ) -> LinkConnector:
         """
-        Connect; as the method of reactors.
+        Connect; the same as the method of reactors.
 
-        :param host: an IP address, as names are not looked up here.
+        :param host: an IP address; names are not resolved.
         """
         connector = LinkConnector(self._multiplexer, host, port, factory, timeout, bindAddress)
         connector.connect()
@@ -123,7 +123,7 @@ class Connector:
 
 
 class LinkConnector(BaseConnector):
-    """What a factory makes attempts with; Twisted's, but for the transport."""
+    """The connector of a factory, with :class:`LinkTransport` as its transport."""
 
     def __init__(
         self,
@@ -144,20 +144,20 @@ class LinkConnector(BaseConnector):
         return LinkTransport(self)
 
     def getDestination(self) -> IAddress:
-        """Where it leads to."""
+        """Return the remote address."""
         return _address(self.host, self.port)
 
 
 class LinkTransport:
-    """One attempt to connect and, if it succeeds, the connection."""
+    """One attempt to connect and, after its success, the connection."""
 
     __slots__ = (
         "_aborted",
         "_connecting",
         "_connector",
         "_descriptor",
+        "_half_closed",
         "_protocol",
-        "_said_all",
         "_socket",
         "_unsent",
         "disconnecting",
@@ -170,7 +170,7 @@ class LinkTransport:
         self._connector = connector
         self._descriptor = -1
         self._protocol: IProtocol | None = None
-        self._said_all = False
+        self._half_closed = False
         self._socket: socket.socket | None = None
         self._unsent = b""
         try:
@@ -189,9 +189,9 @@ class LinkTransport:
 
     def failIfNotConnected(self, error: BaseException) -> None:
         """
-        Give the attempt up, unless it succeeded or failed already.
+        Abort the attempt, unless it has succeeded or failed already.
 
-        A timer may run out before anybody looked at the socket: an attempt that timed out is looked at first.
+        The timeout may fire before the socket was polled, so an attempt that timed out checks its socket first.
         """
         if isinstance(error, TimeoutError) and self._connecting and self._socket is not None:
             self._attempt()
@@ -213,7 +213,7 @@ class LinkTransport:
         connector.multiplexer.removeWriter(self)
         protocol = connector.buildProtocol(self.getPeer())
         if protocol is None:
-            # Nobody wants it any more.
+            # The factory does not want the connection any more.
             protocol = Protocol()
             self.loseConnection()
         else:
@@ -221,18 +221,18 @@ class LinkTransport:
         self._protocol = protocol
         protocol.makeConnection(self)
 
-    # What the crowd asks of a member.
+    # ``Channel``, for the multiplexer.
 
     def fileno(self) -> int:
-        """The descriptor; −1 once it is closed."""
+        """Return the descriptor, −1 after it is closed."""
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """What it is called in the log."""
+        """Return the name in the log."""
         return "link"
 
     def doRead(self) -> BaseException | None:
-        """Hand on what has come."""
+        """Pass input to the protocol."""
         assert self._socket is not None
         try:
             data = self._socket.recv(READ_SIZE)
@@ -247,7 +247,7 @@ class LinkTransport:
         return None
 
     def doWrite(self) -> BaseException | None:
-        """Go on connecting, or sending what the kernel had no room for."""
+        """Continue connecting, or send the output that the socket buffer did not accept before."""
         if self._connecting:
             self._attempt()
             return None
@@ -264,16 +264,16 @@ class LinkTransport:
             self._connector.multiplexer.removeWriter(self)
             if self.disconnecting:
                 return CONNECTION_DONE
-            if self._said_all:
+            if self._half_closed:
                 self.loseWriteConnection()
         return None
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The other side says no more, which for a conversation is its end."""
+        """Close: a link is of no use after the end of its input."""
         self.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is over; told to the protocol and to the factory once."""
+        """Close, and notify the protocol and the connector once."""
         if self._connecting:
             assert self._socket is not None
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -299,11 +299,11 @@ class LinkTransport:
                 closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             closing.close()
 
-    # What a protocol asks of a transport.
+    # ``ITCPTransport``, for the protocol.
 
     def write(self, data: bytes) -> None:
-        """Send, now if possible."""
-        if self._socket is None or self._connecting or self._said_all:
+        """Send now if possible, otherwise when the socket is writable."""
+        if self._socket is None or self._connecting or self._half_closed:
             return
         if self._unsent:
             self._unsent += data
@@ -311,18 +311,18 @@ class LinkTransport:
         try:
             sent = self._socket.send(data)
         except OSError:
-            # The crowd meets the same error again, where it can be told.
+            # The multiplexer gets the same error again and closes the connection.
             sent = 0
         if sent < len(data):
             self._unsent = data[sent:]
             self._connector.multiplexer.addWriter(self)
 
     def writeSequence(self, data: Any) -> None:
-        """Send all of that, in one piece."""
+        """Send all pieces with one call of the system."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close once everything said is sent; what still arrives is not read."""
+        """Close when all output is sent; read no more input."""
         if self._descriptor >= 0 and not self.disconnecting:
             self.disconnecting = True
             self._connector.multiplexer.removeReader(self)
@@ -338,35 +338,35 @@ class LinkTransport:
             multiplexer.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def loseWriteConnection(self) -> None:
-        """Say no more once everything is sent, but hear the other side out."""
-        self._said_all = True
+        """Close the write side when all output is sent, and continue to read."""
+        self._half_closed = True
         if self._socket is not None and not self._connecting and not self._unsent:
             self._socket.shutdown(socket.SHUT_WR)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Our end."""
+        """Return the local address."""
         assert self._socket is not None
         host, port = self._socket.getsockname()[:2]
         return _address(host, port)
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """The other end."""
+        """Return the remote address."""
         return _address(self._connector.host, self._connector.port)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Send short words at once, as the argument says."""
+        """Set TCP_NODELAY."""
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpNoDelay(self) -> bool:
-        """Are short words sent at once?"""
+        """Whether TCP_NODELAY is set."""
         return self._get(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Have the kernel look after a silent connection, as the argument says."""
+        """Set SO_KEEPALIVE."""
         self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Does the kernel look after it?"""
+        """Whether SO_KEEPALIVE is set."""
         return self._get(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     def _set(self, level: int, option: int, enabled: bool) -> None:

@@ -1,13 +1,13 @@
 """
-Many sockets behind one descriptor of the reactor.
+Multiplexes many sockets over one descriptor of the reactor.
 
-A reactor wraps each event in a context for the log, and for each answer it has the kernel change twice what is
-watched: that costs more than an ordinary answer does. Clients and links are many and what they say is short, so
-either kind has a poller of its own, which the reactor sees as one more descriptor to read from. As in the C servers,
-all who are ready are heard, and then all answers go out.
+A reactor wraps each event in a logging context, and for each reply it changes the registration with the kernel twice.
+That costs more than an ordinary reply itself. There are many clients and links with short messages, so each
+kind has an epoll descriptor of its own, which the reactor polls as one more descriptor. As in the C servers, all ready
+sockets are read first, and then all replies are written.
 
-It is fair, too: however many clients ask at once, the links to servers and peers have their turn after some
-milliseconds, and the other way round.
+The multiplexers are fair to each other: after some milliseconds of reading from clients the links are read, and the
+other way round.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -37,55 +37,55 @@ if TYPE_CHECKING:
 
 
 class Channel(Protocol):
-    """What a crowd needs of a connection; the transports of Twisted have it all."""
+    """The methods of a connection that a multiplexer calls; the transports of Twisted have them."""
 
     def fileno(self) -> int:
-        """Its descriptor; −1 once it is closed."""
+        """Return the descriptor, −1 after it is closed."""
 
     def doRead(self) -> BaseException | None:
-        """Read; what ended the connection, if anything did."""
+        """Read; return the reason if the connection has ended."""
 
     def doWrite(self) -> BaseException | None:
-        """Write, or go on connecting; what ended the connection, if anything did."""
+        """Write or continue connecting; return the reason if the connection has ended."""
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """There will be no more input."""
+        """Process the end of the input."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is over."""
+        """Process the end of the connection."""
 
 
 MAX_EVENTS: Final = 64
-"""Members that are heard before their answers go out."""
+"""Number of channels that are read before replies are written."""
 
 TIME_SLICE_SECONDS: Final = 0.010
-"""How long members are heard at a time, if nothing else is said."""
+"""Default time in seconds for which channels are read at a time."""
 
 if hasattr(select, "epoll"):
     _IN: Final = select.EPOLLIN
     _OUT: Final = select.EPOLLOUT
-    _OVER: Final = select.EPOLLHUP | select.EPOLLERR
+    _ENDED: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 def supported(reactor: object) -> bool:
-    """Can there be a crowd on this reactor? It takes Linux, and a reactor that watches descriptors."""
+    """Whether a multiplexer works with this reactor: it needs epoll, and a reactor that polls descriptors."""
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
 class ClientTransport(tcp.Server):
     """
-    The transport of a client's connection, which is closed as the C servers close theirs.
+    The transport of a client connection, which closes in the same way as the C servers.
 
-    ``abortConnection`` of Twisted has the kernel send a reset: the client then gets an error where it would read the
-    end of the stream, and may lose replies that it has not read yet. Here what the kernel has no room for is
-    discarded, too, but the rest is sent and followed by the end of the stream. (The kernel itself still sends a reset
-    if there is input that was not read, as it does for the C servers.)
+    ``abortConnection`` of Twisted makes the kernel send a reset: the client then gets an error instead of the end of
+    the stream, and can lose replies that it has not read yet. Here only the output that the socket buffer does not
+    accept is discarded; the rest is sent, followed by the end of the stream. (The kernel still sends a reset if there
+    is unread input, as it does for the C servers.)
     """
 
     def abortConnection(self) -> None:
-        """Close now, without waiting for the client; what its socket has no room for is lost."""
+        """Close now, without waiting for the client; output that the socket buffer does not accept is lost."""
         if not self.disconnected:
-            # With TLS the farewell, without which the other side would report a truncated stream, was just written.
+            # With TLS close_notify was just written; without it the other side would report a truncated stream.
             self.doWrite()  # type: ignore[no-untyped-call]
         tcp.Server.abortConnection(self)
 
@@ -94,7 +94,7 @@ class ClientTransport(tcp.Server):
 
 
 class _Client(tcp.Client):
-    """An attempt whose socket is looked at once more before its time is taken to be up."""
+    """An attempt that checks its socket once more before it times out."""
 
     def failIfNotConnected(self, err: BaseException) -> None:
         if isinstance(err, TimeoutError) and not self.connected and self.fileno() >= 0:
@@ -103,7 +103,7 @@ class _Client(tcp.Client):
 
 
 class _Connector(tcp.Connector):
-    """Makes such attempts."""
+    """A connector that makes such attempts."""
 
     def _makeTransport(self) -> tcp.Client:
         return _Client(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
@@ -111,14 +111,14 @@ class _Connector(tcp.Connector):
 
 class EpollMultiplexer:
     """
-    The reactor of its channels (connections of clients, or our own); one descriptor to the real reactor.
+    The reactor of its channels, which are client connections or links, and one descriptor of the real reactor.
 
-    The descriptor is opened for the first channel and closed after the last.
+    The epoll descriptor is opened for the first channel and closed after the last.
 
-    :param reactor: see :func:`supported`.
-    :param name: what the channels are, for the reactor's log.
-    :param time_slice_seconds: how long channels are read before other descriptors of the reactor have their turn.
-        Nested polls are exempt.
+    :param reactor: the real reactor; see :func:`supported`.
+    :param name: the name of the channels in the reactor's log.
+    :param time_slice_seconds: the time for which channels are read before the reactor polls other descriptors.
+        It does not include nested polls.
     """
 
     _log = Logger()
@@ -131,32 +131,32 @@ class EpollMultiplexer:
         self._poller: Any = None
         self._channels: dict[int, Channel] = {}
         self._registered: dict[int, int] = {}
-        """Descriptor → what the kernel watches it for; of the same keys as the members."""
+        """Descriptor → its registered epoll events; has the same keys as ``_channels``."""
 
         self._ready: deque[tuple[int, int]] = deque()
-        """Descriptors whose turn has not come yet, with what the kernel said of them."""
+        """Ready descriptors that are not processed yet, with their events."""
 
         self._writers: dict[Channel, None] = {}
-        """Members with something to send that was not tried yet."""
+        """Channels with output that they have not tried to send yet."""
 
         self._read_all_by: float | None = None
-        """When those in ``_ready`` have had their turn, everything that arrived by then has been read."""
+        """The value of ``_complete`` after all descriptors in ``_ready`` are processed."""
 
         self._complete = 0.0
-        """Everything that arrived by then has been read."""
+        """The time until which all input has been read."""
 
         self._round_began = 0.0
         self._round_left = 0
-        """How many turns are left until all members can have had one since the round began."""
+        """Number of events to process until all channels can have been read since the beginning of the round."""
 
         self._polling = False
         self.received = 0
-        """How many turns members have had."""
+        """Number of processed events."""
 
-    def admit(self, port: IListeningPort) -> None:
-        """Have whoever connects to this port from now on join; ports other than those of TCP are left alone."""
-        if type(port) is tcp.Port:  # that of Unix sockets is a descendant, whose connections are of another kind
-            port.transport = self._join  # type: ignore[assignment]
+    def add_port(self, port: IListeningPort) -> None:
+        """Add the future connections of this port to the multiplexer. Ports other than TCP ports are ignored."""
+        if type(port) is tcp.Port:  # a port of a Unix socket is a subclass with other transports
+            port.transport = self._make_transport  # type: ignore[assignment]
 
     def connectTCP(
         self,
@@ -167,15 +167,15 @@ class EpollMultiplexer:
         bindAddress: tuple[str, int] | None = None,
     ) -> tcp.Connector:
         """
-        Connect to a server that joins with the first packet; as the method of reactors.
+        Connect to a server and add the connection to the multiplexer; otherwise the same as the method of reactors.
 
-        :param host: an IP address, as names are not looked up here.
+        :param host: an IP address; names are not resolved.
         """
         connector = _Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
 
-    def _join(
+    def _make_transport(
         self,
         skt: socket.socket,
         protocol: IProtocol,
@@ -184,39 +184,39 @@ class EpollMultiplexer:
         number: int,
         reactor: object,
     ) -> Channel:
-        """What makes a transport of a connection, given to a port instead of the class."""
+        """Return the transport of a connection; replaces the transport class of a port."""
         return ClientTransport(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
 
-    # What a connection wants of its reactor.
+    # Called by transports, for which this is the reactor.
 
     def addReader(self, channel: Channel) -> None:
-        """Tell ``member`` of input."""
+        """Begin to deliver input to the channel."""
         self._register(channel, self._registered.get(channel.fileno(), 0) | _IN)
 
     def removeReader(self, channel: Channel) -> None:
-        """Keep input back."""
+        """Stop delivering input to the channel."""
         self._register(channel, self._registered.get(channel.fileno(), 0) & ~_IN)
 
     def addWriter(self, channel: Channel) -> None:
-        """Let ``member`` send, soon and without asking the kernel whether there is room: mostly there is."""
+        """Let the channel write soon, without polling before: the socket buffer mostly has space."""
         if not self._writers and not self._polling:
             self._reactor.callLater(0, self._write_out)
         self._writers[channel] = None
 
     def removeWriter(self, channel: Channel) -> None:
-        """There is nothing more to send."""
+        """Stop writing: the channel has no more output."""
         self._writers.pop(channel, None)
         registered = self._registered.get(channel.fileno(), 0)
         if registered & _OUT:
             self._register(channel, registered & ~_OUT)
 
     def seconds(self) -> float:
-        """As the reactor says."""
+        """Return the time of the reactor's clock."""
         now: float = self._reactor.seconds()
         return now
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> IDelayedCall:
-        """As the reactor does."""
+        """Delegate to the reactor."""
         later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
         return later
 
@@ -246,18 +246,18 @@ class EpollMultiplexer:
         self._poller.close()
         self._poller = None
 
-    # What the reactor wants of a descriptor.
+    # ``IReadDescriptor``, for the real reactor.
 
     def fileno(self) -> int:
-        """The poller's own descriptor, readable while any member has something to do; −1 without members."""
+        """Return the epoll descriptor, which is readable while any channel is ready; −1 without channels."""
         return -1 if self._poller is None else self._poller.fileno()
 
     def logPrefix(self) -> str:
-        """What the reactor calls us in its log."""
+        """Return the name in the reactor's log."""
         return self._name
 
     def doRead(self) -> None:
-        """Hear members until none is ready or the time is up; then send what they are answered."""
+        """Process ready channels until none is left or the time slice has passed; then write the replies."""
         ready, channels, seconds = self._ready, self._channels, self._reactor.seconds
         if not ready:
             self._poll()
@@ -266,11 +266,11 @@ class EpollMultiplexer:
         try:
             while ready:
                 descriptor, event = ready.popleft()
-                # Earlier ones may have closed later ones.
+                # An earlier channel may have closed this one.
                 channel = channels.get(descriptor)
                 if channel is not None:
                     self.received += 1
-                    self._turn(channel, event & (self._registered[descriptor] | _OVER))
+                    self._turn(channel, event & (self._registered[descriptor] | _ENDED))
                 if seconds() > until:
                     break
                 self._yield_to_clients()
@@ -294,10 +294,10 @@ class EpollMultiplexer:
 
     def _poll(self) -> None:
         """
-        Ask the kernel who is ready, when all those of the last time have had their turn.
+        Poll for ready descriptors, after all those of the last poll are processed.
 
-        The kernel tells of those first whom it has not told of for longest. So either it names fewer than it might, and
-        these are all, or everybody has had a turn once there were as many turns as there are members.
+        The kernel returns the descriptors first that it has not returned for the longest time. If it returns fewer than
+        the maximum, these are all; otherwise all channels have been read after as many events as there are channels.
         """
         if self._read_all_by is not None:
             self._complete, self._read_all_by = self._read_all_by, None
@@ -316,14 +316,14 @@ class EpollMultiplexer:
 
     def poll(self) -> None:
         """
-        Hear who is ready, as when the reactor finds us readable, but without waiting for its next turn.
+        Process ready channels as :meth:`doRead` does, but within a turn of the reactor.
 
-        Whose protocol says that it is ``patient`` is left to that turn: what it asks for takes more than a moment.
+        Channels whose protocol is ``low_priority`` wait for the next turn, because their requests take longer.
         """
         if self._poller is None or self._polling:
             return
         self._ready.extend(self._poller.poll(0, MAX_EVENTS))
-        # Those who are passed over stay readable, and the next to ask the kernel is told of them again.
+        # Skipped channels stay readable, so the next poll returns them again.
         self._ready = deque(each for each in dict(self._ready).items() if not self._is_low_priority(each[0]))
         if self._ready:
             self.doRead()
@@ -333,19 +333,19 @@ class EpollMultiplexer:
         return bool(getattr(protocol, "low_priority", False))
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends, and all connections with it; what was said already is sent."""
+        """Close all channels at the end of the reactor, after writing their output."""
         self._write_out()
         for channel in list(self._channels.values()):
             channel.connectionLost(reason)
 
     def _turn(self, channel: Channel, event: int) -> None:
-        """Let one member read or write, and close its connection if that says so."""
+        """Let one channel read or write, and close it if it returns a reason."""
         why: object = None
         reading = True
         try:
             if event & _IN:
                 why = channel.doRead()
-            elif event & _OVER:
+            elif event & _ENDED:
                 reading = bool(self._registered[channel.fileno()] & _IN)
                 why = CONNECTION_DONE if reading else CONNECTION_LOST
             if why is None and event & _OUT and channel.fileno() >= 0:
@@ -353,27 +353,27 @@ class EpollMultiplexer:
                 why = channel.doWrite()
         except BaseException:
             why = sys.exc_info()[1]
-            self._log.failure("Closing a connection, as what it brought went wrong")
+            self._log.failure("Closing a connection after an unexpected error in its protocol")
         if why is not None:
             self._disconnect(channel, why, reading)
 
     def _write_out(self) -> None:
-        """Let all send who want to; who has more than the kernel takes is told when there is room."""
+        """Let all channels with output write; poll for the ones with more output than the socket buffer accepts."""
         writers = self._writers
         while writers:
             for channel in list(writers):
                 if channel in writers:
                     self._turn(channel, _OUT)
                 if writers.pop(channel, True) is None and channel.fileno() >= 0:
-                    # More than the kernel takes, or not connected yet.
+                    # The socket buffer is full, or the channel is not connected yet.
                     try:
                         self._register(channel, self._registered.get(channel.fileno(), 0) | _OUT)
                     except OSError as error:
-                        # There is no descriptor for the poller. That costs one of us its own, and nobody else his turn.
+                        # There is no descriptor left for epoll: close this channel, and continue with the others.
                         self._disconnect(channel, error, reading=False)
 
     def _disconnect(self, channel: Channel, why: object, reading: bool) -> None:
-        """The connection is over, or will bring no more input at least."""
+        """Process the end of a connection, or of its input only."""
         self.removeReader(channel)
         failure = Failure(why if isinstance(why, BaseException) else CONNECTION_LOST)
         if reading and isinstance(why, ConnectionDone):

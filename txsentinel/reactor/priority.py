@@ -1,15 +1,15 @@
 """
-Clients are looked after between any two calls of a reactor.
+Polls client sockets between the delayed calls of a reactor.
 
-A turn of a reactor makes all calls that are due, one after the other, before it looks at its sockets again. In peace
-that takes no time. When hundreds of masters fail together, a turn makes a sweep, lets go what a commit set free,
-renders lines, gives up dozens of attempts to connect: each a few milliseconds, all of them a tenth of a second. So
-after some milliseconds of calls there is a look at the clients, who are few and ask for little.
+In each turn a reactor makes all calls that are due before it polls its sockets again. Usually that takes no time.
+When hundreds of masters fail together, one turn sweeps, releases the effects of a commit, renders configuration lines
+and aborts dozens of attempts to connect: each takes a few milliseconds, all of them a tenth of a second. Client sockets
+are therefore polled after some milliseconds of calls; clients are few and their requests are cheap.
 
-A look takes place when a call has returned and the next has not begun, so whoever is heard finds nothing half done.
-Some calls are long by nature: a commit sets hundreds of effects free, a peer answers hundreds of questions at once.
-They breathe between two of their steps, and there is a look if it is time. Then clients are answered in passing: what
-would have the core decide something waits until the call is over.
+A poll takes place between two calls, so requests find consistent state. Some single calls are long: a commit
+releases hundreds of effects, a peer answers hundreds of commands at once. Such calls invoke ``yield_to_clients``
+between their steps, which makes a nested poll if one is due. During a nested poll, requests that need a decision of the
+core wait until the call has returned.
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
 
 GAP_SECONDS: Final = 0.004
-"""How long calls may take together before there is a look; one that takes longer is followed by one."""
+"""Seconds of calls after which client sockets are polled; a longer call is followed by a poll."""
 
 
 def yield_function(reactor: object) -> Callable[[], bool]:
     """
-    What a long call on ``reactor`` should call between its steps.
+    Return the function that long calls of ``reactor`` invoke between their steps.
 
-    :returns: the method ``breathe`` that reactors have that look after clients, and those built upon them; else what
-        does nothing.
+    :returns: the method ``yield_to_clients`` of the reactor, or a function without effect if it has none.
     """
     yield_to_clients: Callable[[], bool] = getattr(reactor, "yield_to_clients", _never_yield)
     return yield_to_clients
 
 
 def _never_yield() -> bool:
-    """Nobody is looked after."""
+    """Do nothing."""
     return False
 
 
 class PriorityReactor:
     """
-    A reactor in all respects, but that it takes a look between calls.
+    Wraps a reactor and polls client sockets between its calls.
 
-    :param reactor: what it stands for; must have the clock that it is to keep.
+    :param reactor: the wrapped reactor; its ``seconds`` must not be replaced later.
     """
 
     _log = Logger()
@@ -56,33 +55,33 @@ class PriorityReactor:
         self._polled_at = 0.0
         self._polling = False
         self.nested_poll_active = False
-        """Is there a look just now, in the midst of a call?"""
+        """Whether a poll is active within a call."""
 
         self.seconds: Callable[[], float] = reactor.seconds
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else reactors have."""
+        """Delegate everything else to the wrapped reactor."""
         return getattr(self._reactor, name)
 
     def set_priority_poll(self, poll: Callable[[], None]) -> None:
         """
-        What lets those in who cannot wait.
+        Set the function that polls client sockets.
 
-        :param poll: must return after some milliseconds, however many they are.
+        :param poll: must return after some milliseconds, whatever the number of clients.
         """
         self._poll = poll
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> Any:
         """As reactors do."""
-        return self._reactor.callLater(delay, self._make, call, arguments, named)
+        return self._reactor.callLater(delay, self._call, call, arguments, named)
 
     def callFromThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
         """As reactors do."""
-        self._reactor.callFromThread(self._make, call, arguments, named)
+        self._reactor.callFromThread(self._call, call, arguments, named)
 
-    def _make(self, call: Callable[..., object], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """Make a call that is due, and take a look if calls took long."""
+    def _call(self, call: Callable[..., object], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Make a call that is due, and poll if calls have taken long."""
         began = self.seconds()
         call(*arguments, **named)
         self._spent += self.seconds() - max(began, self._polled_at)
@@ -91,9 +90,9 @@ class PriorityReactor:
 
     def yield_to_clients(self) -> bool:
         """
-        Take a look if the last one was some milliseconds ago; for calls that are long, between two of their steps.
+        Poll the client sockets if the last poll was some milliseconds ago. Long calls invoke this between their steps.
 
-        :returns: whether time has gone by for that.
+        :returns: whether a poll was made, so that time has passed.
         """
         if self._polling or self.seconds() - self._polled_at <= GAP_SECONDS:
             return False
@@ -110,7 +109,7 @@ class PriorityReactor:
             try:
                 self._poll()
             except Exception:
-                self._log.failure("Looking after clients went wrong")
+                self._log.failure("Polling client sockets failed")
             finally:
                 self._polling = False
         self._spent, self._polled_at = 0.0, self.seconds()

@@ -1,11 +1,11 @@
 """
-Sockets that are looked at by the clock while they have much to say.
+Read coalescing: sockets are read at fixed intervals while they are busy.
 
-A thousand masters answer some thousand times a second, a few bytes each. Waking for every one of them costs more than
-hearing it: two polls, a switch of processes, a turn of the reactor. Network cards met the same and coalesce their
-interrupts; so do we. As long as a reader is readable more than once in a nap on average, it is looked at after naps
-of some milliseconds, and the reactor, which watches for clients meanwhile, is not told. With less to hear, and when
-a look takes as long as a nap, the reactor watches it again: a small fleet never waits, nor does a storm.
+A thousand masters send some thousand replies a second, a few bytes each. Waking up for each of them costs more than
+reading it: two polls, a context switch, a turn of the reactor. As network cards coalesce their interrupts, this module
+coalesces reads. While a reader is readable more than once per interval on average, it is removed from the reactor and
+read after each interval of some milliseconds. With less input, and when one reading takes as long as an interval, the
+reactor watches it again. So neither few servers nor a mass failure are delayed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from zope.interface import classImplements
 from txsentinel.reactor.priority import yield_function
 
 POLL_INTERVAL_SECONDS: Final = 0.004
-"""How long what has come may wait. A failover takes half a dozen answers that follow one another."""
+"""Seconds for which input may wait. A failover needs half a dozen successive replies."""
 
 WINDOW: Final = 64
-"""Turns, or naps, over which an average is taken."""
+"""Number of turns or intervals over which the average is taken."""
 
 
 class Reader(Protocol):
-    """What is read, a crowd."""
+    """A descriptor whose reads are coalesced, such as a multiplexer."""
 
     received: int
-    """How many sockets have been heard since the beginning."""
+    """Number of socket events processed since the start."""
 
     def fileno(self) -> int:
-        """Its descriptor."""
+        """Return the descriptor."""
 
     def logPrefix(self) -> str:
-        """What it is called in the log."""
+        """Return the name in the log."""
 
     def doRead(self) -> object:
-        """Hear who is ready; at most for some milliseconds."""
+        """Process the ready sockets, for some milliseconds at most."""
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends."""
@@ -47,9 +47,9 @@ class Reader(Protocol):
 
 class CoalescingReactor:
     """
-    To one reader at a time, its reactor; to the reactor, that reader.
+    The reactor of one reader, and a reader of the real reactor.
 
-    :param reactor: watches descriptors.
+    :param reactor: the real reactor.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -58,23 +58,23 @@ class CoalescingReactor:
         """See :func:`yield_function`."""
 
         self.seconds: Callable[[], float] = reactor.seconds
-        """The time, as the reactor says."""
+        """The clock of the reactor."""
 
         self._reader: Reader | None = None
         self._poll_call: IDelayedCall | None = None
-        """The end of the present nap; ``None`` while the reactor watches."""
+        """The call at the end of the present interval; ``None`` while the reactor watches the descriptor."""
 
         self._turns = 0
         self._since = 0.0
         self._received = 0
 
     def addReader(self, reader: Reader) -> None:
-        """Have ``reader`` read when there is something."""
+        """Call ``doRead`` of the reader when there is input."""
         self._reader = reader
         self._watch()
 
     def removeReader(self, reader: Reader) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._poll_call is not None:
             self._poll_call.cancel()
             self._poll_call = None
@@ -83,22 +83,22 @@ class CoalescingReactor:
         self._reader = None
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: object) -> IDelayedCall:
-        """As the reactor does."""
+        """Delegate to the reactor."""
         later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
         return later
 
-    # What the reactor wants of a descriptor.
+    # ``IReadDescriptor``, for the reactor.
 
     def fileno(self) -> int:
-        """That of the reader; −1 without one."""
+        """Return the descriptor of the reader, −1 without a reader."""
         return -1 if self._reader is None else self._reader.fileno()
 
     def logPrefix(self) -> str:
-        """What the reader calls itself."""
-        return "nobody" if self._reader is None else self._reader.logPrefix()
+        """Return the name of the reader in the log."""
+        return "-" if self._reader is None else self._reader.logPrefix()
 
     def doRead(self) -> None:
-        """The reader is readable. If it mostly is, naps begin."""
+        """Read. If the reader was readable in most turns, begin to read at intervals."""
         reader = self._reader
         assert reader is not None
         self._turns += 1
@@ -107,7 +107,7 @@ class CoalescingReactor:
             if now - self._since < WINDOW * POLL_INTERVAL_SECONDS:
                 self._reactor.removeReader(self)
                 self._received = reader.received
-                self._begin_nap()
+                self._begin_interval()
             self._turns, self._since = 0, now
         reader.doRead()
 
@@ -120,20 +120,20 @@ class CoalescingReactor:
         self._turns, self._since = 0, self.seconds()
         self._reactor.addReader(self)
 
-    def _begin_nap(self) -> None:
+    def _begin_interval(self) -> None:
         self._poll_call = self.callLater(POLL_INTERVAL_SECONDS, self._poll)
 
     def _poll(self) -> None:
-        """A nap is over."""
+        """Read at the end of an interval, and begin the next one or return to the reactor."""
         reader = self._reader
         assert reader is not None
         began = self.seconds()
-        # In a method of its own, or mypyc takes what follows from it for granted after the reading, too.
-        self._begin_nap()
+        # This is a separate method because mypyc would otherwise assume that the attribute is still set afterwards.
+        self._begin_interval()
         reader.doRead()
         self._turns += 1
         if self._poll_call is None:
-            # Nobody is left to hear.
+            # The reader was removed.
             return
         busy = self.seconds() - began >= POLL_INTERVAL_SECONDS
         if busy or (self._turns == WINDOW and reader.received - self._received < WINDOW):

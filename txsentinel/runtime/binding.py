@@ -1,4 +1,4 @@
-"""Opens the ports that ``sentinel.conf`` asks for, with its rules about optional and missing addresses."""
+"""Opens the listening ports of ``sentinel.conf``, with its rules about optional and missing addresses."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ServerFactory
 
 WILDCARDS: Final = {"*": "0.0.0.0", "::*": "::"}
-"""The spellings of ``bind`` for any IPv4 and any IPv6 address."""
+"""The words of ``bind`` for any IPv4 and any IPv6 address."""
 
 UNAVAILABLE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENOPROTOOPT, errno.EPROTONOSUPPORT}
-"""Why an address marked as optional may be missing without complaint."""
+"""The errors for which an optional address is skipped."""
 
 
 class CannotListen(Exception):
-    """There is no port to serve on; the text is the line that ends the start."""
+    """A port cannot be opened; the text is the last log line before the process exits."""
 
 
 def open_ports(
@@ -38,11 +38,11 @@ def open_ports(
     kind: str = "TCP",
 ) -> list[IListeningPort]:
     """
-    Listen on ``port`` at each of ``addresses``; a leading ``-`` marks one that this machine may lack.
+    Listen on ``port`` at each of ``addresses``; a leading ``-`` marks an optional address.
 
-    :param kind: what the complaint calls the port: ``TCP`` or ``TLS``.
-    :returns: the open ports; none for port 0, or if there is no address but optional ones that are missing.
-    :raises CannotListen: if an address cannot be had; what was opened is closed again.
+    :param kind: the name of the port in the error text: ``TCP`` or ``TLS``.
+    :returns: the open ports; none for port 0, or if all addresses are optional and missing.
+    :raises CannotListen: if an address cannot be bound; the ports opened before are closed.
     """
     opened: list[IListeningPort] = []
     if port == 0:
@@ -60,7 +60,7 @@ def open_ports(
             if optional and (number in UNAVAILABLE or both_families):
                 continue
             if isinstance(cause, socket.gaierror):
-                reason = cause.strerror or str(cause)  # The number is none of errno's.
+                reason = cause.strerror or str(cause)  # Its number is no errno.
             else:
                 reason = f"bind: {os.strerror(number) if number else cause}"
             note(
@@ -75,12 +75,12 @@ def open_ports(
 
 def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions: int, backlog: int) -> IListeningPort:
     """
-    Listen on a Unix socket, in place of a stale one.
+    Listen on a Unix socket. A stale socket file is removed.
 
-    :param permissions: the mode of the socket file; 0 leaves it to the umask.
-    :raises CannotListen: if it cannot be made.
+    :param permissions: the mode of the socket file; with 0 the umask determines it.
+    :raises CannotListen: if the socket cannot be created.
     """
-    # The reactor changes the mode after the socket was bound, whether or not it is told one.
+    # The reactor always sets a mode after it has bound the socket.
     mode = permissions or 0o777 & ~current_umask()
     try:
         if os.path.exists(path):
@@ -94,9 +94,9 @@ def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions
 
 def current_umask() -> int:
     """
-    The process's umask, which can only be learnt by changing it.
+    Return the umask of the process, which can be read only by changing it.
 
-    Call it in the reactor's thread; the strictest mask stands in for the moment between the two calls.
+    Call this in the reactor's thread. Between the two system calls the strictest mask is in force.
     """
     mask = os.umask(0o777)
     os.umask(mask)

@@ -1,10 +1,9 @@
 """
-The generation barrier: nothing is said before the state that it depends on is durable.
+The durability barrier: no effect or reply is released before the state that it depends on is durable.
 
-Effects wait in the order in which they were decided; replies to clients wait in slots of their own.
-When saving fails, whatever makes no promise goes out all the same, every held reply is told to say
-something else, and what a refused command changed is undone. Binding announcements, those of votes
-among them, wait on.
+Effects wait in the order of the decisions; replies to clients wait separately. When saving fails, effects that are not
+binding are executed, each deferred reply fails, and the changes of the failed commands are undone. Binding
+announcements, such as those of votes, continue to wait.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def is_binding(effect: Effect) -> bool:
 
 @dataclass(slots=True)
 class HeldCommand:
-    """A command whose reply waits; ``undo`` takes back what it changed from generation ``since`` on."""
+    """A command whose reply is deferred; ``undo`` reverts its changes, which begin with generation ``since``."""
 
     released: Callable[[], None]
     failed: Callable[[], None]
@@ -34,10 +33,10 @@ class HeldCommand:
 
 class DurabilityBarrier:
     """
-    Holds back what is stamped with a generation that is not durable yet.
+    Defers effects and replies until their generation is durable.
 
-    :param perform: is called with each effect once it may be carried out.
-    :param yield_to_clients: is called between any two things that are let go together.
+    :param perform: called with each effect when it may be executed.
+    :param yield_to_clients: called between effects and replies that are released together.
     """
 
     def __init__(self, perform: Callable[[Effect], None], yield_to_clients: Callable[[], object]) -> None:
@@ -48,18 +47,18 @@ class DurabilityBarrier:
         self._sequence = 0
         self.durable = 0
         self.failing = False
-        """The last attempt to save failed, and none has succeeded since."""
+        """Whether the last attempt to save failed."""
 
         self.stuck = False
-        """A write does not end: no other can be tried."""
+        """Whether a write does not finish, so that no other can be tried."""
 
     @property
     def waiting(self) -> int:
-        """How many effects and replies are held back."""
+        """Number of deferred effects and replies."""
         return len(self._effects) + len(self._replies)
 
     def submit(self, generation: int, effect: Effect) -> None:
-        """Carry ``effect`` out now if it may be, else as soon as ``generation`` is durable."""
+        """Execute ``effect`` now if ``generation`` is durable, otherwise as soon as it is."""
         due = generation == 0 or (generation <= self.durable and not self._effects)
         if due or (self.failing and not is_binding(effect)):
             self._perform(effect)
@@ -75,12 +74,12 @@ class DurabilityBarrier:
         since: int = 0,
     ) -> None:
         """
-        Call ``released`` once ``generation`` is durable, or ``failed`` when saving it fails; one of them, once.
+        Call ``released`` when ``generation`` is durable, or ``failed`` when saving it fails; exactly one of them, once.
 
-        While saving fails the next attempt decides.
+        If the last attempt to save failed, the next one determines the outcome.
 
-        :param undo: called before ``failed``; announcements that are stamped with ``since`` to ``generation`` are
-            then withdrawn.
+        :param undo: called before ``failed``. Announcements of the generations ``since`` to ``generation`` are then
+            dropped.
         """
         command = HeldCommand(released, failed, undo, since)
         if generation <= self.durable:
@@ -93,7 +92,7 @@ class DurabilityBarrier:
             heappush(self._replies, (generation, self._sequence, command))
 
     def committed(self, generation: int) -> None:
-        """Everything up to ``generation`` is durable: let it go, effects first."""
+        """Release everything up to the durable ``generation``, effects first."""
         self.durable = generation
         self.failing = self.stuck = False
         effects = self._effects
@@ -106,9 +105,9 @@ class DurabilityBarrier:
 
     def commit_failed(self, *, stuck: bool = False) -> None:
         """
-        Saving failed: withdraw the promises, let everything else go.
+        Fail the deferred replies, undo their changes, and execute the effects that are not binding.
 
-        :param stuck: the write has not ended.
+        :param stuck: whether the write has not finished.
         """
         self.failing, self.stuck = True, stuck
         replies, self._replies = self._replies, []
@@ -125,7 +124,7 @@ class DurabilityBarrier:
                 self._yield_to_clients()
 
     def _undo(self, commands: Sequence[tuple[int, int, HeldCommand]]) -> None:
-        """Take back what these commands changed, the newest first, and what was to be announced of it."""
+        """Undo the changes of these commands, the newest first, and drop the announcements of them."""
         for generation, _, command in reversed(commands):
             if command.undo is None:
                 continue

@@ -1,4 +1,4 @@
-"""Finds the plug-ins that want to hear of events, and tells them."""
+"""Finds the event plug-ins, and passes events to them."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from txsentinel.model.events import SentinelEvent
 
 def installed_event_plugins(package: ModuleType | None = None) -> list[ISentinelListener]:
     """
-    Every plug-in that provides :class:`ISentinelListener`, ordered by name so that each start is alike.
+    Return all plug-ins that provide :class:`ISentinelListener`, ordered by name.
 
-    :param package: where plug-in modules live; ``None`` for ``twisted.plugins``. A module that cannot be
-        imported is logged by Twisted and left out.
+    :param package: the package of plug-in modules; ``None`` for ``twisted.plugins``. Twisted logs and skips a module
+        that cannot be imported.
     """
     found: list[ISentinelListener] = list(getPlugins(ISentinelListener, package))
     return sorted(found, key=_name_of)
 
 
 def _name_of(listener: ISentinelListener) -> str:
-    """The full name of a listener's class."""
+    """Return the full name of the class of a listener."""
     return qual(type(listener))
 
 
 @implementer(ISentinelListener)
 class EventPlugins:
     """
-    All listeners as one.
+    A listener that passes events to several listeners.
 
-    :param listeners: told in this order; see :func:`installed_event_plugins`.
+    :param listeners: called in this order; see :func:`installed_event_plugins`.
     """
 
     def __init__(self, listeners: Iterable[ISentinelListener]) -> None:
         self._listeners = [(listener, Logger(namespace=_name_of(listener))) for listener in listeners]
 
     def __len__(self) -> int:
-        """How many there are; with none there is no need to tell."""
+        """Return the number of listeners."""
         return len(self._listeners)
 
     def event_published(self, event: SentinelEvent) -> None:
-        """Tell each of them. What one raises is logged under its name and keeps no other from hearing."""
+        """Call each listener. An exception is logged under the listener's name, and the next one is called."""
         for listener, log in self._listeners:
             try:
                 listener.event_published(event)
             except Exception:
-                log.failure("{listener} failed to hear of {event}", listener=_name_of(listener), event=str(event))
+                log.failure("{listener} failed to process {event}", listener=_name_of(listener), event=str(event))

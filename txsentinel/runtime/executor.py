@@ -1,4 +1,4 @@
-"""From effect to action: empties the core's outbox after each input and sees that it is saved."""
+"""Executes the effects of the core after each input, and has its state saved."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ from txsentinel.model.log_throttle import LogThrottle
 from txsentinel.runtime.durability import DurabilityBarrier
 
 CRASH_STATUS = 99
-"""Exit status of a crash that SENTINEL SIMULATE-FAILURE ordered."""
+"""Exit status of a crash by SENTINEL SIMULATE-FAILURE."""
 
 RESOLVE_PERIOD = 1.0
-"""Seconds between two attempts to look up a name that means nothing yet."""
+"""Seconds between two attempts to resolve a name that has no address."""
 
 MAX_LOOKUPS = 100
-"""Names that are looked up, or wait for that, at a time."""
+"""Maximum number of names that are being resolved at the same time."""
 
-MAX_LOG_LINES = 20
-"""Names a minute that are logged for meaning nothing, each once."""
+MAX_LOGGED_NAMES = 20
+"""Maximum number of unresolvable names that are logged per minute, each once."""
 
 
 class ILinks(Protocol):
-    """What the executor needs of the links."""
+    """The links, as the executor uses them."""
 
     def perform(self, effect: Effect) -> None:
-        """Carry out an effect on a link."""
+        """Execute an effect that concerns a link."""
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Send the queued commands."""
 
 
 class IStore(Protocol):
-    """What the executor needs of the store."""
+    """The store, as the executor uses it."""
 
     def note_dirty(self, names: Iterable[str | None]) -> None:
-        """The lines of these masters must be rendered anew."""
+        """Have the lines of these masters rendered again."""
 
     def commit_soon(self, generation: int) -> None:
-        """Save up to ``generation``, together with whatever else changes until then."""
+        """Save up to ``generation``, together with later changes until the write begins."""
 
 
 class IScripts(Protocol):
-    """What the executor needs of the script queue."""
+    """The script queue, as the executor uses it."""
 
     def enqueue(self, path: str, arguments: Sequence[str]) -> None:
-        """Run a script when its turn comes."""
+        """Queue a script for execution."""
 
 
 class Executor:
     """
-    Drains the outbox: probes at once, the rest through the barrier.
+    Drains the outbox: executes probes at once, the other effects through the barrier.
 
-    :meth:`drain` is called at the end of every turn that may have told the core something. It may
-    be called again from within an effect; then the outer call goes on with what was added.
+    :meth:`drain` is called after every input to the core. It may be called from within an effect; the outer call then
+    processes the additional effects.
 
-    :param path: of the file that the state is saved in, for messages.
+    :param path: the path of the file with the state, for log lines.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Executor:
         self._note = note
         self._draining = False
         self._lookups: dict[str, None] = {}
-        """Names that are being looked up."""
+        """The names that are being resolved."""
 
-        self._log_throttle = DistinctLineThrottle(MAX_LOG_LINES)
+        self._log_throttle = DistinctLineThrottle(MAX_LOGGED_NAMES)
         self.throttle = LogThrottle()
-        """Limits the lines that strangers can provoke."""
+        """Limits the log lines that any client or server can cause."""
 
         self._actions: dict[type[Any], Callable[[Any], None]] = {
             Announce: lambda effect: self._announce(effect.event),
@@ -104,15 +104,15 @@ class Executor:
         self.store: IStore | None = None
         self.scripts: IScripts | None = None
         self.drained: Callable[[], None] = lambda: None
-        """Called after each drain: the date of the next sweep may have moved."""
+        """Called after each drain, because the next sweep may be due earlier now."""
 
     def drain(self) -> None:
-        """Carry out, hold back and have saved whatever the core decided since the last time."""
+        """Execute or defer the effects since the last call, and have the changed state saved."""
         if self._draining:
             return
         outbox = self._core.outbox
         if not outbox.pending and not outbox.dirty:
-            # Most answers call for nothing.
+            # Most replies cause no effect.
             if self.links is not None:
                 self.links.flush()
             self.drained()
@@ -139,8 +139,8 @@ class Executor:
         self.drained()
 
     def committed(self, generation: int) -> None:
-        """The store has saved everything up to ``generation``."""
-        # The core first: whoever asks while the effects go out, one after the other, is told what they tell.
+        """Release the effects and replies up to ``generation``, which the store has saved."""
+        # The core comes first, so that replies during the release of the effects agree with the effects.
         self._core.committed(generation, self._host.now())
         self.barrier.committed(generation)
         self._note(Level.NOTICE, "Sentinel new configuration saved on disk")
@@ -148,17 +148,17 @@ class Executor:
         self.drain()
 
     def overwritten(self, reason: str) -> None:
-        """The file cannot be replaced for ``reason``, and is overwritten in place."""
+        """Log that the file is overwritten in place, because it cannot be replaced for ``reason``."""
         self._note(Level.WARNING, f"{self._path} is overwritten in place, as it cannot be replaced: {reason}")
 
     def commit_failed(self, generation: int, reason: OSError) -> None:
-        """The store could not save ``generation`` and will try again."""
+        """Process the failure to save ``generation``. The store tries again."""
         self._note(Level.WARNING, str(reason))
         self._note(
             Level.WARNING,
             f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason.strerror or reason}",
         )
-        # Only errors of our own say more than the system's number and words.
+        # Only the project's own errors have more text than that of the errno.
         text = str(reason) if type(reason).__str__ is not OSError.__str__ else reason.strerror or str(reason)
         error = StorageError(errorcode.get(reason.errno or EIO, "EIO"), text, self._path)
         self._core.commit_failed(generation, self._host.now(), error)
@@ -202,7 +202,7 @@ class Executor:
         self._note(note.level, text)
 
     def _resolve(self, address: Address) -> None:
-        """Look a name up, once at a time. Names come with hellos too, so anybody can make up any number of them."""
+        """Resolve a name, unless it is being resolved. Hellos contain names, so their number has to be limited."""
         name = address.hostname.casefold()
         if name in self._lookups:
             return
@@ -213,7 +213,7 @@ class Executor:
         self._lookups[name] = None
         found: Deferred[str] = self._host.resolve(address.hostname)
         found.addCallbacks(lambda ip: self._resolved(address, ip), lambda _: self._unresolved(address))
-        found.addErrback(self._host.fail_stop, f"what follows the resolution of {address.hostname}")
+        found.addErrback(self._host.fail_stop, f"the resolution of {address.hostname}")
 
     def _resolved(self, address: Address, ip: str) -> None:
         del self._lookups[address.hostname.casefold()]
@@ -222,9 +222,9 @@ class Executor:
 
     def _unresolved(self, address: Address) -> None:
         del self._lookups[address.hostname.casefold()]
-        complaint = f"Failed to resolve hostname '{excerpt(address.hostname)}'"
-        if self._log_throttle.allow(complaint, self._host.now()):
-            self._note(Level.WARNING, complaint)
+        line = f"Failed to resolve hostname '{excerpt(address.hostname)}'"
+        if self._log_throttle.allow(line, self._host.now()):
+            self._note(Level.WARNING, line)
         self._core.address_resolved(address, None, self._host.now())
         self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
 

@@ -1,4 +1,4 @@
-"""The real machine: a Twisted reactor, the system's clock and dice, files on a disk, child processes."""
+"""The real host: a Twisted reactor, the system clock, random numbers, files and child processes."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PROGRAM: Final = "txsentinel"
-"""What the system calls us, where it would else say ``python`` or ``twistd``."""
+"""The program name that the system shows instead of ``python`` or ``twistd``."""
 
 MAX_CONCURRENT_LOOKUPS: Final = 4
-"""Names looked up in parallel. Each occupies a thread for as long as a dead name server lets it wait."""
+"""Maximum number of names resolved in parallel. Each occupies a thread until the name server answers or times out."""
 
 
 class ISystemReactor(
@@ -69,7 +69,7 @@ class ISystemReactor(
     IReactorThreads,
     IReactorPluggableNameResolver,
 ):
-    """Everything that a Sentinel wants of a reactor; each POSIX reactor of Twisted has it."""
+    """The interfaces of the reactor that a Sentinel uses; each POSIX reactor of Twisted provides them."""
 
 
 @implementer(IFileStore)
@@ -77,25 +77,25 @@ class RealFiles:
     """
     Files on a disk.
 
-    While we serve, all is read, written and synced in threads, so that a slow disk never looks like TILT.
+    While the service runs, files are read, written and synced in threads, so that a slow disk never causes TILT.
     """
 
     def __init__(self, reactor: IReactorThreads, pool: Any = None) -> None:
         """
-        Nothing is opened yet.
+        Build a file store; this opens no file.
 
-        :param pool: of the threads; by default the reactor's, which a process that ends waits for.
+        :param pool: the thread pool; the default is the reactor's, whose threads the process waits for at its end.
         """
         self.locks: dict[str, FileLock] = {}
-        """Locks on files that may be saved, by their paths; they move along with the files."""
+        """The locks on files by path. A lock follows its file when the file is replaced."""
 
         self._reactor = reactor
         self._pool = pool
         self._overwritten: dict[str, str] = {}
-        """Files that were found to be impossible to replace, and why."""
+        """The files that cannot be replaced, with the reason."""
 
     def read(self, path: str) -> bytes:
-        """The whole file, at once; see :class:`IFileStore`."""
+        """Return the contents of a file, blocking; see :class:`IFileStore`."""
         return read_file(path)
 
     def fetch(self, path: str) -> Deferred[bytes]:
@@ -115,7 +115,7 @@ class RealFiles:
         return self._in_thread(self._save, path, contents, current_umask())
 
     def _save(self, path: str, contents: bytes, mask: int) -> str:
-        """Save a file, in a thread; never twice at a time for one file."""
+        """Save a file; runs in a thread, never concurrently for one file."""
         reason = save_file(path, contents, mask, self.locks.get(path), self._overwritten.get(path, ""))
         self._overwritten[path] = reason
         return reason
@@ -127,7 +127,7 @@ class RealFiles:
 
 @implementer(IResolutionReceiver)
 class _FirstAddress:
-    """Collects what the resolver finds and keeps the first address: the resolver sorts best first."""
+    """Receives the result of a resolution and keeps the first address; the resolver sorts the best first."""
 
     def __init__(self, hostname: str) -> None:
         self.found: Deferred[str] = Deferred()
@@ -135,15 +135,15 @@ class _FirstAddress:
         self._ip: str | None = None
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """The lookup cannot be cancelled while it sits in its thread, so its handle is of no use."""
+        """Ignore the handle, because a resolution in a thread cannot be cancelled."""
 
     def addressResolved(self, address: IAddress) -> None:
-        """Keep the first address that a TCP connection can use."""
+        """Store the first IP address."""
         if self._ip is None and isinstance(address, IPv4Address | IPv6Address):
             self._ip = canonical_ip(address.host)
 
     def resolutionComplete(self) -> None:
-        """Hand over the address, or the lack of one."""
+        """Fire with the address, or fail if there is none."""
         if self._ip is None:
             self.found.errback(DNSLookupError(f"no address found for {self._hostname}"))
         else:
@@ -151,7 +151,7 @@ class _FirstAddress:
 
 
 def _is_resolvable(hostname: str) -> bool:
-    """False for names that would make the system's resolver raise in its thread and never answer."""
+    """Return false for names with which the resolver raises in its thread and never calls back."""
     try:
         return bool(hostname.encode("idna")) and "\0" not in hostname
     except UnicodeError:
@@ -161,9 +161,9 @@ def _is_resolvable(hostname: str) -> bool:
 @implementer(IHost)
 class RealHost:
     """
-    This process on this machine.
+    The host of a real process.
 
-    :param reactor: its ``seconds()`` must be monotonic; ``tap.makeService`` sees to that.
+    :param reactor: a reactor whose ``seconds()`` is monotonic; ``tap.makeService`` ensures that.
     """
 
     _log = Logger()
@@ -177,15 +177,15 @@ class RealHost:
 
     @property
     def pid(self) -> int:
-        """Asked for anew each time: ``twistd`` forks between our birth and our first deed."""
+        """The process ID. It is not cached, because ``twistd`` forks after the construction of the service."""
         return os.getpid()
 
     def now(self) -> int:
-        """Whole milliseconds of the reactor's clock."""
+        """Return the time of the reactor's clock in milliseconds."""
         return int(self.reactor.seconds() * 1000)
 
     def yield_to_clients(self) -> bool:
-        """See :class:`IHost`; it takes a reactor that looks after clients."""
+        """See :class:`IHost`; has an effect only with a reactor that supports it."""
         return self._yield_to_clients()
 
     @property
@@ -194,11 +194,11 @@ class RealHost:
         return bool(getattr(self.reactor, "nested_poll_active", False))
 
     def wall_clock(self) -> float:
-        """Seconds since the epoch; jumps when somebody sets the clock."""
+        """Return the seconds since 1970; it jumps when the system clock is set."""
         return time.time()
 
     def scheduled(self) -> tuple[int, int] | None:
-        """See :class:`IHost`; Linux tells it of the main thread of a process."""
+        """See :class:`IHost`; read from ``/proc/self/schedstat`` of Linux, for the main thread."""
         try:
             with open("/proc/self/schedstat", "rb", buffering=0) as file:
                 ran, waited, _ = file.read(100).split()
@@ -207,7 +207,7 @@ class RealHost:
         return int(ran) // 1_000_000, int(waited) // 1_000_000
 
     def resolve(self, hostname: str) -> Deferred[str]:
-        """See :class:`IHost`; literal addresses are returned at once, names take their turn."""
+        """See :class:`IHost`; IP addresses are returned at once, names are queued."""
         literal = canonical_ip(hostname)
         if literal is not None:
             return succeed(literal)
@@ -224,12 +224,12 @@ class RealHost:
         self, protocol: IProcessProtocol, path: str, arguments: Sequence[str], environment: Mapping[str, str] | None
     ) -> IProcessTransport:
         """
-        See :class:`IHost`. The child has our descriptors 0, 1 and 2 and no other.
+        See :class:`IHost`. The child inherits the descriptors 0, 1 and 2 only.
 
-        :raises OSError: also if ``path`` cannot be executed, where the system tells us in time.
+        :raises OSError: also if ``path`` cannot be executed, where the system reports this before the fork returns.
         """
         if "/" not in path:
-            path = f"./{path}"  # the C library would look for a bare name along PATH
+            path = f"./{path}"  # the C library would search PATH for a bare name
         return self.reactor.spawnProcess(
             protocol,
             os.fsencode(path),
@@ -240,21 +240,21 @@ class RealHost:
 
     def set_process_title(self, title: str) -> None:
         """
-        See :class:`IHost`. ``ps`` then shows ``title`` as the command line and our name as the program's.
+        See :class:`IHost`. ``ps`` then shows ``title`` as the command line and ``PROGRAM`` as the program.
 
-        What can do that is imported here, in the final process: it measures the memory that the command
-        line lies in, and there is Python where it cannot be built.
+        ``setproctitle`` is imported here, in the final process, because its import determines the memory of the
+        command line; it is optional because it cannot be built everywhere.
         """
         try:
             from setproctitle import setproctitle, setthreadtitle
         except ImportError as error:
-            self._log.warn("The process keeps the title it has (set-proc-title no): {error}", error=error)
+            self._log.warn("The process title cannot be set (use set-proc-title no): {error}", error=error)
             return
         setproctitle(title)
         setthreadtitle(PROGRAM)
 
     def exit(self, status: int) -> None:
-        """See :class:`IHost`. What was logged is written before, as far as somebody reads it."""
+        """See :class:`IHost`. Pending log lines are written before, unless their reader blocks."""
         drain_logs()
         for stream in (sys.__stdout__, sys.__stderr__):
             if stream is not None:
@@ -266,8 +266,8 @@ class RealHost:
         """
         See :class:`IHost`; usable as an errback.
 
-        The process ends here rather than by ``reactor.stop()``: what we believe is wrong by now, so it
-        must neither be saved nor be answered from while services stop in their own time.
+        The process exits at once instead of by ``reactor.stop()``: its state may be wrong, so it must neither be saved
+        nor be used for replies while services stop.
         """
-        self._log.failure("Stopping, as {what}", failure=failure, what=what)
+        self._log.failure("Stopping after an unexpected error in {what}", failure=failure, what=what)
         self.exit(1)

@@ -1,4 +1,4 @@
-"""Every way in that the configuration asks for: plain ports, TLS ports, a Unix socket."""
+"""Opens all listening ports of the configuration: plain ports, TLS ports and a Unix socket."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NO_LISTENERS: Final = "Configured to not listen anywhere, exiting."
 
 
 class CannotStart(Exception):
-    """There is nothing to serve on, or nobody to be let in; the log says why, as does the text."""
+    """The service cannot start, for lack of a port or for invalid users; the log and the text have the reason."""
 
 
 def open_listeners(
     host: IHost, factory: ServerFactory, options: GenericOptions, tls: TlsSupport, note: Callable[[Level, str], None]
 ) -> list[IListeningPort]:
     """
-    Listen wherever clients may come.
+    Open all listening ports.
 
-    :param tls: active, if there is a TLS port.
-    :raises CannotListen: if one of them cannot be had, or none is wanted; the text is the line to end with.
+    :param tls: must be active if there is a TLS port.
+    :raises CannotListen: if a port cannot be opened, or none is configured.
     """
     where = options.bind, options.tcp_backlog, note
     opened = open_ports(host, factory, options.port, *where)
@@ -45,7 +45,7 @@ def open_listeners(
     if supported(host.reactor):
         multiplexer = EpollMultiplexer(host.reactor)
         for port in opened:
-            multiplexer.admit(port)
+            multiplexer.add_port(port)
         if isinstance(host.reactor, PriorityReactor):
             host.reactor.set_priority_poll(multiplexer.poll)
     return opened

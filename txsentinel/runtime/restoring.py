@@ -1,4 +1,4 @@
-"""The way back from the configuration file into the core."""
+"""Restores the state of the core from the configuration file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from txsentinel.core.sentinel import SentinelCore
 
 
 def restore_state(core: SentinelCore, configuration: Configuration, now: int) -> None:
-    """Give ``core``, which is new, all that the file remembers of epochs, masters, replicas and other Sentinels."""
+    """Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``."""
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     for record in configuration.masters:
         core.restore(

@@ -1,4 +1,4 @@
-"""Running the operator's scripts: one queue, a few at a time, with patience for failures but not for ever."""
+"""Executes the operator's scripts: one queue, a limited number at a time, with a limited number of retries."""
 
 from __future__ import annotations
 
@@ -17,86 +17,87 @@ from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Limits, Millis, Timings
 
 MAX_WORDS: Final = 16
-"""Arguments that a script gets at most, its path included; the rest is cut off."""
+"""Maximum number of arguments of a script, its path included; further ones are dropped."""
 
 NO_PROCESS: Final = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
-"""The system is short of something: worth trying again soon. Any other error is the script's own fault."""
+"""Errors for lack of resources, after which the script is tried again soon. Other errors are those of the script."""
 
 CANNOT_EXECUTE: Final = 2
-"""The exit status that stands for a file which is no program."""
+"""The exit status for a file that cannot be executed."""
 
 FORK_FAILED: Final = 99
-"""What stands in the place of the signal when no process could be made."""
+"""Shown in place of the signal when no process could be created."""
 
 MAX_WAIT: Final[Millis] = 1_000
-"""How long a change of the time limit by ``SENTINEL DEBUG`` may go unnoticed while scripts run."""
+"""Milliseconds until a change of the time limit by ``SENTINEL DEBUG`` takes effect for running scripts."""
 
 
 @dataclass(slots=True, eq=False)
 class ScriptJob:
-    """A script that runs, or waits to be run for the first time or again."""
+    """A script that runs, or waits for its first or next execution."""
 
     path: str
     arguments: tuple[str, ...]
-    """What it is called with, the path aside."""
+    """Its arguments, without the path."""
 
     attempts: int = 0
-    """How often it was started, or should have been."""
+    """Number of attempts to start it."""
 
     due_at: Millis | None = None
-    """Before when it must not be tried again; ``None`` for as soon as possible."""
+    """The earliest time of the next attempt; ``None`` for as soon as possible."""
 
     started_at: Millis | None = None
-    """When the present run began; ``None`` while it waits."""
+    """The start of the present run; ``None`` while it waits."""
 
     process: IProcessTransport | None = None
     pid: int | None = None
-    """The number of the process, which the process itself forgets when it ends."""
+    """The process ID, which ``process`` no longer has after the end of the process."""
 
     overdue: bool = False
-    """It ran for too long and was killed, but its end is not known yet."""
+    """Whether it exceeded the time limit and was killed, but has not ended yet."""
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """What the script sees itself called as, and its arguments."""
+        """The path and the arguments, as the script gets them."""
         return (self.path, *self.arguments)
 
     @property
     def running(self) -> bool:
-        """Is there a process?"""
+        """Whether it is running."""
         return self.started_at is not None
 
 
 class ScriptProtocol(ProcessProtocol):
-    """Tells the queue of the beginning and the end of one run; what the script prints is not ours to read."""
+    """Reports the start and the end of one run to the queue. The output of the script is not read."""
 
     def __init__(self, started: Callable[[IProcessTransport], None], ended: Callable[[int, int], None]) -> None:
         """
-        Build one for a process that is about to be made.
+        Build the protocol of a new process.
 
-        :param ended: called with exit status and signal, the one that does not apply being 0.
+        :param started: called with the process.
+        :param ended: called with exit status and signal; the one that does not apply is 0.
         """
         self._started = started
         self._ended = ended
 
     def connectionMade(self) -> None:
-        """There is a process."""
+        """Report the start."""
         assert self.transport is not None
         self._started(self.transport)
 
     def processEnded(self, reason: Failure) -> None:
-        """The process is gone."""
+        """Report the end."""
         outcome = reason.value
         self._ended(getattr(outcome, "exitCode", None) or 0, getattr(outcome, "signal", None) or 0)
 
 
 class ScriptQueue:
     """
-    Scripts in the order in which they were asked for.
+    Scripts in the order of their submission.
 
-    They start at once while fewer than ``limits.running_scripts`` run. One that exits with status 1 or
-    is killed by a signal is tried again, later and later; any other status above 0 is final. If the
-    queue is full, the oldest one that does not run gives way.
+    They start at once while fewer than ``limits.running_scripts`` run. A script that exits with status 1 or is killed
+    by a signal is tried again, with growing delays; any other status above 0 is final. If the queue is full, the
+    oldest waiting script is dropped.
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class ScriptQueue:
         """
         Build an empty queue.
 
-        :param announce: told of ``-script-error``, ``-script-timeout`` and, at level debug, of each child.
+        :param announce: called with ``-script-error``, ``-script-timeout`` and, at level debug, with each child.
         :param note: writes a line to the log.
         """
         self.jobs: list[ScriptJob] = []
-        """Everything that runs or waits, oldest first; not to be changed from outside."""
+        """All running and waiting scripts, oldest first; read-only for other objects."""
 
         self._host = host
         self._timings = timings
@@ -123,48 +124,48 @@ class ScriptQueue:
         self._note = note
         self._starting = False
         self._stopped = False
-        self._alarm: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
 
     @property
     def running(self) -> int:
-        """How many of the jobs run."""
+        """Number of running scripts."""
         return sum(job.running for job in self.jobs)
 
     def enqueue(self, path: str, arguments: Sequence[str]) -> None:
         """
-        Run a script, now or when its turn comes.
+        Execute a script, now or when fewer scripts are running.
 
-        :param arguments: without the path. Each ends at a NUL, as the system could not pass one on.
+        :param arguments: without the path. Each is cut at a NUL character, which arguments cannot contain.
         """
         words = tuple(argument.partition("\0")[0] for argument in arguments[: MAX_WORDS - 1])
         self.jobs.append(ScriptJob(path, words))
         if len(self.jobs) > self._limits.script_queue:
             self._evict()
-        self._go_on(self._host.now())
+        self._start_due(self._host.now())
 
     def sweep(self, now: Millis) -> None:
-        """Kill what runs for too long and start what is due; happens by itself, too, when there is need."""
+        """Kill the scripts that exceed the time limit, and start those that are due. A timer also calls this."""
         for job in list(self.jobs):
             if job.started_at is not None and now - job.started_at > self._timings.script_max_runtime:
                 self._kill(job)
-        self._go_on(now)
+        self._start_due(now)
 
     def stop(self) -> None:
-        """Start nothing more and wait for nothing. Scripts that run are left to finish without us."""
+        """Start no more scripts. Running scripts continue after the end of this process."""
         self._stopped = True
-        self._set_alarm(None)
+        self._set_timer(None)
 
     def _evict(self) -> None:
         for job in self.jobs:
             if not job.running:
                 self.jobs.remove(job)
-                self._note(Level.WARNING, f"The script queue is full: gave up {' '.join(job.argv)}")
+                self._note(Level.WARNING, f"The script queue is full: dropped {' '.join(job.argv)}")
                 return
 
-    def _go_on(self, now: Millis) -> None:
-        """Start what can be started, and set the alarm for what cannot."""
+    def _start_due(self, now: Millis) -> None:
+        """Start the scripts that are due, and set the timer for the others."""
         if self._stopped or self._starting:
-            # A script may end before the call that starts it returns: the loop below sees its place free.
+            # A script can end before the call that starts it returns. The loop below notices that.
             return
         self._starting = True
         try:
@@ -175,7 +176,7 @@ class ScriptQueue:
                 self._start(job, now)
         finally:
             self._starting = False
-        self._set_alarm(self._next_due(now))
+        self._set_timer(self._next_due(now))
 
     def _start(self, job: ScriptJob, now: Millis) -> None:
         job.attempts += 1
@@ -202,7 +203,7 @@ class ScriptQueue:
                 self._ended(job, CANNOT_EXECUTE, 0)
 
     def _ended(self, job: ScriptJob, status: int, signal: int) -> None:
-        """One run is over: done, to be tried again, or given up."""
+        """Remove the script after its run, or schedule the next attempt."""
         job.process = job.pid = job.started_at = None
         job.overdue = False
         now = self._host.now()
@@ -212,10 +213,10 @@ class ScriptQueue:
             self.jobs.remove(job)
             if signal or status:
                 self._error(job, signal, status)
-        self._go_on(now)
+        self._start_due(now)
 
     def _retry_delay(self, attempts: int) -> Millis:
-        """Doubled after each attempt."""
+        """Return the delay before the next attempt, which doubles after each attempt."""
         return self._timings.script_retry_delay << (attempts - 1)
 
     def _kill(self, job: ScriptJob) -> None:
@@ -226,14 +227,14 @@ class ScriptQueue:
         try:
             job.process.signalProcess("KILL")
         except ProcessExitedAlready:
-            # It beat us to it; its end is about to be told.
+            # It has exited already; ``ended`` is called soon.
             return
 
     def _error(self, job: ScriptJob, signal: int, status: int) -> None:
         self._announce(SentinelEvent("-script-error", f"{job.path} {signal} {status}"))
 
     def _next_due(self, now: Millis) -> Millis | None:
-        """When to look again, if at all."""
+        """Return the time of the next call of :meth:`sweep`, ``None`` if none is needed."""
         due: list[Millis] = []
         running = 0
         for job in self.jobs:
@@ -245,13 +246,13 @@ class ScriptQueue:
             due += [job.due_at or now for job in self.jobs if not job.running]
         return min(due, default=None)
 
-    def _set_alarm(self, due: Millis | None) -> None:
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-        self._alarm = None
+    def _set_timer(self, due: Millis | None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
         if due is not None:
             wait = max(due - self._host.now(), 1) / 1000
-            self._alarm = self._host.reactor.callLater(wait, self._alarmed)
+            self._timer = self._host.reactor.callLater(wait, self._timer_fired)
 
-    def _alarmed(self) -> None:
+    def _timer_fired(self) -> None:
         self.sweep(self._host.now())

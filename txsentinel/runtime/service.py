@@ -1,4 +1,4 @@
-"""Wires the parts of a Sentinel together and starts and stops them in order; it decides nothing."""
+"""Connects the parts of a Sentinel, and starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class SentinelService(MultiService):
     """
     One Sentinel.
 
-    Constructing it opens nothing: ``twistd`` forks afterwards. Starting it restores what the file
-    remembers, makes the Sentinel's ID durable if it is new, opens the ports, and begins to watch.
+    The constructor opens nothing, because ``twistd`` forks after it. The start restores the state of the file, saves
+    the ID of the Sentinel if it is new, opens the ports, and begins to monitor.
 
-    :param listeners: told of every event.
+    :param listeners: called with every event.
     :param note: writes a line to the log.
     :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
-    :param change_loglevel: obeys ``SENTINEL CONFIG SET loglevel``.
-    :param verify_hostnames: dial by TLS only whose certificate has the name or address that was dialled.
+    :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
+    :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
     """
 
     def __init__(
@@ -91,10 +91,14 @@ class SentinelService(MultiService):
         self.server = SentinelServerFactory(self.context)
         self.store: ConfigStore | None = None
         self.serving: Deferred[None] = Deferred()
-        """Fires when the ports are open; a start that comes to nothing never gets there."""
+        """Fires when the ports are open; never fires if the start fails."""
 
     def startService(self) -> None:
-        """Start, or raise :class:`CannotStart` over a port that cannot be had or users that make no sense."""
+        """
+        Start the Sentinel.
+
+        :raises CannotStart: if a port cannot be opened or the users are invalid.
+        """
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self.context.access.start(self.configuration.users_elsewhere(), self._note)
@@ -124,7 +128,7 @@ class SentinelService(MultiService):
             self.core.flush()
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if generated_id:
-            # An ID that a peer has heard of must never change: nothing is said before it is on disk.
+            # An ID that a peer has received must never change, so nothing is sent before it is durable.
             self.core.flush()
             generation = self.core.outbox.generation
             self.store.note_dirty(self.core.outbox.dirty)
@@ -137,7 +141,7 @@ class SentinelService(MultiService):
         self.store.probe()
 
     def stopService(self) -> Deferred[None]:
-        """Stop: no more decisions, no more clients, the last write on disk; fires when all is done."""
+        """Stop the core, the clients and the links, and finish the last write; fires when all is done."""
         self.sweeping.stop()
         stopping: list[Deferred[object]] = [maybeDeferred(port.stopListening) for port in self._ports]
         self._ports = []
@@ -151,7 +155,7 @@ class SentinelService(MultiService):
         return DeferredList(stopping, consumeErrors=False).addCallback(lambda _: None)
 
     def _begin_later(self) -> None:
-        """Begin after the first save, unless we were stopped meanwhile; for exceptions it is too late by now."""
+        """Begin after the first save, unless the service was stopped meanwhile. Exit if that fails."""
         if not self.running:
             return
         try:
@@ -182,7 +186,7 @@ class SentinelService(MultiService):
         self.executor.drain()
 
     def _change_loglevel(self, word: str) -> None:
-        """Obey a new loglevel and keep it; the command that asked changes other state as well, and waits for that."""
+        """Apply a new log level and save it; the reply of the command waits for the save."""
         self._loglevel_changed(word)
         if self.store is not None:
             self.store.replace_generic("loglevel", [f"loglevel {word}"])
@@ -194,6 +198,6 @@ class SentinelService(MultiService):
             self._listeners.event_published(event)
 
     def _announce(self, event: SentinelEvent) -> None:
-        """An event of the script queue, which concerns no master and no state."""
+        """Log and publish an event of the script queue, which depends on no state."""
         self._note(event.level, str(event))
         self._publish(event)

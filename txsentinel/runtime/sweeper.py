@@ -1,4 +1,4 @@
-"""The loop that gives the core its sense of time."""
+"""The loop that calls the core when time-dependent rules are due."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -14,70 +14,69 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import IHost
 from txsentinel.model.timings import Millis
 
-SHORTEST_GAP: Millis = 2
-"""No two sweeps are closer than this; what falls due between them is done together."""
+MIN_INTERVAL: Millis = 2
+"""Minimum distance of two sweeps in milliseconds; deadlines between them are processed together."""
 
 
 class SweepLoop:
     """
-    Sweeps at least ten times a second and exactly when something falls due.
+    Sweeps at least ten times a second, and exactly at each deadline.
 
-    The beat is that of a ``LoopingCall``; what is due before the next beat has a call of its own, which costs a
-    fraction of one. A ``LoopingCall`` keeps a grid that is anchored at its start; with an interval that varies the
-    anchor must move along, or gaps become arbitrary. An exception ends the process: a Sentinel that no longer looks
-    must not go on answering.
+    A ``LoopingCall`` makes the periodic sweeps; a deadline before the next one has a delayed call of its own, which
+    costs less. A ``LoopingCall`` schedules relative to its start time, so with a varying interval the start time must
+    move along. An exception ends the process: a Sentinel that does not evaluate must not answer.
     """
 
     def __init__(self, host: IHost, core: SentinelCore, turn: Callable[[], None]) -> None:
         self._host = host
         self._core = core
         self._turn = turn
-        self._beat = LoopingCall(self._sweep_at_beat)
-        self._beat.clock = host.reactor
-        self._beats_at: Millis = 0
+        self._loop = LoopingCall(self._sweep_periodically)
+        self._loop.clock = host.reactor
+        self._next_periodic: Millis = 0
         self._early: IDelayedCall | None = None
         self._early_at: Millis = 0
         self._swept_at: Millis | None = None
         self._scheduled: tuple[int, int] | None = None
-        """What the host said of our thread at the last beat."""
+        """The scheduling times of the thread at the last periodic sweep."""
 
         self._sweeping = False
         self.received_until: Callable[[Millis], Millis] = lambda now: now
-        """The time until which everything that arrived has been read, given the present time."""
+        """Takes the present time, returns the time until which all input has been read."""
 
     def start(self) -> None:
-        """Sweep now and from now on."""
-        beating = self._beat.start(self._core.timings.sweep_period / 1000, now=True)
-        beating.addErrback(self._host.fail_stop, "the beat of sweeps raised")
+        """Start: sweep now and periodically."""
+        looping = self._loop.start(self._core.timings.sweep_period / 1000, now=True)
+        looping.addErrback(self._host.fail_stop, "the sweep loop")
 
     def stop(self) -> None:
-        """Sweep no more."""
-        if self._beat.running:
-            self._beat.stop()
+        """Stop sweeping."""
+        if self._loop.running:
+            self._loop.stop()
         if self._early is not None:
             self._early.cancel()
             self._early = None
 
     def adjust(self) -> None:
-        """Something may be due sooner than the next sweep: bring that forward."""
+        """Bring the next sweep forward if a deadline has become earlier."""
         queue = self._core.state.due
-        if self._sweeping or not queue.brought_forward or not self._beat.running:
+        if self._sweeping or not queue.brought_forward or not self._loop.running:
             return
         queue.brought_forward = False
         self._plan(self._host.now())
 
-    def _sweep_at_beat(self) -> None:
+    def _sweep_periodically(self) -> None:
         now = self._host.now()
         period = self._core.timings.sweep_period
-        recently = self._swept_at is not None and now - self._swept_at < SHORTEST_GAP
-        # A little chance keeps Sentinels that were started together from acting in step.
+        recently = self._swept_at is not None and now - self._swept_at < MIN_INTERVAL
+        # The random part prevents Sentinels that were started together from acting at the same times.
         gap = period - self._host.random.randrange(period // 4)
         if recently:
-            # Not even the sweep that is left out makes the next one late.
-            gap -= SHORTEST_GAP
-        self._beats_at = now + gap
-        self._beat.interval = gap / 1000
-        self._beat.starttime = self._host.reactor.seconds()
+            # The skipped sweep must not delay the next one.
+            gap -= MIN_INTERVAL
+        self._next_periodic = now + gap
+        self._loop.interval = gap / 1000
+        self._loop.starttime = self._host.reactor.seconds()
         if not recently:
             self._sweep(now)
         self._scheduled = self._host.scheduled()
@@ -97,30 +96,30 @@ class SweepLoop:
             self._turn()
         except Exception:
             self.stop()
-            self._host.fail_stop(Failure(), "the sweep raised")
+            self._host.fail_stop(Failure(), "the sweep")
         finally:
             self._sweeping = False
-        if self._beat.running:
+        if self._loop.running:
             self._plan(self._host.now())
 
     def _processor_time(self) -> ProcessorTime | None:
-        """What our thread did since the last beat, or ``None`` if the host does not tell."""
+        """Return the processor times of the thread since the last periodic sweep, ``None`` if they are unknown."""
         before, self._scheduled = self._scheduled, self._host.scheduled()
         if before is None or self._scheduled is None:
             return None
         return ProcessorTime(self._scheduled[0] - before[0], self._scheduled[1] - before[1])
 
     def _plan(self, now: Millis) -> None:
-        """Sweep before the next beat if something is due before it."""
+        """Schedule a sweep for a deadline before the next periodic one."""
         due = self._core.next_due
         if due is None:
             return
-        at = max(due, now + SHORTEST_GAP)
+        at = max(due, now + MIN_INTERVAL)
         if self._early is not None:
             if self._early_at <= at:
                 return
             self._early.cancel()
             self._early = None
-        if at < self._beats_at:
+        if at < self._next_periodic:
             self._early_at = at
             self._early = self._host.reactor.callLater((at - now) / 1000, self._sweep_early)

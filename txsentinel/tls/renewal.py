@@ -82,7 +82,7 @@ class Renewal:
     def start(self) -> None:
         """Look from now on."""
         if self._interval:
-            self._loop.start(self._interval, now=False).addErrback(self._host.fail_stop, "the watch over certificates")
+            self._loop.start(self._interval, now=False).addErrback(self._host.fail_stop, "the check of certificates")
 
     def stop(self) -> None:
         """Look no more; what is being read is dropped."""
