@@ -299,7 +299,7 @@ class TiltTests(SynchronousTestCase):
         fixture.sweep()
         heard = fixture.heard()
         self.assertIn("event +tilt #tilt mode entered", heard)
-        self.assertIn("note TILT: nothing was decided for 5000 ms; nobody is judged for 30000 ms, until", heard)
+        self.assertIn("note TILT: nothing was decided for 5000 ms; no instance is judged for 30000 ms, until", heard)
 
     def test_over(self) -> None:
         """Half a minute after the last trigger, once."""

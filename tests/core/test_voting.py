@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER_PLACE, ME, FakeServer, Fixture, identity
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import MASS_FAILURE_WINDOW
-from txsentinel.core.voting import DOUBT, Vote, VoteCount
+from txsentinel.core.voting import DOUBT_PERIOD, Vote, VoteCount
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits
 
@@ -201,7 +201,7 @@ class ForgeryTests(SynchronousTestCase):
         self.fixture.actors[self.fixture.peer("b").address].stands = True
         self.forge("b", 1)
         self.assertIsNotNone(self.fixture.master.attempt_started_at)
-        self.fixture.wait(DOUBT + 1, 100)
+        self.fixture.wait(DOUBT_PERIOD + 1, 100)
         self.assertIsNotNone(self.fixture.master.attempt_started_at)
 
 

@@ -246,7 +246,7 @@ class Confirmations:
             self._drop(waiting)
 
     def _log_failure(self, waiting: Waiting, error: str) -> None:
-        self._state.complain(
+        self._state.note_throttled(
             "A Sentinel is not counted before its ID is confirmed",
             f"Cannot request the ID of Sentinel {waiting.peer_id} at {waiting.address.joined()}: {error}",
         )

@@ -321,8 +321,7 @@ class Failovers:
         """
         Publish the event that a C Sentinel publishes when its attempt ends without a fit replica.
 
-        A txsentinel does not campaign in this case. The Sentinel that would campaign first publishes the event, at most
-        once in two failover timeouts, which is the interval of attempts.
+        The Sentinel that would campaign first publishes it, at most once in two failover timeouts.
         """
         if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
             return
@@ -407,12 +406,7 @@ class Failovers:
         self._state.emit(Crash("Sentinel CRASH because of SENTINEL simulate-failure"))
 
     def _await_promotion(self, master: Master, failover: Failover, now: Millis) -> None:
-        """
-        Wait for the promotion.
-
-        Usually an INFO ends this state. Here are the other cases: that INFO arrived in TILT, the order was lost with
-        its connection, or it has timed out.
-        """
+        """Handle what no INFO handles: a promotion seen in TILT, an order that was lost, a timeout."""
         promoted, sent_at = failover.promoted, failover.promotion_sent_at
         assert promoted is not None and sent_at is not None
         refreshed_at = promoted.info_refreshed_at

@@ -259,7 +259,7 @@ class Gossip:
         if master.conflict_since is None:
             master.conflict_since = now
             ours = master.address
-            self._state.complain(
+            self._state.note_throttled(
                 "Two addresses with one config epoch",
                 f"Sentinel {hello.sentinel_id} says {master.name} is at {excerpt(hello.master_ip)}:{hello.master_port} "
                 f"with config epoch {master.config_epoch}, but it is at {ours.joined()} with the same epoch here: "

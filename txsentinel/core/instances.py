@@ -1,8 +1,8 @@
 """
-What a Sentinel knows: masters, their replicas, its peers, the links to them, a failover in progress.
+The state of a Sentinel: masters, their replicas and peers, and a failover in progress.
 
-The state comes first; the modules beside this one say how it changes. Conditions are *since when
-or None*, a phase is an object that exists or not, and kind is a class. Every point in time is in
+The other modules of this package define how the state changes. A condition is the time since when it holds, or
+``None``; a failover is an object that exists or not; the kind of an instance is its class. All points in time are in
 milliseconds of the host's monotonic clock.
 """
 
@@ -19,24 +19,24 @@ from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
 MAX_COUNTED: Final = 8
-"""Unconfirmed Sentinels that count for the majority of one master; if there are more, none does."""
+"""Maximum number of unconfirmed Sentinels that count for the majority of one master; if there are more, none does."""
 
 MAX_UNCONFIRMED: Final = 64
-"""Unconfirmed Sentinels that are remembered for one master; the one that was heard of first gives way."""
+"""Maximum number of unconfirmed Sentinels that are kept for one master; beyond that the oldest one is discarded."""
 
 UNCONFIRMED_EXPIRY: Final[Millis] = 10_000
 """How long an unconfirmed Sentinel counts after its last hello, while the subscription of the master works."""
 
 
 class Role(Enum):
-    """What a server says it is; the value is the wire word."""
+    """The role that a server reports; the value is the word of the protocol."""
 
     MASTER = "master"
     REPLICA = "slave"
 
 
 class FailoverState(Enum):
-    """Where a failover stands; the value is what ``failover-state`` shows."""
+    """The state of a failover; the value is the word in ``failover-state``."""
 
     NONE = "none"
     WAIT_START = "wait_start"
@@ -48,7 +48,7 @@ class FailoverState(Enum):
 
 
 class SyncStep(Enum):
-    """How far a replica has come in following the new master; the value is the flag word."""
+    """The progress of a replica in following the new master; the value is the word in ``flags``."""
 
     NOT_ASKED = ""
     SENT = "reconf_sent"
@@ -58,7 +58,7 @@ class SyncStep(Enum):
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """What masters, replicas and peers have in common."""
+    """Common state of masters, replicas and peers."""
 
     name: str
     address: Address
@@ -67,23 +67,23 @@ class Instance:
     run_id: str | None = None
     sdown_since: Millis | None = None
     down_started_at: Millis | None = None
-    """When the latest S_DOWN or O_DOWN period began, over or not; ``None`` if there never was one."""
+    """Start of the latest S_DOWN or O_DOWN period, whether or not it has ended; ``None`` if there never was one."""
 
     script_kill_sent: bool = False
     hello_published_at: Millis = 0
-    """When a hello was last accepted by this instance; starts at creation."""
+    """When this instance last accepted a hello; initially the time of creation."""
 
     hello_sent_at: Millis | None = None
-    """A hello that is not answered yet."""
+    """When a hello was sent that is not answered yet; ``None`` if none is outstanding."""
 
     gone: bool = False
-    """No longer filed anywhere; whatever still refers to it is void."""
+    """Whether it was removed; effects and replies that still refer to it are ignored."""
 
     due: Millis | None = None
-    """When the sweep must look at it next; kept by the due queue."""
+    """Deadline of its next evaluation; only the due queue changes it."""
 
     def __post_init__(self) -> None:
-        """Start the hello clock at creation."""
+        """Set ``hello_published_at`` to the time of creation."""
         self.hello_published_at = self.created_at
 
     @property
@@ -93,53 +93,55 @@ class Instance:
 
     @property
     def is_down(self) -> bool:
-        """Subjectively down, and for masters also: objectively down."""
+        """Whether it is S_DOWN or, for masters, O_DOWN."""
         return self.sdown_since is not None
 
     def void_requests(self) -> None:
-        """What it was asked will not be answered: the connection is gone."""
+        """Forget the unanswered requests, as their connection is lost."""
         self.hello_sent_at = None
 
     def describe(self, by_hostname: bool) -> str:
-        """The instance as events print it (upstream: ``%@``)."""
+        """Return the description for events (upstream: ``%@``)."""
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Server(Instance):
-    """A Redis or Valkey server: what its INFO and its subscription tell."""
+    """A Redis or Valkey server, with the state that its INFO reports."""
 
     role_reported: Role = Role.MASTER
     role_reported_at: Millis = 0
     role_change_postponed: bool = False
-    """That its role changed is announced with the next INFO, if it says the same."""
+    """Whether the event for its role change is published with the next INFO, if that reports the same role."""
 
     info_refreshed_at: Millis | None = None
+    """When the last INFO reply arrived; ``None`` if none did."""
+
     info_requested_at: Millis | None = None
-    """An INFO that is not answered yet."""
+    """When an INFO was sent that is not answered yet; ``None`` if none is outstanding."""
 
     info_sent_at: Millis | None = None
-    """The last INFO, answered or not: a throttle for servers that refuse it."""
+    """When the last INFO was sent, answered or not; limits the rate for servers that refuse it."""
 
     info_not_before: Millis = 0
-    """It is not asked for INFO before then."""
+    """No INFO is sent before then."""
 
     info_text: bytes | None = None
-    """The last INFO in full, for ``SENTINEL INFO-CACHE``."""
+    """The text of the last INFO, for ``SENTINEL INFO-CACHE``."""
 
     rebooting_since: Millis | None = None
-    """The run ID of a master changed and no PONG has come since."""
+    """When the run ID of a master changed; ``None`` once it has answered PING with PONG."""
 
     replication_changed_at: Millis = 0
-    """When the master that it claims to follow, or its role, last changed."""
+    """When its role, or the master that it reports to follow, last changed."""
 
     server_failover: bool | None = None
-    """Its own FAILOVER: ``None`` without support for it, else whether one is running."""
+    """Whether the server executes its own FAILOVER command; ``None`` if it does not support that command."""
 
     server_failover_changed_at: Millis = 0
 
     def void_requests(self) -> None:
-        """INFO and hello will not be answered."""
+        """Forget the unanswered INFO and hello."""
         self.hello_sent_at = None
         self.info_requested_at = None
 
@@ -150,7 +152,7 @@ class Replica(Server):
 
     of: Master | None = None
     master_link_down_for: Millis = 0
-    """How long its link to the master is down; 0 when up, −1000 when it never was up."""
+    """Milliseconds since it lost the link to its master; 0 while it is up, −1000 if it never was."""
 
     priority: int = 100
     announced: bool = True
@@ -161,32 +163,32 @@ class Replica(Server):
     sync: SyncStep = SyncStep.NOT_ASKED
     reconf_sent_at: Millis = 0
     promotion_refusal: str | None = None
-    """The command of its promotion that it refused, and its error; ``None`` if it did not, or connected again."""
+    """The command of its promotion that it refused, with the error; ``None`` if none, or after a reconnection."""
 
     promotion_refused_at: Millis = 0
 
     @property
     def master(self) -> Master:
-        """The master it is filed under."""
+        """The master that it belongs to."""
         assert self.of is not None
         return self.of
 
     def follows(self, address: Address) -> bool:
-        """Does it say that ``address`` is its master's?"""
+        """Whether it reports the master at ``address`` as its own."""
         host = (self.master_host or "").casefold()
         return self.master_port == address.port and host in (address.ip.casefold(), address.hostname.casefold())
 
     def describe(self, by_hostname: bool) -> str:
-        """``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
+        """Return ``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
         return f"slave {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    What a peer was asked: about which address, and for its vote in which epoch (``None``: its opinion only).
+    A question that was sent to a peer: about the master at ``address``, for a vote in ``vote_epoch`` unless ``None``.
 
-    ``candidacy`` is the epoch in which somebody asked for our vote in the peer's name: it is to say whether that is so.
+    ``candidacy`` is the epoch of a vote request in the peer's name, if the question is to verify that request.
     """
 
     address: Address
@@ -196,50 +198,50 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class Peer(Instance):
-    """Another Sentinel, as a watcher of one master; its name is its ID. Its link is shared by ID."""
+    """Another Sentinel that monitors the same master; its name is its ID. Peers with one ID share a link."""
 
     of: Master | None = None
     hello_received_at: Millis = 0
     reports_master_down: bool = False
     opinion_at: Millis = 0
-    """Its last well-formed answer to ``is-master-down-by-addr`` about the present address."""
+    """When its last valid reply to ``is-master-down-by-addr`` about the current address arrived."""
 
     asked: deque[Question] = field(default_factory=deque)
-    """Requests that are not answered yet, oldest first."""
+    """Questions that are not answered yet, oldest first."""
 
     asked_at: Millis | None = None
-    """When it was last asked."""
+    """When a question to it was last considered; ``None`` if never, or since the last switch."""
 
     is_txsentinel: bool = False
-    """It switches without a pause, as we do: its hellos carry our mark."""
+    """Whether it is a txsentinel: its hellos have the marker."""
 
     acknowledges: bool = False
-    """It is of our kind, and its last hello and we name one address with one config epoch."""
+    """Whether it is a txsentinel whose last hello has our address and config epoch of the master."""
 
     hello_seen: bytes = b""
-    """Its last hello that taught us nothing new."""
+    """Its last hello that changed nothing."""
 
     doubted_until: Millis = 0
-    """Somebody asked for our vote in its name, and it did not know of that. Until then it gets none."""
+    """It gets no vote until then, as a vote request in its name turned out not to be its own."""
 
     leader: str | None = None
-    """Whom it last said it voted for."""
+    """The candidate that it last reported to have voted for."""
 
     leader_epoch: int = 0
 
     def void_requests(self) -> None:
-        """Hello and opinions will not be answered."""
+        """Forget the unanswered hello and questions."""
         self.hello_sent_at = None
         self.asked.clear()
 
     @property
     def master(self) -> Master:
-        """The master it is filed under."""
+        """The master that it belongs to."""
         assert self.of is not None
         return self.of
 
     def describe(self, by_hostname: bool) -> str:
-        """``sentinel <id> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
+        """Return ``sentinel <id> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
         return (
             f"sentinel {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
         )
@@ -248,9 +250,9 @@ class Peer(Instance):
 @dataclass(slots=True)
 class Unconfirmed:
     """
-    A Sentinel that is named through the servers of a master and has not told us its ID (see ``confirmation``).
+    A Sentinel whose hellos arrive through servers, but whose ID is not confirmed (see ``confirmation``).
 
-    It counts for the majority from its second hello on, a hello period after the first.
+    It counts for the majority once ``repeated`` is set, by a hello that arrives a hello period after the first.
     """
 
     first_received_at: Millis
@@ -260,144 +262,148 @@ class Unconfirmed:
 
 @dataclass(slots=True, eq=False)
 class Failover:
-    """A failover that this Sentinel leads, or stands for election to lead."""
+    """A failover that this Sentinel leads, or campaigns to lead."""
 
     epoch: int
     started_at: Millis
-    """The beginning, moved on by up to a second of chance so that rivals time out apart."""
+    """The start, plus up to a second at random so that the attempts of several candidates time out apart."""
 
     entered_at: Millis
     state: FailoverState = FailoverState.WAIT_START
     forced: bool = False
-    """Ordered by ``SENTINEL FAILOVER``: no election."""
+    """Ordered by ``SENTINEL FAILOVER``: it proceeds without a majority if it gets none in time."""
 
     coordinated: bool = False
-    """Ordered by ``SENTINEL FAILOVER … COORDINATED``: elected, and handed over by the old master itself."""
+    """Ordered by ``SENTINEL FAILOVER … COORDINATED``: the elected leader has the old master hand over its role."""
 
     handover_ordered: bool = False
     promoted: Replica | None = None
+    """The selected replica."""
+
     vote_generation: int | None = None
-    """The generation that holds our own vote for ourselves; ``None`` while we have not voted."""
+    """The generation of our vote for ourselves; ``None`` before that vote."""
 
     candidacies: int = 1
+    """Number of epochs in which this failover campaigned."""
+
     campaign_again_at: Millis | None = None
-    """The epoch is lost to others; when to stand for election in a new one."""
+    """When to campaign in a new epoch, as the current one is lost; ``None`` if it is not."""
 
     answers: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Peer → ``(leader, epoch)`` as it answered our request for its vote in this epoch."""
+    """Peer → ``(leader, epoch)`` of its reply to our vote request in the current epoch."""
 
     republish: bool = False
-    """Not a failover at all: an election that gives the present address a config epoch of its own."""
+    """Whether this is no failover but an election that gives the current address a new config epoch."""
 
     proceed_unelected_at: Millis | None = None
-    """A forced failover: when it stops waiting for votes."""
+    """When a forced failover stops waiting for votes."""
 
     promotion_sent_at: Millis | None = None
     attempt_before: Millis | None = None
-    """When the attempt before this one began: it counts again if this one turns out to be void."""
+    """``Master.attempt_started_at`` before this attempt; it is restored if the attempt turns out to be void."""
 
 
 @dataclass(slots=True, eq=False)
 class Master(Server):
-    """A monitored master with everything filed under it."""
+    """A monitored master with its replicas and peers."""
 
     options: MasterOptions = field(default_factory=lambda: MasterOptions(quorum=1))
     replicas: dict[str, Replica] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
     unconfirmed: dict[str, Unconfirmed] = field(default_factory=dict)
-    """By ID, those that were heard first in front."""
+    """By ID, in the order of their first hello."""
 
     config_epoch: int = 0
     odown_since: Millis | None = None
     leader: str | None = None
-    """Whom we voted for in ``leader_epoch``; not kept across restarts."""
+    """The candidate that this Sentinel voted for in ``leader_epoch``; not kept across restarts."""
 
     leader_epoch: int = 0
     voted_at: Millis | None = None
     vote_generation: int = 0
-    """The generation that makes our latest vote durable."""
+    """The generation of our latest vote."""
 
     durable_leader_epoch: int = 0
     address_generation: int = 0
-    """The generation that makes the published address durable."""
+    """The generation of the published address."""
 
     address_before: Address | None = None
-    """What clients are told until then: what they were told before. Once a disk fails, there is none."""
+    """The address that clients get until ``address_generation`` is durable; ``None`` for the published one."""
 
     reported_master: tuple[str, int] | None = None
-    """Host and port of the master that it says it follows, if it calls itself a replica."""
+    """Host and port of the master that it reports to follow, if it reports to be a replica."""
 
     role_sent_at: Millis = 0
-    """The last ROLE, answered or not."""
+    """When ROLE was last sent, answered or not."""
 
     role_requested: bool = False
-    """A ROLE is not answered yet."""
+    """Whether a ROLE is unanswered."""
 
     role_refused: bool = False
-    """It refuses ROLE on this connection: Redis's older recommendations of permissions lack it."""
+    """Whether it refuses ROLE on this connection: the ACL in older documentation of Redis does not permit it."""
 
     failover: Failover | None = None
     attempt_started_at: Millis | None = None
-    """When the last attempt began, ours or that of the candidate we voted for; ``None``: never."""
+    """Start of the last attempt, ours or that of the candidate we voted for; ``None`` if there was none."""
 
     attempt_before: Millis | None = None
-    """``attempt_started_at`` before the vote whose candidate has not confirmed yet that it is one."""
+    """``attempt_started_at`` before a vote whose candidate has not confirmed yet that it is one."""
 
     vote_unconfirmed: bool = False
-    """We voted for a peer and wait for it to confirm that it is a candidate."""
+    """Whether we voted for a peer that has not confirmed yet that it is a candidate."""
 
     campaign_at: Millis | None = None
-    """O_DOWN, and when our turn to stand for election comes."""
+    """When this Sentinel campaigns to fail over a master that is O_DOWN."""
 
     delay_logged_for: Millis | None = None
     last_refusals: list[tuple[str, str]] = field(default_factory=list)
-    """Why each replica was refused in the latest selection, kept after the failover is over."""
+    """``(name, reason)`` of each replica that was unfit in the latest selection, kept after the failover."""
 
     replicas_omitted: bool = False
-    """Its last INFO named more replicas than one INFO may add: ask again soon."""
+    """Whether its last INFO had more new replicas than one INFO may add, so that INFO is requested again soon."""
 
     switched_at: Millis | None = None
     """When it last moved to another address."""
 
     encoded_hello: tuple[tuple[object, ...], bytes] | None = None
-    """What our last hello was made of, and its bytes: the next one is mostly the same."""
+    """The fields of our last hello and its bytes, which are reused while the fields are the same."""
 
     hello_not_before: Millis = 0
-    """Until then only Sentinels of our kind are told of the new address (see ``gossip``)."""
+    """Until then hellos with the new address are sent only to peers that are txsentinel (see ``switching``)."""
 
     conflict_since: Millis | None = None
-    """Another Sentinel claims a different address with our very config epoch."""
+    """Since when another Sentinel announces a different address with our config epoch."""
 
     ignored_addresses: dict[str, None] = field(default_factory=dict)
-    """The announced addresses that the log named as unusable (see ``ignored``)."""
+    """The announced addresses that were logged as unusable (see ``ignored``)."""
 
     unfit_logged_at: Millis | None = None
-    """When it was last said that no replica can be promoted."""
+    """When it was last logged why it is not failed over."""
 
     unfit_announced_at: Millis | None = None
     """When ``-failover-abort-no-good-slave`` was last published instead of an attempt."""
 
     @property
     def master(self) -> Master:
-        """Itself."""
+        """The master itself."""
         return self
 
     @property
     def is_down(self) -> bool:
-        """Subjectively or objectively down."""
+        """Whether it is S_DOWN or O_DOWN."""
         return self.sdown_since is not None or self.odown_since is not None
 
     def void_requests(self) -> None:
-        """Nothing that it was asked will be answered."""
+        """Forget the unanswered INFO, ROLE and hello."""
         Server.void_requests(self)
         self.role_requested = self.role_refused = False
 
     @property
     def is_masterless(self) -> bool:
         """
-        Whether no server of the group is a master: this one follows one of its own replicas, and none is a master.
+        Whether no server of the group is a master: this one follows one of its own replicas, and none of these is one.
 
-        Only what replicas said since it changed its role counts, as one of them may have been promoted by hand.
+        Only INFO that replicas sent since its role changed counts, as an operator may have promoted one of them.
         """
         if self.role_reported is not Role.REPLICA or self.reported_master is None:
             return False
@@ -417,21 +423,20 @@ class Master(Server):
 
     @property
     def down_after(self) -> Millis:
-        """How long without a sign of life until it, its replicas and its peers count as down."""
+        """``down-after-milliseconds`` of the master, its replicas and its peers."""
         return self.options.down_after
 
     @property
     def voters(self) -> int:
-        """Known peers and ourselves, dead ones included, and those who are heard of but not confirmed."""
+        """Number of Sentinels: this one, all peers whether up or down, and unconfirmed ones that count."""
         return len(self.peers) + 1 + self.unconfirmed_voters
 
     @property
     def unconfirmed_voters(self) -> int:
         """
-        How many Sentinels count for the majority without being confirmed; see ``confirmation`` for why.
+        Number of Sentinels that count for the majority without being confirmed; ``confirmation`` has the reasons.
 
-        The clock by which they are forgotten is that of the master's subscription: it stands still while the master
-        is silent.
+        They expire by the time of the last message on the master's subscription, so not while that is silent.
         """
         if not self.unconfirmed:
             return 0
@@ -440,7 +445,7 @@ class Master(Server):
         return counted if counted <= MAX_COUNTED else 0
 
     def note_unconfirmed_hello(self, peer_id: str, now: Millis, period: Millis) -> None:
-        """A hello of an unconfirmed Sentinel came through a server; hellos of one come ``period`` apart."""
+        """Record a hello of an unconfirmed Sentinel that arrived through a server; ``period`` is the hello period."""
         known = self.unconfirmed.get(peer_id)
         if known is None:
             oldest = self.link.pubsub_active_at - UNCONFIRMED_EXPIRY
@@ -451,12 +456,12 @@ class Master(Server):
             self.unconfirmed[peer_id] = Unconfirmed(now, now)
             return
         known.received_at = now
-        # One hello arrives by several servers within moments.
+        # One hello arrives through several servers within moments, which is no repetition.
         known.repeated = known.repeated or now - known.first_received_at >= period // 2
 
     @property
     def majority(self) -> int:
-        """Votes that make a leader, the quorum aside."""
+        """Number of votes that make a leader, unless the quorum is higher."""
         return self.voters // 2 + 1
 
     @property
@@ -466,20 +471,20 @@ class Master(Server):
 
     @property
     def published_address(self) -> Address:
-        """The address for clients, hellos and the file: the promoted replica's once it was seen as master."""
+        """The address for clients, hellos and the file; the promoted replica's once its promotion was seen."""
         failover = self.failover
         if failover is not None and failover.promoted is not None and failover.state in PROMOTION_SEEN:
             return failover.promoted.address
         return self.address
 
     def describe(self, by_hostname: bool) -> str:
-        """``master <name> <ip> <port>``."""
+        """Return ``master <name> <ip> <port>``."""
         return f"master {self.name} {_place(self, by_hostname)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A master that is no longer monitored, with what was known of it at the end."""
+    """A master that was removed, with its published address, the other servers and its peers at that time."""
 
     master: Master
     address: Address
@@ -488,7 +493,7 @@ class Removed:
 
 
 PROMOTION_SEEN: Final = frozenset({FailoverState.RECONF_REPLICAS, FailoverState.UPDATE_CONFIG})
-"""The states in which the promoted replica has been seen as a master."""
+"""The states of a failover in which the promoted replica has reported to be a master."""
 
 
 def _place(instance: Instance, by_hostname: bool) -> str:

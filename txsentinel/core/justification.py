@@ -1,8 +1,8 @@
 """
-Whether a failover is still justified, and when a group that came back together is given up.
+Whether a failover or an order is still justified, and how long to wait for a master that was lost with its replicas.
 
-A decision that was right when it was taken must not be carried out after its reason is gone. Every state
-before the promotion is ordered asks here again, and so does an order that waited for the disk.
+A decision must not be carried out after its reason has ceased to exist. Every state before the promotion is seen checks
+this again, and so does an order that waited for its generation to become durable.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from txsentinel.model.timings import Millis, Timings
 PROMOTION_NOT_ORDERED: Final = frozenset(
     {FailoverState.WAIT_START, FailoverState.SELECT_REPLICA, FailoverState.SEND_SLAVEOF_NOONE}
 )
-"""The states in which no server has been told anything yet."""
+"""The states in which no order has been sent to a server yet."""
 
 MIN_RETURN_DELAY: Final[Millis] = 1_500
 MAX_RETURN_DELAY: Final[Millis] = 3_000
 """
-Bounds of how long a master may stay silent after the first of its replicas is back, if it was lost together with
-all of them: ``down-after`` within these. Connections that were cut off recover up to a second apart.
+How long a master that was lost together with all its replicas may remain silent after the first of these is back:
+``down-after-milliseconds``, but within these bounds. Connections that were cut off recover up to a second apart.
 """
 
 
 class Abort(NamedTuple):
-    """Why a failover must be given up."""
+    """Why a failover must be aborted."""
 
     channel: str
     reason: str
-    """For the log; ends the sentence that begins with the name of the master."""
+    """A clause for the log, whose subject is the master."""
 
     void: bool = True
-    """The attempt does not count for the distance between attempts: there was nothing to fail over any more."""
+    """Whether the attempt does not delay the next one, as there was nothing left to fail over."""
 
     if_not_promoted: bool = False
-    """Only if the replica is known not to have carried out the order to become a master."""
+    """Whether to abort only if the replica is known not to have executed the promotion."""
 
 
 def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Abort | None:
     """
-    Why ``failover``, whose promotion was not seen yet, must not go on, or ``None``.
+    Return why ``failover``, whose promotion was not seen yet, must be aborted; ``None`` if it may continue.
 
-    An operator's order is its own reason; a coordinated failover needs the master that it asks.
+    A forced failover needs no reason except the operator's order. A coordinated one needs a master that is up.
     """
     ordered = failover.state not in PROMOTION_NOT_ORDERED
     if failover.republish:
@@ -66,7 +66,7 @@ def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Ab
 
 
 def is_known_unpromoted(failover: Failover) -> bool:
-    """Whether the order to promote was lost with its connection: over the next one it says that it is a replica."""
+    """Whether the promotion was lost with its connection: the replica reconnected and still reports to be a replica."""
     promoted, sent_at = failover.promoted, failover.promotion_sent_at
     if promoted is None or sent_at is None:
         return False
@@ -78,10 +78,10 @@ def is_known_unpromoted(failover: Failover) -> bool:
 
 def is_outdated(order: Reconfigure, *, by_hostname: bool) -> bool:
     """
-    Whether ``order`` would be wrong now, news having come while it waited for the disk.
+    Whether ``order`` is no longer valid, as the state changed while it waited for its generation.
 
-    To become a master is right only for the replica whose promotion is awaited; to follow another server only
-    if that is the published master, and never for a replica that is being promoted.
+    An order to become a master is valid only for the replica whose promotion is awaited. An order to follow a server is
+    valid only if that is the published master, and never for the replica whose promotion is awaited.
     """
     for instance in order.link.instances:
         master = instance.master
@@ -97,10 +97,10 @@ def is_outdated(order: Reconfigure, *, by_hostname: bool) -> bool:
 
 def return_awaited_until(master: Master, timings: Timings, now: Millis) -> Millis | None:
     """
-    Until when a master that was lost together with all its replicas is waited for, or ``None`` if it was not.
+    Return until when to wait for a master that was lost together with all its replicas; ``None`` if it was not.
 
-    A machine that stood still, or a network that was cut, takes the whole group away. When it ends, the replicas
-    may be back a moment before the master. What the master did not answer while nobody could proves nothing.
+    A suspended machine or a network partition makes the whole group unreachable. Afterwards the replicas may be back a
+    moment before the master. The master's silence during the outage is no evidence that it is down.
     """
     lost_at = master.link.available_at
     window = 2 * timings.ping_period
@@ -114,7 +114,7 @@ def return_awaited_until(master: Master, timings: Timings, now: Millis) -> Milli
         else:
             return None
         if replica_lost_at < lost_at - window:
-            # It was gone before, for a reason of its own.
+            # It was lost earlier, for another reason.
             continue
         if replica_lost_at > lost_at + window:
             return None

@@ -1,4 +1,4 @@
-"""What an INFO reply changes: identity, role, replicas, offsets, and the repairs that follow from them."""
+"""Processing of INFO replies: run ID, role, replicas, offsets, and the corrections that they require."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from txsentinel.wire.info import InfoReport, parse_info, shortened
 
 
 class Observation:
-    """Files what servers say of themselves, and puts right those who strayed."""
+    """Records what servers report, and corrects replicas with a wrong role or master."""
 
     def __init__(self, state: SentinelState, registry: Registry, failovers: Failovers, switching: Switching) -> None:
         self._state = state
         self._registry = registry
         self._failovers = failovers
         self._switching = switching
-        self._overfull: dict[str, None] = {}
-        """Masters that were complained about for having too many replicas."""
+        self._too_many_logged: dict[str, None] = {}
+        """Names of the masters for which too many replicas were logged."""
 
         self._counted = 0
         """Bytes of all INFO texts when they were last counted."""
 
         self._added = 0
-        """Bytes of INFO texts that came since then, whether they are kept or not."""
+        """Bytes of the INFO texts that arrived since then, kept or not."""
 
     def info(self, server: Server, raw: bytes, now: Millis, *, tilt: bool) -> None:
         """
-        Take in one INFO reply of ``server``, or the beginning of a long one; in TILT it is filed and nothing is done.
+        Process one INFO reply of ``server``.
+
+        :param tilt: whether TILT is in force: the report is recorded, but nothing is corrected.
         """
         limits = self._state.limits
         raw = shortened(raw, limits.info_text)
@@ -71,7 +73,7 @@ class Observation:
         server.run_id = run_id
 
     def _keep_text(self, server: Server, raw: bytes) -> None:
-        """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would be too much."""
+        """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would exceed ``Limits.info_texts``."""
         most = self._state.limits.info_texts
         self._added += len(raw)
         if self._counted + self._added > most and self._added > most // 16:
@@ -90,7 +92,7 @@ class Observation:
             if address is None:
                 warn_ignored(self._state, master, f"a replica of {master.name}", host, port)
             if address is None or not 0 < port < 65536 or address.same(master.address):
-                # Nobody is a replica at the master's own address: it would be told to follow itself.
+                # A replica at the master's own address would be ordered to follow itself.
                 continue
             if self._registry.is_replica_name(master, address):
                 continue
@@ -102,9 +104,9 @@ class Observation:
                 master.replicas_omitted = True
                 return
             if len(master.replicas) >= most:
-                if master.name not in self._overfull:
-                    self._overfull[master.name] = None
-                    self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are watched")
+                if master.name not in self._too_many_logged:
+                    self._too_many_logged[master.name] = None
+                    self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are monitored")
                 return
             replica = self._registry.add_replica(master, address, now)
             if replica is not None:
@@ -112,7 +114,7 @@ class Observation:
                 known.update(address.places)
                 self._state.changed(master)
                 self._state.announce("+slave", replica)
-        self._overfull.pop(master.name, None)
+        self._too_many_logged.pop(master.name, None)
 
     @staticmethod
     def _replication(replica: Replica, report: InfoReport, now: Millis) -> None:
@@ -147,10 +149,11 @@ class Observation:
         failover = server.failover if isinstance(server, Master) else None
         if failover is not None and role is Role.REPLICA:
             if failover.state in PROMOTION_SEEN or failover.handover_ordered:
-                # We have just told the old master to follow the new one. C does so after the switch, as a replica.
+                # This Sentinel ordered it to follow the new master. C Sentinels do so after the switch, as a replica.
                 return
         if role is not self._expected(server) and self._led_by_another(server.master, now):
-            # The hello with the new address is on its way; C would not have looked before. If none comes, it is news.
+            # A hello with the new address will arrive, most likely before a C Sentinel would have sent INFO. Publish
+            # the event only if the next INFO reports the same.
             server.role_change_postponed = True
         elif not postponed:
             self._announce_role(server, role, report)
@@ -160,7 +163,7 @@ class Observation:
         return Role.REPLICA if isinstance(server, Replica) else Role.MASTER
 
     def _led_by_another(self, master: Master, now: Millis) -> bool:
-        """Whether we have just voted for another Sentinel to lead the failover of ``master``."""
+        """Whether this Sentinel has just voted for another one to lead a failover of ``master``."""
         if master.leader in (None, self._state.options.my_id) or master.voted_at is None:
             return False
         return now - master.voted_at <= self._state.timings.election_timeout
@@ -174,24 +177,24 @@ class Observation:
             self._state.note(Level.WARNING, text)
 
     def _convert(self, replica: Replica, now: Millis) -> None:
-        """A replica that calls itself master, as an old master does that came back, is turned into a replica."""
+        """Order a replica that reports to be a master, such as an old master that is up again, to follow the master."""
         wait = 4 * self._state.timings.publish_period
         if replica.master.failover is not None:
             return
-        if self._settled(replica, wait, now) and now - replica.role_reported_at > wait:
+        if self._is_correctable(replica, wait, now) and now - replica.role_reported_at > wait:
             self._send(replica, "+convert-to-slave", now)
 
     def _repair(self, replica: Replica, now: Millis) -> None:
-        """A replica that follows somebody else, or is stuck in a FAILOVER of its own, is pointed to the master."""
+        """Order a replica that follows another server, or is stuck in its own FAILOVER, to follow the master."""
         timeout = replica.master.options.failover_timeout
         if replica.master.failover is not None:
             return
         if replica.server_failover is True and now - replica.server_failover_changed_at > timeout:
-            if self._settled(replica, timeout, now):
+            if self._is_correctable(replica, timeout, now):
                 self._send(replica, "+fix-slave-config", now)
                 replica.server_failover_changed_at = now
         elif replica.master_host is not None and not replica.follows(replica.master.address):
-            if self._settled(replica, timeout, now) and now - replica.replication_changed_at > timeout:
+            if self._is_correctable(replica, timeout, now) and now - replica.replication_changed_at > timeout:
                 self._send(replica, "+fix-slave-config", now)
 
     def _send(self, replica: Replica, channel: str, now: Millis) -> None:
@@ -199,13 +202,13 @@ class Observation:
             return
         address: Address = replica.master.address
         replica.info_requested_at = now
-        # Its clock starts again: if this order is lost, the next comes no sooner than the first one did.
+        # Restart its clock, so that the order is not repeated sooner than after the same period.
         replica.role_reported_at = replica.replication_changed_at = now
         self._state.emit(self._switching.role_change(replica, address))
         self._state.announce(channel, replica)
 
-    def _settled(self, replica: Replica, period: Millis, now: Millis) -> bool:
-        """Is the master beyond doubt, and has the replica not gone down within ``period``?"""
+    def _is_correctable(self, replica: Replica, period: Millis, now: Millis) -> bool:
+        """Whether the master is up with recent INFO, and the replica has not gone down within ``period``."""
         master = replica.master
         refreshed = master.info_refreshed_at
         if master.role_reported is not Role.MASTER or master.is_down or refreshed is None:

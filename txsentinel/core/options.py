@@ -1,4 +1,4 @@
-"""What an operator can set: per master and for the Sentinel as a whole. Plain values, no behaviour."""
+"""Settings of each master and of the Sentinel itself, as plain values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from txsentinel.model.timings import Millis
 
 @dataclass(slots=True)
 class MasterOptions:
-    """The per-master settings of ``sentinel.conf``; times in milliseconds, texts ``None`` when unset."""
+    """The settings of one master; times are in milliseconds, texts are ``None`` if unset."""
 
     quorum: int
     down_after: Millis = 30_000
@@ -21,14 +21,14 @@ class MasterOptions:
     auth_user: str | None = None
     reboot_down_after: Millis = 0
     renamed_commands: dict[str, str] = field(default_factory=dict)
-    """Command word in upper case → the name that the servers know it by."""
+    """Command in upper case → its name on the servers."""
 
     rename_spellings: dict[str, str] = field(default_factory=dict)
-    """Command word in upper case → the spelling that the operator used, for writing it back."""
+    """Command in upper case → the operator's spelling, which is saved."""
 
 
 def copied(options: MasterOptions) -> MasterOptions:
-    """A copy that does not change with ``options``."""
+    """Return an independent copy of ``options``."""
     return replace(
         options,
         renamed_commands=dict(options.renamed_commands),
@@ -38,7 +38,7 @@ def copied(options: MasterOptions) -> MasterOptions:
 
 @dataclass(slots=True)
 class SentinelOptions:
-    """The settings of the Sentinel itself that its decisions depend on."""
+    """The settings of the Sentinel itself that the core uses."""
 
     my_id: str = ""
     announce_ip: str | None = None
@@ -55,7 +55,7 @@ class SentinelOptions:
 
     @property
     def hello_port(self) -> int:
-        """The port that peers are told to connect to."""
+        """The port in our hellos."""
         if self.announce_port:
             return self.announce_port
         if self.tls_replication and self.tls_port:

@@ -1,9 +1,9 @@
 """
-The monitoring half: what is sent to whom and how often, and what an answer proves.
+Monitoring: when PING, INFO, ROLE and hellos are sent, and what their replies show about availability.
 
-PING, INFO and hello each have a period; none is sent again while its last one is unanswered, except
-PING, which is what notices silence. Any answer that is not an error proves that an instance lives,
-so a PING goes out only when nothing else was heard for a period.
+PING, INFO and hello each have a period. None is sent again while the last one is unanswered, except PING, which detects
+silence. Any reply that is not an error shows that an instance is alive, so PING is sent only if nothing else arrived
+for a period.
 """
 
 from __future__ import annotations
@@ -19,47 +19,48 @@ from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 
 ACCEPTABLE = (b"PONG", b"LOADING", b"MASTERDOWN")
-"""Answers to PING that show a server to be up, by their beginning."""
+"""Beginnings of replies to PING that show a server to be up."""
 
 SYNC_INFO_PERIOD: Millis = 200
-"""INFO interval of a replica that was told to follow the new master, so that the next one's turn comes soon."""
+"""INFO interval of a replica that was ordered to follow the new master, so that the next one can be ordered soon."""
 
 
-AGREEING = 5
+ACKNOWLEDGED_FACTOR = 5
 """
-How many times rarer hellos go to a peer of our kind directly that agrees with us. It hears us through every server as
-well; news goes to it at once; and with a thousand masters these hellos are a third of all that is said.
+Factor by which the period of direct hellos is longer for a peer that acknowledges our hellos. It also receives them
+through every server, and changes are sent to it at once. With a thousand masters, direct hellos would otherwise be a
+third of all traffic.
 """
 
 ROLE_PERIOD: Millis = 1_000
 """
-How often a master is asked for its role, at the next visit and as long as few instances are watched. Its INFO comes ten
-times more rarely, and until then a master that was told to follow its own replica passes for one.
+Interval of ROLE to masters, as long as few instances are monitored. INFO is ten times less frequent; without ROLE, a
+master that was ordered to follow its own replica would be taken for a master for that long.
 """
 
 MAX_WITH_ROLE = 200
-"""Instances that may be watched, of all kinds, while masters are asked for their role."""
+"""Maximum number of monitored instances of all kinds with which ROLE is sent."""
 
-HELLO_POSTPONED: Millis = 500
-"""How long a hello waits that a server would not take now."""
+HELLO_RETRY_DELAY: Millis = 500
+"""How long a hello is delayed that a server would not execute now."""
 
 _ERROR_CODE: Final = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}(?![^ \t])")
 
 
 def error_code(reply: bytes) -> str:
-    """The code that an error reply begins with, such as ``NOPERM``; ``an error`` if it has none."""
+    """Return the code of an error reply, such as ``NOPERM``; ``an error`` if it has none."""
     found = _ERROR_CODE.match(reply)
     return found[0].decode("ascii") if found else "an error"
 
 
 class Probing:
-    """Keeps the probes going and the evidence up to date."""
+    """Sends probes, and records the evidence of availability."""
 
     def __init__(self, state: SentinelState) -> None:
         self._state = state
 
     def evaluate(self, instance: Instance, now: Millis) -> Millis:
-        """Send what is due to one instance; when the next probe of it will be due."""
+        """Send the probes of ``instance`` that are due; return when its next probe will be due."""
         link = instance.link
         next_due = now + self.info_interval(instance)
         if not self.has_capacity(link):
@@ -87,17 +88,17 @@ class Probing:
         return due if due < next_due else next_due
 
     def has_capacity(self, link: InstanceLink) -> bool:
-        """Is it connected, and does it owe us few enough answers to be asked more?"""
+        """Whether the link is connected and has fewer unanswered commands than the limit."""
         most = self._state.limits.pending_commands
         return link.commands_since is not None and link.pending_commands < most * len(link.instances)
 
     def info_interval(self, instance: Instance) -> Millis:
-        """How often an instance is looked at in any case: no down clock that starts later can run out before."""
+        """Return the maximum interval of evaluations, so that a new down clock cannot expire between two of them."""
         period, down_after = self._hello_period(instance), instance.link.shortest_down_after
         return period if period < down_after else down_after
 
     def next_due(self, instance: Instance) -> Millis:
-        """When the next probe of a connected instance is due."""
+        """Return when the next probe of a connected instance is due."""
         due = self._hello_due(instance)
         if self._probes(instance):
             due = min(due, self._ping_due(instance.link))
@@ -105,12 +106,12 @@ class Probing:
 
     @staticmethod
     def _probes(instance: Instance) -> bool:
-        """Is it this instance that has the link probed? One PING does for all who share it."""
+        """Whether ``instance`` sends the PINGs of its link, which serve all instances on it."""
         instances = instance.link.instances
         return len(instances) == 1 or next(iter(instances)) is instance
 
     def request_info(self, server: Server, now: Millis) -> None:
-        """Ask for INFO now, unless an answer is already on its way."""
+        """Send INFO now, unless one is unanswered or the link is down."""
         if server.link.commands_up and server.info_requested_at is None:
             server.info_requested_at = server.info_sent_at = now
             if server.link.silent_since is None:
@@ -119,9 +120,9 @@ class Probing:
 
     def _request_role(self, master: Master, now: Millis) -> None:
         """
-        Ask a master for its role, unless it refuses that or has not answered yet.
+        Send ROLE to a master, unless it refuses that or has not answered yet.
 
-        The answer is no evidence of anything: if it is news, INFO is asked for, and that is believed.
+        The reply itself changes nothing: if it differs from the last INFO, another INFO is requested.
         """
         if self._state.instances >= MAX_WITH_ROLE or master.role_refused or master.role_requested:
             return
@@ -130,7 +131,7 @@ class Probing:
             self._state.emit(RequestRole(master.link), probe=True)
 
     def role_answered(self, link: InstanceLink, role: bytes | None, now: Millis, *, refused: bool) -> None:
-        """ROLE was answered; ``role`` is its first word, ``None`` if it has none."""
+        """Handle a reply to ROLE; ``role`` is its first word, ``None`` if it has none."""
         for master in link.instances:
             if isinstance(master, Master):
                 master.role_requested = False
@@ -139,10 +140,10 @@ class Probing:
                     self.request_info(master, now)
 
     def publish_hello(self, instance: Instance, now: Millis) -> None:
-        """Send our hello through, or to, an instance; it waits until the address it tells of is durable."""
+        """Publish our hello on a server, or send it to a peer; the effect waits until its contents are durable."""
         link = instance.link
         if isinstance(instance, Server) and publishing_would_hang(instance):
-            instance.hello_published_at = now - self._state.timings.publish_period + HELLO_POSTPONED
+            instance.hello_published_at = now - self._state.timings.publish_period + HELLO_RETRY_DELAY
             return
         if link.commands_up and not self._held_back(instance, now):
             instance.hello_sent_at = now
@@ -150,7 +151,7 @@ class Probing:
             self._state.emit(PublishHello(link, instance, payload))
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
-        """A connection is established: PING and INFO at once, as it may be another process that answers now."""
+        """Handle an established connection: send PING and INFO at once, as another process may be listening now."""
         link.established(kind, now)
         if kind is LinkKind.PUBSUB:
             link.pubsub_active_at = now
@@ -164,11 +165,11 @@ class Probing:
             if isinstance(instance, Server) and instance.info_not_before <= now:
                 self.request_info(instance, now)
                 if isinstance(instance, Replica):
-                    # It may have been configured, or we may log in, differently now.
+                    # Its configuration, or our credentials, may have changed.
                     instance.promotion_refusal = None
 
     def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
-        """A connection is lost or could not be made: the down clock of an instance without commands runs."""
+        """Handle a lost connection or a failed attempt; without a command connection, the down clock runs."""
         was_up = link.since(kind) is not None
         link.broken(kind)
         if kind is LinkKind.PUBSUB:
@@ -181,9 +182,9 @@ class Probing:
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
         """
-        An answer to PING: ``reply`` is the text of a status or an error, ``None`` for any other type.
+        Handle a reply to PING: ``reply`` is the text of a status or an error, ``None`` for any other type.
 
-        LOADING and MASTERDOWN count as up. BUSY does not, and has the script killed once per S_DOWN.
+        LOADING and MASTERDOWN count as up. BUSY does not; SCRIPT KILL is then sent once per S_DOWN.
         """
         if kind is LinkKind.COMMANDS:
             link.silent_since = None
@@ -198,26 +199,26 @@ class Probing:
                     if isinstance(instance, Server):
                         instance.rebooting_since = None
             return
-        # A server says MISCONF to PING on purpose, so that it is replaced although it runs.
+        # With MISCONF a server asks to be replaced although it is running.
         link.ping_refused = True
         link.ping_error = error_code(reply)
         if reply.startswith(b"BUSY"):
             self._kill_scripts(link)
 
     def alive(self, link: InstanceLink, now: Millis) -> None:
-        """An answer other than an error came, to whatever it was that we asked."""
+        """Handle a reply other than an error, to any command."""
         link.silent_since = None
         link.last_reply_at = now
-        self.heard(link, now)
+        self.message_received(link, now)
 
-    def heard(self, link: InstanceLink, now: Millis) -> None:
-        """The instance did something on its own, such as delivering a message: it lives."""
+    def message_received(self, link: InstanceLink, now: Millis) -> None:
+        """Handle a sign of life that is no reply, such as a Pub/Sub message."""
         if not link.ping_refused:
             link.available(now)
 
     def _ping(self, link: InstanceLink, now: Millis) -> None:
-        # A server that holds PUBLISH back (CLIENT PAUSE WRITE) answers nothing behind it on that
-        # connection. It is alive all the same, so the second PING goes by the subscription as well.
+        # A server that blocks a PUBLISH (CLIENT PAUSE WRITE) answers no later command on that connection, although it
+        # is alive. The second PING is therefore sent on the Pub/Sub connection as well.
         stuck = link.silent_since is not None and link.ping_sent_at is not None
         link.ping_sent_at = now
         if link.unanswered_ping_at is None:
@@ -240,13 +241,13 @@ class Probing:
         if down_after > 3 * period:
             again = period
         else:
-            # Unanswered, it goes out again while there is time for that to help.
+            # Repeat an unanswered PING before down-after-milliseconds has passed.
             period = min(period, down_after)
             again = period // 2
         if link.ping_sent_at is None:
             return link.last_reply_at + period
         if link.ping_refused:
-            # Only PONG makes up for that, so no other answer puts the next PING off.
+            # Only PONG ends that, so other replies do not delay the next PING.
             return link.ping_sent_at + period
         answered, unanswered = link.last_reply_at + period, link.ping_sent_at + again
         return answered if answered > unanswered else unanswered
@@ -258,16 +259,16 @@ class Probing:
         else:
             period, since = self.info_period(server), server.info_refreshed_at
         if server.info_requested_at is not None:
-            # Unanswered: PING is what notices silence; asking again would only pile up.
+            # PING detects silence; more INFO requests would only queue up.
             return server.info_requested_at + 10 * timings.info_period
         due = since + period
         if server.info_sent_at is not None and (server.link.commands_since or 0) < server.info_sent_at:
-            # A server that refuses INFO is not asked in a tight loop; a new connection is asked at once.
+            # Limit the rate for a server that refuses INFO, except right after a reconnection.
             due = max(due, server.info_sent_at + min(period or timings.fast_info_period, timings.fast_info_period))
         return due
 
     def info_period(self, server: Server) -> Millis:
-        """How often a server is asked for INFO: faster while what it says decides something."""
+        """Return the INFO interval of a server: shorter while a decision depends on its INFO."""
         timings = self._state.timings
         failover = server.master.failover
         if failover is not None and failover.handover_ordered and failover.state is FailoverState.WAIT_PROMOTION:
@@ -294,7 +295,7 @@ class Probing:
 
     def _hello_period(self, instance: Instance) -> Millis:
         period = self._state.timings.publish_period
-        return AGREEING * period if isinstance(instance, Peer) and instance.acknowledges else period
+        return ACKNOWLEDGED_FACTOR * period if isinstance(instance, Peer) and instance.acknowledges else period
 
     def _held_until(self, instance: Instance) -> Millis:
         if isinstance(instance, Peer) and instance.is_txsentinel:
@@ -306,7 +307,7 @@ class Probing:
 
 
 def _follows_other_master(replica: Replica) -> bool:
-    """Does it follow somebody else than the master it is filed under?"""
+    """Whether the replica follows another server than the master that it belongs to."""
     host, address = replica.master_host, replica.master.address
     if host == address.ip and replica.master_port == address.port:
         return False
@@ -314,5 +315,5 @@ def _follows_other_master(replica: Replica) -> bool:
 
 
 def needs_hello(master: Master) -> list[Instance]:
-    """Everybody through whom, or to whom, a hello about ``master`` is sent."""
+    """Return the instances to which hellos about ``master`` are sent, peers first."""
     return [*master.peers.values(), master, *master.replicas.values()]

@@ -1,4 +1,4 @@
-"""Who is known: masters by name and address, replicas and peers under them, links and who shares them."""
+"""The registry of masters with their replicas and peers, and of the links that they share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PEER_KINDS = (LinkKind.COMMANDS,)
 
 
 COUNT_PERIOD: Final[Millis] = 1_000
-"""How often the instances are counted."""
+"""Interval at which the instances are counted."""
 
 
 class Registry:
     """
     The instances of a Sentinel and their links.
 
-    A link belongs to an address. It outlives the instance that it was made for where the same
-    server continues in another role, so a switch costs no reconnection.
+    A link belongs to an address. It stays open when the server at that address continues in another role, so a switch
+    needs no reconnection.
     """
 
     def __init__(self, state: SentinelState) -> None:
@@ -43,9 +43,9 @@ class Registry:
 
     def master(self, name: str) -> Master:
         """
-        The master of that name.
+        Return the master of that name.
 
-        :raises NoSuchMaster: if it is not monitored here.
+        :raises NoSuchMaster: if it is not monitored.
         """
         master = self.masters.get(name)
         if master is None:
@@ -54,10 +54,10 @@ class Registry:
 
     def by_address(self, host: str, port: int) -> Master | None:
         """
-        The first master whose configured address this is; ``host`` is an IP or a name.
+        Return the first master with that configured address; ``host`` is an IP or a name.
 
-        A peer asks for each of a thousand masters when they all go down, so what was found is remembered
-        and, addresses having a way of moving, looked at again.
+        Results are cached, as a peer asks about each of a thousand masters when they all go down. A cached result is
+        verified, as the address may have changed.
         """
         key = (host, port)
         master = self._found.get(key)
@@ -74,12 +74,12 @@ class Registry:
         return master
 
     def matching(self, pattern: str) -> list[Master]:
-        """The masters whose names match a glob."""
+        """Return the masters whose names match a glob pattern."""
         glob = data(pattern)
         return [master for master in self.masters.values() if glob_match(glob, data(master.name))]
 
     def instances(self) -> Iterator[Instance]:
-        """Everybody: each master, then its replicas, then its peers."""
+        """Yield all instances: each master, then its replicas, then its peers."""
         for master in self.masters.values():
             yield master
             yield from master.replicas.values()
@@ -87,11 +87,11 @@ class Registry:
 
     def address(self, host: str, port: int) -> Address | None:
         """
-        An address from text as configured or heard.
+        Make an address from text that was configured or received.
 
-        :returns: ``None`` if it is no IP address and names are not to be resolved, or if it is an address or a name
-            that nobody can have (see ``address.UNSPECIFIED``, ``address.HOST_NAME``). A name comes back unresolved
-            unless it was resolved before.
+        :returns: ``None`` if it is a name and names are not resolved, or if it cannot be the address of an instance
+            (see ``address.UNSPECIFIED``, ``address.HOST_NAME``). A name is unresolved in the result unless it is in the
+            cache.
         """
         ip = canonical_ip(host)
         if ip is not None:
@@ -103,10 +103,9 @@ class Registry:
 
     def address_or_name(self, host: str, port: int) -> Address:
         """
-        An address from our own file, and of those who ask about one in it.
+        Make an address from text in our own file, or in a question about an address in it.
 
-        A name is taken for one even where names are not resolved, and 0.0.0.0 for an address: C Sentinels load such
-        files.
+        Names are accepted even where names are not resolved, and so is 0.0.0.0, as C Sentinels load such files.
         """
         ip = canonical_ip(host)
         if ip is not None:
@@ -114,7 +113,7 @@ class Registry:
         return self.address(host, port) or Address(host, "", port)
 
     def open_link(self, instance: Instance, now: Millis) -> InstanceLink:
-        """Make a link to the instance's address and ask for it to be connected."""
+        """Make a link to the instance's address and have it connected."""
         kinds = SERVER_KINDS if isinstance(instance, Server) else PEER_KINDS
         self._links += 1
         link = InstanceLink(self._links, instance.address, kinds, now)
@@ -127,7 +126,7 @@ class Registry:
         return link
 
     def open_peer_link(self, address: Address, now: Millis) -> InstanceLink:
-        """Make a link to a Sentinel that is not filed yet, at a resolved address, and ask for it to be connected."""
+        """Make a link to a resolved address of a Sentinel that is not a peer yet, and have it connected."""
         self._links += 1
         link = InstanceLink(self._links, address, PEER_KINDS, now)
         self._set_peer_credentials(link)
@@ -136,10 +135,10 @@ class Registry:
 
     def set_credentials(self, link: InstanceLink, instance: Instance) -> None:
         """
-        Put user, password and renamed commands on a link.
+        Set user, password and renamed commands of a link.
 
-        Renamed commands are those of the servers; C applies them to peers too, which breaks the
-        links between Sentinels.
+        Renamed commands apply to servers only; C Sentinels apply them to peers too, which breaks the links between
+        Sentinels.
         """
         if isinstance(instance, Peer):
             self._set_peer_credentials(link)
@@ -156,7 +155,7 @@ class Registry:
             link.username, link.password = None, options.requirepass or None
 
     def renew_credentials(self, instances: list[Instance], reason: str) -> None:
-        """Close and reopen the links of these instances, with what they must now log in with."""
+        """Set the current credentials on the links of these instances, and reconnect them."""
         seen: set[int] = set()
         for instance in instances:
             link = instance.link
@@ -166,7 +165,7 @@ class Registry:
                 self.reconnect(link, None, reason)
 
     def reconnect(self, link: InstanceLink, kind: LinkKind | None, reason: str) -> None:
-        """Have a connection (or all of a link) closed and made anew."""
+        """Have one connection of a link (``None``: all of them) closed and reconnected."""
         for each in link.kinds if kind is None else (kind,):
             link.broken(each)
         if kind is not LinkKind.PUBSUB:
@@ -176,9 +175,9 @@ class Registry:
 
     def leave_link(self, instance: Instance) -> None:
         """
-        The instance no longer uses its link; the last one to leave closes it.
+        Remove an instance from its link, and close the link after the last one.
 
-        Answers to what it asked are void, and their places in the window of votes are free.
+        Replies to its requests will be ignored, and its unanswered vote requests no longer count against the limit.
         """
         link = instance.link
         link.part(instance)
@@ -187,18 +186,18 @@ class Registry:
             link.votes_in_flight -= sum(1 for question in instance.asked if question.vote_epoch is not None)
         instance.void_requests()
         if link.instances:
-            # Whoever is the first now has a link to probe.
+            # The instance that is first now has to send the PINGs.
             self._state.due.schedule(link.first, 0)
         elif not link.closed:
             link.closed = True
             self._state.emit(Disconnect(link))
 
     def resolve_later(self, address: Address) -> None:
-        """Have a name looked up that no instance of ours has yet."""
+        """Have a name resolved that no instance has yet."""
         self._state.emit(ResolveAddress(address), probe=True)
 
     def resolve_again(self, address: Address, now: Millis) -> None:
-        """A connection to ``address`` failed: if it goes by a name, that may mean another IP by now."""
+        """Have a name resolved again after a failed connection, as its IP may have changed."""
         name = address.hostname.casefold()
         if not self._state.options.resolve_hostnames or canonical_ip(name) is not None:
             return
@@ -208,13 +207,13 @@ class Registry:
             self._resolved_at[name] = now
             self._state.emit(ResolveAddress(address), probe=True)
 
-    def wants(self, address: Address) -> bool:
-        """Is an instance with that name still without an IP?"""
+    def awaits_resolution(self, address: Address) -> bool:
+        """Whether an instance has the name of ``address`` and no IP yet."""
         wanted = address.hostname.casefold()
         return any(i.address.hostname.casefold() == wanted and not i.address.ip for i in self.instances())
 
     def resolved(self, address: Address, ip: str, now: Millis) -> None:
-        """A name was looked up: move whoever has it to a link of its own at the new IP."""
+        """Handle a resolved name: move the instances that have it to links at the new IP."""
         if len(self._names) >= self._state.limits.host_names:
             self._forget_names()
         self._names[address.hostname.casefold()] = ip
@@ -224,13 +223,13 @@ class Registry:
                 continue
             instance.address = Address(known.hostname, ip, known.port)
             if known.ip:
-                # Unless names are announced the file has the IP, as that of the C Sentinels: let it be the present one.
+                # Unless names are announced, the file has the IP, as with C Sentinels, so the new one must be saved.
                 self._state.changed(instance.master)
             self.leave_link(instance)
             self._link_anew(instance, now)
 
     def _forget_names(self) -> None:
-        """Hellos may name any number of hosts: keep what is known of those that an instance has."""
+        """Remove the names from the cache that no instance has, as hellos may contain any number of names."""
         wanted = {instance.address.hostname.casefold() for instance in self.instances()}
         self._names = {name: ip for name, ip in self._names.items() if name in wanted}
         self._resolved_at = {name: at for name, at in self._resolved_at.items() if name in wanted}
@@ -245,9 +244,9 @@ class Registry:
 
     def start_clocks(self, now: Millis) -> None:
         """
-        Begin the clocks of links that were never up: connections are made from now on.
+        Restart the clocks of links that were never up, as connection attempts begin now.
 
-        A process that is starved while it starts may take longer than down-after from reading its file to here.
+        A process that is starved during its start may take longer than ``down-after-milliseconds`` to get here.
         """
         for instance in self.instances():
             link = instance.link
@@ -256,7 +255,7 @@ class Registry:
                 link.available_at = link.last_reply_at = link.pubsub_active_at = now
 
     def count_instances(self, now: Millis) -> None:
-        """Count what is watched, once a second."""
+        """Count the monitored instances, at most every ``COUNT_PERIOD``."""
         state = self._state
         if state.counted_at is None or now - state.counted_at >= COUNT_PERIOD:
             state.counted_at = now
@@ -264,10 +263,10 @@ class Registry:
             state.instances = sum(1 + len(each.replicas) + len(each.peers) for each in masters)
 
     def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
-        """Start to watch a master."""
+        """Start to monitor a master."""
         if address.ip in UNSPECIFIED or not address.port:
-            # Only from a file, which C Sentinels load.
-            self._state.note(Level.WARNING, f"{name} cannot be at {address.joined()}: that is an address of nobody")
+            # Such an address can come only from a file, and C Sentinels load such files.
+            self._state.note(Level.WARNING, f"{name} cannot be at {address.joined()}: no server has such an address")
         master = Master(name, address, _UNLINKED, now, options=options)
         master.role_reported_at = master.replication_changed_at = now
         self.masters[name] = master
@@ -276,7 +275,7 @@ class Registry:
         return master
 
     def remove_master(self, master: Master) -> None:
-        """Stop to watch a master and everything under it."""
+        """Stop monitoring a master, its replicas and its peers."""
         self.drop_replicas(master)
         self.drop_peers(master)
         self._discard(master)
@@ -288,14 +287,14 @@ class Registry:
         self._state.due.forget(instance)
 
     def replica_at(self, master: Master, address: Address) -> Replica | None:
-        """The replica of ``master`` at that address."""
+        """Return the replica of ``master`` at that address, or ``None``."""
         known = master.replicas.get(self._replica_name(address))
         if known is not None and known.address.same(address):
             return known
         return next((replica for replica in master.replicas.values() if replica.address.same(address)), None)
 
     def is_replica_name(self, master: Master, address: Address) -> bool:
-        """Whether a replica of ``master`` at that address is filed under the name that the address gives it."""
+        """Whether ``master`` has a replica at that address whose name is derived from exactly this address."""
         replica = master.replicas.get(self._replica_name(address))
         return replica is not None and replica.address.same(address)
 
@@ -303,7 +302,7 @@ class Registry:
         return address.joined(self._state.options.announce_hostnames or not address.resolved)
 
     def detach_servers(self, master: Master) -> None:
-        """Take a master and its replicas off their links, which stay open for whoever is there afterwards."""
+        """Remove a master and its replicas from their links, which stay open for the servers after a switch."""
         for server in (master, *master.replicas.values()):
             server.link.part(server)
             self._state.due.forget(server)
@@ -312,14 +311,14 @@ class Registry:
 
     def adopt_link(self, server: Server, link: InstanceLink | None, now: Millis) -> InstanceLink:
         """
-        Continue over the connection that there is to that address already, or open one.
+        Let ``server`` use an existing link to its address, or open a new one.
 
-        A link without a command connection is not continued: its clocks speak of the past, and it
-        waits for its next turn to connect.
+        A link without a command connection is not reused: its clocks are out of date, and its next connection attempt
+        may be delayed.
         """
         if link is None or link.closed or not link.commands_up:
             opened = self.open_link(server, now)
-            # The clocks are those of the connection, but a pause that we ordered is the server's.
+            # A pause that this Sentinel ordered concerns the server, so its end must not be lost with the old link.
             opened.handover_end = None if link is None else link.handover_end
             return opened
         link.join(server)
@@ -327,7 +326,7 @@ class Registry:
         return link
 
     def close_unused(self, links: Iterable[InstanceLink]) -> None:
-        """Close those of ``links`` that nobody uses any more."""
+        """Close those of ``links`` that no instance uses."""
         for link in links:
             if not link.instances and not link.closed:
                 link.closed = True
@@ -337,9 +336,9 @@ class Registry:
         self, master: Master, address: Address, now: Millis, link: InstanceLink | None = None
     ) -> Replica | None:
         """
-        File a replica under a master, over an existing link or a new one.
+        Add a replica to a master, with an existing link or a new one.
 
-        :returns: ``None`` if there is one at that address already.
+        :returns: ``None`` if the master has a replica at that address or of that name already.
         """
         if self.replica_at(master, address) is not None:
             return None
@@ -355,13 +354,13 @@ class Registry:
         return replica
 
     def drop_replicas(self, master: Master) -> None:
-        """Forget all replicas of a master."""
+        """Remove all replicas of a master."""
         for replica in master.replicas.values():
             self._discard(replica)
         master.replicas = {}
 
     def shared_link(self, peer_id: str, address: Address) -> InstanceLink | None:
-        """The link that we have to that Sentinel at that address through another master."""
+        """Return a link to that Sentinel at that address that a peer of another master uses, or ``None``."""
         for master in self.masters.values():
             peer = master.peers.get(peer_id)
             if peer is not None and not peer.link.closed and peer.link.address.same(address):
@@ -369,7 +368,7 @@ class Registry:
         return None
 
     def peer_at(self, address: Address) -> Peer | None:
-        """Any peer that is filed at that address, under any master."""
+        """Return any peer at that address, of any master, or ``None``."""
         for master in self.masters.values():
             for peer in master.peers.values():
                 if not peer.link.closed and peer.link.address.same(address):
@@ -379,7 +378,7 @@ class Registry:
     def add_peer(
         self, master: Master, peer_id: str, address: Address, now: Millis, link: InstanceLink | None = None
     ) -> Peer:
-        """File a peer under a master, over ``link``, or the one that another master has to it, or a new one."""
+        """Add a peer to a master, with ``link``, or a shared link of another master, or a new one."""
         peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id)
         peer.hello_received_at = peer.opinion_at = now
         self._link_peer(peer, link, now)
@@ -389,17 +388,17 @@ class Registry:
         return peer
 
     def drop_peer(self, peer: Peer) -> None:
-        """Forget one peer of one master."""
+        """Remove one peer of one master."""
         self._discard(peer)
         del peer.master.peers[peer.name]
 
     def drop_peers(self, master: Master) -> None:
-        """Forget all peers of a master."""
+        """Remove all peers of a master."""
         for peer in list(master.peers.values()):
             self.drop_peer(peer)
 
     def readdress_peer(self, peer: Peer, address: Address, now: Millis, link: InstanceLink | None = None) -> None:
-        """The peer lives elsewhere now: a new address is another link."""
+        """Change the address of a peer, and with it its link."""
         self.leave_link(peer)
         peer.address = address
         self._link_peer(peer, link, now)
@@ -412,9 +411,9 @@ class Registry:
             peer.link = link
 
     def peers_known_as(self, peer_id: str) -> list[Peer]:
-        """That Sentinel under every master that it shares with us."""
+        """Return the peers with that ID, one per master."""
         return [master.peers[peer_id] for master in self.masters.values() if peer_id in master.peers]
 
 
 _UNLINKED = InstanceLink(0, Address("", "", 0), (), 0, closed=True)
-"""Stands in for the link of an instance during its construction."""
+"""Placeholder for the link of an instance during its construction."""

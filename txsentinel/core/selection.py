@@ -1,4 +1,4 @@
-"""Which replica to promote, and why each of the others was refused."""
+"""Selection of the replica to promote, with the reasons why others are unfit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from txsentinel.core.instances import Master, Replica
 from txsentinel.model.timings import Millis, Timings
 
 REFUSAL_LIFE: Final[Millis] = 30_000
-"""How long a replica that refused to be promoted is not asked again, unless it is connected to anew."""
+"""How long a replica that refused its promotion is unfit, unless it is reconnected."""
 
 
 def unfit_because(replica: Replica, master: Master, timings: Timings, now: Millis) -> str | None:
     """
-    Why ``replica`` must not be promoted, in words for the operator, or ``None`` if it may be.
+    Return why ``replica`` must not be promoted, as a clause for the log, or ``None`` if it may be.
 
-    A replica must be up and connected, have accepted the last PING, have been heard within five PING
-    periods and described itself within five (three INFO periods while its master is up), have answered
-    since the master went down, want to be promoted, and not have lost its master long before we did.
+    A replica must be up and connected, have accepted the last PING, have replied within five PING periods, and have
+    sent INFO within five PING periods (three INFO periods while its master is up). It must have replied since the
+    master went down, have a priority other than 0, not have refused a promotion recently, and not have lost its link to
+    the master long before this Sentinel did.
     """
     if replica.is_down:
         return "it is down"
@@ -25,12 +26,12 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     if not link.commands_up:
         return "it is not connected"
     if link.ping_refused:
-        # It will be down as its master is, if for the same reason then a moment later, as it was discovered later.
+        # It will be S_DOWN soon, too. If the reason is the same as the master's, that was detected a moment later.
         return f"it answers PING with {link.ping_error}"
     if now - link.available_at > 5 * timings.ping_period:
         return f"it gave no sign of life for {now - link.available_at} ms"
     if master.sdown_since is not None and link.available_at < master.sdown_since:
-        # It may have been lost together with the master, and only its turn to be probed comes later.
+        # It may have been lost together with the master, while its next probe is due later.
         return "it has not answered since its master went down"
     if replica.priority == 0:
         return "its priority is 0"
@@ -43,7 +44,7 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
         return f"its INFO is {now - replica.info_refreshed_at} ms old"
     limit = 10 * master.options.down_after
     if master.sdown_since is not None:
-        # We lost it when we last heard of it: in TILT, S_DOWN may come much later, and would never make up for that.
+        # Counted from the last sign of life if that is earlier than S_DOWN, which TILT may delay.
         limit += now - min(master.sdown_since, master.link.available_at)
     if replica.master_link_down_for > limit:
         return f"it was without its master for {replica.master_link_down_for} ms"
@@ -51,19 +52,19 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
 
 
 def order_of_promotion(replica: Replica) -> tuple[int, int, bool, str]:
-    """Sort key: lower priority, then more data, then the smaller run ID; an unknown run ID comes last."""
+    """Return the sort key: lower priority, then more data, then the smaller run ID; an unknown run ID comes last."""
     return (replica.priority, -replica.repl_offset, replica.run_id is None, (replica.run_id or "").lower())
 
 
 PREFERENCES: Final = ("lower priority", "more data", "known run ID", "smaller run ID")
-"""What each place in the key of :func:`order_of_promotion` prefers, for whoever explains a choice."""
+"""What each element of the key of :func:`order_of_promotion` prefers, for explanations of a choice."""
 
 
 def choose(master: Master, timings: Timings, now: Millis) -> tuple[Replica | None, list[tuple[str, str]]]:
     """
-    The replica to promote, and ``(name, reason)`` of each one that may not be.
+    Select the replica to promote.
 
-    :returns: ``None`` in the first place if no replica may be promoted.
+    :returns: the replica, or ``None`` if none is fit, and ``(name, reason)`` of each unfit one.
     """
     refused: list[tuple[str, str]] = []
     fit: list[Replica] = []

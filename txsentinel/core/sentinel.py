@@ -1,8 +1,8 @@
 """
-The inputs of the core: everything that can happen to a Sentinel, handed to the part that decides.
+The inputs of the core. Each is a method that dispatches to the module that decides.
 
-Each input takes ``now`` in milliseconds of the host's monotonic clock, acts at once as far as the
-cause allows, and leaves effects in ``outbox``. Nothing here waits, reads a clock or touches a disk.
+Each input receives ``now`` in milliseconds of the host's monotonic clock, takes effect at once as far as possible, and
+leaves effects in ``outbox``. Nothing here waits, reads a clock or accesses a disk.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], ob
 
 
 class SentinelCore:
-    """Watches, agrees, elects, fails over and remembers, as a function of its inputs."""
+    """The decisions of a Sentinel as a deterministic function of its inputs."""
 
     def __init__(self, options: SentinelOptions, timings: Timings, limits: Limits, rng: Callable[[int], int]) -> None:
         self.state = SentinelState(options, timings, limits, rng)
@@ -65,53 +65,55 @@ class SentinelCore:
 
     @property
     def timings(self) -> Timings:
-        """The periods in force."""
+        """The periods, which ``SENTINEL DEBUG`` may change."""
         return self.state.timings
 
     @property
     def outbox(self) -> Outbox:
-        """What is to be done."""
+        """The effects that are to be executed."""
         return self.state.outbox
 
     @property
     def current_epoch(self) -> int:
-        """The highest epoch that we know of."""
+        """The highest known epoch."""
         return self.state.current_epoch
 
     @property
     def durable_generation(self) -> int:
-        """The hard state up to this generation is on disk."""
+        """The latest generation of hard state that is durable."""
         return self.state.durable_generation
 
     @property
     def simulate_crash(self) -> set[str]:
-        """The words of ``SENTINEL SIMULATE-FAILURE`` in force."""
+        """The words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
         return self.state.simulated_crashes
 
     @property
     def next_due(self) -> Millis | None:
-        """By when :meth:`sweep` must be called."""
+        """When :meth:`sweep` must be called at the latest; ``None`` if no instance is scheduled."""
         return self.state.due.next_due
 
     def master(self, name: str) -> Master:
         """
-        The master of that name.
+        Return the master of that name.
 
-        :raises NoSuchMaster: if it is not monitored here.
+        :raises NoSuchMaster: if it is not monitored.
         """
         return self.registry.master(name)
 
-    # What happens by itself.
+    # Inputs from timers and from the disk.
 
     def sweep(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> None:
         """
-        Do what is due by time. ``wall_now`` is the wall clock in ms, watched for jumps; ``processor`` explains TILT.
+        Evaluate the instances that are due, at most ``Limits.evaluations`` of them.
 
-        After a pause too short for TILT, nobody is judged in the first sweep: the answers that came
-        meanwhile are still unread. Whatever happened, clients have their turn after some visits.
+        After a pause too short for TILT, the first sweep only sends probes and judges no instance, as replies that
+        arrived meanwhile have not been read yet.
+
+        :param wall_now: the wall clock in milliseconds, to detect changes; ``processor`` explains TILT in the log.
         """
         late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
-        # Twice in a row it is no pause but the pace of a busy machine, and somebody has to judge.
+        # Two late sweeps in a row are no pause but a busy machine, on which instances must be judged all the same.
         late, self._swept_late = late and not self._swept_late, late
         if self._swept_at is None:
             self.registry.start_clocks(now)
@@ -119,7 +121,8 @@ class SentinelCore:
         if self.tilt.swept(now, wall_now, processor):
             self.state.announce_text("+tilt", "#tilt mode entered", None)
             period = self.timings.tilt_period
-            self.state.note(Level.WARNING, f"TILT: {self.tilt.report}; nobody is judged for {period} ms, until", period)
+            text = f"TILT: {self.tilt.report}; no instance is judged for {period} ms, until"
+            self.state.note(Level.WARNING, text, period)
         elif self.tilt.over(now):
             self.state.announce_text("-tilt", "#tilt mode exited", None)
         self.registry.count_instances(now)
@@ -132,7 +135,7 @@ class SentinelCore:
                 self._evaluation.evaluate(instance, now)
 
     def committed(self, generation: int, now: Millis) -> None:
-        """The hard state up to ``generation`` is on disk."""
+        """Handle that the hard state up to ``generation`` is durable."""
         before, self.state.durable_generation = self.state.durable_generation, generation
         recovered, self.state.storage_error = self.state.storage_failing, None
         if recovered:
@@ -147,21 +150,21 @@ class SentinelCore:
                 self._evaluation.step(master, now)
 
     def commit_failed(self, generation: int, now: Millis, error: StorageError = UNKNOWN_STORAGE_ERROR) -> None:
-        """Saving ``generation`` failed: until a commit succeeds, promise nothing and lead nothing new."""
+        """Handle that saving ``generation`` failed: until a commit succeeds, give no votes and lead no failovers."""
         if not self.state.storage_failing:
             until = "Until it can, it neither votes nor leads failovers, and refuses to be reconfigured."
             self.state.note(Level.WARNING, f"{error.sentence}. {until}")
         self.state.storage_error = error
         for master in self.registry.masters.values():
-            # Who asks where it is must not wait for what may never be.
+            # Clients must not wait for the new address to become durable, which may never happen.
             master.address_before = None
             if master.failover is not None:
                 self._evaluation.step(master, now)
 
-    # What links tell.
+    # Inputs from links.
 
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
-        """A connection of ``link`` is established; ``local_ip`` is its near end."""
+        """Handle an established connection of ``link``; ``local_ip`` is its local address."""
         if link.closed:
             return
         self._probing.link_up(link, kind, local_ip, now)
@@ -173,7 +176,7 @@ class SentinelCore:
             self._evaluation.evaluate(instance, now)
 
     def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
-        """A connection of ``link`` is lost, or an attempt to make it failed."""
+        """Handle the loss of a connection of ``link``, or a failed attempt to connect."""
         if link.closed:
             return
         self._probing.link_down(link, kind, now)
@@ -183,18 +186,18 @@ class SentinelCore:
         for instance in link.instances:
             self._evaluation.schedule(instance, now)
             if instance.master.failover is not None:
-                # Fewer can vote, or the promotion lost its way.
+                # Fewer peers can vote, or the order to promote may be lost.
                 self.state.due.schedule(instance.master, now)
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
-        """An answer to PING: the text of a status or error, ``None`` for anything else."""
+        """Handle a reply to PING: the text of a status or error, ``None`` for anything else."""
         if link.closed:
             return
         self._probing.ping_reply(link, kind, reply, now)
         self._evaluation.recheck(link, now)
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
-        """An answer to INFO; ``None`` if it was an error or no bulk string."""
+        """Handle a reply to INFO; ``None`` if it was an error or not a bulk string."""
         if link.closed:
             return
         for instance in list(link.instances):
@@ -202,7 +205,7 @@ class SentinelCore:
                 continue
             instance.info_requested_at = None
             if text is None:
-                # An error proves nothing, so it does not put off the next PING either.
+                # An error is no evidence of availability, so it does not delay the next PING either.
                 link.silent_since = None
                 self._evaluation.schedule(instance, now)
                 continue
@@ -217,12 +220,12 @@ class SentinelCore:
             self._evaluation.schedule(instance, now)
 
     def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
-        """The first word of an answer to ROLE, or ``None``; ``refused``: there will be none on this connection."""
+        """Handle a reply to ROLE: its first word, or ``None``. ``refused``: do not send it again on this connection."""
         if not link.closed:
             self._probing.role_answered(link, role, now, refused=refused)
 
     def publish_reply(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
-        """An answer to our hello; a hand-over is not ordered behind one that is not answered."""
+        """Handle a reply to our hello. A hand-over that waited for it may be ordered now."""
         if link.closed:
             return
         instance.hello_sent_at = None
@@ -237,18 +240,18 @@ class SentinelCore:
             self._evaluation.step(instance, now)
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
-        """Something was heard on the subscription."""
+        """Handle any message or reply on the Pub/Sub connection."""
         link.pubsub_active_at = now
 
     def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
-        """A hello came, by the subscription of ``link`` or (``None``) by a direct PUBLISH."""
+        """Handle a hello that arrived by the subscription of ``link`` or, if ``None``, by a direct PUBLISH."""
         if link is not None and not link.closed:
-            self._probing.heard(link, now)
+            self._probing.message_received(link, now)
             self._evaluation.recheck(link, now)
         self._gossip.hello(payload, now, through_server=link is not None)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
-        """An answer to ``is-master-down-by-addr``, parsed but not validated."""
+        """Handle a reply to ``is-master-down-by-addr``, which is parsed but not validated."""
         if link.closed:
             return
         if isinstance(reply, list):
@@ -259,28 +262,28 @@ class SentinelCore:
             self._evaluation.agree(master, now)
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        """The server of ``link`` refused ``command`` of the transaction that was to promote it, and so all of it."""
+        """Handle that the server of ``link`` refused ``command`` of its promotion, so that no part was executed."""
         for replica in [each for each in link.instances if isinstance(each, Replica)]:
             self._failovers.promotion_refused(replica, command, error, now)
             self._evaluation.schedule(replica.master, now)
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
-        """The server of ``link`` refused ``command`` of the transaction that has it hand over its role."""
+        """Handle that the server of ``link`` refused ``command`` of a hand-over."""
         for instance in list(link.instances):
             if isinstance(instance, Master):
                 self._failovers.handover_refused(instance, command, error)
                 self._evaluation.schedule(instance, now)
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
-        """A host name was looked up; ``None`` if it means nothing at present: the last known good is kept."""
+        """Handle the result of a name resolution; with ``None``, for a failure, the last known IP is kept."""
         if ip is not None:
             self.registry.resolved(address, ip, now)
             self._gossip.confirmations.resolved(address, ip, now)
 
-    # What clients and peers ask for.
+    # Inputs from clients and peers.
 
     def vote_requested(self, host: str, port: int, epoch: int, candidate: str, now: Millis) -> Vote:
-        """``SENTINEL is-master-down-by-addr``: our opinion, and our vote unless ``candidate`` is ``*``."""
+        """Answer ``SENTINEL is-master-down-by-addr``: our opinion, and our vote unless ``candidate`` is ``*``."""
         vote = self._voting.requested(host, port, epoch, candidate, now)
         master = self.registry.by_address(host, port)
         if master is None:
@@ -289,21 +292,21 @@ class SentinelCore:
         if failover is not None and master.leader not in (None, self.options.my_id):
             self._failovers.concede(master)
         if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
-            # Whoever asks about it holds it down: hear the others again, now rather than a period later.
+            # The sender considers it down, so ask the others again now instead of a period later.
             self._evaluation.ask_again(master, now)
         return vote
 
     def holds_down(self, host: str, port: int) -> bool:
-        """Whether the master at that address is down in our opinion, which we have none of in TILT."""
+        """Whether the master at that address is S_DOWN here; never in TILT."""
         master = self.registry.by_address(host, port)
         return master is not None and master.sdown_since is not None and not self.tilt.active
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
         """
-        ``SENTINEL MONITOR``: watch one more master.
+        Start to monitor a master (``SENTINEL MONITOR``).
 
-        Its last vote counts as given in the current epoch: a name that was removed and comes back
-        must not be voted for twice in one epoch.
+        Its last vote counts as given in the current epoch, so that a name that was removed and is added again cannot be
+        voted for twice in one epoch.
 
         :raises CommandError: for a bad address or a name in use.
         """
@@ -326,7 +329,7 @@ class SentinelCore:
         return master
 
     def readmit(self, removed: Removed, now: Millis) -> None:
-        """Watch a master again whose removal could not be saved; its last vote is as durable as it was."""
+        """Monitor a master again whose removal could not be saved; its last vote is as durable as before."""
         before = removed.master
         master = self.restore(
             before.name,
@@ -354,7 +357,7 @@ class SentinelCore:
         replicas: Sequence[Address],
         peers: Sequence[tuple[Address, str]],
     ) -> Master:
-        """A master as the file remembers it, at start; duplicates among replicas and peers are one."""
+        """Add a master from the file at start; duplicate replicas and peers are ignored."""
         master = self.registry.add_master(name, address, options, now)
         master.config_epoch = config_epoch
         master.leader_epoch = master.durable_leader_epoch = leader_epoch
@@ -368,16 +371,16 @@ class SentinelCore:
         return master
 
     def announce_monitored(self) -> None:
-        """``+monitor`` for every master, at start."""
+        """Publish ``+monitor`` for every master, at start."""
         for master in self.registry.masters.values():
             self.state.announce("+monitor", master, f"quorum {master.options.quorum}")
 
     def remove(self, name: str, now: Millis, *, announce: bool = True) -> Removed:
         """
-        ``SENTINEL REMOVE``: forget a master.
+        Stop monitoring a master (``SENTINEL REMOVE``).
 
-        :returns: what :meth:`readmit` needs if that could not be saved.
-        :raises NoSuchMaster: if it is not monitored here.
+        :returns: the argument for :meth:`readmit` if the removal cannot be saved.
+        :raises NoSuchMaster: if it is not monitored.
         """
         master = self.master(name)
         address = master.published_address
@@ -397,25 +400,25 @@ class SentinelCore:
         return removed
 
     def reset(self, pattern: str, now: Millis) -> int:
-        """``SENTINEL RESET``: begin anew with every master that matches; how many there were."""
+        """Reset every master that matches (``SENTINEL RESET``); return their number."""
         masters = self.registry.matching(pattern)
         for master in masters:
             self.reset_master(master, now)
         return len(masters)
 
     def reset_master(self, master: Master, now: Millis) -> None:
-        """Begin anew with one master."""
+        """Reset one master."""
         self._gossip.forget_all(master)
-        # A promotion that was published is a fact: its config epoch must not lead back to the old address.
+        # Finish a published promotion, so that its config epoch does not belong to the old address.
         self._failovers.finish(master, now)
         self._failovers.discard(master)
         self._switching.reset(master, now)
 
     def set_option(self, name: str, option: str, values: Sequence[str], now: Millis, apply: OptionSetter) -> None:
         """
-        ``SENTINEL SET``: one option, validated and set by ``apply``.
+        Set one option, which ``apply`` validates (``SENTINEL SET``).
 
-        :raises NoSuchMaster: if it is not monitored here.
+        :raises NoSuchMaster: if it is not monitored.
         """
         master = self.master(name)
         apply(master.options, option, values, self.options)
@@ -431,7 +434,7 @@ class SentinelCore:
         self._options_took_effect(master, now)
 
     def reset_options(self, name: str, options: MasterOptions, now: Millis) -> None:
-        """``SENTINEL SET`` could not be saved: go back to ``options``, which is a copy of those before."""
+        """Restore ``options``, a copy from before a ``SENTINEL SET`` that could not be saved."""
         master = self.registry.masters.get(name)
         if master is None:
             return
@@ -447,13 +450,13 @@ class SentinelCore:
         self._options_took_effect(master, now)
 
     def _options_took_effect(self, master: Master, now: Millis) -> None:
-        """Evaluate everybody by the options that are in force now."""
+        """Have all instances of ``master`` evaluated with its new options."""
         for instance in (master, *master.replicas.values(), *master.peers.values()):
             instance.link.min_down_after = None
             self.state.due.schedule(instance, now)
 
     def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
-        """``SENTINEL CONFIG SET`` changed the options of the Sentinel itself."""
+        """Handle that ``SENTINEL CONFIG SET`` changed the options of the Sentinel itself."""
         self.state.changed(None)
         if peers_log_in_anew:
             peers: list[Instance] = [i for i in self.registry.instances() if isinstance(i, Peer)]
@@ -461,11 +464,11 @@ class SentinelCore:
 
     def failover(self, name: str, now: Millis, *, coordinated: bool = False) -> None:
         """
-        ``SENTINEL FAILOVER``: promote a replica now.
+        Start a failover now (``SENTINEL FAILOVER``).
 
-        :param coordinated: have the master, which must be up, hand its role over without losing a write.
-        :raises CommandError: if the master is unknown, is being failed over, has no fit replica, or
-            cannot do what ``coordinated`` asks for; or in TILT, with the time that is left of it.
+        :param coordinated: have the master, which must be up, hand over its role without losing a write.
+        :raises CommandError: if the master is unknown, is being failed over, has no fit replica or does not support
+            ``coordinated``; and in TILT, with its remaining duration.
         """
         master = self.master(name)
         if master.failover is not None and not master.failover.republish:
@@ -483,15 +486,15 @@ class SentinelCore:
         self._evaluation.step(master, now)
 
     def flush(self) -> None:
-        """``SENTINEL FLUSHCONFIG``: have everything written."""
+        """Have the whole hard state saved (``SENTINEL FLUSHCONFIG``)."""
         self.state.changed(None)
         for master in self.registry.masters.values():
             self.state.changed(master)
 
     def blockers(self, master: Master, now: Millis) -> list[Blocker]:
-        """What would keep this Sentinel from failing ``master`` over now; empty if nothing would."""
+        """Return the reasons that would prevent a failover of ``master`` now; empty if there are none."""
         return list(blockers(master, self.state, self.tilt, now))
 
     def is_outdated(self, order: Reconfigure) -> bool:
-        """Whether ``order``, which waited for the disk, would be wrong now."""
+        """Whether ``order``, which waited for its generation, is no longer valid."""
         return is_outdated(order, by_hostname=self.options.announce_hostnames)

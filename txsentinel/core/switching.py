@@ -1,4 +1,4 @@
-"""A master moves to another address: what is told to whom, what is kept, and what begins anew."""
+"""The switch of a master to another address, and its publication; ``SENTINEL RESET``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
 C_RETRY: Final[Millis] = 1_050
-"""The beat at which a C Sentinel tries to reach a dead master again: its ping period and half a tick."""
+"""Interval at which a C Sentinel tries to reconnect to a dead master: its PING period plus half a timer tick."""
 
 REDISCOVERY_DELAY: Final[Millis] = 200
 """
-How long a master that was reset is not asked for its replicas, so that whoever ordered the reset can see that they are
-gone. A C Sentinel waits for the next INFO that is due, up to ten seconds.
+How long no INFO is sent to a master that was reset, so that the client that ordered the reset can see that the replicas
+were removed. A C Sentinel waits for the next periodic INFO, up to ten seconds.
 """
 
 C_MARGIN: Final[Millis] = 200
+"""Margin for the inaccuracy of ``C_RETRY``."""
+
 C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
+"""The ``down-after-milliseconds`` from which on a hello is safe for C Sentinels at any time."""
 
 
 class Switching:
-    """Moves masters, for failovers that we led and for news from others."""
+    """Moves masters to other addresses, after own failovers and after hellos of others."""
 
     def __init__(self, state: SentinelState, registry: Registry, voting: Voting, probing: Probing) -> None:
         self._state = state
@@ -37,7 +40,7 @@ class Switching:
         self._probing = probing
 
     def announce_switch(self, master: Master, address: Address) -> None:
-        """Announce ``+switch-master``, to be called before :meth:`switch`."""
+        """Publish ``+switch-master``; to be called before :meth:`switch`."""
         by_hostname = self._state.options.announce_hostnames
         old = master.address
         self._state.announce_text(
@@ -47,7 +50,7 @@ class Switching:
         )
 
     def run_client_script(self, master: Master, role: str, address: Address) -> None:
-        """Queue the client-reconfig-script for a move from the configured address to ``address``."""
+        """Queue the ``client-reconfig-script`` for a switch from the configured address to ``address``."""
         path = master.options.client_reconfig_script
         if path is None:
             return
@@ -57,7 +60,7 @@ class Switching:
         self._state.emit(RunScript(path, (master.name, role, "start", *places)))
 
     def role_change(self, server: Server, master: Address | None) -> Reconfigure:
-        """The transaction that makes ``server`` follow ``master``, or nobody."""
+        """Return the order that makes ``server`` a replica of ``master``, or a master if ``master`` is ``None``."""
         abort = server.server_failover is True
         if master is None:
             return Reconfigure(server.link, None, 0, abort)
@@ -66,9 +69,9 @@ class Switching:
 
     def broadcast_hello(self, master: Master, now: Millis) -> None:
         """
-        Send our hello about ``master`` to everybody now, or as soon as it is safe for C Sentinels.
+        Send our hello about ``master`` to all its instances now, or as soon as it is safe for C Sentinels.
 
-        The servers just had their subscribers killed, so it is the direct hello to each peer that counts.
+        Subscribers were just disconnected from reconfigured servers, so the direct hellos to peers are essential.
         """
         master.hello_not_before = self._safe_for_c(master, now)
         period = self._state.timings.publish_period
@@ -82,13 +85,12 @@ class Switching:
 
     def switch(self, master: Master, address: Address, published: Address, now: Millis) -> None:
         """
-        Move ``master`` to ``address``; its other servers, the old master among them, become its replicas.
+        Move ``master`` to ``address``; its other servers, including the old master, become its replicas.
 
-        ``published`` is what the world was told to be its address so far: with a promotion under way, not its own.
+        Established connections are kept, each under its new role, so the switch loses no evidence, and the clocks of an
+        address that is down do not apply to one that is up. Peers are kept; their opinions of the old address are not.
 
-        Connections that are up are kept, each under its new role: nothing is known worse because of
-        the switch, and no clock of a dead address is held against a live one. Peers are kept, what
-        they said of the old address is not.
+        :param published: the previously published address; during a promotion it differs from ``master.address``.
         """
         old = master.address
         links: dict[Address, InstanceLink] = {}
@@ -103,7 +105,7 @@ class Switching:
         hands_over = known is not None and known.server_failover is not None
         self._registry.detach_servers(master)
         self._begin_anew(master, address, now)
-        # What its INFO told of FAILOVER while it was a replica; whether one is running it tells again.
+        # Its INFO as a replica showed whether it supports FAILOVER; the next INFO shows whether one is running.
         master.server_failover = False if hands_over else None
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
         master.link = self._registry.adopt_link(master, links.get(address), now)
@@ -118,7 +120,7 @@ class Switching:
         self._state.due.schedule(master, now)
 
     def reset(self, master: Master, now: Millis) -> None:
-        """``SENTINEL RESET``: forget replicas, peers, state and links, keep address, options and epochs."""
+        """Discard replicas, peers, state and links of a master; keep its address, options and epochs."""
         self._registry.drop_peers(master)
         self._registry.drop_replicas(master)
         self._registry.leave_link(master)
@@ -154,13 +156,13 @@ class Switching:
 
     def _safe_for_c(self, master: Master, now: Millis, link: InstanceLink | None = None) -> Millis:
         """
-        When a C Sentinel may be told of the new address without taking the new master for dead.
+        Return when a hello with the new address may be sent to C Sentinels without making them consider it S_DOWN.
 
-        Having switched, it waits for its next permitted attempt to connect, which it counts from its
-        last attempt towards the dead master, while the down clock of the new one already runs. With a
-        down-after of about a second or less the hello must come late enough before that attempt.
-        Below 300 ms no moment is good enough. Both figures follow from its beat of one attempt per
-        second since the connection broke.
+        After the switch, a C Sentinel waits for its next permitted connection attempt, which it counts from its last
+        attempt to connect to the dead master, while the down clock of the new one already runs. With a
+        ``down-after-milliseconds`` of about a second or less, the hello must arrive shortly before that attempt. Below
+        300 ms no time is safe. Both figures follow from its interval of one attempt per second since the connection was
+        lost.
         """
         down_after = master.options.down_after
         broken_at = (link or master.link).lost_at

@@ -1,9 +1,8 @@
 """
-Agreement and votes: asking peers, answering them, one vote per master and epoch, and the tally.
+Agreement and votes: questions to peers, replies to them, one vote per master and epoch, and counting.
 
-A vote is durable before it is told or counted. A peer's vote counts for us only in the very epoch
-that we stand in. Refusing a vote can delay an election but never make it unsafe, so a Sentinel
-refuses where it knows better; see :meth:`Voting.refusal`.
+A vote is durable before it is sent or counted. A peer's vote counts only in the epoch of our campaign. Refusing a vote
+can delay an election but never make it unsafe, so a Sentinel refuses in some cases; see :meth:`Voting.refusal`.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from txsentinel.wire.resp import text
 NO_CANDIDATE = "*"
 
 LEASE_LIMIT: Millis = 2_000
-"""How long, at most, a vote keeps us from voting for a rival of the candidate in a newer epoch."""
+"""Maximum period after a vote in which rivals of the candidate are refused, even in a newer epoch."""
 
-FRESH_SWITCH: Millis = 5_000
-"""How long after a switch we trust our own sight of the new master more than a candidate's word."""
+RECENT_SWITCH_PERIOD: Millis = 5_000
+"""Period after a switch in which candidates are refused that consider a master down which is up here."""
 
-DOUBT: Millis = 5_000
-"""How long a peer gets no vote after a request in its name that it did not make, unless it confirms another."""
+DOUBT_PERIOD: Millis = 5_000
+"""How long a peer gets no vote after a request in its name that it did not make, unless it confirms a later one."""
 
 CANDIDATE_WINDOW: Millis = 5_000
-"""How long after S_DOWN peers are asked at the quick pace while there is no agreement."""
+"""Period after S_DOWN in which peers are asked every ``hint_period`` while the master is not O_DOWN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """An answer to ``is-master-down-by-addr``; it must not be sent before ``generation`` is durable."""
+    """A reply to ``is-master-down-by-addr``; it must not be sent before ``generation`` is durable."""
 
     down: bool
     leader: str
@@ -47,18 +46,18 @@ class Vote:
     durable_epoch: int = 0
 
     def fallback(self) -> Vote:
-        """What may be said when the vote could not be saved: no vote, and the last epoch that is durable."""
+        """Return the reply for when the vote cannot be saved: no vote, and the latest durable epoch."""
         return Vote(self.down, NO_CANDIDATE, self.durable_epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class VoteCount:
     """
-    How an election stands for us.
+    The count of our election.
 
-    ``mine`` votes are certain, ``open`` voters can be reached and have not answered, ``rival`` is
-    the most votes that any other candidate has in the same epoch, ``reach`` is how many voters can
-    be reached, ourselves included; ``needed`` is the greater of majority and quorum.
+    ``mine`` is the number of votes for us, ``open`` that of reachable voters that have not answered, ``rival`` the
+    highest number of votes for another candidate in the same epoch, ``reach`` the number of reachable voters including
+    ourselves, and ``needed`` the greater of majority and quorum.
     """
 
     mine: int
@@ -69,22 +68,22 @@ class VoteCount:
 
     @property
     def won(self) -> bool:
-        """Are we the leader?"""
+        """Whether this Sentinel is the leader."""
         return self.mine >= self.needed
 
     @property
     def lost(self) -> bool:
-        """Can we not become the leader any more in this epoch, unless somebody comes back?"""
+        """Whether this epoch cannot be won any more, unless unreachable peers return."""
         return self.mine + self.open < self.needed
 
     @property
     def should_retry(self) -> bool:
-        """Are there enough who could vote for us in another epoch?"""
+        """Whether enough voters are reachable to win another epoch."""
         return self.reach >= self.needed
 
     @property
     def should_concede(self) -> bool:
-        """Has somebody else enough votes to lead?"""
+        """Whether another candidate has enough votes to lead."""
         return self.rival >= self.needed
 
 
@@ -97,7 +96,7 @@ class Voting:
         self._tilt = tilt
 
     def requested(self, host: str, port: int, epoch: int, candidate: str, now: Millis) -> Vote:
-        """Answer a peer (or anybody) that asks for our opinion, or for our vote."""
+        """Answer a question about a master, or a vote request; the sender may be any client."""
         master = self._registry.by_address(host, port)
         if master is None:
             return Vote(False, NO_CANDIDATE, 0)
@@ -118,8 +117,8 @@ class Voting:
                         master.attempt_before = before
                     master.vote_unconfirmed = self._have_confirmed(master, candidate, epoch, now)
                 else:
-                    # The epoch of a request that is refused is not adopted: anybody can send one.
-                    state.complain(
+                    # The epoch of a refused request is not adopted, as any client can send one.
+                    state.note_throttled(
                         f"No vote: {reason.split(' for ')[0]}",
                         f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}",
                         Level.NOTICE,
@@ -134,13 +133,13 @@ class Voting:
 
     def refusal(self, master: Master, candidate: str, now: Millis) -> str | None:
         """
-        Why ``candidate`` does not get our vote for ``master`` now, or ``None``.
+        Return why ``candidate`` gets no vote for ``master`` now; ``None`` if it may get one.
 
-        C Sentinels vote for anybody who asks. Three refusals make that safer: of strangers, whom no
-        majority counts; of rivals right after a vote, so that two leaders do not act at once; and,
-        shortly after a switch, of C Sentinels that hold down a master that we can see is up. Those
-        of our kind do not take a new master for dead because of the switch, and what they ask for
-        may be a coordinated failover that somebody ordered.
+        C Sentinels vote for any candidate. Refusals make elections safer in these cases: an unknown candidate, which no
+        majority counts; a peer in whose name a forged request arrived; a rival right after a vote, so that two leaders
+        do not act at the same time; and, shortly after a switch, a C Sentinel that considers a master down which is up
+        here. A txsentinel does not consider a new master down because of the switch, and its request may be for a
+        coordinated failover that an operator ordered.
         """
         if candidate == self._state.options.my_id:
             return "it is this Sentinel"
@@ -151,18 +150,19 @@ class Voting:
             return "it did not ask for the last one that was asked for in its name"
         if self._leased(master, candidate, now):
             return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
-        fresh = master.switched_at is not None and now - master.switched_at < FRESH_SWITCH
+        fresh = master.switched_at is not None and now - master.switched_at < RECENT_SWITCH_PERIOD
         if fresh and not peer.is_txsentinel and self._sees_up(master, now):
             return "the master was switched a moment ago and is up"
         return None
 
     def _have_confirmed(self, master: Master, candidate: str, epoch: int, now: Millis) -> bool:
         """
-        Ask a peer in whose name somebody asked for our vote whether it is a candidate; false if it cannot be asked now.
+        Ask ``candidate`` whether it really requested our vote; return whether it was asked.
 
-        Anybody can send such a request. A vote for somebody who is no candidate would keep real ones away for as long
-        as its lease, and us from an attempt of our own for two failover timeouts. A candidate has voted for itself
-        before it asks, which it tells if it is asked for a vote in epoch 0. With many masters failing nobody is asked.
+        Any client can send a vote request. A vote for a Sentinel that is no candidate would make this Sentinel refuse
+        real ones for ``LEASE_LIMIT``, and would delay its own next attempt for two failover timeouts. A candidate votes
+        for itself before it requests votes; the reply to a vote request in epoch 0 shows that vote. During a mass
+        failure no candidate is asked.
         """
         peer = master.peers[candidate]
         if (
@@ -180,10 +180,10 @@ class Voting:
 
     def _check_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
         """
-        A peer told whom it voted for, after a request for our vote in its name.
+        Handle a peer's report of its own vote, after a vote request in its name.
 
-        A C Sentinel may ask in an epoch above that of its own vote. After a restart a Sentinel knows the epoch and no
-        name.
+        A C Sentinel may request votes in an epoch above that of its own vote. After a restart, a Sentinel knows the
+        epoch of its vote but not the candidate.
         """
         master = peer.master
         genuine = epoch > asked or (epoch == asked and leader in (peer.name, NO_CANDIDATE))
@@ -191,10 +191,10 @@ class Voting:
         if genuine:
             peer.doubted_until = 0
         else:
-            peer.doubted_until = now + DOUBT
-            self._state.complain(
-                "Somebody asked for a vote in the name of another Sentinel",
-                f"Somebody asked for a vote on {master.name} in epoch {asked} in the name of {peer.name}, who did not",
+            peer.doubted_until = now + DOUBT_PERIOD
+            self._state.note_throttled(
+                "A vote request was forged",
+                f"A vote request for {master.name} in epoch {asked} in the name of {peer.name} was not sent by it",
             )
         if master.leader == peer.name and master.vote_unconfirmed:
             master.vote_unconfirmed = False
@@ -202,7 +202,7 @@ class Voting:
                 master.attempt_started_at, master.voted_at = master.attempt_before, None
 
     def cast(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
-        """Vote: one candidate per master and epoch, for ever."""
+        """Vote for ``candidate``. There is at most one vote per master and epoch, for ever."""
         state = self._state
         master.leader = candidate
         master.leader_epoch = epoch
@@ -213,23 +213,23 @@ class Voting:
             master.attempt_started_at = now + state.rng(1000)
 
     def committed(self, master: Master, generation: int) -> None:
-        """Everything up to ``generation`` is durable."""
+        """Record that the hard state up to ``generation`` is durable."""
         if master.vote_generation <= generation:
             master.durable_leader_epoch = master.leader_epoch
 
     def ask_all(self, master: Master, now: Millis) -> None:
-        """Ask every connected peer at once that does not owe us an answer to the same question."""
+        """Ask every connected peer that has no unanswered question of the same content."""
         for peer in master.peers.values():
             self.ask(peer, now)
 
     def ask(self, peer: Peer, now: Millis) -> None:
-        """Ask one peer for its opinion or, while we stand for election, for its vote."""
+        """Ask one peer for its opinion or, during a campaign, for its vote."""
         if not peer.link.commands_up:
             return
         master = peer.master
         epoch = self._vote_epoch(master)
         question = Question(master.address, epoch)
-        # Asked or not: the next occasion to ask is a period away.
+        # Set even if no question is sent below: the next attempt is due a period later.
         peer.asked_at = now
         if question in peer.asked or len(peer.asked) >= self._state.limits.questions:
             return
@@ -245,19 +245,19 @@ class Voting:
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, sent_epoch, candidate), probe=True)
 
     def ask_due(self, peer: Peer) -> Millis:
-        """When a peer of a master that is S_DOWN must be asked again."""
+        """Return when a peer of a master that is S_DOWN must be asked again."""
         if peer.asked_at is None:
             return 0
         return peer.asked_at + self._ask_period(peer.master, peer)
 
     def answered(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> Peer | None:
         """
-        Take in an answer; the peer it is from, or ``None`` if it is void.
+        Handle a reply to a question; return the peer that sent it, or ``None`` if the reply is ignored.
 
-        Only an array of integer, bulk string, integer counts. An answer about an address that the
-        master has left is void: it says nothing about the present one.
+        Only an array of integer, bulk string, integer is valid. A reply about an address that the master has left is
+        ignored, as it says nothing about the current one.
         """
-        # Not among all who share the link: those may be a thousand.
+        # Search the peers of the master, as a thousand peers may share the link.
         peer = next((peer for peer in master.peers.values() if peer.link is link), None)
         if peer is None or not peer.asked:
             return None
@@ -293,7 +293,7 @@ class Voting:
         return peer
 
     def expire_opinions(self, master: Master, now: Millis) -> None:
-        """Drop opinions and votes that are older than five ask periods, whether the master is down or not."""
+        """Discard opinions and reported votes that are older than five ask periods, even if the master is up."""
         limit = 5 * self._state.timings.ask_period
         for peer in master.peers.values():
             if now - peer.opinion_at > limit:
@@ -301,14 +301,14 @@ class Voting:
                 peer.leader = None
 
     def forget_opinions(self, master: Master) -> None:
-        """The master moved: what peers said was about another address."""
+        """Discard the opinions of all peers, as the master moved to another address or was reset."""
         for peer in master.peers.values():
             peer.reports_master_down = False
             peer.leader = None
             peer.asked_at = None
 
     def count(self, master: Master) -> VoteCount:
-        """How our election for ``master`` stands, counting only votes of the epoch that we stand in."""
+        """Return the count of our election for ``master``; only votes in the epoch of the campaign count."""
         failover = master.failover
         assert failover is not None
         me = self._state.options.my_id
@@ -335,19 +335,19 @@ class Voting:
         return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
 
     def highest_answer(self, master: Master, now: Millis) -> int:
-        """The highest epoch that a peer answered our request with: it has voted up to there."""
+        """Return the highest epoch in the replies to our vote requests, up to which peers have voted."""
         failover = master.failover
         assert failover is not None
         return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch, now)), default=0)
 
     def awaited(self, master: Master) -> int:
-        """How many connected peers have not answered our request for their vote in this epoch."""
+        """Return how many connected peers have not answered our vote request in this epoch."""
         failover = master.failover
         assert failover is not None
         return sum(1 for peer in master.peers.values() if peer.link.commands_up and peer.name not in failover.answers)
 
     def rank(self, master: Master) -> int:
-        """How many live peers of lower ID may find ``master`` down, too: they stand for election before us."""
+        """Return how many live peers with lower IDs may consider ``master`` down, too; they campaign before us."""
         me = self._state.options.my_id
         return sum(
             1
@@ -356,7 +356,7 @@ class Voting:
         )
 
     def place(self, master: Master) -> int:
-        """Our place among all Sentinels of ``master`` by ID, from 0: different for each of them."""
+        """Return our position among all Sentinels of ``master`` by ID, from 0; it is unique."""
         return sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
 
     @staticmethod
@@ -370,11 +370,11 @@ class Voting:
             return False
         failover = master.failover
         if master.leader == self._state.options.my_id:
-            # Standing ourselves: hold on to our own candidacy, unless its epoch is lost or TILT keeps us from counting.
+            # Keep our vote for ourselves, unless its epoch is lost or TILT prevents counting.
             if failover is None or failover.state is not FailoverState.WAIT_START:
                 return failover is not None
             if candidate < self._state.options.my_id and self._state.in_mass_failure(now):
-                # It comes before us, and has not heard of us in time: if nobody gave way, all of us would lose.
+                # It has precedence but did not receive our request in time; if no candidate concedes, all lose.
                 return False
             return failover.campaign_again_at is None and not self._tilt.active
         if now >= voted_at + min(LEASE_LIMIT, master.options.failover_timeout):
@@ -406,7 +406,7 @@ class Voting:
         return timings.ask_period
 
     def _window_open(self, peer: Peer) -> bool:
-        """May one more vote request go out on this link? If not, it goes when an answer comes."""
+        """Return whether a vote request may be sent now; if not, it is sent when a reply to another one arrives."""
         link = peer.link
         if link.votes_in_flight < self._state.limits.votes_in_flight:
             link.votes_waiting.pop(peer, None)

@@ -207,7 +207,7 @@ class Executor:
         if name in self._lookups:
             return
         if len(self._lookups) >= MAX_LOOKUPS:
-            if self._core.registry.wants(address):
+            if self._core.registry.awaits_resolution(address):
                 self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
             return
         self._lookups[name] = None
@@ -229,5 +229,5 @@ class Executor:
         self._host.reactor.callLater(RESOLVE_PERIOD, self._resolve_again, address)
 
     def _resolve_again(self, address: Address) -> None:
-        if self._core.registry.wants(address):
+        if self._core.registry.awaits_resolution(address):
             self._resolve(address)

@@ -90,7 +90,7 @@ class SweepLoop:
         processor = self._processor_time() if late else None
         self._swept_at = now
         self._sweeping = True
-        self._core.state.heard = self.received_until(now)
+        self._core.state.read_until = self.received_until(now)
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
             self._turn()
