@@ -72,6 +72,25 @@ class AnswerTests(SynchronousTestCase):
         self.fixture.wait(MASS_FAILURE_WINDOW + 1)
         self.assertEqual("*", self.ask("b", 7).leader)
 
+    def after_a_switch(self, down_after: int, *, is_txsentinel: bool) -> str:
+        """Who has our vote when ``b`` asks for it a second after a switch to a master that answers."""
+        self.fixture.master.options.down_after = down_after
+        self.fixture.peer("b").is_txsentinel = is_txsentinel
+        self.fixture.master.switched_at = self.fixture.now - 1000
+        return self.ask("b", 5).leader
+
+    def test_c_sentinels_right_after_a_switch(self) -> None:
+        """With a short down-after they may consider the new master down because of the switch."""
+        self.assertEqual("*", self.after_a_switch(1000, is_txsentinel=False))
+
+    def test_c_sentinels_with_a_longer_down_after(self) -> None:
+        """They do not then, and what they ask for may be a coordinated failover that somebody ordered."""
+        self.assertEqual("b" * 40, self.after_a_switch(1200, is_txsentinel=False))
+
+    def test_txsentinels_right_after_a_switch(self) -> None:
+        """They never consider a master down because of the switch."""
+        self.assertEqual("b" * 40, self.after_a_switch(1000, is_txsentinel=True))
+
     def test_epochs_that_lead_nowhere(self) -> None:
         """Whoever would be elected in one below that of the present configuration could not have it followed."""
         self.mass_failure(Limits().mass_failure)

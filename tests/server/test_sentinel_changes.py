@@ -95,6 +95,23 @@ class HeldTests(ServerTestCase):
         vote = core.vote_requested("127.0.0.1", 6379, 5, "c" * 40, now)
         self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
 
+    def test_votes_of_an_undone_monitor_are_withdrawn(self) -> None:
+        """A vote for a master whose MONITOR could not be saved is never published, while votes for others are."""
+        core, now = self.harness.core, self.harness.host.now()
+        self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", "6400", "2")
+        for master in core.registry.masters.values():
+            place = core.registry.address("127.0.0.1", 26390)
+            assert place is not None
+            core.registry.add_peer(master, PEER_ID, place, now)
+        core.vote_requested("127.0.0.1", 6400, 5, PEER_ID, now)
+        core.vote_requested("127.0.0.1", 6379, 6, PEER_ID, now)
+        self.harness.executor.drain()
+        self.harness.fail()
+        self.assertEqual(list(core.registry.masters), ["mymaster"])
+        self.harness.save()
+        votes = [event for event in self.harness.events if event.startswith("+vote-for-leader")]
+        self.assertEqual(votes, [f"+vote-for-leader {PEER_ID} 6"])
+
     def test_failing_disk_is_tried_again(self) -> None:
         """While saving fails the next attempt decides what is answered."""
         for fine in (False, True):

@@ -91,6 +91,11 @@ class RegressionTests(SynchronousTestCase):
         )
         self.replay(1795281385, 180, plan)
 
+    def test_monitor_anew_on_a_failing_disk(self) -> None:
+        """A master that is removed and monitored again while nothing can be saved comes back with its durable vote."""
+        plan = "doomed-disk:168.772:5.935:2893282525,monitor-anew:169.358:4.868:1174536697"
+        self.replay(1796084394, 180, plan)
+
     def test_groups_of_their_own(self) -> None:
         """As two groups of one, after more of everything."""
         plan = (

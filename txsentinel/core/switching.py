@@ -10,24 +10,15 @@ from txsentinel.core.link import InstanceLink
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
-from txsentinel.core.voting import Voting
+from txsentinel.core.voting import C_MARGIN, C_RETRY, C_SAFE_DOWN_AFTER, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
-
-C_RETRY: Final[Millis] = 1_050
-"""Interval at which a C Sentinel tries to reconnect to a dead master: its PING period plus half a timer tick."""
 
 REDISCOVERY_DELAY: Final[Millis] = 200
 """
 How long no INFO is sent to a master that was reset, so that the client that ordered the reset can see that the replicas
 were removed. A C Sentinel waits for the next periodic INFO, up to ten seconds.
 """
-
-C_MARGIN: Final[Millis] = 200
-"""Margin for the inaccuracy of ``C_RETRY``."""
-
-C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
-"""The ``down-after-milliseconds`` from which on a hello is safe for C Sentinels at any time."""
 
 
 class Switching:

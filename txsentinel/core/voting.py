@@ -8,6 +8,7 @@ can delay an election but never make it unsafe, so a Sentinel refuses in some ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
@@ -27,6 +28,15 @@ LEASE_LIMIT: Millis = 2_000
 
 RECENT_SWITCH_PERIOD: Millis = 5_000
 """Period after a switch in which candidates are refused that consider a master down which is up here."""
+
+C_RETRY: Final[Millis] = 1_050
+"""Interval at which a C Sentinel tries to reconnect to a dead master: its PING period plus half a timer tick."""
+
+C_MARGIN: Final[Millis] = 200
+"""Margin for the inaccuracy of ``C_RETRY``."""
+
+C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
+"""The down-after from which on a C Sentinel does not consider a new master down because of the switch."""
 
 DOUBT_PERIOD: Millis = 5_000
 """How long a peer gets no vote after a request in its name that it did not make, unless it confirms a later one."""
@@ -137,8 +147,9 @@ class Voting:
 
         C Sentinels vote for any candidate. Refusals make elections safer in these cases: an unknown candidate, which no
         majority counts; a peer in whose name a forged request arrived; a rival right after a vote, so that two leaders
-        do not act at the same time; and, shortly after a switch, a C Sentinel that considers a master down which is up
-        here. A txsentinel does not consider a new master down because of the switch, and its request may be for a
+        do not act at the same time; and, shortly after a switch with a short down-after, a C Sentinel that considers a
+        master down which is up here. Neither txsentinels nor C Sentinels with a longer down-after consider a new master
+        down because of the switch, and their request may be for a
         coordinated failover that an operator ordered.
         """
         if candidate == self._state.options.my_id:
@@ -151,7 +162,8 @@ class Voting:
         if self._leased(master, candidate, now):
             return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
         fresh = master.switched_at is not None and now - master.switched_at < RECENT_SWITCH_PERIOD
-        if fresh and not peer.is_txsentinel and self._sees_up(master, now):
+        hasty = master.options.down_after < C_SAFE_DOWN_AFTER
+        if fresh and hasty and not peer.is_txsentinel and self._sees_up(master, now):
             return "the master was switched a moment ago and is up"
         return None
 

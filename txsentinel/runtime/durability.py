@@ -21,13 +21,18 @@ def is_binding(effect: Effect) -> bool:
     return isinstance(effect, Announce) and effect.binding
 
 
+def master_of(effect: Effect) -> str | None:
+    """The name of the master that an announcement is about; ``None`` for any other effect."""
+    return effect.event.master if isinstance(effect, Announce) else None
+
+
 @dataclass(slots=True)
 class HeldCommand:
     """A command whose reply is deferred; ``undo`` reverts its changes, which begin with generation ``since``."""
 
     released: Callable[[], None]
     failed: Callable[[], None]
-    undo: Callable[[], object] | None = None
+    undo: Callable[[], str | None] | None = None
     since: int = 0
 
 
@@ -70,7 +75,7 @@ class DurabilityBarrier:
         generation: int,
         released: Callable[[], None],
         failed: Callable[[], None],
-        undo: Callable[[], object] | None = None,
+        undo: Callable[[], str | None] | None = None,
         since: int = 0,
     ) -> None:
         """
@@ -79,7 +84,8 @@ class DurabilityBarrier:
         If the last attempt to save failed, the next one determines the outcome.
 
         :param undo: called before ``failed``. Announcements of the generations ``since`` to ``generation`` are then
-            dropped.
+            dropped. If it returns the name of a master whose record is gone, so are later ones about that master, such
+            as votes.
         """
         command = HeldCommand(released, failed, undo, since)
         if generation <= self.durable:
@@ -128,10 +134,14 @@ class DurabilityBarrier:
         for generation, _, command in reversed(commands):
             if command.undo is None:
                 continue
-            command.undo()
+            forgotten = command.undo()
             since, until = command.since, generation
             self._effects = deque(
                 (stamp, effect)
                 for stamp, effect in self._effects
-                if not (since <= stamp <= until and is_binding(effect))
+                if not (
+                    is_binding(effect)
+                    and since <= stamp
+                    and (stamp <= until or (forgotten is not None and master_of(effect) == forgotten))
+                )
             )

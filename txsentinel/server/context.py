@@ -40,7 +40,7 @@ class ReplyBarrier(Protocol):
         generation: int,
         released: Callable[[], None],
         failed: Callable[[], None],
-        undo: Callable[[], object] | None = None,
+        undo: Callable[[], str | None] | None = None,
         since: int = 0,
     ) -> None:
         """Call ``released`` when ``generation`` is durable (at once if it is), or ``failed`` if saving it failed."""

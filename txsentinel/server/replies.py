@@ -34,7 +34,7 @@ class DurableReply:
     generation: int
     value: Value | Callable[[], Value]
     on_failure: Value | Callable[[], Value]
-    undo: Callable[[], object] | None = None
+    undo: Callable[[], str | None] | None = None
     """Reverts the changes of the command, because ``on_failure`` is a refusal."""
 
     since: int = 0

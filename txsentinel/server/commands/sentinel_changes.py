@@ -39,7 +39,7 @@ def first_change(context: ServerContext) -> int:
 
 
 def once_saved(
-    context: ServerContext, undo: Callable[[], object] | None = None, since: int = 0, value: Value = OK
+    context: ServerContext, undo: Callable[[], str | None] | None = None, since: int = 0, value: Value = OK
 ) -> DurableReply:
     """
     Reply ``value`` when all changes so far are durable, or an error if they cannot be saved.
@@ -69,9 +69,11 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     since, name = first_change(context), text(request[2])
     added = context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
 
-    def undo() -> None:
-        if not added.gone:
-            context.core.remove(name, context.host.now(), announce=False)
+    def undo() -> str | None:
+        if added.gone:
+            return None
+        context.core.remove(name, context.host.now(), announce=False)
+        return name
 
     return once_saved(context, undo, since)
 
