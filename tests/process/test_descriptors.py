@@ -33,7 +33,7 @@ from txsentinel.process.descriptors import (
     raise_descriptor_limit,
     short_queue,
     shortage,
-    take_one,
+    try_descriptor,
 )
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
@@ -71,7 +71,7 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(
             said,
             "WARNING: The limit of open files is 256, but maxclients 500 and 14 connections to servers and Sentinels"
-            " need 578. There is room for 178 clients. Raise the limit: 'ulimit -n 578' before the start, or"
+            " need 578. Descriptors are left for 178 clients. Raise the limit: 'ulimit -n 578' before the start, or"
             " LimitNOFILE=578 in the unit of systemd.",
         )
         self.assertEqual(descriptors_for_clients(256, 14), 178)
@@ -80,17 +80,17 @@ class DemandTests(SynchronousTestCase):
         """Louder, from the limit on at which links and the fewest clients would have to share."""
         demand = Demand(500, 20, 40, 2)
         least = demand.links + RESERVED + MIN_CLIENTS
-        self.assertIn(f"room for {MIN_CLIENTS} clients", str(shortage(demand, least)))
+        self.assertIn(f"left for {MIN_CLIENTS} clients", str(shortage(demand, least)))
         said = str(shortage(demand, least - 1))
-        self.assertIn("SERVERS WILL GO UNWATCHED", said)
-        self.assertIn("20 masters, 40 replicas and 2 Sentinels takes 122 connections", said)
+        self.assertIn("SOME SERVERS CANNOT BE MONITORED", said)
+        self.assertIn("20 masters, 40 replicas and 2 Sentinels needs 122 connections", said)
         self.assertEqual(descriptors_for_clients(least - 1, demand.links), MIN_CLIENTS)
 
     def test_room_to_grow(self) -> None:
         """What is asked of the system suffices for twice the links, whatever maxclients says."""
         for demand in (Demand(10_000, 2, 4, 2), Demand(10, 500, 1000, 2)):
-            self.assertGreaterEqual(demand.comfortable, demand.total + demand.links)
-            self.assertGreaterEqual(demand.comfortable, 2 * demand.clients + RESERVED)
+            self.assertGreaterEqual(demand.with_reserve, demand.total + demand.links)
+            self.assertGreaterEqual(demand.with_reserve, 2 * demand.clients + RESERVED)
 
     def test_raised(self) -> None:
         """The soft limit goes up as far as the hard one lets it, and never down."""
@@ -183,7 +183,7 @@ class CapacityTests(SynchronousTestCase):
         self.assertEqual([text for _, text in self.lines], [text] * 2)
         self.error = None
         self.pass_seconds(100)
-        self.assertEqual(self.lines[2:], [(Level.NOTICE, "There are file descriptors again.")])
+        self.assertEqual(self.lines[2:], [(Level.NOTICE, "File descriptors are available again.")])
 
     def test_on_and_off(self) -> None:
         """However often it comes and goes, two lines a minute are all."""
@@ -219,7 +219,7 @@ class CapacityTests(SynchronousTestCase):
     def test_take(self) -> None:
         """A descriptor that was taken is given back."""
         before = set(os.listdir("/dev/fd"))
-        take_one()
+        try_descriptor()
         self.assertEqual(set(os.listdir("/dev/fd")), before)
 
 
@@ -278,9 +278,9 @@ class ProcessTests(SynchronousTestCase):
         """It warns and starts, says when clients have taken the last descriptor, and goes on when they leave."""
         self.until("+monitor")
         self.assertIn(
-            " # WARNING: SERVERS WILL GO UNWATCHED, and look down to this Sentinel: the limit of open", self.said
+            " # WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open", self.said
         )
-        self.assertIn(f" is {self.LIMIT}, but watching 1 masters, 1 replicas and 0 Sentinels takes 4 ", self.said)
+        self.assertIn(f" is {self.LIMIT}, but monitoring 1 masters, 1 replicas and 0 Sentinels needs 4 ", self.said)
         if sys.platform == "linux":
             self.assertIn(" # WARNING: The TCP backlog setting of 2000000000 cannot be enforced because", self.said)
         clients = []
@@ -290,7 +290,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertTrue(self.hear(0.05), self.said)
         for client in clients:
             client.close()
-        self.until("There are file descriptors again")
+        self.until("File descriptors are available again")
         with self.connect() as client:
             client.sendall(b"PING\r\n")
             self.assertEqual(client.recv(7), b"+PONG\r\n")

@@ -131,7 +131,7 @@ class LineQueueTests(SynchronousTestCase):
         self.assertTrue(queue.drain(SECONDS))
         self.assertTrue(said.wait(SECONDS))
         self.assertEqual(written, ["fits"])
-        self.assertEqual(texts, ["3 lines are missing here: whatever reads this log did not keep up."])
+        self.assertEqual(texts, ["3 lines are missing here, because the reader of this log was too slow."])
         queue.put(lambda: written.append("fits again"), 100)
         self.assertTrue(queue.drain(SECONDS))
         self.assertEqual(written, ["fits", "fits again"])
@@ -161,14 +161,14 @@ class LineQueueTests(SynchronousTestCase):
         told, go = [], threading.Event()
 
         class Hanging:
-            def tell(self, seconds: float, level: Level, text: str) -> None:
+            def emit(self, seconds: float, level: Level, text: str) -> None:
                 go.wait(SECONDS)
                 told.append((seconds, level, text))
 
         destination = QueuedDestination(Hanging())
         events = [(float(number), Level.NOTICE, f"event {number}") for number in range(100)]
         for event in events:
-            destination.tell(*event)
+            destination.emit(*event)
         self.assertEqual(told, [])
         go.set()
         self.assertTrue(destination._queue.drain(SECONDS))

@@ -44,7 +44,7 @@ class InUTC(SynchronousTestCase):
         self, line_format: str = "legacy", timestamp: str = "legacy", text: str = "+tilt #tilt mode entered"
     ) -> str:
         """What is written for one warning."""
-        LineWriter(StreamSink(self.stream), line_format, timestamp).tell(MOMENT, Level.WARNING, text)
+        LineWriter(StreamSink(self.stream), line_format, timestamp).emit(MOMENT, Level.WARNING, text)
         return self.stream.getvalue().decode("utf-8", "surrogateescape")
 
 
@@ -59,7 +59,7 @@ class ShapeTests(InUTC):
         """Each level has its mark."""
         writer = LineWriter(StreamSink(self.stream))
         for level in (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING):
-            writer.tell(MOMENT, level, "text")
+            writer.emit(MOMENT, level, "text")
         marks = [line.split()[5] for line in self.stream.getvalue().splitlines()]
         self.assertEqual(marks, [b".", b"-", b"*", b"#"])
 
@@ -67,7 +67,7 @@ class ShapeTests(InUTC):
         """The stamp is local time, and days below ten have two digits."""
         os.environ["TZ"] = "XXX-24"
         time.tzset()
-        LineWriter(StreamSink(self.stream)).tell(MOMENT + 9 * 86_400, Level.NOTICE, "text")
+        LineWriter(StreamSink(self.stream)).emit(MOMENT + 9 * 86_400, Level.NOTICE, "text")
         self.assertIn(b" 01 Dec 2026 03:33:21.042 ", self.stream.getvalue())
 
     def test_iso8601(self) -> None:
@@ -119,7 +119,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[Level, str]] = []
 
-    def tell(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str) -> None:
         """Remember."""
         self.told.append((level, text))
 
@@ -319,8 +319,8 @@ class SystemLogTests(SynchronousTestCase):
         """Each line goes out under the configured name at the priority of its level, bare of pid and time."""
         log = SystemLog("redis", "local3")
         for level in (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING):
-            log.tell(MOMENT, level, "text")
-        log.tell(MOMENT, Level.NOTICE, "nul\0 caf\udce9\n\nsecond")
+            log.emit(MOMENT, level, "text")
+        log.emit(MOMENT, Level.NOTICE, "nul\0 caf\udce9\n\nsecond")
         self.assertEqual(self.opened, [("redis", syslog.LOG_PID | syslog.LOG_NDELAY, syslog.LOG_LOCAL3)])
         self.assertEqual(
             self.sent,

@@ -1,8 +1,8 @@
 """
-What the operator reads at the terminal if a daemon cannot start.
+The message at the terminal if a daemon cannot start.
 
-``twistd`` forks, and the process that stays at the terminal waits for word from the daemon. Its own report is the first
-hundred bytes of an exception in Python notation: ``An error has occurred: b'txsentinel.runtime.listeners.Cannot``.
+``twistd`` forks, and the process at the terminal waits for the result of the daemon. The message of ``twistd`` is the
+first hundred bytes of an exception: ``An error has occurred: b'txsentinel.runtime.listeners.Cannot``.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -19,18 +19,18 @@ from twisted.scripts._twistd_unix import UnixApplicationRunner
 from txsentinel.runtime.listeners import CannotStart
 
 MAX_REPORT: Final = 4096
-"""Bytes; the kernel passes so many through a pipe in one piece."""
+"""Maximum bytes of the report; the kernel writes so many to a pipe atomically."""
 
 STARTED: Final = b"0"
 FAILED: Final = b"1 "
-"""What the daemon sends, the second with a text behind it; as in ``twistd``."""
+"""What the daemon sends, as in ``twistd``; a text follows the second."""
 
 
 def failure_text(error: BaseException, log_place: str) -> str:
     """
-    One line that says why a daemon did not start.
+    Return one line with the reason why a daemon did not start.
 
-    :param log_place: where its log goes.
+    :param log_place: the destination of its log.
     """
     if isinstance(error, CannotStart):
         text = str(error)
@@ -43,19 +43,19 @@ def failure_text(error: BaseException, log_place: str) -> str:
 
 class Runner(UnixApplicationRunner):
     """
-    The part of ``twistd`` that starts an application, with a report for people.
+    The part of ``twistd`` that starts an application, with a readable report.
 
-    :cvar log_place: where the log goes, for the report.
+    :cvar log_place: the destination of the log, for the report.
     """
 
     log_place = "the log"
 
     def _formatChildException(self, exception: BaseException) -> bytes:
-        """In the daemon: what to send to the process at the terminal."""
+        """In the daemon: return the bytes for the process at the terminal."""
         return (FAILED + failure_text(exception, self.log_place).encode("utf-8", "replace"))[:MAX_REPORT]
 
     def _waitForStart(self, readPipe: int) -> int:
-        """In the process at the terminal: wait for word, pass it on, and return the exit status."""
+        """In the process at the terminal: wait for the result, print it, and return the exit status."""
         received: bytes = untilConcludes(os.read, readPipe, MAX_REPORT)
         if received == STARTED:
             return 0
@@ -68,7 +68,7 @@ class Runner(UnixApplicationRunner):
 
 
 def report_failed_start(log_place: str) -> None:
-    """Have ``twistd``, which is about to make its runner, take ours."""
+    """Replace the runner of ``twistd``, before it makes one."""
     from twisted.scripts import twistd
 
     Runner.log_place = log_place

@@ -1,4 +1,4 @@
-"""What may follow the configuration file on the command line: directives, in the manner of the C servers."""
+"""Directives after the configuration file on the command line, in the syntax of the C servers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Final
 from txsentinel.config.quoting import in_quotes
 
 NEVER_VALUES: Final = frozenset({"--sentinel", "--save"})
-"""Options that begin anew even where the option before them still waits for a value."""
+"""Words that begin an option even if the option before them has no value yet."""
 
 STDIN: Final = "-"
 """As the first or last word: further directives come from standard input."""
 
 
 class NotAnOption(ValueError):
-    """A word stands where an option should begin; ``str()`` is the word."""
+    """A word that is no option in the place of one; ``str()`` is the word."""
 
 
 def reads_stdin(words: Sequence[str]) -> bool:
-    """Do the words ask for directives from standard input?"""
+    """Whether the words request directives from standard input."""
     return bool(words) and STDIN in (words[0], words[-1])
 
 
 def override_lines(words: Sequence[str]) -> list[str]:
     """
-    The configuration lines that the words of the command line amount to.
+    Convert words of the command line to configuration lines.
 
     ``--port 5000 --sentinel monitor m 10.0.0.1 6379 2`` makes ``port "5000"`` and ``sentinel "monitor" "m"
     "10.0.0.1" "6379" "2"``. A word that begins with ``--`` begins a line, unless the option before it

@@ -1,8 +1,8 @@
 """
 ``twistd sentinel``: its command line, and the service made from it.
 
-Everything that an operator can get wrong is found while the options are parsed, when standard error
-is still theirs: afterwards ``twistd`` may fork away from the terminal.
+All errors of the configuration are found while the options are parsed, because standard error is still the terminal
+then. Afterwards ``twistd`` may fork.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 NO_CONFIG_FILE: Final = "Sentinel needs config file on disk to save state. Exiting..."
 
 TWISTD_PIDFILE: Final = "twistd.pid"
-"""What ``twistd`` writes where ``--pidfile`` is not given."""
+"""The pid file of ``twistd`` without ``--pidfile``."""
 
 TWISTD_LOG: Final = "twistd.log"
-"""Where a daemon of ``twistd`` logs unless told otherwise."""
+"""The log file of a daemon of ``twistd`` without ``--logfile``."""
 
 FOREGROUND: Final = "the process stays in the foreground; 'twistd sentinel' without -n runs it as a daemon"
 
@@ -68,15 +68,15 @@ LOG_LEVELS: Final = {level.name.lower(): level for level in Level}
 
 
 def refuse(text: str) -> NoReturn:
-    """End the start: ``text`` goes to standard error as it is, and the exit status is 1."""
+    """End the start with ``text`` on standard error and exit status 1."""
     raise SystemExit(text)
 
 
 def installed_extensions(package: ModuleType | None = None) -> dict[str, ISentinelExtension]:
     """
-    Every plug-in that provides :class:`ISentinelExtension`, by the word that chooses it.
+    Return all plug-ins that provide :class:`ISentinelExtension`, by name.
 
-    :param package: where plug-in modules live; ``None`` for ``twisted.plugins``.
+    :param package: the package of plug-in modules; ``None`` for ``twisted.plugins``.
     """
     found: list[ISentinelExtension] = list(getPlugins(ISentinelExtension, package))
     return {extension.name: extension for extension in sorted(found, key=lambda each: str(each.name))}
@@ -86,8 +86,8 @@ class Options(usage.Options):
     """
     The command line after ``twistd sentinel``.
 
-    Once parsed, ``configuration`` holds what the file and the words behind ``--`` say, and
-    ``extensions`` the chosen extensions with their arguments.
+    After parsing, ``configuration`` is the configuration of the file and the directives after ``--``, and
+    ``extensions`` has the selected extensions with their arguments.
     """
 
     synopsis = "[options] [sentinel.conf] [-- --directive value ...]"
@@ -95,7 +95,11 @@ class Options(usage.Options):
         ["config", "c", None, "The sentinel.conf to start from and to keep the state in; required."],
     ]
     optFlags = [
-        ["tls-verify-hostnames", None, "With tls-replication: dial only whose certificate has the name or IP dialled."],
+        [
+            "tls-verify-hostnames",
+            None,
+            "With tls-replication: require certificates to name the host or IP connected to.",
+        ],
     ]
     configuration: Configuration
 
@@ -103,16 +107,16 @@ class Options(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
         self.extensions: list[tuple[ISentinelExtension, str]] = []
         self.lock: FileLock | None = None
-        """What keeps other Sentinels from saving to the same file."""
+        """The lock that prevents other Sentinels from saving to the same file."""
 
         self._overrides: Sequence[str] = ()
 
     @property
     def longdesc(self) -> str:
-        """The end of the help text, which names what is installed."""
+        """The end of the help text, with the installed extensions."""
         words = (
-            "Watches Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel "
-            "and along with it. Directives behind -- count after those of the file. "
+            "Monitors Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel "
+            "and along with it. Directives after -- override those of the file. "
         )
         known = ", ".join(f"{name} ({each.description})" for name, each in installed_extensions().items())
         return words + (f"Extensions: {known}." if known else "No extensions are installed.")
@@ -132,21 +136,21 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:
-        """A first word that is no option is the configuration file, and directives may follow at once."""
+        """Take the first word for the configuration file unless it is an option; directives follow it."""
         rest = list(words)
         if self["config"] is None and rest and not rest[0].startswith("-"):
             self["config"] = rest.pop(0)
-            if rest and rest[0] == "--":  # swallowed by the parser only where no word stands before it
+            if rest and rest[0] == "--":  # the parser removes it only if no word precedes it
                 del rest[0]
         self._overrides = rest
 
     def postOptions(self) -> None:
-        """Read the configuration, and settle with ``twistd`` what both have an opinion on."""
+        """Read the configuration, and reconcile it with the options of ``twistd``."""
         if self._twistd is not None:
             exit_on_signals()
         locks = FileClaims()
         if self["config"]:
-            # Before it is read: whoever has it may be saving it now, for the last time.
+            # Locked before it is read: a process that has it may be saving it for the last time.
             locks.claim_main(os.path.abspath(self["config"]))
         try:
             self.configuration = read_configuration(self["config"], self._overrides, locks.claim_state)
@@ -160,21 +164,21 @@ class Options(usage.Options):
 
     @property
     def _twistd(self) -> usage.Options | None:
-        """The options of ``twistd`` itself; ``None`` in a ``.tac`` file and under other launchers."""
+        """The options of ``twistd`` itself; ``None`` in a ``.tac`` file and with other launchers."""
         parent: usage.Options | None = self.parent
         return parent if parent is not None and "nodaemon" in parent else None
 
     @property
     def detaches(self) -> bool:
-        """Will ``twistd`` fork away from the terminal?"""
+        """Whether ``twistd`` will fork and detach from the terminal."""
         return self._twistd is not None and not (self._twistd["nodaemon"] or self._twistd["debug"])
 
     def _reconcile(self, twistd: usage.Options) -> None:
         """
-        ``twistd`` alone decides about its own process; say so where the file asks for something else.
+        Warn where the file contradicts the options of ``twistd``, which alone determine its process.
 
-        Its ``twistd.pid`` in the current directory, which would keep a second Sentinel from starting
-        there, is only written for daemons without a ``pidfile`` of their own, or when asked for.
+        Its ``twistd.pid`` in the current directory would prevent a second Sentinel from starting there. So it is
+        written only for daemons without a ``pidfile`` directive, or if ``--pidfile`` is given.
         """
         generic = self.configuration.generic
         stated = self.configuration.document.has(Owner("generic", "daemonize"), "daemonize")
@@ -187,7 +191,7 @@ class Options(usage.Options):
         if self.detaches and twistd["logfile"] == "-":
             raise usage.UsageError("a daemon cannot log to standard output")
         if self.detaches:
-            # Imported here, as other launchers know nothing of it.
+            # Imported here because other launchers do not need it.
             from txsentinel.cli.detaching import report_failed_start
 
             report_failed_start("the system log" if twistd["syslog"] else self._log_path(generic))
@@ -199,9 +203,9 @@ class Options(usage.Options):
 
     def log(self) -> SentinelLog:
         """
-        The log, before anything is written to it.
+        Return the log observer.
 
-        What was said to ``twistd`` (``--logfile``, ``--syslog``) comes before what the file says.
+        The options ``--logfile`` and ``--syslog`` of ``twistd`` override the directives of the file.
         """
         generic = self.configuration.generic
         destinations: list[Destination] = []
@@ -221,16 +225,16 @@ class Options(usage.Options):
 
     @property
     def _chosen_log(self) -> str:
-        """What was said to ``twistd``; empty if nothing was."""
+        """The option ``--logfile`` of ``twistd``; empty without it."""
         return (self._twistd["logfile"] if self._twistd is not None else None) or ""
 
     def _log_path(self, generic: GenericOptions) -> str:
-        """The log file, absolute, if the log goes to a file."""
+        """Return the absolute path of the log file, if the log goes to a file."""
         return os.path.abspath(self._chosen_log or generic.located(generic.logfile) or TWISTD_LOG)
 
 
 def stream_sink(stream: BinaryIO) -> Sink:
-    """Standard output as a log: a file, or something that may be full."""
+    """Return a sink for standard output, which may be a file or may block."""
     try:
         descriptor = stream.fileno()
     except OSError:
@@ -240,9 +244,9 @@ def stream_sink(stream: BinaryIO) -> Sink:
 
 def file_sink(path: str) -> Sink:
     """
-    The file at ``path`` as a log, be it a FIFO or a device.
+    Return a sink for the file at ``path``, which may be a FIFO or a device.
 
-    :raises SystemExit: if it is a FIFO that nobody reads, or a device that cannot be opened.
+    :raises SystemExit: if it is a FIFO without a reader, or a device that cannot be opened.
     """
     if is_regular(path):
         return FileSink(path)
@@ -250,7 +254,7 @@ def file_sink(path: str) -> Sink:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
     except OSError as error:
         refuse(f"Can't open the log file {path}: {error.strerror}")
-    os.set_blocking(descriptor, True)  # A thread may wait; only opening must not.
+    os.set_blocking(descriptor, True)  # A thread writes and may wait; only opening must not block.
     return PipeSink(descriptor)
 
 
@@ -261,11 +265,11 @@ def read_configuration(
     disk: Disk | None = None,
 ) -> Configuration:
     """
-    The configuration in the file at ``path``, with the directives of ``words`` behind it.
+    Read the configuration in the file at ``path``, followed by the directives of ``words``.
 
     :param claim: see :func:`~txsentinel.config.configuration.load`.
     :param disk: see there.
-    :raises SystemExit: with a text for standard error, whatever is wrong.
+    :raises SystemExit: for any error, with the text for standard error.
     :raises usage.UsageError: if ``words`` do not begin with an option.
     """
     if not path:
@@ -304,9 +308,9 @@ def read_configuration(
 
 def refuse_in_log(text: str, generic: GenericOptions) -> NoReturn:
     """
-    End the start, as :func:`refuse` does, with ``text`` in the log file if the configuration names one.
+    End the start as :func:`refuse` does, but with ``text`` in the log file if one is configured.
 
-    A C Sentinel reports there, and not on standard error, that another process has its port.
+    A C Sentinel also reports in the log, not on standard error, that another process has its port.
     """
     if not generic.logfile:
         refuse(text)
@@ -315,16 +319,15 @@ def refuse_in_log(text: str, generic: GenericOptions) -> NoReturn:
         sink.check()
     except OSError:
         refuse(text)
-    LineWriter(sink, generic.log_format, generic.log_timestamp_format).tell(time.time(), Level.WARNING, text)
+    LineWriter(sink, generic.log_format, generic.log_timestamp_format).emit(time.time(), Level.WARNING, text)
     raise SystemExit(1)
 
 
 class FileClaims:
     """
-    Sees to it that no other process saves to our file, be that the main file or a state file.
+    Locks the file in which the state is saved, the main file or a state file.
 
-    Which of them it is becomes known only when the main file is read, and Sentinels with state files of their own may
-    share one.
+    Which of them it is becomes known only by reading the main file. Sentinels with state files may share one main file.
     """
 
     def __init__(self) -> None:
@@ -334,7 +337,7 @@ class FileClaims:
         self._has_state_file = False
 
     def claim_main(self, path: str) -> None:
-        """Lock the main file for the time being; that it cannot be opened is for its reader to tell."""
+        """Lock the main file until it is read. The reader reports if it cannot be opened."""
         try:
             self._main = FileLock(path)
         except FileInUse as error:
@@ -344,9 +347,9 @@ class FileClaims:
 
     def claim_state(self, path: str) -> bytes:
         """
-        Lock the state file, which is made if there is none, and read it.
+        Lock the state file, creating it if it does not exist, and read it.
 
-        :raises SystemExit: if another process has it, or it cannot be made.
+        :raises SystemExit: if another process has the lock, or the file cannot be created.
         """
         self._has_state_file = True
         try:
@@ -359,17 +362,17 @@ class FileClaims:
             refuse(f"Sentinel config file {path} is not writable: {error.strerror}. Exiting...")
 
     def release(self) -> None:
-        """Nothing comes of it."""
+        """Release all locks, because the start has failed."""
         for lock in (self._main, self._state):
             if lock is not None:
                 lock.release()
 
     def chosen(self, generic: GenericOptions) -> FileLock | None:
         """
-        The lock to keep; ``None`` where there are no locks.
+        Return the lock to keep, ``None`` without locks, and release the other one.
 
-        :param generic: says whether there is a log file to name the other process in.
-        :raises SystemExit: if another process saves to the main file, and so would we.
+        :param generic: the options, for the log file in which to report.
+        :raises SystemExit: if the state is saved in the main file and another process has its lock.
         """
         if not self._has_state_file:
             if self._refusal:
@@ -382,11 +385,11 @@ class FileClaims:
 
 def makeService(options: Options) -> IService:
     """
-    Build the service; nothing is started, since ``twistd`` forks afterwards.
+    Build the service without starting anything, because ``twistd`` forks afterwards.
 
-    The reactor's clock is replaced before anything is scheduled on it: the stock reactor orders its
-    calls by wall time, and when somebody sets the clock back by an hour, nothing that was scheduled
-    before happens for that hour. Sentinels would stop looking, and then report everything down.
+    The reactor's clock is replaced by the monotonic clock before anything is scheduled on it. The original one is the
+    wall clock: when it is set back by an hour, no call that was scheduled before is made for an hour, and a Sentinel
+    would not monitor in that time and then report all instances as down.
     """
     from twisted.internet import reactor as installed
 
@@ -414,9 +417,9 @@ def makeService(options: Options) -> IService:
     )
     context, links = sentinel.context, sentinel.links
     demand = demand_of(options.configuration)
-    raise_descriptor_limit(demand.comfortable)
-    # A server takes two connections. Those that are down now will want theirs back. The limit of a process that runs
-    # may be raised from outside.
+    raise_descriptor_limit(demand.with_reserve)
+    # Each server needs two connections, also if it is down at present. The limit can be raised from outside while the
+    # process runs.
     context.available_descriptors = lambda: descriptors_for_clients(descriptor_limit(), 2 * len(links))
     process = SentinelProcess(
         reactor,

@@ -1,14 +1,14 @@
 """
-The garbage collector, kept from holding everything up.
+Garbage collection without long pauses.
 
-Python looks through all that lives whenever enough was made since the last time. A Sentinel with a thousand masters has
-a few hundred thousand objects that live for months, and looking through them takes a tenth of a second in which no
-client is answered. So what has lived for a while is taken out of the collector's sight, time and again, and put back
-only when much has gathered there.
+Python's collector traverses all objects whenever enough objects were allocated. A Sentinel with a thousand masters has
+a few hundred thousand objects that live for months; traversing them takes a tenth of a second, in which no client is
+answered. Objects that survive a collection are therefore frozen (``gc.freeze``) periodically, which excludes them from
+collection, and unfrozen only when many more have been frozen.
 
-The count by which Python decides when to look is no measure of how much there will be to look through: whatever is
-freed that the collector does not see any more is subtracted as well. In storms, where old objects make way for new
-ones, fifty thousand were found for a count of five thousand, in thirty milliseconds. So the period is short.
+The allocation count by which Python starts a collection does not measure its cost, because it is also reduced by the
+deallocation of frozen objects. In mass failures, where new objects replace old ones, a collection at a count of five
+thousand traversed fifty thousand objects, in thirty milliseconds. Hence the short period.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 
 PERIOD: Final = 0.1
-"""Seconds between two looks. What is found to live is spared from then on."""
+"""Seconds between two collections. Surviving objects are frozen after each."""
 
-YOUNG: Final = 10_000
-"""Objects made, less those freed, that make Python look through the young ones."""
+ALLOCATION_THRESHOLD: Final = 10_000
+"""Allocations less deallocations after which Python collects the youngest generation."""
 
 
 REFREEZE_COLLECTIONS: Final = 600
-"""Looks after which is seen how many are spared by now: once a minute."""
+"""Number of collections between two checks whether to unfreeze: once a minute."""
 
 GROWTH: Final = 1.5
-"""How many times as many must be spared as after the last review for all of them to be looked through again."""
+"""Growth of the number of frozen objects since the last full collection at which the next one is made."""
 
 
 class Collector:
     """
-    Looks for garbage among what was made lately, and spares the rest.
+    Collects garbage among recent objects, and freezes the survivors.
 
-    What is spared and dies later is freed as long as nothing holds itself in a circle; what does is found in a review,
-    which takes a tenth of a second with a thousand masters and is therefore only made once many more are spared.
+    Frozen objects are freed by reference counting. Cycles among them are found by a full collection, which takes a
+    tenth of a second with a thousand masters and is therefore made only when many more objects are frozen.
     """
 
     def __init__(self) -> None:
         self._collections = 0
-        self._kept = 0
-        """How many were spared after the last review, or when the first would have been due."""
+        self._frozen_before = 0
+        """The number of frozen objects after the last full collection, or at the first check."""
 
     def collect(self) -> None:
-        """Free what is unreachable among all that was made since the last time, and spare the rest."""
+        """Free the unreachable objects among those made since the last call, and freeze the others."""
         gc.collect()
         gc.freeze()
         self._collections += 1
         if self._collections % REFREEZE_COLLECTIONS:
             return
-        if not self._kept:
-            # What came with the start will hardly die; and a minute after it is when a storm may well be tried.
-            self._kept = gc.get_freeze_count()
-        elif gc.get_freeze_count() > self._kept * GROWTH:
+        if not self._frozen_before:
+            # Objects of the start are rarely freed, and a full collection would fall into the first minute of load.
+            self._frozen_before = gc.get_freeze_count()
+        elif gc.get_freeze_count() > self._frozen_before * GROWTH:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
-            self._kept = gc.get_freeze_count()
+            self._frozen_before = gc.get_freeze_count()
 
 
 def frozen_collector(clock: IReactorTime) -> TimerService:
-    """A service that spares survivors once a ``PERIOD``, and for the first time when it starts."""
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    """Return a service that collects and freezes when it starts and then every ``PERIOD`` seconds."""
+    gc.set_threshold(ALLOCATION_THRESHOLD, *gc.get_threshold()[1:])
     service = TimerService(PERIOD, Collector().collect)  # type: ignore[no-untyped-call]
     service.clock = clock
     return service

@@ -1,10 +1,10 @@
 """
-How many connections the system lets us have, and saying so where that is too few.
+The limit of file descriptors: raises it, and warns if it is too low.
 
-A Sentinel starts all the same. To refuse would be the clearer word while somebody looks, but mostly a machine starts
-us, at night and after a crash: then a Sentinel that watches some of its masters and answers for all is worth more to
-its quorum than none. What is needed is a guess besides, as replicas, peers and masters are still to come. So the log
-says it loudly at the start, and again when the last descriptor is gone.
+A Sentinel starts even if the limit is too low. It is mostly started by a machine, often after a crash, and a Sentinel
+that monitors some of its masters and answers for all of them is worth more to its quorum than none. The demand is also
+an estimate, because replicas, peers and masters may be added later. So the log has a warning at the start, and another
+one when no descriptor is left.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from txsentinel.config.configuration import Configuration
 from txsentinel.model.events import Level
 
 RESERVED: Final = 64
-"""Descriptors that are no client's and no link's: logs, ports, the file being saved, scripts being started."""
+"""Descriptors for other purposes than clients and links: logs, ports, the file being saved, scripts being started."""
 
 MIN_CLIENTS: Final = 32
-"""As many are let in however little there is: peers that ask for our vote, and people who look what is wrong."""
+"""Minimum number of clients that are accepted whatever the limit: peers that request votes, and operators."""
 
 SOMAXCONN: Final = "/proc/sys/net/core/somaxconn"
-"""Where Linux keeps the longest queue of a port; other systems have no such file."""
+"""The file with the maximum backlog on Linux; other systems have no such file."""
 
 CHECK_INTERVAL: Final = 1.0
 REPEAT_PERIOD: Final = 60.0
-"""Seconds between two looks for a descriptor, and between two lines about there being none."""
+"""Seconds between two checks for a free descriptor, and between two log lines about the lack of one."""
 
 EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE}
 
-RAISE_IT: Final = (
+RAISE_LIMIT: Final = (
     "Raise the limit: 'ulimit -n {needed}' before the start, or LimitNOFILE={needed} in the unit of systemd."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a configuration needs descriptors for: so many of each."""
+    """The numbers of clients and instances for which a configuration needs descriptors."""
 
     clients: int
     masters: int
@@ -56,22 +56,22 @@ class Demand:
 
     @property
     def links(self) -> int:
-        """Connections that we make: a server takes two, a peer one."""
+        """Number of outgoing connections: two for each server, one for each peer."""
         return 2 * (self.masters + self.replicas) + self.peers
 
     @property
     def total(self) -> int:
-        """Descriptors in all."""
+        """Number of descriptors in all."""
         return self.clients + self.links + RESERVED
 
     @property
-    def comfortable(self) -> int:
-        """Descriptors with which there is room to grow: for as many links as clients, or twice those of today."""
+    def with_reserve(self) -> int:
+        """Number of descriptors with a reserve for growth: for as many links as clients, or twice the present links."""
         return self.total + max(self.clients, self.links)
 
 
 def demand_of(configuration: Configuration) -> Demand:
-    """What is needed for all that is in the file, each master having one replica at least."""
+    """Return the demand of a configuration, with at least one replica for each master."""
     records = configuration.masters
     return Demand(
         clients=configuration.generic.maxclients,
@@ -82,16 +82,16 @@ def demand_of(configuration: Configuration) -> Demand:
 
 
 def descriptor_limit() -> int:
-    """How many files and connections the system lets us open now; a huge number if it does not count."""
+    """Return the soft limit of open descriptors; ``sys.maxsize`` if there is none."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_descriptor_limit(wanted: int) -> int:
     """
-    Have the system let us open ``wanted`` files and connections if it can, and never fewer than it does now.
+    Raise the soft limit of open descriptors to ``wanted``, as far as the hard limit allows. Never lower it.
 
-    :returns: how many it lets us open; a huge number if it does not count.
+    :returns: the limit afterwards; ``sys.maxsize`` if there is none.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
@@ -103,32 +103,32 @@ def raise_descriptor_limit(wanted: int) -> int:
 
 
 def descriptors_for_clients(limit: int, links: int) -> int:
-    """Clients that there are descriptors for beside so many connections of our own."""
+    """Return the number of clients for which there are descriptors beside so many links."""
     return max(MIN_CLIENTS, limit - RESERVED - links)
 
 
 def shortage(demand: Demand, limit: int) -> str | None:
-    """What to tell about a limit of open files that does not meet the demand; ``None`` if it does."""
+    """Return the log line about a limit that does not meet the demand; ``None`` if it does."""
     if limit >= demand.total:
         return None
-    remedy = RAISE_IT.format(needed=demand.total)
+    remedy = RAISE_LIMIT.format(needed=demand.total)
     if limit >= demand.links + RESERVED + MIN_CLIENTS:
         available_descriptors = descriptors_for_clients(limit, demand.links)
         return (
             f"WARNING: The limit of open files is {limit}, but maxclients {demand.clients} and {demand.links}"
             f" connections to servers and Sentinels need {demand.total}."
-            f" There is room for {available_descriptors} clients. {remedy}"
+            f" Descriptors are left for {available_descriptors} clients. {remedy}"
         )
     return (
-        f"WARNING: SERVERS WILL GO UNWATCHED, and look down to this Sentinel: the limit of open files is {limit}, but"
-        f" watching {demand.masters} masters, {demand.replicas} replicas and {demand.peers} Sentinels takes"
-        f" {demand.links} connections, beside {RESERVED} descriptors for files and ports, and {MIN_CLIENTS} for"
-        f" clients at the very least. {remedy}"
+        f"WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open files is {limit},"
+        f" but monitoring {demand.masters} masters, {demand.replicas} replicas and {demand.peers} Sentinels needs"
+        f" {demand.links} connections, {RESERVED} descriptors for files and ports, and at least {MIN_CLIENTS} for"
+        f" clients. {remedy}"
     )
 
 
 def short_queue(backlog: int, path: str = SOMAXCONN) -> str | None:
-    """What to tell, in the words of C, if Linux cuts ``tcp-backlog`` off; ``None`` if it does not, or is another."""
+    """Return the log line of C if Linux limits the backlog to less than ``tcp-backlog``; ``None`` otherwise."""
     with suppress(OSError, ValueError):
         with open(path, encoding="ascii") as file:
             longest = int(file.read())
@@ -140,25 +140,25 @@ def short_queue(backlog: int, path: str = SOMAXCONN) -> str | None:
     return None
 
 
-def take_one() -> None:
+def try_descriptor() -> None:
     """
-    Take a descriptor as a link would, and give it back.
+    Open a descriptor as a link does, and close it.
 
-    :raises OSError: if there is none.
+    :raises OSError: if none is available.
     """
     socket.socket(socket.AF_UNIX).close()
 
 
 class Capacity(Service):
     """
-    Tells at the start what does not suffice, and from then on when nothing is left.
+    Warns at the start about limits that are too low, and later when no descriptor is available.
 
-    No error of ``accept`` or ``connect`` is waited for: where those are dealt with, one looks like many clients and the
-    other like a server that is down. A look costs some microseconds, once a second.
+    It does not wait for errors of ``accept`` or ``connect``, because where these are handled they look like
+    many clients or like a server that is down. A check takes some microseconds, once a second.
 
-    :param reactor: whose time it is.
+    :param reactor: the reactor with the clock.
     :param note: writes a line to the log.
-    :param take: see :func:`take_one`.
+    :param take: see :func:`try_descriptor`.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Capacity(Service):
         demand: Demand,
         backlog: int,
         note: Callable[[Level, str], None],
-        take: Callable[[], None] = take_one,
+        take: Callable[[], None] = try_descriptor,
     ) -> None:
         self._reactor = reactor
         self._demand = demand
@@ -175,52 +175,52 @@ class Capacity(Service):
         self._note = note
         self._take = take
         self._warned_at: float | None = None
-        self._over = True
+        self._was_available = True
         self._check_loop = LoopingCall(self.check)
         self._check_loop.clock = reactor
 
     def privilegedStartService(self) -> None:
-        """Tell what does not suffice, before anything is opened."""
-        for complaint in (shortage(self._demand, descriptor_limit()), short_queue(self._backlog)):
-            if complaint is not None:
-                self._note(Level.WARNING, complaint)
+        """Log the limits that are too low, before anything is opened."""
+        for warning in (shortage(self._demand, descriptor_limit()), short_queue(self._backlog)):
+            if warning is not None:
+                self._note(Level.WARNING, warning)
 
     def startService(self) -> None:
-        """Begin to look."""
+        """Start the periodic check."""
         super().startService()  # type: ignore[no-untyped-call]
         self._check_loop.start(CHECK_INTERVAL, now=False)
 
     def stopService(self) -> None:
-        """Look no more."""
+        """Stop the periodic check."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._check_loop.running:
             self._check_loop.stop()
 
     def check(self) -> None:
-        """Is there a descriptor to be had? Tell if not, at most once a minute, and when there is one again."""
+        """Log if no descriptor is available, at most once a minute, and when one is available again."""
         try:
             self._take()
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._exhausted(error)
             return
-        if not self._over:
-            self._over = True
-            self._note(Level.NOTICE, "There are file descriptors again.")
+        if not self._was_available:
+            self._was_available = True
+            self._note(Level.NOTICE, "File descriptors are available again.")
 
     def _exhausted(self, error: OSError) -> None:
         now = self._reactor.seconds()
         if self._warned_at is not None and now - self._warned_at < REPEAT_PERIOD:
             return
-        self._warned_at, self._over = now, False
+        self._warned_at, self._was_available = now, False
         if error.errno == errno.EMFILE:
             limit = descriptor_limit()
-            whose = f"all {limit} that the limit of open files allows are in use"
-            remedy = RAISE_IT.format(needed=max(self._demand.total, 2 * limit))
+            reason = f"all {limit} that the limit of open files allows are in use"
+            remedy = RAISE_LIMIT.format(needed=max(self._demand.total, 2 * limit))
         else:
-            whose, remedy = "the whole system has used up its own", "Raise fs.file-max."
+            reason, remedy = "all that the whole system allows are in use", "Raise fs.file-max."
         self._note(
             Level.WARNING,
-            f"WARNING: OUT OF FILE DESCRIPTORS ({os.strerror(error.errno or 0)}): {whose}. Clients are turned away, and"
-            f" servers whose connection is lost now will look down to this Sentinel. {remedy}",
+            f"WARNING: OUT OF FILE DESCRIPTORS ({os.strerror(error.errno or 0)}): {reason}. Clients are rejected, and"
+            f" servers reason connection is lost now will be considered down. {remedy}",
         )

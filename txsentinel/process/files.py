@@ -1,7 +1,7 @@
 """
-Files that survive power cuts: replaced as a whole where that is possible, overwritten in place where it is not.
+Durable files: replaced as a whole where that is possible, overwritten in place where it is not.
 
-Everything here blocks; :class:`~txsentinel.runtime.host.RealFiles` calls it in threads.
+All functions block; :class:`~txsentinel.runtime.host.RealFiles` calls them in threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from txsentinel.config.recovery import Overwriting, overwriting, recovered
 
 TEMPORARY: Final = ".tmp-txsentinel-"
-"""Stands in the name of a temporary file, between the name of the file that it is to replace and a random part."""
+"""The middle of the name of a temporary file, between the name of the file that it replaces and a random part."""
 
 CREATING: Final = "Could not create tmp config file"
 RENAMING: Final = "Could not rename tmp config file"
@@ -26,7 +26,7 @@ RENAMING: Final = "Could not rename tmp config file"
 NO_REPLACEMENT: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ENOTSUP}
 )
-"""Errors of creating or renaming a temporary file that tell of the directory, and not of the disk."""
+"""Errors of creating or renaming a temporary file that concern the directory, not the disk."""
 
 READ_SIZE: Final = 1 << 20
 
@@ -36,10 +36,10 @@ NEW_FILE_MODE: Final = 0o644
 
 class StepFailed(OSError):
     """
-    A step towards a durable file failed.
+    A step of saving a file failed.
 
-    ``errno`` and ``strerror`` are the system's; ``str()`` is the log line that a C Sentinel would
-    write, which names the step: ``Could not create tmp config file (Permission denied)``.
+    ``errno`` and ``strerror`` are those of the system call; ``str()`` is the log line of a C Sentinel, which names the
+    step: ``Could not create tmp config file (Permission denied)``.
     """
 
     def __init__(self, step: str, cause: OSError) -> None:
@@ -53,7 +53,7 @@ class StepFailed(OSError):
 
 @contextmanager
 def _step(words: str) -> Iterator[None]:
-    """Let an ``OSError`` out of the block as a :class:`StepFailed` with these ``words``."""
+    """Convert an ``OSError`` in the block to a :class:`StepFailed` with these ``words``."""
     try:
         yield
     except OSError as error:
@@ -61,7 +61,7 @@ def _step(words: str) -> Iterator[None]:
 
 
 def _write_all(descriptor: int, contents: bytes) -> None:
-    """Write every byte, however few the kernel takes at a time."""
+    """Write all bytes, in as many calls as needed."""
     rest = memoryview(contents)
     while rest:
         with _step(f"Failed after writing ({len(contents) - len(rest)}) bytes to tmp config file"):
@@ -70,11 +70,11 @@ def _write_all(descriptor: int, contents: bytes) -> None:
 
 def _keep_owner(descriptor: int, old: os.stat_result) -> int:
     """
-    Give the file to the owner and group of ``old``, as far as we may, and return the mode for it.
+    Set owner and group to those of ``old``, as far as permitted, and return the mode for the file.
 
-    The file often belongs to somebody else than the user we run as, and then only some of this is
-    permitted. A group that we could not keep must not hand its rights to our own group, so the group's
-    part of the mode is then no more than everybody's.
+    The file often belongs to another user than that of the process, and then the system permits only some of
+    this. If the group cannot be kept, the process's own group must not get its permissions, so the group gets no more
+    permissions than all users have.
     """
     mode = stat.S_IMODE(old.st_mode)
     with suppress(OSError):
@@ -84,13 +84,13 @@ def _keep_owner(descriptor: int, old: os.stat_result) -> int:
         os.fchown(descriptor, -1, old.st_gid)
         return mode
     if os.fstat(descriptor).st_gid != old.st_gid:
-        everybody = (mode & stat.S_IRWXO) << 3
-        mode &= ~stat.S_IRWXG | everybody
+        others = (mode & stat.S_IRWXO) << 3
+        mode &= ~stat.S_IRWXG | others
     return mode
 
 
 def _fill(descriptor: int, contents: bytes, old: os.stat_result | None, mask: int) -> None:
-    """Bring contents, owner and mode onto the disk; the owner first, as a change of it may clear mode bits."""
+    """Write contents, owner and mode durably; the owner before the mode, as changing it can clear mode bits."""
     _write_all(descriptor, contents)
     with _step("Could not chmod config file"):
         mode = NEW_FILE_MODE & ~mask if old is None else _keep_owner(descriptor, old)
@@ -100,7 +100,7 @@ def _fill(descriptor: int, contents: bytes, old: os.stat_result | None, mask: in
 
 
 def _sync_directory(directory: str) -> None:
-    """Make a rename in ``directory`` durable. File systems that cannot sync a directory are let off."""
+    """Make a rename in ``directory`` durable. Do nothing on file systems that cannot sync a directory."""
     with _step("Could not sync config file dir"):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -114,14 +114,14 @@ def _sync_directory(directory: str) -> None:
 
 def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = None) -> None:
     """
-    Make ``contents`` the file at ``path``, all or nothing; blocks until a power cut could not undo it.
+    Replace the file at ``path`` by ``contents`` atomically; block until this is durable.
 
-    A symbolic link stays and the file that it leads to is replaced, unlike in C, where the link is lost.
+    A symbolic link is kept and its target is replaced, unlike in C, which replaces the link.
 
-    :param mask: the umask to apply if there is no such file yet.
-    :param lock: the lock on the file, which is to pass to the new one.
-    :raises StepFailed: the old file is then intact, but for ``Could not sync config file dir``: then the
-        new one stands in its place and only its surviving a power cut is in doubt.
+    :param mask: the umask for a new file.
+    :param lock: the lock on the file, which moves to the new one.
+    :raises StepFailed: the old file is then intact, except after ``Could not sync config file dir``: then the new
+        file has replaced it, but may not survive a power failure.
     """
     target = os.path.realpath(path)
     directory, name = os.path.split(target)
@@ -151,11 +151,11 @@ def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = 
 
 def save_file(path: str, contents: bytes, mask: int, lock: FileLock | None = None, in_place: str = "") -> str:
     """
-    Replace the file at ``path`` if possible, else overwrite it in place; blocks until that is durable.
+    Replace the file at ``path`` if possible, otherwise overwrite it in place; block until that is durable.
 
-    :param in_place: why an earlier attempt to replace it was in vain; it is not tried again then.
+    :param in_place: why an earlier attempt to replace it failed; if not empty, replacing is not tried again.
     :returns: why the file was overwritten, empty if it was replaced.
-    :raises StepFailed: the old contents or the new ones are then found by ``config.recovery.recovered``.
+    :raises StepFailed: ``config.recovery.recovered`` then finds the old contents or the new ones.
     """
     if in_place:
         with suppress(FileNotFoundError):
@@ -172,7 +172,7 @@ def save_file(path: str, contents: bytes, mask: int, lock: FileLock | None = Non
 
 
 def _calls_for_overwriting(error: StepFailed, path: str) -> bool:
-    """Whether the file itself can perhaps be written although its directory cannot."""
+    """Whether the file can possibly be written although its directory cannot."""
     if error.step not in (CREATING, RENAMING):
         return False
     target = os.path.realpath(path)
@@ -186,7 +186,7 @@ def _calls_for_overwriting(error: StepFailed, path: str) -> bool:
 
 def overwrite_file(path: str, contents: bytes) -> None:
     """
-    Write ``contents`` over the file at ``path`` in steps of which a crash loses nothing; see ``config.recovery``.
+    Overwrite the file at ``path`` in steps, so that a crash at any time loses nothing; see ``config.recovery``.
 
     :raises StepFailed: the old contents or the new ones can be recovered then.
     :raises FileNotFoundError: if there is no such file.
@@ -202,20 +202,20 @@ def overwrite_file(path: str, contents: bytes) -> None:
             raw = _read_all(descriptor)
         found = recovered(raw)
         if found.interrupted is not None:
-            _carry_out(descriptor, found.interrupted)
+            _overwrite(descriptor, found.interrupted)
             raw = found.contents
         elif raw != found.contents and raw.startswith(found.contents):
-            # A record that is not whole, or of no more use, can go at once.
+            # Remove a record that is incomplete or not needed any more.
             with _step("Could not truncate config file"):
                 os.ftruncate(descriptor, len(found.contents))
             raw = found.contents
-        _carry_out(descriptor, overwriting(raw, contents))
+        _overwrite(descriptor, overwriting(raw, contents))
     finally:
         os.close(descriptor)
 
 
-def _carry_out(descriptor: int, steps: Overwriting) -> None:
-    """Overwrite the file; whatever fails before the record is durable leaves the file as it was."""
+def _overwrite(descriptor: int, steps: Overwriting) -> None:
+    """Overwrite the file. A failure before the record is durable leaves the file unchanged."""
     if steps.record:
         try:
             _write_at(descriptor, steps.record, steps.length)
@@ -235,7 +235,7 @@ def _carry_out(descriptor: int, steps: Overwriting) -> None:
 
 
 def _write_at(descriptor: int, piece: bytes, offset: int) -> None:
-    """Write every byte of ``piece`` at ``offset``."""
+    """Write all bytes of ``piece`` at ``offset``."""
     rest = memoryview(piece)
     while rest:
         done = len(piece) - len(rest)
@@ -244,7 +244,7 @@ def _write_at(descriptor: int, piece: bytes, offset: int) -> None:
 
 
 def _read_all(descriptor: int) -> bytes:
-    """The whole file."""
+    """Return the contents of the file."""
     pieces = []
     offset = 0
     while piece := os.pread(descriptor, READ_SIZE, offset):
@@ -255,12 +255,12 @@ def _read_all(descriptor: int) -> bytes:
 
 def probe_file(path: str, size: int) -> str:
     """
-    Find out whether the file at ``path`` could be saved, without touching it.
+    Check whether the file at ``path`` can be saved, without changing it.
 
-    A file of ``size`` bytes is made beside it and removed; it is not synced, so this costs little.
+    A file of ``size`` bytes is created beside it and removed. It is not synced, so this is cheap.
 
-    :returns: why the file would have to be overwritten in place, empty if it could be replaced.
-    :raises StepFailed: if it could not be saved at all.
+    :returns: why the file has to be overwritten in place, empty if it can be replaced.
+    :raises StepFailed: if it cannot be saved at all.
     """
     target = os.path.realpath(path)
     directory, name = os.path.split(target)
@@ -283,7 +283,7 @@ def probe_file(path: str, size: int) -> str:
 
 
 def remove_leftovers(path: str) -> None:
-    """Remove the temporary files of processes that were killed while they saved; they may hold passwords."""
+    """Remove temporary files of processes that were killed while saving; the files may contain passwords."""
     target = os.path.realpath(path)
     directory, name = os.path.split(target)
     with suppress(OSError):
@@ -294,7 +294,7 @@ def remove_leftovers(path: str) -> None:
 
 
 class FileInUse(Exception):
-    """Another process holds the lock on a file; ``str()`` is the line to end with."""
+    """Another process has the lock on a file; ``str()`` is the error line."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"Sentinel config file {path} is in use by another txsentinel process. Exiting...")
@@ -302,13 +302,13 @@ class FileInUse(Exception):
 
 class FileLock:
     """
-    The exclusive right to save a file, so that no two Sentinels vote by one file.
+    An exclusive lock on a file that is saved, so that no two Sentinels store their votes in one file.
 
-    The lock (``flock``) is on the file itself, as there may be no other that can be written, and moves along when the
-    file is replaced. It outlives a fork and ends with the last process that has it. Where the file system knows no
+    The lock (``flock``) is on the file itself, because its directory may not be writable, and moves to the new file
+    when the file is replaced. It survives a fork and ends with the last process that has it. On file systems without
     locks there is none.
 
-    :raises FileInUse: if another process has it.
+    :raises FileInUse: if another process has the lock.
     :raises OSError: if the file cannot be opened.
     """
 
@@ -328,11 +328,11 @@ class FileLock:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 self._descriptor = descriptor
                 return
-            os.close(descriptor)  # It was replaced before we had the lock.
+            os.close(descriptor)  # The file was replaced before it was locked.
 
     def prepare(self, descriptor: int) -> None:
-        """Lock the file that is about to replace ours, by its open descriptor, which the caller may close."""
-        self._forget_prepared()
+        """Lock the file that will replace the locked one, by its descriptor, which the caller may close."""
+        self._discard_prepared()
         if self._descriptor is None:
             return
         copy = os.dup(descriptor)
@@ -344,33 +344,33 @@ class FileLock:
             self._prepared = copy
 
     def move(self) -> None:
-        """The prepared file has replaced ours."""
+        """Release the old file after the prepared one has replaced it."""
         if self._prepared is not None:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor, self._prepared = self._prepared, None
 
     def release(self) -> None:
-        """Let others have the file."""
-        self._forget_prepared()
+        """Release the lock."""
+        self._discard_prepared()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _forget_prepared(self) -> None:
+    def _discard_prepared(self) -> None:
         if self._prepared is not None:
             os.close(self._prepared)
             self._prepared = None
 
     def __del__(self) -> None:
-        """Without its owner the lock is of no use."""
+        """Release the lock with its owner."""
         self.release()
 
 
 def check_writable(path: str) -> None:
     """
-    Open the file for writing and leave it as it is; unlike ``access`` this knows the reason.
+    Open the file for writing without changing it. Unlike ``access`` this gives the reason.
 
-    :raises OSError: if it could not be written.
+    :raises OSError: if it cannot be written.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))

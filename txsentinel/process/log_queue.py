@@ -1,8 +1,8 @@
 """
-Logs whose reader may be slow, or not read at all: pipes, terminals, sockets, the system log.
+Log destinations that can block: pipes, terminals, sockets and the system log.
 
-Writing to one that is full blocks, for ever if need be, and with it would go everything else that this process does. So
-whatever may block is left to a thread. What waits for that is bounded, and what does not fit is counted and lost.
+Writing to a full one blocks until its reader reads, and would block the whole process. Such writes are therefore made
+in a thread. The queue is bounded; lines that do not fit are counted and lost.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from txsentinel.model.events import Level
 from txsentinel.process.logs import Destination, note
 
 MAX_WAITING_BYTES: Final = 1 << 20
-"""How much text may wait to be written, some 10,000 lines."""
+"""Maximum number of queued bytes, some 10,000 lines."""
 
 MAX_DIRECT_BYTES: Final = select.PIPE_BUF
-"""A pipe that has room at all takes so much at once."""
+"""Maximum length of a line that a writable pipe accepts as a whole."""
 
 EXIT_TIMEOUT_SECONDS: Final = 1.0
-"""How long the end of the process waits for a reader that lags behind."""
+"""Seconds for which the end of the process waits for a slow reader."""
 
 _queues: weakref.WeakSet[LineQueue] = weakref.WeakSet()
 
 
 def drain_logs(seconds: float = EXIT_TIMEOUT_SECONDS) -> None:
-    """Wait until everything that was logged is written, at most for so long; call it before the process ends."""
+    """Wait until all log lines are written, for so many seconds at most. Call this before the process ends."""
     until = time.monotonic() + seconds
     for queue in list(_queues):
         queue.drain(max(0.0, until - time.monotonic()))
 
 
 class LineQueue:
-    """Has a thread write lines, in order, and keeps them until then."""
+    """Writes lines in a thread, in order."""
 
     def __init__(self) -> None:
         self._reset()
@@ -59,18 +59,18 @@ class LineQueue:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, and nothing is being written."""
+        """Whether no line is queued or being written."""
         return not self._waiting
 
     def put(self, write: Callable[[], object], size: int) -> None:
         """
-        Have ``write`` called in the thread, unless too much waits.
+        Call ``write`` in the thread, unless the queue is full.
 
-        :param write: it may block; if it raises ``OSError`` or ``ValueError``, the line is lost.
-        :param size: the bytes that it writes.
+        :param write: may block; if it raises ``OSError`` or ``ValueError``, the line is lost.
+        :param size: the number of bytes that it writes.
         """
         if self._process != os.getpid():
-            self._reset()  # twistd forked; the thread, and what it had to write, stayed behind
+            self._reset()  # twistd forked; the thread and its queue remained in the parent
         with self._changed:
             if self._size + size > MAX_WAITING_BYTES:
                 self._lost += 1
@@ -82,7 +82,7 @@ class LineQueue:
                 threading.Thread(target=self._run, args=(self._changed, self._waiting), name="log", daemon=True).start()
 
     def drain(self, seconds: float) -> bool:
-        """Wait until nothing is left to write; False if that takes longer than ``seconds``."""
+        """Wait until the queue is empty; return False if that takes longer than ``seconds``."""
         if self._process != os.getpid():
             return True
         with self._changed:
@@ -102,24 +102,24 @@ class LineQueue:
                 lost, self._lost = self._lost, 0
                 changed.notify_all()
             if lost:
-                note(Level.WARNING, f"{lost} lines are missing here: whatever reads this log did not keep up.")
+                note(Level.WARNING, f"{lost} lines are missing here, because the reader of this log was too slow.")
             return
 
 
 class PipeSink:
     """
-    Lines to a descriptor that may be full: a pipe, a FIFO, a terminal, a socket.
+    Writes lines to a descriptor that may block: a pipe, a FIFO, a terminal or a socket.
 
-    A line that there is room for is out when :meth:`write` returns.
+    If the descriptor accepts a line, it is written when :meth:`write` returns.
 
-    :param descriptor: open for writing; it stays the caller's.
+    :param descriptor: open for writing; the caller remains its owner.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._queue = LineQueue()
         mode = os.fstat(descriptor).st_mode
-        # A pipe that is polled for room has it for a short line; a terminal may have it for a part of one.
+        # A pipe that is writable accepts a whole short line; a terminal may accept only a part of it.
         self._poll = select.poll() if stat.S_ISFIFO(mode) else None
         if self._poll is not None:
             self._poll.register(descriptor, select.POLLOUT)
@@ -132,7 +132,7 @@ class PipeSink:
             self._queue.put(lambda: self._write_all(rest), len(rest))
 
     def _write_now(self, line: bytes) -> bytes:
-        """Write what there is room for; the rest is returned."""
+        """Write as much as possible without blocking; return the rest."""
         try:
             if self._socket is not None:
                 return line[self._socket.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
@@ -141,7 +141,7 @@ class PipeSink:
         except BlockingIOError:
             pass
         except OSError:
-            return b""  # Nobody will ever read it.
+            return b""  # The other side is closed.
         return line
 
     def _write_all(self, line: bytes) -> None:
@@ -151,22 +151,22 @@ class PipeSink:
 
 class QueuedDestination:
     """
-    Another destination, behind a queue.
+    Calls another destination through a queue.
 
-    :param destination: what it does in ``tell`` may block.
+    :param destination: may block in ``emit``.
     """
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
         self._queue = LineQueue()
 
-    def tell(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str) -> None:
         """See :class:`txsentinel.process.logs.Destination`; this never blocks."""
-        self._queue.put(lambda: self._destination.tell(seconds, level, text), len(text))
+        self._queue.put(lambda: self._destination.emit(seconds, level, text), len(text))
 
 
 def is_regular(path: str) -> bool:
-    """Whether ``path`` leads to a file whose lines can be written without waiting for a reader, or to nothing yet."""
+    """Whether ``path`` is a regular file, to which writing does not wait for a reader, or does not exist."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:

@@ -1,9 +1,9 @@
 """
-The log, in the shape in which Redis and Valkey write theirs.
+The log, in the format of Redis and Valkey.
 
-``<pid>:X <dd Mon yyyy HH:MM:SS.mmm> <c> <message>``, one line per event. The service says things with
-:func:`note`; that, and whatever Twisted and plug-ins log, goes through ``twisted.logger``, so every tool
-of Twisted for looking at logs works. :class:`SentinelLog` is the observer that writes the lines.
+``<pid>:X <dd Mon yyyy HH:MM:SS.mmm> <c> <message>``, one line per event. The service logs by :func:`note`. Its lines,
+and those of Twisted and plug-ins, pass through ``twisted.logger``, so all logging tools of Twisted work.
+:class:`SentinelLog` is the observer that writes the lines.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ LEVEL_WORDS: Final = {
 }
 """The level in the logfmt and json formats, which call verbose *info*."""
 
-LOUDNESS: Final = {
+LEVELS: Final = {
     LogLevel.debug: Level.DEBUG,
     LogLevel.info: Level.NOTICE,
     LogLevel.warn: Level.WARNING,
     LogLevel.error: Level.WARNING,
     LogLevel.critical: Level.WARNING,
 }
-"""How loud the events are that were not logged by :func:`note`."""
+"""The levels of events that were not logged by :func:`note`."""
 
-CHATTERBOXES: Final = ("twisted.internet.tcp", "twisted.internet.unix")
-"""Say two lines for each connection that they cannot accept for want of descriptors, however many there are."""
+DEMOTED_NAMESPACES: Final = ("twisted.internet.tcp", "twisted.internet.unix")
+"""Namespaces that log two lines for each connection that cannot be accepted for lack of descriptors."""
 
 PLUGIN_CACHE: Final = "Unable to write to plugin cache"
 """
-Said by Twisted at each start of a user who may not write where Python packages are installed, as is usual for services.
+Logged by Twisted at each start if the user may not write to the directory of Python packages, as is usual for services.
 The cache saves no measurable time.
 """
 
@@ -68,21 +68,21 @@ SYSLOG_PRIORITIES: Final = {
 }
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-"""English whatever the locale, as log readers expect."""
+"""English names, whatever the locale, as log readers expect."""
 
 UNSAFE_IN_LOGFMT: Final = dict.fromkeys((*range(32), 127), " ") | {ord('"'): "'"}
-"""What would end a quoted value early, or the line."""
+"""Replacements for characters that would end a quoted value or the line."""
 
 _log = Logger(namespace="txsentinel")
 
 
 def note(level: Level, text: str) -> None:
-    """Log one line of the Sentinel's own; ``Level.NOTHING`` is no level to speak at."""
+    """Log one line of the Sentinel. ``Level.NOTHING`` is not allowed."""
     _log.emit(TWISTED_LEVELS[level], "{text}", text=text, sentinel_level=level)
 
 
 def legacy_timestamp(seconds: float) -> str:
-    """Local time as ``21 Nov 2026 03:53:32.421``."""
+    """Return the local time as ``21 Nov 2026 03:53:32.421``."""
     moment = time.localtime(seconds)
     return (
         f"{moment.tm_mday:02d} {MONTHS[moment.tm_mon - 1]} {moment.tm_year:04d}"
@@ -91,28 +91,28 @@ def legacy_timestamp(seconds: float) -> str:
 
 
 def iso8601_timestamp(seconds: float) -> str:
-    """Local time with its offset, as ``2026-11-21T03:53:32.876+00:00``."""
+    """Return the local time with its offset, as ``2026-11-21T03:53:32.876+00:00``."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
 
 
 def milliseconds_timestamp(seconds: float) -> str:
-    """Milliseconds since the epoch."""
+    """Return the milliseconds since 1970."""
     return str(int(seconds * 1000))
 
 
 def legacy_line(pid: int, timestamp: str, level: Level, text: str) -> str:
-    """The line that every version writes by default; ``X`` is the letter of the Sentinel role."""
+    """Return the default line of all versions; ``X`` stands for the role of a Sentinel."""
     return f"{pid}:X {timestamp} {MARKS[level]} {text}"
 
 
 def logfmt_line(pid: int, timestamp: str, level: Level, text: str) -> str:
-    """Words of ``key=value``; quotes and control characters in the message are replaced."""
+    """Return a line of ``key=value`` pairs; quotes and control characters in the message are replaced."""
     message = text.translate(UNSAFE_IN_LOGFMT)
     return f'pid={pid} role=sentinel timestamp="{timestamp}" level={LEVEL_WORDS[level]} message="{message}"'
 
 
 def json_line(pid: int, timestamp: str, level: Level, text: str) -> str:
-    """One JSON object; bytes of a name that are no UTF-8 become replacement characters, as JSON is UTF-8."""
+    """Return a JSON object. Bytes that are no UTF-8 become replacement characters, as JSON is UTF-8."""
     message = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     fields = {
         "pid": pid,
@@ -136,14 +136,14 @@ TIMESTAMP_FORMATS: Final = {
 
 
 class Sink(Protocol):
-    """Where finished lines go. What cannot be written is lost: a full disk must not stop a Sentinel."""
+    """Writes formatted lines. Lines that cannot be written are lost, as a full disk must not stop a Sentinel."""
 
     def write(self, line: bytes) -> None:
-        """Write one line, its line end included, so that it is out when this returns."""
+        """Write one line, which includes its line end, without buffering."""
 
 
 class StreamSink:
-    """Lines to an open binary stream: standard output."""
+    """Writes lines to an open binary stream, such as standard output."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -157,12 +157,12 @@ class StreamSink:
 
 class FileSink:
     """
-    Lines to a file that may be rotated under us.
+    Writes lines to a file that may be rotated at any time.
 
-    The C servers open, append and close for each line. Keeping the file open and asking before each
-    line whether the path still leads to it has the same effect for a fraction of the cost.
+    The C servers open, append and close for each line. This keeps the file open and checks before each
+    line that the path still leads to it, which has the same effect at a fraction of the cost.
 
-    :param path: absolute, since daemons change their directory.
+    :param path: absolute, because daemons change their directory.
     """
 
     def __init__(self, path: str) -> None:
@@ -173,20 +173,20 @@ class FileSink:
 
     def check(self) -> None:
         """
-        Open the file now, creating it.
+        Open the file now, and create it if it does not exist.
 
-        :raises OSError: if no line could ever be written.
+        :raises OSError: if it cannot be opened.
         """
         with self._lock:
             self._follow()
 
     def write(self, line: bytes) -> None:
-        """Append a line to whatever file is at the path now."""
+        """Append a line to the file that is at the path now."""
         with self._lock, suppress(OSError):
             os.write(self._follow(), line)
 
     def _follow(self) -> int:
-        """The descriptor of the file at the path, which is opened again if it was moved away."""
+        """Return the descriptor of the file at the path, which is opened again after a rotation."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
@@ -194,7 +194,7 @@ class FileSink:
         else:
             if self._descriptor is not None and self._identity == (status.st_dev, status.st_ino):
                 return self._descriptor
-        # Should somebody put a FIFO in the place of the file, neither opening it nor writing may wait for a reader.
+        # If the file was replaced by a FIFO, neither opening it nor writing may wait for a reader.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -204,28 +204,28 @@ class FileSink:
 
 
 class Destination(Protocol):
-    """One place that is told each event with what a shape needs to be made of it."""
+    """Receives each log event."""
 
-    def tell(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str) -> None:
         """
-        Record one event.
+        Write one event.
 
-        :param seconds: since the epoch, when it was logged.
-        :param text: without a line end after it; a traceback has some within.
+        :param seconds: the time of the event, in seconds since 1970.
+        :param text: the text without a final line end; a traceback has several lines.
         """
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text without the empty ones."""
+    """Return the lines of a text without the empty ones."""
     return [line for line in text.split("\n") if line.strip()]
 
 
 def _indented(text: str) -> str:
     """
-    The lines of a text that ends in a traceback, all but the first indented.
+    Indent all but the first line of a text that ends in a traceback.
 
-    The message of an exception may repeat a stranger's words, line ends included. Indented, no line of it passes for
-    one of ours.
+    The message of an exception may repeat input with line ends. The indentation distinguishes its lines from lines of
+    the log.
     """
     first, *others = _lines(text)
     return "\n".join([one_line(first), *(f"  {one_line(line)}" for line in others)])
@@ -233,33 +233,32 @@ def _indented(text: str) -> str:
 
 class LineWriter:
     """
-    Gives events their shape and passes them to a sink.
+    Formats events and passes the lines to a sink.
 
-    In the legacy format a text of several lines, such as a traceback, becomes as many lines of the log,
-    each of the full shape, because readers of these logs go line by line. The other formats keep an
-    event together.
+    In the legacy format each line of a text with several lines, such as a traceback, becomes a complete line of the
+    log, because readers of these logs work line by line. The other formats keep an event together.
 
     :param line_format: a word of ``log-format``.
     :param timestamp_format: a word of ``log-timestamp-format``.
-    :raises KeyError: if either is no such word.
+    :raises KeyError: if a word is unknown.
     """
 
     def __init__(self, sink: Sink, line_format: str = "legacy", timestamp_format: str = "legacy") -> None:
         self._sink = sink
-        self._shape = LINE_FORMATS[line_format]
+        self._format = LINE_FORMATS[line_format]
         self._timestamp = TIMESTAMP_FORMATS[timestamp_format]
 
-    def tell(self, seconds: float, level: Level, text: str) -> None:
-        """Shape and write; the pid is asked for each time because ``twistd`` forks."""
+    def emit(self, seconds: float, level: Level, text: str) -> None:
+        """Format and write. The pid is read each time, because ``twistd`` forks."""
         pid, timestamp = os.getpid(), self._timestamp(seconds)
-        for line in _lines(text) if self._shape is legacy_line else [text]:
-            shaped = self._shape(pid, timestamp, level, line)
-            self._sink.write(shaped.encode("utf-8", "surrogateescape") + b"\n")
+        for line in _lines(text) if self._format is legacy_line else [text]:
+            formatted = self._format(pid, timestamp, level, line)
+            self._sink.write(formatted.encode("utf-8", "surrogateescape") + b"\n")
 
 
 class SystemLog:
     """
-    Events to syslog, which adds time and pid of its own.
+    Writes events to syslog, which adds the time and the pid.
 
     :param ident: the word of ``syslog-ident``.
     :param facility: the word of ``syslog-facility``: ``user`` or ``local0`` to ``local7``.
@@ -272,8 +271,8 @@ class SystemLog:
             raise ValueError(f"no such syslog facility: {facility}")
         syslog.openlog(ident, syslog.LOG_PID | syslog.LOG_NDELAY, number)
 
-    def tell(self, seconds: float, level: Level, text: str) -> None:
-        """Pass the lines on; what is no UTF-8, or a NUL, cannot travel this way and is replaced."""
+    def emit(self, seconds: float, level: Level, text: str) -> None:
+        """Pass the lines to syslog. NUL characters and bytes that are no UTF-8 are replaced."""
         sendable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "?")
         for line in _lines(sendable):
             syslog.syslog(SYSLOG_PRIORITIES[level], line)
@@ -282,11 +281,10 @@ class SystemLog:
 @implementer(ILogObserver)
 class SentinelLog:
     """
-    The log observer that turns every event into lines of the Sentinel's log.
+    The log observer that writes every event to the Sentinel's log.
 
-    :param destinations: where the lines go.
-    :param threshold: asked at each event for the level below which nothing is written, so that a change
-        of ``loglevel`` at run time works by itself.
+    :param destinations: the destinations of events.
+    :param threshold: called for each event, returns the minimum level, so that ``loglevel`` can change at run time.
     """
 
     def __init__(self, *destinations: Destination, threshold: Callable[[], Level] = lambda: Level.NOTICE) -> None:
@@ -297,9 +295,9 @@ class SentinelLog:
         """Log one event of ``twisted.logger``."""
         level = event.get("sentinel_level")
         if level is None:
-            level = LOUDNESS.get(event.get("log_level", LogLevel.info), Level.NOTICE)
+            level = LEVELS.get(event.get("log_level", LogLevel.info), Level.NOTICE)
             if level is Level.NOTICE and (
-                str(event.get("log_namespace", "")).startswith(CHATTERBOXES)
+                str(event.get("log_namespace", "")).startswith(DEMOTED_NAMESPACES)
                 or str(event.get("format", "")).startswith(PLUGIN_CACHE)
             ):
                 level = Level.DEBUG
@@ -312,4 +310,4 @@ class SentinelLog:
             text = _indented(text) if "log_failure" in event else one_line(text)
         seconds = event.get("log_time", 0.0)
         for destination in self._destinations:
-            destination.tell(seconds, level, text)
+            destination.emit(seconds, level, text)

@@ -1,8 +1,8 @@
 """
-The system's resolver, in threads that nobody waits for.
+A resolver that uses the system's resolver in daemon threads.
 
-The reactor's own looks names up in its pool of threads, which a process that ends waits for. A name server that
-does not answer takes up to a minute of that, in which a Sentinel that was told to stop would neither end nor serve.
+The reactor's own resolver uses the reactor's thread pool, and the end of the process waits for these threads. A name
+server that does not answer would delay the end by up to a minute, in which the Sentinel neither ends nor serves.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _CLASSES: Final[dict[int, type[IPv4Address] | type[IPv6Address]]] = {
 
 @implementer(IHostResolution)
 class _Resolution:
-    """One lookup under way."""
+    """One lookup in progress."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def cancel(self) -> None:
-        """The system cannot be stopped in the middle of it."""
+        """Refuse, because a lookup by the system cannot be cancelled."""
         raise NotImplementedError("a lookup by the system cannot be cancelled")
 
 
 @implementer(IHostnameResolver)
 class DaemonThreadResolver:
     """
-    A resolver for ``installNameResolver``. How many lookups run at a time is up to those who ask.
+    A resolver for ``installNameResolver``. The callers limit the number of concurrent lookups.
 
-    :param reactor: where answers are given.
+    :param reactor: the reactor whose thread gets the results.
     """
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
@@ -60,7 +60,7 @@ class DaemonThreadResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """See ``IHostnameResolver``: an unknown name, or no thread for it, is an answer without addresses."""
+        """See ``IHostnameResolver``. For an unknown name, or without a thread, the result has no addresses."""
         wanted: Literal["TCP", "UDP"] = "UDP" if transportSemantics == "UDP" else "TCP"
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
@@ -76,13 +76,13 @@ class DaemonThreadResolver:
 
         try:
             Thread(target=look_up, name=f"lookup of {hostName}", daemon=True).start()
-        except RuntimeError:  # as many threads as the system lets us have
+        except RuntimeError:  # the system allows no more threads
             self._reactor.callFromThread(answer, [])
         return resolution
 
 
 def addresses_of(name: str, port: int, semantics: Literal["TCP", "UDP"]) -> list[IAddress]:
-    """What a name stands for, the best first, after however long that takes; nothing if it stands for nothing."""
+    """Resolve a name, blocking; return its addresses, the best first, or an empty list."""
     try:
         found = socket.getaddrinfo(name, port, type=_KINDS[semantics])
     except (OSError, UnicodeError):

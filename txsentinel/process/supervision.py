@@ -1,4 +1,4 @@
-"""What the operating system sees of a Sentinel: its directory, pid file, and word to the service manager."""
+"""The process of a Sentinel: its directory, pid file, and notifications to the service manager."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def notify_systemd(state: str, environment: Mapping[str, str]) -> None:
     """
     Send assignments such as ``READY=1`` to the socket that systemd names in ``NOTIFY_SOCKET``.
 
-    :raises OSError: if nobody listens there; ``FileNotFoundError`` also if the variable is not set.
+    :raises OSError: if no process listens there; ``FileNotFoundError`` also if the variable is not set.
     """
     address = environment.get("NOTIFY_SOCKET", "")
     if not address:
         raise FileNotFoundError("NOTIFY_SOCKET is not set")
     if address.startswith("@"):  # how an address in Linux's abstract name space is written
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
-        door.connect(os.fsencode(address))
-        door.sendall(state.encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify_socket:
+        notify_socket.connect(os.fsencode(address))
+        notify_socket.sendall(state.encode())
 
 
 class Supervisor:
-    """Whoever started us and waits for news; this one waits for none (``supervised no``)."""
+    """The supervisor of the process; this class is for ``supervised no`` and needs no notifications."""
 
     def ready(self) -> None:
-        """We serve."""
+        """Notify it that the Sentinel serves."""
 
     def stopping(self) -> None:
-        """We were asked to end and are at it."""
+        """Notify it that the process is stopping."""
 
 
 class Systemd(Supervisor):
@@ -59,49 +59,49 @@ class Systemd(Supervisor):
         self._environment = environment
 
     def ready(self) -> None:
-        """Lets ``systemctl start`` return and units ordered after us begin."""
-        self._tell(READY)
+        """Send ``READY=1``: ``systemctl start`` returns, and units ordered after this one start."""
+        self._notify(READY)
 
     def stopping(self) -> None:
-        """Says that our going is no crash."""
-        self._tell(STOPPING)
+        """Send ``STOPPING=1``, so that the end is not taken for a crash."""
+        self._notify(STOPPING)
 
-    def _tell(self, state: str) -> None:
+    def _notify(self, state: str) -> None:
         try:
             notify_systemd(state, self._environment)
         except OSError as error:
-            note(Level.WARNING, f"Systemd could not be told of our state: {error}")
+            note(Level.WARNING, f"Systemd could not be notified: {error}")
 
 
 class UpstartSupervisor(Supervisor):
-    """``supervised upstart``, for jobs with ``expect stop``: stopping ourselves means that we are ready."""
+    """``supervised upstart``, for jobs with ``expect stop``: the process signals readiness by SIGSTOP."""
 
     def ready(self) -> None:
-        """Upstart continues us at once. Later children must not take themselves for the job."""
+        """Stop this process; Upstart continues it at once. Child processes must not inherit ``UPSTART_JOB``."""
         os.environ.pop("UPSTART_JOB", None)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def supervisor_for(mode: str, environment: Mapping[str, str]) -> Supervisor:
     """
-    Whom to tell, by the word of the ``supervised`` directive.
+    Return the supervisor for a word of the ``supervised`` directive.
 
-    A manager that was asked for and did not leave its mark in the environment is not there: that is
-    logged, and we start unsupervised, as the C servers do.
+    If the environment lacks the variable of the configured supervisor, this is logged and the process starts
+    unsupervised, as in C.
     """
     if mode in ("upstart", "auto") and environment.get("UPSTART_JOB"):
         return UpstartSupervisor()
     if mode in ("systemd", "auto") and environment.get("NOTIFY_SOCKET"):
         return Systemd(environment)
     if mode in ("upstart", "systemd"):
-        mark = {"upstart": "UPSTART_JOB", "systemd": "NOTIFY_SOCKET"}[mode]
-        note(Level.WARNING, f"{mode} supervision requested, but {mark} not found")
+        variable = {"upstart": "UPSTART_JOB", "systemd": "NOTIFY_SOCKET"}[mode]
+        note(Level.WARNING, f"{mode} supervision requested, but {variable} not found")
     return Supervisor()
 
 
 class PidFile:
     """
-    The file of the ``pidfile`` directive: our process id and a line end.
+    The file of the ``pidfile`` directive, with the process ID and a line end.
 
     :param path: absolute.
     """
@@ -110,9 +110,9 @@ class PidFile:
         self.path = path
 
     def write(self) -> None:
-        """Write it. Failing to is worth a line in the log and no more."""
+        """Write the file. A failure is only logged."""
         try:
-            # Opening a FIFO would wait for a reader.
+            # Without O_NONBLOCK, opening a FIFO would wait for a reader.
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
             with open(os.open(self.path, flags, 0o666), "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
@@ -120,7 +120,7 @@ class PidFile:
             note(Level.NOTICE, f"Failed to write PID file: {error.strerror}")
 
     def remove(self) -> None:
-        """Remove it, unless another process has put its own id there meanwhile."""
+        """Remove the file, unless it has the ID of another process by now."""
         with suppress(OSError, ValueError):
             owner = int(read_file(self.path))
             if owner == os.getpid():
@@ -130,20 +130,20 @@ class PidFile:
 
 class SentinelProcess(MultiService):
     """
-    The Sentinel as a process of its own.
+    The top-level service of a Sentinel process.
 
-    ``twistd`` constructs it before it forks; what must happen in the final process happens as it starts.
+    ``twistd`` constructs it before it forks; the setup of the final process is made when it starts.
 
     :param sentinel: the Sentinel, the first child; extensions added later start after it and stop before.
-    :param log: becomes the log observer of the application that this is added to, in place of the one
-        that ``twistd`` would make; ``None`` to leave that alone.
-    :param directory: the ``dir`` directive, absolute; ``None`` to stay.
+    :param log: becomes the log observer of the application to which this is added, in place of the one of
+        ``twistd``; ``None`` to keep that.
+    :param directory: the ``dir`` directive, absolute; ``None`` to keep the working directory.
     :param pidfile: ``None`` for none.
     :param supervised: the word of the ``supervised`` directive.
     :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
     :param termination: handles SIGTERM and SIGINT; ``None`` to leave them to the reactor.
-    :param set_process_title: obeys ``proc-title-template`` in the process that it is called in.
+    :param set_process_title: sets the title of the calling process, for ``proc-title-template``.
     """
 
     def __init__(
@@ -177,10 +177,9 @@ class SentinelProcess(MultiService):
 
     def setServiceParent(self, parent: object) -> None:
         """
-        Also make our log observer the application's.
+        Also set the log observer of the application.
 
-        This is the one moment at which a plug-in holds the application before its log begins, so not a
-        line comes out in any other shape.
+        A plug-in gets the application before its log starts only here. So all log lines have the same format.
         """
         if self._observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
@@ -188,9 +187,9 @@ class SentinelProcess(MultiService):
 
     def privilegedStartService(self) -> None:
         """
-        Settle our title, where scripts and relative paths begin, and that we outlive the terminal we came from.
+        Set the working directory, the signal handlers and the process title.
 
-        :raises CannotStart: as :meth:`startService`, if the directory cannot be entered any more.
+        :raises CannotStart: as :meth:`startService`, if the working directory cannot be changed.
         """
         if self._directory is not None:
             try:
@@ -212,12 +211,13 @@ class SentinelProcess(MultiService):
 
     def startService(self) -> None:
         """
-        Start, and say so once we serve. The pid file comes no sooner: a second Sentinel, started by mistake
-        and ended by the port being in use, must leave that of the first one alone.
+        Start, and notify the supervisor when the Sentinel serves.
 
-        :raises CannotStart: in a daemon: ``twistd`` then tells the process that waits at the terminal, which
-            would else wait for ever.
-        :raises SystemExit: elsewhere, with status 1; the log has said why.
+        The pid file is not written before that. A second Sentinel that fails because the port is in use must not
+        overwrite the pid file of the first one.
+
+        :raises CannotStart: in a daemon: ``twistd`` then notifies the process at the terminal, which waits for it.
+        :raises SystemExit: otherwise, with status 1; the log has the reason.
         """
         try:
             super().startService()  # type: ignore[no-untyped-call]
@@ -227,25 +227,25 @@ class SentinelProcess(MultiService):
         self._serving.addCallback(self._serve)
 
     def _refuse(self, refusal: CannotStart) -> NoReturn:
-        """End the start; the log has said why."""
+        """End the start; the log has the reason."""
         if os.getpid() != self._constructed_in:
-            # The last of this process; its log, where the interpreter would dump how it came to this, has said why.
+            # The process ends now. Without this the interpreter would also write a traceback to the log.
             sys.excepthook = lambda *_: None
             raise refusal
         raise SystemExit(1) from None
 
     def stopService(self) -> Deferred[None]:
-        """Stop; the pid file goes last, when the last write is on the disk."""
+        """Stop, and remove the pid file when everything is saved."""
         self._supervisor.stopping()
         stopped = maybeDeferred(super().stopService)
-        return stopped.addBoth(self._leave)
+        return stopped.addBoth(self._remove_pidfile)
 
     def _serve(self, result: None) -> None:
         if self._pidfile is not None:
             self._pidfile.write()
         self._reactor.callWhenRunning(self._supervisor.ready)
 
-    def _leave(self, result: object) -> object:
+    def _remove_pidfile(self, result: object) -> object:
         if self._pidfile is not None:
             self._pidfile.remove()
         return result

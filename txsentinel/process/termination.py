@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: how the process is asked to end from outside, and the exit status that tells of it."""
+"""Handling of SIGTERM and SIGINT, and the exit status after them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from txsentinel.runtime.host import ISystemReactor
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-INSIST: Final = b"You insist... exiting now.\n"
-"""Written to standard error by a second SIGINT, in the words of the C servers."""
+SECOND_SIGINT: Final = b"You insist... exiting now.\n"
+"""Written to standard error at a second SIGINT, as by the C servers."""
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:
@@ -26,9 +26,9 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
 
 def exit_on_signals() -> None:
     """
-    Let both signals end the process at once with status 0, for as long as nothing has been started.
+    Have both signals end the process at once with status 0, while nothing is started yet.
 
-    Without a handler a process with the ID 1, as in a container, does not notice SIGTERM at all.
+    Without a handler, a process with the ID 1, as in a container, ignores SIGTERM.
     """
     for number in SIGNALS:
         signal.signal(number, _exit_at_once)
@@ -38,9 +38,8 @@ class TerminationSignals:
     """
     Handlers that stop the reactor, after which ``twistd`` exits with status 0, as the C servers do.
 
-    With the handlers of Twisted ``twistd`` ends by sending the signal to itself, so that whoever waits for the process
-    (a service manager, a container runtime, a script) sees a failure. A second SIGINT ends the process at once with
-    status 1.
+    With the handlers of Twisted, ``twistd`` ends by sending the signal to itself, which its parent (a service manager,
+    a container runtime, a script) considers a failure. A second SIGINT ends the process at once with status 1.
     """
 
     def __init__(self, reactor: ISystemReactor) -> None:
@@ -48,15 +47,15 @@ class TerminationSignals:
         self._stopping = False
 
     def install(self) -> None:
-        """Install the handlers; once before the reactor runs, and again when it does, as it installs its own."""
+        """Install the handlers. Call this before the reactor runs and again when it runs, as it installs its own."""
         for number in SIGNALS:
             signal.signal(number, self._received)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        # Not the place for the log: the signal may have interrupted the writing of a line.
+        # Do not log here: the signal may have interrupted the writing of a line.
         if self._stopping and number == signal.SIGINT:
             with suppress(OSError):
-                os.write(2, INSIST)
+                os.write(2, SECOND_SIGINT)
             os._exit(1)
         self._stopping = True
         self._reactor.callFromThread(self._stop, number)

@@ -1,8 +1,8 @@
 """
-Threads that nobody waits for.
+Daemon threads for blocking calls.
 
-A process that ends waits for the reactor's pool of threads. A disk that does not answer holds one of them, so a
-Sentinel that was told to stop would neither end nor serve.
+The end of a process waits for the reactor's thread pool. A disk that does not respond blocks one of its threads, so a
+stopping Sentinel would neither end nor serve.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class DaemonThreads:
-    """Stands in for a ``ThreadPool``: a daemon thread for each call. How many there are is up to the callers."""
+    """Replaces a ``ThreadPool``: one daemon thread for each call. The callers limit their number."""
 
     def callInThreadWithCallback(
         self,
@@ -28,7 +28,7 @@ class DaemonThreads:
         *args: P.args,
         **kw: P.kwargs,
     ) -> None:
-        """Call ``func`` in a thread, and ``onResult`` with whether it returned, and the value or failure."""
+        """Call ``func`` in a thread, then ``onResult`` with whether it returned, and its value or failure."""
 
         def work() -> None:
             try:
@@ -40,5 +40,5 @@ class DaemonThreads:
 
         try:
             Thread(target=work, name=getattr(func, "__name__", "work"), daemon=True).start()
-        except RuntimeError as error:  # as many threads as the system lets us have
+        except RuntimeError as error:  # the system allows no more threads
             onResult(False, Failure(OSError(EAGAIN, str(error))))  # type: ignore[no-untyped-call]
