@@ -22,7 +22,7 @@ S12     a new address is published only once it told that it is master, or came 
 S13     in TILT nothing is started, promoted or judged, nobody is called down; who stood still is in TILT
 S14     nobody of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
-S16     nor does it attempt within that time after it voted for another
+S16     nor does it attempt within that time after it voted for another; both unless a replica took over after the vote
 S17     nobody is promoted while the old master answers PING and does not call itself a replica
 durable no vote, address, ID, event or confirmation is said before it is on disk
 slow    no server is held down because a Sentinel reads late what it was answered (see :mod:`~txsentinel.sim.run`)
@@ -253,6 +253,8 @@ class InvariantChecker(Observer):
             self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that nobody ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000
+        if self._taken_over(record, master, max(kept.began or NEVER, kept.voted_for_other or NEVER)):
+            kept.forget_attempts()
         if kept.began is not None:
             self._expect(now - kept.began >= distance - SLACK, "S15", f"{who} tried again after {now - kept.began} s")
         if kept.voted_for_other is not None and self._stood(master.name, *kept.other):
@@ -268,6 +270,16 @@ class InvariantChecker(Observer):
         )
         quorum = master.options.quorum
         self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} that told of {place}")
+
+    def _taken_over(self, record: SentinelRecord, master: Master, last_vote: float) -> bool:
+        """Whether the monitored server became a replica after the last vote, and the one it follows is a master."""
+        became = record.became_replica.get(master.address.ip, NEVER)
+        if became <= max(last_vote, record.saw_master.get(master.address.ip, NEVER)):
+            return False
+        followed = self.records.server_at(master.address.ip).master_address
+        if followed is None:
+            return False
+        return record.saw_master.get(self._fleet.names.get(followed[0], followed[0]), NEVER) >= became
 
     def _stood(self, master: str, candidate: str, epoch: int) -> bool:
         """Whether that candidate told its vote for itself. One that did not may be found out, and delays nobody."""

@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all"
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
 """The kinds that are no faults: operators want something."""
 
-DRAWN_APART: Final = ("slow-sentinel",)
+DRAWN_APART: Final = ("slow-sentinel", "lost-handover")
 """Kinds that are drawn apart from the others, so that they change no plan that they are not in."""
 
 

@@ -118,6 +118,8 @@ class SentinelRecord:
     """IP of a server → when it last told this Sentinel that it is a master."""
     saw_replica: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last told this Sentinel that it is a replica."""
+    became_replica: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it first told so since it last told that it is a master."""
     saw_pong: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last answered a PING of this Sentinel by PONG."""
 
