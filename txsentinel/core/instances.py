@@ -349,8 +349,8 @@ class Master(Server):
     attempt_before: Millis | None = None
     """``attempt_started_at`` before a vote whose candidate has not confirmed yet that it is one."""
 
-    vote_unconfirmed: bool = False
-    """Whether we voted for a peer that has not confirmed yet that it is a candidate."""
+    unconfirmed_since: Millis | None = None
+    """Time of the first vote for a peer that has not confirmed yet that it is a candidate; ``None`` if all have."""
 
     campaign_at: Millis | None = None
     """When this Sentinel campaigns to fail over a master that is O_DOWN."""

@@ -22,7 +22,8 @@ S12     a new address is published only once it told that it is master, or came 
 S13     in TILT nothing is started, promoted or judged, nobody is called down; who stood still is in TILT
 S14     nobody of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
-S16     nor does it attempt within that time after it voted for another; both unless a replica took over after the vote
+S16     nor does it attempt within that time after it voted for another (a shorter one if that does not confirm to be a
+        candidate); both unless a replica took over after the vote
 S17     nobody is promoted while the old master answers PING and does not call itself a replica
 durable no vote, address, ID, event or confirmation is said before it is on disk
 slow    no server is held down because a Sentinel reads late what it was answered (see :mod:`~txsentinel.sim.run`)
@@ -40,8 +41,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from txsentinel.core.effects import Announce, Effect
+from txsentinel.core.effects import Announce, Effect, Note
 from txsentinel.core.instances import Master
+from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
@@ -208,6 +210,8 @@ class InvariantChecker(Observer):
         def heard(effect: Effect) -> None:
             if isinstance(effect, Announce):
                 self._decided(sentinel, effect.event)
+            elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
+                self._unbound(sentinel, effect.text.split()[-1])
 
         return heard
 
@@ -230,6 +234,7 @@ class InvariantChecker(Observer):
             kept.newest_vote = max(epoch, kept.newest_vote)
             if candidate != core.options.my_id:
                 kept.voted_for_other, kept.other = self._now, (candidate, epoch)
+                kept.voting_since = self._now if kept.voting_since is None else kept.voting_since
         elif channel in ("+switch-master", "+reset-master"):
             kept.forget_attempts()
         elif channel == "+try-failover":
@@ -280,6 +285,13 @@ class InvariantChecker(Observer):
         if followed is None:
             return False
         return record.saw_master.get(self._fleet.names.get(followed[0], followed[0]), NEVER) >= became
+
+    def _unbound(self, sentinel: SimSentinel, name: str) -> None:
+        """No candidate has confirmed in time that it asked for a vote: such votes delay nobody any more (S16)."""
+        kept, core = self.records.sentinels[sentinel.name].master(name), sentinel.alive.core
+        limit = min(core.timings.election_timeout, core.master(name).options.failover_timeout) / 1000
+        if kept.voting_since is not None and self._now - kept.voting_since >= limit - SLACK:
+            kept.voted_for_other = kept.voting_since = None
 
     def _stood(self, master: str, candidate: str, epoch: int) -> bool:
         """Whether that candidate told its vote for itself. One that did not may be found out, and delays nobody."""

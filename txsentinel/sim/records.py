@@ -53,6 +53,8 @@ class MasterRecord:
     began_before: float | None = None
     """The one before it, which counts again if the master came back before anybody was promoted."""
     distance: float = 0.0
+    voting_since: float | None = None
+    """The first vote for another since it was last free to attempt something."""
     voted_for_other: float | None = None
     other: tuple[str, int] = ("", 0)
     """The candidate and the epoch of that vote."""
@@ -72,7 +74,7 @@ class MasterRecord:
 
     def forget_attempts(self) -> None:
         """What happened allows another attempt at once."""
-        self.began = self.began_before = self.voted_for_other = None
+        self.began = self.began_before = self.voted_for_other = self.voting_since = None
 
 
 class Snapshot:
