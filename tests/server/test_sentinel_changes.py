@@ -91,7 +91,7 @@ class HeldTests(ServerTestCase):
         with self.assertRaises(StopIteration) as end:
             while True:
                 next(reading.steps)
-        self.client.protocol._hold(end.exception.value)
+        self.client.protocol._defer(end.exception.value)
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
         self.harness.fail()

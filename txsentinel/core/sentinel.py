@@ -22,7 +22,7 @@ from txsentinel.core.instances import Instance, Master, Peer, Removed, Replica, 
 from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.observation import Observation
-from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.options import MasterOptions, OptionChanges, OptionSetter, SentinelOptions
 from txsentinel.core.probing import Probing
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
@@ -32,9 +32,6 @@ from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Limits, Millis, Timings
-
-OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
-"""``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
 
 
 class SentinelCore:
@@ -414,9 +411,7 @@ class SentinelCore:
         self._failovers.discard(master)
         self._switching.reset(master, now)
 
-    def set_options(
-        self, name: str, changes: Sequence[tuple[str, Sequence[str]]], now: Millis, apply: OptionSetter
-    ) -> None:
+    def set_options(self, name: str, changes: OptionChanges, now: Millis, apply: OptionSetter) -> None:
         """
         Set options from left to right, which ``apply`` validates, up to the first that it refuses (``SENTINEL SET``).
 
@@ -448,7 +443,7 @@ class SentinelCore:
 
     def _options_took_effect(self, master: Master, log_in_anew: str, now: Millis) -> None:
         """Have all instances of ``master`` evaluated with its new options; ``log_in_anew`` says why to reconnect."""
-        servers = (master, *master.replicas.values())
+        servers: list[Server] = [master, *master.replicas.values()]
         if log_in_anew:
             self.registry.renew_credentials([*servers], log_in_anew)
         for server in servers:
