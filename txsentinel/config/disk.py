@@ -1,4 +1,4 @@
-"""File access that reading a configuration requires."""
+"""What reading a configuration asks of the machine it is read on."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ _NULL_DEVICE: Final = os.makedev(1, 3)
 
 
 class Disk(Protocol):
-    """File access; all paths are absolute."""
+    """Questions about files; all paths are absolute."""
 
     def working_directory(self) -> str:
-        """Return the directory for relative paths before the directive ``dir``."""
+        """Where relative paths start before ``dir`` was read."""
 
     def read(self, path: str) -> bytes:
         """
-        Return the contents of a file.
+        A whole file.
 
         :raises OSError: if it cannot be read.
         """
 
     def matching(self, pattern: str) -> list[str]:
-        """Return the files that match a glob pattern, sorted."""
+        """Files that match a glob, sorted."""
 
     def executable(self, path: str) -> bool:
-        """Whether this process may execute ``path``."""
+        """Is this something that we may run?"""
 
     def check_directory(self, path: str) -> None:
         """
-        Check that ``path`` is a directory that this process may enter.
+        Complain if this is no directory that we may enter.
 
-        :raises OSError: with the reason if it is not.
+        :raises OSError: with the reason.
         """
 
     def check_appendable(self, path: str) -> None:
         """
-        Check that this process can append to the file at ``path``, which is created if it does not exist.
+        Complain if nothing can be appended to this file; it is created if it does not exist.
 
-        :raises OSError: with the reason if it cannot.
+        :raises OSError: with the reason.
         """
 
 
 def check_regular(path: str) -> None:
     """
-    Check that the file at ``path`` is a regular file, whose reading cannot block, or does not exist.
+    Complain if reading the file at ``path`` might wait for whoever writes it; one that does not exist is no concern.
 
-    :raises OSError: with the reason if it is not.
+    :raises OSError: with the reason.
     """
     try:
         _check_regular(os.stat(path))
@@ -61,9 +61,9 @@ def check_regular(path: str) -> None:
 
 def read_file(path: str) -> bytes:
     """
-    Return the contents of the regular file at ``path``. Reading a FIFO, a socket or a terminal might never end.
+    The whole file at ``path``, which is on a disk: of a FIFO, a socket or a terminal nobody knows when it ends.
 
-    :raises OSError: if it cannot be read, or is not a regular file.
+    :raises OSError: if it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -83,10 +83,10 @@ def _check_regular(found: os.stat_result) -> None:
 
 
 class LocalDisk:
-    """The local file system."""
+    """The disk of this machine."""
 
     def working_directory(self) -> str:
-        """See :class:`Disk`; the working directory of this process."""
+        """Of this process."""
         return os.getcwd()
 
     def read(self, path: str) -> bytes:
@@ -108,5 +108,5 @@ class LocalDisk:
 
     def check_appendable(self, path: str) -> None:
         """See :class:`Disk`."""
-        # O_NONBLOCK: opening a FIFO without a reader would block.
+        # Opening a FIFO that nobody reads would wait for a reader.
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666))

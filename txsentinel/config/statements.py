@@ -1,8 +1,8 @@
 """
-Execution of the ``sentinel`` lines of a configuration, which are queued until the whole file is read.
+The ``sentinel`` lines of a configuration: queued while the file is read, executed when all is known.
 
-There are three passes, each in file order, so that the order of lines in the file does not matter: directives of the
-Sentinel itself (:data:`PRE_MONITOR`), then the masters, then all directives of a master.
+Three passes, each in file order, so that the order of lines in the file does not matter: what must be
+known before the first master (:data:`PRE_MONITOR`), then the masters, then all that names one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from txsentinel.model.address import canonical_ip
 @dataclass(slots=True)
 class MasterRecord:
     """
-    A master in the file. Hosts are IP addresses or names, as written.
+    A master as the file remembers it. Hosts are IP addresses or names, as written.
 
-    ``replicas`` are ``(host, port)``, ``sentinels`` are ``(host, port, run ID)``; neither has duplicates.
+    ``replicas`` are ``(host, port)``, ``sentinels`` are ``(host, port, run ID)``; neither holds an
+    entry twice.
     """
 
     name: str
@@ -39,18 +40,18 @@ class MasterRecord:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One queued line: its words after ``sentinel``, and its position."""
+    """One queued line: its words behind ``sentinel``, and where it stood."""
 
     words: tuple[str, ...]
     line_number: int
     line: str
     included: bool = False
-    """Whether it is from a file that is not rewritten, over which the lines of our own file have precedence."""
+    """Did it come from an included file? We cannot rewrite that one, so our own lines outrank it."""
 
 
 @dataclass(slots=True)
 class SentinelState:
-    """The result of the statements."""
+    """What the statements add up to."""
 
     options: SentinelOptions
     current_epoch: int = 0
@@ -67,11 +68,11 @@ _ARGUMENTS: Final = {
     "rename-command": 3,
     **dict.fromkeys(BY_WORD, 2),
 }
-"""Directive → number of words after it, except ``known-sentinel``, which has two forms."""
+"""Number of words behind each directive; ``known-sentinel``, with two forms, is treated apart."""
 
 
 class _Execution:
-    """Executes statements one by one. :func:`execute` adds the line to the errors raised here."""
+    """Executes statements one by one; complaints are raised bare and located by :func:`execute`."""
 
     def __init__(self, state: SentinelState, executable: Executable) -> None:
         self._state = state
@@ -80,10 +81,10 @@ class _Execution:
         self._scratch: dict[str, MasterRecord] = {}
         self._renames: set[tuple[str, str, bool]] = set()
         self.removed: set[str] = set()
-        """Names of masters in other files that are not monitored according to our own file."""
+        """Masters that other files have, and our own file takes back."""
 
     def own(self, word: str, values: Sequence[str], included: bool) -> None:
-        """Execute a directive of the Sentinel itself."""
+        """A directive about the Sentinel itself."""
         self._set_own(word, values[0])
         if included:
             value = getattr(self._state.options, word.replace("-", "_"), None)
@@ -117,7 +118,7 @@ class _Execution:
             options.announce_hostnames = _yes_no(value, "Please specify yes or no for the announce-hostnames option.")
 
     def monitor(self, values: Sequence[str], included: bool) -> None:
-        """Execute ``monitor <name> <host> <port> <quorum>``."""
+        """``monitor <name> <host> <port> <quorum>``."""
         name, host = values[:2]
         port, quorum = whole_number(values[2], PORT), whole_number(values[3], "a whole number of Sentinels")
         if quorum <= 0:
@@ -131,29 +132,29 @@ class _Execution:
         if origin is included:
             raise DirectiveError("Duplicate master name.")
         if origin is False:
-            return  # The line in our own file is newer.
+            return  # Our own file has it already, and newer than the file that it includes.
         self._included[name] = included
         self._state.masters[name] = MasterRecord(name, host, port, MasterOptions(quorum=quorum))
 
     def _check_address(self, host: str, port: int) -> None:
-        """Check host and port; a name is valid with ``resolve-hostnames yes``, whether or not it resolves now."""
+        """Names are fine where they are resolved, whether or not anybody knows them today."""
         _check_port(port)
         if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
             raise DirectiveError("Can't resolve instance hostname.")
 
     def per_master(self, word: str, values: Sequence[str], included: bool, ranked: bool) -> None:
         """
-        Execute a directive of a master.
+        Any directive that names a master.
 
-        :param ranked: whether a Sentinel has written our own file, so that its replicas and Sentinels are complete.
+        :param ranked: our own file has been written since, and what it lists of a master is all.
         """
         if word == "known-sentinel" and len(values) == 3:
-            return  # An old form without the ID, which is ignored even if the master is unknown.
+            return  # An ancient form without the ID, which even the name of the master is not checked for.
         master = self._state.masters.get(values[0])
         if master is None and included and values[0] in self.removed:
             if word not in BY_WORD and word != "rename-command":
                 return
-            # Not monitored now; the settings would apply if it were monitored again.
+            # Not monitored now, but what is stated would count if it were again.
             master = self._scratch.setdefault(values[0], MasterRecord(values[0], "", 0, MasterOptions(quorum=1)))
         if master is None:
             raise DirectiveError("No such master with specified name.")
@@ -165,7 +166,7 @@ class _Execution:
                 stated = elsewhere.masters.setdefault(values[0], {})
                 stated[word] = getattr(master.options, row.attribute)
         elif word == "config-epoch":
-            # The greater one, not the last one: an included file may have an old copy of our own line.
+            # The greater one, not the last one: an included file may hold a stale copy of our own line.
             master.config_epoch = max(master.config_epoch, epoch(values[1]))
             self._state.current_epoch = max(self._state.current_epoch, master.config_epoch)
         elif word == "leader-epoch":
@@ -187,7 +188,7 @@ class _Execution:
             master.options.rename_spellings[key] = values[1]
 
     def unset(self, values: Sequence[str]) -> None:
-        """Execute ``unset <master> <directive> [<command>]``: a setting in another file is not in force."""
+        """``unset <master> <directive> [<command>]``: what another file says of a master does not hold."""
         master = self._state.masters.get(values[0])
         if master is None or len(values) < 2:
             return
@@ -198,13 +199,13 @@ class _Execution:
             master.options.rename_spellings.pop(values[2].upper(), None)
 
     def _known_replica(self, master: MasterRecord, host: str, port: int) -> None:
-        """Add a replica. Duplicates, which C Sentinels refuse but may write beside ``known-slave``, are ignored."""
+        """The C servers refuse duplicates, which they write themselves next to an old ``known-slave``."""
         self._check_address(host, port)
         if (host, port) not in master.replicas and (host, port) != (master.host, master.port):
             master.replicas.append((host, port))
 
     def _known_sentinel(self, master: MasterRecord, host: str, port: int, run_id: str) -> None:
-        """Add a peer; of two lines with one run ID the later one counts."""
+        """Of two lines with one run ID the later is the younger."""
         self._check_address(host, port)
         master.sentinels = [known for known in master.sentinels if known[2] != run_id]
         master.sentinels.append((host, port, run_id))
@@ -218,14 +219,14 @@ def execute(
     separate: bool = False,
 ) -> SentinelState:
     """
-    Execute the queued lines in three passes.
+    Execute the queued lines in their three passes.
 
-    The last line counts, as in C. Once a Sentinel has written our own file, which then has a ``myid``, its lines count
-    after those of other files, regardless of the position of ``include``, as they are newer.
+    The last line wins, as in C. But once our own file has been written by a Sentinel, and names its ID, its lines
+    count after those of other files wherever these are included, as they are newer.
 
-    :param notes: the words of the ``#: txsentinel`` comments in our own file, see ``config.elsewhere``.
-    :param separate: whether our own file is a state file.
-    :raises ConfigError: for the first invalid line, in the order of execution.
+    :param notes: the words of our comments in our own file, see ``config.elsewhere``.
+    :param separate: our own file is a state file.
+    :raises ConfigError: for the first line, in the order of execution, that is wrong.
     """
     state = SentinelState(options, elsewhere=Elsewhere(separate))
     execution = _Execution(state, executable)

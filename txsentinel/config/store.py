@@ -1,16 +1,20 @@
 """
-Group commit of the hard state to the configuration file.
+Making the state of a Sentinel durable: many changes, one write.
 
-Changes are recorded (which master, up to which generation), and a write begins in the next reactor turn. All changes of
-one turn thus cost one fsync, whatever number of masters they concern. Changes during a write go into the next one; two
-writes never overlap. A write makes the generation durable whose changes are all in its bytes, and no later one.
+Changes are *noted* (which master, up to which generation) and a write is started in the next turn, so
+that everything decided in one turn, however many masters it concerns, costs one fsync. While a write
+is under way further changes gather for the next one; there are never two. What a write makes durable
+is the generation up to which all is in its bytes, never more.
 
-Lines are rendered a few milliseconds at a time, so that a thousand masters that change at once do not block the
-reactor. A change during rendering may be saved before its generation is reported as durable, which is harmless.
+Lines are rendered some milliseconds at a time, so that nobody is kept waiting by a thousand masters that
+change at once. What changes meanwhile may get into the file before it is promised: to remember more than
+one has told does no harm.
 
-The file is read once, at start. C Sentinels read it again before every rewrite, so that edits of other lines survive.
-That requires a blocking read and a merge between a vote and its reply, and may bring an incompletely saved edit into
-the hard state. Here the Sentinel must be stopped before the file is edited. A file that was deleted is written again.
+The file is read once, at start. The C Sentinels read it again before every rewrite, so that hand edits
+of foreign lines survive a running Sentinel; but that puts a blocking read of the whole file, and
+the reconciling of lines that changed under us, between a vote and its reply, and lets a half-saved
+edit into the state that elections depend on. Whoever edits by hand stops the Sentinel first. A file
+that disappeared is simply written again.
 """
 
 from __future__ import annotations
@@ -33,36 +37,36 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 
 FIRST_RETRY: Final = 0.1
-"""Delay in seconds after a failed write; doubled on each further failure."""
+"""Seconds between a failed write and the next; doubled on each further failure."""
 
 HANG_LIMIT: Final = 5.0
-"""Seconds after which a write that has not ended counts as failing, so that effects do not queue up behind it."""
+"""Seconds after which a write that does not end counts as failing, so that nothing piles up behind it."""
 
 STOP_LIMIT: Final = 5.0
-"""Maximum time in seconds that stopping waits for a write."""
+"""Seconds that whoever stops the store waits for a write to end."""
 
 PROBE_PERIOD: Final = 10.0
-"""Interval in seconds of checks whether the file could be saved."""
+"""Seconds between two checks whether the file could be saved."""
 
 USUAL_SIZE: Final = 4096
-"""Assumed size of the file in bytes before it was first written."""
+"""Bytes that are taken for the size of the file before it was first written."""
 
 LAST_RETRY: Final = 5.0
-"""Maximum delay in seconds after a failed write."""
+"""Seconds, at most, between two attempts."""
 
 
 TIME_SLICE_SECONDS: Final = 0.004
-"""How long lines are rendered in one reactor turn."""
+"""How long lines are rendered before it is the turn of others."""
 
 
 class KnownMasters(Protocol):
-    """A registry of masters."""
+    """Where the masters are found."""
 
     masters: dict[str, Master]
 
 
 class HardState(Protocol):
-    """The state that is saved; ``SentinelCore`` provides it."""
+    """What is written down; a ``SentinelCore`` is one."""
 
     @property
     def options(self) -> SentinelOptions:
@@ -70,7 +74,7 @@ class HardState(Protocol):
 
     @property
     def current_epoch(self) -> int:
-        """The highest known epoch."""
+        """The highest epoch that we know of."""
 
     @property
     def registry(self) -> KnownMasters:
@@ -79,16 +83,17 @@ class HardState(Protocol):
 
 class ConfigStore:
     """
-    Updates ``document`` from ``core`` and writes it to ``path``.
+    Writes ``document``, brought up to date with ``core``, to ``path``.
 
-    The core must have all masters of the document before the first write, which removes the lines of all others.
+    By the time of the first write the core must know all masters of the document: the lines of
+    those that it does not know are removed.
 
-    :param on_durable: called with each generation that would survive a power failure, in order; never from within a
-        call to this store except :meth:`stop`.
-    :param on_failure: called with the generation that could not be written, and the reason. The write is repeated after
-        100 ms to 5 s, as long as anything is unsaved. A write that hangs is reported, too; it may still succeed, and no
-        other one begins meanwhile.
-    :param on_overwritten: called with the reason when it turns out that the file cannot be replaced.
+    :param on_durable: called with the generation that a power cut can no longer undo, in order; never
+        from within a call to this store other than :meth:`stop`.
+    :param on_failure: called with the generation that could not be written and the reason; the write
+        is tried again, from 100 ms to 5 s later, as long as anything is unsaved. One that hangs is reported,
+        too; it may still succeed, and no other is begun meanwhile.
+    :param on_overwritten: called with the reason when the file is found to be impossible to replace.
     """
 
     def __init__(
@@ -102,10 +107,10 @@ class ConfigStore:
         on_overwritten: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.durable = 0
-        """The highest durable generation."""
+        """The highest generation that is on disk."""
 
         self.failing = False
-        """Whether the last write failed or hangs."""
+        """The last write failed, and none has succeeded since."""
 
         self._host = host
         self._path = path
@@ -116,19 +121,19 @@ class ConfigStore:
         self._wanted = 0
         self._dirty: set[str | None] = {None, *core.registry.masters}
         self._resolved = False
-        """Whether the lines of masters that the core does not have were removed."""
+        """Were lines of masters that are no longer there removed once?"""
 
         self._by_hostname = writes_hostnames(core.options)
-        self._to_render: deque[str] = deque()
-        """Names of the masters whose lines are to be rendered for the next write."""
+        self._agenda: deque[str] = deque()
+        """Masters whose lines are to be rendered for the next write."""
 
         self._own = False
-        """Whether the Sentinel's own lines, which include the current epoch, are to be rendered for the next write."""
+        """Are our own last lines, the current epoch among them, to be rendered with it?"""
 
         self._preparing: IDelayedCall | None = None
         self._unsaved = False
         self._saved: bytes | None = None
-        """The contents that are durable, if known. Those read at start may not be: their writer may have crashed."""
+        """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
 
         self._next: IDelayedCall | None = None
         self._hang_timer: IDelayedCall | None = None
@@ -145,9 +150,10 @@ class ConfigStore:
 
     def note_dirty(self, names: Iterable[str | None]) -> None:
         """
-        Record that the lines of these masters, or of the Sentinel itself (``None``), are out of date.
+        The lines of these masters, or of the Sentinel itself (``None``), are out of date.
 
-        If these are all, the next write takes place even if it changes nothing, as for ``SENTINEL FLUSHCONFIG``.
+        When all are noted at once, the next write takes place even if it changes nothing, as whoever
+        asks for that may have reason to doubt the file.
         """
         named = set(names)
         if None in named and named.issuperset(self._core.registry.masters):
@@ -157,10 +163,9 @@ class ConfigStore:
 
     def replace_generic(self, directive: str, lines: Sequence[str]) -> None:
         """
-        Replace all lines of a generic directive by ``lines``.
+        Make ``lines``, each a whole line, all that the file says about a generic directive.
 
-        A caller that must know when they are durable has to change the state of the Sentinel itself as well, which
-        begins a generation.
+        Whoever needs to know when that is durable changes the state outside of any master as well.
         """
         owner = Owner("generic", directive)
         subjects = [line.split(" ")[1] if directive == "user" else "" for line in lines]
@@ -171,19 +176,19 @@ class ConfigStore:
         self._schedule()
 
     def commit_soon(self, generation: int) -> None:
-        """Begin to save all recorded changes in the next turn or the one after, which makes ``generation`` durable."""
+        """Save all that was noted so far, which makes ``generation`` durable, in the next turn or the one after."""
         if generation > self._wanted:
             self._wanted = generation
             self._unsaved = True
         self._schedule()
 
     def _schedule(self) -> None:
-        """Schedule a write, unless one is in progress or scheduled, or nothing is unsaved."""
+        """See that a write starts, unless one is under way or waits for its turn already."""
         if self._writing or self._stopping or not self._unsaved:
             return
         delay = 0.0
         if self.failing:
-            # A new change may bring the next attempt forward, so that its reply is not delayed, within a rate limit.
+            # News may bring the next attempt forward, so that whoever waits is told soon, but not to a storm of them.
             delay = max(0.0, self._failed_at + FIRST_RETRY - self._host.reactor.seconds())
             if self._next is not None and self._next.getTime() <= self._host.reactor.seconds() + delay:
                 return
@@ -192,16 +197,16 @@ class ConfigStore:
             self._next = self._host.reactor.callLater(delay, self._begin)
 
     def _cancel(self) -> None:
-        """Cancel the scheduled write."""
+        """Forget the write that waits for its turn."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
 
     def prepare(self) -> None:
         """
-        Render the lines that are out of date without writing them; after the start, these are all lines.
+        Render what is out of date, without writing it: after the start that is everything.
 
-        This speeds up the first write, on which replies usually depend.
+        Else the first write would have to, and mostly that is one which others wait for.
         """
         self._preparing = None
         if self._writing or self._stopping:
@@ -211,25 +216,25 @@ class ConfigStore:
             self._preparing = self._host.reactor.callLater(0, self.prepare)
 
     def _begin(self) -> None:
-        """Render the dirty lines, and write."""
+        """Render what is dirty, and then write."""
         self._next = None
         self._writing, self._unsaved = True, False
         self._plan()
         self._proceed(self._wanted)
 
     def _proceed(self, generation: int) -> None:
-        """Continue to render; once the changes up to ``generation`` are rendered, write."""
+        """Render on; once all is rendered that ``generation`` needs, join the bytes and write them."""
         joined = maybeDeferred(self._joined)
         joined.addCallback(self._write, generation)
-        joined.addErrback(self._host.fail_stop, "saving the configuration file")
+        joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
 
     def _write(self, contents: bytes | None, generation: int) -> Deferred[None] | None:
-        """Write ``contents`` unless they are durable already; if ``None``, continue to render in another turn."""
+        """Have ``contents`` written, unless they are on disk already; if there are none yet, go on later."""
         if contents is None:
             self._host.reactor.callLater(0, self._proceed, generation)
             return None
         if not self._dirty:
-            # Changes that were recorded during rendering are rendered, too.
+            # Whatever was noted while we were rendering is rendered, too.
             generation, self._unsaved = self._wanted, False
         self._start_hang_timer(generation)
         self._size = len(contents)
@@ -244,7 +249,7 @@ class ConfigStore:
         )
 
     def _plan(self) -> None:
-        """Determine which lines to render next: all that are dirty, and those that remain from before."""
+        """Whose lines are rendered next: those of all who are dirty now, or were and had no turn yet."""
         core = self._core
         masters: Mapping[str, Master] = core.registry.masters
         by_hostname = writes_hostnames(core.options)
@@ -256,25 +261,25 @@ class ConfigStore:
             self._dirty.update(name for name in self._document.owners("master") if name not in masters)
             self._dirty.update(masters)
         dirty, self._dirty = self._dirty, set()
-        dirty.update(self._to_render)
+        dirty.update(self._agenda)
         if None in dirty:
             self._own = True
             self._document.put(HEAD, own_head_lines(core.options, self._document))
         if len(dirty) > 1:
-            # In the order of the registry, as that of a set is not deterministic.
+            # In the order in which they are monitored, not that of a set.
             names = [name for name in masters if name in dirty]
             names += sorted(name for name in dirty if name is not None and name not in masters)
         else:
             names = [name for name in dirty if name is not None]
-        self._to_render = deque(names)
+        self._agenda = deque(names)
 
     def _render(self) -> bool:
-        """Render lines of masters for one time slice; return whether all are rendered."""
-        masters, document, names = self._core.registry.masters, self._document, self._to_render
+        """Render lines of masters as long as there is time; is that done?"""
+        masters, document, agenda = self._core.registry.masters, self._document, self._agenda
         seconds = self._host.reactor.seconds
         until = seconds() + TIME_SLICE_SECONDS
-        while names:
-            name = names.popleft()
+        while agenda:
+            name = agenda.popleft()
             master = masters.get(name)
             if master is not None:
                 document.put(owner_of(name), master_lines(master, self._by_hostname, document.elsewhere))
@@ -284,23 +289,23 @@ class ConfigStore:
                 document.drop(owner_of(name))
             if seconds() > until:
                 break
-        return not names
+        return not agenda
 
     def _joined(self) -> bytes | None:
-        """Return the contents of the file; ``None`` if rendering takes another turn."""
+        """The file as it should be, formatting only what is dirty; ``None`` if that takes another turn."""
         if not self._render():
             return None
         core, document = self._core, self._document
-        # The changes of masters during rendering may depend on a newer current epoch.
+        # What masters changed meanwhile may rest upon a newer epoch.
         if self._own or None in self._dirty:
             self._own = False
             document.put(TAIL, own_tail_lines(core.options, core.current_epoch, document.elsewhere))
         return document.render()
 
     def _succeeded(self, generation: int, contents: bytes, reason: str) -> None:
-        """Report that the write is durable, and continue with the changes made meanwhile."""
+        """The write is durable: tell it, and go on with what changed meanwhile."""
         self._cancel_hang_timer()
-        self._report_overwritten(reason)
+        self._tell_overwritten(reason)
         self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
         self._saved = contents
         self.durable = generation
@@ -308,13 +313,13 @@ class ConfigStore:
         self._go_on()
 
     def _failed(self, failure: Failure, generation: int) -> Failure | None:
-        """Report a failed write, which left the old file intact, and schedule another. Other errors are passed on."""
+        """The old file is intact: tell it, and try again in a while. What is no OSError is passed on."""
         self._cancel_hang_timer()
         reason = failure.value
         if not isinstance(reason, OSError):
             return failure
         self._writing, self._unsaved = False, True
-        # Usually the old contents are in place, but a rename whose fsync failed may be visible without being durable.
+        # Most likely the old bytes are in place, but a rename whose fsync failed may be visible and yet not durable.
         self._saved = None
         self.failing, self._failed_at = True, self._host.reactor.seconds()
         delay, self._retry_after = self._retry_after, min(self._retry_after * 2, LAST_RETRY)
@@ -325,17 +330,17 @@ class ConfigStore:
             self._end()
         return None
 
-    def _report_overwritten(self, reason: str) -> None:
-        """Report why the file cannot be replaced, once until it can be again."""
+    def _tell_overwritten(self, reason: str) -> None:
+        """Report why the file cannot be replaced, once until it can."""
         if reason and not self._overwritten_for:
             self._on_overwritten(reason)
         self._overwritten_for = reason
 
     def probe(self) -> None:
         """
-        Check whether the file could be saved, now and every ``PROBE_PERIOD``, even if nothing is unsaved.
+        Find out whether the file could be saved, now and from time to time, though there may be nothing to save.
 
-        This detects, for instance, that the directory is no longer writable before a vote depends on it.
+        Else nobody would learn that a directory cannot be written any more before a vote depends on it.
         """
         self._next_probe = None
         if self._stopping:
@@ -346,19 +351,19 @@ class ConfigStore:
         probed = self._host.files.probe(self._path, self._size)
         probed.addCallbacks(self._probed, self._probe_failed)
         probed.addCallback(lambda _: self._probe_later())
-        probed.addErrback(self._host.fail_stop, "probing the configuration file")
+        probed.addErrback(self._host.fail_stop, "the probing of the configuration file")
 
     def _probed(self, reason: str) -> None:
-        """Handle a successful probe. Without a reason nothing is reported, as a rename may still fail."""
+        """A write would succeed. That a file can be created beside ours does not mean that ours can be replaced."""
         if reason:
-            self._report_overwritten(reason)
+            self._tell_overwritten(reason)
 
     def _probe_later(self) -> None:
         if not self._stopping:
             self._next_probe = self._host.reactor.callLater(PROBE_PERIOD, self.probe)
 
     def _probe_failed(self, failure: Failure) -> None:
-        """Handle a failed probe: report it as a failure, and schedule a write to verify it."""
+        """A write would fail: say so now, and try whether that is true by writing."""
         reason = failure.value
         if not isinstance(reason, OSError):
             failure.raiseException()
@@ -371,14 +376,14 @@ class ConfigStore:
         self._on_failure(self._wanted, reason)
 
     def _start_hang_timer(self, generation: int) -> None:
-        """Start the timeout of the write in progress."""
+        """Give the write under way some seconds."""
         until = self._host.reactor.seconds() + HANG_LIMIT
         self._hang_timer = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation, until)
 
     def _hang(self, generation: int, until: float) -> None:
-        """Report the write in progress as failing, as it has not ended."""
+        """The write under way does not end: promise nothing more until it does."""
         if self._host.reactor.seconds() - until > HANG_LIMIT / 2:
-            # This process was stopped, and the result of the write may be about to arrive.
+            # It was us who stood still, and what the disk did meanwhile is about to be told.
             self._start_hang_timer(generation)
             return
         self._hang_timer = None
@@ -386,13 +391,13 @@ class ConfigStore:
         self._on_failure(generation, WriteStuck(ETIMEDOUT, "The disk does not answer"))
 
     def _cancel_hang_timer(self) -> None:
-        """Cancel the timeout of the write in progress, if there is one."""
+        """A write has ended, or is not waited for impatiently."""
         if self._hang_timer is not None:
             self._hang_timer.cancel()
             self._hang_timer = None
 
     def _go_on(self) -> None:
-        """Begin the next write if anything is unsaved; else finish if stopping."""
+        """The next write if there is a reason for it, else the end if that was asked for."""
         if not self._stopping:
             self._schedule()
         elif self._unsaved:
@@ -401,7 +406,7 @@ class ConfigStore:
             self._end()
 
     def _end(self) -> None:
-        """Fire the deferreds that :meth:`stop` returned."""
+        """Tell whoever waits for the end."""
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
         self._giving_up = None
@@ -411,10 +416,10 @@ class ConfigStore:
 
     def stop(self) -> Deferred[None]:
         """
-        Write unsaved changes, and stop.
+        Write what is unsaved, and nothing more after that.
 
-        :returns: fires once no write is in progress, whether or not the last succeeded, or after :data:`STOP_LIMIT`,
-            so that a disk that hangs does not prevent the process from ending.
+        :returns: fires once nothing is being written any more, whether or not the last attempt succeeded, or after
+            :data:`STOP_LIMIT`: a disk that does not answer must not keep the process from its end.
         """
         self._stopping = True
         self._cancel()

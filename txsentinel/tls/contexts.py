@@ -1,4 +1,4 @@
-"""Makes the OpenSSL contexts for servers and clients from the ``tls-*`` directives."""
+"""What the ``tls-*`` directives ask for, as two contexts of OpenSSL: one to serve with, one to dial with."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ PROTOCOLS: Final = {
 
 DEFAULT_PROTOCOLS: Final = ("tlsv1.2", "tlsv1.3")
 
-REQUIRED: Final = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+DEMANDED: Final = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
-VERIFICATION: Final = {"yes": REQUIRED, "optional": SSL.VERIFY_PEER, "no": SSL.VERIFY_NONE}
+VERIFICATION: Final = {"yes": DEMANDED, "optional": SSL.VERIFY_PEER, "no": SSL.VERIFY_NONE}
 """The words of ``tls-auth-clients``."""
 
 SESSION_ID: Final = b"redis"
-"""The session ID context. OpenSSL requires one if clients have certificates."""
+"""Sessions are resumed only where this is the same; it has to be something once clients have certificates."""
 
 
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.r?[0-9]+", re.ASCII)
-"""The names that ``openssl rehash`` gives to certificates and revocation lists."""
+"""What ``openssl rehash`` calls certificates and revocation lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The absolute paths of a certificate and its key, and the password of the key, which may be empty."""
+    """The files of a certificate and its key, absolute, and the key's password, which may be empty."""
 
     certificate: str
     key: str
@@ -59,7 +59,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The contexts for new connections; existing ones keep theirs."""
+    """What new connections are made from; those that exist keep what they were made from."""
 
     server: SSL.Context
     client: SSL.Context
@@ -67,7 +67,7 @@ class Contexts:
 
 def load_contexts(options: GenericOptions) -> Contexts:
     """
-    Read all files and check that they match. It may be called in any thread.
+    Read all files and check that they fit together; it may be called in any thread.
 
     :raises BadTls: with the line for the log.
     """
@@ -81,7 +81,7 @@ def load_contexts(options: GenericOptions) -> Contexts:
 
 
 def identities(options: GenericOptions) -> tuple[Identity, Identity]:
-    """Return the identities for clients and for links; they are equal unless both ``tls-client-*`` files are set."""
+    """Who we are to clients, and to the servers and peers that we dial: the same, unless both files say otherwise."""
     serving = Identity(
         options.located(options.tls_cert_file), options.located(options.tls_key_file), options.tls_key_file_pass
     )
@@ -95,7 +95,7 @@ def identities(options: GenericOptions) -> tuple[Identity, Identity]:
 
 
 def files(options: GenericOptions) -> list[str]:
-    """Return the absolute paths of all files and directories that contexts are made from."""
+    """Every file, and directory, that contexts are made from, by absolute path."""
     serving, connecting = identities(options)
     named = [serving.certificate, serving.key, connecting.certificate, connecting.key]
     others = (options.tls_ca_cert_file, options.tls_ca_cert_dir, options.tls_dh_params_file)
@@ -104,7 +104,7 @@ def files(options: GenericOptions) -> list[str]:
 
 
 def explain(error: SSL.Error) -> str:
-    """Return the first reason that OpenSSL gives, in its own notation without the number, which is not available."""
+    """The first reason that OpenSSL gives, in its own notation but for the number, which we are not told."""
     queue = error.args[0] if error.args else None
     for library, function, reason in queue if isinstance(queue, list) else ():
         if reason:
@@ -130,14 +130,14 @@ def _protocols(words: str) -> set[str]:
 
 
 def _base(options: GenericOptions, protocols: set[str], identity: Identity) -> SSL.Context:
-    """Return a context with the common settings of both directions; it is complete for links."""
+    """What both directions have in common; this is all that dialling takes."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_options(SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     for word, prohibition in PROTOCOLS.items():
         if word not in protocols:
             context.set_options(prohibition)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_verify(REQUIRED)
+    context.set_verify(DEMANDED)
     _identify(context, identity)
     authority = options.located(options.tls_ca_cert_file)
     directory = options.located(options.tls_ca_cert_dir)
@@ -175,7 +175,7 @@ def _identify(context: SSL.Context, identity: Identity) -> None:
 
 
 def _check_readable(problem: str, path: str) -> None:
-    """Check that a path is a readable regular file, because OpenSSL would block on a FIFO."""
+    """OpenSSL opens files itself, and would wait at a FIFO for ever."""
     try:
         if path:
             check_regular(path)
@@ -184,7 +184,7 @@ def _check_readable(problem: str, path: str) -> None:
 
 
 def _hashed(directory: str) -> list[str]:
-    """Return the files in ``tls-ca-cert-dir`` that OpenSSL may open during handshakes; none if it cannot be listed."""
+    """What OpenSSL may open in ``tls-ca-cert-dir`` while it shakes hands; nothing if it cannot be listed."""
     try:
         names = os.listdir(directory) if directory else []
     except OSError:
@@ -193,10 +193,10 @@ def _hashed(directory: str) -> list[str]:
 
 
 def _private_key(identity: Identity) -> Any:
-    """Return the decrypted key. OpenSSL itself would ask for a missing password at the terminal."""
+    """The key, decrypted; OpenSSL itself would ask for a missing password at the terminal, and wait."""
     contents = read_file(identity.key)
     password = os.fsencode(identity.password)
-    # A password for a key without encryption is ignored, as by the C servers.
+    # A password that no key needs does no harm, as for the C servers.
     encrypted = b"ENCRYPTED" in contents
     return load_pem_private_key(contents, password if encrypted and password else None)
 
@@ -227,5 +227,5 @@ def _server_context(options: GenericOptions, protocols: set[str], identity: Iden
 
 
 def _ascii(words: str) -> bytes:
-    """Encode names of ciphers. Other than ASCII characters are replaced, and OpenSSL refuses them."""
+    """Names of ciphers; whatever is no ASCII names none, and is refused as such."""
     return words.encode("ascii", "replace")

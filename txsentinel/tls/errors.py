@@ -1,7 +1,7 @@
-"""The exception of this package."""
+"""What TLS is refused with."""
 
 from __future__ import annotations
 
 
 class BadTls(Exception):
-    """The TLS configuration is unusable; the text is the log line."""
+    """TLS cannot be had as it is configured; the text is a line for the log."""

@@ -1,4 +1,4 @@
-"""What a simulated Redis says about itself and its clients: INFO, ROLE, CLIENT."""
+"""INFO, ROLE and CLIENT of a simulated Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_REPLICATION_ID: Final = "0" * 40
 
 
 def replica_host(client: RedisClient) -> str:
-    """Where a replica says it is, or seems to be."""
+    """The announced address of a replica, or the one it connects from."""
     return client.attached.announced_ip or client.ip
 
 
@@ -186,7 +186,7 @@ _CLIENT_ARITIES: Final = {
     b"PAUSE": (1, 2),
     b"UNPAUSE": (0, 0),
 }
-"""Fewest and most words behind the subcommand."""
+"""Minimum and maximum number of words after the subcommand."""
 
 
 @command("CLIENT", -2, "stale loading")
