@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import txsentinel
 from tests.memorynet import MemoryNet, MemoryRedis, MemorySentinel, ServedConnection
 from txsentinel.client import FollowerStopped, MasterAddress, MasterFollower, NoMaster, follower
-from txsentinel.client.links import KEEPALIVE, parse_address, parse_epoch, parse_switch
+from txsentinel.client.links import KEEPALIVE_INTERVAL, parse_address, parse_epoch, parse_switch
 
 OLD, NEW, THIRD = 7001, 7002, 7003
 
@@ -505,16 +505,16 @@ class SentinelLinkTests(FollowerCase):
         self.started()
         first = self.sentinels[0].subscribers[0]
         self.sentinels[0].mute = True
-        self.net.run(2 * KEEPALIVE + 1)
+        self.net.run(2 * KEEPALIVE_INTERVAL + 1)
         self.assertNotIn(first, self.sentinels[0].connections)
         self.sentinels[0].mute = False
-        self.net.run(3 * KEEPALIVE)
+        self.net.run(3 * KEEPALIVE_INTERVAL)
         self.assertEqual(len(self.sentinels[0].subscribers), 2)
 
     def test_a_live_subscription_stays(self) -> None:
         """Answered PINGs keep it for as long as it is wanted."""
         self.started()
-        self.net.run(10 * KEEPALIVE + 1)
+        self.net.run(10 * KEEPALIVE_INTERVAL + 1)
         self.assertEqual([len(sentinel.subscribers) for sentinel in self.sentinels], [1, 1, 1])
         self.assertEqual(len(self.sentinels[0].words("PING")), 10)
 

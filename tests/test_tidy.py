@@ -33,8 +33,8 @@ LAYERS = (
     (
         "core",
         "core.errors core.options core.link core.instances core.effects core.due_queue core.state core.registry"
-        " core.selection core.handover core.probing core.availability core.blockers core.voting core.switching"
-        " core.election core.justification core.failover core.ignored core.observation core.confirmation"
+        " core.succession core.selection core.handover core.probing core.availability core.blockers core.voting"
+        " core.switching core.election core.justification core.failover core.ignored core.observation core.confirmation"
         " core.gossip core.evaluation core.sentinel",
     ),
     (

@@ -209,11 +209,20 @@ class MasterlessTests(SynchronousTestCase):
         self.assertEqual(self.fixture.events(), ["+role-change", "-sdown"])
 
     def test_a_replica_that_was_promoted(self) -> None:
-        """An operator who replaces the master by hand is not interfered with."""
+        """Whoever follows a replica that is a master by now is down as soon: nobody may have told of that one."""
         self.fixture.actors[self.fixture.replica(2).address].role = "master"
         self.lead(2)
-        self.fixture.wait(5_000)
+        self.fixture.wait(1_900)
         self.assertEqual(self.fixture.events(), ["-role-change", "-role-change"])
+        self.fixture.wait(1_200)
+        self.assertEqual(self.fixture.events(), ["+sdown"])
+
+    def test_another_replica_that_was_promoted(self) -> None:
+        """A master elsewhere in the group is none that this one follows; who is right takes INFO periods to tell."""
+        self.fixture.actors[self.fixture.replica(3).address].role = "master"
+        self.lead(2)
+        self.fixture.wait(6_000)
+        self.assertNotIn("+sdown", self.fixture.events())
 
     def test_a_replica_that_does_not_say(self) -> None:
         """Whoever has not told its role since may have been promoted."""

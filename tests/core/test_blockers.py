@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER_PLACE, Fixture, identity
-from txsentinel.core.blockers import MAX_NAMED_REPLICAS, BlockerKind, usable_sentinels
+from txsentinel.core.blockers import MAX_DISCOVERY, MAX_NAMED_REPLICAS, BlockerKind, usable_sentinels
 from txsentinel.core.state import StorageError
+from txsentinel.model.address import Address
 
 QUORUM = "Not enough available Sentinels to reach the specified quorum for this master"
 MAJORITY = "Not enough available Sentinels to reach the majority and authorize a failover"
@@ -85,6 +86,34 @@ class BlockerTests(SynchronousTestCase):
         )
         self.fixture.core.registry.drop_replicas(self.fixture.master)
         self.assertEqual(["No replica is known"], self.texts())
+
+    def test_not_known_yet(self) -> None:
+        """Before a server has answered its first INFO nobody says that there is no replica, but not for long."""
+        for refusing in (MASTER_PLACE, self.fixture.replica(2).address):
+            self.setUp()
+            fixture = self.fixture
+            fixture.master.options.down_after = 60_000
+            fixture.actors[refusing].refuses = True
+            if refusing == MASTER_PLACE:
+                fixture.core.reset("mymaster", fixture.now)
+            else:
+                fixture.core.registry.drop_replicas(fixture.master)
+                fixture.core.registry.add_replica(fixture.master, refusing, fixture.now)
+            fixture.finish()
+            fixture.master.options.quorum = 1
+            fixture.wait(MAX_DISCOVERY - 10)
+            self.assertEqual([], self.texts())
+            fixture.wait(20)
+            self.assertEqual([BlockerKind.NO_REPLICA], self.kinds())
+
+    def test_down_before_it_was_known(self) -> None:
+        """Whoever is down is not waited for."""
+        self.fixture.core.registry.drop_replicas(self.fixture.master)
+        self.fixture.core.registry.add_replica(self.fixture.master, Address.literal("10.0.0.9", 6379), self.fixture.now)
+        self.fixture.finish()
+        self.assertEqual([], self.kinds())
+        self.fixture.wait(1_010)
+        self.assertEqual(["No replica can be promoted (10.0.0.9:6379: it is down)"], self.texts())
 
     def test_all_at_once(self) -> None:
         """The order of the kinds is theirs: what the C Sentinels say comes first."""

@@ -531,10 +531,9 @@ class PromiseTests(SynchronousTestCase):
     def test_w22_renamed_commands_are_those_of_the_servers(self) -> None:
         """A peer knows PING by no other name, whatever the master calls it."""
         fixture = agreed()
-        fixture.core.set_option(
+        fixture.core.set_options(
             NAME,
-            "rename-command",
-            ["PING", "GNIP"],
+            [("rename-command", ["PING", "GNIP"])],
             fixture.now,
             lambda options, _, values, __: options.renamed_commands.update({values[0]: values[1]}),
         )

@@ -58,10 +58,9 @@ class PeriodTests(SynchronousTestCase):
     def test_ping_of_the_impatient(self) -> None:
         """With a short down-after as often as that."""
         fixture = self.fixture
-        fixture.core.set_option(
+        fixture.core.set_options(
             "mymaster",
-            "down-after-milliseconds",
-            ["200"],
+            [("down-after-milliseconds", ["200"])],
             fixture.now,
             lambda options, _, values, __: setattr(options, "down_after", int(values[0])),
         )

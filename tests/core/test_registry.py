@@ -95,8 +95,9 @@ class RegistryTests(SynchronousTestCase):
 
     def test_credentials(self) -> None:
         """Servers are logged in to by the master's, peers by our own; new ones cost a reconnection."""
-        self.fixture.core.set_option(
-            "mymaster", "auth-pass", ["secret"], self.fixture.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
+        changes = [("auth-pass", ["secret"])]
+        self.fixture.core.set_options(
+            "mymaster", changes, self.fixture.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
         )
         self.fixture.finish()
         self.assertEqual("secret", self.fixture.replica(2).link.password)

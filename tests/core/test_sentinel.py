@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER_PLACE, ME, Fixture, identity
 from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
+from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.switching import REDISCOVERY_DELAY
 from txsentinel.model.address import Address
 
@@ -121,20 +124,24 @@ class CommandTests(SynchronousTestCase):
         self.core.flush()
         self.assertEqual({None, "mymaster"}, self.core.outbox.dirty)
 
-    def test_set_option(self) -> None:
-        """What the setter refuses changes nothing; what it accepts is announced."""
+    def test_set_options(self) -> None:
+        """What the setter refuses changes nothing; what it accepts, also in front of that, is announced."""
 
-        def refuse(*_: object) -> None:
-            raise CommandError("ERR Invalid argument")
+        def apply(options: MasterOptions, _: str, values: Sequence[str], __: SentinelOptions) -> None:
+            if values[0] == "x":
+                raise CommandError("ERR Invalid argument")
+            options.quorum = int(values[0])
 
-        generation = self.core.outbox.generation
-        self.assertRaises(CommandError, self.core.set_option, "mymaster", "quorum", ["x"], 0, refuse)
+        generation, bad = self.core.outbox.generation, ("quorum", ["x"])
+        self.assertRaises(CommandError, self.core.set_options, "mymaster", [bad], 0, apply)
         self.assertEqual(generation, self.core.outbox.generation)
-        self.core.set_option(
-            "mymaster", "quorum", ["5"], self.fixture.now, lambda o, _, v, __: setattr(o, "quorum", int(v[0]))
-        )
+        self.core.set_options("mymaster", [("quorum", ["5"])], self.fixture.now, apply)
+        changes = [("quorum", ["6"]), bad, ("quorum", ["7"])]
+        self.assertRaises(CommandError, self.core.set_options, "mymaster", changes, self.fixture.now, apply)
         self.fixture.finish()
-        self.assertEqual(["event +set master mymaster 10.0.0.1 6379 quorum 5"], self.fixture.heard())
+        self.assertEqual(self.fixture.master.options.quorum, 6)
+        events = [f"event +set master mymaster 10.0.0.1 6379 quorum {quorum}" for quorum in (5, 6)]
+        self.assertEqual(events, self.fixture.heard())
 
 
 class PaceTests(SynchronousTestCase):

@@ -204,6 +204,36 @@ class ForgeryTests(SynchronousTestCase):
             self.fixture.wait(80, 10)
         self.assertEqual("10.0.0.2", self.fixture.master.address.ip)
 
+    def test_in_the_name_of_the_dead(self) -> None:
+        """Nor do requests in the name of a peer that cannot be asked, however often they come."""
+        self.fixture.kill(self.fixture.peer("b").address)
+        self.fixture.wait(2_000, 50)
+        for step in range(200):
+            if step == 24:
+                self.fixture.kill(MASTER_PLACE)
+            self.forge("b", self.fixture.core.current_epoch + 1)
+            self.fixture.wait(80, 10)
+        self.assertEqual("10.0.0.2", self.fixture.master.address.ip)
+
+    def test_an_answer_that_never_comes(self) -> None:
+        """A candidate that is lost before it confirms binds us for an election; what was before that counts again."""
+        master = self.fixture.master
+        self.fixture.actors[self.fixture.peer("b").address].mute = True
+        self.forge("b", 1)
+        self.fixture.kill(self.fixture.peer("b").address)
+        self.assertIsNotNone(master.attempt_started_at)
+        self.fixture.actors[self.fixture.peer("z").address].grants = False
+        self.fixture.kill(MASTER_PLACE)
+        self.fixture.wait(9_900, 50)
+        self.assertNotIn("+try-failover", self.fixture.events())
+        self.fixture.wait(200, 50)
+        self.assertIn("+try-failover", self.fixture.events())
+        self.fixture.wait(15_000, 50)
+        began = master.attempt_started_at
+        self.assertIsNotNone(began)
+        self.forge("z", self.fixture.core.current_epoch + 1)
+        self.assertEqual(began, master.attempt_started_at)
+
     def test_in_our_own_name(self) -> None:
         """Nobody asks us for a vote for ourselves."""
         self.assertEqual(("*", 0), (self.forge(ME[0], 1).leader, self.fixture.core.current_epoch))

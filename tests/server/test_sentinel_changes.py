@@ -10,6 +10,10 @@ from txsentinel.config.errors import WriteStuck
 from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied
+from txsentinel.model.address import Address
+from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS
+from txsentinel.server.replies import Stepwise
+from txsentinel.server.table import TABLE
 
 NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
 NO_MASTER = "ERR No such master with that name"
@@ -64,6 +68,44 @@ class HeldTests(ServerTestCase):
         self.assertEqual(self.client.raw(), 5 * NOT_SAVED)
         master = self.harness.core.master("mymaster")
         self.assertEqual((master.address.port, master.options.quorum), (6379, 2))
+
+    def test_long_lists_are_undone_alone(self) -> None:
+        """What others change and announce while a long list is read is neither undone with it nor kept back."""
+        core, other = self.harness.core, self.harness.connect()
+        master = core.master("mymaster")
+        request = [b"SENTINEL", b"SET", b"mymaster", *[b"quorum", b"5"] * 120]
+        command = TABLE.named(b"sentinel|set")
+        assert command is not None
+        reading = command.function(self.harness.context, self.client.protocol.client, request)
+        assert isinstance(reading, Stepwise)
+        for _ in range(60):
+            next(reading.steps)
+        self.assertEqual(master.options.quorum, 2)
+        other.send("SENTINEL", "SET", "mymaster", "parallel-syncs", "7")
+        self.harness.save()
+        self.assertEqual(other.raw(), b"+OK\r\n")
+        core.registry.add_peer(master, PEER_ID, Address.literal("127.0.0.1", 6390), self.harness.host.now())
+        core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, self.harness.host.now())
+        self.harness.executor.drain()
+        self.harness.events.clear()
+        with self.assertRaises(StopIteration) as end:
+            while True:
+                next(reading.steps)
+        self.client.protocol._defer(end.exception.value)
+        self.harness.executor.drain()
+        self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
+        self.harness.fail()
+        self.assertEqual(self.client.raw(), NOT_SAVED)
+        self.assertEqual((master.options.quorum, master.options.parallel_syncs), (2, 7))
+        self.harness.executor.drain()
+        self.harness.save()
+        self.assertEqual([event.split()[0] for event in self.harness.events], ["+new-epoch", "+vote-for-leader"])
+
+    def test_too_many_words(self) -> None:
+        """All changes of one command are made in one turn, so there is a limit; nothing is changed above it."""
+        line = f"ERR SENTINEL SET takes at most {MAX_SET_WORDS} words"
+        self.refused(line, "SENTINEL", "SET", "mymaster", *["quorum", "5"] * 127)
+        self.assertEqual(self.harness.core.master("mymaster").options.quorum, 2)
 
     def test_undone_whether_or_not_somebody_reads(self) -> None:
         """A client that turned replies off, or has left, changes nothing either."""

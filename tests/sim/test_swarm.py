@@ -140,14 +140,16 @@ class LivenessTests(SynchronousTestCase):
             self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
-        """A group that an operator reversed is not taken for one without a master."""
+        """Whoever an operator made the master is published, and no other replica becomes one."""
         fleet = self.fleet(down_after=1_000)
         master, replica, _ = fleet.servers
         replica.replication.follow(None)
         master.replication.follow(replica.address)
         fleet.run(8.0)
-        self.assertEqual(self.checker.failovers, 0)
-        self.assertTrue(replica.is_master)
+        self.assertEqual(self.checker.failovers, 1)
+        self.assertEqual([server for server in fleet.servers if server.is_master], [replica])
+        for sentinel in fleet.sentinels:
+            self.assertEqual(sentinel.alive.core.master("m1").published_address.ip, replica.host.ip)
 
     def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
         """Wherever the leader dies, another Sentinel completes a failover after twice failover-timeout."""

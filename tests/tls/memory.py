@@ -76,7 +76,7 @@ class FarEnd:
     def __init__(self, context: ssl.SSLContext, server: bool = False) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._in, self._out, server_side=server)
-        self.shaken = False
+        self.handshake_done = False
         self.problem: str | None = None
         self.heard = b""
         self.farewell = False
@@ -84,9 +84,9 @@ class FarEnd:
     def speak(self) -> bytes:
         """The bytes it has to say, after going on with its handshake and reading what there is."""
         try:
-            if not self.shaken:
+            if not self.handshake_done:
                 self.tls.do_handshake()
-                self.shaken = True
+                self.handshake_done = True
             while True:
                 chunk = self.tls.read(65536)
                 if not chunk:

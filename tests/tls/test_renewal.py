@@ -207,4 +207,4 @@ class RenewalTests(SynchronousTestCase):
         renewal.start()
         self.write(self.certificate, "new")
         self.pass_time(2)
-        self.assertEqual(self.machine.failures, ["the watch over certificates"])
+        self.assertEqual(self.machine.failures, ["the check of certificates"])

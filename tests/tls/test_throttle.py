@@ -27,7 +27,7 @@ class TurnstileTests(SynchronousTestCase):
             self.taken.append(number)
 
         if self.throttle.try_acquire():
-            self.throttle.take(step)
+            self.throttle.execute(step)
         else:
             self.throttle.queue(step)
 
@@ -38,7 +38,7 @@ class TurnstileTests(SynchronousTestCase):
         self.assertEqual((self.taken, self.clock.getDelayedCalls()), ([0, 1, 2, 3], []))
 
     def test_many(self) -> None:
-        """The others take their turns, in order, a budget at a time, with room for everything else in between."""
+        """The others execute their turns, in order, a budget at a time, with room for everything else in between."""
         for number in range(13):
             self.come(number)
         turns = [len(self.taken)]
@@ -90,7 +90,7 @@ class CrowdTests(ServingCase):
         reactor = self.harness.host.reactor
         tls = early.protocol
         self.assertTrue(tls._throttle.try_acquire())
-        tls._throttle.take(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * HANDSHAKE_SECONDS_PER_TURN))
+        tls._throttle.execute(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * HANDSHAKE_SECONDS_PER_TURN))
         line, far = self.accept(), FarEnd(client_context(self.authority, self.client))
         line.protocol.dataReceived(far.speak())
         self.assertEqual((line.producerState, line.taken()), ("paused", b""))

@@ -1,4 +1,4 @@
-"""The public face of following a master: start, stop, commands that wait, and who is told of a change."""
+"""The public interface of the client: start, stop, waiting commands, and listeners to changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from txsentinel.client.search import MasterSearch
 
 MAX_WAITING: Final = 10_000
-"""Commands that may wait for a master; further ones fail at once."""
+"""Maximum number of commands that wait for a master; further ones fail at once."""
 
 log = Logger()
 
@@ -25,7 +25,7 @@ class FollowError(Exception):
 
 
 class NoMaster(FollowError):
-    """No master was found in time; ``str(error)`` has the last obstacle."""
+    """No master was found in time; ``str(error)`` has the last error."""
 
 
 class FollowerStopped(FollowError):
@@ -33,13 +33,13 @@ class FollowerStopped(FollowError):
 
 
 class Commands:
-    """The commands of ``txredisapi`` as methods: each waits for a master, then goes to it."""
+    """The commands of ``txredisapi`` as methods. Each waits for a master and is then sent to it."""
 
     def __init__(self, follower: MasterFollower) -> None:
         self._follower = follower
 
     def __getattr__(self, method: str) -> Callable[..., Deferred[Any]]:
-        """A method by its name in ``txredisapi``; calling one that it does not have fails with ``AttributeError``."""
+        """Return a method of ``txredisapi`` by name; the call of an unknown one fails with ``AttributeError``."""
         if method.startswith("_"):
             raise AttributeError(method)
 
@@ -51,20 +51,20 @@ class Commands:
 
 class MasterFollower:
     """
-    Connections to the present master of one name. See :mod:`txsentinel.client` for what to expect of it.
+    Connections to the present master of one name. Its behaviour is described in :mod:`txsentinel.client`.
 
-    :param reactor: what to run on: ``IReactorTCP`` and ``IReactorTime``.
-    :param sentinels: ``(host, port)`` of all Sentinels known; one that answers is enough.
+    :param reactor: provides ``IReactorTCP`` and ``IReactorTime``.
+    :param sentinels: ``(host, port)`` of all known Sentinels; one that answers is enough.
     :param name: the master's name in the Sentinels' configuration.
-    :param pool_size: connections to the master, at least one.
+    :param pool_size: number of connections to the master, at least one.
     :param password, username: for the master. :param dbid: database to select there.
-    :param sentinel_password, sentinel_username: for the Sentinels, which need not be the same.
+    :param sentinel_password, sentinel_username: for the Sentinels; they may differ from those of the master.
     :param timeout: seconds that a command waits for a master.
-    :param connect_timeout: seconds for each dial, and again for the answers to its greeting.
-    :param reply_timeout: seconds for the reply to a command, or ``None`` for as long as it takes; a connection on which
-        it runs out is dropped.
-    :param charset: of replies, or ``None`` for bytes. :param convert_numbers: make replies that look like numbers
-        numbers, as ``txredisapi`` does by default.
+    :param connect_timeout: seconds for each attempt to connect, and again for the replies to its handshake.
+    :param reply_timeout: seconds for the reply to a command, or ``None`` for no limit; when it expires, the connection
+        is dropped.
+    :param charset: of replies, or ``None`` for bytes. :param convert_numbers: convert replies that look like numbers,
+        as ``txredisapi`` does by default.
     :param tls, sentinel_tls: connection creators by host, such as ``twisted.internet.ssl.optionsForClientTLS``.
     :raises ValueError: if there are no Sentinels, or no connections.
     """
@@ -111,17 +111,16 @@ class MasterFollower:
         self._started: Deferred[MasterFollower] = Deferred()
         self._gone: Deferred[None] | None = None
         self._listeners: list[Callable[[MasterAddress], object]] = []
-        self._told: MasterAddress | None = None
+        self._notified: MasterAddress | None = None
         self._waiting: deque[Deferred[Any]] = deque()
 
     def start(self) -> Deferred[MasterFollower]:
         """
-        Begin to follow.
+        Start the follower.
 
-        :returns: fires with this follower once there is a connection to a proven master, however long that takes: give
-            it a time limit of your own if you want one, which then ends only the waiting. Fails with
-            :exc:`FollowerStopped` if stopped before.
-        :raises RuntimeError: if started before; a follower is used once.
+        :returns: fires with this follower when there is a connection to a verified master. It has no timeout; one
+            that you add ends only the waiting. Fails with :exc:`FollowerStopped` if it is stopped before.
+        :raises RuntimeError: if it was started before; a follower cannot be restarted.
         """
         if self._search is not None or self._gone is not None:
             raise RuntimeError("a follower starts once")
@@ -135,7 +134,7 @@ class MasterFollower:
 
     def stop(self) -> Deferred[None]:
         """
-        Leave the master and all Sentinels; what still waits fails with :exc:`FollowerStopped`.
+        Disconnect from the master and all Sentinels. Waiting commands fail with :exc:`FollowerStopped`.
 
         :returns: fires with ``None`` when no connection and no timer is left.
         """
@@ -151,31 +150,31 @@ class MasterFollower:
 
     @property
     def last_error(self) -> str:
-        """What went wrong last, as a text for people; empty if nothing ever did."""
+        """The last error as text; empty if there was none."""
         return "" if self._search is None else self._search.last_error
 
     @property
     def address(self) -> MasterAddress | None:
-        """Where the present master is, or ``None`` while there is no proven one."""
+        """The address of the present master, or ``None`` while there is no verified one."""
         return None if self._search is None else self._search.address
 
     @property
     def connection(self) -> Any:
         """
-        The ``txredisapi`` handler of the present master, or ``None`` while there is no proven one.
+        The ``txredisapi`` handler of the present master, or ``None`` while there is no verified one.
 
-        Ask for it anew each time: it dies with that master, its commands then failing with
+        Do not store it: it is valid only for that master, and its commands then fail with
         ``txredisapi.ConnectionError``.
         """
         return None if self._search is None else self._search.handler
 
     def add_listener(self, listener: Callable[[MasterAddress], object]) -> None:
-        """Have ``listener(address)`` called on each change of the master, the first one included."""
+        """Call ``listener(address)`` at each change of the master, including the first one found."""
         self._listeners.append(listener)
 
     def remove_listener(self, listener: Callable[[MasterAddress], object]) -> None:
         """
-        Call it no more.
+        Remove a listener.
 
         :raises ValueError: if it was not added.
         """
@@ -192,7 +191,7 @@ class MasterFollower:
 
     def ready(self) -> Deferred[Any]:
         """
-        Wait for a proven master, at most ``timeout`` seconds.
+        Wait for a verified master, at most ``timeout`` seconds.
 
         :returns: fires with its ``txredisapi`` handler, at once if there is one; fails with :exc:`NoMaster` or
             :exc:`FollowerStopped`.
@@ -205,11 +204,11 @@ class MasterFollower:
             return fail(NoMaster("too many commands are waiting for a master"))
         waiting: Deferred[Any] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
-        return waiting.addTimeout(self._timeout, self._reactor, self._too_late)
+        return waiting.addTimeout(self._timeout, self._reactor, self._timed_out)
 
     def _found(self, address: MasterAddress) -> None:
-        if address != self._told:
-            self._told = address
+        if address != self._notified:
+            self._notified = address
             for listener in list(self._listeners):
                 try:
                     listener(address)
@@ -220,7 +219,7 @@ class MasterFollower:
         if self.connection is not None and not self._started.called:
             self._started.callback(self)
 
-    def _too_late(self, result: object, timeout: float) -> Any:
+    def _timed_out(self, result: object, timeout: float) -> Any:
         raise NoMaster(
             f"no master of {self.name} within {timeout} seconds; {self.last_error or 'no Sentinel has answered'}"
         )

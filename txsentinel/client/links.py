@@ -1,4 +1,4 @@
-"""How an application speaks with Sentinels: one question, or a standing subscription that begins with it."""
+"""Connections of the client to Sentinels: single queries, and subscriptions that begin with a query."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from txsentinel.wire.resp import pack, text
 from txsentinel.wire.values import ErrorLine
 
 Reactor: TypeAlias = Any
-"""``IReactorTCP`` and ``IReactorTime`` in one: Twisted has no single name for that."""
+"""An object that provides ``IReactorTCP`` and ``IReactorTime``; Twisted has no common type for both."""
 
-KEEPALIVE: Final = 10.0
-"""Seconds between two PINGs on a subscription; a Sentinel silent for as long after one is given up."""
+KEEPALIVE_INTERVAL: Final = 10.0
+"""Seconds between two PINGs on a subscription. A connection without input for so long after one is closed."""
 
 SWITCH: Final = b"+switch-master"
 
 REPLY_LIMITS: Final = Limits(reply_buffer=1024 * 1024)
-"""What a Sentinel tells about one master fits a few kilobytes; a megabyte is somebody else talking."""
+"""The reply about one master has a few kilobytes; a megabyte does not come from a Sentinel."""
 
 
 class MasterAddress(NamedTuple):
-    """Where a master is: a host name or literal IP as the Sentinels spell it, and a port."""
+    """The address of a master: a host name or IP address as the Sentinels report it, and a port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """``host:port``, an IPv6 host in brackets."""
+        """Return ``host:port``, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What a Sentinel holds to be the master.
+    The address of the master according to one Sentinel.
 
-    ``epoch`` is the config-epoch of that belief, the only order in which beliefs of several Sentinels can be put;
-    ``None`` if the Sentinel would not tell. ``announced`` marks a ``+switch-master``: news, not memory.
+    ``epoch`` is its config-epoch, which is the only order between the answers of several Sentinels; ``None`` if the
+    Sentinel does not report it. ``announced`` marks an answer from ``+switch-master`` instead of a query.
     """
 
     address: MasterAddress
@@ -56,16 +56,17 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """A Sentinel could not be asked, or had no address to give. ``str(error)`` says why."""
+    """A Sentinel could not be queried, or has no address. ``str(error)`` has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """
-    How to reach one kind of server, Sentinels or data nodes.
+    The connection settings for one kind of server, Sentinels or data nodes.
 
-    ``patience`` is in seconds, above zero: for a dial, and again for the answers to its greeting. ``tls`` makes the
-    connection creator for a host, as ``twisted.internet.ssl.optionsForClientTLS`` does; ``None`` for plain TCP.
+    ``timeout`` is in seconds, above zero: for an attempt to connect, and again for the replies to its handshake.
+    ``tls`` makes the connection creator for a host, as ``twisted.internet.ssl.optionsForClientTLS`` does; ``None`` for
+    plain TCP.
     """
 
     reactor: Reactor
@@ -76,13 +77,13 @@ class Access:
 
     @property
     def auth(self) -> tuple[str, ...] | None:
-        """The AUTH command, or ``None`` where there is nothing to log in with."""
+        """The AUTH command, or ``None`` without a password."""
         if self.password is None:
             return None
         return ("AUTH", self.password) if self.username is None else ("AUTH", self.username, self.password)
 
     def connect(self, address: MasterAddress, factory: ClientFactory) -> IConnector:
-        """Dial; the factory hears of the outcome, within ``patience`` seconds."""
+        """Connect; the factory is notified of the outcome within ``timeout`` seconds."""
         client_factory = factory
         if self.tls is not None:
             client_factory = TLSMemoryBIOFactory(self.tls(address.host), True, factory, clock=self.reactor)  # type: ignore[assignment]
@@ -92,30 +93,30 @@ class Access:
         return connector
 
 
-class SentinelConversation(Protocol):
+class SentinelQuery(Protocol):
     """
-    Log in, ask for the address and the config-epoch; the answers come as a queue of callables.
+    Authenticates and queries the address and the config-epoch; a queue has the callback of each reply.
 
-    A refused AUTH is not yet the end: a Sentinel that wants no password answers the questions all the same, and one
-    that does refuses them.
+    A refused AUTH is not an error by itself: a Sentinel without a password answers the queries, and one with a password
+    refuses them.
     """
 
     transport: ITCPTransport
 
     def __init__(
-        self, name: str, access: Access, told: Callable[[Answer], None], failed: Callable[[str], None]
+        self, name: str, access: Access, received: Callable[[Answer], None], failed: Callable[[str], None]
     ) -> None:
         self._name = name
         self._access = access
-        self._told = told
+        self._answer_received = received
         self._failed = failed
         self._reader = ReplyReader(REPLY_LIMITS)
         self._awaiting: deque[Callable[[object], None]] = deque()
         self._address: MasterAddress | None = None
-        self._trouble = ""
+        self._error = ""
 
-    def questions(self) -> list[tuple[Callable[[object], None], tuple[str, ...]]]:
-        """The greeting: what to send, and who takes each reply."""
+    def handshake(self) -> list[tuple[Callable[[object], None], tuple[str, ...]]]:
+        """Return the commands of the handshake, each with the callback for its reply."""
         auth = self._access.auth
         return [
             *([(self._authenticated, auth)] if auth is not None else []),
@@ -124,26 +125,26 @@ class SentinelConversation(Protocol):
         ]
 
     def connectionMade(self) -> None:
-        """Send the whole greeting in one write, so that no switch fits between its commands."""
-        questions = self.questions()
-        self._awaiting.extend(taker for taker, _ in questions)
-        self.transport.write(b"".join(pack(*words) for _, words in questions))
+        """Send the whole handshake in one write, so that no switch can happen between its commands."""
+        handshake = self.handshake()
+        self._awaiting.extend(callback for callback, _ in handshake)
+        self.transport.write(b"".join(pack(*words) for _, words in handshake))
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand every complete reply to the one who waits for it."""
+        """Pass every complete reply to its callback."""
         self._reader.feed(data)
         try:
             while (reply := self._reader.next_reply()) is not NEED_MORE:
                 self.reply_received(reply)
         except ReplyViolation as violation:
-            self._failed(f"speaks nonsense: {violation}")
+            self._failed(f"violates the protocol: {violation}")
             self.transport.abortConnection()
 
     def reply_received(self, reply: object) -> None:
         """
-        One reply, in the order of the commands.
+        Process one reply, in the order of the commands.
 
-        :raises ReplyViolation: if nobody asked for it.
+        :raises ReplyViolation: if no command waits for it.
         """
         if not self._awaiting:
             raise ReplyViolation("a reply without a command")
@@ -151,27 +152,27 @@ class SentinelConversation(Protocol):
 
     def _authenticated(self, reply: object) -> None:
         if isinstance(reply, ErrorLine):
-            self._trouble = text(reply)
+            self._error = text(reply)
 
     def _address_received(self, reply: object) -> None:
         if isinstance(reply, ErrorLine):
-            self._trouble = self._trouble or text(reply)
+            self._error = self._error or text(reply)
         elif reply is None:
-            self._trouble = f"does not monitor {self._name}"
+            self._error = f"does not monitor {self._name}"
         else:
             self._address = parse_address(reply)
             if self._address is None:
-                self._trouble = f"gave no usable address: {reply!r}"
+                self._error = f"gave no usable address: {reply!r}"
 
     def _details_received(self, reply: object) -> None:
         if self._address is None:
-            self._failed(self._trouble)
+            self._failed(self._error)
         else:
-            self._told(Answer(self._address, parse_epoch(reply)))
+            self._answer_received(Answer(self._address, parse_epoch(reply)))
 
 
-class SentinelSubscription(SentinelConversation):
-    """The same conversation, going on with ``SUBSCRIBE +switch-master`` and a PING now and then."""
+class SentinelSubscription(SentinelQuery):
+    """The same query, followed by ``SUBSCRIBE +switch-master`` and periodic PINGs."""
 
     _keepalive: IDelayedCall | None = None
     _received_since_ping = True
@@ -180,39 +181,39 @@ class SentinelSubscription(SentinelConversation):
         self,
         name: str,
         access: Access,
-        told: Callable[[Answer], None],
+        received: Callable[[Answer], None],
         failed: Callable[[str], None],
         subscribed: Callable[[], None],
     ) -> None:
-        super().__init__(name, access, told, failed)
+        super().__init__(name, access, received, failed)
         self._subscribed = subscribed
 
-    def questions(self) -> list[tuple[Callable[[object], None], tuple[str, ...]]]:
-        """As before, then subscribe: in this order, since a subscribed RESP2 connection may ask nothing more."""
-        return [*super().questions(), (self._subscription_confirmed, ("SUBSCRIBE", text(SWITCH)))]
+    def handshake(self) -> list[tuple[Callable[[object], None], tuple[str, ...]]]:
+        """Return the handshake with SUBSCRIBE at its end, because a subscribed RESP2 connection cannot query."""
+        return [*super().handshake(), (self._subscription_confirmed, ("SUBSCRIBE", text(SWITCH)))]
 
     def connectionMade(self) -> None:
-        """Begin, and begin to watch for silence."""
+        """Send the handshake, and start the keepalive timer."""
         super().connectionMade()
-        self._keepalive = self._access.reactor.callLater(KEEPALIVE, self._ping)
+        self._keepalive = self._access.reactor.callLater(KEEPALIVE_INTERVAL, self._ping)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """No more PINGs."""
+        """Stop the keepalive timer."""
         if self._keepalive is not None:
             self._keepalive.cancel()
             self._keepalive = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Whatever comes is a sign of life."""
+        """Record that there was input, and process it."""
         self._received_since_ping = True
         super().dataReceived(data)
 
     def reply_received(self, reply: object) -> None:
-        """Messages come when they like; everything else is in turn."""
+        """Process messages, which arrive at any time, and replies in order."""
         if isinstance(reply, list) and len(reply) == 3 and reply[:2] == [b"message", SWITCH]:
             address = parse_switch(self._name, reply[2])
             if address is not None:
-                self._told(Answer(address, announced=True))
+                self._answer_received(Answer(address, announced=True))
         else:
             super().reply_received(reply)
 
@@ -226,24 +227,24 @@ class SentinelSubscription(SentinelConversation):
     def _ping(self) -> None:
         self._keepalive = None
         if not self._received_since_ping:
-            self._failed("fell silent")
+            self._failed("stopped responding")
             self.transport.abortConnection()
             return
         self._received_since_ping = False
-        self._awaiting.append(self._ponged)
+        self._awaiting.append(self._ping_answered)
         self.transport.write(pack("PING"))
-        self._keepalive = self._access.reactor.callLater(KEEPALIVE, self._ping)
+        self._keepalive = self._access.reactor.callLater(KEEPALIVE_INTERVAL, self._ping)
 
-    def _ponged(self, reply: object) -> None:
-        """Any reply will do, an error too: the Sentinel is alive, which was noted as the bytes came in."""
+    def _ping_answered(self, reply: object) -> None:
+        """Ignore the reply; its arrival was recorded before, and an error counts, too."""
 
 
-class Inquiry(ClientFactory):
+class SentinelQueryFactory(ClientFactory):
     """
-    One question to one Sentinel over a connection of its own.
+    One query to one Sentinel over a connection of its own.
 
-    ``result`` fires with an :class:`Answer` or fails with :class:`NoAnswer`, within twice the patience of ``access``;
-    ``gone`` fires with ``None`` once nothing is left of the connection.
+    ``result`` fires with an :class:`Answer` or fails with :class:`NoAnswer`, within twice the timeout of ``access``;
+    ``gone`` fires with ``None`` when the connection is closed.
     """
 
     noisy = False
@@ -256,54 +257,54 @@ class Inquiry(ClientFactory):
         self._access = access
         self._connector: IConnector | None = None
         self._deadline: IDelayedCall | None = None
-        self._settled = False
+        self._fired = False
 
     def start(self) -> None:
-        """Dial."""
+        """Connect."""
         self._connector = self._access.connect(self.sentinel, self)
 
     def cancel(self) -> None:
-        """Give up; ``result`` fails at once unless it has fired."""
-        self._fail("was not waited for")
+        """Cancel the query; ``result`` fails at once unless it has fired."""
+        self._fail("was cancelled")
         if self._connector is not None:
             self._connector.disconnect()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """The conversation, which must come to its end in time."""
-        conversation = SentinelConversation(self._name, self._access, self._told, self._failed)
-        self._deadline = self._access.reactor.callLater(self._access.timeout, self._too_late, conversation)
-        return conversation
+        """Return the protocol, and start the timeout for its replies."""
+        protocol = SentinelQuery(self._name, self._access, self._answer_received, self._failed)
+        self._deadline = self._access.reactor.callLater(self._access.timeout, self._timed_out, protocol)
+        return protocol
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """There is nobody to ask."""
+        """Fail the query."""
         self._end(reason.getErrorMessage())
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """Our own doing if there was an answer."""
-        self._end(f"hung up: {reason.getErrorMessage()}")
+        """Fail the query, unless it was answered and closed by this side."""
+        self._end(f"closed the connection: {reason.getErrorMessage()}")
 
-    def _told(self, answer: Answer) -> None:
-        if not self._settled:
-            self._settled = True
+    def _answer_received(self, answer: Answer) -> None:
+        if not self._fired:
+            self._fired = True
             self.result.callback(answer)
-        self._hang_up()
+        self._disconnect()
 
     def _failed(self, why: str) -> None:
         self._fail(why)
-        self._hang_up()
+        self._disconnect()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._connector is not None:
             self._connector.disconnect()
 
-    def _too_late(self, conversation: SentinelConversation) -> None:
+    def _timed_out(self, protocol: SentinelQuery) -> None:
         self._deadline = None
         self._fail("did not answer in time")
-        conversation.transport.abortConnection()
+        protocol.transport.abortConnection()
 
     def _fail(self, why: str) -> None:
-        if not self._settled:
-            self._settled = True
+        if not self._fired:
+            self._fired = True
             self.result.errback(NoAnswer(f"{self.sentinel} {why}"))
 
     def _end(self, why: str) -> None:
@@ -316,10 +317,10 @@ class Inquiry(ClientFactory):
 
 class SubscriptionFactory(ReconnectingClientFactory):
     """
-    A subscription that comes back for as long as it is wanted, and asks anew each time it does.
+    A subscription that reconnects until it is stopped, and queries the address after each reconnect.
 
-    :param received: told of every answer and announcement.
-    :param on_error: told, as a text for people, what keeps this Sentinel from being heard.
+    :param received: called with every answer and announcement.
+    :param on_error: called with the text of each error of this Sentinel's connection.
     """
 
     noisy, jitter, factor, maxDelay = False, 0.0, 2.0, 10
@@ -339,52 +340,52 @@ class SubscriptionFactory(ReconnectingClientFactory):
         self._access = access
         self._received = received
         self._on_error = on_error
-        self._engaged = False
+        self._connected = False
         self._gone: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Dial for the first time."""
+        """Connect for the first time."""
         self.connector = self._access.connect(self.sentinel, self)
 
     def stop(self) -> Deferred[None]:
         """
-        Hang up for good.
+        Disconnect for good.
 
-        :returns: fires once nothing is left of the connection.
+        :returns: fires when the connection is closed.
         """
         self.stopTrying()  # type: ignore[no-untyped-call]
-        if not self._engaged or self.connector is None:
+        if not self._connected or self.connector is None:
             return succeed(None)
         self._gone = Deferred()
         self.connector.disconnect()
         return self._gone
 
     def startedConnecting(self, connector: IConnector) -> None:
-        """Remember that there is something to hang up."""
-        self._engaged = True
+        """Record that there is an attempt or a connection to close."""
+        self._connected = True
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """The next conversation."""
-        return SentinelSubscription(self._name, self._access, self._told, self._failed, self.resetDelay)
+        """Return the protocol of the next connection."""
+        return SentinelSubscription(self._name, self._access, self._answer_received, self._failed, self.resetDelay)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Try again, later each time."""
+        """Retry with a growing delay."""
         self._failed(reason.getErrorMessage())
-        self._disengaged()
+        self._connection_ended()
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """Try again, at once if the subscription had been in force."""
-        self._disengaged()
+        """Retry; at once if the subscription was confirmed."""
+        self._connection_ended()
         super().clientConnectionLost(connector, reason)  # type: ignore[no-untyped-call]
 
-    def _disengaged(self) -> None:
-        self._engaged = False
+    def _connection_ended(self) -> None:
+        self._connected = False
         if self._gone is not None:
             gone, self._gone = self._gone, None
             gone.callback(None)
 
-    def _told(self, answer: Answer) -> None:
+    def _answer_received(self, answer: Answer) -> None:
         if self.continueTrying:
             self._received(answer)
 
@@ -394,21 +395,21 @@ class SubscriptionFactory(ReconnectingClientFactory):
 
 
 def parse_address(reply: object) -> MasterAddress | None:
-    """The address in a reply of two bulk strings, or ``None`` if it is anything else."""
+    """Return the address in a reply of two bulk strings, ``None`` for any other reply."""
     if not (isinstance(reply, list) and len(reply) == 2 and all(isinstance(word, bytes) for word in reply)):
         return None
     return usable_address(text(reply[0]), text(reply[1]))
 
 
 def usable_address(host: str, port: str) -> MasterAddress | None:
-    """``None`` for what cannot be dialled: no host (a name the Sentinel failed to resolve), no port of 1..65535."""
+    """Return the address; ``None`` without a host (if the Sentinel failed to resolve it) or a port of 1..65535."""
     if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         return None
     return MasterAddress(host, int(port))
 
 
 def parse_epoch(reply: object) -> int | None:
-    """The config-epoch in the field list of a master; ``None`` where it is missing or was refused."""
+    """Return the config-epoch in the field list of a master; ``None`` if it is missing or the query was refused."""
     if not isinstance(reply, list):
         return None
     for field, value in zip(reply[::2], reply[1::2], strict=False):
@@ -418,7 +419,7 @@ def parse_epoch(reply: object) -> int | None:
 
 
 def parse_switch(name: str, payload: object) -> MasterAddress | None:
-    """The new address in ``<name> <old-ip> <old-port> <new-ip> <new-port>``; ``None`` if it is of another master."""
+    """Return the new address in ``<name> <old-ip> <old-port> <new-ip> <new-port>``; ``None`` for another master."""
     if not isinstance(payload, bytes):
         return None
     words = text(payload).rsplit(" ", 4)

@@ -20,29 +20,29 @@ from twisted.python.failure import Failure
 from txsentinel.client.links import Access, MasterAddress
 
 RETRY_DELAY: Final = 1.0
-"""Seconds before a lost connection of a pool is replaced while others of it still serve."""
+"""Seconds before a lost connection of a pool is replaced while others of the pool are in use."""
 
 
 class NotMaster(Exception):
-    """The server was reached and is not a master, or would not say. ``str(error)`` says which."""
+    """The server is not a master, or refused the handshake. ``str(error)`` has the reason."""
 
 
 class PoolOwner(Protocol):
-    """Who is told what becomes of a pool; called from within the reactor's turn, never from ``open``."""
+    """Receives the notifications of a pool. They are never made from within ``open``."""
 
     def pool_verified(self, pool: MasterPool) -> None:
-        """A first connection has proven to lead to a master: the pool can be used."""
+        """The first connection is verified: the pool can be used."""
 
     def pool_failed(self, pool: MasterPool, reason: str) -> None:
-        """No connection is left, or none could be made: the pool is of no more use, and waits to be closed."""
+        """The last connection is lost, or none could be made: the pool is unusable and should be closed."""
 
     def pool_doubted(self, pool: MasterPool, demoted: bool) -> None:
-        """A connection was lost while others live on; with ``demoted`` the server itself denied being a master."""
+        """A connection was lost while others remain; ``demoted`` if the server reported that it is no master."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """What every connection of a pool is made with; ``reply_timeout`` in seconds, ``None`` to wait for ever."""
+    """The options of the connections of a pool; ``reply_timeout`` is in seconds, ``None`` for no limit."""
 
     access: Access
     size: int = 1
@@ -53,29 +53,29 @@ class PoolOptions:
 
 
 class MasterConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
-    """A connection that tells its pool of replies which only a replica gives."""
+    """A connection that notifies its pool of ``-READONLY`` replies."""
 
     attempt: ConnectAttempt
 
     def connectionMade(self) -> None:
-        """Up, though not yet proven."""
+        """Send the handshake."""
         super().connectionMade()
-        self.attempt.greet(self)
+        self.attempt.send_handshake(self)
 
     def replyReceived(self, reply: Any) -> None:
-        """Pass every reply on; ``-READONLY`` is also news about the server."""
+        """Pass every reply on, and notify the pool of ``-READONLY``."""
         if isinstance(reply, txredisapi.ResponseError) and str(reply).startswith("READONLY"):
             self.factory.write_refused()
         super().replyReceived(reply)
 
 
 class ConnectAttempt(ClientFactory):
-    """One connection of a pool, from the dial to its end; verified with ROLE before anybody may use it."""
+    """One connection of a pool, from the attempt to connect to its end. ROLE verifies it before it is used."""
 
     noisy = False
 
     def __init__(self, pool: MasterPool, verified: Deferred[MasterConnection]) -> None:
-        """:param verified: fires with the connection once it is proven, or fails with the reason why it is not."""
+        """:param verified: fires with the verified connection, or fails with the reason why there is none."""
         self._pool = pool
         self._access = pool.options.access
         self._verified: Deferred[MasterConnection] | None = verified
@@ -84,25 +84,25 @@ class ConnectAttempt(ClientFactory):
         self._connection: MasterConnection | None = None
 
     def start(self) -> None:
-        """Dial."""
+        """Connect."""
         self._connector = self._access.connect(self._pool.address, self)
 
     def close(self) -> None:
-        """Hang up; what is written still goes out, but the far end gets only so long to take it."""
+        """Close after the output is sent, or abort after the timeout."""
         if self._connector is not None:
             self._connector.disconnect()
         if self._connection is not None and self._deadline is None:
             self._deadline = self._access.reactor.callLater(self._access.timeout, self._abort)
 
     def buildProtocol(self, addr: IAddress | None) -> MasterConnection:
-        """The connection, with a limit to how long it may stay unproven: a stopped process still accepts."""
+        """Return the connection, and start the timeout for its verification: a stopped process still accepts."""
         self._connection = self._pool.new_connection()
         self._connection.attempt = self
         self._deadline = self._access.reactor.callLater(self._access.timeout, self._abort)
         return self._connection
 
-    def greet(self, connection: MasterConnection) -> None:
-        """Log in, choose the database and ask for the role, all in one go."""
+    def send_handshake(self, connection: MasterConnection) -> None:
+        """Send AUTH, SELECT and ROLE in one write."""
         auth, dbid = self._access.auth, self._pool.options.dbid
         before: list[tuple[object, ...]] = [] if auth is None else [auth]
         if dbid is not None:
@@ -113,23 +113,23 @@ class ConnectAttempt(ClientFactory):
         answers.addCallbacks(lambda replies: self._role_received(connection, replies[-1]), self._refused)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Nobody is there."""
+        """Fail the verification."""
         self._end(reason)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """It was there, and is no longer."""
+        """Process the end of the connection."""
         self._end(reason)
 
     def _role_received(self, connection: MasterConnection, reply: Any) -> None:
         role = reply[0] if isinstance(reply, list) and reply else reply
         if role in ("master", b"master"):
-            self._cancel_timer_()
+            self._cancel_deadline()
             verified, self._verified = self._verified, None
             if verified is not None:
                 verified.callback(connection)
         else:
             word = role.decode("ascii", "replace") if isinstance(role, bytes) else role
-            self._unproven(NotMaster(f"{self._pool.address} says that it is a {word}"))
+            self._fail_verification(NotMaster(f"{self._pool.address} reports that it is a {word}"))
             self.close()
 
     def _refused(self, failure: Failure) -> Failure | None:
@@ -137,12 +137,12 @@ class ConnectAttempt(ClientFactory):
             return failure
         reason = failure.value.subFailure.value
         if isinstance(reason, txredisapi.ResponseError):
-            reason = NotMaster(f"{self._pool.address} refused our greeting: {reason}")
-        self._unproven(reason)
+            reason = NotMaster(f"{self._pool.address} refused the handshake: {reason}")
+        self._fail_verification(reason)
         self.close()
         return None
 
-    def _unproven(self, reason: Failure | BaseException | None) -> None:
+    def _fail_verification(self, reason: Failure | BaseException | None) -> None:
         verified, self._verified = self._verified, None
         if verified is not None:
             verified.errback(reason)
@@ -152,23 +152,23 @@ class ConnectAttempt(ClientFactory):
         if self._connection is not None and self._connection.transport is not None:
             self._connection.transport.abortConnection()
 
-    def _cancel_timer_(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _end(self, reason: Failure) -> None:
-        self._cancel_timer_()
-        self._unproven(reason)
+        self._cancel_deadline()
+        self._fail_verification(reason)
         self._pool.attempt_ended(self)
 
 
 class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
     """
-    Connections to one address, in the shape in which ``txredisapi``'s handler takes them.
+    Connections to one address, as a factory for the handler of ``txredisapi``.
 
-    A pool lives as long as one verified connection does: single losses are made good, with the last one it is over and
-    every command still waiting for a connection of it fails with ``txredisapi.ConnectionError``.
+    A pool is usable as long as it has a verified connection. Lost connections are replaced. When the last one is
+    lost, the pool has failed, and every command that waits for a connection fails with ``txredisapi.ConnectionError``.
     """
 
     protocol = MasterConnection
@@ -185,15 +185,15 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         self._closed: Deferred[None] | None = None
 
     def open(self) -> None:
-        """Dial all connections; the owner hears of the first proven one, or of the end of the last hope."""
+        """Open all connections. The owner is notified of the first verified one, or when none can be made."""
         for _ in range(self.options.size):
             self._fill()
 
     def close(self) -> Deferred[None]:
         """
-        Hang up everywhere and fail what waits. To be called once.
+        Close all connections and fail the waiting commands. Call this once.
 
-        :returns: fires with ``None`` when the last connection is gone.
+        :returns: fires with ``None`` when the last connection is closed.
         """
         self._closed = Deferred()
         for retry in self._retries:
@@ -209,23 +209,23 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
 
     @property
     def serving(self) -> bool:
-        """Is there a verified connection?"""
+        """Whether there is a verified connection."""
         return self._closed is None and bool(self.pool)
 
     def verify(self) -> Deferred[None]:
         """
-        Ask the server for its role once more, on a connection made for that: those in use may be in a transaction.
+        Query the role of the server again, over a new connection, as those in use may be in a transaction.
 
-        :returns: fires with ``None`` if it is a master; fails with :class:`NotMaster` or the error of the dial.
+        :returns: fires with ``None`` if it is a master; fails with :class:`NotMaster` or the error of connecting.
         """
 
-        def proven(connection: MasterConnection) -> None:
+        def verified(connection: MasterConnection) -> None:
             connection.transport.loseConnection()
 
-        return self._connect_one().addCallback(proven)
+        return self._connect_one().addCallback(verified)
 
     def new_connection(self) -> MasterConnection:
-        """A connection object whose timeouts run on our reactor; AUTH and SELECT are the business of the dial."""
+        """Return a connection that uses the given reactor for timeouts; the attempt sends AUTH and SELECT."""
         connection = self.protocol(
             self.charset, replyTimeout=self.options.reply_timeout, convertNumbers=self.options.convert_numbers
         )
@@ -234,29 +234,29 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         return connection
 
     def write_refused(self) -> None:
-        """A connection got ``-READONLY``."""
+        """Notify the owner of a ``-READONLY`` reply."""
         if self._closed is None:
             self._owner.pool_doubted(self, True)
 
     def attempt_ended(self, attempt: ConnectAttempt) -> None:
-        """A connection is gone, or never came about."""
+        """Remove an attempt after the end of its connection, or after its failure."""
         self._attempts.discard(attempt)
         if self._closed is not None and not self._attempts:
             self._closed.callback(None)
 
     def getConnection(self, peek: bool = False) -> Deferred[MasterConnection]:
-        """Called by the handler for each command; never waits on a pool that has nothing to wait for."""
+        """Return a connection for a command of the handler; fail at once without a verified connection."""
         if not self.serving:
             return fail(txredisapi.ConnectionError("Not connected"))
         connection: Deferred[MasterConnection] = super().getConnection(peek)
         return connection
 
     def stopTrying(self) -> Deferred[None]:
-        """Called for QUIT and SHUTDOWN. Whether we dial again is for the follower to say, so this does nothing."""
+        """Do nothing after QUIT and SHUTDOWN, because the follower decides about reconnecting."""
         return succeed(None)
 
     def disconnect(self) -> Deferred[None]:
-        """What ``handler.disconnect()`` does: lose the present connections. Stop the follower to stay away."""
+        """Close the present connections, for ``handler.disconnect()``. The follower reconnects unless stopped."""
         for connection in list(self.pool):
             connection.transport.loseConnection()
         gone: Deferred[None] = self.waitForEmptyPool()
@@ -278,7 +278,8 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
         if self._closed is not None:
             return
         self.addConnection(connection)
-        connection.whenDisconnected().addCallback(self._lost)  # behind txredisapi's own, which takes it from the pool
+        # Called after txredisapi's own callback, which removes the connection from the pool.
+        connection.whenDisconnected().addCallback(self._lost)
         if not self._used:
             self._used = True
             self._owner.pool_verified(self)
@@ -286,13 +287,13 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
     def _not_filled(self, reason: Failure) -> None:
         self._unresolved -= 1
         if self._closed is None:
-            self._one_less(reason.getErrorMessage(), demoted=isinstance(reason.value, NotMaster))
+            self._connection_missing(reason.getErrorMessage(), demoted=isinstance(reason.value, NotMaster))
 
     def _lost(self, connection: MasterConnection) -> None:
         if self._closed is None:
-            self._one_less(f"the connection to {self.address} was lost", demoted=False)
+            self._connection_missing(f"the connection to {self.address} was lost", demoted=False)
 
-    def _one_less(self, reason: str, demoted: bool) -> None:
+    def _connection_missing(self, reason: str, demoted: bool) -> None:
         if self.pool:
             self._retries.append(self.options.access.reactor.callLater(RETRY_DELAY, self._retry))
             self._owner.pool_doubted(self, demoted)
@@ -300,5 +301,5 @@ class MasterPool(txredisapi.RedisFactory):  # type: ignore[misc]
             self._owner.pool_failed(self, reason)
 
     def _retry(self) -> None:
-        self._retries.popleft()  # all have the same delay, so the first one set is the first one due
+        self._retries.popleft()  # all have the same delay, so the oldest one is due first
         self._fill()

@@ -1,4 +1,4 @@
-"""Who is the master of a name, and a pool of connections to it: asked of Sentinels, proven by the server itself."""
+"""The search for a master: queries Sentinels, verifies the address with the server, and opens a pool to it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.client.links import Access, Answer, Inquiry, MasterAddress, NoAnswer, SubscriptionFactory
+from txsentinel.client.links import Access, Answer, MasterAddress, NoAnswer, SentinelQueryFactory, SubscriptionFactory
 from txsentinel.client.pool import MasterPool, PoolOptions
 
 FIRST_RETRY: Final = 0.05
-"""Seconds before asking again when an answer led nowhere; doubled each time."""
+"""Seconds before the next round of queries after an unusable answer; doubles each time."""
 
 MAX_RETRY_DELAY: Final = 1.0
-"""Seconds between two rounds of questions, at most, while no master is to be had."""
+"""Maximum seconds between two rounds of queries while there is no master."""
 
-STEADY: Final = 1.0
-"""Seconds that a master must have served for its loss to be met without a delay."""
+STABLE_SECONDS: Final = 1.0
+"""Seconds that a master must have served for its loss to cause an immediate search."""
 
 log = Logger()
 
 
 class MasterSearch:
     """
-    The search for the master, which goes on for as long as it is wanted.
+    A search for the master that continues until it is stopped.
 
-    While it is *serving* there is a pool with at least one connection to a proven master. Whatever casts doubt on that
-    ends it at once, and the questions begin: to every Sentinel, in rounds, until some address proves to be a master.
+    While it is *serving*, there is a pool with at least one connection to a verified master. Any sign that this may
+    have changed ends that state, and starts rounds of queries to all Sentinels until an address is verified.
 
-    :param found: called each time that serving begins.
+    :param found: called each time the state *serving* begins.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class MasterSearch:
         self.name = name
         self.sentinels = sentinels
         self.last_error = ""
-        """What went wrong last; for people."""
+        """The last error as text."""
         self._reactor = options.access.reactor
         self._sentinel_access = sentinel_access
         self._options = options
         self._found = found
-        self._watches = [
+        self._subscriptions = [
             SubscriptionFactory(name, sentinel, sentinel_access, self._received, self._on_error)
             for sentinel in sentinels
         ]
-        self._inquiries: dict[MasterAddress, Inquiry] = {}
+        self._queries: dict[MasterAddress, SentinelQueryFactory] = {}
         self._closing: list[Deferred[None]] = []
         self._stopped = False
 
@@ -64,38 +64,38 @@ class MasterSearch:
         self._serving = False
         self._since = 0.0
         self._epoch: int | None = None
-        """The highest config-epoch that we acted upon; answers below it are memories."""
-        self._unsure = False
-        """Was the master only announced, so that its own epoch is yet to be learnt?"""
+        """The highest config-epoch that was used; answers with a lower one are outdated."""
+        self._epoch_unknown = False
+        """Whether the master was announced only, so that its config-epoch is not known yet."""
         self._latest: MasterAddress | None = None
-        self._past: deque[MasterAddress] = deque(maxlen=16)
-        """Where the master was before, and is not now."""
+        self._former: deque[MasterAddress] = deque(maxlen=16)
+        """Former addresses of the master."""
 
         self._attempt: tuple[Answer, MasterPool] | None = None
-        self._led_nowhere: set[MasterAddress] = set()
+        self._unusable: set[MasterAddress] = set()
         self._outdated: Answer | None = None
         self._retry: IDelayedCall | None = None
         self._failures = 0
 
     def start(self) -> None:
-        """Ask, and subscribe, everywhere."""
-        for watch in self._watches:
-            watch.start()
+        """Subscribe to all Sentinels, and query them."""
+        for subscription in self._subscriptions:
+            subscription.start()
         self._search()
 
     def stop(self) -> Deferred[None]:
         """
-        Leave the master and all Sentinels. To be called once.
+        Disconnect from the master and all Sentinels. Call this once.
 
         :returns: fires with ``None`` when no connection and no timer is left.
         """
         self._stopped, self._serving = True, False
-        self._forget_retry()
-        self._closing += [watch.stop() for watch in self._watches]
-        for inquiry in list(self._inquiries.values()):
-            self._closing.append(inquiry.gone)
-            inquiry.cancel()
-        self._abandon()
+        self._cancel_retry()
+        self._closing += [subscription.stop() for subscription in self._subscriptions]
+        for query in list(self._queries.values()):
+            self._closing.append(query.gone)
+            query.cancel()
+        self._cancel_attempt()
         self._drop_pool()
         return gatherResults(self._closing).addCallback(lambda _: None)
 
@@ -106,13 +106,13 @@ class MasterSearch:
 
     @property
     def address(self) -> MasterAddress | None:
-        """Where the present master is, or ``None`` while not serving."""
+        """The address of the present master, or ``None`` while not serving."""
         return self._pool.address if self._serving and self._pool is not None else None
 
-    # What the pools tell us.
+    # Notifications by pools.
 
     def pool_verified(self, pool: MasterPool) -> None:
-        """A pool that we opened leads to a master: this is the one from now on."""
+        """Use the pool from now on, if it is the one of the present attempt."""
         if self._attempt is None or pool is not self._attempt[1]:
             return
         answer, self._attempt = self._attempt[0], None
@@ -121,120 +121,120 @@ class MasterSearch:
         self._serve(answer.epoch)
 
     def pool_failed(self, pool: MasterPool, reason: str) -> None:
-        """A pool has no connection left: look for a master if it was the one in use or the one being tried."""
+        """Search for the master if the failed pool was in use or was the one of the present attempt."""
         if pool is self._pool:
             self._on_error(reason)
             if self._attempt is not None and pool is self._attempt[1]:
                 self._attempt = None
             self._drop_pool()
-            self._doubt()
-            self._seek_soon()
+            self._stop_serving()
+            self._search_soon()
         elif self._attempt is not None and pool is self._attempt[1]:
             self._attempt_failed(reason)
 
     def pool_doubted(self, pool: MasterPool, demoted: bool) -> None:
-        """One connection is gone, or the server denies being a master: ask the Sentinels."""
+        """Query the Sentinels after the loss of a connection, or if the server reports that it is no master."""
         if pool is self._pool and self._serving:
             if demoted:
-                self._on_error(f"{pool.address} says that it is no master")
-                self._doubt()
-                self._seek_soon()
+                self._on_error(f"{pool.address} reports that it is no master")
+                self._stop_serving()
+                self._search_soon()
             else:
-                self._ask_everyone()
+                self._query_all()
 
-    # What the Sentinels tell us.
+    # Answers of Sentinels.
 
     def _received(self, answer: Answer) -> None:
         if self._stopped:
             return
         if not self._serving:
-            self._consider(answer)
+            self._answer_while_searching(answer)
         elif answer.address == self.address:
-            self._learn(answer.epoch)
+            self._epoch_received(answer.epoch)
         elif answer.announced:
-            self._doubt()
-            if answer.address in self._past:
-                # Back where we have been: either a failback or a Sentinel late by two switches. Epochs tell.
+            self._stop_serving()
+            if answer.address in self._former:
+                # A former address: either a failback or a Sentinel two switches behind. The epochs decide.
                 self._search()
             else:
                 self._try(answer)
         elif answer.epoch is not None and self._epoch is not None:
             if answer.epoch > self._epoch:
-                self._doubt()
+                self._stop_serving()
                 self._try(answer)
-        elif answer.address not in self._past:
+        elif answer.address not in self._former:
             self._try(answer)
 
-    def _learn(self, epoch: int | None) -> None:
-        """A Sentinel agrees with us about the address."""
+    def _epoch_received(self, epoch: int | None) -> None:
+        """Process the config-epoch of an answer with the present address."""
         if epoch is None:
             return
         if self._epoch is None or epoch >= self._epoch:
-            self._epoch, self._unsure = epoch, False
-        elif self._unsure:
-            # What was announced is older than what we had: whoever announced it was late.
-            self._doubt()
-            self._seek_soon()
+            self._epoch, self._epoch_unknown = epoch, False
+        elif self._epoch_unknown:
+            # The announcement was older than the previous answers.
+            self._stop_serving()
+            self._search_soon()
 
-    def _consider(self, answer: Answer) -> None:
-        """An answer while we have no master to use."""
+    def _answer_while_searching(self, answer: Answer) -> None:
+        """Process an answer while there is no verified master."""
         if self._attempt is not None:
             trying = self._attempt[0]
-            news = answer.announced and answer.address not in self._past
-            if answer.address != trying.address and (news or is_newer(answer.epoch, trying.epoch)):
+            is_announcement = answer.announced and answer.address not in self._former
+            if answer.address != trying.address and (is_announcement or is_newer(answer.epoch, trying.epoch)):
                 self._try(answer)
         elif is_newer(self._epoch, answer.epoch):
             if self._outdated is None or is_newer(answer.epoch, self._outdated.epoch):
                 self._outdated = answer
-        elif answer.announced or answer.address not in self._led_nowhere:
+        elif answer.announced or answer.address not in self._unusable:
             self._try(answer)
 
     def _on_error(self, why: str) -> None:
         self.last_error = why
         log.debug("following {name}: {why}", name=self.name, why=why)
 
-    # How we look for a master: rounds of questions, and attempts at what they give.
+    # The search: rounds of queries, and attempts to verify the answers.
 
-    def _doubt(self) -> None:
-        """Commands wait from here on. Trouble after quiet times is met without delay."""
+    def _stop_serving(self) -> None:
+        """End the state *serving*, so that commands wait. After a stable time the search begins without delay."""
         self._serving = False
-        if self._reactor.seconds() - self._since >= STEADY:
+        if self._reactor.seconds() - self._since >= STABLE_SECONDS:
             self._failures = 0
 
-    def _seek_soon(self) -> None:
-        """Ask at once, but never spin on a master that is lost again as soon as it is found."""
+    def _search_soon(self) -> None:
+        """Search at once, but with a delay if masters are lost as soon as they are found."""
         if self._failures:
-            self._seek_later()
+            self._search_later()
         else:
             self._failures = 1
             self._search()
 
     def _search(self) -> None:
-        self._forget_retry()
-        self._led_nowhere.clear()
+        self._cancel_retry()
+        self._unusable.clear()
         self._outdated = None
-        self._ask_everyone()
+        self._query_all()
 
-    def _seek_later(self) -> None:
+    def _search_later(self) -> None:
         if self._retry is None:
             delay = min(FIRST_RETRY * 2.0 ** min(self._failures, 16), MAX_RETRY_DELAY)
             self._failures += 1
             self._retry = self._reactor.callLater(delay, self._search)
 
-    def _forget_retry(self) -> None:
+    def _cancel_retry(self) -> None:
         if self._retry is not None:
             if self._retry.active():
                 self._retry.cancel()
             self._retry = None
 
-    def _ask_everyone(self) -> None:
-        """One question to each Sentinel that is not being asked already; one that hangs holds up nobody else."""
+    def _query_all(self) -> None:
+        """Query each Sentinel that is not being queried already. One that does not answer delays no other."""
         for sentinel in self.sentinels:
-            if sentinel not in self._inquiries and not self._stopped:
-                inquiry = self._inquiries[sentinel] = Inquiry(self.name, sentinel, self._sentinel_access)
-                inquiry.result.addCallbacks(self._received, self._not_answered)
-                inquiry.gone.addCallback(self._asked, sentinel)
-                inquiry.start()
+            if sentinel not in self._queries and not self._stopped:
+                query = self._queries[sentinel] = SentinelQueryFactory(self.name, sentinel, self._sentinel_access)
+                query.result.addCallbacks(self._received, self._not_answered)
+                query.gone.addCallback(self._query_ended, sentinel)
+                query.start()
 
     def _not_answered(self, failure: Failure) -> Failure | None:
         if not isinstance(failure.value, NoAnswer):
@@ -243,22 +243,22 @@ class MasterSearch:
             self._on_error(str(failure.value))
         return None
 
-    def _asked(self, gone: None, sentinel: MasterAddress) -> None:
-        """An inquiry is over, whatever came of it."""
-        del self._inquiries[sentinel]
+    def _query_ended(self, gone: None, sentinel: MasterAddress) -> None:
+        """Process the end of a query."""
+        del self._queries[sentinel]
         if self._serving or self._stopped or self._attempt is not None:
             return
         outdated = self._outdated
-        if not self._inquiries and outdated is not None and outdated.address not in self._led_nowhere:
-            # All who answer remember less than we do, as after a new SENTINEL MONITOR: then theirs is what counts.
+        if not self._queries and outdated is not None and outdated.address not in self._unusable:
+            # All answers have a lower epoch than the known one, as after a new SENTINEL MONITOR: use the highest.
             self._try(outdated)
         else:
-            self._seek_later()
+            self._search_later()
 
     def _try(self, answer: Answer) -> None:
-        """Find out whether this address is a master: by a new pool, or a new connection if the pool is of there."""
-        self._abandon()
-        self._forget_retry()
+        """Verify that this address is a master, by a new pool or, for the present pool, by a new connection."""
+        self._cancel_attempt()
+        self._cancel_retry()
         if self._pool is not None and self._pool.address == answer.address and self._pool.serving:
             pool = self._pool
             self._attempt = answer, pool
@@ -280,14 +280,14 @@ class MasterSearch:
     def _attempt_failed(self, reason: str) -> None:
         assert self._attempt is not None
         address = self._attempt[0].address
-        self._on_error(f"{address} did not do: {reason}")
-        self._led_nowhere.add(address)
-        self._abandon()
+        self._on_error(f"{address} is not usable: {reason}")
+        self._unusable.add(address)
+        self._cancel_attempt()
         if not self._serving:
-            self._seek_later()
+            self._search_later()
 
-    def _abandon(self) -> None:
-        """Let go of the attempt, if there is one."""
+    def _cancel_attempt(self) -> None:
+        """Cancel the present attempt, if there is one."""
         if self._attempt is not None:
             pool, self._attempt = self._attempt[1], None
             if pool is not self._pool:
@@ -298,19 +298,19 @@ class MasterSearch:
         address = self._pool.address
         self._serving = True
         self._since = self._reactor.seconds()
-        self._forget_retry()
-        self._unsure = epoch is None
+        self._cancel_retry()
+        self._epoch_unknown = epoch is None
         if epoch is not None:
             self._epoch = epoch
         if address != self._latest:
             log.info("following {name}: the master is {address}", name=self.name, address=str(address))
-            if address in self._past:
-                self._past.remove(address)
+            if address in self._former:
+                self._former.remove(address)
             if self._latest is not None:
-                self._past.append(self._latest)
+                self._former.append(self._latest)
             self._latest = address
-        if self._unsure:
-            self._ask_everyone()
+        if self._epoch_unknown:
+            self._query_all()
         self._found(address)
 
     def _drop_pool(self) -> None:
@@ -319,12 +319,12 @@ class MasterSearch:
             self._close(pool)
 
     def _close(self, pool: MasterPool) -> None:
-        """Hang up, and remember for as long as it takes, so that ``stop`` can wait for it."""
+        """Close a pool; ``stop`` waits until it is closed."""
         closing = pool.close()
         self._closing.append(closing)
         closing.addCallback(lambda _: self._closing.remove(closing) if not self._stopped else None)
 
 
 def is_newer(epoch: int | None, other: int | None) -> bool:
-    """Is the first known to be higher? What is not known is neither newer nor older."""
+    """Whether the first epoch is known to be higher. An unknown one is neither newer nor older."""
     return epoch is not None and other is not None and epoch > other

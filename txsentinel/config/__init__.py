@@ -1,1 +1,1 @@
-"""``sentinel.conf``: reading, validating, and rewriting it without losing a word of it."""
+"""``sentinel.conf``: parsing, validation, and durable rewriting that preserves all other contents."""

@@ -1,4 +1,4 @@
-"""Reading a whole configuration: the file, what it includes, and the options of the command line behind it."""
+"""Reading of a complete configuration: the file, included files, a state file, and command-line options."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from txsentinel.config.statements import MasterRecord, Statement, execute
 from txsentinel.core.options import SentinelOptions
 
 MAX_INCLUDE_DEPTH: Final = 32
-"""Files that include each other in a circle end here instead of exhausting memory."""
+"""Maximum depth of ``include``; files that include each other reach it."""
 
 UserCheck: TypeAlias = Callable[[str, Sequence[str]], "str | None"]
-"""Name and rules → the complaint, if there is one."""
+"""``(name, rules)`` → the error text, or ``None`` if the rules are valid."""
 
 TORN: Final = (
     "{path} has NUL bytes in it ({count}, the first in this line), which no text has. Most likely a crash or a power"
@@ -49,11 +49,11 @@ _GLOB: Final = re.compile(r"[*?\[]")
 @dataclass(slots=True)
 class Configuration:
     """
-    A configuration that was read and found sound.
+    A valid configuration.
 
-    ``path`` is absolute. ``sentinel`` already has the ports and the password that the generic
-    directives gave. ``document`` is the file, ready to be rewritten; generic options that came from
-    the command line and differ from the defaults have their lines in it.
+    ``path`` is absolute. ``sentinel`` includes the ports and the password from the generic directives. ``document`` is
+    the file that will be rewritten; it includes lines for the generic options from the command line that differ from
+    the defaults.
     """
 
     path: str
@@ -63,23 +63,23 @@ class Configuration:
     masters: list[MasterRecord]
     document: ConfigDocument
     recovered: str | None = None
-    """What was found of an interrupted write, for the log."""
+    """A sentence for the log about an interrupted write, if one was found."""
 
     state_path: str | None = None
     """The state file, absolute, if there is one."""
 
     @property
     def saved_path(self) -> str:
-        """The file that is written."""
+        """The path of the file that is written."""
         return self.path if self.state_path is None else self.state_path
 
     def users_elsewhere(self) -> set[str]:
-        """Names of the users that included files or the command line declare, not the file itself."""
+        """Return the names of users that are declared in other files or on the command line only."""
         return {name for name, _ in self.generic.users} - self.document.subjects(Owner("generic", "user"))
 
 
 class _Reader:
-    """Reads lines: generic directives at once, ``sentinel`` lines into a queue."""
+    """Reads lines: applies generic directives at once and queues ``sentinel`` lines."""
 
     def __init__(self, disk: Disk, known_commands: Collection[str] | None, check_user: UserCheck | None) -> None:
         self._disk = disk
@@ -89,10 +89,10 @@ class _Reader:
         self._ranked = False
         self._own_generic: set[str] = set()
         self.generic_elsewhere: set[str] = set()
-        """Generic directives that included files state."""
+        """Names of generic directives in included files."""
 
         self.notes: list[list[str]] = []
-        """The words of each comment in our own file that means something to us, from the kind on."""
+        """The words of each ``#: txsentinel`` comment in our own file, from the kind on."""
 
         self.in_state_file = False
         self.generic = GenericOptions(dir=disk.working_directory())
@@ -100,18 +100,18 @@ class _Reader:
 
     def read_own(self, contents: bytes) -> None:
         """
-        Read the file that is written, and all that belongs behind it.
+        Read the file that is written, with the options that follow it.
 
-        :raises ConfigError: for the first line that is wrong.
+        :raises ConfigError: for the first invalid line.
         """
         self._ranked = _MY_ID.search(contents) is not None
         self.read(contents)
 
     def read_state(self, contents: bytes) -> None:
         """
-        Read a state file, which is written in place of what was read so far.
+        Read a state file, which is written instead of the file that was read so far.
 
-        :raises ConfigError: for the first line that is wrong.
+        :raises ConfigError: for the first invalid line.
         """
         self.in_state_file = True
         self.statements = [replace(statement, included=True) for statement in self.statements]
@@ -119,7 +119,7 @@ class _Reader:
         self.read_own(contents)
 
     def state_file(self) -> tuple[str, Statement] | None:
-        """The absolute path of the state file, and the line that names it; ``None`` if there is none."""
+        """Return the absolute path of the state file and the directive for it; ``None`` if there is none."""
         for statement in reversed(self.statements):
             if statement.words[0].lower() == STATE_FILE and len(statement.words) == 2 and statement.words[1]:
                 return self.generic.located(statement.words[1]), statement
@@ -129,8 +129,8 @@ class _Reader:
         """
         Read all lines of ``contents``.
 
-        :param first_line: the number of its first line, for complaints.
-        :raises ConfigError: for the first line that is wrong.
+        :param first_line: the number of its first line, for error texts.
+        :raises ConfigError: for the first invalid line.
         """
         for number, raw in enumerate(contents.split(b"\n"), first_line):
             line = raw.strip(b" \t\r\n")
@@ -156,7 +156,7 @@ class _Reader:
     def _directive(self, words: list[str], number: int, line: str) -> None:
         name, values = words[0].lower(), words[1:]
         if name == "sentinel":
-            if values:  # The bare word is what is left of the option that selects Sentinel mode.
+            if values:  # The word alone comes from the option --sentinel.
                 self.statements.append(Statement(tuple(values), number, line, included=self._depth > 0))
         elif name == "include":
             if len(values) != 1:
@@ -178,7 +178,7 @@ class _Reader:
                     raise DirectiveError(problem)
 
     def _is_outranked(self, name: str) -> bool:
-        """Whether our own file, which is newer, has said something else about a directive with one value."""
+        """Whether our own file, which is newer than an included one, has a value for this single-valued directive."""
         if name not in SCALARS:
             return False
         if not self._depth:
@@ -188,7 +188,7 @@ class _Reader:
         return self._ranked and name in self._own_generic
 
     def _include(self, pattern: str) -> None:
-        """Read other files in place; a pattern that matches nothing is silently nothing."""
+        """Read included files in place; a pattern without a match is ignored."""
         path = os.path.join(self.generic.dir, pattern)
         paths = self._disk.matching(path) if _GLOB.search(pattern) else [path]
         for found in paths:
@@ -204,7 +204,7 @@ class _Reader:
             self._depth -= 1
 
     def _change_directory(self, values: Sequence[str]) -> None:
-        """``dir``: relative paths from here on start there. The process itself stays where it is."""
+        """Set the directory for relative paths from here on. The working directory of the process does not change."""
         if len(values) != 1:
             raise DirectiveError(WRONG_NUMBER)
         directory = os.path.normpath(os.path.join(self.generic.dir, values[0]))
@@ -220,7 +220,7 @@ class _Reader:
             raise DirectiveError("No such command in rename-command")
 
     def executable(self, path: str) -> bool:
-        """Can this script be run from the configured directory?"""
+        """Whether a script, relative to the configured directory, is executable."""
         return self._disk.executable(self.generic.located(path))
 
 
@@ -236,17 +236,17 @@ def load(
     claim: Callable[[str], bytes] | None = None,
 ) -> Configuration:
     """
-    Read a configuration.
+    Read and validate a configuration.
 
-    :param path: where ``text`` came from, absolute or relative to the working directory.
-    :param overrides: lines to be read after the file, as the command line has them.
-    :param stdin: more lines, read between the file and ``overrides``.
-    :param disk: asked about included files, scripts and directories; by default this machine.
-    :param known_commands: our own commands in lower case, to check ``rename-command`` against.
-    :param check_user: tells what is wrong with a ``user`` line, given its name and rules; ``None`` if nothing is.
-    :param claim: reads a state file, which may not exist yet, after seeing to it that nobody else saves to it.
-    :raises ConfigError: ``str()`` is what to print; nothing was changed then, but a missing log file
-        may have been created.
+    :param path: the path of ``text``, absolute or relative to the working directory.
+    :param overrides: lines from the command line, which are read after the file.
+    :param stdin: further lines, which are read between the file and ``overrides``.
+    :param disk: provides included files, scripts and directories; by default the local file system.
+    :param known_commands: the names of our commands in lower case, to validate ``rename-command``.
+    :param check_user: validates the name and rules of a ``user`` line.
+    :param claim: locks a state file against other processes and returns its contents; it may not exist yet.
+    :raises ConfigError: if the configuration is invalid; ``str()`` is the text to print. Nothing was changed then,
+        except that a missing log file may have been created.
     """
     disk = LocalDisk() if disk is None else disk
     located = os.path.join(disk.working_directory(), path)
@@ -295,7 +295,7 @@ def load(
 
 
 def _read_state(disk: Disk, path: str) -> bytes:
-    """A state file; before the first save there is none."""
+    """Read a state file; return no contents if it does not exist, as before the first save."""
     try:
         return disk.read(path)
     except FileNotFoundError:
@@ -304,8 +304,11 @@ def _read_state(disk: Disk, path: str) -> bytes:
 
 def _check_untorn(path: str, contents: bytes) -> None:
     """
-    Refuse what has holes in it. To the C servers a NUL is the end of a line, and of its line end, too: they run a file
-    of zeros as one that names no masters, and watch nothing.
+    Refuse contents with NUL bytes.
+
+    To C servers a NUL ends the line and hides its line end, so they start with a file of zeros and monitor no master.
+
+    :raises ConfigError: with the number of the first such line.
     """
     before, nul, _ = contents.partition(b"\0")
     if nul:
@@ -315,7 +318,7 @@ def _check_untorn(path: str, contents: bytes) -> None:
 
 
 def _check_log_file(generic: GenericOptions, disk: Disk) -> None:
-    """Find out now, while somebody is looking, that there will be no log."""
+    """Check at start, when the operator sees the error, that the log file can be opened."""
     if generic.logfile:
         try:
             disk.check_appendable(generic.located(generic.logfile))
@@ -325,11 +328,10 @@ def _check_log_file(generic: GenericOptions, disk: Disk) -> None:
 
 def _keep_overrides(document: ConfigDocument, appended: bytes, generic: GenericOptions) -> None:
     """
-    Put single-valued generic directives from outside the file into the file.
+    Put single-valued generic directives from outside the file into the document.
 
-    They are written with the next change of state, so that a start without them comes to the same;
-    values that are the default anyway are written only over a line, here or in an included file, that may say
-    otherwise.
+    They are written with the next change of state, so that a start without these options has the same result. Default
+    values are written only if a line in this file or in an included one may have another value.
     """
     defaults = GenericOptions()
     for raw in appended.split(b"\n"):
@@ -350,5 +352,5 @@ def _keep_overrides(document: ConfigDocument, appended: bytes, generic: GenericO
 
 
 def _reason(error: OSError) -> str:
-    """The operating system's own words."""
+    """Return the error text of the operating system."""
     return error.strerror or str(error)

@@ -1,9 +1,9 @@
 """
-The ``sentinel`` directives: one row each, serving reading, ``SENTINEL SET`` and rewriting.
+The ``sentinel`` directives: one table row each for parsing, ``SENTINEL SET`` and rewriting.
 
-A row of :data:`MASTER_DIRECTIVES` names the word of the file, the attribute of ``MasterOptions`` and
-the kind of value; from it follow how the word is read (:meth:`Directive.read`), how ``SENTINEL SET``
-checks and applies it (:func:`apply_set`) and when and how it is written (:meth:`Directive.line`).
+A row of :data:`MASTER_DIRECTIVES` has the name of the directive, the attribute of ``MasterOptions`` and the kind of its
+value. They determine how a value is parsed (:meth:`Directive.read`), how ``SENTINEL SET`` validates and applies it
+(:func:`apply_set`), and when and how it is written (:meth:`Directive.line`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from txsentinel.core.options import MasterOptions
 UNRECOGNIZED: Final = "Unrecognized sentinel configuration statement."
 
 STATE_FILE: Final = "state-config-file"
-"""Names the file that state is kept in, in place of the one that this stands in."""
+"""The directive with the path of the file to which state is saved, instead of the main file."""
 
 PRE_MONITOR: Final = {
     "announce-ip": 1,
@@ -38,13 +38,13 @@ PRE_MONITOR: Final = {
     "announce-hostnames": 1,
     STATE_FILE: 1,
 }
-"""Directives of the Sentinel itself, executed first; each with the number of its values."""
+"""Directive of the Sentinel itself → number of its values; these are executed before those of masters."""
 
 HEAD: Final = Owner("sentinel", "head")
-"""Owner of the Sentinel's own lines that stand above those of the masters."""
+"""Owner of the Sentinel's own lines above those of the masters."""
 
 TAIL: Final = Owner("sentinel", "tail")
-"""Owner of those that stand below."""
+"""Owner of the Sentinel's own lines below those of the masters."""
 
 HEAD_KINDS: Final = ("myid", "deny-scripts-reconfig", "resolve-hostnames", "announce-hostnames")
 
@@ -52,14 +52,14 @@ ALIASES: Final = {
     "known-slave": "known-replica",
     "primary-reboot-down-after-period": "master-reboot-down-after-period",
 }
-"""Spellings that are read, and what they are written as: the word that most versions understand."""
+"""Accepted spelling → spelling that is written, which most versions understand."""
 
 Executable = Callable[[str], bool]
-"""Can this path be run? Asked of the host, this module being pure."""
+"""Returns whether a path is executable; passed in, as this module does no I/O."""
 
 
 class Value(Enum):
-    """What kind of value a directive takes, and how strict reading and setting it are."""
+    """The kind of a directive's value, which determines its validation."""
 
     POSITIVE_MILLIS = "above zero"
     MILLIS = "zero or more"
@@ -88,10 +88,10 @@ _CANONICAL: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,18})", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class Directive:
     """
-    One setting of a master.
+    One directive of a master.
 
-    ``relinks``: connections made with the old value must be made anew. ``default`` is what a start
-    without this line assumes, whatever ``SENTINEL DEBUG`` made of it since.
+    ``relinks`` is set if connections must be re-established with the new value. ``default`` is the value at a start
+    without the line, regardless of ``SENTINEL DEBUG``.
     """
 
     word: str
@@ -102,9 +102,9 @@ class Directive:
 
     def read(self, options: MasterOptions, word: str, executable: Executable) -> None:
         """
-        Take the value from a file.
+        Set the option from a line in a file.
 
-        :raises Complaint: with the text that belongs under the quoted line.
+        :raises DirectiveError: with the error text, which follows the quoted line.
         """
         if self.value in (Value.SECRET, Value.TEXT):
             setattr(options, self.attribute, word)
@@ -123,9 +123,9 @@ class Directive:
 
     def set(self, options: MasterOptions, option: str, word: str, deny_scripts: bool, executable: Executable) -> None:
         """
-        Take the value from ``SENTINEL SET``, called ``option`` there.
+        Set the option by ``SENTINEL SET``; ``option`` is the spelling of the client.
 
-        :raises SettingRefused: with the error line; ``options`` is unchanged then.
+        :raises SettingRefused: with the RESP error line; ``options`` is unchanged then.
         """
         if self.value in (Value.SECRET, Value.TEXT):
             setattr(options, self.attribute, word or None)
@@ -140,7 +140,7 @@ class Directive:
         setattr(options, self.attribute, _number(option, word, at_least=0 if self.value is Value.MILLIS else 1))
 
     def line(self, master: str, options: MasterOptions, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> Line | None:
-        """The line that keeps the value, or ``None`` if a start without it comes to the same."""
+        """Return the line that saves the value, or ``None`` if a start without it has the same result."""
         value = getattr(options, self.attribute)
         if not elsewhere.must_write(elsewhere.master(master), self.word, value, self.default):
             return None
@@ -159,14 +159,14 @@ MASTER_DIRECTIVES: Final = (
     Directive("auth-user", "auth_user", Value.TEXT, relinks=True),
     Directive("master-reboot-down-after-period", "reboot_down_after", Value.MILLIS, default=0),
 )
-"""In the order in which they are written."""
+"""The directives of a master, in the order in which they are written."""
 
 BY_WORD: Final = {row.word: row for row in MASTER_DIRECTIVES}
 
 MASTER_KINDS: Final = frozenset(
     {"monitor", "config-epoch", "leader-epoch", "known-replica", "known-sentinel", "rename-command", *BY_WORD}
 )
-"""Every kind of line that belongs to a master, by its written word."""
+"""All kinds of lines that belong to a master."""
 
 SCRIPTS_DENIED: Final = (
     "ERR Reconfiguration of scripts path is denied for security reasons. Check the deny-scripts-reconfig "
@@ -175,22 +175,22 @@ SCRIPTS_DENIED: Final = (
 
 
 MAX_RENAMED: Final = 1024
-"""Commands that ``SENTINEL SET`` renames for one master; no server has half as many."""
+"""Maximum number of commands that ``SENTINEL SET`` renames for one master; no server has half as many."""
 
 
 def master_line(kind: str, master: str, *words: str, subject: str = "") -> Line:
-    """``sentinel <kind> <master> <words>``."""
+    """Return the line ``sentinel <kind> <master> <words>``."""
     text = " ".join([f"sentinel {kind} {written(master)}", *[written(word) for word in words]])
     return Line(kind, subject, text)
 
 
 def unset_line(master: str, *words: str) -> Line:
-    """The comment that a directive which another file has about a master does not hold."""
+    """Return the comment that a directive of a master in another file is not in force."""
     return _note_line(UNSET, master, *words)
 
 
 def removed_line(master: str) -> Line:
-    """The comment that a master which another file has is not monitored."""
+    """Return the comment that a master in another file is not monitored."""
     return _note_line(REMOVED, master)
 
 
@@ -200,12 +200,12 @@ def _note_line(kind: str, master: str, *words: str) -> Line:
 
 
 def owner_of(master: str) -> Owner:
-    """Who owns the lines of a master."""
+    """Return the owner of the lines of a master."""
     return Owner("master", master)
 
 
 def classify(words: Sequence[str]) -> Place | None:
-    """What a line of ``sentinel.conf`` stands for, so that its owner can take its place again."""
+    """Return owner, kind and subject of a line, so that it can be rewritten in place; ``None`` if it has no owner."""
     name = words[0].lower()
     if name == NOTE_WORD:
         return _classify_note(words[1:])
@@ -229,7 +229,7 @@ def _classify_note(words: Sequence[str]) -> Place | None:
 
 
 def _subject(kind: str, values: Sequence[str]) -> str:
-    """What tells this line of a master apart from the others of its kind."""
+    """Return what distinguishes a line of a master from others of its kind."""
     if kind == "known-replica":
         return " ".join(values)
     if kind == "known-sentinel":
@@ -241,17 +241,17 @@ def _subject(kind: str, values: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What ``SENTINEL SET`` did with one option."""
+    """The result of setting one option by ``SENTINEL SET``."""
 
     shown: str
-    """The value as the event ``+set`` shows it."""
+    """The value in the event ``+set``."""
 
     relink: bool = False
-    """Must the links to the master and its replicas be made anew?"""
+    """Whether the links to the master and its replicas must be reconnected."""
 
 
 def values_wanted(option: str) -> int:
-    """How many words follow ``option`` in ``SENTINEL SET``; 0 if there is no such option."""
+    """Return how many words follow ``option`` in ``SENTINEL SET``; 0 if there is no such option."""
     word = ALIASES.get(option.lower(), option.lower())
     if word == "rename-command":
         return 2
@@ -264,10 +264,10 @@ def apply_set(
     """
     Apply one option of ``SENTINEL SET``.
 
-    :param option: as the client spelled it, in any letter case.
+    :param option: in the client's spelling, in any letter case.
     :param values: exactly the words that belong to it (:func:`values_wanted`).
     :param deny_scripts: the ``deny-scripts-reconfig`` setting.
-    :param executable: asked whether a script could be run.
+    :param executable: returns whether a script is executable.
     :raises SettingRefused: ``str()`` is the whole RESP error line; ``options`` is unchanged then.
     """
     wanted = values_wanted(option)
@@ -286,7 +286,7 @@ def apply_set(
 
 
 def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:
-    """Map a command to another word; mapping it to itself forgets the mapping."""
+    """Rename a command; a command renamed to its own name is no longer renamed."""
     if not old or not new:
         raise SettingRefused(f"ERR Invalid argument '' for SENTINEL SET '{option}'")
     key = old.upper()
@@ -300,7 +300,7 @@ def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:
 
 
 def _number(option: str, word: str, at_least: int) -> int:
-    """A number in the one canonical spelling, within 64 bits."""
+    """Parse a canonical integer within 64 bits."""
     if _CANONICAL.fullmatch(word) and at_least <= int(word) < 1 << 63:
         return int(word)
     raise SettingRefused(f"ERR Invalid argument '{word}' for SENTINEL SET '{option}'")

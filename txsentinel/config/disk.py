@@ -1,4 +1,4 @@
-"""What reading a configuration asks of the machine it is read on."""
+"""File access that reading a configuration requires."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ _NULL_DEVICE: Final = os.makedev(1, 3)
 
 
 class Disk(Protocol):
-    """Questions about files; all paths are absolute."""
+    """File access; all paths are absolute."""
 
     def working_directory(self) -> str:
-        """Where relative paths start before ``dir`` was read."""
+        """Return the directory for relative paths before the directive ``dir``."""
 
     def read(self, path: str) -> bytes:
         """
-        A whole file.
+        Return the contents of a file.
 
         :raises OSError: if it cannot be read.
         """
 
     def matching(self, pattern: str) -> list[str]:
-        """Files that match a glob, sorted."""
+        """Return the files that match a glob pattern, sorted."""
 
     def executable(self, path: str) -> bool:
-        """Is this something that we may run?"""
+        """Whether this process may execute ``path``."""
 
     def check_directory(self, path: str) -> None:
         """
-        Complain if this is no directory that we may enter.
+        Check that ``path`` is a directory that this process may enter.
 
-        :raises OSError: with the reason.
+        :raises OSError: with the reason if it is not.
         """
 
     def check_appendable(self, path: str) -> None:
         """
-        Complain if nothing can be appended to this file; it is created if it does not exist.
+        Check that this process can append to the file at ``path``, which is created if it does not exist.
 
-        :raises OSError: with the reason.
+        :raises OSError: with the reason if it cannot.
         """
 
 
 def check_regular(path: str) -> None:
     """
-    Complain if reading the file at ``path`` might wait for whoever writes it; one that does not exist is no concern.
+    Check that the file at ``path`` is a regular file, whose reading cannot block, or does not exist.
 
-    :raises OSError: with the reason.
+    :raises OSError: with the reason if it is not.
     """
     try:
         _check_regular(os.stat(path))
@@ -61,9 +61,9 @@ def check_regular(path: str) -> None:
 
 def read_file(path: str) -> bytes:
     """
-    The whole file at ``path``, which is on a disk: of a FIFO, a socket or a terminal nobody knows when it ends.
+    Return the contents of the regular file at ``path``. Reading a FIFO, a socket or a terminal might never end.
 
-    :raises OSError: if it cannot be read.
+    :raises OSError: if it cannot be read, or is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -83,10 +83,10 @@ def _check_regular(found: os.stat_result) -> None:
 
 
 class LocalDisk:
-    """The disk of this machine."""
+    """The local file system."""
 
     def working_directory(self) -> str:
-        """Of this process."""
+        """See :class:`Disk`; the working directory of this process."""
         return os.getcwd()
 
     def read(self, path: str) -> bytes:
@@ -108,5 +108,5 @@ class LocalDisk:
 
     def check_appendable(self, path: str) -> None:
         """See :class:`Disk`."""
-        # Opening a FIFO that nobody reads would wait for a reader.
+        # O_NONBLOCK: opening a FIFO without a reader would block.
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666))

@@ -1,9 +1,9 @@
 """
-What files say that are read at the start but never written: included files, and the main file beside a state file.
+The settings in files that are read at start but never written: included files, and the main file with a state file.
 
-A setting that differs from what they say must be written even if it is the default, or the next start would not know
-it; that something which they say no longer holds is written as a comment that C Sentinels pass over:
-``#: txsentinel removed <master>`` and ``#: txsentinel unset <master> <directive> [<command>]``.
+A setting that differs from the one in these files must be written even if it is the default, or the next start would
+use theirs. A setting in these files that is no longer in force is written as a comment, which C Sentinels ignore:
+``#: txsentinel removed <master>`` or ``#: txsentinel unset <master> <directive> [<command>]``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 NOTE: Final = "#: txsentinel "
-"""Begins the comments that mean something to us."""
+"""Beginning of the comments that txsentinel interprets."""
 
 REMOVED: Final = "removed"
 UNSET: Final = "unset"
@@ -22,9 +22,9 @@ UNSET: Final = "unset"
 @dataclass(slots=True)
 class Elsewhere:
     """
-    The settings of those files, by directive; per master only for those masters that they have monitored.
+    The settings in those files, by directive; ``masters`` has an entry for each master that they monitor.
 
-    With ``separate`` the file that is written is a state file: settings are in it only if they differ.
+    With ``separate``, the file that is written is a state file, which has only the settings that differ.
     """
 
     separate: bool = False
@@ -34,7 +34,7 @@ class Elsewhere:
     generic: set[str] = field(default_factory=set)
 
     def master(self, name: str) -> Mapping[str, object]:
-        """The settings of one master."""
+        """Return the settings of one master."""
         return self.masters.get(name, {})
 
     def must_write(self, stated: Mapping[str, object], word: str, value: object, default: object) -> bool:
@@ -44,4 +44,4 @@ class Elsewhere:
 
 
 NOTHING_ELSEWHERE: Final = Elsewhere()
-"""There is but one file."""
+"""Used if there is only one file."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, and how the operator is told."""
+"""Errors of a configuration, with the texts for the operator."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from txsentinel.model.log_text import excerpt
 
 class ConfigError(Exception):
     """
-    The configuration cannot be used. ``str(error)`` is the block for standard error.
+    The configuration is invalid. ``str(error)`` is the block for standard error.
 
-    ``message`` is the complaint; ``line_number`` (counted from 1 in the file it stands in) and ``line``
-    (trimmed) are ``None`` for complaints that belong to no line.
+    ``message`` is the error text. ``line_number`` (from 1, in the file that contains the line) and ``line`` (trimmed)
+    are ``None`` for errors that belong to no line.
     """
 
     def __init__(self, message: str, line_number: int | None = None, line: str | None = None) -> None:
@@ -24,32 +24,32 @@ class ConfigError(Exception):
         self.line = line
 
     def __str__(self) -> str:
-        """The block as it is shown; it starts with an empty line."""
+        """Return the block, which starts with an empty line."""
         block = f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
         if self.line_number is not None:
-            shown = excerpt(re.sub("\0+", r"\\0", self.line or ""))  # however long the hole
+            shown = excerpt(re.sub("\0+", r"\\0", self.line or ""))  # One for any number of NULs.
             block += f"Reading the configuration file, at line {self.line_number}\n>>> '{shown}'\n"
         return block + self.message
 
 
 class CannotOpen(ConfigError):
-    """A configuration file cannot be read; this is a plain log line, not a block."""
+    """A configuration file cannot be read; ``str(error)`` is a log line, not a block."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"Fatal error, can't open config file '{path}': {reason}")
 
     def __str__(self) -> str:
-        """The line itself."""
+        """Return the log line."""
         return self.message
 
 
 class DirectiveError(ValueError):
-    """One directive is wrong; whoever knows its line turns this into a :class:`ConfigError`."""
+    """One directive is invalid; the caller that knows its line converts this to a :class:`ConfigError`."""
 
 
 class SettingRefused(CommandError, ValueError):
-    """``SENTINEL SET`` asks for something impossible. ``str(error)`` is the RESP error line without ``-``."""
+    """``SENTINEL SET`` has an invalid option or value. ``str(error)`` is the RESP error line without ``-``."""
 
 
 class WriteStuck(OSError):
-    """A write of the configuration has not ended for so long that no other can be begun; see ``config/store.py``."""
+    """A write of the configuration has not ended within the limit of ``config/store.py``; it blocks further writes."""

@@ -1,9 +1,8 @@
 """
-The directives that are not about monitoring: ports, logs, limits, TLS, users.
+The generic directives, which are not about monitoring: ports, logs, limits, TLS, users.
 
-A row of :data:`SCALARS` says how the one word behind a directive is checked and what it becomes. A
-directive with an attribute of its own in :class:`GenericOptions` is stored there; the others are kept
-as words in ``others``.
+:data:`SCALARS` maps each single-valued directive to the function that parses its value. A directive with an attribute
+in :class:`GenericOptions` is stored there; the words of the others are kept in ``others``.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MAX_ADDRESSES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BufferLimit:
-    """When a client that does not read its replies is closed: at ``hard`` bytes, or above ``soft`` for ``seconds``."""
+    """Output buffer limit: a client is closed at ``hard`` bytes, or after ``seconds`` above ``soft`` bytes."""
 
     hard: int
     soft: int
@@ -36,16 +35,16 @@ class BufferLimit:
 @dataclass(slots=True)
 class GenericOptions:
     """
-    What the generic directives say; attributes are named after them, ``_`` for ``-``.
+    The values of the generic directives; attributes have the names of the directives, with ``_`` for ``-``.
 
-    Sizes are in bytes, ``timeout`` and ``tcp_keepalive`` in seconds; texts are as written, empty when
-    unset. Relative paths are relative to ``dir``: see :meth:`located`.
+    Sizes are in bytes, ``timeout`` and ``tcp_keepalive`` in seconds; texts are as written, empty if unset. Relative
+    paths are relative to ``dir``; see :meth:`located`.
     """
 
     port: int = 26379
     tls_port: int = 0
     bind: list[str] = field(default_factory=lambda: ["*", "-::*"])
-    """Empty: listen on no address. A leading ``-`` marks addresses that this machine may lack."""
+    """Empty: listen on no address. A leading ``-`` marks addresses that this machine need not have."""
 
     bind_source_addr: str = ""
     protected_mode: bool = False
@@ -57,7 +56,7 @@ class GenericOptions:
     unixsocketperm: int = 0
     unixsocketgroup: str = ""
     dir: str = ""
-    """Absolute: the working directory of the start if the file names none."""
+    """An absolute path; by default the working directory at start."""
 
     logfile: str = ""
     loglevel: str = "notice"
@@ -87,7 +86,7 @@ class GenericOptions:
     tls_cluster: bool = False
     tls_auth_clients: str = "yes"
     tls_auth_clients_user: str = "off"
-    """Which name in its certificate makes a client an ACL user: ``CN``, ``URI``, or ``off`` for none."""
+    """The field of a client certificate that has the name of its ACL user: ``CN``, ``URI``, or ``off`` for none."""
 
     tls_cert_file: str = ""
     tls_key_file: str = ""
@@ -106,7 +105,7 @@ class GenericOptions:
     tls_session_cache_size: int = 20_480
     tls_session_cache_timeout: int = 300
     tls_auto_reload_interval: int | None = None
-    """Seconds between two looks at the files; 0: none. ``None``: nothing was said about it."""
+    """Interval in seconds at which the TLS files are checked for changes; 0: never. ``None``: not configured."""
 
     client_output_buffer_limit: dict[str, BufferLimit] = field(
         default_factory=lambda: {
@@ -116,27 +115,27 @@ class GenericOptions:
         }
     )
     users: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    """``user`` lines: name and rules, not yet checked."""
+    """``user`` lines: name and rules, not yet validated."""
 
     renamed_commands: dict[str, str] = field(default_factory=dict)
-    """Our own commands, in lower case → their new word, empty for none at all."""
+    """Our own commands in lower case → new name; empty if the command is disabled."""
 
     others: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Directives that mean nothing to a Sentinel, and their words; the last line of each counts."""
+    """Directive that a Sentinel does not use → words of its last line."""
 
     def located(self, path: str) -> str:
-        """The absolute path of a file that the configuration names; empty if it names none."""
+        """Return the absolute path for a path in the configuration; empty for an empty one."""
         return os.path.normpath(os.path.join(self.dir, path)) if path else ""
 
     def process_title(self, program: str, config_path: str) -> str:
         """
-        What ``proc-title-template`` makes of a process.
+        Return the process title by ``proc-title-template``.
 
-        :param program: what ``{title}`` stands for.
-        :raises ValueError: if the template makes no sense; none that was read from a configuration does that.
+        :param program: the value of ``{title}``.
+        :raises ValueError: if the template is invalid; those from a configuration were validated.
         """
         port = self.port or self.tls_port
-        facts = {
+        variables = {
             "title": program,
             "listen-addr": f"{(self.bind or ['*'])[0]}:{port}" if port else f"unixsocket:{self.unixsocket}",
             "server-mode": "[sentinel]",
@@ -145,27 +144,27 @@ class GenericOptions:
             "unixsocket": self.unixsocket,
             "config-file": config_path,
         }
-        return expanded(self.proc_title_template, facts)
+        return expanded(self.proc_title_template, variables)
 
 
 Reading: TypeAlias = Callable[[str], object]
-"""Word → value, raising :class:`DirectiveError`."""
+"""Parses a word to a value; raises :class:`DirectiveError`."""
 
 
 def yes_no(word: str) -> bool:
-    """``yes`` or ``no`` in any letter case."""
+    """Parse ``yes`` or ``no`` in any letter case."""
     if word.lower() not in ("yes", "no"):
         raise DirectiveError("argument must be 'yes' or 'no'")
     return word.lower() == "yes"
 
 
 def text(word: str) -> str:
-    """Anything."""
+    """Accept any text."""
     return word
 
 
 def integer_between(low: int, high: int) -> Reading:
-    """A whole number in its canonical spelling."""
+    """Return a parser for canonical integers within the bounds, both inclusive."""
 
     def read(word: str) -> int:
         if not _CANONICAL.fullmatch(word) or not -INT64_MAX - 1 <= int(word) <= INT64_MAX:
@@ -176,7 +175,7 @@ def integer_between(low: int, high: int) -> Reading:
 
 
 def memory_at_least(low: int) -> Reading:
-    """A number of bytes, perhaps with a unit: ``k`` is a thousand, ``kb`` is 1,024, and so on."""
+    """Return a parser for a number of bytes with an optional unit: ``k`` is 1,000, ``kb`` is 1,024, and so on."""
 
     def read(word: str) -> int:
         match = _MEMORY.fullmatch(word)
@@ -189,7 +188,7 @@ def memory_at_least(low: int) -> Reading:
 
 
 def permissions(word: str) -> int:
-    """File permissions in octal."""
+    """Parse file permissions in octal."""
     if not _OCTAL.fullmatch(word):
         raise DirectiveError("argument couldn't be parsed as an octal number")
     if not 0 <= int(word, 8) <= 0o777:
@@ -198,7 +197,7 @@ def permissions(word: str) -> int:
 
 
 def one_of(words: Sequence[str]) -> Reading:
-    """One of a few words, in any letter case."""
+    """Return a parser for one of several words, in any letter case."""
     canonical = {word.lower(): word for word in words}
 
     def read(word: str) -> str:
@@ -240,19 +239,19 @@ SCALARS: Final[dict[str, Reading]] = {
     "requirepass": text,
     "unixsocketperm": permissions,
 }
-"""Directive → how its one word is read."""
+"""Single-valued directive → parser of its value."""
 
 _SPECIAL: Final = frozenset({"dir", "bind", "users", "client_output_buffer_limit", "renamed_commands", "others"})
 ATTRIBUTES: Final = {row.name.replace("_", "-"): row.name for row in fields(GenericOptions) if row.name not in _SPECIAL}
-"""Directive → attribute, for the single-valued ones that we use."""
+"""Directive → attribute, for the single-valued directives that a Sentinel uses."""
 
 
 def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> None:
     """
-    Apply one directive that needs nothing but its words.
+    Apply one generic directive.
 
-    :param name: in lower case.
-    :raises Complaint: if it is unknown or its words make no sense; ``options`` is unchanged then.
+    :param name: the directive in lower case.
+    :raises DirectiveError: if it is unknown or its words are invalid; ``options`` is unchanged then.
     """
     reading = SCALARS.get(name)
     if reading is not None:
@@ -286,7 +285,7 @@ def apply_generic(options: GenericOptions, name: str, words: Sequence[str]) -> N
 
 
 def _bind(options: GenericOptions, words: Sequence[str]) -> None:
-    """A list of addresses, which may come as one quoted word; the empty word means none at all."""
+    """Set the list of addresses, which may be one quoted word; an empty word means no address."""
     addresses = words[0].split() if len(words) == 1 else list(words)
     if len(addresses) > MAX_ADDRESSES:
         raise DirectiveError("Too many bind addresses specified.")
@@ -294,7 +293,7 @@ def _bind(options: GenericOptions, words: Sequence[str]) -> None:
 
 
 def _check_title_template(options: GenericOptions, template: str) -> None:
-    """Something must remain of it by what the lines above say, even if the program had no name."""
+    """Check that the template, with the preceding lines and an empty program name, results in a title."""
     try:
         title = replace(options, proc_title_template=template).process_title("", "sentinel.conf")
     except ValueError:
@@ -304,7 +303,7 @@ def _check_title_template(options: GenericOptions, template: str) -> None:
 
 
 def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None:
-    """Groups of class, hard limit, soft limit, seconds."""
+    """Apply groups of class, hard limit, soft limit and seconds."""
     if len(words) % 4:
         raise DirectiveError("Wrong number of arguments in buffer limit configuration.")
     limits = {}
@@ -325,7 +324,7 @@ def _output_buffer_limits(options: GenericOptions, words: Sequence[str]) -> None
 
 
 def _user(options: GenericOptions, words: Sequence[str]) -> None:
-    """``user <name> <rule>...``; the rules are the business of the ACL."""
+    """Record ``user <name> <rule>...``; the ACL validates the rules."""
     if not words:
         raise DirectiveError(BAD_DIRECTIVE)
     if any(name == words[0] for name, _ in options.users):
@@ -337,7 +336,7 @@ def _user(options: GenericOptions, words: Sequence[str]) -> None:
 
 
 def _rename_command(options: GenericOptions, words: Sequence[str]) -> None:
-    """``rename-command <old> <new>``; whether there is such a command is the business of the server."""
+    """Record ``rename-command <old> <new>``; the caller checks that the command exists."""
     if len(words) != 2:
         raise DirectiveError(BAD_DIRECTIVE)
     options.renamed_commands[words[0].lower()] = words[1]

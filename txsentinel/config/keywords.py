@@ -1,9 +1,9 @@
 """
-The generic directives that Redis 5 to 8 and Valkey 7.2 to 9 know, by the kind of value they take.
+The generic directives of Redis 5 to 8 and Valkey 7.2 to 9, by the kind of their value.
 
-Most mean nothing to a Sentinel. Those with one simple value are validated all the same, as the C
-Sentinels do, so that a mistake is found here and not on the way back; where versions differ, the widest
-range counts. Lists of names are plain text, to be split at whitespace.
+Most have no effect on a Sentinel. Those with one simple value are validated all the same, as by C Sentinels, so that a
+file which is accepted here is accepted there, too. Where versions differ, the widest range applies. Lists of names are
+strings that are split at whitespace.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ INTEGER: Final[dict[tuple[int, int], str]] = {
         socket-mark-id
         """,
 }
-"""Range, both ends included, → the directives."""
+"""Range, both ends inclusive → directives."""
 
 MEMORY: Final = """
     active-defrag-ignore-bytes auto-aof-rewrite-min-size cluster-link-sendbuf-limit hash-max-listpack-value
@@ -162,7 +162,7 @@ ONE_OF: Final[dict[str, tuple[str, ...]]] = {
     "tls-auth-clients": ("no", "yes", "optional"),
     "tls-auth-clients-user": ("CN", "URI", "off"),
 }
-"""Directives that take one word of a few, in the order in which the complaint lists them."""
+"""Directive → its permitted words, in the order of the error text."""
 
 FREE_FORM: Final[dict[str, int]] = {
     "cluster-blacklist-ttl": 1,
@@ -192,4 +192,4 @@ FREE_FORM: Final[dict[str, int]] = {
     "vset-force-single-threaded-execution": 1,
     "watchdog-period": 1,
 }
-"""Directives whose values only a data server understands → the least number of words they take."""
+"""Directive whose value is not validated → minimum number of its words."""

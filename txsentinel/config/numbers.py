@@ -1,8 +1,8 @@
 """
 Numbers in ``sentinel`` lines.
 
-The C Sentinels read them with ``atoi``: ``5s`` and ``5e3`` are 5, ``51%`` is 51, ``abc`` is 0, and none of them is
-reported. Here the whole word must be a number.
+C Sentinels parse them with ``atoi``: ``5s`` and ``5e3`` become 5, ``51%`` becomes 51 and ``abc`` becomes 0, without an
+error. Here the whole word must be a number.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PORT: Final = "a port number"
 
 _NUMBER: Final = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]+)", re.ASCII)
 _MAX_DIGITS: Final = 20
-"""No 64-bit number has more."""
+"""Maximum number of digits of a 64-bit number."""
 
 
 def whole_number(word: str, meaning: str) -> int:
     """
-    The number that ``word`` consists of. Blanks before it, a sign and leading zeros are allowed, as in C.
+    Parse a whole word as a number. Leading whitespace, a sign and leading zeros are allowed, as in C.
 
-    :param meaning: what the directive takes, with its article: ``a whole number of milliseconds``.
-    :raises Complaint: if there is anything else in ``word``, or if the number does not fit into 64 bits.
+    :param meaning: the expected value for the error text, such as ``a whole number of milliseconds``.
+    :raises DirectiveError: if ``word`` is not a number, or if it does not fit into 64 bits.
     """
     match = _NUMBER.fullmatch(word)
     if match is None:
@@ -41,9 +41,9 @@ def whole_number(word: str, meaning: str) -> int:
 
 def epoch(word: str) -> int:
     """
-    An epoch. Epochs count up from zero; one of more than 63 bits, as C may write it, is the greatest that fits.
+    Parse an epoch. A negative number becomes 0; one above 63 bits, which C Sentinels may write, becomes 2⁶³−1.
 
-    :raises Complaint: if it is not a number.
+    :raises DirectiveError: if it is not a number.
     """
     match = _NUMBER.fullmatch(word)
     if match is None:

@@ -1,4 +1,4 @@
-"""Words of a configuration line: taken apart exactly as the C servers do, and written so that all can read."""
+"""Splitting of lines into words exactly as in C servers, and quoting of words such that all versions accept them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ ESCAPES: Final = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a")
 HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 BARE: Final = re.compile("[^\\x00-\\x20\\x7f\"']+")
-"""A word that every reader takes as it stands; a backslash has no meaning outside of quotes."""
+"""A word that needs no quotes; a backslash outside quotes is an ordinary character."""
 
 _WRITTEN_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\a": "\\a", "\b": "\\b"}
 
 
 def split_words(line: bytes) -> list[bytes] | None:
     """
-    The words of one line (upstream: ``sdssplitargs``), or ``None`` for unbalanced quotes.
+    Split one line into words (upstream: ``sdssplitargs``); return ``None`` for unbalanced quotes.
 
-    Double quotes know escapes, single quotes only ``\\'``; a closing quote must be followed by
-    whitespace or the end. Quotes may open in the middle of a word. A NUL ends the line.
+    Double quotes support escape sequences, single quotes only ``\\'``. A closing quote must be followed by whitespace
+    or the end. Quotes may open inside a word. A NUL ends the line.
     """
     line = line.partition(b"\0")[0]
     if b'"' not in line and b"'" not in line:
@@ -46,7 +46,7 @@ def split_words(line: bytes) -> list[bytes] | None:
 
 
 def _quoted_part(line: bytes, opening: int, word: bytearray) -> int | None:
-    """Add what stands between the quotes to ``word``; the index behind the closing quote, ``None`` without one."""
+    """Add the text between the quotes to ``word``; return the index after the closing quote, ``None`` without one."""
     quote, at, end = line[opening], opening + 1, len(line)
     while at < end:
         char = line[at]
@@ -73,7 +73,7 @@ def _quoted_part(line: bytes, opening: int, word: bytearray) -> int | None:
 
 
 def in_quotes(word: str) -> str:
-    """``word`` between double quotes, control characters escaped; bytes above 127 stand for themselves."""
+    """Return ``word`` in double quotes with control characters escaped; characters above 127 are not escaped."""
     escaped = (
         _WRITTEN_ESCAPES.get(char) or (char if " " <= char != "\x7f" else f"\\x{ord(char):02x}") for char in word
     )
@@ -82,19 +82,19 @@ def in_quotes(word: str) -> str:
 
 def written(word: str) -> str:
     """
-    ``word`` as it goes into a line: quoted only if a reader would otherwise misunderstand it.
+    Return ``word`` for a line, in quotes only if required.
 
-    The older C servers write every word raw, so that a space in a password ruins their file; all of
-    them read quotes.
+    Older C servers write all words without quotes, so a space in a password makes their file invalid, but all versions
+    accept quotes.
     """
     return word if BARE.fullmatch(word) else in_quotes(word)
 
 
 def decoded(raw: bytes) -> str:
-    """Text that keeps every byte, valid UTF-8 or not."""
+    """Decode bytes to text without loss, whether or not they are valid UTF-8."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def encoded(text: str) -> bytes:
-    """The bytes that :func:`decoded` was given."""
+    """Encode text to bytes, the inverse of :func:`decoded`."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,22 +1,24 @@
 """
-Overwriting a file in place so that a crash at any moment loses nothing.
+Overwriting a file in place such that a crash at any time loses nothing.
 
-A file that is bind-mounted, or whose directory cannot be written, cannot be replaced by a rename. It is overwritten in
-three steps, each made durable before the next:
+A file that is bind-mounted, or whose directory is not writable, cannot be replaced by a rename. It is overwritten in
+three steps, each of which is durable before the next begins:
 
-1. A *recovery record* with the old and the new contents is appended behind all that either of them needs.
-2. The new contents are written over the beginning, filled up to the record.
-3. The file is cut off behind the new contents.
+1. A *recovery record* with the old and the new contents is appended, at an offset beyond the end of either.
+2. The new contents are written at offset 0, and filled up to the record with a comment.
+3. The file is truncated after the new contents.
 
-Until the record is whole, the old contents are whole; from then on the record has the new ones, until they stand whole
-at the beginning. So :func:`recovered` finds either the old contents or the new ones, and only the new ones once step 1
-is durable. All that is added are comments, so a C Sentinel loads the file too, unless the crash came within step 2.
+Until the record is complete, the old contents are intact; from then on the record has the new ones, until they are
+complete at offset 0. So :func:`recovered` returns either the old contents or the new ones, and only the new ones once
+step 1 is durable. Everything that is added is a comment, so a C Sentinel loads the file too, unless the crash happened
+during step 2.
 
-The record lies inside the file and not beside it. The directory of a bind-mounted file often is the scratch space of a
-container, which does not live as long as the file, and writing there takes rights that the file itself does not need.
+The record is in the file itself and not beside it. The directory of a bind-mounted file often belongs to the writable
+layer of a container, which does not live as long as the file, and writing there requires permissions that the file
+itself does not.
 
-A record can be left over when an editor or a C Sentinel changes the file. It must not undo that. It therefore has the
-old contents as well, and counts only if each byte before it is one that step 2 can have left there.
+A record can be left over when an editor or a C Sentinel changes the file, and must not undo that change. Therefore it
+has the old contents as well, and is valid only if step 2 can have left each byte before it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Final
 from zlib import crc32
 
 PREFIX: Final = b"#:|"
-"""Begins every line of a record and of a filler, and no other line."""
+"""Beginning of every line of a record and of a filler, and of no other line."""
 
 HEADER: Final = PREFIX + b"txsentinel recovery 1 "
 
@@ -38,10 +40,10 @@ _SCRAPS: Final = re.compile(rb"^#:\|[^\n]*\n?", re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Overwriting:
     """
-    How ``contents`` get into a file in place.
+    The steps that overwrite a file with ``contents``.
 
-    ``record`` is written at ``length``, the present length of the file (if it is empty, it is there already); then
-    ``head`` at 0; then the file is cut off behind ``contents``. Each step must be durable before the next begins.
+    ``record`` is written at ``length``, the current length of the file (an empty record is in the file already); then
+    ``head`` at 0; then the file is truncated after ``contents``. Each step must be durable before the next begins.
     """
 
     length: int
@@ -53,10 +55,10 @@ class Overwriting:
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """
-    What a file says.
+    The contents of a file, after recovery.
 
-    ``interrupted`` is the overwriting that a crash interrupted, to be carried on before another begins. ``ignored``
-    is set if there is a whole record, but the file was changed after it.
+    ``interrupted`` is an overwriting that a crash interrupted; it must be completed before another begins. ``ignored``
+    is set if the file has a complete record but was changed after it.
     """
 
     contents: bytes
@@ -66,9 +68,9 @@ class Recovered:
 
 def overwriting(old: bytes, new: bytes) -> Overwriting:
     """
-    The steps to ``new``.
+    Return the steps that overwrite a file with ``new``.
 
-    :param old: every byte that is in the file now.
+    :param old: the current bytes of the file, all of them.
     """
     at = max(len(_terminated(old)), len(_terminated(new)))
     lead = _filled(old, at)[len(old) :]
@@ -78,12 +80,12 @@ def overwriting(old: bytes, new: bytes) -> Overwriting:
 
 
 def _terminated(text: bytes) -> bytes:
-    """``text`` with a line end, unless it has one or is empty."""
+    """Return ``text`` with a line end, unless it has one or is empty."""
     return text if text.endswith(b"\n") or not text else text + b"\n"
 
 
 def _filled(text: bytes, size: int) -> bytes:
-    """``text``, and a comment behind it that makes ``size`` bytes of it."""
+    """Return ``text`` followed by a comment that fills it up to ``size`` bytes."""
     text = _terminated(text)
     missing = size - len(text)
     if missing <= len(PREFIX):
@@ -92,7 +94,7 @@ def _filled(text: bytes, size: int) -> bytes:
 
 
 def recovered(raw: bytes) -> Recovered:
-    """What a file with the bytes ``raw`` says; records and fillers are no part of that."""
+    """Return the contents of a file with the bytes ``raw``, without records and fillers."""
     ignored = False
     start = len(raw)
     while (start := raw.rfind(HEADER, 0, start)) >= 0:
@@ -110,7 +112,7 @@ def recovered(raw: bytes) -> Recovered:
 
 
 def _read_record(raw: bytes, start: int) -> tuple[bytes, bytes] | None:
-    """The old and the new contents in the record at ``start``; ``None`` unless it is whole and where it was written."""
+    """Return the old and new contents in the record at ``start``; ``None`` unless it is complete and was not moved."""
     header = _HEADER.match(raw, start)
     if header is None or int(header[1]) != start:
         return None
@@ -125,14 +127,14 @@ def _read_record(raw: bytes, start: int) -> tuple[bytes, bytes] | None:
 
 
 def _is_mixture(head: bytes, old: bytes, new: bytes) -> bool:
-    """Whether ``head`` can be what a crash leaves while ``new`` is written over ``old``; holes read as zeros."""
+    """Whether a crash while ``new`` is written over ``old`` can leave ``head``; holes read as zeros."""
     if not len(head) == len(old) == len(new):
         return False
     return all(byte in (before, after, 0) for byte, before, after in zip(head, old, new, strict=True))
 
 
 def describe(path: str, found: Recovered) -> str | None:
-    """A sentence for the log about what was found in the file at ``path``; ``None`` if there is nothing to say."""
+    """Return a sentence for the log about the recovery of the file at ``path``; ``None`` if none was required."""
     if found.interrupted is not None:
         return f"A crash interrupted the writing of {path}. Its new contents were taken from the recovery record in it."
     if found.ignored:

@@ -1,4 +1,4 @@
-"""What a Sentinel remembers, as lines: one list per master, and two for the Sentinel itself."""
+"""Rendering of the hard state as lines: one list per master, and two for the Sentinel itself."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from txsentinel.model.address import Address
 
 
 def writes_hostnames(options: SentinelOptions) -> bool:
-    """Are hosts written by name? Announcing names is not enough: a file may hold none unless names are resolved."""
+    """Whether hosts are written as names; this requires ``resolve-hostnames``, or the file could not be loaded."""
     return options.announce_hostnames and options.resolve_hostnames
 
 
 def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> list[Line]:
     """
-    The lines of one master, in the order in which new ones are written.
+    Return the lines of one master, in the order in which new ones are written.
 
-    Once a failover has promoted a replica, this is the master that a restart must find; the replica
-    that took over is then replaced in the list by the old master. No line is written twice: the C
-    Sentinels refuse to start from a file with duplicates.
+    Once a promotion was seen, the promoted replica is written as the master, and the old master as a replica. No line
+    is written twice, as C Sentinels refuse a file with duplicates.
     """
     name, options = master.name, master.options
     address = master.published_address
@@ -52,7 +51,7 @@ def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHI
 
 
 def _written_host(address: Address, by_hostname: bool) -> str:
-    """The announced host; the name where that would leave nothing, as no reader accepts an empty address."""
+    """Return the announced host, or the name if that is empty, as no version accepts an empty address."""
     return address.announced(by_hostname) or address.hostname
 
 
@@ -61,7 +60,7 @@ def _place(address: Address, by_hostname: bool) -> tuple[str, str]:
 
 
 def own_head_lines(options: SentinelOptions, document: ConfigDocument) -> list[Line]:
-    """The Sentinel's own lines above the masters; switches that stand in the file stay there, even at default."""
+    """Return the Sentinel's own lines above the masters; yes/no directives in the file are kept even at default."""
     elsewhere = document.elsewhere
     lines = [_own("myid", options.my_id)] if options.my_id else []
     for kind, value, default in (
@@ -77,7 +76,7 @@ def own_head_lines(options: SentinelOptions, document: ConfigDocument) -> list[L
 def own_tail_lines(
     options: SentinelOptions, current_epoch: int, elsewhere: Elsewhere = NOTHING_ELSEWHERE
 ) -> list[Line]:
-    """The Sentinel's own lines below the masters."""
+    """Return the Sentinel's own lines below the masters."""
     lines = [_own("current-epoch", str(current_epoch))]
     announce_ip = options.announce_ip or ""
     if elsewhere.must_write(elsewhere.own, "announce-ip", announce_ip, ""):

@@ -1,8 +1,8 @@
 """
-The ``sentinel`` lines of a configuration: queued while the file is read, executed when all is known.
+Execution of the ``sentinel`` lines of a configuration, which are queued until the whole file is read.
 
-Three passes, each in file order, so that the order of lines in the file does not matter: what must be
-known before the first master (:data:`PRE_MONITOR`), then the masters, then all that names one.
+There are three passes, each in file order, so that the order of lines in the file does not matter: directives of the
+Sentinel itself (:data:`PRE_MONITOR`), then the masters, then all directives of a master.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from txsentinel.model.address import canonical_ip
 @dataclass(slots=True)
 class MasterRecord:
     """
-    A master as the file remembers it. Hosts are IP addresses or names, as written.
+    A master in the file. Hosts are IP addresses or names, as written.
 
-    ``replicas`` are ``(host, port)``, ``sentinels`` are ``(host, port, run ID)``; neither holds an
-    entry twice.
+    ``replicas`` are ``(host, port)``, ``sentinels`` are ``(host, port, run ID)``; neither has duplicates.
     """
 
     name: str
@@ -40,18 +39,18 @@ class MasterRecord:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One queued line: its words behind ``sentinel``, and where it stood."""
+    """One queued line: its words after ``sentinel``, and its position."""
 
     words: tuple[str, ...]
     line_number: int
     line: str
     included: bool = False
-    """Did it come from an included file? We cannot rewrite that one, so our own lines outrank it."""
+    """Whether it is from a file that is not rewritten, over which the lines of our own file have precedence."""
 
 
 @dataclass(slots=True)
 class SentinelState:
-    """What the statements add up to."""
+    """The result of the statements."""
 
     options: SentinelOptions
     current_epoch: int = 0
@@ -68,11 +67,11 @@ _ARGUMENTS: Final = {
     "rename-command": 3,
     **dict.fromkeys(BY_WORD, 2),
 }
-"""Number of words behind each directive; ``known-sentinel``, with two forms, is treated apart."""
+"""Directive → number of words after it, except ``known-sentinel``, which has two forms."""
 
 
 class _Execution:
-    """Executes statements one by one; complaints are raised bare and located by :func:`execute`."""
+    """Executes statements one by one. :func:`execute` adds the line to the errors raised here."""
 
     def __init__(self, state: SentinelState, executable: Executable) -> None:
         self._state = state
@@ -81,10 +80,10 @@ class _Execution:
         self._scratch: dict[str, MasterRecord] = {}
         self._renames: set[tuple[str, str, bool]] = set()
         self.removed: set[str] = set()
-        """Masters that other files have, and our own file takes back."""
+        """Names of masters in other files that are not monitored according to our own file."""
 
     def own(self, word: str, values: Sequence[str], included: bool) -> None:
-        """A directive about the Sentinel itself."""
+        """Execute a directive of the Sentinel itself."""
         self._set_own(word, values[0])
         if included:
             value = getattr(self._state.options, word.replace("-", "_"), None)
@@ -118,7 +117,7 @@ class _Execution:
             options.announce_hostnames = _yes_no(value, "Please specify yes or no for the announce-hostnames option.")
 
     def monitor(self, values: Sequence[str], included: bool) -> None:
-        """``monitor <name> <host> <port> <quorum>``."""
+        """Execute ``monitor <name> <host> <port> <quorum>``."""
         name, host = values[:2]
         port, quorum = whole_number(values[2], PORT), whole_number(values[3], "a whole number of Sentinels")
         if quorum <= 0:
@@ -132,29 +131,29 @@ class _Execution:
         if origin is included:
             raise DirectiveError("Duplicate master name.")
         if origin is False:
-            return  # Our own file has it already, and newer than the file that it includes.
+            return  # The line in our own file is newer.
         self._included[name] = included
         self._state.masters[name] = MasterRecord(name, host, port, MasterOptions(quorum=quorum))
 
     def _check_address(self, host: str, port: int) -> None:
-        """Names are fine where they are resolved, whether or not anybody knows them today."""
+        """Check host and port; a name is valid with ``resolve-hostnames yes``, whether or not it resolves now."""
         _check_port(port)
         if canonical_ip(host) is None and not (host and self._state.options.resolve_hostnames):
             raise DirectiveError("Can't resolve instance hostname.")
 
     def per_master(self, word: str, values: Sequence[str], included: bool, ranked: bool) -> None:
         """
-        Any directive that names a master.
+        Execute a directive of a master.
 
-        :param ranked: our own file has been written since, and what it lists of a master is all.
+        :param ranked: whether a Sentinel has written our own file, so that its replicas and Sentinels are complete.
         """
         if word == "known-sentinel" and len(values) == 3:
-            return  # An ancient form without the ID, which even the name of the master is not checked for.
+            return  # An old form without the ID, which is ignored even if the master is unknown.
         master = self._state.masters.get(values[0])
         if master is None and included and values[0] in self.removed:
             if word not in BY_WORD and word != "rename-command":
                 return
-            # Not monitored now, but what is stated would count if it were again.
+            # Not monitored now; the settings would apply if it were monitored again.
             master = self._scratch.setdefault(values[0], MasterRecord(values[0], "", 0, MasterOptions(quorum=1)))
         if master is None:
             raise DirectiveError("No such master with specified name.")
@@ -166,7 +165,7 @@ class _Execution:
                 stated = elsewhere.masters.setdefault(values[0], {})
                 stated[word] = getattr(master.options, row.attribute)
         elif word == "config-epoch":
-            # The greater one, not the last one: an included file may hold a stale copy of our own line.
+            # The greater one, not the last one: an included file may have an old copy of our own line.
             master.config_epoch = max(master.config_epoch, epoch(values[1]))
             self._state.current_epoch = max(self._state.current_epoch, master.config_epoch)
         elif word == "leader-epoch":
@@ -188,7 +187,7 @@ class _Execution:
             master.options.rename_spellings[key] = values[1]
 
     def unset(self, values: Sequence[str]) -> None:
-        """``unset <master> <directive> [<command>]``: what another file says of a master does not hold."""
+        """Execute ``unset <master> <directive> [<command>]``: a setting in another file is not in force."""
         master = self._state.masters.get(values[0])
         if master is None or len(values) < 2:
             return
@@ -199,13 +198,13 @@ class _Execution:
             master.options.rename_spellings.pop(values[2].upper(), None)
 
     def _known_replica(self, master: MasterRecord, host: str, port: int) -> None:
-        """The C servers refuse duplicates, which they write themselves next to an old ``known-slave``."""
+        """Add a replica. Duplicates, which C Sentinels refuse but may write beside ``known-slave``, are ignored."""
         self._check_address(host, port)
         if (host, port) not in master.replicas and (host, port) != (master.host, master.port):
             master.replicas.append((host, port))
 
     def _known_sentinel(self, master: MasterRecord, host: str, port: int, run_id: str) -> None:
-        """Of two lines with one run ID the later is the younger."""
+        """Add a peer; of two lines with one run ID the later one counts."""
         self._check_address(host, port)
         master.sentinels = [known for known in master.sentinels if known[2] != run_id]
         master.sentinels.append((host, port, run_id))
@@ -219,14 +218,14 @@ def execute(
     separate: bool = False,
 ) -> SentinelState:
     """
-    Execute the queued lines in their three passes.
+    Execute the queued lines in three passes.
 
-    The last line wins, as in C. But once our own file has been written by a Sentinel, and names its ID, its lines
-    count after those of other files wherever these are included, as they are newer.
+    The last line counts, as in C. Once a Sentinel has written our own file, which then has a ``myid``, its lines count
+    after those of other files, regardless of the position of ``include``, as they are newer.
 
-    :param notes: the words of our comments in our own file, see ``config.elsewhere``.
-    :param separate: our own file is a state file.
-    :raises ConfigError: for the first line, in the order of execution, that is wrong.
+    :param notes: the words of the ``#: txsentinel`` comments in our own file, see ``config.elsewhere``.
+    :param separate: whether our own file is a state file.
+    :raises ConfigError: for the first invalid line, in the order of execution.
     """
     state = SentinelState(options, elsewhere=Elsewhere(separate))
     execution = _Execution(state, executable)

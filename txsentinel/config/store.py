@@ -1,20 +1,16 @@
 """
-Making the state of a Sentinel durable: many changes, one write.
+Group commit of the hard state to the configuration file.
 
-Changes are *noted* (which master, up to which generation) and a write is started in the next turn, so
-that everything decided in one turn, however many masters it concerns, costs one fsync. While a write
-is under way further changes gather for the next one; there are never two. What a write makes durable
-is the generation up to which all is in its bytes, never more.
+Changes are recorded (which master, up to which generation), and a write begins in the next reactor turn. All changes of
+one turn thus cost one fsync, whatever number of masters they concern. Changes during a write go into the next one; two
+writes never overlap. A write makes the generation durable whose changes are all in its bytes, and no later one.
 
-Lines are rendered some milliseconds at a time, so that nobody is kept waiting by a thousand masters that
-change at once. What changes meanwhile may get into the file before it is promised: to remember more than
-one has told does no harm.
+Lines are rendered a few milliseconds at a time, so that a thousand masters that change at once do not block the
+reactor. A change during rendering may be saved before its generation is reported as durable, which is harmless.
 
-The file is read once, at start. The C Sentinels read it again before every rewrite, so that hand edits
-of foreign lines survive a running Sentinel; but that puts a blocking read of the whole file, and
-the reconciling of lines that changed under us, between a vote and its reply, and lets a half-saved
-edit into the state that elections depend on. Whoever edits by hand stops the Sentinel first. A file
-that disappeared is simply written again.
+The file is read once, at start. C Sentinels read it again before every rewrite, so that edits of other lines survive.
+That requires a blocking read and a merge between a vote and its reply, and may bring an incompletely saved edit into
+the hard state. Here the Sentinel must be stopped before the file is edited. A file that was deleted is written again.
 """
 
 from __future__ import annotations
@@ -37,36 +33,36 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 
 FIRST_RETRY: Final = 0.1
-"""Seconds between a failed write and the next; doubled on each further failure."""
+"""Delay in seconds after a failed write; doubled on each further failure."""
 
 HANG_LIMIT: Final = 5.0
-"""Seconds after which a write that does not end counts as failing, so that nothing piles up behind it."""
+"""Seconds after which a write that has not ended counts as failing, so that effects do not queue up behind it."""
 
 STOP_LIMIT: Final = 5.0
-"""Seconds that whoever stops the store waits for a write to end."""
+"""Maximum time in seconds that stopping waits for a write."""
 
 PROBE_PERIOD: Final = 10.0
-"""Seconds between two checks whether the file could be saved."""
+"""Interval in seconds of checks whether the file could be saved."""
 
 USUAL_SIZE: Final = 4096
-"""Bytes that are taken for the size of the file before it was first written."""
+"""Assumed size of the file in bytes before it was first written."""
 
 LAST_RETRY: Final = 5.0
-"""Seconds, at most, between two attempts."""
+"""Maximum delay in seconds after a failed write."""
 
 
 TIME_SLICE_SECONDS: Final = 0.004
-"""How long lines are rendered before it is the turn of others."""
+"""How long lines are rendered in one reactor turn."""
 
 
 class KnownMasters(Protocol):
-    """Where the masters are found."""
+    """A registry of masters."""
 
     masters: dict[str, Master]
 
 
 class HardState(Protocol):
-    """What is written down; a ``SentinelCore`` is one."""
+    """The state that is saved; ``SentinelCore`` provides it."""
 
     @property
     def options(self) -> SentinelOptions:
@@ -74,7 +70,7 @@ class HardState(Protocol):
 
     @property
     def current_epoch(self) -> int:
-        """The highest epoch that we know of."""
+        """The highest known epoch."""
 
     @property
     def registry(self) -> KnownMasters:
@@ -83,17 +79,16 @@ class HardState(Protocol):
 
 class ConfigStore:
     """
-    Writes ``document``, brought up to date with ``core``, to ``path``.
+    Updates ``document`` from ``core`` and writes it to ``path``.
 
-    By the time of the first write the core must know all masters of the document: the lines of
-    those that it does not know are removed.
+    The core must have all masters of the document before the first write, which removes the lines of all others.
 
-    :param on_durable: called with the generation that a power cut can no longer undo, in order; never
-        from within a call to this store other than :meth:`stop`.
-    :param on_failure: called with the generation that could not be written and the reason; the write
-        is tried again, from 100 ms to 5 s later, as long as anything is unsaved. One that hangs is reported,
-        too; it may still succeed, and no other is begun meanwhile.
-    :param on_overwritten: called with the reason when the file is found to be impossible to replace.
+    :param on_durable: called with each generation that would survive a power failure, in order; never from within a
+        call to this store except :meth:`stop`.
+    :param on_failure: called with the generation that could not be written, and the reason. The write is repeated after
+        100 ms to 5 s, as long as anything is unsaved. A write that hangs is reported, too; it may still succeed, and no
+        other one begins meanwhile.
+    :param on_overwritten: called with the reason when it turns out that the file cannot be replaced.
     """
 
     def __init__(
@@ -107,10 +102,10 @@ class ConfigStore:
         on_overwritten: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.durable = 0
-        """The highest generation that is on disk."""
+        """The highest durable generation."""
 
         self.failing = False
-        """The last write failed, and none has succeeded since."""
+        """Whether the last write failed or hangs."""
 
         self._host = host
         self._path = path
@@ -121,19 +116,19 @@ class ConfigStore:
         self._wanted = 0
         self._dirty: set[str | None] = {None, *core.registry.masters}
         self._resolved = False
-        """Were lines of masters that are no longer there removed once?"""
+        """Whether the lines of masters that the core does not have were removed."""
 
         self._by_hostname = writes_hostnames(core.options)
-        self._agenda: deque[str] = deque()
-        """Masters whose lines are to be rendered for the next write."""
+        self._to_render: deque[str] = deque()
+        """Names of the masters whose lines are to be rendered for the next write."""
 
         self._own = False
-        """Are our own last lines, the current epoch among them, to be rendered with it?"""
+        """Whether the Sentinel's own lines, which include the current epoch, are to be rendered for the next write."""
 
         self._preparing: IDelayedCall | None = None
         self._unsaved = False
         self._saved: bytes | None = None
-        """What is known to be durable. What was read at start is not: its writer may have died before the fsync."""
+        """The contents that are durable, if known. Those read at start may not be: their writer may have crashed."""
 
         self._next: IDelayedCall | None = None
         self._hang_timer: IDelayedCall | None = None
@@ -150,10 +145,9 @@ class ConfigStore:
 
     def note_dirty(self, names: Iterable[str | None]) -> None:
         """
-        The lines of these masters, or of the Sentinel itself (``None``), are out of date.
+        Record that the lines of these masters, or of the Sentinel itself (``None``), are out of date.
 
-        When all are noted at once, the next write takes place even if it changes nothing, as whoever
-        asks for that may have reason to doubt the file.
+        If these are all, the next write takes place even if it changes nothing, as for ``SENTINEL FLUSHCONFIG``.
         """
         named = set(names)
         if None in named and named.issuperset(self._core.registry.masters):
@@ -163,9 +157,10 @@ class ConfigStore:
 
     def replace_generic(self, directive: str, lines: Sequence[str]) -> None:
         """
-        Make ``lines``, each a whole line, all that the file says about a generic directive.
+        Replace all lines of a generic directive by ``lines``.
 
-        Whoever needs to know when that is durable changes the state outside of any master as well.
+        A caller that must know when they are durable has to change the state of the Sentinel itself as well, which
+        begins a generation.
         """
         owner = Owner("generic", directive)
         subjects = [line.split(" ")[1] if directive == "user" else "" for line in lines]
@@ -176,19 +171,19 @@ class ConfigStore:
         self._schedule()
 
     def commit_soon(self, generation: int) -> None:
-        """Save all that was noted so far, which makes ``generation`` durable, in the next turn or the one after."""
+        """Begin to save all recorded changes in the next turn or the one after, which makes ``generation`` durable."""
         if generation > self._wanted:
             self._wanted = generation
             self._unsaved = True
         self._schedule()
 
     def _schedule(self) -> None:
-        """See that a write starts, unless one is under way or waits for its turn already."""
+        """Schedule a write, unless one is in progress or scheduled, or nothing is unsaved."""
         if self._writing or self._stopping or not self._unsaved:
             return
         delay = 0.0
         if self.failing:
-            # News may bring the next attempt forward, so that whoever waits is told soon, but not to a storm of them.
+            # A new change may bring the next attempt forward, so that its reply is not delayed, within a rate limit.
             delay = max(0.0, self._failed_at + FIRST_RETRY - self._host.reactor.seconds())
             if self._next is not None and self._next.getTime() <= self._host.reactor.seconds() + delay:
                 return
@@ -197,16 +192,16 @@ class ConfigStore:
             self._next = self._host.reactor.callLater(delay, self._begin)
 
     def _cancel(self) -> None:
-        """Forget the write that waits for its turn."""
+        """Cancel the scheduled write."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
 
     def prepare(self) -> None:
         """
-        Render what is out of date, without writing it: after the start that is everything.
+        Render the lines that are out of date without writing them; after the start, these are all lines.
 
-        Else the first write would have to, and mostly that is one which others wait for.
+        This speeds up the first write, on which replies usually depend.
         """
         self._preparing = None
         if self._writing or self._stopping:
@@ -216,25 +211,25 @@ class ConfigStore:
             self._preparing = self._host.reactor.callLater(0, self.prepare)
 
     def _begin(self) -> None:
-        """Render what is dirty, and then write."""
+        """Render the dirty lines, and write."""
         self._next = None
         self._writing, self._unsaved = True, False
         self._plan()
         self._proceed(self._wanted)
 
     def _proceed(self, generation: int) -> None:
-        """Render on; once all is rendered that ``generation`` needs, join the bytes and write them."""
+        """Continue to render; once the changes up to ``generation`` are rendered, write."""
         joined = maybeDeferred(self._joined)
         joined.addCallback(self._write, generation)
-        joined.addErrback(self._host.fail_stop, "the saving of the configuration file")
+        joined.addErrback(self._host.fail_stop, "saving the configuration file")
 
     def _write(self, contents: bytes | None, generation: int) -> Deferred[None] | None:
-        """Have ``contents`` written, unless they are on disk already; if there are none yet, go on later."""
+        """Write ``contents`` unless they are durable already; if ``None``, continue to render in another turn."""
         if contents is None:
             self._host.reactor.callLater(0, self._proceed, generation)
             return None
         if not self._dirty:
-            # Whatever was noted while we were rendering is rendered, too.
+            # Changes that were recorded during rendering are rendered, too.
             generation, self._unsaved = self._wanted, False
         self._start_hang_timer(generation)
         self._size = len(contents)
@@ -249,7 +244,7 @@ class ConfigStore:
         )
 
     def _plan(self) -> None:
-        """Whose lines are rendered next: those of all who are dirty now, or were and had no turn yet."""
+        """Determine which lines to render next: all that are dirty, and those that remain from before."""
         core = self._core
         masters: Mapping[str, Master] = core.registry.masters
         by_hostname = writes_hostnames(core.options)
@@ -261,25 +256,25 @@ class ConfigStore:
             self._dirty.update(name for name in self._document.owners("master") if name not in masters)
             self._dirty.update(masters)
         dirty, self._dirty = self._dirty, set()
-        dirty.update(self._agenda)
+        dirty.update(self._to_render)
         if None in dirty:
             self._own = True
             self._document.put(HEAD, own_head_lines(core.options, self._document))
         if len(dirty) > 1:
-            # In the order in which they are monitored, not that of a set.
+            # In the order of the registry, as that of a set is not deterministic.
             names = [name for name in masters if name in dirty]
             names += sorted(name for name in dirty if name is not None and name not in masters)
         else:
             names = [name for name in dirty if name is not None]
-        self._agenda = deque(names)
+        self._to_render = deque(names)
 
     def _render(self) -> bool:
-        """Render lines of masters as long as there is time; is that done?"""
-        masters, document, agenda = self._core.registry.masters, self._document, self._agenda
+        """Render lines of masters for one time slice; return whether all are rendered."""
+        masters, document, names = self._core.registry.masters, self._document, self._to_render
         seconds = self._host.reactor.seconds
         until = seconds() + TIME_SLICE_SECONDS
-        while agenda:
-            name = agenda.popleft()
+        while names:
+            name = names.popleft()
             master = masters.get(name)
             if master is not None:
                 document.put(owner_of(name), master_lines(master, self._by_hostname, document.elsewhere))
@@ -289,23 +284,23 @@ class ConfigStore:
                 document.drop(owner_of(name))
             if seconds() > until:
                 break
-        return not agenda
+        return not names
 
     def _joined(self) -> bytes | None:
-        """The file as it should be, formatting only what is dirty; ``None`` if that takes another turn."""
+        """Return the contents of the file; ``None`` if rendering takes another turn."""
         if not self._render():
             return None
         core, document = self._core, self._document
-        # What masters changed meanwhile may rest upon a newer epoch.
+        # The changes of masters during rendering may depend on a newer current epoch.
         if self._own or None in self._dirty:
             self._own = False
             document.put(TAIL, own_tail_lines(core.options, core.current_epoch, document.elsewhere))
         return document.render()
 
     def _succeeded(self, generation: int, contents: bytes, reason: str) -> None:
-        """The write is durable: tell it, and go on with what changed meanwhile."""
+        """Report that the write is durable, and continue with the changes made meanwhile."""
         self._cancel_hang_timer()
-        self._tell_overwritten(reason)
+        self._report_overwritten(reason)
         self._writing, self.failing, self._retry_after = False, False, FIRST_RETRY
         self._saved = contents
         self.durable = generation
@@ -313,13 +308,13 @@ class ConfigStore:
         self._go_on()
 
     def _failed(self, failure: Failure, generation: int) -> Failure | None:
-        """The old file is intact: tell it, and try again in a while. What is no OSError is passed on."""
+        """Report a failed write, which left the old file intact, and schedule another. Other errors are passed on."""
         self._cancel_hang_timer()
         reason = failure.value
         if not isinstance(reason, OSError):
             return failure
         self._writing, self._unsaved = False, True
-        # Most likely the old bytes are in place, but a rename whose fsync failed may be visible and yet not durable.
+        # Usually the old contents are in place, but a rename whose fsync failed may be visible without being durable.
         self._saved = None
         self.failing, self._failed_at = True, self._host.reactor.seconds()
         delay, self._retry_after = self._retry_after, min(self._retry_after * 2, LAST_RETRY)
@@ -330,17 +325,17 @@ class ConfigStore:
             self._end()
         return None
 
-    def _tell_overwritten(self, reason: str) -> None:
-        """Report why the file cannot be replaced, once until it can."""
+    def _report_overwritten(self, reason: str) -> None:
+        """Report why the file cannot be replaced, once until it can be again."""
         if reason and not self._overwritten_for:
             self._on_overwritten(reason)
         self._overwritten_for = reason
 
     def probe(self) -> None:
         """
-        Find out whether the file could be saved, now and from time to time, though there may be nothing to save.
+        Check whether the file could be saved, now and every ``PROBE_PERIOD``, even if nothing is unsaved.
 
-        Else nobody would learn that a directory cannot be written any more before a vote depends on it.
+        This detects, for instance, that the directory is no longer writable before a vote depends on it.
         """
         self._next_probe = None
         if self._stopping:
@@ -351,19 +346,19 @@ class ConfigStore:
         probed = self._host.files.probe(self._path, self._size)
         probed.addCallbacks(self._probed, self._probe_failed)
         probed.addCallback(lambda _: self._probe_later())
-        probed.addErrback(self._host.fail_stop, "the probing of the configuration file")
+        probed.addErrback(self._host.fail_stop, "probing the configuration file")
 
     def _probed(self, reason: str) -> None:
-        """A write would succeed. That a file can be created beside ours does not mean that ours can be replaced."""
+        """Handle a successful probe. Without a reason nothing is reported, as a rename may still fail."""
         if reason:
-            self._tell_overwritten(reason)
+            self._report_overwritten(reason)
 
     def _probe_later(self) -> None:
         if not self._stopping:
             self._next_probe = self._host.reactor.callLater(PROBE_PERIOD, self.probe)
 
     def _probe_failed(self, failure: Failure) -> None:
-        """A write would fail: say so now, and try whether that is true by writing."""
+        """Handle a failed probe: report it as a failure, and schedule a write to verify it."""
         reason = failure.value
         if not isinstance(reason, OSError):
             failure.raiseException()
@@ -376,14 +371,14 @@ class ConfigStore:
         self._on_failure(self._wanted, reason)
 
     def _start_hang_timer(self, generation: int) -> None:
-        """Give the write under way some seconds."""
+        """Start the timeout of the write in progress."""
         until = self._host.reactor.seconds() + HANG_LIMIT
         self._hang_timer = self._host.reactor.callLater(HANG_LIMIT, self._hang, generation, until)
 
     def _hang(self, generation: int, until: float) -> None:
-        """The write under way does not end: promise nothing more until it does."""
+        """Report the write in progress as failing, as it has not ended."""
         if self._host.reactor.seconds() - until > HANG_LIMIT / 2:
-            # It was us who stood still, and what the disk did meanwhile is about to be told.
+            # This process was stopped, and the result of the write may be about to arrive.
             self._start_hang_timer(generation)
             return
         self._hang_timer = None
@@ -391,13 +386,13 @@ class ConfigStore:
         self._on_failure(generation, WriteStuck(ETIMEDOUT, "The disk does not answer"))
 
     def _cancel_hang_timer(self) -> None:
-        """A write has ended, or is not waited for impatiently."""
+        """Cancel the timeout of the write in progress, if there is one."""
         if self._hang_timer is not None:
             self._hang_timer.cancel()
             self._hang_timer = None
 
     def _go_on(self) -> None:
-        """The next write if there is a reason for it, else the end if that was asked for."""
+        """Begin the next write if anything is unsaved; else finish if stopping."""
         if not self._stopping:
             self._schedule()
         elif self._unsaved:
@@ -406,7 +401,7 @@ class ConfigStore:
             self._end()
 
     def _end(self) -> None:
-        """Tell whoever waits for the end."""
+        """Fire the deferreds that :meth:`stop` returned."""
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
         self._giving_up = None
@@ -416,10 +411,10 @@ class ConfigStore:
 
     def stop(self) -> Deferred[None]:
         """
-        Write what is unsaved, and nothing more after that.
+        Write unsaved changes, and stop.
 
-        :returns: fires once nothing is being written any more, whether or not the last attempt succeeded, or after
-            :data:`STOP_LIMIT`: a disk that does not answer must not keep the process from its end.
+        :returns: fires once no write is in progress, whether or not the last succeeded, or after :data:`STOP_LIMIT`,
+            so that a disk that hangs does not prevent the process from ending.
         """
         self._stopping = True
         self._cancel()

@@ -10,6 +10,7 @@ from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
+from txsentinel.core.succession import is_masterless, successor
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis, Timings
 
@@ -258,9 +259,10 @@ class Availability:
         """
         Return how long a master may report to be a replica until it is S_DOWN.
 
-        The limit is lower if no server of the group is a master, as only a failover can repair that.
+        The limit is lower if no server of the group is a master, as only a failover can repair that, and if it follows
+        a replica that is one: the Sentinel that promoted that one may have died before it published it.
         """
-        if master.is_masterless:
+        if is_masterless(master) or successor(master) is not None:
             return master.options.down_after
         return master.options.down_after + 2 * self._state.timings.info_period
 

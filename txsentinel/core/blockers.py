@@ -12,10 +12,13 @@ from enum import Enum
 from typing import Final
 
 from txsentinel.core.availability import TiltGuard
-from txsentinel.core.instances import Master
+from txsentinel.core.instances import Master, Server
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
+
+MAX_DISCOVERY: Final[Millis] = 10_000
+"""How long, at most, the first INFO of a server is awaited before its absence counts; down-after if that is less."""
 
 MAX_NAMED_REPLICAS: Final = 3
 
@@ -75,8 +78,22 @@ def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis)
         yield Blocker(BlockerKind.TILT, f"This Sentinel is in TILT and decides nothing for {left:.1f} s")
     if master.failover is None:
         chosen, refused = choose(master, state.timings, now)
-        if chosen is None:
+        if chosen is None and not _discovering(master, now):
             yield Blocker(BlockerKind.NO_REPLICA, _unfit(refused))
+
+
+def _discovering(master: Master, now: Millis) -> bool:
+    """
+    Whether it is too soon to say that no replica can be promoted: the first INFO of a server is still awaited.
+
+    At its start, and right after a switch, a Sentinel would otherwise deny for some milliseconds what it cannot know.
+    """
+    grace_period = min(master.options.down_after, MAX_DISCOVERY)
+    servers: list[Server] = [master, *master.replicas.values()]
+    return any(
+        server.info_refreshed_at is None and not server.is_down and now - server.created_at < grace_period
+        for server in servers
+    )
 
 
 def _unfit(refused: list[tuple[str, str]]) -> str:

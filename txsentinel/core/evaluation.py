@@ -94,6 +94,7 @@ class Evaluation:
             self._availability.check_sdown(master, now)
             self._voting.expire_opinions(master, now)
             self._availability.check_odown(master, now)
+        self._voting.expire_unconfirmed(master, now)
         self._failovers.evaluate(master, now)
         self.schedule(master, now)
 
@@ -137,6 +138,9 @@ class Evaluation:
         conflict = self._gossip.conflict_due(master)
         if conflict is not None:
             due = min(due, conflict)
+        unconfirmed = self._voting.unconfirmed_until(master)
+        if unconfirmed is not None:
+            due = min(due, unconfirmed)
         if master.sdown_since is not None or master.failover is not None:
             for peer in master.peers.values():
                 if peer.link.commands_up:

@@ -24,6 +24,7 @@ from txsentinel.core.justification import (
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
+from txsentinel.core.succession import has_handed_over
 from txsentinel.core.switching import Switching
 from txsentinel.core.voting import Voting
 from txsentinel.model.address import Address
@@ -105,7 +106,7 @@ class Failovers:
             if master.odown_since is None:
                 return never
             due = never if master.campaign_at is None else master.campaign_at
-            if master.attempt_started_at is not None:
+            if master.attempt_started_at is not None and not has_handed_over(master):
                 due = max(due, master.attempt_started_at + 2 * timeout)
             if due <= now:
                 due = master.odown_since + FRESH_INFO_TIMEOUT
@@ -222,9 +223,8 @@ class Failovers:
             return True
         state.announce("+failover-state-reconf-slaves", master)
         self._switching.run_client_script(master, "leader", replica.address)
-        if failover.coordinated:
-            # Before the hello: its PUBLISH would be paused on the old master and delay the CLIENT UNPAUSE behind it.
-            self.handovers.finish(master, replica)
+        # Before the hello: its PUBLISH would be paused on the old master and delay the CLIENT UNPAUSE behind it.
+        self.handovers.finish(master, failover)
         self._switching.broadcast_hello(master, now)
         if not failover.coordinated:
             self._demote_old_master(master, replica.address, now)
@@ -287,7 +287,7 @@ class Failovers:
     def _may_attempt(self, master: Master, now: Millis) -> bool:
         started = master.attempt_started_at
         distance = 2 * master.options.failover_timeout
-        if started is None or now - started >= distance:
+        if started is None or now - started >= distance or has_handed_over(master):
             return True
         if master.delay_logged_for != started:
             master.delay_logged_for = started

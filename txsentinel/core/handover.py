@@ -14,6 +14,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Failover, FailoverState, Master, Role, Server
 from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
 from txsentinel.core.state import SentinelState
+from txsentinel.core.succession import successor
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
@@ -72,10 +73,18 @@ class Handovers:
         failover.handover_ordered = True
         return True
 
-    def finish(self, master: Master, promoted: Server) -> None:
-        """Finish a hand-over at both servers: rewrite their configuration, disconnect clients, unpause writes."""
-        for server in (master, promoted):
-            self._end(server.link, HandOverEnd.FINISH)
+    def finish(self, master: Master, failover: Failover) -> None:
+        """
+        Finish a hand-over at both servers: rewrite their configuration, disconnect clients, unpause writes.
+
+        If another Sentinel ordered it and died, only the old master still needs these orders.
+        """
+        assert failover.promoted is not None
+        handed_over = master.server_failover is not None and successor(master) is failover.promoted
+        if failover.coordinated or handed_over:
+            self._end(master.link, HandOverEnd.FINISH)
+        if failover.coordinated:
+            self._end(failover.promoted.link, HandOverEnd.FINISH)
 
     def abort(self, master: Master, failover: Failover) -> None:
         """Abort a hand-over that was ordered, and unpause writes at the old master."""

@@ -349,8 +349,8 @@ class Master(Server):
     attempt_before: Millis | None = None
     """``attempt_started_at`` before a vote whose candidate has not confirmed yet that it is one."""
 
-    vote_unconfirmed: bool = False
-    """Whether we voted for a peer that has not confirmed yet that it is a candidate."""
+    unconfirmed_since: Millis | None = None
+    """Time of the first vote for a peer that has not confirmed yet that it is a candidate; ``None`` if all have."""
 
     campaign_at: Millis | None = None
     """When this Sentinel campaigns to fail over a master that is O_DOWN."""
@@ -397,29 +397,6 @@ class Master(Server):
         """Forget the unanswered INFO, ROLE and hello."""
         Server.void_requests(self)
         self.role_requested = self.role_refused = False
-
-    @property
-    def is_masterless(self) -> bool:
-        """
-        Whether no server of the group is a master: this one follows one of its own replicas, and none of these is one.
-
-        Only INFO that replicas sent since its role changed counts, as an operator may have promoted one of them.
-        """
-        if self.role_reported is not Role.REPLICA or self.reported_master is None:
-            return False
-        host, port = self.reported_master
-        leads = False
-        for replica in self.replicas.values():
-            followed = replica.address.port == port and host.casefold() in (
-                replica.address.ip.casefold(),
-                replica.address.hostname.casefold(),
-            )
-            refreshed = replica.info_refreshed_at
-            fresh = refreshed is not None and refreshed >= self.role_reported_at
-            if replica.role_reported is Role.MASTER or (replica.link.commands_up and not fresh):
-                return False
-            leads = leads or followed
-        return leads
 
     @property
     def down_after(self) -> Millis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from txsentinel.model.timings import Millis
@@ -61,3 +62,10 @@ class SentinelOptions:
         if self.tls_replication and self.tls_port:
             return self.tls_port
         return self.port
+
+
+OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
+"""``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
+
+OptionChanges = Sequence[tuple[str, Sequence[str]]]
+"""``(option, values)`` in order."""

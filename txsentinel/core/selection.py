@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.core.instances import Master, Replica
+from txsentinel.core.instances import Master, Replica, Role
+from txsentinel.core.succession import successor
 from txsentinel.model.timings import Millis, Timings
 
 REFUSAL_LIFE: Final[Millis] = 30_000
@@ -51,12 +52,18 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     return None
 
 
-def order_of_promotion(replica: Replica) -> tuple[int, int, bool, str]:
-    """Return the sort key: lower priority, then more data, then the smaller run ID; an unknown run ID comes last."""
-    return (replica.priority, -replica.repl_offset, replica.run_id is None, (replica.run_id or "").lower())
+def order_of_promotion(replica: Replica) -> tuple[bool, int, int, bool, str]:
+    """
+    Return the sort key: lower priority, then more data, then the smaller run ID; an unknown run ID comes last.
+
+    A replica that has taken over from its master already comes before all others: clients may have written to it.
+    """
+    taken_over = replica.role_reported is Role.MASTER and successor(replica.master) is replica
+    run_id = (replica.run_id or "").lower()
+    return (not taken_over, replica.priority, -replica.repl_offset, replica.run_id is None, run_id)
 
 
-PREFERENCES: Final = ("lower priority", "more data", "known run ID", "smaller run ID")
+PREFERENCES: Final = ("has taken over", "lower priority", "more data", "known run ID", "smaller run ID")
 """What each element of the key of :func:`order_of_promotion` prefers, for explanations of a choice."""
 
 

@@ -22,7 +22,7 @@ from txsentinel.core.instances import Instance, Master, Peer, Removed, Replica, 
 from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.observation import Observation
-from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.options import MasterOptions, OptionChanges, OptionSetter, SentinelOptions
 from txsentinel.core.probing import Probing
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
@@ -32,9 +32,6 @@ from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Limits, Millis, Timings
-
-OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
-"""``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""
 
 
 class SentinelCore:
@@ -414,24 +411,24 @@ class SentinelCore:
         self._failovers.discard(master)
         self._switching.reset(master, now)
 
-    def set_option(self, name: str, option: str, values: Sequence[str], now: Millis, apply: OptionSetter) -> None:
+    def set_options(self, name: str, changes: OptionChanges, now: Millis, apply: OptionSetter) -> None:
         """
-        Set one option, which ``apply`` validates (``SENTINEL SET``).
+        Set options from left to right, which ``apply`` validates, up to the first that it refuses (``SENTINEL SET``).
 
         :raises NoSuchMaster: if it is not monitored.
         """
-        master = self.master(name)
-        apply(master.options, option, values, self.options)
-        word = option.lower()
-        if word in ("auth-pass", "auth-user"):
-            self.registry.renew_credentials([master, *master.replicas.values()], f"{word} changed")
-        elif word == "rename-command":
-            for server in (master, *master.replicas.values()):
-                self.registry.set_credentials(server.link, server)
-        self.state.changed(master)
-        shown = "******" if word == "auth-pass" else " ".join(values)
-        self.state.announce("+set", master, f"{option} {shown}", binding=True)
-        self._options_took_effect(master, now)
+        master, log_in_anew = self.master(name), ""
+        try:
+            for option, values in changes:
+                apply(master.options, option, values, self.options)
+                word = option.lower()
+                if word in ("auth-pass", "auth-user"):
+                    log_in_anew = f"{word} changed"
+                self.state.changed(master)
+                shown = "******" if word == "auth-pass" else " ".join(values)
+                self.state.announce("+set", master, f"{option} {shown}", binding=True)
+        finally:
+            self._options_took_effect(master, log_in_anew, now)
 
     def reset_options(self, name: str, options: MasterOptions, now: Millis) -> None:
         """Restore ``options``, a copy from before a ``SENTINEL SET`` that could not be saved."""
@@ -441,17 +438,17 @@ class SentinelCore:
         renew = (master.options.auth_pass, master.options.auth_user) != (options.auth_pass, options.auth_user)
         for row in fields(MasterOptions):
             setattr(master.options, row.name, getattr(options, row.name))
-        servers = (master, *master.replicas.values())
-        if renew:
-            self.registry.renew_credentials([*servers], "credentials changed")
+        self.state.changed(master)
+        self._options_took_effect(master, "credentials changed" if renew else "", now)
+
+    def _options_took_effect(self, master: Master, log_in_anew: str, now: Millis) -> None:
+        """Have all instances of ``master`` evaluated with its new options; ``log_in_anew`` says why to reconnect."""
+        servers: list[Server] = [master, *master.replicas.values()]
+        if log_in_anew:
+            self.registry.renew_credentials([*servers], log_in_anew)
         for server in servers:
             self.registry.set_credentials(server.link, server)
-        self.state.changed(master)
-        self._options_took_effect(master, now)
-
-    def _options_took_effect(self, master: Master, now: Millis) -> None:
-        """Have all instances of ``master`` evaluated with its new options."""
-        for instance in (master, *master.replicas.values(), *master.peers.values()):
+        for instance in (*servers, *master.peers.values()):
             instance.link.min_down_after = None
             self.state.due.schedule(instance, now)
 

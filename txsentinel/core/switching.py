@@ -131,6 +131,7 @@ class Switching:
         master.failover = None
         master.leader = None
         master.attempt_started_at = master.campaign_at = master.delay_logged_for = None
+        master.attempt_before = master.unconfirmed_since = None
         master.conflict_since = master.unfit_logged_at = master.unfit_announced_at = None
         master.run_id = None
         master.rebooting_since = None

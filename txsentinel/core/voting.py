@@ -38,6 +38,9 @@ C_MARGIN: Final[Millis] = 200
 C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
 """The down-after from which on a C Sentinel does not consider a new master down because of the switch."""
 
+UNCONFIRMED_CANDIDATE = "A candidate did not confirm that it is one"
+"""The kind of log lines that say so."""
+
 DOUBT_PERIOD: Millis = 5_000
 """How long a peer gets no vote after a request in its name that it did not make, unless it confirms a later one."""
 
@@ -121,11 +124,13 @@ class Voting:
                 if reason is None:
                     if epoch > state.current_epoch:
                         state.adopt_epoch(epoch, master, now)
-                    before, unconfirmed = master.attempt_started_at, master.vote_unconfirmed
+                    before = master.attempt_started_at
                     self.cast(master, candidate, epoch, now)
-                    if not unconfirmed:
-                        master.attempt_before = before
-                    master.vote_unconfirmed = self._have_confirmed(master, candidate, epoch, now)
+                    if master.unconfirmed_since is None:
+                        master.attempt_before, master.unconfirmed_since = before, now
+                    self._have_confirmed(master, candidate, epoch, now)
+                    if state.in_mass_failure(now):
+                        master.unconfirmed_since = None
                 else:
                     # The epoch of a refused request is not adopted, as any client can send one.
                     state.note_throttled(
@@ -167,9 +172,9 @@ class Voting:
             return "the master was switched a moment ago and is up"
         return None
 
-    def _have_confirmed(self, master: Master, candidate: str, epoch: int, now: Millis) -> bool:
+    def _have_confirmed(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
         """
-        Ask ``candidate`` whether it really requested our vote; return whether it was asked.
+        Ask ``candidate`` whether it really requested our vote, unless it cannot be asked now.
 
         Any client can send a vote request. A vote for a Sentinel that is no candidate would make this Sentinel refuse
         real ones for ``LEASE_LIMIT``, and would delay its own next attempt for two failover timeouts. A candidate votes
@@ -182,13 +187,12 @@ class Voting:
             or self._state.in_mass_failure(now)
             or len(peer.asked) >= self._state.limits.questions
         ):
-            return False
+            return
         if any(question.candidacy is not None for question in peer.asked):
-            return True
+            return
         peer.asked.append(Question(master.address, None, epoch))
         host = master.address.announced(self._state.options.announce_hostnames)
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, 0, candidate), probe=True)
-        return True
 
     def _check_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
         """
@@ -208,10 +212,43 @@ class Voting:
                 "A vote request was forged",
                 f"A vote request for {master.name} in epoch {asked} in the name of {peer.name} was not sent by it",
             )
-        if master.leader == peer.name and master.vote_unconfirmed:
-            master.vote_unconfirmed = False
-            if not genuine:
-                master.attempt_started_at, master.voted_at = master.attempt_before, None
+        if master.leader == peer.name and master.unconfirmed_since is not None:
+            if genuine:
+                master.unconfirmed_since = None
+            elif asked < master.leader_epoch:
+                # An earlier request was forged. The one that was granted may be genuine.
+                self._have_confirmed(master, peer.name, master.leader_epoch, now)
+            else:
+                self._unbind(master)
+
+    def unconfirmed_until(self, master: Master) -> Millis | None:
+        """Return when a vote whose candidate has not confirmed expires, or ``None`` if there is no such vote."""
+        if master.unconfirmed_since is None:
+            return None
+        return master.unconfirmed_since + min(self._state.timings.election_timeout, master.options.failover_timeout)
+
+    def expire_unconfirmed(self, master: Master, now: Millis) -> None:
+        """
+        Stop delaying our own attempt for votes whose candidates have not confirmed in time that they are candidates.
+
+        They may be down, and any client can request votes in their names, again and again. So the time is counted from
+        the first such vote.
+        """
+        until = self.unconfirmed_until(master)
+        if until is None or now < until:
+            return
+        self._unbind(master)
+        self._state.note_throttled(
+            UNCONFIRMED_CANDIDATE,
+            f"{master.leader} has not confirmed that it asked for our vote in epoch {master.leader_epoch} "
+            f"on {master.name}",
+            Level.NOTICE,
+        )
+
+    @staticmethod
+    def _unbind(master: Master) -> None:
+        """Undo what the latest votes for others changed besides the vote itself: the delay of our own attempt."""
+        master.attempt_started_at, master.voted_at, master.unconfirmed_since = master.attempt_before, None, None
 
     def cast(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
         """Vote for ``candidate``. There is at most one vote per master and epoch, for ever."""
@@ -221,7 +258,9 @@ class Voting:
         master.voted_at = now
         master.vote_generation = state.changed(master)
         state.announce_text("+vote-for-leader", f"{candidate} {epoch}", master, binding=True)
-        if candidate != state.options.my_id:
+        if candidate == state.options.my_id:
+            master.unconfirmed_since = None
+        else:
             master.attempt_started_at = now + state.rng(1000)
 
     def committed(self, master: Master, generation: int) -> None:

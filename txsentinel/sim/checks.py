@@ -6,21 +6,28 @@ that it sends (:mod:`~txsentinel.sim.wire_checks`), and everything that its disk
 trusts only those: a vote counts once its voter has announced or sent it, and no crash undoes it.
 
 ======= ==============================================================================================
-S1      one vote per Sentinel, master and epoch, for ever S2      the epochs of a Sentinel's votes for a master only
-rise S3      one elected leader per master and epoch S4      an elected leader has received votes of its epoch from a
-majority and from the quorum S5      a config epoch names one address, on all Sentinels and for ever S6      no
-Sentinel's config epoch falls; after a crash it is at least the durable one S7      no Sentinel's durable current epoch
-falls S8      no config epoch exceeds the current epoch S9      no vote's epoch exceeds the current epoch S10     an
-automatic failover needs S_DOWN here and a quorum of opinions on this address within five seconds S11     only an
-elected or ordered leader promotes; other servers are only ordered to follow the published master S12     a new address
-is published only after its server reported role master, or with a higher config epoch S13     in TILT nothing is
-started, promoted or judged down; a Sentinel that was stopped enters TILT S14     no replica of priority 0 is promoted
+S1      one vote per Sentinel, master and epoch, for ever
+S2      the epochs of a Sentinel's votes for a master only rise
+S3      one elected leader per master and epoch
+S4      an elected leader has received votes of its epoch from a majority and from the quorum
+S5      a config epoch names one address, on all Sentinels and for ever
+S6      no Sentinel's config epoch falls; after a crash it is at least the durable one
+S7      no Sentinel's durable current epoch falls
+S8      no config epoch exceeds the current epoch
+S9      no vote's epoch exceeds the current epoch
+S10     an automatic failover needs S_DOWN here and a quorum of opinions on this address within five seconds
+S11     only an elected or ordered leader promotes; other servers are only ordered to follow the published master
+S12     a new address is published only after its server reported role master, or with a higher config epoch
+S13     in TILT nothing is started, promoted or judged down; a Sentinel that was stopped enters TILT
+S14     no replica of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
-S16     a Sentinel makes no attempt within that time after it voted for another one S17     no replica is promoted while
-the old master answers PING and does not report role slave durable no vote, address, ID, event or confirmation is sent
-before it is on disk slow    no server is held down because a Sentinel reads replies late (see
-:mod:`~txsentinel.sim.run`) bounded queues and connections do not grow without limit pauses  and ``clients``, ``files``,
-``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
+S16     a Sentinel makes no attempt within that time after it voted for another one (a shorter time if that one does not
+        confirm to be a candidate); S15 and S16 do not apply if a replica took over after the vote
+S17     no replica is promoted while the old master answers PING and does not report role slave
+durable no vote, address, ID, event or confirmation is sent before it is on disk
+slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
+bounded queues and connections do not grow without limit
+pauses  and ``clients``, ``files``, ``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
 ======= ==============================================================================================
 
 S5 has one gap: forced failovers that proceed without a majority share no epoch with each other, but may share one with
@@ -33,8 +40,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from txsentinel.core.effects import Announce, Effect
+from txsentinel.core.effects import Announce, Effect, Note
 from txsentinel.core.instances import Master
+from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
@@ -203,6 +211,8 @@ class InvariantChecker(Observer):
         def observe(effect: Effect) -> None:
             if isinstance(effect, Announce):
                 self._decided(sentinel, effect.event)
+            elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
+                self._unbound(sentinel, effect.text.split()[-1])
 
         return observe
 
@@ -225,6 +235,7 @@ class InvariantChecker(Observer):
             kept.newest_vote = max(epoch, kept.newest_vote)
             if candidate != core.options.my_id:
                 kept.voted_for_other, kept.other = self._now, (candidate, epoch)
+                kept.voting_since = self._now if kept.voting_since is None else kept.voting_since
         elif channel in ("+switch-master", "+reset-master"):
             kept.forget_attempts()
         elif channel == "+try-failover":
@@ -248,6 +259,8 @@ class InvariantChecker(Observer):
             self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that was not ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000
+        if self._taken_over(record, master, max(kept.began or NEVER, kept.voted_for_other or NEVER)):
+            kept.forget_attempts()
         if kept.began is not None:
             self._expect(now - kept.began >= distance - SLACK, "S15", f"{who} tried again after {now - kept.began} s")
         if kept.voted_for_other is not None and self._campaigned(master.name, *kept.other):
@@ -263,6 +276,23 @@ class InvariantChecker(Observer):
         )
         quorum = master.options.quorum
         self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} opinions on {place}")
+
+    def _taken_over(self, record: SentinelRecord, master: Master, last_vote: float) -> bool:
+        """Whether the monitored server became a replica after the last vote, and the one it follows is a master."""
+        became = record.became_replica.get(master.address.ip, NEVER)
+        if became <= max(last_vote, record.saw_master.get(master.address.ip, NEVER)):
+            return False
+        followed = self.records.server_at(master.address.ip).master_address
+        if followed is None:
+            return False
+        return record.saw_master.get(self._fleet.names.get(followed[0], followed[0]), NEVER) >= became
+
+    def _unbound(self, sentinel: SimSentinel, name: str) -> None:
+        """No candidate has confirmed in time that it asked for a vote: such votes delay nobody any more (S16)."""
+        kept, core = self.records.sentinels[sentinel.name].master(name), sentinel.alive.core
+        limit = min(core.timings.election_timeout, core.master(name).options.failover_timeout) / 1000
+        if kept.voting_since is not None and self._now - kept.voting_since >= limit - SLACK:
+            kept.voted_for_other = kept.voting_since = None
 
     def _campaigned(self, master: str, candidate: str, epoch: int) -> bool:
         """

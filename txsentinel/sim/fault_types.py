@@ -13,7 +13,7 @@ from txsentinel.sim.clients import SimClient
 from txsentinel.sim.disk_faults import bind_mount, failing_disk, torn_write, unreadable_disk
 from txsentinel.sim.disk_faults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
-from txsentinel.sim.group_faults import Done, Undo, masterless, pause_group
+from txsentinel.sim.group_faults import Done, Undo, lost_handover, masterless, pause_group
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis.server import SimRedis
 
@@ -396,6 +396,7 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "manual-failover": _manual_failover,
     "misdirect": _redirect_replica,
     "masterless": masterless,
+    "lost-handover": lost_handover,
     "skewed-clock": _skewed_clock,
     "disk-failure": failing_disk,
     "torn-write": torn_write,

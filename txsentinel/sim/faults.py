@@ -16,7 +16,7 @@ __all__ = ["FAULT_TYPES", "Fault", "FaultInjector", "draw_plan", "heal", "observ
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
 """Fault types that are orders of operators, not faults."""
 
-SEPARATELY_DRAWN: Final = ("slow-sentinel",)
+SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.disk_faults import restart
+from txsentinel.sim.fleet import Fleet, SimSentinel
+
+POLL_INTERVAL: Final = 0.001
+"""Seconds between two looks at whether a server was promoted; its Sentinel looks every 50 ms."""
+
+RECOVERY: Final = 10.0
+"""Seconds in which other Sentinels clean up after a lost leader."""
 
 Undo: TypeAlias = Callable[[], None]
 Done: TypeAlias = "tuple[str, Undo]"
@@ -42,3 +49,36 @@ def masterless(fleet: Fleet, random: Random) -> Done:
     if masters and replicas:
         masters[0].replication.follow(random.choice(replicas).address)
     return f"leave {group.name} without a master", lambda: None
+
+
+def lost_handover(fleet: Fleet, random: Random) -> Done:
+    """A hand-over is ordered, and its leader dies when the servers have changed roles, before it has seen that."""
+    name = random.choice(fleet.masters).name
+    random.choice(fleet.clients).order("SENTINEL", "FAILOVER", name, "COORDINATED")
+    victims: list[SimSentinel] = []
+    over = False
+
+    def poll() -> None:
+        for sentinel in fleet.sentinels if not over and not victims else ():
+            master = sentinel.alive.core.registry.masters.get(name) if sentinel.running else None
+            failover = None if master is None else master.failover
+            promoted = None if failover is None or not failover.handover_ordered else failover.promoted
+            if promoted is not None and any(
+                server.host.ip == promoted.address.ip and server.is_master for server in fleet.servers
+            ):
+                victims.append(sentinel)
+                sentinel.host.kill()
+                # However soon it is back: whoever takes over waits for down-after and the end of the pause.
+                now = fleet.simulation.seconds()
+                fleet.disturbed_until = max(fleet.disturbed_until, now + RECOVERY)
+        if not over and not victims:
+            fleet.simulation.call_later(POLL_INTERVAL, poll)
+
+    def end() -> None:
+        nonlocal over
+        over = True
+        for sentinel in victims:
+            restart(sentinel)
+
+    poll()
+    return f"order {name} to be handed over, and kill the leader that orders it", end

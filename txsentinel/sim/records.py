@@ -53,6 +53,8 @@ class MasterRecord:
     began_before: float | None = None
     """The attempt before it, which counts again if the master came back before a replica was promoted."""
     distance: float = 0.0
+    voting_since: float | None = None
+    """The first vote for another since it was last free to attempt something."""
     voted_for_other: float | None = None
     other: tuple[str, int] = ("", 0)
     """The candidate and the epoch of that vote."""
@@ -72,7 +74,7 @@ class MasterRecord:
 
     def forget_attempts(self) -> None:
         """Forget the attempts: another one is allowed at once."""
-        self.began = self.began_before = self.voted_for_other = None
+        self.began = self.began_before = self.voted_for_other = self.voting_since = None
 
 
 class Snapshot:
@@ -118,6 +120,8 @@ class SentinelRecord:
     """IP of a server → when it last reported role master to this Sentinel."""
     saw_replica: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last reported role slave to this Sentinel."""
+    became_replica: dict[str, float] = field(default_factory=dict)
+    """IP of a server → when it first reported role slave since it last reported role master."""
     saw_pong: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last answered a PING of this Sentinel with PONG."""
 

@@ -4,9 +4,9 @@ Invariants of servers after orders of Sentinels, checked on the servers themselv
 ======= ==============================================================================================
 pauses  no pause that a Sentinel ordered can last longer than ``MAX_PAUSE``, and none outlives its FAILOVER by more
         than a second
-clients the normal and subscriber clients of a master that is demoted are disconnected files   the configuration file of
-a server names the role that it was given follows when a failover has ended, every server follows the master that its
-leader names
+clients the normal and subscriber clients of a master that is demoted are disconnected
+files   the configuration file of a server names the role that it was given
+follows when a failover has ended, every server follows the master that its leader names
 ======= ==============================================================================================
 
 What one transaction orders must hold when it has run, whatever else fails. Operations of several steps (a coordinated

@@ -63,8 +63,11 @@ class WireChecker:
         self._records.sentinels[who].saw_master[ip] = self._records.now
 
     def saw_replica(self, who: str, ip: str) -> None:
-        """Record the role for S17."""
-        self._records.sentinels[who].saw_replica[ip] = self._records.now
+        """Record the role for S15 to S17."""
+        record, now = self._records.sentinels[who], self._records.now
+        if record.saw_master.get(ip, NEVER) >= record.became_replica.get(ip, NEVER):
+            record.became_replica[ip] = now
+        record.saw_replica[ip] = now
 
     def saw_pong(self, who: str, ip: str) -> None:
         """Record the PONG for S17."""

@@ -1,1 +1,1 @@
-"""TLS on the ports that we open and on the links that we dial, with certificates that can be renewed."""
+"""TLS for listening ports and for links, with certificates that can be renewed at run time."""

@@ -1,4 +1,4 @@
-"""Whether TLS is wanted, and the attempt to have it; OpenSSL is not touched by those who do without."""
+"""Activates TLS if the configuration demands it. OpenSSL is imported only in that case."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ FactoryWrapper: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], flo
 
 
 def wants_tls(options: GenericOptions) -> bool:
-    """Does any directive ask for TLS? ``tls-cluster`` has no other effect than this."""
+    """Whether any directive demands TLS. ``tls-cluster`` has no other effect than this."""
     return bool(options.tls_port) or options.tls_replication or options.tls_cluster
 
 
 class TlsSupport:
     """
-    TLS as far as it is wanted; nothing is read before :meth:`activate`.
+    TLS as far as the configuration demands it. No file is read before :meth:`activate`.
 
-    :param verify_hostnames: dial only servers and peers whose certificate is theirs by name or address.
+    :param verify_hostnames: whether the certificates of servers and peers must have their name or address.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class TlsSupport:
 
     def activate(self) -> None:
         """
-        Read certificates and keys, at once, and begin to watch them for changes; do nothing if TLS is not wanted.
+        Read certificates and keys, blocking, and begin to check them for changes. Do nothing if TLS is not demanded.
 
-        :raises BadTls: if it cannot be had; the reason was noted already, the text is the line to end with.
+        :raises BadTls: if TLS cannot be configured; the reason is logged before.
         """
         if not wants_tls(self._options):
             return
@@ -71,7 +71,7 @@ class TlsSupport:
 
     def listening(self, factory: ServerFactory) -> ServerFactory:
         """
-        What to listen with on the TLS port so that ``factory`` serves the clients.
+        Return the factory for the TLS port, whose clients are served by ``factory``.
 
         :raises RuntimeError: if TLS is not active.
         """
@@ -81,15 +81,15 @@ class TlsSupport:
 
     @property
     def connecting(self) -> FactoryWrapper | None:
-        """What puts TLS upon links; ``None`` if they are to be plain."""
+        """The function that adds TLS to links; ``None`` if they use plain TCP."""
         return self._tls.connecting if self._tls is not None and self._options.tls_replication else None
 
     def renew(self) -> None:
-        """Read the files again, whether or not they look different; connections that exist stay as they are."""
+        """Read the files again, even if they are unchanged. Existing connections are not affected."""
         if self._tls is not None:
             self._tls.renew()
 
     def stop(self) -> None:
-        """Watch the files no more."""
+        """Stop checking the files."""
         if self._tls is not None:
             self._tls.stop()

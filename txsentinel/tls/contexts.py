@@ -1,4 +1,4 @@
-"""What the ``tls-*`` directives ask for, as two contexts of OpenSSL: one to serve with, one to dial with."""
+"""Makes the OpenSSL contexts for servers and clients from the ``tls-*`` directives."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ PROTOCOLS: Final = {
 
 DEFAULT_PROTOCOLS: Final = ("tlsv1.2", "tlsv1.3")
 
-DEMANDED: Final = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+REQUIRED: Final = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
-VERIFICATION: Final = {"yes": DEMANDED, "optional": SSL.VERIFY_PEER, "no": SSL.VERIFY_NONE}
+VERIFICATION: Final = {"yes": REQUIRED, "optional": SSL.VERIFY_PEER, "no": SSL.VERIFY_NONE}
 """The words of ``tls-auth-clients``."""
 
 SESSION_ID: Final = b"redis"
-"""Sessions are resumed only where this is the same; it has to be something once clients have certificates."""
+"""The session ID context. OpenSSL requires one if clients have certificates."""
 
 
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.r?[0-9]+", re.ASCII)
-"""What ``openssl rehash`` calls certificates and revocation lists."""
+"""The names that ``openssl rehash`` gives to certificates and revocation lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The files of a certificate and its key, absolute, and the key's password, which may be empty."""
+    """The absolute paths of a certificate and its key, and the password of the key, which may be empty."""
 
     certificate: str
     key: str
@@ -59,7 +59,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """What new connections are made from; those that exist keep what they were made from."""
+    """The contexts for new connections; existing ones keep theirs."""
 
     server: SSL.Context
     client: SSL.Context
@@ -67,7 +67,7 @@ class Contexts:
 
 def load_contexts(options: GenericOptions) -> Contexts:
     """
-    Read all files and check that they fit together; it may be called in any thread.
+    Read all files and check that they match. It may be called in any thread.
 
     :raises BadTls: with the line for the log.
     """
@@ -81,7 +81,7 @@ def load_contexts(options: GenericOptions) -> Contexts:
 
 
 def identities(options: GenericOptions) -> tuple[Identity, Identity]:
-    """Who we are to clients, and to the servers and peers that we dial: the same, unless both files say otherwise."""
+    """Return the identities for clients and for links; they are equal unless both ``tls-client-*`` files are set."""
     serving = Identity(
         options.located(options.tls_cert_file), options.located(options.tls_key_file), options.tls_key_file_pass
     )
@@ -95,7 +95,7 @@ def identities(options: GenericOptions) -> tuple[Identity, Identity]:
 
 
 def files(options: GenericOptions) -> list[str]:
-    """Every file, and directory, that contexts are made from, by absolute path."""
+    """Return the absolute paths of all files and directories that contexts are made from."""
     serving, connecting = identities(options)
     named = [serving.certificate, serving.key, connecting.certificate, connecting.key]
     others = (options.tls_ca_cert_file, options.tls_ca_cert_dir, options.tls_dh_params_file)
@@ -104,7 +104,7 @@ def files(options: GenericOptions) -> list[str]:
 
 
 def explain(error: SSL.Error) -> str:
-    """The first reason that OpenSSL gives, in its own notation but for the number, which we are not told."""
+    """Return the first reason that OpenSSL gives, in its own notation without the number, which is not available."""
     queue = error.args[0] if error.args else None
     for library, function, reason in queue if isinstance(queue, list) else ():
         if reason:
@@ -130,14 +130,14 @@ def _protocols(words: str) -> set[str]:
 
 
 def _base(options: GenericOptions, protocols: set[str], identity: Identity) -> SSL.Context:
-    """What both directions have in common; this is all that dialling takes."""
+    """Return a context with the common settings of both directions; it is complete for links."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_options(SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     for word, prohibition in PROTOCOLS.items():
         if word not in protocols:
             context.set_options(prohibition)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_verify(DEMANDED)
+    context.set_verify(REQUIRED)
     _identify(context, identity)
     authority = options.located(options.tls_ca_cert_file)
     directory = options.located(options.tls_ca_cert_dir)
@@ -175,7 +175,7 @@ def _identify(context: SSL.Context, identity: Identity) -> None:
 
 
 def _check_readable(problem: str, path: str) -> None:
-    """OpenSSL opens files itself, and would wait at a FIFO for ever."""
+    """Check that a path is a readable regular file, because OpenSSL would block on a FIFO."""
     try:
         if path:
             check_regular(path)
@@ -184,7 +184,7 @@ def _check_readable(problem: str, path: str) -> None:
 
 
 def _hashed(directory: str) -> list[str]:
-    """What OpenSSL may open in ``tls-ca-cert-dir`` while it shakes hands; nothing if it cannot be listed."""
+    """Return the files in ``tls-ca-cert-dir`` that OpenSSL may open during handshakes; none if it cannot be listed."""
     try:
         names = os.listdir(directory) if directory else []
     except OSError:
@@ -193,10 +193,10 @@ def _hashed(directory: str) -> list[str]:
 
 
 def _private_key(identity: Identity) -> Any:
-    """The key, decrypted; OpenSSL itself would ask for a missing password at the terminal, and wait."""
+    """Return the decrypted key. OpenSSL itself would ask for a missing password at the terminal."""
     contents = read_file(identity.key)
     password = os.fsencode(identity.password)
-    # A password that no key needs does no harm, as for the C servers.
+    # A password for a key without encryption is ignored, as by the C servers.
     encrypted = b"ENCRYPTED" in contents
     return load_pem_private_key(contents, password if encrypted and password else None)
 
@@ -227,5 +227,5 @@ def _server_context(options: GenericOptions, protocols: set[str], identity: Iden
 
 
 def _ascii(words: str) -> bytes:
-    """Names of ciphers; whatever is no ASCII names none, and is refused as such."""
+    """Encode names of ciphers. Other than ASCII characters are replaced, and OpenSSL refuses them."""
     return words.encode("ascii", "replace")

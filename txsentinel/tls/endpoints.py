@@ -1,4 +1,4 @@
-"""TLS for the factories of others: for those that listen, and for those that dial."""
+"""Wraps server and client factories with TLS."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 @implementer(IOpenSSLServerConnectionCreator, IOpenSSLClientConnectionCreator)
 class Credentials:
-    """Starts each connection from the contexts that are the newest at that moment."""
+    """Makes each connection from the present contexts."""
 
     def __init__(self, contexts: Contexts) -> None:
         self.contexts = contexts
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """For a client that was accepted."""
+        """Return the TLS state of an accepted connection."""
         return SSL.Connection(self.contexts.server, None)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """For a server or a peer that was dialled."""
+        """Return the TLS state of an outgoing connection."""
         return SSL.Connection(self.contexts.client, None)
 
 
@@ -47,7 +47,7 @@ class Tls:
     """
     TLS as it is configured.
 
-    Constructing it reads the files, at once.
+    The constructor reads the files, blocking.
 
     :raises BadTls: with the line for the log.
     """
@@ -62,10 +62,10 @@ class Tls:
         self._host = host
         self._note = note
         self._verify_hostnames = verify_hostnames
-        # A crowd of clients must not keep our own links from coming up, so each direction has a turnstile.
+        # Many clients must not delay the handshakes of links, so each direction has its own throttle.
         self._accepting, self._connecting = HandshakeThrottle(host.reactor), HandshakeThrottle(host.reactor)
         interval = options.tls_auto_reload_interval
-        # The files are looked at before they are read: what changes in between is seen to be different later.
+        # The renewal stats the files before they are read, so that it notices changes in between later.
         self._renewal = Renewal(
             host,
             files(options),
@@ -77,41 +77,41 @@ class Tls:
         self.credentials = Credentials(load_contexts(options))
 
     def start(self) -> None:
-        """Begin to watch the files."""
+        """Begin to check the files for changes."""
         self._renewal.start()
 
     def stop(self) -> None:
-        """Watch them no more; connections are not touched."""
+        """Stop checking the files. Connections are not affected."""
         self._renewal.stop()
 
     def renew(self) -> None:
-        """Read the files again, whether or not they look different."""
+        """Read the files again, even if they are unchanged."""
         self._renewal.renew().addErrback(self._host.fail_stop, "the renewal of certificates")
 
     def listening(self, factory: ServerFactory) -> ServerFactory:
-        """What to listen with so that the clients of ``factory`` come by TLS."""
-        watched = HandshakeServerFactory(self._host.reactor, factory, self._note)
-        secured: Any = TLSMemoryBIOFactory(self.credentials, False, watched, clock=self._host.reactor)
+        """Return a factory that serves the clients of ``factory`` by TLS."""
+        supervised = HandshakeServerFactory(self._host.reactor, factory, self._note)
+        secured: Any = TLSMemoryBIOFactory(self.credentials, False, supervised, clock=self._host.reactor)
         secured.protocol = partial(TlsTransport, self._accepting)
         accepting: ServerFactory = secured
         return accepting
 
     def connecting(self, factory: ClientFactory, address: Callable[[], Address], timeout: float) -> ClientFactory:
         """
-        What to connect with so that ``factory`` gets its connections by TLS.
+        Return a factory that connects by TLS for ``factory``.
 
-        :param address: asked where the link leads to whenever that matters.
-        :param timeout: seconds that a handshake may take.
+        :param address: returns the present address of the link.
+        :param timeout: the handshake timeout in seconds.
         """
 
         def verify(connection: SSL.Connection) -> None:
             if self._verify_hostnames:
                 check_name(connection, address())
 
-        watched = HandshakeClientFactory(
+        supervised = HandshakeClientFactory(
             self._host.reactor, factory, verify, timeout, lambda: address().joined(), self._note
         )
-        secured: Any = TLSMemoryBIOFactory(self.credentials, True, watched, clock=self._host.reactor)
+        secured: Any = TLSMemoryBIOFactory(self.credentials, True, supervised, clock=self._host.reactor)
         secured.protocol = partial(TlsTransport, self._connecting)
         client_factory: ClientFactory = secured
         return client_factory
@@ -122,9 +122,9 @@ class Tls:
 
 def check_name(connection: SSL.Connection, address: Address) -> None:
     """
-    Is this the certificate of whom we meant to reach, by the name that we know, else by IP address?
+    Check that the certificate of the other side has the host name of the address, or its IP address without a name.
 
-    :raises WrongPeer: if it is not.
+    :raises WrongPeer: if it does not.
     """
     named = canonical_ip(address.hostname) is None
     try:

@@ -1,7 +1,7 @@
-"""What TLS is refused with."""
+"""The exception of this package."""
 
 from __future__ import annotations
 
 
 class BadTls(Exception):
-    """TLS cannot be had as it is configured; the text is a line for the log."""
+    """The TLS configuration is unusable; the text is the log line."""

@@ -1,9 +1,8 @@
 """
-What stands between TLS and a protocol of ours: it watches the handshake, and says why there was none.
+Protocols between TLS and the protocols of clients and links: they supervise the handshake and log why it fails.
 
-A client is known to the server from the moment it is accepted, so that those who never finish their
-handshake count like any other. A link hears of its connection only when the handshake is over: what is
-said before would be said to nobody.
+The server registers a client when its connection is accepted, so that clients that never finish their handshake count,
+too. A link gets its connection only after the handshake, because it cannot send anything before.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -38,60 +37,60 @@ from txsentinel.tls.throttle import HandshakeThrottle
 Note: TypeAlias = Callable[[Level, str], None]
 
 Verification: TypeAlias = Callable[[SSL.Connection], None]
-"""Raises :class:`WrongPeer` if the other end of an established connection is somebody else."""
+"""Raises :class:`WrongPeer` if the certificate of an established connection is for another host."""
 
 TIMEOUT: Final = 10.0
-"""Seconds that a client may take for its handshake."""
+"""The handshake timeout of clients, in seconds."""
 
 MAX_LOG_LINES: Final = 20
-"""Failed handshakes of clients that are logged in a minute."""
+"""Maximum number of failed client handshakes that are logged per minute."""
 
 TOO_SLOW: Final = "the handshake took too long"
-HUNG_UP: Final = "the connection was closed during the handshake"
+CLOSED: Final = "the connection was closed during the handshake"
 
 
 class WrongPeer(Exception):
-    """The certificate is valid, but not for whom we dialled; the text says for whom it is not."""
+    """The certificate is valid, but not for the host of the link; the text names the host."""
 
 
 class HandshakeFailed(Exception):
-    """Why a link has no connection."""
+    """The handshake of a link failed; the text has the reason."""
 
 
 class TlsTransport(TLSMemoryBIOProtocol):
     """
-    A TLS connection that takes turns with others at its handshake, writes at once, and is closed without waiting.
+    A TLS connection with a throttled handshake, unbuffered writes, and a close that does not wait for the other side.
 
-    Both sides of ours gather what they say in one turn, so there is nothing left to gather here. After
-    our own farewell nothing that the other side could still say is of interest; waiting for its farewell
-    would keep the connection for as long as it likes.
+    The protocols above already collect the output of one turn, so it is not buffered here again. After the own
+    close_notify, later input is of no interest, and waiting for the close_notify of the other side would
+    let that side keep the connection open.
     """
 
     def __init__(self, throttle: HandshakeThrottle, factory: TLSMemoryBIOFactory, inner: IProtocol) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, inner)
-        self.shaken = False
-        """Is the handshake over?"""
+        self.handshake_done = False
+        """Whether the handshake has finished."""
 
         self._throttle = throttle
 
     def dataReceived(self, data: bytes) -> None:
-        """Go on with the handshake, perhaps in a later turn; what comes after it is for the protocol at once."""
-        if self.shaken:
+        """Continue the handshake now or in a later turn; after it, pass data to the protocol at once."""
+        if self.handshake_done:
             TLSMemoryBIOProtocol.dataReceived(self, data)
         elif self._throttle.try_acquire():
-            self._throttle.take(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
+            self._throttle.execute(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
         else:
             wire: Any = self.transport
             wire.pauseProducing()
-            self._throttle.queue(partial(self._go_on, data))
+            self._throttle.queue(partial(self._continue, data))
 
     def loseConnection(self) -> None:
-        """Close once everything written so far has been sent."""
+        """Close when all output is sent."""
         TLSMemoryBIOProtocol.loseConnection(self)
         wire: Any = self.transport
         wire.loseConnection()
 
-    def _go_on(self, data: bytes) -> None:
+    def _continue(self, data: bytes) -> None:
         if self.connected and not self.disconnecting:
             wire: Any = self.transport
             wire.resumeProducing()
@@ -101,19 +100,19 @@ class TlsTransport(TLSMemoryBIOProtocol):
 @implementer(IHandshakeListener)
 class Handshake(Protocol):
     """
-    Waits for the handshake, and then hands everything on to ``self.inner``.
+    Supervises the handshake, then passes everything to ``self.inner``.
 
-    :param timeout: seconds that it may take.
+    :param timeout: the handshake timeout in seconds.
     """
 
     inner: Protocol | None = None
 
     def __init__(self, clock: IReactorTime, timeout: float) -> None:
         self._clock = clock
-        self._patience = timeout
+        self._timeout_seconds = timeout
         self._timeout: IDelayedCall | None = None
         self.problem: str | None = None
-        """Why it failed, once it has."""
+        """Why the handshake failed; ``None`` if it did not."""
 
     @property
     def wire(self) -> Any:
@@ -121,31 +120,31 @@ class Handshake(Protocol):
         return self.transport
 
     def connectionMade(self) -> None:
-        """The handshake begins."""
-        self._timeout = self._clock.callLater(self._patience, self._give_up)
+        """Start the timeout."""
+        self._timeout = self._clock.callLater(self._timeout_seconds, self._timed_out)
 
     def handshakeCompleted(self) -> None:
-        """The handshake is over, and the other side is as trustworthy as we asked for."""
-        self.wire.shaken = True
+        """Cancel the timeout: the handshake has finished, and the certificate is verified."""
+        self.wire.handshake_done = True
         self._stop_waiting()
 
     def dataReceived(self, data: bytes) -> None:
-        """For ``inner``; nothing comes before the handshake."""
+        """Pass data to ``inner``. There is none before the handshake has finished."""
         if self.inner is not None:
             self.inner.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The handshake failed, or ``inner`` has lost its connection."""
+        """Process a failed handshake, or the loss of the connection of ``inner``."""
         self._stop_waiting()
         if self.inner is not None:
             self.inner.connectionLost(reason)
 
     def fail(self, problem: str) -> None:
-        """Give the connection up."""
+        """Abort the connection."""
         self.problem = problem
         self.wire.abortConnection()
 
-    def _give_up(self) -> None:
+    def _timed_out(self) -> None:
         self._timeout = None
         self.fail(TOO_SLOW)
 
@@ -157,27 +156,27 @@ class Handshake(Protocol):
 
 class ServerHandshake(Handshake):
     """
-    The handshake with a client, whose protocol is there from the beginning.
+    The handshake with a client, whose protocol exists from the beginning.
 
-    Once it is over this object is out of the way.
+    After the handshake the TLS connection calls that protocol directly.
     """
 
     def __init__(self, clock: IReactorTime, inner: Protocol, note: Note) -> None:
         super().__init__(clock, TIMEOUT)
         self.inner = inner
         self._note = note
-        self._ends = ""
+        self._addresses = ""
 
     def connectionMade(self) -> None:
-        """Let the server decide whether to have this client at all."""
+        """Start the timeout, and let the server accept or reject the client."""
         super().connectionMade()
-        # Afterwards there is no socket left to ask.
-        self._ends = f"addr={_endpoint(self.wire.getPeer())} laddr={_endpoint(self.wire.getHost())}"
+        # After the loss of the connection the addresses cannot be read.
+        self._addresses = f"addr={_endpoint(self.wire.getPeer())} laddr={_endpoint(self.wire.getHost())}"
         assert self.inner is not None
         self.inner.makeConnection(self.wire)
 
     def handshakeCompleted(self) -> None:
-        """From now on this is a client like any other."""
+        """Connect the TLS connection directly to the client's protocol."""
         super().handshakeCompleted()
         # Untyped, as mypy believes that no Protocol can provide another interface.
         inner: Any = self.inner
@@ -186,19 +185,19 @@ class ServerHandshake(Handshake):
             inner.handshakeCompleted()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say why, unless it was us who did not want the client."""
+        """Log why the handshake failed, unless this side closed the connection."""
         level = Level.WARNING
         if self.problem is None and not self.wire.disconnecting:
             self.problem = problem_of(reason)
             if self.problem is None:
-                self.problem, level = HUNG_UP, Level.VERBOSE  # as those do who only try whether the port is open
+                self.problem, level = CLOSED, Level.VERBOSE  # as port checks do
         if self.problem is not None:
-            self._note(level, f"Error accepting a client connection: {self.problem} ({self._ends})")
+            self._note(level, f"Error accepting a client connection: {self.problem} ({self._addresses})")
         super().connectionLost(reason)
 
 
 class LinkHandshake(Handshake):
-    """The handshake with a server or a peer; ``inner`` is made when it is over."""
+    """The handshake with a server or a peer; ``inner`` is made after it."""
 
     def __init__(self, client_factory: HandshakeClientFactory, address: IAddress | None) -> None:
         super().__init__(client_factory.clock, client_factory.timeout)
@@ -206,7 +205,7 @@ class LinkHandshake(Handshake):
         self._address = address
 
     def handshakeCompleted(self) -> None:
-        """Check the certificate's names if that was asked for, and hand the connection over."""
+        """Check the names in the certificate if configured, and make ``inner``."""
         super().handshakeCompleted()
         try:
             self._client_factory.verify(self.wire.getHandle())
@@ -220,23 +219,23 @@ class LinkHandshake(Handshake):
             self.inner.makeConnection(self.wire)
 
     def dataReceived(self, data: bytes) -> None:
-        """The other side talks to us, so it accepts our certificate too, or wants none."""
-        self._client_factory.complain(None)
+        """Pass data on. Its arrival shows that the other side accepts the own certificate or needs none."""
+        self._client_factory.log_problem(None)
         super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TLS may still fail after the handshake: that is when our own certificate is refused."""
+        """Log the failure. TLS can also fail after the handshake, if the other side refuses the own certificate."""
         if self.problem is None and not self.wire.disconnecting:
             self.problem = problem_of(reason)
             if self.problem is None and self.inner is None:
-                self.problem = HUNG_UP
+                self.problem = CLOSED
         if self.problem is not None:
-            self._client_factory.complain(self.problem)
+            self._client_factory.log_problem(self.problem)
         super().connectionLost(reason)
 
 
 class HandshakeServerFactory(ServerFactory):
-    """Watches the handshakes of the clients of another factory."""
+    """Supervises the handshakes of the clients of another factory."""
 
     noisy = False
 
@@ -247,36 +246,36 @@ class HandshakeServerFactory(ServerFactory):
         self._lines = DistinctLineThrottle(MAX_LOG_LINES)
 
     def logPrefix(self) -> str:
-        """What the log calls the port: by the name of whom it is for."""
+        """Return the name of the port in the log, that of the inner factory."""
         return type(self._inner).__name__
 
     def buildProtocol(self, addr: IAddress | None) -> ServerHandshake:
-        """For one more client."""
+        """Return the handshake of a new client."""
         inner: Any = self._inner.buildProtocol(cast(IAddress, addr))
         return ServerHandshake(self._clock, inner, self._log)
 
     def _log(self, level: Level, text: str) -> None:
-        """Log a line about a client; there is one for each connection that is no TLS, so there may be thousands."""
+        """Log a line about a client, rate-limited because every connection without TLS causes one."""
         if level is not Level.WARNING or self._lines.allow(text, int(self._clock.seconds() * 1000)):
             self._note(level, text)
 
     def doStart(self) -> None:
-        """A port opens."""
+        """Start the inner factory."""
         self._inner.doStart()
 
     def doStop(self) -> None:
-        """A port closes."""
+        """Stop the inner factory."""
         self._inner.doStop()
 
 
 class HandshakeClientFactory(ClientFactory):
     """
-    Watches the handshakes of one link, whose own factory takes a failed one for a failed attempt to connect.
+    Supervises the handshakes of one link. Its inner factory sees a failed one as a failed attempt to connect.
 
-    What goes wrong is noted when it begins and when it changes, not at each new attempt.
+    A problem is logged when it begins and when it changes, not at each attempt.
 
-    :param timeout: seconds that a handshake may take.
-    :param name: of the other end, for the log.
+    :param timeout: the handshake timeout in seconds.
+    :param name: returns the name of the other side, for the log.
     """
 
     noisy = False
@@ -298,25 +297,25 @@ class HandshakeClientFactory(ClientFactory):
         self._note = note
         self._handshake: LinkHandshake | None = None
         self._problem: str | None = None
-        self._hung_up = False
+        self._closed_before = False
 
     def buildProtocol(self, addr: IAddress | None) -> LinkHandshake:
-        """There is a connection to shake hands on."""
+        """Return the handshake of a new connection."""
         self._handshake = LinkHandshake(self, addr)
         return self._handshake
 
     def established(self, addr: IAddress | None) -> Protocol | None:
-        """The protocol for what follows the handshake; ``None`` if the link was given up meanwhile."""
+        """Return the inner protocol after the handshake; ``None`` if the link was closed meanwhile."""
         return cast("Protocol | None", self._inner.buildProtocol(addr))
 
-    def complain(self, problem: str | None) -> None:
+    def log_problem(self, problem: str | None) -> None:
         """
-        Note a problem that is not known yet; ``None``: there is none any more.
+        Log a problem that is new; ``None`` means that there is none any more.
 
-        A server that is just going down hangs up on us too, so it has to happen twice in a row to be worth a word.
+        A server that is stopping also closes connections, so a close is logged only the second time in a row.
         """
-        first = problem == HUNG_UP and not self._hung_up
-        self._hung_up = problem == HUNG_UP
+        first = problem == CLOSED and not self._closed_before
+        self._closed_before = problem == CLOSED
         if first:
             return
         if problem is not None and problem != self._problem:
@@ -324,24 +323,24 @@ class HandshakeClientFactory(ClientFactory):
         self._problem = problem
 
     def doStart(self) -> None:
-        """An attempt begins."""
+        """Start the inner factory."""
         self._inner.doStart()
 
     def doStop(self) -> None:
-        """Nothing is left of a connection."""
+        """Stop the inner factory."""
         self._inner.doStop()
 
     def startedConnecting(self, connector: IConnector) -> None:
-        """An attempt begins."""
+        """Notify the inner factory of an attempt."""
         self._inner.startedConnecting(connector)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """There was nobody to shake hands with."""
-        self._hung_up = False
+        """Notify the inner factory of a failed attempt."""
+        self._closed_before = False
         self._inner.clientConnectionFailed(connector, reason)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """A connection is gone, which the link knows of only if the handshake was over."""
+        """Notify the inner factory: of a loss after the handshake, of a failed attempt before."""
         handshake, self._handshake = self._handshake, None
         inner: Any = self._inner
         if handshake is not None and handshake.problem is not None:
@@ -353,7 +352,7 @@ class HandshakeClientFactory(ClientFactory):
 
 
 def problem_of(reason: Failure) -> str | None:
-    """What went wrong with TLS; ``None`` if the connection was merely closed."""
+    """Return the TLS problem; ``None`` if the connection was merely closed."""
     error = reason.value
     if isinstance(error, SSL.Error):
         return explain(error)

@@ -1,8 +1,8 @@
 """
-Certificates that are replaced while we run.
+Renewal of certificates at run time.
 
-Files are looked at, and read, in a thread: they may lie on a slow disk. New contexts are made of all of
-them together or not at all.
+The files are checked and read in a thread, because their disk may be slow. New contexts are made of all files together
+or not at all.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from txsentinel.tls.errors import BadTls
 T = TypeVar("T")
 
 Marks: TypeAlias = tuple[object, ...]
-"""What files look like from outside; another value means that something was changed."""
+"""The properties of files that change with their contents."""
 
 INTERVAL: Final = 5.0
-"""Seconds between two looks, where ``tls-auto-reload-interval`` does not say anything."""
+"""Default of ``tls-auto-reload-interval``, in seconds."""
 
-RENEWED: Final = "TLS certificates were read anew; new connections use them."
-KEPT: Final = "The new TLS files are of no use, so what was loaded before stays in use: "
+RENEWED: Final = "TLS certificates were reloaded; new connections use them."
+KEPT: Final = "The new TLS files are unusable, so the previous ones stay in use: "
 
 
 def marks_of(paths: Sequence[str]) -> Marks:
-    """Marks of files, links followed; a file that is not there has one too."""
+    """Return the marks of files, following symbolic links; a missing file has one, too."""
     return tuple(_mark(path) for path in paths)
 
 
@@ -47,15 +47,15 @@ def _mark(path: str) -> Marks | None:
 
 class Renewal:
     """
-    Looks for changed files now and then, and reads them when told to.
+    Checks files for changes periodically, and reads them after a change or on request.
 
-    Changed files are read once they look the same twice in a row: whoever replaces a certificate and then
-    its key shall be done with both.
+    Changed files are read when two checks in a row find the same marks, so that the replacement of a certificate and
+    of its key is complete.
 
-    :param paths: what to look at, absolute.
-    :param load: reads everything, in a thread; raises :class:`BadTls`.
-    :param renewed: takes over what was loaded.
-    :param interval: seconds between two looks; 0 for none.
+    :param paths: the absolute paths of the files.
+    :param load: reads all files, in a thread; raises :class:`BadTls`.
+    :param renewed: called with the new contexts.
+    :param interval: seconds between two checks; 0 for no checks.
     """
 
     def __init__(
@@ -76,34 +76,34 @@ class Renewal:
         self._used = self._seen = marks_of(paths)
         self._stopped = False
         self._lock = DeferredLock()
-        self._loop = LoopingCall(self.look)
+        self._loop = LoopingCall(self.check)
         self._loop.clock = host.reactor
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start the periodic checks."""
         if self._interval:
             self._loop.start(self._interval, now=False).addErrback(self._host.fail_stop, "the check of certificates")
 
     def stop(self) -> None:
-        """Look no more; what is being read is dropped."""
+        """Stop the periodic checks, and drop the result of a read in progress."""
         self._stopped = True
         if self._loop.running:
             self._loop.stop()
 
-    def look(self) -> Deferred[None]:
-        """Read what has changed, if it has; the Deferred fires when that is done."""
-        return self._lock.run(self._look)
+    def check(self) -> Deferred[None]:
+        """Read the files if they have changed; the Deferred fires when that is done."""
+        return self._lock.run(self._check)
 
     def renew(self) -> Deferred[None]:
-        """Read everything, changed or not; the Deferred fires when that is done."""
+        """Read the files, changed or not; the Deferred fires when that is done."""
         return self._lock.run(self._read)
 
-    def _look(self) -> Deferred[None]:
+    def _check(self) -> Deferred[None]:
         return self._threaded(lambda: marks_of(self._paths)).addCallback(self._compare)
 
     def _compare(self, marks: Marks) -> Deferred[None] | None:
-        settled, self._seen = marks == self._seen, marks
-        return self._read() if settled and marks != self._used else None
+        unchanged, self._seen = marks == self._seen, marks
+        return self._read() if unchanged and marks != self._used else None
 
     def _read(self) -> Deferred[None]:
         def read() -> tuple[Marks, Contexts | BadTls]:
@@ -113,10 +113,10 @@ class Renewal:
             except BadTls as refusal:
                 return marks, refusal
 
-        return self._threaded(read).addCallback(self._take)
+        return self._threaded(read).addCallback(self._apply)
 
-    def _take(self, found: tuple[Marks, Contexts | BadTls]) -> None:
-        # A file that is refused is not tried again before it changes.
+    def _apply(self, found: tuple[Marks, Contexts | BadTls]) -> None:
+        # Unusable files are not read again before they change.
         self._used, outcome = found
         self._seen = self._used
         if self._stopped:

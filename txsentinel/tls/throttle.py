@@ -1,8 +1,8 @@
 """
-Handshakes by the handful: a thousand clients that come back at once must not keep us from watching.
+Limits the time that handshakes execute, so that a thousand simultaneous reconnects do not delay the monitoring.
 
-Each step of a handshake takes a millisecond or so of arithmetic, and a reactor hands out all the input there
-is before anything that is due. Steps beyond what a turn has time for wait for the next one, in order.
+Each step of a handshake takes about a millisecond of processor time, and a reactor processes all input before
+the calls that are due. Steps beyond the limit of one turn wait for the next one, in order.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Final, TypeAlias
 from twisted.internet.interfaces import IReactorTime
 
 HANDSHAKE_SECONDS_PER_TURN: Final = 0.02
-"""Seconds of one turn that handshakes may take."""
+"""Maximum seconds of handshakes in one turn."""
 
 RECOVERY: Final = 2 * HANDSHAKE_SECONDS_PER_TURN
-"""Seconds after which what was spent is forgotten, though nobody had to wait."""
+"""Seconds after which the spent time is reset if no step is waiting."""
 
 Step: TypeAlias = Callable[[], None]
 
 
 class HandshakeThrottle:
-    """Lets steps through at once while there is time, and one turn after the other when there is not."""
+    """Executes steps at once while the limit allows it, otherwise in later turns."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -32,13 +32,13 @@ class HandshakeThrottle:
         self._spent = 0.0
 
     def try_acquire(self) -> bool:
-        """May a step be taken now, out of turn?"""
+        """Whether a step may be executed now."""
         if self._clock.seconds() - self._since > RECOVERY and not self._waiting:
             self._begin()
         return not self._waiting and self._spent < HANDSHAKE_SECONDS_PER_TURN
 
-    def take(self, step: Step) -> None:
-        """Take a step, and remember the time that it took."""
+    def execute(self, step: Step) -> None:
+        """Execute a step, and add its duration to the spent time."""
         begun = self._clock.seconds()
         try:
             step()
@@ -46,7 +46,7 @@ class HandshakeThrottle:
             self._spent += self._clock.seconds() - begun
 
     def queue(self, step: Step) -> None:
-        """Take a step in a later turn."""
+        """Execute a step in a later turn."""
         if not self._waiting:
             self._clock.callLater(0, self._turn)
         self._waiting.append(step)
@@ -59,7 +59,7 @@ class HandshakeThrottle:
         self._begin()
         try:
             while self._waiting and self._spent < HANDSHAKE_SECONDS_PER_TURN:
-                self.take(self._waiting.popleft())
+                self.execute(self._waiting.popleft())
         finally:
             if self._waiting:
                 self._clock.callLater(0, self._turn)

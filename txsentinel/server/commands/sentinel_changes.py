@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from txsentinel.server.context import ServerContext
 
 NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
+MAX_SET_WORDS: Final = 256
+"""Words of one ``SENTINEL SET``, which is applied in one turn: enough for all options and eighty renamed commands."""
+
 MAX_QUORUM: Final = (1 << 32) - 1
 """The maximum quorum. C drops the higher bits of a larger one, which may leave a quorum of zero."""
 
@@ -132,28 +135,37 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     """
     Apply options from left to right; reply ``OK`` when they are saved in the file.
 
-    The reply to an invalid option is an error; the options before it stay applied and are saved.
+    The reply to an invalid option is an error; the options before it stay applied and are saved. All options are
+    applied in the last step, so that no other change comes between those that may have to be undone together.
     """
     core = context.core
     name = text(request[2])
-    before = copied(core.master(name).options)
-    since = first_change(context)
+    core.master(name)
+    first_change(context)
+    if len(request) > MAX_SET_WORDS:
+        raise CommandError(f"ERR SENTINEL SET takes at most {MAX_SET_WORDS} words")
 
     def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
         apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
 
     def steps() -> Steps:
         yield from check_control_characters(request, 3, "SENTINEL SET")
+        changes: list[tuple[str, list[str]]] = []
+        refusal: CommandError | None = None
         at = 3
-        while at < len(request):
+        while at < len(request) and refusal is None:
             option = text(request[at])
             wanted = values_wanted(option)
             if not wanted or len(request) - at <= wanted:
-                raise CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
-            values = [text(raw) for raw in request[at + 1 : at + 1 + wanted]]
-            core.set_option(name, option, values, context.host.now(), apply)
+                refusal = CommandError(f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'")
+            else:
+                changes.append((option, [text(raw) for raw in request[at + 1 : at + 1 + wanted]]))
             at += 1 + wanted
             yield b""
+        before, since = copied(core.master(name).options), first_change(context)
+        core.set_options(name, changes, context.host.now(), apply)
+        if refusal is not None:
+            raise refusal
         return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
 
     return Stepwise(steps())
