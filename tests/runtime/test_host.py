@@ -31,7 +31,15 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.config.recovery import recovered
 from txsentinel.interfaces import IFileStore, IHost
-from txsentinel.process.files import FileInUse, FileLock, overwrite_file, remove_leftovers
+from txsentinel.process.files import (
+    FileInUse,
+    FileLock,
+    check_writable,
+    overwrite_file,
+    probe_file,
+    remove_leftovers,
+    save_file,
+)
 from txsentinel.runtime.host import MAX_CONCURRENT_LOOKUPS, RealFiles, RealHost, StepFailed, replace_file
 
 AS_ROOT = os.geteuid() == 0
@@ -293,6 +301,23 @@ class ReplaceTests(SynchronousTestCase):
             raise OSError(number, os.strerror(number))
 
         self.patch(os, name, broken)
+
+    def test_what_is_no_file(self) -> None:
+        """A device, a FIFO or a directory, or a link to one, is neither replaced nor written to."""
+        elsewhere = os.path.join(self.directory, "elsewhere")
+        os.mkfifo(elsewhere)
+        os.symlink("elsewhere", self.path)
+        for attempt in (
+            lambda: replace_file(self.path, b"new", 0o022),
+            lambda: save_file(self.path, b"new", 0o022, in_place="it was so before"),
+            lambda: probe_file(self.path, 100),
+            lambda: check_writable("/dev/null"),
+        ):
+            error = self.assertRaises(StepFailed, attempt)
+            self.assertEqual("Could not replace config file (Not a regular file)", str(error))
+            self.assertEqual("Not a regular file", error.strerror)
+        self.assertTrue(stat.S_ISFIFO(os.stat(elsewhere).st_mode))
+        self.assertEqual({"elsewhere", "sentinel.conf"}, set(os.listdir(self.directory)))
 
     def test_contents_are_replaced(self) -> None:
         """The new contents are there, whole, and nothing else is left in the directory."""

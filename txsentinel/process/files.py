@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from txsentinel.config.disk import NOT_REGULAR
 from txsentinel.config.recovery import Overwriting, overwriting, recovered
 
 TEMPORARY: Final = ".tmp-txsentinel-"
@@ -27,6 +28,8 @@ NO_REPLACEMENT: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ENOTSUP}
 )
 """Errors of creating or renaming a temporary file that concern the directory, not the disk."""
+
+REPLACING: Final = "Could not replace config file"
 
 READ_SIZE: Final = 1 << 20
 
@@ -44,7 +47,7 @@ class StepFailed(OSError):
 
     def __init__(self, step: str, cause: OSError) -> None:
         number = cause.errno or errno.EIO
-        super().__init__(number, os.strerror(number))
+        super().__init__(number, cause.strerror or os.strerror(number))
         self.step = step
 
     def __str__(self) -> str:
@@ -58,6 +61,25 @@ def _step(words: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StepFailed(words, error) from error
+
+
+def _check_regular(found: os.stat_result) -> None:
+    """
+    Refuse devices, FIFOs and directories: run by root, a rename would replace ``/dev/null`` itself.
+
+    :raises StepFailed: if it is not a regular file.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        raise StepFailed(REPLACING, OSError(errno.EINVAL, NOT_REGULAR))
+
+
+def _check_target(target: str) -> None:
+    """Call :func:`_check_regular` for the file at ``target``, if there is one."""
+    try:
+        found = os.stat(target)
+    except OSError:
+        return
+    _check_regular(found)
 
 
 def _write_all(descriptor: int, contents: bytes) -> None:
@@ -130,6 +152,9 @@ def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = 
             old = os.stat(target)
         except FileNotFoundError:
             old = None
+    if old is not None:
+        _check_regular(old)
+    with _step(CREATING):
         descriptor, temporary = tempfile.mkstemp(prefix=name + TEMPORARY, dir=directory)
     try:
         try:
@@ -192,12 +217,13 @@ def overwrite_file(path: str, contents: bytes) -> None:
     :raises FileNotFoundError: if there is no such file.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StepFailed("Could not open config file", error) from error
     try:
+        _check_regular(os.fstat(descriptor))
         with _step("Could not read config file"):
             raw = _read_all(descriptor)
         found = recovered(raw)
@@ -264,6 +290,7 @@ def probe_file(path: str, size: int) -> str:
     """
     target = os.path.realpath(path)
     directory, name = os.path.split(target)
+    _check_target(target)
     try:
         with _step(CREATING):
             descriptor, temporary = tempfile.mkstemp(prefix=name + TEMPORARY, dir=directory)
@@ -371,6 +398,10 @@ def check_writable(path: str) -> None:
     """
     Open the file for writing without changing it. Unlike ``access`` this gives the reason.
 
-    :raises OSError: if it cannot be written.
+    :raises OSError: if it cannot be written, or is not a regular file.
     """
-    os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    try:
+        _check_regular(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
