@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +14,7 @@ from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, Pu
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.model.log_text import MAX_EXCERPT, DistinctLineThrottle
+from txsentinel.model.timings import Limits
 from txsentinel.wire.hello import HELLO_CHANNEL
 
 MINUTE = 60_000
@@ -121,6 +123,26 @@ class LogTests(NonsenseCase):
             self.fixture.pass_time(500)
         self.assertLessEqual(len(self.lines), 15)
         self.assertLess(max(map(len, self.lines)), 2 * MAX_EXCERPT)
+
+    def test_replies_without_their_end(self) -> None:
+        """Of two connections with long replies that do not end the one with more is lost, and the other goes on."""
+        self.fixture = Fixture(Limits(unfinished_replies=500_000))
+        self.fixture.do(Connect(self.fixture.link()))
+        first, second = self.attempts()
+        for transport in (first, second):
+            transport.protocol.dataReceived(b"$4000000\r\n")
+        first.protocol.dataReceived(b"x" * 300_000)
+        for _ in range(3):
+            self.assertFalse(first.aborted)
+            second.protocol.dataReceived(b"x" * 90_000)
+        self.assertEqual((True, False), (first.aborted, second.aborted))
+        self.fixture.pass_time(1)
+        self.assertEqual(0, first.protocol._reader.held)
+        unfinished = second.protocol._context.unfinished
+        self.assertEqual(second.protocol._reader.held, unfinished.total)
+        self.assertGreaterEqual(unfinished.total, 270_000)
+        second.lost(ConnectionDone())
+        self.assertEqual(0, unfinished.total)
 
     def test_budget(self) -> None:
         """Each text once a minute, and no more than a few different ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from twisted.internet.protocol import ClientFactory
 
@@ -16,6 +16,9 @@ from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
 from txsentinel.model.log_text import DistinctLineThrottle
 from txsentinel.model.timings import Limits, Millis, Timings
+
+MIN_UNFINISHED: Final = 16 * 1024
+"""Bytes of an unfinished reply below which it is not counted."""
 
 
 class CoreInputs(Protocol):
@@ -95,6 +98,43 @@ class Flushable(Protocol):
         """Pass the bytes to the transport in one write."""
 
 
+class Droppable(Protocol):
+    """A connection that can be closed because of a violation."""
+
+    def drop(self, offence: str) -> None:
+        """Close the connection immediately and log the reason."""
+
+
+class UnfinishedReplies:
+    """
+    Limits the memory that the incomplete replies of all connections occupy together.
+
+    The size of each reply is limited, but a server can report a thousand replicas that all begin a long reply and never
+    complete it.
+
+    :param limit: bytes; above it the connection with the largest incomplete reply is dropped.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.total = 0
+        self._limit = limit
+        self._held: dict[Droppable, int] = {}
+
+    def note(self, connection: Droppable, held: int) -> None:
+        """Record that the incomplete reply of ``connection`` occupies ``held`` bytes."""
+        before = self._held.pop(connection, 0)
+        if held >= MIN_UNFINISHED:
+            self._held[connection] = held
+        else:
+            held = 0
+        self.total += held - before
+        while self.total > self._limit:
+            largest = max(self._held, key=self._held.__getitem__)
+            size = self._held.pop(largest)
+            self.total -= size
+            largest.drop("an incomplete reply, while the incomplete replies of all connections exceed their limit")
+
+
 @dataclass(slots=True, eq=False)
 class LinkContext:
     """Shared by every connection of one pool."""
@@ -118,6 +158,9 @@ class LinkContext:
     secure: Secure | None = None
     """Adds TLS to connections; ``None`` for plain TCP."""
 
+    unfinished: UnfinishedReplies = field(init=False)
+    """The memory that incomplete replies occupy."""
+
     unconfirmed_lines: DistinctLineThrottle = field(default_factory=DistinctLineThrottle)
     """Log lines about unconfirmed peers. Anybody can announce any number of them, so they share one limit."""
 
@@ -126,6 +169,10 @@ class LinkContext:
 
     unflushed: list[Flushable] = field(default_factory=list)
     """The connections with commands of this turn, in the order of their first command."""
+
+    def __post_init__(self) -> None:
+        """Create what depends on the limits."""
+        self.unfinished = UnfinishedReplies(self.limits.unfinished_replies)
 
     def finish_turn(self) -> None:
         """Execute the decisions of the core, then flush the connections. Call this after each input to the core."""

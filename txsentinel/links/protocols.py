@@ -124,11 +124,14 @@ class Connection(Protocol):
                     now = host.now()
         except ReplyViolation as violation:
             self.drop(str(violation))
+        self._context.unfinished.note(self, 0 if self._dead else reader.held)
         return now
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Drop the queues. The factory reports the loss to the core."""
         self._dead = True
+        self._reader = ReplyReader(self._context.limits)  # What it has read in part takes memory.
+        self._context.unfinished.note(self, 0)
         self._awaiting.clear()
         self._unsent.clear()
         if self._grace is not None and self._grace.active():

@@ -109,6 +109,9 @@ class Limits:
     reply_buffer: int = 4 * 1024 * 1024
     """Bytes of one reply from a server or peer; a larger one closes the connection. An INFO has about 10,000."""
 
+    unfinished_replies: int = 64 * 1024 * 1024
+    """Bytes of all replies together that have arrived in part; beyond that the connection with the longest is lost."""
+
     info_text: int = 128 * 1024
     """Bytes of an INFO that are parsed and kept; that of a master with 1,000 replicas has about 90,000."""
 

@@ -116,6 +116,12 @@ class ReplyReader:
         """Whether no reply is incomplete, so that the next chunk begins with a reply."""
         return not self._open and self._length < 0 and self._position == len(self._buffer) and not self._spent
 
+    @property
+    def held(self) -> int:
+        """Bytes that the reply which is incomplete occupies, about; 0 between two replies."""
+        announced = self._length if self._length >= 0 else 0
+        return self._charge - announced + len(self._buffer) - self._position
+
     def feed(self, data: bytes) -> None:
         """Add a chunk. Call `next_reply` until it returns `NEED_MORE` before adding another one."""
         if self._spent:
@@ -150,6 +156,7 @@ class ReplyReader:
             self._position = 0
             self._open = []
             self._length = -1
+            self._charge = 0
             raise
         if value is not NEED_MORE:
             self._charge = 0
