@@ -76,7 +76,7 @@ lint: $(VENV)/.test
 	echo "== mypy"; $(BIN)/mypy || status=1; \
 	exit $$status
 
-# All of it, a small run (BENCH=--quick), or a part (BENCH="mass-failure --masters 100"); results and pictures are in build.
+# All of it, a small run (BENCH=--quick), or a part (BENCH="storm --masters 100"); results and pictures are in build.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
 

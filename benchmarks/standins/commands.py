@@ -1,4 +1,4 @@
-"""Replies of a stand-in to parsed requests; the frequent ones are mostly answered before parsing."""
+"""What a stand-in answers to a parsed request; the frequent ones seldom come this far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STALE_TOO: Final = {b"info", b"publish", b"slaveof", b"replicaof", b"config", b
 _STALE_TOO_AS_WELL: Final = {b"exec", b"discard", b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"role"}
 
 
-# The wire format
+# The wire
 
 
 def bulk(text: bytes | None) -> bytes:
@@ -44,7 +44,7 @@ def error(text: str) -> bytes:
     return b"-%b\r\n" % text.encode()
 
 
-# Execution
+# From a request to its answer
 
 
 def answer(connection: Connection, words: list[bytes]) -> bytes:
@@ -82,7 +82,7 @@ def _refusal(connection: Connection, name: bytes, words: list[bytes]) -> bytes |
     return None
 
 
-# Connection commands
+# Talking
 
 
 def _ping(connection: Connection, words: list[bytes]) -> bytes:
@@ -255,7 +255,7 @@ def _publish(connection: Connection, words: list[bytes]) -> bytes:
 
 
 def _spread(instance: Instance, channel: bytes, payload: bytes) -> int:
-    """Send to all subscribers here and at the replicas; return the number of those here."""
+    """Tell all subscribers here and at the replicas; how many there were here."""
     count = 0
     for listener in instance.channels.get(channel, ()):
         sign = b">" if listener.protocol == 3 else b"*"
@@ -428,4 +428,4 @@ COMMANDS: Final[dict[bytes, tuple[Answer, int, int, bool]]] = {
     b"exec": (_execute, 0, 0, False),
     b"discard": (_discard, 0, 0, False),
 }
-"""Per command: its function, the minimum and maximum number of arguments, and whether it writes."""
+"""Per command: what answers it, the fewest and the most words after its name, and whether it writes."""

@@ -1,4 +1,4 @@
-"""One client of a stand-in; frequent requests are recognised without parsing."""
+"""One client of a stand-in: bytes in, bytes out, the frequent requests recognised without parsing."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Connection:
     """
     A client.
 
-    ``quick`` is set if PING, INFO and PUBLISH need no checks: no password, transaction, subscription or stale data
-    affects them.
+    ``quick`` says that the frequent requests need no second look: nothing stands in the way of PING, INFO and PUBLISH,
+    be it a password, a transaction, a subscription or stale data.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Connection:
         return len(self.channels) + len(self.patterns)
 
     def look(self) -> None:
-        """Update whether requests may be recognised without parsing."""
+        """Decide anew whether the quick way may be taken."""
         self.quick = (
             self.authenticated
             and self.queued is None
@@ -128,7 +128,7 @@ class Connection:
             self.close()
 
     def write(self, data: bytes) -> None:
-        """Send now; what exceeds the socket buffer is sent when the socket is writable again."""
+        """Send now, and what does not fit when there is room again."""
         if self.out:
             self.out += data
             return
@@ -137,13 +137,13 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # The read will report the error.
+            return  # reading will find out
         if sent < len(data):
             self.out = data[sent:]
-            self.loop.wait_writable(self)
+            self.loop.wait_for_room(self)
 
     def flush(self) -> None:
-        """The socket is writable again."""
+        """There is room again."""
         data, self.out = self.out, b""
         self.write(data)
         if not self.out:
@@ -151,9 +151,9 @@ class Connection:
 
     def close(self, *, reset: bool = False) -> None:
         """
-        Close the connection, if it is open.
+        End it; nothing if it has ended.
 
-        :param reset: with a reset, as the kernel does for a process that dies with unread bytes.
+        :param reset: as the kernel does for a process that dies with unread bytes, not in good order.
         """
         if self.fd not in self.loop.connections:
             return
@@ -168,9 +168,9 @@ class Connection:
 
 def parse(data: bytes, at: int) -> tuple[list[bytes], int] | None:
     """
-    Parse the request that begins at an index; return it and the index after it, ``None`` if it is incomplete.
+    The request that begins at an index, and the index behind it; ``None`` if it is not complete.
 
-    A line that is no array is split at blanks.
+    A line that is no array is taken as words with blanks between them.
     """
     line = data.find(b"\r\n", at)
     if line < 0:

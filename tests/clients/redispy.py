@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from tests.clients.redispy_options import access, failures
-from tests.clients.script import PAUSE, Plan, report_step, tries, values
+from tests.clients.script import PAUSE, Plan, say, tries, values
 
 
 def main(plan: Plan) -> None:
@@ -16,40 +16,40 @@ def main(plan: Plan) -> None:
     library = import_module(plan.library)
     errors = failures(library)
     data, watching = access(plan)
-    report_step("library", version=library.__version__)
+    say("library", version=library.__version__)
     group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
     master = group.master_for(plan.name)
     replica = partial(group.slave_for, plan.name)
     old = group.discover_master(plan.name)[1]
-    report_step("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
+    say("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
 
     value = values()
     written = next(value)
     master.set(plan.key, written)
-    report_step("read", port=read(replica, plan.key, written, old, errors))
+    say("read", port=read(replica, plan.key, written, old, errors))
 
     listener = group.sentinels[0].pubsub()
     listener.subscribe("+switch-master")
     while (listener.get_message(timeout=1) or {}).get("type") != "subscribe":
         pass
-    report_step("ready")
+    say("ready")
 
-    message_task = False
+    heard = False
     while True:
         message = listener.get_message(ignore_subscribe_messages=True, timeout=PAUSE)
         if message:
-            message_task = True
-            report_step("event", payload=message["data"])
+            heard = True
+            say("heard", payload=message["data"])
         try:
             written = next(value)
             master.set(plan.key, written)
             port = port_of(master)
         except errors:
             continue
-        if message_task and port != old:
+        if heard and port != old:
             break
-    report_step("wrote", port=port, value=written)
-    report_step("read again", port=read(replica, plan.key, written, port, errors))
+    say("wrote", port=port, value=written)
+    say("read again", port=read(replica, plan.key, written, port, errors))
 
 
 def port_of(server: Any) -> int:
@@ -74,4 +74,4 @@ def read(connect: Callable[[], Any], key: str, wanted: str, master: int, errors:
 
 
 if __name__ == "__main__":
-    main(Plan.from_arguments())
+    main(Plan.told())

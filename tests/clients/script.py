@@ -8,7 +8,7 @@ reached, and when by the clock (``at``, seconds). In order, and each once:
 - ``found``: the port of the ``master`` and those of the ``replicas``, as far as the library tells.
 - ``read``: the ``port`` of the replica that gave back what was written to the master.
 - ``ready``: subscribed to ``+switch-master`` by now; the master may be killed.
-- ``message_task``: the ``payload`` of that event.
+- ``heard``: the ``payload`` of that event.
 - ``wrote``: the ``port`` of the new master and the ``value`` that it has taken.
 - ``read again``: as ``read``, with that value.
 
@@ -53,16 +53,16 @@ class Plan:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_arguments(cls) -> Plan:
+    def told(cls) -> Plan:
         """The plan of this script, whose time begins to run."""
         signal.alarm(LIFETIME)
         words = json.loads(sys.argv[1])
         return cls(**{**words, "sentinels": [tuple(each) for each in words["sentinels"]]})
 
 
-def report_step(step: str, **fields: object) -> None:
+def say(step: str, **facts: object) -> None:
     """Report a step."""
-    print(json.dumps({"step": step, "at": time.time(), **fields}), flush=True)
+    print(json.dumps({"step": step, "at": time.time(), **facts}), flush=True)
 
 
 def values() -> Iterator[str]:

@@ -167,6 +167,34 @@ class FilingTests(ConfirmationCase):
         self.assertEqual(place, self.fixture.peer("b").address)
         self.assertEqual([], [event for event in self.fixture.events() if "sentinel" in event])
 
+    def test_in_the_name_of_a_peer(self) -> None:
+        """Whoever tells the ID of a peer moves it only while that is not connected, and it gets back later."""
+        peer = self.fixture.peer("b")
+        home = peer.address
+        self.listen("10.0.3.1", identity("b").encode())
+        for _ in range(5):
+            self.name(identity("b"), "10.0.3.1")
+            self.name(identity("b"), home.ip)
+            self.assertEqual(home, peer.address)
+            self.fixture.wait(2_000, 100)
+        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.heard())
+        self.fixture.kill(home)
+        self.name(identity("b"), "10.0.3.1")
+        self.assertEqual("10.0.3.1", peer.address.ip)
+        self.fixture.revive(home)
+        self.name(identity("b"), home.ip)
+        self.assertEqual(home, peer.address)
+
+    def test_a_peer_that_says_no_more_where_it_is(self) -> None:
+        """It is connected where it was, and its hellos name another address for some periods: that is its new one."""
+        peer = self.fixture.peer("b")
+        self.listen("10.0.3.1", identity("b").encode())
+        self.name(identity("b"), peer.address.ip)
+        for _ in range(4):
+            self.fixture.wait(2_000, 100)
+            self.name(identity("b"), "10.0.3.1")
+        self.assertEqual("10.0.3.1", peer.address.ip)
+
     def test_under_other_masters(self) -> None:
         """Who is filed under one master is filed under the next without being asked again."""
         self.listen("10.0.3.1", identity("q").encode())

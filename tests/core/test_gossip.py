@@ -123,9 +123,12 @@ class GossipTests(SynchronousTestCase):
         moved = Address.literal("10.4.4.4", 26379)
         self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
         self.fixture.hello("b", MASTER_PLACE, 0)
+        home = self.fixture.peer("b").address
+        self.fixture.kill(home)
         self.fixture.core.hello_received(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
         self.fixture.finish()
         self.assertEqual("10.4.4.4", self.fixture.peer("b").address.ip)
+        self.fixture.revive(home)
         self.fixture.hello("b", MASTER_PLACE, 0)
         self.assertEqual("10.0.1.98", self.fixture.peer("b").address.ip)
 

@@ -82,6 +82,7 @@ class RegistryTests(SynchronousTestCase):
         """To one new link, that both share again."""
         moved = Address.literal("10.3.3.3", 26379)
         self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        self.fixture.kill(self.fixture.peer("b").address)
         self.fixture.core.hello_received(
             f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.fixture.now
         )

@@ -312,6 +312,7 @@ class QuestionTests(SynchronousTestCase):
         """What its old address was asked is not taken for asked of the new one."""
         moved = Address.literal("10.0.1.200", 26379)
         self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        self.fixture.kill(self.peer.address)
         self.fixture.core.hello_received(
             f"10.0.1.200,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), self.fixture.now
         )

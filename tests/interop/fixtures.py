@@ -107,7 +107,7 @@ def wait_moved(fleet: Fleet, old: RedisProcess, seconds: float = SECONDS) -> Red
     return fleet.master()
 
 
-def wait_event(
+def wait_heard(
     recorder: EventRecorder, since: float, channel: str, sentinels: Iterable[str], words: str = ""
 ) -> list[RecordedEvent]:
     """

@@ -31,11 +31,11 @@ class Line(Protocol):
         """Hang up."""
 
 
-Connect = Callable[[str, int, float], Line]
+Dial = Callable[[str, int, float], Line]
 """Host, port, seconds that each answer may take. Raises ``OSError``."""
 
 
-def connecting_from(source: str) -> Connect:
+def dialling_from(source: str) -> Dial:
     """Connections that come from this address."""
     return lambda host, port, seconds: Connection(port, None, seconds, host, source)
 
@@ -82,14 +82,14 @@ class Client:
         name: str,
         sentinels: Sequence[tuple[str, int]],
         master: str,
-        connect: Connect,
+        dial: Dial,
         histories: Histories,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._sentinels = list(sentinels)
         self._master = master
-        self._connect = connect
+        self._dial = dial
         self._histories = histories
         self._rng = random.Random(name)
         self._line: Line | None = None
@@ -119,14 +119,14 @@ class Client:
     def _find(self) -> Line | None:
         for host, port in self._rng.sample(self._sentinels, len(self._sentinels)):
             try:
-                sentinel = self._connect(host, port, ANSWER_SECONDS)
+                sentinel = self._dial(host, port, ANSWER_SECONDS)
                 try:
                     address = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
                 finally:
                     sentinel.close()
                 if isinstance(address, list):
                     self._port = int(address[1])
-                    return self._connect(str(address[0]), self._port, WRITE_SECONDS)
+                    return self._dial(str(address[0]), self._port, WRITE_SECONDS)
             except (OSError, ReplyError):
                 continue
         return None

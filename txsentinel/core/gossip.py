@@ -3,6 +3,11 @@ Processing of received hellos: they change the peers, the current epoch, and the
 
 Only hellos of peers are processed: those with a known ID at its registered address. All others are passed to
 ``confirmation``.
+
+An answer to ``SENTINEL MYID`` does not prove an identity: anybody can answer with the ID of one of our peers. A peer
+that is connected and keeps sending hellos from its registered address is therefore not moved to another address. C
+Sentinels move it at each hello. The address at which a peer was registered first is an exception, so that a peer that
+was moved away while it was down returns there.
 """
 
 from __future__ import annotations
@@ -27,6 +32,9 @@ from txsentinel.wire.resp import text
 CONFLICT_TIMEOUT: Millis = 1_000
 """How long two addresses may have one config epoch until the Sentinel with the lowest ID has its own confirmed."""
 
+MOVE_PERIODS: Final = 3
+"""Hello periods without a hello from its registered address after which a connected peer can be moved to another."""
+
 MAX_CLONES: Final = 16
 """Maximum number of Sentinels with our own ID that are logged."""
 
@@ -44,6 +52,9 @@ class Gossip:
         self._failovers = failovers
         self.confirmations = Confirmations(state, registry, self._confirmed)
         self._known: dict[bytes, Peer] = {}
+        self._first_addresses: dict[str, Address] = {}
+        """ID → the address at which a peer was registered before it was moved."""
+
         self._clones: dict[bytes, None] = {}
         """``host,port`` of Sentinels with our own ID, from their hellos."""
 
@@ -134,8 +145,9 @@ class Gossip:
             self.forget(peer)
 
     def forget(self, peer: Peer) -> None:
-        """Discard the cached hello of ``peer``."""
+        """Discard the cached hello and the first address of ``peer``."""
         self._known.pop(peer.hello_seen, None)
+        self._first_addresses.pop(peer.name, None)
 
     def _sane(self, hello: Hello) -> bool:
         state = self._state
@@ -159,10 +171,27 @@ class Gossip:
         if link is not None:
             # Registered at this address for another master.
             return self._register(hello.sentinel_id, address, master, link, now)
+        if peer is not None and self._stays(peer, address, now):
+            return None
         if peer is None and through_server:
             master.note_unconfirmed_hello(hello.sentinel_id, now, self._state.timings.publish_period)
         self.confirmations.named(hello.sentinel_id, address, master, payload, now, through_server=through_server)
         return None
+
+    def _stays(self, peer: Peer, address: Address, now: Millis) -> bool:
+        """Return whether ``peer`` is active at its registered address, so that a hello from ``address`` is ignored."""
+        active = now - peer.hello_received_at <= MOVE_PERIODS * self._state.timings.publish_period
+        if not (active and peer.link.commands_up and not peer.is_down):
+            return False
+        home = self._first_addresses.get(peer.name)
+        if home is not None and home.same(address):
+            return False
+        self._state.note_throttled(
+            "A hello names a Sentinel at another address than its own",
+            f"A hello names Sentinel {peer.name} at {address.joined()}. It is ignored, because that Sentinel is "
+            f"connected and sends its hellos from {peer.address.joined()}",
+        )
+        return True
 
     def _confirmed(self, waiting: Waiting, link: InstanceLink, now: Millis) -> None:
         """Register a Sentinel whose ID was confirmed, and apply its latest hellos."""
@@ -185,6 +214,8 @@ class Gossip:
         peer = master.peers.get(peer_id)
         if peer is not None:
             if not peer.address.same(address):
+                if self._stays(peer, address, now):
+                    return None
                 self._move(peer, master, address, link, now)
             return peer
         stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
@@ -203,6 +234,7 @@ class Gossip:
 
     def _move(self, peer: Peer, master: Master, address: Address, link: InstanceLink, now: Millis) -> None:
         state = self._state
+        first_address = self._first_addresses.get(peer.name, peer.address)
         updated = -1
         for other in self._registry.peers_known_as(peer.name):
             self.forget(other)
@@ -210,6 +242,7 @@ class Gossip:
             self._registry.readdress_peer(other, address, now, link)
             state.changed(other.master)
             updated += 1
+        self._first_addresses[peer.name] = first_address
         by_hostname = state.options.announce_hostnames
         detail = f"ip {address.announced(by_hostname)} port {address.port} for {peer.name}"
         state.announce("+sentinel-address-switch", master, detail)

@@ -1,4 +1,4 @@
-"""The output of the demonstration: events, the results of an application's writes, and restarts."""
+"""What the demonstration shows while it runs: events, the fate of an application's writes, and who is revived."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS_KEPT: Final = 1000
 SUMMARY_TIMEOUT_SECONDS: Final = 2.0
 
 KEY: Final = "demo"
-"""Has a bit for each write."""
+"""Holds a bit for each write."""
 
 log = Logger()
 
@@ -35,7 +35,7 @@ class Acknowledged:
     """
     The numbers of the writes that a master has acknowledged, as a bitmap in the layout of ``SETBIT``.
 
-    ``count`` is how many they are.
+    ``count`` says how many they are.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Acknowledged:
         self.count = 0
 
     def add(self, number: int) -> None:
-        """Add a number; each occurs once."""
+        """Remember one; each number comes once."""
         position, bit = divmod(number, 8)
         if position >= len(self._bits):
             self._bits.extend(bytes(position + 1 - len(self._bits)))
@@ -51,21 +51,19 @@ class Acknowledged:
         self.count += 1
 
     def missing_in(self, stored: bytes) -> int:
-        """Count the acknowledged writes that are missing in a server's bitmap."""
+        """How many of them are not in the bitmap that a server has."""
         size = max(len(self._bits), len(stored))
         ours, theirs = (int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (self._bits, stored))
         return (ours & ~theirs).bit_count()
 
 
 class Writer:
-    """
-    An application that writes through a :class:`MasterFollower`, one write after the other, and measures the gaps.
-    """
+    """An application that writes through a :class:`MasterFollower`, one write after the other, and times the gaps."""
 
-    def __init__(self, reactor: Any, follower: MasterFollower, print_line: Callable[[str], None]) -> None:
+    def __init__(self, reactor: Any, follower: MasterFollower, say: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._follower = follower
-        self._print = print_line
+        self._say = say
         self._next: IDelayedCall | None = None
         self._stopped = False
         self._moved_to: MasterAddress | None = None
@@ -74,19 +72,19 @@ class Writer:
         self._number = 0
         self.acknowledged = Acknowledged()
         self.failovers = 0
-        """Number of times that writes continued at another master."""
+        """How often writes went on at another master."""
         self.max_gap = 0.0
-        """The longest time in seconds between two acknowledged writes."""
+        """Seconds, between two writes that were acknowledged."""
         self.recovered: Deferred[float] = Deferred()
-        """Fires once, with the seconds without a master in the first failover."""
+        """Fires once, with the seconds that the first failover left us without a master."""
 
     def start(self) -> None:
-        """Start writing; the follower must have been started."""
+        """Begin to write; the follower must have started."""
         self._follower.add_listener(self._moved)
         self._write()
 
     def stop(self) -> None:
-        """Stop writing; a write in flight may still be answered."""
+        """Write no more; a write on its way may still be answered."""
         self._stopped = True
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -96,9 +94,9 @@ class Writer:
 
     def summary(self, stored: bytes | None) -> str:
         """
-        Summarise the writes.
+        What became of everything that was written.
 
-        :param stored: the bitmap of the present master; ``None`` if there is none.
+        :param stored: the bitmap that the master has now; ``None`` if there is none to ask.
         """
         acknowledged = self.acknowledged.count
         lost = "not known, as no master answers" if stored is None else str(self.acknowledged.missing_in(stored))
@@ -122,7 +120,7 @@ class Writer:
             gap = now - self._last_success
             lost = f", {self._failures} failed meanwhile" if self._failures else ""
             self.failovers += 1
-            self._print(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
+            self._say(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
             self._failures = 0
             if not self.recovered.called:
                 self.recovered.callback(gap)
@@ -131,7 +129,7 @@ class Writer:
         self._again()
 
     def _lost(self, failure: Failure) -> None:
-        # After any error an application would try the next write.
+        # Whatever the reason, an application's answer to a failed write here is to try the next one.
         self._failures += 1
         log.debug("a write failed: {why}", why=failure.getErrorMessage())
         self._again()
@@ -143,19 +141,17 @@ class Writer:
 
 class Show:
     """
-    Runs the demonstration over a :class:`Fleet` that has been started.
+    Runs over a :class:`Fleet` that has been started.
 
-    :param reactor: the running one; its ``seconds()`` are the clock.
-    :param print_line: takes one line of text at a time.
+    :param reactor: the one that runs; its ``seconds()`` time the writes.
+    :param say: takes one line of text at a time.
     :param keyboard: an empty line on it kills the master; ``None`` for no keyboard.
     """
 
-    def __init__(
-        self, reactor: Any, fleet: Fleet, print_line: Callable[[str], None], keyboard: TextIO | None = None
-    ) -> None:
+    def __init__(self, reactor: Any, fleet: Fleet, say: Callable[[str], None], keyboard: TextIO | None = None) -> None:
         self._reactor = reactor
         self._fleet = fleet
-        self._print = print_line
+        self._say = say
         self._keyboard = keyboard
         self._began = time.monotonic()
         self._labels = {name: f"sentinel {number}" for number, name in enumerate(fleet.ports, start=1)}
@@ -163,14 +159,14 @@ class Show:
             reactor, [("127.0.0.1", port) for port in fleet.ports.values()], fleet.name, reply_timeout=2.0
         )
         self.writer = Writer(reactor, self._follower, self._notify)
-        self._recorder = EventRecorder(fleet.ports, self._event_received, EVENTS_KEPT)
+        self._recorder = EventRecorder(fleet.ports, self._heard, EVENTS_KEPT)
         self._dead: set[ChildProcess] = set()
         self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]
         self._stopped = False
 
     def start(self) -> Deferred[MasterFollower]:
         """
-        Start to record, to write and to restart dead servers.
+        Begin to listen, to write and to revive.
 
         :returns: fires when the first master is found.
         """
@@ -184,9 +180,9 @@ class Show:
 
     def stop(self) -> Deferred[Any]:
         """
-        Stop everything that :meth:`start` began; the servers are left as they are.
+        End all that :meth:`start` began; the servers are left as they are.
 
-        :returns: fires when the follower has disconnected.
+        :returns: fires when the follower has hung up.
         """
         if not self._stopped:
             self._stopped = True
@@ -199,13 +195,11 @@ class Show:
         return gatherResults([self._follower.stop()])
 
     def kill_master(self) -> None:
-        """
-        Kill the present master, as ``kill -9`` does; if no other server can take its place, print what to wait for.
-        """
+        """Kill the present master, as ``kill -9`` does; say what to wait for if no other server can take its place."""
         address = self._follower.address
         server = None if address is None else self._fleet.servers.get(address.port)
         if server is None:
-            self._notify("** there is no master to kill yet: wait for the line with the address of the master")
+            self._notify("** there is no master to kill yet: wait for the line that says where writes go")
             return
         if not server.running:
             self._notify(f"** {address} is dead already; wait until writes go to another master")
@@ -213,7 +207,7 @@ class Show:
         others = [each for each in self._fleet.servers.values() if each is not server]
         if not any(each.running for each in others):
             names = " or ".join(each.name for each in others)
-            self._notify(f"** no server could replace {address}; wait until {names} is started again")
+            self._notify(f"** nobody could take the place of {address}; wait until {names} is started again")
             return
         self._notify(f"** killing the master, 127.0.0.1:{server.port}")
         server.kill()
@@ -240,7 +234,7 @@ class Show:
         if server is not None and server.running:
             self._notify(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
 
-    def _event_received(self, event: RecordedEvent) -> None:
+    def _heard(self, event: RecordedEvent) -> None:
         # Called in the recorder's thread.
         self._reactor.callFromThread(self._show_event, event)
 
@@ -252,7 +246,7 @@ class Show:
         self._line(time.monotonic(), text)
 
     def _line(self, at: float, text: str) -> None:
-        self._print(f"{at - self._began:9.3f}  {text}")
+        self._say(f"{at - self._began:9.3f}  {text}")
 
     def _look_for_dead(self) -> None:
         """Start what has died again after a while, from what it has on disk, as a supervisor would."""

@@ -1,1 +1,1 @@
-"""A deterministic simulation that hosts the unmodified service: clock, network, disks, Redis servers and faults."""
+"""A deterministic world that hosts the unmodified service: clock, network, disks, Redis servers, faults."""

@@ -1,4 +1,4 @@
-"""The connections of a modelled C Sentinel. Its ticks open them, at most one attempt a second."""
+"""The connections of a modelled C Sentinel: made by its ticks, once a second at most, and never otherwise."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from txsentinel.sim.host import SimHost
 
 RETRY: Final = 1_000
-"""Milliseconds between two connection attempts."""
+"""Milliseconds between two attempts."""
 
 OnReply = Callable[[Word], None]
 
 
 class CLink:
-    """
-    One connection to a server or a peer. With ``subscribes`` it subscribes to the hello channel and sends no requests.
-    """
+    """One connection to a server or a peer; ``subscribes`` to the hello channel instead of being asked anything."""
 
     def __init__(
         self, host: SimHost, place: tuple[str, int], hello_received: Callable[[bytes], None] | None = None
@@ -43,31 +41,31 @@ class CLink:
 
     @property
     def up(self) -> bool:
-        """Whether a command can be sent."""
+        """Can something be said?"""
         return self.conversation is not None
 
     def connect(self, now: int) -> bool:
-        """Try to connect if an attempt is due; return True if one began."""
+        """Try to connect if it is time; true if an attempt began."""
         if self.up or self._connecting or self._closed or now - self._tried_at < RETRY:
             return False
         self._tried_at, self._connecting = now, True
         self._host.reactor.connectTCP(*self.place, _LinkFactory(self), timeout=1.0)
         return True
 
-    def ask(self, words: tuple[str | int | bytes, ...], on_reply: OnReply) -> None:
+    def ask(self, words: tuple[str | int | bytes, ...], heard: OnReply) -> None:
         """Send a command."""
         if self.conversation is not None:
-            self.conversation.awaiting.append(on_reply)
+            self.conversation.awaiting.append(heard)
             cast("ITransport", self.conversation.transport).write(pack(*words))
 
     def close(self) -> None:
-        """Close the connection for good."""
+        """For good."""
         self._closed = True
         if self.conversation is not None:
             cast("ITransport", self.conversation.transport).loseConnection()
 
     def made(self, conversation: _Conversation) -> None:
-        """The connection is established."""
+        """A connection is there."""
         self._connecting = False
         self.conversation = conversation
         if self._closed:
@@ -76,7 +74,7 @@ class CLink:
             cast("ITransport", conversation.transport).write(pack("SUBSCRIBE", "__sentinel__:hello"))
 
     def lost(self) -> None:
-        """A connection, or an attempt to connect, ended."""
+        """A connection, or an attempt, is gone."""
         self._connecting = False
         self.conversation = None
 
@@ -88,11 +86,11 @@ class _Conversation(Protocol):
         self.awaiting: deque[OnReply] = deque()
 
     def connectionMade(self) -> None:
-        """Report the connection to its link."""
+        """Ready."""
         self._link.made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse hellos or replies."""
+        """Hellos, or replies."""
         hello_received = self._link.hello_received
         if hello_received is not None:
             for payload in HELLO.findall(data):
@@ -110,20 +108,20 @@ class _LinkFactory(ClientFactory[_Conversation]):
         self._link = link
 
     def buildProtocol(self, addr: IAddress | None) -> _Conversation:
-        """Build the protocol of this connection."""
+        """One conversation."""
         return _Conversation(self._link)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Do nothing: a later tick tries again."""
+        """A later tick tries again."""
         self._link.lost()
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """Do nothing: a later tick tries again."""
+        """A later tick tries again."""
         self._link.lost()
 
 
 class CPort(Factory):
-    """The listening port: ``answer`` replies to each command at once."""
+    """Where others ask: every command is answered at once by ``answer``."""
 
     noisy = False
 
@@ -131,7 +129,7 @@ class CPort(Factory):
         self.answer = answer
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Build the protocol of one client."""
+        """One client."""
         return _Asked(self)
 
 
@@ -141,11 +139,11 @@ class _Asked(Protocol):
         self._frames = Frames()
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse and answer commands."""
+        """Commands."""
         for words in self._frames.feed(data):
             if isinstance(words, list):
                 answer = self._port.answer([word for word in words if isinstance(word, bytes)])
                 cast("ITransport", self.transport).write(encode(answer))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Do nothing: no state is kept for clients."""
+        """Nobody is remembered."""

@@ -1,4 +1,4 @@
-"""Disk faults, and disk faults combined with the end of a Sentinel process."""
+"""Faults of disks that end a Sentinel, or that a Sentinel ends with."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis.server import SimRedis
 
 Done: TypeAlias = "tuple[str, Callable[[], None]]"
-"""A description of what happened, and the function that ends it."""
+"""What happened, in words, and how to end it."""
 
 
 def restart(victim: SimRedis | SimSentinel | CSentinel) -> None:
-    """Restart a machine if it does not run."""
+    """Start a machine again that does not run."""
     if not victim.host.running:
         victim.host.restart()
 
 
-def failing_disk(fleet: Fleet, random: Random) -> Done:
-    """Writes fail, some of them visibly; then the power fails, so a rename without its fsync may be undone."""
+def doomed_disk(fleet: Fleet, random: Random) -> Done:
+    """Writes fail, some of them visibly, and then the power goes: a rename without its fsync may be undone."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.fail_with = OSError(errno.EIO, "Input/output error")
@@ -37,7 +37,7 @@ def failing_disk(fleet: Fleet, random: Random) -> Done:
 
 
 def torn_write(fleet: Fleet, random: Random) -> Done:
-    """The power fails while the temporary file is half written; it stays beside the old file or the new one."""
+    """The power goes while the temporary file is half written; it stays behind, beside the old file or the new."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
 
@@ -51,15 +51,13 @@ def torn_write(fleet: Fleet, random: Random) -> Done:
 
     files.interrupt = crash
     if random.random() < 0.5:
-        # Without an order the Sentinel may have nothing to write for a long time.
+        # Left to itself, it may have nothing to write for a long time.
         next(client for client in fleet.clients if client.target is sentinel.host).order("SENTINEL", "FLUSHCONFIG")
     return f"cut the power of {sentinel.name} in the middle of its next write", end
 
 
 def bind_mount(fleet: Fleet, random: Random) -> Done:
-    """
-    The file cannot be replaced, only overwritten in place; the power fails during the write, once or several times.
-    """
+    """The file cannot be replaced, only overwritten, in the middle of which the power goes, again and again."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.in_place = True
@@ -82,7 +80,7 @@ def bind_mount(fleet: Fleet, random: Random) -> Done:
 
 
 def unreadable_disk(fleet: Fleet, random: Random) -> Done:
-    """A Sentinel dies and cannot read its file: each new process exits at once."""
+    """A Sentinel that dies and cannot read its file: each new process gives up at once."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.unreadable = OSError(errno.EIO, "Input/output error")

@@ -1,4 +1,4 @@
-"""A simulated fleet: Redis servers, and Sentinels that run the unmodified service."""
+"""A fleet in one world: Redis servers, and Sentinels that run the unmodified service over them."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -29,7 +29,7 @@ SENTINEL_PORT: Final = 26379
 
 
 class FleetDisk:
-    """The file system that a simulated Sentinel's configuration may check: it has only the configuration file."""
+    """What a simulated Sentinel's configuration may ask of its machine: there is nothing but its one file."""
 
     def working_directory(self) -> str:
         """The root."""
@@ -44,7 +44,7 @@ class FleetDisk:
         return []
 
     def executable(self, path: str) -> bool:
-        """Every script exists and is executable."""
+        """Every script does."""
         return True
 
     def check_directory(self, path: str) -> None:
@@ -56,7 +56,7 @@ class FleetDisk:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size and the options of a fleet; times are in milliseconds."""
+    """How large a fleet is, and how its masters are watched; times in milliseconds."""
 
     sentinels: int = 3
     masters: int = 1
@@ -66,22 +66,22 @@ class Shape:
     failover_timeout: int = 10_000
     parallel_syncs: int = 1
     unwilling: int = 0
-    """The number of replicas of each master, the last ones, that have priority 0."""
+    """How many replicas of each master, the last ones, have priority 0."""
     hostnames: bool = False
-    """Whether masters are configured by host name."""
+    """Masters are configured by name."""
     c_peers: int = 0
-    """The number of modelled C Sentinels in addition to ours."""
+    """How many Sentinels there are beside ours that behave as C does."""
     mass_failure: int = 10
-    """The number of masters failing together that counts as a mass failure."""
+    """How many masters that fail together are a storm."""
 
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
-        """Pickle the constructor arguments: a compiled frozen class cannot be restored attribute by attribute."""
+        """Pickled as what it is made of: what is frozen and compiled cannot be filled in afterwards."""
         return Shape, astuple(self)
 
 
 @dataclass(slots=True)
 class Line:
-    """One line of the transcript: seconds since the beginning, source, and text."""
+    """One line of the transcript: seconds since the beginning, who, and what."""
 
     at: float
     who: str
@@ -106,12 +106,12 @@ class SimSentinel:
 
     @property
     def running(self) -> bool:
-        """Whether a process with a service runs."""
+        """Is there a process with a service in it?"""
         return self.host.running and self.service is not None
 
     @property
     def alive(self) -> SentinelService:
-        """The service; available only while :attr:`running`."""
+        """The service; only while :attr:`running`."""
         assert self.service is not None
         return self.service
 
@@ -120,7 +120,7 @@ class SimSentinel:
         try:
             contents = host.files.read(CONFIG_PATH)
         except OSError as error:
-            # As the command line does: report the error and exit; the supervisor may restart the process.
+            # As the command line does it: say so, and leave it to whoever supervises the process to try again.
             reporter.note(Level.WARNING, str(CannotOpen(CONFIG_PATH, error.strerror or str(error))))
             host.exit(1)
             return
@@ -140,24 +140,24 @@ class SimSentinel:
 
 @implementer(ISentinelListener)
 class Reporter:
-    """Forwards what one Sentinel logs and publishes."""
+    """Passes on what one Sentinel logs and publishes."""
 
     def __init__(self, sentinel: SimSentinel) -> None:
         self._sentinel = sentinel
 
     def note(self, level: Level, text: str) -> None:
-        """Handle a log line."""
+        """A line of the log."""
         fleet = self._sentinel.fleet
         fleet.lines.append(Line(fleet.simulation.seconds(), self._sentinel.name, level, text))
 
     def event_published(self, event: SentinelEvent) -> None:
-        """Handle an event, at the moment at which clients receive it."""
-        for observer in self._sentinel.fleet.observers:
+        """An event, at the moment at which clients hear of it."""
+        for observer in self._sentinel.fleet.watchers:
             observer.event(self._sentinel, event)
 
 
 class Observer:
-    """Base class of observers; every method does nothing by default."""
+    """Somebody who looks on; does nothing unless told what."""
 
     def born(self, sentinel: SimSentinel) -> None:
         """A process of ``sentinel`` has built its service, which is about to start."""
@@ -168,7 +168,7 @@ class Observer:
 
 @dataclass(slots=True)
 class SimMaster:
-    """One monitored group: its name and its servers. Its master may change."""
+    """One monitored group: its name and its servers; which of them is the master changes."""
 
     name: str
     servers: list[SimRedis] = field(default_factory=list)
@@ -176,9 +176,9 @@ class SimMaster:
 
 class Fleet:
     """
-    Sentinels and servers in one simulation, all started.
+    Sentinels and servers in one world, all started.
 
-    :param seed: determines the whole run; the same seed gives the same run.
+    :param seed: gives the whole run; the same seed gives the same run.
     """
 
     def __init__(self, seed: int, shape: Shape | None = None) -> None:
@@ -186,16 +186,16 @@ class Fleet:
         self.simulation = Simulation(seed)
         self.network = SimNetwork(self.simulation)
         self.lines: list[Line] = []
-        self.observers: list[Observer] = []
+        self.watchers: list[Observer] = []
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
         self.disturbed_until = 0.0
-        """Simulated time in seconds until which faults may keep Sentinels from meeting their deadlines."""
+        """World time in seconds up to which faults are in force that may keep Sentinels from what they ought to do."""
         self.report_violation: Callable[[object, str, str], None] = lambda holds, invariant, what: None
-        """Called by other checkers with ``(whether it holds, the invariant, what happened)``."""
+        """Told ``(whether it holds, the invariant, what happened)`` by whoever else checks something."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}
-        """The names that the resolver of every Sentinel knows."""
+        """What the resolver of every Sentinel knows."""
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
         first = self.shape.sentinels + 1
         self.c_peers = [
@@ -204,7 +204,7 @@ class Fleet:
         self.clients = [SimClient(self, sentinel.host) for sentinel in self.sentinels]
 
     def start(self) -> None:
-        """Power on, the servers first."""
+        """Power on: servers first."""
         for master in self.masters:
             for server in master.servers:
                 server.host.start()
@@ -216,11 +216,11 @@ class Fleet:
             client.host.start()
 
     def run(self, seconds: float) -> None:
-        """Advance the simulation."""
+        """Let time pass."""
         self.simulation.run(seconds)
 
-    def converge(self, limit: float = 60.0) -> bool:
-        """Advance the simulation until there are no disagreements, for at most ``limit`` seconds; return True if so."""
+    def settle(self, limit: float = 60.0) -> bool:
+        """Let time pass until nobody disagrees, for ``limit`` seconds at the most; whether that came about."""
         step = 0.25
         while limit > 0:
             if not self.disagreements():
@@ -243,7 +243,7 @@ class Fleet:
         return Timings()
 
     def configuration(self, number: int) -> str:
-        """The initial configuration file of Sentinel ``number``."""
+        """The file that Sentinel ``number`` is installed with."""
         shape = self.shape
         lines = [f"port {SENTINEL_PORT}", "bind *"]
         if shape.hostnames:
@@ -261,16 +261,16 @@ class Fleet:
         return "\n".join(lines) + "\n"
 
     def born(self, sentinel: SimSentinel) -> None:
-        """A Sentinel process started."""
-        for observer in self.observers:
+        """A Sentinel's process begins."""
+        for observer in self.watchers:
             observer.born(sentinel)
 
     def disagreements(self) -> list[str]:
         """
-        Describe what differs from the state required after all faults; empty if nothing does.
+        What is not as it should be once all faults are over, in words; empty if nothing.
 
-        Every running Sentinel must know one reachable master of each group, the same as the others, with one config
-        epoch. No instance may be down, and every other server must follow that master.
+        Every running Sentinel knows one and the same reachable master of each group, with one config
+        epoch, sees nobody down, and every other server follows that master.
         """
         found: list[str] = []
         for group in self.masters:
@@ -296,8 +296,8 @@ class Fleet:
             if len(epochs) > 1:
                 found.append(f"the current epochs differ: {sorted(epochs)}")
             if len(set(views.values())) > 1:
-                listed = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
-                found.append(f"{group.name} is in dispute: {listed}")
+                told = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
+                found.append(f"{group.name} is in dispute: {told}")
             elif views:
                 found += self._following(group, next(iter(views.values()))[0])
         return found

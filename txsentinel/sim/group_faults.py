@@ -1,4 +1,4 @@
-"""Faults of a master and its replicas as a group."""
+"""What can go wrong with a master and its replicas as a group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from txsentinel.sim.disk_faults import restart
 from txsentinel.sim.fleet import Fleet, SimSentinel
 
-POLL_INTERVAL: Final = 0.001
+LOOK_INTERVAL: Final = 0.001
 """Seconds between two looks at whether a server was promoted; its Sentinel looks every 50 ms."""
 
 RECOVERY: Final = 10.0
@@ -17,11 +17,11 @@ RECOVERY: Final = 10.0
 
 Undo: TypeAlias = Callable[[], None]
 Done: TypeAlias = "tuple[str, Undo]"
-"""A description of what was done, and the function that ends it."""
+"""What was done, in words, and what ends it."""
 
 
 def pause_group(fleet: Fleet, random: Random) -> Done:
-    """Pause a master and its replicas together; resume them a moment apart, the master last, first, or with them."""
+    """A master and its replicas stand still together, and go on a moment apart: the master last, first or with them."""
     group = random.choice(fleet.masters)
     paused = [server for server in group.servers if server.host.running]
     masters = [server for server in paused if server.is_master]
@@ -42,7 +42,7 @@ def pause_group(fleet: Fleet, random: Random) -> Done:
 
 
 def masterless(fleet: Fleet, random: Random) -> Done:
-    """Make a master follow one of its replicas, which continues to follow the master."""
+    """A master is told to follow one of its replicas, which goes on following it."""
     group = random.choice(fleet.masters)
     masters = [server for server in group.servers if server.host.running and server.is_master]
     replicas = [server for server in group.servers if server.host.running and server not in masters]
@@ -58,7 +58,7 @@ def lost_handover(fleet: Fleet, random: Random) -> Done:
     victims: list[SimSentinel] = []
     over = False
 
-    def poll() -> None:
+    def look() -> None:
         for sentinel in fleet.sentinels if not over and not victims else ():
             master = sentinel.alive.core.registry.masters.get(name) if sentinel.running else None
             failover = None if master is None else master.failover
@@ -72,7 +72,7 @@ def lost_handover(fleet: Fleet, random: Random) -> Done:
                 now = fleet.simulation.seconds()
                 fleet.disturbed_until = max(fleet.disturbed_until, now + RECOVERY)
         if not over and not victims:
-            fleet.simulation.call_later(POLL_INTERVAL, poll)
+            fleet.simulation.call_later(LOOK_INTERVAL, look)
 
     def end() -> None:
         nonlocal over
@@ -80,5 +80,5 @@ def lost_handover(fleet: Fleet, random: Random) -> Done:
         for sentinel in victims:
             restart(sentinel)
 
-    poll()
+    look()
     return f"order {name} to be handed over, and kill the leader that orders it", end

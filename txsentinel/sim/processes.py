@@ -1,4 +1,4 @@
-"""Simulated child processes: scripts that do nothing and end."""
+"""Simulated child processes: scripts that do nothing but end."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a script ends if it is not killed. With ``status`` ``None`` it never ends."""
+    """How a script ends if nobody kills it: ``status`` ``None`` means that it never does."""
 
     status: int | None = 0
     seconds: float = 0.01
 
 
 Script: TypeAlias = Callable[[Sequence[str]], Outcome]
-"""Takes the argv of a child and returns how it ends; may raise ``OSError`` if it cannot start."""
+"""From the argv of a child to how it will end; may raise ``OSError`` if it cannot even start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Spawned:
     """A child that was started."""
 
     at: float
-    """Seconds of simulated time."""
+    """Seconds of world time."""
 
     path: str
     arguments: tuple[str, ...]
@@ -47,7 +47,7 @@ class Spawned:
 
 @implementer(IProcessTransport)
 class SimProcess:
-    """A child process; every signal ends it."""
+    """A child process; every signal that it gets ends it."""
 
     def __init__(self, reactor: SimReactor, protocol: IProcessProtocol, pid: int, outcome: Outcome) -> None:
         self._reactor = reactor
@@ -55,19 +55,19 @@ class SimProcess:
         self.pid: int | None = pid
         self.written: list[bytes] = []
         self.signals: list[str] = []
-        """Names of the signals sent to it."""
+        """Names of the signals that it was sent."""
         if outcome.status is not None:
             reactor.schedule(micros(outcome.seconds), self._exit, outcome.status, None)
 
     def start(self) -> None:
-        """Connect the process to its protocol."""
+        """Introduce it to its protocol."""
         self._protocol.makeConnection(self)
 
     def signalProcess(self, signalID: str | int) -> None:
         """
-        Kill the process; it ends a millisecond later.
+        Kill it; it is gone a millisecond later.
 
-        :raises ProcessExitedAlready: if it has ended.
+        :raises ProcessExitedAlready: if it is gone.
         """
         if self.pid is None:
             raise ProcessExitedAlready
@@ -86,31 +86,31 @@ class SimProcess:
             self._reactor.guard(f"{step.__name__} raised", step, Failure(ended))
 
     def write(self, data: bytes) -> None:
-        """Store the data in :attr:`written`."""
+        """Kept in :attr:`written`."""
         self.written.append(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Store the data in :attr:`written`."""
+        """Kept in :attr:`written`."""
         self.written.extend(data)
 
     def writeToChild(self, childFD: int, data: bytes) -> None:
-        """Store the data in :attr:`written`."""
+        """Kept in :attr:`written`."""
         self.written.append(data)
 
     def closeStdin(self) -> None:
-        """Do nothing: the child reads no input."""
+        """The child does not listen anyway."""
         self.closeChildFD(0)
 
     def closeStdout(self) -> None:
-        """Do nothing: the child writes no output."""
+        """The child says nothing anyway."""
         self.closeChildFD(1)
 
     def closeStderr(self) -> None:
-        """Do nothing: the child writes no output."""
+        """The child says nothing anyway."""
         self.closeChildFD(2)
 
     def closeChildFD(self, descriptor: int) -> None:
-        """Report the closed stream to the protocol, in a later turn."""
+        """Tell the protocol that a stream was closed, as soon as it could know."""
         self._reactor.schedule(1, self._protocol.childConnectionLost, descriptor)
 
     def loseConnection(self) -> None:
@@ -119,14 +119,14 @@ class SimProcess:
             self.closeChildFD(descriptor)
 
     def getPeer(self) -> IPv4Address:
-        """Return None: a pipe has no address."""
+        """Nowhere: a pipe."""
         return IPv4Address("TCP", "0.0.0.0", 0)
 
     def getHost(self) -> IPv4Address:
-        """Return None: a pipe has no address."""
+        """Nowhere: a pipe."""
         return IPv4Address("TCP", "0.0.0.0", 0)
 
 
 def mapping_copy(environment: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Return a copy of the environment, independent of later changes."""
+    """An environment as it is now, whatever its owner does with it later."""
     return None if environment is None else dict(environment)

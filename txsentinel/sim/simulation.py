@@ -1,9 +1,9 @@
 """
-Simulated time: one heap of scheduled events for the whole simulation.
+Simulated time: one heap of happenings for the whole world.
 
-Time is a whole number of microseconds and jumps from event to event; no real clock is read. Events that are due at the
-same microsecond run in the order in which they were scheduled, so one seed always gives one run.
-:meth:`Simulation.digest` verifies that.
+Time is a whole number of microseconds and jumps from happening to happening; nothing here looks at a
+real clock. Happenings due at the same microsecond occur in the order in which they were asked for, so
+one seed always tells one story, and :meth:`Simulation.digest` proves that it did.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -34,21 +34,19 @@ MILLISECOND: Final = 1_000
 _CALLED: Final = -1
 _CANCELLED: Final = -2
 _COMPACT_ABOVE: Final = 4_096
-"""Number of cancelled entries in the heap above which it is rebuilt without them."""
+"""Cancelled entries that may sit in the heap before it is worth rebuilding without them."""
 
 _BATCH: Final = 512
-"""Number of occurrences added to the digest in one call, for speed."""
+"""Occurrences that are gathered before they are added to the digest, which costs less in one go."""
 
 
 def micros(seconds: float) -> int:
-    """Convert seconds to the nearest whole number of microseconds."""
+    """Seconds as the nearest whole number of microseconds."""
     return round(seconds * SECOND)
 
 
 class ScheduledEvent:
-    """
-    An event in the heap. ``sequence`` is the number of its only valid entry; entries with other numbers are stale.
-    """
+    """Something in the heap. ``sequence`` names its only valid entry; entries with another number are stale."""
 
     __slots__ = ("sequence",)
 
@@ -56,19 +54,19 @@ class ScheduledEvent:
 
     def fire(self, sequence: int) -> None:
         """
-        The entry numbered ``sequence`` is due.
+        The entry numbered ``sequence`` has come due.
 
-        :raises NotImplementedError: unless a subclass implements it.
+        :raises NotImplementedError: unless a heir says what happens.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFailure:
-    """An exception that no simulated program caught, or that made one end itself."""
+    """An exception that no simulated program caught, or that one gave itself up for."""
 
     at: float
-    """Seconds of simulated time."""
+    """Seconds of world time."""
 
     place: str
     what: str
@@ -80,9 +78,9 @@ class RecordedFailure:
 
 class Simulation:
     """
-    The simulation: time, random numbers, the heap of scheduled events, and the digest of past ones.
+    All there is: the time, the dice, the heap of what will happen, and the digest of what did.
 
-    :param seed: determines the run; the same seed gives the same run.
+    :param seed: whatever two runs have in common; the same seed gives the same run.
     """
 
     log = Logger()
@@ -94,31 +92,31 @@ class Simulation:
         """Microseconds since the beginning."""
         self.failures: list[RecordedFailure] = []
         self.events = 0
-        """Number of heap entries processed."""
+        """How many heap entries have been looked at."""
         self._heap: list[tuple[int, int, ScheduledEvent]] = []
         self._sequence = 0
         self._cancelled = 0
         self._digest = blake2b(digest_size=16)
         self._noted: list[bytes] = []
-        """What the digest has not taken in yet: label and data of each occurrence in turn ..."""
+        """What the digest has yet to take in: label and data of each occurrence in turn ..."""
         self._noted_at: list[int] = []
-        """... and its time."""
+        """... and when it was."""
 
     def __repr__(self) -> str:
-        return f"<Simulation seed={self.seed} at {self.seconds():.6f} s>"
+        return f"<World seed={self.seed} at {self.seconds():.6f} s>"
 
     def seconds(self) -> float:
-        """Simulated time in seconds."""
+        """World time in seconds."""
         return self.time / SECOND
 
     def push(self, time: int, event: ScheduledEvent) -> None:
-        """Schedule an event at ``time`` microseconds; this replaces its earlier entry, if any."""
+        """Make ``happening`` fire at ``time`` microseconds, replacing the entry that it may have already."""
         self._sequence = sequence = self._sequence + 1
         event.sequence = sequence
         heappush(self._heap, (time, sequence, event))
 
     def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> SimCall:
-        """Call ``function`` outside of every host, for instance to inject a fault; an exception ends the run."""
+        """Call ``function`` from outside every host, for instance to inject a fault; its exceptions end the run."""
         call = SimCall(self, None, function, arguments, {})
         call.schedule(self.time + micros(seconds))
         return call
@@ -138,26 +136,26 @@ class Simulation:
             noted_at.clear()
 
     def digest(self) -> str:
-        """32 hexadecimal digits of everything delivered so far."""
+        """32 hexadecimal digits that stand for everything delivered so far."""
         digest = self._digest.copy()
         self._take_noted(digest)
         return digest.hexdigest()
 
     def _take_noted(self, digest: blake2b) -> None:
-        # Lengths come first, so no two sequences have the same bytes.
+        # With the lengths in front, no two stories are made of the same bytes.
         digest.update(f"{self._noted_at}{[*map(len, self._noted)]}".encode())
         digest.update(b"".join(self._noted))
 
     def record_failure(self, place: str, what: str, failure: Failure) -> None:
-        """Record and log an exception that a simulated program did not catch or did not survive."""
+        """Remember and log an exception that a simulated program did not survive or did not catch."""
         self.failures.append(RecordedFailure(self.seconds(), place, what, failure))
         self.log.failure("{place}: {what}", failure=failure, place=place, what=what)
 
     def forget_one(self) -> None:
-        """An entry of the heap became stale; rebuild the heap if most of its entries are."""
+        """An entry of the heap became stale; rebuild the heap if most of it is."""
         self._cancelled += 1
         if self._cancelled > _COMPACT_ABOVE and self._cancelled * 2 > len(self._heap):
-            # In place: the loop in run_to() holds a reference to this list.
+            # In place: the loop in run_to() holds on to this very list.
             self._heap[:] = [entry for entry in self._heap if entry[1] == entry[2].sequence]
             heapify(self._heap)
             self._cancelled = 0
@@ -168,7 +166,7 @@ class Simulation:
         return len(self._heap)
 
     def step(self) -> bool:
-        """Run the next event; return False if there is none."""
+        """Let the next thing happen; false if nothing ever will."""
         if not self._heap:
             return False
         self.time, sequence, event = heappop(self._heap)
@@ -177,11 +175,11 @@ class Simulation:
         return True
 
     def run(self, seconds: float) -> None:
-        """Run all events of the next ``seconds``."""
+        """Let ``seconds`` pass with all that happens in them."""
         self.run_to(self.time + micros(seconds))
 
     def run_to(self, until: int) -> None:
-        """Run all events up to and including ``until`` microseconds; set the time to it."""
+        """Let everything happen up to and including ``until`` microseconds, and arrive there."""
         heap = self._heap
         pop = heappop
         looked_at = 0
@@ -189,7 +187,7 @@ class Simulation:
             while heap and heap[0][0] <= until:
                 self.time, sequence, event = pop(heap)
                 looked_at += 1
-                # Cancelled and moved entries are skipped here, which is cheaper than a call.
+                # Whatever was cancelled or moved is passed over here already, for much less than a call.
                 if sequence == event.sequence:
                     event.fire(sequence)
         finally:
@@ -198,10 +196,10 @@ class Simulation:
 
     def run_until(self, condition: Callable[[], object], limit: float) -> bool:
         """
-        Run events until ``condition()`` holds; it is checked before the first event and after each.
+        Let things happen until ``condition()`` holds; it is asked before the first and after each of them.
 
-        :param limit: seconds after which to stop; the time is then exactly that much later.
-        :returns: whether the condition holds.
+        :param limit: seconds after which we give up, the time then being exactly that much later.
+        :returns: whether it came to hold.
         """
         until = self.time + micros(limit)
         heap = self._heap
@@ -214,7 +212,7 @@ class Simulation:
 
 
 class SimCall(ScheduledEvent):
-    """A delayed call of a host, or (``owner`` ``None``) of the simulation itself. Cancelling costs O(1)."""
+    """A delayed call, of a host or (``owner`` ``None``) of the world itself. Cancelling costs O(1)."""
 
     __slots__ = ("arguments", "due", "function", "keywords", "owner", "queued_at", "simulation")
 
@@ -242,7 +240,7 @@ class SimCall(ScheduledEvent):
         heappush(simulation._heap, (due, sequence, self))
 
     def fire(self, sequence: int) -> None:
-        """Call the function, unless this entry is stale, the host is dead, or it is stalled."""
+        """Call the function, unless this entry is stale, the host is dead, or it is stalled for now."""
         if sequence != self.sequence:
             return
         simulation, owner = self.simulation, self.owner
@@ -273,22 +271,22 @@ class SimCall(ScheduledEvent):
     def _move(self, due: int) -> None:
         self.due = due
         if due < self.queued_at:
-            # The old entry stays behind, stale. A later time needs no new entry: the old one reschedules itself.
+            # The old entry stays behind, stale. A later time needs none: the old entry finds itself early.
             self.schedule(due)
             self.simulation.forget_one()
 
     def getTime(self) -> float:
-        """The time at which it is due, in seconds of its owner's clock."""
+        """When it is due, in seconds of its owner's clock."""
         return self.due / SECOND if self.owner is None else self.owner.seconds_at(self.due)
 
     def cancel(self) -> None:
-        """Cancel the call."""
+        """Never call it."""
         self._expect_pending()
         self.sequence = _CANCELLED
         self.simulation.forget_one()
 
     def delay(self, secondsLater: float) -> None:
-        """Delay the call by that much."""
+        """Call it that much later than planned."""
         self._expect_pending()
         self._move(self.due + micros(secondsLater))
 
@@ -298,7 +296,7 @@ class SimCall(ScheduledEvent):
         self._move(self.simulation.time + micros(secondsFromNow))
 
     def active(self) -> bool:
-        """Whether the call is still pending."""
+        """Is it still to come?"""
         return self.sequence >= 0
 
 

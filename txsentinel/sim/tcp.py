@@ -1,8 +1,9 @@
 """
 Simulated TCP: flows of bytes with latency, and the two ends of a connection.
 
-Kernel and program are separate where the difference is visible. A kernel accepts connections and bytes for a stopped
-program, answers with a reset for one that has ended, and does not answer once the machine has lost its power.
+The kernel and the program are kept apart where it shows. A kernel accepts connections and bytes for a
+program that is stopped, answers with a reset for one that is gone, and says nothing at all once the
+machine has lost its power.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -36,17 +37,17 @@ if TYPE_CHECKING:
     from txsentinel.sim.sockets import SimPort
 
 WINDOW: Final = 256 * 1024
-"""Bytes that a kernel accepts from a writer before the reader has read them; the rest waits in the transport."""
+"""Bytes that a kernel takes from a writer before the reader has read them; the rest waits in the transport."""
 
 HIGH_WATER: Final = 64 * 1024
 """Unsent bytes above which a registered producer is paused, as in Twisted."""
 
 SEND_TIMEOUT: Final = 924 * SECOND
-"""Microseconds without acknowledgement after which the kernel ends a connection (15 retransmissions)."""
+"""After how many microseconds without acknowledgement the kernel gives a connection up (15 retransmissions)."""
 
 
 class Mark(Enum):
-    """What a flow carries besides bytes."""
+    """What travels in a flow besides bytes."""
 
     OPEN = b"open"
     """The third step of the handshake."""
@@ -59,7 +60,7 @@ class Mark(Enum):
 
 
 class Path:
-    """One direction between two machines: its latency, and whether traffic passes."""
+    """One direction between two machines: how long things take there, and whether they arrive at all."""
 
     __slots__ = ("blocked", "cut", "jitter", "latency", "loss", "since", "source", "target", "waiting")
 
@@ -67,21 +68,21 @@ class Path:
         self.source = source
         self.target = target
         self.latency = latency
-        """Latency in microseconds."""
+        """Microseconds that everything takes."""
         self.jitter = jitter
-        """Largest additional latency in microseconds, drawn for each segment."""
+        """Microseconds that it takes longer at most, drawn anew for each segment."""
         self.loss = 0.0
-        """Probability that a segment is lost once and retransmitted after 200 ms."""
+        """Chance that a segment is lost once and sent again, 200 ms later."""
         self.cut = False
         self.blocked = False
-        """Whether the path is blocked, for any reason."""
+        """Nothing gets through, for whatever reason."""
         self.since = 0
-        """Simulated time at which it was blocked."""
+        """World time at which it was blocked."""
         self.waiting: list[Flow] = []
         """What will be retransmitted once the path is open again."""
 
     def delay(self, random: Random) -> int:
-        """Microseconds until a segment sent now arrives."""
+        """Microseconds until what is sent now arrives."""
         delay = self.latency
         if self.jitter:
             delay += int(random.random() * self.jitter)
@@ -91,7 +92,7 @@ class Path:
 
 
 class Flow(ScheduledEvent):
-    """One direction of one connection: segments arrive complete, in order, and once, or not at all."""
+    """One direction of one connection: segments that arrive complete, in order, once, or not at all."""
 
     __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "simulation")
 
@@ -109,7 +110,7 @@ class Flow(ScheduledEvent):
         """``(arrives at, sent at, what)``."""
 
     def send(self, what: bytes | Mark) -> None:
-        """Send bytes or a mark. Bytes written in one turn leave as one segment."""
+        """Put something on its way. Bytes written in one turn leave as one segment."""
         simulation, segments = self.simulation, self._segments
         now = simulation.time
         if segments:
@@ -132,20 +133,20 @@ class Flow(ScheduledEvent):
             self.in_flight += len(what)
 
     def forget_unsent(self) -> None:
-        """Discard what was written in this turn: it has not left the process yet."""
+        """Take back what was written in this very turn: it has not left the process yet."""
         now = self.simulation.time
         segments = self._segments
         while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
             self.in_flight -= len(cast("bytes", segments.pop()[2]))
 
     def vanish(self) -> None:
-        """Drop everything in flight."""
+        """Nothing of what is on its way arrives."""
         self._segments.clear()
         self.sequence = -1
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight."""
+        """Is nothing on its way?"""
         return not self._segments
 
     def fire(self, sequence: int) -> None:
@@ -168,7 +169,7 @@ class Flow(ScheduledEvent):
                 if receiver.reactor.postpones(self):
                     return
                 if not receiver.reading:
-                    # Resuming the reader wakes this flow up.
+                    # Whoever resumes reading wakes this flow up.
                     self.sequence = -1
                     return
             what = segments.popleft()[2]
@@ -186,7 +187,7 @@ class Flow(ScheduledEvent):
             simulation.push(max(segments[0][0], now), self)
 
     def wake(self, delay: int = 0) -> None:
-        """Check the waiting segments again in ``delay`` microseconds."""
+        """Look again in ``delay`` microseconds at what is waiting."""
         if self._segments:
             self.simulation.push(max(self._segments[0][0], self.simulation.time + delay), self)
 
@@ -197,13 +198,13 @@ class Flow(ScheduledEvent):
 
 
 class Tap(Protocol):
-    """An observer of one end of a connection."""
+    """Somebody who listens in on one end of a connection."""
 
     def written(self, data: bytes) -> None:
-        """The program hands ``data`` to the kernel."""
+        """Its program is handing ``data`` to the kernel."""
 
     def arriving(self, data: bytes) -> None:
-        """The program is about to receive ``data``."""
+        """Its program is about to be given ``data``."""
 
 
 class SimTransport:
@@ -252,10 +253,10 @@ class SimTransport:
         self.disconnecting = False
         self.tap: Tap | None = None
         self.gone = False
-        """This end no longer exists; its kernel answers further data with a reset."""
+        """This end exists no more; its kernel answers what still comes with a reset."""
         self.reading = True
         self.unsent = 0
-        """Bytes written that the kernel has not accepted yet."""
+        """Bytes written that even the kernel has not taken yet."""
         self.producer: IProducer | None = None
         self.streaming = False
         self._paused_producer = False
@@ -269,7 +270,7 @@ class SimTransport:
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Send bytes; what exceeds the window waits here."""
+        """Send bytes; what does not fit into the window waits here."""
         if type(data) is not bytes:
             if not isinstance(data, bytes):
                 raise TypeError(f"only bytes can be written, not {type(data).__name__}")
@@ -289,7 +290,7 @@ class SimTransport:
             self._pause_producer()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send all of ``data`` in one write."""
+        """Send all of ``data`` in one go."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
@@ -299,7 +300,7 @@ class SimTransport:
             self._maybe_finish()
 
     def abortConnection(self) -> None:
-        """Close at once; what this turn wrote is lost, and the other side receives a reset."""
+        """Close at once; what this turn wrote is lost, and the other side sees a reset."""
         if self.connected and not self.gone:
             self.disconnecting = True
             self._hang_up(Mark.RST)
@@ -314,29 +315,29 @@ class SimTransport:
         return self.local
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Store the option; it has no effect, as data is never delayed here."""
+        """Remembered, without effect: nothing is ever held back here."""
         self._no_delay = bool(enabled)
 
     def getTcpNoDelay(self) -> bool:
-        """Return the stored option."""
+        """What was set."""
         return self._no_delay
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Store the option; it has no effect, as kernels wait two hours before the first probe."""
+        """Remembered, without effect: kernels wait two hours before the first probe."""
         self._keep_alive = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Return the stored option."""
+        """What was set."""
         return self._keep_alive
 
-    # IPushProducer: received bytes
+    # IPushProducer: the bytes that arrive
 
     def pauseProducing(self) -> None:
-        """Leave received data in the kernel."""
+        """Leave what arrives in the kernel."""
         self.reading = False
 
     def resumeProducing(self) -> None:
-        """Resume reading, in a later turn."""
+        """Read on, in a turn to come."""
         if self.connected and not self.disconnecting and not self.reading:
             self.reading = True
             self.inbound.wake(1)
@@ -345,7 +346,7 @@ class SimTransport:
         """Close."""
         self.loseConnection()
 
-    # IConsumer: a producer writes as fast as the transport accepts data
+    # IConsumer: somebody writes as fast as we can take it
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -365,20 +366,20 @@ class SimTransport:
             cast("IPullProducer", producer).resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """Remove the producer."""
+        """Nobody writes by itself any more."""
         self.producer = None
         self._maybe_finish()
 
     def send_more(self) -> None:
-        """The reader has read: hand as much of the backlog to the kernel as it accepts."""
+        """The reader has read: hand as much of the backlog to the kernel as it takes."""
         backlog = self._backlog
-        space = WINDOW - self.outbound.in_flight
-        while backlog and space > 0:
+        room = WINDOW - self.outbound.in_flight
+        while backlog and room > 0:
             data = backlog.popleft()
-            if len(data) > space:
-                backlog.appendleft(data[space:])
-                data = data[:space]
-            space -= len(data)
+            if len(data) > room:
+                backlog.appendleft(data[room:])
+                data = data[:room]
+            room -= len(data)
             self.unsent -= len(data)
             self.outbound.send(data)
         if not backlog and self.producer is not None and (self._paused_producer or not self.streaming):
@@ -407,7 +408,7 @@ class SimTransport:
     # From the network
 
     def data_arrived(self, data: bytes) -> None:
-        """Pass received bytes to the protocol."""
+        """Bytes came: give them to the protocol."""
         reactor, protocol = self.reactor, self.protocol
         if self.gone:
             self.outbound.send(Mark.RST)
@@ -426,7 +427,7 @@ class SimTransport:
                 reactor.turned()
 
     def mark_arrived(self, mark: Mark) -> None:
-        """A mark arrived."""
+        """Something other than bytes came."""
         if mark is Mark.OPEN:
             if self.gone or self.port is None or not self.port.accept(self):
                 self.gone = True
@@ -437,7 +438,7 @@ class SimTransport:
             self.reactor.turned()
 
     def established(self, protocol: IProtocol | None) -> None:
-        """The handshake is complete: build the protocol, or close if the factory returned none."""
+        """The handshake is done: meet the protocol, or close if the factory wanted none."""
         self.connected = True
         self.network.connections[self.serial] = self
         if protocol is None:
@@ -448,7 +449,7 @@ class SimTransport:
             self.abortConnection()
 
     def lost(self, reason: Failure) -> None:
-        """The connection was ended by the other side or the network."""
+        """The connection has ended, not by our doing."""
         if self.connected and not self.gone:
             self._lose(reason)
 
@@ -480,10 +481,10 @@ class SimTransport:
 
     def killed(self, silently: bool) -> None:
         """
-        The process of this end has ended, and is not notified.
+        The process of this end is gone, and learns nothing.
 
-        Its kernel closes the connection: orderly, or with a reset if there was unread data. If the power fails,
-        everything still in flight from it is lost.
+        Its kernel closes the connection: orderly, or with a reset if there was something left to read.
+        With the power goes everything that was still on its way out.
         """
         self.connected = False
         self.network.connections.pop(self.serial, None)

@@ -1,7 +1,8 @@
 """
-Taps on the connections of Sentinels: what they send and receive, independent of their own state.
+Listening in on Sentinels: what they say and hear on the wire, whatever their own code believes of it.
 
-A small reader of its own parses commands and replies, so the parser and the encoder under test cannot hide errors.
+Commands and replies are taken apart here by a small reader of our own, so that neither the parser nor
+the encoder that are on trial can hide anything.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG\r\n"
 
 MAX_KNOWN: Final = 64
-"""Chunks of bytes per direction that are recognised without being parsed again."""
+"""Chunks of bytes per direction that are recognised without being read again."""
 
 
 class Frames:
-    """Parse a stream of RESP2."""
+    """Takes a stream of RESP2 apart."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -34,11 +35,11 @@ class Frames:
 
     @property
     def idle(self) -> bool:
-        """Whether no value is incomplete."""
+        """Is there no value of which something is still to come?"""
         return not self._buffer
 
     def feed(self, data: bytes) -> list[Word]:
-        """Return all values that are complete now. The list may be reused: do not change it."""
+        """All values that are complete now. The list may be handed out again: leave it as it is."""
         if self._buffer:
             return self._read(self._buffer + data)
         found = self._known.get(data)
@@ -63,9 +64,9 @@ class Frames:
 
 def _value(buffer: bytes, at: int) -> tuple[Word, int]:
     """
-    Return the value that begins at ``at``, and its end.
+    The value that begins at ``at``, and where it ends.
 
-    :raises IndexError: if it is incomplete.
+    :raises IndexError: if it is not all there.
     """
     eol = buffer.find(b"\r\n", at)
     if eol < 0:
@@ -96,7 +97,7 @@ def _value(buffer: bytes, at: int) -> tuple[Word, int]:
 
 
 class Request:
-    """A command sent to a Sentinel, and when it arrived or (for the sender) left, in simulated seconds."""
+    """A command that a Sentinel was sent, and when it arrived or (for who sent it) left, in world seconds."""
 
     __slots__ = ("at", "name", "words")
 
@@ -108,11 +109,11 @@ class Request:
 
 
 _PINGED: Final = Request([b"PING"], 0.0)
-"""Shared by all plain PINGs, whose time is never used."""
+"""Every plain PING: nobody asks when it was sent."""
 
 
 class WireListener(Protocol):
-    """Callbacks of a tap; ``who``, ``asker`` and ``voter`` are names of hosts."""
+    """Whoever is told of what is overheard; ``who``, ``asker`` and ``voter`` are names of hosts."""
 
     def hello_sent(self, who: str, payload: bytes) -> None:
         """A hello is leaving, to a server or to a peer."""
@@ -121,10 +122,10 @@ class WireListener(Protocol):
         """SLAVEOF or FAILOVER is leaving for the server at ``ip``."""
 
     def saw_master(self, who: str, ip: str) -> None:
-        """The server at ``ip`` has reported role master."""
+        """The server at ``ip`` has told that it is a master."""
 
     def saw_replica(self, who: str, ip: str) -> None:
-        """The server at ``ip`` has reported role slave."""
+        """The server at ``ip`` has told that it is a replica."""
 
     def saw_pong(self, who: str, ip: str) -> None:
         """The server at ``ip`` has answered a PING."""
@@ -143,7 +144,7 @@ class WireListener(Protocol):
 
 
 class _HelloTap:
-    """The end of a sender of which only the hellos are checked."""
+    """The end of somebody of whom only the hellos matter."""
 
     def __init__(self, listener: WireListener, end: SimTransport) -> None:
         self._listener = listener
@@ -156,7 +157,7 @@ class _HelloTap:
                 self._listener.hello_sent(self._who, payload)
 
     def arriving(self, data: bytes) -> None:
-        """Ignored: this end is not checked."""
+        """It believes what it likes."""
 
 
 class _ServerTap(_HelloTap):
@@ -199,7 +200,7 @@ class _Conversation:
         for words in self._requests.feed(data):
             if isinstance(words, list) and words:
                 request = Request([word for word in words if isinstance(word, bytes)], self._now())
-                # From here on some frames are not replies.
+                # From here on not every frame is a reply.
                 self._subscribed = self._subscribed or request.name in (b"SUBSCRIBE", b"PSUBSCRIBE")
                 self._pending.append(request)
                 found.append(request)
@@ -216,7 +217,7 @@ class _Conversation:
 
 
 class _AskingTap(_Conversation):
-    """The end that made the connection."""
+    """The end of whoever connected."""
 
     def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -236,7 +237,7 @@ class _AskingTap(_Conversation):
 
 
 class _AnsweringTap(_Conversation):
-    """The end of the Sentinel that accepted the connection."""
+    """The end of the Sentinel that was connected to."""
 
     def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -255,10 +256,10 @@ class _AnsweringTap(_Conversation):
 
 class WireTapInstaller:
     """
-    Tap every connection of the named Sentinels and call ``ear``.
+    Taps every connection of the Sentinels named, and tells ``ear``.
 
-    :param senders: other hosts, of which only the hellos are checked.
-    :param port: the port on which Sentinels listen.
+    :param senders: others, of whom only the hellos matter.
+    :param port: where Sentinels listen.
     """
 
     def __init__(
@@ -271,7 +272,7 @@ class WireTapInstaller:
         self._now = now
 
     def joined(self, client: SimTransport, server: SimTransport) -> None:
-        """A connection was established."""
+        """A connection comes to be."""
         asker, voter = client.reactor.name, server.reactor.name
         if server.local.port == self._port:
             if asker in self._senders:

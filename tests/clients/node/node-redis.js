@@ -26,12 +26,12 @@ async function main(plan) {
   await group.connect();
   const old = group.getMasterNode().port;
   const replicas = [...group.getReplicaNodes().keys()].map((node) => node.port);
-  script.reportStep("found", { master: old, replicas: script.ascending(replicas) });
+  script.say("found", { master: old, replicas: script.ascending(replicas) });
 
   const portOf = async (readOnly) => script.portIn(await group.sendCommand(readOnly, ["INFO", "server"]));
   await group.set(plan.key, "1");
   const get = () => group.get(plan.key);
-  script.reportStep("read", { port: await script.readBack(get, () => portOf(true), "1", old) });
+  script.say("read", { port: await script.readBack(get, () => portOf(true), "1", old) });
 
   const [host, port] = plan.sentinels[0];
   const listener = createClient({
@@ -45,15 +45,15 @@ async function main(plan) {
   let heard = false;
   await listener.subscribe("+switch-master", (payload) => {
     heard = true;
-    script.reportStep("event", { payload });
+    script.say("heard", { payload });
   });
-  script.reportStep("ready");
+  script.say("ready");
 
   const wrote = await script.writeOn((value) => group.set(plan.key, value), () => portOf(false), () => heard, old);
-  script.reportStep("wrote", wrote);
-  script.reportStep("read again", { port: await script.readBack(get, () => portOf(true), wrote.value, wrote.port) });
+  script.say("wrote", wrote);
+  script.say("read again", { port: await script.readBack(get, () => portOf(true), wrote.value, wrote.port) });
   listener.destroy();
   group.destroy();
 }
 
-main(script.planFromArguments());
+main(script.told());

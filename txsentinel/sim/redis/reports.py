@@ -1,4 +1,4 @@
-"""INFO, ROLE and CLIENT of a simulated Redis."""
+"""What a simulated Redis says about itself and its clients: INFO, ROLE, CLIENT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_REPLICATION_ID: Final = "0" * 40
 
 
 def replica_host(client: RedisClient) -> str:
-    """The announced address of a replica, or the one it connects from."""
+    """Where a replica says it is, or seems to be."""
     return client.attached.announced_ip or client.ip
 
 
@@ -186,7 +186,7 @@ _CLIENT_ARITIES: Final = {
     b"PAUSE": (1, 2),
     b"UNPAUSE": (0, 0),
 }
-"""Minimum and maximum number of words after the subcommand."""
+"""Fewest and most words behind the subcommand."""
 
 
 @command("CLIENT", -2, "stale loading")

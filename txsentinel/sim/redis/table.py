@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from txsentinel.sim.redis.server import SimRedis
 
 Body: TypeAlias = "Callable[[SimRedis, RedisClient, list[bytes]], Value]"
-"""Takes all words of the request, the name of the command included."""
+"""Gets all words of the request, the name of the command included."""
 
 _WHILE_BUSY: Final = frozenset(
     ("AUTH", "HELLO", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "RESET", "QUIT", "REPLCONF", "SHUTDOWN")
@@ -22,28 +22,28 @@ _WHILE_BUSY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, and the states of the server in which it is executed."""
+    """A command, and the states of the server in which it is still answered."""
 
     name: str
     word: str
     """The name in lower case."""
     arity: int
-    """Number of words, the name included; negative for a minimum."""
+    """Words it takes, its name included; below zero at least that many."""
     function: Body
     writes: bool = False
     replicates: bool = False
-    """Whether it is replicated without being a write: PUBLISH."""
+    """Goes to the replicas without being a write: PUBLISH."""
     unauthenticated: bool = False
     while_subscribed: bool = False
     while_stale: bool = False
     while_loading: bool = False
 
     def takes(self, words: int) -> bool:
-        """Whether that number of words is allowed."""
+        """Is that a possible number of words?"""
         return words == self.arity if self.arity >= 0 else words >= -self.arity
 
     def while_busy(self, words: list[bytes]) -> bool:
-        """Whether it is executed while a script runs."""
+        """Is it answered while a script runs?"""
         return self.name in _WHILE_BUSY or (self.name == "SCRIPT" and words[1].upper() == b"KILL")
 
 
