@@ -540,6 +540,13 @@ DELIBERATE: tuple[Deliberate, ...] = (
         OLD_REDIS,
     ),
     # What Valkey 8 and 9 changed, and we did not.
+    Deliberate(
+        "passwords may contain them, as with the Redis of 2026: they are escaped in the file",
+        "changes/control-characters.*SENTINEL SET .*auth-pass",
+        CONTROL,
+        r"0: \+OK",
+        NEW_VALKEY,
+    ),
     Deliberate("Valkey's name", "(?i)HELLO", r"\d\.server: \$valkey", r"\d\.server: \$redis", NEW_VALKEY),
     Deliberate("Redis 8 has it, Valkey does not", "client/", "", r"0\| io-thread=0", NEW_VALKEY),
     Deliberate(

@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 
 from tests.server.harness import PEER_ID, ServerHarness, ServerTestCase
 from txsentinel.config.errors import WriteStuck
+from txsentinel.config.quoting import split_words, written
 from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied
@@ -264,6 +265,21 @@ class MonitorTests(ServerTestCase):
         self.refused(NO_MASTER, "SENTINEL", "REMOVE", "mymaster")
 
 
+class PasswordTests(ServerTestCase):
+    """Passwords of masters."""
+
+    def test_control_characters(self) -> None:
+        """They are permitted, and on disk escaped as C Sentinels read them."""
+        self.client.send("SENTINEL", "SET", "mymaster", "quorum", "1", "AUTH-pass", "a\r\nsentinel x\t\x1f\x7f")
+        self.harness.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        password = self.master.options.auth_pass
+        self.assertEqual(password, "a\r\nsentinel x\t\x1f\x7f")
+        line = written(password)
+        self.assertEqual(line, '"a\\r\\nsentinel x\\t\\x1f\\x7f"')
+        self.assertEqual(split_words(line.encode()), [password.encode()])
+
+
 class ResetTests(ServerTestCase):
     """RESET."""
 
@@ -293,7 +309,9 @@ class SetTests(ServerTestCase):
         unknown = "ERR Unknown option or number of arguments for SENTINEL SET '{}'"
         self.refused(NO_MASTER, "SENTINEL", "SET", "nope", "x\n", "y")
         control = "ERR Invalid argument at index 4 for SENTINEL SET: control characters are not allowed"
-        self.refused(control, "SENTINEL", "SET", "mymaster", "auth-pass", "x\ny")
+        self.refused(control, "SENTINEL", "SET", "mymaster", "auth-pass", "x\0y")
+        self.refused(control, "SENTINEL", "SET", "mymaster", "auth-user", "x\ny")
+        self.refused(control, "SENTINEL", "SET", "mymaster", "auth-user", "auth-pass\n", "auth-pass", "x")
         self.refused(unknown.format("fOO"), "SENTINEL", "SET", "mymaster", "fOO", "1")
         self.refused(unknown.format("quorum"), "SENTINEL", "SET", "mymaster", "parallel-syncs", "1", "quorum")
         self.refused(unknown.format("rename-command"), "SENTINEL", "SET", "mymaster", "rename-command", "config")

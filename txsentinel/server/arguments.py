@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from typing import Final
 
 from txsentinel.core.errors import CommandError
@@ -57,17 +57,20 @@ def refuse_control_characters(request: Sequence[bytes], start: int, command: str
     finished(check_control_characters(request, start, command))
 
 
-def check_control_characters(request: Sequence[bytes], start: int, command: str) -> Generator[bytes, None, None]:
+def check_control_characters(
+    request: Sequence[bytes], start: int, command: str, secrets: Container[int] = ()
+) -> Generator[bytes, None, None]:
     """
     Refuse words with control characters, which could end their line in the configuration file. Works in steps.
 
     :param start: index of the first word to check; the container's word has index 0.
+    :param secrets: indices of passwords, in which they are permitted but for NUL, at which C Sentinels cut a word off.
     :raises CommandError: with the index of the first such word.
     """
     for index in range(start, len(request)):
         if not index % PORTION:
             yield b""
-        if _CONTROL.search(request[index]):
+        if b"\0" in request[index] if index in secrets else _CONTROL.search(request[index]):
             raise CommandError(
                 f"ERR Invalid argument at index {index} for {command}: control characters are not allowed"
             )

@@ -149,7 +149,7 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
         apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
 
     def steps() -> Steps:
-        yield from check_control_characters(request, 3, "SENTINEL SET")
+        yield from check_control_characters(request, 3, "SENTINEL SET", _passwords(request))
         changes: list[tuple[str, list[str]]] = []
         refusal: CommandError | None = None
         at = 3
@@ -169,6 +169,16 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
         return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
 
     return Stepwise(steps())
+
+
+def _passwords(request: Sequence[bytes]) -> set[int]:
+    """Return the indices of the passwords in a ``SENTINEL SET``."""
+    found, at = set(), 3
+    while at < len(request):
+        if request[at].lower() == b"auth-pass":
+            found.add(at + 1)
+        at += 1 + (values_wanted(text(request[at])) or 1)
+    return found
 
 
 @sentinel(
