@@ -1,8 +1,8 @@
 """
-Several Sentinel cores and the servers they watch, joined by queues: the smallest world that can go wrong.
+A cluster of Sentinel cores and simulated servers that exchange messages through queues.
 
-There is no Twisted here and no bytes but hellos and INFO. Everything random comes from one seed.
-:class:`InvariantChecker` looks over everybody's shoulder and objects as soon as a promise is broken.
+It uses neither Twisted nor sockets; only hellos and INFO are encoded. All random numbers derive from one seed.
+:class:`InvariantChecker` checks every vote, promotion and hello, and raises if an invariant is violated.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ NAME = "mymaster"
 
 
 @dataclass
-class TownServer:
-    """A server: its role, whom it follows, whether it answers."""
+class SimulatedServer:
+    """A server: its role, the master that it follows, and whether it answers."""
 
     address: Address
     run_id: str
@@ -48,10 +48,10 @@ class TownServer:
     hung: bool = False
     offset: int = 1
     unread: list[Callable[[], None]] = field(default_factory=list)
-    """What arrived while it hung."""
+    """Commands that arrived while it hung."""
 
-    def info(self, others: list[TownServer]) -> bytes:
-        """Its INFO."""
+    def info(self, others: list[SimulatedServer]) -> bytes:
+        """Return its INFO."""
         lines = [f"run_id:{self.run_id}", f"role:{'slave' if self.follows else 'master'}"]
         if self.follows is None:
             mine = [o for o in others if o.up and o.follows == self.address]
@@ -66,7 +66,7 @@ class TownServer:
 
 @dataclass
 class Saved:
-    """What one Sentinel has on disk."""
+    """The durable state of one Sentinel."""
 
     epoch: int = 0
     place: Address | None = None
@@ -77,7 +77,7 @@ class Saved:
 
 
 class Node:
-    """One Sentinel: a core, the real barrier, a disk that takes its time, connections with delays."""
+    """One Sentinel: a core, the real durability barrier, a disk with latency, connections with delays."""
 
     def __init__(
         self, cluster: Cluster, sentinel_id: str, address: Address, options: MasterOptions, saved: Saved
@@ -95,7 +95,7 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        """Begin as after a start of the process, with what the disk remembers."""
+        """Start the process with the durable state."""
         cluster = self.cluster
         self.life = cluster.token()
         self.up = True
@@ -126,36 +126,36 @@ class Node:
         self._sweep()
 
     def crash(self) -> None:
-        """The process dies; whatever was not on disk is forgotten."""
+        """Crash the process; state that is not durable is lost."""
         self.up = False
         self.life = self.cluster.token()
 
     def later(self, delay: Millis, action: Callable[[], None]) -> None:
-        """Do something later in this life."""
+        """Schedule a call that is cancelled by a crash of the process."""
         life = self.life
         self.cluster.later(delay, lambda: action() if self.life == life else None)
 
     def turn(self) -> None:
-        """Carry out what the core decided."""
+        """Execute the effects of the core."""
         outbox = self.core.outbox
         while outbox.pending:
             for generation, effect in outbox.take():
                 self.barrier.submit(generation, effect)
         if outbox.dirty and not self._writing:
             self._write()
-        self.cluster.witness.looks_at(self)
+        self.cluster.checker.check_epochs(self)
         due = self.core.next_due
         if due is not None and due + 2 < self._wake:
             self._sleep()
 
-    def opinion(self, effect: AskMasterDown, tell: Callable[[Vote], None]) -> None:
-        """Answer a peer, once it may be answered."""
+    def opinion(self, effect: AskMasterDown, reply: Callable[[Vote], None]) -> None:
+        """Send a reply to a peer once it may be sent."""
         vote = self.core.vote_requested(effect.host, effect.port, effect.epoch, effect.candidate, self.cluster.now)
         self.turn()
-        self.barrier.defer_reply(vote.generation, lambda: tell(vote), lambda: tell(vote.fallback()))
+        self.barrier.defer_reply(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
 
     def lost(self, address: Address, kinds: set[LinkKind]) -> None:
-        """Whoever is at ``address`` closed its connections of these kinds."""
+        """Handle that the process at ``address`` closed its connections of these kinds."""
         for link in self._links(address):
             for kind in link.kinds:
                 if kind in kinds and (link.link_id, kind) in self._connections:
@@ -208,23 +208,23 @@ class Node:
             self.events.append(str(effect.event))
         elif isinstance(effect, Connect):
             for kind in effect.link.kinds:
-                self._dial(effect.link, kind)
+                self._connect(effect.link, kind)
         elif isinstance(effect, Reconnect):
             for kind in effect.link.kinds if effect.kind is None else (effect.kind,):
                 self._connections.pop((effect.link.link_id, kind), None)
-                self._dial(effect.link, kind)
+                self._connect(effect.link, kind)
         elif isinstance(effect, Disconnect):
             for kind in effect.link.kinds:
                 self._connections.pop((effect.link.link_id, kind), None)
         elif isinstance(effect, Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure):
             if isinstance(effect, PublishHello):
-                self.cluster.witness.hears(effect.payload)
+                self.cluster.checker.check_hello(effect.payload)
             if isinstance(effect, Reconfigure) and effect.promotes:
-                self.cluster.witness.acts(self, effect)
-            self._say(effect)
+                self.cluster.checker.check_promotion(self, effect)
+            self._send(effect)
 
-    def _dial(self, link: InstanceLink, kind: LinkKind) -> None:
-        """Connect, and try again once a second."""
+    def _connect(self, link: InstanceLink, kind: LinkKind) -> None:
+        """Connect, and retry once a second."""
 
         def attempt() -> None:
             if link.closed or (link.link_id, kind) in self._connections:
@@ -243,10 +243,10 @@ class Node:
     def _drop(self, link: InstanceLink, kind: LinkKind) -> None:
         del self._connections[link.link_id, kind]
         self.core.link_down(link, kind, "lost", self.cluster.now)
-        self._dial(link, kind)
+        self._connect(link, kind)
         self.turn()
 
-    def _say(self, effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure) -> None:
+    def _send(self, effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure) -> None:
         link = effect.link
         kind = effect.kind if isinstance(effect, Ping) else LinkKind.COMMANDS
         connection = self._connections.get((link.link_id, kind))
@@ -257,32 +257,32 @@ class Node:
             if self._connections.get((link.link_id, kind)) == connection:
                 self.cluster.deliver(self, effect, answer)
 
-        def answer(tell: Callable[[], None]) -> None:
-            def told() -> None:
+        def answer(reply: Callable[[], None]) -> None:
+            def replied() -> None:
                 if self._connections.get((link.link_id, kind)) == connection and not link.closed:
                     if self.cluster.reachable(self, link.address):
-                        tell()
+                        reply()
                         self.turn()
 
-            self.cluster.in_order(connection, told, self)
+            self.cluster.in_order(connection, replied, self)
 
         self.cluster.in_order(-connection, arrives, self)
 
 
 class Cluster:
-    """Time, delays, servers, Sentinels, and who cannot hear whom."""
+    """Simulated time, delays, servers, Sentinels and partitions."""
 
     def __init__(self, seed: int, sentinels: int = 3, servers: int = 3, **options: int) -> None:
         self.random = Random(seed)
         self.now: Millis = 1_000_000
-        self.witness = InvariantChecker()
+        self.checker = InvariantChecker()
         self.cut: set[tuple[str, Address]] = set()
         self._heap: list[tuple[Millis, int, Callable[[], None]]] = []
         self._token = 0
         self._last: dict[int, Millis] = {}
         places = [Address.literal(f"10.0.0.{n}", 6379) for n in range(1, servers + 1)]
         self.servers = {
-            place: TownServer(place, f"{n:040d}", places[0] if n else None) for n, place in enumerate(places)
+            place: SimulatedServer(place, f"{n:040d}", places[0] if n else None) for n, place in enumerate(places)
         }
         self.nodes: list[Node] = []
         settings = {"quorum": 2, "down_after": 1_000, "failover_timeout": 4_000, **options}
@@ -293,26 +293,26 @@ class Cluster:
             self.nodes.append(one)
 
     def token(self) -> int:
-        """A number that was never used before."""
+        """Return a number that was not used before."""
         self._token += 1
         return self._token
 
     def delay(self) -> Millis:
-        """How long a message takes."""
+        """Return the latency of a message."""
         return self.random.choice((0, 1, 1, 1, 2, 5, 20))
 
     def later(self, delay: Millis, action: Callable[[], None]) -> None:
-        """Put something on the calendar."""
+        """Schedule a call."""
         heappush(self._heap, (self.now + delay, self.token(), action))
 
     def in_order(self, stream: int, action: Callable[[], None], who: Node) -> None:
-        """Deliver behind whatever is on that stream already."""
+        """Deliver after all earlier messages of that stream."""
         at = max(self._last.get(stream, 0), self.now + self.delay())
         self._last[stream] = at
         who.later(at - self.now, action)
 
     def run(self, milliseconds: Millis) -> None:
-        """Let time pass."""
+        """Advance the time."""
         end = self.now + milliseconds
         while self._heap and self._heap[0][0] <= end:
             at, _, action = heappop(self._heap)
@@ -320,22 +320,22 @@ class Cluster:
             action()
         self.now = end
 
-    def resident_at(self, address: Address) -> Node | None:
-        """The Sentinel at that address."""
+    def node_at(self, address: Address) -> Node | None:
+        """Return the Sentinel at that address."""
         return next((one for one in self.nodes if one.address == address), None)
 
     def silent(self, who: Node, address: Address) -> bool:
-        """Would a connection attempt hang?"""
+        """Whether a connection attempt would hang."""
         return (who.sentinel_id, address) in self.cut
 
     def reachable(self, who: Node, address: Address) -> bool:
-        """Can ``who`` talk to ``address``?"""
+        """Whether ``who`` can reach ``address``."""
         if self.silent(who, address):
             return False
         server = self.servers.get(address)
         if server is not None:
             return server.up
-        one = self.resident_at(address)
+        one = self.node_at(address)
         return one is not None and one.up and (one.sentinel_id, who.address) not in self.cut
 
     def deliver(
@@ -344,7 +344,7 @@ class Cluster:
         effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure,
         answer: Callable[[Callable[[], None]], None],
     ) -> None:
-        """A command arrives."""
+        """Execute a command at a server or Sentinel."""
         link = effect.link
         if not self.reachable(who, link.address):
             return
@@ -356,7 +356,7 @@ class Cluster:
             else:
                 self._serve(who, server, effect, answer)
             return
-        one = self.resident_at(link.address)
+        one = self.node_at(link.address)
         assert one is not None
         if isinstance(effect, Ping):
             answer(lambda: core.ping_reply(link, effect.kind, b"PONG", self.now))
@@ -368,15 +368,15 @@ class Cluster:
             answer(lambda: core.publish_reply(link, effect.instance, True, self.now))
         elif isinstance(effect, AskMasterDown):
 
-            def tell(vote: Vote) -> None:
-                self.witness.votes(one, vote, effect)
+            def send(vote: Vote) -> None:
+                self.checker.check_vote(one, vote, effect)
                 reply = [int(vote.down), vote.leader.encode(), vote.leader_epoch]
                 answer(lambda: core.master_down_reply(link, effect.master, reply, self.now))
 
-            one.opinion(effect, tell)
+            one.opinion(effect, send)
 
     def _serve(
-        self, who: Node, server: TownServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
+        self, who: Node, server: SimulatedServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
     ) -> None:
         core, others = who.core, list(self.servers.values())
         if isinstance(effect, Ping):
@@ -407,14 +407,14 @@ class Cluster:
     # Faults.
 
     def kill(self, address: Address) -> None:
-        """A server dies."""
+        """Stop a server."""
         server = self.servers[address]
         server.up = server.hung = False
         server.unread.clear()
         self._broken(address)
 
     def revive(self, address: Address) -> None:
-        """It is back, in the role that it had, and reads what is on its connections."""
+        """Start a server again in its former role, or let it continue and read its connections."""
         server = self.servers[address]
         server.up, server.hung = True, False
         unread, server.unread = server.unread, []
@@ -422,12 +422,12 @@ class Cluster:
             each()
 
     def crash(self, one: Node) -> None:
-        """A Sentinel dies."""
+        """Crash a Sentinel."""
         one.crash()
         self._broken(one.address)
 
     def isolate(self, one: Node, *, servers: bool = True) -> None:
-        """Nobody hears it, and it hears nobody; without ``servers``, only the other Sentinels."""
+        """Isolate a Sentinel completely or, without ``servers``, from the other Sentinels only."""
         for other in self.nodes:
             if other is not one:
                 self.cut |= {(one.sentinel_id, other.address), (other.sentinel_id, one.address)}
@@ -435,7 +435,7 @@ class Cluster:
             self.cut |= {(one.sentinel_id, address) for address in self.servers}
 
     def heal(self) -> None:
-        """Everything that was cut is reset, and may connect anew."""
+        """Heal all partitions: affected connections are reset and may reconnect."""
         cut, self.cut = self.cut, set()
         for sentinel_id, address in sorted(cut, key=lambda pair: (pair[0], pair[1].ip)):
             one = next(o for o in self.nodes if o.sentinel_id == sentinel_id)
@@ -448,34 +448,34 @@ class Cluster:
                 one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
 
     def masters(self) -> set[tuple[int, Address]]:
-        """What the living Sentinels say: config epoch and address."""
+        """Return config epoch and address at each running Sentinel."""
         views = [one.core.master(NAME) for one in self.nodes if one.up]
         return {(master.config_epoch, master.published_address) for master in views}
 
 
 class InvariantChecker:
-    """Objects as soon as a promise is broken; the messages name the promise."""
+    """Raises as soon as an invariant is violated; the message has the name of the invariant."""
 
     def __init__(self) -> None:
         self._votes: dict[tuple[str, int], str] = {}
         self._leaders: dict[int, str] = {}
         self._places: dict[int, str] = {}
         self._epochs: dict[tuple[str, str], int] = {}
-        self.acted = 0
+        self.promotions = 0
 
-    def votes(self, one: Node, vote: Vote, effect: AskMasterDown) -> None:
-        """A vote is told: it must be the only one of its epoch, for ever."""
+    def check_vote(self, one: Node, vote: Vote, effect: AskMasterDown) -> None:
+        """Check a vote that is sent: it must be the only one of its epoch, for ever."""
         if vote.leader == "*":
             return
         known = self._votes.setdefault((one.sentinel_id, vote.leader_epoch), vote.leader)
         assert known == vote.leader, f"two votes of {one.sentinel_id[0]} in epoch {vote.leader_epoch}"
-        assert one.saved.leader_epoch >= vote.leader_epoch, "a vote is told before it is durable"
+        assert one.saved.leader_epoch >= vote.leader_epoch, "a vote is sent before it is durable"
 
-    def acts(self, one: Node, effect: Reconfigure) -> None:
-        """SLAVEOF NO ONE: one leader per epoch, and only with its own vote on disk."""
+    def check_promotion(self, one: Node, effect: Reconfigure) -> None:
+        """Check a SLAVEOF NO ONE: one leader per epoch, whose own vote is durable."""
         failover = one.core.master(NAME).failover
         assert failover is not None, "a promotion without a failover"
-        self.acted += 1
+        self.promotions += 1
         known = self._leaders.setdefault(failover.epoch, one.sentinel_id)
         assert known == one.sentinel_id, f"two leaders in epoch {failover.epoch}"
         assert one.saved.leader_epoch >= failover.epoch, "a leader acts before its vote is durable"
@@ -483,8 +483,8 @@ class InvariantChecker:
         voter = self._votes.setdefault((one.sentinel_id, failover.epoch), one.sentinel_id)
         assert voter == one.sentinel_id, f"{one.sentinel_id[0]} leads in an epoch in which it voted for {voter[0]}"
 
-    def hears(self, payload: bytes) -> None:
-        """A hello leaves: one address per config epoch."""
+    def check_hello(self, payload: bytes) -> None:
+        """Check a hello: one address per config epoch."""
         fields = payload.decode().split(",")
         epoch, place = int(fields[7]), f"{fields[5]}:{fields[6]}"
         if epoch:
@@ -492,8 +492,8 @@ class InvariantChecker:
             assert known == place, f"config epoch {epoch} means {known} and {place}"
         assert epoch <= int(fields[3]), "a config epoch above the current epoch"
 
-    def looks_at(self, one: Node) -> None:
-        """Epochs never go back in one life, nor below what is on disk."""
+    def check_epochs(self, one: Node) -> None:
+        """Check that epochs never decrease while a process runs, nor below the durable ones."""
         core, master = one.core, one.core.master(NAME)
         assert master.leader_epoch <= core.current_epoch
         assert master.config_epoch <= core.current_epoch

@@ -1,8 +1,8 @@
 """
-One Sentinel core on a stage: servers and peers that answer as told, and a clock moved by hand.
+A fixture with one Sentinel core, fake servers and peers, and a clock that tests advance.
 
-Everybody who is *up* answers PING, INFO and PUBLISH at once; peers answer questions as
-:class:`FakeServer` says. What the core says meanwhile is written down as lines of text.
+Servers and peers that are *up* answer PING, INFO and PUBLISH at once; peers answer questions as configured in
+:class:`FakeServer`. The output of the core is recorded as lines of text.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ MASTER_PLACE = Address.literal("10.0.0.1", 6379)
 
 
 def identity(letter: str) -> str:
-    """The ID of the Sentinel called by one letter."""
+    """Return the ID of the Sentinel with that letter."""
     return letter * 40
 
 
 @dataclass
 class FakeServer:
-    """A server or a peer Sentinel on the stage, by address."""
+    """A fake server or peer Sentinel, by address."""
 
     address: Address
     up: bool = True
     silent: bool = False
-    """Connected, but answers nothing: hung, or behind a partition."""
+    """Connected but not answering: hung, or behind a partition."""
 
     role: str = "master"
     follows: Address | None = None
@@ -69,32 +69,32 @@ class FakeServer:
     ping_text: bytes = b"PONG"
     reports_down: bool = False
     grants: bool = True
-    """Gives its vote to whoever asks; else answers ``answer``."""
+    """Whether it votes for any candidate; otherwise it replies with ``answer``."""
 
     answer: tuple[str, int] | None = None
     reply: object = None
-    """What it answers instead, whatever it is asked."""
+    """Its reply to any question, instead of a valid one."""
 
     stands: bool = True
-    """Says that it is a candidate whenever it is asked for that."""
+    """Whether it confirms that it is a candidate when it is asked."""
 
     mute: bool = False
-    """Does not answer questions at all."""
+    """Whether it leaves questions unanswered."""
 
     paused: bool = False
-    """CLIENT PAUSE WRITE: holds PUBLISH back, and whatever comes behind it on that connection."""
+    """CLIENT PAUSE WRITE: blocks PUBLISH, and all later commands on that connection."""
 
     refuses: bool = False
-    """Answers INFO and PUBLISH by an error."""
+    """Whether it replies to INFO and PUBLISH with an error."""
 
     sentinel_id: object = None
-    """What it answers to SENTINEL MYID; by default the ID that belongs to its address."""
+    """Its reply to SENTINEL MYID; by default the ID that belongs to its address."""
 
     unread: list[Effect] = field(default_factory=list)
-    """What arrived while it was silent."""
+    """Commands that arrived while it was silent."""
 
     def info(self) -> bytes:
-        """Its INFO."""
+        """Return its INFO."""
         lines = [f"run_id:{self.run_id or 'a' * 40}", f"role:{self.role}"]
         if self.role == "slave":
             assert self.follows is not None
@@ -108,7 +108,7 @@ class FakeServer:
 
 @dataclass
 class Saved:
-    """What the disk holds of our master."""
+    """The durable state of our master."""
 
     epoch: int = 0
     place: Address = MASTER_PLACE
@@ -119,14 +119,14 @@ class Saved:
 
 
 class Fixture:
-    """A core with its surroundings; ``lines`` is what was said since :meth:`heard` was last called."""
+    """A core with fake servers; ``lines`` is its output since the last call of :meth:`output`."""
 
     def __init__(self, *, my_id: str = ME, rng: int = 0, **master_options: int) -> None:
         self.now: Millis = 1_000_000
         self.wall_skew: Millis = 0
         self.options = SentinelOptions(my_id=my_id, port=26379)
         self.core = SentinelCore(self.options, Timings(), Limits(), lambda n: min(rng, n - 1))
-        self.actors: dict[Address, FakeServer] = {}
+        self.servers: dict[Address, FakeServer] = {}
         self.disk_works = True
         self.disk_slow = False
         self.lines: list[str] = []
@@ -137,23 +137,23 @@ class Fixture:
         self.saved = Saved()
         self.sweeps = 0
         self._stuck: set[int] = set()
-        """Links whose command connection waits behind a held PUBLISH."""
+        """Links whose command connection is blocked by a paused PUBLISH."""
 
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
         for name, value in master_options.items():
             setattr(options, name, value)
-        self.actors[MASTER_PLACE] = FakeServer(MASTER_PLACE)
+        self.servers[MASTER_PLACE] = FakeServer(MASTER_PLACE)
         self.master: Master = self.core.restore(
             "mymaster", MASTER_PLACE, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
         )
         self.finish()
 
     def add_master(self, name: str, number: int) -> Master:
-        """One more master at 10.1.0.<number>, with the options of the first, and a replica at 10.2.0.<number>."""
+        """Add a master at 10.1.0.<number>, with the options of the first, and a replica at 10.2.0.<number>."""
         address = Address.literal(f"10.1.0.{number}", 6379)
         replica = Address.literal(f"10.2.0.{number}", 6379)
-        self.actors[address] = FakeServer(address)
-        self.actors[replica] = FakeServer(replica, role="slave", follows=address, run_id=f"{number:040d}")
+        self.servers[address] = FakeServer(address)
+        self.servers[replica] = FakeServer(replica, role="slave", follows=address, run_id=f"{number:040d}")
         options = replace(self.master.options, renamed_commands={}, rename_spellings={})
         peers = [(peer.address, peer.name) for peer in self.master.peers.values()]
         master = self.core.restore(
@@ -163,59 +163,59 @@ class Fixture:
         return master
 
     def add_replica(self, number: int, **settings: object) -> FakeServer:
-        """A replica at 10.0.0.<number>, found in the master's INFO."""
+        """Add a replica at 10.0.0.<number> that is in the master's INFO."""
         address = Address.literal(f"10.0.0.{number}", 6379)
-        actor = self.actors.setdefault(address, FakeServer(address))
-        actor.role, actor.follows, actor.run_id = "slave", self.master.address, f"{number:040d}"
+        server = self.servers.setdefault(address, FakeServer(address))
+        server.role, server.follows, server.run_id = "slave", self.master.address, f"{number:040d}"
         for name, value in settings.items():
-            setattr(actor, name, value)
+            setattr(server, name, value)
         self.core.registry.add_replica(self.master, address, self.now)
         self.core.outbox.changed(self.master.name)
         self.finish()
-        return actor
+        return server
 
     def add_peer(self, letter: str, **settings: object) -> FakeServer:
-        """The Sentinel called by that letter, at 10.0.1.<its code>."""
+        """Add the Sentinel with that letter, at 10.0.1.<its code>."""
         address = Address.literal(f"10.0.1.{ord(letter)}", 26379)
-        actor = self.actors.setdefault(address, FakeServer(address))
+        server = self.servers.setdefault(address, FakeServer(address))
         for name, value in settings.items():
-            setattr(actor, name, value)
+            setattr(server, name, value)
         self.core.registry.add_peer(self.master, identity(letter), address, self.now)
         self.core.outbox.changed(self.master.name)
         self.finish()
-        return actor
+        return server
 
     def peer(self, letter: str) -> Peer:
-        """What the core holds of that Sentinel."""
+        """Return the peer with that letter."""
         return self.master.peers[identity(letter)]
 
     def replica(self, number: int) -> Server:
-        """What the core holds of that replica."""
+        """Return the replica with that number."""
         return self.master.replicas[f"10.0.0.{number}:6379"]
 
     def kill(self, address: Address) -> None:
-        """The process dies: connections break and new ones are refused."""
-        self.actors[address].up = False
-        self.actors[address].unread.clear()
+        """Stop a process: connections are lost and new ones are refused."""
+        self.servers[address].up = False
+        self.servers[address].unread.clear()
         for link in self._links_to(address):
             for kind in link.kinds:
                 self.core.link_down(link, kind, "Connection was refused by other side", self.now)
         self.finish()
 
     def revive(self, address: Address) -> None:
-        """It is back and reachable."""
-        actor = self.actors[address]
-        actor.up, actor.silent = True, False
-        unread, actor.unread = actor.unread, []
+        """Start a process again, or let it continue."""
+        server = self.servers[address]
+        server.up, server.silent = True, False
+        unread, server.unread = server.unread, []
         for effect in unread:
             if not isinstance(effect, Connect | Reconnect):
-                self._act(effect, actor)
+                self._act(effect, server)
         for link in self._links_to(address):
             self._bring_up(link)
         self.finish()
 
     def reset_connections(self, address: Address, *kinds: LinkKind) -> None:
-        """Connections (all, for no ``kinds``) break and are made anew at once."""
+        """Reset connections of these kinds (all, without ``kinds``), and reconnect at once."""
         for link in self._links_to(address):
             for kind in kinds or link.kinds:
                 self.core.link_down(link, kind, "Connection was reset", self.now)
@@ -223,7 +223,7 @@ class Fixture:
         self.finish()
 
     def restart(self) -> None:
-        """The process dies without a word and starts again with what is on disk."""
+        """Crash the process, and start it with the durable state."""
         saved, old = self.saved, self.core
         self._held.clear()
         self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._rng, n - 1))
@@ -241,7 +241,7 @@ class Fixture:
         self.finish()
 
     def idle(self, milliseconds: Millis) -> int:
-        """Let time pass as the service does, sweeping when something is due; how often that was."""
+        """Advance the time and sweep when an instance is due, as the service does; return the number of sweeps."""
         end, before = self.now + milliseconds, self.sweeps
         while self.now < end:
             due = self.core.next_due
@@ -251,14 +251,14 @@ class Fixture:
         return self.sweeps - before
 
     def wait(self, milliseconds: Millis, step: Millis = 10) -> None:
-        """Let time pass, sweep by sweep."""
+        """Advance the time with a sweep per step."""
         end = self.now + milliseconds
         while self.now < end:
             self.now = min(end, self.now + step)
             self.sweep()
 
     def sweep(self) -> None:
-        """One sweep at the present moment."""
+        """Sweep once at the current time."""
         self.sweeps += 1
         self.core.sweep(self.now, self.now + self.wall_skew)
         self.finish()
@@ -266,9 +266,9 @@ class Fixture:
     def hello(
         self, letter: str, address: Address, config_epoch: int, epoch: int | None = None, own: bool = True
     ) -> None:
-        """The hello of a Sentinel about our master; the Sentinel is there."""
+        """Deliver a hello of a Sentinel about our master; the Sentinel answers at its address."""
         place = Address.literal(f"10.0.1.{ord(letter)}", 26379)
-        self.actors.setdefault(place, FakeServer(place))
+        self.servers.setdefault(place, FakeServer(place))
         mark = "0" if own else ""
         current = config_epoch if epoch is None else epoch
         self.core.hello_received(
@@ -278,17 +278,17 @@ class Fixture:
         )
         self.finish()
 
-    def heard(self) -> list[str]:
-        """What was said since the last call: events as they are published, orders, notes."""
+    def output(self) -> list[str]:
+        """Return and clear the output: events as they are published, orders, log lines."""
         lines, self.lines = self.lines, []
         return lines
 
     def events(self) -> list[str]:
-        """The channels of :meth:`heard`'s events."""
-        return [line.split()[1] for line in self.heard() if line.startswith("event ")]
+        """Return the channels of the events in :meth:`output`."""
+        return [line.split()[1] for line in self.output() if line.startswith("event ")]
 
     def commit(self) -> None:
-        """The disk finishes what was changed up to now, or fails to."""
+        """Save all changes up to now, or fail to."""
         outbox = self.core.outbox
         outbox.dirty.clear()
         if self.disk_works:
@@ -317,7 +317,7 @@ class Fixture:
         )
 
     def finish(self) -> None:
-        """Carry out what the core decided, as long as it decides anything."""
+        """Execute effects until the core emits no more."""
         core = self.core
         for _ in range(1000):
             if core.outbox.pending:
@@ -354,92 +354,94 @@ class Fixture:
             self.lines.append(f"resolve {effect.address.hostname}")
         else:
             self.sent.append((self.now, effect))
-            actor = self.actors.get(effect.link.address)
+            server = self.servers.get(effect.link.address)
             if isinstance(effect, RequestId):
                 self.lines.append(f"ask {effect.link.address.joined()} for its ID")
-            if (actor is not None and not effect.link.closed) or isinstance(effect, Disconnect):
-                self._act(effect, actor or FakeServer(effect.link.address))
+            if (server is not None and not effect.link.closed) or isinstance(effect, Disconnect):
+                self._act(effect, server or FakeServer(effect.link.address))
 
-    def _act(self, effect: Effect, actor: FakeServer) -> None:
+    def _act(self, effect: Effect, server: FakeServer) -> None:
         if isinstance(effect, Connect | Reconnect):
             self._stuck.discard(effect.link.link_id)
-            if actor.up and not actor.silent:
+            if server.up and not server.silent:
                 self._bring_up(effect.link)
-            elif not actor.silent:
+            elif not server.silent:
                 for kind in effect.link.kinds:
                     self.core.link_down(effect.link, kind, "refused", self.now)
             return
         if isinstance(effect, Reconfigure):
             where = "NO ONE" if effect.promotes else f"{effect.host} {effect.port}"
-            self.lines.append(f"order {actor.address.ip} SLAVEOF {where}")
+            self.lines.append(f"order {server.address.ip} SLAVEOF {where}")
         elif isinstance(effect, AskMasterDown):
             who = "*" if effect.candidate == "*" else effect.candidate[0]
-            self.lines.append(f"ask {chr(int(actor.address.ip.split('.')[3]))} {effect.epoch} {who}")
+            self.lines.append(f"ask {chr(int(server.address.ip.split('.')[3]))} {effect.epoch} {who}")
         elif isinstance(effect, HandOver):
             self.lines.append(
-                f"order {actor.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
+                f"order {server.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
             )
         elif isinstance(effect, FinishHandOver):
-            self.lines.append(f"order {actor.address.ip} CLIENT UNPAUSE")
+            self.lines.append(f"order {server.address.ip} CLIENT UNPAUSE")
         elif isinstance(effect, AbortHandOver):
-            self.lines.append(f"order {actor.address.ip} FAILOVER ABORT")
+            self.lines.append(f"order {server.address.ip} FAILOVER ABORT")
         elif isinstance(effect, KillScript):
-            self.lines.append(f"order {actor.address.ip} SCRIPT KILL")
+            self.lines.append(f"order {server.address.ip} SCRIPT KILL")
         elif isinstance(effect, PublishHello):
             self.payloads.append((effect.instance, effect.payload))
-        if actor.paused and isinstance(effect, PublishHello):
+        if server.paused and isinstance(effect, PublishHello):
             self._stuck.add(effect.link.link_id)
         by_subscription = isinstance(effect, Ping) and effect.kind is LinkKind.PUBSUB
-        if actor.paused and effect.link.link_id in self._stuck and not by_subscription:
+        if server.paused and effect.link.link_id in self._stuck and not by_subscription:
             return
-        if actor.silent:
-            actor.unread.append(effect)
-        if not actor.up or actor.silent:
+        if server.silent:
+            server.unread.append(effect)
+        if not server.up or server.silent:
             return
         core, link, now = self.core, effect.link, self.now
         if isinstance(effect, Ping):
-            core.ping_reply(link, effect.kind, actor.ping_text, now)
+            core.ping_reply(link, effect.kind, server.ping_text, now)
         elif isinstance(effect, RequestInfo):
-            core.info_reply(link, None if actor.refuses else actor.info(), now)
+            core.info_reply(link, None if server.refuses else server.info(), now)
         elif isinstance(effect, RequestRole):
-            core.role_reply(link, None if actor.refuses else actor.role.encode(), actor.refuses, now)
+            core.role_reply(link, None if server.refuses else server.role.encode(), server.refuses, now)
         elif isinstance(effect, RequestId):
-            told = actor.sentinel_id
+            own_id = server.sentinel_id
             core.id_reply(
-                link, identity(chr(int(actor.address.ip.split(".")[3]))).encode() if told is None else told, now
+                link,
+                identity(chr(int(server.address.ip.split(".")[3]))).encode() if own_id is None else own_id,
+                now,
             )
         elif isinstance(effect, PublishHello):
-            core.publish_reply(link, effect.instance, not actor.refuses, now)
+            core.publish_reply(link, effect.instance, not server.refuses, now)
         elif isinstance(effect, Reconfigure):
-            if actor.obeys:
-                actor.role = "master" if effect.promotes else "slave"
-                actor.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
-            core.info_reply(link, actor.info(), now)
+            if server.obeys:
+                server.role = "master" if effect.promotes else "slave"
+                server.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
+            core.info_reply(link, server.info(), now)
         elif isinstance(effect, HandOver):
-            actor.paused = True
-            if not actor.obeys:
-                actor.extra = ["master_failover_state:waiting-for-sync"]
+            server.paused = True
+            if not server.obeys:
+                server.extra = ["master_failover_state:waiting-for-sync"]
             else:
-                successor = self.actors[Address.literal(effect.host, effect.port)]
-                actor.role, actor.follows = "slave", successor.address
+                successor = self.servers[Address.literal(effect.host, effect.port)]
+                server.role, server.follows = "slave", successor.address
                 successor.role, successor.follows = "master", None
         elif isinstance(effect, FinishHandOver | AbortHandOver):
-            actor.paused = False
+            server.paused = False
             self._stuck.discard(link.link_id)
             link.handover_end = None
-        elif isinstance(effect, AskMasterDown) and not actor.mute:
-            core.master_down_reply(link, effect.master, self._answer(actor, effect), now)
+        elif isinstance(effect, AskMasterDown) and not server.mute:
+            core.master_down_reply(link, effect.master, self._answer(server, effect), now)
 
     @staticmethod
-    def _answer(actor: FakeServer, effect: AskMasterDown) -> object:
-        if actor.reply is not None:
-            return actor.reply
-        down = int(actor.reports_down)
+    def _answer(server: FakeServer, effect: AskMasterDown) -> object:
+        if server.reply is not None:
+            return server.reply
+        down = int(server.reports_down)
         if effect.candidate == "*":
             return [down, b"*", 0]
-        if effect.candidate == identity(chr(int(actor.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:
-            return [down, effect.candidate.encode(), 1 << 52] if actor.stands else [down, b"*", 0]
-        if actor.grants and (actor.answer is None or actor.answer[1] < effect.epoch):
-            actor.answer = (effect.candidate, effect.epoch)
-        leader, epoch = actor.answer or ("*", 0)
+        if effect.candidate == identity(chr(int(server.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:
+            return [down, effect.candidate.encode(), 1 << 52] if server.stands else [down, b"*", 0]
+        if server.grants and (server.answer is None or server.answer[1] < effect.epoch):
+            server.answer = (effect.candidate, effect.epoch)
+        leader, epoch = server.answer or ("*", 0)
         return [down, leader.encode(), epoch]

@@ -1,4 +1,4 @@
-"""Who is down, which links are recycled, and when we do not trust ourselves."""
+"""S_DOWN, O_DOWN, reconnection of half-dead links, and TILT."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from txsentinel.model.timings import Timings
 
 
 class SubjectivelyDownTests(SynchronousTestCase):
-    """S_DOWN is our own opinion."""
+    """S_DOWN is the judgement of this Sentinel."""
 
     def setUp(self) -> None:
-        """A master with a replica and a peer."""
+        """Set up a master with a replica and a peer."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.add_peer("b")
         self.fixture.wait(2_000)
-        self.fixture.heard()
+        self.fixture.output()
 
     def test_exactly_after_down_after(self) -> None:
-        """Down when more than down-after has passed since the loss, not when just that has."""
+        """An instance is S_DOWN when more than down-after has passed since the loss, not exactly that."""
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(1_000, 1)
         self.assertEqual([], self.fixture.events())
@@ -33,7 +33,7 @@ class SubjectivelyDownTests(SynchronousTestCase):
         self.assertEqual(["+sdown"], self.fixture.events())
 
     def test_everybody(self) -> None:
-        """Replicas and peers go down and come back like masters, by the down-after of theirs."""
+        """Replicas and peers go down and come back like masters, by the down-after of their master."""
         for place in (self.fixture.replica(2).address, self.fixture.peer("b").address):
             self.fixture.kill(place)
             self.fixture.wait(1_100)
@@ -42,11 +42,11 @@ class SubjectivelyDownTests(SynchronousTestCase):
             self.assertEqual(["-sdown"], self.fixture.events())
 
     def test_never_reached(self) -> None:
-        """Whoever was never reached is down after the same time."""
-        self.fixture.actors[MASTER_PLACE].up = False
+        """An instance that was never reached is down after the same time."""
+        self.fixture.servers[MASTER_PLACE].up = False
         master = self.fixture.add_master("other", 7)
         self.fixture.kill(master.address)
-        self.fixture.heard()
+        self.fixture.output()
         self.fixture.wait(1_100)
         self.assertIn("+sdown", self.fixture.events())
 
@@ -54,13 +54,13 @@ class SubjectivelyDownTests(SynchronousTestCase):
         """The first PONG ends S_DOWN in its own turn, without waiting for a sweep."""
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(1_100)
-        self.fixture.heard()
+        self.fixture.output()
         self.fixture.revive(MASTER_PLACE)
         self.assertEqual("-sdown", self.fixture.events()[0])
 
     def test_wrong_role(self) -> None:
-        """A master that calls itself a replica is down after down-after and two INFO periods."""
-        actor = self.fixture.actors[MASTER_PLACE]
+        """A master that reports to be a replica is down after down-after and two INFO periods."""
+        actor = self.fixture.servers[MASTER_PLACE]
         actor.role, actor.follows = "slave", Address.literal("10.0.0.77", 6379)
         self.fixture.core.info_reply(self.fixture.master.link, actor.info(), self.fixture.now)
         self.fixture.wait(21_000, 100)
@@ -70,7 +70,7 @@ class SubjectivelyDownTests(SynchronousTestCase):
         self.assertIs(Role.REPLICA, self.fixture.master.role_reported)
 
     def test_demoted_by_us(self) -> None:
-        """An old master that follows the new one on our word is not down for that, however long the others take."""
+        """An old master that follows the new one by our order is not S_DOWN for that, however long the others take."""
         fixture = Fixture(failover_timeout=60_000)
         fixture.core.timings.replica_reconf_timeout = 60_000
         fixture.add_replica(2, offset=200)
@@ -78,14 +78,14 @@ class SubjectivelyDownTests(SynchronousTestCase):
         fixture.wait(2_000)
         fixture.core.failover("mymaster", fixture.now)
         fixture.finish()
-        fixture.heard()
+        fixture.output()
         fixture.wait(40_000, 50)
         self.assertEqual([], fixture.events())
 
     def test_reboot_option_taken_back(self) -> None:
-        """Without the option a reboot in progress is no reason, neither to be down nor to look all the time."""
+        """Without the option, a reboot is no reason for S_DOWN, nor for frequent evaluation."""
         self.fixture.master.options.reboot_down_after = 3_000
-        actor = self.fixture.actors[MASTER_PLACE]
+        actor = self.fixture.servers[MASTER_PLACE]
         actor.run_id, actor.ping_text = "c" * 40, b"LOADING"
         self.fixture.reset_connections(MASTER_PLACE)
         self.assertIsNotNone(self.fixture.master.rebooting_since)
@@ -95,10 +95,10 @@ class SubjectivelyDownTests(SynchronousTestCase):
 
 
 class ObjectivelyDownTests(SynchronousTestCase):
-    """O_DOWN is agreement."""
+    """O_DOWN requires agreement."""
 
     def test_quorum(self) -> None:
-        """As many must agree as the quorum says, and the event says how many did."""
+        """O_DOWN requires the quorum, and the event has the number of Sentinels that agree."""
         for quorum, expected in ((1, True), (2, True), (3, False)):
             fixture = Fixture(quorum=quorum)
             fixture.add_peer("b", reports_down=True)
@@ -109,24 +109,24 @@ class ObjectivelyDownTests(SynchronousTestCase):
             self.assertEqual(expected, fixture.master.odown_since is not None)
 
     def test_ends_with_our_own_opinion(self) -> None:
-        """Whatever the others say, a master that we see is not down."""
+        """A master that is up here is not O_DOWN, whatever the peers report."""
         fixture = Fixture()
         fixture.add_peer("b", reports_down=True)
         fixture.wait(2_000)
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_200)
-        fixture.heard()
+        fixture.output()
         fixture.revive(MASTER_PLACE)
         self.assertEqual(["-sdown", "-odown"], fixture.events()[:2])
 
     def test_opinions_are_for_five_seconds(self) -> None:
-        """A peer that falls silent agrees with nobody for longer than five ask periods."""
+        """The opinion of a silent peer counts for five ask periods."""
         fixture = Fixture()
         fixture.add_peer("b", reports_down=True)
         fixture.wait(2_000)
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_200)
-        fixture.actors[fixture.peer("b").address].mute = True
+        fixture.servers[fixture.peer("b").address].mute = True
         fixture.wait(4_000, 50)
         self.assertIsNotNone(fixture.master.odown_since)
         fixture.wait(2_500, 50)
@@ -134,32 +134,32 @@ class ObjectivelyDownTests(SynchronousTestCase):
 
 
 class LinkTests(SynchronousTestCase):
-    """Connections that look alive and are not."""
+    """Connections that are established but do not work."""
 
     def cut(self, fixture: Fixture) -> list[LinkKind | None]:
-        """The kinds of connection that were recycled."""
+        """Return the kinds of connections that were reconnected."""
         return [effect.kind for _, effect in fixture.sent if isinstance(effect, Reconnect)]
 
     def test_silent(self) -> None:
-        """A connection of more than fifteen seconds that answers nothing is made anew."""
+        """A connection older than fifteen seconds without replies is reconnected."""
         fixture = Fixture(down_after=4_000)
         fixture.wait(16_000, 50)
-        fixture.actors[MASTER_PLACE].silent = True
+        fixture.servers[MASTER_PLACE].silent = True
         fixture.wait(2_500, 50)
         self.assertNotIn(LinkKind.COMMANDS, self.cut(fixture))
         fixture.wait(1_000, 50)
         self.assertEqual(1, self.cut(fixture).count(LinkKind.COMMANDS))
 
     def test_young(self) -> None:
-        """A younger one is left alone, and waited for without spinning."""
+        """A younger connection is kept, without frequent evaluation."""
         fixture = Fixture(down_after=1_000)
         fixture.wait(1_000, 50)
-        fixture.actors[MASTER_PLACE].silent = True
+        fixture.servers[MASTER_PLACE].silent = True
         self.assertLess(fixture.idle(10_000), 300)
         self.assertEqual([], self.cut(fixture))
 
     def test_quiet_subscription(self) -> None:
-        """A subscription on which nothing is heard for three hello periods is made anew."""
+        """A subscription without messages for three hello periods is reconnected."""
         fixture = Fixture()
         fixture.wait(16_000, 50)
         self.assertIn(LinkKind.PUBSUB, self.cut(fixture))
@@ -170,9 +170,9 @@ class StartTests(SynchronousTestCase):
     """The clocks of a process that starts."""
 
     def test_starved_at_the_start(self) -> None:
-        """The time from reading the file to the first attempt to connect is held against nobody."""
+        """The time from reading the file to the first connection attempt does not count as silence."""
         fixture = Fixture(down_after=1_000)
-        fixture.actors[MASTER_PLACE].up = False
+        fixture.servers[MASTER_PLACE].up = False
         fixture.restart()
         fixture.now += 5_000
         fixture.sweep()
@@ -183,22 +183,22 @@ class StartTests(SynchronousTestCase):
 
 
 class MasterlessTests(SynchronousTestCase):
-    """A group of which no server is a master."""
+    """A group in which no server is a master."""
 
     def setUp(self) -> None:
         self.fixture = Fixture(down_after=2_000)
         self.fixture.add_replica(2)
         self.fixture.add_replica(3)
         self.fixture.wait(3_000)
-        self.actor = self.fixture.actors[MASTER_PLACE]
-        self.fixture.heard()
+        self.actor = self.fixture.servers[MASTER_PLACE]
+        self.fixture.output()
 
     def lead(self, number: int) -> None:
-        """The master is told to follow the server at 10.0.0.<number>."""
+        """The master is ordered to follow the server at 10.0.0.<number>."""
         self.actor.role, self.actor.follows = "slave", Address.literal(f"10.0.0.{number}", 6379)
 
     def test_down(self) -> None:
-        """It is down a second after down-after at the latest: it was asked for its role meanwhile."""
+        """The master is down a second after down-after at the latest, as ROLE is sent to it."""
         self.lead(2)
         self.fixture.wait(1_900)
         self.assertEqual(self.fixture.events(), ["-role-change"])
@@ -209,8 +209,8 @@ class MasterlessTests(SynchronousTestCase):
         self.assertEqual(self.fixture.events(), ["+role-change", "-sdown"])
 
     def test_a_replica_that_was_promoted(self) -> None:
-        """Whoever follows a replica that is a master by now is down as soon: nobody may have told of that one."""
-        self.fixture.actors[self.fixture.replica(2).address].role = "master"
+        """A master that follows a replica which is a master is S_DOWN as soon, as no hello may announce that."""
+        self.fixture.servers[self.fixture.replica(2).address].role = "master"
         self.lead(2)
         self.fixture.wait(1_900)
         self.assertEqual(self.fixture.events(), ["-role-change", "-role-change"])
@@ -218,27 +218,27 @@ class MasterlessTests(SynchronousTestCase):
         self.assertEqual(self.fixture.events(), ["+sdown"])
 
     def test_another_replica_that_was_promoted(self) -> None:
-        """A master elsewhere in the group is none that this one follows; who is right takes INFO periods to tell."""
-        self.fixture.actors[self.fixture.replica(3).address].role = "master"
+        """If another replica is a master, S_DOWN takes the usual INFO periods, as either may be right."""
+        self.fixture.servers[self.fixture.replica(3).address].role = "master"
         self.lead(2)
         self.fixture.wait(6_000)
         self.assertNotIn("+sdown", self.fixture.events())
 
     def test_a_replica_that_does_not_say(self) -> None:
-        """Whoever has not told its role since may have been promoted."""
-        self.fixture.actors[self.fixture.replica(3).address].refuses = True
+        """A replica that has not reported its role since may have been promoted."""
+        self.fixture.servers[self.fixture.replica(3).address].refuses = True
         self.lead(2)
         self.fixture.wait(6_000)
         self.assertNotIn("+sdown", self.fixture.events())
 
     def test_a_master_elsewhere(self) -> None:
-        """It follows somebody who is none of its replicas: that is another matter."""
+        """A master that follows a server which is not its replica is not a masterless group."""
         self.lead(77)
         self.fixture.wait(6_000)
         self.assertEqual(self.fixture.events(), ["-role-change"])
 
     def test_without_role(self) -> None:
-        """A server that refuses ROLE is asked once per connection, and its INFO shows it later."""
+        """ROLE is sent once per connection to a server that refuses it; INFO shows the change later."""
         link = self.fixture.master.link
         self.fixture.core.role_reply(link, None, True, self.fixture.now)
         self.fixture.sent.clear()
@@ -251,7 +251,7 @@ class MasterlessTests(SynchronousTestCase):
         self.assertTrue(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
 
     def test_many_instances(self) -> None:
-        """Whoever watches many is not asked to ask for roles, too."""
+        """ROLE is not sent while many instances are monitored."""
         self.fixture.core.registry.count_instances(self.fixture.now + 1_000)
         self.assertEqual(self.fixture.core.state.instances, 3)
         for number in range(1, 110):
@@ -263,10 +263,10 @@ class MasterlessTests(SynchronousTestCase):
 
 
 class TiltTests(SynchronousTestCase):
-    """Am I the slow one?"""
+    """Detection that this process was stopped or starved."""
 
     def test_gaps(self) -> None:
-        """Longer than the trigger or backwards, on either clock."""
+        """Gaps longer than the trigger and negative ones, on either clock."""
         for now, wall, expected in (
             (3_000, 3_000, False),
             (3_001, 3_001, True),
@@ -279,7 +279,7 @@ class TiltTests(SynchronousTestCase):
             self.assertEqual((expected, int(expected)), (guard.active, guard.total))
 
     def test_causes(self) -> None:
-        """Which of the clocks jumped, or what the process did meanwhile, and by how many milliseconds."""
+        """The report has the clock that was changed, or what the process did, with milliseconds."""
         idle, busy, starved = ProcessorTime(20, 30), ProcessorTime(2_800, 50), ProcessorTime(200, 2_700)
         for now, wall, processor, cause, milliseconds in (
             (4_000, 4_000, idle, TiltCause.PROCESS_STOPPED, 3_000),
@@ -300,18 +300,18 @@ class TiltTests(SynchronousTestCase):
             self.assertIn(f" {shown} ms", str(guard.report))
 
     def test_the_log_says_why(self) -> None:
-        """And for how long."""
+        """The log line has the cause and the duration."""
         fixture = Fixture()
         fixture.wait(1_000)
-        fixture.heard()
+        fixture.output()
         fixture.now += 5_000
         fixture.sweep()
-        heard = fixture.heard()
-        self.assertIn("event +tilt #tilt mode entered", heard)
-        self.assertIn("note TILT: nothing was decided for 5000 ms; no instance is judged for 30000 ms, until", heard)
+        output = fixture.output()
+        self.assertIn("event +tilt #tilt mode entered", output)
+        self.assertIn("note TILT: nothing was decided for 5000 ms; no instance is judged for 30000 ms, until", output)
 
     def test_over(self) -> None:
-        """Half a minute after the last trigger, once."""
+        """TILT ends once, half a minute after the last trigger."""
         guard = TiltGuard(Timings())
         guard.swept(0, 0)
         guard.swept(5_000, 5_000)
@@ -320,7 +320,7 @@ class TiltTests(SynchronousTestCase):
         self.assertFalse(guard.over(35_002))
 
     def test_nobody_is_judged(self) -> None:
-        """In TILT nobody goes down or comes back, and we say of no master that it is down."""
+        """In TILT no instance changes its state, and no master is reported down."""
         fixture = Fixture()
         fixture.add_replica(2)
         fixture.wait(2_000)
@@ -328,7 +328,7 @@ class TiltTests(SynchronousTestCase):
         fixture.wait(1_100)
         fixture.now += 5_000
         fixture.sweep()
-        fixture.heard()
+        fixture.output()
         vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 0, "*", fixture.now)
         self.assertFalse(vote.down)
         fixture.revive(MASTER_PLACE)
@@ -339,10 +339,10 @@ class TiltTests(SynchronousTestCase):
         self.assertEqual({"-tilt", "-sdown", "+sdown"}, set(fixture.events()))
 
     def test_a_stall_too_short_for_tilt(self) -> None:
-        """After a pause the answers that came meanwhile are read before anybody is judged."""
+        """After a pause, replies that arrived meanwhile are read before any instance is judged."""
         fixture = Fixture()
         fixture.wait(2_000)
-        fixture.actors[MASTER_PLACE].silent = True
+        fixture.servers[MASTER_PLACE].silent = True
         fixture.wait(1_000, 50)
         fixture.now += 1_500
         fixture.sweep()
@@ -352,7 +352,7 @@ class TiltTests(SynchronousTestCase):
         self.assertNotIn("+sdown", fixture.events())
 
     def test_a_busy_machine_still_judges(self) -> None:
-        """Where every sweep is late, the second one judges all the same."""
+        """If every sweep is late, the second one judges all the same."""
         fixture = Fixture()
         fixture.wait(2_000)
         fixture.kill(MASTER_PLACE)

@@ -1,4 +1,4 @@
-"""What keeps a failover from taking place, and how it is worded."""
+"""The conditions that prevent a failover, and their texts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAJORITY = "Not enough available Sentinels to reach the majority and authorize a
 
 
 class BlockerTests(SynchronousTestCase):
-    """One reason after the other, and several at once."""
+    """Single and several conditions."""
 
     def setUp(self) -> None:
-        """A master with one replica and two peers, all well."""
+        """Set up a master with one replica and two peers, all up."""
         self.fixture = Fixture(quorum=2)
         self.fixture.add_replica(2)
         self.fixture.add_peer("b")
@@ -25,15 +25,15 @@ class BlockerTests(SynchronousTestCase):
         self.fixture.wait(2_000)
 
     def texts(self) -> list[str]:
-        """The reasons in words."""
+        """Return the texts."""
         return [blocker.text for blocker in self.fixture.core.blockers(self.fixture.master, self.fixture.now)]
 
     def kinds(self) -> list[BlockerKind]:
-        """The reasons by kind."""
+        """Return the kinds."""
         return [blocker.kind for blocker in self.fixture.core.blockers(self.fixture.master, self.fixture.now)]
 
     def test_none(self) -> None:
-        """Nothing stands in the way."""
+        """Without a condition there is no blocker."""
         self.assertEqual([], self.texts())
         self.assertEqual(3, usable_sentinels(self.fixture.master))
 
@@ -49,7 +49,7 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual([MAJORITY], self.texts())
 
     def test_quorum_above_all(self) -> None:
-        """A quorum that no number of returning Sentinels reaches is named besides what is missing now."""
+        """A quorum above the number of Sentinels is reported in addition to missing ones."""
         self.fixture.master.options.quorum = 3
         self.assertEqual([], self.texts())
         self.fixture.master.options.quorum = 4
@@ -58,17 +58,17 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual("The quorum is 4 and only 1 Sentinel is known", self.texts()[-1])
 
     def test_storage(self) -> None:
-        """A Sentinel that cannot save votes takes no part."""
+        """A Sentinel that cannot save votes leads no failover."""
         self.fixture.core.state.storage_error = StorageError("ENOSPC", "No space left on device", "/s.conf")
         self.assertEqual([self.fixture.core.state.storage_error.sentence], self.texts())
 
     def test_tilt(self) -> None:
-        """Nor does one in TILT, for as long as that lasts."""
+        """A Sentinel in TILT leads no failover; the text has the remaining time."""
         self.fixture.core.tilt.since = self.fixture.now - 10_000
         self.assertEqual(["This Sentinel is in TILT and decides nothing for 20.0 s"], self.texts())
 
     def test_no_replica(self) -> None:
-        """Without a replica that can be promoted there is nobody to fail over to; some are named with their reasons."""
+        """Without a fit replica there is no failover; some replicas are listed with reasons."""
         for number in range(3, 6):
             self.fixture.add_replica(number)
         self.fixture.wait(2_000)
@@ -88,12 +88,12 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual(["No replica is known"], self.texts())
 
     def test_not_known_yet(self) -> None:
-        """Before a server has answered its first INFO nobody says that there is no replica, but not for long."""
+        """Before a server has answered its first INFO a missing replica is not reported, but only for a while."""
         for refusing in (MASTER_PLACE, self.fixture.replica(2).address):
             self.setUp()
             fixture = self.fixture
             fixture.master.options.down_after = 60_000
-            fixture.actors[refusing].refuses = True
+            fixture.servers[refusing].refuses = True
             if refusing == MASTER_PLACE:
                 fixture.core.reset("mymaster", fixture.now)
             else:
@@ -107,7 +107,7 @@ class BlockerTests(SynchronousTestCase):
             self.assertEqual([BlockerKind.NO_REPLICA], self.kinds())
 
     def test_down_before_it_was_known(self) -> None:
-        """Whoever is down is not waited for."""
+        """A server that is down is not waited for."""
         self.fixture.core.registry.drop_replicas(self.fixture.master)
         self.fixture.core.registry.add_replica(self.fixture.master, Address.literal("10.0.0.9", 6379), self.fixture.now)
         self.fixture.finish()
@@ -116,7 +116,7 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual(["No replica can be promoted (10.0.0.9:6379: it is down)"], self.texts())
 
     def test_all_at_once(self) -> None:
-        """The order of the kinds is theirs: what the C Sentinels say comes first."""
+        """Blockers are in the order of their kinds; those of C Sentinels come first."""
         self.fixture.master.options.quorum = 9
         for letter in "bz":
             self.fixture.peer(letter).sdown_since = self.fixture.now
@@ -126,21 +126,21 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual(list(BlockerKind), self.kinds())
 
     def test_said_when_the_master_goes_down(self) -> None:
-        """Who is missing since when is said once more when it matters; nothing is said where enough are there."""
+        """When a master goes down, missing peers are logged if too few are left, and only then."""
         fixture = self.fixture
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_100)
-        self.assertFalse([line for line in fixture.heard() if line.startswith("note No failover")])
+        self.assertFalse([line for line in fixture.output() if line.startswith("note No failover")])
         fixture.revive(MASTER_PLACE)
         fixture.wait(1_000)
         for letter in "bz":
             fixture.kill(fixture.peer(letter).address)
         fixture.wait(4_100)
         fixture.master.options.quorum = 4
-        fixture.heard()
+        fixture.output()
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_100)
-        lines = [line for line in fixture.heard() if line.startswith("note No failover")]
+        lines = [line for line in fixture.output() if line.startswith("note No failover")]
         self.assertEqual(
             [
                 "note No failover of mymaster: 1 of 3 Sentinels can be reached, 4 are needed; its quorum of 4 is above"
@@ -151,8 +151,8 @@ class BlockerTests(SynchronousTestCase):
         )
 
     def test_failover_under_way(self) -> None:
-        """While a failover is under way its replica is not looked for."""
-        self.fixture.actors[self.fixture.replica(2).address].obeys = False
+        """During a failover no replica is required."""
+        self.fixture.servers[self.fixture.replica(2).address].obeys = False
         self.fixture.core.failover("mymaster", self.fixture.now)
         self.fixture.wait(500)
         self.assertIsNotNone(self.fixture.master.failover)

@@ -1,4 +1,4 @@
-"""What servers, peers and clients make the core remember is bounded."""
+"""The memory that servers, peers and clients can make the core use is bounded."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from txsentinel.wire.info import parse_info, shortened
 
 
 def replica_lines(count: int, start: int = 0) -> bytes:
-    """The lines of a master's INFO about that many replicas."""
+    """Return the lines of a master's INFO about that many replicas."""
     numbers = range(start, start + count)
     return b"".join(b"slave%d:ip=10.1.%d.%d,port=1,state=online\r\n" % (n, n >> 8, n & 255) for n in numbers)
 
 
 class CacheTests(SynchronousTestCase):
-    """Texts that are remembered once they were understood."""
+    """Caches of parsed texts."""
 
     def test_long_addresses(self) -> None:
-        """What is too long for an address is none, and leaves nothing behind."""
+        """A text too long for an address is refused and not cached."""
         remembered = address._canonical_ip.cache_info().currsize
         for number in range(100):
             self.assertIsNone(canonical_ip(f"{number}" + "9" * MAX_ADDRESS))
@@ -35,7 +35,7 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(canonical_ip("0:0:0:0:0:ffff:255.255.255.255"), "::ffff:255.255.255.255")
 
     def test_known_caches(self) -> None:
-        """Who adds a cache has to think of the longest text that it may have to remember, and then list it here."""
+        """Every cache in the package is listed here, with the bound of its keys."""
         listed = r"@lru_cache\(maxsize=\d+\)\ndef (\w+)|(\w+) = lru_cache\(maxsize=\d+\)"
         decorated = re.compile(listed + r"|\b(lru_cache|cache)\b(?=\()")
         found = set()
@@ -45,14 +45,14 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(found, {"_canonical_ip", "_compiled", "short_replies", "_alone", "_publish"})
 
     def test_patterns(self) -> None:
-        """A compiled pattern is not much larger than a table for each of its bytes, however much its classes accept."""
+        """A compiled pattern is little larger than one table per byte, however many bytes its classes accept."""
         pattern = b"[\1-\xfe]" * 50
         atoms = glob._compile(pattern, False)
         self.assertEqual(len(atoms), 50)
         self.assertLess(sum(map(sys.getsizeof, atoms)), 50 * 300)
 
     def test_host_names(self) -> None:
-        """Names that hellos make up are forgotten when there are too many, those of our instances are not."""
+        """Names from forged hellos are discarded when there are too many; those of instances are kept."""
         fixture = Fixture()
         registry = fixture.core.registry
         fixture.core.options.resolve_hostnames = True
@@ -66,7 +66,7 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(known, ours)
 
     def test_long_hosts(self) -> None:
-        """A host longer than any can be is no address, not even where names are resolved."""
+        """A host longer than the maximum is no address, even where names are resolved."""
         fixture = Fixture()
         fixture.core.options.resolve_hostnames = True
         self.assertIsNone(fixture.core.registry.address("h" * (MAX_HOST + 1), 1))
@@ -83,18 +83,18 @@ class InfoTests(SynchronousTestCase):
         self.limits = self.fixture.core.state.limits
 
     def info(self, text: bytes) -> None:
-        """The master's INFO."""
+        """Deliver the master's INFO."""
         self.fixture.core.info_reply(self.fixture.master.link, text, self.fixture.now)
         self.fixture.finish()
 
     def test_whole_lines(self) -> None:
-        """What is cut off ends with a whole line: half a number would be another number."""
+        """INFO is cut at a line end, as half a number would be another number."""
         self.assertEqual(shortened(b"a:1\r\nslave_priority:100\r\n", 20), b"a:1\r\n")
         self.assertEqual(shortened(b"a:1\r\nb:2\r\n", 10), b"a:1\r\nb:2\r\n")
         self.assertEqual(shortened(b"x" * 100, 20), b"")
 
     def test_text(self) -> None:
-        """Of a text of megabytes the beginning is read and kept."""
+        """Of a text of megabytes, the beginning is parsed and kept."""
         self.info(b"role:master\r\n" + b"filling:1\r\n" * 400_000)
         text = self.fixture.master.info_text
         assert text is not None
@@ -102,7 +102,7 @@ class InfoTests(SynchronousTestCase):
         self.assertGreater(len(text), self.limits.info_text - 20)
 
     def test_all_texts(self) -> None:
-        """When all texts together are too much, a new one is not kept; when others are gone, it is."""
+        """A new text is not kept when all together are too large, and kept again when others are gone."""
         limits = Limits(info_texts=10_000)
         self.fixture.core.state.limits = limits
         replicas = [self.fixture.add_replica(number) for number in range(2, 9)]
@@ -120,7 +120,7 @@ class InfoTests(SynchronousTestCase):
         self.assertIsNotNone(self.fixture.master.info_text)
 
     def test_replicas_a_time(self) -> None:
-        """One INFO adds some replicas, the next one the others, up to the limit."""
+        """One INFO adds some replicas, later ones the others, up to the limit."""
         limits = self.limits
         text = b"role:master\r\n" + replica_lines(2 * limits.replicas)
         self.info(text)
@@ -132,11 +132,11 @@ class InfoTests(SynchronousTestCase):
         self.assertFalse(self.fixture.master.replicas_omitted)
 
     def test_reading_ends(self) -> None:
-        """Lines about replicas beyond the limit are not taken apart."""
+        """Replica lines beyond the limit are not parsed."""
         self.assertEqual(len(parse_info(replica_lines(3_000), 500).replicas), 500)
 
     def test_long_hosts(self) -> None:
-        """A host of megabytes is none."""
+        """A host of megabytes is no host."""
         long = b"h" * (MAX_HOST + 1)
         report = parse_info(b"role:slave\r\nmaster_host:" + long + b"\r\nslave0:ip=" + long + b",port=1,x\r\n")
         self.assertIsNone(report.master_host)

@@ -1,4 +1,4 @@
-"""Sentinels that somebody names: who is filed, who counts, and what any number of invented ones can do."""
+"""Confirmation of announced Sentinels: which are registered, which count, and the effect of forged ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_MYID = (
 
 
 class ConfirmationCase(SynchronousTestCase):
-    """A master with a replica and two peers, and a stranger who says things."""
+    """A master with a replica and two peers, and a client that sends hellos."""
 
     def setUp(self) -> None:
         self.fixture = Fixture()
@@ -30,44 +30,44 @@ class ConfirmationCase(SynchronousTestCase):
         for letter in "bz":
             self.fixture.add_peer(letter, reports_down=True)
         self.fixture.wait(3_000, 50)
-        self.fixture.heard()
+        self.fixture.output()
         self.fixture.sent.clear()
 
     def name(
         self, peer_id: str, ip: str, *, through_server: bool = False, epoch: int = 0, port: int = PEER_PORT
     ) -> None:
-        """A hello that names a Sentinel there."""
+        """Send a hello that announces a Sentinel at that host."""
         core = self.fixture.core
         payload = f"{ip},{port},{peer_id},{epoch},mymaster,10.0.0.1,6379,0".encode()
         core.hello_received(payload, self.fixture.now, self.fixture.master.link if through_server else None)
         self.fixture.finish()
 
     def listen(self, ip: str, answer: object) -> None:
-        """Whoever listens there answers SENTINEL MYID so."""
+        """The process at that host replies so to SENTINEL MYID."""
         at = Address.literal(ip, PEER_PORT)
-        self.fixture.actors[at] = FakeServer(at, sentinel_id=answer)
+        self.fixture.servers[at] = FakeServer(at, sentinel_id=answer)
 
     def known(self) -> set[str]:
-        """The IDs of the peers."""
+        """Return the IDs of the peers."""
         return set(self.fixture.master.peers)
 
     def open_links(self) -> int:
-        """Connections asked for and not given up since the setup."""
+        """Return the number of links opened and not closed since the setup."""
         made = sum(isinstance(effect, Connect) for _, effect in self.fixture.sent)
         return made - sum(isinstance(effect, Disconnect) for _, effect in self.fixture.sent)
 
     def fails_over(self) -> bool:
-        """Whether the master is replaced when it dies now."""
+        """Whether the master is replaced if it dies now."""
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(1_500)
         return self.fixture.master.address == SECOND
 
 
-class FilingTests(ConfirmationCase):
-    """Who becomes a peer."""
+class RegistrationTests(ConfirmationCase):
+    """Registration of peers."""
 
     def test_who_tells_the_same_id(self) -> None:
-        """Is filed at once, over the connection on which it was asked, and its hello is believed."""
+        """A confirmed Sentinel is registered at once, with the link that was used, and its hello is applied."""
         self.listen("10.0.3.1", identity("q").encode())
         self.name(identity("q"), "10.0.3.1", epoch=7)
         self.assertIn(identity("q"), self.known())
@@ -76,9 +76,9 @@ class FilingTests(ConfirmationCase):
         self.assertEqual(7, self.fixture.core.current_epoch)
 
     def test_who_is_not_there(self) -> None:
-        """Is not filed, changes no epoch, and leaves no connection behind."""
+        """An unreachable one is not registered, changes no epoch, and leaves no connection behind."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.fixture.actors[at] = FakeServer(at, up=False)
+        self.fixture.servers[at] = FakeServer(at, up=False)
         self.name(identity("q"), "10.0.3.1", epoch=7)
         self.fixture.wait(20_000, 100)
         self.assertEqual({identity("b"), identity("z")}, self.known())
@@ -86,7 +86,7 @@ class FilingTests(ConfirmationCase):
         self.assertEqual(0, len(self.fixture.core._gossip.confirmations))
 
     def test_who_is_somebody_else(self) -> None:
-        """A server, another Sentinel or whatever else listens there: dropped."""
+        """A hello about the address of a server or another Sentinel is discarded."""
         for answer in (
             identity("q").encode(),
             ME.encode(),
@@ -102,46 +102,46 @@ class FilingTests(ConfirmationCase):
             self.fixture.wait(3_000, 100)
 
     def test_who_never_answers(self) -> None:
-        """The connection is closed after a while."""
+        """The connection to a process that does not answer is closed after a while."""
         self.listen("10.0.3.1", b"")
-        self.fixture.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.fixture.servers[Address.literal("10.0.3.1", PEER_PORT)].silent = True
         self.name(identity("q"), "10.0.3.1")
         self.assertEqual(1, self.open_links())
         self.fixture.wait(ANSWER_TIMEOUT + 100, 100)
         self.assertEqual(0, self.open_links())
 
     def test_who_comes_late(self) -> None:
-        """One that cannot be reached at first is filed with the next hello after it can."""
+        """A Sentinel that becomes reachable is registered with its next hello."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.fixture.actors[at] = FakeServer(at, up=False, sentinel_id=identity("q").encode())
+        self.fixture.servers[at] = FakeServer(at, up=False, sentinel_id=identity("q").encode())
         self.name(identity("q"), "10.0.3.1")
         self.fixture.wait(2_000, 100)
-        self.fixture.actors[at].up = True
+        self.fixture.servers[at].up = True
         self.name(identity("q"), "10.0.3.1")
         self.assertIn(identity("q"), self.known())
 
     def test_old_ones_and_locked_ones(self) -> None:
-        """A Sentinel that does not know MYID, or does not tell us, is taken by its word."""
+        """A Sentinel that does not support or permit MYID is registered by its hello."""
         for number, error in enumerate(NO_MYID):
             self.listen(f"10.0.3.{number}", ErrorLine(error))
             self.name(str(number) * 40, f"10.0.3.{number}")
             self.assertIn(str(number) * 40, self.known(), error)
 
     def test_a_wrong_password(self) -> None:
-        """Is reported and confirms nobody; when it is right, the next hello does."""
+        """A wrong password is logged and confirms nothing; the next hello after a correction does."""
         at = Address.literal("10.0.3.1", PEER_PORT)
         self.listen("10.0.3.1", ErrorLine(b"NOAUTH Authentication required."))
         self.name(identity("q"), "10.0.3.1")
         self.assertNotIn(identity("q"), self.known())
-        self.assertIn(": NOAUTH Authentication required.", self.fixture.heard()[-1])
+        self.assertIn(": NOAUTH Authentication required.", self.fixture.output()[-1])
         self.assertEqual(0, self.open_links())
         self.fixture.wait(2_000, 100)
-        self.fixture.actors[at].sentinel_id = identity("q").encode()
+        self.fixture.servers[at].sentinel_id = identity("q").encode()
         self.name(identity("q"), "10.0.3.1")
         self.assertIn(identity("q"), self.known())
 
     def test_an_old_one_is_only_one(self) -> None:
-        """However many IDs are invented at its address: none is added, and it is not displaced while it lives."""
+        """Any number of forged IDs at its address adds no peer and does not displace it while it is alive."""
         self.listen("10.0.3.1", ErrorLine(NO_MYID[0]))
         self.name(identity("q"), "10.0.3.1")
         for number in range(20):
@@ -150,7 +150,7 @@ class FilingTests(ConfirmationCase):
         self.assertEqual({identity("b"), identity("z"), identity("q")}, self.known())
 
     def test_an_old_one_with_a_new_id(self) -> None:
-        """Takes the place of its old ID when that is named no more."""
+        """A new ID replaces the old one at its address when hellos of that have stopped."""
         self.listen("10.0.3.1", ErrorLine(NO_MYID[0]))
         self.name(identity("q"), "10.0.3.1")
         self.fixture.wait(8_000, 100)
@@ -158,7 +158,7 @@ class FilingTests(ConfirmationCase):
         self.assertEqual({identity("b"), identity("z"), identity("r")}, self.known())
 
     def test_moving_and_replacing(self) -> None:
-        """A peer is moved, or displaced, by nobody but itself or its successor."""
+        """A peer is moved or displaced only by itself or its successor."""
         place = self.fixture.peer("b").address
         self.name(identity("b"), "10.0.3.1")
         self.name(identity("q"), place.ip)
@@ -177,7 +177,7 @@ class FilingTests(ConfirmationCase):
             self.name(identity("b"), home.ip)
             self.assertEqual(home, peer.address)
             self.fixture.wait(2_000, 100)
-        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.heard())
+        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.output())
         self.fixture.kill(home)
         self.name(identity("b"), "10.0.3.1")
         self.assertEqual("10.0.3.1", peer.address.ip)
@@ -196,22 +196,22 @@ class FilingTests(ConfirmationCase):
         self.assertEqual("10.0.3.1", peer.address.ip)
 
     def test_under_other_masters(self) -> None:
-        """Who is filed under one master is filed under the next without being asked again."""
+        """A peer of one master is registered for the next without another question."""
         self.listen("10.0.3.1", identity("q").encode())
         self.name(identity("q"), "10.0.3.1")
         other = self.fixture.add_master("other", 7)
         self.fixture.core.registry.drop_peer(other.peers[identity("q")])
-        self.fixture.heard()
+        self.fixture.output()
         hello = f"10.0.3.1,26379,{identity('q')},0,other,10.1.0.7,6379,0".encode()
         self.fixture.core.hello_received(hello, self.fixture.now)
         self.assertIs(other.peers[identity("q")].link, self.fixture.peer("q").link)
-        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.heard())
+        self.assertNotIn("ask 10.0.3.1:26379 for its ID", self.fixture.output())
 
     def test_names(self) -> None:
-        """A Sentinel that goes by a name is asked as soon as the name means something."""
+        """A Sentinel with a host name is asked as soon as the name is resolved."""
         self.fixture.options.resolve_hostnames = True
         at = Address("q.example", "10.0.3.1", PEER_PORT)
-        self.fixture.actors[at] = FakeServer(at, sentinel_id=identity("q").encode())
+        self.fixture.servers[at] = FakeServer(at, sentinel_id=identity("q").encode())
         self.name(identity("q"), "q.example")
         self.assertNotIn(identity("q"), self.known())
         self.fixture.core.address_resolved(Address("q.example", "", PEER_PORT), "10.0.3.1", self.fixture.now)
@@ -219,24 +219,24 @@ class FilingTests(ConfirmationCase):
         self.assertIn(identity("q"), self.known())
 
     def test_reset(self) -> None:
-        """Nobody waits for a master that begins anew or is removed."""
+        """No Sentinel waits for a master that is reset or removed."""
         self.listen("10.0.3.1", b"")
-        self.fixture.actors[Address.literal("10.0.3.1", PEER_PORT)].silent = True
+        self.fixture.servers[Address.literal("10.0.3.1", PEER_PORT)].silent = True
         self.name(identity("q"), "10.0.3.1")
         self.fixture.core.reset("*", self.fixture.now)
         self.assertEqual(0, len(self.fixture.core._gossip.confirmations))
 
 
-class CrowdTests(ConfirmationCase):
-    """Four hundred invented Sentinels."""
+class FloodTests(ConfirmationCase):
+    """Four hundred forged Sentinels."""
 
     def invent(self, count: int, *, through_server: bool) -> None:
-        """Hellos of so many, at addresses where nobody answers."""
+        """Send hellos of that many, at unreachable addresses."""
         for number in range(count):
             self.name(f"{number:040}", f"10.9.{number // 250}.{1 + number % 250}", through_server=through_server)
 
     def test_by_publishing_to_us(self) -> None:
-        """Change nothing: the majority is the same, and the failover happens."""
+        """Direct forged hellos change nothing: the majority is the same, and the failover takes place."""
         for _ in range(5):
             self.invent(400, through_server=False)
             self.fixture.wait(1_000, 100)
@@ -244,7 +244,7 @@ class CrowdTests(ConfirmationCase):
         self.assertTrue(self.fails_over())
 
     def test_through_a_server(self) -> None:
-        """The same, as there are more of them than can be real."""
+        """Forged hellos through a server change nothing either, as there are more than can be real."""
         for _ in range(5):
             self.invent(400, through_server=True)
             self.fixture.wait(1_000, 100)
@@ -252,7 +252,7 @@ class CrowdTests(ConfirmationCase):
         self.assertTrue(self.fails_over())
 
     def test_are_bounded(self) -> None:
-        """In connections at a time, connections per second, and what is remembered."""
+        """Connections, connection attempts per second and memory are bounded."""
         self.invent(400, through_server=True)
         self.invent(400, through_server=False)
         self.assertLessEqual(self.open_links(), 2 * MAX_WAITING)
@@ -262,43 +262,43 @@ class CrowdTests(ConfirmationCase):
         self.assertLessEqual(len(self.fixture.master.unconfirmed), MAX_UNCONFIRMED)
 
     def test_do_not_keep_out_a_real_one(self) -> None:
-        """Who is named through a server is confirmed in the middle of a flood of direct ones."""
+        """A Sentinel announced through a server is confirmed during a flood of direct hellos."""
         self.listen("10.0.3.1", identity("q").encode())
         self.invent(400, through_server=False)
         self.name(identity("q"), "10.0.3.1", through_server=True)
         self.assertIn(identity("q"), self.known())
 
     def test_one_after_the_other(self) -> None:
-        """Who waits for longest gives way, so a real one gets its turn whenever there is one to give."""
+        """The oldest waiting Sentinel is discarded, so a real one is tried whenever possible."""
         self.listen("10.0.3.1", identity("q").encode())
         self.invent(MAX_WAITING, through_server=False)
         self.name(identity("q"), "10.0.3.1")
         self.assertIn(identity("q"), self.known())
 
     def test_epochs(self) -> None:
-        """None of theirs is adopted."""
+        """No epoch of a forged hello is adopted."""
         for number in range(20):
             self.name(f"{number:040}", f"10.9.0.{number + 1}", epoch=1_000_000, through_server=True)
         self.assertEqual(0, self.fixture.core.current_epoch)
 
 
 class MajorityTests(ConfirmationCase):
-    """Who counts without being confirmed."""
+    """Sentinels that count without being confirmed."""
 
     def setUp(self) -> None:
-        """Three more whose hellos come through the server, while a firewall keeps us from reaching them."""
+        """Set up three Sentinels whose hellos arrive through the server, but which a firewall makes unreachable."""
         super().setUp()
         self.hear("cde")
 
     def hear(self, letters: str) -> None:
-        """Their hellos, once more."""
+        """Send their hellos again."""
         for letter in letters:
             self.name(identity(letter), f"10.5.0.{ord(letter)}", through_server=True)
-        if self.fixture.actors[MASTER_PLACE].up:
+        if self.fixture.servers[MASTER_PLACE].up:
             self.fixture.core.pubsub_active(self.fixture.master.link, self.fixture.now)
 
     def test_from_the_second_hello_on(self) -> None:
-        """They raise the majority, and are not filed."""
+        """They raise the majority, and are not registered."""
         self.assertEqual(3, self.fixture.master.voters)
         self.hear("cde")
         self.assertEqual(3, self.fixture.master.voters, "one hello came by two servers")
@@ -307,7 +307,7 @@ class MajorityTests(ConfirmationCase):
         self.assertEqual((6, 4, 2), (self.fixture.master.voters, self.fixture.master.majority, len(self.known())))
 
     def test_no_second_leader(self) -> None:
-        """The minor side, three of six, elects nobody, although its quorum is two."""
+        """The minority, three of six, elects no leader although its quorum is two."""
         self.fixture.wait(2_000, 100)
         self.hear("cde")
         self.assertFalse(self.fails_over())
@@ -315,7 +315,7 @@ class MajorityTests(ConfirmationCase):
         self.assertEqual(MASTER_PLACE, self.fixture.master.address)
 
     def test_who_is_confirmed_counts_once(self) -> None:
-        """When the firewall is opened they are peers."""
+        """When the firewall is opened they become peers."""
         self.fixture.wait(ANSWER_TIMEOUT + 100, 100)
         for letter in "cde":
             self.listen(f"10.5.0.{ord(letter)}", identity(letter).encode())
@@ -323,7 +323,7 @@ class MajorityTests(ConfirmationCase):
         self.assertEqual((6, 5, {}), (self.fixture.master.voters, len(self.known()), self.fixture.master.unconfirmed))
 
     def test_until_they_are_silent(self) -> None:
-        """While the subscription works, who is not heard is forgotten; while it does not, nobody is."""
+        """Without hellos they expire while the subscription works, and not while it is silent."""
         self.fixture.wait(2_000, 100)
         self.hear("cde")
         self.fixture.now += UNCONFIRMED_EXPIRY + 1
@@ -332,17 +332,17 @@ class MajorityTests(ConfirmationCase):
         self.assertEqual(3, self.fixture.master.voters)
 
     def test_more_than_can_be(self) -> None:
-        """Beyond a bound none of them counts: they are invented."""
+        """Above the limit none of them counts, as they must be forged."""
         letters = "cdefghij"
         self.assertEqual(MAX_COUNTED, len(letters))
-        for expected, heard in ((3 + MAX_COUNTED, letters), (3, letters + "k")):
+        for expected, output in ((3 + MAX_COUNTED, letters), (3, letters + "k")):
             for _ in range(2):
-                self.hear(heard)
+                self.hear(output)
                 self.fixture.wait(2_000, 100)
             self.assertEqual(expected, self.fixture.master.voters)
 
     def test_direct_ones_never(self) -> None:
-        """Anybody can send those."""
+        """Direct hellos do not count, as any client can send them."""
         for _ in range(5):
             for letter in "fgh":
                 self.name(identity(letter), f"10.5.0.{ord(letter)}")
@@ -354,13 +354,13 @@ class SharingTests(ConfirmationCase):
     """Several IDs at one address."""
 
     def test_one_question(self) -> None:
-        """Is enough for all who are named there; the one that is right is filed."""
+        """One reply confirms the announced Sentinel with that ID, and discards the others."""
         at = Address.literal("10.0.3.1", PEER_PORT)
-        self.fixture.actors[at] = FakeServer(at, silent=True, sentinel_id=identity("q").encode())
+        self.fixture.servers[at] = FakeServer(at, silent=True, sentinel_id=identity("q").encode())
         for letter in "opqr":
             self.name(identity(letter), "10.0.3.1")
         self.assertEqual(1, self.open_links())
-        self.fixture.actors[at].silent = False
+        self.fixture.servers[at].silent = False
         link = next(effect.link for _, effect in self.fixture.sent if isinstance(effect, Connect))
         self.fixture.core.link_up(link, link.kinds[0], "10.0.9.9", self.fixture.now)
         self.fixture.finish()
@@ -368,5 +368,5 @@ class SharingTests(ConfirmationCase):
         self.assertEqual((1, 0), (self.open_links(), len(self.fixture.core._gossip.confirmations)))
 
     def test_constants(self) -> None:
-        """A real one has its answer before a flood at the permitted rate displaces it."""
+        """A real Sentinel has replied before a flood at the permitted rate displaces it."""
         self.assertGreater(confirmation.MAX_WAITING * 1000 // confirmation.MAX_CONNECTIONS_PER_SECOND, 500)

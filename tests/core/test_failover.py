@@ -1,4 +1,4 @@
-"""The failover of one master, state by state: every one has a way out and a date."""
+"""The failover of one master, state by state: each state has an exit and a deadline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SECOND = Address.literal("10.0.0.2", 6379)
 
 
 class StateTests(SynchronousTestCase):
-    """From each state onwards."""
+    """Each state and its successors."""
 
-    def scene_in(self, state: FailoverState, **options: int) -> Fixture:
-        """A failover that stands in one state."""
+    def fixture_in(self, state: FailoverState, **options: int) -> Fixture:
+        """Set up a failover in one state."""
         fixture = Fixture(**options)
         fixture.add_replica(2, offset=200)
         fixture.add_replica(3)
@@ -26,38 +26,38 @@ class StateTests(SynchronousTestCase):
         fixture.wait(3_000)
         if state is FailoverState.WAIT_START:
             for letter in "bz":
-                fixture.actors[fixture.peer(letter).address].grants = False
-                fixture.actors[fixture.peer(letter).address].answer = (identity("q"), 1)
+                fixture.servers[fixture.peer(letter).address].grants = False
+                fixture.servers[fixture.peer(letter).address].answer = (identity("q"), 1)
         elif state is FailoverState.WAIT_PROMOTION:
-            fixture.actors[SECOND].obeys = False
+            fixture.servers[SECOND].obeys = False
         elif state is FailoverState.RECONF_REPLICAS:
-            fixture.actors[Address.literal("10.0.0.3", 6379)].obeys = False
+            fixture.servers[Address.literal("10.0.0.3", 6379)].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         self.assertIs(state, fixture.master.failover_state)
-        fixture.heard()
+        fixture.output()
         return fixture
 
     def test_nobody_may_ping(self) -> None:
         """
-        Servers that are well, and whose ACL forbids PING, are down as they are upstream, and nobody is promoted.
+        Servers that are up but whose ACL forbids PING are S_DOWN, as upstream, and no replica is promoted.
 
-        Replicas are discovered a moment after their master, so they are down a moment after it.
+        Replicas are discovered a moment after their master, so they become S_DOWN a moment after it.
         """
         fixture = Fixture(quorum=1, down_after=3_000)
-        master = fixture.actors[MASTER_PLACE]
+        master = fixture.servers[MASTER_PLACE]
         fixture.add_replica(2, ping_text=b"NOPERM x")
         master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
         fixture.core.reset("*", fixture.now)
         fixture.finish()
         fixture.wait(60_000)
-        lines = fixture.heard()
+        lines = fixture.output()
         self.assertIn("event +odown master mymaster 10.0.0.1 6379 #quorum 1/1", lines)
         self.assertFalse([line for line in lines if "+try-failover" in line or line.startswith("order")], lines)
         self.assertTrue([line for line in lines if "it answers PING with NOPERM" in line], lines)
 
     def test_the_table(self) -> None:
-        """States follow each other as it says; anything else is an error of ours."""
+        """States follow each other as the table permits; any other transition raises."""
         failover = Failover(1, 0, 0)
         self.assertRaises(IllegalTransition, Failovers._enter, failover, FailoverState.WAIT_PROMOTION, 0)
         for state in list(FailoverState)[2:]:
@@ -65,36 +65,36 @@ class StateTests(SynchronousTestCase):
         self.assertEqual((FailoverState.UPDATE_CONFIG, set()), (failover.state, FOLLOWS[failover.state]))
 
     def test_wait_start_ends(self) -> None:
-        """Without a majority the election ends after ten seconds, or failover-timeout if that is less."""
+        """Without a majority the election ends after ten seconds, or after failover-timeout if that is less."""
         for timeout, expected in ((60_000, 10_000), (3_000, 3_000)):
-            fixture = self.scene_in(FailoverState.WAIT_START, failover_timeout=timeout)
+            fixture = self.fixture_in(FailoverState.WAIT_START, failover_timeout=timeout)
             fixture.wait(expected - 500)
             self.assertNotIn("-failover-abort-not-elected", fixture.events())
             fixture.wait(600)
             self.assertIn("-failover-abort-not-elected", fixture.events())
 
     def elected_without_replicas(self) -> Fixture:
-        """The replicas were there when we stood, and were lost a moment before the votes came."""
-        fixture = self.scene_in(FailoverState.WAIT_START)
+        """Set up replicas that were fit at the campaign and lost a moment before the votes arrived."""
+        fixture = self.fixture_in(FailoverState.WAIT_START)
         for number in (2, 3):
             fixture.kill(Address.literal(f"10.0.0.{number}", 6379))
         for letter in "bz":
-            fixture.actors[fixture.peer(letter).address].grants = True
-            fixture.actors[fixture.peer(letter).address].answer = None
+            fixture.servers[fixture.peer(letter).address].grants = True
+            fixture.servers[fixture.peer(letter).address].answer = None
         while fixture.master.failover_state is FailoverState.WAIT_START:
             fixture.wait(10)
         self.assertIs(FailoverState.SELECT_REPLICA, fixture.master.failover_state)
         return fixture
 
     def test_a_replica_comes_back(self) -> None:
-        """Whoever was elected does not give up for a connection that was lost for a moment."""
+        """An elected leader does not give up because of a connection that was lost for a moment."""
         fixture = self.elected_without_replicas()
         fixture.revive(SECOND)
         fixture.wait(1_200)
         self.assertIn("+switch-master", fixture.events())
 
     def test_no_replica_comes_back(self) -> None:
-        """After ten seconds, or failover-timeout if that is less, it gives up; at once if none wants to be promoted."""
+        """It gives up after ten seconds, or after failover-timeout if that is less; at once if all priorities are 0."""
         for timeout, priority, expected in ((60_000, 100, SELECT_TIMEOUT), (3_000, 100, 3_000), (60_000, 0, 0)):
             fixture = self.elected_without_replicas()
             began = fixture.now
@@ -107,55 +107,55 @@ class StateTests(SynchronousTestCase):
             self.assertTrue(expected <= fixture.now - began <= expected + 200, fixture.now - began)
 
     def test_next_attempt(self) -> None:
-        """The next one comes two failover timeouts after the start of the last, and says so once."""
-        fixture = self.scene_in(FailoverState.WAIT_START, failover_timeout=3_000)
+        """The next attempt is due two failover timeouts after the last, which is logged once."""
+        fixture = self.fixture_in(FailoverState.WAIT_START, failover_timeout=3_000)
         started = fixture.master.attempt_started_at
         assert started is not None
         fixture.wait(started + 6_000 - fixture.now - 10, 10)
-        heard = fixture.heard()
-        self.assertEqual(1, sum("Next failover delay" in line for line in heard))
-        self.assertFalse(any("+try-failover" in line for line in heard))
+        output = fixture.output()
+        self.assertEqual(1, sum("Next failover delay" in line for line in output))
+        self.assertFalse(any("+try-failover" in line for line in output))
         fixture.wait(60, 10)
         self.assertIn("+try-failover", fixture.events())
 
     def test_wait_promotion_ends(self) -> None:
         """A replica that does not become a master is given up after failover-timeout."""
-        fixture = self.scene_in(FailoverState.WAIT_PROMOTION, failover_timeout=5_000)
+        fixture = self.fixture_in(FailoverState.WAIT_PROMOTION, failover_timeout=5_000)
         fixture.wait(4_800)
         self.assertNotIn("-failover-abort-slave-timeout", fixture.events())
         fixture.wait(300)
         self.assertIn("-failover-abort-slave-timeout", fixture.events())
 
     def test_reconf_replicas_ends(self) -> None:
-        """The switch comes after failover-timeout at the latest."""
-        fixture = self.scene_in(FailoverState.RECONF_REPLICAS, failover_timeout=5_000)
+        """The switch takes place after failover-timeout at the latest."""
+        fixture = self.fixture_in(FailoverState.RECONF_REPLICAS, failover_timeout=5_000)
         fixture.wait(5_200)
         events = fixture.events()
         self.assertIn("+failover-end-for-timeout", events)
         self.assertEqual(SECOND, fixture.master.address)
 
     def test_no_state_spins(self) -> None:
-        """Waiting costs a few looks per second, in every state."""
+        """Waiting causes a few evaluations per second, in every state."""
         for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
-            fixture = self.scene_in(state, failover_timeout=30_000)
+            fixture = self.fixture_in(state, failover_timeout=30_000)
             self.assertLess(fixture.idle(4_000), 4 * 40, state)
 
     def test_published_address(self) -> None:
-        """What clients are told moves when the promotion is seen, not before."""
-        fixture = self.scene_in(FailoverState.WAIT_PROMOTION)
+        """The address for clients changes when the promotion is seen, not before."""
+        fixture = self.fixture_in(FailoverState.WAIT_PROMOTION)
         self.assertEqual(MASTER_PLACE, fixture.master.published_address)
-        fixture = self.scene_in(FailoverState.RECONF_REPLICAS)
+        fixture = self.fixture_in(FailoverState.RECONF_REPLICAS)
         self.assertEqual((SECOND, MASTER_PLACE), (fixture.master.published_address, fixture.master.address))
 
     def test_restart_in_each_state(self) -> None:
-        """A Sentinel that crashes in any state comes up with what was promised, and fails over if it still must."""
+        """A Sentinel that crashes in any state restarts with its published state, and fails over if still required."""
         for state in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION, FailoverState.RECONF_REPLICAS):
-            fixture = self.scene_in(state)
+            fixture = self.fixture_in(state)
             leader_epoch = fixture.master.leader_epoch
             for letter in "bz":
-                fixture.actors[fixture.peer(letter).address].grants = True
-                fixture.actors[fixture.peer(letter).address].answer = None
-            for actor in fixture.actors.values():
+                fixture.servers[fixture.peer(letter).address].grants = True
+                fixture.servers[fixture.peer(letter).address].answer = None
+            for actor in fixture.servers.values():
                 actor.obeys = True
             fixture.restart()
             self.assertEqual(leader_epoch, fixture.master.leader_epoch, state)
@@ -165,41 +165,41 @@ class StateTests(SynchronousTestCase):
             self.assertEqual(expected, fixture.master.config_epoch, state)
 
     def test_script_of_the_leader(self) -> None:
-        """It is run when the promotion is durable, with both addresses."""
-        fixture = self.scene_in(FailoverState.WAIT_PROMOTION)
+        """The script is run when the promotion is durable, with both addresses."""
+        fixture = self.fixture_in(FailoverState.WAIT_PROMOTION)
         fixture.master.options.client_reconfig_script = "/bin/reconfigure"
         fixture.disk_slow = True
-        fixture.actors[SECOND].role = "master"
+        fixture.servers[SECOND].role = "master"
         fixture.wait(1_100)
-        self.assertFalse(any(line.startswith("script") for line in fixture.heard()))
+        self.assertFalse(any(line.startswith("script") for line in fixture.output()))
         fixture.commit()
         expected = "script /bin/reconfigure mymaster leader start 10.0.0.1 6379 10.0.0.2 6379"
-        self.assertIn(expected, fixture.heard())
+        self.assertIn(expected, fixture.output())
 
 
 class DiskTests(SynchronousTestCase):
-    """What waits for the disk, and what does not."""
+    """Which effects wait for the disk."""
 
     def test_no_order_before_the_vote_is_durable(self) -> None:
-        """With all votes of the others in, SLAVEOF NO ONE still waits for our own."""
+        """With all votes of the others, SLAVEOF NO ONE still waits for our own."""
         fixture = Fixture()
         fixture.add_replica(2)
         for letter in "bcd":
             fixture.add_peer(letter, reports_down=True)
         fixture.wait(3_000)
-        fixture.heard()
+        fixture.output()
         fixture.disk_slow = True
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_500)
-        heard = fixture.heard()
-        self.assertTrue(any(line.startswith("ask b 1") for line in heard))
-        self.assertFalse(any(line.startswith("order") for line in heard))
+        output = fixture.output()
+        self.assertTrue(any(line.startswith("ask b 1") for line in output))
+        self.assertFalse(any(line.startswith("order") for line in output))
         fixture.commit()
         fixture.finish()
-        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", fixture.heard())
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", fixture.output())
 
     def test_simulated_crash_is_the_end(self) -> None:
-        """Nothing is ordered between the election and a crash that still waits for the disk."""
+        """No order is sent between the election and a simulated crash that waits for the disk."""
         fixture = Fixture()
         fixture.add_replica(2)
         fixture.add_peer("b", reports_down=True)
@@ -211,7 +211,7 @@ class DiskTests(SynchronousTestCase):
         fixture.core.outbox.changed(None)
         fixture.commit()
         fixture.wait(5_000, 50)
-        heard = fixture.heard()
-        self.assertFalse(any(line.startswith("order") for line in heard))
+        output = fixture.output()
+        self.assertFalse(any(line.startswith("order") for line in output))
         fixture.commit()
-        self.assertEqual(1, [*heard, *fixture.heard()].count("crash"))
+        self.assertEqual(1, [*output, *fixture.output()].count("crash"))

@@ -1,4 +1,4 @@
-"""Names: resolved without waiting, kept while they cannot be resolved, followed when they move."""
+"""Host names: resolution without waiting, failures, and changed addresses."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class HostnameTests(SynchronousTestCase):
     """A core with ``resolve-hostnames yes``."""
 
     def setUp(self) -> None:
-        """A scene in which ``db.example`` is not resolved yet."""
+        """Set up a fixture in which ``db.example`` is not resolved yet."""
         self.fixture = Fixture()
         self.fixture.options.resolve_hostnames = True
-        self.fixture.actors[Address("db.example", "10.0.0.7", 6379)] = FakeServer(
+        self.fixture.servers[Address("db.example", "10.0.0.7", 6379)] = FakeServer(
             Address("db.example", "10.0.0.7", 6379)
         )
 
     def monitor(self) -> Master:
-        """Watch a master by name."""
+        """Monitor a master by name."""
         master = self.fixture.core.monitor("named", "db.example", 6379, 1, self.fixture.now)
         self.fixture.finish()
         return master
 
     def test_a_name_is_looked_up_before_it_is_connected_to(self) -> None:
-        """Until the answer comes there is no IP; then there is a connection."""
+        """There is no IP until the name is resolved; then there is a connection."""
         master = self.monitor()
-        self.assertIn("resolve db.example", self.fixture.heard())
+        self.assertIn("resolve db.example", self.fixture.output())
         self.assertEqual((master.address.ip, master.link.commands_up), ("", False))
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
         self.fixture.finish()
@@ -43,7 +43,7 @@ class HostnameTests(SynchronousTestCase):
         self.assertRaises(InvalidAddress, self.monitor)
 
     def test_the_last_known_good_is_kept(self) -> None:
-        """A name that stops resolving changes nothing."""
+        """A name that cannot be resolved any more changes nothing."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
         self.fixture.finish()
@@ -53,16 +53,16 @@ class HostnameTests(SynchronousTestCase):
         self.assertTrue(master.link.commands_up)
 
     def test_a_name_that_moves_is_followed(self) -> None:
-        """A lost connection has the name looked up again, once per ping period; a new IP is a new link."""
+        """A lost connection causes resolution, once per ping period; a new IP means a new link."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
         self.fixture.finish()
-        self.fixture.heard()
+        self.fixture.output()
         old = master.link
         self.fixture.kill(master.address)
         self.fixture.kill(master.address)
-        self.assertEqual([line for line in self.fixture.heard() if line.startswith("resolve")], ["resolve db.example"])
-        self.fixture.actors[Address("db.example", "10.0.0.8", 6379)] = FakeServer(
+        self.assertEqual([line for line in self.fixture.output() if line.startswith("resolve")], ["resolve db.example"])
+        self.fixture.servers[Address("db.example", "10.0.0.8", 6379)] = FakeServer(
             Address("db.example", "10.0.0.8", 6379)
         )
         before = self.fixture.core.outbox.generation
@@ -76,7 +76,7 @@ class HostnameTests(SynchronousTestCase):
         self.assertIsNone(master.sdown_since)
 
     def test_peers_ask_by_name_or_address(self) -> None:
-        """A question about our master is understood by its name in any letter case and by its IP."""
+        """A question about our master is accepted with its name in any letter case and with its IP."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
         find = self.fixture.core.registry.by_address
@@ -85,10 +85,10 @@ class HostnameTests(SynchronousTestCase):
         self.assertIsNone(find("db.example", 6380))
 
     def test_announced_names(self) -> None:
-        """With ``announce-hostnames`` events, hellos and orders carry the name."""
+        """With ``announce-hostnames`` events, hellos and orders have the name."""
         self.fixture.options.announce_hostnames = True
         master = self.monitor()
-        self.assertIn("event +monitor master named db.example 6379 quorum 1", self.fixture.heard())
+        self.assertIn("event +monitor master named db.example 6379 quorum 1", self.fixture.output())
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
         self.fixture.finish()
         self.fixture.wait(2_500, 100)

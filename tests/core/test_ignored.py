@@ -1,4 +1,4 @@
-"""What is announced and cannot be used is named in the log: once each, and not without end."""
+"""Announced addresses that cannot be used are logged once each, up to a limit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ class IgnoredTests(SynchronousTestCase):
     """A master with a peer."""
 
     def setUp(self) -> None:
-        """All is well."""
+        """Set up a master that is up."""
         self.fixture = Fixture()
         self.fixture.add_peer("b")
         self.fixture.wait(500)
-        self.fixture.heard()
+        self.fixture.output()
 
     def announced(self, *hosts: str) -> list[str]:
-        """What the log says while INFO names replicas at these hosts, three times."""
-        self.fixture.actors[MASTER_PLACE].extra = [
+        """Return the log lines while INFO has replicas at these hosts, three times."""
+        self.fixture.servers[MASTER_PLACE].extra = [
             f"slave{number}:ip={host},port=6380,state=online,offset=1,lag=0" for number, host in enumerate(hosts)
         ]
         for _ in range(3):
             self.fixture.wait(10_100, 100)
-        return [line.removeprefix("note ") for line in self.fixture.heard() if line.startswith("note ")]
+        return [line.removeprefix("note ") for line in self.fixture.output() if line.startswith("note ")]
 
     def test_replica(self) -> None:
-        """One line for a name, one for nonsense; each says what to do or what is wrong."""
+        """One line for a name, one for an invalid host, each with the reason."""
         self.assertEqual(
             [
                 f"Ignored a replica of mymaster at 'redis-2.example' port 6380: {NAMES_NOT_RESOLVED}",
@@ -39,7 +39,7 @@ class IgnoredTests(SynchronousTestCase):
         self.assertEqual({}, self.fixture.master.replicas)
 
     def test_where_names_are_resolved(self) -> None:
-        """A name is looked up then; nonsense is not, and is refused to clients as well."""
+        """A name is resolved with the option; an invalid host is not, and clients may not set it either."""
         self.fixture.options.resolve_hostnames = True
         lines = self.announced("redis-2.example", "two words", "a\x1bb")
         self.assertEqual(2, len(lines), lines)
@@ -47,13 +47,13 @@ class IgnoredTests(SynchronousTestCase):
         self.assertEqual(["redis-2.example:6380"], list(self.fixture.master.replicas))
 
     def test_control_characters(self) -> None:
-        """They are shown escaped, and what is too long is cut."""
+        """Hosts are escaped, and cut if too long."""
         first, second = self.announced("a\tb\x1b", "x" * 255)
         self.assertIn(r"'a\tb\x1b'", first)
         self.assertLess(len(second), 400)
 
     def test_peer(self) -> None:
-        """A Sentinel that announces a name is unknown; so is the address that one we know tells by a name."""
+        """A Sentinel at a name is ignored, and so is the name of a master in a peer's hello."""
         for _ in range(3):
             self.fixture.core.hello_received(f"name,26379,{identity('q')},0,mymaster,10.0.0.1,6379,0".encode(), 1)
             self.fixture.core.hello_received(f"10.0.1.98,26379,{identity('b')},1,mymaster,name,6379,1".encode(), 1)
@@ -64,11 +64,11 @@ class IgnoredTests(SynchronousTestCase):
                 f"note Ignored the master mymaster in a hello of Sentinel {identity('b')} at 'name' port 6379:"
                 f" {NAMES_NOT_RESOLVED}",
             ],
-            [line for line in self.fixture.heard() if line.startswith("note ")],
+            [line for line in self.fixture.output() if line.startswith("note ")],
         )
 
     def test_bounded(self) -> None:
-        """Whoever announces ever new names does not fill the log or the memory; a reset begins anew."""
+        """New names fill neither the log nor the memory; a reset allows them to be logged again."""
         lines = self.announced(*(f"name-{number}" for number in range(MAX_WARNINGS + 20)))
         self.assertEqual(MAX_WARNINGS + 1, len(lines))
         self.assertIn("no longer logged", lines[-1])

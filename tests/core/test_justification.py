@@ -1,4 +1,4 @@
-"""A failover whose reason is gone is given up before anybody is promoted, in whichever state it stands."""
+"""A failover that is no longer justified is aborted before a replica is promoted, in any state."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ HANDS_OVER = ["master_failover_state:no-failover"]
 
 
 class JustificationCase(SynchronousTestCase):
-    """A master with two replicas under three Sentinels."""
+    """A master with two replicas and three Sentinels."""
 
     def fixture(self, **options: int) -> Fixture:
-        """Everything is well."""
+        """Set up a stable group."""
         fixture = Fixture(**options)
         fixture.add_replica(2, offset=200)
         fixture.add_replica(3)
         fixture.add_peer("b", reports_down=True)
         fixture.add_peer("z", reports_down=True)
         fixture.wait(3_000)
-        fixture.heard()
+        fixture.output()
         return fixture
 
     def election(self, **options: int) -> Fixture:
-        """An election that nobody has decided yet."""
+        """An election that is not decided yet."""
         fixture = self.fixture(**options)
         self.vote(fixture, False)
         fixture.kill(MASTER_PLACE)
@@ -41,23 +41,23 @@ class JustificationCase(SynchronousTestCase):
         return fixture
 
     def vote(self, fixture: Fixture, grants: bool) -> None:
-        """Whether the peers vote for whoever asks."""
+        """Set whether the peers vote."""
         for letter in "bz":
-            actor = fixture.actors[fixture.peer(letter).address]
+            actor = fixture.servers[fixture.peer(letter).address]
             actor.grants, actor.answer = grants, None if grants else (identity("q"), 1)
 
     def silence(self, fixture: Fixture, *addresses: Address) -> None:
-        """These servers stand still, their connections open."""
+        """Hang these servers, with open connections."""
         for address in addresses:
-            fixture.actors[address].silent = True
+            fixture.servers[address].silent = True
 
     def orders(self, fixture: Fixture) -> list[str]:
-        """What servers were ordered since the last call."""
-        return [line for line in fixture.heard() if line.startswith("order")]
+        """Return the orders since the last call."""
+        return [line for line in fixture.output() if line.startswith("order")]
 
 
 class ReasonTests(JustificationCase):
-    """What must still hold."""
+    """The conditions that must still hold."""
 
     def test_back_during_the_election(self) -> None:
         """A master that answers again ends the election, and the attempt does not count."""
@@ -73,7 +73,7 @@ class ReasonTests(JustificationCase):
         self.assertIn("+switch-master", fixture.events())
 
     def test_an_earlier_attempt_counts_again(self) -> None:
-        """The distance is kept from the last attempt that was none in vain."""
+        """The interval counts from the last attempt that was not void."""
         fixture = self.fixture()
         fixture.master.attempt_started_at = before = fixture.now - 30_000
         self.vote(fixture, False)
@@ -84,7 +84,7 @@ class ReasonTests(JustificationCase):
         self.assertEqual(fixture.master.attempt_started_at, before)
 
     def test_back_before_a_replica_was_selected(self) -> None:
-        """Whoever waits for a replica looks at the master, too."""
+        """A leader that waits for a replica aborts when the master is up again."""
         fixture = self.election()
         for address in (SECOND, THIRD):
             fixture.kill(address)
@@ -99,23 +99,23 @@ class ReasonTests(JustificationCase):
         self.assertNotIn("+promoted-slave", fixture.events())
 
     def test_agreement_is_lost(self) -> None:
-        """If too few Sentinels still hold it down there is nothing to elect a leader for."""
+        """If too few Sentinels consider it down, there is no reason for a leader."""
         fixture = self.election()
         for letter in "bz":
-            fixture.actors[fixture.peer(letter).address].reports_down = False
+            fixture.servers[fixture.peer(letter).address].reports_down = False
         fixture.wait(1_500)
         self.assertIn(BACK, fixture.events())
         self.assertIsNotNone(fixture.master.sdown_since)
 
     def test_storage_fails_after_the_election(self) -> None:
-        """What cannot be kept is not begun."""
+        """Nothing is begun that cannot be saved."""
         fixture = self.election()
         for address in (SECOND, THIRD):
             fixture.kill(address)
         self.vote(fixture, True)
         while fixture.master.failover_state is FailoverState.WAIT_START:
             fixture.wait(10)
-        fixture.heard()
+        fixture.output()
         fixture.disk_works = False
         fixture.core.flush()
         fixture.finish()
@@ -126,7 +126,7 @@ class ReasonTests(JustificationCase):
         self.assertIn("-failover-abort-not-elected", fixture.events())
 
     def test_after_tilt(self) -> None:
-        """A failover that TILT interrupted is not carried on with a master that came back meanwhile."""
+        """A failover that TILT interrupted is not continued if the master came back meanwhile."""
         fixture = self.election()
         fixture.now += 5_000
         fixture.sweep()
@@ -138,7 +138,7 @@ class ReasonTests(JustificationCase):
         self.assertIsNone(fixture.master.failover)
 
     def test_forced(self) -> None:
-        """An operator's order needs no other reason."""
+        """A forced failover needs no other reason."""
         fixture = self.fixture()
         fixture.core.failover("mymaster", fixture.now)
         fixture.finish()
@@ -146,9 +146,9 @@ class ReasonTests(JustificationCase):
         self.assertIn("+switch-master", fixture.events())
 
     def test_a_lost_order_is_not_repeated(self) -> None:
-        """The order to promote was lost with its connection; before it is repeated the master is back."""
+        """A promotion that was lost with its connection is not repeated if the master is back."""
         fixture = self.fixture()
-        fixture.actors[SECOND].obeys = False
+        fixture.servers[SECOND].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         self.assertIs(fixture.master.failover_state, FailoverState.WAIT_PROMOTION)
@@ -157,17 +157,17 @@ class ReasonTests(JustificationCase):
         fixture.revive(MASTER_PLACE)
         fixture.wait(10)
         self.assertIs(fixture.master.failover_state, FailoverState.WAIT_PROMOTION, "it may have been carried out")
-        fixture.heard()
+        fixture.output()
         fixture.revive(SECOND)
         fixture.wait(10)
-        heard = fixture.heard()
-        self.assertEqual([line for line in heard if line.startswith("order")], [])
-        self.assertTrue(any(BACK in line for line in heard))
+        output = fixture.output()
+        self.assertEqual([line for line in output if line.startswith("order")], [])
+        self.assertTrue(any(BACK in line for line in output))
 
     def test_a_coordinated_failover_needs_its_master(self) -> None:
-        """It is given up when the master goes down, and the ordinary failover follows at once."""
+        """It is aborted when the master goes down, and an ordinary failover follows at once."""
         fixture = self.fixture()
-        fixture.actors[MASTER_PLACE].extra = HANDS_OVER
+        fixture.servers[MASTER_PLACE].extra = HANDS_OVER
         fixture.wait(11_000)
         self.vote(fixture, False)
         fixture.core.failover("mymaster", fixture.now, coordinated=True)
@@ -175,11 +175,11 @@ class ReasonTests(JustificationCase):
         fixture.kill(MASTER_PLACE)
         self.vote(fixture, True)
         for letter in "bz":
-            fixture.actors[fixture.peer(letter).address].answer = (identity("q"), 9)
+            fixture.servers[fixture.peer(letter).address].answer = (identity("q"), 9)
         fixture.wait(1_010)
         self.assertIn("-failover-abort-master-timeout", fixture.events())
         for letter in "bz":
-            fixture.actors[fixture.peer(letter).address].answer = None
+            fixture.servers[fixture.peer(letter).address].answer = None
         fixture.wait(1_000)
         self.assertIn("+switch-master", fixture.events())
 
@@ -188,14 +188,14 @@ class ReturnTests(JustificationCase):
     """A master that was lost together with all its replicas."""
 
     def lost_together(self, fixture: Fixture, milliseconds: int = 4_000) -> None:
-        """The whole group stands still."""
+        """Hang the whole group."""
         self.silence(fixture, MASTER_PLACE, SECOND, THIRD)
         fixture.wait(milliseconds)
         self.assertIsNotNone(fixture.master.odown_since)
-        fixture.heard()
+        fixture.output()
 
     def test_waited_for(self) -> None:
-        """Its replicas are back before it by anything up to a second, and nothing happens."""
+        """Its replicas return up to a second before it, and no failover begins."""
         for delay in (0, 10, 50, 200, 500, 1_000):
             fixture = self.fixture(down_after=2_000)
             self.lost_together(fixture)
@@ -207,7 +207,7 @@ class ReturnTests(JustificationCase):
             self.assertNotIn("+try-failover", fixture.events(), f"{delay} ms")
 
     def test_waited_for_in_vain(self) -> None:
-        """It stays away: the failover begins when the delay is over, and no later."""
+        """If the master does not return, the failover begins when the delay is over, and no later."""
         for down_after, expected in ((300, 1_500), (2_000, 2_000), (10_000, MAX_RETURN_DELAY)):
             fixture = self.fixture(down_after=down_after)
             self.lost_together(fixture, 2 * down_after + 2_000)
@@ -218,37 +218,37 @@ class ReturnTests(JustificationCase):
             self.assertIn("+try-failover", fixture.events())
 
     def test_said_once(self) -> None:
-        """The log tells what is waited for."""
+        """The log has the reason of the delay."""
         fixture = self.fixture(down_after=2_000)
         self.lost_together(fixture)
         fixture.revive(SECOND)
         fixture.wait(1_000)
-        notes = [line for line in fixture.heard() if line.startswith("note mymaster was lost together")]
+        notes = [line for line in fixture.output() if line.startswith("note mymaster was lost together")]
         self.assertEqual(len(notes), 1)
         self.assertIn("2000 ms", notes[0])
 
     def test_a_replica_that_was_there_all_the_time(self) -> None:
-        """The master alone is lost: nothing is waited for."""
+        """If only the master is lost, there is no delay."""
         fixture = self.fixture(down_after=2_000)
         self.silence(fixture, MASTER_PLACE, SECOND)
         fixture.wait(3_300)
         self.assertIn("+switch-master", fixture.events())
 
     def test_a_replica_that_was_gone_before(self) -> None:
-        """Whoever was lost long before the master says nothing about why that is lost."""
+        """A replica that was lost long before the master does not matter."""
         fixture = self.fixture(down_after=1_000)
         for address in (SECOND, THIRD):
             fixture.kill(address)
         fixture.wait(20_000)
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_500)
-        fixture.heard()
+        fixture.output()
         fixture.revive(SECOND)
         fixture.wait(300)
         self.assertIn("+switch-master", fixture.events())
 
     def test_silent_replicas_are_not_promoted(self) -> None:
-        """The master is found down first, its replicas stand still as well and only are not found out yet."""
+        """If the master is S_DOWN first although its replicas hang as well, the failover waits all the same."""
         fixture = self.fixture(down_after=2_000)
         self.silence(fixture, MASTER_PLACE, SECOND, THIRD)
         for address in (SECOND, THIRD):
@@ -263,10 +263,10 @@ class ReturnTests(JustificationCase):
 
 
 class RefusalTests(JustificationCase):
-    """A replica that refuses to be promoted."""
+    """A replica that refuses its promotion."""
 
     def refuse(self, fixture: Fixture) -> None:
-        """The server of the replica that was selected answers that it must not."""
+        """Have the server of the selected replica refuse."""
         failover = fixture.master.failover
         assert failover is not None and failover.promoted is not None
         link = failover.promoted.link
@@ -274,31 +274,31 @@ class RefusalTests(JustificationCase):
         fixture.finish()
 
     def test_another_is_tried_at_once(self) -> None:
-        """In the same epoch, as nobody was promoted in it."""
+        """Another replica is promoted in the same epoch, as no replica was promoted in it."""
         fixture = self.fixture()
-        fixture.actors[SECOND].obeys = False
+        fixture.servers[SECOND].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         failover = fixture.master.failover
         assert failover is not None
         epoch = failover.epoch
-        fixture.heard()
-        fixture.actors[SECOND].obeys = True
+        fixture.output()
+        fixture.servers[SECOND].obeys = True
         self.refuse(fixture)
         fixture.wait(500)
-        heard = fixture.heard()
-        self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", heard)
-        self.assertTrue(any("+switch-master" in line for line in heard))
+        output = fixture.output()
+        self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", output)
+        self.assertTrue(any("+switch-master" in line for line in output))
         self.assertEqual((fixture.master.address, fixture.master.config_epoch), (THIRD, epoch))
 
     def test_none_is_left(self) -> None:
-        """The attempt ends at once, and the same replica is not selected again before it is connected to anew."""
+        """The attempt ends at once, and the replica is not selected again before it is reconnected."""
         fixture = self.fixture()
-        fixture.actors[SECOND].obeys = fixture.actors[THIRD].obeys = False
+        fixture.servers[SECOND].obeys = fixture.servers[THIRD].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         self.refuse(fixture)
-        fixture.heard()
+        fixture.output()
         self.refuse(fixture)
         self.assertIn("-failover-abort-no-good-slave", fixture.events())
         self.assertIsNone(fixture.master.failover)
@@ -306,7 +306,7 @@ class RefusalTests(JustificationCase):
             fixture.core.failover("mymaster", fixture.now)
         self.assertIn("NOGOODSLAVE", str(refused.exception))
         self.assertIn("NOPERM", str(fixture.master.last_refusals))
-        fixture.actors[SECOND].obeys = fixture.actors[THIRD].obeys = True
+        fixture.servers[SECOND].obeys = fixture.servers[THIRD].obeys = True
         fixture.reset_connections(SECOND)
         fixture.core.failover("mymaster", fixture.now)
         fixture.finish()
@@ -315,15 +315,15 @@ class RefusalTests(JustificationCase):
 
 
 class OrderTests(JustificationCase):
-    """What waited for the disk is carried out only if it is still right."""
+    """An order that waited for the disk is sent only if it is still valid."""
 
     def test_promotions(self) -> None:
-        """A server is made a master only while its promotion is awaited."""
+        """A server is promoted only while its promotion is awaited."""
         fixture = self.fixture()
         replica = fixture.replica(2)
         order = Reconfigure(replica.link, None)
         self.assertTrue(fixture.core.is_outdated(order))
-        fixture.actors[SECOND].obeys = False
+        fixture.servers[SECOND].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         self.assertFalse(fixture.core.is_outdated(order))
@@ -333,18 +333,18 @@ class OrderTests(JustificationCase):
         self.assertTrue(fixture.core.is_outdated(order))
 
     def test_repairs(self) -> None:
-        """A replica is not led back to the old master by an old order while it is promoted."""
+        """A replica is not made to follow the old master by an old order while it is promoted."""
         fixture = self.fixture()
         order = Reconfigure(fixture.replica(2).link, MASTER_PLACE.ip, MASTER_PLACE.port)
         self.assertFalse(fixture.core.is_outdated(order))
-        fixture.actors[SECOND].obeys = False
+        fixture.servers[SECOND].obeys = False
         fixture.kill(MASTER_PLACE)
         fixture.wait(1_150)
         self.assertTrue(fixture.core.is_outdated(order))
         self.assertFalse(fixture.core.is_outdated(Reconfigure(fixture.replica(3).link, MASTER_PLACE.ip, 6379)))
 
     def test_opinions(self) -> None:
-        """Only what is down now is called down."""
+        """Only a master that is down now is reported down."""
         fixture = self.fixture()
         self.assertFalse(fixture.core.holds_down(MASTER_PLACE.ip, MASTER_PLACE.port))
         fixture.kill(MASTER_PLACE)
@@ -355,15 +355,15 @@ class OrderTests(JustificationCase):
 
 
 class EventTests(JustificationCase):
-    """What operators are told."""
+    """Events and errors for operators."""
 
     def test_no_fit_replica(self) -> None:
-        """Published once per attempt by the Sentinel that would be the first to campaign, as C does."""
+        """The event is published once per attempt by the Sentinel that would campaign first, as in C."""
         fixture = self.fixture(failover_timeout=3_000)
         for address in (SECOND, THIRD):
             fixture.kill(address)
         fixture.wait(2_000)
-        fixture.heard()
+        fixture.output()
         fixture.kill(MASTER_PLACE)
         fixture.wait(4_000)
         self.assertNotIn("-failover-abort-no-good-slave", fixture.events(), "the peer b comes first")
@@ -376,7 +376,7 @@ class EventTests(JustificationCase):
         self.assertEqual(fixture.events().count("-failover-abort-no-good-slave"), 1)
 
     def test_orders_in_tilt(self) -> None:
-        """``SENTINEL FAILOVER`` is refused with the time that is left."""
+        """``SENTINEL FAILOVER`` is refused with the remaining time."""
         fixture = self.fixture()
         fixture.now += 5_000
         fixture.sweep()
@@ -386,14 +386,14 @@ class EventTests(JustificationCase):
         self.assertEqual(str(refused.exception), "TILT Nothing is decided here for another 20000 ms")
 
     def test_the_failover_of_another(self) -> None:
-        """What it does shows in INFO before its hello comes; that is announced if no hello comes."""
+        """A role change that INFO shows before the hello arrives is published only if no hello arrives."""
         for hello in (True, False):
             fixture = self.fixture()
             peer = fixture.peer("b")
             fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 1, peer.name, fixture.now)
             fixture.finish()
-            fixture.heard()
-            fixture.actors[SECOND].role, fixture.actors[SECOND].follows = "master", None
+            fixture.output()
+            fixture.servers[SECOND].role, fixture.servers[SECOND].follows = "master", None
             fixture.reset_connections(SECOND)
             self.assertEqual(fixture.events(), [])
             if hello:
@@ -406,14 +406,14 @@ class EventTests(JustificationCase):
                 self.assertEqual(fixture.events(), ["-role-change"])
 
     def test_the_old_master_of_a_forced_failover(self) -> None:
-        """It follows the new one as it was told to, which is no news."""
+        """A server that follows the new master by our order causes no event."""
         fixture = self.fixture()
-        fixture.actors[THIRD].obeys = False
+        fixture.servers[THIRD].obeys = False
         fixture.core.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.wait(1_000)
         self.assertIs(fixture.master.failover_state, FailoverState.RECONF_REPLICAS)
         self.assertIs(fixture.master.role_reported, Role.REPLICA)
-        events = [line for line in fixture.heard() if "role-change" in line]
+        events = [line for line in fixture.output() if "role-change" in line]
         self.assertEqual([line for line in events if "role-change master" in line], [])
         self.assertIsInstance(fixture.replica(3), Replica)

@@ -1,4 +1,4 @@
-"""What the core makes of hellos, answers and INFO that no healthy server or Sentinel would send."""
+"""Hellos, replies and INFO that no correct server or Sentinel sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAR = 1 << 64
 
 
 class NonsenseCase(SynchronousTestCase):
-    """A core that watches one master and knows nobody else."""
+    """A core that monitors one master and has no peers."""
 
     limits = Limits(replicas=5, peers=5)
 
@@ -28,18 +28,18 @@ class NonsenseCase(SynchronousTestCase):
         self.now = 1_000_000
         self.core = SentinelCore(SentinelOptions(my_id=MY_ID), Timings(), self.limits, lambda sides: 0)
         self.master: Master = self.core.monitor("m", "10.0.0.1", 6379, 2, self.now)
-        self.said()
+        self.effects()
 
-    def said(self) -> list[Any]:
-        """The effects since the last look."""
+    def effects(self) -> list[Any]:
+        """Return the effects since the last call."""
         return [effect for _, effect in self.core.outbox.take()]
 
     def channels(self) -> list[str]:
-        """The events among them."""
-        return [effect.event.channel for effect in self.said() if isinstance(effect, Announce)]
+        """Return the events among them."""
+        return [effect.event.channel for effect in self.effects() if isinstance(effect, Announce)]
 
     def hello(self, **fields: object) -> None:
-        """A hello of the peer, with these fields instead of the right ones."""
+        """Deliver a hello of the peer with these fields changed."""
         right = {
             "ip": "10.0.1.1",
             "port": 26379,
@@ -54,9 +54,9 @@ class NonsenseCase(SynchronousTestCase):
         self.core.hello_received(",".join(words).encode("utf-8", "surrogateescape"), self.now, None)
 
     def introduce(self, **fields: object) -> None:
-        """A hello of the peer, who then tells its ID when it is asked."""
+        """Deliver a hello of the peer, and its reply to MYID."""
         self.hello(**fields)
-        link = next(effect.link for effect in self.said() if isinstance(effect, Connect))
+        link = next(effect.link for effect in self.effects() if isinstance(effect, Connect))
         self.core.link_up(link, link.kinds[0], "10.0.2.1", self.now)
         self.core.id_reply(link, str(fields.get("id", PEER_ID)).encode(), self.now)
 
@@ -65,12 +65,12 @@ class HelloTests(NonsenseCase):
     """Hellos."""
 
     def test_right(self) -> None:
-        """One that is right is believed, or the other tests here would prove nothing."""
+        """A correct hello is applied, so that the other tests are meaningful."""
         self.introduce()
         self.assertEqual(self.channels(), ["+sentinel"])
 
     def test_wrong(self) -> None:
-        """Of one that is wrong in any way nothing is believed: no peer, no epoch, no address; a warning is all."""
+        """An invalid hello changes nothing: no peer, no epoch, no address; at most a warning is logged."""
         wrong: list[dict[str, object]] = [
             {"port": 0},
             {"port": 65536},
@@ -105,22 +105,22 @@ class HelloTests(NonsenseCase):
         ]
         for fields in wrong:
             self.hello(**fields)
-            said = [each for each in self.said() if not isinstance(each, Note)]
+            said = [each for each in self.effects() if not isinstance(each, Note)]
             self.assertEqual((fields, said), (fields, []))
         self.assertEqual((self.core.current_epoch, self.master.config_epoch, self.master.peers), (0, 0, {}))
         self.assertEqual(self.master.address.ip, "10.0.0.1")
 
     def test_not_even_a_hello(self) -> None:
-        """Nor of payloads that are none."""
+        """Payloads that are no hellos change nothing."""
         whole = b"10.0.1.1,26379," + PEER_ID.encode() + b",0,m,10.0.0.1,6379"
         for payload in (b"", b",", b"," * 7, b"," * 100_000, b"x" * 100_000, whole, whole + b",0,0", bytes(range(256))):
             self.core.hello_received(payload, self.now, None)
-        self.assertEqual(self.said(), [])
+        self.assertEqual(self.effects(), [])
 
     def test_address_that_means_nothing(self) -> None:
-        """A newer configuration at an address that is none uses up nothing: the next hello can still bring one."""
+        """A newer configuration with an invalid address does not use up its epoch."""
         self.introduce()
-        self.said()
+        self.effects()
         for ip in ("no.such.host", "::1%lo", "", "10.0.0.2 "):
             self.hello(epoch=3, config_epoch=3, master_ip=ip)
             self.assertEqual((self.master.config_epoch, self.master.address.ip), (0, "10.0.0.1"))
@@ -128,7 +128,7 @@ class HelloTests(NonsenseCase):
         self.assertIn("+switch-master", self.channels())
 
     def test_crowd(self) -> None:
-        """Invented Sentinels are taken in up to a bound, and those who were there before stay heard."""
+        """Forged Sentinels are kept up to a limit, and existing peers are not affected."""
         self.introduce()
         for number in range(100):
             self.now += 1_000
@@ -143,24 +143,24 @@ class VoteRequestTests(NonsenseCase):
     """Requests for votes."""
 
     def test_epochs(self) -> None:
-        """Epochs that nobody came by in an honest way are not adopted, and no vote is given in them."""
+        """Epochs out of reach are not adopted, and no vote is given in them."""
         self.introduce()
         for epoch in (-1, -FAR, self.limits.epoch_leap + 1, EPOCH_LIMIT + 1, FAR - 1, FAR):
             vote = self.core.vote_requested("10.0.0.1", 6379, epoch, PEER_ID, self.now)
             self.assertEqual((vote.leader, vote.leader_epoch, self.core.current_epoch), ("*", 0, 0))
 
     def test_candidates(self) -> None:
-        """Nobody that we do not know gets a vote; what it calls itself does not swamp the log."""
-        self.said()
+        """An unknown candidate gets no vote; its name cannot fill the log."""
+        self.effects()
         for candidate in ("", "x" * 10_000_000, "a b", PEER_ID):
             vote = self.core.vote_requested("10.0.0.1", 6379, 5, candidate, self.now)
             self.assertEqual(vote.leader, "*")
-        lines = [effect.text for effect in self.said() if isinstance(effect, Note)]
+        lines = [effect.text for effect in self.effects() if isinstance(effect, Note)]
         self.assertLess(max(map(len, lines)), 1_000)
 
 
 class OpinionTests(NonsenseCase):
-    """Answers to is-master-down-by-addr."""
+    """Replies to is-master-down-by-addr."""
 
     def setUp(self) -> None:
         """A peer that is asked for its opinion."""
@@ -170,19 +170,19 @@ class OpinionTests(NonsenseCase):
         for instance in (self.master, self.peer):
             for kind in instance.link.kinds:
                 self.core.link_up(instance.link, kind, "10.0.2.1", self.now)
-        self.said()
+        self.effects()
 
     def ask(self) -> None:
-        """Have the master go down, and the peer be asked."""
+        """Make the master S_DOWN, so that the peer is asked."""
         asked = False
         while not asked:
             self.now += 100
             self.core.ping_reply(self.peer.link, self.peer.link.kinds[0], b"PONG", self.now)
             self.core.sweep(self.now, self.now)
-            asked = any(isinstance(effect, AskMasterDown) for effect in self.said())
+            asked = any(isinstance(effect, AskMasterDown) for effect in self.effects())
 
     def test_nonsense(self) -> None:
-        """Only integer, bulk and integer, with an ID that may be one, are an opinion; the next one still counts."""
+        """Only integer, bulk string and integer with an acceptable ID are an opinion; the next reply still counts."""
         nonsense: list[object] = [
             None,
             1,
@@ -216,14 +216,14 @@ class OpinionTests(NonsenseCase):
         self.assertTrue(self.peer.reports_master_down)
 
     def test_epochs(self) -> None:
-        """An absurd epoch in an answer is no vote and raises nothing."""
+        """An absurd epoch in a reply is no vote and raises no epoch."""
         for epoch in (-1, -(1 << 63), (1 << 63) - 1):
             self.ask()
             self.core.master_down_reply(self.peer.link, self.master, [0, PEER_ID.encode(), epoch], self.now)
             self.assertEqual((self.peer.leader, self.core.current_epoch), (None, 0))
 
     def test_unasked(self) -> None:
-        """Answers without a question are nobody's."""
+        """Replies without a question are ignored."""
         for _ in range(100):
             self.core.master_down_reply(self.peer.link, self.master, [1, PEER_ID.encode(), 1], self.now)
         self.assertFalse(self.peer.reports_master_down)
@@ -233,30 +233,30 @@ class InfoTests(NonsenseCase):
     """INFO."""
 
     def info(self, *lines: str) -> None:
-        """The master says this of itself."""
+        """Deliver INFO of the master."""
         self.core.info_reply(self.master.link, "\r\n".join(lines).encode("utf-8", "surrogateescape"), self.now)
 
     def multiplexer(self, count: int) -> list[str]:
-        """INFO lines of so many replicas."""
+        """Return INFO lines of that many replicas."""
         return [f"slave{number}:ip=10.0.3.1,port={1000 + number},state=online" for number in range(count)]
 
     def test_too_many_replicas(self) -> None:
-        """Replicas beyond the bound are not watched, which is said once and not with every INFO."""
+        """Replicas beyond the limit are not monitored, which is logged once."""
         for _ in range(3):
             self.info("role:master", *self.multiplexer(1000))
         self.assertEqual(len(self.master.replicas), self.limits.replicas)
-        effects = self.said()
+        effects = self.effects()
         self.assertEqual(len([effect for effect in effects if isinstance(effect, Note)]), 1)
         self.assertEqual(len([effect for effect in effects if isinstance(effect, Connect)]), self.limits.replicas)
 
     def test_just_enough_replicas(self) -> None:
-        """As many as the bound allows are nothing to speak of."""
+        """As many as the limit allows cause no log line."""
         for _ in range(3):
             self.info("role:master", *self.multiplexer(self.limits.replicas))
-        self.assertEqual([effect for effect in self.said() if isinstance(effect, Note)], [])
+        self.assertEqual([effect for effect in self.effects() if isinstance(effect, Note)], [])
 
     def test_odd_replicas(self) -> None:
-        """Lines that are no addresses are passed over."""
+        """Lines without a valid address are skipped."""
         self.info(
             "role:master",
             "slave0:ip=::1%x,port=1,state=online",
@@ -274,9 +274,9 @@ class InfoTests(NonsenseCase):
 
     def test_replica_at_the_address_of_the_master(self) -> None:
         """
-        Replicas that announce the address of their master, by a mistake with ports perhaps, are not watched.
+        A replica that announces the address of its master, such as by a wrong port, is not monitored.
 
-        Such a one would answer as a master and be told to follow its master, which is itself.
+        The server there would report to be a master, and be ordered to follow itself.
         """
         self.info("role:master", "slave0:ip=10.0.0.1,port=6379,state=online", "slave1:ip=10.0.0.1,port=6380")
         self.assertEqual(list(self.master.replicas), ["10.0.0.1:6380"])
@@ -286,6 +286,6 @@ class AddressTests(SynchronousTestCase):
     """Literal addresses."""
 
     def test_scopes(self) -> None:
-        """An address with a scope is none: behind the percent sign anything may stand, and it is local anyway."""
+        """An address with a scope is refused: it is local, and any text may follow the percent sign."""
         for text in ("fe80::1%eth0", "::1%", "::1%\n", "::1%x y", "1.2.3.4%5"):
             self.assertIsNone(canonical_ip(text))

@@ -1,4 +1,4 @@
-"""What is sent to whom and how often, and what an answer proves."""
+"""When probes are sent, and what their replies show."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from txsentinel.core.link import LinkKind
 
 
 class PeriodTests(SynchronousTestCase):
-    """The rhythm."""
+    """Intervals of probes."""
 
     def setUp(self) -> None:
-        """A master, a replica, a peer, all well."""
+        """Set up a master, a replica and a peer, all up."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.add_peer("b")
@@ -23,19 +23,19 @@ class PeriodTests(SynchronousTestCase):
         self.fixture.sent.clear()
 
     def sent(self, kind: type[Effect], place: object = MASTER_PLACE) -> list[int]:
-        """When effects of that kind went to somebody."""
+        """Return when effects of that kind were emitted for an instance."""
         return [at for at, e in self.fixture.sent if isinstance(e, kind) and e.link.address == place]  # type: ignore
 
     def test_info(self) -> None:
-        """Every ten seconds in peace."""
+        """INFO is sent every ten seconds to stable servers."""
         self.fixture.wait(30_000, 50)
         self.assertEqual(3, len(self.sent(RequestInfo)))
         self.assertEqual([], self.sent(RequestInfo, self.fixture.peer("b").address))
 
     def test_info_in_a_hurry(self) -> None:
-        """Every second from replicas whose master is O_DOWN or whose link to it is down."""
-        self.fixture.actors[self.fixture.replica(2).address].link_status = "down"
-        self.fixture.actors[self.fixture.replica(2).address].down_for = 5
+        """INFO is sent every second to replicas whose master is O_DOWN or whose link to it is down."""
+        self.fixture.servers[self.fixture.replica(2).address].link_status = "down"
+        self.fixture.servers[self.fixture.replica(2).address].down_for = 5
         self.fixture.wait(11_000, 50)
         self.fixture.sent.clear()
         self.fixture.wait(5_000, 50)
@@ -43,20 +43,20 @@ class PeriodTests(SynchronousTestCase):
         self.assertLessEqual(len(self.sent(RequestInfo)), 1)
 
     def test_hello(self) -> None:
-        """Every two seconds to everybody."""
+        """Hellos are sent every two seconds to all instances."""
         self.fixture.wait(10_000, 50)
         for place in (MASTER_PLACE, self.fixture.replica(2).address, self.fixture.peer("b").address):
             self.assertEqual(5, len(self.sent(PublishHello, place)))
 
     def test_ping(self) -> None:
-        """At least once a second something is asked, and PING no more often than that."""
+        """Some command is sent at least once a second, and PING no more often than that."""
         self.fixture.wait(10_000, 20)
         asked = sorted(self.sent(Ping) + self.sent(PublishHello) + self.sent(RequestInfo))
         self.assertLessEqual(max(later - sooner for sooner, later in pairwise(asked)), 1_020)
         self.assertLessEqual(len(self.sent(Ping)), 11)
 
     def test_ping_of_the_impatient(self) -> None:
-        """With a short down-after as often as that."""
+        """With a short down-after PING is sent at that interval."""
         fixture = self.fixture
         fixture.core.set_options(
             "mymaster",
@@ -70,65 +70,65 @@ class PeriodTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.sent(Ping)), 8)
 
     def test_refused_hello(self) -> None:
-        """A server that refuses PUBLISH is asked again in a second, not at once."""
-        self.fixture.actors[MASTER_PLACE].refuses = True
+        """A hello is sent again after a second to a server that refused PUBLISH."""
+        self.fixture.servers[MASTER_PLACE].refuses = True
         self.fixture.wait(10_000, 20)
         self.assertLessEqual(len(self.sent(PublishHello)), 10)
         self.assertLessEqual(len(self.sent(RequestInfo)), 10)
 
     def test_unanswered(self) -> None:
         """INFO and hello are not repeated while they are unanswered; PING is, twice a second."""
-        self.fixture.actors[MASTER_PLACE].silent = True
+        self.fixture.servers[MASTER_PLACE].silent = True
         self.fixture.wait(12_000, 20)
         self.assertLessEqual(len(self.sent(RequestInfo)), 1)
         self.assertLessEqual(len(self.sent(PublishHello)), 1)
         self.assertGreater(len(self.sent(Ping)), 20)
 
     def test_no_room(self) -> None:
-        """Beyond a hundred unanswered commands nothing is sent, and nobody spins for it."""
+        """With a hundred unanswered commands nothing is sent, without frequent evaluation."""
         self.fixture.master.link.pending_commands = 100
         self.assertLess(self.fixture.idle(5_000), 150)
         self.assertEqual([], self.sent(Ping))
 
     def test_connection_begins_with_ping_and_info(self) -> None:
-        """Both in one turn, for it may be another process."""
+        """PING and INFO are sent in the turn of a connection, as another process may be listening."""
         self.fixture.reset_connections(MASTER_PLACE, LinkKind.COMMANDS)
         self.assertEqual([self.fixture.now], self.sent(Ping))
         self.assertEqual([self.fixture.now], self.sent(RequestInfo))
 
 
 class EvidenceTests(SynchronousTestCase):
-    """What proves life."""
+    """Evidence of availability."""
 
     def setUp(self) -> None:
-        """A master that answers nothing from here on."""
+        """Set up a master that answers nothing from here on."""
         self.fixture = Fixture()
         self.fixture.wait(2_000)
-        self.fixture.actors[MASTER_PLACE].silent = True
+        self.fixture.servers[MASTER_PLACE].silent = True
         self.fixture.wait(900)
         self.link = self.fixture.master.link
         self.link.unanswered_ping_at = self.fixture.now - 900
 
     def clock(self) -> int | None:
-        """The down clock."""
+        """Return the down clock."""
         return self.link.unanswered_ping_at
 
     def test_acceptable(self) -> None:
-        """PONG, LOADING and MASTERDOWN, by their beginning."""
+        """PONG, LOADING and MASTERDOWN are acceptable, by their beginning."""
         for reply in (b"PONG", b"PONGxyz", b"LOADING Redis is loading", b"MASTERDOWN Link is down"):
             self.link.unanswered_ping_at = 1
             self.fixture.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.fixture.now)
             self.assertIsNone(self.clock(), reply)
 
     def test_not_acceptable(self) -> None:
-        """Errors, and PONG as anything but a status, which is told as None."""
+        """Errors are not, and PONG only as a status."""
         for reply in (b"BUSY x", b"NOAUTH x", b"MISCONF x", b"ERR x", b"pong", None):
             self.link.unanswered_ping_at = 1
             self.fixture.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.fixture.now)
             self.assertEqual(1, self.clock(), reply)
 
     def test_other_answers(self) -> None:
-        """A PUBLISH that was accepted, an opinion, a message on the subscription: all show life."""
+        """An accepted PUBLISH, an opinion and a Pub/Sub message all show availability."""
         core, now = self.fixture.core, self.fixture.now
         core.publish_reply(self.link, self.fixture.master, False, now)
         self.assertIsNotNone(self.clock())
@@ -139,7 +139,7 @@ class EvidenceTests(SynchronousTestCase):
         self.assertIsNone(self.clock())
 
     def test_refusal_outweighs_them(self) -> None:
-        """As long as PING itself is answered by an error, nothing else counts."""
+        """While PING itself is answered by an error, nothing else counts."""
         core, now = self.fixture.core, self.fixture.now
         core.ping_reply(self.link, LinkKind.COMMANDS, b"MISCONF x", now)
         core.publish_reply(self.link, self.fixture.master, True, now)
@@ -147,12 +147,12 @@ class EvidenceTests(SynchronousTestCase):
         self.assertIsNotNone(self.clock())
 
     def test_a_refusal_is_asked_about_again(self) -> None:
-        """However many other answers come, PING is repeated until it is accepted."""
+        """However many other replies arrive, PING is repeated until it is accepted."""
         fixture = Fixture()
         fixture.wait(2_000)
-        fixture.actors[MASTER_PLACE].ping_text = b"MISCONF x"
+        fixture.servers[MASTER_PLACE].ping_text = b"MISCONF x"
         fixture.wait(1_500)
-        fixture.actors[MASTER_PLACE].ping_text = b"PONG"
+        fixture.servers[MASTER_PLACE].ping_text = b"PONG"
         for _ in range(15):
             fixture.core.publish_reply(fixture.master.link, fixture.master, True, fixture.now)
             fixture.wait(100)
@@ -160,10 +160,10 @@ class EvidenceTests(SynchronousTestCase):
         self.assertIsNone(fixture.master.sdown_since)
 
     def test_errors_do_not_put_ping_off(self) -> None:
-        """A server that answers INFO and PUBLISH by errors, however often, is sent PING as ever."""
+        """A server that answers INFO and PUBLISH with errors is still sent PING at the same interval."""
         fixture = Fixture()
         fixture.core.timings.publish_period = 600
-        fixture.actors[MASTER_PLACE].refuses = True
+        fixture.servers[MASTER_PLACE].refuses = True
         fixture.wait(3_000)
         fixture.sent.clear()
         fixture.wait(5_000)
@@ -173,14 +173,14 @@ class EvidenceTests(SynchronousTestCase):
         self.assertIn(len(pings), (4, 5))
 
     def test_loss_starts_the_clock(self) -> None:
-        """A connection that is lost starts the down clock if nothing did before, and a failed attempt leaves it."""
+        """A lost connection starts the down clock unless it runs already; a failed attempt does not change it."""
         self.link.unanswered_ping_at = None
         self.fixture.core.link_down(self.link, LinkKind.COMMANDS, "lost", 7)
         self.fixture.core.link_down(self.link, LinkKind.COMMANDS, "refused", 9)
         self.assertEqual(7, self.clock())
 
     def test_script_is_killed_once(self) -> None:
-        """BUSY of a server that is down has its script killed, once per S_DOWN."""
+        """BUSY of a server that is S_DOWN causes SCRIPT KILL, once per S_DOWN."""
         core, now = self.fixture.core, self.fixture.now
         core.ping_reply(self.link, LinkKind.COMMANDS, b"BUSY x", now)
         self.fixture.wait(600)
@@ -190,7 +190,7 @@ class EvidenceTests(SynchronousTestCase):
         self.assertEqual(1, sum(isinstance(e, KillScript) for _, e in self.fixture.sent))
 
     def test_closed_links_are_void(self) -> None:
-        """What still arrives from a link that was given up changes nothing."""
+        """Input on a closed link changes nothing."""
         link, core = self.link, self.fixture.core
         core.remove("mymaster", self.fixture.now)
         for _ in range(2):

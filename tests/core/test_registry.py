@@ -1,4 +1,4 @@
-"""Who is known, by what address, over which link."""
+"""Registration of instances, by name, address and link."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from txsentinel.model.address import Address
 
 
 class RegistryTests(SynchronousTestCase):
-    """Filing and links."""
+    """Instances and their links."""
 
     def setUp(self) -> None:
-        """Two masters who share a peer."""
+        """Set up two masters that share a peer."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.add_peer("b")
@@ -23,16 +23,16 @@ class RegistryTests(SynchronousTestCase):
         self.registry = self.fixture.core.registry
 
     def alive(self) -> set[int]:
-        """Links that were connected and not given up."""
+        """Return the links that were connected and not closed."""
         made = {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Connect)}
         return made - {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Disconnect)}
 
     def used(self) -> set[int]:
-        """Links that instances have."""
+        """Return the links of all instances."""
         return {instance.link.link_id for instance in self.registry.instances()}
 
     def test_names(self) -> None:
-        """By name, or an error that names nobody; by glob; by address."""
+        """A master is found by name, by glob pattern and by address; an unknown name raises."""
         self.assertIs(self.other, self.registry.master("other"))
         self.assertRaises(NoSuchMaster, self.registry.master, "none")
         self.assertEqual([self.other], self.registry.matching("o*"))
@@ -47,7 +47,7 @@ class RegistryTests(SynchronousTestCase):
         fixture.hello("b", Address.literal("10.0.0.33", 6379), 4)
         self.assertEqual(self.used(), self.alive())
         moved = Address.literal("10.3.3.3", 26379)
-        fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        fixture.servers[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
         fixture.core.hello_received(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), fixture.now)
         fixture.finish()
         self.assertEqual(self.used(), self.alive())
@@ -62,7 +62,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertIsNone(fixture.core.next_due)
 
     def test_instances_of_a_link(self) -> None:
-        """A link knows exactly those whose link it is."""
+        """The users of a link are exactly the instances that have it."""
         self.fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
         links: dict[int, InstanceLink] = {i.link.link_id: i.link for i in self.registry.instances()}
         for link in links.values():
@@ -70,7 +70,7 @@ class RegistryTests(SynchronousTestCase):
             self.assertEqual({id(i) for i in theirs}, {id(i) for i in link.instances})
 
     def test_shared_peer(self) -> None:
-        """One link serves a peer under both masters, until the last of them leaves it."""
+        """One link serves a peer of both masters until the last one leaves it."""
         link = self.fixture.peer("b").link
         self.assertIs(link, self.other.peers[identity("b")].link)
         self.fixture.core.remove("other", self.fixture.now)
@@ -79,9 +79,9 @@ class RegistryTests(SynchronousTestCase):
         self.assertTrue(link.closed)
 
     def test_a_peer_moves_under_every_master(self) -> None:
-        """To one new link, that both share again."""
+        """A peer that moves has one new link for both masters."""
         moved = Address.literal("10.3.3.3", 26379)
-        self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        self.fixture.servers[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
         self.fixture.kill(self.fixture.peer("b").address)
         self.fixture.core.hello_received(
             f"10.3.3.3,26379,{identity('b')},0,other,10.1.0.7,6379,0".encode(), self.fixture.now
@@ -95,7 +95,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertIsNone(self.registry.add_replica(self.fixture.master, Address.literal("10.0.0.2", 6379), 0))
 
     def test_credentials(self) -> None:
-        """Servers are logged in to by the master's, peers by our own; new ones cost a reconnection."""
+        """Servers get the credentials of their master, peers our own; new ones cause a reconnection."""
         changes = [("auth-pass", ["secret"])]
         self.fixture.core.set_options(
             "mymaster", changes, self.fixture.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
@@ -105,7 +105,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertIsNone(self.fixture.peer("b").link.password)
         cut = {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Reconnect)}
         self.assertEqual({self.fixture.master.link.link_id, self.fixture.replica(2).link.link_id}, cut)
-        self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.fixture.heard()[-1])
+        self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.fixture.output()[-1])
         self.fixture.options.sentinel_user, self.fixture.options.sentinel_pass = "me", "too"
         self.fixture.core.options_changed(self.fixture.now, peers_log_in_anew=True)
         self.assertEqual(("me", "too"), (self.fixture.peer("b").link.username, self.fixture.peer("b").link.password))
@@ -115,7 +115,7 @@ class NameTests(SynchronousTestCase):
     """Host names."""
 
     def setUp(self) -> None:
-        """Names are allowed."""
+        """Set up a core that accepts names."""
         self.fixture = Fixture()
         self.fixture.options.resolve_hostnames = True
         self.registry = self.fixture.core.registry
@@ -126,7 +126,7 @@ class NameTests(SynchronousTestCase):
         self.assertIsNone(self.registry.address("redis.example", 6379))
 
     def test_resolved_later(self) -> None:
-        """A master known by name is connected to as soon as the name means something, and again when it moves."""
+        """A master with a name is connected once the name is resolved, and again when its IP changes."""
         master = self.fixture.core.monitor("named", "redis.example", 6379, 1, self.fixture.now)
         pending = [type(effect) for _, effect in self.fixture.core.outbox.pending]
         self.assertIn(ResolveAddress, pending)
@@ -140,7 +140,7 @@ class NameTests(SynchronousTestCase):
         self.assertEqual("10.5.5.6", master.address.ip)
 
     def test_unresolved_replicas(self) -> None:
-        """Two replicas whose names mean nothing yet are two."""
+        """Two replicas with unresolved names are two."""
         for host in ("one.example", "two.example"):
             address = self.registry.address(host, 6379)
             assert address is not None

@@ -1,4 +1,4 @@
-"""Which replica is promoted, and why another is not."""
+"""Selection of the replica to promote, and the reasons of unfit ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from txsentinel.core.selection import choose, order_of_promotion, unfit_because
 
 
 class SelectionTests(SynchronousTestCase):
-    """One rule after the other."""
+    """The rules of fitness."""
 
     def setUp(self) -> None:
-        """A healthy master with a healthy replica."""
+        """Set up a healthy master with a healthy replica."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.wait(2_000, 50)
@@ -23,27 +23,27 @@ class SelectionTests(SynchronousTestCase):
         self.replica = replica
 
     def reason(self) -> str | None:
-        """Why it is not fit."""
+        """Return why the replica is unfit."""
         return unfit_because(self.replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
 
     def test_fit(self) -> None:
-        """Nothing speaks against a healthy one."""
+        """A healthy replica is fit."""
         self.assertIsNone(self.reason())
 
     def test_down(self) -> None:
-        """Not one that is down."""
+        """A replica that is S_DOWN is unfit."""
         self.replica.sdown_since = 1
         self.assertEqual("it is down", self.reason())
 
     def test_disconnected(self) -> None:
-        """Not one that cannot be told. A missing subscription does not matter: leaders close it."""
+        """A replica without a command connection is unfit; a missing subscription does not matter."""
         self.replica.link.pubsub_since = None
         self.assertIsNone(self.reason())
         self.replica.link.commands_since = None
         self.assertEqual("it is not connected", self.reason())
 
     def test_refuses_ping(self) -> None:
-        """Not one that answers PING by an error, long before that counts as down; LOADING and its like are none."""
+        """A replica that answers PING with an error is unfit at once; LOADING and its like are acceptable."""
         core, link, now = self.fixture.core, self.replica.link, self.fixture.now
         core.ping_reply(link, LinkKind.COMMANDS, b"NOPERM this user has no permissions", now)
         self.assertEqual("it answers PING with NOPERM", self.reason())
@@ -54,14 +54,14 @@ class SelectionTests(SynchronousTestCase):
             self.assertIsNone(self.reason(), reply)
 
     def test_silent(self) -> None:
-        """Not one that was silent for five PING periods."""
+        """A replica that was silent for five PING periods is unfit."""
         self.replica.link.available_at = self.fixture.now - 5_000
         self.assertIsNone(self.reason())
         self.replica.link.available_at -= 1
         self.assertEqual("it gave no sign of life for 5001 ms", self.reason())
 
     def test_priority(self) -> None:
-        """Never one of priority 0."""
+        """A replica of priority 0 is unfit."""
         self.replica.priority = 0
         self.assertEqual("its priority is 0", self.reason())
 
@@ -77,14 +77,14 @@ class SelectionTests(SynchronousTestCase):
         self.assertEqual("it has not answered INFO yet", self.reason())
 
     def test_lost_its_master_long_ago(self) -> None:
-        """It may have been without its master for ten down-afters longer than we are."""
+        """It may have lost its master ten down-after periods before this Sentinel did."""
         self.replica.master_link_down_for = 10_001
         self.assertEqual("it was without its master for 10001 ms", self.reason())
         self.fixture.master.sdown_since = self.fixture.now - 1
         self.assertIsNone(self.reason())
 
     def test_never_had_its_master(self) -> None:
-        """A replica whose link was never up reports −1 seconds, and passes."""
+        """A replica whose link was never up reports −1 seconds, and is fit."""
         self.replica.master_link_down_for = -1_000
         self.assertIsNone(self.reason())
 
@@ -101,8 +101,8 @@ class SelectionTests(SynchronousTestCase):
         self.assertEqual(made, sorted([*made[3:], *made[:3]], key=order_of_promotion))
         self.assertIs(made[0], choose(self.fixture.master, self.fixture.core.timings, self.fixture.now)[0])
 
-    def test_reasons_are_told(self) -> None:
-        """Whoever is refused is named, with the reason; without anybody fit there is no choice."""
+    def test_reasons(self) -> None:
+        """Unfit replicas are listed with reasons; without a fit one there is no choice."""
         self.replica.priority = 0
         chosen, refused = choose(self.fixture.master, self.fixture.core.timings, self.fixture.now)
         self.assertIsNone(chosen)

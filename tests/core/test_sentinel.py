@@ -14,42 +14,42 @@ from txsentinel.model.address import Address
 
 
 class CommandTests(SynchronousTestCase):
-    """What clients order."""
+    """Commands of clients."""
 
     def setUp(self) -> None:
-        """A master with a replica and a peer."""
+        """Set up a master with a replica and a peer."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.add_peer("b")
         self.fixture.wait(1_000)
-        self.fixture.heard()
+        self.fixture.output()
         self.core = self.fixture.core
 
     def test_monitor(self) -> None:
-        """A new master has the defaults in force, and is saved."""
+        """A new master has the current defaults, and is saved."""
         self.core.timings.default_down_after = 77
         generation = self.core.outbox.generation
         master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
         self.assertEqual((3, 77), (master.options.quorum, master.options.down_after))
         self.assertGreater(self.core.outbox.generation, generation)
         self.fixture.finish()
-        self.assertEqual(["event +monitor master new 10.7.7.7 6379 quorum 3"], self.fixture.heard()[:1])
+        self.assertEqual(["event +monitor master new 10.7.7.7 6379 quorum 3"], self.fixture.output()[:1])
 
     def test_monitor_errors(self) -> None:
-        """Bad addresses and names in use are refused, and nothing is left of them."""
+        """Invalid addresses and names in use are refused without any effect."""
         self.assertRaises(InvalidAddress, self.core.monitor, "new", "redis.example", 6379, 1, 0)
         self.assertRaises(CommandError, self.core.monitor, "new", "10.7.7.7", 65536, 1, 0)
         self.assertRaises(CommandError, self.core.monitor, "mymaster", "10.7.7.7", 6379, 1, 0)
         self.assertEqual(["mymaster"], list(self.core.registry.masters))
 
     def test_unknown_names(self) -> None:
-        """Every command that names a master says so if there is none."""
+        """Every command with an unknown name raises the same error."""
         self.assertRaises(NoSuchMaster, self.core.remove, "x", 0)
         self.assertRaises(NoSuchMaster, self.core.failover, "x", 0)
         self.assertEqual(0, self.core.reset("x*", 0))
 
     def test_failover_refusals(self) -> None:
-        """In progress, nobody fit, a disk that does not save: each has its own error."""
+        """A failover in progress, no fit replica, and a failing disk have errors of their own."""
         self.core.failover("mymaster", self.fixture.now)
         error = self.assertRaises(CommandError, self.core.failover, "mymaster", self.fixture.now)
         self.assertEqual("INPROG Failover already in progress", str(error))
@@ -61,7 +61,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("Failed to save", str(error))
 
     def test_coordinated_needs_support(self) -> None:
-        """A master that does not know FAILOVER cannot hand over."""
+        """A master without support for FAILOVER cannot hand over."""
         error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
         self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
@@ -69,7 +69,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual("NOGOODPRIMARY Primary has not answered INFO yet", str(error))
 
     def test_reset(self) -> None:
-        """Forgets replicas and peers, keeps epochs and address, is saved, and finds everybody again."""
+        """RESET removes replicas and peers, keeps epochs and address, is saved, and all are discovered again."""
         self.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("b"), self.fixture.now)
         self.assertEqual(1, self.core.reset("my*", self.fixture.now))
         self.fixture.finish()
@@ -81,8 +81,8 @@ class CommandTests(SynchronousTestCase):
         self.assertTrue(self.fixture.master.link.commands_up)
 
     def test_reset_can_be_seen(self) -> None:
-        """For a moment nobody is found again, so that whoever ordered the reset sees that all are gone."""
-        self.fixture.actors[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
+        """For a moment no replica is discovered, so that the client that ordered the reset sees none."""
+        self.fixture.servers[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
         self.core.reset("*", self.fixture.now)
         self.fixture.finish()
         self.fixture.wait(REDISCOVERY_DELAY - 10)
@@ -91,8 +91,8 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(["10.0.0.2:6379"], list(self.fixture.master.replicas))
 
     def test_reset_in_a_failover(self) -> None:
-        """One that is not decided yet is forgotten, silently; the vote stands."""
-        self.fixture.actors[self.fixture.replica(2).address].obeys = False
+        """An undecided election is discarded without an event; the vote stays."""
+        self.fixture.servers[self.fixture.replica(2).address].obeys = False
         self.core.failover("mymaster", self.fixture.now)
         self.fixture.wait(700)
         self.core.reset("*", self.fixture.now)
@@ -102,7 +102,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(ME, identity("m"))
 
     def test_restore(self) -> None:
-        """What the file remembers, duplicates and ourselves left out, epochs raised to what it mentions."""
+        """A restored master has what the file has, without duplicates and ourselves; epochs are raised accordingly."""
         place = Address.literal("10.7.7.7", 6379)
         replica = Address.literal("10.7.7.8", 6379)
         peer = Address.literal("10.8.8.8", 26379)
@@ -119,13 +119,13 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((1, 1, 6), (len(master.replicas), len(master.peers), self.core.current_epoch))
 
     def test_flush(self) -> None:
-        """Everything is written again."""
+        """All lines are written again."""
         self.core.outbox.dirty.clear()
         self.core.flush()
         self.assertEqual({None, "mymaster"}, self.core.outbox.dirty)
 
     def test_set_options(self) -> None:
-        """What the setter refuses changes nothing; what it accepts, also in front of that, is announced."""
+        """A refused option changes nothing; accepted ones, including those before it, are published."""
 
         def apply(options: MasterOptions, _: str, values: Sequence[str], __: SentinelOptions) -> None:
             if values[0] == "x":
@@ -141,14 +141,14 @@ class CommandTests(SynchronousTestCase):
         self.fixture.finish()
         self.assertEqual(self.fixture.master.options.quorum, 6)
         events = [f"event +set master mymaster 10.0.0.1 6379 quorum {quorum}" for quorum in (5, 6)]
-        self.assertEqual(events, self.fixture.heard())
+        self.assertEqual(events, self.fixture.output())
 
 
-class PaceTests(SynchronousTestCase):
-    """What a core costs that has nothing to do."""
+class IdleTests(SynchronousTestCase):
+    """The cost of an idle core."""
 
     def test_quiet(self) -> None:
-        """In peace it is looked at as often as the shell sweeps, and everybody has a date."""
+        """A stable core is evaluated no more often than it is swept, and every instance has a deadline."""
         fixture = Fixture()
         fixture.add_replica(2)
         fixture.add_peer("b")
@@ -157,7 +157,7 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(all(instance.due is not None for instance in fixture.core.registry.instances()))
 
     def test_the_due_queue_stays_small(self) -> None:
-        """Through an hour of peace and a failover a minute, it holds a few entries per instance."""
+        """During a stable hour with a failover per minute the queue has a few entries per instance."""
         fixture = Fixture(failover_timeout=2_000)
         fixture.add_replica(2)
         fixture.add_replica(3)

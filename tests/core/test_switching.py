@@ -1,4 +1,4 @@
-"""A master moves to another address."""
+"""The switch of a master to another address."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ SECOND = Address.literal("10.0.0.2", 6379)
 
 
 class SwitchTests(SynchronousTestCase):
-    """What is kept and what begins anew."""
+    """What a switch keeps and what it resets."""
 
     def setUp(self) -> None:
-        """A master with two replicas and two peers, on the way to the first replica."""
+        """Set up a master with two replicas and two peers, and switch it to the first replica."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         self.fixture.add_replica(3)
         self.fixture.add_peer("b", reports_down=True)
         self.fixture.add_peer("z", reports_down=True)
         self.fixture.wait(3_000)
-        self.fixture.heard()
+        self.fixture.output()
 
     def switch(self) -> Master:
-        """By news."""
-        self.fixture.actors[SECOND].role = "master"
+        """Switch by a hello."""
+        self.fixture.servers[SECOND].role = "master"
         self.fixture.hello("b", SECOND, 4)
         return self.fixture.master
 
     def test_replicas(self) -> None:
-        """All others and the old master are its replicas, in that order."""
+        """All other servers, and the old master, become its replicas, in that order."""
         self.assertEqual(["10.0.0.3:6379", "10.0.0.1:6379"], list(self.switch().replicas))
 
     def test_connections_are_kept(self) -> None:
-        """Each server continues over the connection that there is."""
+        """Each server keeps its connection."""
         before = {i.address: i.link for i in self.fixture.core.registry.instances()}
         self.switch()
         self.assertEqual(before, {i.address: i.link for i in self.fixture.core.registry.instances()})
 
     def test_dead_connections_are_not(self) -> None:
-        """A link without its connection is replaced by one with fresh clocks, that connects at once."""
+        """A link without a connection is replaced by one with new clocks that connects at once."""
         link = self.fixture.master.replicas["10.0.0.2:6379"].link
         self.fixture.kill(SECOND)
         self.fixture.wait(900)
-        self.fixture.actors[SECOND].up = True
+        self.fixture.servers[SECOND].up = True
         master = self.switch()
         self.assertIsNot(link, master.link)
         self.assertTrue(link.closed)
         self.assertTrue(master.link.commands_up)
 
     def test_nothing_is_held_against_the_new_one(self) -> None:
-        """Neither S_DOWN, nor roles, nor attempts, nor opinions, nor a run ID."""
+        """S_DOWN, roles, attempts, opinions and run ID are reset."""
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(1_010)
         master = self.switch()
@@ -63,12 +63,12 @@ class SwitchTests(SynchronousTestCase):
         self.assertIsNone(master.failover)
 
     def test_votes_are_kept(self) -> None:
-        """The epoch of the last vote outlives any number of switches."""
+        """The epoch of the last vote is kept through any number of switches."""
         self.fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, self.fixture.peer("b").name, 0)
         self.assertEqual(3, self.switch().leader_epoch)
 
     def test_info_at_once(self) -> None:
-        """Everybody is asked to describe himself in his new role in the sweep that follows, which is due now."""
+        """INFO is requested of all servers in the next sweep, which is due at once."""
         master = self.switch()
         self.assertEqual(self.fixture.now, self.fixture.core.next_due)
         self.fixture.sweep()
@@ -76,7 +76,7 @@ class SwitchTests(SynchronousTestCase):
             self.assertEqual(self.fixture.now, server.info_refreshed_at, server.name)
 
     def test_late_answers_of_the_old_role(self) -> None:
-        """What was asked before the switch and is answered after it is taken as said by the server it came from."""
+        """A reply after the switch to a request before it counts for the server that sent it."""
         replica = self.fixture.master.replicas["10.0.0.2:6379"]
         link = replica.link
         master = self.switch()
@@ -88,18 +88,18 @@ class SwitchTests(SynchronousTestCase):
         self.assertEqual(2, len(master.replicas))
 
     def test_back_again(self) -> None:
-        """A switch and its reverse leave the same set of servers."""
+        """A switch and its reverse result in the same set of servers."""
         self.switch()
-        self.fixture.actors[MASTER_PLACE].role = "master"
+        self.fixture.servers[MASTER_PLACE].role = "master"
         self.fixture.hello("b", MASTER_PLACE, 5)
         self.assertEqual({"10.0.0.2:6379", "10.0.0.3:6379"}, set(self.fixture.master.replicas))
 
 
 class HelloForCPeersTests(SynchronousTestCase):
-    """When a C Sentinel may be told of a new address."""
+    """When hellos with a new address are sent to C Sentinels."""
 
-    def told(self, down_after: int, own: bool) -> int:
-        """How long after the switch a peer hears of it, in milliseconds."""
+    def delay(self, down_after: int, own: bool) -> int:
+        """Return the delay of the hello to a peer after the switch, in milliseconds."""
         fixture = Fixture(down_after=down_after)
         fixture.add_replica(2)
         fixture.add_peer("b", reports_down=True)
@@ -110,20 +110,20 @@ class HelloForCPeersTests(SynchronousTestCase):
         self.assertEqual(SECOND, fixture.master.address)
         switched = fixture.master.switched_at
         assert switched is not None
-        told = [
+        published = [
             at
             for at, e in fixture.sent
             if isinstance(e, PublishHello) and isinstance(e.instance, Peer) and b",10.0.0.2," in e.payload
         ]
-        return min(told) - switched
+        return min(published) - switched
 
     def test_our_kind(self) -> None:
-        """At once, whatever the down-after."""
-        self.assertEqual([0] * 5, [self.told(down_after, True) for down_after in (200, 400, 700, 1_000, 2_000)])
+        """The hello is sent at once to txsentinel, whatever down-after is."""
+        self.assertEqual([0] * 5, [self.delay(down_after, True) for down_after in (200, 400, 700, 1_000, 2_000)])
 
     def test_others(self) -> None:
-        """At once where that is safe or nothing is, else late enough before its next attempt to connect."""
-        figures = {down_after: self.told(down_after, False) for down_after in (200, 400, 700, 1_000, 1_200, 2_000)}
+        """It is sent at once where that is safe or no time is, else shortly before the next connection attempt."""
+        figures = {down_after: self.delay(down_after, False) for down_after in (200, 400, 700, 1_000, 1_200, 2_000)}
         self.assertEqual((0, 0, 0, 0), (figures[200], figures[700], figures[1_200], figures[2_000]))
         self.assertGreater(figures[400], 300)
         self.assertTrue(200 <= figures[1_000] <= 450, figures)

@@ -1,8 +1,8 @@
 """
-Elections as transcripts: what happens stands above the dashes, what the Sentinel says about it below.
+Elections as transcripts: the input is above the dashes, the output of the Sentinel below.
 
-A transcript is reviewed like code. If a change alters one, run with ``TXSENTINEL_TRANSCRIPTS=write``,
-read the difference, and commit it only if every line of it is what you meant.
+A transcript is reviewed like code. If a change alters one, run with ``TXSENTINEL_TRANSCRIPTS=write``, and review each
+line of the difference before it is committed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ID = re.compile(r"([a-z])\1{39}")
 
 
 def place(word: str) -> Address:
-    """``master``, a replica's number, or a peer's letter, as an address."""
+    """Return the address of ``master``, a replica's number, or a peer's letter."""
     if word == "master":
         return MASTER_PLACE
     if word.isdigit():
@@ -34,7 +34,7 @@ def place(word: str) -> Address:
 
 
 def settings(words: list[str]) -> dict[str, object]:
-    """``offset=5 reports-down`` as keyword arguments."""
+    """Parse ``offset=5 reports-down`` as keyword arguments."""
     found: dict[str, object] = {}
     for word in words:
         name, _, value = word.partition("=")
@@ -45,19 +45,19 @@ def settings(words: list[str]) -> dict[str, object]:
 
 
 class Script:
-    """One transcript being played."""
+    """Executes one transcript."""
 
     def __init__(self) -> None:
         self.fixture = Fixture()
         self.killed_at = self.fixture.now
 
     def perform(self, line: str) -> None:
-        """One line of direction."""
+        """Execute one command line."""
         verb, *words = line.split()
         getattr(self, "do_" + verb.replace("-", "_"))(*words)
 
     def do_master(self, *words: str) -> None:
-        """The options of the master, and ``me=<letter>``, ``rng=<n>``."""
+        """Set the options of the master, and ``me=<letter>``, ``rng=<n>``."""
         options = settings(list(words))
         me, rng = options.pop("me", "m"), options.pop("rng", 0)
         self.fixture = Fixture(
@@ -65,53 +65,53 @@ class Script:
         )
 
     def do_replica(self, number: str, *words: str) -> None:
-        """A replica appears."""
+        """Add a replica."""
         self.fixture.add_replica(int(number), **settings(list(words)))
 
     def do_peer(self, letter: str, *words: str) -> None:
-        """A peer appears."""
+        """Add a peer."""
         self.fixture.add_peer(letter, **settings(list(words)))
 
     def do_set(self, who: str, *words: str) -> None:
-        """Somebody behaves differently from now on."""
+        """Change the behaviour of a server or peer."""
         for name, value in settings(list(words)).items():
             if name == "votes_for":
                 letter, _, epoch = str(value).partition("@")
-                self.fixture.actors[place(who)].answer = (identity(letter), int(epoch))
+                self.fixture.servers[place(who)].answer = (identity(letter), int(epoch))
             elif name == "ping_text":
-                self.fixture.actors[place(who)].ping_text = str(value).encode()
+                self.fixture.servers[place(who)].ping_text = str(value).encode()
             else:
-                setattr(self.fixture.actors[place(who)], name, value)
+                setattr(self.fixture.servers[place(who)], name, value)
 
     def do_kill(self, who: str) -> None:
-        """Connections break and new ones are refused."""
+        """Stop a process: connections are lost and new ones are refused."""
         self.killed_at = self.fixture.now
         self.fixture.kill(place(who))
 
     def do_hang(self, who: str) -> None:
-        """Connected, but silent."""
-        self.fixture.actors[place(who)].silent = True
+        """Hang a process: connected, but silent."""
+        self.fixture.servers[place(who)].silent = True
 
     def do_revive(self, who: str) -> None:
-        """Back, reachable and answering."""
+        """Start a process again, or let it continue."""
         self.fixture.revive(place(who))
 
     def do_wait(self, milliseconds: str, step: str = "1") -> None:
-        """Time passes."""
+        """Advance the time."""
         self.fixture.wait(int(milliseconds), int(step))
 
     def do_stall(self, milliseconds: str) -> None:
-        """This process stands still."""
+        """Stop this process for some time."""
         self.fixture.now += int(milliseconds)
         self.fixture.sweep()
 
     def do_jump(self, milliseconds: str) -> None:
-        """The wall clock is set."""
+        """Set the wall clock."""
         self.fixture.wall_skew += int(milliseconds)
         self.fixture.wait(10)
 
     def do_request(self, letter: str, epoch: str, candidate: str = "") -> None:
-        """A peer asks for our vote, or with ``*`` for our opinion."""
+        """Request our vote in the name of a peer or, with ``*``, ask for our opinion."""
         fixture = self.fixture
         who = "*" if candidate == "*" else identity(candidate or letter)
         at = fixture.master.address
@@ -121,23 +121,23 @@ class Script:
         fixture.finish()
 
     def do_hello(self, letter: str, who: str, config_epoch: str, epoch: str = "") -> None:
-        """A peer says where the master is."""
+        """Deliver a hello of a peer about the master."""
         self.fixture.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
 
     def do_say(self, payload: str) -> None:
-        """A payload on the hello channel; single letters in braces are IDs."""
+        """Deliver a payload on the hello channel; single letters in braces are IDs."""
         fixture = self.fixture
         words = re.sub(r"\{(.)\}", lambda found: identity(found[1]), payload)
         fixture.core.hello_received(words.encode(), fixture.now)
         fixture.finish()
 
     def do_listens(self, ip: str, letter: str) -> None:
-        """At ``ip`` there is the Sentinel of that letter."""
+        """Let the Sentinel of that letter answer at ``ip``."""
         at = Address.literal(ip, 26379)
-        self.fixture.actors[at] = FakeServer(at, sentinel_id=identity(letter).encode())
+        self.fixture.servers[at] = FakeServer(at, sentinel_id=identity(letter).encode())
 
     def do_tells(self) -> None:
-        """Write down when each peer was told of an address since the last time, in ms since the last kill."""
+        """Record when each peer was sent an address since the last time, in ms since the last kill."""
         fixture = self.fixture
         for at, effect in fixture.sent:
             if isinstance(effect, PublishHello) and isinstance(effect.instance, Peer):
@@ -147,44 +147,44 @@ class Script:
         fixture.sent.clear()
 
     def do_reconnect(self, who: str, *kinds: str) -> None:
-        """Connections to somebody break and are back at once: ``cmd``, ``pubsub``, or both."""
+        """Reset connections, which are back at once: ``cmd``, ``pubsub``, or both."""
         self.fixture.reset_connections(place(who), *(LinkKind(kind) for kind in kinds))
 
     def do_option(self, name: str, value: str) -> None:
-        """An option of the master changes."""
+        """Change an option of the master."""
         setattr(self.fixture.master.options, name.replace("-", "_"), int(value))
 
     def do_restart(self) -> None:
-        """This Sentinel crashes and starts again."""
+        """Crash this Sentinel and start it again."""
         self.fixture.restart()
 
     def do_reset(self) -> None:
-        """The operator resets the master."""
+        """Reset the master."""
         self.fixture.core.reset("*", self.fixture.now)
         self.fixture.finish()
 
     def do_remove(self) -> None:
-        """The operator has the master forgotten."""
+        """Remove the master."""
         self.fixture.core.remove("mymaster", self.fixture.now)
         self.fixture.finish()
 
     def do_monitor(self, who: str) -> None:
-        """The operator has a master of the same name watched."""
+        """Monitor a master of the same name."""
         at = place(who)
         self.fixture.master = self.fixture.core.monitor("mymaster", at.ip, at.port, 2, self.fixture.now)
         self.fixture.finish()
 
     def do_failover(self) -> None:
-        """The operator orders one."""
+        """Order a failover."""
         self.fixture.core.failover("mymaster", self.fixture.now)
         self.fixture.finish()
 
     def do_simulate(self, *words: str) -> None:
-        """The operator orders a crash."""
+        """Order a simulated crash."""
         self.fixture.core.simulate_crash.update(words)
 
     def do_disk(self, how: str) -> None:
-        """``works``, ``fails``, or ``slow``: nothing is saved until ``disk commits``."""
+        """Let the disk be ``works``, ``fails``, or ``slow``: nothing is saved until ``disk commits``."""
         fixture = self.fixture
         if how == "commits":
             fixture.commit()
@@ -193,9 +193,9 @@ class Script:
             fixture.disk_slow = how == "slow"
         fixture.finish()
 
-    def heard(self) -> list[str]:
-        """What was said, with IDs by their letters and the clock left out of dates."""
-        lines = [_ID.sub(r"\1", line) for line in self.fixture.heard()]
+    def output(self) -> list[str]:
+        """Return the output, with letters for IDs and without times in dates."""
+        lines = [_ID.sub(r"\1", line) for line in self.fixture.output()]
         lines = [re.sub(r"(has not|for) \d+ ms|is \d+ ms old", r"\1 some ms", line) for line in lines]
         if self.fixture.master.failover is not None:
             lines.append(
@@ -205,7 +205,7 @@ class Script:
 
 
 def played(text: str) -> str:
-    """The transcript as this code would write it."""
+    """Return the transcript as this code would write it."""
     play = Script()
     written: list[str] = []
     for block in text.strip("\n").split("\n\n"):
@@ -213,8 +213,8 @@ def played(text: str) -> str:
         for line in directions:
             if not line.startswith("#"):
                 play.perform(line)
-        heard = play.heard()
-        written.append("\n".join([*directions, SEPARATOR, *heard]) if SEPARATOR in block else "\n".join(directions))
+        output = play.output()
+        written.append("\n".join([*directions, SEPARATOR, *output]) if SEPARATOR in block else "\n".join(directions))
     return "\n\n".join(written) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Asking peers, answering them, one vote per epoch, and the window of requests."""
+"""Questions to peers, replies to them, one vote per epoch, and the limit of requests."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from txsentinel.model.timings import Limits
 
 
 class AnswerTests(SynchronousTestCase):
-    """What we tell those who ask."""
+    """Replies to questions and vote requests."""
 
     def setUp(self) -> None:
-        """A master with two peers."""
+        """Set up a master with two peers."""
         self.fixture = Fixture()
         self.fixture.add_peer("b")
         self.fixture.add_peer("z")
         self.fixture.wait(500)
 
     def ask(self, letter: str, epoch: int, host: str = MASTER_PLACE.ip) -> Vote:
-        """Ask for a vote, without letting the disk work."""
+        """Request a vote with a slow disk."""
         return self.fixture.core.vote_requested(host, MASTER_PLACE.port, epoch, letter * 40, self.fixture.now)
 
     def test_unknown_address(self) -> None:
-        """Of an address that is no master's we know nothing, and adopt no epoch for it."""
+        """For an unknown address there is no opinion, and no epoch is adopted."""
         vote = self.ask("b", 7, "10.9.9.9")
         self.assertEqual((False, "*", 0, 0), (vote.down, vote.leader, vote.leader_epoch, vote.generation))
         self.assertEqual(0, self.fixture.core.current_epoch)
 
     def test_epoch_zero(self) -> None:
-        """Nobody ever has a vote in epoch 0."""
+        """There is no vote in epoch 0."""
         self.assertEqual("*", self.ask("b", 0).leader)
 
     def test_lower_epochs(self) -> None:
@@ -43,14 +43,14 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual("b" * 40, self.ask("b", 5).leader)
 
     def mass_failure(self, masters: int) -> None:
-        """So many masters have failed just now, and others were voted on since: the current epoch went from 5 to 8."""
+        """Set up a mass failure with votes for other masters: the current epoch went from 5 to 8."""
         self.fixture.hello("z", MASTER_PLACE, 0, 5)
         for _ in range(masters):
             self.fixture.core.state.went_odown(self.fixture.now)
         self.fixture.hello("z", MASTER_PLACE, 0, 8)
 
     def test_lower_epochs_in_a_storm(self) -> None:
-        """The one it began in and those since are as good as the current one, one after the other for each master."""
+        """The epoch of its start and later ones are accepted like the current one, one after the other per master."""
         self.mass_failure(Limits().mass_failure)
         self.assertEqual("*", self.ask("b", 4).leader)
         self.assertEqual(("b" * 40, 5), (self.ask("b", 5).leader, self.ask("b", 5).leader_epoch))
@@ -61,50 +61,50 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(8, self.fixture.core.current_epoch)
 
     def test_lower_epochs_of_a_few_failures(self) -> None:
-        """A handful of masters is no storm."""
+        """A handful of masters is no mass failure."""
         self.mass_failure(Limits().mass_failure - 1)
         self.assertEqual("*", self.ask("b", 6).leader)
         self.assertEqual("b" * 40, self.ask("b", 8).leader)
 
     def test_lower_epochs_after_a_storm(self) -> None:
-        """Some seconds later whoever asks with them comes too late."""
+        """Some seconds later old epochs are refused."""
         self.mass_failure(Limits().mass_failure)
         self.fixture.wait(MASS_FAILURE_WINDOW + 1)
         self.assertEqual("*", self.ask("b", 7).leader)
 
     def after_a_switch(self, down_after: int, *, is_txsentinel: bool) -> str:
-        """Who has our vote when ``b`` asks for it a second after a switch to a master that answers."""
+        """Return who has our vote when ``b`` requests it a second after a switch to a master that is up."""
         self.fixture.master.options.down_after = down_after
         self.fixture.peer("b").is_txsentinel = is_txsentinel
         self.fixture.master.switched_at = self.fixture.now - 1000
         return self.ask("b", 5).leader
 
     def test_c_sentinels_right_after_a_switch(self) -> None:
-        """With a short down-after they may consider the new master down because of the switch."""
+        """With a short down-after C Sentinels may consider the new master down because of the switch."""
         self.assertEqual("*", self.after_a_switch(1000, is_txsentinel=False))
 
     def test_c_sentinels_with_a_longer_down_after(self) -> None:
-        """They do not then, and what they ask for may be a coordinated failover that somebody ordered."""
+        """With a longer one they do not, and their request may be for a forced failover."""
         self.assertEqual("b" * 40, self.after_a_switch(1200, is_txsentinel=False))
 
     def test_txsentinels_right_after_a_switch(self) -> None:
-        """They never consider a master down because of the switch."""
+        """A txsentinel never considers a master down because of the switch."""
         self.assertEqual("b" * 40, self.after_a_switch(1000, is_txsentinel=True))
 
     def test_epochs_that_lead_nowhere(self) -> None:
-        """Whoever would be elected in one below that of the present configuration could not have it followed."""
+        """A leader in an epoch below the current config epoch could not publish its configuration."""
         self.mass_failure(Limits().mass_failure)
         self.fixture.hello("z", MASTER_PLACE, 7, 8)
         self.assertEqual("*", self.ask("b", 7).leader)
         self.assertEqual("b" * 40, self.ask("b", 8).leader)
 
     def test_one_per_epoch(self) -> None:
-        """Whoever asks second hears who was first."""
+        """A second candidate is sent the first one's name."""
         self.ask("b", 1)
         self.assertEqual(("b" * 40, 1), (self.ask("z", 1).leader, self.ask("z", 1).leader_epoch))
 
     def test_repeated_before_it_is_durable(self) -> None:
-        """A vote that is repeated waits for the same save as the first time."""
+        """A repeated vote waits for the same write as the first time."""
         self.fixture.disk_slow = True
         first, second = self.ask("b", 1), self.ask("b", 1)
         self.assertEqual(first.generation, second.generation)
@@ -113,7 +113,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(0, self.ask("b", 1).generation)
 
     def test_fallback(self) -> None:
-        """When a vote cannot be saved, what is told is the epoch of the last one that was, and nobody's name."""
+        """A vote that cannot be saved is answered with the last durable epoch and no candidate."""
         self.ask("b", 1)
         self.fixture.finish()
         self.fixture.wait(3_000, 50)
@@ -121,7 +121,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(("*", 1, 0), (vote.leader, vote.leader_epoch, vote.generation))
 
     def test_while_storage_fails(self) -> None:
-        """No new votes, no new epochs; what is durable is told as ever."""
+        """There are no new votes and epochs; durable ones are sent as before."""
         self.ask("b", 1)
         self.fixture.finish()
         self.fixture.disk_works = False
@@ -131,23 +131,23 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(1, self.fixture.core.current_epoch)
 
     def test_a_vote_puts_off_our_own_attempt(self) -> None:
-        """The candidate has two failover timeouts before we try ourselves."""
+        """After a vote, this Sentinel waits two failover timeouts before its own attempt."""
         self.ask("b", 1)
         self.assertEqual(self.fixture.now, self.fixture.master.attempt_started_at)
 
     def test_lease_ends_with_its_holder(self) -> None:
-        """A candidate that is gone keeps nobody else from a vote."""
+        """A candidate that is unreachable does not prevent votes for others."""
         self.ask("b", 1)
         self.fixture.finish()
         self.fixture.kill(self.fixture.peer("b").address)
         self.assertEqual("z" * 40, self.ask("z", 2).leader)
 
     def test_after_a_failure_of_our_own(self) -> None:
-        """Once our candidacy is over, our vote for ourselves keeps nobody away."""
+        """Once our campaign is over, our vote for ourselves does not prevent votes for others."""
         self.fixture.add_replica(2)
         for letter in "bz":
-            self.fixture.actors[self.fixture.peer(letter).address].reports_down = True
-            self.fixture.actors[self.fixture.peer(letter).address].grants = False
+            self.fixture.servers[self.fixture.peer(letter).address].reports_down = True
+            self.fixture.servers[self.fixture.peer(letter).address].grants = False
         self.fixture.wait(1_000)
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(1_500)
@@ -158,20 +158,20 @@ class AnswerTests(SynchronousTestCase):
 
 
 class ForgeryTests(SynchronousTestCase):
-    """Requests for our vote in the name of a peer that knows nothing of them."""
+    """Forged vote requests in the name of a peer."""
 
     def setUp(self) -> None:
-        """A master with a replica and two peers, who hold it down when it dies."""
+        """Set up a master with a replica and two peers that consider it down when it dies."""
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         for letter in "bz":
             self.fixture.add_peer(letter, reports_down=True, stands=False)
         self.fixture.wait(3_000, 50)
-        self.fixture.heard()
+        self.fixture.output()
         self.fixture.sent.clear()
 
     def forge(self, letter: str, epoch: int) -> Vote:
-        """A stranger asks in that peer's name."""
+        """Send a vote request in that peer's name."""
         vote = self.fixture.core.vote_requested(
             MASTER_PLACE.ip, MASTER_PLACE.port, epoch, letter * 40, self.fixture.now
         )
@@ -179,7 +179,7 @@ class ForgeryTests(SynchronousTestCase):
         return vote
 
     def test_costs_one_vote(self) -> None:
-        """The first request has it, the next ones are refused with their epochs; our own attempt is not put off."""
+        """The first request gets a vote, later ones are refused with their epochs; our attempt is not delayed."""
         self.assertEqual("b" * 40, self.forge("b", 1).leader)
         self.assertIsNone(self.fixture.master.attempt_started_at)
         for epoch in range(2, 20):
@@ -187,13 +187,13 @@ class ForgeryTests(SynchronousTestCase):
         self.assertEqual(1, self.fixture.core.current_epoch)
 
     def test_binds_nobody(self) -> None:
-        """A real candidate has our vote right after it."""
+        """A real candidate gets our vote right after it."""
         self.forge("b", 1)
-        self.fixture.actors[self.fixture.peer("z").address].stands = True
+        self.fixture.servers[self.fixture.peer("z").address].stands = True
         self.assertEqual("z" * 40, self.forge("z", 2).leader)
 
     def test_failover_under_attack(self) -> None:
-        """Twelve requests a second in the names of all peers do not hold up a failover."""
+        """Twelve requests per second in the names of all peers do not delay a failover."""
         epoch = 0
         for step in range(60):
             if step == 24:
@@ -218,11 +218,11 @@ class ForgeryTests(SynchronousTestCase):
     def test_an_answer_that_never_comes(self) -> None:
         """A candidate that is lost before it confirms binds us for an election; what was before that counts again."""
         master = self.fixture.master
-        self.fixture.actors[self.fixture.peer("b").address].mute = True
+        self.fixture.servers[self.fixture.peer("b").address].mute = True
         self.forge("b", 1)
         self.fixture.kill(self.fixture.peer("b").address)
         self.assertIsNotNone(master.attempt_started_at)
-        self.fixture.actors[self.fixture.peer("z").address].grants = False
+        self.fixture.servers[self.fixture.peer("z").address].grants = False
         self.fixture.kill(MASTER_PLACE)
         self.fixture.wait(9_900, 50)
         self.assertNotIn("+try-failover", self.fixture.events())
@@ -235,19 +235,19 @@ class ForgeryTests(SynchronousTestCase):
         self.assertEqual(began, master.attempt_started_at)
 
     def test_in_our_own_name(self) -> None:
-        """Nobody asks us for a vote for ourselves."""
+        """A request for a vote for ourselves is refused."""
         self.assertEqual(("*", 0), (self.forge(ME[0], 1).leader, self.fixture.core.current_epoch))
 
     def test_who_stands_after_all(self) -> None:
-        """A peer that was doubted has the vote after it confirmed a candidacy, at its second request."""
+        """A peer that was doubted gets a vote after it confirmed a candidacy, at its second request."""
         self.forge("b", 1)
-        self.fixture.actors[self.fixture.peer("b").address].stands = True
+        self.fixture.servers[self.fixture.peer("b").address].stands = True
         self.assertEqual(1, self.forge("b", 2).leader_epoch)
         self.assertEqual(3, self.forge("b", 3).leader_epoch)
 
     def test_genuine_votes_put_off_our_own_attempt(self) -> None:
-        """As ever, after the candidate has confirmed."""
-        self.fixture.actors[self.fixture.peer("b").address].stands = True
+        """After the candidate has confirmed, the delay is as usual."""
+        self.fixture.servers[self.fixture.peer("b").address].stands = True
         self.forge("b", 1)
         self.assertIsNotNone(self.fixture.master.attempt_started_at)
         self.fixture.wait(DOUBT_PERIOD + 1, 100)
@@ -255,36 +255,36 @@ class ForgeryTests(SynchronousTestCase):
 
 
 class QuestionTests(SynchronousTestCase):
-    """What we ask, and what we make of the answers."""
+    """Questions to peers, and their replies."""
 
     def setUp(self) -> None:
-        """A master that is down and a peer that does not say so; nobody answers by itself from here on."""
+        """Set up a master that is down and a peer that does not report it; the test sends all replies."""
         self.fixture = Fixture()
         self.fixture.add_peer("b")
         self.fixture.wait(2_000)
         self.fixture.kill(MASTER_PLACE)
-        self.actor = self.fixture.actors[self.fixture.peer("b").address]
+        self.actor = self.fixture.servers[self.fixture.peer("b").address]
         self.actor.mute = True
         self.fixture.wait(1_010)
         self.peer = self.fixture.peer("b")
 
     def answer(self, reply: object) -> None:
-        """The answer to the oldest question."""
+        """Reply to the oldest question."""
         self.fixture.core.master_down_reply(self.peer.link, self.fixture.master, reply, self.fixture.now)
         self.fixture.finish()
 
     def asked(self) -> int:
-        """How often the peer was asked."""
+        """Return how often the peer was asked."""
         return sum(isinstance(effect, AskMasterDown) for _, effect in self.fixture.sent)
 
     def test_one_question_at_a_time(self) -> None:
-        """A peer that owes an answer is not asked the same again, and not looked at all the time either."""
+        """A peer with an unanswered question is not sent the same one, without frequent evaluation."""
         self.assertEqual(1, self.asked())
         self.assertLess(self.fixture.idle(3_000), 200)
         self.assertEqual(1, self.asked())
 
     def test_asked_again_after_a_reconnection(self) -> None:
-        """What was asked on a connection that broke is asked on the next one, at once."""
+        """A question on a lost connection is repeated on the next one, at once."""
         self.fixture.reset_connections(self.peer.address)
         self.assertEqual((2, 1), (self.asked(), len(self.peer.asked)))
 
@@ -297,21 +297,21 @@ class QuestionTests(SynchronousTestCase):
             self.assertFalse(self.peer.reports_master_down, repr(reply))
 
     def test_answers_nobody_asked_for(self) -> None:
-        """A second answer to one question is void."""
+        """A second reply to one question is ignored."""
         self.answer([0, b"*", 0])
         self.answer([1, b"*", 0])
         self.assertFalse(self.peer.reports_master_down)
 
     def test_of_another_address(self) -> None:
-        """An answer about the address that the master has left is void."""
+        """A reply about the address that the master has left is ignored."""
         self.fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
         self.answer([1, b"*", 0])
         self.assertFalse(self.peer.reports_master_down)
 
     def test_from_a_peer_that_moved(self) -> None:
-        """What its old address was asked is not taken for asked of the new one."""
+        """A question about the old address does not count as one about the new address."""
         moved = Address.literal("10.0.1.200", 26379)
-        self.fixture.actors[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
+        self.fixture.servers[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
         self.fixture.kill(self.peer.address)
         self.fixture.core.hello_received(
             f"10.0.1.200,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), self.fixture.now
@@ -321,7 +321,7 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual(0, self.peer.link.votes_in_flight)
 
     def test_of_a_master_that_is_gone(self) -> None:
-        """An answer about a master that was removed meanwhile changes nothing, whoever has its name now."""
+        """A reply about a master that was removed meanwhile changes nothing, even if its name is in use again."""
         old, link = self.fixture.master, self.peer.link
         self.fixture.add_master("other", 7)
         self.fixture.core.remove("mymaster", self.fixture.now)
@@ -330,17 +330,17 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual({}, new.peers)
 
     def test_votes_are_reported(self) -> None:
-        """A vote that we hear of for the first time is worth a line in the log."""
-        self.fixture.heard()
+        """A new vote of a peer is logged."""
+        self.fixture.output()
         self.answer([0, identity("q").encode(), 4])
-        self.assertEqual([f"note {identity('b')} voted for {identity('q')} 4"], self.fixture.heard())
+        self.assertEqual([f"note {identity('b')} voted for {identity('q')} 4"], self.fixture.output())
 
 
 class CountTests(SynchronousTestCase):
-    """Won, lost, or open."""
+    """The result of an election."""
 
     def test_outcomes(self) -> None:
-        """One row per case: votes for us, open ones, the rival's, reachable, needed → won, lost, again, yield."""
+        """One row per case: our votes, open ones, the rival's, reachable, needed → won, lost, retry, concede."""
         rows = (
             ((2, 0, 0, 3, 2), (True, False, True, False)),
             ((1, 1, 0, 3, 2), (False, False, True, False)),
@@ -368,10 +368,10 @@ class CountTests(SynchronousTestCase):
 
 
 class WindowTests(SynchronousTestCase):
-    """No more than so many vote requests on one link at a time."""
+    """The limit of unanswered vote requests per link."""
 
     def setUp(self) -> None:
-        """Ten masters, two peers, room for three requests each."""
+        """Set up ten masters and two peers, with a limit of three requests each."""
         self.fixture = fixture = Fixture()
         object.__setattr__(fixture.core.state.limits, "votes_in_flight", 3)
         fixture.add_peer("b", reports_down=True)
@@ -380,10 +380,10 @@ class WindowTests(SynchronousTestCase):
             fixture.add_master(f"m{number}", number)
         fixture.wait(3_000, 50)
         fixture.sent.clear()
-        self.actors = [fixture.actors[fixture.peer(letter).address] for letter in "bz"]
+        self.servers = [fixture.servers[fixture.peer(letter).address] for letter in "bz"]
 
     def die(self) -> None:
-        """All masters die, and the peers say so but do not vote yet."""
+        """All masters die; the peers report them down but do not vote yet."""
         fixture = self.fixture
         for number in range(10):
             fixture.kill(Address.literal(f"10.1.0.{number}", 6379))
@@ -391,16 +391,16 @@ class WindowTests(SynchronousTestCase):
         for master in fixture.core.registry.masters.values():
             for peer in master.peers.values():
                 peer.reports_master_down, peer.opinion_at = True, fixture.now
-        for actor in self.actors:
+        for actor in self.servers:
             actor.mute = True
         fixture.wait(80, 1)
 
     def requests(self) -> list[AskMasterDown]:
-        """The vote requests."""
+        """Return the vote requests."""
         return [e for _, e in self.fixture.sent if isinstance(e, AskMasterDown) and e.candidate == ME]
 
     def test_all_are_served(self) -> None:
-        """As answers make room, every master has its turn."""
+        """As replies arrive, the requests for all masters are sent."""
         fixture = self.fixture
         for number in range(10):
             fixture.kill(Address.literal(f"10.1.0.{number}", 6379))
@@ -410,7 +410,7 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual({0}, {i.link.votes_in_flight for i in fixture.core.registry.instances()})
 
     def test_bound(self) -> None:
-        """While nobody answers no more go out, nor is anybody queued twice."""
+        """Without replies no further requests are sent, and no peer is queued twice."""
         self.die()
         self.assertEqual(6, len(self.requests()))
         link = self.fixture.peer("b").link
@@ -418,12 +418,12 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual((3, 7), (link.votes_in_flight, len(link.votes_waiting)))
 
     def test_waiting_is_not_spinning(self) -> None:
-        """Those who wait for room are looked at once a second or so."""
+        """Waiting peers are evaluated about once a second."""
         self.die()
         self.assertLess(self.fixture.idle(2_000), 200)
 
     def test_places_are_given_back(self) -> None:
-        """A master that is removed leaves no request behind that would never be answered."""
+        """A removed master leaves no unanswered request behind."""
         self.die()
         for number in range(10):
             self.fixture.core.remove(f"m{number}", self.fixture.now)
@@ -431,18 +431,18 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual((0, 0), (link.votes_in_flight, len(link.votes_waiting)))
 
 
-class StormTests(SynchronousTestCase):
-    """Many masters that fail together."""
+class MassFailureTests(SynchronousTestCase):
+    """Mass failures."""
 
     def test_giving_way(self) -> None:
-        """A candidate that stands itself votes for one that comes before it, in a storm only."""
+        """A candidate votes for another one that precedes it, in a mass failure only."""
         for failing, given in ((1, False), (100, True)):
             fixture = Fixture()
             fixture.add_replica(2)
             fixture.add_peer("a", reports_down=True)
             fixture.add_peer("z", reports_down=True)
             fixture.wait(3_000, 50)
-            for actor in (fixture.actors[fixture.peer(letter).address] for letter in "az"):
+            for actor in (fixture.servers[fixture.peer(letter).address] for letter in "az"):
                 actor.mute = True
             fixture.kill(MASTER_PLACE)
             fixture.wait(1_000, 10)

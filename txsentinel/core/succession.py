@@ -1,4 +1,4 @@
-"""A monitored master that follows one of its own replicas: whether that has taken over, or nobody is a master."""
+"""A monitored master that follows one of its own replicas: whether that has taken over, or no server is a master."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ def is_masterless(master: Master) -> bool:
     """
     Whether no server of the group is a master: ``master`` follows one of its own replicas, and none is a master.
 
-    Only what replicas said since it changed its role counts, as one of them may have been promoted by hand.
+    Only INFO that replicas sent since its role changed counts, as an operator may have promoted one of them.
     """
     if _followed_replica(master) is None:
         return False
     for replica in master.replicas.values():
         if replica.role_reported is Role.MASTER:
             return False
-        if replica.link.commands_up and not _has_told_since(replica, master):
+        if replica.link.commands_up and not _has_reported_since(replica, master):
             return False
     return True
 
@@ -25,18 +25,18 @@ def successor(master: Master) -> Replica | None:
     """
     Return the replica that has taken over from ``master``, or ``None``.
 
-    That is the one that it says it follows, if that says since then that it is a master. The leader of a failover
-    publishes its address, unless it died first. An operator may have promoted it by hand as well.
+    That is the replica which ``master`` reports to follow, if it has reported to be a master since then. The leader of
+    the failover publishes its address, unless it died first. An operator may have promoted it as well.
     """
     replica = _followed_replica(master)
     if replica is None or replica.role_reported is not Role.MASTER or replica.priority == 0:
         return None
-    return replica if replica.link.commands_up and _has_told_since(replica, master) else None
+    return replica if replica.link.commands_up and _has_reported_since(replica, master) else None
 
 
 def has_handed_over(master: Master) -> bool:
     """
-    Whether a replica has taken over since our last vote: its candidate was successful and has not said so.
+    Whether a replica has taken over since our last vote, so its candidate succeeded but did not publish it.
 
     An election that confirms the new master is not a second attempt at the same failover.
     """
@@ -46,7 +46,7 @@ def has_handed_over(master: Master) -> bool:
 
 
 def _followed_replica(master: Master) -> Replica | None:
-    """The one of its own replicas that ``master`` says it follows, if it calls itself a replica."""
+    """Return the replica that ``master`` reports to follow, if it reports to be a replica."""
     if master.role_reported is not Role.REPLICA or master.reported_master is None:
         return None
     host, port = master.reported_master
@@ -57,6 +57,6 @@ def _followed_replica(master: Master) -> Replica | None:
     return None
 
 
-def _has_told_since(replica: Replica, master: Master) -> bool:
-    """Whether ``replica`` has told its role since ``master`` changed its own."""
+def _has_reported_since(replica: Replica, master: Master) -> bool:
+    """Whether INFO of ``replica`` has arrived since the role of ``master`` changed."""
     return replica.info_refreshed_at is not None and replica.info_refreshed_at >= master.role_reported_at
