@@ -1,4 +1,4 @@
-"""A stage for links: a network that does what a test says, and a core that writes down what it hears."""
+"""A fixture for links: a fake network that tests control, and a core that records its inputs."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -26,21 +26,21 @@ from txsentinel.model.timings import Limits, Millis, Timings
 
 MY_ID = "0123456789abcdef0123456789abcdef01234567"
 BOTH = (LinkKind.COMMANDS, LinkKind.PUBSUB)
-NEAR_END = IPv4Address("TCP", "10.0.0.1", 50_000)
+LOCAL_ADDRESS = IPv4Address("TCP", "10.0.0.1", 50_000)
 
 
-class StageTransport(StringTransport):
-    """One of our ends: it counts writes, and closes in a later turn, as real ones do."""
+class FakeTransport(StringTransport):
+    """A fake transport that counts writes and closes in a later turn, as real ones do."""
 
-    def __init__(self, connector: StageConnector) -> None:
-        super().__init__(hostAddress=NEAR_END, peerAddress=IPv4Address("TCP", connector.host, connector.port))
+    def __init__(self, connector: FakeConnector) -> None:
+        super().__init__(hostAddress=LOCAL_ADDRESS, peerAddress=IPv4Address("TCP", connector.host, connector.port))
         self.connector = connector
         self.protocol: Any = None
         self.writes: list[bytes] = []
         self.no_delay = False
         self.aborted = False
         self.hangs = False
-        """The other side acknowledges nothing: a polite close takes for ever."""
+        """Whether the other side acknowledges nothing, so that an orderly close never finishes."""
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -62,7 +62,7 @@ class StageTransport(StringTransport):
         self.connector.reactor.callLater(0, self.lost, ConnectionAborted())
 
     def lost(self, error: Exception) -> None:
-        """The connection ends, once."""
+        """End the connection, once."""
         if self.connected:
             self.connected = False
             reason = Failure(error)
@@ -72,31 +72,31 @@ class StageTransport(StringTransport):
     def failIfNotConnected(self, error: Exception) -> None:
         self.connector.connectionFailed(Failure(error))
 
-    def said(self) -> bytes:
-        """What was written since the last call."""
+    def take_written(self) -> bytes:
+        """Return the bytes written since the last call."""
         value: bytes = self.value()
         self.clear()
         return value
 
 
-class StageConnector(BaseConnector):
-    """A connector whose attempts end as the test says."""
+class FakeConnector(BaseConnector):
+    """A connector whose attempts end as the test demands."""
 
     reactor: Any
     transport: Any
 
-    def __init__(self, reactor: StageReactor, host: str, port: int, factory: Any, timeout: float, source: Any) -> None:
+    def __init__(self, reactor: FakeReactor, host: str, port: int, factory: Any, timeout: float, source: Any) -> None:
         super().__init__(factory, timeout, reactor)  # type: ignore[arg-type]
         self.host, self.port, self.source = host, port, source
         self.attempts = 0
 
     def _makeTransport(self) -> Any:
         self.attempts += 1
-        return StageTransport(self)
+        return FakeTransport(self)
 
-    def accept(self) -> StageTransport:
-        """The other side takes the connection."""
-        transport: StageTransport = self.transport
+    def accept(self) -> FakeTransport:
+        """Establish the connection."""
+        transport: FakeTransport = self.transport
         protocol = self.buildProtocol(transport.getPeer())
         assert protocol is not None
         transport.protocol = protocol
@@ -104,54 +104,54 @@ class StageConnector(BaseConnector):
         return transport
 
     def refuse(self) -> None:
-        """Nobody listens there."""
+        """Refuse the connection."""
         self.connectionFailed(Failure(ConnectionRefusedError()))
 
 
-class StageReactor(Clock):
-    """Time and TCP by hand."""
+class FakeReactor(Clock):
+    """A fake reactor with clock and TCP."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.connectors: list[StageConnector] = []
+        self.connectors: list[FakeConnector] = []
 
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Any:
-        connector = StageConnector(self, host, port, factory, timeout, bindAddress)
+        connector = FakeConnector(self, host, port, factory, timeout, bindAddress)
         self.connectors.append(connector)
         connector.connect()
         return connector
 
 
-class StageHost:
-    """As much of a host as links use."""
+class FakeHost:
+    """The part of a host that links use."""
 
     def __init__(self) -> None:
-        self.reactor = StageReactor()
+        self.reactor = FakeReactor()
 
-        self.breath: Millis = 0
-        """How long others have the word between two steps."""
+        self.poll_duration: Millis = 0
+        """Milliseconds that each nested poll takes."""
 
     nested_poll_active = False
 
     def yield_to_clients(self) -> bool:
-        """Let others have the word."""
-        self.reactor.rightNow += self.breath / 1000
-        return bool(self.breath)
+        """Advance the clock as a nested poll does."""
+        self.reactor.rightNow += self.poll_duration / 1000
+        return bool(self.poll_duration)
 
     def now(self) -> Millis:
         return round(self.reactor.seconds() * 1000)
 
 
 class RecordingCore:
-    """Writes down what it is told; ``reaction`` is called in the turn that follows."""
+    """Records its inputs; ``reaction`` is called in the turn that follows."""
 
     def __init__(self) -> None:
         self.options = SentinelOptions(my_id=MY_ID)
         self.timings = Timings()
         self.received: list[tuple[Any, ...]] = []
 
-    def told(self) -> list[tuple[Any, ...]]:
-        """What it heard since the last call."""
+    def take_inputs(self) -> list[tuple[Any, ...]]:
+        """Return the inputs since the last call."""
         received, self.received = self.received, []
         return received
 
@@ -192,26 +192,26 @@ class RecordingCore:
         self.received.append(("opinion", master.name, reply, now))
 
 
-class DialSettings:
-    """How connections are made."""
+class FakeOptions:
+    """The options for outgoing connections."""
 
     bind_source_addr: str | None = None
 
 
 class Fixture:
-    """A pool with everything around it."""
+    """A pool with all its dependencies."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.host = StageHost()
+        self.host = FakeHost()
         self.core = RecordingCore()
-        self.settings = DialSettings()
+        self.settings = FakeOptions()
         self.reaction: Callable[[], None] | None = None
         self.turns = 0
         self._others = 0
         self.pool = LinkPool(self.host, self.core, self.settings, self._turn, limits or Limits())  # type: ignore[arg-type]
 
     @property
-    def reactor(self) -> StageReactor:
+    def reactor(self) -> FakeReactor:
         return self.host.reactor
 
     def _turn(self) -> None:
@@ -220,14 +220,14 @@ class Fixture:
             self.reaction()
 
     def link(self, kinds: tuple[LinkKind, ...] = BOTH, ip: str = "10.0.0.9", port: int = 6379) -> InstanceLink:
-        """A link with a master on it."""
+        """Return a link with a master on it."""
         address = Address.literal(ip, port)
         link = InstanceLink(7, address, kinds, self.host.now())
         link.join(Master("mymaster", address, link, self.host.now()))
         return link
 
     def fail(self, count: int) -> None:
-        """So many other servers cannot be reached."""
+        """Have so many other servers refuse connections."""
         for _ in range(count):
             link = self.link((LinkKind.COMMANDS,))
             self._others += 1
@@ -236,30 +236,30 @@ class Fixture:
             self.reactor.connectors[-1].refuse()
 
     def do(self, *effects: Any) -> None:
-        """What the executor does with the decisions of one turn."""
+        """Execute effects as the executor does in one turn."""
         for effect in effects:
             self.pool.perform(effect)
         self.pool.flush()
 
     def pass_time(self, millis: Millis) -> None:
-        """From event to event, so that nothing is late."""
+        """Advance the clock from call to call, so that no call is late."""
         end = round(self.reactor.seconds() * 1000) + millis
         while (calls := self.reactor.getDelayedCalls()) and min(call.getTime() for call in calls) * 1000 <= end:
             self.reactor.advance(max(0.0, min(call.getTime() for call in calls) - self.reactor.seconds()))
         self.reactor.advance(max(0.0, end / 1000 - self.reactor.seconds()))
 
     def turn_over(self) -> None:
-        """The reactor goes round once: what was put off until the next turn happens."""
+        """Run one turn of the reactor."""
         self.reactor.advance(0)
 
 
 def log_lines_of(case: SynchronousTestCase) -> list[str]:
-    """What txsentinel logs while ``case`` runs, as text."""
+    """Return a list that collects the log lines of txsentinel while ``case`` runs."""
     lines: list[str] = []
 
     @implementer(ILogObserver)
     class Lines:
-        """Collects the text of our own log events."""
+        """Collects the text of the log events of txsentinel."""
 
         def __call__(self, event: LogEvent) -> None:
             if str(event.get("log_namespace", "")).startswith("txsentinel"):

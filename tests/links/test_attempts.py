@@ -1,4 +1,4 @@
-"""How many attempts to connect are under way."""
+"""Tests of the limit on concurrent attempts to connect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from txsentinel.model.timings import Millis
 
 
 class ConnectThrottleTests(SynchronousTestCase):
-    """Nobody begins more attempts than they see the outcome of."""
+    """Attempts do not begin faster than their outcomes are processed."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -27,24 +27,24 @@ class ConnectThrottleTests(SynchronousTestCase):
         return now if self.received is None else self.received
 
     def begin(self, count: int) -> None:
-        """Have so many begin, numbered from 0."""
+        """Begin so many attempts, numbered from 0."""
         for number in range(count):
             self.throttle.begin(number, lambda number=number: self.begun.append(number))
 
     def test_few_begin_at_once(self) -> None:
-        """Up to the limit nobody waits."""
+        """Up to the limit no attempt waits."""
         self.begin(MAX_UNDER_WAY)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_outcome_makes_room(self) -> None:
-        """Each outcome lets the one begin that has waited for longest."""
+        """Each outcome begins the attempt that has waited longest."""
         self.begin(MAX_UNDER_WAY + 2)
         self.throttle.end(5)
         self.assertEqual(self.begun[MAX_UNDER_WAY:], [MAX_UNDER_WAY])
 
     def test_silence_takes_no_room(self) -> None:
-        """Once it was looked for in vain, an outcome is not waited for."""
+        """An attempt without an outcome no longer counts when all input of its period has been read."""
         self.begin(MAX_UNDER_WAY + 2)
         self.clock.pump([OUTCOME_PERIOD / 1000 + 0.001] * 2)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
@@ -60,7 +60,7 @@ class ConnectThrottleTests(SynchronousTestCase):
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
 
     def test_given_up_while_waiting(self) -> None:
-        """Who is not wanted any more does not begin."""
+        """A cancelled attempt does not begin."""
         self.begin(MAX_UNDER_WAY + 2)
         self.throttle.end(MAX_UNDER_WAY)
         self.throttle.end(0)

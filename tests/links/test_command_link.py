@@ -1,4 +1,4 @@
-"""The command connection: what is said, in how many writes, and who is told of the answers."""
+"""Tests of the command connection: its commands, its writes, and the processing of replies."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import BOTH, Fixture, StageTransport, log_lines_of
+from tests.links.fixture import BOTH, FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import (
     AbortHandOver,
     AskMasterDown,
@@ -38,26 +38,26 @@ class CommandLinkCase(SynchronousTestCase):
         self.log_lines = log_lines_of(self)
         self.fixture = Fixture()
 
-    def connected(self, link: InstanceLink) -> StageTransport:
-        """A connection whose greeting is over and forgotten."""
+    def connected(self, link: InstanceLink) -> FakeTransport:
+        """Return a connection after its handshake."""
         self.fixture.do(Connect(link))
         transport = self.fixture.reactor.connectors[-1].accept()
-        transport.protocol.dataReceived(b"+OK\r\n" * transport.said().count(b"*"))
+        transport.protocol.dataReceived(b"+OK\r\n" * transport.take_written().count(b"*"))
         transport.writes.clear()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         return transport
 
 
 class GreetingTests(CommandLinkCase):
-    """How a connection opens."""
+    """Tests of the handshake."""
 
     def handshake_commands(self, link: InstanceLink) -> bytes:
-        """The first bytes on a new connection."""
+        """Return the first bytes on a new connection."""
         self.fixture.do(Connect(link))
-        return self.fixture.reactor.connectors[-1].accept().said()
+        return self.fixture.reactor.connectors[-1].accept().take_written()
 
     def test_name(self) -> None:
-        """Without a password the first thing said is the name that CLIENT LIST will show."""
+        """Without a password the first command sets the name for CLIENT LIST."""
         self.assertEqual(self.handshake_commands(self.fixture.link(COMMANDS)), SETNAME)
 
     def test_password(self) -> None:
@@ -67,19 +67,19 @@ class GreetingTests(CommandLinkCase):
         self.assertEqual(self.handshake_commands(link), pack("AUTH", "secret") + SETNAME)
 
     def test_user_and_password(self) -> None:
-        """A user is named before the password."""
+        """The user name precedes the password."""
         link = self.fixture.link(COMMANDS)
         link.username, link.password = "watcher", "secret"
         self.assertEqual(self.handshake_commands(link), pack("AUTH", "watcher", "secret") + SETNAME)
 
     def test_user_without_password(self) -> None:
-        """A user without a password is not worth an AUTH."""
+        """No AUTH is sent for a user without a password."""
         link = self.fixture.link(COMMANDS)
         link.username = "watcher"
         self.assertEqual(self.handshake_commands(link), SETNAME)
 
     def test_renamed_commands(self) -> None:
-        """Every first word goes by the name that the servers know; what follows it does not."""
+        """Every command name is renamed as configured; its arguments are not."""
         link = self.fixture.link(COMMANDS)
         link.password = "AUTH"
         link.renamed_commands = {"AUTH": "a1", "CLIENT": "c2", "SETNAME": "never"}
@@ -88,7 +88,7 @@ class GreetingTests(CommandLinkCase):
         )
 
     def test_one_write(self) -> None:
-        """The greeting and what the core wants at once leave together, and without waiting for answers."""
+        """The handshake and the first commands of the core leave in one write, without waiting for replies."""
         link = self.fixture.link(COMMANDS)
         link.password = "secret"
 
@@ -105,29 +105,29 @@ class GreetingTests(CommandLinkCase):
         self.assertEqual(link.pending_commands, 4)
 
     def test_core_learns_our_end(self) -> None:
-        """The core is told which of our addresses the server sees, in the turn of the connection."""
+        """The core gets the local address in the turn in which the connection is established."""
         self.handshake_commands(self.fixture.link(COMMANDS))
-        self.assertEqual(self.fixture.core.told(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
 
     def test_answers_to_the_greeting_are_ignored(self) -> None:
-        """A refused AUTH or CLIENT changes nothing by itself: the answers to PING will tell."""
+        """A refused AUTH or CLIENT changes nothing by itself; the replies to PING show its effect."""
         link = self.fixture.link(COMMANDS)
         link.password = "wrong"
         self.fixture.do(Connect(link))
         transport = self.fixture.reactor.connectors[-1].accept()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.fixture.do(Ping(link, LinkKind.COMMANDS))
         transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n-NOAUTH first\r\n")
-        self.assertEqual(self.fixture.core.told(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("ping", LinkKind.COMMANDS, b"NOAUTH first", 0)])
 
 
 class RefusalTests(CommandLinkCase):
-    """What the log says of commands that are answered by errors."""
+    """Tests of the log lines about commands that are answered by errors."""
 
     WHO = "master mymaster 10.0.0.9 6379"
 
-    def refused(self, transport: StageTransport, *orders: tuple[Any, bytes]) -> list[str]:
-        """The lines logged while orders are answered by errors, twice."""
+    def refused(self, transport: FakeTransport, *orders: tuple[Any, bytes]) -> list[str]:
+        """Return the lines logged while commands are answered by errors, twice."""
         before = len(self.log_lines)
         for _ in range(2):
             for order, reply in orders:
@@ -136,7 +136,7 @@ class RefusalTests(CommandLinkCase):
         return self.log_lines[before:]
 
     def test_each_command(self) -> None:
-        """PING, INFO and PUBLISH: once, with the words of the server and what follows from them."""
+        """Refused PING, INFO and PUBLISH are logged once, with the server's error and the consequence."""
         link = self.fixture.link(COMMANDS)
         transport = self.connected(link)
         hello = PublishHello(link, link.first, b"a,b")
@@ -155,7 +155,7 @@ class RefusalTests(CommandLinkCase):
         )
 
     def test_one_line_for_one_reason(self) -> None:
-        """What is refused by the same code as PING needs no line of its own."""
+        """A command that is refused with the same code as PING has no line of its own."""
         link = self.fixture.link(COMMANDS)
         transport = self.connected(link)
         lines = self.refused(
@@ -167,7 +167,7 @@ class RefusalTests(CommandLinkCase):
         self.assertEqual(lines, [f"{self.WHO} answered PING with NOAUTH first: this does not count as a valid reply"])
 
     def test_acceptable(self) -> None:
-        """A server that loads its data or has lost its master is up: nothing to say."""
+        """Nothing is logged about a server that loads its data or has lost its master, as it is up."""
         link = self.fixture.link(COMMANDS)
         ping = Ping(link, LinkKind.COMMANDS)
         self.assertEqual(
@@ -175,14 +175,14 @@ class RefusalTests(CommandLinkCase):
         )
 
     def test_again(self) -> None:
-        """What was accepted in between is news."""
+        """A refusal is logged again after the command was accepted."""
         link = self.fixture.link(COMMANDS)
         ping = Ping(link, LinkKind.COMMANDS)
         lines = self.refused(self.connected(link), (ping, b"-MISCONF disk\r\n"), (ping, b"+PONG\r\n"))
         self.assertEqual(len(lines), 2)
 
     def test_login(self) -> None:
-        """A wrong password is named as such, at the first of many connections."""
+        """A wrong password is logged at the first of many connections."""
         for kinds, setting in ((BOTH, "auth-pass"), (COMMANDS, "sentinel-pass, or requirepass of both,")):
             before = len(self.log_lines)
             link = self.fixture.link(kinds)
@@ -200,7 +200,7 @@ class RefusalTests(CommandLinkCase):
             self.fixture.pass_time(2_000)
 
     def test_script_kill(self) -> None:
-        """What became of SCRIPT KILL is worth a line."""
+        """The reply to SCRIPT KILL is logged."""
         link = self.fixture.link(COMMANDS)
         kill = KillScript(link)
         self.assertEqual(
@@ -210,7 +210,7 @@ class RefusalTests(CommandLinkCase):
 
 
 class AnswerTests(CommandLinkCase):
-    """Who is told of an answer."""
+    """Tests of the processing of replies."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -218,13 +218,13 @@ class AnswerTests(CommandLinkCase):
         self.transport = self.connected(self.link)
 
     def answer(self, data: bytes) -> list[tuple[Any, ...]]:
-        """What the core hears of an answer."""
+        """Return the inputs of the core for a reply."""
         self.transport.protocol.dataReceived(data)
-        return self.fixture.core.told()
+        return self.fixture.core.take_inputs()
 
     def test_ping(self) -> None:
-        """Status and error are told without their sign, anything else as nothing, bulks included."""
-        for reply, told in (
+        """Status and error are passed on without their type byte, any other type as ``None``."""
+        for reply, expected in (
             (b"+PONG\r\n", b"PONG"),
             (b"-LOADING wait\r\n", b"LOADING wait"),
             (b"$4\r\nPONG\r\n", None),
@@ -232,46 +232,46 @@ class AnswerTests(CommandLinkCase):
             (b"*0\r\n", None),
         ):
             self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
-            self.assertEqual(self.transport.said(), PING)
-            self.assertEqual(self.answer(reply), [("ping", LinkKind.COMMANDS, told, 0)])
+            self.assertEqual(self.transport.take_written(), PING)
+            self.assertEqual(self.answer(reply), [("ping", LinkKind.COMMANDS, expected, 0)])
 
     def test_info(self) -> None:
-        """Only a bulk is an INFO."""
-        for reply, told in (
+        """Only a bulk string is passed on as INFO."""
+        for reply, expected in (
             (b"$5\r\nhello\r\n", b"hello"),
             (b"-NOPERM\r\n", None),
             (b"+OK\r\n", None),
             (b"$-1\r\n", None),
         ):
             self.fixture.do(RequestInfo(self.link))
-            self.assertEqual(self.transport.said(), INFO)
-            self.assertEqual(self.answer(reply), [("info", told, 0)])
+            self.assertEqual(self.transport.take_written(), INFO)
+            self.assertEqual(self.answer(reply), [("info", expected, 0)])
 
     def test_hello(self) -> None:
-        """A hello counts as published unless the answer is an error."""
+        """A hello counts as published unless the reply is an error."""
         instance = self.link.first
         for reply, accepted in ((b":0\r\n", True), (b"-NOPERM\r\n", False)):
             self.fixture.do(PublishHello(self.link, instance, b"a,b"))
-            self.assertEqual(self.transport.said(), pack("PUBLISH", "__sentinel__:hello", "a,b"))
+            self.assertEqual(self.transport.take_written(), pack("PUBLISH", "__sentinel__:hello", "a,b"))
             self.assertEqual(self.answer(reply), [("published", "mymaster", accepted, 0)])
 
     def test_opinion(self) -> None:
-        """The answer of a peer is handed on as it is, for the master that was asked about."""
+        """The reply of a peer is passed on unchanged, with the master of the query."""
         master: Any = self.link.first
         self.fixture.do(AskMasterDown(self.link, master, "10.0.0.9", 6379, 5, "*"))
         self.assertEqual(
-            self.transport.said(), pack("SENTINEL", "is-master-down-by-addr", "10.0.0.9", "6379", "5", "*")
+            self.transport.take_written(), pack("SENTINEL", "is-master-down-by-addr", "10.0.0.9", "6379", "5", "*")
         )
         self.assertEqual(self.answer(b"*3\r\n:1\r\n$1\r\n*\r\n:0\r\n"), [("opinion", "mymaster", [1, b"*", 0], 0)])
 
     def test_kill_script(self) -> None:
-        """SCRIPT KILL is sent, and its answer concerns nobody."""
+        """SCRIPT KILL is sent, and its reply is not passed on."""
         self.fixture.do(KillScript(self.link))
-        self.assertEqual(self.transport.said(), pack("SCRIPT", "KILL"))
+        self.assertEqual(self.transport.take_written(), pack("SCRIPT", "KILL"))
         self.assertEqual(self.answer(b"-NOTBUSY\r\n"), [])
 
     def test_answers_in_order(self) -> None:
-        """However the answers are cut, they reach whoever asked first, first; a chunk makes one turn."""
+        """Replies are processed in order, however they are split; each chunk makes one turn."""
         replies = b"+PONG\r\n$2\r\nhi\r\n:1\r\n"
         for cut in range(len(replies)):
             self.fixture.do(
@@ -285,14 +285,14 @@ class AnswerTests(CommandLinkCase):
             self.assertEqual(self.fixture.turns - turns, 2)
 
     def test_time_of_answer(self) -> None:
-        """Answers are dated by the host's clock at their arrival."""
+        """Replies get the time of their arrival by the host's clock."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.fixture.pass_time(321)
         self.assertEqual(self.answer(b"+PONG\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 321)])
 
     def test_time_of_many_answers(self) -> None:
-        """If others have the word between two of them, the later ones are dated later."""
-        self.fixture.host.breath = 7
+        """If a nested poll takes place between two replies, the later ones get a later time."""
+        self.fixture.host.poll_duration = 7
         count = 20
         self.fixture.do(*(Ping(self.link, LinkKind.COMMANDS) for _ in range(count)))
         received = self.answer(b"+PONG\r\n" * count)
@@ -300,7 +300,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual([each[3] for each in received], list(range(began, began + 7 * count, 7)))
 
     def test_pending_commands(self) -> None:
-        """The link knows how many commands are unanswered at every moment, the core being told included."""
+        """The number of pending commands is correct at every moment, also during inputs to the core."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.assertEqual(self.link.pending_commands, 2)
         seen = []
@@ -312,7 +312,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(self.link.pending_commands, 0)
 
     def test_one_write_per_turn(self) -> None:
-        """Everything asked for in one turn leaves in one write."""
+        """All commands of one turn leave in one write."""
         self.fixture.do(
             RequestInfo(self.link),
             Ping(self.link, LinkKind.COMMANDS),
@@ -321,22 +321,22 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(self.transport.writes, [INFO + PING + pack("PUBLISH", "__sentinel__:hello", "x")])
 
     def test_renaming_takes_effect_at_once(self) -> None:
-        """A command renamed while the connection stands goes by its new name from then on."""
+        """A command that is renamed during a connection is sent under its new name from then on."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.link.renamed_commands["PING"] = "knock"
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
-        self.assertEqual(self.transport.said(), PING + pack("knock"))
+        self.assertEqual(self.transport.take_written(), PING + pack("knock"))
 
     def test_unasked_reply(self) -> None:
-        """Whoever answers what nobody asked loses the connection, with one line that says who and why."""
+        """A reply without a command closes the connection, with one log line about the server and the reason."""
         self.assertEqual(self.answer(b"+PONG\r\n+PONG\r\n"), [])
         self.assertTrue(self.transport.aborted)
         self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply without a command"])
         self.fixture.turn_over()
-        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "a reply without a command", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("down", LinkKind.COMMANDS, "a reply without a command", 0)])
 
     def test_nonsense(self) -> None:
-        """What is no RESP costs the connection, but not the answers that came before it."""
+        """Invalid RESP closes the connection after the earlier replies are processed."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.assertEqual(self.answer(b"+PONG\r\nHTTP/1.1\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 0)])
         self.assertTrue(self.transport.aborted)
@@ -344,7 +344,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(self.answer(b"$2\r\nhi\r\n"), [])
 
     def test_nobody_answers(self) -> None:
-        """Commands that are taken and never answered are not collected for ever."""
+        """The number of commands without a reply is limited."""
         fixture = Fixture(Limits(pending_commands=2))
         link = fixture.link(COMMANDS)
         fixture.do(Connect(link))
@@ -356,7 +356,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(len(self.log_lines), 1)
 
     def test_closed_link_is_silent(self) -> None:
-        """Whatever arrives after the core gave the link up is kept from it."""
+        """Input after the core closed the link is not passed on."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.link.closed = True
         self.assertEqual(self.answer(b"+PONG\r\n$2\r\nhi\r\n"), [])
@@ -375,7 +375,7 @@ class RoleChangeTests(CommandLinkCase):
         self.transport.protocol.dataReceived(b"".join(replies))
 
     def test_promotion(self) -> None:
-        """NO ONE, and INFO right behind, in one write."""
+        """NO ONE and INFO are sent in one write."""
         self.fixture.do(Reconfigure(self.link, None))
         self.assertEqual(
             self.transport.writes,
@@ -391,17 +391,17 @@ class RoleChangeTests(CommandLinkCase):
         )
 
     def test_info_behind_is_told(self) -> None:
-        """The answers of the transaction are not the core's business, the INFO behind them is."""
+        """The replies of the transaction are not passed to the core, that of INFO is."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n", b"$2\r\nhi\r\n")
-        self.assertEqual(self.fixture.core.told(), [("info", b"hi", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("info", b"hi", 0)])
         self.assertEqual(self.log_lines, [])
 
     def test_following_and_abort(self) -> None:
-        """A new master is named by host and port; a FAILOVER of the server's own is aborted first."""
+        """The new master is given by host and port; a FAILOVER of the server is aborted first."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
         self.assertTrue(
-            self.transport.said().startswith(
+            self.transport.take_written().startswith(
                 pack("MULTI")
                 + pack("FAILOVER", "ABORT")
                 + pack("SLAVEOF", "10.0.0.2", "6380")
@@ -410,7 +410,7 @@ class RoleChangeTests(CommandLinkCase):
         )
 
     def test_renamed(self) -> None:
-        """Each first word is renamed."""
+        """Each command name is renamed."""
         self.link.renamed_commands = {
             "MULTI": "m",
             "EXEC": "e",
@@ -421,7 +421,7 @@ class RoleChangeTests(CommandLinkCase):
         }
         self.fixture.do(Reconfigure(self.link, None))
         self.assertEqual(
-            self.transport.said(),
+            self.transport.take_written(),
             pack("m")
             + pack("s", "NO", "ONE")
             + pack("c", "REWRITE")
@@ -432,7 +432,7 @@ class RoleChangeTests(CommandLinkCase):
         )
 
     def test_refused_command(self) -> None:
-        """A command that is refused takes the transaction with it: one warning names it and the instance."""
+        """A refused command aborts the transaction; one warning names the command and the instance."""
         self.fixture.do(Reconfigure(self.link, None))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n", b"-NOPERM no config\r\n", b"+QUEUED\r\n" * 2, b"-EXECABORT\r\n")
         self.assertEqual(
@@ -442,11 +442,11 @@ class RoleChangeTests(CommandLinkCase):
                 "CONFIG REWRITE was answered by NOPERM no config"
             ],
         )
-        refused = [told[:3] for told in self.fixture.core.told() if told[0] == "promotion refused"]
+        refused = [call[:3] for call in self.fixture.core.take_inputs() if call[0] == "promotion refused"]
         self.assertEqual(refused, [("promotion refused", "CONFIG REWRITE", "NOPERM no config")])
 
     def test_refusals_that_leave_it_open(self) -> None:
-        """What was carried out in part, or was no promotion, is no refused promotion."""
+        """A partly executed transaction, or one that does not promote, is no refused promotion."""
         queued, executed = b"+OK\r\n" + b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n"
         aborted = b"+OK\r\n-NOPERM no\r\n" + b"+QUEUED\r\n" * 3 + b"-EXECABORT\r\n"
         without_multi = b"-NOPERM multi\r\n+OK\r\n+OK\r\n:1\r\n:0\r\n-ERR EXEC without MULTI\r\n"
@@ -460,37 +460,37 @@ class RoleChangeTests(CommandLinkCase):
         ):
             self.fixture.do(order)
             self.answer(replies, b"-ERR no INFO\r\n")
-            self.assertNotIn("promotion refused", [told[0] for told in self.fixture.core.told()])
+            self.assertNotIn("promotion refused", [call[0] for call in self.fixture.core.take_inputs()])
 
     def test_refused_without_multi(self) -> None:
-        """A SLAVEOF that was refused by itself was not carried out, whatever became of MULTI."""
+        """A refused SLAVEOF was not executed, whatever the reply to MULTI."""
         self.fixture.do(Reconfigure(self.link, None))
         refused = b"-NOPERM multi\r\n-NOPERM slaveof\r\n+OK\r\n:1\r\n:0\r\n-ERR EXEC without MULTI\r\n"
         self.answer(refused)
-        self.assertIn("promotion refused", [told[0] for told in self.fixture.core.told()])
+        self.assertIn("promotion refused", [call[0] for call in self.fixture.core.take_inputs()])
 
     def test_refused_slaveof(self) -> None:
-        """A SLAVEOF that fails when its turn comes is worth the same warning."""
+        """A SLAVEOF that fails at its execution causes the same warning."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380, abort_failover=True))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 5, b"*5\r\n-ERR none\r\n-ERR not now\r\n-ERR no file\r\n:1\r\n:0\r\n")
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("SLAVEOF 10.0.0.2 6380 was answered by ERR not now", self.log_lines[0])
 
     def test_giving_the_link_up_waits_for_the_role_change(self) -> None:
-        """A transaction sent in the very turn that gives the link up still reaches the server."""
+        """A transaction that is sent in the turn in which the link is closed still reaches the server."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380), Disconnect(self.link))
-        self.assertTrue(self.transport.said().endswith(pack("EXEC") + INFO))
+        self.assertTrue(self.transport.take_written().endswith(pack("EXEC") + INFO))
         self.fixture.turn_over()
         self.assertTrue(self.transport.connected)
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*0\r\n")
         self.fixture.turn_over()
         self.assertFalse(self.transport.connected)
         self.assertFalse(self.transport.aborted)
-        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.core.take_inputs(), [])
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_giving_the_link_up_waits_not_for_long(self) -> None:
-        """A server that does not answer is left after a second."""
+        """The connection to a server that does not reply is aborted after a second."""
         self.fixture.do(Reconfigure(self.link, None), Disconnect(self.link))
         self.fixture.pass_time(999)
         self.assertTrue(self.transport.connected)
@@ -500,7 +500,7 @@ class RoleChangeTests(CommandLinkCase):
 
 
 class HandOverTests(CommandLinkCase):
-    """The coordinated failover, as the old master is told of it."""
+    """Tests of the commands of a coordinated failover."""
 
     NEW_ROLE = (
         pack("CONFIG", "REWRITE")
@@ -520,29 +520,29 @@ class HandOverTests(CommandLinkCase):
         self.transport.protocol.dataReceived(b"".join(replies))
 
     def test_order(self) -> None:
-        """The pause and the FAILOVER have times of their own; that all is well needs no telling."""
+        """The pause and the FAILOVER have their own times; success is not reported."""
         self.fixture.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
         self.assertEqual(
-            self.transport.said(),
+            self.transport.take_written(),
             pack("MULTI")
             + pack("CLIENT", "PAUSE", "3000", "WRITE")
             + pack("FAILOVER", "TO", "10.0.0.2", "6380", "TIMEOUT", "60000")
             + pack("EXEC"),
         )
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n+OK\r\n")
-        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.core.take_inputs(), [])
 
     def test_order_is_refused(self) -> None:
-        """The core is told which command was, and why."""
+        """The core gets the refused command and the error."""
         self.fixture.do(HandOver(self.link, "10.0.0.2", 6380, 60_000, 3_000))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 2, b"*2\r\n+OK\r\n-ERR no replica\r\n")
         refused = ("refused", "FAILOVER TO 10.0.0.2 6380 TIMEOUT 60000", "ERR no replica")
-        self.assertEqual(self.fixture.core.told(), [refused])
+        self.assertEqual(self.fixture.core.take_inputs(), [refused])
 
     def test_settlement(self) -> None:
-        """One transaction, over when its EXEC is answered."""
+        """One transaction ends the handover when its EXEC is answered."""
         self.fixture.do(FinishHandOver(self.link))
-        self.assertEqual(self.transport.said(), pack("MULTI") + self.NEW_ROLE + pack("EXEC") + INFO)
+        self.assertEqual(self.transport.take_written(), pack("MULTI") + self.NEW_ROLE + pack("EXEC") + INFO)
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4)
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
         self.answer(b"*4\r\n-ERR no file\r\n:1\r\n:0\r\n+OK\r\n")
@@ -550,29 +550,29 @@ class HandOverTests(CommandLinkCase):
         self.assertEqual(self.log_lines, [])
 
     def test_settlement_is_refused(self) -> None:
-        """What is permitted is done all the same, the end of the pause above all."""
+        """After a refusal the permitted commands are still executed, above all the end of the pause."""
         self.fixture.do(FinishHandOver(self.link))
-        self.transport.said()
+        self.transport.take_written()
         denied = b"-NOPERM no rights\r\n"
         self.answer(b"+OK\r\n", denied, b"+QUEUED\r\n" * 3, b"-EXECABORT\r\n", b"$2\r\nhi\r\n")
-        self.assertEqual(self.transport.said(), self.NEW_ROLE)
-        self.assertEqual(self.fixture.core.told(), [("info", b"hi", 0)])
+        self.assertEqual(self.transport.take_written(), self.NEW_ROLE)
+        self.assertEqual(self.fixture.core.take_inputs(), [("info", b"hi", 0)])
         self.answer(denied, b":1\r\n:0\r\n+OK\r\n")
         self.assertIsNone(self.link.handover_end)
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("CONFIG REWRITE was answered by NOPERM no rights", self.log_lines[0])
 
     def test_calling_off(self) -> None:
-        """Both commands, each for itself; it is over when the last one is answered, be it by an error."""
+        """Both commands are sent separately; the handover ends with the reply to the last one, even an error."""
         self.fixture.do(AbortHandOver(self.link))
-        self.assertEqual(self.transport.said(), pack("FAILOVER", "ABORT") + pack("CLIENT", "UNPAUSE"))
+        self.assertEqual(self.transport.take_written(), pack("FAILOVER", "ABORT") + pack("CLIENT", "UNPAUSE"))
         self.answer(b"-ERR No failover in progress.\r\n")
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
         self.answer(b"+OK\r\n")
         self.assertIsNone(self.link.handover_end)
 
     def test_end_is_lost(self) -> None:
-        """It is not over if the connection breaks first."""
+        """The handover does not end if the connection breaks first."""
         self.fixture.do(FinishHandOver(self.link))
         self.transport.lost(ConnectionError())
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)

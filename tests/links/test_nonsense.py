@@ -1,4 +1,4 @@
-"""Servers and peers that talk nonsense, for ever: what it costs, what it says in the log, and who is told."""
+"""Tests with servers and peers that send invalid data: log lines, reconnects, and inputs to the core."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Fixture, StageTransport, log_lines_of
+from tests.links.fixture import FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink, LinkKind
@@ -40,7 +40,7 @@ WHOLE = (
     SUBSCRIBED,
     MESSAGE + b"+OK\r\n",
 )
-"""One reply each, right in some place."""
+"""Replies, each of them valid for some command."""
 
 PIECES = (
     b"+PONG\r\n",
@@ -81,7 +81,7 @@ PIECES = (
 
 
 class NonsenseCase(SynchronousTestCase):
-    """One link that is made anew whenever it is lost."""
+    """A link that reconnects after each loss."""
 
     def setUp(self) -> None:
         self.lines = log_lines_of(self)
@@ -89,16 +89,16 @@ class NonsenseCase(SynchronousTestCase):
         self.link = self.fixture.link()
         self.fixture.do(Connect(self.link))
 
-    def attempts(self) -> list[StageTransport]:
-        """The connections that are being made now are made: those for commands and for hellos, if both are."""
+    def attempts(self) -> list[FakeTransport]:
+        """Return the present attempts: those for commands and for Pub/Sub, if there are both."""
         return [each.accept() for each in self.fixture.reactor.connectors if each.state == "connecting"]
 
 
 class LogTests(NonsenseCase):
-    """What is said of it."""
+    """Tests of the log lines."""
 
     def answer_for_a_while(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
-        """Accept each connection and answer the first words on it like this; the lines that were logged."""
+        """Accept each connection and answer its first command; return the log lines."""
         end = self.fixture.host.now() + millis
         while self.fixture.host.now() < end:
             for transport in self.attempts():
@@ -114,7 +114,7 @@ class LogTests(NonsenseCase):
         self.assertGreaterEqual(len(lines), 10)
 
     def test_ever_new_refusals(self) -> None:
-        """A refusal in other words each time is not worth more, nor is one of megabytes."""
+        """Refusals with different or very long texts do not cause more log output."""
         end = self.fixture.host.now() + 2 * MINUTE
         while self.fixture.host.now() < end:
             for transport in self.attempts():
@@ -157,10 +157,10 @@ class LogTests(NonsenseCase):
 
 
 class RandomRepliesTests(NonsenseCase):
-    """Anything at all in place of answers."""
+    """Tests with arbitrary input in place of replies."""
 
     def talk(self, dice: random.Random) -> None:
-        """One step: say something, answer something, lose something, or let time pass."""
+        """Make one random step: send, reply, close, or advance the clock."""
         master = self.link.first
         assert isinstance(master, Master)
         self.fixture.do(
@@ -183,7 +183,7 @@ class RandomRepliesTests(NonsenseCase):
             if connector.state != "connected" or not transport.connected:
                 continue
             # Mostly as many whole replies as there were commands, or the connection would not live for long.
-            commands = transport.said().count(b"*")
+            commands = transport.take_written().count(b"*")
             reply = b"".join(dice.choices(WHOLE, k=commands))
             if dice.random() < 0.05:
                 reply += dice.choice((*PIECES, dice.randbytes(dice.randrange(50))))
@@ -196,12 +196,12 @@ class RandomRepliesTests(NonsenseCase):
         self.fixture.pass_time(dice.choice((0, 0, 10, 500)))
 
     def test_nothing_raises_and_nothing_sticks(self) -> None:
-        """Whatever comes, no exception escapes, the core hears only types it knows, and the link comes back."""
+        """No input causes an exception, the core gets valid types only, and the link reconnects."""
         dice = random.Random(20261121)
         received = set()
         for _ in range(3_000):
             self.talk(dice)
-            for what, *details in self.fixture.core.told():
+            for what, *details in self.fixture.core.take_inputs():
                 received.add(what)
                 if what == "ping":
                     self.assertIn(type(details[1]).__name__, ("Status", "ErrorLine", "NoneType"))

@@ -1,4 +1,4 @@
-"""The subscription: hellos in, signs of life, and servers that do not let us subscribe."""
+"""Tests of the Pub/Sub connection: hellos, activity, and refused subscriptions."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Fixture, StageTransport, log_lines_of
+from tests.links.fixture import FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import Connect, Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.wire.resp import pack
@@ -17,12 +17,12 @@ CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
 
 
 def message(payload: bytes, channel: bytes = b"__sentinel__:hello") -> bytes:
-    """A message as a subscriber gets it."""
+    """Return a message frame."""
     return pack("message", channel, payload)
 
 
 class PubSubLinkTests(SynchronousTestCase):
-    """One link whose subscription is looked at."""
+    """Tests of the Pub/Sub connection of one link."""
 
     def setUp(self) -> None:
         self.log_lines = log_lines_of(self)
@@ -31,55 +31,55 @@ class PubSubLinkTests(SynchronousTestCase):
         self.fixture.do(Connect(self.link))
         commands, self.connector = self.fixture.reactor.connectors
         commands.accept()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
 
-    def subscribed(self) -> StageTransport:
-        """A subscription that is confirmed."""
+    def subscribed(self) -> FakeTransport:
+        """Return a connection with a confirmed subscription."""
         transport = self.connector.accept()
         transport.protocol.dataReceived(b"+OK\r\n" + CONFIRMED)
-        transport.said()
-        self.fixture.core.told()
+        transport.take_written()
+        self.fixture.core.take_inputs()
         return transport
 
-    def received(self, transport: StageTransport, data: bytes) -> list[tuple[Any, ...]]:
-        """What the core hears of some bytes."""
+    def received(self, transport: FakeTransport, data: bytes) -> list[tuple[Any, ...]]:
+        """Return the inputs of the core for some bytes."""
         transport.protocol.dataReceived(data)
-        return self.fixture.core.told()
+        return self.fixture.core.take_inputs()
 
     def test_greeting(self) -> None:
-        """Name and subscription leave in one write, and the core is told of the connection at once."""
+        """Name and subscription leave in one write, and the core gets the connection at once."""
         transport = self.connector.accept()
         self.assertEqual(transport.writes, [GREETING])
-        self.assertEqual(self.fixture.core.told(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
 
     def test_password(self) -> None:
-        """The subscription logs in as well."""
+        """The Pub/Sub connection authenticates as well."""
         self.link.password = "secret"
-        self.assertEqual(self.connector.accept().said(), pack("AUTH", "secret") + GREETING)
+        self.assertEqual(self.connector.accept().take_written(), pack("AUTH", "secret") + GREETING)
 
     def test_renamed(self) -> None:
         """SUBSCRIBE and CLIENT may have other names."""
         self.link.renamed_commands = {"SUBSCRIBE": "sub", "CLIENT": "cli"}
         self.assertEqual(
-            self.connector.accept().said(),
+            self.connector.accept().take_written(),
             pack("cli", "SETNAME", "sentinel-01234567-pubsub") + pack("sub", "__sentinel__:hello"),
         )
 
     def test_not_active_before_the_confirmation(self) -> None:
-        """A connection that answers is no subscription yet."""
+        """Replies before the confirmation do not count as activity."""
         transport = self.connector.accept()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.assertEqual(self.received(transport, b"+OK\r\n"), [])
         self.assertEqual(self.received(transport, CONFIRMED), [("active", 0)])
 
     def test_hello(self) -> None:
-        """A hello is handed on and proves the subscription alive."""
+        """A hello is passed on and counts as activity."""
         transport = self.subscribed()
         self.fixture.pass_time(40)
         self.assertEqual(self.received(transport, message(b"a,b,c")), [("hello", b"a,b,c", 40), ("active", 40)])
 
     def test_many_hellos(self) -> None:
-        """However they are cut, every hello arrives once."""
+        """Every hello arrives once, however the input is split."""
         transport = self.subscribed()
         data = message(b"one") + message(b"two")
         for cut in range(len(data)):
@@ -87,27 +87,27 @@ class PubSubLinkTests(SynchronousTestCase):
             self.assertEqual([each[1] for each in received if each[0] == "hello"], [b"one", b"two"], cut)
 
     def test_other_channels(self) -> None:
-        """What comes by another channel is no hello."""
+        """A message of another channel is ignored."""
         self.assertEqual(self.received(self.subscribed(), message(b"x", b"other")), [("active", 0)])
 
     def test_odd_messages(self) -> None:
-        """A message whose payload is no text is no hello either."""
+        """A message without a bulk string as payload is ignored."""
         transport = self.subscribed()
         frame = b"*3\r\n$7\r\nmessage\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
         self.assertEqual(self.received(transport, frame), [("active", 0)])
 
     def test_ping(self) -> None:
-        """The answer that subscribers get to PING is a PONG."""
+        """The reply that subscribers get to PING counts as PONG."""
         transport = self.subscribed()
         self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
-        self.assertEqual(transport.said(), pack("PING"))
+        self.assertEqual(transport.take_written(), pack("PING"))
         self.assertEqual(
             self.received(transport, message(b"x") + b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
             [("hello", b"x", 0), ("ping", LinkKind.PUBSUB, b"PONG", 0), ("active", 0)],
         )
 
     def test_ping_refused(self) -> None:
-        """An error in answer to PING is told as it is."""
+        """An error reply to PING is passed on unchanged."""
         transport = self.subscribed()
         self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
         self.assertEqual(
@@ -115,21 +115,21 @@ class PubSubLinkTests(SynchronousTestCase):
         )
 
     def test_pings_do_not_count_as_pending_commands(self) -> None:
-        """What is unanswered here does not keep commands from being sent there."""
+        """Pending commands of this connection do not affect the command connection."""
         self.link.pending_commands = 3
         self.subscribed()
         self.fixture.do(Ping(self.link, LinkKind.PUBSUB))
         self.assertEqual(self.link.pending_commands, 3)
 
     def test_refused_subscription(self) -> None:
-        """A connection that is refused is closed at once, as upstream; the next attempt is a ping period later."""
+        """After a refused subscription the connection is closed at once; the next attempt is a ping period later."""
         transport = self.connector.accept()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.assertEqual(self.received(transport, b"-NOAUTH first\r\n-NOPERM no\r\n"), [])
         self.assertTrue(transport.aborted)
         self.fixture.turn_over()
         self.assertEqual(
-            self.fixture.core.told(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 0)]
+            self.fixture.core.take_inputs(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 0)]
         )
         self.fixture.pass_time(999)
         self.assertEqual(self.connector.attempts, 1)
@@ -152,14 +152,14 @@ class PubSubLinkTests(SynchronousTestCase):
         self.assertEqual(len(self.log_lines), 2)
 
     def test_strange_confirmation(self) -> None:
-        """A confirmation of something else is a violation."""
+        """A confirmation of another channel closes the connection."""
         transport = self.connector.accept()
         transport.protocol.dataReceived(b"+OK\r\n+OK\r\n")
         self.assertTrue(transport.aborted)
         self.assertEqual(len(self.log_lines), 1)
 
     def test_unasked_frame(self) -> None:
-        """A frame that is neither message nor answer costs the connection."""
+        """A frame that is neither message nor reply closes the connection."""
         transport = self.subscribed()
         transport.protocol.dataReceived(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
         self.assertTrue(transport.aborted)

@@ -1,4 +1,4 @@
-"""When links are connected, connected anew, and given up."""
+"""Tests of connecting, reconnecting and closing links."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Fixture, StageConnector, StageTransport
+from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Reconnect
 from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
@@ -19,23 +19,23 @@ REFUSED = "Connection was refused by other side."
 
 
 class ReconnectingTests(SynchronousTestCase):
-    """The beat of one command connection, unless a test says otherwise."""
+    """Tests of the attempts of one link."""
 
     def setUp(self) -> None:
         self.fixture = Fixture()
         self.link = self.fixture.link((LinkKind.COMMANDS,))
 
-    def connector(self) -> StageConnector:
-        """The link, being connected."""
+    def connector(self) -> FakeConnector:
+        """Return the connector of the link."""
         self.fixture.do(Connect(self.link))
         return self.fixture.reactor.connectors[-1]
 
-    def lose(self, transport: StageTransport) -> None:
-        """The other side goes away."""
+    def lose(self, transport: FakeTransport) -> None:
+        """Close the connection from the other side."""
         transport.lost(ConnectionLost())
 
     def test_where_to(self) -> None:
-        """The address of the link is connected to, within two ping periods, from wherever the system likes."""
+        """The attempt is made to the address of the link, with a timeout of two ping periods and any local address."""
         connector = self.connector()
         self.assertEqual(
             (connector.host, connector.port, connector.timeout, connector.source), ("10.0.0.9", 6379, 2.0, None)
@@ -49,17 +49,17 @@ class ReconnectingTests(SynchronousTestCase):
             self.assertEqual(self.connector().timeout, timeout)
 
     def test_source_address(self) -> None:
-        """``bind-source-addr`` is where connections come from."""
+        """``bind-source-addr`` is the local address of connections."""
         self.fixture.settings.bind_source_addr = "10.0.0.5"
         self.assertEqual(self.connector().source, ("10.0.0.5", 0))
 
     def test_both_kinds(self) -> None:
-        """A server is connected to twice, a peer once."""
+        """A server gets two connections, a peer one."""
         self.fixture.do(Connect(self.fixture.link()))
         self.assertEqual(len(self.fixture.reactor.connectors), 2)
 
     def test_peers_apart(self) -> None:
-        """Servers are connected to by one way, peers by another, so that neither's word waits for the other's."""
+        """Servers and peers have separate connect functions, so that neither's input waits for the other's."""
         ways: list[tuple[str, str]] = []
 
         def way(name: str) -> Callable[..., None]:
@@ -73,7 +73,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(ways, [("server", "10.0.0.9"), ("server", "10.0.0.9"), ("peer", "10.0.0.7")])
 
     def test_connect_again(self) -> None:
-        """Asking for a link that is there already changes nothing."""
+        """A second Connect for the same link changes nothing."""
         self.connector()
         self.fixture.do(Connect(self.link))
         self.assertEqual(len(self.fixture.reactor.connectors), 1)
@@ -89,19 +89,19 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(len(self.fixture.reactor.connectors), 1)
 
     def test_refused(self) -> None:
-        """A refused attempt is told, and repeated each ping period for as long as it takes."""
+        """A refused attempt is reported, and repeated each ping period."""
         connector = self.connector()
         for attempt in range(1, 4):
             connector.refuse()
             now = self.fixture.host.now()
-            self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, REFUSED, now)])
+            self.assertEqual(self.fixture.core.take_inputs(), [("down", LinkKind.COMMANDS, REFUSED, now)])
             self.fixture.pass_time(999)
             self.assertEqual(connector.attempts, attempt)
             self.fixture.pass_time(1)
             self.assertEqual(connector.attempts, attempt + 1)
 
     def test_beat_of_the_impatient(self) -> None:
-        """With a short down-after a server that comes back in time is found in time."""
+        """With a short down-after, a server that is back in time is reconnected in time."""
         master = self.link.first
         master.master.options.down_after = 900
         connector = self.connector()
@@ -112,7 +112,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(connector.attempts, 2)
 
     def test_many_gone(self) -> None:
-        """With a thousand servers gone each is knocked at less often, but thrice before it counts as down."""
+        """With a thousand servers down, attempts are rarer, but at least three before a server counts as down."""
         master = self.link.first
         master.master.options.down_after = 6_000
         connector = self.connector()
@@ -135,7 +135,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(connector.attempts, 5)
 
     def test_one_knock_does_for_both(self) -> None:
-        """While no command connection can be had nobody tries to subscribe; once it is there, at once."""
+        """The Pub/Sub connection is attempted only while the command connection is established, then at once."""
         self.fixture.do(Connect(self.fixture.link()))
         commands, subscription = self.fixture.reactor.connectors
         commands.refuse()
@@ -147,7 +147,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(subscription.attempts, 2)
 
     def test_subscribing_alone(self) -> None:
-        """While there is a command connection, attempts to subscribe have the beat of all others."""
+        """While there is a command connection, the Pub/Sub connection has the same retry interval."""
         self.fixture.do(Connect(self.fixture.link()))
         commands, subscription = self.fixture.reactor.connectors
         commands.accept()
@@ -156,7 +156,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(subscription.attempts, 2)
 
     def test_period_is_read_at_the_time(self) -> None:
-        """A ping period changed at run time counts from the next wait on."""
+        """A ping period that is changed at run time applies from the next wait on."""
         connector = self.connector()
         self.fixture.core.timings.ping_period = 50
         connector.refuse()
@@ -164,27 +164,27 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(connector.attempts, 2)
 
     def test_silence(self) -> None:
-        """Attempts that nobody answers follow each other as they time out: the beat counts from their start."""
+        """Attempts without an answer follow each other at their timeout: the interval counts from their start."""
         connector = self.connector()
         self.fixture.pass_time(2_000)
-        self.assertEqual(len(self.fixture.core.told()), 1)
+        self.assertEqual(len(self.fixture.core.take_inputs()), 1)
         self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_lost_connection(self) -> None:
-        """An established connection that is lost is made anew in the next turn."""
+        """An established connection that is lost is attempted again in the next turn."""
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(1000)
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.lose(transport)
-        self.assertEqual([each[:2] for each in self.fixture.core.told()], [("down", LinkKind.COMMANDS)])
+        self.assertEqual([each[:2] for each in self.fixture.core.take_inputs()], [("down", LinkKind.COMMANDS)])
         self.assertEqual(connector.attempts, 1)
         self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_short_lived_connection(self) -> None:
-        """Whoever accepts only to hang up is tried once in a ping period, counted from the attempt before."""
+        """A server that accepts and closes is attempted once per ping period, counted from the previous attempt."""
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(400)
@@ -206,30 +206,30 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(connector.attempts, 2)
 
     def test_nothing_is_said_to_nobody(self) -> None:
-        """Commands for a connection that is not there are dropped, also by a link that nobody knows."""
+        """Commands without an established connection are dropped, also those of an unknown link."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), Reconfigure(self.link, None))
         connector = self.connector()
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), Ping(self.link, LinkKind.PUBSUB))
         connector.refuse()
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.fixture.pass_time(1_000)
-        self.assertEqual(connector.accept().said().count(b"PING"), 0)
+        self.assertEqual(connector.accept().take_written().count(b"PING"), 0)
 
     def test_recycle(self) -> None:
-        """A recycled connection is closed at once, whatever its age, and made anew in the next turn."""
+        """Reconnect closes the connection at once, whatever its age, and attempts it again in the next turn."""
         connector = self.connector()
         transport = connector.accept()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.fixture.do(Reconnect(self.link, LinkKind.COMMANDS, "half dead"), Ping(self.link, LinkKind.COMMANDS))
         self.assertTrue(transport.aborted)
-        self.assertNotIn(b"PING", transport.said())
+        self.assertNotIn(b"PING", transport.take_written())
         self.fixture.turn_over()
-        self.assertEqual(self.fixture.core.told(), [("down", LinkKind.COMMANDS, "half dead", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("down", LinkKind.COMMANDS, "half dead", 0)])
         self.fixture.turn_over()
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_one_of_two(self) -> None:
-        """The other connection of a link is left alone, unless both are meant."""
+        """Reconnect affects one connection of a link, or both if no kind is given."""
         link = self.fixture.link()
         self.fixture.do(Connect(link))
         commands, subscription = (connector.accept() for connector in self.fixture.reactor.connectors)
@@ -239,7 +239,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertTrue(commands.aborted)
 
     def test_recycle_while_waiting(self) -> None:
-        """A link that waits to be connected is connected now."""
+        """Reconnect ends the wait of a link for its next attempt."""
         connector = self.connector()
         connector.refuse()
         self.fixture.do(Reconnect(self.link, None, "new password"))
@@ -247,30 +247,30 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_while_connecting(self) -> None:
-        """An attempt under way goes on: it has not logged in yet."""
+        """An attempt in progress continues, because it has not authenticated yet."""
         connector = self.connector()
         self.link.password = "new"
         self.fixture.do(Reconnect(self.link, None, "new password"))
-        self.assertIn(pack("AUTH", "new"), connector.accept().said())
+        self.assertIn(pack("AUTH", "new"), connector.accept().take_written())
         self.assertEqual(connector.attempts, 1)
 
     def give_up(self) -> None:
-        """What the core does when the last instance leaves a link."""
+        """Execute Disconnect, as the core does when the last instance leaves a link."""
         self.link.closed = True
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.fixture.do(Disconnect(self.link))
 
-    def assert_over(self, connector: StageConnector, attempts: int) -> None:
-        """Nothing happens any more, and the core is told nothing."""
+    def assert_over(self, connector: FakeConnector, attempts: int) -> None:
+        """Assert that no attempt is made and that the core gets no input."""
         self.fixture.pass_time(10_000)
         self.assertEqual(connector.attempts, attempts)
         self.assertEqual(connector.state, "disconnected")
-        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.core.take_inputs(), [])
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
         self.assertEqual(len(self.fixture.pool), 0)
 
     def test_disconnect_a_connection(self) -> None:
-        """A link that is given up is closed politely."""
+        """Disconnect closes the link in an orderly way."""
         connector = self.connector()
         transport = connector.accept()
         self.give_up()
@@ -279,7 +279,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertFalse(transport.aborted)
 
     def test_disconnect_a_hanging_connection(self) -> None:
-        """If it does not close politely, then otherwise."""
+        """A link that does not close in time is aborted."""
         connector = self.connector()
         transport = connector.accept()
         transport.hangs = True
@@ -288,7 +288,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertTrue(transport.aborted)
 
     def test_disconnect_while_connecting(self) -> None:
-        """An attempt under way is abandoned."""
+        """An attempt in progress is aborted."""
         connector = self.connector()
         self.give_up()
         self.assert_over(connector, 1)
@@ -301,7 +301,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assert_over(connector, 1)
 
     def test_disconnect_in_reaction_to_a_loss(self) -> None:
-        """The core may give a link up in the very turn in which it hears of its loss."""
+        """The core may close a link in the turn in which it gets its loss."""
         connector = self.connector()
         self.fixture.reaction = self.give_up
         connector.refuse()
@@ -309,7 +309,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assert_over(connector, 1)
 
     def test_disconnect_after_recycle(self) -> None:
-        """A link given up while it is being recycled does not come back."""
+        """A link that is closed during a reconnect is not attempted again."""
         connector = self.connector()
         connector.accept()
         self.fixture.do(Reconnect(self.link, None, "silent"))
@@ -317,23 +317,23 @@ class ReconnectingTests(SynchronousTestCase):
         self.assert_over(connector, 1)
 
     def test_not_an_effect_of_links(self) -> None:
-        """Effects that concern somebody else are refused loudly."""
+        """Effects that do not concern links raise an exception."""
         with self.assertRaises(KeyError):
             self.fixture.pool.perform(Announce(SentinelEvent("+tilt", "")))
 
 
 class StopTests(SynchronousTestCase):
-    """The end of all links."""
+    """Tests of stopping the pool."""
 
     def setUp(self) -> None:
         self.fixture = Fixture()
 
     def test_nothing_to_stop(self) -> None:
-        """Without connections there is nothing to wait for."""
+        """Without connections the pool stops at once."""
         self.successResultOf(self.fixture.pool.stop())
 
     def test_all_states(self) -> None:
-        """Connected, connecting and waiting links all end, and the end is told once the last one is closed."""
+        """Connected, connecting and waiting links all end; the Deferred fires when the last one is closed."""
         links = [self.fixture.link(ip=f"10.0.0.{number}") for number in range(3)]
         for link_id, link in enumerate(links):
             link.link_id = link_id
@@ -343,18 +343,18 @@ class StopTests(SynchronousTestCase):
         transport.hangs = True
         waiting.refuse()
         other_waiting.refuse()
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         stopped = self.fixture.pool.stop()
         self.assertNoResult(stopped)
         self.fixture.pass_time(999)
         self.assertNoResult(stopped)
         self.fixture.pass_time(1)
         self.successResultOf(stopped)
-        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.core.take_inputs(), [])
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_waits_for_those_that_were_closing_already(self) -> None:
-        """A link given up just before counts too."""
+        """A link that was closed just before is waited for, too."""
         link = self.fixture.link((LinkKind.COMMANDS,))
         self.fixture.do(Connect(link))
         self.fixture.reactor.connectors[-1].accept()
@@ -365,7 +365,7 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     def test_no_more_connections(self) -> None:
-        """Nothing is connected any more, and stopping twice is an error of ours."""
+        """No link connects after the stop, and stopping twice raises an exception."""
         self.successResultOf(self.fixture.pool.stop())
         self.fixture.do(Connect(self.fixture.link()))
         self.assertEqual(self.fixture.reactor.connectors, [])
@@ -373,11 +373,11 @@ class StopTests(SynchronousTestCase):
             self.fixture.pool.stop()
 
     def test_last_words(self) -> None:
-        """What was said in the last turn is delivered."""
+        """The commands of the last turn are delivered."""
         link = self.fixture.link((LinkKind.COMMANDS,))
         self.fixture.do(Connect(link))
         transport = self.fixture.reactor.connectors[-1].accept()
-        transport.said()
+        transport.take_written()
         self.fixture.pool.perform(Ping(link, LinkKind.COMMANDS))
         self.fixture.pool.stop()
-        self.assertEqual(transport.said(), pack("PING"))
+        self.assertEqual(transport.take_written(), pack("PING"))

@@ -1,4 +1,4 @@
-"""Promises of our own connections, lean ones and Twisted's; the other end is a socket of this process."""
+"""Tests of outgoing connections with both kinds of transport, to sockets of this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from txsentinel.reactor.connectors import Connector, LinkTransport, connector
 
 
 class Dialled(ClientFactory):
-    """Makes one echo, and notes what became of the attempt."""
+    """A client factory that records the outcome of attempts."""
 
     def __init__(self) -> None:
         self.made: list[Echo] = []
@@ -40,14 +40,14 @@ class Dialled(ClientFactory):
 
 
 class DiallingTestCase(MultiplexerTestCase):
-    """Connections that we make ourselves; whether the kernel is done with one is up to the kernel, at once here."""
+    """The base of the tests of both transports."""
 
     def connector(self) -> Callable[..., Any]:
         """What is called to connect."""
         return self.multiplexer.connectTCP
 
     def setUp(self) -> None:
-        """Somebody to connect to."""
+        """Listen on a free port."""
         super().setUp()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.factory = Dialled()
@@ -55,8 +55,8 @@ class DiallingTestCase(MultiplexerTestCase):
         self.addCleanup(self.listener.close)
         self.port: int = self.listener.getsockname()[1]
 
-    def dial(self) -> socket.socket:
-        """Connect; the other end."""
+    def connect(self) -> socket.socket:
+        """Connect; return the other end."""
         self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
         for _ in range(3):
             self.turn()
@@ -69,8 +69,8 @@ class GeneralTests(DiallingTestCase):
     """Twisted's transports, as for TLS. The tests below hold for them as well."""
 
     def test_connected(self) -> None:
-        """An established connection hears and is heard, through the one descriptor."""
-        far = self.dial()
+        """An established connection receives and sends through the one descriptor."""
+        far = self.connect()
         self.assertEqual(len(self.factory.made), 1)
         far.send(b"ping")
         self.turn()
@@ -78,7 +78,7 @@ class GeneralTests(DiallingTestCase):
         self.assertEqual(self.reactor.readers, [self.multiplexer])
 
     def test_no_descriptor_for_the_poller(self) -> None:
-        """Where all descriptors are taken, one attempt fails and leaves its own to what the others are heard with."""
+        """Without a descriptor for epoll one attempt fails, and its descriptor serves the others."""
         epoll = select.epoll
         refusals = [OSError(errno.EMFILE, "Too many open files")]
 
@@ -97,7 +97,7 @@ class GeneralTests(DiallingTestCase):
         self.assertEqual((len(self.factory.made), len(self.factory.failed)), (2, 1))
 
     def test_refused(self) -> None:
-        """An attempt that is refused is told once, and leaves nothing behind."""
+        """A refused attempt is reported once, and leaves nothing behind."""
         self.listener.close()
         self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
         for _ in range(3):
@@ -106,7 +106,7 @@ class GeneralTests(DiallingTestCase):
         self.assertEqual(self.multiplexer.fileno(), -1)
 
     def test_no_answer(self) -> None:
-        """An attempt that nobody answers is given up after its time."""
+        """An attempt without an answer fails at its timeout."""
         fillers = []
         self.listener.listen(0)
         for _ in range(3):
@@ -124,29 +124,29 @@ class GeneralTests(DiallingTestCase):
         self.assertEqual(self.factory.failed, [TimeoutError])
 
     def test_hung_up(self) -> None:
-        """A server that closes is told as the loss of the connection."""
-        self.dial().close()
+        """A close by the server is reported as the loss of the connection."""
+        self.connect().close()
         self.turn()
         self.turn()
         self.assertEqual(self.factory.lost, [ConnectionDone])
         self.assertEqual(self.multiplexer.fileno(), -1)
 
 
-class LeanTests(GeneralTests):
+class LinkTransportTests(GeneralTests):
     """The transport of links."""
 
     def connector(self) -> Callable[..., Any]:
-        """The lean one."""
+        """Return the connect function of the lightweight transport."""
         return Connector(self.multiplexer).connectTCP
 
     def transport(self) -> LinkTransport:
-        """Of the one connection that there is."""
+        """Return the transport of the only connection."""
         transport = self.factory.made[0].transport
         assert isinstance(transport, LinkTransport)
         return transport
 
-    def test_looked_at_before_it_is_given_up(self) -> None:
-        """An attempt that succeeded while nobody looked is a connection, however late its time runs out."""
+    def test_checked_before_timeout(self) -> None:
+        """An attempt that succeeded before its timeout is established, even if the timeout is processed first."""
         self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
         self.reactor.advance(0)
         self.assertEqual((self.factory.made, self.factory.failed), ([], []))
@@ -154,21 +154,21 @@ class LeanTests(GeneralTests):
         self.assertEqual((len(self.factory.made), self.factory.failed), (1, []))
 
     def test_ends(self) -> None:
-        """It tells where it leads, and from where."""
-        far = self.dial()
+        """The transport returns its addresses."""
+        far = self.connect()
         transport = self.transport()
         self.assertEqual((transport.getPeer().host, transport.getPeer().port), ("127.0.0.1", self.port))
         self.assertEqual((transport.getHost().host, transport.getHost().port), far.getpeername())
 
     def test_sent_at_once(self) -> None:
-        """What is said is with the kernel when it was said."""
-        far = self.dial()
+        """A write passes its bytes to the kernel at once."""
+        far = self.connect()
         self.transport().writeSequence([b"a", b"b"])
         self.assertEqual(far.recv(99), b"ab")
 
     def test_slow_reader(self) -> None:
-        """What the kernel has no room for is sent as soon as there is, whole and in order, before the close."""
-        far = self.dial()
+        """Output that the socket buffer does not accept is sent later, complete and in order, before the close."""
+        far = self.connect()
         whole = bytes(range(256)) * 40_000
         transport = self.transport()
         transport.write(whole[:5_000_000])
@@ -187,8 +187,8 @@ class LeanTests(GeneralTests):
         self.assertEqual(self.factory.lost, [ConnectionDone])
 
     def test_closed_by_us(self) -> None:
-        """A close is told to protocol and factory in a later turn, once."""
-        far = self.dial()
+        """A close is reported to protocol and factory in a later turn, once."""
+        far = self.connect()
         self.transport().loseConnection()
         self.transport().loseConnection()
         self.assertEqual(self.factory.lost, [])
@@ -198,8 +198,8 @@ class LeanTests(GeneralTests):
         self.assertEqual(far.recv(1), b"")
 
     def test_aborted(self) -> None:
-        """An abort is a reset, and is told in a later turn."""
-        far = self.dial()
+        """An abort sends a reset, and is reported in a later turn."""
+        far = self.connect()
         self.transport().abortConnection()
         self.assertEqual(self.factory.lost, [])
         self.turn()
@@ -207,8 +207,8 @@ class LeanTests(GeneralTests):
         self.assertRaises(ConnectionResetError, far.recv, 1)
 
     def test_reset(self) -> None:
-        """A reset by the other side ends it; what is said afterwards is said to nobody."""
-        far = self.dial()
+        """A reset by the other side ends the connection; later writes are dropped."""
+        far = self.connect()
         transport = self.transport()
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         far.close()
@@ -216,12 +216,12 @@ class LeanTests(GeneralTests):
         for _ in range(3):
             self.turn()
         self.assertEqual(len(self.factory.lost), 1)
-        transport.write(b"nobody hears this")
+        transport.write(b"nobody poll_nested this")
         self.assertEqual(self.multiplexer.fileno(), -1)
 
     def test_half_closed(self) -> None:
-        """After the last word the other side is still heard."""
-        far = self.dial()
+        """After loseWriteConnection input is still received."""
+        far = self.connect()
         self.transport().write(b"last")
         self.transport().loseWriteConnection()
         self.assertEqual((far.recv(99), far.recv(99)), (b"last", b""))
@@ -230,7 +230,7 @@ class LeanTests(GeneralTests):
         self.assertEqual(self.factory.made[0].received, [b"answer"])
 
     def test_no_such_source(self) -> None:
-        """An address that is not ours cannot be called from; that is told in a later turn."""
+        """A foreign local address fails the attempt in a later turn."""
         self.connector()("127.0.0.1", self.port, self.factory, timeout=5, bindAddress=("192.0.2.1", 0))
         self.assertEqual(self.factory.failed, [])
         self.turn()
@@ -238,15 +238,15 @@ class LeanTests(GeneralTests):
         self.assertTrue(issubclass(self.factory.failed[0], ConnectError))
 
     def test_unwanted(self) -> None:
-        """A connection that nobody wants any more is closed."""
+        """A connection that the factory does not want is closed."""
         self.factory.buildProtocol = lambda addr: None  # type: ignore[method-assign,assignment,return-value]
-        far = self.dial()
+        far = self.connect()
         self.turn()
         self.assertEqual(far.recv(1), b"")
 
     def test_options(self) -> None:
-        """Those of TCP are handed to the kernel."""
-        self.dial()
+        """TCP options are passed to the kernel."""
+        self.connect()
         transport = self.transport()
         for enabled in (True, False):
             transport.setTcpNoDelay(enabled)
@@ -254,7 +254,7 @@ class LeanTests(GeneralTests):
             self.assertEqual((transport.getTcpNoDelay(), transport.getTcpKeepAlive()), (enabled, enabled))
 
     def test_given_up(self) -> None:
-        """An attempt can be called off."""
+        """An attempt can be cancelled."""
         connector = self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
         connector.stopConnecting()
         self.turn()
@@ -262,10 +262,10 @@ class LeanTests(GeneralTests):
 
 
 class ChoiceTests(MultiplexerTestCase):
-    """Which connections there are where."""
+    """Tests of the choice of the transport."""
 
     def test_without_poller(self) -> None:
-        """A reactor that watches no descriptors, as the simulated one, connects by itself."""
+        """With a reactor that polls no descriptors, such as the simulated one, its own connectTCP is used."""
 
         class Simple:
             def connectTCP(self) -> None:

@@ -1,4 +1,4 @@
-"""Promises of the crowd: the reactor of clients' connections. Sockets are pairs inside this process."""
+"""Tests of the multiplexer, with socket pairs inside this process."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from txsentinel.reactor.multiplexer import MAX_EVENTS, TIME_SLICE_SECONDS, Epoll
 
 
 class Reactor(Clock):
-    """A reactor that watches nothing by itself: tests say when the descriptor of the crowd is ready."""
+    """A fake reactor that polls nothing; tests trigger reading."""
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[object] = []
         self.step = 0.0
-        """Seconds that pass whenever somebody looks at the clock."""
+        """Seconds by which each reading of the clock advances it."""
 
-        self.breaths: list[int] = []
-        """How many were heard in all whenever somebody breathed."""
+        self.yields: list[int] = []
+        """The number of processed events at each call of ``yield_to_clients``."""
 
         self.received: Callable[[], int] = lambda: 0
 
     def yield_to_clients(self) -> bool:
         """Note it."""
-        self.breaths.append(self.received())
+        self.yields.append(self.received())
         return True
 
     def addReader(self, reader: object) -> None:
@@ -52,16 +52,16 @@ class Reactor(Clock):
         self.readers.remove(reader)
 
     def seconds(self) -> float:
-        """The time, which goes on by being looked at if a test wants it to."""
+        """Return the time, and advance the clock by ``step``."""
         self.rightNow += self.step
         return self.rightNow
 
 
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
-    """Sends back what it gets, and notes how it ended."""
+    """Echoes its input, and records the end of its connection."""
 
-    hears: Callable[[bytes], None] | None = None
+    poll_nested: Callable[[bytes], None] | None = None
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -69,21 +69,21 @@ class Echo(Protocol):
         self.lost: list[type[BaseException]] = []
 
     def dataReceived(self, data: bytes) -> None:
-        """Do what the test wants, or send it back."""
+        """Call the hook of the test, or echo."""
         self.received.append(data)
-        if self.hears is not None:
-            self.hears(data)
+        if self.poll_nested is not None:
+            self.poll_nested(data)
         else:
             self.transport.write(data)
 
     def readConnectionLost(self) -> None:
-        """Say goodbye."""
+        """Write a last line and close."""
         self.input_over = True
         self.transport.write(b"bye")
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """We have said all that we wanted."""
+        """Record the loss of the write side."""
 
     def connectionLost(self, reason: Failure) -> None:
         """Note why."""
@@ -91,10 +91,10 @@ class Echo(Protocol):
 
 
 class MultiplexerTestCase(SynchronousTestCase):
-    """A crowd with as many members as a test wants."""
+    """The base of the tests: a multiplexer with any number of channels."""
 
     def setUp(self) -> None:
-        """Nobody is there yet."""
+        """Build a multiplexer without channels."""
         self.reactor = Reactor()
         if not hasattr(select, "epoll"):
             raise SkipTest("there is no epoll here")
@@ -103,7 +103,7 @@ class MultiplexerTestCase(SynchronousTestCase):
         self.addCleanup(self.multiplexer.connectionLost, Failure(ConnectionDone()))
 
     def join(self) -> tuple[Echo, socket.socket]:
-        """One more member; its protocol, and the socket of its client."""
+        """Add a channel; return its protocol and the socket of its client."""
         near, far = socket.socketpair()
         far.setblocking(False)
         self.addCleanup(far.close)
@@ -113,7 +113,7 @@ class MultiplexerTestCase(SynchronousTestCase):
         return protocol, far
 
     def turn(self) -> None:
-        """The reactor's loop goes round once."""
+        """Run one turn of the reactor."""
         self.reactor.advance(0)
         ready, _, _ = select.select([self.multiplexer] if self.multiplexer.fileno() >= 0 else [], [], [], 0)
         if ready:
@@ -121,24 +121,24 @@ class MultiplexerTestCase(SynchronousTestCase):
 
 
 class HorizonTests(MultiplexerTestCase):
-    """Until when everything that arrived has been read."""
+    """Tests of the time until which all input has been read."""
 
     def send(self, clients: list[socket.socket]) -> None:
-        """Have all of them say something, and read what they were answered."""
+        """Send from all clients, and read the replies."""
         for client in clients:
             with contextlib.suppress(BlockingIOError):
                 client.recv(99)
             client.send(b"ping")
 
-    def test_nothing_waits(self) -> None:
-        """Where nobody has said anything it is the present time."""
+    def test_no_input(self) -> None:
+        """Without input it is the present time."""
         self.assertEqual(self.multiplexer.received_until(7.0), 7.0)
         self.join()
         self.reactor.rightNow = 8.0
         self.assertEqual(self.multiplexer.received_until(8.0), 8.0)
 
-    def test_something_waits(self) -> None:
-        """It stands still from when something arrives until that is read."""
+    def test_unread_input(self) -> None:
+        """It does not advance from the arrival of input until it is read."""
         _, client = self.join()
         for now in (1.0, 2.0):
             self.reactor.rightNow = now
@@ -151,7 +151,7 @@ class HorizonTests(MultiplexerTestCase):
         self.assertEqual(self.multiplexer.received_until(9.0), 9.0)
 
     def test_always_behind(self) -> None:
-        """With more to read than there is time it advances all the same, once everybody has had a turn."""
+        """With more input than a slice can read it still advances, after each channel was read once."""
         clients = [self.join()[1] for _ in range(2 * MAX_EVENTS)]
         seen = []
         for now in range(1, 9):
@@ -165,10 +165,10 @@ class HorizonTests(MultiplexerTestCase):
 
 
 class ServingTests(MultiplexerTestCase):
-    """Input and output."""
+    """Tests of input and output."""
 
     def test_answered_in_the_turn(self) -> None:
-        """An answer is with the kernel when the turn of its request is over; the reactor knows of one descriptor."""
+        """A reply is written in the turn of its request; the reactor has one descriptor only."""
         clients = [self.join()[1] for _ in range(3)]
         for client in clients:
             client.send(b"ping")
@@ -176,17 +176,17 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual([client.recv(99) for client in clients], [b"ping"] * 3)
         self.assertEqual(self.reactor.readers, [self.multiplexer])
 
-    def test_hearing_before_answering(self) -> None:
-        """Whoever is ready is heard before anybody is answered, and several writes to one client are one."""
+    def test_reading_before_writing(self) -> None:
+        """All ready channels are read before replies are written; several writes to one client are combined."""
         (first, near), (second, far) = self.join(), self.join()
-        second.hears = lambda data: (first.transport.write(b"a"), first.transport.write(b"b"))
+        second.poll_nested = lambda data: (first.transport.write(b"a"), first.transport.write(b"b"))
         near.send(b"1")
         far.send(b"2")
         self.turn()
         self.assertEqual(near.recv(99), b"1ab")
 
     def test_said_out_of_turn(self) -> None:
-        """What is written when nothing was heard goes out with the next turn of the reactor."""
+        """Output without input is written in the next turn of the reactor."""
         protocol, client = self.join()
         protocol.transport.write(b"event")
         self.assertRaises(BlockingIOError, client.recv, 99)
@@ -194,7 +194,7 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual(client.recv(99), b"event")
 
     def test_slow_reader(self) -> None:
-        """What the kernel has no room for is sent as soon as there is, whole and in order."""
+        """Output that the socket buffer does not accept is sent later, complete and in order."""
         protocol, client = self.join()
         whole = bytes(range(256)) * 16_384
         protocol.transport.write(whole)
@@ -230,7 +230,7 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual(client.recv(99), b"43210")
 
     def test_pausing(self) -> None:
-        """A paused member hears nothing until it is resumed, and is not taken for gone."""
+        """A paused channel is not read until it is resumed, and is not closed."""
         protocol, client = self.join()
         protocol.transport.pauseProducing()
         client.send(b"later")
@@ -241,7 +241,7 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual(protocol.received, [b"later"])
 
     def test_time_is_up(self) -> None:
-        """After its slice of time the crowd lets others go first, and goes on with those not yet heard."""
+        """After its time slice the multiplexer returns, and continues with the remaining channels later."""
         channels = [self.join() for _ in range(3)]
         for _, client in channels:
             client.send(b"x")
@@ -253,8 +253,8 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual(counts, [1, 2, 3])
         self.assertEqual([client.recv(99) for _, client in channels], [b"x"] * 3)
 
-    def test_breathing(self) -> None:
-        """A crowd that may take longer lets others have a word after each member."""
+    def test_yielding(self) -> None:
+        """With a longer time slice ``yield_to_clients`` is called after each channel."""
         self.multiplexer = EpollMultiplexer(self.reactor, "servers", time_slice_seconds=2 * TIME_SLICE_SECONDS)
         self.addCleanup(self.multiplexer.connectionLost, Failure(ConnectionDone()))
         channels = [self.join() for _ in range(5)]
@@ -263,11 +263,11 @@ class ServingTests(MultiplexerTestCase):
             client.send(b"x")
         self.reactor.step = TIME_SLICE_SECONDS * 0.6
         self.turn()
-        self.assertEqual(self.reactor.breaths, [1, 2, 3])
+        self.assertEqual(self.reactor.yields, [1, 2, 3])
         self.assertEqual(self.reactor.received(), 4)
 
     def test_many(self) -> None:
-        """More members than are asked for at a time all have their turn, the busy ones not before the others."""
+        """More channels than one poll returns are all read, busy ones not before the others."""
         channels = [self.join() for _ in range(MAX_EVENTS * 2)]
         for _, client in channels:
             client.send(b"x")
@@ -279,25 +279,25 @@ class ServingTests(MultiplexerTestCase):
         self.assertEqual({len(protocol.received) for protocol, _ in channels}, {1})
 
 
-class GlanceTests(MultiplexerTestCase):
-    """Members are heard without a turn of the reactor."""
+class NestedPollTests(MultiplexerTestCase):
+    """Tests of ``poll``, which reads within a turn of the reactor."""
 
-    def test_heard_and_answered(self) -> None:
-        """A glance hears who is ready and sends what they are answered."""
+    def test_read_and_answered(self) -> None:
+        """``poll`` reads the ready channels and writes the replies."""
         _, client = self.join()
         client.send(b"x")
         self.multiplexer.poll()
         self.assertEqual(client.recv(99), b"x")
 
-    def test_nobody(self) -> None:
-        """There need not be anybody, nor anything to hear."""
+    def test_no_channels(self) -> None:
+        """``poll`` works without channels and without input."""
         self.multiplexer.poll()
         _, client = self.join()
         self.multiplexer.poll()
         self.assertRaises(BlockingIOError, client.recv, 99)
 
-    def test_the_patient_wait(self) -> None:
-        """Who is patient is heard in the next turn of the reactor, and not before."""
+    def test_low_priority_waits(self) -> None:
+        """Channels of low priority are read in the next turn of the reactor only."""
         low_priority, client = self.join()
         setattr(low_priority, "low_priority", True)  # noqa: B010 - as protocols may have
         protocol, other = self.join()
@@ -308,8 +308,8 @@ class GlanceTests(MultiplexerTestCase):
         self.turn()
         self.assertEqual(low_priority.received, [b"x"])
 
-    def test_the_patient_are_not_forgotten(self) -> None:
-        """Nor are those whom an earlier turn had no time for."""
+    def test_low_priority_of_an_earlier_turn(self) -> None:
+        """Channels of low priority that remained from an earlier turn are not read either."""
         channels = [self.join() for _ in range(3)]
         for protocol, client in channels:
             setattr(protocol, "low_priority", True)  # noqa: B010
@@ -323,18 +323,18 @@ class GlanceTests(MultiplexerTestCase):
         self.assertEqual([protocol.received for protocol, _ in channels], [[b"x"]] * 3)
 
     def test_not_within_itself(self) -> None:
-        """While one member is heard no other is, nor the same one again."""
+        """During the processing of one channel ``poll`` reads no other and not the same again."""
         channels = [self.join() for _ in range(2)]
         depths: list[int] = []
 
-        def hears(data: bytes) -> None:
+        def poll_nested(data: bytes) -> None:
             depths.append(len(depths))
             before = len(depths)
             self.multiplexer.poll()
             self.assertEqual(len(depths), before)
 
         for protocol, client in channels:
-            protocol.hears = hears
+            protocol.poll_nested = poll_nested
             client.send(b"x")
         self.turn()
         self.assertEqual([protocol.received for protocol, _ in channels], [[b"x"], [b"x"]])
@@ -342,7 +342,7 @@ class GlanceTests(MultiplexerTestCase):
 
 
 class EndTests(MultiplexerTestCase):
-    """How a member leaves, and how all do."""
+    """Tests of closing channels."""
 
     def test_close_after_output(self) -> None:
         """Closing sends what was written before."""
@@ -363,7 +363,7 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual((client.recv(99), protocol.lost), (b"bye", [ConnectionDone]))
 
     def test_client_is_gone(self) -> None:
-        """A client that left is noticed by reading, or by writing to it."""
+        """A closed client is noticed by reading or by writing."""
         (first, near), (second, far) = self.join(), self.join()
         near.close()
         self.turn()
@@ -376,7 +376,7 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual(second.lost, [ConnectionLost])
 
     def test_abort(self) -> None:
-        """Aborting drops what was not sent."""
+        """Aborting drops unsent output."""
         protocol, client = self.join()
         protocol.transport.write(b"never mind")
         protocol.transport.abortConnection()
@@ -385,23 +385,23 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual((client.recv(99), protocol.lost), (b"", [ConnectionAborted]))
 
     def test_closed_by_another(self) -> None:
-        """A member that was closed in a turn has no turn of its own any more."""
+        """A channel that was closed in the same turn is not processed."""
         channels = [self.join() for _ in range(2)]
         for (protocol, _), (other, _) in zip(channels, reversed(channels), strict=True):
-            protocol.hears = lambda data, other=other: other.transport.connectionLost(Failure(ConnectionLost()))
+            protocol.poll_nested = lambda data, other=other: other.transport.connectionLost(Failure(ConnectionLost()))
         for _, client in channels:
             client.send(b"x")
         self.turn()
         self.assertEqual(sorted(len(protocol.received) for protocol, _ in channels), [0, 1])
 
     def test_bug(self) -> None:
-        """An exception costs the one connection and is logged; the others do not notice."""
+        """An exception closes its connection and is logged; the others are not affected."""
 
         def stumble(data: bytes) -> None:
             raise ZeroDivisionError
 
         (first, near), (second, far) = self.join(), self.join()
-        first.hears = stumble
+        first.poll_nested = stumble
         near.send(b"x")
         far.send(b"y")
         self.turn()
@@ -409,7 +409,7 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual((first.lost, far.recv(99), second.lost), ([ZeroDivisionError], b"y", []))
 
     def test_last_one_out(self) -> None:
-        """Without members there is nothing for the reactor to watch; with the next one there is again."""
+        """Without channels the reactor has no descriptor; with the next channel it has one again."""
         protocol, _ = self.join()
         protocol.transport.loseConnection()
         self.turn()
@@ -420,7 +420,7 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual((self.reactor.readers, client.recv(99)), ([self.multiplexer], b"hello"))
 
     def test_reactor_ends(self) -> None:
-        """When the reactor stops, what was said is sent and every connection is told."""
+        """When the reactor stops, output is written and every connection is notified."""
         channels = [self.join() for _ in range(2)]
         channels[0][0].transport.write(b"goodbye")
         self.multiplexer.connectionLost(Failure(ConnectionLost()))
@@ -430,10 +430,10 @@ class EndTests(MultiplexerTestCase):
 
 
 class PortTests(SynchronousTestCase):
-    """Where a crowd can be."""
+    """Tests of ``supported`` and ``add_port``."""
 
     def test_other_ports(self) -> None:
-        """A port that is not of TCP, such as a simulated one, stays as it is."""
+        """A port that is no TCP port, such as a simulated one, is not changed."""
 
         class Port:
             transport = "as before"
@@ -443,12 +443,12 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(port.transport, "as before")
 
     def test_unix_sockets(self) -> None:
-        """Nor does that of a Unix socket change, whose clients have no address that a connection of TCP would need."""
+        """The port of a Unix socket is not changed, because its clients have no TCP address."""
         port = unix.Port("s.sock", Factory(), reactor=Reactor())
         before = port.transport
         EpollMultiplexer(Reactor()).add_port(port)
         self.assertEqual(port.transport, before)
 
     def test_other_reactors(self) -> None:
-        """A reactor that does not watch descriptors has no crowd."""
+        """A reactor that polls no descriptors is not supported."""
         self.assertFalse(supported(Clock()))

@@ -1,4 +1,4 @@
-"""Promises of the attentive reactor: looks between calls, not too often, and within one only where that breathes."""
+"""Tests of the priority reactor: polls between calls, and nested polls where a call yields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from txsentinel.reactor.priority import GAP_SECONDS, PriorityReactor
 
 
 class ThreadedClock(Clock):
-    """A clock that calls at once what comes from threads."""
+    """A clock that makes calls from threads at once."""
 
     def callFromThread(self, call: object, *arguments: object, **named: object) -> None:
         """Call it."""
@@ -19,10 +19,10 @@ class ThreadedClock(Clock):
 
 
 class AttentionTests(SynchronousTestCase):
-    """When somebody is looked after."""
+    """Tests of the times of polls."""
 
     def setUp(self) -> None:
-        """A reactor that notes what it does, one letter for each call and a dash for each look."""
+        """Build a reactor that records one letter for each call and a dash for each poll."""
         self.clock = ThreadedClock()
         self.reactor = PriorityReactor(self.clock)
         self.done = ""
@@ -42,47 +42,47 @@ class AttentionTests(SynchronousTestCase):
         self.clock.advance(0)
 
     def test_after_a_long_call(self) -> None:
-        """A call that takes long is followed by a look, ahead of the next call."""
+        """A long call is followed by a poll before the next call."""
         self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.reactor.callLater(0, self.work, "b")
         self.turn()
         self.assertEqual(self.done, "a-b")
 
     def test_after_many_short_calls(self) -> None:
-        """Short calls add up; each look begins the count anew."""
+        """Short calls add up; each poll resets the sum."""
         for letter in "abcdefgh":
             self.reactor.callLater(0, self.work, letter, GAP_SECONDS * 0.4)
         self.turn()
         self.assertEqual(self.done, "abc-def-gh")
 
     def test_in_peace(self) -> None:
-        """Where calls take no time nobody looks."""
+        """Calls that take no time cause no poll."""
         for letter in "abc":
             self.reactor.callLater(0, self.work, letter)
         self.turn()
         self.assertEqual(self.done, "abc")
 
     def test_from_threads(self) -> None:
-        """What threads have called counts, too."""
+        """Calls from threads count, too."""
         self.reactor.callFromThread(self.work, "a", takes=2 * GAP_SECONDS)
         self.assertEqual(self.done, "a-")
 
-    def test_nobody_to_look_after(self) -> None:
-        """Before anybody asked for attention calls are made all the same."""
+    def test_without_poll_function(self) -> None:
+        """Calls are made without a poll function, too."""
         reactor = PriorityReactor(self.clock)
         reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.turn()
         self.assertEqual(self.done, "a")
 
     def test_cancelled(self) -> None:
-        """What is given back is the reactor's own, so it can be cancelled."""
+        """The returned delayed call is that of the reactor, so it can be cancelled."""
         call = self.reactor.callLater(1, self.work, "a")
         call.cancel()
         self.clock.advance(2)
         self.assertEqual(self.done, "")
 
-    def test_a_look_goes_wrong(self) -> None:
-        """It is logged, and the other calls are made."""
+    def test_failing_poll(self) -> None:
+        """An exception of a poll is logged, and the other calls are made."""
 
         def stumble() -> None:
             raise ValueError("stumbled")
@@ -95,14 +95,14 @@ class AttentionTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def yield_function(self, *letters: str) -> None:
-        """A long call with some steps, an apostrophe for each breath in which time was given away."""
+        """Make a long call with some steps; record an apostrophe for each nested poll."""
         for letter in letters:
             self.work(letter, GAP_SECONDS * 0.6)
             if self.reactor.yield_to_clients():
                 self.done += "'"
 
     def test_within_a_call(self) -> None:
-        """Between its steps there are looks as between calls; none follows that comes too soon."""
+        """Steps of a long call cause nested polls; the next poll is not too early."""
         self.reactor.callLater(0, self.yield_function, *"abcdefg")
         self.reactor.callLater(0, self.work, "h")
         self.turn()
@@ -110,7 +110,7 @@ class AttentionTests(SynchronousTestCase):
         self.assertFalse(self.reactor.yield_to_clients())
 
     def test_in_passing(self) -> None:
-        """Whoever is looked after can tell a look within a call from one between calls, and breathes in neither."""
+        """A poll can distinguish nested polls by ``nested_poll_active``, and does not nest itself."""
         told = []
 
         def poll() -> None:
@@ -125,8 +125,8 @@ class AttentionTests(SynchronousTestCase):
         self.assertEqual(told, [(False, False), (True, False)])
         self.assertFalse(self.reactor.nested_poll_active)
 
-    def test_a_look_within_goes_wrong(self) -> None:
-        """It is logged, and the call goes on."""
+    def test_failing_nested_poll(self) -> None:
+        """An exception of a nested poll is logged, and the call continues."""
 
         def stumble() -> None:
             raise ValueError("stumbled")
@@ -138,7 +138,7 @@ class AttentionTests(SynchronousTestCase):
         self.assertFalse(self.reactor.nested_poll_active)
 
     def test_a_call_goes_wrong(self) -> None:
-        """Its exception is the reactor's to deal with, as ever."""
+        """The reactor handles exceptions of calls as usual."""
 
         def stumble() -> None:
             raise ValueError("stumbled")
@@ -147,7 +147,7 @@ class AttentionTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.turn)
 
     def test_everything_else(self) -> None:
-        """It has what the reactor has, and provides what that provides."""
+        """It has the attributes and interfaces of the wrapped reactor."""
         self.assertTrue(IReactorTime.providedBy(self.reactor))
         self.clock.advance(3)
         self.assertEqual(self.reactor.seconds(), 3)

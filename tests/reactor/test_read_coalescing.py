@@ -1,4 +1,4 @@
-"""Promises of the reader that is looked at by the clock. No descriptor is real here."""
+"""Tests of read coalescing, without real descriptors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from txsentinel.reactor.read_coalescing import POLL_INTERVAL_SECONDS, WINDOW, Co
 
 
 class Reactor(Clock):
-    """Tests say when a descriptor is ready."""
+    """A fake reactor; tests trigger reading."""
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[CoalescingReactor] = []
 
     def addReader(self, reader: CoalescingReactor) -> None:
-        """Watch it."""
+        """Add the reader."""
         self.readers.append(reader)
 
     def removeReader(self, reader: CoalescingReactor) -> None:
-        """Watch it no more."""
+        """Remove the reader."""
         self.readers.remove(reader)
 
 
 class EpollMultiplexer:
-    """A reader of which tests say how much there is to hear."""
+    """A reader whose number of ready sockets is set by tests."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -44,10 +44,10 @@ class EpollMultiplexer:
 
     def logPrefix(self) -> str:
         """Any name."""
-        return "crowd"
+        return "reader"
 
     def doRead(self) -> None:
-        """Hear as many as are ready."""
+        """Process the ready sockets."""
         self.turns += 1
         self.received += self.ready
         self.does()
@@ -58,10 +58,10 @@ class EpollMultiplexer:
 
 
 class CoalescingTests(SynchronousTestCase):
-    """One reader, by whom it is read and how often."""
+    """Tests with one reader."""
 
     def setUp(self) -> None:
-        """A reader that is watched."""
+        """Add a reader."""
         self.reactor = Reactor()
         self.multiplexer = EpollMultiplexer()
         self.coalescing = CoalescingReactor(self.reactor)
@@ -69,90 +69,90 @@ class CoalescingTests(SynchronousTestCase):
 
     @property
     def watched(self) -> bool:
-        """Is it the reactor who watches?"""
+        """Whether the reactor polls the descriptor."""
         return bool(self.reactor.readers)
 
     def readable(self, gap: float, times: int = WINDOW) -> None:
-        """The reader becomes readable that often, so many seconds apart, as long as the reactor watches."""
+        """Make the reader readable so often, so many seconds apart, while the reactor polls it."""
         for _ in range(times):
             self.reactor.advance(gap)
             for reader in list(self.reactor.readers):
                 reader.doRead()
 
     def doze(self) -> None:
-        """As much is said as makes us nap."""
+        """Cause enough input for reading at intervals."""
         self.readable(POLL_INTERVAL_SECONDS / 4)
         self.assertFalse(self.watched)
 
-    def naps(self, count: int) -> None:
-        """So many naps come to their end."""
+    def intervals(self, count: int) -> None:
+        """Let so many intervals pass."""
         for _ in range(count):
             self.reactor.advance(POLL_INTERVAL_SECONDS)
 
     def test_seldom(self) -> None:
-        """Who is readable less than once a nap is heard at once, however long that goes on."""
+        """A reader that is readable less than once per interval is read at once."""
         self.readable(POLL_INTERVAL_SECONDS * 1.1, 10 * WINDOW)
         self.assertTrue(self.watched)
         self.assertEqual(self.multiplexer.turns, 10 * WINDOW)
 
     def test_often(self) -> None:
-        """Who is readable more often is heard after each nap, and not by the reactor."""
+        """A reader that is readable more often is read after each interval, not by the reactor."""
         self.doze()
         turns = self.multiplexer.turns
         self.reactor.advance(POLL_INTERVAL_SECONDS * 0.9)
         self.assertEqual(self.multiplexer.turns, turns)
         self.reactor.advance(POLL_INTERVAL_SECONDS * 0.1)
         self.assertEqual(self.multiplexer.turns, turns + 1)
-        self.naps(5 * WINDOW)
+        self.intervals(5 * WINDOW)
         self.assertEqual(self.multiplexer.turns, turns + 1 + 5 * WINDOW)
         self.assertFalse(self.watched)
 
     def test_one_burst(self) -> None:
-        """A burst that is over within a window makes nobody nap."""
+        """A burst that is shorter than a window does not start reading at intervals."""
         self.readable(POLL_INTERVAL_SECONDS / 10, WINDOW - 1)
         self.readable(100 * POLL_INTERVAL_SECONDS, 1)
         self.assertTrue(self.watched)
 
     def test_quiet_again(self) -> None:
-        """When less than one was heard per nap, it is the reactor who watches."""
+        """With less than one event per interval the reactor polls again."""
         self.doze()
         self.multiplexer.ready = 0
-        self.naps(WINDOW)
+        self.intervals(WINDOW)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_storm(self) -> None:
-        """When hearing takes as long as a nap there is no nap: the reactor shares its time out."""
+        """When reading takes as long as an interval the reactor polls again, and shares its time."""
         self.doze()
         self.multiplexer.does = lambda: setattr(
             self.reactor, "rightNow", self.reactor.rightNow + 1.5 * POLL_INTERVAL_SECONDS
         )
-        self.naps(1)
+        self.intervals(1)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.readable(0, 10 * WINDOW)
         self.assertTrue(self.watched)
 
     def test_left_while_watched(self) -> None:
-        """A reader that goes is watched no more, and has no descriptor."""
+        """A removed reader is not polled, and the descriptor is −1."""
         self.coalescing.removeReader(self.multiplexer)
         self.assertFalse(self.watched)
         self.assertEqual(self.coalescing.fileno(), -1)
 
-    def test_left_in_a_nap(self) -> None:
-        """A reader that goes during a nap is not looked at any more."""
+    def test_removed_in_an_interval(self) -> None:
+        """A reader that is removed during an interval is not read."""
         self.doze()
         self.coalescing.removeReader(self.multiplexer)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         turns = self.multiplexer.turns
-        self.naps(3)
+        self.intervals(3)
         self.assertEqual(self.multiplexer.turns, turns)
 
-    def test_left_in_a_look(self) -> None:
-        """A reader may go, and even come back, while it is being read."""
+    def test_removed_while_reading(self) -> None:
+        """A reader may be removed, and added again, while it is being read."""
         self.doze()
         self.multiplexer.does = lambda: self.coalescing.removeReader(self.multiplexer)
-        self.naps(1)
+        self.intervals(1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertFalse(self.watched)
         self.coalescing.addReader(self.multiplexer)
@@ -164,12 +164,12 @@ class CoalescingTests(SynchronousTestCase):
             self.coalescing.addReader(self.multiplexer)
 
         self.multiplexer.does = again
-        self.naps(1)
+        self.intervals(1)
         self.assertTrue(self.watched)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_failure(self) -> None:
-        """What goes wrong in a look is reported, and does not end the looking."""
+        """An exception in a read is reported, and reading continues."""
         self.doze()
 
         def fail() -> None:
@@ -179,10 +179,10 @@ class CoalescingTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, self.reactor.advance, POLL_INTERVAL_SECONDS)
         self.multiplexer.does = lambda: None
         turns = self.multiplexer.turns
-        self.naps(2)
+        self.intervals(2)
         self.assertEqual(self.multiplexer.turns, turns + 2)
 
     def test_end(self) -> None:
-        """The reader hears of the reactor's end."""
+        """The reader is notified of the end of the reactor."""
         self.coalescing.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.multiplexer.ended, 1)

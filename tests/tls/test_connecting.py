@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.links.fixture import Fixture, StageConnector, StageTransport
+from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from tests.tls.authority import Authority, Issued
 from tests.tls.memory import FarEnd
 from txsentinel.config.generic import GenericOptions
@@ -57,16 +57,16 @@ class DiallingCase(SynchronousTestCase):
         context.verify_mode = ssl.CERT_REQUIRED
         return FarEnd(context, server=True)
 
-    def dial(self) -> tuple[StageConnector, StageTransport]:
+    def dial(self) -> tuple[FakeConnector, FakeTransport]:
         """The link is asked for, and TCP connects."""
         self.fixture.do(Connect(self.link))
         connector = self.fixture.reactor.connectors[-1]
         return connector, connector.accept()
 
-    def converse(self, transport: StageTransport, far: FarEnd) -> None:
+    def converse(self, transport: FakeTransport, far: FarEnd) -> None:
         """Carry bytes in both directions until nobody has anything to say, or the connection is closed."""
         for _ in range(10):
-            said = transport.said()
+            said = transport.take_written()
             if said:
                 far.listen(said)
             answered = far.speak()
@@ -90,10 +90,10 @@ class HandshakeTests(DiallingCase):
         """The core hears of a connection, and the server of us, once the handshake is over."""
         _, transport = self.dial()
         self.fixture.do(Ping(self.link, COMMANDS))
-        self.assertEqual(self.fixture.core.told(), [])
+        self.assertEqual(self.fixture.core.take_inputs(), [])
         far = self.far_end()
         self.converse(transport, far)
-        self.assertEqual(self.fixture.core.told(), [("up", COMMANDS, "10.0.0.1", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("up", COMMANDS, "10.0.0.1", 0)])
         self.assertEqual(far.take(), HELLO)
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
         self.assertTrue(transport.no_delay)
@@ -108,10 +108,10 @@ class HandshakeTests(DiallingCase):
         self.assertEqual(len(transport.writes), before + 1)
         far.take()
         far.tls.write(b"+OK\r\n+PONG\r\n")
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.converse(transport, far)
         self.assertEqual(far.take(), pack("PING") * 2)
-        self.assertEqual(self.fixture.core.told(), [("ping", COMMANDS, b"PONG", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("ping", COMMANDS, b"PONG", 0)])
 
     def test_untrusted(self) -> None:
         """A server of another authority is a failed attempt each ping period, and one line in the log."""
@@ -121,13 +121,13 @@ class HandshakeTests(DiallingCase):
             self.converse(transport, self.far_end(stranger))
             now = self.fixture.host.now()
             problem = "error:SSL routines::certificate verify failed"
-            self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, problem, now)])
+            self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, problem, now)])
             self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.9:6379: {problem}"] if attempt == 1 else [])
             self.fixture.pass_time(1000)
             self.assertEqual(connector.attempts, attempt + 1)
             transport = connector.accept()
         self.converse(transport, self.far_end())
-        self.assertEqual([each[0] for each in self.fixture.core.told()], ["up"])
+        self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["up"])
 
     def test_not_trusted(self) -> None:
         """A server that refuses our certificate says so after the handshake; that, too, is one line."""
@@ -135,7 +135,7 @@ class HandshakeTests(DiallingCase):
         connector, transport = self.dial()
         for attempt in (1, 2):
             self.converse(transport, self.far_end(authority=other))
-            self.assertEqual([each[0] for each in self.fixture.core.told()], ["up", "down"])
+            self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["up", "down"])
             self.assertEqual(len(self.lines()), 1 if attempt == 1 else 0)
             self.fixture.pass_time(1000)
             transport = connector.accept()
@@ -146,7 +146,7 @@ class HandshakeTests(DiallingCase):
         transport.protocol.dataReceived(b"-ERR Protocol error: unbalanced quotes in request\r\n")
         self.fixture.turn_over()
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: error:SSL routines::wrong version number"])
-        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
+        self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["down"])
 
     def test_silent_server(self) -> None:
         """A handshake has as much time as a connection: two ping periods."""
@@ -155,7 +155,7 @@ class HandshakeTests(DiallingCase):
         self.assertTrue(transport.aborted)
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: the handshake took too long"])
         self.fixture.turn_over()
-        self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, "the handshake took too long", 2000)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, "the handshake took too long", 2000)])
         self.fixture.pass_time(0)
         self.assertEqual(connector.attempts, 2)
 
@@ -173,7 +173,7 @@ class HandshakeTests(DiallingCase):
         self.fixture.do(Connect(self.link))
         connector = self.fixture.reactor.connectors[-1]
         connector.refuse()
-        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
+        self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["down"])
         self.fixture.pass_time(1000)
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
@@ -181,9 +181,9 @@ class HandshakeTests(DiallingCase):
         """An established connection that is lost is made anew, without a line about TLS."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         transport.lost(ConnectionLost())
-        self.assertEqual([each[0] for each in self.fixture.core.told()], ["down"])
+        self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["down"])
         self.fixture.pass_time(1000)
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
@@ -191,10 +191,10 @@ class HandshakeTests(DiallingCase):
         """A link that is made anew on purpose is told of with the reason given."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
-        self.fixture.core.told()
+        self.fixture.core.take_inputs()
         self.fixture.do(Reconnect(self.link, COMMANDS, "no answer"))
         self.fixture.turn_over()
-        self.assertEqual(self.fixture.core.told(), [("down", COMMANDS, "no answer", 0)])
+        self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, "no answer", 0)])
         self.fixture.turn_over()
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
@@ -206,7 +206,7 @@ class HandshakeTests(DiallingCase):
         far = self.far_end()
         self.converse(transport, far)
         self.assertTrue(transport.aborted)
-        self.assertEqual((self.fixture.core.told(), far.take(), self.lines()), ([], b"", []))
+        self.assertEqual((self.fixture.core.take_inputs(), far.take(), self.lines()), ([], b"", []))
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_stopping(self) -> None:
@@ -231,7 +231,7 @@ class NameTests(DiallingCase):
         self.secure(verify)
         _, transport = self.dial()
         self.converse(transport, self.far_end())
-        return [each[0] for each in self.fixture.core.told()] == ["up"]
+        return [each[0] for each in self.fixture.core.take_inputs()] == ["up"]
 
     def test_not_checked_by_default(self) -> None:
         """As with the C Sentinels a certificate of the authority is good for any server."""

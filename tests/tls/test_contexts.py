@@ -210,11 +210,11 @@ class IdentityTests(ContextCase):
 
 
 class PortTests(SynchronousTestCase):
-    """Which port peers are told to connect to."""
+    """Which port peers are expected to connect to."""
 
     def test_hello_port(self) -> None:
         """The TLS port where links go by TLS and there is one, else the plain port, even if that is none."""
-        for port, tls_port, replication, told in (
+        for port, tls_port, replication, expected in (
             (10, 0, "no", 10),
             (10, 20, "no", 10),
             (0, 20, "no", 0),
@@ -224,7 +224,7 @@ class PortTests(SynchronousTestCase):
         ):
             text = f"port {port}\ntls-port {tls_port}\ntls-replication {replication}\n"
             loaded = load("/sentinel.conf", text.encode())
-            self.assertEqual(loaded.sentinel.hello_port, told, text)
+            self.assertEqual(loaded.sentinel.hello_port, expected, text)
             loaded = load("/sentinel.conf", f"{text}sentinel announce-port 30\n".encode())
             self.assertEqual(loaded.sentinel.hello_port, 30, text)
 

@@ -111,7 +111,7 @@ def check_tls(generic: GenericOptions) -> None:
 
 
 def describe(configuration: Configuration) -> Iterator[str]:
-    """What a configuration would run, one line for each fact."""
+    """Yield lines about what a configuration would run, one for each fact."""
     generic = configuration.generic
     yield f"{configuration.path}: valid"
     yield f"state is saved in {configuration.saved_path}"

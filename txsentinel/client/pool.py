@@ -1,8 +1,9 @@
 """
 A pool of verified ``txredisapi`` connections to one master.
 
-Imported, with the search that uses it, only when a follower starts: ``txredisapi`` installs the global reactor as it is
-imported. Of it we use the connection classes and the handler, and none of its dialling, which is tied to that reactor.
+This module and the search that uses it are imported only when a follower starts, because the import of ``txredisapi``
+installs the global reactor. Its connection classes and its handler are used, but not its functions for connecting,
+which use that reactor.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class ServerContext:
     log_throttle: LogThrottle = field(default_factory=LogThrottle)
     config_path: str = ""
     started_at: Millis = 0
-    """When the service started, on the monotonic clock."""
+    """The start of the service on the monotonic clock."""
 
     addresses: dict[bytes, tuple[Master, Address, bool, Raw]] = field(default_factory=dict)
     """Encoded replies to GET-MASTER-ADDR-BY-NAME, each with the values that it was made of."""
