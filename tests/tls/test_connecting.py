@@ -18,6 +18,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.tls.endpoints import Tls
+from txsentinel.tls.handshakes import NO_ANSWER
 from txsentinel.wire.resp import pack
 
 COMMANDS = LinkKind.COMMANDS
@@ -153,7 +154,7 @@ class HandshakeTests(DiallingCase):
         connector, transport = self.dial()
         self.fixture.pass_time(2000)
         self.assertTrue(transport.aborted)
-        self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: the handshake took too long"])
+        self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.9:6379: the handshake took too long{NO_ANSWER}"])
         self.fixture.turn_over()
         self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, "the handshake took too long", 2000)])
         self.fixture.pass_time(0)

@@ -101,18 +101,19 @@ class RefusalTests(ContextCase):
         load_contexts(self.configured(self.issued, tls_protocols="tlsv1 TLSv1.1  TLSV1.2 TLSv1.3"))
 
     def test_unreadable(self) -> None:
-        """A file that is not there, or not what it should be, is named."""
+        """A file that is not there, or not what it should be, is named, with the reason."""
+        authority = "Failed to configure CA certificate(s) file/directory"
         nowhere = str(self.directory / "nowhere")
         for directives, beginning in (
-            ({"tls_cert_file": nowhere}, f"Failed to load certificate: {nowhere}: error:"),
+            ({"tls_cert_file": nowhere}, f"Failed to load certificate: {nowhere}: No such file or directory"),
             ({"tls_cert_file": str(self.issued.key)}, f"Failed to load certificate: {self.issued.key}: error:"),
             ({"tls_key_file": nowhere}, f"Failed to load private key: {nowhere}: No such file or directory"),
             (
                 {"tls_key_file": str(self.issued.certificate)},
                 f"Failed to load private key: {self.issued.certificate}: ",
             ),
-            ({"tls_ca_cert_file": nowhere}, "Failed to configure CA certificate(s) file/directory: error:"),
-            ({"tls_dh_params_file": nowhere}, f"Failed to load DH params file: {nowhere}: error:"),
+            ({"tls_ca_cert_file": nowhere}, f"{authority}: {nowhere}: No such file or directory"),
+            ({"tls_dh_params_file": nowhere}, f"Failed to load DH params file: {nowhere}: No such file or directory"),
             (
                 {"tls_dh_params_file": str(self.issued.key)},
                 f"Failed to load DH params file: {self.issued.key}: error:PEM routines:",

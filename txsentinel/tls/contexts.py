@@ -175,10 +175,11 @@ def _identify(context: SSL.Context, identity: Identity) -> None:
 
 
 def _check_readable(problem: str, path: str) -> None:
-    """Check that a path is a readable regular file, because OpenSSL would block on a FIFO."""
+    """Check that a path is a readable regular file: OpenSSL would block on a FIFO, and gives no reason for others."""
     try:
         if path:
             check_regular(path)
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except OSError as error:
         raise BadTls(f"{problem}: {path}: {error.strerror}") from error
 

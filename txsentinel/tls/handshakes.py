@@ -46,6 +46,9 @@ MAX_LOG_LINES: Final = 20
 """Maximum number of failed client handshakes that are logged per minute."""
 
 TOO_SLOW: Final = "the handshake took too long"
+NO_ANSWER: Final = "; perhaps that port does not use TLS"
+"""Added to :data:`TOO_SLOW` for a server: without TLS, Redis takes the handshake for an unfinished command line."""
+
 CLOSED: Final = "the connection was closed during the handshake"
 
 
@@ -319,7 +322,8 @@ class HandshakeClientFactory(ClientFactory):
         if first:
             return
         if problem is not None and problem != self._problem:
-            self._note(Level.WARNING, f"No TLS connection to {self._name()}: {problem}")
+            hint = NO_ANSWER if problem == TOO_SLOW else ""
+            self._note(Level.WARNING, f"No TLS connection to {self._name()}: {problem}{hint}")
         self._problem = problem
 
     def doStart(self) -> None:
