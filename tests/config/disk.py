@@ -1,4 +1,4 @@
-"""A disk made of a dictionary, for configurations that include files and name scripts."""
+"""A disk in memory, for configurations that include files and have scripts."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from fnmatch import fnmatchcase
 
 
 class MemoryDisk:
-    """Files by absolute path; a file whose contents start with ``#!`` can be executed."""
+    """Files by absolute path; files that start with ``#!`` are executable."""
 
     def __init__(self, files: dict[str, bytes] | None = None, directories: tuple[str, ...] = ()) -> None:
         self.files = {} if files is None else files
         self.directories = directories
 
     def working_directory(self) -> str:
-        """Always the same."""
+        """Return a constant."""
         return "/start"
 
     def read(self, path: str) -> bytes:
-        """The contents, or the error of a missing file."""
+        """Return the contents, or raise the error of a missing file."""
         try:
             return self.files[path]
         except KeyError:
             raise FileNotFoundError(2, "No such file or directory", path) from None
 
     def matching(self, pattern: str) -> list[str]:
-        """By shell rules."""
+        """Match like a shell."""
         return sorted(path for path in self.files if fnmatchcase(path, pattern))
 
     def executable(self, path: str) -> bool:
-        """Does it look like a script?"""
+        """Whether the file starts with ``#!``."""
         return self.files.get(path, b"").startswith(b"#!")
 
     def check_directory(self, path: str) -> None:
@@ -38,5 +38,5 @@ class MemoryDisk:
             raise FileNotFoundError(2, "No such file or directory", path)
 
     def check_appendable(self, path: str) -> None:
-        """Only files in the given directories can be made."""
+        """Only files in the given directories can be created."""
         self.check_directory(os.path.dirname(path))

@@ -1,4 +1,4 @@
-"""Reading a whole configuration."""
+"""Reading of a complete configuration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MY_ID = "a" * 40
 
 
 class LoadCase(SynchronousTestCase):
-    """Loads text with a disk made of a dictionary."""
+    """Loads text with a disk in memory."""
 
     def setUp(self) -> None:
-        """An empty disk with two directories."""
+        """Set up an empty disk with two directories."""
         self.disk = MemoryDisk(directories=("/start", "/var/lib/s"))
 
     def load(self, text: str, *overrides: str, stdin: str = "", known: set[str] | None = None) -> Configuration:
@@ -33,20 +33,20 @@ class LoadCase(SynchronousTestCase):
         return load("s.conf", text.encode(), overrides, stdin=stdin.encode(), disk=self.disk, known_commands=known)
 
     def problem(self, text: str, *overrides: str) -> ConfigError:
-        """The complaint about ``text``."""
+        """Return the error text for ``text``."""
         error: ConfigError = self.assertRaises(ConfigError, self.load, text, *overrides)
         return error
 
     def assertComplaint(self, text: str, message: str) -> None:
-        """``text`` is refused with ``message``."""
+        """Check that ``text`` is refused with ``message``."""
         self.assertEqual(self.problem(text).message, message, text)
 
 
 class ReadingTests(LoadCase):
-    """What a sound file says."""
+    """Valid files."""
 
     def test_everything_about_a_master(self) -> None:
-        """Every directive of a master is understood, in any order and letter case."""
+        """Every directive of a master is accepted, in any order and letter case."""
         self.disk.files["/opt/n.sh"] = self.disk.files["/start/c.sh"] = b"#!"
         loaded = self.load(
             "sentinel known-slave m 10.0.0.2 6380\n"
@@ -84,7 +84,7 @@ class ReadingTests(LoadCase):
         self.assertEqual(options.rename_spellings, {"CONFIG": "Config"})
 
     def test_everything_about_ourselves(self) -> None:
-        """Every directive of the Sentinel itself is understood; empty texts mean unset."""
+        """Every directive of the Sentinel itself is accepted; empty texts mean unset."""
         loaded = self.load(
             f"sentinel myid {MY_ID}\nsentinel current-epoch 12\nsentinel announce-ip 1.2.3.4\n"
             "sentinel announce-port 7\nsentinel deny-scripts-reconfig No\nsentinel resolve-hostnames yes\n"
@@ -106,7 +106,7 @@ class ReadingTests(LoadCase):
         self.assertEqual((empty.announce_ip, empty.sentinel_user, empty.sentinel_pass), (None, None, None))
 
     def test_defaults(self) -> None:
-        """An empty file is a sound one."""
+        """An empty file is valid."""
         loaded = self.load("")
         self.assertEqual(loaded.path, "/start/s.conf")
         self.assertEqual((loaded.generic.port, loaded.generic.bind), (26379, ["*", "-::*"]))
@@ -114,7 +114,7 @@ class ReadingTests(LoadCase):
         self.assertEqual((loaded.masters, loaded.current_epoch, loaded.sentinel.my_id), ([], 0, ""))
 
     def test_generic(self) -> None:
-        """Generic directives are read; those of data servers are kept, the last line of each counting."""
+        """Generic directives are accepted; of those of data servers the last line of each is kept."""
         generic = self.load(
             'bind 127.0.0.1 -::1\nBIND "10.0.0.1 10.0.0.2"\ntimeout 3\ntimeout 4\nloglevel VERBOSE\n'
             "unixsocketperm 700\nclient-query-buffer-limit 2mb\nmaxmemory 1k\nsave 900 1\n"
@@ -135,7 +135,7 @@ class ReadingTests(LoadCase):
         self.assertEqual(self.load("bind").generic.bind, [])
 
     def test_overrides(self) -> None:
-        """Options behind the file win, and enter the file where that changes anything."""
+        """Options after the file take precedence, and are saved if they change anything."""
         loaded = self.load(
             "port 1\n# end\n", 'port "2"', "tcp-backlog 511", "timeout 9", "dir ../var/lib/s", stdin="hz 11\n"
         )
@@ -153,7 +153,7 @@ class ReadingTests(LoadCase):
         self.assertEqual(loaded.masters[0].name.encode("utf-8", "surrogateescape"), b"\xff\xe9")
 
     def test_local_disk(self) -> None:
-        """Without a disk of its own the configuration is read on this machine."""
+        """By default the configuration is read from the local file system."""
         directory = self.mktemp()
         self.assertRaises(ConfigError, load, "s.conf", f"dir {directory}".encode())
         self.assertIsInstance(load("s.conf", b"").path, str)
@@ -161,10 +161,10 @@ class ReadingTests(LoadCase):
 
 
 class RealFileTests(SynchronousTestCase):
-    """What is read from the disk of this machine."""
+    """Reading from the local file system."""
 
     def test_files_that_might_never_end(self) -> None:
-        """A FIFO or a socket is refused at once, for as long as nobody writes it and also if somebody does."""
+        """A FIFO or a socket is refused at once, with and without a writer."""
         directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, directory)
         fifo, address = os.path.join(directory, "fifo"), os.path.join(directory, "socket")
@@ -183,7 +183,7 @@ class RealFileTests(SynchronousTestCase):
         self.assertEqual(read_file(os.devnull), b"")
 
     def test_descriptors(self) -> None:
-        """What is refused is closed, too."""
+        """The descriptor of a refused file is closed."""
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             self.assertRaises(OSError, read_file, "/")
@@ -191,27 +191,27 @@ class RealFileTests(SynchronousTestCase):
 
 
 class IncludeTests(LoadCase):
-    """Other files, read in place."""
+    """Included files."""
 
     def test_in_place(self) -> None:
-        """What follows an include overrides it; nested files and patterns work, relative to ``dir``."""
+        """Lines after an include take precedence; nested files and patterns work, relative to ``dir``."""
         self.disk.files |= {"/start/a.conf": b"timeout 1\ninclude b.conf\n", "/start/b.conf": b"hz 3\n"}
         self.disk.files |= {"/var/lib/s/x1.inc": b"tcp-keepalive 4\n", "/var/lib/s/x2.inc": b"timeout 5\n"}
         generic = self.load("include a.conf\ndir /var/lib/s\ninclude x*.inc\ninclude none*\n").generic
         self.assertEqual((generic.timeout, generic.hz, generic.tcp_keepalive), (5, 3, 4))
 
     def test_missing(self) -> None:
-        """A literal file that is missing is the end, with the words of the operating system."""
+        """A missing file is an error with the text of the operating system."""
         error = self.assertRaises(CannotOpen, self.load, "include gone.conf")
         self.assertEqual(str(error), "Fatal error, can't open config file 'gone.conf': No such file or directory")
 
     def test_circle(self) -> None:
-        """Files that include each other end in a complaint."""
+        """Files that include each other are an error."""
         self.disk.files["/start/a.conf"] = b"include a.conf\n"
         self.assertRaises(CannotOpen, self.load, "include a.conf")
 
     def test_our_lines_outrank_included_ones(self) -> None:
-        """A master from an included file, moved by a failover since, is loaded from where it moved to."""
+        """A master from an included file that was moved by a failover has its new address."""
         self.disk.files["/start/m.conf"] = (
             b"sentinel monitor m 10.0.0.1 1 2\nsentinel config-epoch m 0\nsentinel down-after-milliseconds m 5\n"
         )
@@ -224,10 +224,10 @@ class IncludeTests(LoadCase):
 
 
 class ComplaintTests(LoadCase):
-    """Each mistake has its words, and its place."""
+    """Each error has its text and its line."""
 
     def test_block(self) -> None:
-        """The operator sees the line and its number."""
+        """The error has the line and its number."""
         self.assertEqual(
             str(self.problem("\n# c\n  port x  \n")),
             f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
@@ -235,7 +235,7 @@ class ComplaintTests(LoadCase):
         )
 
     def test_block_without_line(self) -> None:
-        """What is found out after reading belongs to no line."""
+        """An error that is found after reading has no line."""
         self.assertEqual(
             str(self.problem("logfile /gone/x.log\n")),
             f"\n*** FATAL CONFIG FILE ERROR (txsentinel {__version__}) ***\n"
@@ -243,11 +243,11 @@ class ComplaintTests(LoadCase):
         )
 
     def test_line_numbers_of_options(self) -> None:
-        """Options are counted behind the file and one empty line."""
+        """The line numbers of options follow the file and one empty line."""
         self.assertEqual(self.problem("port 1\nport 2\n", "port 3", "foo bar").line_number, 5)
 
     def test_zeros(self) -> None:
-        """A file with a hole in it is refused with its name, the line, and what it means, before any other mistake."""
+        """A file with NUL bytes is refused with its name, the line and an explanation, before any other error."""
         error = self.problem("# c\nport x\nsentinel mon" + "\0" * 4096 + "000\nport y\n")
         self.assertEqual(error.line_number, 3)
         block = str(error)
@@ -256,7 +256,7 @@ class ComplaintTests(LoadCase):
         self.assertNotIn("\0", block)
 
     def test_zeros_anywhere(self) -> None:
-        """There is no place in a file where zeros go unseen, be it the whole file."""
+        """NUL bytes are found anywhere in the file."""
         text = "# c\n\n# x\nport 1\nsentinel monitor m 10.0.0.1 6379 2\n"
         self.load(text)
         for at in range(len(text) + 1):
@@ -265,7 +265,7 @@ class ComplaintTests(LoadCase):
         self.assertEqual(self.problem("\0" * 4096).line_number, 1)
 
     def test_zeros_elsewhere(self) -> None:
-        """An included file is named itself, as is standard input."""
+        """The error has the name of an included file, or standard input."""
         self.disk.files["/start/m.conf"] = b"port 1\n\0"
         error = self.problem("include m.conf\n")
         self.assertEqual((error.line_number, error.message.split()[0]), (2, "/start/m.conf"))
@@ -273,7 +273,7 @@ class ComplaintTests(LoadCase):
         self.assertTrue(error.message.startswith("Standard input has NUL bytes"), error.message)
 
     def test_sentinel_lines(self) -> None:
-        """Every ``sentinel`` directive has its complaints."""
+        """Every ``sentinel`` directive has its errors."""
         monitor = "sentinel monitor m 1.1.1.1 1 1\n"
         unrecognized = "Unrecognized sentinel configuration statement."
         for text, message in (
@@ -315,7 +315,7 @@ class ComplaintTests(LoadCase):
             self.assertComplaint(text, message)
 
     def test_numbers_with_something_behind_them(self) -> None:
-        """Every number of a ``sentinel`` line is read as a whole or refused by name, as the C Sentinels do not."""
+        """Every number in a ``sentinel`` line must be a number as a whole, unlike in C Sentinels."""
         monitor = "sentinel monitor m 1.1.1.1 1 1\n"
         for word in ("51%", "5s", "5e3", "1.5", "5 s", "0x10", "abc", "-", "", "\u0665", "9" * 20, "9" * 5000):
             for line, meaning in (
@@ -338,14 +338,14 @@ class ComplaintTests(LoadCase):
                     self.assertEqual((error.line_number, error.message), (2, f"'{word}' is not an epoch."))
 
     def test_numbers_of_the_command_line(self) -> None:
-        """Options are read no more leniently than lines of the file."""
+        """Options are parsed as strictly as lines of the file."""
         error = self.problem("sentinel monitor m 1.1.1.1 1 1", "sentinel down-after-milliseconds m 5s")
         self.assertEqual((error.line_number, error.message), (2, "'5s' is not a whole number of milliseconds."))
         error = self.problem("", "timeout 5s")
         self.assertEqual(error.message, "argument couldn't be parsed into an integer")
 
     def test_generic_numbers(self) -> None:
-        """No generic directive with one number takes anything else; where bytes are meant there may be a unit."""
+        """Generic directives with a number accept nothing else; sizes may have a unit."""
         sizes = set(MEMORY.split()) | {"client-query-buffer-limit", "proto-max-bulk-len"}
         numbers = {name for names in INTEGER.values() for name in names.split()} | {"unixsocketperm"}
         for name in sorted(numbers | sizes):
@@ -355,11 +355,11 @@ class ComplaintTests(LoadCase):
                 self.assertIn("argument", error.message)
 
     def test_order_of_passes(self) -> None:
-        """Complaints come in the order of execution, not of the file."""
+        """Errors are raised in the order of execution, not of the file."""
         self.assertEqual(self.problem("sentinel auth-pass m x\nsentinel myid abc\n").line_number, 2)
 
     def test_generic_lines(self) -> None:
-        """Generic directives are validated, even where they mean nothing to a Sentinel."""
+        """Generic directives are validated even if they have no effect on a Sentinel."""
         for text, message in (
             ("foo", "Bad directive or wrong number of arguments"),
             ("include", "Bad directive or wrong number of arguments"),
@@ -405,7 +405,7 @@ class ComplaintTests(LoadCase):
             self.assertComplaint(text, message)
 
     def test_renamed_commands(self) -> None:
-        """Only commands that exist can be renamed, where the caller says which these are."""
+        """Only existing commands can be renamed, if the caller passes their names."""
         self.assertEqual(self.load("rename-command PING x", known={"ping"}).generic.renamed_commands, {"ping": "x"})
         error = self.assertRaises(ConfigError, self.load, "rename-command foo x", known={"ping"})
         self.assertEqual(error.message, "No such command in rename-command")

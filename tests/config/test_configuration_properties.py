@@ -1,4 +1,4 @@
-"""Properties of the reader of ``sentinel.conf``, for any file: see ``tests.fuzz.properties`` for what they say."""
+"""Properties of reading ``sentinel.conf`` for any file; ``tests.fuzz.properties`` describes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ sentinel current-epoch 1236
 
 
 def work(raw: bytes) -> int:
-    """Steps that it takes to read ``raw``, sound or not."""
+    """Return the steps of reading ``raw``, valid or not."""
     with counting(configuration, directives, document, generic, quoting, statements) as steps:
         try:
             load("/sentinel.conf", raw, disk=FleetDisk())
@@ -40,17 +40,17 @@ def work(raw: bytes) -> int:
 
 
 class ConfigurationProperties(SynchronousTestCase):
-    """Whatever stands in the file."""
+    """Any contents of the file."""
 
     @given(soup(FILES))
     @example(b"sentinel monitor m 10.0.0.1 6379 2\0\n")
     def test_any_bytes(self, raw: bytes) -> None:
-        """Any file is a configuration or a ``ConfigError`` and nothing else, which quotes the line it complains of."""
+        """Any file is a configuration or a ``ConfigError`` with the invalid line."""
         properties.configuration(raw, ())
 
     @given(soup(FILES))
     def test_reading_twice(self, raw: bytes) -> None:
-        """What was read means the same again in the words in which it is kept."""
+        """A configuration that is saved and read again is the same."""
         try:
             first = load("/sentinel.conf", raw, disk=FleetDisk())
         except ConfigError:
@@ -62,7 +62,7 @@ class ConfigurationProperties(SynchronousTestCase):
         self.assertEqual(again.masters, first.masters)
 
     def test_linear(self) -> None:
-        """Twice as many masters with all that is known of them cost no more than twice the steps."""
+        """Twice as many masters take at most twice the steps."""
 
         def masters(count: int) -> bytes:
             return b"".join(STATE.replace(b"alpha", b"m%d" % number) for number in range(count))
@@ -72,7 +72,7 @@ class ConfigurationProperties(SynchronousTestCase):
     @given(soup(FILES, 6))
     @settings(max_examples=40)
     def test_linear_in_rubbish(self, unit: bytes) -> None:
-        """Twice the rubbish costs no more than twice the steps."""
+        """Twice the garbage takes at most twice the steps."""
         repeated = max(1, 500 // max(len(unit), 1))
         self.assertLessEqual(work(unit * 2 * repeated), 2.2 * work(unit * repeated) + 1_000)
 

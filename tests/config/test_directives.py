@@ -1,4 +1,4 @@
-"""``SENTINEL SET``: what it accepts, and in which words it refuses."""
+"""``SENTINEL SET``: accepted values, and errors."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from txsentinel.core.options import MasterOptions
 
 
 class ApplySetTests(SynchronousTestCase):
-    """One option at a time."""
+    """Single options."""
 
     def setUp(self) -> None:
-        """A master at its defaults."""
+        """Set up a master with the defaults."""
         self.options = MasterOptions(quorum=2)
 
     def set(self, option: str, *values: str, deny_scripts: bool = False) -> Applied:
-        """Apply, on a machine where only ``/ok`` can be executed."""
+        """Apply options on a host on which only ``/ok`` is executable."""
         return apply_set(self.options, option, values, deny_scripts=deny_scripts, executable=lambda path: path == "/ok")
 
     def assertRefused(self, text: str, option: str, *values: str, deny_scripts: bool = False) -> None:
-        """Refused with exactly this error line, and without any effect."""
+        """Check that an option is refused with exactly this error line, without any effect."""
         error = self.assertRaises(SettingRefused, self.set, option, *values, deny_scripts=deny_scripts)
         self.assertEqual(str(error), text)
         self.assertEqual(self.options, MasterOptions(quorum=2))
 
     def test_numbers(self) -> None:
-        """Numbers go where they belong, whatever the letter case of the option."""
+        """Numbers are set, whatever the letter case of the option."""
         for option, value in (
             ("Down-After-Milliseconds", "1"),
             ("failover-timeout", "2"),
@@ -40,7 +40,7 @@ class ApplySetTests(SynchronousTestCase):
         self.assertEqual(self.options.reboot_down_after, 0)
 
     def test_bad_numbers(self) -> None:
-        """Only the canonical spelling of a number in range will do."""
+        """Only canonical numbers in range are accepted."""
         for value in ("0", "-1", "+1", "01", " 1", "1 ", "x", "", "1.0", "9223372036854775808", "\u0661"):
             for option in ("down-after-milliseconds", "failover-timeout", "parallel-syncs", "QUORUM"):
                 self.assertRefused(f"ERR Invalid argument '{value}' for SENTINEL SET '{option}'", option, value)
@@ -51,7 +51,7 @@ class ApplySetTests(SynchronousTestCase):
         )
 
     def test_credentials(self) -> None:
-        """Credentials make the links anew, are not shown, and are unset by the empty word."""
+        """Credentials cause a reconnection, are not shown, and are unset by an empty word."""
         self.assertEqual(self.set("auth-pass", "secret"), Applied("******", relink=True))
         self.assertEqual(self.set("auth-user", "al"), Applied("al", relink=True))
         self.assertEqual((self.options.auth_pass, self.options.auth_user), ("secret", "al"))
@@ -60,7 +60,7 @@ class ApplySetTests(SynchronousTestCase):
         self.assertEqual((self.options.auth_pass, self.options.auth_user), (None, None))
 
     def test_scripts(self) -> None:
-        """Scripts must be executable, and changing them must be allowed, even to unset them."""
+        """Scripts must be executable, and changing them must be permitted, even to unset them."""
         self.assertEqual(self.set("notification-script", "/ok"), Applied("/ok"))
         self.set("client-reconfig-script", "/ok")
         self.assertEqual((self.options.notification_script, self.options.client_reconfig_script), ("/ok", "/ok"))
@@ -78,7 +78,7 @@ class ApplySetTests(SynchronousTestCase):
         )
 
     def test_rename_command(self) -> None:
-        """A command has one other word at most, and none once it is mapped to itself."""
+        """A command has at most one other name, and none once it is renamed to itself."""
         self.assertEqual(self.set("rename-command", "Config", "x"), Applied("Config x"))
         self.set("rename-command", "CONFIG", "y")
         self.assertEqual(self.options.renamed_commands, {"CONFIG": "y"})
@@ -88,14 +88,14 @@ class ApplySetTests(SynchronousTestCase):
         self.assertRefused("ERR Invalid argument '' for SENTINEL SET 'rename-command'", "rename-command", "a", "")
 
     def test_unknown(self) -> None:
-        """Unknown options and missing values share one complaint, with the option as it was sent."""
+        """Unknown options and missing values have the same error, with the option as it was sent."""
         for option, values in (("Foo", ("1",)), ("quorum", ()), ("rename-command", ("a",)), ("monitor", ("1",))):
             self.assertRefused(
                 f"ERR Unknown option or number of arguments for SENTINEL SET '{option}'", option, *values
             )
 
     def test_values_wanted(self) -> None:
-        """The caller can tell how many words belong to an option."""
+        """The caller can ask how many words belong to an option."""
         self.assertEqual(
             [values_wanted(option) for option in ("QUORUM", "Auth-Pass", "rename-command", "known-replica", "x")],
             [1, 1, 2, 0, 0],

@@ -1,4 +1,4 @@
-"""The template of the process title, and what it is made into."""
+"""Expansion of ``proc-title-template``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from txsentinel.config.process_title import expanded
 
 
 class ExpandingTests(SynchronousTestCase):
-    """Text with braces."""
+    """Text with variables."""
 
     def test_facts(self) -> None:
-        """Names in braces become what they stand for, everything else stays, blanks at the ends go."""
+        """Variables are replaced, other text is kept, spaces at the ends are removed."""
         facts = {"one": "1", "empty": "", "odd-name": "x y"}
         for template, text in (
             ("", ""),
@@ -28,7 +28,7 @@ class ExpandingTests(SynchronousTestCase):
             self.assertEqual(expanded(template, facts), text, template)
 
     def test_nonsense(self) -> None:
-        """Names that mean nothing and braces that are not closed are refused."""
+        """Unknown variables and unclosed braces are refused."""
         for template in ("{two}", "{}", "{ one}", "{ONE}", "{one", "{", "{one}{", "{{{", "{o{one}"):
             with self.assertRaises(ValueError, msg=template):
                 expanded(template, {"one": "1"})
@@ -38,14 +38,14 @@ class DirectiveTests(SynchronousTestCase):
     """``proc-title-template``."""
 
     def title(self, *lines: tuple[str, str]) -> str:
-        """The title after these directives."""
+        """Return the title with these directives."""
         options = GenericOptions()
         for name, word in lines:
             apply_generic(options, name, [word])
         return options.process_title("program", "/etc/s.conf")
 
     def test_default(self) -> None:
-        """The program, the first address with the port, and what it is."""
+        """The default has the program, the first address with the port, and the mode."""
         self.assertEqual(self.title(), "program *:26379 [sentinel]")
         self.assertEqual(self.title(("bind", "10.0.0.1 ::1"), ("port", "7")), "program 10.0.0.1:7 [sentinel]")
         self.assertEqual(self.title(("bind", "-::1"), ("port", "0"), ("tls-port", "8")), "program -::1:8 [sentinel]")
@@ -53,7 +53,7 @@ class DirectiveTests(SynchronousTestCase):
         self.assertEqual(self.title(("port", "0"), ("unixsocket", "s.sock")), "program unixsocket:s.sock [sentinel]")
 
     def test_every_variable(self) -> None:
-        """All names that the C Sentinels know."""
+        """All variables of C Sentinels."""
         template = "{port}|{tls-port}|{unixsocket}|{config-file}|{server-mode}|{listen-addr}|{title}"
         self.assertEqual(
             self.title(("unixsocket", "/run/s"), ("proc-title-template", template)),
@@ -61,7 +61,7 @@ class DirectiveTests(SynchronousTestCase):
         )
 
     def test_refusals(self) -> None:
-        """What makes no sense, or leaves nothing by the lines above it, is refused, and the old one stays."""
+        """An invalid template, or one with an empty result, is refused, and the old one is kept."""
         options = GenericOptions()
         for template in ("{foo}", "{port", "", "  ", "{title}", "{unixsocket}"):
             with self.assertRaises(DirectiveError) as refused:

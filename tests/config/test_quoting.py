@@ -1,4 +1,4 @@
-"""How lines come apart into words, and words go into lines."""
+"""Splitting of lines into words, and quoting of words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from txsentinel.config.quoting import decoded, encoded, split_words, written
 
 
 class SplitWordsTests(SynchronousTestCase):
-    """Lines come apart as the C servers take them apart."""
+    """Lines are split as by C servers."""
 
     def test_words(self) -> None:
         """Words end at whitespace; quotes keep it, and may open inside a word."""
@@ -31,21 +31,21 @@ class SplitWordsTests(SynchronousTestCase):
             self.assertEqual(split_words(line), words, line)
 
     def test_escapes(self) -> None:
-        """Double quotes know all escapes, single quotes only their own."""
+        """Double quotes support all escapes, single quotes only their own."""
         self.assertEqual(split_words(rb'"\n\r\t\b\a\x41\x4g\q\"\\"'), [b'\n\r\t\b\aAx4gq"\\'])
         self.assertEqual(split_words(rb"'\n\'\\x'"), [rb"\n'\\x"])
 
     def test_unbalanced(self) -> None:
-        """A quote that never closes, or closes inside a word, makes no words at all."""
+        """A quote that is not closed, or is closed inside a word, is an error."""
         for line in (b'a "b', b"a 'b", b'"a"b', b"'a'b", b'"a""b"', b'"a\\"'):
             self.assertIsNone(split_words(line), line)
 
 
 class WrittenTests(SynchronousTestCase):
-    """Whatever is written is read again as it was."""
+    """A word that is written is split to the same word."""
 
     def test_quotes_only_where_needed(self) -> None:
-        """Ordinary words stay bare, so that even old readers see what they are used to."""
+        """Ordinary words are written without quotes, as in older versions."""
         for word in ("mymaster", "10.0.0.1", "p#ss\\word", "/opt/hooks/reconf.sh", "caf\xe9"):
             self.assertEqual(written(word), word)
         self.assertEqual(written(""), '""')

@@ -1,4 +1,4 @@
-"""Promises of overwriting in place: wherever a crash falls, the old contents are found, or the new ones."""
+"""Guarantees of overwriting in place: after a crash at any time, the old contents are found, or the new ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TEXTS = st.lists(
 
 
 def written_over(before: bytes, at: int, piece: bytes) -> bytes:
-    """A file in which ``piece`` was written at ``at``."""
+    """Return a file into which ``piece`` was written at ``at``."""
     before = before.ljust(at, b"\0")
     return before[:at] + piece + before[at + len(piece) :]
 
 
 def states(old: bytes, steps: Overwriting) -> Iterator[tuple[str, bytes]]:
-    """Each state that a process that is killed can leave, with the step that it was killed in."""
+    """Yield each state that a killed process can leave, with its step."""
     for size in range(len(steps.record)):
         yield "record", old + steps.record[:size]
     whole = old + steps.record
@@ -39,7 +39,7 @@ class CrashTests(SynchronousTestCase):
     """A crash at each byte."""
 
     def check(self, old: bytes, new: bytes) -> None:
-        """Old contents or new ones during step 1, new ones afterwards, and whoever goes on comes to the new ones."""
+        """Old or new contents during step 1, new ones afterwards; completing the steps results in the new ones."""
         for step, raw in states(old, overwriting(old, new)):
             found = recovered(raw)
             if step == "record" and found.contents != new:
@@ -55,18 +55,18 @@ class CrashTests(SynchronousTestCase):
             self.assertFalse(found.ignored)
 
     def test_each_byte(self) -> None:
-        """Longer, shorter, the same, from nothing, to nothing."""
+        """Longer, shorter and equal contents, from nothing, and to nothing."""
         for old, new in ((OLD, NEW), (NEW, OLD), (OLD, OLD[:-1] + b"5"), (b"", NEW), (NEW, b""), (b"a", b"b")):
             self.check(old, new)
 
     @given(TEXTS, TEXTS)
     def test_any_text(self, old: bytes, new: bytes) -> None:
-        """Whatever is in the file."""
+        """Any contents of the file."""
         self.check(old, new)
 
     @given(st.lists(st.sampled_from("on0"), min_size=100, max_size=100))
     def test_power_cut(self, blocks: list[str]) -> None:
-        """Blocks of step 2 reach the disk in any order; where none did, there may be zeros."""
+        """Blocks of step 2 reach the disk in any order; missing ones may be zeros."""
         steps = overwriting(OLD, NEW)
         whole = OLD + steps.record
         at = len(steps.head)
@@ -78,7 +78,7 @@ class CrashTests(SynchronousTestCase):
         self.assertEqual(recovered(bytes(head) + whole[at:]).contents, NEW)
 
     def test_a_second_crash(self) -> None:
-        """Who is killed while the interrupted step is carried on leaves a state like any other."""
+        """A process that is killed while it completes an interrupted step leaves a recoverable state, too."""
         for _, raw in states(OLD, overwriting(OLD, NEW)):
             interrupted = recovered(raw).interrupted
             for size in range(0, 0 if interrupted is None else len(interrupted.head), 7):
@@ -86,7 +86,7 @@ class CrashTests(SynchronousTestCase):
                 self.assertEqual(recovered(written_over(raw, 0, interrupted.head[:size])).contents, NEW)
 
     def test_a_file_with_scraps_is_overwritten(self) -> None:
-        """What a killed writer left does not keep the next one from its work."""
+        """Remains of a killed writer do not prevent the next write."""
         for raw in (OLD + overwriting(OLD, NEW).record[:60], written_over(OLD + overwriting(OLD, NEW).record, 0, NEW)):
             newer = NEW.replace(b"epoch 5", b"epoch 6")
             for step, state in states(raw, overwriting(raw, newer)):
@@ -95,10 +95,10 @@ class CrashTests(SynchronousTestCase):
 
 
 class ChangedTests(SynchronousTestCase):
-    """Files that others changed while a record was in them."""
+    """Files that were changed while they had a record."""
 
     def test_newer_epochs_count(self) -> None:
-        """A C Sentinel that goes on from the file is not undone, though no length and no other byte has changed."""
+        """A change by a C Sentinel is not undone, even with the same length and few different bytes."""
         whole = OLD + overwriting(OLD, NEW).record
         done = written_over(whole, 0, overwriting(OLD, NEW).head)
         for raw in (whole, done):
@@ -109,19 +109,19 @@ class ChangedTests(SynchronousTestCase):
             self.assertIn("ignored", describe("/s.conf", found) or "")
 
     def test_moved_record(self) -> None:
-        """A record that moved with the lines above it is of no use."""
+        """A record that moved with the lines above it is ignored."""
         whole = OLD + overwriting(OLD, NEW).record
         self.assertEqual(recovered(b"# new\n" + whole).contents, b"# new\n" + OLD + b"\n")
 
     def test_nothing_to_do(self) -> None:
-        """A file without a record is what it is."""
+        """A file without a record is unchanged."""
         for text in (b"", OLD, NEW, b"a\r\nb\0", b"#:x\n#: |\n"):
             found = recovered(text)
             self.assertEqual((found.contents, found.interrupted, found.ignored), (text, None, False))
             self.assertIsNone(describe("/s.conf", found))
 
     def test_comments_only(self) -> None:
-        """Before step 2 and after it, all that was added are comments and empty lines: a C Sentinel loads the file."""
+        """Before step 2 and after it, only comments and empty lines were added, so a C Sentinel loads the file."""
         steps = overwriting(OLD, NEW)
         for text, raw in ((OLD, OLD + steps.record), (NEW, written_over(OLD + steps.record, 0, steps.head))):
             rest = raw.removeprefix(text)

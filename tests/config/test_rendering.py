@@ -1,4 +1,4 @@
-"""What is remembered, as lines."""
+"""Rendering of the hard state as lines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class MasterLinesTests(SynchronousTestCase):
     """The lines of one master."""
 
     def texts(self, master: Master, by_hostname: bool = False) -> list[str]:
-        """Without the word that all have in common."""
+        """Return the lines without their common word."""
         return [line.text.removeprefix("sentinel ") for line in master_lines(master, by_hostname)]
 
     def test_defaults_are_not_written(self) -> None:
-        """A master at its defaults needs three lines."""
+        """A master with the defaults has three lines."""
         self.assertEqual(
             self.texts(make_master("m")), ["monitor m 10.0.0.1 6379 2", "config-epoch m 0", "leader-epoch m 0"]
         )
 
     def test_everything_in_order(self) -> None:
-        """All that can be said of a master, in the order of the C Sentinels."""
+        """All lines of a master, in the order of C Sentinels."""
         master = make_master("m")
         master.options = MasterOptions(2, 1, 2, 3, "/n", "/c", "pw", "al", 4, {"CONFIG": "x"}, {"CONFIG": "Config"})
         master.config_epoch, master.leader_epoch = 5, 6
@@ -67,7 +67,7 @@ class MasterLinesTests(SynchronousTestCase):
         self.assertEqual(texts[3:], ["known-replica m 10.0.0.1 6379", "known-replica m 10.0.0.3 1"])
 
     def test_no_duplicates(self) -> None:
-        """Two instances at one address make one line, as C refuses two."""
+        """Two instances at one address have one line, as C refuses two."""
         master = make_master("m")
         for name in ("a", "b"):
             add_replica(master, address("10.0.0.2", 1)).name = name
@@ -76,7 +76,7 @@ class MasterLinesTests(SynchronousTestCase):
         self.assertEqual(self.texts(master)[3:], ["known-replica m 10.0.0.2 1"])
 
     def test_names(self) -> None:
-        """Names are written where they are announced; a name without an address is always one."""
+        """Names are written if they are announced; a name without an IP is always written."""
         master = make_master("m")
         add_replica(master, address("known.example", 1, "10.0.0.2"))
         add_replica(master, address("unknown.example", 1))
@@ -86,7 +86,7 @@ class MasterLinesTests(SynchronousTestCase):
         self.assertTrue(writes_hostnames(SentinelOptions(announce_hostnames=True, resolve_hostnames=True)))
 
     def test_awkward_words(self) -> None:
-        """Whatever a client put into a name, password or command is read again as it was."""
+        """Any name, password or command from a client is read again as it was."""
         disk = MemoryDisk({"/my hooks/n.sh": b"#!"})
         master = make_master('my "master"\n')
         options = master.options
@@ -103,7 +103,7 @@ class OwnLinesTests(SynchronousTestCase):
     """The lines of the Sentinel itself."""
 
     def test_defaults(self) -> None:
-        """Only the ID and the epoch need to be written."""
+        """Only the ID and the epoch are always written."""
         document = ConfigDocument(b"", classify)
         options = SentinelOptions(my_id="a" * 40)
         self.assertEqual([line.text for line in own_head_lines(options, document)], [f"sentinel myid {'a' * 40}"])
@@ -111,7 +111,7 @@ class OwnLinesTests(SynchronousTestCase):
         self.assertEqual(own_head_lines(SentinelOptions(), document), [])
 
     def test_everything_in_order(self) -> None:
-        """All that can be said; switches stay in the file once they are there."""
+        """All lines; yes/no directives stay in the file once they are there."""
         document = ConfigDocument(b"sentinel announce-hostnames yes\n", classify)
         options = SentinelOptions(
             "a" * 40,

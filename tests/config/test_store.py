@@ -1,4 +1,4 @@
-"""Group commit, with a disk that answers when the test says so."""
+"""Group commit with a disk that the test controls."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from txsentinel.interfaces import IHost
 
 
 class StoreTests(SynchronousTestCase):
-    """Many changes, one write; never two writes; nothing is promised before it is durable."""
+    """Many changes need one write; writes never overlap; a generation is reported only when it is durable."""
 
     def setUp(self) -> None:
-        """A Sentinel with one master and an empty file."""
+        """Set up a Sentinel with one master and an empty file."""
         self.host = FakeHost()
         self.files = self.host.files
         self.core = FakeCore()
@@ -31,7 +31,7 @@ class StoreTests(SynchronousTestCase):
         self.store = self.make_store()
 
     def make_store(self, text: bytes = b"") -> ConfigStore:
-        """A store for a file that has ``text``."""
+        """Return a store for a file with ``text``."""
         return ConfigStore(
             cast(IHost, self.host),
             "/s.conf",
@@ -42,16 +42,16 @@ class StoreTests(SynchronousTestCase):
         )
 
     def change(self, generation: int, *names: str | None) -> None:
-        """Note a change, as the executor does."""
+        """Record a change like the executor."""
         self.store.note_dirty(set(names or ("m",)))
         self.store.commit_soon(generation)
 
     def turn(self, seconds: float = 0.0) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.host.reactor.advance(seconds)
 
     def test_first_write(self) -> None:
-        """The first write has everything, whatever was noted, and starts in the next turn."""
+        """The first write has everything, whatever was recorded, and begins in the next turn."""
         self.change(1)
         self.assertEqual(self.files.writes, [])
         self.turn()
@@ -72,7 +72,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_group_commit(self) -> None:
-        """All changes of a turn share a write; those that come during a write share the next."""
+        """All changes of a turn share a write; those during a write share the next one."""
         for generation in (1, 2, 3):
             self.change(generation)
         self.turn()
@@ -91,7 +91,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(len(self.files.writes), 2)
 
     def test_only_what_was_joined_is_promised(self) -> None:
-        """A change between joining the bytes and their arrival on disk waits for the next write."""
+        """A change after the contents were rendered waits for the next write."""
         self.change(1)
         self.turn()
         self.master.leader_epoch = 9
@@ -100,7 +100,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1])
 
     def test_identical(self) -> None:
-        """Bytes that are durable already are not written again, and their generation is durable at once."""
+        """Contents that are durable already are not written again, and their generation is durable at once."""
         self.core.add(make_master("other"))
         self.change(1)
         self.turn()
@@ -111,7 +111,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual((len(self.files.writes), self.durable), (1, [1, 2]))
 
     def test_file_as_read_is_not_trusted(self) -> None:
-        """What was read at start need not be durable: the first write takes place even if it changes nothing."""
+        """The contents read at start may not be durable: the first write takes place even if it changes nothing."""
         self.change(1)
         self.turn()
         text = self.files.done().encode()
@@ -121,7 +121,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.files.done().encode(), text)
 
     def test_flush(self) -> None:
-        """When everything is noted at once the file is written, changed or not: it may have been deleted."""
+        """When everything is recorded at once the file is written, changed or not, as it may have been deleted."""
         self.core.add(make_master("other"))
         self.change(1)
         self.turn()
@@ -133,7 +133,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1, 4])
 
     def test_failure_and_recovery(self) -> None:
-        """A failing disk is tried again and again, less and less often, until it works."""
+        """A failing write is repeated with growing delays until it succeeds."""
         self.change(1)
         self.turn()
         waits = []
@@ -156,7 +156,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(round(retry.getTime() - self.host.reactor.seconds(), 3), 0.1, "patience starts anew")
 
     def test_news_hasten_the_retry(self) -> None:
-        """Whoever asks for something while the disk fails learns within 100 ms that it does."""
+        """A change while the disk fails is answered within 100 ms."""
         self.change(1)
         self.turn()
         for wait in (0.1, 0.2, 0.4, 0.8, 1.6):
@@ -172,7 +172,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.failures[-1], (2, 28))
 
     def test_failed_changes_are_not_forgotten(self) -> None:
-        """A change that failed to be written is in the next write, and its generation too."""
+        """A change whose write failed is in the next write, with its generation."""
         self.change(1)
         self.turn()
         self.files.done()
@@ -185,21 +185,21 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1, 2])
 
     def test_our_bug_stops_us(self) -> None:
-        """What is no error of the disk is an error of ours, and a Sentinel that cannot save must not go on."""
+        """An error that is no OSError is a bug, and the process must end."""
         self.change(1)
         self.turn()
         self.files.fail(ZeroDivisionError())
         self.assertEqual([failure.type for failure, _ in self.host.stopped], [ZeroDivisionError])
 
     def test_rendering_bug_stops_us(self) -> None:
-        """So is a state that cannot be formatted."""
+        """So is a state that cannot be rendered."""
         self.master.options.renamed_commands = None  # type: ignore[assignment]
         self.change(1)
         self.turn()
         self.assertEqual([failure.type for failure, _ in self.host.stopped], [AttributeError])
 
     def test_removed_and_unknown_masters(self) -> None:
-        """Lines of masters that are not monitored go with the next write, comments stay."""
+        """Lines of masters that are not monitored are removed by the next write; comments stay."""
         self.core.add(make_master("b"))
         self.store = self.make_store(
             b"# gone\nsentinel monitor gone 1.1.1.1 1 1\n# m\nsentinel monitor m 1.1.1.1 1 1\n"
@@ -217,7 +217,7 @@ class StoreTests(SynchronousTestCase):
         self.assertNotIn(" m ", text)
 
     def test_hostnames_concern_all(self) -> None:
-        """When names begin to be announced, every master's lines are formatted anew."""
+        """When announce-hostnames is set, the lines of all masters are rendered again."""
         self.master.address = address("redis.example", 1, "10.0.0.1")
         self.change(1)
         self.turn()
@@ -228,7 +228,7 @@ class StoreTests(SynchronousTestCase):
         self.assertIn("monitor m redis.example 1", self.files.done())
 
     def test_generic(self) -> None:
-        """Others who own a directive have their lines written too."""
+        """Lines of other owners are written, too."""
         self.store = self.make_store(b"user al on\n# x\n")
         self.store.replace_generic("user", ["user al off", "user bo on"])
         self.store.replace_generic("loglevel", ["loglevel debug"])
@@ -237,14 +237,14 @@ class StoreTests(SynchronousTestCase):
         self.assertTrue(text.startswith(f"user al off\n# x\n\n{MARKER}\nuser bo on\nloglevel debug\n"), text)
 
     def test_stop_when_idle(self) -> None:
-        """Nothing to write, nothing to wait for; nothing is written afterwards."""
+        """Without changes, stopping does not wait; nothing is written afterwards."""
         self.assertIsNone(self.successResultOf(self.store.stop()))
         self.change(1)
         self.turn(10)
         self.assertEqual(self.files.writes, [])
 
     def test_stop_writes_what_is_left(self) -> None:
-        """The end waits for the write under way and one more with what came meanwhile."""
+        """Stopping waits for the write in progress and one more with the changes made meanwhile."""
         self.change(1)
         self.turn()
         self.master.leader_epoch = 3
@@ -260,7 +260,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_stop_on_a_failing_disk(self) -> None:
-        """One last attempt is made, and its failure does not hold up the end."""
+        """One last attempt is made, and its failure does not delay the end."""
         self.change(1)
         self.turn()
         self.files.fail()
@@ -271,7 +271,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_stop_while_a_write_hangs(self) -> None:
-        """A disk that does not answer keeps the end up for a few seconds, not for ever."""
+        """A disk that hangs delays the end by a few seconds, not for ever."""
         self.change(1)
         self.turn()
         stopped = self.store.stop()
@@ -282,7 +282,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.files.pending, 1)
 
     def test_probing(self) -> None:
-        """Whether the file could be saved is found out at the start and from time to time, and nothing is written."""
+        """The file is probed at start and periodically, without writing."""
         self.store.probe()
         for count in range(1, 4):
             self.assertEqual((len(self.files.probes), self.failures, self.files.writes), (count, [], []))
@@ -293,7 +293,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_probe_that_fails(self) -> None:
-        """It counts as a failed write: it is reported, and real ones are tried until one succeeds."""
+        """A failed probe counts as a failed write: it is reported, and writes are attempted until one succeeds."""
         self.store.probe()
         self.files.probes[0].errback(OSError(30, "Read-only file system"))
         self.assertEqual((self.failures, self.store.failing), ([(0, 30)], True))
@@ -307,7 +307,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(len(self.files.probes), 2)
 
     def test_probe_behind_a_write(self) -> None:
-        """What a probe says while a write is under way is left to the write."""
+        """The result of a probe during a write is ignored."""
         self.store.probe()
         self.change(1)
         self.turn()
@@ -317,8 +317,8 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1])
 
     def test_overwritten_in_place(self) -> None:
-        """That the file cannot be replaced is told once; a probe that succeeds does not take it back."""
-        told: list[str] = []
+        """That the file cannot be replaced is reported once; a successful probe does not reset that."""
+        reasons: list[str] = []
         self.store = ConfigStore(
             cast(IHost, self.host),
             "/s.conf",
@@ -326,7 +326,7 @@ class StoreTests(SynchronousTestCase):
             self.core,
             self.durable.append,
             lambda *_: None,
-            told.append,
+            reasons.append,
         )
         self.store.probe()
         self.files.probes[0].callback("")
@@ -338,10 +338,10 @@ class StoreTests(SynchronousTestCase):
             self.files.done()
             self.turn(PROBE_PERIOD)
             self.files.probes[-1].callback("")
-        self.assertEqual(told, [self.files.reason])
+        self.assertEqual(reasons, [self.files.reason])
 
     def test_reloads(self) -> None:
-        """What is written is read again as it was, and writing it again changes nothing."""
+        """Saved state is read again as it was, and writing it again changes nothing."""
         self.master.config_epoch, self.master.leader_epoch, self.core.current_epoch = 3, 4, 5
         add_replica(self.master, address("10.0.0.2", 1))
         add_peer(self.master, "b" * 40, address("10.0.0.3", 2))
@@ -360,10 +360,10 @@ class StoreTests(SynchronousTestCase):
 
 
 class SlicesTests(SynchronousTestCase):
-    """Lines of many masters are rendered a little at a time."""
+    """Lines of many masters are rendered in time slices."""
 
     def setUp(self) -> None:
-        """Three masters, of which one is rendered per turn."""
+        """Set up three masters, of which one is rendered per turn."""
         self.patch(store_module, "TIME_SLICE_SECONDS", -1.0)
         self.host = FakeHost()
         self.files = self.host.files
@@ -381,27 +381,27 @@ class SlicesTests(SynchronousTestCase):
         )
 
     def make_store(self) -> ConfigStore:
-        """A store for an empty file."""
+        """Return a store for an empty file."""
         host = cast(IHost, self.host)
         return ConfigStore(
             host, "/s.conf", ConfigDocument(b"", classify), self.core, self.durable.append, lambda *_: None
         )
 
     def vote(self, name: str, epoch: int, generation: int) -> None:
-        """A change to one master and to the epoch, as the executor notes it."""
+        """Record a change to one master and to the epoch, like the executor."""
         self.core.registry.masters[name].leader_epoch = self.core.current_epoch = epoch
         self.store.note_dirty({name, None})
         self.store.commit_soon(generation)
 
     def turn(self) -> None:
-        """Let the reactor make one call of those that are due."""
+        """Let the reactor make one of the calls that are due."""
         call = self.host.reactor.calls.pop(0)
         self.assertLessEqual(call.getTime(), self.host.reactor.seconds())
         call.called = 1
         call.func(*call.args, **call.kw)
 
     def test_others_have_their_turn(self) -> None:
-        """Between two slices the reactor is free, and the write begins with the last of them."""
+        """Between two slices the reactor is free, and the write begins with the last one."""
         self.vote("b", 7, 1)
         for rendered in ("a", "ab", "abc"):
             self.assertEqual(self.files.pending, 0)
@@ -412,7 +412,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1])
 
     def test_late_changes_are_not_promised(self) -> None:
-        """What changes between two slices is promised by the next write, whether or not the file has it already."""
+        """A change between two slices is reported as durable by the next write, even if the file has it already."""
         self.vote("b", 7, 1)
         self.turn()
         self.vote("a", 8, 2)
@@ -430,7 +430,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual("".join(self.rendered), "abcac")
 
     def test_what_is_in_is_promised(self) -> None:
-        """What was noted between two slices and needs no further line is durable with this write."""
+        """A change between two slices that needs no further line is durable with this write."""
         self.vote("b", 7, 1)
         self.turn()
         self.store.replace_generic("loglevel", ["loglevel debug"])
@@ -442,7 +442,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_removed_between_slices(self) -> None:
-        """A master that is gone when its turn comes has no lines."""
+        """A master that is removed before it is rendered has no lines."""
         self.vote("b", 7, 1)
         self.turn()
         del self.core.registry.masters["c"]
@@ -454,7 +454,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1, 2], "the bytes are the same and durable already")
 
     def test_preparing(self) -> None:
-        """All is rendered ahead of the first write, which then renders what changed since."""
+        """All lines are rendered before the first write, which renders only later changes."""
         self.store.prepare()
         self.host.reactor.advance(0)
         self.assertEqual("".join(self.rendered), "abc")
@@ -469,7 +469,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.files.done(), text, "the same as without")
 
     def test_write_while_preparing(self) -> None:
-        """A write need not wait for the preparations: it renders what is left of them itself."""
+        """A write does not wait for the preparation: it renders the remaining lines itself."""
         self.store.prepare()
         self.vote("a", 7, 1)
         self.host.reactor.advance(0)
@@ -479,14 +479,14 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_stop_while_preparing(self) -> None:
-        """Preparations end with the store."""
+        """The preparation ends when the store is stopped."""
         self.store.prepare()
         self.successResultOf(self.store.stop())
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
         self.assertEqual(self.rendered, ["a"])
 
     def test_stop_between_slices(self) -> None:
-        """The end waits until what was begun is rendered and written."""
+        """Stopping waits until the rendering and the write have finished."""
         self.vote("b", 7, 1)
         self.turn()
         stopped = self.store.stop()
@@ -498,10 +498,10 @@ class SlicesTests(SynchronousTestCase):
 
 
 class ManyMastersTests(SynchronousTestCase):
-    """A thousand masters stay cheap."""
+    """A thousand masters are cheap."""
 
     def test_one_of_a_thousand(self) -> None:
-        """A commit about one master formats the lines of that one, and takes a few milliseconds of CPU at most."""
+        """A commit about one master renders its lines only, and takes at most a few milliseconds of CPU."""
         host, core = FakeHost(), FakeCore()
         for number in range(1000):
             master = core.add(make_master(f"m{number}"))

@@ -1,4 +1,4 @@
-"""Files travel between us and the C Sentinels, in both directions."""
+"""Files are exchanged with real C Sentinels, in both directions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_l
 from txsentinel.demo.programs import sentinel_command
 
 TIMEOUT = 10.0
-"""Seconds that a Sentinel may take to answer its first PING."""
+"""Maximum time in seconds until a Sentinel answers its first PING."""
 
 HAND_WRITTEN = """\
 # Sentinel of the cache group
@@ -42,7 +42,7 @@ PEER_ID = "77ec4d67f56e286dd23ba435f0b1f4ff93bde731"
 
 
 def core_of(loaded: Configuration) -> FakeCore:
-    """The state that a configuration describes."""
+    """Return the state that a configuration describes."""
     core = FakeCore(options=loaded.sentinel, current_epoch=loaded.current_epoch)
     for record in loaded.masters:
         master = core.add(make_master(record.name, record.host, record.port))
@@ -56,7 +56,7 @@ def core_of(loaded: Configuration) -> FakeCore:
 
 
 def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
-    """The file of ``loaded`` with the state of ``core``."""
+    """Return the file of ``loaded`` with the state of ``core``."""
     document = loaded.document
     document.put(HEAD, own_head_lines(core.options, document))
     for name, master in core.registry.masters.items():
@@ -66,12 +66,12 @@ def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
 
 
 class TravellingFiles:
-    """What every C Sentinel must agree to."""
+    """Guarantees for every C Sentinel."""
 
     kind: str
 
     def setUp(self) -> None:
-        """A hand-written file in a directory of its own."""
+        """Set up a hand-written file in a directory of its own."""
         case = self.case()
         directory = Path(case.mktemp()).absolute()
         directory.mkdir(parents=True)
@@ -84,12 +84,12 @@ class TravellingFiles:
         case.addCleanup(self.stop)
 
     def case(self) -> SynchronousTestCase:
-        """Ourselves, as the test case that the other base class makes of us."""
+        """The test case that is mixed in."""
         assert isinstance(self, SynchronousTestCase)
         return self
 
     def start(self) -> None:
-        """Start the C Sentinel on the file, and wait until it answers."""
+        """Start the C Sentinel with the file, and wait until it answers."""
         log = self.file.with_suffix(".log").open("wb")
         with log:
             self.process = subprocess.Popen(
@@ -107,18 +107,18 @@ class TravellingFiles:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """Stop it, if it runs."""
+        """Stop it, if it is running."""
         process, self.process = self.process, None
         if process is not None:
             process.terminate()
             process.wait(TIMEOUT)
 
     def load(self) -> Configuration:
-        """Read the file as we do."""
+        """Read the file with txsentinel."""
         return load(str(self.file), self.file.read_bytes())
 
     def test_there_and_back(self) -> None:
-        """We read what C wrote, C reads what we made of that, and both see the same state."""
+        """txsentinel reads what C wrote, C reads what txsentinel made of that, and both have the same state."""
         case = self.case()
         self.start()
         my_id = call(self.port, "SENTINEL", "MYID") if self.kind != "redis-6.2" else None
@@ -163,7 +163,7 @@ class TravellingFiles:
         case.assertEqual(self.file.read_bytes(), written, "with an ID in the file, C has no reason to rewrite it")
 
     def test_same_result(self) -> None:
-        """From one hand-written file, both make files that say the same and keep the same comments."""
+        """From one hand-written file, both write files with the same state and the same comments."""
         case = self.case()
         ours = self.load()
         self.start()

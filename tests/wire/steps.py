@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 
 class Steps:
-    """The count so far."""
+    """Return the count so far."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -25,12 +25,12 @@ class Steps:
 
     @property
     def all(self) -> int:
-        """Lines and bytes."""
+        """Return the number of lines and bytes."""
         return self.lines + self.touched
 
 
 class _Pretending(type):
-    """Lets what counts be taken for what it stands in for."""
+    """A counting type that is accepted in place of the original one."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, cls.__mro__[1])
@@ -87,7 +87,7 @@ def _counting(base: Any, steps: Steps) -> Any:
 
 @contextmanager
 def counting(*modules: ModuleType) -> Iterator[Steps]:
-    """Count what code of these modules does, and with which bytes."""
+    """Count the lines that the code of these modules executes, and the bytes that it reads."""
     steps = Steps()
     files = {module.__file__ for module in modules}
 

@@ -15,7 +15,7 @@ strings = st.text(alphabet="ab*-]\\", max_size=6).map(str.encode)
 
 
 def upstream(pattern: bytes, string: bytes) -> bool:
-    """The rules as a plain recursion, exponential and obviously right; only for short inputs."""
+    """Match by plain recursion, which is exponential and obviously correct; only for short inputs."""
     at = 0
     while at < len(pattern) and string:
         sign = pattern[at : at + 1]
@@ -39,7 +39,7 @@ def upstream(pattern: bytes, string: bytes) -> bool:
 
 
 def upstream_class(pattern: bytes, at: int, byte: bytes) -> tuple[bool, int]:
-    """One class, member by member."""
+    """Match one class, member by member."""
     negated = pattern[at : at + 1] == b"^"
     at += negated
     matched = False
@@ -58,30 +58,30 @@ def upstream_class(pattern: bytes, at: int, byte: bytes) -> tuple[bool, int]:
 
 
 class GlobTests(SynchronousTestCase):
-    """Patterns match what the servers' patterns match."""
+    """Patterns match like those of the servers."""
 
     def check(
         self, pattern: bytes, matching: tuple[bytes, ...], others: tuple[bytes, ...], nocase: bool = False
     ) -> None:
-        """Compare both lists."""
+        """Check strings that must match and strings that must not."""
         for string in matching:
             self.assertTrue(glob_match(pattern, string, nocase), (pattern, string))
         for string in others:
             self.assertFalse(glob_match(pattern, string, nocase), (pattern, string))
 
     def test_literal(self) -> None:
-        """Ordinary bytes match themselves and the whole string must match."""
+        """Ordinary bytes match themselves, and the whole string must match."""
         self.check(b"+sdown", (b"+sdown",), (b"-sdown", b"+sdown2", b"+sdow", b"+SDOWN", b""))
 
     def test_star(self) -> None:
-        """A star, or several, takes any run of bytes."""
+        """One or several stars match any bytes."""
         self.check(b"*", (b"a", b"\x00\xff"), (b"",))
         self.check(b"+s*n", (b"+sdown", b"+sn", b"+snn"), (b"+sdown2", b"sdown"))
         self.check(b"a**b*", (b"ab", b"axxb", b"abc"), (b"a", b"ba"))
         self.check(b"*ab*ab", (b"abab", b"ababab"), (b"ab", b"aba"))
 
     def test_question(self) -> None:
-        """A question mark takes exactly one byte."""
+        """A question mark matches exactly one byte."""
         self.check(b"h?llo", (b"hello", b"h\xffllo"), (b"hllo", b"heello"))
 
     def test_class(self) -> None:
@@ -96,7 +96,7 @@ class GlobTests(SynchronousTestCase):
         self.check(b"[a^]", (b"a", b"^"), (b"b",))
 
     def test_unterminated_class(self) -> None:
-        """A class without its bracket ends with the pattern."""
+        """A class without its closing bracket ends with the pattern."""
         self.check(b"[ab", (b"a", b"b"), (b"[", b"c", b"ab"))
         self.check(b"[a-", (b"a", b"-"), (b"b",))
         self.check(b"[a-]", (b"]", b"^", b"a"), (b"-", b"b"))
@@ -105,17 +105,17 @@ class GlobTests(SynchronousTestCase):
         self.check(b"[a\\", (b"a", b"\\"), (b"b",))
 
     def test_backslash(self) -> None:
-        """A backslash takes the meaning off the next byte; at the end it stands for itself."""
+        """A backslash makes the next byte literal; at the end it is literal itself."""
         self.check(b"a\\*", (b"a*",), (b"ab", b"a\\*"))
         self.check(b"a\\", (b"a\\",), (b"a",))
         self.check(b"\\\\", (b"\\",), (b"\\\\",))
 
     def test_empty(self) -> None:
-        """The empty string is matched by the empty pattern alone."""
+        """Only the empty pattern matches the empty string."""
         self.check(b"", (b"",), (b"a",))
 
     def test_letter_case(self) -> None:
-        """On request the case of ASCII letters does not matter, but for escaped members of a class."""
+        """With ``nocase`` the case of ASCII letters is ignored, except for escaped members of a class."""
         self.check(b"CLIENT|*", (b"client|id", b"Client|ID"), (b"acl|cat",), nocase=True)
         self.check(b"[A-C]x", (b"ax", b"BX"), (b"dx",), nocase=True)
         self.check(b"[abc]", (b"A", b"c"), (b"d",), nocase=True)
@@ -124,25 +124,25 @@ class GlobTests(SynchronousTestCase):
 
     @given(patterns, strings)
     def test_same_as_the_recursion(self, pattern: bytes, string: bytes) -> None:
-        """The bounded walk and the plain recursion agree."""
+        """The bounded match and the plain recursion have the same result."""
         self.assertEqual(glob_match(pattern, string), upstream(pattern, string))
 
     @given(st.binary(), st.binary(), st.booleans())
     def test_never_raises(self, pattern: bytes, string: bytes, nocase: bool) -> None:
-        """Any two strings of bytes can be compared."""
+        """Any two byte strings can be compared."""
         self.assertIsInstance(glob_match(pattern, string, nocase), bool)
 
     def test_stars_do_not_explode(self) -> None:
-        """A pattern made to drive a recursion mad ends at once: this would not return in a lifetime."""
+        """A pattern with exponential backtracking ends at once."""
         self.assertFalse(glob_match(b"a*" * 100 + b"b", b"a" * 500))
         self.assertFalse(glob_match(b"*a" * 1000 + b"b", b"a" * 2000))
 
     def test_long_patterns(self) -> None:
-        """Length changes nothing."""
+        """Long strings match like short ones."""
         self.check(b"a" * 5000 + b"*", (b"a" * 5000, b"a" * 5001), (b"a" * 4999,))
 
     def test_huge_patterns(self) -> None:
-        """Megabytes of pattern cost next to nothing: what no short string can match is not read to its end."""
+        """Megabytes of pattern are cheap: a pattern that no short string can match is not read to its end."""
         channel = b"+switch-master"
         started = time.process_time()
         for _ in range(20):
@@ -152,6 +152,6 @@ class GlobTests(SynchronousTestCase):
         self.assertLess(time.process_time() - started, 5.0)
 
     def test_long_class(self) -> None:
-        """A class as long as all bytes, each escaped, still says what it says."""
+        """A class with all bytes, each escaped, has its usual meaning."""
         every = b"[" + b"".join(b"\\" + bytes((byte,)) for byte in range(256)) + b"]"
         self.check(every, (b"a", b"\0", b"]", b"\xff"), (b"ab",))

@@ -1,4 +1,4 @@
-"""Properties of ``txsentinel.wire.hello``, for any payload: see ``tests.fuzz.properties`` for what they say."""
+"""Properties of ``txsentinel.wire.hello`` for any payload; ``tests.fuzz.properties`` describes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from txsentinel.wire.resp import Push, encode
 
 
 def work(raw: bytes) -> int:
-    """Steps that it takes to read ``raw``."""
+    """Return the steps of parsing ``raw``."""
     with counting(hello) as steps:
         try:
             Hello.parse(raw)
@@ -26,7 +26,7 @@ def work(raw: bytes) -> int:
 
 
 class HelloProperties(SynchronousTestCase):
-    """Whatever somebody publishes."""
+    """Any published payload."""
 
     @given(soup(HELLOS))
     def test_any_bytes(self, raw: bytes) -> None:
@@ -38,7 +38,7 @@ class HelloProperties(SynchronousTestCase):
 
     @given(st.lists(soup(HELLOS), min_size=1, max_size=3))
     def test_whole_messages(self, payloads: list[bytes]) -> None:
-        """Messages on the channel are told from their bytes alone, whatever they hold; a byte less and they are not."""
+        """Whole messages on the channel are recognised whatever they contain; a message that lacks a byte is not."""
         chunk = b"".join(encode(Push(("message", HELLO_CHANNEL, payload))) for payload in payloads)
         self.assertEqual(whole_messages(chunk), payloads)
         for other in (chunk[:-1], chunk[1:], chunk + b"+", b"+" + chunk):
@@ -47,7 +47,7 @@ class HelloProperties(SynchronousTestCase):
     @given(soup(HELLOS, 6), st.booleans())
     @settings(max_examples=60)
     def test_linear(self, unit: bytes, message: bool) -> None:
-        """Twice the payload costs no more than twice the steps."""
+        """Twice the payload takes at most twice the steps."""
         repeated = max(1, 1_000 // max(len(unit), 1))
         once, twice = unit * repeated, unit * 2 * repeated
         if message:

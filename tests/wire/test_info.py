@@ -65,10 +65,10 @@ WORDS = (
 
 
 class InfoTests(SynchronousTestCase):
-    """The needed lines are found in whatever a server says."""
+    """The required fields are found in the INFO of any server."""
 
     def test_master(self) -> None:
-        """A master tells its role, run ID and replicas; lines that only a replica may say are passed over."""
+        """INFO of a master has role, run ID and replicas; lines of replicas are skipped."""
         self.assertEqual(
             parse_info(MASTER),
             InfoReport(
@@ -80,7 +80,7 @@ class InfoTests(SynchronousTestCase):
         )
 
     def test_replica(self) -> None:
-        """A replica tells whom it follows and how well."""
+        """INFO of a replica has its master and the state of replication."""
         self.assertEqual(
             parse_info(REPLICA),
             InfoReport(
@@ -98,7 +98,7 @@ class InfoTests(SynchronousTestCase):
         )
 
     def test_two_channels(self) -> None:
-        """The second connection of a replica that is synchronized over two channels is no replica of its own."""
+        """The second connection of a replica that synchronizes over two channels is not another replica."""
         report = parse_info(
             b"role:master\r\n"
             b"slave0:ip=10.0.0.2,port=6379,state=wait_bgsave,offset=0,lag=0,type=rdb-channel\r\n"
@@ -108,53 +108,53 @@ class InfoTests(SynchronousTestCase):
         self.assertEqual(report.replicas, (("10.0.0.2", 6380), ("10.0.0.3", 6381)))
 
     def test_nothing(self) -> None:
-        """A text without a known line says nothing; the time since the loss of the link is zero."""
+        """A text without known lines has no fields; the time since the loss of the link is zero."""
         self.assertEqual(parse_info(b""), InfoReport())
         self.assertEqual(parse_info(b"# Sentinel\r\nmaster0:name=m,status=ok\r\n").role, None)
 
     def test_bare_line_feeds(self) -> None:
-        """A text that lost its carriage returns is read all the same."""
+        """A text without carriage returns is parsed all the same."""
         for text in (MASTER, REPLICA):
             self.assertEqual(parse_info(text.replace(b"\r", b"")), parse_info(text))
 
     def test_first_and_last_line(self) -> None:
-        """A line needs neither a predecessor nor an end."""
+        """The first line needs no line end before it, the last one none after it."""
         self.assertEqual(parse_info(b"role:slave").role, "slave")
         self.assertEqual(parse_info(b"role:slave\r\nslave_priority:0").priority, 0)
 
     def test_order_matters(self) -> None:
-        """What comes before ``role:slave`` is not believed of a replica."""
+        """Fields of a replica before ``role:slave`` are ignored."""
         report = parse_info(b"master_host:h\r\nslave_priority:3\r\nrole:slave\r\nmaster_port:1\r\n")
         self.assertEqual((report.master_host, report.priority, report.master_port), (None, None, 1))
 
     def test_prefixes_at_line_starts_only(self) -> None:
-        """The words count at the start of a line, not inside one."""
+        """Field names count at the start of a line only."""
         report = parse_info(b"x_role:master\r\nxslave0:ip=a,port=1,\r\n run_id:" + RUN_ID.encode() + b"\r\n")
         self.assertEqual(report, InfoReport())
 
     def test_unknown_role(self) -> None:
-        """A role that is neither of the two is no role."""
+        """Any other role is ignored."""
         self.assertIsNone(parse_info(b"role:sentinel\r\n").role)
 
     def test_run_id_length(self) -> None:
-        """A run ID has forty characters; fewer are none, more are cut."""
+        """A run ID has forty characters; a shorter one is ignored, a longer one is cut."""
         self.assertIsNone(parse_info(b"run_id:" + b"a" * 39).run_id)
         self.assertEqual(parse_info(b"run_id:" + b"a" * 41).run_id, "a" * 40)
 
     def test_old_replica_lines(self) -> None:
-        """Servers before 2.8 name host and port without marks."""
+        """Servers before 2.8 write host and port without names."""
         self.assertEqual(
             parse_info(b"slave0:10.0.0.1,6380,online\r\nslave10:h,6381,online\r\n").replicas,
             (("10.0.0.1", 6380), ("h", 6381)),
         )
 
     def test_unusable_replica_lines(self) -> None:
-        """A replica without a host or with a port that nobody can connect to is passed over."""
+        """A replica without a host or with an invalid port is skipped."""
         for line in (b"ip=,port=1,", b"ip=h", b"ip=h,port=0,", b"ip=h,port=65536,", b"ip=h,port=x,", b"h", b"", b",1,"):
             self.assertEqual(parse_info(b"slave0:" + line + b"\r\n").replicas, (), line)
 
     def test_lenient_numbers(self) -> None:
-        """Numbers end where their digits do; a link that never was up is −1 second down."""
+        """Numbers end at their last digit; a link that never was up is −1 second down."""
         report = parse_info(
             b"role:slave\r\nslave_priority:12abc\r\nmaster_link_down_since_seconds:-1\r\nmaster_port:\r\n"
         )
@@ -165,11 +165,11 @@ class InfoTests(SynchronousTestCase):
         self.assertEqual(parse_info(b"role:slave\r\nslave_repl_offset:-1\r\n").repl_offset, -1)
 
     def test_link_status(self) -> None:
-        """Only ``up`` is up."""
+        """Only ``up`` means up."""
         for word, up in ((b"up", True), (b"UP", True), (b"down", False), (b"", False), (b"upper", False)):
             self.assertEqual(parse_info(b"role:slave\r\nmaster_link_status:" + word + b"\r\n").master_link_up, up, word)
 
     @given(st.binary() | st.lists(st.sampled_from(WORDS)).map(b"".join))
     def test_never_raises(self, raw: bytes) -> None:
-        """Any bytes give a report."""
+        """Any bytes result in a report."""
         self.assertIsInstance(parse_info(raw), InfoReport)

@@ -1,4 +1,4 @@
-"""Properties of ``txsentinel.wire.info``, for any text: see ``tests.fuzz.properties`` for what they say."""
+"""Properties of ``txsentinel.wire.info`` for any text; ``tests.fuzz.properties`` describes them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ replicas = st.lists(st.tuples(hosts, st.integers(1, 65_535)), max_size=5)
 
 
 def work(raw: bytes) -> int:
-    """Lines that it takes to read ``raw``; its bytes are left to one regular expression."""
+    """Return the lines executed to parse ``raw``; its bytes are read by one regular expression."""
     with counting(info) as steps:
         parse_info(raw)
     return steps.lines
 
 
 class InfoProperties(SynchronousTestCase):
-    """Whatever a server says of itself."""
+    """Any INFO of a server."""
 
     @given(soup(INFO))
     @example(b"slave0:ip=,port=1\r\nslave1:ip=a,port=0")
@@ -37,7 +37,7 @@ class InfoProperties(SynchronousTestCase):
 
     @given(replicas, hosts, st.integers(1, 65_535), st.integers(-(1 << 63), (1 << 63) - 1), st.integers(0, 1 << 31))
     def test_round_trip(self, named: list[tuple[str, int]], host: str, port: int, offset: int, priority: int) -> None:
-        """What a replica tells of itself, its master and its own replicas is what is read."""
+        """The fields of a replica's INFO are parsed as written."""
         lines = ["# Replication", "role:slave", f"master_host:{host}", f"master_port:{port}", "master_link_status:up"]
         lines += [f"slave_repl_offset:{offset}", f"slave_priority:{priority}", f"connected_slaves:{len(named)}"]
         lines += [f"slave{n}:ip={ip},port={number},state=online" for n, (ip, number) in enumerate(named)]
@@ -48,7 +48,7 @@ class InfoProperties(SynchronousTestCase):
 
     @given(soup(INFO), soup(INFO))
     def test_lines_are_read_one_by_one(self, before: bytes, after: bytes) -> None:
-        """The replicas of two texts are those of the one and then those of the other, whatever they hold."""
+        """The replicas of two concatenated texts are those of the first and then those of the second."""
         together = parse_info(before + b"\n" + after).replicas
         self.assertEqual(together, parse_info(before).replicas + parse_info(after).replicas)
 
@@ -56,6 +56,6 @@ class InfoProperties(SynchronousTestCase):
     @settings(max_examples=60)
     @example(b"slave0\n")
     def test_linear(self, unit: bytes) -> None:
-        """Twice the text costs no more than twice the steps."""
+        """Twice the text takes at most twice the steps."""
         repeated = max(1, 2_000 // max(len(unit), 1))
         self.assertLessEqual(work(unit * 2 * repeated), 2.2 * work(unit * repeated) + 100)

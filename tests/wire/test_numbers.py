@@ -10,10 +10,10 @@ from txsentinel.wire.numbers import HIGHEST_I64, HIGHEST_U64, LOWEST_I64, lenien
 
 
 class LenientNumberTests(SynchronousTestCase):
-    """Numbers are read as C reads them."""
+    """Numbers are parsed as by the C library."""
 
     def test_signed(self) -> None:
-        """Blanks, one sign and trailing rubbish are put up with; no digits are zero."""
+        """Leading whitespace, one sign and trailing garbage are accepted; no digits are zero."""
         for raw, number in (
             (b"42000abc", 42000),
             (b"zz", 0),
@@ -34,7 +34,7 @@ class LenientNumberTests(SynchronousTestCase):
             self.assertEqual(lenient_int(raw), number, raw)
 
     def test_unsigned(self) -> None:
-        """Too big is the highest number, and negative ones wrap around."""
+        """A number that is too large becomes the highest one, and a negative one wraps around."""
         for raw, number in (
             (b"18446744073709551615", HIGHEST_U64),
             (b"18446744073709551616", HIGHEST_U64),
@@ -54,12 +54,12 @@ class LenientNumberTests(SynchronousTestCase):
         self.assertTrue(0 <= lenient_unsigned(raw) <= HIGHEST_U64)
 
     def test_endless_digits(self) -> None:
-        """A megabyte of digits is merely a number that is too big."""
+        """A megabyte of digits is a number that is too large."""
         self.assertEqual(lenient_int(b"9" * 1_000_000), HIGHEST_I64)
         self.assertEqual(lenient_unsigned(b"9" * 1_000_000), HIGHEST_U64)
 
     @given(st.integers(LOWEST_I64, HIGHEST_I64))
     def test_round_trip(self, number: int) -> None:
-        """What fits is read exactly."""
+        """A number in range is parsed exactly."""
         self.assertEqual(lenient_int(b"%d" % number), number)
         self.assertEqual(lenient_unsigned(b"%d" % number), number % (1 << 64))

@@ -91,7 +91,7 @@ plain_values: st.SearchStrategy[Any] = st.recursive(
 
 
 def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS) -> list[object]:
-    """Everything that comes out of these chunks, pulled after each; a violation is the last entry."""
+    """Return all replies in these chunks, read after each chunk; a violation is the last item."""
     reader = ReplyReader(limits, resp3=True)
     heard: list[object] = []
     try:
@@ -105,14 +105,14 @@ def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS) -> list[object]
 
 
 class GrammarTests(SynchronousTestCase):
-    """Every type of RESP2 and RESP3 is understood."""
+    """Every type of RESP2 and RESP3 is parsed."""
 
     def test_stream(self) -> None:
         """One reply of each type."""
         self.assertEqual(transcript([STREAM]), EXPECTED)
 
     def test_types(self) -> None:
-        """Statuses, errors and push frames can be told from bulks and arrays of the same content."""
+        """Statuses, errors and push frames differ from bulk strings and arrays of the same content."""
         types = [
             type(reply)
             for reply in transcript([b"+a\r\n-a\r\n$1\r\na\r\n!1\r\na\r\n*1\r\n:1\r\n>1\r\n:1\r\n#t\r\n:1\r\n"])
@@ -120,16 +120,16 @@ class GrammarTests(SynchronousTestCase):
         self.assertEqual(types, [Status, ErrorLine, bytes, ErrorLine, list, PushFrame, bool, int])
 
     def test_every_cut(self) -> None:
-        """However the stream is cut in two, the same replies come out."""
+        """A stream that is cut in two anywhere has the same replies."""
         for cut in range(len(STREAM)):
             self.assertEqual(transcript([STREAM[:cut], STREAM[cut:]]), EXPECTED, cut)
 
     def test_byte_by_byte(self) -> None:
-        """A stream that trickles in one byte at a time is understood as well."""
+        """A stream that arrives byte by byte has the same replies."""
         self.assertEqual(transcript(STREAM[at : at + 1] for at in range(len(STREAM))), EXPECTED)
 
     def test_null_is_not_need_more(self) -> None:
-        """A null, a false and an empty array are replies; only the one marker means that none is there."""
+        """A null, a false and an empty array are replies; only NEED_MORE means that there is none."""
         reader = ReplyReader(LIMITS, resp3=True)
         self.assertIs(reader.next_reply(), NEED_MORE)
         reader.feed(b"$-1\r\n#f\r\n*0\r\n*1\r\n")
@@ -137,7 +137,7 @@ class GrammarTests(SynchronousTestCase):
         self.assertIs(reader.next_reply(), NEED_MORE)
 
     def test_doubles(self) -> None:
-        """All spellings of doubles, also those that are no number."""
+        """All spellings of doubles, including infinities and NaN."""
         self.assertEqual(
             transcript([b",1\r\n,-0.5\r\n,1e+20\r\n,inf\r\n,-inf\r\n"]), [1.0, -0.5, 1e20, math.inf, -math.inf]
         )
@@ -146,12 +146,12 @@ class GrammarTests(SynchronousTestCase):
 
     @given(plain_values)
     def test_round_trip(self, value: Any) -> None:
-        """What `encode` writes in RESP3 is read back."""
+        """What `encode` writes in RESP3 is parsed to the same value."""
         self.assertEqual(transcript([encode(value, 3)]), [value])
 
     @given(st.lists(plain_values, max_size=3))
     def test_push_round_trip(self, items: list[Any]) -> None:
-        """Push frames too."""
+        """Push frames are, too."""
         (frame,) = transcript([encode(Push(items), 3)])
         self.assertIsInstance(frame, PushFrame)
         self.assertEqual(frame, items)
@@ -159,7 +159,7 @@ class GrammarTests(SynchronousTestCase):
     @given(soups | st.binary(max_size=60), st.data())
     @settings(max_examples=300)
     def test_chunking_is_invisible(self, soup: bytes, draw: st.DataObject) -> None:
-        """Even for rubbish, the same comes out of any chunks, and nothing but a violation is raised."""
+        """Even garbage has the same result in any chunks, and raises nothing but a violation."""
         limits = replace(LIMITS, reply_buffer=5 * ELEMENT_OVERHEAD)
         cut = draw.draw(st.integers(0, len(soup)))
         whole = transcript([soup], limits)
@@ -168,10 +168,10 @@ class GrammarTests(SynchronousTestCase):
 
 
 class ViolationTests(SynchronousTestCase):
-    """What is no RESP is refused with a hint at the offending bytes."""
+    """Bytes that are not RESP are refused with a text that has the invalid bytes."""
 
     def test_garbage(self) -> None:
-        """Each kind of nonsense has its text."""
+        """Each kind of invalid bytes has its text."""
         for stream, hint in (
             (b"HTTP/1.1 400 Bad Request\r\n", "a reply starts with b'H'"),
             (b"\r\n", "a reply starts with b'\\r'"),
@@ -204,7 +204,7 @@ class ViolationTests(SynchronousTestCase):
             self.assertEqual(transcript([stream]), [("violation", hint)], stream)
 
     def test_replies_before_it(self) -> None:
-        """Whole replies before the nonsense come out first."""
+        """Complete replies before the invalid bytes are returned first."""
         self.assertEqual(transcript([b":1\r\n?"]), [1, ("violation", "a reply starts with b'?'")])
 
     def test_resp3_that_was_not_agreed_upon(self) -> None:
@@ -218,13 +218,13 @@ class ViolationTests(SynchronousTestCase):
                 self.assertEqual(str(caught.exception), f"a reply starts with {bytes((sign,))!r} without HELLO 3")
 
     def test_integers_are_never_hashed(self) -> None:
-        """A map of integers that all have one hash is refused, after a time that grows with its length only."""
+        """A map of integers with the same hash is refused in linear time."""
         colliding = b"".join(b"(%d\r\n_\r\n" % (sys.hash_info.modulus * (number + 1)) for number in range(20_000))
         with patch("txsentinel.wire.replies.dict", side_effect=AssertionError("built a dict"), create=True):
             self.assertEqual(transcript([b"%20000\r\n" + colliding]), [("violation", "a key of a map is no string")])
 
     def test_spent(self) -> None:
-        """After a violation nothing more comes, whatever arrives."""
+        """After a violation no more replies are returned."""
         reader = ReplyReader(LIMITS, resp3=True)
         reader.feed(b"*2\r\n:1\r\n?")
         self.assertRaises(ReplyViolation, reader.next_reply)
@@ -233,10 +233,10 @@ class ViolationTests(SynchronousTestCase):
 
 
 class BoundTests(SynchronousTestCase):
-    """Neither memory nor time is at the mercy of the other side."""
+    """Memory and time are bounded, whatever the peer sends."""
 
     def test_depth(self) -> None:
-        """Aggregates nest to a fixed depth, and unwinding the deepest is no trouble."""
+        """Aggregates nest to a maximum depth, which is parsed without recursion errors."""
         deepest = b"*1\r\n" * MAX_DEPTH + b":1\r\n"
         (reply,) = transcript([deepest])
         for _ in range(MAX_DEPTH):
@@ -247,7 +247,7 @@ class BoundTests(SynchronousTestCase):
         )
 
     def test_counts(self) -> None:
-        """The count of an aggregate is limited, and reserves no room for what it promises."""
+        """The number of elements is limited, and no memory is reserved for elements that have not arrived."""
         self.assertEqual(
             transcript([b"*%d\r\n" % (MAX_ELEMENTS + 1)]),
             [("violation", f"{MAX_ELEMENTS + 1} elements in one aggregate")],
@@ -263,7 +263,7 @@ class BoundTests(SynchronousTestCase):
         self.assertLess(peak, 20_000)
 
     def test_size(self) -> None:
-        """A reply over the limit is refused by its header, before any of it is kept."""
+        """A reply above the limit is refused by its header, before its contents are buffered."""
         limits = replace(LIMITS, reply_buffer=1000)
         violation = ("violation", "a reply of more than 1000 bytes")
         fits = 1000 - ELEMENT_OVERHEAD - 3
@@ -273,32 +273,32 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(transcript([b"$999999999999999999\r\n"], limits), [violation])
 
     def test_endless_status(self) -> None:
-        """A line without an end is given up at the limit."""
+        """A line without an end is refused at the limit."""
         limits = replace(LIMITS, reply_buffer=1000)
         self.assertEqual(
             transcript([b"+"] + [b"a"] * 2000, limits), [("violation", "a line that starts with b'+' is too long")]
         )
 
     def test_the_limit_is_for_one_reply(self) -> None:
-        """Complete replies do not add up."""
+        """Complete replies do not count for the limit of the next one."""
         limits = replace(LIMITS, reply_buffer=1000)
         self.assertEqual(transcript([b"*1\r\n:1\r\n" * 1000], limits), [[1]] * 1000)
 
     def test_huge_bulk_in_many_chunks(self) -> None:
-        """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
+        """Thirty megabytes in chunks of a kilobyte take linear time."""
         raw = bytes(30 << 20)
         stream = memoryview(encode(raw))
         chunks = (bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024))
         self.assertTrue(transcript(chunks, replace(LIMITS, reply_buffer=64 << 20)) == [raw])
 
     def test_long_line_and_array_byte_by_byte(self) -> None:
-        """A hundred thousand single bytes: reading from the start again for each would take long."""
+        """A hundred thousand single bytes take linear time."""
         self.assertEqual(transcript([b"+"] + [b"a"] * 100_000 + [b"\r", b"\n"]), [b"a" * 100_000])
         array = b"*20000\r\n" + b":1\r\n" * 20_000
         self.assertEqual(transcript(array[at : at + 1] for at in range(len(array))), [[1] * 20_000])
 
     def test_idle_links_hold_nothing(self) -> None:
-        """Once everything is read, the last chunk is let go."""
+        """Once all is parsed, the last chunk is released."""
         reader = ReplyReader(LIMITS, resp3=True)
         tracemalloc.start()
         try:

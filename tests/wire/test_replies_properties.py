@@ -1,4 +1,4 @@
-"""Properties of ``txsentinel.wire.replies``, for any bytes: see ``tests.fuzz.properties`` for what they say."""
+"""Properties of ``txsentinel.wire.replies`` for any bytes; ``tests.fuzz.properties`` describes them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ maps = st.recursive(
 
 
 def work(raw: bytes, size: int) -> int:
-    """Steps that it takes to read ``raw`` in chunks of ``size`` bytes."""
+    """Return the steps of parsing ``raw`` in chunks of ``size`` bytes."""
     with counting(replies) as steps:
         properties.read_replies(raw, (size,))
     return steps.all
 
 
 class RepliesProperties(SynchronousTestCase):
-    """Whatever a server or a peer answers."""
+    """Any reply of a server or a peer."""
 
     @given(soup(REPLIES), cuts)
     @example(b"*2\r\n|1\r\n+a\r\n:1\r\n+b\r\n:2\r\n", (1,))
@@ -47,13 +47,13 @@ class RepliesProperties(SynchronousTestCase):
 
     @given(st.lists(values, max_size=4), cuts)
     def test_round_trip(self, told: list[Any], sizes: list[int]) -> None:
-        """What `encode` writes in RESP2 is read back, in any chunks."""
+        """What `encode` writes in RESP2 is parsed to the same value, in any chunks."""
         raw = b"".join(encode(value, 2) for value in told)
         self.assertEqual(properties.read_replies(raw, sizes), (told, ""))
 
     @given(st.lists(maps, max_size=4), cuts)
     def test_round_trip_of_resp3(self, told: list[Any], sizes: list[int]) -> None:
-        """What `encode` writes in RESP3 is read back, in any chunks, with maps and booleans as what they are."""
+        """What `encode` writes in RESP3 is parsed to the same value, in any chunks, including maps and booleans."""
         raw = b"".join(encode(value, 3) for value in told)
         found, error = properties.read_replies(raw, sizes)
         self.assertEqual((properties._typed(found), error), (properties._typed(told), ""))
@@ -64,18 +64,18 @@ class RepliesProperties(SynchronousTestCase):
     @example(b"*1\r\n", 1)
     @example(b"$30\r\n" + b"x" * 30 + b"\r\n", 1)
     def test_linear(self, unit: bytes, size: int) -> None:
-        """Twice the input costs no more than twice the steps, in chunks of any size."""
+        """Twice the input takes at most twice the steps, in chunks of any size."""
         repeated = max(1, 400 // max(len(unit), 1))
         once, twice = work(unit * repeated, size), work(unit * 2 * repeated, size)
         self.assertLessEqual(twice, 2.2 * once + 500)
 
     def test_linear_in_the_length_of_a_line(self) -> None:
-        """A status that never ends is not read from its beginning for each byte."""
+        """A status without an end is not read from its beginning for each byte."""
         once, twice = work(b"+" + b"a" * 400, 1), work(b"+" + b"a" * 800, 1)
         self.assertLessEqual(twice, 2.2 * once + 500)
 
     def test_the_count_bites(self) -> None:
-        """A reader that did so would be found out."""
+        """A reader that did so would be detected."""
         feed = ReplyReader.feed
 
         def forgetful(reader: ReplyReader, data: bytes) -> None:

@@ -70,7 +70,7 @@ soups = st.lists(st.sampled_from(GRAMMAR), max_size=25).map(b"".join)
 
 
 def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: bool = True) -> list[object]:
-    """Everything that comes out of these chunks, pulled after each; an error is the last entry."""
+    """Return all requests in these chunks, read after each chunk; an error is the last item."""
     parser = RequestParser(limits)
     parser.authenticated = authenticated
     heard: list[object] = []
@@ -85,23 +85,23 @@ def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: 
 
 
 class GrammarTests(SynchronousTestCase):
-    """Requests come out as they were meant."""
+    """Requests are parsed as intended."""
 
     def test_pipeline(self) -> None:
-        """Both kinds of requests, freely mixed; blank lines and empty arrays yield nothing."""
+        """Multibulk and inline requests can be mixed; blank lines and empty arrays are skipped."""
         self.assertEqual(transcript([PIPELINE]), EXPECTED)
 
     def test_every_cut(self) -> None:
-        """However a pipeline is cut in two, the same requests come out."""
+        """A pipeline that is cut in two anywhere has the same requests."""
         for cut in range(len(PIPELINE)):
             self.assertEqual(transcript([PIPELINE[:cut], PIPELINE[cut:]]), EXPECTED, cut)
 
     def test_byte_by_byte(self) -> None:
-        """A pipeline that trickles in one byte at a time is understood as well."""
+        """A pipeline that arrives byte by byte has the same requests."""
         self.assertEqual(transcript(PIPELINE[at : at + 1] for at in range(len(PIPELINE))), EXPECTED)
 
     def test_no_sooner_than_complete(self) -> None:
-        """A request comes out with its last byte, not before."""
+        """A request is returned with its last byte, not before."""
         request = pack("SENTINEL", "masters")
         parser = RequestParser(LIMITS)
         for at in range(len(request) - 1):
@@ -113,7 +113,7 @@ class GrammarTests(SynchronousTestCase):
 
     @given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=12), max_size=6), st.data())
     def test_round_trip(self, requests: list[list[bytes]], draw: st.DataObject) -> None:
-        """What `pack` writes is read back, wherever it is cut."""
+        """What `pack` writes is parsed to the same words, in any chunks."""
         stream = b"".join(pack(*words) for words in requests)
         first, second = sorted((draw.draw(st.integers(0, len(stream))), draw.draw(st.integers(0, len(stream)))))
         chunks = [stream[:first], stream[first:second], stream[second:]]
@@ -124,7 +124,7 @@ class GrammarTests(SynchronousTestCase):
     @given(st.one_of(soups, st.binary(max_size=60)), st.booleans(), st.data())
     @settings(max_examples=300)
     def test_chunking_is_invisible(self, soup: bytes, authenticated: bool, draw: st.DataObject) -> None:
-        """Even for rubbish, the same requests and the same error come out of any chunks, and nothing else is raised."""
+        """Even garbage has the same requests and the same error in any chunks."""
         limits = replace(LIMITS, inline_request=12, query_buffer=3 * WORD_OVERHEAD, unauthenticated_bulk_length=1)
         cut = draw.draw(st.integers(0, len(soup)))
         whole = transcript([soup], limits, authenticated)
@@ -140,7 +140,7 @@ class GrammarTests(SynchronousTestCase):
         st.sampled_from((b"*1\r\n", b"*2\r\n", b"*3\r\n", b"*11\r\n", b"*", b"")),
     )
     def test_whole_chunks_are_nothing_special(self, pieces: list[bytes], header: bytes) -> None:
-        """A chunk that looks like exactly one request gives what its bytes would give one by one."""
+        """A chunk that resembles one request has the same result as its bytes one by one."""
         chunk = header + b"".join(pieces)
         self.assertEqual(transcript([chunk]), transcript(chunk[at : at + 1] for at in range(len(chunk))))
 
@@ -170,7 +170,7 @@ class GrammarTests(SynchronousTestCase):
         st.data(),
     )
     def test_pipelines_are_nothing_special(self, pieces: list[bytes], authenticated: bool, draw: st.DataObject) -> None:
-        """However many requests of whatever kinds stand together, they are read as if they came byte by byte."""
+        """A pipeline of any requests has the same result as its bytes one by one."""
         stream = b"".join(pieces)
         first, second = sorted((draw.draw(st.integers(0, len(stream))), draw.draw(st.integers(0, len(stream)))))
         wanted = transcript((stream[at : at + 1] for at in range(len(stream))), LIMITS, authenticated)
@@ -180,7 +180,7 @@ class GrammarTests(SynchronousTestCase):
         )
 
     def test_buffered_in_a_pipeline(self) -> None:
-        """What is not pulled yet is counted to the byte, and grows by what comes meanwhile."""
+        """Input that was not parsed yet is counted to the byte."""
         request = pack("SENTINEL", "get-master-addr-by-name", "mymaster")
         parser = RequestParser(LIMITS)
         parser.feed(request * 50)
@@ -193,7 +193,7 @@ class GrammarTests(SynchronousTestCase):
         self.assertTrue(parser.at_rest or parser.next_request() is None)
 
     def test_whole_chunks_know_the_limits(self) -> None:
-        """Limits below the ordinary hold for a chunk of exactly one request too."""
+        """Unusually low limits apply to a chunk of exactly one request, too."""
         for limits, authenticated, error in (
             (replace(LIMITS, bulk_length=3), True, "Protocol error: invalid bulk length"),
             (replace(LIMITS, unauthenticated_bulk_length=3), False, "Protocol error: unauthenticated bulk length"),
@@ -209,20 +209,20 @@ class GrammarTests(SynchronousTestCase):
             self.assertEqual(refusal[1], error)
 
     def test_unchecked_line_ends(self) -> None:
-        """The byte behind a CR and the two behind a payload are skipped whatever they are, as Redis 7 does."""
+        """The byte after a CR and the two after a payload are not checked, as in Redis 7."""
         self.assertEqual(transcript([b"*1\rX$4\rYPINGZZ*1\r\n$1\r\na\r\n"]), [[b"PING"], [b"a"]])
 
     def test_long_words(self) -> None:
-        """Words longer than any prepared header are as good as short ones."""
+        """Words longer than all precomputed headers are parsed, too."""
         words = [b"x" * length for length in (1023, 1024, 9999, 10000, 100000)]
         self.assertEqual(transcript([pack(*words)]), [words])
 
 
 class InlineTests(SynchronousTestCase):
-    """Lines are split into words as Redis splits them."""
+    """Inline requests are split as by Redis."""
 
     def test_words(self) -> None:
-        """Blanks, quotes and escapes."""
+        """Whitespace, quotes and escapes."""
         for line, words in (
             (b"", []),
             (b" \t\v\f\r ", []),
@@ -247,14 +247,14 @@ class InlineTests(SynchronousTestCase):
             self.assertEqual(split_words(line), words, line)
 
     def test_unbalanced(self) -> None:
-        """A quote that stays open, or is closed inside a word, is an error."""
+        """A quote that is not closed, or closed inside a word, is an error."""
         for line in (b'"', b"'", b'a "b', b"'a\\'", b'"a\\"', b'"a\\', b'"a"b', b"'a'b", b'""""', b"'a\\' b", b"a'b"):
             with self.assertRaises(ProtocolError) as raised:
                 split_words(line)
             self.assertEqual(str(raised.exception), "Protocol error: unbalanced quotes in request", line)
 
     def test_one_carriage_return(self) -> None:
-        """Of several CRs before the line feed each is a blank; a NUL hides the end of its line."""
+        """Each CR before the line feed except the last is whitespace; a NUL hides the end of its line."""
         self.assertEqual(transcript([b"ping\r\r\n"]), [[b"ping"]])
         self.assertEqual(transcript([b"pi\x00ng\r\nping\r\n"]), [])
 
@@ -267,7 +267,7 @@ class InlineTests(SynchronousTestCase):
             pass
 
     def test_quotes_do_not_explode(self) -> None:
-        """The longest lines that invite backtracking are done at once."""
+        """The longest lines with many quotes are split without backtracking."""
         for line in (
             b'"' + b"a" * LINE,
             b"'" + b"\\" * LINE,
@@ -280,10 +280,10 @@ class InlineTests(SynchronousTestCase):
 
 
 class ErrorTests(SynchronousTestCase):
-    """Input that ends the connection is answered with the words of Redis."""
+    """Input that ends the connection is answered with the error texts of Redis."""
 
     def assertRefused(self, stream: bytes, error: str, authenticated: bool = True) -> None:
-        """The stream ends in this error, cut anywhere near its beginning."""
+        """The stream ends with this error, cut anywhere near its beginning."""
         wanted = [(ProtocolError, f"Protocol error: {error}")]
         self.assertEqual(transcript([stream], authenticated=authenticated), wanted, stream[:40])
         for cut in range(1, min(len(stream), 20)):
@@ -291,7 +291,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(transcript(chunks, authenticated=authenticated), wanted, (stream[:40], cut))
 
     def test_multibulk_length(self) -> None:
-        """The count must be a whole number in its one spelling, and fit into 31 bits."""
+        """The count must be a canonical integer within 31 bits."""
         for count in (
             b"",
             b"a",
@@ -317,16 +317,16 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(transcript([b"*1\r\nPING"]), [])
 
     def test_bulk_length(self) -> None:
-        """The length must be a whole number in its one spelling, from zero to the limit."""
+        """The length must be a canonical integer from zero to the limit."""
         for length in (b"", b"a", b"+1", b"01", b" 1", b"-1", b"536870913", b"629145600", b"9" * 40):
             self.assertRefused(b"*1\r\n$" + length + b"\r\n", "invalid bulk length")
 
     def test_unbalanced_quotes(self) -> None:
-        """The error of the line splitter comes through."""
+        """Errors of the line splitter are raised."""
         self.assertRefused(b'ping "a\r\n', "unbalanced quotes in request")
 
     def test_endless_lines(self) -> None:
-        """One byte more than the limit without an end is too much, and it makes no difference where it is cut."""
+        """One byte above the limit without a line end is an error, in any chunks."""
         for start, end, error in (
             (b"a", b"\n", "too big inline request"),
             (b"*", b"\r\n", "too big mbulk count string"),
@@ -343,13 +343,13 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(transcript([b"a" * LINE + b"\n"]), [[b"a" * LINE]])
 
     def test_hidden_line_end(self) -> None:
-        """Behind a NUL nothing ends a line, until the line is too long."""
+        """After a NUL no line end is found, until the line is too long."""
         self.assertRefused(b"a\x00\n" + b"b\n" * LINE, "too big inline request")
         self.assertRefused(b"*1\x00\r\n" + b"b\r\n" * LINE, "too big mbulk count string")
         self.assertRefused(b"*1\r\n$1\x00\r\n" + b"b\r\n" * LINE, "too big bulk count string")
 
     def test_strangers(self) -> None:
-        """Who has not authenticated may send ten words of 16 KiB and no more."""
+        """An unauthenticated client may send ten words of 16 KiB and no more."""
         self.assertRefused(b"*11\r\n", "unauthenticated multibulk length", authenticated=False)
         self.assertRefused(b"*1\r\n$16385\r\n", "unauthenticated bulk length", authenticated=False)
         self.assertRefused(b"*1\r\n$536870913\r\n", "invalid bulk length", authenticated=False)
@@ -357,7 +357,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(transcript([pack(*words)], authenticated=False), [words])
 
     def test_authentication_widens_the_limits_at_once(self) -> None:
-        """A big request sent right behind the AUTH that permits it is welcome, even in the same chunk."""
+        """A large request after the AUTH that permits it is accepted, even in the same chunk."""
         big = [b"SENTINEL"] * 11 + [b"a" * 20_000]
         parser = RequestParser(LIMITS)
         parser.feed(pack("AUTH", "secret") + pack(*big))
@@ -366,7 +366,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(parser.next_request(), big)
 
     def test_pseudo_http(self) -> None:
-        """What a browser sends closes the connection without a word, in either kind of request."""
+        """An HTTP request closes the connection without a reply, in either kind of request."""
         for stream in (b"POST / HTTP/1.1\r\n", b"host: localhost\r\n", pack("Post", "x"), b"HOST:\n"):
             for cut in range(len(stream)):
                 (error,) = transcript([stream[:cut], stream[cut:]])
@@ -374,7 +374,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(transcript([b"GET / HTTP/1.1\r\n", b"posts\n"]), [[b"GET", b"/", b"HTTP/1.1"], [b"posts"]])
 
     def test_spent_after_an_error(self) -> None:
-        """What follows an error is never looked at."""
+        """Input after an error is ignored."""
         parser = RequestParser(LIMITS)
         parser.feed(b"*x\r\nPING\r\n")
         self.assertRaises(ProtocolError, parser.next_request)
@@ -383,17 +383,17 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(parser.buffered, 0)
 
     def test_requests_before_the_error(self) -> None:
-        """Whole requests before the broken one come out first."""
+        """Complete requests before the invalid one are returned first."""
         self.assertEqual(
             transcript([b"PING\r\n*1\r\n$x\r\n"]), [[b"PING"], (ProtocolError, "Protocol error: invalid bulk length")]
         )
 
 
 class BoundTests(SynchronousTestCase):
-    """Neither memory nor time is at the mercy of the client."""
+    """Memory and time are bounded, whatever the client sends."""
 
     def test_counts_cost_nothing(self) -> None:
-        """A header that promises two thousand million words reserves no room for them."""
+        """A header with a count of two billion reserves no memory."""
         parser = RequestParser(LIMITS)
         parser.authenticated = True
         tracemalloc.start()
@@ -406,7 +406,7 @@ class BoundTests(SynchronousTestCase):
         self.assertLess(peak, 20_000)
 
     def test_request_over_the_query_buffer(self) -> None:
-        """A request that could not be kept is given up as soon as that is known, and silently."""
+        """A request above the buffer limit is refused as soon as that is known, without a reply."""
         limits = replace(LIMITS, query_buffer=1000)
         fits = [b"a" * (1000 - WORD_OVERHEAD)]
         self.assertEqual(transcript([pack(*fits)], limits), [fits])
@@ -415,19 +415,19 @@ class BoundTests(SynchronousTestCase):
             self.assertIs(error[0], QueryBufferExceeded)
 
     def test_many_small_words(self) -> None:
-        """Words without a byte are not without a price."""
+        """Empty words count for the limit, too."""
         limits = replace(LIMITS, query_buffer=10 * WORD_OVERHEAD)
         self.assertEqual(transcript([pack(*[b""] * 10)], limits), [[b""] * 10])
         (error,) = transcript([pack(*[b""] * 11)], limits)
         self.assertIs(error[0], QueryBufferExceeded)
 
     def test_a_pipeline_is_not_one_request(self) -> None:
-        """Complete requests do not add up, however many come in one chunk."""
+        """Complete requests do not add up, however many are in one chunk."""
         limits = replace(LIMITS, query_buffer=1000)
         self.assertEqual(transcript([pack("PING") * 1000], limits), [[b"PING"]] * 1000)
 
     def test_piling_up(self) -> None:
-        """Input is not taken without end while nobody pulls; strangers get a mebibyte."""
+        """Input that is not read is limited; unauthenticated clients may send a mebibyte."""
         for authenticated, most in ((True, LIMITS.query_buffer), (False, UNAUTHENTICATED_QUERY_BUFFER)):
             parser = RequestParser(LIMITS)
             parser.authenticated = authenticated
@@ -438,7 +438,7 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual(parser.buffered, 0)
 
     def test_buffered(self) -> None:
-        """The count covers waiting input and words already collected; a finished request leaves nothing."""
+        """The count includes unparsed input and parsed words; a complete request leaves nothing."""
         parser = RequestParser(LIMITS)
         parser.feed(b"*2\r\n$4\r\nPING\r\n$10\r\nabc")
         self.assertEqual(parser.buffered, 22)
@@ -449,7 +449,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(parser.buffered, 0)
 
     def test_huge_word_in_many_chunks(self) -> None:
-        """Thirty megabytes in chunks of a kilobyte: copying what is there for each would take minutes."""
+        """Thirty megabytes in chunks of a kilobyte take linear time."""
         word = bytes(30 << 20)
         stream = memoryview(pack("PUBLISH", word))
         chunks = [bytes(stream[at : at + 1024]) for at in range(0, len(stream), 1024)]
@@ -457,11 +457,11 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(transcript(chunks), [[b"PUBLISH", b""]])
 
     def test_long_line_byte_by_byte(self) -> None:
-        """The longest line, one byte at a time: looking at it anew for each would take long."""
+        """The longest line, byte by byte, takes linear time."""
         self.assertEqual(transcript([b"a"] * LINE + [b"\n"]), [[b"a" * LINE]])
 
     def test_idle_clients_hold_nothing(self) -> None:
-        """Once everything is pulled, the last chunk is let go."""
+        """Once all is parsed, the last chunk is released."""
         parser = RequestParser(LIMITS)
         parser.authenticated = True
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Properties of ``txsentinel.wire.requests``, for any bytes: see ``tests.fuzz.properties`` for what they say."""
+"""Properties of ``txsentinel.wire.requests`` for any bytes; ``tests.fuzz.properties`` describes them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from txsentinel.wire.resp import pack
 
 
 def work(raw: bytes, size: int) -> int:
-    """Steps that it takes to read ``raw`` in chunks of ``size`` bytes."""
+    """Return the steps of parsing ``raw`` in chunks of ``size`` bytes."""
     with counting(requests) as steps:
         properties.read_requests(raw, (size,), authenticated=True)
     return steps.all
 
 
 def most(raw: bytes) -> int:
-    """Steps that it may take."""
+    """Return the maximum number of steps."""
     return 150 * len(raw) + 500
 
 
 class RequestsProperties(SynchronousTestCase):
-    """Whatever a client sends."""
+    """Any input of a client."""
 
     @given(soup(REQUESTS), cuts)
     @example(b"*1\r\n$4\r\nPI", (1,))
@@ -43,7 +43,7 @@ class RequestsProperties(SynchronousTestCase):
 
     @given(st.lists(st.lists(st.binary(max_size=60), min_size=1, max_size=6), max_size=5), cuts)
     def test_round_trip(self, found: list[list[bytes]], sizes: list[int]) -> None:
-        """Requests that are no web browser's survive being packed, sent in any chunks, and read."""
+        """Requests other than HTTP survive packing, transmission in any chunks, and parsing."""
         if any(words[0].lower() in (b"post", b"host:") for words in found):
             return
         raw = b"".join(pack(*words) for words in found)
@@ -60,12 +60,12 @@ class RequestsProperties(SynchronousTestCase):
     @example(b"a b'c' ", 1)
     @example(b"*1\r\n$30\r\n" + b"x" * 30 + b"\r\n", 1)
     def test_linear(self, unit: bytes, size: int) -> None:
-        """No byte costs more than 150 steps, however many come, in chunks of any size."""
+        """No byte takes more than 150 steps, however many arrive, in chunks of any size."""
         raw = unit * max(1, (2 * requests._ORDINARY_CHUNK + 150) // max(len(unit), 1))
         self.assertLessEqual(work(raw, size), most(raw))
 
     def test_forgetting_where_a_line_was_looked_through(self) -> None:
-        """A parser that looks through a line, or cuts it apart, from its beginning for each byte would be found out."""
+        """A parser that searches or splits a line from its beginning for each byte would be detected."""
         find = RequestParser._find
 
         def forgetful(parser: RequestParser, terminator: bytes, too_big: str) -> int:
@@ -81,7 +81,7 @@ class RequestsProperties(SynchronousTestCase):
             self.assertLessEqual(work(raw, 1), most(raw))
 
     def test_forgetting_what_was_cut(self) -> None:
-        """So would one that cuts a stretch apart for each request in it."""
+        """So would one that splits a window for each request in it."""
         cut = RequestParser._from_window
 
         def forgetful(parser: RequestParser) -> list[bytes] | None:
@@ -95,7 +95,7 @@ class RequestsProperties(SynchronousTestCase):
 
     @given(soup(REQUESTS), cuts)
     def test_bounded(self, raw: bytes, sizes: list[int]) -> None:
-        """What is held never exceeds what has come, with the charge for each word of an unfinished request."""
+        """The buffered size never exceeds the size received plus the overhead of each word of an incomplete request."""
         parser = RequestParser(Limits())
         fed = 0
         try:

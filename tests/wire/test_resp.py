@@ -25,36 +25,36 @@ from txsentinel.wire.resp import (
 
 
 class TextTests(SynchronousTestCase):
-    """Names pass through the program unharmed."""
+    """Text is decoded and encoded without loss."""
 
     @given(st.binary())
     def test_any_bytes_survive(self, raw: bytes) -> None:
-        """Whatever bytes a name has, decoding and encoding gives them back."""
+        """Any bytes survive decoding and encoding."""
         self.assertEqual(data(text(raw)), raw)
 
     @given(st.text(alphabet=st.characters()))
     def test_any_text_can_be_written(self, words: str) -> None:
-        """No text makes the encoder raise, and what UTF-8 can hold arrives unchanged."""
+        """No text raises, and text that is valid in UTF-8 is encoded unchanged."""
         raw = data(words)
         if not any("\ud800" <= letter <= "\udfff" for letter in words):
             self.assertEqual(raw, words.encode())
 
     def test_lone_surrogate(self) -> None:
-        """A surrogate that stands for no byte is replaced, its neighbours are kept."""
+        """A surrogate that represents no byte is replaced; its neighbours are kept."""
         self.assertEqual(data("a\ud800\udcffb"), b"a?\xffb")
 
 
 class PackTests(SynchronousTestCase):
-    """Commands are written as multibulk requests."""
+    """Commands are encoded as multibulk requests."""
 
     def test_words(self) -> None:
-        """Bytes, text and numbers become bulks of their length in bytes."""
+        """Bytes, text and numbers become bulk strings with their length in bytes."""
         self.assertEqual(
             pack("SET", b"\xff\r\n", "é", 12), b"*4\r\n$3\r\nSET\r\n$3\r\n\xff\r\n\r\n$2\r\n\xc3\xa9\r\n$2\r\n12\r\n"
         )
 
     def test_empty_word(self) -> None:
-        """An empty word is an empty bulk."""
+        """An empty word becomes an empty bulk string."""
         self.assertEqual(pack("AUTH", ""), b"*2\r\n$4\r\nAUTH\r\n$0\r\n\r\n")
 
 
@@ -90,20 +90,20 @@ class EncodeTests(SynchronousTestCase):
     )
 
     def test_values(self) -> None:
-        """Every value is written as the protocol in force has it."""
+        """Every value is encoded for the protocol in force."""
         for value, resp2, resp3 in self.VALUES:
             self.assertEqual(encode(value), resp2, value)
             self.assertEqual(encode(value, 2), resp2, value)
             self.assertEqual(encode(value, 3), resp3, value)
 
     def test_protocol_reaches_the_depth(self) -> None:
-        """What is inside an aggregate is written in the same protocol as the aggregate."""
+        """The items of an aggregate are encoded for the same protocol."""
         self.assertEqual(encode([{"k": SetReply([True])}], 3), b"*1\r\n%1\r\n$1\r\nk\r\n~1\r\n#t\r\n")
         self.assertEqual(encode([{"k": SetReply([True])}], 2), b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n:1\r\n")
 
     @given(st.text())
     def test_a_line_is_one_line(self, words: str) -> None:
-        """Nothing that a client sent can end the line of a status or an error early."""
+        """No text from a client can end the line of a status or an error early."""
         for value in (Simple(words), ErrorReply(words)):
             line = encode(value)
             self.assertTrue(line.endswith(b"\r\n"))
@@ -111,10 +111,10 @@ class EncodeTests(SynchronousTestCase):
             self.assertNotIn(b"\n", line[:-2])
 
     def test_line_ends_become_spaces(self) -> None:
-        """Carriage return and line feed in an error are replaced one by one."""
+        """Each carriage return and line feed in an error is replaced."""
         self.assertEqual(encode(ErrorReply("ERR a\r\nb\nc")), b"-ERR a  b c\r\n")
 
     def test_unknown_type(self) -> None:
-        """A value that no reply can hold is refused with its type."""
+        """A value without a RESP type raises with the name of its type."""
         with self.assertRaisesRegex(TypeError, "object"):
             encode(object())  # type: ignore[arg-type]
