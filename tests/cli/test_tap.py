@@ -1,4 +1,4 @@
-"""The command line of ``twistd sentinel``, and the process that comes of it."""
+"""Tests of the command line of ``twistd sentinel``, and of its process."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ MY_ID = "0123456789abcdef" * 2 + "01234567"
 
 @implementer(ISentinelExtension)
 class Web:
-    """An extension to choose."""
+    """A fake extension."""
 
     name = "web"
     description = "shows things"
 
     def makeService(self, sentinel: object, argument: str) -> object:
-        """Never asked to here."""
+        """Refuse, as these tests do not start it."""
         return fail(AssertionError(argument))
 
 
 class TapCase(SynchronousTestCase):
-    """A directory with a configuration in it, and the streams of the process in hand."""
+    """The base of the tests: a directory with a configuration, and captured standard streams."""
 
     def setUp(self) -> None:
         self.directory = os.path.realpath(tempfile.mkdtemp(prefix="tap"))  # short enough for a socket's path
@@ -64,12 +64,12 @@ class TapCase(SynchronousTestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def write(self, text: str) -> None:
-        """Put the configuration in place."""
+        """Write the configuration."""
         with open(self.path, "w", encoding="ascii") as file:
             file.write(text)
 
     def parse(self, *words: str, twistd: Mapping[str, object] | None = None) -> Options:
-        """Parse, under a ``twistd`` with these options of its own if they are given."""
+        """Parse the options, with options of ``twistd`` if they are given."""
         options = Options()
         if twistd is not None:
             defaults = {
@@ -90,14 +90,14 @@ class TapCase(SynchronousTestCase):
         return options
 
     def refused(self, *words: str) -> str:
-        """The text with which parsing ends the process."""
+        """Return the text with which parsing ends the process."""
         ended = self.assertRaises(SystemExit, self.parse, *words)
         self.assertIsInstance(ended.code, str, "a text as the code means status 1")
         return str(ended.code)
 
 
 class ConfigurationTests(TapCase):
-    """Which configuration is read, and what is said if it cannot be."""
+    """Tests of reading the configuration, and of its errors."""
 
     def test_option(self) -> None:
         """The file is named with ``--config`` or ``-c``."""
@@ -105,13 +105,13 @@ class ConfigurationTests(TapCase):
             self.assertEqual(self.parse(*words).configuration.path, self.path)
 
     def test_first_word(self) -> None:
-        """The file may also come as the first word, as with the C servers."""
+        """The file may also be the first word, as for the C servers."""
         self.assertEqual(self.parse(self.path).configuration.path, self.path)
         self.assertEqual(self.parse(self.path, "--", "--port", "7").configuration.generic.port, 7)
         self.assertEqual(self.parse(self.path, "--port", "7").configuration.generic.port, 7)
 
     def test_file_in_use(self) -> None:
-        """A file that another Sentinel saves to ends the start; left-over temporary files go with the lock."""
+        """A file that another Sentinel saves to ends the start; left-over temporary files are removed under the lock."""
         leftover = self.path + ".tmp-txsentinel-abcd1234"
         with open(leftover, "w", encoding="ascii") as file:
             file.write("secret")
@@ -131,7 +131,7 @@ class ConfigurationTests(TapCase):
         self.assertFalse(os.path.exists(leftover))
 
     def test_paths_become_absolute(self) -> None:
-        """A relative path holds for the directory of the start, wherever a daemon goes afterwards."""
+        """A relative path is relative to the directory of the start, even if the daemon changes its directory."""
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
         options = self.parse("-c", "sentinel.conf")
@@ -140,7 +140,7 @@ class ConfigurationTests(TapCase):
         self.assertEqual(options.configuration.generic.located("x.log"), os.path.join(self.directory, "x.log"))
 
     def test_overrides(self) -> None:
-        """Directives behind the two dashes count after those of the file."""
+        """Directives after the two dashes override those of the file."""
         configuration = self.parse(
             "-c", self.path, "--", "--port", "5000", "--sentinel", "monitor", "n", "::1", "6379", "3"
         ).configuration
@@ -153,7 +153,7 @@ class ConfigurationTests(TapCase):
         self.assertEqual(self.parse("-c", self.path, "--", "-").configuration.generic.port, 5001)
 
     def test_no_file(self) -> None:
-        """Without a file there is nowhere to keep what was promised."""
+        """A start without a file is refused."""
         self.assertEqual(self.refused(), "Sentinel needs config file on disk to save state. Exiting...")
 
     def test_missing_file(self) -> None:
@@ -164,14 +164,14 @@ class ConfigurationTests(TapCase):
         )
 
     def test_bad_directive(self) -> None:
-        """The block of the C servers shows the line and what is wrong with it."""
+        """The error block of the C servers shows the line and the error."""
         self.write("port 1\nbogus 1\n")
         text = self.refused("-c", self.path)
         self.assertTrue(text.startswith("\n*** FATAL CONFIG FILE ERROR "), text)
         self.assertTrue(text.endswith(", at line 2\n>>> 'bogus 1'\nBad directive or wrong number of arguments"), text)
 
     def test_renaming_what_is_not_there(self) -> None:
-        """A misspelt ``rename-command`` is told at its line rather than to leave the command open."""
+        """A misspelt ``rename-command`` is refused with its line, because the command would stay available."""
         self.write("rename-command SENTINEL S3NTINEL\nrename-command SHUTDWON ''\n")
         text = self.refused("-c", self.path)
         self.assertTrue(
@@ -179,7 +179,7 @@ class ConfigurationTests(TapCase):
         )
 
     def test_unwritable_file(self) -> None:
-        """A file that we could not keep our promises in is refused at the start."""
+        """A file that cannot be written is refused at the start."""
         self.write(CONFIG)
 
         def denied(path: str) -> None:
@@ -192,12 +192,12 @@ class ConfigurationTests(TapCase):
         )
 
     def test_stray_words(self) -> None:
-        """Words that belong to nothing are a mistake in usage."""
+        """Words without an option are a usage error."""
         refusal = self.assertRaises(UsageError, self.parse, "-c", self.path, "--", "port", "5000")
         self.assertIn("port", str(refusal))
 
     def test_extensions(self) -> None:
-        """Extensions are chosen by name, with whatever stands behind the first colon."""
+        """Extensions are selected by name, with the text after the first colon as the argument."""
         options = self.parse("-c", self.path, "--extension", "web:host:8026", "--extension", "web")
         self.assertEqual(
             [(each.name, argument) for each, argument in options.extensions], [("web", "host:8026"), ("web", "")]
@@ -208,10 +208,10 @@ class ConfigurationTests(TapCase):
 
 
 class SettlingTests(TapCase):
-    """Where ``twistd`` and the file each have an opinion."""
+    """Tests of conflicts between the options of ``twistd`` and the file."""
 
     def test_agreement_is_silent(self) -> None:
-        """A file that says nothing about daemons leaves it to twistd."""
+        """Without a directive about daemons there is no warning."""
         self.assertFalse(self.parse("-c", self.path, twistd={"nodaemon": 1}).detaches)
         self.assertTrue(self.parse("-c", self.path, twistd={"nodaemon": 0}).detaches)
         self.assertFalse(self.parse("-c", self.path, twistd={"nodaemon": 0, "debug": 1}).detaches)
@@ -219,7 +219,7 @@ class SettlingTests(TapCase):
         self.assertEqual(self.stderr.getvalue(), "")
 
     def test_disagreement_is_told(self) -> None:
-        """Twistd decides; that the file asks for something else is told where the operator sees it."""
+        """Twistd decides; a contradicting directive causes a warning on standard error."""
         for line, nodaemon, fact in (
             ("daemonize yes", 1, FOREGROUND),
             ("daemonize no", 0, "twistd detaches unless given -n"),
@@ -232,7 +232,7 @@ class SettlingTests(TapCase):
             self.assertEqual(self.stderr.getvalue(), f"sentinel.conf says '{line}', but {fact}.\n")
 
     def test_pid_file_of_twistd(self) -> None:
-        """Two Sentinels can be started in one directory; who asks for a pid file gets it."""
+        """Two Sentinels can be started in one directory; a requested pid file is written."""
         for twistd, line, path in (
             ({"nodaemon": 1}, "", ""),
             ({"nodaemon": 1, "pidfile": "mine.pid"}, "", "mine.pid"),
@@ -274,7 +274,7 @@ class SettlingTests(TapCase):
         self.assertEqual(options._sink(options.configuration.generic).path, f"{self.directory}/sub/s.log")
 
     def test_log_that_may_be_full(self) -> None:
-        """Standard output that is a pipe, and a log file that is a FIFO, keep nothing waiting."""
+        """A standard output that is a pipe, and a log file that is a FIFO, do not block."""
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         with os.fdopen(writing, "wb") as stream:
@@ -290,7 +290,7 @@ class SettlingTests(TapCase):
         self.assertIsInstance(options._sink(options.configuration.generic), PipeSink)
 
     def test_loglevel(self) -> None:
-        """The log obeys the directive, also after it changed."""
+        """The log applies the directive, also after a change."""
         self.write(f"{CONFIG}logfile {self.directory}/s.log\nloglevel warning\n")
         options = self.parse("-c", self.path)
         log = options.log()
@@ -303,10 +303,10 @@ class SettlingTests(TapCase):
 
 
 class PluginTests(SynchronousTestCase):
-    """What ``twistd`` finds."""
+    """Tests of the plug-in of ``twistd``."""
 
     def test_service_maker(self) -> None:
-        """The plug-in answers to the word ``sentinel`` and leads to the options."""
+        """The plug-in has the name ``sentinel`` and provides the options."""
         names: dict[str, object] = {}
         with open(os.path.join(ROOT, "twisted", "plugins", "txsentinel_plugin.py"), encoding="ascii") as file:
             exec(compile(file.read(), "txsentinel_plugin", "exec"), names)
@@ -319,7 +319,7 @@ class PluginTests(SynchronousTestCase):
 
 
 class ProcessTests(TapCase):
-    """Whole processes, on a Unix socket of their own; they tell us when they are ready."""
+    """Tests with whole processes on a Unix socket, which notify their readiness."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -330,7 +330,7 @@ class ProcessTests(TapCase):
         self.manager.settimeout(30)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A process, ended when the test is."""
+        """Start a process that is killed after the test."""
         environment = {
             **os.environ,
             "PYTHONPATH": ROOT,
@@ -349,7 +349,7 @@ class ProcessTests(TapCase):
         return process
 
     def test_life(self) -> None:
-        """Ready is told, every line has the shape, a signal ends it, and nothing but the state is left."""
+        """Readiness is notified, every log line is well-formed, a signal ends it, and only the state remains."""
         process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--supervised", "systemd", "--pidfile", "p")
         self.assertIn(b"READY=1", self.manager.recv(999))
         with open(os.path.join(self.directory, "p"), encoding="ascii") as file:
@@ -401,7 +401,7 @@ class ProcessTests(TapCase):
         self.assertFalse(os.path.exists(os.path.join(self.directory, "twistd.pid")))
 
     def test_bad_configuration(self) -> None:
-        """Status 1, the block on standard error, and nothing that looks like a crash."""
+        """The status is 1, standard error has the error block, and there is no traceback."""
         self.write("bogus 1\n")
         process = self.start("-n", "sentinel", "-c", "sentinel.conf")
         stdout, stderr = process.communicate(timeout=30)
@@ -410,7 +410,7 @@ class ProcessTests(TapCase):
         self.assertNotIn("Traceback", stderr)
 
     def test_no_port_to_be_had(self) -> None:
-        """Status 1 and one clear line if there is nothing to serve on."""
+        """The status is 1 with one error line if no port can be opened."""
         process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--unixsocket", "gone/sentinel.sock")
         stdout, stderr = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 1, stdout)

@@ -1,4 +1,4 @@
-"""Promises about the garbage collector."""
+"""Tests of the periodic garbage collection."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from txsentinel.process.collector import PERIOD, REFREEZE_COLLECTIONS, Collector
 
 
 class Node:
-    """Something that can be part of a cycle."""
+    """An object that can be part of a cycle."""
 
     def __init__(self) -> None:
         self.other: Node | None = None
 
 
 def ring() -> Node:
-    """Two that hold each other."""
+    """Make a cycle of two objects."""
     one, two = Node(), Node()
     one.other, two.other = two, one
     return one
 
 
 class GarbageTests(SynchronousTestCase):
-    """What is retired, and what is not."""
+    """Tests of freezing and collecting."""
 
     def setUp(self) -> None:
-        """Leave the collector as it was."""
+        """Restore the state of the collector."""
         self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.clock = Clock()
         self.service = frozen_collector(self.clock)  # type: ignore[arg-type]
 
     def test_survivors_are_spared(self) -> None:
-        """What lives when a period ends is not looked through any more."""
+        """Objects that survive a collection are frozen."""
         self.service.startService()
         self.addCleanup(self.service.stopService)
         alive = ring()
@@ -47,7 +47,7 @@ class GarbageTests(SynchronousTestCase):
         self.assertNotIn(id(alive), {id(each) for each in gc.get_objects()})
 
     def test_garbage_is_freed_first(self) -> None:
-        """A cycle that nobody reaches is freed, not spared."""
+        """An unreachable cycle is freed, not frozen."""
         self.service.startService()
         self.addCleanup(self.service.stopService)
         gc.disable()
@@ -58,7 +58,7 @@ class GarbageTests(SynchronousTestCase):
         self.assertIsNone(gone())
 
     def test_what_dies_after_it_was_spared(self) -> None:
-        """Cycles that were spared and died are freed once much has gathered; not before, as that takes its time."""
+        """Unreachable frozen cycles are freed by a full collection, which waits until many objects are frozen."""
         gc.disable()
         self.addCleanup(gc.enable)
         collector = Collector()

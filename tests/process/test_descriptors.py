@@ -1,4 +1,4 @@
-"""Limits of the system: what is said where they are too low, and that a Sentinel goes on with what it has."""
+"""Tests of the limits of descriptors and of the backlog: warnings, and operation with limits that are too low."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ sentinel known-replica a 10.0.0.4 6379
 
 
 class DemandTests(SynchronousTestCase):
-    """What is needed, and what there is."""
+    """Tests of the demand and the limit of descriptors."""
 
     def test_of_a_file(self) -> None:
-        """A master that knows no replica has one all the same; a peer that watches two masters is one peer."""
+        """A master without a known replica counts one; a peer of two masters counts once."""
         demand = demand_of(load("/s.conf", KNOWN.encode(), disk=MemoryDisk(directories=("/",))))
         self.assertEqual(demand, Demand(clients=500, masters=2, replicas=4, peers=2))
         self.assertEqual(demand.links, 14)
         self.assertEqual(demand.total, 500 + 14 + RESERVED)
 
     def test_enough(self) -> None:
-        """Nothing is said where the last client and the last link have their descriptors."""
+        """There is no warning if the limit is enough for all clients and links."""
         demand = Demand(500, 2, 4, 2)
         self.assertIsNone(shortage(demand, demand.total))
         self.assertIsNone(shortage(demand, sys.maxsize))
         self.assertIsNotNone(shortage(demand, demand.total - 1))
 
     def test_too_few_for_all_clients(self) -> None:
-        """Need, limit, what room there is, and what to do about it."""
+        """The warning has the demand, the limit, the number of possible clients, and the remedy."""
         said = shortage(Demand(500, 2, 4, 2), 256)
         self.assertEqual(
             said,
@@ -77,7 +77,7 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(descriptors_for_clients(256, 14), 178)
 
     def test_too_few_for_the_links(self) -> None:
-        """Louder, from the limit on at which links and the fewest clients would have to share."""
+        """There is a stronger warning if the limit is too low for the links and the minimum of clients."""
         demand = Demand(500, 20, 40, 2)
         least = demand.links + RESERVED + MIN_CLIENTS
         self.assertIn(f"left for {MIN_CLIENTS} clients", str(shortage(demand, least)))
@@ -87,13 +87,13 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(descriptors_for_clients(least - 1, demand.links), MIN_CLIENTS)
 
     def test_room_to_grow(self) -> None:
-        """What is asked of the system suffices for twice the links, whatever maxclients says."""
+        """The requested limit is enough for twice the links, whatever maxclients is."""
         for demand in (Demand(10_000, 2, 4, 2), Demand(10, 500, 1000, 2)):
             self.assertGreaterEqual(demand.with_reserve, demand.total + demand.links)
             self.assertGreaterEqual(demand.with_reserve, 2 * demand.clients + RESERVED)
 
     def test_raised(self) -> None:
-        """The soft limit goes up as far as the hard one lets it, and never down."""
+        """The soft limit is raised as far as the hard limit allows, and never lowered."""
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
         hard = before[1] if before[1] != resource.RLIM_INFINITY else 4096
@@ -105,10 +105,10 @@ class DemandTests(SynchronousTestCase):
 
 
 class QueueTests(SynchronousTestCase):
-    """The queue of connections that wait to be accepted."""
+    """Tests of the warning about the backlog."""
 
     def test_cut_off(self) -> None:
-        """The kernel's limit is told if it is the lower one, in the words of C."""
+        """The kernel's limit is logged if it is lower, in the words of C."""
         path = self.mktemp()
         with open(path, "w", encoding="ascii") as file:
             file.write("128\n")
@@ -120,7 +120,7 @@ class QueueTests(SynchronousTestCase):
         )
 
     def test_unknown(self) -> None:
-        """Where there is no such file, or nothing in it that could be understood, nothing is said."""
+        """Without the file, or with invalid contents, there is no warning."""
         path = self.mktemp()
         self.assertIsNone(short_queue(100_000, path))
         for contents in ("", "0\n", "many\n", "\xff"):
@@ -130,7 +130,7 @@ class QueueTests(SynchronousTestCase):
 
 
 class CapacityTests(SynchronousTestCase):
-    """The service that tells."""
+    """Tests of the service that checks for free descriptors."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -139,27 +139,27 @@ class CapacityTests(SynchronousTestCase):
         self.service = self.make(Demand(10, 1, 1, 0))
 
     def make(self, demand: Demand, backlog: int = 1) -> Capacity:
-        """A service that takes what descriptors the test leaves it."""
+        """Build a service whose checks fail as the test demands."""
         return Capacity(self.clock, demand, backlog, lambda level, text: self.lines.append((level, text)), self.take)
 
     def take(self) -> None:
-        """As the test says."""
+        """Raise the error of the test, if there is one."""
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error))
 
     def pass_seconds(self, seconds: int) -> None:
-        """So many looks."""
+        """Let so many checks pass."""
         self.clock.pump([1] * seconds)
 
     def test_content(self) -> None:
-        """Who has enough is told nothing, at the start and for an hour."""
+        """With enough descriptors nothing is logged, at the start and for an hour."""
         self.service.privilegedStartService()
         self.service.startService()
         self.pass_seconds(3600)
         self.assertEqual(self.lines, [])
 
     def test_before_anything_is_opened(self) -> None:
-        """What does not suffice is told once, as a warning, and hinders nothing."""
+        """Limits that are too low are logged once, as warnings, and do not prevent the start."""
         service = self.make(Demand(descriptor_limit(), 1, 1, 0), 1 << 31)
         service.privilegedStartService()
         expected = 2 if os.path.exists("/proc/sys/net/core/somaxconn") else 1
@@ -169,7 +169,7 @@ class CapacityTests(SynchronousTestCase):
         self.assertEqual(len(self.lines), expected)
 
     def test_exhausted(self) -> None:
-        """It is told when nothing is left, once a minute as long as that lasts, and when it is over."""
+        """A lack of descriptors is logged once a minute, and its end is logged."""
         self.service.startService()
         self.error = errno.EMFILE
         self.pass_seconds(1)
@@ -186,7 +186,7 @@ class CapacityTests(SynchronousTestCase):
         self.assertEqual(self.lines[2:], [(Level.NOTICE, "File descriptors are available again.")])
 
     def test_on_and_off(self) -> None:
-        """However often it comes and goes, two lines a minute are all."""
+        """At most two lines a minute are logged, however often the state changes."""
         self.service.startService()
         for second in range(600):
             self.error = errno.EMFILE if second % 2 else None
@@ -194,7 +194,7 @@ class CapacityTests(SynchronousTestCase):
         self.assertEqual(len(self.lines), 20)
 
     def test_whole_system(self) -> None:
-        """Where it is the system that has none, our own limit is not to blame."""
+        """If the whole system has no descriptors, the line names the limit of the system."""
         self.service.startService()
         self.error = errno.ENFILE
         self.pass_seconds(1)
@@ -203,28 +203,28 @@ class CapacityTests(SynchronousTestCase):
         self.assertNotIn("ulimit", text)
 
     def test_other_errors(self) -> None:
-        """An error that says nothing about descriptors is none of ours."""
+        """Other errors of the check are ignored."""
         self.service.startService()
         self.error = errno.EPERM
         self.pass_seconds(5)
         self.assertEqual(self.lines, [])
 
     def test_stopped(self) -> None:
-        """Nobody looks after the end, nor is there a call left over; and an end without a beginning is no error."""
+        """After the stop no check is made and no call is pending; a stop without a start is no error."""
         self.service.startService()
         self.service.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.make(Demand(1, 1, 1, 1)).stopService()
 
     def test_take(self) -> None:
-        """A descriptor that was taken is given back."""
+        """The check closes the descriptor that it opened."""
         before = set(os.listdir("/dev/fd"))
         try_descriptor()
         self.assertEqual(set(os.listdir("/dev/fd")), before)
 
 
 class ProcessTests(SynchronousTestCase):
-    """A real Sentinel that may open very few files."""
+    """A test with a real Sentinel and a very low limit."""
 
     LIMIT = 30
 
@@ -254,7 +254,7 @@ class ProcessTests(SynchronousTestCase):
         self.process.communicate()
 
     def hear(self, seconds: float) -> bool:
-        """Take in what it says, waiting so long at most; ``False`` at its end."""
+        """Read its output, waiting so long at most; return ``False`` at its end."""
         assert self.process.stdout is not None
         if select.select([self.process.stdout], [], [], seconds)[0]:
             more = os.read(self.process.stdout.fileno(), 65536)
@@ -263,19 +263,19 @@ class ProcessTests(SynchronousTestCase):
         return True
 
     def until(self, *words: str) -> None:
-        """Wait until it has said all this."""
+        """Wait until its log has all these texts."""
         while not all(each in self.said for each in words):
             self.assertTrue(self.hear(60), f"it ended without {words}: {self.said}")
 
     def connect(self) -> socket.socket:
-        """A client."""
+        """Connect a client."""
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(30)
         client.connect(os.path.join(self.directory, "s.sock"))
         return client
 
     def test_life(self) -> None:
-        """It warns and starts, says when clients have taken the last descriptor, and goes on when they leave."""
+        """It warns and starts, logs that clients have used the last descriptor, and continues when they disconnect."""
         self.until("+monitor")
         self.assertIn(
             " # WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open", self.said

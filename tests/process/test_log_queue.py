@@ -1,4 +1,4 @@
-"""Logs that nobody reads keep nothing waiting; nothing is lost or torn while there is room."""
+"""Tests of log destinations that block: the process does not wait, and no line is lost while the queue has space."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from txsentinel.process import log_queue as logqueue
 from txsentinel.process.log_queue import LineQueue, PipeSink, QueuedDestination, drain_logs, is_regular
 
 SECONDS = 30.0
-"""Deadline for what takes no time."""
+"""Timeout in seconds of operations that should take no time."""
 
 
 class Reader:
-    """Reads all that comes, in a thread, until nobody writes any more."""
+    """Reads everything in a thread, until all writers have closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -30,7 +30,7 @@ class Reader:
         self._thread.start()
 
     def all(self) -> bytes:
-        """Everything, once that has ended."""
+        """Return everything after the end."""
         self._thread.join(SECONDS)
         return b"".join(self._parts)
 
@@ -43,16 +43,16 @@ class Reader:
 
 
 class PipeSinkTests(SynchronousTestCase):
-    """Lines to what may be full."""
+    """Tests of lines to pipes, terminals and sockets."""
 
     def pipe(self) -> tuple[int, int]:
-        """Both ends of a pipe, closed afterwards; the writing one is closed by the test."""
+        """Return both ends of a pipe; the read end is closed afterwards, the write end by the test."""
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         return reading, writing
 
     def test_line_is_out_at_once(self) -> None:
-        """While there is room, a line is written when the call returns, with no thread about."""
+        """While the pipe has space, a line is written when the call returns, without a thread."""
         reading, writing = self.pipe()
         self.addCleanup(os.close, writing)
         before = threading.active_count()
@@ -62,7 +62,7 @@ class PipeSinkTests(SynchronousTestCase):
         self.assertEqual(threading.active_count(), before)
 
     def test_nobody_reads(self) -> None:
-        """Far more than the pipe takes waits for nobody, and is there in order once somebody reads."""
+        """Writing more than the pipe holds does not block, and the lines arrive in order when they are read."""
         for size in (50, 5000):
             reading, writing = self.pipe()
             available_descriptors = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
@@ -96,7 +96,7 @@ class PipeSinkTests(SynchronousTestCase):
             self.assertEqual(reader.all().replace(b"\r", b""), b"".join(lines))
 
     def test_reader_that_left(self) -> None:
-        """Lines that nobody will ever read are dropped, and nothing is raised."""
+        """Lines to a closed pipe are dropped without an exception."""
         reading, writing = os.pipe()
         self.addCleanup(os.close, writing)
         os.close(reading)
@@ -107,10 +107,10 @@ class PipeSinkTests(SynchronousTestCase):
 
 
 class LineQueueTests(SynchronousTestCase):
-    """What waits for the thread."""
+    """Tests of the queue."""
 
     def test_bounded(self) -> None:
-        """What does not fit is counted, and the log says so afterwards."""
+        """Lines that do not fit are counted, and their number is logged afterwards."""
         self.patch(logqueue, "MAX_WAITING_BYTES", 100)
         texts: list[str] = []
         said = threading.Event()
@@ -137,7 +137,7 @@ class LineQueueTests(SynchronousTestCase):
         self.assertEqual(written, ["fits", "fits again"])
 
     def test_after_a_fork(self) -> None:
-        """A daemon is another process than the one that began to log, and makes a thread of its own."""
+        """A daemon that was forked after the first line starts a thread of its own."""
         queue, go, written = LineQueue(), threading.Event(), []
         self.addCleanup(go.set)
         queue.put(lambda: go.wait(SECONDS), 1)
@@ -147,7 +147,7 @@ class LineQueueTests(SynchronousTestCase):
         self.assertEqual(written, ["in the daemon"])
 
     def test_end_of_the_process(self) -> None:
-        """The end waits for what is being written, and not for ever for what is not."""
+        """The end of the process waits for lines that are being written, with a timeout."""
         queue, go = LineQueue(), threading.Event()
         self.addCleanup(go.set)
         queue.put(lambda: go.wait(SECONDS), 1)
@@ -157,7 +157,7 @@ class LineQueueTests(SynchronousTestCase):
         self.assertFalse(queue.idle)
 
     def test_system_log(self) -> None:
-        """The system log of a machine may hang as well; events reach it in order."""
+        """Events reach a system log that blocks in order, and without blocking the caller."""
         told, go = [], threading.Event()
 
         class Hanging:
@@ -176,10 +176,10 @@ class LineQueueTests(SynchronousTestCase):
 
 
 class RegularTests(SynchronousTestCase):
-    """What is written to as a file."""
+    """Tests of ``is_regular``."""
 
     def test_kinds(self) -> None:
-        """Files are, be they there yet or not; FIFOs and devices are not."""
+        """Files are regular, also missing ones; FIFOs and devices are not."""
         directory = self.mktemp()
         os.mkdir(directory)
         fifo, link = os.path.join(directory, "fifo"), os.path.join(directory, "link")

@@ -1,4 +1,4 @@
-"""The log comes out in Redis's shape, whoever speaks and wherever it goes."""
+"""Tests of the log: formats, levels, files and the system log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOMENT = 1795232001.0426
 
 
 class InUTC(SynchronousTestCase):
-    """Runs with the clock of Greenwich, so that stamps can be written down."""
+    """Runs with the time zone UTC, so that timestamps are constant."""
 
     def setUp(self) -> None:
         before = os.environ.get("TZ")
@@ -43,13 +43,13 @@ class InUTC(SynchronousTestCase):
     def logged(
         self, line_format: str = "legacy", timestamp: str = "legacy", text: str = "+tilt #tilt mode entered"
     ) -> str:
-        """What is written for one warning."""
+        """Return the line of one warning."""
         LineWriter(StreamSink(self.stream), line_format, timestamp).emit(MOMENT, Level.WARNING, text)
         return self.stream.getvalue().decode("utf-8", "surrogateescape")
 
 
 class ShapeTests(InUTC):
-    """The formats and the time stamps."""
+    """Tests of the formats and the timestamps."""
 
     def test_legacy(self) -> None:
         """Pid, role letter, local time with milliseconds, mark, text."""
@@ -79,7 +79,7 @@ class ShapeTests(InUTC):
         self.assertIn(":X 1795232001042 # +tilt", self.logged(timestamp="milliseconds"))
 
     def test_logfmt(self) -> None:
-        """Words of key=value, in which no message can forge another key or line."""
+        """A line has pairs of key=value, and no message can forge another key or line."""
         self.assertEqual(
             self.logged("logfmt", text='a "b"\nlevel=debug'),
             f'pid={os.getpid()} role=sentinel timestamp="21 Nov 2026 03:33:21.042"'
@@ -107,25 +107,25 @@ class ShapeTests(InUTC):
         self.assertIn(b"master caf\xe9 10.0.0.1", self.stream.getvalue())
 
     def test_unknown_words(self) -> None:
-        """A format that is none is refused at once, not at the first line."""
+        """An unknown format is refused at the construction, not at the first line."""
         for words in (("xml", "legacy"), ("legacy", "epoch")):
             with self.assertRaises(KeyError):
                 LineWriter(StreamSink(self.stream), *words)
 
 
 class Recorder:
-    """A destination that remembers."""
+    """A destination that records events."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Level, str]] = []
 
     def emit(self, seconds: float, level: Level, text: str) -> None:
-        """Remember."""
+        """Record it."""
         self.told.append((level, text))
 
 
 class ObserverTests(SynchronousTestCase):
-    """What becomes of the events of twisted.logger."""
+    """Tests of the observer."""
 
     def setUp(self) -> None:
         self.recorder = Recorder()
@@ -138,7 +138,7 @@ class ObserverTests(SynchronousTestCase):
         verifyObject(ILogObserver, self.observer)
 
     def test_notes_keep_their_level(self) -> None:
-        """What the service says through ``note`` has the very level that it was said at, verbose too."""
+        """Lines of ``note`` keep their level, verbose included."""
         globalLogPublisher.addObserver(self.observer)
         self.addCleanup(globalLogPublisher.removeObserver, self.observer)
         for level in (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING):
@@ -147,7 +147,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(self.recorder.told, [(level, "100% {not} a format") for level in levels])
 
     def test_notes_are_ordinary_events(self) -> None:
-        """Other observers, such as syslog's, can read what ``note`` says."""
+        """Other observers, such as that of syslog, can format lines of ``note``."""
         events: list[dict[str, object]] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -156,7 +156,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(str(events[0]["log_format"]).format(**events[0]), "+tilt #tilt mode entered")
 
     def test_levels_of_twisted(self) -> None:
-        """Info is a notice; warnings and whatever is worse are warnings."""
+        """Twisted's info becomes notice; warnings and higher levels become warning."""
         for level in LogLevel.iterconstants():
             self.log.emit(level, "{name}", name=level.name)
         self.assertEqual(
@@ -171,7 +171,7 @@ class ObserverTests(SynchronousTestCase):
         )
 
     def test_chatter_of_the_network(self) -> None:
-        """What Twisted says for each connection that it has no descriptor for is for those who want all details."""
+        """Twisted's lines about connections without a descriptor are demoted to debug."""
         for namespace in ("twisted.internet.tcp._ExhaustedDescriptors", "twisted.internet.unix.Port"):
             log = Logger(namespace=namespace, observer=LogPublisher(self.observer))
             log.info("EMFILE recovery")
@@ -180,7 +180,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(self.recorder.told, 2 * expected)
 
     def test_cache_of_plugins(self) -> None:
-        """That Twisted may not write its cache, as is usual for a service, is not worth a line."""
+        """Twisted's line about its plug-in cache is demoted to debug."""
         globalLogPublisher.addObserver(self.observer)
         self.addCleanup(globalLogPublisher.removeObserver, self.observer)
         for threshold, levels in ((Level.NOTICE, []), (Level.DEBUG, [Level.DEBUG])):
@@ -189,7 +189,7 @@ class ObserverTests(SynchronousTestCase):
             self.assertEqual([level for level, _ in self.recorder.told], levels)
 
     def test_loglevel_is_obeyed_and_may_change(self) -> None:
-        """Below the level nothing is written; a change of it counts from the next event on."""
+        """Events below the level are dropped; a change of the level applies to the next event."""
         for self.threshold, written in (
             (Level.VERBOSE, ["info", "warn"]),
             (Level.WARNING, ["warn"]),
@@ -217,14 +217,14 @@ class ObserverTests(SynchronousTestCase):
         self.assertTrue(any(line.endswith("builtins.ValueError: two") for line in lines))
 
     def test_several_destinations(self) -> None:
-        """Each destination is told each event."""
+        """Each destination gets each event."""
         others = [Recorder(), Recorder()]
         Logger(observer=LogPublisher(SentinelLog(*others))).info("text")
         self.assertEqual([other.told for other in others], [[(Level.NOTICE, "text")]] * 2)
 
 
 class FileTests(SynchronousTestCase):
-    """The log file, with others moving it about."""
+    """Tests of the log file with rotation."""
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
@@ -233,12 +233,12 @@ class FileTests(SynchronousTestCase):
         self.sink = FileSink(self.path)
 
     def read(self, path: str) -> bytes:
-        """A whole file."""
+        """Return the contents of a file."""
         with open(path, "rb") as file:
             return file.read()
 
     def test_append(self) -> None:
-        """What was in the file stays; each line is there as soon as it was written."""
+        """Lines are appended, without buffering."""
         with open(self.path, "wb") as file:
             file.write(b"before\n")
         self.sink.write(b"one\n")
@@ -289,14 +289,14 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.read(self.path), b"kept\n")
 
     def test_check(self) -> None:
-        """A log that can never be written is told at the start."""
+        """A log file that cannot be opened raises an exception at the start."""
         with self.assertRaises(FileNotFoundError):
             FileSink(os.path.join(self.directory, "gone", "sentinel.log")).check()
         self.sink.check()
         self.assertEqual(self.read(self.path), b"")
 
     def test_closed_stream(self) -> None:
-        """Standard output going away does not end a Sentinel."""
+        """A closed standard output does not end a Sentinel."""
         stream = io.BytesIO()
         stream.close()
         StreamSink(stream).write(b"line\n")
@@ -307,7 +307,7 @@ class FileTests(SynchronousTestCase):
 
 
 class SystemLogTests(SynchronousTestCase):
-    """The system's log."""
+    """Tests of the system log."""
 
     def setUp(self) -> None:
         self.opened: list[tuple[object, ...]] = []
@@ -316,7 +316,7 @@ class SystemLogTests(SynchronousTestCase):
         self.patch(syslog, "syslog", lambda priority, text: self.sent.append((priority, text)))
 
     def test_priorities(self) -> None:
-        """Each line goes out under the configured name at the priority of its level, bare of pid and time."""
+        """Each line has the configured name and the priority of its level, without pid and time."""
         log = SystemLog("redis", "local3")
         for level in (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING):
             log.emit(MOMENT, level, "text")
@@ -335,6 +335,6 @@ class SystemLogTests(SynchronousTestCase):
         )
 
     def test_unknown_facility(self) -> None:
-        """A facility that is none is refused."""
+        """An unknown facility is refused."""
         with self.assertRaises(ValueError):
             SystemLog("redis", "local9")

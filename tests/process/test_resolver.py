@@ -1,4 +1,4 @@
-"""The resolver that nobody waits for."""
+"""Tests of the resolver in daemon threads."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from txsentinel.process.resolver import DaemonThreadResolver
 
 
 class Loop:
-    """A reactor that runs what threads have for it when the test says so."""
+    """A reactor that makes calls from threads when the test demands it."""
 
     def __init__(self) -> None:
         self._given: list[Callable[[], None]] = []
         self._some = threading.Semaphore(0)
 
     def callFromThread(self, function: Callable[..., None], *arguments: object) -> None:
-        """Keep it for the test's thread."""
+        """Queue the call."""
         self._given.append(lambda: function(*arguments))
         self._some.release()
 
     def turn(self) -> None:
-        """Run one, once it is there."""
+        """Wait for a call and make it."""
         assert self._some.acquire(timeout=30)
         self._given.pop(0)()
 
 
 @implementer(IResolutionReceiver)
 class Receiver:
-    """Writes down what it is told."""
+    """Records a resolution."""
 
     def __init__(self) -> None:
         self.resolution: IHostResolution | None = None
@@ -46,20 +46,20 @@ class Receiver:
         self.complete = False
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """Under way."""
+        """Record the beginning."""
         self.resolution = resolutionInProgress
 
     def addressResolved(self, address: IAddress) -> None:
-        """One of them."""
+        """Record an address."""
         self.addresses.append(address)
 
     def resolutionComplete(self) -> None:
-        """That was all."""
+        """Record the end."""
         self.complete = True
 
 
 class ResolverTests(SynchronousTestCase):
-    """Answers."""
+    """Tests of results."""
 
     def setUp(self) -> None:
         self.loop, self.receiver = Loop(), Receiver()
@@ -69,14 +69,14 @@ class ResolverTests(SynchronousTestCase):
         self.patch(socket, "getaddrinfo", self.getaddrinfo)
 
     def getaddrinfo(self, name: str, port: int, type: int) -> list[tuple[object, ...]]:
-        """The system's, which knows no name but one."""
+        """Replace the system's resolver by one that knows one name."""
         self.asked.append((name, port, type, threading.current_thread().daemon))
         if name != "db.example":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self.known
 
     def test_addresses(self) -> None:
-        """All that a connection can be made to, in the system's order; the reactor's thread is told them."""
+        """The reactor's thread gets all addresses in the system's order."""
         self.known = [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 7, 0, 0)),
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 7)),
@@ -93,7 +93,7 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.asked, [("db.example", 7, socket.SOCK_STREAM, True)])
 
     def test_one_family(self) -> None:
-        """Whoever wants one family gets no other."""
+        """A request for one family gets no other."""
         self.known = [
             (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", 0, 0, 0)),
             (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("10.0.0.1", 0)),
@@ -103,13 +103,13 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.receiver.addresses, [IPv4Address("UDP", "10.0.0.1", 0)])
 
     def test_unknown(self) -> None:
-        """A name that means nothing is an answer."""
+        """An unknown name gives a result without addresses."""
         self.resolver.resolveHostName(self.receiver, "nobody.example")
         self.loop.turn()
         self.assertEqual((self.receiver.addresses, self.receiver.complete), ([], True))
 
     def test_no_thread(self) -> None:
-        """Where the system lets us have no more threads, the name means nothing for now; nothing is raised."""
+        """Without a thread the result has no addresses; no exception is raised."""
 
         def refuse(thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
@@ -121,7 +121,7 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual((self.receiver.addresses, self.receiver.complete), ([], True))
 
     def test_nobody_waits(self) -> None:
-        """A process ends while the system still looks a name up, and so does the reactor in it."""
+        """A process with a running reactor can end during a lookup."""
         script = """
             import socket, threading
             asked = threading.Event()

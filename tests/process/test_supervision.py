@@ -1,4 +1,4 @@
-"""What the operating system sees: pid file, directory, readiness, and the order of coming and going."""
+"""Tests of the process: pid file, directory, readiness, and the order of start and stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from txsentinel.runtime.listeners import CannotStart
 
 
 class Notes:
-    """Keeps what is noted while a test runs."""
+    """Records log lines while a test runs."""
 
     def __init__(self, case: SynchronousTestCase) -> None:
         self.texts: list[str] = []
@@ -44,7 +44,7 @@ class Notes:
 
 
 def listening_manager(case: SynchronousTestCase, address: str) -> socket.socket:
-    """A socket such as systemd has, at a path or, after a NUL, in the abstract name space."""
+    """Return a socket like that of systemd, at a path or, after a NUL, in the abstract name space."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     case.addCleanup(manager.close)
     manager.bind(address)
@@ -53,10 +53,10 @@ def listening_manager(case: SynchronousTestCase, address: str) -> socket.socket:
 
 
 class ReadinessTests(SynchronousTestCase):
-    """Word to the service manager."""
+    """Tests of notifications to the service manager."""
 
     def test_systemd(self) -> None:
-        """Systemd hears that we are ready, and later that we mean to stop."""
+        """Systemd gets READY and later STOPPING."""
         path = os.path.join("/tmp", f"notify-{os.getpid()}-{id(self):x}")  # short enough for a socket
         manager = listening_manager(self, path)
         self.addCleanup(os.unlink, path)
@@ -74,7 +74,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(manager.recv(999), b"READY=1")
 
     def test_nobody_listens(self) -> None:
-        """A manager that went away is worth a line in the log, not a crash."""
+        """A missing service manager is logged."""
         notes = Notes(self)
         Systemd({"NOTIFY_SOCKET": os.path.abspath(self.mktemp())[-90:]}).ready()
         self.assertEqual(len(notes.texts), 1)
@@ -82,7 +82,7 @@ class ReadinessTests(SynchronousTestCase):
             notify_systemd("READY=1", {})
 
     def test_upstart(self) -> None:
-        """Upstart is told by stopping ourselves, and children do not take themselves for its job."""
+        """Upstart is notified by SIGSTOP, and children do not inherit UPSTART_JOB."""
         signals: list[tuple[int, int]] = []
         self.patch(os, "kill", lambda pid, number: signals.append((pid, number)))
         self.patch(os, "environ", {"UPSTART_JOB": "sentinel"})
@@ -91,7 +91,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(os.environ, {})
 
     def test_choice(self) -> None:
-        """The directive and the marks in the environment decide who is told."""
+        """The directive and the environment determine the supervisor."""
         notes = Notes(self)
         systemd, upstart = {"NOTIFY_SOCKET": "/run/x"}, {"UPSTART_JOB": "sentinel"}
         for mode, environment, kind in (
@@ -106,7 +106,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(notes.texts, [])
 
     def test_manager_that_is_not_there(self) -> None:
-        """A supervisor that was asked for and is absent is logged, and we start all the same."""
+        """A configured supervisor that is absent is logged, and the process starts."""
         notes = Notes(self)
         self.assertIs(type(supervisor_for("systemd", {})), Supervisor)
         self.assertIs(type(supervisor_for("upstart", {})), Supervisor)
@@ -120,13 +120,13 @@ class ReadinessTests(SynchronousTestCase):
 
 
 class PidFileTests(SynchronousTestCase):
-    """The pid file."""
+    """Tests of the pid file."""
 
     def setUp(self) -> None:
         self.file = PidFile(os.path.abspath(self.mktemp()))
 
     def test_contents(self) -> None:
-        """The file holds our pid and a line end, and is gone afterwards."""
+        """The file has the pid and a line end, and is removed afterwards."""
         self.file.write()
         with open(self.file.path, encoding="ascii") as file:
             self.assertEqual(file.read(), f"{os.getpid()}\n")
@@ -134,7 +134,7 @@ class PidFileTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(self.file.path))
 
     def test_failure_is_only_logged(self) -> None:
-        """A directory that is not there does not keep a Sentinel from starting or stopping."""
+        """A missing directory does not prevent the start or the stop."""
         notes = Notes(self)
         file = PidFile(os.path.join(self.file.path, "gone", "pid"))
         file.write()
@@ -142,7 +142,7 @@ class PidFileTests(SynchronousTestCase):
         self.assertEqual(notes.texts, ["Failed to write PID file: No such file or directory"])
 
     def test_fifo(self) -> None:
-        """Neither writing nor removing waits for whoever might read or write a FIFO at the path."""
+        """Neither writing nor removing blocks on a FIFO at the path."""
         notes = Notes(self)
         os.mkfifo(self.file.path)
         self.file.write()
@@ -151,7 +151,7 @@ class PidFileTests(SynchronousTestCase):
         self.assertTrue(os.path.exists(self.file.path))
 
     def test_somebody_elses(self) -> None:
-        """The file of a Sentinel that was started in our place meanwhile is left alone."""
+        """The file of another process is not removed."""
         self.file.write()
         for contents in ("1\n", "not a pid"):
             with open(self.file.path, "w", encoding="ascii") as file:
@@ -161,7 +161,7 @@ class PidFileTests(SynchronousTestCase):
 
 
 class RecordingService(Service):
-    """A service that notes what happens to it."""
+    """A service that records its start and stop."""
 
     def __init__(self, name: str, diary: list[str]) -> None:
         self.setName(name)
@@ -169,39 +169,39 @@ class RecordingService(Service):
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
-        """Note."""
+        """Record it."""
         self.diary.append(f"start {self.name}")
 
     def stopService(self) -> Deferred[None]:
-        """Note; ends when the test says so."""
+        """Record it; end when the test demands it."""
         self.diary.append(f"stop {self.name}")
         return self.stopped
 
 
 class Turning:
-    """What is asked of the reactor."""
+    """A fake reactor that records calls."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], object]] = []
         self.stops = 0
 
     def stop(self) -> None:
-        """As a reactor's: the second time it does not run any more."""
+        """Stop; raise at the second call, as a reactor does."""
         if self.stops:
             raise ReactorNotRunning
         self.stops += 1
 
     def callWhenRunning(self, function: Callable[[], object]) -> None:
-        """Remember whom to call."""
+        """Record the call."""
         self.waiting.append(function)
 
     def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
-        """Remember this one too."""
+        """Record the call from a thread."""
         self.waiting.append(partial(function, *arguments))
 
 
 class ProcessTests(SynchronousTestCase):
-    """The Sentinel as a process."""
+    """Tests of ``SentinelProcess``."""
 
     def setUp(self) -> None:
         self.diary: list[str] = []
@@ -212,11 +212,11 @@ class ProcessTests(SynchronousTestCase):
         self.addCleanup(os.chdir, os.getcwd())
 
     def test_interface(self) -> None:
-        """It is a service like any other."""
+        """It provides ``IService``."""
         verifyObject(IService, SentinelProcess(self.reactor, self.sentinel))
 
     def test_ready_only_when_serving(self) -> None:
-        """A Sentinel that serves later than it starts is not announced before that."""
+        """Readiness is notified when the Sentinel serves, not when it starts."""
         path = os.path.abspath(self.mktemp())
         serving: Deferred[None] = Deferred()
         process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path), serving=serving)
@@ -241,7 +241,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(path))
 
     def test_nothing_happens_before_the_start(self) -> None:
-        """Constructing leaves no trace: the process that serves is forked afterwards."""
+        """The constructor has no side effects, because the process is forked afterwards."""
         path = os.path.abspath(self.mktemp())
         SentinelProcess(self.reactor, self.sentinel, directory="/", pidfile=PidFile(path))
         self.assertFalse(os.path.exists(path))
@@ -249,7 +249,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((self.diary, self.reactor.waiting), ([], []))
 
     def test_log_of_the_application(self) -> None:
-        """Our log becomes the application's, so twistd makes none of its own and each line is in our shape."""
+        """The log observer becomes that of the application, so that twistd makes none of its own."""
         log = SentinelLog()
         application = Application("sentinel")
         SentinelProcess(self.reactor, self.sentinel, log=log).setServiceParent(application)
@@ -259,7 +259,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIs(other.getComponent(ILogObserver, None), None)
 
     def test_hangup(self) -> None:
-        """SIGHUP is ignored unless somebody has a use for it, who is called by the reactor and not by the signal."""
+        """SIGHUP is ignored without a handler; a handler is called by the reactor, not by the signal."""
         calls: list[str] = []
         process = SentinelProcess(self.reactor, self.sentinel, hangup=lambda: calls.append("hangup"))
         process.privilegedStartService()

@@ -1,4 +1,4 @@
-"""Plug-ins hear of events, and cannot harm anybody by the way they take it."""
+"""Tests of event plug-ins: delivery of events, and isolation of errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SDOWN = SentinelEvent("+sdown", "master m 127.0.0.1 6379", master="m")
 
 @implementer(ISentinelListener)
 class Recorder:
-    """A listener that remembers."""
+    """A listener that records events."""
 
     def __init__(self) -> None:
         self.heard: list[SentinelEvent] = []
 
     def event_published(self, event: SentinelEvent) -> None:
-        """Remember."""
+        """Record it."""
         self.heard.append(event)
 
 
@@ -42,15 +42,15 @@ class Grumbler:
 
 
 class ListenersTests(SynchronousTestCase):
-    """Telling."""
+    """Tests of delivery."""
 
     def test_interface(self) -> None:
-        """All listeners together are told like one."""
+        """The combined listeners provide the interface of one."""
         verifyObject(ISentinelListener, EventPlugins([]))
         self.assertEqual(len(EventPlugins([])), 0)
 
     def test_order(self) -> None:
-        """Every listener hears every event, in order."""
+        """Every listener gets every event, in order."""
         first, second = Recorder(), Recorder()
         listeners = EventPlugins([first, second])
         for event in (TILT, SDOWN):
@@ -58,7 +58,7 @@ class ListenersTests(SynchronousTestCase):
         self.assertEqual((first.heard, second.heard), ([TILT, SDOWN], [TILT, SDOWN]))
 
     def test_exceptions_stay_with_their_owner(self) -> None:
-        """What one raises is logged under its name, and the others hear all the same."""
+        """An exception is logged under the name of its listener, and the others get the event."""
         events: list[dict[str, object]] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -71,7 +71,7 @@ class ListenersTests(SynchronousTestCase):
 
 
 class InstalledTests(SynchronousTestCase):
-    """Finding, in a plug-in package of the test's own."""
+    """Tests of finding plug-ins, in a package of the test."""
 
     def plugin_package(self, **modules: str) -> ModuleType:
         """A package with these modules in it, importable until the test ends."""
@@ -116,7 +116,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertEqual([type(listener).__name__ for listener in found], ["Alpha", "Omega"])
 
     def test_broken_plugin(self) -> None:
-        """A plug-in module that cannot be imported is logged and does not keep a Sentinel from starting."""
+        """A plug-in module that cannot be imported is logged and does not prevent the start."""
         package = self.plugin_package(broken="import nothing_of_this_name")
         self.assertEqual(installed_event_plugins(package), [])
         self.assertEqual(len(self.flushLoggedErrors(ModuleNotFoundError)), 1)

@@ -1,4 +1,4 @@
-"""How names of hosts are looked up: each once at a time, few at once, and without filling the log."""
+"""Tests of name resolution: one lookup per name, a limited number at a time, and limited log lines."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from txsentinel.runtime.executor import MAX_LOGGED_NAMES, MAX_LOOKUPS, RESOLVE_P
 
 
 class NamingHost:
-    """A host whose name server answers when a test says so."""
+    """A host whose resolver answers when a test demands it."""
 
     def __init__(self) -> None:
         self.reactor = Clock()
         self.asked: list[tuple[str, Deferred[str]]] = []
 
     def yield_to_clients(self) -> bool:
-        """Nobody waits here."""
+        """Do nothing."""
         return False
 
     def now(self) -> int:
@@ -32,18 +32,18 @@ class NamingHost:
         return round(self.reactor.seconds() * 1000)
 
     def resolve(self, hostname: str) -> Deferred[str]:
-        """Ask."""
+        """Begin a lookup."""
         answer: Deferred[str] = Deferred()
         self.asked.append((hostname, answer))
         return answer
 
     def fail_stop(self, failure: Failure, what: str) -> None:
-        """A bug."""
+        """Raise the failure."""
         failure.raiseException()
 
 
 class LookupTests(SynchronousTestCase):
-    """A Sentinel that goes by names."""
+    """Tests with a Sentinel that resolves names."""
 
     def setUp(self) -> None:
         self.host = NamingHost()
@@ -61,7 +61,7 @@ class LookupTests(SynchronousTestCase):
         self.executor.drain()
 
     def hello(self, master_host: str) -> None:
-        """A peer says that the master is at that name, with a higher epoch."""
+        """Receive a hello with that name as the master's address, and a higher epoch."""
         payload = f"10.0.1.1,26379,{'b' * 40},5,m,{master_host},6379,5"
         self.core.hello_received(payload.encode(), self.host.now(), None)
         self.executor.drain()
@@ -69,7 +69,7 @@ class LookupTests(SynchronousTestCase):
         self.lines = [line for line in self.lines if "resolve" in line]
 
     def answer(self, ip: str | None) -> int:
-        """The name server answers all that it was asked; how many that was."""
+        """Answer all pending lookups; return their number."""
         asked, self.host.asked = self.host.asked, []
         for _, waiting in asked:
             if ip is None:
@@ -79,7 +79,7 @@ class LookupTests(SynchronousTestCase):
         return len(asked)
 
     def test_once_at_a_time(self) -> None:
-        """A name that many hellos mention is asked for once, and again after the answer."""
+        """A name in many hellos is resolved once, and again after the answer."""
         for _ in range(10):
             self.hello("Redis.example")
             self.hello("redis.EXAMPLE")
@@ -90,7 +90,7 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(self.core.master("m").address.ip, "10.0.0.2")
 
     def test_flood(self) -> None:
-        """Of thousands of invented names a hundred are asked for at a time, and a few are complained about."""
+        """Of thousands of names a hundred are resolved at a time, and a few are logged."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")
         self.assertEqual(self.answer(None), MAX_LOOKUPS)
@@ -103,7 +103,7 @@ class LookupTests(SynchronousTestCase):
         self.assertLess(max(map(len, self.lines)), 1_000)
 
     def test_own_names_are_not_forgotten(self) -> None:
-        """A master whose name found no place in a flood is asked for later."""
+        """A master whose name exceeded the limit is resolved later."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")
         self.core.monitor("late", "late.example", 6379, 2, self.host.now())

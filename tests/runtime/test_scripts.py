@@ -1,4 +1,4 @@
-"""The script queue: who runs when, how often, for how long, and what is said about it."""
+"""Tests of the script queue: order, retries, time limit, and log lines."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -24,7 +24,7 @@ from txsentinel.runtime.scripts import ScriptQueue
 
 
 class Child:
-    """A process that ends when the test says so."""
+    """A process that ends when the test demands it."""
 
     def __init__(self, protocol: Any, pid: int, argv: tuple[str, ...]) -> None:
         self.protocol = protocol
@@ -39,7 +39,7 @@ class Child:
         self.signals.append(name)
 
     def end(self, status: int | None = 0, signal: int | None = None) -> None:
-        """Be reaped."""
+        """End the process."""
         self.pid = None
         done = ProcessDone(0) if status == 0 else ProcessTerminated(status, signal, 0)
         self.protocol.processExited(Failure(done))
@@ -47,7 +47,7 @@ class Child:
 
 
 class ScriptHost:
-    """A host that makes no processes but keeps account of them."""
+    """A host that records processes instead of creating them."""
 
     def __init__(self) -> None:
         self.reactor = Clock()
@@ -72,7 +72,7 @@ class ScriptHost:
 
 
 class ScriptQueueCase(SynchronousTestCase):
-    """A queue with nothing in it."""
+    """Build an empty queue."""
 
     def setUp(self) -> None:
         self.host = ScriptHost()
@@ -89,11 +89,11 @@ class ScriptQueueCase(SynchronousTestCase):
         )
 
     def announced(self, event: SentinelEvent) -> None:
-        """Keep events apart by whether subscribers hear them."""
+        """Record events, published ones separately."""
         (self.details if event.level is Level.DEBUG else self.events).append(str(event))
 
     def pass_time(self, millis: Millis) -> None:
-        """From event to event."""
+        """Advance the clock from call to call."""
         end = self.host.now() + millis
         while (calls := self.host.reactor.getDelayedCalls()) and round(calls[0].getTime() * 1000) <= end:
             self.host.reactor.advance(max(0.0, calls[0].getTime() - self.host.reactor.seconds()))
@@ -101,12 +101,12 @@ class ScriptQueueCase(SynchronousTestCase):
 
     @property
     def child(self) -> Child:
-        """The latest one."""
+        """Return the latest process."""
         return self.host.children[-1]
 
 
 class RunningTests(ScriptQueueCase):
-    """The order of things."""
+    """Tests of the order."""
 
     def test_start_at_once(self) -> None:
         """A script starts in the turn in which it is asked for, with its path as its own name."""
@@ -121,7 +121,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual(self.details, ["+script-child 1000"])
 
     def test_success(self) -> None:
-        """Status 0 is the end of it; its number is told although the process forgot it."""
+        """Status 0 ends a job; the event has the pid although the process no longer has it."""
         self.queue.enqueue("/bin/notify", ())
         self.child.end()
         self.assertEqual((self.queue.jobs, self.queue.running, self.events), ([], 0, []))
@@ -129,7 +129,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_sixteen_at_a_time(self) -> None:
-        """Sixteen run together; the next one starts in the turn in which a place becomes free."""
+        """Sixteen run at the same time; the next one starts in the turn in which one ends."""
         for number in range(18):
             self.queue.enqueue(f"/bin/{number}", ())
         self.assertEqual((len(self.host.children), self.queue.running, len(self.queue.jobs)), (16, 16, 18))
@@ -138,7 +138,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual(self.queue.running, 16)
 
     def test_full_queue(self) -> None:
-        """Beyond 256 jobs the oldest one that waits gives way, and the log says so."""
+        """Beyond 256 jobs the oldest waiting one is dropped and logged."""
         for number in range(258):
             self.queue.enqueue(f"/bin/{number}", ("now",))
         self.assertEqual(len(self.queue.jobs), 256)
@@ -147,7 +147,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual(self.notes[0], "The script queue is full: dropped /bin/16 now")
 
     def test_arguments_are_bounded(self) -> None:
-        """A script gets sixteen words, and nothing behind a NUL."""
+        """A script gets at most sixteen words, each cut at a NUL."""
         self.queue.enqueue("/bin/notify", ["a\0b", *map(str, range(30))])
         self.assertEqual(len(self.child.argv), 16)
         self.assertEqual(self.child.argv[:3], ("/bin/notify", "a", "0"))
@@ -165,7 +165,7 @@ class RunningTests(ScriptQueueCase):
         self.assertEqual((len(self.host.children), self.queue.jobs), (200, []))
 
     def test_stop(self) -> None:
-        """Once stopped, nothing is started and nothing waited for; what runs is left alone."""
+        """After the stop nothing is started; running scripts continue."""
         self.queue.enqueue("/bin/one", ())
         self.queue.enqueue("/bin/two", ())
         self.child.end(1)
@@ -179,7 +179,7 @@ class RunningTests(ScriptQueueCase):
 
 
 class FailureTests(ScriptQueueCase):
-    """Scripts that do not succeed."""
+    """Tests of failing scripts."""
 
     def test_status_above_one(self) -> None:
         """Any status above 1 is final."""
@@ -208,7 +208,7 @@ class FailureTests(ScriptQueueCase):
         self.assertEqual((self.queue.jobs, self.events), ([], ["-script-error /bin/notify 0 1"]))
 
     def test_killed(self) -> None:
-        """A script that a signal ended is tried again too; the tenth time it is given up with the signal named."""
+        """A script that was killed by a signal is tried again, ten times in all; then the event has the signal."""
         self.timings.script_max_runtime = 30_000 << 10
         self.queue.enqueue("/bin/notify", ())
         for _ in range(10):
@@ -245,13 +245,13 @@ class FailureTests(ScriptQueueCase):
         self.assertIn("Exec format error", self.notes[0])
 
     def test_unspeakable_arguments(self) -> None:
-        """Arguments that cannot be written in the system's encoding are the script's misfortune, not ours."""
+        """Arguments that cannot be encoded fail the script only."""
         self.host.refusal = UnicodeEncodeError("latin-1", "\u2026", 0, 1, "no such letter")
         self.queue.enqueue("/bin/notify", ("\u2026",))
         self.assertEqual(self.events, ["-script-error /bin/notify 0 2"])
 
     def test_no_process(self) -> None:
-        """If the system has no process to give, the job stays, counts the attempt, and is tried again soon."""
+        """If the system cannot create a process, the attempt counts, and the job is tried again soon."""
         self.host.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
         self.queue.enqueue("/bin/notify", ())
         (job,) = self.queue.jobs
@@ -263,7 +263,7 @@ class FailureTests(ScriptQueueCase):
 
 
 class TimeLimitTests(ScriptQueueCase):
-    """Scripts that do not end."""
+    """Tests of the time limit."""
 
     def test_killed_after_a_minute(self) -> None:
         """After *more* than a minute a script is killed, once, and its end counts as a failure to be tried again."""
@@ -282,7 +282,7 @@ class TimeLimitTests(ScriptQueueCase):
         self.assertEqual([child.signals for child in self.host.children], [["KILL"], ["KILL"]])
 
     def test_already_gone(self) -> None:
-        """A script that ends just before it is killed is not chased."""
+        """A script that ends just before it is killed is no error."""
         self.queue.enqueue("/bin/notify", ())
         self.child.gone = True
         self.pass_time(60_001)
@@ -290,7 +290,7 @@ class TimeLimitTests(ScriptQueueCase):
         self.assertEqual((self.child.signals, self.queue.jobs), ([], []))
 
     def test_changed_limit(self) -> None:
-        """A limit that is lowered at run time holds for those that run already, within a second."""
+        """A limit that is lowered at run time applies to running scripts within a second."""
         self.queue.enqueue("/bin/notify", ())
         self.pass_time(500)
         self.timings.script_max_runtime = 700
@@ -298,7 +298,7 @@ class TimeLimitTests(ScriptQueueCase):
         self.assertEqual(self.child.signals, ["KILL"])
 
     def test_delay_from_debug(self) -> None:
-        """A retry delay changed at run time counts from the next failure on."""
+        """A retry delay that is changed at run time applies from the next failure on."""
         self.timings.script_retry_delay = 300
         self.queue.enqueue("/bin/notify", ())
         self.child.end(1)
@@ -311,7 +311,7 @@ class TimeLimitTests(ScriptQueueCase):
 
 
 class RealProcessTests(TestCase):
-    """The same with processes of this machine."""
+    """Tests with real processes."""
 
     timeout = 20
 
@@ -328,24 +328,24 @@ class RealProcessTests(TestCase):
         self.addCleanup(self.queue.stop)
 
     def announced(self, event: SentinelEvent) -> None:
-        """Look, in a later turn, whether everything is over."""
+        """Check in a later turn whether all jobs are done."""
         self.events.append(str(event))
         self.host.reactor.callLater(0, self.look)
 
     def look(self) -> None:
-        """Fire once there are no jobs left."""
+        """Return a Deferred that fires when no jobs are left."""
         if not self.queue.jobs and not self.idle.called:
             self.idle.callback(None)
 
     def script(self, *lines: str) -> str:
-        """A shell script."""
+        """Create a shell script."""
         path = self.directory / "script"
         path.write_text("\n".join(("#!/bin/sh", *lines, "")))
         path.chmod(0o755)
         return str(path)
 
     async def test_descriptors(self) -> None:
-        """A script has descriptors 0, 1 and 2 and none of the files and sockets that we have open."""
+        """A script has the descriptors 0, 1 and 2 and none of the files and sockets of the Sentinel."""
         seen = self.directory / "seen"
         ours = fcntl.fcntl(0, fcntl.F_DUPFD, 77)
         self.addCleanup(os.close, ours)
@@ -359,7 +359,7 @@ class RealProcessTests(TestCase):
         self.assertLessEqual(len(descriptors), 5, descriptors)
 
     async def test_arguments_and_environment(self) -> None:
-        """Arguments arrive as they are, bytes that are no UTF-8 included, and the environment is ours."""
+        """Arguments arrive unchanged, bytes that are no UTF-8 included, and the environment is inherited."""
         seen = self.directory / "seen"
         word = f"word{random.getrandbits(32)}"
         self.patch(os, "environ", {**os.environ, "TXSENTINEL_TEST": word})
@@ -378,13 +378,13 @@ class RealProcessTests(TestCase):
         self.assertTrue(self.events[3].endswith(" 0 0"))
 
     async def test_no_program(self) -> None:
-        """What is no program fails with status 2, once."""
+        """A file that cannot be executed fails with status 2, once."""
         self.queue.enqueue(str(self.directory), ())
         await self.idle
         self.assertEqual(self.events, [f"-script-error {self.directory} 0 2"])
 
     async def test_too_long(self) -> None:
-        """A script that hangs is killed; when it is tried again it is quick."""
+        """A script that exceeds the limit is killed and tried again."""
         mark = self.directory / "mark"
         path = self.script('test -e "$1" && exit 7', 'touch "$1"', "exec sleep 30")
         self.queue.enqueue(path, (str(mark),))

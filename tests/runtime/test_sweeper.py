@@ -10,7 +10,7 @@ from txsentinel.sim.fleet import Fleet, Shape
 
 
 class SweepTests(SynchronousTestCase):
-    """When one Sentinel of a settled fleet looks at what it watches."""
+    """Tests of the times of sweeps of one Sentinel in a stable fleet."""
 
     def setUp(self) -> None:
         self.fleet = Fleet(3, Shape())
@@ -29,7 +29,7 @@ class SweepTests(SynchronousTestCase):
         self.patch(self.core, "sweep", noted)
 
     def test_at_least_ten_times_a_second(self) -> None:
-        """No two sweeps are further apart than the period, nor closer than the shortest gap."""
+        """The distance of two sweeps is between the minimum interval and the period."""
         self.fleet.run(5.0)
         gaps = [after - before for before, after in zip(self.swept, self.swept[1:], strict=False)]
         self.assertGreaterEqual(len(gaps), 49)
@@ -37,7 +37,7 @@ class SweepTests(SynchronousTestCase):
         self.assertGreaterEqual(min(gaps), 2)
 
     def test_brought_forward(self) -> None:
-        """What falls due sooner than the next sweep is not kept waiting for it."""
+        """A deadline before the next periodic sweep has a sweep of its own."""
         host, due, swept = self.sentinel.host, self.core.state.due, self.swept
 
         def nothing_left(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
@@ -57,7 +57,7 @@ class SweepTests(SynchronousTestCase):
             self.assertEqual(swept[before + 1 :], [wanted])
 
     def test_a_pause_is_explained(self) -> None:
-        """The core is told what its thread did in a gap, and only then."""
+        """The core gets the processor times of its thread after a late sweep only."""
         self.fleet.run(1.0)
         self.assertIsNone(self.processor)
         self.sentinel.host.pause_for(3.0)
@@ -70,7 +70,7 @@ class SweepTests(SynchronousTestCase):
         self.assertIn("100 of them at work and 2400 waiting for a processor", str(report))
 
     def test_ends_with_the_service(self) -> None:
-        """Who was stopped sweeps no more, also when told that something is due."""
+        """After the stop there are no sweeps, also if a deadline changes."""
         self.sentinel.alive.sweeping.stop()
         self.sentinel.alive.sweeping.stop()
         self.core.state.due.brought_forward = True
@@ -79,7 +79,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.swept, [])
 
     def test_stopped_in_a_sweep(self) -> None:
-        """Who is stopped in the middle of a sweep finishes that and begins no other."""
+        """A stop during a sweep lets it finish, and no other begins."""
 
         def last(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             self.swept.append(now)
@@ -90,7 +90,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(len(self.swept), 1)
 
     def test_an_exception_ends_the_process(self) -> None:
-        """Whose sweep raises goes down with status 1 rather than answer on without looking."""
+        """An exception in a sweep ends the process with status 1."""
 
         def broken(now: Millis, wall: Millis, processor: ProcessorTime | None) -> None:
             raise ZeroDivisionError("oops")
@@ -102,7 +102,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual([failure.what for failure in self.fleet.simulation.failures], ["the sweep"])
 
     def test_a_broken_beat_ends_the_process(self) -> None:
-        """What goes wrong around a sweep, and not in it, ends the process as well."""
+        """An exception in the loop around a sweep ends the process as well."""
 
         class NoDice:
             def randrange(self, limit: int) -> int:
@@ -115,7 +115,7 @@ class SweepTests(SynchronousTestCase):
         self.assertIn("the sweep loop", [failure.what for failure in self.fleet.simulation.failures])
 
     def test_a_beat_right_after_a_sweep(self) -> None:
-        """A beat that comes a millisecond after a sweep sweeps not again, and the next sweep is no later for it."""
+        """A periodic sweep a millisecond after another one is skipped, without delaying the next one."""
 
         class LowDice:
             def randrange(self, limit: int) -> int:
