@@ -4,7 +4,7 @@ Processing of received hellos: they change the peers, the current epoch, and the
 Only hellos of peers are processed: those with a known ID at its registered address. All others are passed to
 ``confirmation``.
 
-An answer to ``SENTINEL MYID`` does not prove an identity: anybody can answer with the ID of one of our peers. A peer
+An answer to ``SENTINEL MYID`` does not prove an identity: any process can answer with the ID of a peer. A peer
 that is connected and keeps sending hellos from its registered address is therefore not moved to another address. C
 Sentinels move it at each hello. The address at which a peer was registered first is an exception, so that a peer that
 was moved away while it was down returns there.
@@ -218,13 +218,13 @@ class Gossip:
                     return None
                 self._move(peer, master, address, link, now)
             return peer
-        stranger = next((p for p in master.peers.values() if p.address.same(address)), None)
-        if stranger is None and len(master.peers) >= state.limits.peers:
+        displaced = next((p for p in master.peers.values() if p.address.same(address)), None)
+        if displaced is None and len(master.peers) >= state.limits.peers:
             return None
         peer = self._registry.add_peer(master, peer_id, address, now, link)
-        if stranger is not None:
-            state.announce("+sentinel-invalid-addr", stranger)
-            for other in self._registry.peers_known_as(stranger.name):
+        if displaced is not None:
+            state.announce("+sentinel-invalid-addr", displaced)
+            for other in self._registry.peers_known_as(displaced.name):
                 self.forget(other)
                 state.changed(other.master)
                 self._registry.drop_peer(other)

@@ -58,7 +58,7 @@ def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Ab
         if master.sdown_since is None:
             return Abort("-failover-abort-master-is-back", "it is up again", if_not_promoted=ordered)
         if master.odown_since is None:
-            reason = "too few Sentinels still hold it down"
+            reason = "too few Sentinels still report it down"
             return Abort("-failover-abort-master-is-back", reason, if_not_promoted=ordered)
     if state.storage_failing and failover.state not in (FailoverState.WAIT_START, FailoverState.WAIT_PROMOTION):
         return Abort("-failover-abort-not-elected", "the new configuration could not be saved", void=False)
