@@ -111,7 +111,7 @@ class ConfigurationTests(TapCase):
         self.assertEqual(self.parse(self.path, "--port", "7").configuration.generic.port, 7)
 
     def test_file_in_use(self) -> None:
-        """A file that another Sentinel saves to ends the start; left-over temporary files are removed under the lock."""
+        """A file that another Sentinel saves to ends the start; left-over temporary files are removed."""
         leftover = self.path + ".tmp-txsentinel-abcd1234"
         with open(leftover, "w", encoding="ascii") as file:
             file.write("secret")
