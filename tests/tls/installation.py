@@ -1,4 +1,4 @@
-"""Servers and Sentinels of which nobody speaks anything but TLS."""
+"""Servers and Sentinels that use TLS only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txsentinel.demo.blocking import Reply
 
 
 class TlsConnection(Connection):
-    """A connection whose other end must show a certificate of the right authority."""
+    """A connection that requires a certificate of the authority from the other end."""
 
     def __init__(self, port: int, context: ssl.SSLContext, timeout: float = 5.0) -> None:
         super().__init__(port, None, timeout)
@@ -20,7 +20,7 @@ class TlsConnection(Connection):
 
 
 def client_context(authority: Authority, issued: Issued | None) -> ssl.SSLContext:
-    """What a client of ``authority`` connects with; ``None``: without a certificate of its own."""
+    """Return the TLS context of a client of ``authority``; ``None`` for no certificate of its own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(authority.certificate)
@@ -30,7 +30,7 @@ def client_context(authority: Authority, issued: Issued | None) -> ssl.SSLContex
 
 
 def tls_lines(authority: Authority, issued: Issued) -> list[str]:
-    """Whom to trust, and who to be."""
+    """Return the directives for the authority, the certificate and the key."""
     return [
         f"tls-ca-cert-file {authority.certificate}",
         f"tls-cert-file {issued.certificate}",
@@ -72,7 +72,7 @@ class TlsSentinel(SentinelProcess):
 
 
 class TlsBench(Harness):
-    """Everything that is made here demands and shows certificates of one authority, in both directions."""
+    """An installation in which all sides require and have certificates of one authority."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class TlsBench(Harness):
         self.context = client_context(self.authority, self.authority.issue("client"))
 
     def adopt(self, child: ChildProcess) -> None:
-        """Have it stopped in the end."""
+        """Register a process to be stopped at the end."""
         self._children.append(child)
 
     def redis(

@@ -1,4 +1,4 @@
-"""The other ends of TLS connections, in memory and by Python's own ``ssl``, which shares no mistakes with ours."""
+"""The other ends of TLS connections, in memory and by Python's ``ssl``, which is independent of the tested code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FAR = IPv4Address("TCP", "127.0.0.1", 40_001)
 
 @implementer(ITCPTransport)
 class Line(StringTransport):
-    """A TCP connection on which nothing moves by itself, with a socket's buffer."""
+    """A fake TCP transport with a buffer like that of a socket."""
 
     available_descriptors = 64 * 1024
-    """Bytes that may wait before the producer is asked to stop."""
+    """Bytes in the buffer at which the producer is paused."""
 
     def __init__(self) -> None:
         super().__init__(hostAddress=NEAR, peerAddress=FAR)
@@ -38,7 +38,7 @@ class Line(StringTransport):
     held_up = False
 
     def taken(self) -> bytes:
-        """The network takes everything that waits."""
+        """Empty the buffer."""
         value = bytes(self.value())
         self.clear()
         if self.held_up:
@@ -53,13 +53,13 @@ class Line(StringTransport):
         """As it should be."""
 
     def getHandle(self) -> None:
-        """There is no socket."""
+        """Return no socket."""
 
     def abortConnection(self) -> None:
         self.aborted = True
 
     def end(self, error: Exception | None = None) -> None:
-        """The connection is over."""
+        """End the connection."""
         if not self.over:
             self.over = True
             closed = ConnectionAborted() if self.aborted else ConnectionDone()
@@ -82,7 +82,7 @@ class FarEnd:
         self.farewell = False
 
     def speak(self) -> bytes:
-        """The bytes it has to say, after going on with its handshake and reading what there is."""
+        """Continue the handshake and read; return the bytes to send."""
         try:
             if not self.handshake_done:
                 self.tls.do_handshake()
@@ -102,17 +102,17 @@ class FarEnd:
         return self._out.read()
 
     def listen(self, data: bytes) -> None:
-        """Take bytes that were said to it."""
+        """Receive bytes."""
         self._in.write(data)
 
     def take(self) -> bytes:
-        """What it heard since the last look."""
+        """Return the data received since the last call."""
         heard, self.heard = self.heard, b""
         return heard
 
 
 def converse(line: Line, far: FarEnd, rounds: int = 10) -> None:
-    """Carry bytes in both directions until nobody has anything to say."""
+    """Transfer bytes in both directions until there are no more."""
     for _ in range(rounds):
         said = far.speak()
         if said and not line.over:

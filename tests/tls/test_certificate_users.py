@@ -1,4 +1,4 @@
-"""``tls-auth-clients-user`` on a running Sentinel: whose certificate makes whom of a client."""
+"""Tests of ``tls-auth-clients-user`` on a running Sentinel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USERS = (
 
 
 class CertificateUsersTests(SynchronousTestCase):
-    """A process of ours, and clients with certificates of one authority."""
+    """Tests with a real process, and clients with certificates of one authority."""
 
     if missing("txsentinel"):
         skip = missing("txsentinel")
@@ -48,7 +48,7 @@ class CertificateUsersTests(SynchronousTestCase):
         return connection
 
     def whoami(self, client: Issued | None) -> object:
-        """Whom the Sentinel takes a client with this certificate for."""
+        """Return the user of a client with this certificate."""
         return self.connect(client).call("ACL", "WHOAMI")
 
     def test_common_name(self) -> None:
@@ -63,7 +63,7 @@ class CertificateUsersTests(SynchronousTestCase):
         self.assertEqual(sentinel.call("ACL", "WHOAMI"), "default", "the plain port knows no certificates")
 
     def test_another_login(self) -> None:
-        """Whom the certificate made a user can still log in as another."""
+        """A client that was logged in by its certificate can log in as another user."""
         self.start("tls-auth-clients-user CN")
         connection = self.connect(self.authority.issue("reader"))
         with self.assertRaisesRegex(ReplyError, "WRONGPASS"):
@@ -80,7 +80,7 @@ class CertificateUsersTests(SynchronousTestCase):
         self.assertEqual(self.whoami(self.authority.issue("reader", file="without")), "default")
 
     def test_nobody(self) -> None:
-        """A name that is no user's, or a disabled one's, makes a client nobody, and ACL LOG and INFO tell of it."""
+        """A name of no user, or of a disabled one, does not log in, and ACL LOG and INFO record it."""
         sentinel = self.start("tls-auth-clients-user CN")
         for name in ("stranger", "retired"):
             self.assertEqual(self.whoami(self.authority.issue(name)), "default")
@@ -94,7 +94,7 @@ class CertificateUsersTests(SynchronousTestCase):
         self.assertIn("acl_access_denied_tls_cert:2\r\n", str(sentinel.call("INFO", "stats")))
 
     def test_closed_default(self) -> None:
-        """Where ``default`` needs a password, a certificate is as good as one, and a wrong one is worth nothing."""
+        """If ``default`` needs a password, a valid certificate replaces it, and an invalid one does not."""
         self.start("tls-auth-clients-user CN", "tls-auth-clients optional", password="sesame")
         self.assertEqual(self.whoami(self.authority.issue("reader")), "reader")
         for client in (self.authority.issue("stranger"), self.authority.issue("retired"), None):
@@ -105,13 +105,13 @@ class CertificateUsersTests(SynchronousTestCase):
             self.assertEqual(connection.call("ACL", "WHOAMI"), "default")
 
     def test_off(self) -> None:
-        """Unless it was asked for, certificates let in and say nothing."""
+        """Without the directive, certificates select no user."""
         sentinel = self.start("tls-auth-clients-user off")
         self.assertEqual(self.whoami(self.authority.issue("reader")), "default")
         self.assertEqual(sentinel.call("ACL", "LOG"), [])
 
     def test_rights_that_change(self) -> None:
-        """A user that is switched off stays in where it is, and comes in no more; one that is deleted is put out."""
+        """A disabled user keeps its connections and cannot log in; those of a deleted user are closed."""
         sentinel = self.start("tls-auth-clients-user CN")
         client = self.authority.issue("reader")
         connection = self.connect(client)
@@ -124,7 +124,7 @@ class CertificateUsersTests(SynchronousTestCase):
             connection.call("PING")
 
     def test_redis_cli(self) -> None:
-        """redis-cli with ``--tls --cert`` is who its certificate says."""
+        """redis-cli with ``--tls --cert`` is logged in by its certificate."""
         program = shutil.which("redis-cli")
         if program is None or "--tls" not in subprocess.run([program, "--help"], capture_output=True, text=True).stdout:
             raise SkipTest("no redis-cli with TLS on this machine")

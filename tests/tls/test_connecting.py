@@ -1,4 +1,4 @@
-"""Links that go by TLS."""
+"""Tests of links by TLS."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -26,7 +26,7 @@ HELLO = pack("CLIENT", "SETNAME", "sentinel-01234567-cmd")
 
 
 class DiallingCase(SynchronousTestCase):
-    """One command connection to a server whose certificate our authority has signed."""
+    """The base of the tests: one command connection to a server with a certificate of the authority."""
 
     def setUp(self) -> None:
         self.authority = Authority(Path(self.mktemp()).absolute())
@@ -38,7 +38,7 @@ class DiallingCase(SynchronousTestCase):
         self.secure()
 
     def secure(self, verify_hostnames: bool = False) -> None:
-        """Have all links of the pool go by TLS."""
+        """Use TLS for all links of the pool."""
         options = GenericOptions(
             tls_replication=True,
             tls_cert_file=str(self.own.certificate),
@@ -50,7 +50,7 @@ class DiallingCase(SynchronousTestCase):
         self.fixture.pool.secure(tls.connecting)
 
     def far_end(self, issued: Issued | None = None, authority: Authority | None = None) -> FarEnd:
-        """A server that demands a certificate of ``authority`` and shows ``issued``."""
+        """Return a server that requires a certificate of ``authority`` and has ``issued``."""
         issued = issued or self.server
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(issued.certificate, issued.key)
@@ -59,13 +59,13 @@ class DiallingCase(SynchronousTestCase):
         return FarEnd(context, server=True)
 
     def dial(self) -> tuple[FakeConnector, FakeTransport]:
-        """The link is asked for, and TCP connects."""
+        """Connect the link by TCP."""
         self.fixture.do(Connect(self.link))
         connector = self.fixture.reactor.connectors[-1]
         return connector, connector.accept()
 
     def converse(self, transport: FakeTransport, far: FarEnd) -> None:
-        """Carry bytes in both directions until nobody has anything to say, or the connection is closed."""
+        """Transfer bytes in both directions until there are no more, or the connection is closed."""
         for _ in range(10):
             said = transport.take_written()
             if said:
@@ -78,17 +78,17 @@ class DiallingCase(SynchronousTestCase):
         self.fixture.turn_over()
 
     def lines(self) -> list[str]:
-        """What was noted since the last look."""
+        """Return the log lines since the last call."""
         lines = [line for _, line in self.notes]
         self.notes.clear()
         return lines
 
 
 class HandshakeTests(DiallingCase):
-    """Nothing is said to nobody."""
+    """Tests of the handshake of links."""
 
     def test_up_after_the_handshake(self) -> None:
-        """The core hears of a connection, and the server of us, once the handshake is over."""
+        """The core gets the connection, and the server its first command, after the handshake."""
         _, transport = self.dial()
         self.fixture.do(Ping(self.link, COMMANDS))
         self.assertEqual(self.fixture.core.take_inputs(), [])
@@ -100,7 +100,7 @@ class HandshakeTests(DiallingCase):
         self.assertTrue(transport.no_delay)
 
     def test_one_write_per_turn(self) -> None:
-        """What is said in one turn leaves in one write, and answers come back."""
+        """The commands of one turn leave in one write, and replies arrive."""
         _, transport = self.dial()
         far = self.far_end()
         self.converse(transport, far)
@@ -131,7 +131,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["up"])
 
     def test_not_trusted(self) -> None:
-        """A server that refuses our certificate says so after the handshake; that, too, is one line."""
+        """A server that refuses the own certificate reports it after the handshake, which causes one line."""
         other = Authority(Path(self.mktemp()).absolute(), "other")
         connector, transport = self.dial()
         for attempt in (1, 2):
@@ -142,7 +142,7 @@ class HandshakeTests(DiallingCase):
             transport = connector.accept()
 
     def test_plain_server(self) -> None:
-        """A server that speaks plainly is found out."""
+        """A server without TLS fails the handshake."""
         _, transport = self.dial()
         transport.protocol.dataReceived(b"-ERR Protocol error: unbalanced quotes in request\r\n")
         self.fixture.turn_over()
@@ -161,7 +161,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual(connector.attempts, 2)
 
     def test_hanging_up(self) -> None:
-        """A server that is going down hangs up on us; only the second time in a row is worth a word."""
+        """A connection that is closed during the handshake is logged only the second time in a row."""
         connector, transport = self.dial()
         for attempt in (1, 2, 3):
             transport.lost(ConnectionLost())
@@ -170,7 +170,7 @@ class HandshakeTests(DiallingCase):
             transport = connector.accept()
 
     def test_refused(self) -> None:
-        """Where nobody listens there is nothing to shake hands with: the attempt fails as it does without TLS."""
+        """A refused connection fails the attempt as without TLS."""
         self.fixture.do(Connect(self.link))
         connector = self.fixture.reactor.connectors[-1]
         connector.refuse()
@@ -179,7 +179,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_lost(self) -> None:
-        """An established connection that is lost is made anew, without a line about TLS."""
+        """An established connection that is lost is made again, without a line about TLS."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
         self.fixture.core.take_inputs()
@@ -189,7 +189,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_recycling(self) -> None:
-        """A link that is made anew on purpose is told of with the reason given."""
+        """Reconnect reports the loss with the given reason."""
         connector, transport = self.dial()
         self.converse(transport, self.far_end())
         self.fixture.core.take_inputs()
@@ -200,7 +200,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_given_up_meanwhile(self) -> None:
-        """A link that is given up during its handshake is never heard of again."""
+        """A link that is closed during its handshake reports nothing."""
         _, transport = self.dial()
         self.link.closed = True
         self.fixture.do(Disconnect(self.link))
@@ -211,7 +211,7 @@ class HandshakeTests(DiallingCase):
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_stopping(self) -> None:
-        """The pool stops once its last connection is closed, which waits for no farewell."""
+        """The pool stops when its last connection is closed, without waiting for a close_notify."""
         _, transport = self.dial()
         far = self.far_end()
         self.converse(transport, far)
@@ -224,10 +224,10 @@ class HandshakeTests(DiallingCase):
 
 
 class NameTests(DiallingCase):
-    """``--tls-verify-hostnames``."""
+    """Tests of ``--tls-verify-hostnames``."""
 
     def reached(self, address: Address, verify: bool = True) -> bool:
-        """Is the server taken for the one that has this address?"""
+        """Return whether the server is accepted as the one with this address."""
         self.link.address = address
         self.secure(verify)
         _, transport = self.dial()
@@ -235,24 +235,24 @@ class NameTests(DiallingCase):
         return [each[0] for each in self.fixture.core.take_inputs()] == ["up"]
 
     def test_not_checked_by_default(self) -> None:
-        """As with the C Sentinels a certificate of the authority is good for any server."""
+        """Without the option any certificate of the authority is accepted, as by the C Sentinels."""
         self.assertTrue(self.reached(Address.literal("10.0.0.77", 6379), verify=False))
 
     def test_address(self) -> None:
-        """The certificate has the address that was dialled."""
+        """A certificate with the IP address is accepted."""
         self.assertTrue(self.reached(Address.literal("10.0.0.9", 6379)))
 
     def test_name(self) -> None:
-        """A server that is known by its name is checked by its name."""
+        """A server with a host name is verified by that name."""
         self.assertTrue(self.reached(Address("redis.example", "10.0.0.77", 6379)))
 
     def test_other_address(self) -> None:
-        """The certificate of another server is none."""
+        """The certificate of another server is refused."""
         self.assertFalse(self.reached(Address.literal("10.0.0.77", 6379)))
         problem = "its certificate is not for 10.0.0.77"
         self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.77:6379: {problem}"])
 
     def test_other_name(self) -> None:
-        """The right address does not make up for the wrong name."""
+        """A certificate with the right address and the wrong name is refused."""
         self.assertFalse(self.reached(Address("other.example", "10.0.0.9", 6379)))
         self.assertIn("its certificate is not for other.example", self.lines()[0])

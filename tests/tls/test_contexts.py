@@ -1,4 +1,4 @@
-"""Which configurations TLS can be had from, and what is said of the others."""
+"""Tests of valid and invalid TLS configurations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from txsentinel.tls.errors import BadTls
 
 
 class ContextCase(SynchronousTestCase):
-    """A valid configuration, to be spoilt."""
+    """The base of the tests: a valid configuration."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -42,21 +42,21 @@ class ContextCase(SynchronousTestCase):
         return options
 
     def refused(self, **directives: object) -> str:
-        """The line that a spoilt configuration is refused with."""
+        """Return the error line of an invalid configuration."""
         options = self.configured(self.issued, **directives)
         return str(self.assertRaises(BadTls, load_contexts, options))
 
 
 class RefusalTests(ContextCase):
-    """The lines of the C Sentinels."""
+    """Tests of the error lines, which are those of the C Sentinels."""
 
     def test_nothing_wrong(self) -> None:
-        """A certificate, its key and an authority are enough; the authority only where somebody is verified."""
+        """A certificate, its key and an authority are enough; the authority is needed only for verification."""
         load_contexts(self.options)
         load_contexts(self.configured(self.issued, tls_ca_cert_file="", tls_auth_clients="no"))
 
     def test_missing_directives(self) -> None:
-        """Certificate, key and authority are asked for in this order."""
+        """Certificate, key and authority are checked in this order."""
         self.assertEqual(self.refused(tls_cert_file=""), "No tls-cert-file configured!")
         self.assertEqual(self.refused(tls_key_file=""), "No tls-key-file configured!")
         authority = (
@@ -72,7 +72,7 @@ class RefusalTests(ContextCase):
             self.assertEqual(self.refused(tls_ca_cert_file="", **directives), authority)
 
     def test_files_that_might_never_end(self) -> None:
-        """A FIFO in the place of any file is refused by its name: reading it would wait for whoever writes it."""
+        """A FIFO in place of any file is refused with its name, because reading it would block."""
         fifo, directory = self.directory / "fifo", self.directory / "authorities"
         os.mkfifo(fifo)
         directory.mkdir()
@@ -101,7 +101,7 @@ class RefusalTests(ContextCase):
         load_contexts(self.configured(self.issued, tls_protocols="tlsv1 TLSv1.1  TLSV1.2 TLSv1.3"))
 
     def test_unreadable(self) -> None:
-        """A file that is not there, or not what it should be, is named, with the reason."""
+        """A missing or invalid file is named, with the reason."""
         authority = "Failed to configure CA certificate(s) file/directory"
         nowhere = str(self.directory / "nowhere")
         for directives, beginning in (
@@ -131,13 +131,13 @@ class RefusalTests(ContextCase):
         )
 
     def test_ciphers(self) -> None:
-        """Names of ciphers that nobody knows are refused, whatever they are made of."""
+        """Unknown names of ciphers are refused, whatever characters they contain."""
         for words in ("ROT13", "chiffré"):
             self.assertEqual(self.refused(tls_ciphers=words), f"Failed to configure ciphers: {words}")
             self.assertEqual(self.refused(tls_ciphersuites=words), f"Failed to configure ciphersuites: {words}")
 
     def test_every_word_of_openssl(self) -> None:
-        """Errors are explained by the first reason there is, and never by nothing."""
+        """The explanation of an error is its first reason, and never empty."""
         queue = [("system library", "", ""), ("BIO routines", "f", "no such file"), ("x", "", "later")]
         for error, words in (
             (SSL.Error(queue), "error:BIO routines:f:no such file"),
@@ -149,10 +149,10 @@ class RefusalTests(ContextCase):
 
 
 class IdentityTests(ContextCase):
-    """Who we are, to whom."""
+    """Tests of certificates and keys."""
 
     def test_passwords(self) -> None:
-        """An encrypted key needs its password; a password that no key needs does no harm."""
+        """An encrypted key needs its password; a password for another key is ignored."""
         secret = self.authority.issue("secret", password="pässword")
         load_contexts(self.configured(secret, tls_key_file_pass="pässword"))
         load_contexts(self.configured(self.issued, tls_key_file_pass="unneeded"))
@@ -169,7 +169,7 @@ class IdentityTests(ContextCase):
         load_contexts(self.configured(self.issued, tls_cert_file=str(both), tls_key_file=str(both)))
 
     def test_client_certificate(self) -> None:
-        """Links show the client certificate if it and its key are set, else the certificate of the server."""
+        """Links use the client certificate if it and its key are set, otherwise the server's certificate."""
         client = self.authority.issue("client", password="pw")
         directives = {
             "tls_client_cert_file": str(client.certificate),
@@ -201,7 +201,7 @@ class IdentityTests(ContextCase):
         )
 
     def test_directory_of_authorities(self) -> None:
-        """Authorities may be in a directory; everything that is read is watched."""
+        """Authorities may be in a directory; all files are checked for changes."""
         options = self.configured(
             self.issued, tls_ca_cert_file="", tls_ca_cert_dir=str(self.directory), tls_dh_params_file="/x"
         )
@@ -211,10 +211,10 @@ class IdentityTests(ContextCase):
 
 
 class PortTests(SynchronousTestCase):
-    """Which port peers are expected to connect to."""
+    """Tests of the announced port."""
 
     def test_hello_port(self) -> None:
-        """The TLS port where links go by TLS and there is one, else the plain port, even if that is none."""
+        """It is the TLS port if links use TLS and there is one, otherwise the plain port, even if it is 0."""
         for port, tls_port, replication, expected in (
             (10, 0, "no", 10),
             (10, 20, "no", 10),
@@ -230,41 +230,41 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(loaded.sentinel.hello_port, 30, text)
 
     def test_reload_interval(self) -> None:
-        """How often the files are looked at is a whole number of seconds, none being something else than nothing."""
+        """The interval of checks is a whole number of seconds; 0 differs from no directive."""
         for text, interval in (("", None), ("tls-auto-reload-interval 0\n", 0), ("tls-auto-reload-interval 60\n", 60)):
             loaded = load("/sentinel.conf", text.encode())
             self.assertEqual(loaded.generic.tls_auto_reload_interval, interval)
 
 
 class Machine:
-    """As much of a host as starting TLS takes."""
+    """The part of a host that the start of TLS uses."""
 
     def __init__(self) -> None:
         self.reactor = Clock()
 
     def fail_stop(self, failure: object, what: str) -> None:
-        """It would end here."""
+        """Record the failure."""
         raise AssertionError(what)
 
 
 class ActivationTests(ContextCase):
-    """Whether there is TLS at all."""
+    """Tests of the activation."""
 
     def support(self, options: GenericOptions) -> TlsSupport:
-        """Not yet active."""
+        """Return a support that is not active yet."""
         self.notes: list[tuple[Level, str]] = []
         self.machine = Machine()
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
         return TlsSupport(self.machine, options, note)  # type: ignore[arg-type]
 
     def test_who_wants_it(self) -> None:
-        """A TLS port, TLS links and TLS for clusters, of which there are none here, all ask for it."""
+        """A TLS port, TLS links and ``tls-cluster`` all activate TLS."""
         self.assertFalse(wants_tls(GenericOptions()))
         for directive in ({"tls_port": 1}, {"tls_replication": True}, {"tls_cluster": True}):
             self.assertTrue(wants_tls(GenericOptions(**directive)))  # type: ignore[arg-type]
 
     def test_without(self) -> None:
-        """Who does not want it needs no certificate, and gets plain links."""
+        """Without these directives no certificate is needed, and links are plain."""
         support = self.support(GenericOptions(tls_cert_file="/nowhere"))
         support.activate()
         support.renew()
@@ -272,7 +272,7 @@ class ActivationTests(ContextCase):
         self.assertEqual((support.connecting, self.notes, self.machine.reactor.getDelayedCalls()), (None, [], []))
 
     def test_refused(self) -> None:
-        """What is wrong is a line of its own before the one that ends the start."""
+        """The reason is logged before the error that ends the start."""
         support = self.support(GenericOptions(tls_port=1))
         refusal = self.assertRaises(BadTls, support.activate)
         self.assertEqual(self.notes, [(Level.WARNING, "No tls-cert-file configured!")])
@@ -287,7 +287,7 @@ class ActivationTests(ContextCase):
         self.assertEqual(str(refusal), "Failed finding TLS support.")
 
     def test_links_stay_plain(self) -> None:
-        """Only ``tls-replication`` makes links go by TLS, a TLS port does not."""
+        """Only ``tls-replication`` enables TLS for links, a TLS port does not."""
         for replication in (False, True):
             support = self.support(self.configured(self.issued, tls_replication=replication))
             support.activate()
@@ -296,7 +296,7 @@ class ActivationTests(ContextCase):
             self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
 
     def test_the_terminal_is_not_asked(self) -> None:
-        """A missing password ends the start instead of waiting for somebody to type it."""
+        """A missing password ends the start instead of prompting for it."""
         secret = self.authority.issue("secret", password="pw")
         end, other = os.pipe()
         self.addCleanup(os.close, other)

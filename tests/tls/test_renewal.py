@@ -1,4 +1,4 @@
-"""Certificates that are replaced while we run."""
+"""Tests of the renewal of certificates."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from txsentinel.tls.renewal import INTERVAL, KEPT, RENEWED, Renewal
 
 
 class Threads(Clock):
-    """A reactor whose threads do their work when a test says so."""
+    """A reactor whose threads work when a test demands it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[Callable[[], object]] = []
 
     def getThreadPool(self) -> Threads:
-        """There is one."""
+        """Return the thread pool."""
         return self
 
     def callInThreadWithCallback(self, done: Callable[[bool, Any], None], function: Callable[[], object]) -> None:
-        """Later."""
+        """Queue the call."""
 
         def work() -> None:
             try:
@@ -41,29 +41,29 @@ class Threads(Clock):
         self.waiting.append(work)
 
     def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
-        """Now."""
+        """Make the call."""
         function(*arguments)
 
     def work(self) -> None:
-        """The threads do all that waits."""
+        """Execute all queued work of threads."""
         while self.waiting:
             self.waiting.pop(0)()
 
 
 class Machine:
-    """As much of a host as this takes."""
+    """The part of a host that renewal uses."""
 
     def __init__(self) -> None:
         self.reactor = Threads()
         self.failures: list[str] = []
 
     def fail_stop(self, failure: Failure, what: str) -> None:
-        """The process would end here."""
+        """Record the failure."""
         self.failures.append(what)
 
 
 class RenewalTests(SynchronousTestCase):
-    """Two files, looked at every few seconds."""
+    """Tests with two files."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp()).absolute()
@@ -78,7 +78,7 @@ class RenewalTests(SynchronousTestCase):
         self.renewal = self.watching()
 
     def watching(self, interval: float = INTERVAL) -> Renewal:
-        """A watch that has begun."""
+        """Start a renewal."""
         renewal = Renewal(
             self.machine,  # type: ignore[arg-type]
             [str(self.certificate), str(self.key)],
@@ -91,13 +91,13 @@ class RenewalTests(SynchronousTestCase):
         return renewal
 
     def write(self, path: Path, text: str) -> None:
-        """Replace a file, as those do who do it right."""
+        """Replace a file atomically."""
         fresh = path.with_suffix(".new")
         fresh.write_text(text)
         os.replace(fresh, path)
 
     def load(self) -> Any:
-        """Contexts are the texts of both files, which must be the same."""
+        """Return the texts of both files as contexts; fail if they differ."""
         self.loads += 1
         pair = self.certificate.read_text(), self.key.read_text()
         if len(set(pair)) > 1:
@@ -105,18 +105,18 @@ class RenewalTests(SynchronousTestCase):
         return pair
 
     def pass_time(self, looks: int = 1) -> None:
-        """So many looks at the files, with all that follows from them."""
+        """Make so many checks with all their consequences."""
         for _ in range(looks):
             self.machine.reactor.advance(INTERVAL)
             self.machine.reactor.work()
 
     def test_nothing_changes(self) -> None:
-        """Files that look the same are not read."""
+        """Unchanged files are not read."""
         self.pass_time(3)
         self.assertEqual((self.loads, self.notes), (0, []))
 
     def test_replaced(self) -> None:
-        """New files are taken over once, within two looks, and with a line."""
+        """New files are loaded once, within two checks, and with a log line."""
         self.write(self.certificate, "new")
         self.write(self.key, "new")
         self.pass_time(2)
@@ -126,7 +126,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(len(self.contexts), 1)
 
     def test_one_after_the_other(self) -> None:
-        """Who replaces the certificate and then the key is not interrupted."""
+        """The files are not read between the replacement of the certificate and that of the key."""
         self.write(self.certificate, "new")
         self.pass_time()
         self.write(self.key, "new")
@@ -134,7 +134,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual((self.contexts, self.notes), ([("new", "new")], [(Level.NOTICE, RENEWED)]))
 
     def test_useless(self) -> None:
-        """Files of no use are refused once, with the reason; what was loaded stays until they are of use."""
+        """Unusable files are logged once, with the reason; the previous contexts stay in use."""
         self.write(self.certificate, "new")
         self.pass_time(5)
         self.assertEqual((self.contexts, self.notes), ([], [(Level.WARNING, KEPT + "they do not fit")]))
@@ -143,7 +143,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(self.contexts, [("new", "new")])
 
     def test_missing(self) -> None:
-        """A file that is gone is a change, and its return another."""
+        """The removal of a file is a change, and its return another."""
         self.key.unlink()
         self.pass_time()
         self.write(self.key, "old")
@@ -151,7 +151,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(self.contexts, [("old", "old")])
 
     def test_on_demand(self) -> None:
-        """Asked to, we read at once, changed or not."""
+        """On request the files are read at once, changed or not."""
         self.renewal.renew()
         self.machine.reactor.work()
         self.assertEqual(self.contexts, [("old", "old")])
@@ -161,7 +161,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual((len(self.contexts), self.notes[-1]), (1, (Level.WARNING, KEPT + "they do not fit")))
 
     def test_nothing_waits_for_the_disk(self) -> None:
-        """Files are looked at and read in threads, one job at a time."""
+        """Files are checked and read in threads, one job at a time."""
         self.write(self.certificate, "new")
         self.machine.reactor.advance(INTERVAL)
         first = self.renewal.renew()
@@ -173,14 +173,14 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(self.loads, 2)
 
     def test_stopped(self) -> None:
-        """What is still being read at the end is dropped."""
+        """The result of a read in progress at the stop is dropped."""
         self.renewal.renew()
         self.renewal.stop()
         self.machine.reactor.work()
         self.assertEqual((self.contexts, self.notes, self.machine.reactor.getDelayedCalls()), ([], [], []))
 
     def test_never_by_itself(self) -> None:
-        """An interval of 0 leaves it to those who ask."""
+        """With an interval of 0 the files are read on request only."""
         self.renewal.stop()
         self.renewal = self.watching(0)
         self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
@@ -191,7 +191,7 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(self.contexts, [("new", "new")])
 
     def test_our_own_mistakes(self) -> None:
-        """An exception that is none of the operator's ends the process: certificates that expire unseen would, too."""
+        """An unexpected exception ends the process, because certificates could expire unnoticed."""
 
         def broken() -> Any:
             raise ZeroDivisionError

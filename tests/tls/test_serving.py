@@ -1,4 +1,4 @@
-"""Clients that come by TLS."""
+"""Tests of client connections by TLS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FROM = "(addr=127.0.0.1:40001 laddr=127.0.0.1:26380)"
 
 
 class ServingCase(SynchronousTestCase):
-    """A server, and an authority that has signed its certificate and that of a client."""
+    """The base of the tests: a server, and an authority that has signed its certificate and that of a client."""
 
     def setUp(self) -> None:
         self.authority = Authority(Path(self.mktemp()).absolute())
@@ -48,45 +48,45 @@ class ServingCase(SynchronousTestCase):
         self.factory = self.tls.listening(self.harness.factory)
 
     def accept(self) -> Line:
-        """Somebody connects."""
+        """Connect to the port."""
         line = Line()
         line.protocol = self.factory.buildProtocol(line.getPeer())
         line.protocol.makeConnection(line)
         return line
 
     def connect(self, context: ssl.SSLContext) -> tuple[Line, FarEnd]:
-        """A client connects and shakes hands, if it is let."""
+        """Connect a client, and make the handshake if it is accepted."""
         line, far = self.accept(), FarEnd(context)
         converse(line, far)
         return line, far
 
     def trusted(self) -> tuple[Line, FarEnd]:
-        """The client whose certificate our authority has signed."""
+        """Connect a client with a certificate of the authority."""
         return self.connect(client_context(self.authority, self.client))
 
     def ask(self, line: Line, far: FarEnd, *words: str) -> bytes:
-        """One command and its answer."""
+        """Return the reply to one command."""
         far.tls.write(pack(*words))
         converse(line, far)
         return far.take()
 
     def lines(self, level: Level = Level.WARNING) -> list[str]:
-        """What was noted at a level since the last look."""
+        """Return the lines of a level since the last call."""
         found = [line for each, line in self.notes if each is level]
         self.notes.clear()
         return found
 
 
 class CertificateTests(ServingCase):
-    """Who is let in."""
+    """Tests of accepting clients."""
 
     def test_trusted(self) -> None:
-        """A client with a certificate of our authority is served, and nothing is said about it."""
+        """A client with a certificate of the authority is served, and nothing is logged."""
         self.assertEqual(self.ask(*self.trusted(), "PING"), b"+PONG\r\n")
         self.assertEqual(self.notes, [])
 
     def test_without_certificate(self) -> None:
-        """By default a client must have one: the connection is closed, one line says why, nobody is left over."""
+        """By default a certificate is required: without one the connection is closed, and one line has the reason."""
         line, far = self.connect(client_context(self.authority, None))
         self.assertTrue(line.over)
         self.assertIn("CERTIFICATE_REQUIRED", far.problem or "")
@@ -97,7 +97,7 @@ class CertificateTests(ServingCase):
         self.assertEqual(len(self.harness.context.clients), 0)
 
     def test_of_another_authority(self) -> None:
-        """A certificate that somebody else has signed is none, also where none is needed."""
+        """A certificate of another authority is refused, also if none is required."""
         stranger = Authority(Path(self.mktemp()).absolute(), "stranger").issue("client")
         for word in ("yes", "optional"):
             self.open(tls_auth_clients=word)
@@ -106,21 +106,21 @@ class CertificateTests(ServingCase):
             self.assertIn("certificate verify failed", "".join(self.lines()), word)
 
     def test_optional(self) -> None:
-        """``optional`` lets in who has none, ``no`` does not even ask."""
+        """``optional`` accepts clients without a certificate, ``no`` does not request one."""
         for word in ("optional", "no"):
             self.open(tls_auth_clients=word)
             line, far = self.connect(client_context(self.authority, None))
             self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n", word)
 
     def test_we_are_not_trusted(self) -> None:
-        """A client that does not trust us leaves, with one line."""
+        """A client that does not trust the server disconnects, with one line."""
         other = Authority(Path(self.mktemp()).absolute(), "other")
         line, far = self.connect(client_context(other, self.client))
         self.assertEqual((line.over, far.problem), (True, "CERTIFICATE_VERIFY_FAILED"))
         self.assertEqual(len(self.lines()), 1)
 
     def test_protocol_versions(self) -> None:
-        """``tls-protocols`` says which may be spoken."""
+        """``tls-protocols`` limits the protocol versions."""
         context = client_context(self.authority, self.client)
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         line, far = self.connect(context)
@@ -131,7 +131,7 @@ class CertificateTests(ServingCase):
         self.assertEqual(len(self.lines()), 1)
 
     def test_ciphers(self) -> None:
-        """``tls-ciphers`` and ``tls-ciphersuites`` say how it may be encrypted."""
+        """``tls-ciphers`` and ``tls-ciphersuites`` limit the ciphers."""
         self.open(tls_ciphers="ECDHE-ECDSA-AES256-GCM-SHA384", tls_ciphersuites="TLS_CHACHA20_POLY1305_SHA256")
         old = client_context(self.authority, self.client)
         old.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -156,10 +156,10 @@ class CertificateTests(ServingCase):
 
 
 class MappingTests(ServingCase):
-    """``tls-auth-clients-user``: the certificate says which user it is."""
+    """Tests of ``tls-auth-clients-user``."""
 
     def whoami(self, *rules: str, name: str = "client", **directives: object) -> bytes:
-        """Who a client with our certificate is, where there is a user of that name."""
+        """Return the user of a client with a certificate."""
         self.open(**directives)
         context = self.harness.context
         list(context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules]))  # type: ignore[arg-type]
@@ -170,33 +170,33 @@ class MappingTests(ServingCase):
         self.assertEqual(self.whoami("on", tls_auth_clients_user="CN"), b"$6\r\nclient\r\n")
 
     def test_off(self) -> None:
-        """Unless asked for, a certificate is nobody's password."""
+        """Without the directive a certificate does not log in."""
         self.assertEqual(self.whoami("on"), b"$7\r\ndefault\r\n")
 
     def test_disabled_or_unknown(self) -> None:
-        """A user that is off, or missing, is nobody: the client begins as any other does."""
+        """With a disabled or unknown user the client begins as ``default``."""
         self.assertEqual(self.whoami("off", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
         self.assertEqual(self.harness.context.statistics.denied_certificates, 1)
         self.assertEqual(self.whoami("on", name="other", tls_auth_clients_user="CN"), b"$7\r\ndefault\r\n")
 
     def test_uri(self) -> None:
-        """A URI among the alternative names serves as well."""
+        """A URI among the alternative names selects the user as well."""
         self.client = self.authority.issue("app", uri="spiffe://db/app")
         said = self.whoami("on", name="spiffe://db/app", tls_auth_clients_user="URI")
         self.assertEqual(said, b"$15\r\nspiffe://db/app\r\n")
 
     def test_without_certificate(self) -> None:
-        """Who shows none where none is needed begins as any other does."""
+        """A client without a certificate begins as ``default``."""
         self.open(tls_auth_clients="optional", tls_auth_clients_user="CN")
         line, far = self.connect(client_context(self.authority, None))
         self.assertEqual(self.ask(line, far, "ACL", "WHOAMI"), b"$7\r\ndefault\r\n")
 
 
 class ConversationTests(ServingCase):
-    """What happens on the connection."""
+    """Tests of TLS connections."""
 
     def test_plain_bytes(self) -> None:
-        """Who speaks plainly on the TLS port is closed without a reply, and with one line."""
+        """A plain connection to the TLS port is closed without a reply, and with one line."""
         line = self.accept()
         line.protocol.dataReceived(b"PING\r\n")
         self.assertTrue(line.disconnecting)
@@ -215,7 +215,7 @@ class ConversationTests(ServingCase):
         self.assertLessEqual(len(self.lines()), MAX_LOG_LINES)
 
     def test_silence(self) -> None:
-        """A handshake has its time; who takes longer is closed, with one line."""
+        """A handshake that exceeds its timeout is closed, with one line."""
         line = self.accept()
         self.assertEqual(len(self.harness.context.clients), 1)
         self.harness.host.reactor.advance(TIMEOUT)
@@ -226,7 +226,7 @@ class ConversationTests(ServingCase):
         self.assertEqual(self.harness.host.reactor.getDelayedCalls(), [])
 
     def test_probe(self) -> None:
-        """Who only sees whether the port is open, as balancers do each second, does not fill the log."""
+        """Port checks, as load balancers make them each second, do not fill the log."""
         self.accept().end()
         self.assertEqual((self.lines(Level.WARNING), len(self.notes)), ([], 0))
         self.accept().end()
@@ -236,7 +236,7 @@ class ConversationTests(ServingCase):
         )
 
     def test_too_many(self) -> None:
-        """One more than allowed is closed before any handshake, without a byte."""
+        """A client beyond the limit is closed before the handshake, without a byte."""
         self.open(maxclients=1)
         line, far = self.trusted()
         late = self.accept()
@@ -246,14 +246,14 @@ class ConversationTests(ServingCase):
         self.assertEqual(self.notes, [])
 
     def test_pipeline(self) -> None:
-        """However many commands come at once, all are answered, in order."""
+        """A long pipeline is answered completely and in order."""
         line, far = self.trusted()
         far.tls.write(b"".join(pack("PING", str(number)) for number in range(5_000)))
         converse(line, far, 100)
         self.assertEqual(far.take(), b"".join(b"$%d\r\n%d\r\n" % (len(str(n)), n) for n in range(5_000)))
 
     def test_closing(self) -> None:
-        """QUIT is answered, TLS says farewell, and the connection is closed without waiting for the client's."""
+        """QUIT is answered, close_notify is sent, and the connection is closed without waiting for the client's."""
         line, far = self.trusted()
         far.tls.write(pack("QUIT"))
         line.protocol.dataReceived(far.speak())
@@ -263,7 +263,7 @@ class ConversationTests(ServingCase):
         self.assertEqual((far.take(), far.farewell), (b"+OK\r\n", True))
 
     def test_farewell_of_the_client(self) -> None:
-        """A client that says farewell is gone."""
+        """A close_notify of the client ends its connection."""
         line, far = self.trusted()
         try:
             far.tls.unwrap()
@@ -276,16 +276,16 @@ class ConversationTests(ServingCase):
 
 
 class SlowReaderTests(ServingCase):
-    """The limits on output hold for what waits behind TLS."""
+    """Tests of the output limits with TLS."""
 
     def stalled(self) -> tuple[Line, FarEnd]:
-        """A subscriber whose network takes nothing more."""
+        """Return a subscriber whose network accepts no more output."""
         line, far = self.trusted()
         self.assertIn(b"subscribe", self.ask(line, far, "SUBSCRIBE", "news"))
         return line, far
 
     def test_everything_arrives_in_the_end(self) -> None:
-        """What did not fit is kept in order and sent when there is room."""
+        """Unsent output is kept in order and sent later."""
         line, far = self.stalled()
         payloads = [f"{number:07d}" * 1000 for number in range(100)]
         for payload in payloads:
@@ -302,7 +302,7 @@ class SlowReaderTests(ServingCase):
         self.assertEqual(client.connection.unsent, 0)
 
     def test_hard_limit(self) -> None:
-        """Whoever leaves more unread than allowed is cut off, TLS or not."""
+        """A client that exceeds the output limits is disconnected, as without TLS."""
         self.open(
             client_output_buffer_limit={
                 "normal": BufferLimit(0, 0, 0),
@@ -319,7 +319,7 @@ class SlowReaderTests(ServingCase):
         self.assertEqual(len(self.harness.context.clients), 0)
 
     def test_commands_wait(self) -> None:
-        """A client that asks and does not read is read no further, and goes on where it was stopped."""
+        """A client that does not read its replies is read no further, and is resumed later."""
         self.harness.watch()
         line, far = self.trusted()
         question = pack("SENTINEL", "MASTERS")
@@ -339,21 +339,21 @@ class SlowReaderTests(ServingCase):
 
 
 class NewCertificateTests(ServingCase):
-    """Certificates that are replaced under us."""
+    """Tests of certificates that are replaced at run time."""
 
     def subject(self, far: FarEnd) -> str:
-        """Whose certificate the client was shown."""
+        """Return the name in the server's certificate."""
         shown = far.tls.getpeercert(True)
         assert shown is not None
         return x509.load_der_x509_certificate(shown).subject.rfc4514_string()
 
     def replace(self, issued: Issued) -> None:
-        """Put other files in the place of the server's."""
+        """Replace the files of the server."""
         self.server.certificate.write_bytes(issued.certificate.read_bytes())
         self.server.key.write_bytes(issued.key.read_bytes())
 
     def test_new_connections_see_the_new_one(self) -> None:
-        """Connections that exist go on with the old certificate, later ones are shown the new one."""
+        """Existing connections keep the old certificate, later ones get the new one."""
         line, far = self.trusted()
         self.replace(self.authority.issue("renewed"))
         self.tls.credentials.contexts = load_contexts(self.options)

@@ -1,4 +1,4 @@
-"""Many handshakes at once."""
+"""Tests of many simultaneous handshakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txsentinel.tls.throttle import HANDSHAKE_SECONDS_PER_TURN, RECOVERY, Handsh
 
 
 class TurnstileTests(SynchronousTestCase):
-    """Steps of a known length."""
+    """Tests with steps of a known duration."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -20,7 +20,7 @@ class TurnstileTests(SynchronousTestCase):
         self.taken: list[int] = []
 
     def come(self, number: int, seconds: float = HANDSHAKE_SECONDS_PER_TURN / 3.9) -> None:
-        """Somebody with a step that takes so long."""
+        """Request a step of that duration."""
 
         def step() -> None:
             self.clock.rightNow += seconds
@@ -32,7 +32,7 @@ class TurnstileTests(SynchronousTestCase):
             self.throttle.queue(step)
 
     def test_few(self) -> None:
-        """Nobody waits while there is time."""
+        """No step waits within the limit."""
         for number in range(4):
             self.come(number)
         self.assertEqual((self.taken, self.clock.getDelayedCalls()), ([0, 1, 2, 3], []))
@@ -49,7 +49,7 @@ class TurnstileTests(SynchronousTestCase):
         self.assertEqual((self.taken, turns), (list(range(13)), [4, 8, 12, 13]))
 
     def test_late(self) -> None:
-        """Who comes while others wait, waits behind them, however long it has been."""
+        """A step that is requested while others wait is queued after them."""
         for number in range(6):
             self.come(number)
         self.clock.rightNow += 10 * RECOVERY
@@ -59,7 +59,7 @@ class TurnstileTests(SynchronousTestCase):
         self.assertEqual(self.taken, [0, 1, 2, 3, 4, 5, 6])
 
     def test_later(self) -> None:
-        """What was spent is forgotten soon."""
+        """The spent time is reset soon."""
         for number in range(4):
             self.come(number)
         self.clock.advance(2 * RECOVERY)
@@ -67,7 +67,7 @@ class TurnstileTests(SynchronousTestCase):
         self.assertEqual(self.taken, [0, 1, 2, 3, 4])
 
     def test_exceptions(self) -> None:
-        """A step that raises does not keep the others from theirs."""
+        """An exception in a step does not affect the others."""
 
         def broken() -> None:
             raise ZeroDivisionError
@@ -81,10 +81,10 @@ class TurnstileTests(SynchronousTestCase):
 
 
 class CrowdTests(ServingCase):
-    """Clients whose handshakes have to wait."""
+    """Tests with clients whose handshakes wait."""
 
     def multiplexer(self) -> tuple[Line, FarEnd]:
-        """A client that comes when the time of this turn is spent; it has said its first word."""
+        """Connect a client, and send its first bytes, when the limit of this turn is reached."""
         self.harness.host.reactor.advance(2 * RECOVERY)
         early = self.accept()
         reactor = self.harness.host.reactor
@@ -97,7 +97,7 @@ class CrowdTests(ServingCase):
         return line, far
 
     def test_waiting(self) -> None:
-        """It is read no further meanwhile, and served when its turn has come."""
+        """It is read no further while it waits, and is served later."""
         line, far = self.multiplexer()
         self.harness.host.reactor.advance(0)
         self.assertEqual(line.producerState, "producing")
@@ -105,7 +105,7 @@ class CrowdTests(ServingCase):
         self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
 
     def test_leaving(self) -> None:
-        """One that leaves before its turn has none."""
+        """A client that disconnects while it waits is not processed."""
         line, _ = self.multiplexer()
         line.end()
         self.harness.host.reactor.advance(0)
