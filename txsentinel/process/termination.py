@@ -28,10 +28,12 @@ def exit_on_signals() -> None:
     """
     Have both signals end the process at once with status 0, while nothing is started yet.
 
-    Without a handler, a process with the ID 1, as in a container, ignores SIGTERM.
+    Without a handler, a process with the ID 1, as in a container, ignores SIGTERM. SIGHUP is ignored, as by the C
+    servers, until the service installs its handler.
     """
     for number in SIGNALS:
         signal.signal(number, _exit_at_once)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class TerminationSignals:
