@@ -55,12 +55,13 @@ test: $(VENV)/.test
 	else echo "There is no C compiler: the compiled copy is not tested"; fi; \
 	exit $$status
 
-# What has no mutants and reckons, and a mass failure over sockets, on a compiled copy. It is not optimised, which takes a
-# third of the time, and made anew only when a source is newer.
+# Tests of compiled modules, and a mass failure over sockets, on a compiled copy; tests/conftest.py names what cannot run
+# there. The copy is not optimised, which takes a third of the time, and made anew only when a source is newer.
 COMPILED_TEST := build/compiled-test
 test-compiled: $(COMPILED_TEST)/.made
 	cd $(COMPILED_TEST) && PYTHONPATH=$$PWD TXSENTINEL_TESTS_COMPILED=1 ../../$(BIN)/python -m pytest -q -n 2 --dist loadfile \
-		--ignore-glob '*_properties.py' tests/core tests/wire tests/outside/test_mass_failure.py
+		--ignore-glob '*_properties.py' tests/core tests/wire tests/config tests/links \
+		tests/reactor tests/server tests/outside/test_mass_failure.py
 
 $(COMPILED_TEST)/.made: $(VENV)/.test setup.py $(wildcard txsentinel/*.py txsentinel/*/*.py txsentinel/*/*/*.py)
 	rm -rf $(COMPILED_TEST) && mkdir -p build

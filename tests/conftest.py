@@ -1,4 +1,6 @@
 """
+What holds for the whole suite: skipped tests in CI, and tests that a compiled copy is not for.
+
 In CI, where everything is installed, a test that is skipped for want of something fails.
 
 ``CI=true`` marks such a machine. On any other one a test without its server is skipped and says which one is missing.
@@ -14,6 +16,20 @@ import pytest
 
 from tests.fuzz.__main__ import NO_ATHERIS
 
+COMPILED: Final = "TXSENTINEL_TESTS_COMPILED"
+"""Set where the tests run on a compiled copy."""
+
+NOT_COMPILED: Final = {
+    "tests/config/test_store.py::SlicesTests::": "patches a constant and a function",
+    "tests/config/test_store.py::ManyMastersTests::test_one_of_a_thousand": "patches a function",
+    "tests/server/test_bounds.py::EventTests::test_hopeless": "patches a constant",
+}
+"""
+How the names of tests begin that cannot run on a compiled copy, each with the reason.
+
+The constants and functions of a compiled module are compiled into their callers, which patches do not reach.
+"""
+
 ALLOWED_SKIPS: Final = (NO_ATHERIS, "pictures need matplotlib", "cannot reach servers by TLS", "TXSENTINEL_LONG")
 """Parts of reasons that hold in CI too: tools of other purposes, longer variants, and what a library cannot do."""
 
@@ -22,6 +38,15 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     where = report.longrepr
     text = where[2] if isinstance(where, tuple) else str(where)
     return text.removeprefix("Skipped: ")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what cannot run on a compiled copy, on such a copy."""
+    if not os.environ.get(COMPILED):
+        return
+    left_out = [item for item in items if any(beginning in item.nodeid for beginning in NOT_COMPILED)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

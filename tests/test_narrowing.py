@@ -1,16 +1,78 @@
-"""What the interpreter runs and a compiled copy does not: attributes that are read after a call changed them."""
+"""What the interpreter runs and a compiled copy does not: stale attributes, interpreted subclasses, reversed slices."""
 
 from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterator
 from configparser import ConfigParser
+from fnmatch import fnmatch
 from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.narrowing import stale_reads
-from tests.test_tidy import ROOT, sources
+from tests.test_tidy import ROOT, Source, imports, sources
+
+ORDERED_SLICES = {
+    "wire.glob": {"low:high + 1"},  # the lower one of two bytes, and the higher one
+    "wire.hello": {"head:line_end", "line_end + 2:end"},  # a line end was found; a length has no sign
+    "links.protocols": {"1:-1"},  # of a list, where the order does not matter
+    # Of `bytes | bytearray`, or lists, both of which are sliced as the interpreter does.
+    "wire.replies": {"start + 1:end", "start:end"},
+    "wire.requests": {
+        "at + 2:end:2",
+        "at + 1:end:2",
+        "self._position:end",
+        "start:end",
+        "start + 1:end",
+        "position:end",
+    },
+}
+"""Slices whose bounds are in order for a reason that cannot be seen from them."""
+
+WEAK_REFERENCES = ("process.log_queue",)
+"""Modules that make weak references, to instances of interpreted classes."""
+
+
+def _setting(name: str) -> tuple[str, ...]:
+    """A tuple of texts in setup.py, which cannot be imported."""
+    with open(os.path.join(ROOT, "setup.py")) as file:
+        for node in ast.parse(file.read()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+                return tuple(ast.literal_eval(node.value))
+    raise AssertionError(f"setup.py has no {name}")
+
+
+def _compiled() -> list[Source]:
+    """The modules that are compiled."""
+    patterns, left = _setting("HOT"), _setting("LEFT")
+    found = []
+    for source in sources():
+        path = f"txsentinel/{source.name.replace('.', '/')}.py"
+        if path not in left and any(fnmatch(path, pattern) for pattern in patterns):
+            found.append(source)
+    return found
+
+
+def _slices(tree: ast.AST) -> Iterator[ast.Slice]:
+    """All slices with two bounds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Slice) and node.lower is not None and node.upper is not None:
+            yield node
+
+
+def _is_ordered(piece: ast.Slice) -> bool:
+    """Whether one sees that the upper bound is not below the lower one: two constants, or a sum with the lower one."""
+    lower, upper = piece.lower, piece.upper
+    if isinstance(lower, ast.Constant) and isinstance(upper, ast.Constant):
+        return bool(0 <= lower.value <= upper.value)
+    if not (isinstance(upper, ast.BinOp) and isinstance(upper.op, ast.Add)):
+        return False
+    if isinstance(lower, ast.BinOp) and isinstance(lower.op, ast.Add):
+        ends = lower.right, upper.right
+        return ast.dump(lower.left) == ast.dump(upper.left) and all(isinstance(end, ast.Constant) for end in ends)
+    return lower is not None and ast.dump(lower) == ast.dump(upper.left)
 
 
 def _reads(body: str) -> list[str]:
@@ -76,3 +138,73 @@ class PackageTests(SynchronousTestCase):
         for extra in ("bench", "test"):
             wanted = configuration["options.extras_require"][extra].split("\n")
             self.assertTrue(any(line.startswith("mypy[mypyc] == ") for line in wanted), f"{extra}: {wanted}")
+
+    def test_no_interpreted_subclasses(self) -> None:
+        """
+        A class outside of the compiled modules has no base in them.
+
+        What is compiled takes an instance of such a class for something else, and raises ``TypeError``: each
+        SENTINEL SET with a wrong value closed the connection.
+        """
+        compiled = {source.name for source in _compiled()}
+        found = []
+        for source in sources():
+            if source.name in compiled:
+                continue
+            taken = {}
+            for each in imports(source.tree):
+                module, _, name = each.target.removeprefix("txsentinel.").rpartition(".")
+                if module in compiled:
+                    taken[name] = module
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.ClassDef):
+                    bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                    found += [f"{source.name}:{node.name}({base})" for base in bases if base in taken]
+        self.assertEqual(found, [])
+
+    def test_slices_are_ordered(self) -> None:
+        """
+        No slice has its end before its beginning.
+
+        That is empty for the interpreter; of bytes it is a ``SystemError`` where it is compiled: a hello of which
+        the first packet ended within its length closed the connection that it came by.
+        """
+        found = []
+        for source in _compiled():
+            allowed = ORDERED_SLICES.get(source.name, set())
+            pieces = [piece for piece in _slices(source.tree) if not _is_ordered(piece)]
+            found += [f"{source.name}:{piece.lineno}" for piece in pieces if ast.unparse(piece) not in allowed]
+        self.assertEqual(found, [])
+
+    def test_ordered_slices(self) -> None:
+        """What is taken for ordered, and what is not."""
+        for text, ordered in (
+            ("a[2:4]", True),
+            ("a[4:2]", False),
+            ("a[1:-1]", False),
+            ("a[n:n + 2]", True),
+            ("a[n + 2:n + 4]", True),
+            ("a[n:m]", False),
+            ("a[n + k:n + 4]", False),
+        ):
+            (piece,) = _slices(ast.parse(text))
+            self.assertIs(_is_ordered(piece), ordered, text)
+
+    def test_loggers_are_named(self) -> None:
+        """Without a name a logger takes that of the frame that makes it, and compiled modules have no frame."""
+        found = []
+        for source in sources():
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Logger":
+                    if not any(keyword.arg == "namespace" for keyword in node.keywords):
+                        found.append(f"{source.name}:{node.lineno}")
+        self.assertEqual(found, [])
+
+    def test_no_weak_references(self) -> None:
+        """One to an instance of a compiled class is left dangling when that goes, and crashes who uses it."""
+        found = [
+            source.name
+            for source in sources()
+            if any(each.target.partition(".")[0] == "weakref" for each in imports(source.tree))
+        ]
+        self.assertEqual(found, list(WEAK_REFERENCES))

@@ -145,7 +145,7 @@ DELIBERATE: tuple[Deliberate, ...] = (
         "which program this is",
         "INFO",
         "",
-        r"0?\| (server_name:txsentinel|txsentinel_version:\S+)",
+        r"0?\| (server_name:txsentinel|txsentinel_(version|build):\S+)",
     ),
     Deliberate(
         "tokens are documented, so that redis-cli can complete them",

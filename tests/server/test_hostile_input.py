@@ -64,6 +64,14 @@ class SubscriptionTests(ServerTestCase):
         self.assertLess(self.client.protocol.client.subscription_memory, Limits().subscription_memory // 4)
 
 
+class _Kept:
+    """
+    What an object holds lives as long as the object.
+
+    A weak reference to the object itself is left dangling where its class is compiled.
+    """
+
+
 class MemoryTests(ServerTestCase):
     """All clients together."""
 
@@ -104,14 +112,16 @@ class MemoryTests(ServerTestCase):
             client = self.harness.connect()
             client.ask("HELLO", "3")
             client.ask(*last)
-            gone = weakref.ref(client.protocol)
+            kept = _Kept()
+            client.protocol.kept = kept
+            gone = weakref.ref(kept)
             gc.collect()
             gc.disable()
             self.addCleanup(gc.enable)
             client.wire.abortConnection()
             client.raw()
             client.wire.producer = client.wire.protocol = None  # as transports do
-            del client
+            del client, kept
             self.assertIsNone(gone(), last)
 
 

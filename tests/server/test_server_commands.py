@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from tests.conftest import COMPILED
 from tests.server.harness import BenchJob, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
@@ -77,6 +80,7 @@ class InfoTests(ServerTestCase):
             "redis_version:7.2.4",
             "server_name:txsentinel",
             "txsentinel_version:9.9",
+            f"txsentinel_build:{'compiled' if os.environ.get(COMPILED) else 'pure'}",
             "redis_mode:sentinel",
             "os:Linux 6.1 x86_64",
             "process_id:4242",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_WAITING: Final = 10_000
 """Maximum number of commands that wait for a master; further ones fail at once."""
 
-log = Logger()
+log = Logger(namespace=__name__)
 
 
 class FollowError(Exception):

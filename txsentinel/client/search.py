@@ -23,7 +23,7 @@ MAX_RETRY_DELAY: Final = 1.0
 STABLE_SECONDS: Final = 1.0
 """Seconds that a master must have served for its loss to cause an immediate search."""
 
-log = Logger()
+log = Logger(namespace=__name__)
 
 
 class MasterSearch:

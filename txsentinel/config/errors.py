@@ -47,7 +47,7 @@ class DirectiveError(ValueError):
     """One directive is invalid; the caller that knows its line converts this to a :class:`ConfigError`."""
 
 
-class SettingRefused(CommandError, ValueError):
+class SettingRefused(CommandError):
     """``SENTINEL SET`` has an invalid option or value. ``str(error)`` is the RESP error line without ``-``."""
 
 

@@ -28,7 +28,7 @@ SUMMARY_TIMEOUT_SECONDS: Final = 2.0
 KEY: Final = "demo"
 """Holds a bit for each write."""
 
-log = Logger()
+log = Logger(namespace=__name__)
 
 
 class Acknowledged:

@@ -46,7 +46,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     factor = 1.0
     jitter = 0.0
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class Connection(Protocol):
 
     kind: LinkKind
     factory: Any
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         self.link = link

@@ -34,7 +34,7 @@ class LogThrottle:
     on which votes are saved. INFO counts every occurrence regardless.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}

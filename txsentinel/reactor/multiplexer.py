@@ -121,7 +121,7 @@ class EpollMultiplexer:
         It does not include nested polls.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, reactor: Any, name: str = "clients", time_slice_seconds: float = TIME_SLICE_SECONDS) -> None:
         self._reactor = reactor

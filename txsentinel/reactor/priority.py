@@ -46,7 +46,7 @@ class PriorityReactor:
     :param reactor: the wrapped reactor; its ``seconds`` must not be replaced later.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -166,7 +166,7 @@ class RealHost:
     :param reactor: a reactor whose ``seconds()`` is monotonic; ``tap.makeService`` ensures that.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, reactor: ISystemReactor) -> None:
         self.reactor = reactor

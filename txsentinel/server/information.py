@@ -53,6 +53,7 @@ def server_fields(context: ServerContext) -> Fields:
     yield "redis_version", REDIS_VERSION
     yield "server_name", "txsentinel"
     yield "txsentinel_version", process_info.version
+    yield "txsentinel_build", process_info.build
     yield "redis_git_sha1", "00000000"
     yield "redis_git_dirty", 0
     yield "redis_build_id", "0"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel import __version__
+from txsentinel.wire import resp
 
 REDIS_VERSION: Final = "7.2.4"
 """The version of Redis whose commands are implemented; clients select commands by it."""
@@ -38,6 +39,11 @@ def processor_time() -> ProcessorTime:
     )
 
 
+def _build() -> str:
+    """Return ``compiled`` if the modules where most time is spent are machine code, and ``pure`` otherwise."""
+    return "pure" if (resp.__file__ or "").endswith((".py", ".pyc")) else "compiled"
+
+
 def _system() -> str:
     names = os.uname()
     return f"{names.sysname} {names.release} {names.machine}"
@@ -58,3 +64,4 @@ class ProcessInfo:
     compiler: str = field(default_factory=lambda: platform.python_compiler().split(" ")[-1])
     word_size: int = field(default_factory=lambda: 64 if sys.maxsize > 1 << 32 else 32)
     processor_time: Callable[[], ProcessorTime] = processor_time
+    build: str = field(default_factory=_build)

@@ -83,7 +83,7 @@ class Simulation:
     :param seed: whatever two runs have in common; the same seed gives the same run.
     """
 
-    log = Logger()
+    log = Logger(namespace=__name__)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

@@ -29,8 +29,10 @@ def whole_messages(chunk: bytes) -> list[bytes] | None:
             return None
         head = position + len(_MESSAGE)
         line_end = chunk.find(b"\r\n", head, head + 8)
+        if line_end < 0:
+            return None
         length = chunk[head:line_end]
-        if line_end < 0 or not length.isdigit():
+        if not length.isdigit():
             return None
         end = line_end + 2 + int(length)
         if chunk[end : end + 2] != b"\r\n":
