@@ -21,7 +21,6 @@ HOT = (
     "txsentinel/core/*.py",
     "txsentinel/config/directives.py",
     "txsentinel/config/document.py",
-    "txsentinel/config/errors.py",
     "txsentinel/config/quoting.py",
     "txsentinel/config/rendering.py",
     "txsentinel/config/store.py",

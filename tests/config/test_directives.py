@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.config.directives import Applied, SettingRefused, apply_set, values_wanted
+from txsentinel.config.directives import Applied, apply_set, values_wanted
+from txsentinel.core.errors import SettingRefused
 from txsentinel.core.options import MasterOptions
 
 

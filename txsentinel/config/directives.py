@@ -16,9 +16,10 @@ from typing import Final
 
 from txsentinel.config.document import NOTE_WORD, Line, Owner, Place
 from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, REMOVED, UNSET, Elsewhere
-from txsentinel.config.errors import DirectiveError, SettingRefused
+from txsentinel.config.errors import DirectiveError
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import written
+from txsentinel.core.errors import SettingRefused
 from txsentinel.core.options import MasterOptions
 
 UNRECOGNIZED: Final = "Unrecognized sentinel configuration statement."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from txsentinel import __version__
-from txsentinel.core.errors import CommandError
 from txsentinel.model.log_text import excerpt
 
 
@@ -45,10 +44,6 @@ class CannotOpen(ConfigError):
 
 class DirectiveError(ValueError):
     """One directive is invalid; the caller that knows its line converts this to a :class:`ConfigError`."""
-
-
-class SettingRefused(CommandError):
-    """``SENTINEL SET`` has an invalid option or value. ``str(error)`` is the RESP error line without ``-``."""
 
 
 class WriteStuck(OSError):

@@ -23,5 +23,9 @@ class InvalidAddress(CommandError):
         super().__init__("ERR Invalid IP address or hostname specified")
 
 
+class SettingRefused(CommandError):
+    """``SENTINEL SET`` has an invalid option or value. ``str(error)`` is the RESP error line without ``-``."""
+
+
 class IllegalTransition(Exception):
     """A failover would enter a state that must not follow its current one; this is a bug of txsentinel."""
