@@ -122,8 +122,7 @@ class ConfigurationTests(TapCase):
         )
         self.assertTrue(os.path.exists(leftover))
         log = os.path.join(os.path.dirname(self.path), "in-use.log")
-        ended = self.assertRaises(SystemExit, self.parse, "-c", self.path, "--", "--logfile", log)
-        self.assertEqual(1, ended.code)
+        self.assertEqual(self.refused("-c", self.path, "--", "--logfile", log), refused)
         with open(log, encoding="ascii") as file:
             self.assertIn(f" # {refused}\n", file.read())
         lock.release()
@@ -258,7 +257,7 @@ class SettlingTests(TapCase):
         ):
             self.write(CONFIG + line)
             options = self.parse("-c", self.path, twistd=twistd)
-            sink = options._sink(options.configuration.generic)
+            sink = options._sink()
             self.assertIsInstance(sink, StreamSink if path is None else FileSink)
             self.assertEqual(getattr(sink, "path", None), path)
 
@@ -271,7 +270,7 @@ class SettlingTests(TapCase):
         os.mkdir(os.path.join(self.directory, "sub"))
         self.write(f"{CONFIG}dir {self.directory}/sub\nlogfile s.log\n")
         options = self.parse("-c", self.path)
-        self.assertEqual(options._sink(options.configuration.generic).path, f"{self.directory}/sub/s.log")
+        self.assertEqual(options._sink().path, f"{self.directory}/sub/s.log")
 
     def test_log_that_may_be_full(self) -> None:
         """A standard output that is a pipe, and a log file that is a FIFO, do not block."""
@@ -287,7 +286,7 @@ class SettlingTests(TapCase):
         self.assertIn("Can't open the log file: No such device or address", self.refused("-c", self.path))
         self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
         options = self.parse("-c", self.path)
-        self.assertIsInstance(options._sink(options.configuration.generic), PipeSink)
+        self.assertIsInstance(options._sink(), PipeSink)
 
     def test_loglevel(self) -> None:
         """The log applies the directive, also after a change."""

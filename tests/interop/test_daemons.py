@@ -167,9 +167,9 @@ class TwistdTests(SynchronousTestCase):
             self.assertEqual(second.returncode, 1)
             self.assertNotIn("Traceback", second.stderr)
             self.assertEqual(self.pidfile.read_text(), f"{pid}\n")
-        self.assertEqual(
-            second.stderr, f"txsentinel: Failed listening on port {self.port} (TCP), aborting. See {self.log}.\n"
-        )
+            self.assertEqual(
+                second.stderr, f"txsentinel: Failed listening on port {self.port} (TCP), aborting. See {self.log}.\n"
+            )
         self.assertNotIn("Traceback", self.log.read_text())
         self.assertEqual(self.log.read_text().count(f"Failed listening on port {self.port} (TCP), aborting."), 2)
         self.assertEqual(call(self.port, "PING"), "PONG")

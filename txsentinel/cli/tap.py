@@ -212,16 +212,22 @@ class Options(usage.Options):
         if self._twistd is not None and self._twistd["syslog"]:
             destinations.append(QueuedDestination(SystemLog(self._twistd["prefix"], "user")))
         else:
-            destinations.append(LineWriter(self._sink(generic), generic.log_format, generic.log_timestamp_format))
+            destinations.append(LineWriter(self._sink(), generic.log_format, generic.log_timestamp_format))
             if generic.syslog_enabled:
                 destinations.append(QueuedDestination(SystemLog(generic.syslog_ident, generic.syslog_facility)))
         return SentinelLog(*destinations, threshold=lambda: LOG_LEVELS[generic.loglevel])
 
-    def _sink(self, generic: GenericOptions) -> Sink:
-        chosen = self._chosen_log
+    @property
+    def log_file(self) -> str:
+        """The absolute path of the log file; empty if the log goes to standard output or to the system log only."""
+        generic, chosen = self.configuration.generic, self._chosen_log
         if chosen == "-" or not (chosen or generic.logfile or self.detaches):
-            return stream_sink(sys.stdout.buffer)
-        return file_sink(self._log_path(generic))
+            return ""
+        return self._log_path(generic)
+
+    def _sink(self) -> Sink:
+        path = self.log_file
+        return file_sink(path) if path else stream_sink(sys.stdout.buffer)
 
     @property
     def _chosen_log(self) -> str:
@@ -308,9 +314,9 @@ def read_configuration(
 
 def refuse_in_log(text: str, generic: GenericOptions) -> NoReturn:
     """
-    End the start as :func:`refuse` does, but with ``text`` in the log file if one is configured.
+    End the start as :func:`refuse` does, with ``text`` also in the log file if one is configured.
 
-    A C Sentinel also reports in the log, not on standard error, that another process has its port.
+    A C Sentinel reports only in the log that another process has its port; here standard error has the text, too.
     """
     if not generic.logfile:
         refuse(text)
@@ -320,7 +326,7 @@ def refuse_in_log(text: str, generic: GenericOptions) -> NoReturn:
     except OSError:
         refuse(text)
     LineWriter(sink, generic.log_format, generic.log_timestamp_format).emit(time.time(), Level.WARNING, text)
-    raise SystemExit(1)
+    refuse(text)
 
 
 class FileClaims:
@@ -432,6 +438,7 @@ def makeService(options: Options) -> IService:
         serving=sentinel.serving,
         termination=TerminationSignals(reactor),
         set_process_title=partial(host.set_process_title, title) if title else lambda: None,
+        log_file=options.log_file,
     )
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]

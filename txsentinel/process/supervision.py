@@ -144,6 +144,8 @@ class SentinelProcess(MultiService):
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
     :param termination: handles SIGTERM and SIGINT; ``None`` to leave them to the reactor.
     :param set_process_title: sets the title of the calling process, for ``proc-title-template``.
+    :param log_file: the path of the log; a refused start is then also reported on standard error. Empty if the log goes
+        to standard output.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class SentinelProcess(MultiService):
         serving: Deferred[None] | None = None,
         termination: TerminationSignals | None = None,
         set_process_title: Callable[[], None] = lambda: None,
+        log_file: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sentinel = sentinel
@@ -170,6 +173,7 @@ class SentinelProcess(MultiService):
         self._hangup = hangup
         self._termination = termination
         self._set_process_title = set_process_title
+        self._log_file = log_file
         self._serving = succeed(None) if serving is None else serving
         self._constructed_in = os.getpid()
         self._supervisor = Supervisor()
@@ -232,6 +236,10 @@ class SentinelProcess(MultiService):
             # The process ends now. Without this the interpreter would also write a traceback to the log.
             sys.excepthook = lambda *_: None
             raise refusal
+        if self._log_file and sys.__stderr__ is not None:
+            # ``sys.stderr`` may be redirected into the log by now.
+            sys.__stderr__.write(f"txsentinel: {str(refusal).rstrip('.')}. See {self._log_file}.\n")
+            sys.__stderr__.flush()
         raise SystemExit(1) from None
 
     def stopService(self) -> Deferred[None]:
