@@ -110,6 +110,25 @@ class RegistrationTests(ConfirmationCase):
         self.fixture.wait(ANSWER_TIMEOUT + 100, 100)
         self.assertEqual(0, self.open_links())
 
+    def test_who_is_only_heard_through_servers(self) -> None:
+        """The log says who cannot be reached and why; a client that merely sends hellos here causes no such line."""
+        for through_server in (False, True):
+            at = Address.literal("10.0.3.1", PEER_PORT)
+            self.fixture.servers[at] = FakeServer(at, up=False)
+            self.fixture.wait(1_100, 50)
+            self.name(identity("q"), "10.0.3.1", through_server=through_server)
+            lines = [line for line in self.fixture.output() if "its sentinel announce-port" in line]
+            self.assertEqual(len(lines), int(through_server))
+        self.assertIn(f"ID of Sentinel {identity('q')} at 10.0.3.1:{PEER_PORT}: refused. Its hellos arrive", lines[0])
+        self.fixture.wait(2_000, 50)
+        self.name(identity("q"), "10.0.3.1", through_server=True)
+        self.assertEqual([line for line in self.fixture.output() if "Cannot request" in line], [])
+        at = Address.literal("10.0.3.2", PEER_PORT)
+        self.fixture.servers[at] = FakeServer(at, silent=True)
+        self.name(identity("r"), "10.0.3.2", through_server=True)
+        self.fixture.wait(ANSWER_TIMEOUT + 100, 50)
+        self.assertTrue([line for line in self.fixture.output() if f"no answer within {ANSWER_TIMEOUT} ms" in line])
+
     def test_who_comes_late(self) -> None:
         """A Sentinel that becomes reachable is registered with its next hello."""
         at = Address.literal("10.0.3.1", PEER_PORT)

@@ -30,7 +30,8 @@ Clients that can reach only this Sentinel's port cannot make it count anything. 
 server can, up to ``MAX_COUNTED``: if there are more unconfirmed Sentinels than that, which no real group has, none is
 counted. They count only while their hellos continue: one whose last hello is more than ``UNCONFIRMED_EXPIRY``
 milliseconds older than the last message on the master's subscription no longer counts. That clock stops while the
-subscription is silent, so a Sentinel on the minority side of a partition does not forget the other side.
+subscription is silent, so a Sentinel on the minority side of a partition does not forget the other side if the master
+is there. If the master is on its own side it does: where ports are blocked, only a file that names all Sentinels helps.
 
 Peers in the configuration file were confirmed when they were written there, by a Sentinel or by an operator; they are
 registered from the start and stay.
@@ -81,6 +82,9 @@ class Waiting:
     tried_at: Millis = 0
     link: InstanceLink | None = None
     """The link over which its ID is requested; ``None`` between two attempts."""
+
+    logged: bool = False
+    """Whether the log says that it cannot be reached."""
 
     hellos: dict[str, bytes] = field(default_factory=dict)
     """Master name → the last hello about it."""
@@ -139,10 +143,11 @@ class Confirmations:
         if any(waiting.link is link for waiting in self._waiting.values()):
             self._state.emit(RequestId(link), probe=True)
 
-    def link_down(self, link: InstanceLink) -> None:
+    def link_down(self, link: InstanceLink, reason: str) -> None:
         """Handle a lost connection or a failed attempt: the next hello causes another attempt."""
         for waiting in list(self._waiting.values()):
             if waiting.link is link:
+                self._log_unreachable(waiting, reason)
                 self._await_next_hello(waiting)
 
     def answered(self, link: InstanceLink, reply: object, now: Millis) -> None:
@@ -175,6 +180,7 @@ class Confirmations:
             if now - waiting.received_at > expiry:
                 self._drop(waiting)
             elif waiting.link is not None and now - waiting.tried_at > ANSWER_TIMEOUT:
+                self._log_unreachable(waiting, f"no answer within {ANSWER_TIMEOUT} ms")
                 self._await_next_hello(waiting)
 
     def forget(self, master: Master) -> None:
@@ -250,6 +256,13 @@ class Confirmations:
             "A Sentinel is not counted before its ID is confirmed",
             f"Cannot request the ID of Sentinel {waiting.peer_id} at {waiting.address.joined()}: {error}",
         )
+
+    def _log_unreachable(self, waiting: Waiting, reason: str) -> None:
+        """Log once that a Sentinel whose hellos arrive through a server does not answer at its announced address."""
+        if waiting.through_server and not waiting.logged:
+            waiting.logged = True
+            hint = "it cannot vote, but counts for the majority; is it a firewall, NAT, or its sentinel announce-port?"
+            self._log_failure(waiting, f"{reason.rstrip('.')}. Its hellos arrive through a server, so {hint}")
 
     def _await_next_hello(self, waiting: Waiting) -> None:
         """End the attempt; the next hello causes another one."""

@@ -179,7 +179,7 @@ class SentinelCore:
         self._probing.link_down(link, kind, now)
         if kind is LinkKind.COMMANDS:
             self.registry.resolve_again(link.address, now)
-            self._gossip.confirmations.link_down(link)
+            self._gossip.confirmations.link_down(link, reason)
         for instance in link.instances:
             self._evaluation.schedule(instance, now)
             if instance.master.failover is not None:
