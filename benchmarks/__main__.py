@@ -1,10 +1,10 @@
 """
-The whole suite, or a part of it: ``make bench``, ``make bench BENCH="storm --masters 100"``.
+The whole suite, or a part of it: ``make bench``, ``make bench BENCH="mass-failure --masters 100"``.
 
 ``python -m benchmarks`` runs every scenario one after the other, prints the tables of each, and writes all samples to
 ``build/benchmarks.json`` and pictures beside it. With the name of a scenario it runs that one, with the options of its
-module behind the name; what the file has of the others stays. ``--quick`` makes everything small: it shows that all of
-it works here, not how fast anything is.
+module behind the name; the results of the others in the file are kept. ``--quick`` makes everything small: it
+shows that all of it works here, not how fast anything is.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Scenario:
 SCENARIOS: Final = {
     "quiet": Scenario("benchmarks.quiet", "what a Sentinel costs while nothing happens", "--masters 20 --seconds 3"),
     "start": Scenario("benchmarks.start", "how long until Sentinels know everything", "--masters 20"),
-    "storm": Scenario(
-        "benchmarks.storm",
+    "mass-failure": Scenario(
+        "benchmarks.mass_failure",
         "many masters lost at once",
-        "--masters 20 --victims 5 --down-after 1000 --faults die --patience 30",
+        "--masters 20 --victims 5 --down-after 1000 --faults die --timeout 30",
     ),
     "latency": Scenario(
         "benchmarks.failover",
@@ -58,7 +58,7 @@ SCENARIOS: Final = {
     "growth": Scenario(
         "benchmarks.growth",
         "how cost and duration grow with the number of masters",
-        "--masters 10 20 --seconds 3 --down-after 1000 --patience 30",
+        "--masters 10 20 --seconds 3 --down-after 1000 --timeout 30",
     ),
 }
 
@@ -77,7 +77,7 @@ def run(scenario: Scenario, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def merged(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file says of all scenarios, these results in place of what it said of those; written to it."""
+    """Merge these results into the file; return the results of all scenarios in it."""
     known: dict[str, Any] = {}
     if path.exists():
         known = json.loads(path.read_text())
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             result = run(scenario, [*(scenario.quick.split() if options.quick else ()), *rest])
         except Exception:
-            # The others are worth having all the same.
+            # The other scenarios are useful without this one.
             traceback.print_exc()
             failed.append(name)
             continue

@@ -1,8 +1,8 @@
 """
-A Twisted server that does nothing but answer: what Twisted's own reactor and transports take, and no more.
+A minimal Twisted server: the cost of Twisted's own reactor and transports.
 
-``python -m benchmarks.bare PORT`` answers every request with the same address, without looking at what it says. It is
-the bound for whoever serves clients by the usual means of Twisted.
+``python -m benchmarks.bare PORT`` answers every request with the same address, without parsing it. It is the bound for
+any server of clients on Twisted's usual transports.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ANSWER: Final = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
 
 
 class Answering(Protocol):
-    """One connection. Requests are counted by their first byte, which nothing else in those of a benchmark contains."""
+    """One connection. Requests are counted by their first byte, which occurs nowhere else in those of a benchmark."""
 
     def connectionMade(self) -> None:
-        """As any server of small answers does."""
+        """Set the options of a server of small replies."""
         self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:

@@ -1,11 +1,11 @@
 """
-What clients get of a Sentinel: answers, events and connections, how many and how soon, and what each costs it.
+Replies, events and connections of clients of a Sentinel: rates, latencies, and the CPU cost of each.
 
 ``python -m benchmarks.clients --rounds 5 --masters 1 100 1000 --connections 1 50 500 --json build/clients.json``
 
-The contenders take turns, one Sentinel of each kind, each over masters of its own that are well. *bare* is a Twisted
-server that answers without looking (:mod:`benchmarks.bare`): what is between it and ours is ours, for better or worse.
-What a Sentinel does besides, watching its masters, was measured before and is not counted.
+The contenders take turns, one Sentinel of each implementation, each over healthy masters of its own. *bare* is a
+Twisted server that answers without parsing (:mod:`benchmarks.bare`): the difference to it is what txsentinel adds. The
+cost of monitoring the masters is measured before and subtracted.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ FIGURES: Final = {
     "p99": "99 of 100 within, ms",
     "slowest": "slowest, ms",
 }
-"""What is measured of answers and of connections."""
+"""The figures of replies and of connections."""
 
 EVENT_FIGURES: Final = {
-    "one": "command → last subscriber has heard its event, ms",
+    "one": "command → last subscriber has received its event, ms",
     "many": "the same for the last of {events} events of one command, ms",
     "frames": "frames per second of the server's CPU",
 }
 
 ADDRESS: Final = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m0")
 MASTERS: Final = ("SENTINEL", "MASTERS")
-SETTLING_SECONDS: Final = 60.0
+STABILIZATION_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 2.0
 EVENT_SECONDS: Final = 30.0
 
 
 class Bare(ChildProcess):
-    """The server that answers without looking."""
+    """The server that answers without parsing."""
 
     label = "bare"
 
@@ -64,13 +64,13 @@ class Bare(ChildProcess):
         return [sys.executable, "-m", "benchmarks.bare", str(self.port)]
 
     def prepare(self) -> None:
-        """There is nothing to read."""
+        """Do nothing: it has no configuration."""
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "PYTHONPATH": str(Path(benchmarks.__file__).parent.parent)}
 
     def wait_ready(self, seconds: float = 10.0) -> None:
-        """Wait until it answers, whatever it answers."""
+        """Wait until it answers anything."""
         wait_for(lambda: bool(self.call("PING", timeout=1.0)), seconds, "the bare server")
 
 
@@ -83,7 +83,7 @@ class Entry:
     """Samples by figure, by contender."""
 
     def add(self, name: str, figures: Mapping[str, float]) -> None:
-        """Note what one turn of a contender gave."""
+        """Add the result of one turn of a contender."""
         samples = self.contenders.setdefault(name, {})
         for figure, value in figures.items():
             samples.setdefault(figure, []).append(value)
@@ -107,7 +107,7 @@ def requests(masters: int, connections: int, pipeline: int, factor: float) -> li
     return loads
 
 
-class Stage:
+class ServerSet:
     """One process of each contender over so many masters; use it as a context manager."""
 
     def __init__(self, names: Sequence[str], masters: int, lines: Sequence[str] = (), tls: bool = False) -> None:
@@ -133,13 +133,15 @@ class Stage:
                 extra.append(f"tls-port {self.tls_ports[name]}")
             self.processes[name] = harness.sentinel(name, monitor=fleet.monitors(1), down_after=60_000, extra=extra)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> ServerSet:
         try:
             for process in self.processes.values():
                 process.start()
             for name, process in self.processes.items():
                 if name != "bare":
-                    wait_for(lambda process=process: _settled(process), SETTLING_SECONDS, f"{name} to have settled")
+                    wait_for(
+                        lambda process=process: _is_stable(process), STABILIZATION_SECONDS, f"{name} to become stable"
+                    )
         except BaseException:
             self._stack.close()
             raise
@@ -149,7 +151,7 @@ class Stage:
         self._stack.close()
 
     def idle(self) -> dict[str, float]:
-        """What each contender takes for itself: seconds of processor time per second."""
+        """The processor time that each contender uses by itself, in seconds per second."""
         before = {name: processor_seconds(process.pid) for name, process in self.processes.items()}
         began = time.monotonic()
         time.sleep(IDLE_SECONDS)
@@ -159,15 +161,15 @@ class Stage:
         }
 
 
-def _settled(process: ChildProcess) -> bool:
-    """Has it found all its masters well?"""
+def _is_stable(process: ChildProcess) -> bool:
+    """Whether all its masters are healthy."""
     lines = str(process.call("INFO", "sentinel", timeout=30.0)).splitlines()
     known = [line for line in lines if line.startswith("master") and "name=" in line]
     return bool(known) and all("status=ok" in line for line in known)
 
 
-def _turn(stage: Stage, entry: Entry, name: str, load: Load, port: int, idle: float) -> None:
-    process = stage.processes[name]
+def _turn(server_set: ServerSet, entry: Entry, name: str, load: Load, port: int, idle: float) -> None:
+    process = server_set.processes[name]
     figures = load.put(port, process.pid)
     seconds = figures.pop("seconds")
     figures["cpu"] = max(figures["cpu"] - idle * seconds / load.requests * 1e6, 0.0)
@@ -181,14 +183,14 @@ def measure_requests(
     connections: Sequence[int],
     pipelines: Sequence[int],
     factor: float,
-    say: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> list[Entry]:
-    """Answers: every load on every contender, in turns."""
+    """Measure replies: every load on every contender, in turns."""
     entries = []
     for count in masters:
         present = [name for name in names if name != "bare" or count == 1]
-        with Stage(present, count) as stage:
-            idle = stage.idle()
+        with ServerSet(present, count) as server_set:
+            idle = server_set.idle()
             loads = [
                 each for number in connections for depth in pipelines for each in requests(count, number, depth, factor)
             ]
@@ -197,27 +199,27 @@ def measure_requests(
                 for _ in range(rounds):
                     for name in present:
                         if name != "bare" or load.words == ADDRESS:
-                            _turn(stage, entry, name, load, stage.processes[name].port, idle[name])
-                say(_line(entry))
+                            _turn(server_set, entry, name, load, server_set.processes[name].port, idle[name])
+                report_progress(_line(entry))
                 entries.append(entry)
     return entries
 
 
 def measure_connections(
-    names: Sequence[str], rounds: int, connections: int, factor: float, say: Callable[[str], None]
+    names: Sequence[str], rounds: int, connections: int, factor: float, report_progress: Callable[[str], None]
 ) -> list[Entry]:
-    """New connections, each for one PING: plain, and by TLS where certificates can be made."""
+    """Measure new connections, each for one PING: plain, and by TLS if certificates can be made."""
     entries = []
     load = Load(("PING",), connections, requests=int(6000 * factor), reconnect=True)
-    with Stage(names, 1) as stage:
+    with ServerSet(names, 1) as server_set:
         entry = Entry(f"new connections, {connections} at a time", {})
         for _ in range(rounds):
             for name in names:
-                _turn(stage, entry, name, load, stage.processes[name].port, 0.0)
-        say(_line(entry))
+                _turn(server_set, entry, name, load, server_set.processes[name].port, 0.0)
+        report_progress(_line(entry))
         entries.append(entry)
     if shutil.which("openssl") is None:
-        say("new connections by TLS: left out, there is no openssl here")
+        report_progress("new connections by TLS: left out, there is no openssl here")
         return entries
     secured = [name for name in names if name != "bare"]
     with _certificate() as lines:
@@ -227,22 +229,24 @@ def measure_connections(
         entry = Entry(f"new connections by TLS, {connections} at a time", {})
         for name in list(secured):
             try:
-                with Stage([name], 1, lines, tls=True) as stage:
+                with ServerSet([name], 1, lines, tls=True) as server_set:
                     for _ in range(rounds):
-                        _turn(stage, entry, name, load, stage.tls_ports[name], 0.0)
+                        _turn(server_set, entry, name, load, server_set.tls_ports[name], 0.0)
             except (LoadFailed, RuntimeError) as problem:
-                # The end of a log may follow; its last line tells why.
-                told = str(problem).strip().splitlines()
-                say(f"new connections by TLS: {name} left out: {' '.join(dict.fromkeys((told[0], told[-1])))}")
+                # The message may end with the end of a log; its last line has the reason.
+                lines = str(problem).strip().splitlines()
+                report_progress(
+                    f"new connections by TLS: {name} left out: {' '.join(dict.fromkeys((lines[0], lines[-1])))}"
+                )
         if entry.contenders:
-            say(_line(entry))
+            report_progress(_line(entry))
             entries.append(entry)
     return entries
 
 
 @contextmanager
 def _certificate() -> Iterator[list[str]]:
-    """The lines of a configuration with a certificate that was made just now, and signed by itself."""
+    """Configuration lines with a new self-signed certificate."""
     with Harness() as harness:
         key, certificate = harness.directory / "key.pem", harness.directory / "certificate.pem"
         words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
@@ -257,19 +261,19 @@ def _certificate() -> Iterator[list[str]]:
 
 
 def measure_events(
-    names: Sequence[str], rounds: int, subscribers: int, events: int, say: Callable[[str], None]
+    names: Sequence[str], rounds: int, subscribers: int, events: int, report_progress: Callable[[str], None]
 ) -> list[Entry]:
     """
-    Events: ``SENTINEL SET`` makes one for each option that it sets.
+    Measure events: ``SENTINEL SET`` publishes one for each option that it sets.
 
-    :param events: how many one command makes, where it makes many.
+    :param events: how many one command publishes, where it publishes many.
     """
     present = [name for name in names if name != "bare"]
     entry = Entry(f"{subscribers} subscribers", {})
-    with Stage(present, 1, ["maxclients 20000"]) as stage:
+    with ServerSet(present, 1, ["maxclients 20000"]) as server_set:
         for _ in range(rounds):
             for name in present:
-                process = stage.processes[name]
+                process = server_set.processes[name]
                 with Subscribers(process.port, subscribers) as multiplexer, Connection(process.port) as connection:
                     multiplexer.drain(0.1)
                     one = _span(multiplexer, connection, 1)
@@ -278,15 +282,15 @@ def measure_events(
                     multiplexer.drain(0.05)
                     used = processor_seconds(process.pid) - before
                 entry.add(name, {"one": one * 1000, "many": many * 1000, "frames": events * subscribers / used})
-    say(_line(entry))
+    report_progress(_line(entry))
     return [entry]
 
 
 def _span(multiplexer: Subscribers, connection: Connection, events: int) -> float:
-    """Seconds from the command that makes so many events until the last subscriber has heard all of them."""
+    """Seconds from the command that publishes so many events until the last subscriber has received all of them."""
     began = time.monotonic()
     connection.send("SENTINEL", "SET", "m0", *(["quorum", "1"] * events))
-    last = multiplexer.hear(b"$4\r\n+set\r\n", events, EVENT_SECONDS)
+    last = multiplexer.wait_event(b"$4\r\n+set\r\n", events, EVENT_SECONDS)
     connection.read_reply()
     return last - began
 
@@ -308,27 +312,27 @@ def measure(
     subscribers: int = 1000,
     events: int = 100,
     factor: float = 1.0,
-    say: Callable[[str], None] = print,
+    report_progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """
-    All that clients get.
+    Measure replies, connections and events.
 
-    :param names: of :data:`CONTENDERS`; the first is the measure of the others.
+    :param names: of :data:`CONTENDERS`; the others are compared with the first.
     :param rounds: turns of each contender with each load.
-    :param pipelines: how many requests are on their way on a connection at a time.
-    :param events: how many one command makes, where it makes many.
+    :param pipelines: requests in flight on a connection.
+    :param events: how many one command publishes, where it publishes many.
     :param factor: of the usual number of requests.
     :returns: ``requests``, ``connections`` and ``events``: lists of ``title`` and ``contenders``, by name the samples
-        by figure; ``tool``, what the load came from; ``subscribers``, and how many ``events`` were many.
+        by figure; ``tool``, the source of the load; ``subscribers``, and how many ``events`` were many.
     """
     raise_descriptor_limit()
-    answers = measure_requests(names, rounds, masters, connections, pipelines, factor, say)
-    entered = measure_connections(names, rounds, 50, factor, say)
-    heard = measure_events(names, rounds, subscribers, events, say)
+    answers = measure_requests(names, rounds, masters, connections, pipelines, factor, report_progress)
+    entered = measure_connections(names, rounds, 50, factor, report_progress)
+    received = measure_events(names, rounds, subscribers, events, report_progress)
     return {
         "requests": [vars(entry) for entry in answers],
         "connections": [vars(entry) for entry in entered],
-        "fan-out": [vars(entry) for entry in heard],
+        "fan-out": [vars(entry) for entry in received],
         "tool": PROGRAM if shutil.which(PROGRAM) else "benchmarks.load",
         "subscribers": subscribers,
         "events": events,
@@ -355,13 +359,13 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def chosen(names: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """Those of the contenders that can be measured here; of the others it is said that they cannot."""
-    # Our own loop knows the end of an answer by what follows it, which the bare server does not look at.
+def chosen(names: Sequence[str], report_progress: Callable[[str], None]) -> list[str]:
+    """The contenders that can be measured here; the others are reported as left out."""
+    # The Python loop finds the end of a reply by the reply to a PING after it, which the bare server does not send.
     here = [name for name in names if (shutil.which(PROGRAM) if name == "bare" else available(name))]
     for name in names:
         if name not in here:
-            say(f"{name}: not on this machine, left out")
+            report_progress(f"{name}: not on this machine, left out")
     return here
 
 
@@ -379,11 +383,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for every sample")
     options = parser.parse_args(argv)
 
-    def say(text: str) -> None:
+    def report_progress(text: str) -> None:
         print(text, flush=True)
 
     result = measure(
-        chosen(options.contenders, say),
+        chosen(options.contenders, report_progress),
         options.rounds,
         options.masters,
         options.connections,
@@ -391,7 +395,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.subscribers,
         options.events,
         options.factor,
-        say,
+        report_progress,
     )
     print(f"\n{table(result)}")
     if options.json:

@@ -1,11 +1,11 @@
 """
-How long one master's death is felt: C Sentinels and ours in turns, three of a kind over a master and two replicas.
+Latency of one failover: C Sentinels and txsentinel in turns, three of a kind over a master and two replicas.
 
 ``python -m benchmarks.failover --rounds 12 --down-after 1000 200 --json failover.json``
 
-In each round the master is killed (SIGKILL) at a random moment of a settled installation. An event counts when it
-reaches a subscriber on this machine. The client asks every Sentinel in turn for the master and sends SET to what it is
-told. A second prober sends SET straight to the replicas, so that a promotion is seen without any Sentinel's help.
+In each round the master is killed (SIGKILL) at a random moment of a stable installation. An event counts when it
+reaches a subscriber on this machine. The client asks every Sentinel in turn for the master and sends SET to the address
+in the reply. A second prober sends SET directly to the replicas, so that a promotion is seen without a Sentinel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FIGURES: Final = {
     "odown_to_promoted": "from +odown to a replica accepting writes",
     "odown_to_write": "from +odown to the first write of a client",
 }
-"""What is measured, in milliseconds since the kill unless it says otherwise."""
+"""The figures, in milliseconds since the kill unless stated otherwise."""
 
 CLIENT_PERIOD_SECONDS: Final = 0.005
 PROBE_PERIOD_SECONDS: Final = 0.001
@@ -46,7 +46,7 @@ FAILOVER_DEADLINE_SECONDS: Final = 60.0
 
 
 class Repeating(threading.Thread):
-    """Calls :meth:`once` at a steady pace until told to stop; all moments are ``time.monotonic()`` seconds."""
+    """Calls :meth:`once` at a steady pace until stopped; all times are ``time.monotonic()`` seconds."""
 
     def __init__(self, period_seconds: float) -> None:
         super().__init__(daemon=True)
@@ -72,7 +72,7 @@ class Repeating(threading.Thread):
             connection.close()
 
     def ask(self, port: int, *words: str) -> object:
-        """The answer over a connection that is kept; ``None`` if there was none, or an error."""
+        """Send a command on a cached connection; return ``None`` if there is no reply, or an error."""
         try:
             if port not in self._connections:
                 self._connections[port] = Connection(port, timeout=1.0)
@@ -87,7 +87,7 @@ class Repeating(threading.Thread):
 
 
 class Client(Repeating):
-    """An application: asks each Sentinel where the master is, and writes there."""
+    """An application: asks each Sentinel for the master's address, and writes there."""
 
     def __init__(self, fleet: Fleet, old_master: int) -> None:
         super().__init__(CLIENT_PERIOD_SECONDS)
@@ -109,7 +109,7 @@ class Client(Repeating):
 
 
 class Prober(Repeating):
-    """Tries to write to every replica; only a promoted one lets it."""
+    """Tries to write to every replica; only a promoted one accepts it."""
 
     def __init__(self, replicas: Sequence[int]) -> None:
         super().__init__(PROBE_PERIOD_SECONDS)
@@ -123,12 +123,12 @@ class Prober(Repeating):
 
 
 @dataclass
-class Tally:
-    """All that was measured of one kind of Sentinel with one down-after."""
+class Results:
+    """All samples of one implementation with one down-after."""
 
     samples: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FIGURES})
     spurious: list[int] = field(default_factory=list)
-    """Per round, how many switches beyond the first the busiest Sentinel announced."""
+    """Per round, the number of switches beyond the first that the busiest Sentinel announced."""
     failed: list[str] = field(default_factory=list)
     """Why a round gave no figures."""
 
@@ -139,27 +139,27 @@ class Tally:
 
 
 class Contender:
-    """Three Sentinels of one kind and what they watch, kept running over all rounds."""
+    """Three Sentinels of one implementation and their servers, running over all rounds."""
 
     def __init__(self, kind: str, harness: Harness, server_kind: str, down_after: int, watch_seconds: float) -> None:
         self.kind = kind
         self.fleet = Fleet(harness, [kind] * 3, server_kind, down_after=down_after)
-        self.tally = Tally()
+        self.results = Results()
         self._watch_seconds = watch_seconds
         self._recorder = EventRecorder(self.fleet.ports)
 
     def start(self) -> None:
-        """Start everything and wait until it has settled."""
+        """Start everything and wait until it is stable."""
         self.fleet.start()
         self._recorder.start()
 
     def stop(self) -> None:
-        """Stop listening; the workbench stops the processes."""
+        """Stop recording; the harness stops the processes."""
         self._recorder.stop()
 
-    def round(self, dice: random.Random) -> None:
-        """Settle, kill the master at a random moment, measure, watch for aftershocks, repair."""
-        self._settle(dice)
+    def round(self, rng: random.Random) -> None:
+        """Wait until stable, kill the master at a random moment, measure, watch for spurious failovers, repair."""
+        self._wait_stable(rng)
         master = self.fleet.master()
         client = Client(self.fleet, master.port)
         prober = Prober([port for port in self.fleet.servers if port != master.port])
@@ -178,30 +178,30 @@ class Contender:
                 FAILOVER_DEADLINE_SECONDS,
                 "the failover to be over",
             )
-            self.tally.add(self._figures(killed_at, client, prober))
+            self.results.add(self._figures(killed_at, client, prober))
             self._watch(killed_at)
         except DeadlineExpired as problem:
-            self.tally.failed.append(str(problem))
+            self.results.failed.append(str(problem))
         finally:
             client.stop()
             prober.stop()
         wait_for(self.fleet.master_port, FAILOVER_DEADLINE_SECONDS, "agreement on a master")
         self.fleet.revive(master)
 
-    def _settle(self, dice: random.Random) -> None:
+    def _wait_stable(self, rng: random.Random) -> None:
         self.fleet.set_info_period(500)
         self.fleet.wait_quiet(240)
         self.fleet.set_info_period(10_000)
-        time.sleep(3.0 + dice.random())
+        time.sleep(3.0 + rng.random())
         self.fleet.wait_quiet(60)
 
     def _watch(self, killed_at: float) -> None:
-        """Count the switches that nobody needed, until a while after the last Sentinel has switched."""
+        """Count the spurious switches, until a while after the last Sentinel has switched."""
         until = max(self._first_by_sentinel(killed_at, "+switch-master").values()) + self._watch_seconds
         time.sleep(max(0.0, until - time.monotonic()))
-        heard = [event for event in self._recorder.since(killed_at, "+switch-master") if event.at <= until]
-        counts = [sum(event.sentinel == name for event in heard) for name in self.fleet.ports]
-        self.tally.spurious.append(max(counts) - 1)
+        received = [event for event in self._recorder.since(killed_at, "+switch-master") if event.at <= until]
+        counts = [sum(event.sentinel == name for event in received) for name in self.fleet.ports]
+        self.results.spurious.append(max(counts) - 1)
 
     def _first_by_sentinel(self, since: float, channel: str) -> dict[str, float]:
         first: dict[str, float] = {}
@@ -241,15 +241,15 @@ def measure(
     down_after: int,
     rounds: int,
     watch_seconds: float,
-    say: Callable[[str], None],
-) -> dict[str, Tally]:
+    report_progress: Callable[[str], None],
+) -> dict[str, Results]:
     """
     All rounds with one down-after, the contenders taking turns.
 
     :param down_after: milliseconds.
-    :param watch_seconds: how long spurious switches are looked for after the last Sentinel has switched.
+    :param watch_seconds: how long to watch for spurious switches after the last Sentinel has switched.
     """
-    dice = random.Random()
+    rng = random.Random()
     with Harness() as harness, ExitStack() as stack:
         contenders = [Contender(kind, harness, server_kind, down_after, watch_seconds) for kind in kinds]
         for contender in contenders:
@@ -257,23 +257,23 @@ def measure(
             stack.callback(contender.stop)
         for number in range(1, rounds + 1):
             for contender in contenders:
-                contender.round(dice)
-                writes = contender.tally.samples["write"]
+                contender.round(rng)
+                writes = contender.results.samples["write"]
                 outcome = f"write after {writes[-1]:.0f} ms" if writes else "no write"
-                say(f"down-after {down_after}, round {number}/{rounds}, {contender.kind}: {outcome}")
-        return {contender.kind: contender.tally for contender in contenders}
+                report_progress(f"down-after {down_after}, round {number}/{rounds}, {contender.kind}: {outcome}")
+        return {contender.kind: contender.results for contender in contenders}
 
 
-def table(down_after: int, tallies: dict[str, Tally]) -> str:
+def table(down_after: int, all_results: dict[str, Results]) -> str:
     """The measurements of one down-after, ready to print."""
     lines = [f"down-after-milliseconds {down_after}: milliseconds since the kill, median (min–max)", ""]
-    lines += [comparison(FIGURES, {kind: tally.samples for kind, tally in tallies.items()}), ""]
-    for kind, tally in tallies.items():
-        hit, rounds = sum(count > 0 for count in tally.spurious), len(tally.spurious)
-        most = max(tally.spurious, default=0)
-        mean = statistics.fmean(tally.spurious) if tally.spurious else 0.0
+    lines += [comparison(FIGURES, {kind: results.samples for kind, results in all_results.items()}), ""]
+    for kind, results in all_results.items():
+        hit, rounds = sum(count > 0 for count in results.spurious), len(results.spurious)
+        most = max(results.spurious, default=0)
+        mean = statistics.fmean(results.spurious) if results.spurious else 0.0
         lines.append(f"{kind}: spurious failovers after {hit} of {rounds} kills (mean {mean:.1f}, at most {most})")
-        lines += [f"{kind}: a round failed: {reason}" for reason in tally.failed]
+        lines += [f"{kind}: a round failed: {reason}" for reason in results.failed]
     return "\n".join(lines)
 
 
@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--kinds", nargs="+", default=["redis", "valkey", "txsentinel", "compiled"], help="the first is the measure"
     )
     parser.add_argument("--server", default="redis", choices=SERVER_KINDS)
-    parser.add_argument("--watch", type=float, default=8.0, help="seconds to look for spurious failovers")
+    parser.add_argument("--watch", type=float, default=8.0, help="seconds to watch for spurious failovers")
     parser.add_argument("--json", type=Path, help="file for every sample")
     options = parser.parse_args(arguments)
     kinds = [kind for kind in options.kinds if available(kind)]
@@ -297,11 +297,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"servers watched: {server_version(server_kind)}")
     results: dict[str, object] = {}
     for down_after in options.down_after:
-        tallies = measure(
+        all_results = measure(
             kinds, server_kind, down_after, options.rounds, options.watch, lambda text: print(text, flush=True)
         )
-        print(f"\n{table(down_after, tallies)}\n", flush=True)
-        results[str(down_after)] = {kind: vars(tally) for kind, tally in tallies.items()}
+        print(f"\n{table(down_after, all_results)}\n", flush=True)
+        results[str(down_after)] = {kind: vars(results) for kind, results in all_results.items()}
         if options.json:
             keep(options.json, {"rounds": options.rounds, "down-after": results})
 

@@ -1,4 +1,4 @@
-"""What the kernel tells of a process: processor time, memory, sockets (Linux)."""
+"""Processor time, memory and sockets of a process, read from the kernel (Linux)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that is in use now."""
+    """Resident memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
@@ -35,7 +35,7 @@ def sockets(pid: int) -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Let us and the processes that we start have as many descriptors as the system allows; how many that is."""
+    """Raise the descriptor limit of this process and its children to the hard limit; return it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

@@ -1,4 +1,4 @@
-"""Three Sentinels over a fleet of stand-ins, and what can be asked of them all."""
+"""Three Sentinels over a fleet of stand-ins, and queries to all of them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CONTENDERS: Final[Mapping[str, Sequence[str]]] = {
     "compiled": ("compiled", "compiled", "compiled"),
     "mixed": ("redis", "txsentinel", "txsentinel"),
 }
-"""Who is measured, by name: of which kind each of the three Sentinels is."""
+"""The contenders by name: the implementation of each of the three Sentinels."""
 
 CALL_SECONDS: Final = 120.0
-"""How long one answer may take: a C Sentinel at its start is deaf for a minute."""
+"""How long one reply may take: a C Sentinel may not answer for a minute after its start."""
 
 _MASTER_LINE: Final = re.compile(
     r"^master\d+:name=([^,]*),status=(\w+),address=([^,]*),slaves=(\d+),sentinels=(\d+)", re.M
@@ -38,10 +38,10 @@ _MASTER_LINE: Final = re.compile(
 
 @dataclass(frozen=True)
 class View:
-    """What one Sentinel says in INFO."""
+    """The state of one Sentinel according to INFO."""
 
     at: float
-    """When the answer came, in ``time.monotonic()`` seconds."""
+    """Arrival of the reply, in ``time.monotonic()`` seconds."""
 
     masters: int
     well: int
@@ -54,19 +54,19 @@ class View:
     tilted: bool
 
     def knows_all(self, masters: int, replicas: int, peers: int) -> bool:
-        """Does it know every replica and every peer of every master?"""
+        """Whether it knows every replica and every peer of every master."""
         return (self.masters, self.replicas, self.peers) == (masters, masters * replicas, masters * peers)
 
 
 class NotInTime(Exception):
-    """An installation did not get where it should; the text says where it stood."""
+    """An installation did not reach a state in time; the text has its present state."""
 
 
 class Installation:
     """
     One contender over a fleet of its own; use it as a context manager.
 
-    Nothing runs before :meth:`start` but the fleet.
+    Only the fleet runs before :meth:`start`.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class Installation:
         self._stack.__exit__(kind, problem, traceback)
 
     def _acquaint(self) -> None:
-        dice = random.SystemRandom()
-        ids = [f"{dice.getrandbits(160):040x}" for _ in self.sentinels]
+        rng = random.SystemRandom()
+        ids = [f"{rng.getrandbits(160):040x}" for _ in self.sentinels]
         for sentinel, own in zip(self.sentinels, ids, strict=True):
             lines = [f"sentinel myid {own}"]
             for number, name in enumerate(self.fleet.master_names()):
@@ -129,13 +129,13 @@ class Installation:
             sentinel.start(ready=False)
 
     def observer(self) -> Observer:
-        """A client of all three, asking for every master in turn."""
+        """Start an observer of all three Sentinels, which asks for every master in turn."""
         sentinels = {sentinel.name: (sentinel.port, sentinel.config_path) for sentinel in self.sentinels}
         return Observer(sentinels, random.sample(self.fleet.master_names(), self.masters))
 
     def view(self, sentinel: SentinelProcess) -> View:
         """
-        What a Sentinel says of itself.
+        Read the state of a Sentinel.
 
         :raises OSError: if it does not answer.
         """
@@ -164,20 +164,20 @@ class Installation:
                     try:
                         view = self.view(sentinel)
                     except (OSError, ReplyError):
-                        continue  # not yet listening, or still too busy
+                        continue  # Not yet listening, or still too busy.
                     if view.knows_all(self.masters, self.replicas, len(self.sentinels) - 1):
                         known[index] = view.at - self.started_at
             time.sleep(every)
         return known
 
-    def settle(self, timeout: float, calm_seconds: float = 3.0, every: float = 1.0) -> None:
+    def wait_stable(self, timeout: float, stable_seconds: float = 3.0, every: float = 1.0) -> None:
         """
-        Wait until all is well for a while.
+        Wait until the installation is stable.
 
-        That is: all is known, nothing is down, nobody is in TILT, every stand-in has its right role, and no connection
-        comes or goes.
+        That is: everything is known, nothing is down, no Sentinel is in TILT, every stand-in has its role, and no
+        connection is opened or closed for a while.
 
-        :raises NotInTime: after ``patience`` seconds.
+        :raises NotInTime: after ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         stable_since, connections = time.monotonic(), -1
@@ -187,10 +187,10 @@ class Installation:
             problem = self._unrest()
             if problem or now_open != connections:
                 stable_since, connections = time.monotonic(), now_open
-            elif time.monotonic() - stable_since >= calm_seconds:
+            elif time.monotonic() - stable_since >= stable_seconds:
                 return
             time.sleep(every)
-        raise NotInTime(f"not settled after {timeout:g} s: {problem or 'connections come and go'}")
+        raise NotInTime(f"not stable after {timeout:g} s: {problem or 'connections are opened and closed'}")
 
     def _unrest(self) -> str:
         for sentinel in self.sentinels:
@@ -211,7 +211,7 @@ class Installation:
 
     def present_masters(self, count: int) -> dict[str, str]:
         """
-        So many stand-ins that are masters now, spread evenly, by the name of the master that they are for Sentinels.
+        Choose stand-ins that are masters now, spread evenly; return them by the name of the monitored master.
 
         :raises NotInTime: if one of the chosen has no living master.
         """
@@ -227,19 +227,19 @@ class Installation:
         return {name: found[name] for name in chosen}
 
 
-def chosen_contenders(names: Sequence[str], say: Callable[[str], None]) -> dict[str, Sequence[str]]:
-    """Those of the named contenders whose programs are on this machine; of the others it is said that they are not."""
+def chosen_contenders(names: Sequence[str], report_progress: Callable[[str], None]) -> dict[str, Sequence[str]]:
+    """The named contenders whose programs are on this machine; the others are reported as left out."""
     chosen: dict[str, Sequence[str]] = {}
     for name in names:
         missing = sorted({kind for kind in CONTENDERS[name] if not available(kind)})
         if missing:
-            say(f"{name}: left out, not on this machine: {', '.join(missing)}")
+            report_progress(f"{name}: left out, not on this machine: {', '.join(missing)}")
         else:
             chosen[name] = CONTENDERS[name]
     return chosen
 
 
-def say(text: str) -> None:
+def report_progress(text: str) -> None:
     """Print at once."""
     print(text, flush=True)
 

@@ -1,9 +1,9 @@
 """
-Load on one server, and what it cost: by ``redis-benchmark`` where that is installed, else by a loop of our own.
+Load on one server and its cost: by ``redis-benchmark`` if installed, otherwise by a Python loop.
 
-``redis-benchmark`` is in C and leaves more of the machine to the server; a rate that the loop measures may be the
-loop's own limit, which is why results say by which of them they were measured. ``redis-benchmark`` knows no answer
-slower than three seconds: that figure means three or more.
+``redis-benchmark`` is written in C and leaves more of the machine to the server; a rate measured by the loop may be the
+loop's own limit. Results therefore name the tool. ``redis-benchmark`` reports no reply slower than three seconds: that
+figure means three or more.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Final
 
 PROGRAM: Final = "redis-benchmark"
 MEASURED: Final = ("rate", "cpu", "p50", "p99", "slowest")
-SECONDS_AT_MOST: Final = 120.0
+MAX_SECONDS: Final = 120.0
 
 _END: Final = b"+PONG\r\n"
 
 
 class LoadFailed(Exception):
-    """The load could not be put on the server; the text says why."""
+    """The load failed; the text says why."""
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time of all threads so far, as exact as the scheduler knows it (Linux)."""
+    """Processor time of all threads so far, in the resolution of the scheduler (Linux)."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
@@ -42,7 +42,7 @@ def processor_seconds(pid: int) -> float:
 
 @dataclass(frozen=True)
 class Load:
-    """Requests for one server: so many, over so many connections, with so many on their way on each at a time."""
+    """Requests for one server: their number, the connections, and how many are in flight on each."""
 
     words: Sequence[str]
     connections: int = 50
@@ -56,12 +56,12 @@ class Load:
 
     def put(self, port: int, pid: int) -> dict[str, float]:
         """
-        Put it on the server at ``port`` of this machine.
+        Run the load on the server at ``port`` of this machine.
 
         :param pid: its process.
         :returns: ``rate`` per second; ``cpu`` of the server in microseconds per request; ``p50``, ``p99`` and
-            ``slowest`` answer in milliseconds; ``seconds`` that it took.
-        :raises LoadFailed: if that went wrong.
+            ``slowest`` reply in milliseconds; ``seconds`` that it took.
+        :raises LoadFailed: if it failed.
         """
         before, began = processor_seconds(pid), time.monotonic()
         figures = self._by_program(port) if shutil.which(PROGRAM) else self._by_loop(port)
@@ -75,7 +75,7 @@ class Load:
             command += [option, str(value)]
         try:
             done = subprocess.run(
-                [*command, *self.words], capture_output=True, text=True, timeout=SECONDS_AT_MOST, check=True
+                [*command, *self.words], capture_output=True, text=True, timeout=MAX_SECONDS, check=True
             )
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as problem:
             raise LoadFailed(f"{PROGRAM}: {problem}") from problem
@@ -100,7 +100,7 @@ class Load:
 
 
 def picked(row: Mapping[str, str]) -> dict[str, float]:
-    """The figures that we want of a line of ``redis-benchmark --csv``."""
+    """The required figures of a line of ``redis-benchmark --csv``."""
     return {
         "rate": float(row["rps"]),
         "p50": float(row["p50_latency_ms"]),
@@ -111,9 +111,9 @@ def picked(row: Mapping[str, str]) -> dict[str, float]:
 
 class _Loop:
     """
-    Sends and counts.
+    Sends requests and counts replies.
 
-    Each request has a PING behind it, by whose answer the end of a reply is known, however long that is.
+    Each request is followed by a PING, whose reply marks the end of the reply before it, however long that is.
     """
 
     def __init__(self, load: Load, port: int) -> None:
@@ -131,7 +131,7 @@ class _Loop:
 
     def run(self) -> list[float]:
         """Seconds from each batch of requests to the last of its answers."""
-        deadline = time.monotonic() + SECONDS_AT_MOST
+        deadline = time.monotonic() + MAX_SECONDS
         batches = -(-self._load.requests // self._load.pipeline)
         sent = min(self._load.connections, batches)
         for _ in range(sent):
@@ -154,7 +154,7 @@ class _Loop:
 
     def _connect(self) -> int:
         began = time.monotonic()
-        connection = socket.create_connection(("127.0.0.1", self._port), SECONDS_AT_MOST)
+        connection = socket.create_connection(("127.0.0.1", self._port), MAX_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         descriptor = connection.fileno()
         self._sockets[descriptor] = connection
@@ -174,13 +174,13 @@ class _Loop:
         self._sockets[descriptor].sendall(self._batch)
 
     def _answered(self, descriptor: int) -> bool:
-        """Is that all of the answers?"""
+        """Whether all replies are complete."""
         data = self._sockets[descriptor].recv(1 << 20)
         if not data:
             raise LoadFailed("a connection was closed")
         data = self._tail[descriptor] + data
         self._open[descriptor] -= data.count(_END)
-        self._tail[descriptor] = data[-len(_END) + 1 :]  # perhaps the beginning of an end
+        self._tail[descriptor] = data[-len(_END) + 1 :]  # Perhaps the beginning of an end mark.
         if self._open[descriptor]:
             return False
         self._latencies.append(time.monotonic() - self._began[descriptor])

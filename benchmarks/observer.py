@@ -1,11 +1,10 @@
 """
-A process that watches Sentinels as their clients do, so that nothing else that a benchmark does delays what it sees.
+A process that observes Sentinels as a client, so that the rest of a benchmark does not delay its measurements.
 
-Every 20 ms it asks each Sentinel for the address of a master, one after the other, and notes how long the answer took;
-it listens to a few channels of each; and it counts how often each configuration file was replaced. All of that in one
-loop. It shares the cores with those whom it watches, so of each answer it notes, too, for how long it was itself ready
-to go on meanwhile and had no core. Orders and answers are lines of JSON; :class:`Observer` is the side of whoever
-starts it.
+Every 20 ms it asks each Sentinel for the address of a master, one after the other, and measures the latency. It
+subscribes to a few channels of each, and counts how often each configuration file is replaced. All of that runs in one
+loop. It shares the cores with the Sentinels, so it also measures for how long it was itself ready to run and had no
+core. Commands and replies are lines of JSON; :class:`Observer` is the other end.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _EVENT: Final = struct.Struct("iIII")
 
 def read_reply(data: bytes, at: int = 0) -> tuple[Any, int] | None:
     """
-    The RESP2 reply that begins at an index, and the index behind it; ``None`` if it is not complete.
+    Parse the RESP2 reply that begins at an index; return it and the index after it, ``None`` if it is incomplete.
 
     Bulk strings and status lines are bytes, errors are ``RuntimeError``.
     """
@@ -65,13 +64,15 @@ def read_reply(data: bytes, at: int = 0) -> tuple[Any, int] | None:
 
 
 def request(*words: str) -> bytes:
-    """A command on its way."""
+    """An encoded command."""
     encoded = [word.encode() for word in words]
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
 def waited_for_core() -> float:
-    """Seconds for which this process was ready to run and did not, since it began; 0 where the system does not say."""
+    """
+    Seconds for which this process was ready to run and did not, since it began; 0 where the system does not report it.
+    """
     try:
         with open("/proc/self/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
@@ -80,7 +81,7 @@ def waited_for_core() -> float:
 
 
 class _Line:
-    """A connection to one Sentinel that is opened again whenever it is lost."""
+    """A connection to one Sentinel that is reopened whenever it is lost."""
 
     def __init__(self, watch: _Watch, sentinel: str, port: int) -> None:
         self.watch, self.sentinel, self.port = watch, sentinel, port
@@ -101,7 +102,7 @@ class _Line:
     def opened(self, sock: socket.socket) -> None:
         """The connection is there (again); override."""
 
-    def heard(self, reply: Any) -> None:
+    def received(self, reply: Any) -> None:
         """A reply or a message; override."""
         raise NotImplementedError
 
@@ -120,7 +121,7 @@ class _Line:
         data, at = self._rest + data, 0
         while (found := read_reply(data, at)) is not None:
             reply, at = found
-            self.heard(reply)
+            self.received(reply)
         self._rest = data[at:]
 
     def lost(self) -> None:
@@ -131,7 +132,7 @@ class _Listening(_Line):
     def opened(self, sock: socket.socket) -> None:
         sock.sendall(request("SUBSCRIBE", *CHANNELS))
 
-    def heard(self, reply: Any) -> None:
+    def received(self, reply: Any) -> None:
         if isinstance(reply, list) and reply[0] == b"message":
             self.watch.events.append([time.monotonic(), self.sentinel, reply[1].decode(), reply[2].decode()])
 
@@ -144,16 +145,16 @@ class _Asking(_Line):
         self._turn = 0
 
     def ask(self) -> None:
-        """Ask for the next master, unless the last question was not yet answered."""
+        """Ask for the next master, unless the last request is not answered yet."""
         if self.asked_at is None and self.ensure() and self.sock is not None:
             names = self.watch.names
             self._turn = (self._turn + 1) % len(names)
             self._waited_before = waited_for_core()
             self.asked_at = time.monotonic()
-            with contextlib.suppress(OSError):  # reading will find out
+            with contextlib.suppress(OSError):  # The read will report the error.
                 self.sock.sendall(request("SENTINEL", "GET-MASTER-ADDR-BY-NAME", names[self._turn]))
 
-    def heard(self, reply: Any) -> None:
+    def received(self, reply: Any) -> None:
         assert self.asked_at is not None
         took, waited = time.monotonic() - self.asked_at, waited_for_core() - self._waited_before
         self.watch.answers[self.sentinel].append([self.asked_at, took, waited])
@@ -164,7 +165,7 @@ class _Asking(_Line):
 
 
 class _Watch:
-    """The loop of the process. All moments are ``time.monotonic()`` seconds."""
+    """The loop of the process. All times are ``time.monotonic()`` seconds."""
 
     def __init__(self, sentinels: dict[str, tuple[int, str]], names: Sequence[str]) -> None:
         """
@@ -184,10 +185,10 @@ class _Watch:
         self._orders = b""
 
     def run(self) -> None:
-        """Until standard input ends."""
+        """Run until the end of standard input."""
         for line in self._listeners:
             line.ensure()
-        _say({"ready": True})
+        _report({"ready": True})
         next_at = time.monotonic()
         while True:
             now = time.monotonic()
@@ -219,7 +220,7 @@ class _Watch:
         data = os.read(sys.stdin.fileno(), 1 << 16)
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:
-            _say(self._report(**json.loads(line)))
+            _report(self._report(**json.loads(line)))
         return bool(data)
 
     def _report(self, since: float, full: bool) -> dict[str, object]:
@@ -230,7 +231,7 @@ class _Watch:
                     switched[str(sentinel)].add(str(payload).split(" ", 1)[0])
             return {"switched": {name: len(masters) for name, masters in switched.items()}}
         now = time.monotonic()
-        # A question that waits for its answer counts with the time that it has waited so far.
+        # A request without a reply counts with the time that it has waited so far.
         waiting = {each.sentinel: [[each.asked_at, now - each.asked_at, 0.0]] for each in self._askers if each.asked_at}
         return {
             "events": [event for event in self.events if isinstance(event[0], float) and event[0] >= since],
@@ -257,17 +258,17 @@ def _watch_directories(paths: dict[str, str]) -> tuple[int, dict[int, tuple[str,
     return inotify, files
 
 
-def _say(answer: dict[str, object]) -> None:
+def _report(answer: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
 class Observer:
-    """Runs the process and asks it what it saw; use it as a context manager."""
+    """Runs the process and reads its measurements; use it as a context manager."""
 
     def __init__(self, sentinels: dict[str, tuple[int, Path]], names: Sequence[str]) -> None:
         """
-        It has connected to all Sentinels when this returns.
+        Start the process and wait until it is connected to all Sentinels.
 
         :param sentinels: port, and path of the configuration file, by name.
         :param names: the masters to ask for, in turns.
@@ -289,17 +290,17 @@ class Observer:
         self._process.communicate()
 
     def switched(self, since: float) -> dict[str, int]:
-        """How many masters each Sentinel has announced with +switch-master since that moment."""
+        """The number of masters that each Sentinel has announced with +switch-master since that time."""
         counts: dict[str, int] = self._ask({"since": since, "full": False})["switched"]
         return counts
 
     def report(self, since: float) -> dict[str, Any]:
         """
-        All that was seen since a moment.
+        All measurements since a time.
 
-        ``events``: lists of moment, Sentinel, channel, payload. ``answers``: by Sentinel, lists of the moment of
-        the question, the seconds until its answer, or until now, and how many of them the observer itself was ready
-        to go on and had no core. ``writes``: by Sentinel, when its file was replaced.
+        ``events``: lists of time, Sentinel, channel, payload. ``answers``: by Sentinel, lists of the time of the
+        request, the seconds until its reply, or until now, and how many of them the observer itself was ready to run
+        and had no core. ``writes``: by Sentinel, when its file was replaced.
         """
         return self._ask({"since": since, "full": True})
 
@@ -315,9 +316,9 @@ class Observer:
 
 
 def main() -> None:
-    """The process: its first line of input says what to watch."""
+    """The process: the first line of its input has the parameters."""
     line = bytearray()
-    while not line.endswith(b"\n"):  # no more than this line, so that the loop finds the rest
+    while not line.endswith(b"\n"):  # No more than this line, so that the loop reads the rest.
         piece = os.read(sys.stdin.fileno(), 1)
         if not piece:
             return

@@ -1,7 +1,7 @@
 """
-What the suite measured, as pictures: a line for each kind of Sentinel.
+Draw the measurements, with a line for each contender.
 
-Needs matplotlib, which the extra ``bench`` brings; without it there are no pictures, and everything else goes on.
+Needs matplotlib, which the extra ``bench`` installs; without it there are no pictures.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GROWTHS: Final = {
 
 def draw(scenarios: Mapping[str, Mapping[str, Any]], directory: Path) -> list[Path]:
     """
-    Draw whatever of these results can be drawn.
+    Draw all results that can be drawn.
 
     :param scenarios: the results by scenario, as ``benchmarks.json`` has them.
     :returns: the files, SVG.
@@ -53,8 +53,8 @@ def draw(scenarios: Mapping[str, Mapping[str, Any]], directory: Path) -> list[Pa
     matplotlib.use("svg")
     directory.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
-    for storm in scenarios.get("storm", {}).get("storms", ()):
-        drawn += _curves(storm, directory)
+    for failure in scenarios.get("mass-failure", {}).get("mass failures", ()):
+        drawn += _curves(failure, directory)
     growth = scenarios.get("growth")
     if growth is not None:
         drawn += _growths(growth, directory)
@@ -85,13 +85,13 @@ def _axes(title: str, across: str, up: str) -> Axes:
     return axes
 
 
-def _curves(storm: Mapping[str, Any], directory: Path) -> list[Path]:
-    """Failovers completed over time: how many masters were promoted, and dashed, how many all Sentinels agree upon."""
-    curves: Mapping[str, Sequence[Sequence[float]]] = storm["curves"]
-    agreed: Mapping[str, Sequence[Sequence[float]]] = storm.get("agreement curves", {})
+def _curves(failure: Mapping[str, Any], directory: Path) -> list[Path]:
+    """Failovers completed over time: the number of masters promoted, and dashed, those on which all Sentinels agree."""
+    curves: Mapping[str, Sequence[Sequence[float]]] = failure["curves"]
+    agreed: Mapping[str, Sequence[Sequence[float]]] = failure.get("agreement curves", {})
     if not any(curves.values()):
         return []
-    axes = _axes(storm["title"], "seconds since the loss", "failovers completed")
+    axes = _axes(failure["title"], "seconds since the loss", "failovers completed")
     for found, dashes in ((curves, "solid"), (agreed, "dashed")):
         for name, points in found.items():
             if points:
@@ -104,18 +104,18 @@ def _curves(storm: Mapping[str, Any], directory: Path) -> list[Path]:
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
-    return [_saved(axes, directory / f"storm-{_slug(storm['title'])}.svg")]
+    return [_saved(axes, directory / f"mass-failure-{_slug(failure['title'])}.svg")]
 
 
 def _growths(growth: Mapping[str, Any], directory: Path) -> list[Path]:
     """Cost and duration over the number of masters."""
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {figure: {} for figure in GROWTHS}
     entries = [(entry["masters"], entry["contenders"]) for entry in growth.get("quiet", ())]
-    storms = [
+    failures = [
         (entry["masters"], {name: each.get("figures", {}) for name, each in entry["contenders"].items()})
-        for entry in growth.get("storms", ())
+        for entry in growth.get("mass failures", ())
     ]
-    for kinds, source in ((("cpu", "resident"), entries), (("promoted_last", "agreed_last"), storms)):
+    for kinds, source in ((("cpu", "resident"), entries), (("promoted_last", "agreed_last"), failures)):
         for masters, contenders in source:
             for name, figures in contenders.items():
                 for figure in kinds:

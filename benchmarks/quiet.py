@@ -1,10 +1,10 @@
 """
-What a Sentinel costs while nothing happens: processor time, memory and sockets, over fleets of several sizes.
+Cost of an idle Sentinel: processor time, memory and sockets, over fleets of several sizes.
 
 ``python -m benchmarks.quiet --masters 100 400 1000 --seconds 30``
 
 Each contender is three Sentinels over a fleet of its own, one contender after the other. Every figure is given once per
-Sentinel. The fleet's own processor time is told as well, since it shares the machine.
+Sentinel. The processor time of the fleet is reported too, since it shares the machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.gauges import cpu_seconds, resident_bytes, sockets
-from benchmarks.installation import Installation, NotInTime, arguments, chosen_contenders, say
+from benchmarks.installation import Installation, NotInTime, arguments, chosen_contenders, report_progress
 from benchmarks.report import comparison, keep
 
 FIGURES: Final = {
@@ -24,11 +24,11 @@ FIGURES: Final = {
     "sockets": "sockets of a Sentinel",
     "fleet_cpu": "CPU of the fleet, % of a core",
 }
-SETTLING_SECONDS: Final = 400.0
+STABILIZATION_SECONDS: Final = 400.0
 
 
 def sample(installation: Installation, seconds: float) -> dict[str, list[float]]:
-    """The figures of an installation that has settled, a value per Sentinel, over so many seconds."""
+    """The figures of a stable installation, a value per Sentinel, over so many seconds."""
     pids = [sentinel.pid for sentinel in installation.sentinels]
     began, before = time.monotonic(), [cpu_seconds(pid) for pid in pids]
     fleet_before = installation.fleet.usage()["cpu"]
@@ -47,13 +47,13 @@ def measure(
     contenders: Mapping[str, Sequence[str]],
     sizes: Sequence[int],
     seconds: float = 30.0,
-    say: Callable[[str], None] = say,
+    report_progress: Callable[[str], None] = report_progress,
 ) -> dict[str, Any]:
     """
-    All contenders with every size.
+    Measure all contenders with every size.
 
     :param sizes: numbers of masters, with one replica each.
-    :param seconds: how long is measured once all has settled.
+    :param seconds: duration of the measurement of a stable installation.
     :returns: ``quiet``, a list with one entry per size: ``masters``, and ``contenders`` with the samples, or with
         ``problem``, by name.
     """
@@ -64,12 +64,12 @@ def measure(
             with Installation(kinds, masters) as installation:
                 installation.start()
                 try:
-                    installation.settle(SETTLING_SECONDS)
+                    installation.wait_stable(STABILIZATION_SECONDS)
                     found[name] = sample(installation, seconds)
-                    say(f"{masters} masters, {name}: {short(found[name])}")
+                    report_progress(f"{masters} masters, {name}: {short(found[name])}")
                 except NotInTime as problem:
                     found[name] = {"problem": str(problem)}
-                    say(f"{masters} masters, {name}: {problem}")
+                    report_progress(f"{masters} masters, {name}: {problem}")
         entries.append({"masters": masters, "contenders": found})
     return {"quiet": entries}
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("quiet", __doc__.split("\n\n")[0], [100, 400, 1000])
     parser.add_argument("--seconds", type=float, default=30.0, help="how long is measured")
     options = parser.parse_args(argv)
-    result = measure(chosen_contenders(options.contenders, say), options.masters, options.seconds)
+    result = measure(chosen_contenders(options.contenders, report_progress), options.masters, options.seconds)
     print(f"\n{table(result)}")
     if options.json:
         keep(Path(options.json), result)

@@ -1,4 +1,4 @@
-"""How measurements are shown and kept: tables with ratios, and JSON with every single sample."""
+"""Print and save measurements: tables with ratios, and JSON with every sample."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Samples = Mapping[str, Sequence[float]]
 
 
 def spread(samples: Sequence[float]) -> str:
-    """Median and extremes in the manner of ``1168 (1102–1191)``; a dash where nothing was measured."""
+    """Median and extremes, such as ``1168 (1102–1191)``; a dash if there are no samples."""
     if not samples:
         return "–"
     return f"{shown(statistics.median(samples))} ({shown(min(samples))}–{shown(max(samples))})"
 
 
 def shown(value: float) -> str:
-    """A number with the digits that mean something: none behind the point from a hundred on, or if it is whole."""
+    """Format a number: no decimals from a hundred on, or if it is whole."""
     whole = abs(value) >= 100 or value == int(value)
     return f"{value:.{0 if whole else 1 if abs(value) >= 10 else 2}f}"
 
 
 def ratio(samples: Sequence[float], baseline: Sequence[float]) -> str:
-    """Median over the baseline's median, as ``0.49×``; empty if that makes no sense."""
+    """Median over the baseline's median, as ``0.49×``; empty if it is undefined."""
     if not samples or not baseline or not statistics.median(baseline):
         return ""
     return f"{statistics.median(samples) / statistics.median(baseline):.2f}×"
@@ -62,7 +62,7 @@ def comparison(figures: Mapping[str, str], columns: Mapping[str, Samples]) -> st
 
 
 def surroundings() -> dict[str, object]:
-    """On what machine and with which programs something was measured."""
+    """The machine and the programs of a measurement."""
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
@@ -75,7 +75,7 @@ def surroundings() -> dict[str, object]:
 
 
 def server_version(kind: str) -> str | None:
-    """What a server program says to ``--version``; ``None`` if there is no such program."""
+    """The output of a server program for ``--version``; ``None`` if there is no such program."""
     try:
         command = [server_binary(kind), "--version"]
     except BinaryMissing:
@@ -84,6 +84,6 @@ def server_version(kind: str) -> str | None:
 
 
 def keep(path: Path, result: Mapping[str, object]) -> None:
-    """Write a result with its surroundings as JSON."""
+    """Save a result with its surroundings as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"surroundings": surroundings(), **result}, indent=2, ensure_ascii=False) + "\n")

@@ -1,7 +1,7 @@
 """
-How fast simulated time passes: a fleet of five Sentinels, three masters and six replicas, quiet and in a soak.
+Speed of the simulator: a fleet of five Sentinels, three masters and six replicas, quiet and in a soak.
 
-Reckoned in seconds of a core, which other work on the machine disturbs least; the best of several slices of
+Measured in seconds of a core, on which other work on the machine has the least influence. The best of several slices of
 simulated time is what the machine can do, the median what it did. Run with ``python -m benchmarks.simulation``.
 """
 
@@ -17,23 +17,23 @@ from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import Run
 
 QUIET = Shape(sentinels=5, masters=3, replicas=2, quorum=3)
-"""The fleet: as many replicas are meant for each master."""
+"""The size of the fleet; each master has this number of replicas."""
 
 TIME_SLICE_MS = 10.0
-"""Simulated seconds of one measurement: all that a quiet fleet does comes round in that time."""
+"""Simulated seconds of one measurement; all periodic work of a quiet fleet occurs in that time."""
 
 
-def measure(witnessed: bool, slices: int) -> list[float]:
+def measure(checked: bool, slices: int) -> list[float]:
     """
     Simulated seconds per second of a core, once per slice.
 
-    :param witnessed: whether the witness looks on.
+    :param checked: whether the invariant checker runs.
     :raises RuntimeError: if the fleet is not quiet.
     """
     fleet = Fleet(1, QUIET)
-    witness = InvariantChecker(fleet) if witnessed else None
+    checker = InvariantChecker(fleet) if checked else None
     fleet.start()
-    if not fleet.settle():
+    if not fleet.wait_stable():
         raise RuntimeError("; ".join(fleet.disagreements()))
     fleet.run(TIME_SLICE_MS)
     rates = []
@@ -41,7 +41,7 @@ def measure(witnessed: bool, slices: int) -> list[float]:
         began = time.process_time()
         fleet.run(TIME_SLICE_MS)
         rates.append(TIME_SLICE_MS / (time.process_time() - began))
-    if fleet.world.failures or (witness is not None and witness.violations):
+    if fleet.simulation.failures or (checker is not None and checker.violations):
         raise RuntimeError("the fleet is not quiet")
     return rates
 
@@ -54,7 +54,7 @@ def soak(seeds: int) -> list[float]:
     """
     Simulated seconds per second of a core, once per seed, with the faults that the seed draws and all checks.
 
-    :raises RuntimeError: if a promise is broken.
+    :raises RuntimeError: if an invariant is violated.
     """
     rates = []
     for seed in range(1, seeds + 1):
@@ -67,14 +67,14 @@ def soak(seeds: int) -> list[float]:
 
 
 def main() -> None:
-    """Print a line without the witness, one with it, and one with faults as well."""
+    """Print a line without the checker, one with it, and one with faults as well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--slices", type=int, default=12, help="how often to measure")
     parser.add_argument("--seeds", type=int, default=6, help="how many seeds with faults")
     options = parser.parse_args()
     measured = (
         ("bare", measure(False, options.slices)),
-        ("with the witness", measure(True, options.slices)),
+        ("with the checker", measure(True, options.slices)),
         ("with faults", soak(options.seeds)),
     )
     for name, rates in measured:

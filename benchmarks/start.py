@@ -1,9 +1,9 @@
 """
-How long Sentinels take to find out: from their start until each knows every replica and every peer of every master.
+Time of discovery: from the start of the Sentinels until each knows every replica and every peer of every master.
 
 ``python -m benchmarks.start --masters 100 400 1000``
 
-The configuration files name the masters alone. Each Sentinel is asked for its INFO twice a second.
+The configuration files contain the masters only. Each Sentinel is asked for its INFO twice a second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.gauges import cpu_seconds
-from benchmarks.installation import Installation, arguments, chosen_contenders, say
+from benchmarks.installation import Installation, arguments, chosen_contenders, report_progress
 from benchmarks.report import comparison, keep
 
 FIGURES: Final = {
@@ -43,7 +43,7 @@ def measure(
     contenders: Mapping[str, Sequence[str]],
     sizes: Sequence[int],
     timeout: float = 120.0,
-    say: Callable[[str], None] = say,
+    report_progress: Callable[[str], None] = report_progress,
 ) -> dict[str, Any]:
     """
     All contenders with every size.
@@ -59,7 +59,7 @@ def measure(
             with Installation(kinds, masters, acquainted=False) as installation:
                 found[name] = sample(installation, timeout)
             times = " / ".join(f"{value / 1000:.1f} s" for value in found[name]["known"])
-            say(f"{masters} masters, {name}: {times or 'none'}, not done: {found[name]['not done']}")
+            report_progress(f"{masters} masters, {name}: {times or 'none'}, not done: {found[name]['not done']}")
         entries.append({"masters": masters, "contenders": found})
     return {"start": entries}
 
@@ -81,9 +81,9 @@ def table(result: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = arguments("start", __doc__.split("\n\n")[0], [100, 400, 1000])
-    parser.add_argument("--patience", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     options = parser.parse_args(argv)
-    result = measure(chosen_contenders(options.contenders, say), options.masters, options.timeout)
+    result = measure(chosen_contenders(options.contenders, report_progress), options.masters, options.timeout)
     print(f"\n{table(result)}")
     if options.json:
         keep(Path(options.json), result)

@@ -1,4 +1,4 @@
-"""Many subscribers of one Sentinel, all of them in one loop: when did the last of them hear of an event?"""
+"""Many subscribers of one Sentinel in one loop, to measure when the last of them receives an event."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CONFIRMED: Final = b"psubscribe\r\n"
 
 class Subscribers:
     """
-    So many connections that hear everything; use it as a context manager.
+    Connections that subscribe to everything; use it as a context manager.
 
     :param port: of the Sentinel, on this machine.
-    :raises OSError: if it does not take them all.
+    :raises OSError: if it does not accept them all.
     """
 
     def __init__(self, port: int, count: int, seconds: float = 60.0) -> None:
@@ -31,7 +31,7 @@ class Subscribers:
             self._sockets[connection.fileno()] = connection
             self._tails[connection.fileno()] = b""
             self._poller.register(connection.fileno(), select.EPOLLIN)
-        self.hear(_CONFIRMED, 1, seconds)
+        self.wait_event(_CONFIRMED, 1, seconds)
 
     def __enter__(self) -> Subscribers:
         return self
@@ -43,9 +43,9 @@ class Subscribers:
             connection.close()
         self._poller.close()
 
-    def hear(self, mark: bytes, times: int, seconds: float) -> float:
+    def wait_event(self, mark: bytes, times: int, seconds: float) -> float:
         """
-        Wait until each of them has heard something so many times.
+        Wait until each subscriber has received an event so many times.
 
         :param mark: bytes that are in each of its frames once.
         :param seconds: how long to wait.
@@ -57,7 +57,7 @@ class Subscribers:
         while missing:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"{len(missing)} of {len(self._sockets)} subscribers have not heard everything")
+                raise TimeoutError(f"{len(missing)} of {len(self._sockets)} subscribers have not received everything")
             for descriptor, _ in self._poller.poll(left):
                 data = self._tails[descriptor] + self._sockets[descriptor].recv(1 << 20)
                 self._tails[descriptor] = data[-len(mark) + 1 :]
@@ -69,7 +69,7 @@ class Subscribers:
         return time.monotonic()
 
     def drain(self, seconds: float) -> None:
-        """Throw away whatever comes until nothing has come for so long."""
+        """Discard input until none has arrived for so long."""
         while ready := self._poller.poll(seconds):
             for descriptor, _ in ready:
                 with suppress(OSError):

@@ -1,9 +1,9 @@
 """
-Processes that get a part of a core.
+Limit processes to a share of a core.
 
-``SIGSTOP`` and ``SIGCONT`` in turn, from a process of its own: that needs neither root nor control groups, and stops a
-process for as long as a quota of the same share would. The times are drawn anew each period, so that several
-processes do not stop in step.
+A separate process sends ``SIGSTOP`` and ``SIGCONT`` in turn. That needs neither root nor control groups, and stops a
+process for as long as a quota of the same share would. The times are drawn again each period, so that several processes
+do not stop in step.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from types import TracebackType
 from typing import Final
 
 PERIOD_SECONDS: Final = 0.1
-"""From one stop to the next one, as control groups do it."""
+"""Seconds from one stop to the next one, as in control groups."""
 
 
 class Throttle:
     """
-    Lets processes run for ``share`` of the time; use it as a context manager, which lets them run on at its end.
+    Lets processes run for ``share`` of the time; use it as a context manager, which ends the limit.
 
     :param pids: child processes or others of the same user.
     :param share: above 0, below 1.
@@ -56,7 +56,7 @@ class Throttle:
 
 
 def throttle(pid: int, share: float) -> None:
-    """Stop and continue a process until it, or whoever started us, is gone."""
+    """Stop and continue a process until it, or the parent of this one, has ended."""
     parent = getppid()
     with suppress(ProcessLookupError):
         while getppid() == parent:

@@ -7,7 +7,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import gauges, growth, quiet, start, storm
+from benchmarks import gauges, growth, mass_failure, quiet, start
 from benchmarks.observer import read_reply, request
 from benchmarks.standins.layout import ip_address
 
@@ -58,8 +58,8 @@ class AddressTests(SynchronousTestCase):
         self.assertRaises(ValueError, ip_address, 10**6)
 
 
-class StormTests(SynchronousTestCase):
-    """Figures of a storm."""
+class MassFailureTests(SynchronousTestCase):
+    """Figures of a mass failure."""
 
     def test_first_promotions(self) -> None:
         """Of each victim the first promotion counts, and of others none."""
@@ -69,7 +69,7 @@ class StormTests(SynchronousTestCase):
             {"at": 13.0, "name": "m0r0"},
             {"at": 11.5, "name": "m7r0"},
         ]
-        self.assertEqual(storm._first_promotions(promoted, {"m0": "m0", "m1": "m1"}, 10.0), [1.0, 2.0])
+        self.assertEqual(mass_failure._first_promotions(promoted, {"m0": "m0", "m1": "m1"}, 10.0), [1.0, 2.0])
 
     def test_agreement_needs_everyone(self) -> None:
         """A master is agreed upon when the last Sentinel has switched; one that not all switched is not."""
@@ -80,17 +80,17 @@ class StormTests(SynchronousTestCase):
             (12.0, "a", "+switch-master", "m1 x 1 y 2"),
             (12.0, "b", "+tilt", "#tilt mode entered"),
         ]
-        self.assertEqual(storm._agreements(events, ["m0", "m1"], ["a", "b"], 10.0), [3.0])
+        self.assertEqual(mass_failure._agreements(events, ["m0", "m1"], ["a", "b"], 10.0), [3.0])
 
     def test_gathered(self) -> None:
         """Curves are kept by contender; who gave no figures is named with the reason."""
-        happened = storm.Storm(10, 2, 1000, "silence")
-        figures: dict[str, list[float]] = {name: [1.0] for name in storm.FIGURES}
+        failure = mass_failure.MassFailure(10, 2, 1000, "silence")
+        figures: dict[str, list[float]] = {name: [1.0] for name in mass_failure.FIGURES}
         good = {"figures": figures, "promoted": [[1.0, 1], [2.0, 2]], "agreed": [[3.0, 1]], "disagreements": 1}
-        (entry,) = storm.gather([happened], {"one": [good], "two": [{"problem": "not settled"}]})
+        (entry,) = mass_failure.gather([failure], {"one": [good], "two": [{"problem": "not settled"}]})
         self.assertEqual(entry["curves"], {"one": [[1.0, 1], [2.0, 2]], "two": []})
         self.assertEqual((entry["victims"], entry["fault"]), (2, "silence"))
-        text = storm.table({"storms": [entry]})
+        text = mass_failure.table({"mass failures": [entry]})
         self.assertIn("2 of 10 masters fall silent, down-after 1000 ms", text)
         self.assertIn("two: not settled", text)
         self.assertIn("one: no agreement on a living master for 1", text)
@@ -114,14 +114,14 @@ class TableTests(SynchronousTestCase):
         self.assertIn("one: 2 Sentinels did not know all in time", text)
 
     def test_growth(self) -> None:
-        """Sizes stand side by side, each with its own storm."""
-        calm = {name: [2.0] for name in quiet.FIGURES}
-        storms, quiets = [], []
+        """Sizes stand side by side, each with its own mass failure."""
+        quiet_figures = {name: [2.0] for name in quiet.FIGURES}
+        failures, quiets = [], []
         for masters, promoted in ((10, 100.0), (20, 400.0)):
-            figures = {**{name: [1.0] for name in storm.FIGURES}, "promoted_last": [promoted]}
+            figures = {**{name: [1.0] for name in mass_failure.FIGURES}, "promoted_last": [promoted]}
             outcome = {"figures": figures, "promoted": [], "agreed": [], "disagreements": 0}
-            storms += storm.gather([storm.Storm(masters, 1, 1000, "die")], {"one": [outcome]})
-            quiets.append({"masters": masters, "contenders": {"one": calm}})
-        text = growth.table({"quiet": quiets, "storms": storms})
+            failures += mass_failure.gather([mass_failure.MassFailure(masters, 1, 1000, "die")], {"one": [outcome]})
+            quiets.append({"masters": masters, "contenders": {"one": quiet_figures}})
+        text = growth.table({"quiet": quiets, "mass failures": failures})
         self.assertIn("1 of 10", text)
         self.assertIn("400 (400–400)  4.00×", text)

@@ -1,8 +1,8 @@
 """
-The architecture as a test: who may know of whom, and what may not be found anywhere.
+Tests of the architecture: which module may import which, and what the source must not contain.
 
-A module imports only floors below its own and, on its own floor, only what is listed before it.
-A module that is not listed has no place yet: give it one here.
+A module imports only layers below its own and, in its own layer, only modules listed before it. Each new module must
+be added to the list.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +29,7 @@ import txsentinel
 from txsentinel import interfaces
 
 LAYERS = (
-    ("ground", "model.timings model.address model.events interfaces isentinel model.log_text model.log_throttle"),
+    ("model", "model.timings model.address model.events interfaces isentinel model.log_text model.log_throttle"),
     ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
@@ -43,7 +44,7 @@ LAYERS = (
         " config.process_title config.generic config.directives config.statements config.recovery"
         " config.configuration config.rendering config.store",
     ),
-    ("edges", "links server client runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
+    ("adapters", "links server client runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
     (
         "service",
         "process.resolver reactor.priority process.log_queue process.threads process.files runtime.host"
@@ -51,16 +52,38 @@ LAYERS = (
         " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
         " runtime.service cli.overrides process.termination process.supervision cli.detaching cli.tap",
     ),
-    ("annexes", "sim demo extensions"),
+    ("tools", "sim demo extensions"),
     ("programs", "cli.check cli.main"),
 )
-"""From bottom to top. Edges and annexes are whole packages or single modules; none of them knows another."""
+"""From bottom to top. Adapters and tools are whole packages or single modules; none of them imports another."""
 
-APART = ("edges", "annexes")
-"""Floors on which nobody may know a neighbour at all."""
+_BANNED = (
+    "besiege breathe conclude darken dialler doors dumb eavesdropper entitle happening lighten newborn onlooker "
+    "overheard shelf steered stormy storms suspects survey tally townsfolk vocabulary watchers youth zygote"
+)
+BANNED = frozenset(_BANNED.split())
+"""Former private terms, refused as parts of names and as words of the text; docs/glossary.rst has the present terms."""
+
+_BANNED_IN_SOURCES = (
+    "actor annex calm complaints crowd deaf dialling dice doomed familiar forsake glance nap overtaken patience "
+    "patient phrase phrases promises rage scene soup soups spared speaks stage stranger strangers storm town "
+    "turnstile visit visiting witness workbench worlds"
+)
+BANNED_IN_SOURCES = BANNED | frozenset(_BANNED_IN_SOURCES.split())
+"""The same for everything but the tests, which still use some of these words."""
+
+_BANNED_NAMES = "hear heard hears say said settle settled talk tell tells told whoever world"
+BANNED_NAMES = frozenset(_BANNED_NAMES.split())
+"""Refused as parts of names outside the tests; texts of the C Sentinels contain some of these words."""
+
+EXEMPT = {"docs/glossary.rst", "tests/test_tidy.py"}
+"""Files that list the former terms."""
+
+APART = ("adapters", "tools")
+"""Layers whose members may not import each other."""
 
 ANNEXES_SEE = {"demo": {"client"}, "extensions": {"interfaces", "model"}}
-"""What these annexes may know, besides themselves; the simulator, which hosts the service, may know all."""
+"""What these tools may import, besides themselves; the simulator, which hosts the service, may import everything."""
 
 IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
 """What the wire and the core must not reach: clocks, dice, disks, sockets, Twisted."""
@@ -193,8 +216,8 @@ class LayerTests(SynchronousTestCase):
                     wrong.append(f"{source.name} imports {target}")
         self.assertEqual(wrong, [])
 
-    def test_neighbours_are_strangers(self) -> None:
-        """Links, server, scripts and the other edges never import each other, nor do the annexes."""
+    def test_no_imports_between_neighbours(self) -> None:
+        """Links, server, scripts and the other adapters never import each other, nor do the tools."""
         layers = {name: names for name, names in LAYERS if name in APART}
         wrong = []
         for names in layers.values():
@@ -204,7 +227,7 @@ class LayerTests(SynchronousTestCase):
                     wrong += [f"{source.name} -> {to}" for to, _ in own_imports(source) if unit_of(to) in others]
         self.assertEqual(wrong, [])
 
-    def test_no_circles(self) -> None:
+    def test_no_cycles(self) -> None:
         """Inside a package, too, imports at run time never come back to where they began."""
         graph = {each.name: {to for to, types_only in own_imports(each) if not types_only} for each in sources()}
         done: set[str] = set()
@@ -220,7 +243,7 @@ class LayerTests(SynchronousTestCase):
         for name in sorted(graph):
             visit(name, ())
 
-    def test_annexes_see_little(self) -> None:
+    def test_tools_import_little(self) -> None:
         """Extensions know the interfaces and the demonstration knows the client, and no more of us."""
         wrong = []
         for source in sources():
@@ -271,7 +294,7 @@ class LayerTests(SynchronousTestCase):
                 named = {each.target for each in imports(source.tree) if not each.types_only}
                 self.assertEqual(named & forbidden, set(), source.name)
 
-    def test_dice_and_clocks_come_from_the_host(self) -> None:
+    def test_random_numbers_and_clocks_come_from_the_host(self) -> None:
         """No edge rolls dice of its own, or reads a clock that the simulator does not hold."""
         for source in sources():
             if source.package in ("links", "server", "scripts", "listening") or source.name in ("service", "sweeping"):
@@ -282,7 +305,7 @@ class HygieneTests(SynchronousTestCase):
     """What may not be found anywhere, and what must."""
 
     def test_docstrings(self) -> None:
-        """Every module says what it is for, and below the annexes every public class and function too."""
+        """Every module has a docstring, and below the tools every public class and function has one."""
         bare = []
         for source in sources():
             if not ast.get_docstring(source.tree):
@@ -326,13 +349,13 @@ class HygieneTests(SynchronousTestCase):
                     self.assertFalse(isinstance(node.body[0], ast.Pass), f"{source.name}.{node.name}")
 
     def test_length(self) -> None:
-        """A module that does not fit in the head is several modules."""
+        """No module is longer than the limit."""
         lengths = {each.name: each.text.count("\n") for each in sources()}
         self.assertEqual({name: lines for name, lines in lengths.items() if lines > MAX_MODULE_LINES}, {})
         self.assertLess(lengths.get("service", 0), MAX_SERVICE_LINES)
 
     def test_packages_are_quiet(self) -> None:
-        """Importing a package does nothing but give names."""
+        """Importing a package only defines names."""
         allowed = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
         packages = {source.name.rpartition(".")[0] for source in sources()}
         for source in sources():
@@ -345,14 +368,62 @@ class HygieneTests(SynchronousTestCase):
         for directory in ("twisted", os.path.join("twisted", "plugins")):
             self.assertFalse(os.path.exists(os.path.join(ROOT, directory, "__init__.py")), directory)
 
-    def test_floors_rise(self) -> None:
-        """The table itself is sound: nothing is listed twice."""
+    def test_layers_are_distinct(self) -> None:
+        """No module is listed twice."""
         names = [name for _, names in LAYERS for name in names.split()]
         self.assertEqual([first for first, second in pairwise(sorted(names)) if first == second], [])
 
 
+def words_of(path: str) -> Iterator[tuple[str, bool]]:
+    """The words of a file in lower case, and whether each is part of a name in code."""
+    with open(os.path.join(ROOT, path), "rb") as stream:
+        if not path.endswith(".py"):
+            for word in re.findall(r"[a-z]+", stream.read().decode().lower()):
+                yield word, False
+            return
+        for token in tokenize.tokenize(stream.readline):
+            if token.type == tokenize.NAME:
+                for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", token.string):
+                    yield part.lower(), True
+            elif token.type in (tokenize.STRING, tokenize.COMMENT):
+                for word in re.findall(r"[a-z]+", token.string.lower()):
+                    yield word, False
+
+
+def described_files() -> Iterator[str]:
+    """Paths of all sources, tests, benchmarks and pages, relative to the root."""
+    yield "README.rst"
+    for top, endings in (("txsentinel", (".py",)), ("benchmarks", (".py",)), ("tests", (".py",)), ("docs", (".rst",))):
+        for directory, subdirectories, names in os.walk(os.path.join(ROOT, top)):
+            subdirectories[:] = [name for name in subdirectories if name not in ("node_modules", "__pycache__")]
+            for name in names:
+                if name.endswith(endings):
+                    yield os.path.relpath(os.path.join(directory, name), ROOT).replace(os.sep, "/")
+
+
+class WordTests(SynchronousTestCase):
+    """Names and texts use the terms of the field."""
+
+    def test_no_former_terms(self) -> None:
+        """No name and no text contains a term that was replaced by a standard one."""
+        found = set()
+        for path in described_files():
+            if path in EXEMPT:
+                continue
+            shipped = not path.startswith("tests/")
+            for word, is_name in words_of(path):
+                if word in (BANNED_IN_SOURCES if shipped else BANNED) or (shipped and is_name and word in BANNED_NAMES):
+                    found.add(f"{path}: {word}")
+        self.assertEqual(sorted(found), [])
+
+    def test_names_are_split(self) -> None:
+        """A term is found inside of names in either spelling."""
+        parts = {part for part, is_name in words_of("tests/test_tidy.py") if is_name}
+        self.assertLessEqual({"banned", "names", "word", "tests", "is", "name"}, parts)
+
+
 class InterfaceTests(SynchronousTestCase):
-    """Promises of interfaces are kept, in name and signature."""
+    """Interfaces are implemented, in name and signature."""
 
     def modules(self) -> Iterator[ModuleType]:
         """Every module that can be imported without starting something."""
@@ -360,7 +431,7 @@ class InterfaceTests(SynchronousTestCase):
             if not source.name.endswith("__main__"):
                 yield importlib.import_module(f"txsentinel.{source.name}" if source.name else "txsentinel")
 
-    def test_every_class_keeps_its_promises(self) -> None:
+    def test_every_class_implements_its_interfaces(self) -> None:
         """Each class that says it implements one of our interfaces does; each interface is implemented by some."""
         ours = {
             value

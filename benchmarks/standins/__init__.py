@@ -1,9 +1,9 @@
 """
-Stand-ins for thousands of Redis servers: real sockets, true manners, no data worth mentioning.
+Stand-ins for thousands of Redis servers: real sockets and protocol, but no data.
 
-What a Sentinel can see of a server is there: INFO, roles, Pub/Sub, the transactions of a failover. Replication takes
-place inside one process, where a replica simply has what its master has. Each server has an address of its own in
-127.0.0.0/8, all have the same port, and a few processes serve them, each from one epoll loop::
+They implement what a Sentinel observes of a server: INFO, roles, Pub/Sub, and the transactions of a failover.
+Replication takes place inside one process, where a replica has what its master has. Each server has an address of its
+own in 127.0.0.0/8, all have the same port, and a few processes serve them, each from one epoll loop::
 
     python -m benchmarks.standins --masters 1000 --replicas 1
 

@@ -1,8 +1,8 @@
 """
-Stand-ins for thousands of Redis servers, ordered about by lines of JSON.
+Stand-ins for thousands of Redis servers, controlled by lines of JSON.
 
-When all of them listen, one line tells ``{"port": …, "masters": {"m0": "127.1.0.1", …}, "pids": […]}``. Then each line
-of standard input is an order, and its answer is one line:
+When all of them listen, one line prints ``{"port": …, "masters": {"m0": "127.1.0.1", …}, "pids": […]}``. Then each line
+of standard input is a command, and its reply is one line:
 
     {"op": "die", "who": ["m0", "m1r0"]}    likewise "silence", "revive", and "set" with "lag" or "priority"
     {"op": "query"}                         of all, or with "who"
@@ -25,7 +25,7 @@ from benchmarks.standins.fleet import StandInFleet
 
 
 def obey(fleet: StandInFleet, line: str) -> dict[str, Any]:
-    """Carry out one order."""
+    """Execute one command."""
     try:
         order: dict[str, Any] = json.loads(line)
         what = order.pop("op", None)
@@ -55,11 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replicas", type=int, default=1, help="of each master")
     parser.add_argument("--shards", type=int, default=2, help="processes")
     parser.add_argument("--sync", type=float, default=0.05, metavar="SECONDS", help="from SLAVEOF to a link that is up")
-    parser.add_argument("--nap", type=float, default=0.0, metavar="SECONDS", help="wait that long between two looks")
+    parser.add_argument(
+        "--poll-delay", type=float, default=0.0, metavar="SECONDS", help="wait that long between two polls"
+    )
     parser.add_argument("--config", type=Path, help="file for a Sentinel's monitor lines")
     parser.add_argument("--quorum", type=int, default=2, help="in that file")
     options = parser.parse_args(arguments)
-    with StandInFleet(options.masters, options.replicas, options.shards, options.sync, options.nap) as fleet:
+    with StandInFleet(options.masters, options.replicas, options.shards, options.sync, options.poll_delay) as fleet:
         monitors = fleet.monitors(options.quorum)
         if options.config is not None:
             lines = [f"sentinel monitor {name} {host} {port} {quorum}\n" for name, host, port, quorum in monitors]

@@ -1,4 +1,4 @@
-"""What a stand-in answers to a parsed request; the frequent ones seldom come this far."""
+"""Replies of a stand-in to parsed requests; the frequent ones are mostly answered before parsing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STALE_TOO: Final = {b"info", b"publish", b"slaveof", b"replicaof", b"config", b
 _STALE_TOO_AS_WELL: Final = {b"exec", b"discard", b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"role"}
 
 
-# The wire
+# The wire format
 
 
 def bulk(text: bytes | None) -> bytes:
@@ -44,7 +44,7 @@ def error(text: str) -> bytes:
     return b"-%b\r\n" % text.encode()
 
 
-# From a request to its answer
+# Execution
 
 
 def answer(connection: Connection, words: list[bytes]) -> bytes:
@@ -66,8 +66,8 @@ def _refusal(connection: Connection, name: bytes, words: list[bytes]) -> bytes |
         return error("NOAUTH Authentication required.")
     if name not in COMMANDS:
         return error(f"ERR unknown command '{words[0].decode(errors='replace')}', with args beginning with: ")
-    _, fewest, most, writes = COMMANDS[name]
-    if not fewest <= len(words) - 1 <= most:
+    _, minimum, maximum, writes = COMMANDS[name]
+    if not minimum <= len(words) - 1 <= maximum:
         return error(f"ERR wrong number of arguments for '{name.decode()}' command")
     if connection.protocol == 2 and connection.subscriptions and name not in _NOT_SUBSCRIBED:
         return error(
@@ -82,7 +82,7 @@ def _refusal(connection: Connection, name: bytes, words: list[bytes]) -> bytes |
     return None
 
 
-# Talking
+# Connection commands
 
 
 def _ping(connection: Connection, words: list[bytes]) -> bytes:
@@ -255,7 +255,7 @@ def _publish(connection: Connection, words: list[bytes]) -> bytes:
 
 
 def _spread(instance: Instance, channel: bytes, payload: bytes) -> int:
-    """Tell all subscribers here and at the replicas; how many there were here."""
+    """Send to all subscribers here and at the replicas; return the number of those here."""
     count = 0
     for listener in instance.channels.get(channel, ()):
         sign = b">" if listener.protocol == 3 else b"*"
@@ -428,4 +428,4 @@ COMMANDS: Final[dict[bytes, tuple[Answer, int, int, bool]]] = {
     b"exec": (_execute, 0, 0, False),
     b"discard": (_discard, 0, 0, False),
 }
-"""Per command: what answers it, the fewest and the most words after its name, and whether it writes."""
+"""Per command: its function, the minimum and maximum number of arguments, and whether it writes."""

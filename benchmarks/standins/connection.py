@@ -1,4 +1,4 @@
-"""One client of a stand-in: bytes in, bytes out, the frequent requests recognised without parsing."""
+"""One client of a stand-in; frequent requests are recognised without parsing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG\r\n"
 INFO: Final = b"*1\r\n$4\r\nINFO\r\n"
 _CHANNEL: Final = b"$%d\r\n%b\r\n" % (len(HELLO_CHANNEL), HELLO_CHANNEL)
-GREETING: Final = b"*3\r\n$7\r\nPUBLISH\r\n" + _CHANNEL + b"$"
+HELLO_PREFIX: Final = b"*3\r\n$7\r\nPUBLISH\r\n" + _CHANNEL + b"$"
 MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n" + _CHANNEL
-_PAYLOAD_AT: Final = len(GREETING) - 1
+_PAYLOAD_AT: Final = len(HELLO_PREFIX) - 1
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -27,8 +27,8 @@ class Connection:
     """
     A client.
 
-    ``quick`` says that the frequent requests need no second look: nothing stands in the way of PING, INFO and PUBLISH,
-    be it a password, a transaction, a subscription or stale data.
+    ``quick`` is set if PING, INFO and PUBLISH need no checks: no password, transaction, subscription or stale data
+    affects them.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Connection:
         return len(self.channels) + len(self.patterns)
 
     def look(self) -> None:
-        """Decide anew whether the quick way may be taken."""
+        """Update whether requests may be recognised without parsing."""
         self.quick = (
             self.authenticated
             and self.queued is None
@@ -95,9 +95,9 @@ class Connection:
                     replies.append(PONG)
                     at += len(PING)
                     continue
-                if data.startswith(GREETING, at):
-                    line = data.find(b"\r\n", at + len(GREETING))
-                    after = line + 4 + int(data[at + len(GREETING) : line]) if line > 0 else end + 1
+                if data.startswith(HELLO_PREFIX, at):
+                    line = data.find(b"\r\n", at + len(HELLO_PREFIX))
+                    after = line + 4 + int(data[at + len(HELLO_PREFIX) : line]) if line > 0 else end + 1
                     audience = instance.audience()
                     if after <= end and audience is not None:
                         frame = MESSAGE + data[at + _PAYLOAD_AT : after]
@@ -128,7 +128,7 @@ class Connection:
             self.close()
 
     def write(self, data: bytes) -> None:
-        """Send now, and what does not fit when there is room again."""
+        """Send now; what exceeds the socket buffer is sent when the socket is writable again."""
         if self.out:
             self.out += data
             return
@@ -137,13 +137,13 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # reading will find out
+            return  # The read will report the error.
         if sent < len(data):
             self.out = data[sent:]
-            self.loop.wait_for_room(self)
+            self.loop.wait_writable(self)
 
     def flush(self) -> None:
-        """There is room again."""
+        """The socket is writable again."""
         data, self.out = self.out, b""
         self.write(data)
         if not self.out:
@@ -151,9 +151,9 @@ class Connection:
 
     def close(self, *, reset: bool = False) -> None:
         """
-        End it; nothing if it has ended.
+        Close the connection, if it is open.
 
-        :param reset: as the kernel does for a process that dies with unread bytes, not in good order.
+        :param reset: with a reset, as the kernel does for a process that dies with unread bytes.
         """
         if self.fd not in self.loop.connections:
             return
@@ -168,9 +168,9 @@ class Connection:
 
 def parse(data: bytes, at: int) -> tuple[list[bytes], int] | None:
     """
-    The request that begins at an index, and the index behind it; ``None`` if it is not complete.
+    Parse the request that begins at an index; return it and the index after it, ``None`` if it is incomplete.
 
-    A line that is no array is taken as words with blanks between them.
+    A line that is no array is split at blanks.
     """
     line = data.find(b"\r\n", at)
     if line < 0:

@@ -1,4 +1,4 @@
-"""A fleet of stand-ins over several processes, and the orders that can be given to it."""
+"""A fleet of stand-ins over several processes, and its control channel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import benchmarks
 from benchmarks.standins.layout import ip_address, master_name, replica_name
 
 _PORTS: Final = (12_000, 32_000)
-"""Below what Linux gives to outgoing connections."""
+"""Below Linux's ephemeral ports."""
 
 _ATTEMPTS: Final = 20
 
@@ -27,20 +27,20 @@ class StandInFleet:
     """
     Masters ``m0``, ``m1``, … with replicas ``m0r0``, ``m0r1``, …; use it as a context manager.
 
-    All moments are ``time.monotonic()`` seconds, which on Linux is the same clock in all processes.
+    All times are ``time.monotonic()`` seconds, which on Linux is the same clock in all processes.
     """
 
     def __init__(
-        self, masters: int, replicas: int = 1, shards: int = 2, sync_seconds: float = 0.05, nap_seconds: float = 0.0
+        self, masters: int, replicas: int = 1, shards: int = 2, sync_seconds: float = 0.05, poll_delay: float = 0.0
     ) -> None:
         """
-        Every stand-in listens when this returns.
+        Start the processes; every stand-in listens when this returns.
 
-        :param masters: how many of them.
-        :param replicas: how many each master has.
-        :param shards: in how many processes; each may have as many descriptors as the system allows.
+        :param masters: number of masters.
+        :param replicas: number of replicas of each master.
+        :param shards: number of processes; each may have as many descriptors as the system allows.
         :param sync_seconds: from SLAVEOF until the link to the new master is up.
-        :param nap_seconds: how long each process waits before looking for events again, so that more come at once.
+        :param poll_delay: how long each process waits before it polls again, so that more events come at once.
         :raises OSError: if no port is free everywhere.
         """
         self.masters = masters
@@ -51,7 +51,7 @@ class StandInFleet:
             self.port = _free_port()
             for first in range(0, masters, per_shard):
                 numbers = (first, min(masters, first + per_shard))
-                self._shards.append(_spawn(numbers, replicas, self.port, sync_seconds, nap_seconds))
+                self._shards.append(_spawn(numbers, replicas, self.port, sync_seconds, poll_delay))
             if all(_line(shard) == b"ready\n" for shard in self._shards):
                 return
             self.close()
@@ -129,15 +129,15 @@ class StandInFleet:
         return answers
 
     def die(self, who: Sequence[str]) -> tuple[float, float]:
-        """Crash: connections are reset, new ones refused. When the first of them began to, and the last had."""
+        """Crash: connections are reset, new ones refused. Return when the first stand-in did so, and the last."""
         return self._span(self.order(op="die", who=list(who)))
 
     def silence(self, who: Sequence[str]) -> tuple[float, float]:
-        """Hang: connections stay, new ones come about, nothing is read. When this began, and when it was done."""
+        """Hang: connections stay, new ones are established, nothing is read. Return when this began and ended."""
         return self._span(self.order(op="silence", who=list(who)))
 
     def revive(self, who: Sequence[str]) -> tuple[float, float]:
-        """Come back as what one was when one's configuration was last rewritten, or go on after a silence."""
+        """Restart with the last rewritten configuration, or continue after a hang."""
         return self._span(self.order(op="revive", who=list(who)))
 
     def set(self, who: Sequence[str], lag: int | None = None, priority: int | None = None) -> None:
@@ -155,7 +155,7 @@ class StandInFleet:
         """
         Every change of a role that was ordered so far, in order of time.
 
-        Each has ``at``, the ``name`` of who changed, and ``what``: ``promoted``, or ``reconfigured`` with ``to``.
+        Each has ``at``, the ``name`` of the stand-in, and ``what``: ``promoted``, or ``reconfigured`` with ``to``.
         """
         return sorted((event for answer in self.order(op="events") for event in answer["events"]), key=_moment)
 
@@ -175,26 +175,26 @@ def _moment(event: dict[str, Any]) -> float:
 
 
 def _free_port() -> int:
-    dice = random.SystemRandom()
+    rng = random.SystemRandom()
     while True:
-        port = dice.randrange(*_PORTS)
+        port = rng.randrange(*_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("0.0.0.0", port))
             return port
 
 
 def _spawn(
-    numbers: tuple[int, int], replicas: int, port: int, sync_seconds: float, nap_seconds: float
+    numbers: tuple[int, int], replicas: int, port: int, sync_seconds: float, poll_delay: float
 ) -> subprocess.Popen[bytes]:
     arguments = ["--masters", *numbers, "--replicas", replicas, "--port", port]
-    arguments += ["--sync", sync_seconds, "--nap", nap_seconds]
+    arguments += ["--sync", sync_seconds, "--poll-delay", poll_delay]
     root = str(Path(benchmarks.__file__).resolve().parent.parent)
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.standins.shard", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": root},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for whoever started us
+        start_new_session=True,  # Only the parent handles Ctrl-C.
     )
 
 

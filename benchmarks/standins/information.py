@@ -1,8 +1,8 @@
 """
-INFO as a Redis 7.0 server prints it, at its full length: what a Sentinel must read, a stand-in must send.
+INFO as a Redis 7.0 server prints it, at full length, since Sentinels must read all of it.
 
-The sections around ``# Replication`` carry the values of an idle server. Some of them move from one reply to the next,
-as they do in reality, so that nobody who recognises a text that it has read before is better off here than there.
+The sections around ``# Replication`` carry the values of an idle server. Some of them change from one reply to the
+next, as in reality, so that caching of identical texts has no unrealistic advantage.
 """
 
 from __future__ import annotations
@@ -248,22 +248,22 @@ _SERVER_WIRE: Final = _SERVER.replace("\n", "\r\n")
 _STATS_WIRE: Final = _STATS.replace("\n", "\r\n")
 
 
-def whole(facts: dict[str, object], replication: bytes) -> bytes:
+def whole(fields: dict[str, object], replication: bytes) -> bytes:
     """
     The text of a plain ``INFO``.
 
     :param facts: ``run_id``, ``port``, ``pid``, ``uptime``, ``now``, ``clock``, ``connections`` and ``commands``.
     :param replication: the section of that name, without an empty line around it.
     """
-    head, stats = _SERVER_WIRE.format_map(facts).encode(), _STATS_WIRE.format_map(facts).encode()
+    head, stats = _SERVER_WIRE.format_map(fields).encode(), _STATS_WIRE.format_map(fields).encode()
     return b"%b%b%b\r\n%b%b" % (head, _BETWEEN, stats, replication, _BEHIND)
 
 
-def sections(names: list[str], facts: dict[str, object], replication: bytes) -> bytes:
+def sections(names: list[str], fields: dict[str, object], replication: bytes) -> bytes:
     """The text of ``INFO name ...``; an unknown name contributes nothing."""
     wanted = {name.lower() for name in names}
     if wanted & _ALL or not wanted:
-        return whole(facts, replication)
+        return whole(fields, replication)
     chosen = []
     for name in _ORDER:
         if name not in wanted:
@@ -271,5 +271,5 @@ def sections(names: list[str], facts: dict[str, object], replication: bytes) -> 
         if name == "replication":
             chosen.append(replication)
         else:
-            chosen.append(_wire(_MOVING[name].format_map(facts) if name in _MOVING else _STILL[name]))
+            chosen.append(_wire(_MOVING[name].format_map(fields) if name in _MOVING else _STILL[name]))
     return b"\r\n".join(chosen)

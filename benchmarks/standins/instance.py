@@ -1,4 +1,4 @@
-"""One stand-in server: its role, its imaginary replication, and what INFO tells of both."""
+"""One stand-in server: its role, its simulated replication, and its INFO."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_HISTORY: Final = "0" * 40
 HELLO_CHANNEL: Final = b"__sentinel__:hello"
 _REPORT_SECONDS: Final = 1.0
 BYTES_PER_SECOND: Final = 1.4
-"""How fast an idle master's offset grows: one PING to its replicas every ten seconds."""
+"""Growth of an idle master's offset: one PING to its replicas every ten seconds."""
 
 
 @dataclass
@@ -36,17 +36,17 @@ class Configuration:
     serve_stale: bool = True
 
     def copy(self) -> Configuration:
-        """One that can be changed without changing this one."""
+        """A copy that can be changed independently."""
         return Configuration(**vars(self))
 
 
 @dataclass
 class Neighbourhood:
-    """What the instances of one process share."""
+    """State shared by the instances of one process."""
 
     by_address: dict[Address, Instance] = field(default_factory=dict)
     devoted: defaultdict[Address, set[Instance]] = field(default_factory=lambda: defaultdict(set))
-    """Who was told to follow whom, whether it can or not."""
+    """Address of a master → the instances ordered to follow it, whether they can or not."""
 
     sync_seconds: float = 0.05
     """From SLAVEOF until the link to the new master is up."""
@@ -55,11 +55,11 @@ class Neighbourhood:
     """Role changes ordered by a client, each with ``at`` in seconds of ``time.monotonic()``."""
 
     later: Callable[[float, Callable[[], None]], None] = lambda seconds, call: None
-    """Call something after so many seconds; the loop puts its own method here."""
+    """Call a function after so many seconds; set by the loop."""
 
 
 class Instance:
-    """A server. Offsets are in bytes, moments in seconds of ``time.monotonic()``."""
+    """A server. Offsets are in bytes, times in seconds of ``time.monotonic()``."""
 
     def __init__(self, name: str, address: Address, around: Neighbourhood, follows: Address | None = None) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Instance:
         self.channels: defaultdict[bytes, list[Connection]] = defaultdict(list)
         self.patterns: defaultdict[bytes, list[Connection]] = defaultdict(list)
         self.followers: set[Instance] = set()
-        """Replicas whose link to us is up."""
+        """Replicas whose link to this server is up."""
 
         self.data: dict[bytes, bytes] = {}
         self.commands = 0
@@ -98,22 +98,22 @@ class Instance:
         self._audience: tuple[Connection, ...] | None = None
         self._report: tuple[float, bytes] = (0.0, b"")
 
-    # Life
+    # Start and stop
 
     def wake(self) -> None:
-        """Begin to exist, from the saved configuration."""
+        """Start with the saved configuration."""
         self._reset()
         self.alive = True
         self._seek_master()
         self._invite()
 
-    def speak(self) -> None:
-        """Answer again after a silence."""
+    def publish_hellos(self) -> None:
+        """Answer again after a hang."""
         self.silent = False
         self._invite()
 
     def fall(self) -> None:
-        """Cease to exist; whoever follows notices at once."""
+        """Stop; replicas notice at once."""
         self._part()
         self.alive = self.silent = False
         self._dismiss()
@@ -126,12 +126,12 @@ class Instance:
 
     @property
     def is_replica(self) -> bool:
-        """Does it follow someone?"""
+        """Whether it follows another server."""
         return self.configuration.follows is not None
 
     def follow(self, master: Address | None) -> bool:
         """
-        Take a role: that of a replica of the given address, or of a master.
+        Become a replica of the given address, or a master.
 
         :returns: whether this changed anything.
         """
@@ -173,7 +173,7 @@ class Instance:
         return self._offset + int((time.monotonic() - self._offset_at) * BYTES_PER_SECOND)
 
     def written(self, count: int, change: Callable[[dict[bytes, bytes]], None]) -> None:
-        """A master wrote: let the change happen here and at all who follow."""
+        """Apply a write of a master here and at all its replicas."""
         self._offset += count
         self.changed()
         self._change(change)
@@ -185,7 +185,7 @@ class Instance:
             replica._change(change)
 
     def seek_again(self) -> None:
-        """A password has changed: try the link anew if there is none."""
+        """A password has changed: try the link again if there is none."""
         if self.is_replica and not self.link_up:
             self._seek_master()
 
@@ -201,7 +201,7 @@ class Instance:
             return
         master = self.around.by_address.get(follows)
         if master is None or not master.alive or master.silent or (master.is_replica and not master.link_up):
-            return  # they call us when they can be followed
+            return  # The master calls back when it can be followed.
         if master.configuration.requirepass not in (b"", self.configuration.masterauth):
             return
         self.link_up, self._following, self._link_lost_at = True, master, None
@@ -227,7 +227,7 @@ class Instance:
             master.audience_changed()
 
     def _dismiss(self) -> None:
-        """End the links of all who follow; those can follow again once we can be followed."""
+        """End the links of all replicas, which can reconnect once this server can be followed again."""
         for replica in list(self.followers):
             replica._part()
 
@@ -240,9 +240,9 @@ class Instance:
 
     def audience(self) -> tuple[Connection, ...] | None:
         """
-        Who hears a greeting published here, if all of them take the plain frame; otherwise ``None``.
+        The subscribers of a hello published here, if all of them take the plain frame; otherwise ``None``.
 
-        It begins with our own subscribers; those of the replicas come after them.
+        The own subscribers come first; those of the replicas come after them.
         """
         if self._audience is None:
             audience = list(self.channels.get(HELLO_CHANNEL, ()))
@@ -257,7 +257,7 @@ class Instance:
         return self._audience
 
     def audience_changed(self) -> None:
-        """Someone subscribed or left, here or below."""
+        """A client subscribed or left, here or at a replica."""
         self._audience = None
         if self._following is not None:
             self._following.audience_changed()
@@ -265,11 +265,11 @@ class Instance:
     # Reports
 
     def changed(self) -> None:
-        """INFO would tell something else now."""
+        """INFO has changed."""
         self._report = (0.0, b"")
 
     def info(self) -> bytes:
-        """The whole reply to INFO; as long as nothing happens it is good for a second, like the counters in it."""
+        """The whole reply to INFO; it is cached for a second unless something changes."""
         now = time.monotonic()
         good_until, reply = self._report
         if now >= good_until:
@@ -281,7 +281,7 @@ class Instance:
     def sections(self, names: list[str]) -> bytes:
         """The text of the sections of INFO that are asked for, or of all."""
         now = time.monotonic()
-        facts: dict[str, object] = {
+        fields: dict[str, object] = {
             "run_id": self.run_id,
             "port": self.address[1],
             "pid": os.getpid(),
@@ -292,8 +292,8 @@ class Instance:
             "commands": self.commands,
         }
         if not names:
-            return information.whole(facts, self._replication(now))
-        return information.sections(names, facts, self._replication(now))
+            return information.whole(fields, self._replication(now))
+        return information.sections(names, fields, self._replication(now))
 
     def _replication(self, now: float) -> bytes:
         offset, follows = self.offset, self.configuration.follows
@@ -335,7 +335,7 @@ class Instance:
         return "\r\n".join(lines).encode()
 
     def state(self) -> dict[str, object]:
-        """What the control channel tells of it."""
+        """The state for the control channel."""
         follows = self.configuration.follows
         return {
             "address": f"{self.address[0]}:{self.address[1]}",

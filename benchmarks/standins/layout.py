@@ -1,21 +1,23 @@
-"""Names and addresses of stand-ins: ``m17`` is a master, ``m17r0`` its first replica; their addresses say the same."""
+"""
+Names and addresses of stand-ins: ``m17`` is a master, ``m17r0`` its first replica; the addresses correspond to them.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 PER_BLOCK: Final = 250
-MOST_MASTERS: Final = 250 * PER_BLOCK
-MOST_REPLICAS: Final = 200
+MAX_MASTERS: Final = 250 * PER_BLOCK
+MAX_REPLICAS: Final = 200
 
 
 def master_name(number: int) -> str:
-    """What the master of this number is called, by us and in the Sentinels' configuration."""
+    """The name of a master, here and in the Sentinels' configuration."""
     return f"m{number}"
 
 
 def replica_name(number: int, replica: int) -> str:
-    """What the given replica of the master of this number is called."""
+    """The name of a replica."""
     return f"m{number}r{replica}"
 
 
@@ -23,9 +25,9 @@ def ip_address(number: int, replica: int | None = None) -> str:
     """
     The address of a master or of one of its replicas.
 
-    :raises ValueError: if there is no room for so many.
+    :raises ValueError: if the numbers are too large.
     """
-    if number >= MOST_MASTERS or (replica is not None and replica >= MOST_REPLICAS):
-        raise ValueError("so many stand-ins have no addresses")
+    if number >= MAX_MASTERS or (replica is not None and replica >= MAX_REPLICAS):
+        raise ValueError("not enough addresses for so many stand-ins")
     second = 1 if replica is None else 2 + replica
     return f"127.{second}.{number // PER_BLOCK}.{number % PER_BLOCK + 1}"

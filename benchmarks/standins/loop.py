@@ -1,4 +1,6 @@
-"""The epoll loop of one process of stand-ins: thousands of listeners, their clients, timers and one pipe for orders."""
+"""
+The epoll loop of one process of stand-ins: thousands of listeners, their clients, timers, and a pipe for commands.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,10 @@ _READ_AND_WRITE: Final = select.EPOLLIN | select.EPOLLOUT
 
 
 class Loop:
-    """Serves instances until told to stop."""
+    """Serves instances until stopped."""
 
-    def __init__(self, nap_seconds: float = 0.0) -> None:
-        """
-        :param nap_seconds: how long to wait before looking for events again, so that more of them come at once.
-        """
+    def __init__(self, poll_delay: float = 0.0) -> None:
+        """:param poll_delay: how long to wait before polling again, so that more events come at once."""
         self.connections: dict[int, Connection] = {}
         self._listeners: dict[int, tuple[socket.socket, Instance]] = {}
         self._pipes: dict[int, Callable[[bytes], None]] = {}
@@ -35,19 +35,19 @@ class Loop:
         self._numbers = itertools.count(1)
         self._epoll = select.epoll()
         self._running = False
-        self._nap_seconds = nap_seconds
+        self._poll_delay = poll_delay
 
     # Instances
 
     def open(self, instance: Instance) -> None:
         """
-        Bring an instance to life at its address.
+        Start an instance at its address.
 
         :raises OSError: if the address is taken.
         """
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits this
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Accepted sockets inherit this.
         listener.setblocking(False)
         try:
             listener.bind(instance.address)
@@ -61,7 +61,7 @@ class Loop:
         instance.wake()
 
     def kill(self, instance: Instance) -> None:
-        """End an instance as a crash does: every connection is reset, the next one is refused."""
+        """Stop an instance as a crash does: every connection is reset, the next one is refused."""
         listener = self._by_instance.pop(instance)
         del self._listeners[listener.fileno()]
         listener.close()
@@ -70,18 +70,18 @@ class Loop:
         instance.fall()
 
     def hush(self, instance: Instance) -> None:
-        """Stop reading and accepting; the kernel goes on shaking hands and keeping connections."""
+        """Stop reading and accepting; the kernel still completes handshakes and keeps connections."""
         instance.silent = True
         self._epoll.unregister(self._by_instance[instance].fileno())
         for connection in instance.connections:
             self._epoll.unregister(connection.fd)
 
     def unhush(self, instance: Instance) -> None:
-        """Go on where a silence began."""
+        """Continue after a hang."""
         self._epoll.register(self._by_instance[instance].fileno(), _READ)
         for connection in instance.connections:
             self._epoll.register(connection.fd, _READ_AND_WRITE if connection.out else _READ)
-        instance.speak()
+        instance.publish_hellos()
 
     # Connections
 
@@ -89,8 +89,8 @@ class Loop:
         """A connection is about to be closed."""
         del self.connections[connection.fd]
 
-    def wait_for_room(self, connection: Connection) -> None:
-        """Flush the connection when its buffer has room."""
+    def wait_writable(self, connection: Connection) -> None:
+        """Flush the connection when its socket is writable."""
         if not connection.instance.silent:
             self._epoll.modify(connection.fd, _READ_AND_WRITE)
 
@@ -98,14 +98,14 @@ class Loop:
         """All of it was flushed."""
         self._epoll.modify(connection.fd, _READ)
 
-    # Time and orders
+    # Timers and control
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something after that time."""
+        """Call a function after that time."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), call))
 
     def read_from(self, fd: int, received: Callable[[bytes], None]) -> None:
-        """Hand over what comes through a pipe; the loop ends with the pipe."""
+        """Pass on what arrives through a pipe; the loop ends with the pipe."""
         os.set_blocking(fd, False)
         self._pipes[fd] = received
         self._epoll.register(fd, _READ)
@@ -117,7 +117,7 @@ class Loop:
     def run(self) -> None:
         """Serve."""
         self._running = True
-        connections, poll, nap = self.connections, self._epoll.poll, self._nap_seconds
+        connections, poll, poll_delay = self.connections, self._epoll.poll, self._poll_delay
         while self._running:
             timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
             orders = []
@@ -146,10 +146,10 @@ class Loop:
                     connection.close()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
-            for fd in orders:  # after everything else, since they open and close what the events were about
+            for fd in orders:  # After everything else, as these open and close the descriptors of the events.
                 self._read_pipe(fd)
-            if nap:
-                time.sleep(nap)
+            if poll_delay:
+                time.sleep(poll_delay)
 
     def _accept(self, listener: socket.socket, instance: Instance) -> None:
         while True:
@@ -158,7 +158,7 @@ class Loop:
             except BlockingIOError:
                 return
             except OSError:
-                return  # it has left already, or there are no descriptors; epoll tells again
+                return  # It has left already, or there are no descriptors; epoll reports it again.
             sock.setblocking(False)
             connection = Connection(sock, peer, instance, next(self._numbers), self)
             self.connections[connection.fd] = connection

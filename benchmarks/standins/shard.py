@@ -1,7 +1,7 @@
 """
-One process of stand-ins; :mod:`benchmarks.standins.fleet` starts it and sends it orders.
+One process of stand-ins; :mod:`benchmarks.standins.fleet` starts and controls it.
 
-An order is one line of JSON on standard input, its answer one line on standard output; when standard input ends, so
+A command is one line of JSON on standard input, its reply one line on standard output; when standard input ends, so
 does the process.
 """
 
@@ -26,7 +26,7 @@ _PRIORITY: Final = -10
 
 
 class Shard:
-    """The instances of one process, and what can be done to them."""
+    """The instances of one process."""
 
     def __init__(self, loop: Loop, numbers: Sequence[int], replicas: int, port: int, sync_seconds: float) -> None:
         """
@@ -53,7 +53,7 @@ class Shard:
         self._loop.open(instance)
 
     def received(self, data: bytes) -> None:
-        """Orders, or parts of them."""
+        """Parse commands."""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
@@ -65,7 +65,7 @@ class Shard:
             sys.stdout.flush()
 
     def _chosen(self, who: Sequence[str] | None) -> Iterator[Instance]:
-        """Those named that are here; others may be in another process. All if none is named."""
+        """The named instances in this process; all if none is named."""
         for name in self._instances if who is None else who:
             if name in self._instances:
                 yield self._instances[name]
@@ -137,13 +137,15 @@ def main() -> None:
     parser.add_argument("--replicas", type=int)
     parser.add_argument("--port", type=int)
     parser.add_argument("--sync", type=float)
-    parser.add_argument("--nap", type=float)
+    parser.add_argument("--poll-delay", type=float)
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with contextlib.suppress(OSError):  # the servers stand for machines of their own: they should not wait for ours
+    with contextlib.suppress(
+        OSError
+    ):  # Stand-ins represent other machines: they should not wait for the measured processes.
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    loop = Loop(options.nap)
+    loop = Loop(options.poll_delay)
     shard = Shard(loop, range(*options.masters), options.replicas, options.port, options.sync)
     loop.read_from(sys.stdin.fileno(), shard.received)
     sys.stdout.write("ready\n")

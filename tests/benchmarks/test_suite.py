@@ -17,7 +17,7 @@ from benchmarks.load import picked
 from benchmarks.pictures import draw
 from benchmarks.report import shown, spread
 
-STORM: dict[str, Any] = {
+FAILURE: dict[str, Any] = {
     "title": "2 of 3 masters die, down-after 1000 ms",
     "curves": {"redis": [[1.5, 1], [2.5, 2]], "txsentinel": [[1.0, 1], [1.1, 2]]},
     "agreement curves": {"redis": [[3.5, 1]], "txsentinel": []},
@@ -61,9 +61,9 @@ class SuiteTests(SynchronousTestCase):
     def test_one_of_them(self) -> None:
         """A part takes the options behind its name, and leaves the results of the others as they are."""
         self.results.write_text(json.dumps({"quiet": "as before"}))
-        self.assertEqual(main(["storm", "--masters", "100", *self.places]), 0)
-        self.assertEqual(self.calls, [("benchmarks.storm", ["--masters", "100"])])
-        self.assertEqual(json.loads(self.results.read_text()), {"quiet": "as before", "storm": {"calls": 1}})
+        self.assertEqual(main(["mass-failure", "--masters", "100", *self.places]), 0)
+        self.assertEqual(self.calls, [("benchmarks.mass_failure", ["--masters", "100"])])
+        self.assertEqual(json.loads(self.results.read_text()), {"quiet": "as before", "mass-failure": {"calls": 1}})
 
     def test_quick(self) -> None:
         """A small run has small numbers everywhere."""
@@ -93,22 +93,22 @@ class PictureTests(SynchronousTestCase):
             raise SkipTest("pictures need matplotlib") from None
         self.directory = Path(self.mktemp())
 
-    def test_storm(self) -> None:
-        """A storm is a picture with a line for each kind of Sentinel; one in which nothing was promoted is none."""
-        nothing = {**STORM, "title": "nothing", "curves": {"redis": []}}
-        (path,) = draw({"storm": {"storms": [STORM, nothing]}}, self.directory)
+    def test_mass_failure(self) -> None:
+        """A mass failure is a picture with a line for each contender; one without promotions is left out."""
+        nothing = {**FAILURE, "title": "nothing", "curves": {"redis": []}}
+        (path,) = draw({"mass-failure": {"mass failures": [FAILURE, nothing]}}, self.directory)
         picture = path.read_text()
         self.assertIn("<svg", picture)
         self.assertIn("redis-sentinel", picture)
-        self.assertEqual(path.name, "storm-2-of-3-masters-die-down-after-1000-ms.svg")
+        self.assertEqual(path.name, "mass-failure-2-of-3-masters-die-down-after-1000-ms.svg")
 
     def test_growth(self) -> None:
         """Each figure that was measured is a picture; contenders that failed are left out of it."""
         quiet = [{"masters": 10, "contenders": {"redis": {"cpu": [1.0]}, "valkey": {"problem": "did not settle"}}}]
-        storms = [
+        failures = [
             {"masters": 10, "contenders": {"redis": {"figures": {"agreed_last": [5.0]}}, "valkey": {"problem": "x"}}}
         ]
-        names = [path.name for path in draw({"growth": {"quiet": quiet, "storms": storms}}, self.directory)]
+        names = [path.name for path in draw({"growth": {"quiet": quiet, "mass failures": failures}}, self.directory)]
         self.assertEqual(names, ["growth-cpu.svg", "growth-agreed-last.svg"])
 
     def test_rates(self) -> None:

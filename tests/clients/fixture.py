@@ -31,11 +31,11 @@ class Run:
     key: str
     process: subprocess.Popen[bytes]
     directory: Path
-    spoken: set[int] = field(default_factory=set)
+    protocols_seen: set[int] = field(default_factory=set)
     """Versions of RESP that the Sentinels saw on the connections that bear its name."""
     report: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What it said of each step, in the end."""
-    complaints: str = ""
+    stderr: str = ""
     """What it said besides."""
     kept: object = None
     """What the new master has under its key, in the end."""
@@ -52,7 +52,7 @@ class Run:
     def finish(self, kept: object) -> None:
         """Keep what will be gone with the directory."""
         self.report = self.steps()
-        self.complaints = (self.directory / f"{self.key}.err").read_text(errors="replace")[-3000:]
+        self.stderr = (self.directory / f"{self.key}.err").read_text(errors="replace")[-3000:]
         self.kept = kept
 
 
@@ -81,7 +81,7 @@ class Fixture:
         """The versions of the protocol that a client plays in."""
         return client.protocols[-1:] if self._encrypted else client.protocols
 
-    def play(self) -> None:
+    def run(self) -> None:
         """Have them all ready, kill the master, and have them all find and use the next one."""
         self.old = self.fleet.master_port()
         self.replicas = sorted(set(self.fleet.servers) - {self.old})
@@ -137,4 +137,4 @@ class Fixture:
             for line in str(sentinel.call("CLIENT", "LIST")).splitlines():
                 fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
                 if fields.get("name") in by_key and re.fullmatch(r"\d", fields.get("resp", "")):
-                    by_key[fields["name"]].spoken.add(int(fields["resp"]))
+                    by_key[fields["name"]].protocols_seen.add(int(fields["resp"]))

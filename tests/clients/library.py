@@ -22,8 +22,8 @@ def node_version() -> int:
     """The major version of Node.js on this machine; 0 if there is none."""
     if shutil.which("node") is None:
         return 0
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout
-    found = re.match(r"v(\d+)", said)
+    details = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout
+    found = re.match(r"v(\d+)", details)
     return int(found[1]) if found else 0
 
 

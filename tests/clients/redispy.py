@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from tests.clients.redispy_options import access, failures
-from tests.clients.script import PAUSE, Plan, say, tries, values
+from tests.clients.script import PAUSE, Plan, report_step, tries, values
 
 
 def main(plan: Plan) -> None:
@@ -16,40 +16,40 @@ def main(plan: Plan) -> None:
     library = import_module(plan.library)
     errors = failures(library)
     data, watching = access(plan)
-    say("library", version=library.__version__)
+    report_step("library", version=library.__version__)
     group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
     master = group.master_for(plan.name)
     replica = partial(group.slave_for, plan.name)
     old = group.discover_master(plan.name)[1]
-    say("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
+    report_step("found", master=old, replicas=sorted(port for _, port in group.discover_slaves(plan.name)))
 
     value = values()
     written = next(value)
     master.set(plan.key, written)
-    say("read", port=read(replica, plan.key, written, old, errors))
+    report_step("read", port=read(replica, plan.key, written, old, errors))
 
     listener = group.sentinels[0].pubsub()
     listener.subscribe("+switch-master")
     while (listener.get_message(timeout=1) or {}).get("type") != "subscribe":
         pass
-    say("ready")
+    report_step("ready")
 
-    heard = False
+    message_task = False
     while True:
         message = listener.get_message(ignore_subscribe_messages=True, timeout=PAUSE)
         if message:
-            heard = True
-            say("heard", payload=message["data"])
+            message_task = True
+            report_step("event", payload=message["data"])
         try:
             written = next(value)
             master.set(plan.key, written)
             port = port_of(master)
         except errors:
             continue
-        if heard and port != old:
+        if message_task and port != old:
             break
-    say("wrote", port=port, value=written)
-    say("read again", port=read(replica, plan.key, written, port, errors))
+    report_step("wrote", port=port, value=written)
+    report_step("read again", port=read(replica, plan.key, written, port, errors))
 
 
 def port_of(server: Any) -> int:
@@ -74,4 +74,4 @@ def read(connect: Callable[[], Any], key: str, wanted: str, master: int, errors:
 
 
 if __name__ == "__main__":
-    main(Plan.told())
+    main(Plan.from_arguments())

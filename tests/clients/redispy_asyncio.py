@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from tests.clients.redispy_options import access, failures
-from tests.clients.script import PAUSE, Plan, say, values
+from tests.clients.script import PAUSE, Plan, report_step, values
 
 
 async def main(plan: Plan) -> None:
@@ -17,25 +17,25 @@ async def main(plan: Plan) -> None:
     library = import_module(plan.library)
     errors = failures(library)
     data, watching = access(plan)
-    say("library", version=library.__version__)
+    report_step("library", version=library.__version__)
     sentinels = import_module(f"{plan.library}.asyncio.sentinel")
     group = sentinels.Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
     master = group.master_for(plan.name)
     replica = partial(group.slave_for, plan.name)
     old = (await group.discover_master(plan.name))[1]
-    say("found", master=old, replicas=sorted(port for _, port in await group.discover_slaves(plan.name)))
+    report_step("found", master=old, replicas=sorted(port for _, port in await group.discover_slaves(plan.name)))
 
     value = values()
     written = next(value)
     await master.set(plan.key, written)
-    say("read", port=await read(replica, plan.key, written, old, errors))
+    report_step("read", port=await read(replica, plan.key, written, old, errors))
 
     listener = group.sentinels[0].pubsub()
     await listener.subscribe("+switch-master")
     while (await listener.get_message(timeout=1) or {}).get("type") != "subscribe":
         pass
-    heard = asyncio.create_task(hear(listener))
-    say("ready")
+    message_task = asyncio.create_task(next_message(listener))
+    report_step("ready")
 
     while True:
         await asyncio.sleep(PAUSE)
@@ -45,21 +45,21 @@ async def main(plan: Plan) -> None:
             port = await port_of(master)
         except errors:
             continue
-        if heard.done() and port != old:
+        if message_task.done() and port != old:
             break
-    await heard
-    say("wrote", port=port, value=written)
-    say("read again", port=await read(replica, plan.key, written, port, errors))
+    await message_task
+    report_step("wrote", port=port, value=written)
+    report_step("read again", port=await read(replica, plan.key, written, port, errors))
     await listener.aclose()
     for each in (master, *group.sentinels):
         await each.aclose()
 
 
-async def hear(listener: Any) -> None:
+async def next_message(listener: Any) -> None:
     """Wait for the event."""
     while (message := await listener.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
         pass
-    say("heard", payload=message["data"])
+    report_step("event", payload=message["data"])
 
 
 async def port_of(server: Any) -> int:
@@ -87,4 +87,4 @@ async def read(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Plan.told()))
+    asyncio.run(main(Plan.from_arguments()))

@@ -8,7 +8,7 @@ reached, and when by the clock (``at``, seconds). In order, and each once:
 - ``found``: the port of the ``master`` and those of the ``replicas``, as far as the library tells.
 - ``read``: the ``port`` of the replica that gave back what was written to the master.
 - ``ready``: subscribed to ``+switch-master`` by now; the master may be killed.
-- ``heard``: the ``payload`` of that event.
+- ``message_task``: the ``payload`` of that event.
 - ``wrote``: the ``port`` of the new master and the ``value`` that it has taken.
 - ``read again``: as ``read``, with that value.
 
@@ -53,16 +53,16 @@ class Plan:
         return json.dumps(asdict(self))
 
     @classmethod
-    def told(cls) -> Plan:
+    def from_arguments(cls) -> Plan:
         """The plan of this script, whose time begins to run."""
         signal.alarm(LIFETIME)
         words = json.loads(sys.argv[1])
         return cls(**{**words, "sentinels": [tuple(each) for each in words["sentinels"]]})
 
 
-def say(step: str, **facts: object) -> None:
+def report_step(step: str, **fields: object) -> None:
     """Report a step."""
-    print(json.dumps({"step": step, "at": time.time(), **facts}), flush=True)
+    print(json.dumps({"step": step, "at": time.time(), **fields}), flush=True)
 
 
 def values() -> Iterator[str]:

@@ -14,8 +14,8 @@ from tests.clients.fixture import ROOT, Fixture, Run
 from tests.clients.library import CLIENTS
 from tests.servers import Fleet, Harness, call, missing
 
-DATA, DOOR = "data secret", "door secret"
-DEFAULT, WATCHER, PEER, APPLICATION = "default-secret", "watcher-secret", "peer-secret", "application-secret"
+SERVER_PASSWORD, SENTINEL_PASSWORD = "data secret", "door secret"
+DEFAULT, AUTH_USER_PASSWORD, PEER, APPLICATION = "default-secret", "watcher-secret", "peer-secret", "application-secret"
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
@@ -69,7 +69,7 @@ class ClientTests:
             fleet = cls.fleet(harness)
             fleet.start()
             cls.fixture = Fixture(stack, fleet, harness.directory, cls.plan(), cls.encrypted)
-            cls.fixture.play()
+            cls.fixture.run()
 
     def check(self: Any, name: str) -> None:
         """Read the reports of a client, one for each version of the protocol that it was run with."""
@@ -84,20 +84,20 @@ class ClientTests:
     def check_run(self: Any, run: Run) -> None:
         """Read one report."""
         report, fixture = run.report, self.fixture
-        said = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.complaints}"
-        self.assertEqual(run.process.returncode, 0, said)
-        self.assertEqual(report["found"]["master"], fixture.old, said)
+        details = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.stderr}"
+        self.assertEqual(run.process.returncode, 0, details)
+        self.assertEqual(report["found"]["master"], fixture.old, details)
         self.assertEqual(
-            report["heard"]["payload"], f"{fixture.fleet.name} 127.0.0.1 {fixture.old} 127.0.0.1 {fixture.new}", said
+            report["event"]["payload"], f"{fixture.fleet.name} 127.0.0.1 {fixture.old} 127.0.0.1 {fixture.new}", details
         )
-        self.assertEqual(report["wrote"]["port"], fixture.new, said)
-        self.assertEqual(report["wrote"]["value"], run.kept, said)
+        self.assertEqual(report["wrote"]["port"], fixture.new, details)
+        self.assertEqual(report["wrote"]["value"], run.kept, details)
         if run.client.reads:
-            self.assertEqual(report["found"]["replicas"], fixture.replicas, said)
-            self.assertIn(report["read"]["port"], fixture.replicas, said)
-            self.assertIn(report["read again"]["port"], set(fixture.replicas) - {fixture.new}, said)
+            self.assertEqual(report["found"]["replicas"], fixture.replicas, details)
+            self.assertIn(report["read"]["port"], fixture.replicas, details)
+            self.assertIn(report["read again"]["port"], set(fixture.replicas) - {fixture.new}, details)
         if run.client.names_itself:
-            self.assertEqual(run.spoken, {run.protocol}, said)
+            self.assertEqual(run.protocols_seen, {run.protocol}, details)
 
     def test_redis_py(self) -> None:
         """redis-py asks for all masters and flags, and asks again with each connection."""
@@ -162,14 +162,14 @@ class PasswordTests(ClientTests, SynchronousTestCase):
             cls.servers,
             down_after=1500,
             failover_timeout=10_000,
-            password=DATA,
-            sentinel_password=DOOR,
+            password=SERVER_PASSWORD,
+            sentinel_password=SENTINEL_PASSWORD,
         )
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
         """The passwords."""
-        return {"password": DATA, "sentinel_password": DOOR}
+        return {"password": SERVER_PASSWORD, "sentinel_password": SENTINEL_PASSWORD}
 
 
 class UserTests(ClientTests, SynchronousTestCase):
@@ -191,13 +191,13 @@ class UserTests(ClientTests, SynchronousTestCase):
                 "sentinel sentinel-user peer",
                 f"sentinel sentinel-pass {PEER}",
                 "sentinel auth-user mymaster watcher",
-                f"sentinel auth-pass mymaster {WATCHER}",
+                f"sentinel auth-pass mymaster {AUTH_USER_PASSWORD}",
             ],
         )
         for server in fleet.servers.values():
             server.password = DEFAULT
             server.extra += [
-                f"user watcher on >{WATCHER} {RULES}",
+                f"user watcher on >{AUTH_USER_PASSWORD} {RULES}",
                 f"user application on >{APPLICATION} allkeys +@all -@dangerous +info +role",
             ]
         for sentinel in fleet.sentinels:

@@ -10,7 +10,7 @@ import coredis
 from coredis.connection import TCPLocation
 from coredis.exceptions import ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryError
 
-from tests.clients.script import PAUSE, Plan, say, values
+from tests.clients.script import PAUSE, Plan, report_step, values
 
 FAILURES = (ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryError, TimeoutError)
 """What an application has to live with while the master changes."""
@@ -18,7 +18,7 @@ FAILURES = (ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryEr
 
 async def main(plan: Plan) -> None:
     """Follow the master."""
-    say("library", version=coredis.__version__)
+    report_step("library", version=coredis.__version__)
     common: dict[str, Any] = {"stream_timeout": 2}
     if plan.authority is not None:
         context = ssl.create_default_context(cafile=plan.authority)
@@ -39,16 +39,16 @@ async def main(plan: Plan) -> None:
     )
     async with group, group.primary_for(plan.name) as master:
         old = (await group.discover_primary(plan.name))[1]
-        say("found", master=old, replicas=sorted(port for _, port in await group.discover_replicas(plan.name)))
+        report_step("found", master=old, replicas=sorted(port for _, port in await group.discover_replicas(plan.name)))
 
         value = values()
         written = next(value)
         await master.set(plan.key, written)
-        say("read", port=await read(group, plan, written, old))
+        report_step("read", port=await read(group, plan, written, old))
 
         async with group.sentinels[0].pubsub(channels=["+switch-master"], ignore_subscribe_messages=True) as listener:
-            heard = asyncio.create_task(hear(listener))
-            say("ready")
+            message_task = asyncio.create_task(next_message(listener))
+            report_step("ready")
             while True:
                 await asyncio.sleep(PAUSE)
                 try:
@@ -57,17 +57,17 @@ async def main(plan: Plan) -> None:
                     port = await port_of(master)
                 except FAILURES:
                     continue
-                if heard.done() and port != old:
+                if message_task.done() and port != old:
                     break
-            await heard
-        say("wrote", port=port, value=written)
-        say("read again", port=await read(group, plan, written, port))
+            await message_task
+        report_step("wrote", port=port, value=written)
+        report_step("read again", port=await read(group, plan, written, port))
 
 
-async def hear(listener: Any) -> None:
+async def next_message(listener: Any) -> None:
     """Wait for the event."""
     async for message in listener:
-        say("heard", payload=message["data"])
+        report_step("event", payload=message["data"])
         return
 
 
@@ -93,4 +93,4 @@ async def read(group: coredis.Sentinel[str], plan: Plan, wanted: str, master: in
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Plan.told()))
+    asyncio.run(main(Plan.from_arguments()))

@@ -10,7 +10,7 @@ from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClie
 from twisted.internet.task import deferLater, react
 
 import txsentinel
-from tests.clients.script import PAUSE, Plan, say, values
+from tests.clients.script import PAUSE, Plan, report_step, values
 from txsentinel.client import MasterAddress, MasterFollower, NoMaster
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -19,7 +19,7 @@ Steps = Generator[Deferred[Any], Any, None]
 @inlineCallbacks
 def main(reactor: Any, plan: Plan) -> Steps:
     """Follow the master."""
-    say("library", version=txsentinel.__version__)
+    report_step("library", version=txsentinel.__version__)
     follower = MasterFollower(
         reactor,
         plan.sentinels,
@@ -36,19 +36,19 @@ def main(reactor: Any, plan: Plan) -> Steps:
 
     assert follower.address is not None
     old = follower.address.port
-    say("found", master=old)
+    report_step("found", master=old)
     value = values()
     yield follower.execute("SET", plan.key, next(value))
 
-    heard: list[MasterAddress] = []
+    message_task: list[MasterAddress] = []
 
     def moved(address: MasterAddress) -> None:
-        if address.port != old and not heard:
-            heard.append(address)
-            say("heard", payload=f"{plan.name} 127.0.0.1 {old} {address.host} {address.port}")
+        if address.port != old and not message_task:
+            message_task.append(address)
+            report_step("event", payload=f"{plan.name} 127.0.0.1 {old} {address.host} {address.port}")
 
     follower.add_listener(moved)
-    say("ready")
+    report_step("ready")
     while True:
         yield deferLater(reactor, PAUSE)
         try:
@@ -57,9 +57,9 @@ def main(reactor: Any, plan: Plan) -> Steps:
             port = int((yield follower.commands.info("server"))["tcp_port"])
         except (txredisapi.ConnectionError, txredisapi.ResponseError, NoMaster):
             continue
-        if heard and port != old:
+        if message_task and port != old:
             break
-    say("wrote", port=port, value=written)
+    report_step("wrote", port=port, value=written)
     yield follower.stop()
 
 
@@ -81,4 +81,4 @@ def encryption(plan: Plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    react(main, [Plan.told()])
+    react(main, [Plan.from_arguments()])

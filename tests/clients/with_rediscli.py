@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
-from tests.clients.script import Plan, say, tries, values
+from tests.clients.script import Plan, report_step, tries, values
 
 
 class Shell:
@@ -37,8 +37,10 @@ class Shell:
 
     def replicas(self) -> list[int]:
         """Ports of the replicas that are up."""
-        said = self.sentinel("sentinel", "replicas", self.plan.name)
-        found = zip(re.findall(r"^port\s+(\d+)", said, re.M), re.findall(r"^flags\s+(\S+)", said, re.M), strict=True)
+        details = self.sentinel("sentinel", "replicas", self.plan.name)
+        found = zip(
+            re.findall(r"^port\s+(\d+)", details, re.M), re.findall(r"^flags\s+(\S+)", details, re.M), strict=True
+        )
         return sorted(int(port) for port, flags in found if flags == "slave")
 
     def server(self, port: int, *words: str) -> str:
@@ -62,8 +64,8 @@ class Shell:
             raise subprocess.SubprocessError(done.stdout)
         return done.stdout.strip()
 
-    def subscribe(self, heard: queue.Queue[str]) -> subprocess.Popen[str]:
-        """Print what a Sentinel announces, line by line into ``heard``."""
+    def subscribe(self, message_task: queue.Queue[str]) -> subprocess.Popen[str]:
+        """Print what a Sentinel announces, line by line into ``message_task``."""
         command = self.command(self.plan.sentinels[0][1], ["subscribe", "+switch-master"], self.plan.sentinel_user)
         process = subprocess.Popen(
             command, env=self.environment(self.plan.sentinel_password), stdout=subprocess.PIPE, text=True
@@ -73,7 +75,7 @@ class Shell:
 
         def pump() -> None:
             for line in lines:
-                heard.put(line.strip())
+                message_task.put(line.strip())
 
         threading.Thread(target=pump, daemon=True).start()
         return process
@@ -82,43 +84,43 @@ class Shell:
 def main(plan: Plan) -> None:
     """Follow the master."""
     shell = Shell(plan)
-    say("library", version=shell.run([plan.library, "--version"], None).split()[1])
+    report_step("library", version=shell.run([plan.library, "--version"], None).split()[1])
     old = shell.master()
     replicas = shell.replicas()
-    say("found", master=old, replicas=replicas)
+    report_step("found", master=old, replicas=replicas)
     value = values()
     written = next(value)
     shell.server(old, "set", plan.key, written)
-    say("read", port=read(shell, replicas[0], written))
+    report_step("read", port=read(shell, replicas[0], written))
 
     lines: queue.Queue[str] = queue.Queue()
     subscription = shell.subscribe(lines)
     try:
         while "+switch-master" not in lines.get(timeout=30):
             pass
-        say("ready")
-        heard = False
+        report_step("ready")
+        message_task = False
         for _ in tries():
             while not lines.empty():
                 line = lines.get()
                 if line.startswith(f"{plan.name} "):
-                    heard = True
-                    say("heard", payload=line)
+                    message_task = True
+                    report_step("event", payload=line)
             try:
                 written = next(value)
                 port = shell.master()
                 shell.server(port, "set", plan.key, written)
             except subprocess.SubprocessError:
                 continue
-            if heard and port != old:
+            if message_task and port != old:
                 break
-        say("wrote", port=port, value=written)
+        report_step("wrote", port=port, value=written)
         left: list[int] = []
         for _ in tries():
             left = shell.replicas()
             if left:
                 break
-        say("read again", port=read(shell, left[0], written))
+        report_step("read again", port=read(shell, left[0], written))
     finally:
         subscription.terminate()
 
@@ -135,4 +137,4 @@ def read(shell: Shell, port: int, wanted: str) -> int:
 
 
 if __name__ == "__main__":
-    main(Plan.told())
+    main(Plan.from_arguments())

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater, react
 
-from tests.clients.script import PAUSE, Plan, say, values
+from tests.clients.script import PAUSE, Plan, report_step, values
 
 FAILURES = (txredisapi.ConnectionError, txredisapi.ResponseError, txredisapi.TimeoutError)
 """What an application has to live with while the master changes."""
@@ -22,7 +22,7 @@ Steps = Generator[Deferred[Any], Any, Any]
 @inlineCallbacks
 def main(reactor: Any, plan: Plan) -> Steps:
     """Follow the master."""
-    say("library", version=txredisapi.__version__)
+    report_step("library", version=txredisapi.__version__)
     group = txredisapi.Sentinel(plan.sentinels, password=plan.sentinel_password, username=plan.sentinel_user)
     group.discovery_timeout = 1  # seconds to wait for a better answer, while all Sentinels call the master down
     data = {"password": plan.password, "username": plan.user}
@@ -30,17 +30,17 @@ def main(reactor: Any, plan: Plan) -> Steps:
     replica = partial(group.slave_for, plan.name, **data)
     _, old = yield group.discover_master(plan.name)
     replicas = yield group.discover_slaves(plan.name)
-    say("found", master=old, replicas=sorted(port for _, port in replicas))
+    report_step("found", master=old, replicas=sorted(port for _, port in replicas))
 
     value = values()
     written = next(value)
     yield master.set(plan.key, written)
-    say("read", port=(yield read(reactor, replica, plan.key, written, old)))
+    report_step("read", port=(yield read(reactor, replica, plan.key, written, old)))
 
-    heard: Deferred[None] = Deferred()
+    message_task: Deferred[None] = Deferred()
     host, port = plan.sentinels[0]
-    yield subscribe(reactor, host, port, plan, heard)
-    say("ready")
+    yield subscribe(reactor, host, port, plan, message_task)
+    report_step("ready")
 
     while True:
         yield deferLater(reactor, PAUSE)
@@ -50,22 +50,22 @@ def main(reactor: Any, plan: Plan) -> Steps:
             port = yield port_of(master)
         except FAILURES:
             continue
-        if heard.called and port != old:
+        if message_task.called and port != old:
             break
-    say("wrote", port=port, value=written)
-    say("read again", port=(yield read(reactor, replica, plan.key, written, port)))
+    report_step("wrote", port=port, value=written)
+    report_step("read again", port=(yield read(reactor, replica, plan.key, written, port)))
     yield master.disconnect()
     yield group.disconnect()
 
 
 @inlineCallbacks
-def subscribe(reactor: Any, host: str, port: int, plan: Plan, heard: Deferred[None]) -> Steps:
-    """Listen to one Sentinel; ``heard`` fires with the event."""
+def subscribe(reactor: Any, host: str, port: int, plan: Plan, message_task: Deferred[None]) -> Steps:
+    """Listen to one Sentinel; ``message_task`` fires with the event."""
 
     class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         def messageReceived(self, pattern: str | None, channel: str, message: str) -> None:
-            say("heard", payload=message)
-            heard.callback(None)
+            report_step("event", payload=message)
+            message_task.callback(None)
 
     factory = txredisapi.SubscriberFactory()
     factory.protocol = Listener
@@ -99,4 +99,4 @@ def read(reactor: Any, connect: Callable[[], Any], key: str, wanted: str, master
 
 
 if __name__ == "__main__":
-    react(main, [Plan.told()])
+    react(main, [Plan.from_arguments()])

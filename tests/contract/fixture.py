@@ -34,9 +34,9 @@ class Contract:
     def setUp(self: Any) -> None:
         self.opened: list[Connection] = []
         self.a, self.b = self.connect(self.first), self.connect(self.second)
-        self.addCleanup(self.make_peace)
+        self.addCleanup(self.heal_all)
 
-    def make_peace(self: Any) -> None:
+    def heal_all(self: Any) -> None:
         """Leave two empty masters behind."""
         for connection in self.opened:
             connection.close()

@@ -31,7 +31,7 @@ class OrdersContract(Contract):
     shorter than any did before, for ever after a FAILOVER. Since 7.0 FAILOVER has a pause of its own.
     """
 
-    def make_peace(self: Any) -> None:
+    def heal_all(self: Any) -> None:
         """Leave two empty masters behind that run and accept writes."""
         for server in (self.first, self.second):
             server.thaw()
@@ -41,7 +41,7 @@ class OrdersContract(Contract):
             call(connection, "FAILOVER ABORT")
             call(connection, "CONFIG SET min-replicas-to-write 0")
             connection.close()
-        super().make_peace()
+        super().heal_all()
 
     def transact(self, connection: Connection, *commands: Request) -> Any:
         """The reply to EXEC of a transaction with these commands."""

@@ -76,13 +76,13 @@ class RedisContract(Contract):
         """With a password, newcomers get -NOAUTH until they give it; who is inside already stays."""
         self.assertEqual(call(self.a, "CONFIG SET requirepass secret"), b"OK")
         self.assertEqual(call(self.a, "PING"), b"PONG")
-        stranger = self.connect(self.first)
-        self.refused(call(stranger, "PING"), "NOAUTH Authentication required.")
-        self.refused(call(stranger, "INFO"), "NOAUTH ")
-        self.refused(call(stranger, "SUBSCRIBE x"), "NOAUTH ")
-        self.refused(call(stranger, "AUTH wrong"), "WRONGPASS invalid username-password pair")
-        self.assertEqual(call(stranger, "AUTH secret"), b"OK")
-        self.assertEqual(call(stranger, "PING"), b"PONG")
+        unknown_client = self.connect(self.first)
+        self.refused(call(unknown_client, "PING"), "NOAUTH Authentication required.")
+        self.refused(call(unknown_client, "INFO"), "NOAUTH ")
+        self.refused(call(unknown_client, "SUBSCRIBE x"), "NOAUTH ")
+        self.refused(call(unknown_client, "AUTH wrong"), "WRONGPASS invalid username-password pair")
+        self.assertEqual(call(unknown_client, "AUTH secret"), b"OK")
+        self.assertEqual(call(unknown_client, "PING"), b"PONG")
         self.assertEqual(call(self.connect(self.first), "AUTH default secret"), b"OK")
 
     def test_needless_password(self: Any) -> None:

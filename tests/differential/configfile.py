@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.differential.tablefile import words_of
 
 
-def facts_of(text: str) -> list[str]:
+def state_lines(text: str) -> list[str]:
     """The lines of a file as words, in an order of their own; comments first, in theirs."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     comments = [line for line in lines if line.startswith("#")]

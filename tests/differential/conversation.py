@@ -6,8 +6,8 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 
-from tests.differential.configfile import facts_of
-from tests.differential.environments import Simulation
+from tests.differential.configfile import state_lines
+from tests.differential.environments import Environment
 from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence, request
 from tests.differential.rendering import masked, render
 from tests.differential.tablefile import Group, words_of
@@ -22,21 +22,21 @@ FIRST = 0.8
 QUIET = 0.15
 """Seconds without a byte after which an answer to raw input counts as complete."""
 
-EVENT_PATIENCE = 60.0
+EVENT_TIMEOUT = 60.0
 """Seconds that an event of a failover may take."""
 
 Outcomes = dict[str, list[str]]
 """Case → lines."""
 
 
-class WireListener:
+class EventSubscriber:
     """A connection that hears every event of a Sentinel, in order."""
 
     def __init__(self, port: int) -> None:
         self._connection = RawConnection(port)
         self._connection.send(request([b"PSUBSCRIBE", b"*"]))
         self._connection.read(TIMEOUT)
-        self._heard: list[tuple[str, str]] = []
+        self._events: list[tuple[str, str]] = []
         self._tokens = 0
         self.channels: frozenset[str] = frozenset()
 
@@ -55,13 +55,13 @@ class WireListener:
     def take(self) -> list[tuple[str, str]]:
         """What was heard since the last time."""
         self.catch_up()
-        taken, self._heard = self._heard, []
+        taken, self._events = self._events, []
         return [event for event in taken if not self.channels or event[0] in self.channels]
 
     def wait_for(self, channel: str) -> bool:
         """Wait until an event of this channel has been heard that was not taken yet."""
-        until = time.monotonic() + EVENT_PATIENCE
-        while all(heard != channel for heard, _ in self._heard):
+        until = time.monotonic() + EVENT_TIMEOUT
+        while all(published != channel for published, _ in self._events):
             try:
                 self._next(until - time.monotonic())
             except Silence:
@@ -73,11 +73,11 @@ class WireListener:
         assert isinstance(frame, tuple)
         words = [str(each.value) for each in frame]
         if words[0] == "pmessage":
-            self._heard.append((words[2], words[3]))
+            self._events.append((words[2], words[3]))
         return words == ["pong", token]
 
 
-class Speaker:
+class ScriptClient:
     """A connection of a group, and the markers that tell where the answers to one line end."""
 
     def __init__(self, port: int, protocol: int, locked: bool) -> None:
@@ -89,10 +89,10 @@ class Speaker:
         self.client_id = ""
         if not locked:
             if protocol == 3:
-                self.say([request([b"HELLO", b"3"])])
-            self.client_id = str(self.say([request([b"CLIENT", b"ID"])])[0].value)
+                self.send([request([b"HELLO", b"3"])])
+            self.client_id = str(self.send([request([b"CLIENT", b"ID"])])[0].value)
 
-    def say(self, pieces: Iterable[bytes], slowly: bool = False) -> list[Node]:
+    def send(self, pieces: Iterable[bytes], slowly: bool = False) -> list[Node]:
         """
         Send all at once, and read the answers.
 
@@ -115,7 +115,7 @@ class Speaker:
         self.connection.send(marker)
         return self._read(TIMEOUT, mark)
 
-    def say_raw(self, data: bytes) -> list[Node]:
+    def send_raw(self, data: bytes) -> list[Node]:
         """Send bytes, and read until nothing more comes."""
         self.connection.send(data)
         # However busy the machine is: a Sentinel that has answered others meanwhile has read this, too.
@@ -153,17 +153,17 @@ class Speaker:
 class Conversation:
     """All groups, one after the other, with the Sentinel of one world."""
 
-    def __init__(self, world: Simulation) -> None:
-        self.world = world
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
         self.outcomes: Outcomes = {}
-        self._names = {word: f"<{name}>" for name, word in world.words.items()}
-        self._ear = WireListener(world.sentinel.port)
+        self._names = {word: f"<{name}>" for name, word in environment.words.items()}
+        self._subscriber = EventSubscriber(environment.sentinel.port)
 
     def close(self) -> None:
         """Leave the world alone."""
-        self._ear.close()
+        self._subscriber.close()
 
-    def play(self, table: str, groups: Sequence[Group]) -> None:
+    def run(self, table: str, groups: Sequence[Group]) -> None:
         """Play groups in both versions of the protocol, those that move the world in one."""
         for protocol in (2, 3):
             for group in groups:
@@ -171,24 +171,30 @@ class Conversation:
                 if "last" in group.options or "raw" in group.options:
                     chosen = chosen if chosen == {"resp3"} else {"resp2"}
                 if f"resp{protocol}" in chosen:
-                    _Recital(self.world, group, protocol, self._ear, self._names).play(
+                    _GroupRun(self.environment, group, protocol, self._subscriber, self._names).run(
                         f"{table}/{group.name}@{protocol}", self.outcomes
                     )
 
 
-class _Recital:
+class _GroupRun:
     """One group."""
 
     def __init__(
-        self, world: Simulation, group: Group, protocol: int, ear: WireListener, names: dict[str, str]
+        self, environment: Environment, group: Group, protocol: int, subscriber: EventSubscriber, names: dict[str, str]
     ) -> None:
-        self._world, self._group, self._protocol, self._ear, self._names = world, group, protocol, ear, names
-        self._speakers: dict[str, Speaker] = {}
+        self._environment, self._group, self._protocol, self._subscriber, self._names = (
+            environment,
+            group,
+            protocol,
+            subscriber,
+            names,
+        )
+        self._clients: dict[str, ScriptClient] = {}
 
-    def play(self, prefix: str, outcomes: Outcomes) -> None:
+    def run(self, prefix: str, outcomes: Outcomes) -> None:
         """Play all lines."""
-        self._ear.channels = frozenset()
-        self._ear.take()
+        self._subscriber.channels = frozenset()
+        self._subscriber.take()
         for line in self._group.lines:
             case, count = f"{prefix}: {line}", 1
             while case in outcomes:
@@ -199,35 +205,35 @@ class _Recital:
             elif line.startswith("?"):
                 outcomes[case] = self._ask_until(*line[1:].split(" ", 1))
             else:
-                outcomes[case] = self._say(line)
-        for speaker in self._speakers.values():
-            speaker.connection.close()
+                outcomes[case] = self._send(line)
+        for client in self._clients.values():
+            client.connection.close()
 
     def _direct(self, line: str) -> list[str]:
         verb, *words = line[1:].split()
         if verb == "pause":
             time.sleep(int(words[0]) / 1000)
         elif verb == "file":
-            text = self._world.sentinel.config_path.read_text(errors="surrogateescape")
-            directory = str(self._world.sentinel.directory)
-            return [masked(fact.replace(directory, "<dir>"), self._names) for fact in facts_of(text)]
+            text = self._environment.sentinel.config_path.read_text(errors="surrogateescape")
+            directory = str(self._environment.sentinel.directory)
+            return [masked(line.replace(directory, "<dir>"), self._names) for line in state_lines(text)]
         elif verb == "ended":
-            return [f"exit status {self._world.sentinel.wait_ended(TIMEOUT)}"]
-        elif verb == "settle":
-            self._world.settle()
+            return [f"exit status {self._environment.sentinel.wait_ended(TIMEOUT)}"]
+        elif verb == "stable":
+            self._environment.wait_stable()
         elif verb == "connected":
-            sentinel = self._world.sentinel
+            sentinel = self._environment.sentinel
             wait_for(
                 lambda: "disconnected" not in str(sentinel.call("SENTINEL", "SENTINELS", "mymaster")),
                 TIMEOUT,
                 "connections to all peers",
             )
         elif verb == "listen":
-            self._ear.channels = frozenset(words)
+            self._subscriber.channels = frozenset(words)
         elif verb == "until":
-            return [] if self._ear.wait_for(words[0]) else [f"no {words[0]}"]
+            return [] if self._subscriber.wait_for(words[0]) else [f"no {words[0]}"]
         elif verb == "events":
-            lines = [masked(f"{channel} {payload}", self._names) for channel, payload in self._ear.take()]
+            lines = [masked(f"{channel} {payload}", self._names) for channel, payload in self._subscriber.take()]
             return sorted(lines) if "unordered" in self._group.options else lines
         else:
             raise AssertionError(line)
@@ -237,23 +243,23 @@ class _Recital:
         """The first answer with this word in it, or the last one: between two attempts to connect there are moments."""
         until = time.monotonic() + TIMEOUT
         while True:
-            answer = self._say(line)
+            answer = self._send(line)
             if any(word in each for each in answer) or time.monotonic() > until:
                 return answer
 
-    def _say(self, line: str) -> list[str]:
+    def _send(self, line: str) -> list[str]:
         name = "A"
         if line[1:3] == "> ":
             name, line = line[0], line[3:]
-        speaker = self._speaker(name)
+        client = self._client(name)
         line = self._filled(line)
         if "raw" in self._group.options:
-            answers = speaker.say_raw(b"".join(words_of(line)))
+            answers = client.send_raw(b"".join(words_of(line)))
         elif "inline" in self._group.options:
-            answers = speaker.say([line.encode("utf-8") + b"\r\n"])
+            answers = client.send([line.encode("utf-8") + b"\r\n"])
         else:
             pieces = [request(words_of(each)) for each in line.split(" ;; ")]
-            answers = speaker.say(pieces, "slow" in self._group.options)
+            answers = client.send(pieces, "slow" in self._group.options)
         unordered = "unordered" in self._group.options
         lines = []
         for number, answer in enumerate(answers):
@@ -261,27 +267,27 @@ class _Recital:
             lines += [f"{number_shown}{each}" for each in render(answer, self._names, unordered)]
         if unordered:
             lines.sort()
-        for name, each in self._speakers.items():
+        for name, each in self._clients.items():
             if not each.client_id:
                 continue
             lines = [re.sub(rf"(?<=[:=]){each.client_id}$", f"<id of {name}>", text) for text in lines]
         return lines
 
-    def _speaker(self, name: str) -> Speaker:
-        speaker = self._speakers.get(name)
-        if speaker is None or (speaker.connection.closed and "raw" in self._group.options):
-            world, options = self._world, self._group.options
-            port = world.locked.port if "locked" in options else world.sentinel.port
-            speaker = Speaker(port, self._protocol, "locked" in options or "raw" in options)
-            self._speakers[name] = speaker
-        return speaker
+    def _client(self, name: str) -> ScriptClient:
+        client = self._clients.get(name)
+        if client is None or (client.connection.closed and "raw" in self._group.options):
+            environment, options = self._environment, self._group.options
+            port = environment.locked.port if "locked" in options else environment.sentinel.port
+            client = ScriptClient(port, self._protocol, "locked" in options or "raw" in options)
+            self._clients[name] = client
+        return client
 
     def _filled(self, line: str) -> str:
-        for name, word in self._world.words.items():
+        for name, word in self._environment.words.items():
             line = line.replace(f"{{{name}}}", word)
         for name in "ABC":
             if f"{{{name}.id}}" in line:
-                line = line.replace(f"{{{name}.id}}", self._speaker(name).client_id)
+                line = line.replace(f"{{{name}.id}}", self._client(name).client_id)
             if f"{{{name}.addr}}" in line:
-                line = line.replace(f"{{{name}.addr}}", f"127.0.0.1:{self._speaker(name).connection.local_port}")
+                line = line.replace(f"{{{name}.addr}}", f"127.0.0.1:{self._client(name).connection.local_port}")
         return line

@@ -20,7 +20,7 @@ GONE_QUORUM = 5
 """More than there are Sentinels: the master that is gone stays subjectively down, and nobody fails it over."""
 
 
-class CalmPeer:
+class IdlePeer:
     """
     A Sentinel of few words, shared by all worlds: alive, of no opinion, and silent about everything else.
 
@@ -70,14 +70,14 @@ class CalmPeer:
         return b"+OK\r\n"
 
 
-class Simulation:
+class Environment:
     """One Sentinel, called ``kind``, and what it watches."""
 
-    def __init__(self, harness: Harness, kind: str, peer: CalmPeer) -> None:
+    def __init__(self, harness: Harness, kind: str, peer: IdlePeer) -> None:
         self.kind = kind
         self.peer = peer
-        self.newcomer = CalmPeer("1" * 40)
-        self.successor = CalmPeer("1" * 40, "2" * 40)
+        self.newcomer = IdlePeer("1" * 40)
+        self.successor = IdlePeer("1" * 40, "2" * 40)
         self.master: RedisProcess = harness.redis("valkey")
         self.replica: RedisProcess = harness.redis("valkey", replica_of=self.master.port)
         self.gone = free_port()
@@ -129,12 +129,12 @@ class Simulation:
         self.sentinel.start(ready=False)
         self.locked.start(ready=False)
 
-    def settle(self) -> None:
+    def wait_stable(self) -> None:
         """Wait until the Sentinel has found its replica and its peer, and misses the master that is not there."""
         self.sentinel.wait_ready()
         self.locked.wait_ready()
 
-        def settled() -> bool:
+        def is_stable() -> bool:
             master = pairs(self.sentinel.call("SENTINEL", "MASTER", "mymaster"))
             gone = pairs(self.sentinel.call("SENTINEL", "MASTER", "gone"))
             replicas = self.sentinel.call("SENTINEL", "REPLICAS", "mymaster")
@@ -148,4 +148,4 @@ class Simulation:
                 and [pairs(each)["flags"] for each in peers] == ["sentinel"]
             )
 
-        wait_for(settled, 60, f"{self.sentinel.name} to have seen everything", every=0.1)
+        wait_for(is_stable, 60, f"{self.sentinel.name} to have seen everything", every=0.1)

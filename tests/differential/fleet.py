@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tests.differential.conversation import Conversation, Outcomes
-from tests.differential.environments import PEER_ID, CalmPeer, Simulation
+from tests.differential.environments import PEER_ID, Environment, IdlePeer
 from tests.differential.starting import Launcher, OurLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
 from tests.servers import Harness, available
@@ -31,21 +31,21 @@ def outcomes() -> dict[str, Outcomes]:
     To be called from the main thread, with which the servers would end.
     """
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
-    with Harness() as harness, contextlib.closing(CalmPeer(PEER_ID)) as peer:
-        worlds = [Simulation(harness, kind, peer) for kind in kinds]
-        for world in worlds:
-            world.start_servers()
-        for world in worlds:
-            world.start_sentinels()
-        players = [_Player(world) for world in worlds]
-        for player in players:
-            player.start()
-        for player in players:
-            player.join()
-        for player in players:
-            if player.problem is not None:
-                raise player.problem
-        return {player.world.kind: player.outcomes for player in players}
+    with Harness() as harness, contextlib.closing(IdlePeer(PEER_ID)) as peer:
+        environments = [Environment(harness, kind, peer) for kind in kinds]
+        for environment in environments:
+            environment.start_servers()
+        for environment in environments:
+            environment.start_sentinels()
+        runners = [_Runner(environment) for environment in environments]
+        for runner in runners:
+            runner.start()
+        for runner in runners:
+            runner.join()
+        for runner in runners:
+            if runner.problem is not None:
+                raise runner.problem
+        return {runner.environment.kind: runner.outcomes for runner in runners}
 
 
 @cache
@@ -63,25 +63,25 @@ def starts() -> dict[str, Outcomes]:
                 launcher.close()
 
 
-class _Player(threading.Thread):
+class _Runner(threading.Thread):
     """Plays everything to one world."""
 
-    def __init__(self, world: Simulation) -> None:
-        super().__init__(name=world.kind, daemon=True)
-        self.world = world
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(name=environment.kind, daemon=True)
+        self.environment = environment
         self.outcomes: Outcomes = {}
         self.problem: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.world.settle()
-            self._play(tables())
+            self.environment.wait_stable()
+            self._run_tables(tables())
         except BaseException as problem:
             self.problem = problem
 
-    def _play(self, found: dict[str, Sequence[Group]]) -> None:
-        with contextlib.closing(Conversation(self.world)) as conversation:
+    def _run_tables(self, found: dict[str, Sequence[Group]]) -> None:
+        with contextlib.closing(Conversation(self.environment)) as conversation:
             self.outcomes = conversation.outcomes
             for last in (False, True):
                 for name, groups in found.items():
-                    conversation.play(name, [group for group in groups if ("last" in group.options) is last])
+                    conversation.run(name, [group for group in groups if ("last" in group.options) is last])

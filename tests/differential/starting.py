@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import txsentinel
-from tests.differential.configfile import facts_of
+from tests.differential.configfile import state_lines
 from tests.differential.conversation import Outcomes
 from tests.differential.tablefile import CONFIGURATIONS, read_groups
 from tests.servers import Connection, free_port
@@ -28,7 +28,7 @@ RESOLUTION_TIMEOUT = 5.0
 ROOT = Path(txsentinel.__file__).resolve().parent.parent
 
 _LOG_LINE = re.compile(r"\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([.*#-]) (.*)")
-_GREETINGS = re.compile("is starting|version=|^Configuration loaded|^WARNING Memory overcommit")
+_START_MESSAGES = re.compile("is starting|version=|^Configuration loaded|^WARNING Memory overcommit")
 """Warnings of Redis 7.0 that warn of nothing, and one about the machine."""
 
 
@@ -71,7 +71,7 @@ class OurLauncher(Launcher):
     def __init__(self) -> None:
         super().__init__("txsentinel")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        self._zygote = subprocess.Popen(
+        self._fork_server = subprocess.Popen(
             [sys.executable, "-m", "tests.differential.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -95,16 +95,16 @@ class OurLauncher(Launcher):
             time.sleep(0.002)
 
     def close(self) -> None:
-        assert self._zygote.stdin is not None and self._zygote.stdout is not None
-        self._zygote.stdin.close()
-        self._zygote.wait(TIMEOUT)
-        self._zygote.stdout.close()
+        assert self._fork_server.stdin is not None and self._fork_server.stdout is not None
+        self._fork_server.stdin.close()
+        self._fork_server.wait(TIMEOUT)
+        self._fork_server.stdout.close()
 
     def _asked(self, line: str) -> str:
-        assert self._zygote.stdin is not None and self._zygote.stdout is not None
-        self._zygote.stdin.write(line + "\n")
-        self._zygote.stdin.flush()
-        return self._zygote.stdout.readline().strip()
+        assert self._fork_server.stdin is not None and self._fork_server.stdout is not None
+        self._fork_server.stdin.write(line + "\n")
+        self._fork_server.stdin.flush()
+        return self._fork_server.stdout.readline().strip()
 
 
 def try_all(launcher: Launcher, directory: Path) -> Outcomes:
@@ -139,9 +139,9 @@ def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
             _flush(port)
             if "resolve-hostnames yes" in line and "announce-hostnames yes" not in line:
                 _await_addresses(port, config)
-            shown = ["runs", *facts_of(config.read_text(errors="surrogateescape"))]
+            shown = ["runs", *state_lines(config.read_text(errors="surrogateescape"))]
         else:
-            shown = [f"exit status {status}", *_said((directory / "output").read_text(errors="surrogateescape"))]
+            shown = [f"exit status {status}", *_messages((directory / "output").read_text(errors="surrogateescape"))]
     finally:
         launcher.kill()
     return [_masked(each, str(directory), str(port)) for each in shown]
@@ -177,17 +177,17 @@ def _await_addresses(port: int, config: Path) -> None:
         _flush(port)
 
 
-def _said(output: str) -> list[str]:
+def _messages(output: str) -> list[str]:
     """What an operator is told: everything that is no log line, and of these the warnings."""
-    told = []
+    messages = []
     for line in output.splitlines():
         logged = _LOG_LINE.fullmatch(line)
         if logged is not None:
-            if logged[1] == "#" and not _GREETINGS.search(logged[2]):
-                told.append(logged[2])
+            if logged[1] == "#" and not _START_MESSAGES.search(logged[2]):
+                messages.append(logged[2])
         elif line.strip():
-            told.append(line)
-    return told
+            messages.append(line)
+    return messages
 
 
 _MASKS: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (

@@ -18,7 +18,7 @@ line is a case: the words of one command, quoted as in ``redis-cli``. ``{master}
 Before a command, ``B>`` and ``C>`` name a further connection to send it by, and ``;;`` between commands sends
 several in one piece. Lines that begin with ``!`` are no commands: ``!events`` shows what was published since the
 last time, ``!until +channel`` waits until that was heard first, ``!listen +channel...`` hears no more than these
-channels from now on, ``!pause milliseconds`` does just that, ``!settle`` waits until all links are up and
+channels from now on, ``!pause milliseconds`` does just that, ``!wait_stable`` waits until all links are up and
 what is down is known to be, ``!connected`` until mymaster's peers are, ``!file`` shows the configuration as it is now,
 ``!ended`` the exit status. A command behind ``?word`` is sent until the word is in its answer.
 """

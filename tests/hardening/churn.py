@@ -43,7 +43,7 @@ def descriptors(sentinel: SentinelProcess) -> int:
     return len(os.listdir(f"/proc/{sentinel.pid}/fd"))
 
 
-def visit(rng: random.Random, port: int) -> None:
+def run_client(rng: random.Random, port: int) -> None:
     """One client after the other connects, all do something, each leaves in its own way."""
     clients = [Attacker(port, 10.0) for _ in range(TOGETHER)]
     for client in clients:
@@ -83,7 +83,7 @@ def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
         sentinel.start()
         began = time.monotonic()
         while time.monotonic() - began < seconds:
-            visit(rng, sentinel.port)
+            run_client(rng, sentinel.port)
             figures.connections += TOGETHER
             if not figures.megabytes_first and time.monotonic() - began > WARM_UP * seconds:
                 figures.megabytes_first = memory(sentinel.pid) / (1 << 20)

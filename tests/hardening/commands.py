@@ -75,16 +75,16 @@ def run(kind: str, count: int, seed: int) -> CommandFigures:
         began, before = time.monotonic(), memory(sentinel.pid)
         while figures.requests < count:
             with Attacker(sentinel.port, 30.0) as client:
-                going_on = True
-                while going_on and figures.requests < count:
-                    going_on = False
+                is_running = True
+                while is_running and figures.requests < count:
+                    is_running = False
                     batch = [requests.next() for _ in range(BATCH)]
                     whole = all(is_request for _, is_request in batch)
                     figures.requests += BATCH
                     client.send(b"".join(data for data, _ in batch) + pack("PING", "still-there"))
                     if whole and client.answer(END, 3.0).endswith(END):
                         figures.answered_batches += 1
-                        going_on = True
+                        is_running = True
             figures.closed_connections += 1
             if not sentinel.running:
                 raise AssertionError(f"it ended with {sentinel.exit_status}:\n{sentinel.log_text()[-5000:]}")

@@ -25,7 +25,7 @@ def install(path: str) -> None:
     """Have names that stand in the file looked up there, and all others by the system."""
     system = socket.getaddrinfo
 
-    def steered(host, *arguments, **options):  # type: ignore[no-untyped-def]
+    def lookup(host, *arguments, **options):  # type: ignore[no-untyped-def]
         name = host.decode() if isinstance(host, bytes) else host
         asked = False
         while (answer := json.loads(Path(path).read_text()).get(name)) == SILENT:
@@ -38,7 +38,7 @@ def install(path: str) -> None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return system(answer or host, *arguments, **options)
 
-    socket.getaddrinfo = steered
+    socket.getaddrinfo = lookup
 
 
 class NameServer:
@@ -62,7 +62,7 @@ class NameServer:
         file = Path(f"{self.path}.waiting")
         return [line.removesuffix(".test") for line in file.read_text().split()] if file.exists() else []
 
-    def steer(self, command: list[str]) -> None:
+    def redirect(self, command: list[str]) -> None:
         """Have a Sentinel of ours, by its command line, ask here."""
         place = command.index("-c") + 1
         command[place] = f"from tests.interop.controlled import install; install({str(self.path)!r}); {command[place]}"

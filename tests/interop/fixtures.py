@@ -107,7 +107,7 @@ def wait_moved(fleet: Fleet, old: RedisProcess, seconds: float = SECONDS) -> Red
     return fleet.master()
 
 
-def wait_heard(
+def wait_event(
     recorder: EventRecorder, since: float, channel: str, sentinels: Iterable[str], words: str = ""
 ) -> list[RecordedEvent]:
     """

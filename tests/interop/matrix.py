@@ -20,7 +20,7 @@ from typing import Final
 from tests.interop.rounds import COORDINATING_KINDS, Disruption, MixedFleet, kinds_of
 from tests.servers import SERVER_KINDS, Harness, available, version_number
 
-TROUBLES: Final = (
+DISRUPTIONS: Final = (
     Disruption.KILL,
     Disruption.FREEZE,
     Disruption.SHUTDOWN,
@@ -56,7 +56,7 @@ def mixes_of(kind: str) -> list[str]:
     return ["txsentinel:3", f"txsentinel:2,{kind}:1", f"txsentinel:1,{kind}:2"]
 
 
-def play(kind: str, mix: str, disruptions: Sequence[Disruption] = TROUBLES, seed: int = 1) -> Row:
+def run_row(kind: str, mix: str, disruptions: Sequence[Disruption] = DISRUPTIONS, seed: int = 1) -> Row:
     """
     Start one fleet and lose its master again and again.
 
@@ -109,7 +109,7 @@ def run(
     kinds: Sequence[str],
     jobs: int,
     progress: Callable[[Row], None],
-    play_one: Callable[[str, str], Row] = play,
+    run_one: Callable[[str, str], Row] = run_row,
 ) -> list[Row]:
     """
     Play all mixes over these makes, ``jobs`` fleets at a time in processes of their own.
@@ -120,7 +120,7 @@ def run(
     cells = [(kind, mix) for kind in kinds for mix in mixes_of(kind)]
     with ProcessPoolExecutor(jobs) as pool:
         rows = []
-        for row in pool.map(play_one, *zip(*cells, strict=True)):
+        for row in pool.map(run_one, *zip(*cells, strict=True)):
             progress(row)
             rows.append(row)
     return rows
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if row.problem:
             print(f"    {row.problem}", flush=True)
 
-    rows = run(kinds, options.jobs, progress, partial(play, seed=options.seed))
+    rows = run(kinds, options.jobs, progress, partial(run_row, seed=options.seed))
     print(table(rows))
     if options.write:
         options.write.write_text(written(options.write.read_text(), table(rows)))

@@ -140,7 +140,7 @@ class ClientTests(AttackCase):
     def test_huge_headers(self) -> None:
         """A header beyond all limits is refused before any memory is given to what it announces."""
         with self.watch:
-            for header, complaint in (
+            for header, expected_error in (
                 (b"*1\r\n$629145600\r\n", b"invalid bulk length"),
                 (b"*2147483648\r\n", b"invalid multibulk length"),
                 (b"*1\r\n$-1\r\n", b"invalid bulk length"),
@@ -149,7 +149,7 @@ class ClientTests(AttackCase):
             ):
                 attacker = self.attacker()
                 attacker.send(header)
-                self.assertEqual(attacker.answer(), b"-ERR Protocol error: " + complaint + b"\r\n")
+                self.assertEqual(attacker.answer(), b"-ERR Protocol error: " + expected_error + b"\r\n")
                 self.assertTrue(attacker.closed())
         self.unharmed(20)
 
@@ -196,12 +196,12 @@ class ClientTests(AttackCase):
                     self.assertEqual(client.read_reply(), "")
         self.unharmed(40)
 
-    def test_deaf_subscribers(self) -> None:
+    def test_subscribers_that_do_not_read(self) -> None:
         """Subscribers that never read are cut off in a storm of events; those that read miss nothing."""
         with self.watch, Connection(self.sentinel.port, timeout=30.0) as listener:
-            deaf = [self.attacker() for _ in range(5)]
+            stalled = [self.attacker() for _ in range(5)]
             patterns = [b"*" + b"*" * length for length in range(100)]
-            for attacker in deaf:
+            for attacker in stalled:
                 attacker.send(pack("PSUBSCRIBE", *patterns))
             listener.call("SUBSCRIBE", "+set")
             operator = Connection(self.sentinel.port, timeout=30.0)
@@ -212,8 +212,8 @@ class ClientTests(AttackCase):
                 for _ in range(count):
                     operator.send("SENTINEL", "SET", "good", "quorum", 1)
                 self.assertEqual({str(operator.read_reply()) for _ in range(count)}, {"OK"})
-                heard = [listener.read_reply() for _ in range(count)]
-                self.assertEqual({frame[1] for frame in heard if isinstance(frame, list)}, {"+set"})
+                event_received = [listener.read_reply() for _ in range(count)]
+                self.assertEqual({frame[1] for frame in event_received if isinstance(frame, list)}, {"+set"})
             operator.close()
         cut_off = [line for line in self.logged() if "output buffer limits" in line]
         self.assertEqual(len(cut_off), 5)
@@ -235,8 +235,8 @@ class ClientTests(AttackCase):
                 attacker = self.attacker()
                 attacker.send(pack("PSUBSCRIBE", pattern))
                 self.assertIn(b"-ERR 'psubscribe' was given an argument of 200000", attacker.answer())
-            mad = self.attacker()
-            mad.send(pack("PSUBSCRIBE", *(b"*a*" * 30 + b"%d" % number for number in range(500))))
+            pattern_client = self.attacker()
+            pattern_client.send(pack("PSUBSCRIBE", *(b"*a*" * 30 + b"%d" % number for number in range(500))))
             for _ in range(20):
                 self.sentinel.call("SENTINEL", "SET", "good", "quorum", 1)
             for pattern in (b"*a" * 30_000, b"[" + b"a-" * 30_000):
@@ -264,7 +264,7 @@ class ClientTests(AttackCase):
         self.unharmed(10)
 
 
-class StrangerTests(AttackCase):
+class UnknownSenderTests(AttackCase):
     """Whoever does not know the password."""
 
     password: ClassVar[str | None] = "let me in"
@@ -272,14 +272,14 @@ class StrangerTests(AttackCase):
     def test_limits(self) -> None:
         """Strangers may send little, and are told so."""
         with self.watch:
-            for request, complaint in (
+            for request, expected_error in (
                 (b"*11\r\n", b"unauthenticated multibulk length"),
                 (b"*2\r\n$16385\r\n", b"unauthenticated bulk length"),
                 (b"x" * 2_000_000, b"too big inline request"),
             ):
                 attacker = self.attacker()
                 attacker.send_without_reading(request)
-                self.assertIn(attacker.answer(), (b"-ERR Protocol error: " + complaint + b"\r\n", b""))
+                self.assertIn(attacker.answer(), (b"-ERR Protocol error: " + expected_error + b"\r\n", b""))
                 self.assertTrue(attacker.closed())
         self.unharmed(10)
 
@@ -346,7 +346,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assertLess(len(lines), 40)
 
 
-def chatter(connection: socket.socket, words: object) -> bytes:
+def unsolicited_messages(connection: socket.socket, words: object) -> bytes:
     """A subscription that brings fifty thousand messages at once."""
     message = b"*3\r\n$7\r\nmessage\r\n" + bulk(HELLO_CHANNEL) + bulk(b"x")
     return b"*3\r\n$9\r\nsubscribe\r\n" + bulk(HELLO_CHANNEL) + b":1\r\n" + message * 50_000
@@ -361,8 +361,8 @@ def multiplexer(count: int) -> bytes:
 class ServerTests(AttackCase):
     """Masters that answer anything but what they should."""
 
-    def besiege(
-        self, masters: dict[str, FakeServer], settled: Callable[[dict[str, dict[str, str]]], bool]
+    def monitor_all(
+        self, masters: dict[str, FakeServer], is_expected: Callable[[dict[str, dict[str, str]]], bool]
     ) -> dict[str, dict[str, str]]:
         """
         Watch these masters, all at once, until what is said of them is as it should be.
@@ -379,7 +379,7 @@ class ServerTests(AttackCase):
 
         def look() -> bool:
             seen.update({name: pairs(self.sentinel.call("SENTINEL", "MASTER", name)) for name in masters})
-            return settled(seen)
+            return is_expected(seen)
 
         try:
             wait_for(look, SECONDS, "the masters to be seen as they are", 0.1)
@@ -405,7 +405,7 @@ class ServerTests(AttackCase):
             "null": {"INFO": b"$-1\r\n"},
             "array": {"INFO": b"*2\r\n$1\r\na\r\n:1\r\n", "PING": b"*1\r\n+PONG\r\n"},
             "number": {"PING": b":1\r\n"},
-            "deaf": {"SUBSCRIBE": b"-ERR \xff\0 no\r\n"},
+            "no-subscription": {"SUBSCRIBE": b"-ERR \xff\0 no\r\n"},
         }
         either: dict[str, dict[str, Script]] = {
             "negative": {"INFO": b"$-2\r\n"},
@@ -415,12 +415,12 @@ class ServerTests(AttackCase):
             "endless": {"INFO": endless(b"x" * 65_536, head=b"+")},
             "endless-array": {"INFO": endless(b"+a\r\n" * 10_000, head=b"*1000000\r\n")},
             "odd": {"SUBSCRIBE": b":1\r\n"},
-            "chatty": {"SUBSCRIBE": chatter},
+            "chatty": {"SUBSCRIBE": unsolicited_messages},
         }
         with self.watch:
             masters = {name: FakeServer(script) for name, script in {**down, **up, **either}.items()}
 
-            def settled(seen: dict[str, dict[str, str]]) -> bool:
+            def is_expected(seen: dict[str, dict[str, str]]) -> bool:
                 return (
                     all("s_down" in seen[name]["flags"] for name in down)
                     and not any("s_down" in seen[name]["flags"] for name in up)
@@ -428,12 +428,12 @@ class ServerTests(AttackCase):
                     and all(server.attempts for server in masters.values())
                 )
 
-            self.besiege(masters, settled)
+            self.monitor_all(masters, is_expected)
         self.unharmed(150, lines=20 * len(masters))
 
     def test_info(self) -> None:
         """INFO of rubbish changes nothing; one with too many replicas, or with itself as one, no more than it may."""
-        rubbish = {
+        invalid_infos = {
             "binary": bytes(range(256)) * 1_000,
             "empty": b"",
             "one-line": b"role:master" + b"x" * 1_000_000,
@@ -443,21 +443,21 @@ class ServerTests(AttackCase):
             + b"slave0:ip=127.0.0.1,port=%b\r\nmaster_repl_offset:%b\r\n" % (b"9" * 5_000, b"9" * 5_000),
         }
         with self.watch:
-            servers = {name: FakeServer(info=info) for name, info in rubbish.items()}
+            servers = {name: FakeServer(info=info) for name, info in invalid_infos.items()}
             servers["crowded"] = FakeServer(info=multiplexer(5_000))
             self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
             self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
 
-            def settled(seen: dict[str, dict[str, str]]) -> bool:
+            def is_expected(seen: dict[str, dict[str, str]]) -> bool:
                 # Nobody is asked a second time before the first answer was read.
                 return (
                     all(server.asked(b"INFO") > 2 for server in servers.values())
-                    and {seen[name]["flags"] for name in rubbish} == {"master"}
+                    and {seen[name]["flags"] for name in invalid_infos} == {"master"}
                     and seen["crowded"]["num-slaves"] == "1000"
                 )
 
-            seen = self.besiege(servers, settled)
-        self.assertEqual({seen[name]["num-slaves"] for name in rubbish}, {"0"})
+            seen = self.monitor_all(servers, is_expected)
+        self.assertEqual({seen[name]["num-slaves"] for name in invalid_infos}, {"0"})
         self.unharmed(150, lines=2_200)
 
     def test_own_address(self) -> None:
@@ -470,7 +470,9 @@ class ServerTests(AttackCase):
         )
         self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
         self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
-        self.besiege({"mirror": server}, lambda seen: server.asked(b"INFO") > 5 and seen["mirror"]["num-slaves"] != "0")
+        self.monitor_all(
+            {"mirror": server}, lambda seen: server.asked(b"INFO") > 5 and seen["mirror"]["num-slaves"] != "0"
+        )
         replicas = self.sentinel.call("SENTINEL", "REPLICAS", "mirror")
         assert isinstance(replicas, list)
         self.assertEqual([pairs(each)["port"] for each in replicas], [str(self.sentinel.port)])
@@ -552,11 +554,11 @@ class PeerTests(AttackCase):
 
     def test_opinions(self) -> None:
         """Whatever peers answer instead of an opinion, it is none; they lose their connection or are asked again."""
-        doomed = FakeServer()
-        self.addCleanup(doomed.close)
-        self.sentinel.call("SENTINEL", "MONITOR", "doomed", "127.0.0.1", doomed.port, 2)
-        self.addCleanup(self.sentinel.call, "SENTINEL", "REMOVE", "doomed")
-        self.sentinel.call("SENTINEL", "SET", "doomed", "down-after-milliseconds", 500)
+        failing = FakeServer()
+        self.addCleanup(failing.close)
+        self.sentinel.call("SENTINEL", "MONITOR", "failing", "127.0.0.1", failing.port, 2)
+        self.addCleanup(self.sentinel.call, "SENTINEL", "REMOVE", "failing")
+        self.sentinel.call("SENTINEL", "SET", "failing", "down-after-milliseconds", 500)
         nonsense = (
             b":1\r\n",
             b"+OK\r\n",
@@ -582,18 +584,18 @@ class PeerTests(AttackCase):
         ]
         for number, peer in enumerate(peers):
             self.addCleanup(peer.close)
-            self.told(self.hello(name="doomed", master_port=doomed.port, id=f"{number:040x}", port=peer.port))
+            self.told(self.hello(name="failing", master_port=failing.port, id=f"{number:040x}", port=peer.port))
 
         def filed() -> bool:
-            reply = self.sentinel.call("SENTINEL", "SENTINELS", "doomed")
+            reply = self.sentinel.call("SENTINEL", "SENTINELS", "failing")
             return isinstance(reply, list) and len(reply) == len(peers)
 
         wait_for(filed, 10.0, "everybody to be filed")
         with self.watch:
-            doomed.close()
+            failing.close()
             wait_for(lambda: all(peer.asked(b"SENTINEL") > 1 for peer in peers), SECONDS, "everybody to be asked")
             time.sleep(1.0)
-        flags = pairs(self.sentinel.call("SENTINEL", "MASTER", "doomed"))["flags"]
+        flags = pairs(self.sentinel.call("SENTINEL", "MASTER", "failing"))["flags"]
         self.assertIn("s_down", flags)
         self.assertNotIn("o_down", flags)
         self.unharmed(40, lines=120)
@@ -669,7 +671,7 @@ class FileTests(SynchronousTestCase):
             (loop, f"port 0\ninclude {loop}\n".encode(), "Too many levels of included files"),
         ]
         started = []
-        for path, text, complaint in cases:
+        for path, text, expected_error in cases:
             if text is not None:
                 path.write_bytes(text)
             sentinel = SentinelProcess("txsentinel", 0, directory)
@@ -683,10 +685,10 @@ class FileTests(SynchronousTestCase):
                 stderr=subprocess.STDOUT,
             )
             self.addCleanup(process.kill)
-            started.append((path, complaint, process))
-        for path, complaint, process in started:
-            said = process.communicate(timeout=30)[0].decode(errors="replace")
-            self.assertEqual((path, process.returncode), (path, 1), said[:2000])
-            self.assertIn(complaint, said)
-            self.assertLess(len(said), 1_000)
-            self.assertNotIn("Traceback", said)
+            started.append((path, expected_error, process))
+        for path, expected_error, process in started:
+            output = process.communicate(timeout=30)[0].decode(errors="replace")
+            self.assertEqual((path, process.returncode), (path, 1), output[:2000])
+            self.assertIn(expected_error, output)
+            self.assertLess(len(output), 1_000)
+            self.assertNotIn("Traceback", output)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.fixtures import LONG, SECONDS, hurry, wait_moved
 from tests.servers import Fleet, Harness, ReplyError, call, missing, pairs, wait_for
 
-DATA, WATCHER, DOOR = "data secret", 'watcher "secret"', "door-secret"
+DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'watcher "secret"', "door-secret"
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
@@ -50,14 +50,14 @@ class CredentialTests(SynchronousTestCase):
             raise SkipTest(missing("txsentinel", "valkey"))
         with ExitStack() as stack:
             harness = stack.enter_context(Harness())
-            secret = WATCHER.replace('"', '\\"')
+            secret = AUTH_USER_PASSWORD.replace('"', '\\"')
             fleet = Fleet(
                 harness,
                 ["txsentinel"] * 3,
                 "valkey",
                 down_after=700,
                 failover_timeout=3000,
-                sentinel_password=DOOR,
+                sentinel_password=SENTINEL_PASSWORD,
                 extra=["sentinel auth-user mymaster watcher", f'sentinel auth-pass mymaster "{secret}"'],
             )
             for server in fleet.servers.values():

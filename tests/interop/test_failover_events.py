@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, wait_heard
+from tests.interop.fixtures import SECONDS, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing
 
 LEADER = [
@@ -35,7 +35,7 @@ OBSERVER = ["+new-epoch", "+config-update-from", "+switch-master", "+slave", "+s
 class ManualFailoverTests(SynchronousTestCase):
     """One master with two replicas under three Sentinels of one kind."""
 
-    def play(self, kind: str) -> None:
+    def run_row(self, kind: str) -> None:
         """Order a failover; what the leader and the others announce until they have switched."""
         with Harness() as harness:
             fleet = Fleet(harness, [kind] * 3, "redis", down_after=5_000, failover_timeout=20_000)
@@ -45,16 +45,16 @@ class ManualFailoverTests(SynchronousTestCase):
             began = time.monotonic()
             leader = fleet.sentinels[0]
             leader.call("SENTINEL", "FAILOVER", fleet.name)
-            wait_heard(recorder, began, "+switch-master", fleet.ports)
+            wait_event(recorder, began, "+switch-master", fleet.ports)
             old = str(next(iter(fleet.servers)))
-            wait_heard(recorder, began, "+slave", fleet.ports, f"127.0.0.1:{old} ")
+            wait_event(recorder, began, "+slave", fleet.ports, f"127.0.0.1:{old} ")
             for sentinel in fleet.sentinels:
-                heard = [event.channel for event in recorder.since(began) if event.sentinel == sentinel.name]
+                event_received = [event.channel for event in recorder.since(began) if event.sentinel == sentinel.name]
                 if sentinel is leader:
-                    self.assertEqual(heard[: len(LEADER)], LEADER)
+                    self.assertEqual(event_received[: len(LEADER)], LEADER)
                 else:
                     # Here votes are asked for, although the order does without them.
-                    voted = [channel for channel in heard if channel != "+vote-for-leader"]
+                    voted = [channel for channel in event_received if channel != "+vote-for-leader"]
                     self.assertEqual(voted[: len(OBSERVER)], OBSERVER)
 
     if missing("txsentinel", "redis"):
@@ -62,8 +62,8 @@ class ManualFailoverTests(SynchronousTestCase):
 
     def test_ours(self) -> None:
         """As it should be."""
-        self.play("txsentinel")
+        self.run_row("txsentinel")
 
     def test_c(self) -> None:
         """And is, with C."""
-        self.play("redis")
+        self.run_row("redis")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, listing, wait_heard, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, listing, wait_event, wait_moved
 from tests.interop.rounds import double_votes
 from tests.servers import (
     EventRecorder,
@@ -38,7 +38,7 @@ CRASHES = ("crash-after-election", "crash-after-promotion")
 CRASH_STATUS = 99
 
 
-class Assassin:
+class LeaderKiller:
     """Kills the first Sentinel that publishes a certain event, as soon as it is heard; once per contract."""
 
     def __init__(self, sentinels: Sequence[SentinelProcess]) -> None:
@@ -46,12 +46,12 @@ class Assassin:
         self._channel = ""
         self.victim: SentinelProcess | None = None
 
-    def lie_in_wait(self, channel: str) -> None:
+    def arm(self, channel: str) -> None:
         """Kill upon this event."""
         self.victim = None
         self._channel = channel
 
-    def heard(self, event: RecordedEvent) -> None:
+    def event_received(self, event: RecordedEvent) -> None:
         """Called in the thread of the recorder."""
         if event.channel == self._channel and self.victim is None:
             victim = self._sentinels[event.sentinel]
@@ -71,8 +71,8 @@ class LostLeaderTests(SynchronousTestCase):
         # A vote for somebody else keeps the others from standing for twice the failover timeout.
         self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=500, failover_timeout=500)
         self.fleet.start()
-        self.assassin = Assassin(self.fleet.sentinels)
-        self.recorder = EventRecorder(self.fleet.ports, self.assassin.heard).start()
+        self.leader_killer = LeaderKiller(self.fleet.sentinels)
+        self.recorder = EventRecorder(self.fleet.ports, self.leader_killer.event_received).start()
         stack.callback(self.recorder.stop)
         hurry(self.fleet.sentinels)
 
@@ -89,7 +89,7 @@ class LostLeaderTests(SynchronousTestCase):
             for step in STEPS if LONG else ["+failover-state-wait-promotion"]:
                 self.kill_leader(step)
 
-    def settle(self, old: RedisProcess) -> None:
+    def wait_stable(self, old: RedisProcess) -> None:
         """Start the old master as a replica, and wait until nobody has anything to complain of."""
         self.fleet.revive(old)
         hurry(self.fleet.sentinels)
@@ -112,15 +112,15 @@ class LostLeaderTests(SynchronousTestCase):
         wait_for(lambda: self.checked(lone).startswith("NOQUORUM 2 usable"), SECONDS, "the loss of a Sentinel")
         began = time.monotonic()
         master.kill()
-        wait_heard(self.recorder, began, "+sdown", [lone.name, second.name], "master mymaster")
+        wait_event(self.recorder, began, "+sdown", [lone.name, second.name], "master mymaster")
         for sentinel, peer in ((lone, second), (second, lone)):
             wait_for(lambda: self.reports_down(sentinel, peer), SECONDS, "the other one's opinion")  # noqa: B023
         self.assertEqual(self.recorder.since(began, "+odown") + self.recorder.since(began, "+try-failover"), [])
 
         second.kill()
         lone.call("SENTINEL", "SET", "mymaster", "QUORUM", 1)
-        wait_heard(self.recorder, began, "+odown", [lone.name])
-        wait_heard(self.recorder, began, "-failover-abort-not-elected", [lone.name])
+        wait_event(self.recorder, began, "+odown", [lone.name])
+        wait_event(self.recorder, began, "-failover-abort-not-elected", [lone.name])
         self.assertEqual(self.recorder.since(began, "+elected-leader"), [])
         self.assertEqual(self.fleet.master_seen_by(lone), master.port)
         for replica in replicas:
@@ -131,7 +131,7 @@ class LostLeaderTests(SynchronousTestCase):
         wait_moved(self.fleet, master)
         for sentinel in self.fleet.sentinels:
             sentinel.call("SENTINEL", "SET", "mymaster", "QUORUM", 2)
-        self.settle(master)
+        self.wait_stable(master)
 
     def recover(self, old: RedisProcess, leader: SentinelProcess) -> None:
         """
@@ -141,14 +141,14 @@ class LostLeaderTests(SynchronousTestCase):
         wait_moved(self.fleet, old)
         leader.start(keep_config=True)
         wait_moved(self.fleet, old)
-        self.settle(old)
+        self.wait_stable(old)
 
     def kill_leader(self, step: str) -> None:
         """Kill the leader upon an event of its own: some other Sentinel finishes the job."""
         old = self.fleet.master()
-        self.assassin.lie_in_wait(step)
+        self.leader_killer.arm(step)
         old.kill()
-        leader = wait_for(lambda: self.assassin.victim, SECONDS, f"somebody to say {step}")
+        leader = wait_for(lambda: self.leader_killer.victim, SECONDS, f"somebody to say {step}")
         leader.kill()
         self.recover(old, leader)
 

@@ -17,7 +17,7 @@ from tests.interop.fixtures import (
     memory,
     shut_down,
     switches,
-    wait_heard,
+    wait_event,
     wait_moved,
 )
 from tests.servers import EventRecorder, Fleet, Harness, RedisProcess, SentinelProcess, missing, wait_for
@@ -48,7 +48,7 @@ class LostMasterTests(SynchronousTestCase):
             fleet.sentinels = self.sentinels
         for sentinel in self.sentinels:
             sentinel.start(ready=False)
-        self.settle()
+        self.wait_stable()
         self.recorder = EventRecorder({sentinel.name: sentinel.port for sentinel in self.sentinels}).start()
         stack.callback(self.recorder.stop)
 
@@ -57,7 +57,7 @@ class LostMasterTests(SynchronousTestCase):
         """Has the first master both its replicas?"""
         return next(iter(fleet.servers.values())).replication()["connected_slaves"] == "2"
 
-    def settle(self) -> None:
+    def wait_stable(self) -> None:
         """Wait until every Sentinel has nothing to complain of: no flag, every link, every replica in its place."""
         for sentinel in self.sentinels:
             sentinel.wait_ready()
@@ -80,7 +80,7 @@ class LostMasterTests(SynchronousTestCase):
             new = wait_moved(fleet, master)
             self.assertGreater(min(fleet.config_epochs().values()), epoch)
             names = [sentinel.name for sentinel in self.sentinels]
-            wait_heard(self.recorder, began, "+switch-master", names, f"{fleet.name} ")
+            wait_event(self.recorder, began, "+switch-master", names, f"{fleet.name} ")
             moves = switches(self.recorder, began, fleet.name)
             self.assertEqual([*moves.values()], [[(str(master.port), str(new.port))]] * 3, fleet.name)
         return lost
@@ -114,25 +114,25 @@ class LostMasterTests(SynchronousTestCase):
 
         for server in self.lose_all(lambda _, master: master.kill()):
             server.start(keep_config=True)
-        self.settle()
+        self.wait_stable()
 
         self.restart(first, first.kill)
         self.restart(second, second.stop)
-        self.settle()
+        self.wait_stable()
 
         for server in self.lose_all(lambda _, master: master.freeze()):
             server.thaw()
-        self.settle()
+        self.wait_stable()
 
         self.restart(third, third.kill)
-        self.settle()
+        self.wait_stable()
 
         for server in self.lose_all(lambda _, master: shut_down(master)):
             server.start(keep_config=True)
-        self.settle()
+        self.wait_stable()
 
         self.lose_all(lambda fleet, _: second.call("SENTINEL", "FAILOVER", fleet.name))
-        self.settle()
+        self.wait_stable()
 
     def assert_files_agree(self) -> None:
         """What the Sentinels believe is what their files say."""

@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_heard
+from tests.interop.fixtures import SECONDS, hurry, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing, wait_for
 
 
@@ -36,7 +36,7 @@ class MasterlessTests(SynchronousTestCase):
                 replica = next(server for server in fleet.servers.values() if server is not master)
                 began = time.monotonic()
                 master.call("SLAVEOF", "127.0.0.1", replica.port)
-                wait_heard(recorder, began, "+switch-master", fleet.ports)
+                wait_event(recorder, began, "+switch-master", fleet.ports)
                 hurry(fleet.sentinels)
                 fleet.wait_quiet(SECONDS)
                 wait_for(lambda: fleet.master().replication()["role"] == "master", SECONDS, "a master")

@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.matrix import BEGIN, END, HEADINGS, TROUBLES, Row, mixes_of, play, table, written
+from tests.interop.matrix import BEGIN, DISRUPTIONS, END, HEADINGS, Row, mixes_of, run_row, table, written
 from tests.interop.rounds import Disruption
 from tests.servers import missing
 
@@ -19,7 +19,7 @@ class CellTests(SynchronousTestCase):
         """The fleet survives all of it."""
         if missing(kind):
             raise SkipTest(missing(kind))
-        row = play(kind, mix, disruptions)
+        row = run_row(kind, mix, disruptions)
         self.assertEqual(row.problem, "")
         self.assertEqual(len([cell for cell in row.cells if cell.endswith(" s")]), len(disruptions), row.cells)
 
@@ -43,9 +43,9 @@ class TableTests(SynchronousTestCase):
         """All ours, a majority of ours and a minority of ours."""
         self.assertEqual(mixes_of("redis"), ["txsentinel:3", "txsentinel:2,redis:1", "txsentinel:1,redis:2"])
 
-    def test_headings_match_troubles(self) -> None:
+    def test_headings_match_disruptions(self) -> None:
         """There is a heading for each trouble."""
-        self.assertEqual(len(HEADINGS), len(TROUBLES))
+        self.assertEqual(len(HEADINGS), len(DISRUPTIONS))
 
     def test_columns_are_aligned(self) -> None:
         """Every column is as wide as its widest text."""

@@ -57,7 +57,7 @@ class NamesTests(SynchronousTestCase):
                 lines += [f"sentinel down-after-milliseconds {name} {down_after}"]
                 lines += [f"sentinel failover-timeout {name} 5000"]
             sentinel.extra[:] = lines
-            names.steer(sentinel.command_line())
+            names.redirect(sentinel.command_line())
             sentinel.start()
             started.append(sentinel)
         hurry(started)
@@ -139,8 +139,8 @@ class NamesTests(SynchronousTestCase):
 
         names.change(db=UNKNOWN)
         master.stop()
-        complaint = "Failed to resolve hostname 'db.test'"
-        wait_for(lambda: complaint in sentinel.log_text(), SECONDS, "the lookup that fails")
+        expected_error = "Failed to resolve hostname 'db.test'"
+        wait_for(lambda: expected_error in sentinel.log_text(), SECONDS, "the lookup that fails")
         self.assertEqual(sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db"), ["127.0.0.2", str(master.port)])
         master.start()
         self.wait_master(sentinel, "db", "127.0.0.2")

@@ -9,7 +9,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_heard, wait_moved
+from tests.interop.fixtures import SECONDS, hurry, wait_event, wait_moved
 from tests.servers import Connection, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, missing, wait_for
 
 
@@ -85,7 +85,7 @@ class CoordinatedTests(SynchronousTestCase):
             stack.callback(recorder.stop)
             since = time.monotonic()
             self.order(fleet, first)
-            wait_heard(recorder, since, "-failover-abort-master-timeout", [first.name])
+            wait_event(recorder, since, "-failover-abort-master-timeout", [first.name])
             self.assertIn("cannot hand over", first.log_text())
             self.assertEqual(old.call("SET", "still", "writable", timeout=5.0), "OK")
             self.assertEqual(fleet.master().port, old.port)

@@ -79,7 +79,7 @@ class ScriptTests(SynchronousTestCase):
         """Wait until nothing runs and nothing waits to be tried again."""
         wait_for(lambda: self.sentinel.call("SENTINEL", "PENDING-SCRIPTS") == [], SECONDS, "an empty queue")
 
-    def heard(self, channel: str) -> list[str]:
+    def event_received(self, channel: str) -> list[str]:
         """The payloads of events since the last provocation."""
         return [event.payload for event in self.recorder.since(self.began, channel)]
 
@@ -149,12 +149,12 @@ class ScriptTests(SynchronousTestCase):
                 self.wait_calls(3)
                 self.plan("0")
                 self.wait_idle()
-                self.assertEqual(self.heard("-script-error"), [])
+                self.assertEqual(self.event_received("-script-error"), [])
 
             self.plan("2")
             self.provoke()
-            wait_for(lambda: self.heard("-script-error"), SECONDS, "-script-error")
-            self.assertEqual(self.heard("-script-error"), [f"{self.notify} 0 2"])
+            wait_for(lambda: self.event_received("-script-error"), SECONDS, "-script-error")
+            self.assertEqual(self.event_received("-script-error"), [f"{self.notify} 0 2"])
             self.assertEqual(len(self.calls("+set")), 1)
             self.wait_idle()
 
@@ -163,18 +163,18 @@ class ScriptTests(SynchronousTestCase):
             self.wait_calls(1)
             job = pairs_of(self.sentinel.call("SENTINEL", "PENDING-SCRIPTS"))
             self.assertEqual((job["flags"], job["retry-num"]), ("running", "1"))
-            wait_for(lambda: self.heard("-script-timeout"), SECONDS, "-script-timeout")
-            self.assertEqual(self.heard("-script-timeout")[0], f"{self.notify} {job['pid']}")
+            wait_for(lambda: self.event_received("-script-timeout"), SECONDS, "-script-timeout")
+            self.assertEqual(self.event_received("-script-timeout")[0], f"{self.notify} {job['pid']}")
             self.plan("0")
             self.wait_idle()
-            self.assertEqual(self.heard("-script-error"), [])
+            self.assertEqual(self.event_received("-script-error"), [])
             self.assertGreaterEqual(len(self.calls("+set")), 2)
 
             self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 1)
             self.plan("1")
             self.provoke()
-            wait_for(lambda: self.heard("-script-error"), SECONDS, "-script-error")
-            self.assertEqual(self.heard("-script-error"), [f"{self.notify} 0 1"])
+            wait_for(lambda: self.event_received("-script-error"), SECONDS, "-script-error")
+            self.assertEqual(self.event_received("-script-error"), [f"{self.notify} 0 1"])
             self.assertEqual(len(self.calls("+set")), 10)
 
 

@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_heard
+from tests.interop.fixtures import SECONDS, hurry, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing, pairs, wait_for
 
 
@@ -37,7 +37,7 @@ class RefusedPromotionTests(SynchronousTestCase):
             wait_for(preferred, SECONDS, "the priority to be known")
             began = time.monotonic()
             master.kill()
-            moved = wait_heard(recorder, began, "+promoted-slave", {elected_leader(recorder, began)})
+            moved = wait_event(recorder, began, "+promoted-slave", {elected_leader(recorder, began)})
             selected = [event.payload.split()[3] for event in recorder.since(began, "+selected-slave")]
             self.assertEqual(selected, [str(first.port), str(second.port)])
             self.assertEqual(moved[0].payload.split()[3], str(second.port))

@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, hurry, wait_heard
+from tests.interop.fixtures import LONG, SECONDS, hurry, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing
 
 DOWN_AFTER = 2_000
@@ -35,14 +35,14 @@ class ReturningGroupTests(SynchronousTestCase):
                 began = time.monotonic()
                 for server in fleet.servers.values():
                     server.freeze()
-                wait_heard(recorder, began, "+odown", fleet.ports)
+                wait_event(recorder, began, "+odown", fleet.ports)
                 first, last = (replicas, [master]) if offset >= 0 else ([master], replicas)
                 for server in first:
                     server.thaw()
                 time.sleep(abs(offset))
                 for server in last:
                     server.thaw()
-                wait_heard(recorder, began, "-odown", fleet.ports)
+                wait_event(recorder, began, "-odown", fleet.ports)
                 fleet.wait_quiet(SECONDS)
                 self.assertEqual(recorder.since(began, "+promoted-slave"), [], f"{offset} s")
                 self.assertEqual(fleet.master_port(), master.port)

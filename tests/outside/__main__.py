@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.interop.rounds import kinds_of
-from tests.outside.campaign import Archive, Campaign, Course, WrongFile, name_of
-from tests.outside.plan import Kind
+from tests.outside.campaign import Archive, Campaign, FaultSettings, WrongFile, name_of
+from tests.outside.cluster import DOWN_AFTER, FAILOVER_TIMEOUT, Setting
+from tests.outside.plan import FaultType
 from tests.outside.report import table
-from tests.outside.world import DOWN_AFTER, FAILOVER_TIMEOUT, Setting
 from tests.servers import available
 
 
@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--server", default="redis", choices=["redis", "valkey"], help="default: %(default)s")
     made.add_argument("--at-once", type=int, default=4, help="most faults of a round (default: %(default)s)")
     made.add_argument(
-        "--kind", action="append", choices=[kind.value for kind in Kind], help="of faults; may be repeated; all if not"
+        "--kind",
+        action="append",
+        choices=[kind.value for kind in FaultType],
+        help="of faults; may be repeated; all if not",
     )
     made.add_argument("--block", type=int, default=10, help="rounds before it is the next setting's turn")
     made.add_argument("--json", type=Path, help="file of all results; rounds that are in it are not played again")
@@ -67,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if absent:
         print(f"not on this machine: {', '.join(absent)}", file=sys.stderr)
         return 2
-    kinds = tuple(kind for kind in Kind if not options.kind or kind.value in options.kind)
-    course = Course(options.seed, options.at_once, kinds)
+    fault_types = tuple(kind for kind in FaultType if not options.kind or kind.value in options.kind)
+    fault_settings = FaultSettings(options.seed, options.at_once, fault_types)
     parameters = {
-        **course.as_json(),
+        **fault_settings.as_json(),
         "server": options.server,
         "max_lag": options.max_lag,
         "down_after": DOWN_AFTER,
@@ -82,14 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     numbers = range(options.first, options.first + options.rounds)
-    Campaign(course, archive, lambda text: print(text, flush=True)).play(settings, numbers, options.block)
+    Campaign(fault_settings, archive, lambda text: print(text, flush=True)).run(settings, numbers, options.block)
     columns = {
         name: [result for result in archive.results(name) if result.number in numbers]
         for name in map(name_of, settings)
     }
     print(f"\nseed {options.seed}, rounds {numbers[0]} to {numbers[-1]}, {options.server} servers\n")
     print(table(columns))
-    return int(any(result.disruptions for results in columns.values() for result in results))
+    return int(any(result.violations for results in columns.values() for result in results))
 
 
 if __name__ == "__main__":

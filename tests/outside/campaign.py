@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.outside.plan import Kind, draw
-from tests.outside.rounds import PROBLEMS, Referee, Result
-from tests.outside.world import Setting, Simulation
+from tests.outside.cluster import Cluster, Setting
+from tests.outside.plan import FaultType, draw
+from tests.outside.rounds import PROBLEMS, Result, RoundRunner
 from tests.servers import Harness
 
 
@@ -34,16 +34,16 @@ def name_of(setting: Setting) -> str:
 
 
 @dataclass(frozen=True)
-class Course:
+class FaultSettings:
     """What decides about the faults, but for the number of the round."""
 
     seed: int
     at_once: int = 4
-    kinds: tuple[Kind, ...] = tuple(Kind)
+    fault_types: tuple[FaultType, ...] = tuple(FaultType)
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
-        return {"seed": self.seed, "at_once": self.at_once, "kinds": [kind.value for kind in self.kinds]}
+        return {"seed": self.seed, "at_once": self.at_once, "kinds": [kind.value for kind in self.fault_types]}
 
 
 class Archive:
@@ -87,12 +87,12 @@ class Archive:
 class Campaign:
     """Plays rounds until every setting has had each of them."""
 
-    def __init__(self, course: Course, archive: Archive, say: Callable[[str], None]) -> None:
-        self._course = course
+    def __init__(self, fault_settings: FaultSettings, archive: Archive, report_progress: Callable[[str], None]) -> None:
+        self._fault_settings = fault_settings
         self._archive = archive
-        self._say = say
+        self._report = report_progress
 
-    def play(self, settings: Sequence[Setting], numbers: Sequence[int], block: int) -> None:
+    def run(self, settings: Sequence[Setting], numbers: Sequence[int], block: int) -> None:
         """
         Play what is missing, ``block`` rounds of one setting, then of the next, so that all share the machine's moods.
 
@@ -105,44 +105,54 @@ class Campaign:
                     number for number in numbers[first : first + block] if not self._archive.has(name, number)
                 ]:
                     with suppress(RoundFailed):
-                        self._play_block(setting, missing)
+                        self._run_block(setting, missing)
 
-    def _play_block(self, setting: Setting, numbers: Sequence[int]) -> None:
+    def _run_block(self, setting: Setting, numbers: Sequence[int]) -> None:
         name = name_of(setting)
         with Harness() as harness, ExitStack() as stack:
             try:
-                world = stack.enter_context(Simulation(harness, setting))
+                cluster = stack.enter_context(Cluster(harness, setting))
             except PROBLEMS as problem:
                 result = Result(numbers[0], {}, [f"did not start: {problem}"], str(harness.directory))
                 self._keep(setting, result)
                 raise RoundFailed(name) from problem
-            referee = Referee(world)
+            runner = RoundRunner(cluster)
             for number in numbers:
-                plan = draw(self._course.seed, number, setting.cast, self._course.at_once, self._course.kinds)
-                result = referee.play(number, plan)
+                plan = draw(
+                    self._fault_settings.seed,
+                    number,
+                    setting.participants,
+                    self._fault_settings.at_once,
+                    self._fault_settings.fault_types,
+                )
+                result = runner.run(number, plan)
                 self._keep(setting, result)
-                if result.disruptions:
+                if result.violations:
                     raise RoundFailed(name)
 
     def _keep(self, setting: Setting, result: Result) -> None:
         self._archive.add(name_of(setting), result)
         faults = ", ".join(f"{kind} {count}" if count > 1 else kind for kind, count in result.faults.items())
         agreed = f"agreed {result.convergence:.1f} s after healing" if result.converged else "no agreement"
-        self._say(
+        self._report(
             f"{name_of(setting)} round {result.number} ({faults}): {agreed}, {result.promotions} promotions, "
             f"{result.lost} of {result.acknowledged} acknowledged writes lost"
         )
-        for disruption in result.disruptions:
-            self._say(f"*** {disruption}")
-        if result.disruptions:
-            self._say(f"*** kept in {result.directory}; again: {self.command(setting, result.number)}")
+        for disruption in result.violations:
+            self._report(f"*** {disruption}")
+        if result.violations:
+            self._report(f"*** kept in {result.directory}; again: {self.command(setting, result.number)}")
 
     def command(self, setting: Setting, number: int) -> str:
         """What plays one round again; only the faults are the same, as processes and networks have moods."""
         mix, _, minimum = name_of(setting).partition(" min ")
-        kinds = "" if self._course.kinds == tuple(Kind) else "".join(f" --kind {k.value}" for k in self._course.kinds)
+        fault_types = (
+            ""
+            if self._fault_settings.fault_types == tuple(FaultType)
+            else "".join(f" --kind {k.value}" for k in self._fault_settings.fault_types)
+        )
         return (
-            f"python -m tests.outside --seed {self._course.seed} --first {number} --rounds 1 --sentinels {mix}"
+            f"python -m tests.outside --seed {self._fault_settings.seed} --first {number} --rounds 1 --sentinels {mix}"
             f" --min-replicas-to-write {minimum} --max-lag {setting.max_lag} --server {setting.server}"
-            f" --at-once {self._course.at_once}{kinds}"
+            f" --at-once {self._fault_settings.at_once}{fault_types}"
         )

@@ -12,16 +12,16 @@ from twisted.internet import reactor
 
 from tests.outside.control import Reactor, serve
 from tests.outside.ledger import save
-from tests.outside.writing import Client, Histories, Reader, Writer, dialling_from
+from tests.outside.writing import Client, Histories, Reader, Writer, connecting_from
 
 PAUSE = 0.01
 """Seconds between two writes of one writer."""
 
-SULK = 0.1
+RETRY_DELAY = 0.1
 """Seconds before the next attempt after one that failed."""
 
 
-class Clientele:
+class ClientGroup:
     """All clients of an installation."""
 
     def __init__(self, clients: Sequence[Client], histories: Histories) -> None:
@@ -54,7 +54,7 @@ class Clientele:
 
     def _run(self, client: Client, key: str) -> None:
         while not self._stop.is_set():
-            self._stop.wait(PAUSE if client.step(key) else SULK)
+            self._stop.wait(PAUSE if client.step(key) else RETRY_DELAY)
 
     def _end(self, path: Path) -> None:
         self._stop.set()
@@ -84,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for make, sources in ((Writer, options.writer), (Reader, options.reader)):
         for source in sources:
             name = f"{make.__name__.lower()}-{source}"
-            clients.append(make(name, options.sentinel, options.master, dialling_from(source), histories))
-    clientele = Clientele(clients, histories)
-    serve(cast(Reactor, reactor), options.port, clientele.answer)
+            clients.append(make(name, options.sentinel, options.master, connecting_from(source), histories))
+    group = ClientGroup(clients, histories)
+    serve(cast(Reactor, reactor), options.port, group.answer)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.outside.ledger import Span
-from tests.outside.plan import Fault, Kind
+from tests.outside.plan import Fault, FaultType
 
 RESET_EVERY = 0.4
 """Seconds between two resets of the same connections."""
@@ -55,7 +55,7 @@ def timeline(plan: Sequence[Fault]) -> list[Act]:
     """All that is to be done, in order: each fault begins and ends, and resets are repeated in between."""
     acts = []
     for index, fault in enumerate(plan):
-        if fault.kind is Kind.RESET:
+        if fault.kind is FaultType.RESET:
             times = int(fault.lasts / RESET_EVERY) + 1
             acts += [Act(fault.starts + repeat * RESET_EVERY, index, True) for repeat in range(times)]
         else:
@@ -84,7 +84,7 @@ class Injector:
         self._proxies = proxies
         self._clock = clock
         self._sleep = sleep
-        self._holds: dict[tuple[Kind, str], int] = defaultdict(int)
+        self._holds: dict[tuple[FaultType, str], int] = defaultdict(int)
 
     def run(self) -> list[Span]:
         """
@@ -106,23 +106,23 @@ class Injector:
 
     def _begin(self, fault: Fault, name: str) -> None:
         ways = " ".join(f"{self._addresses[source]}>{self._addresses[target]}" for source, target in fault.ways)
-        if fault.kind in (Kind.FREEZE, Kind.KILL):
+        if fault.kind in (FaultType.FREEZE, FaultType.KILL):
             for role in fault.nodes:
                 self._holds[fault.kind, role] += 1
                 if self._processes[role].running:
-                    if fault.kind is Kind.FREEZE:
+                    if fault.kind is FaultType.FREEZE:
                         self._processes[role].freeze()
                     else:
                         self._processes[role].kill()
-        elif fault.kind is Kind.RESET:
+        elif fault.kind is FaultType.RESET:
             self._proxies("RESET", ways)
-        elif fault.kind is Kind.DELAY:
+        elif fault.kind is FaultType.DELAY:
             self._proxies("SLOW", name, str(fault.delay), ways)
         else:
             self._proxies("CUT", name, ways)
 
     def _end(self, fault: Fault, name: str) -> None:
-        if fault.kind not in (Kind.FREEZE, Kind.KILL):
+        if fault.kind not in (FaultType.FREEZE, FaultType.KILL):
             self._proxies("LIFT", name)
             return
         for role in fault.nodes:
@@ -130,7 +130,7 @@ class Injector:
             # Two faults of a kind may overlap on one process; the last one to end lets it go.
             if self._holds[fault.kind, role]:
                 continue
-            if fault.kind is Kind.FREEZE:
+            if fault.kind is FaultType.FREEZE:
                 self._processes[role].thaw()
             elif not self._processes[role].running:
                 self._processes[role].start(keep_config=True, ready=False)

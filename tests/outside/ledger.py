@@ -68,7 +68,7 @@ def load(path: Path) -> tuple[list[Write], list[Read]]:
 
 
 @dataclass(frozen=True)
-class Tally:
+class WriteCounts:
     """The writes of a round against what the final master holds."""
 
     acknowledged: int
@@ -83,14 +83,14 @@ class Tally:
     refused_present: list[Write]
     """Answered with an error, and there all the same: a server must not do that."""
 
-    unheard_of: list[str]
+    unwritten: list[str]
     """There, and nobody wrote it."""
 
 
-def tally(writes: Sequence[Write], held: Collection[str]) -> Tally:
+def count_writes(writes: Sequence[Write], held: Collection[str]) -> WriteCounts:
     """Compare the writes of a round with the members that the final master holds."""
     counts = Counter(write.outcome for write in writes)
-    return Tally(
+    return WriteCounts(
         counts[Outcome.ACKNOWLEDGED],
         counts[Outcome.FAILED],
         counts[Outcome.UNKNOWN],
@@ -152,6 +152,6 @@ def blame(lost: Iterable[Write], spans: Sequence[Span]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for write in lost:
         begun = [span for span in spans if span.server == write.server and span.since - LEAD <= write.answered]
-        kinds = {span.kind for span in begun if write.answered <= span.until}
-        counts.update(kinds or {AFTERWARDS if begun else UNTOUCHED})
+        fault_types = {span.kind for span in begun if write.answered <= span.until}
+        counts.update(fault_types or {AFTERWARDS if begun else UNTOUCHED})
     return counts

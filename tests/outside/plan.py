@@ -12,13 +12,13 @@ from tests.outside.ways import Way
 MASTER = "master"
 
 
-class Kind(Enum):
+class FaultType(Enum):
     """The kinds of faults."""
 
     ISOLATE = "isolate"  # one process hears no other one and is not heard, but clients reach it
     PARTITION = "partition"  # two sides, clients among them, that hear nothing of each other
-    MUTE = "mute"  # one process is not heard any more, though it hears
-    DEAF = "deaf"  # one process hears nothing any more, though it is heard
+    OUTBOUND_BLOCKED = "outbound-blocked"  # one process is not heard any more, though it hears
+    INBOUND_BLOCKED = "inbound-blocked"  # one process hears nothing any more, though it is heard
     PAIRS = "pairs"  # some pairs of processes do not reach each other; others do, so there are no sides
     ONE_WAY = "one-way"  # some pairs do not reach each other in one direction
     DELAY = "delay"  # everything to and from one process takes longer
@@ -34,7 +34,7 @@ class Fault:
     ``client-1``.
     """
 
-    kind: Kind
+    kind: FaultType
     starts: float
     """Seconds since the faults of the round began; ``lasts`` is in seconds too."""
 
@@ -52,8 +52,8 @@ class Fault:
         """For a person who looks for what happened."""
         how = f" by {self.delay:.2f} s" if self.delay else ""
         whom = " ".join(f"{source}>{destination}" for source, destination in self.ways)
-        befallen = whom if self.kind in (Kind.PAIRS, Kind.ONE_WAY) else ", ".join(self.nodes)
-        return f"{self.starts:.2f}–{self.ends:.2f} s {self.kind.value}{how}: {befallen}"
+        affected = whom if self.kind in (FaultType.PAIRS, FaultType.ONE_WAY) else ", ".join(self.nodes)
+        return f"{self.starts:.2f}–{self.ends:.2f} s {self.kind.value}{how}: {affected}"
 
     @property
     def ends(self) -> float:
@@ -62,7 +62,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Cast:
+class Participants:
     """Who takes part in a round, by role."""
 
     replicas: int = 2
@@ -95,57 +95,57 @@ def both(ways: Iterable[Way]) -> tuple[Way, ...]:
     return tuple(way for source, destination in ways for way in ((source, destination), (destination, source)))
 
 
-class Drawing:
+class FaultGenerator:
     """Draws the faults of one round."""
 
     MASTER_SHARE = 0.5
     """How often a fault of a single process is the master's; else it may be anybody's."""
 
-    def __init__(self, rng: random.Random, cast: Cast) -> None:
+    def __init__(self, rng: random.Random, participants: Participants) -> None:
         self._rng = rng
-        self._cast = cast
+        self._participants = participants
 
-    def fault(self, kind: Kind) -> Fault:
+    def fault(self, kind: FaultType) -> Fault:
         """One fault of this kind, at its time."""
         starts = round(self._rng.uniform(0.0, 2.5), 2)
         lasts = round(self._rng.uniform(2.0, 5.0), 2)
-        if kind is Kind.PARTITION:
+        if kind is FaultType.PARTITION:
             side, other = self._sides()
             apart = [(one, far) for one in side for far in other]
             return Fault(kind, starts, lasts, tuple(side), both(apart))
-        if kind in (Kind.PAIRS, Kind.ONE_WAY):
+        if kind in (FaultType.PAIRS, FaultType.ONE_WAY):
             pairs = self._pairs()
             involved = tuple(sorted({node for pair in pairs for node in pair}))
-            return Fault(kind, starts, lasts, involved, both(pairs) if kind is Kind.PAIRS else tuple(pairs))
+            return Fault(kind, starts, lasts, involved, both(pairs) if kind is FaultType.PAIRS else tuple(pairs))
         node = self._victim()
-        outwards = [(node, other) for other in self._cast.nodes if other != node]
+        outwards = [(node, other) for other in self._participants.nodes if other != node]
         inwards = [(other, node) for node, other in outwards]
-        if kind in (Kind.FREEZE, Kind.KILL):
+        if kind in (FaultType.FREEZE, FaultType.KILL):
             return Fault(kind, starts, lasts, (node,))
-        if kind is Kind.ISOLATE:
+        if kind is FaultType.ISOLATE:
             return Fault(kind, starts, lasts, (node,), both(outwards))
-        if kind is Kind.MUTE:
+        if kind is FaultType.OUTBOUND_BLOCKED:
             return Fault(kind, starts, lasts, (node,), tuple(outwards))
-        if kind is Kind.DEAF:
+        if kind is FaultType.INBOUND_BLOCKED:
             return Fault(kind, starts, lasts, (node,), tuple(inwards))
-        outwards += [(node, client) for client in self._cast.client_names]
-        delay = round(self._rng.uniform(0.05, 0.6), 2) if kind is Kind.DELAY else 0.0
+        outwards += [(node, client) for client in self._participants.client_names]
+        delay = round(self._rng.uniform(0.05, 0.6), 2) if kind is FaultType.DELAY else 0.0
         return Fault(kind, starts, lasts, (node,), both(outwards), delay)
 
     def _victim(self) -> str:
-        return MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(self._cast.nodes)
+        return MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(self._participants.nodes)
 
     def _sides(self) -> tuple[list[str], list[str]]:
-        everybody = self._cast.nodes + self._cast.client_names
+        everybody = self._participants.nodes + self._participants.client_names
         while True:
             one = [name for name in everybody if self._rng.random() < 0.5]
             other = [name for name in everybody if name not in one]
-            nodes = [len(set(side) & set(self._cast.nodes)) for side in (one, other)]
+            nodes = [len(set(side) & set(self._participants.nodes)) for side in (one, other)]
             if min(nodes):
                 return (one, other) if nodes[0] <= nodes[1] else (other, one)
 
     def _pairs(self) -> list[Way]:
-        nodes = self._cast.nodes
+        nodes = self._participants.nodes
         all_pairs = [(one, other) for one in nodes for other in nodes if one != other]
         count = self._rng.randint(2, max(2, len(all_pairs) // 3))
         chosen: list[Way] = []
@@ -155,7 +155,13 @@ class Drawing:
         return chosen
 
 
-def draw(seed: int, number: int, cast: Cast, most: int = 4, kinds: Sequence[Kind] = tuple(Kind)) -> list[Fault]:
+def draw(
+    seed: int,
+    number: int,
+    participants: Participants,
+    max_faults: int = 4,
+    fault_types: Sequence[FaultType] = tuple(FaultType),
+) -> list[Fault]:
     """
     The faults of one round, in the order in which they start.
 
@@ -164,9 +170,9 @@ def draw(seed: int, number: int, cast: Cast, most: int = 4, kinds: Sequence[Kind
     :param kinds: what they are drawn from, without repeating one before all had their turn.
     """
     rng = random.Random(f"{seed}/{number}")
-    count = rng.randint(max(1, most // 2), most)
-    drawing = Drawing(rng, cast)
-    drawn: list[Kind] = []
+    count = rng.randint(max(1, max_faults // 2), max_faults)
+    drawing = FaultGenerator(rng, participants)
+    drawn: list[FaultType] = []
     while len(drawn) < count:
-        drawn += rng.sample(list(kinds), min(len(kinds), count - len(drawn)))
+        drawn += rng.sample(list(fault_types), min(len(fault_types), count - len(drawn)))
     return sorted((drawing.fault(kind) for kind in drawn), key=lambda fault: fault.starts)

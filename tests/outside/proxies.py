@@ -37,22 +37,22 @@ def parse_ways(text: str) -> list[Way]:
     return ways
 
 
-class Door(ServerFactory):
+class ProxyListener(ServerFactory):
     """Where one process is reached by all others."""
 
     noisy = False
 
-    def __init__(self, switchboard: Switchboard, host: str, port: int) -> None:
-        self._switchboard = switchboard
+    def __init__(self, network: ProxyNetwork, host: str, port: int) -> None:
+        self._network = network
         self._host = host
         self._port = port
 
     def buildProtocol(self, address: IAddress | None) -> Side:
         caller: str = address.host  # type: ignore[union-attr]
-        return self._switchboard.relay(caller, self._host, self._port).caller
+        return self._network.relay(caller, self._host, self._port).caller
 
 
-class Switchboard:
+class ProxyNetwork:
     """All connections, and the obstacles on their ways."""
 
     def __init__(self, reactor: Reactor) -> None:
@@ -60,23 +60,23 @@ class Switchboard:
         self._ways = Ways(self._changed)
         self._relays: set[Relay] = set()
 
-    def open_door(self, host: str, port: int) -> None:
+    def open_listener(self, host: str, port: int) -> None:
         """Take connections to ``host:port`` and continue them to that port of 127.0.0.1."""
-        self._reactor.listenTCP(port, Door(self, host, port), interface=host)
+        self._reactor.listenTCP(port, ProxyListener(self, host, port), interface=host)
 
     def relay(self, caller: str, callee: str, port: int) -> Relay:
         """A new connection from ``caller``, not yet continued."""
 
-        def dial(source: str, factory: ClientFactory) -> IConnector:
+        def connect(source: str, factory: ClientFactory) -> IConnector:
             return self._reactor.connectTCP("127.0.0.1", port, factory, CONNECT_SECONDS, (source, 0))
 
-        relay = Relay(self._reactor, self._ways, caller, callee, dial, self._relays.discard)
+        relay = Relay(self._reactor, self._ways, caller, callee, connect, self._relays.discard)
         self._relays.add(relay)
         return relay
 
     def answer(self, words: list[str]) -> str:
         """
-        ``CUT name ways``, ``SLOW name seconds ways``, ``LIFT name``, ``CALM``, ``RESET ways`` or ``COUNT``.
+        ``CUT name ways``, ``SLOW name seconds ways``, ``LIFT name``, ``HEAL``, ``RESET ways`` or ``COUNT``.
 
         ``ways`` is one word, as :func:`parse_ways` takes it.
 
@@ -90,7 +90,7 @@ class Switchboard:
             self._ways.impose(rest[0], parse_ways(rest[2]), Condition(delay=float(rest[1])))
         elif verb == "LIFT" and len(rest) == 1:
             self._ways.lift(rest[0])
-        elif verb == "CALM" and not rest:
+        elif verb == "HEAL" and not rest:
             self._ways.lift_all()
         elif verb == "RESET" and len(rest) == 1:
             return str(self._reset(parse_ways(rest[0])))
@@ -114,14 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.outside.proxies", description=__doc__.split("\n\n")[0])
     parser.add_argument("--port", type=int, required=True, help="where to be told what to do")
-    parser.add_argument("--door", action="append", default=[], metavar="HOST:PORT", help="leads to that port here")
+    parser.add_argument("--listen", action="append", default=[], metavar="HOST:PORT", help="leads to that port here")
     options = parser.parse_args(arguments)
     reactor = cast(Reactor, installed_reactor)
-    switchboard = Switchboard(reactor)
-    for door in options.door:
-        host, _, port = door.rpartition(":")
-        switchboard.open_door(host, int(port))
-    serve(reactor, options.port, switchboard.answer)
+    network = ProxyNetwork(reactor)
+    for listener in options.listen:
+        host, _, port = listener.rpartition(":")
+        network.open_listener(host, int(port))
+    serve(reactor, options.port, network.answer)
 
 
 if __name__ == "__main__":

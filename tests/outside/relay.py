@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from tests.outside.ways import Condition, Ways
 
-MOST_UNDER_WAY = 4 << 20
+MAX_BYTES_IN_FLIGHT = 4 << 20
 """Bytes on a slow way before no more are read; a replica's full synchronization is far below."""
 
 
@@ -46,7 +46,7 @@ class End:
 
 
 @implementer(IPushProducer)
-class Lane:
+class Channel:
     """One direction of a connection: pieces in order, held while the way is cut, late while it is slow."""
 
     def __init__(self, clock: IReactorTime, condition: Callable[[], Condition]) -> None:
@@ -54,7 +54,7 @@ class Lane:
         self._condition = condition
         self._source: Wire | None = None
         self._sink: Wire | None = None
-        self._under_way: deque[tuple[float, bytes | End]] = deque()
+        self._in_flight: deque[tuple[float, bytes | End]] = deque()
         self._bytes = 0
         self._timer: IDelayedCall | None = None
         self._sink_full = False
@@ -64,19 +64,19 @@ class Lane:
         """Begin to carry; ``source`` is paused so far."""
         self._source, self._sink = source, sink
         sink.registerProducer(self, True)
-        self.look()
+        self.update()
 
     def carry(self, piece: bytes | End) -> None:
         """Take what came from the source, or how it ended."""
-        last = self._under_way[-1][0] if self._under_way else 0.0
-        self._under_way.append((max(last, self._clock.seconds() + self._condition().delay), piece))
+        last = self._in_flight[-1][0] if self._in_flight else 0.0
+        self._in_flight.append((max(last, self._clock.seconds() + self._condition().delay), piece))
         if isinstance(piece, End):
             self._source = None
         else:
             self._bytes += len(piece)
-        self.look()
+        self.update()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Deliver what is due, and read or not, as the way now is."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -87,12 +87,12 @@ class Lane:
 
     def abandon(self) -> None:
         """There is nobody left at the end of the way."""
-        self._under_way.clear()
+        self._in_flight.clear()
         self._bytes = 0
         if self._sink is not None:
             self._sink.unregisterProducer()
         self._sink = None
-        self.look()
+        self.update()
 
     def pauseProducing(self) -> None:
         """The sink takes no more for now."""
@@ -109,8 +109,8 @@ class Lane:
 
     def _deliver(self) -> None:
         now = self._clock.seconds()
-        while self._under_way and self._under_way[0][0] <= now and self._sink is not None:
-            _, piece = self._under_way.popleft()
+        while self._in_flight and self._in_flight[0][0] <= now and self._sink is not None:
+            _, piece = self._in_flight.popleft()
             if isinstance(piece, bytes):
                 self._bytes -= len(piece)
                 self._sink.write(piece)
@@ -121,13 +121,15 @@ class Lane:
                     sink.loseConnection()
                 else:
                     sink.abortConnection()
-        if self._under_way and self._sink is not None:
-            self._timer = self._clock.callLater(self._under_way[0][0] - now, self.look)
+        if self._in_flight and self._sink is not None:
+            self._timer = self._clock.callLater(self._in_flight[0][0] - now, self.update)
 
     def _adjust_reading(self) -> None:
         if self._source is None:
             return
-        wanted = not (self._sink is None or self._sink_full or self._bytes > MOST_UNDER_WAY or self._condition().cut)
+        wanted = not (
+            self._sink is None or self._sink_full or self._bytes > MAX_BYTES_IN_FLIGHT or self._condition().cut
+        )
         if wanted != self._reading:
             self._reading = wanted
             if wanted:
@@ -176,7 +178,7 @@ class Relay:
         ways: Ways,
         caller: str,
         callee: str,
-        dial: Callable[[str, ClientFactory], IConnector],
+        connect: Callable[[str, ClientFactory], IConnector],
         over: Callable[[Relay], None],
     ) -> None:
         """
@@ -187,13 +189,13 @@ class Relay:
         self._clock = clock
         self._ways = ways
         self.addresses = (caller, callee)
-        self._dial = dial
+        self._connect = connect
         self._over = over
         self.caller, self.callee = Side(self), Side(self)
-        forth = Lane(clock, lambda: ways.condition(caller, callee))
-        back = Lane(clock, lambda: ways.condition(callee, caller))
-        self._lane_from = {self.caller: forth, self.callee: back}
-        self._lane_to = {self.callee: forth, self.caller: back}
+        forth = Channel(clock, lambda: ways.condition(caller, callee))
+        back = Channel(clock, lambda: ways.condition(callee, caller))
+        self._channel_from = {self.caller: forth, self.callee: back}
+        self._channel_to = {self.callee: forth, self.caller: back}
         self._present: set[Side] = set()
         self._connector: IConnector | None = None
         self._connecting: IDelayedCall | None = None
@@ -201,14 +203,14 @@ class Relay:
     def conditions_changed(self) -> None:
         """Look at both ways anew."""
         if self._connector is None:
-            self._try_dialling()
-        for lane in self._lane_from.values():
-            lane.look()
+            self._try_connecting()
+        for channel in self._channel_from.values():
+            channel.update()
 
     def tear(self) -> None:
         """Reset the connection at both ends."""
-        for lane in self._lane_from.values():
-            lane.abandon()
+        for channel in self._channel_from.values():
+            channel.abandon()
         for side in list(self._present):
             self._transport(side).abortConnection()
 
@@ -224,38 +226,38 @@ class Relay:
         transport.setTcpNoDelay(True)
         transport.pauseProducing()
         if side is self.caller:
-            self._try_dialling()
+            self._try_connecting()
         elif self.caller not in self._present:
             transport.abortConnection()
         else:
-            for each, lane in self._lane_from.items():
+            for each, channel in self._channel_from.items():
                 other = self.callee if each is self.caller else self.caller
-                lane.join(self._transport(each), self._transport(other))
+                channel.join(self._transport(each), self._transport(other))
 
     def side_received(self, side: Side, data: bytes) -> None:
         """Bytes from one end."""
-        self._lane_from[side].carry(data)
+        self._channel_from[side].carry(data)
 
     def side_lost(self, side: Side, clean: bool) -> None:
         """One end is gone; the other hears of it as late as of any bytes."""
         self._present.discard(side)
-        self._lane_to[side].abandon()
-        self._lane_from[side].carry(End(clean))
+        self._channel_to[side].abandon()
+        self._channel_from[side].carry(End(clean))
         if not self._present:
             if self._connecting is not None and self._connecting.active():
                 self._connecting.cancel()
-            for lane in self._lane_from.values():
-                lane.abandon()
+            for channel in self._channel_from.values():
+                channel.abandon()
             self._over(self)
 
-    def _try_dialling(self) -> None:
+    def _try_connecting(self) -> None:
         if self._connecting is None and self.caller in self._present and self._ways.open_both(*self.addresses):
-            self._connecting = self._clock.callLater(self._ways.slowness(*self.addresses), self._reach_out)
+            self._connecting = self._clock.callLater(self._ways.slowness(*self.addresses), self._connect_now)
 
-    def _reach_out(self) -> None:
+    def _connect_now(self) -> None:
         self._connecting = None
         if self._ways.open_both(*self.addresses):
-            self._connector = self._dial(self.addresses[0], Outwards(self))
+            self._connector = self._connect(self.addresses[0], Outwards(self))
 
     def _transport(self, side: Side) -> Wire:
         return cast(Wire, side.transport)

@@ -11,20 +11,20 @@ from datetime import datetime
 from typing import Any
 
 from tests.interop.server_checks import Clients, client_problems, server_problems
-from tests.outside.ballots import Ballots, configuration_faults, election_faults, read_log, vote_faults
+from tests.outside.cluster import Cluster
 from tests.outside.injecting import Injector
-from tests.outside.ledger import Read, Span, Write, blame, load, tally, unwritable
+from tests.outside.ledger import Read, Span, Write, blame, count_writes, load, unwritable
 from tests.outside.plan import Fault
-from tests.outside.world import Simulation
+from tests.outside.vote_logs import VoteLog, configuration_faults, election_faults, read_log, vote_faults
 from tests.servers import DeadlineExpired, ReplyError, call, wait_for
 
-CALM_SECONDS = 0.7
+WARM_UP_SECONDS = 0.7
 """Of undisturbed writing before the first fault."""
 
 CONVERGENCE_SECONDS = 60.0
 """A generous limit: several elections in a row may fail, and each repetition waits two failover timeouts."""
 
-SETTLING_SECONDS = 30.0
+REPLICATION_SECONDS = 30.0
 """For the last bytes to reach all replicas once nobody writes, and for all flags to go down."""
 
 PROBLEMS = (DeadlineExpired, ReplyError, OSError, RuntimeError, ValueError, subprocess.SubprocessError)
@@ -42,7 +42,7 @@ class Result:
     faults: dict[str, int]
     """How many of each kind."""
 
-    disruptions: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     """Promises that were broken; empty if the round passed."""
 
     directory: str = ""
@@ -80,15 +80,15 @@ class Result:
         return asdict(self)
 
 
-class Referee:
+class RoundRunner:
     """Lets rounds be played in one world and remembers what must never be taken back."""
 
-    def __init__(self, world: Simulation) -> None:
-        self._world = world
-        self._settled: dict[str, int] = {}
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._replicated: dict[str, int] = {}
         self._elections = self._promotions = 0
 
-    def play(self, number: int, plan: Sequence[Fault]) -> Result:
+    def run(self, number: int, plan: Sequence[Fault]) -> Result:
         """
         Play one round.
 
@@ -98,75 +98,75 @@ class Referee:
         began = time.monotonic()
         try:
             self._write_down(number, plan)
-            self._play(result, plan)
+            self._run_plan(result, plan)
         except PROBLEMS as problem:
-            result.disruptions.append(f"{type(problem).__name__}: {problem}")
+            result.violations.append(f"{type(problem).__name__}: {problem}")
         result.duration = time.monotonic() - began
-        if result.disruptions:
-            result.directory = str(self._world.directory)
-            (self._world.directory / f"troubles-{number}.txt").write_text("\n".join(result.disruptions) + "\n")
-            greetings = (f"{event.at:.3f} {event.sentinel} {event.payload}\n" for event in self._world.greetings.events)
-            (self._world.directory / "greetings.txt").write_text("".join(greetings))
+        if result.violations:
+            result.directory = str(self._cluster.directory)
+            (self._cluster.directory / f"violations-{number}.txt").write_text("\n".join(result.violations) + "\n")
+            hellos = (f"{event.at:.3f} {event.sentinel} {event.payload}\n" for event in self._cluster.hellos.events)
+            (self._cluster.directory / "hellos.txt").write_text("".join(hellos))
         return result
 
     def _write_down(self, number: int, plan: Sequence[Fault]) -> None:
         # Logs tell the time of day, histories that of the monotonic clock; whoever reads both needs one of each.
         lines = [
-            f"round {number}: {datetime.now()}, monotonic {time.monotonic():.3f}; faults follow {CALM_SECONDS} s later",
+            f"round {number}: {datetime.now()}, monotonic {time.monotonic():.3f}; faults {WARM_UP_SECONDS} s later",
             *(str(fault) for fault in plan),
-            *(f"{role}: {process.name}" for role, process in self._world.roles().items()),
-            *(f"{role} is at {address}" for role, address in self._world.addresses().items()),
+            *(f"{role}: {process.name}" for role, process in self._cluster.roles().items()),
+            *(f"{role} is at {address}" for role, address in self._cluster.addresses().items()),
         ]
-        (self._world.directory / f"plan-{number}.txt").write_text("\n".join(lines) + "\n")
+        (self._cluster.directory / f"plan-{number}.txt").write_text("\n".join(lines) + "\n")
 
-    def _play(self, result: Result, plan: Sequence[Fault]) -> None:
-        world, key = self._world, f"round-{result.number}"
-        history = world.directory / f"history-{result.number}.jsonl"
-        world.clients.call("BEGIN", key)
-        bystanders = Clients(world.fleet.master())
+    def _run_plan(self, result: Result, plan: Sequence[Fault]) -> None:
+        cluster, key = self._cluster, f"round-{result.number}"
+        history = cluster.directory / f"history-{result.number}.jsonl"
+        cluster.clients.call("BEGIN", key)
+        bystanders = Clients(cluster.fleet.master())
         try:
-            time.sleep(CALM_SECONDS)
+            time.sleep(WARM_UP_SECONDS)
             struck = time.monotonic()
-            injector = Injector(plan, world.roles(), world.addresses(), world.proxies.call)
+            injector = Injector(plan, cluster.roles(), cluster.addresses(), cluster.proxies.call)
             spans = injector.run()
-            result.disruptions += world.heal()
+            result.violations += cluster.heal()
             healed = time.monotonic()
             self._wait_agreement()
             result.converged = True
             agreed = time.monotonic()
             result.convergence = agreed - healed
         finally:
-            world.clients.call("END", str(history), timeout=15.0)
-        wait_for(self._at_one, SETTLING_SECONDS, "all offsets to be the same")
+            cluster.clients.call("END", str(history), timeout=15.0)
+        wait_for(self._all_replicated, REPLICATION_SECONDS, "all offsets to be the same")
         writes, reads = load(history)
         held = self._members(key)
         self._count(result, writes, reads, spans, held)
         result.without_master = unwritable(writes, held, struck, agreed, TIMEOUT)
-        world.fleet.wait_quiet(SETTLING_SECONDS)
+        cluster.fleet.wait_quiet(REPLICATION_SECONDS)
         result.rest = time.monotonic() - healed
         with bystanders:
             self._check_servers(result, bystanders)
-        self._settled[key] = len(held)
-        self._check_settled(result)
-        self._judge(result)
+        self._replicated[key] = len(held)
+        self._check_replicated(result)
+        self._check_elections(result)
 
     def _wait_agreement(self) -> None:
         def agreed() -> bool:
-            problems = self._world.fleet.agreement_problems(list(self._world.fleet.servers.values()))
+            problems = self._cluster.fleet.agreement_problems(list(self._cluster.fleet.servers.values()))
             if problems:
                 raise ReplyError("; ".join(problems))
             return True
 
         wait_for(agreed, CONVERGENCE_SECONDS, "all to agree on one master and follow it", every=0.05)
 
-    def _at_one(self) -> bool:
-        problems = self._world.problems()
+    def _all_replicated(self) -> bool:
+        problems = self._cluster.problems()
         if problems:
             raise ReplyError("; ".join(problems))
         return True
 
     def _members(self, key: str) -> set[str]:
-        reply = call(self._world.fleet.master_port(), "SMEMBERS", key, timeout=10.0)
+        reply = call(self._cluster.fleet.master_port(), "SMEMBERS", key, timeout=10.0)
         if not isinstance(reply, list):
             raise ReplyError(f"SMEMBERS was answered with {reply!r}")
         return {str(member) for member in reply}
@@ -174,7 +174,7 @@ class Referee:
     def _count(
         self, result: Result, writes: Sequence[Write], reads: Sequence[Read], spans: Sequence[Span], held: set[str]
     ) -> None:
-        counted = tally(writes, held)
+        counted = count_writes(writes, held)
         result.acknowledged, result.failed, result.unknown = counted.acknowledged, counted.failed, counted.unknown
         result.unknown_present = counted.unknown_present
         result.lost = len(counted.lost)
@@ -182,38 +182,38 @@ class Referee:
         result.reads = len(reads)
         result.missed_reads = sum(not read.found for read in reads)
         if not counted.acknowledged:
-            result.disruptions.append("not one write was acknowledged")
+            result.violations.append("not one write was acknowledged")
         if counted.refused_present:
-            result.disruptions.append(f"refused and there all the same: {counted.refused_present[:3]}")
-        if counted.unheard_of:
-            result.disruptions.append(f"there, and nobody wrote it: {counted.unheard_of[:3]}")
+            result.violations.append(f"refused and there all the same: {counted.refused_present[:3]}")
+        if counted.unwritten:
+            result.violations.append(f"there, and nobody wrote it: {counted.unwritten[:3]}")
 
     def _check_servers(self, result: Result, bystanders: Clients) -> None:
         # By 127.0.0.1, past all proxies, so that nobody but the server can have ended the connections of bystanders.
-        master = self._world.fleet.master_port()
-        result.disruptions += server_problems(self._world.fleet.servers.values(), master)
+        master = self._cluster.fleet.master_port()
+        result.violations += server_problems(self._cluster.fleet.servers.values(), master)
         if bystanders.server.port != master:
-            result.disruptions += client_problems(bystanders)
+            result.violations += client_problems(bystanders)
 
-    def _check_settled(self, result: Result) -> None:
+    def _check_replicated(self, result: Result) -> None:
         # All servers had all of this when its round ended, so no choice of a master may take it back.
-        for old_key, before in self._settled.items():
+        for old_key, before in self._replicated.items():
             now = len(self._members(old_key))
             if now != before:
-                result.disruptions.append(f"{old_key} had settled with {before} members, and has {now} now")
+                result.violations.append(f"{old_key} had settled with {before} members, and has {now} now")
 
-    def _judge(self, result: Result) -> None:
-        ballots: dict[str, Ballots] = {
+    def _check_elections(self, result: Result) -> None:
+        vote_logs: dict[str, VoteLog] = {
             sentinel.name: read_log(sentinel.name, own_id, sentinel.log_text())
-            for sentinel, own_id in self._world.own_ids().items()
+            for sentinel, own_id in self._cluster.own_ids().items()
         }
-        for name, each in ballots.items():
-            result.disruptions += vote_faults(name, each.votes)
-        elections = [election for each in ballots.values() for election in each.elections]
-        result.disruptions += election_faults(elections)
-        result.disruptions += configuration_faults(
-            event.payload for event in self._world.greetings.events if event.channel == "__sentinel__:hello"
+        for name, each in vote_logs.items():
+            result.violations += vote_faults(name, each.votes)
+        elections = [election for each in vote_logs.values() for election in each.elections]
+        result.violations += election_faults(elections)
+        result.violations += configuration_faults(
+            event.payload for event in self._cluster.hellos.events if event.channel == "__sentinel__:hello"
         )
-        promotions = sum(each.promotions for each in ballots.values())
+        promotions = sum(each.promotions for each in vote_logs.values())
         result.elections, self._elections = len(elections) - self._elections, len(elections)
         result.promotions, self._promotions = promotions - self._promotions, promotions

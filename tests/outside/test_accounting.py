@@ -6,8 +6,20 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.outside.ballots import Election, Vote, configuration_faults, election_faults, read_log, vote_faults
-from tests.outside.ledger import AFTERWARDS, UNTOUCHED, Outcome, Read, Span, Write, blame, load, save, tally, unwritable
+from tests.outside.ledger import (
+    AFTERWARDS,
+    UNTOUCHED,
+    Outcome,
+    Read,
+    Span,
+    Write,
+    blame,
+    count_writes,
+    load,
+    save,
+    unwritable,
+)
+from tests.outside.vote_logs import Election, Vote, configuration_faults, election_faults, read_log, vote_faults
 
 US, THEM = "a" * 40, "b" * 40
 
@@ -30,12 +42,12 @@ class LedgerTests(SynchronousTestCase):
             write("came through", Outcome.UNKNOWN),
             write("did not", Outcome.UNKNOWN),
         ]
-        counted = tally(writes, {"kept", "sneaked in", "came through", "nobody's"})
+        counted = count_writes(writes, {"kept", "sneaked in", "came through", "nobody's"})
         self.assertEqual((counted.acknowledged, counted.failed, counted.unknown), (2, 2, 2))
         self.assertEqual(counted.lost, [writes[1]])
         self.assertEqual(counted.refused_present, [writes[3]])
         self.assertEqual(counted.unknown_present, 1)
-        self.assertEqual(counted.unheard_of, ["nobody's"])
+        self.assertEqual(counted.unwritten, ["nobody's"])
 
     def test_time_without_a_master(self) -> None:
         """Gaps between writes that are still there add up, at both edges too; lost and refused ones fill none."""
@@ -67,7 +79,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(load(path), (writes, reads))
 
 
-class BallotTests(SynchronousTestCase):
+class VoteLogTests(SynchronousTestCase):
     """What logs and greetings betray."""
 
     def line(self, event: str) -> str:
@@ -82,9 +94,9 @@ class BallotTests(SynchronousTestCase):
             + self.line("+elected-leader master mymaster 127.0.0.11 7000")
             + self.line("+promoted-slave slave 127.0.0.12:7001 127.0.0.12 7001 @ mymaster 127.0.0.11 7000")
         )
-        ballots = read_log("ours", US, log)
-        self.assertEqual(ballots.votes, [Vote(THEM, 3), Vote(US, 4)])
-        self.assertEqual((ballots.elections, ballots.promotions), ([Election("ours", 4)], 1))
+        vote_logs = read_log("ours", US, log)
+        self.assertEqual(vote_logs.votes, [Vote(THEM, 3), Vote(US, 4)])
+        self.assertEqual((vote_logs.elections, vote_logs.promotions), ([Election("ours", 4)], 1))
 
     def test_elected_out_of_nothing(self) -> None:
         """Nobody is elected without having stood."""
@@ -103,10 +115,10 @@ class BallotTests(SynchronousTestCase):
 
     def test_one_address_an_epoch(self) -> None:
         """A config epoch that is announced with two addresses is an offence, whoever announced them."""
-        greeting = "127.0.0.21,26379,{},5,mymaster,127.0.0.{},7000,{}"
-        fine = [greeting.format(US, 11, 0), greeting.format(THEM, 11, 0), greeting.format(US, 12, 3), "something else"]
+        hello = "127.0.0.21,26379,{},5,mymaster,127.0.0.{},7000,{}"
+        fine = [hello.format(US, 11, 0), hello.format(THEM, 11, 0), hello.format(US, 12, 3), "something else"]
         self.assertEqual(configuration_faults(fine), [])
         self.assertEqual(
-            configuration_faults([*fine, greeting.format(THEM, 13, 3)]),
+            configuration_faults([*fine, hello.format(THEM, 13, 3)]),
             ["config epoch 3 was given to 127.0.0.12:7000 and 127.0.0.13:7000"],
         )

@@ -8,11 +8,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.__main__ import parser
-from tests.outside.campaign import Archive, Campaign, Course, WrongFile, name_of
-from tests.outside.plan import Kind
+from tests.outside.campaign import Archive, Campaign, FaultSettings, WrongFile, name_of
+from tests.outside.cluster import Setting
+from tests.outside.plan import FaultType
 from tests.outside.report import table
 from tests.outside.rounds import Result
-from tests.outside.world import Setting
 
 MIXED = Setting(("txsentinel", "txsentinel", "redis"), min_replicas=1)
 
@@ -46,11 +46,11 @@ class NotationTests(SynchronousTestCase):
 
     def test_the_command_leads_back(self) -> None:
         """The command printed for a failed round asks for the same setting, faults and number."""
-        course = Course(5, 3, (Kind.KILL, Kind.MUTE))
-        words = shlex.split(Campaign(course, Archive(None, {}), lambda text: None).command(MIXED, 17))
+        fault_settings = FaultSettings(5, 3, (FaultType.KILL, FaultType.OUTBOUND_BLOCKED))
+        words = shlex.split(Campaign(fault_settings, Archive(None, {}), lambda text: None).command(MIXED, 17))
         self.assertEqual(words[:3], ["python", "-m", "tests.outside"])
         options = parser().parse_args(words[3:])
-        self.assertEqual((options.seed, options.at_once, options.kind), (5, 3, ["kill", "mute"]))
+        self.assertEqual((options.seed, options.at_once, options.kind), (5, 3, ["kill", "outbound-blocked"]))
         self.assertEqual((options.first, options.rounds), (17, 1))
         self.assertEqual((options.sentinels, options.min_replicas_to_write), (["txsentinel:2,redis:1"], [1]))
 
@@ -61,7 +61,7 @@ class TableTests(SynchronousTestCase):
     def test_columns(self) -> None:
         """Each setting has its sums, medians and worst cases, and its losses by kind."""
         rounds = [
-            Result(1, {"kill": 1, "mute": 1}, converged=True, convergence=1.0, acknowledged=90, lost=9),
+            Result(1, {"kill": 1, "outbound-blocked": 1}, converged=True, convergence=1.0, acknowledged=90, lost=9),
             Result(2, {"kill": 1}, ["broken"], converged=False, acknowledged=10, lost=1, lost_by_kind={"kill": 1}),
             Result(3, {}, converged=True, convergence=4.0),
         ]

@@ -29,7 +29,7 @@ class MassFailureTests(SynchronousTestCase):
             self.assertTrue(core.__file__.endswith(".so"), core.__file__)
         with Installation(("txsentinel",) * 3, MASTERS, down_after=1_000) as installation:
             installation.start()
-            installation.settle(LIMIT_SECONDS)
+            installation.wait_stable(LIMIT_SECONDS)
             names = installation.fleet.master_names()
             sentinels = installation.sentinels
             waiting = {(each.name, name): self.address(each, name) for each in sentinels for name in names}

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.control import Reactor
-from tests.outside.proxies import Switchboard, parse_ways
-from tests.outside.relay import MOST_UNDER_WAY, Side
+from tests.outside.proxies import ProxyNetwork, parse_ways
+from tests.outside.relay import MAX_BYTES_IN_FLIGHT, Side
 from tests.outside.ways import OPEN, Condition, Ways
 
 CALLER, CALLEE, PORT = "127.0.0.2", "127.0.0.3", 7000
@@ -71,12 +71,12 @@ class ProxyTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.switchboard = Switchboard(cast(Reactor, self.reactor))
-        self.switchboard.open_door(CALLEE, PORT)
+        self.network = ProxyNetwork(cast(Reactor, self.reactor))
+        self.network.open_listener(CALLEE, PORT)
 
     def tell(self, *words: str) -> str:
         """A command of the harness."""
-        return self.switchboard.answer(list(words))
+        return self.network.answer(list(words))
 
     def call(self, caller: str = CALLER) -> End:
         """A connection from this address comes to the door."""
@@ -134,10 +134,10 @@ class ProxyTests(SynchronousTestCase):
     def test_a_cut_between_others_is_nothing_to_us(self) -> None:
         """Only the pair named is cut, whichever of the two called."""
         caller, callee = self.through()
-        stranger, other = self.call("127.0.0.9"), self.answer()
+        unknown_client, other = self.call("127.0.0.9"), self.answer()
         self.tell("CUT", "f", f"127.0.0.9>{CALLEE}")
         caller.side.dataReceived(b"a")
-        stranger.side.dataReceived(b"b")
+        unknown_client.side.dataReceived(b"b")
         self.assertEqual((callee.wire.written, other.wire.written), (b"a", b""))
 
     def test_overlapping_cuts(self) -> None:
@@ -148,7 +148,7 @@ class ProxyTests(SynchronousTestCase):
         caller.side.dataReceived(b"x")
         self.tell("LIFT", "one")
         self.assertEqual(callee.wire.written, b"")
-        self.tell("CALM")
+        self.tell("HEAL")
         self.assertEqual(callee.wire.written, b"x")
 
     def test_a_connection_waits_for_both_ways(self) -> None:
@@ -220,10 +220,10 @@ class ProxyTests(SynchronousTestCase):
     def test_reset(self) -> None:
         """All connections of the pair are reset at both ends, and counted; others are left alone."""
         caller, callee = self.through()
-        stranger, other = self.call("127.0.0.9"), self.answer()
+        unknown_client, other = self.call("127.0.0.9"), self.answer()
         self.assertEqual(self.tell("RESET", f"{CALLEE}>{CALLER}"), "1")
         self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
-        self.assertEqual((stranger.wire.closed, other.wire.closed), ("", ""))
+        self.assertEqual((unknown_client.wire.closed, other.wire.closed), ("", ""))
 
     def test_what_is_over_is_forgotten(self) -> None:
         """No connection and no timer outlives both ends."""
@@ -263,19 +263,19 @@ class ProxyTests(SynchronousTestCase):
         """No more is read while too much is under way."""
         caller, callee = self.through()
         self.tell("SLOW", "f", "1", f"{CALLER}>{CALLEE}")
-        caller.side.dataReceived(bytes(MOST_UNDER_WAY + 1))
+        caller.side.dataReceived(bytes(MAX_BYTES_IN_FLIGHT + 1))
         self.assertTrue(caller.wire.paused)
         self.reactor.advance(1)
         self.assertFalse(caller.wire.paused)
-        self.assertEqual(len(callee.wire.written), MOST_UNDER_WAY + 1)
+        self.assertEqual(len(callee.wire.written), MAX_BYTES_IN_FLIGHT + 1)
 
     def test_nonsense(self) -> None:
         """What is no command, or no way, is refused."""
         for words in (["CUT"], ["CUT", "f", "here"], ["SLOW", "f", "soon", "a>b"], ["COUNT", "me"], ["BLOW"]):
-            self.assertRaises(ValueError, self.switchboard.answer, words)
+            self.assertRaises(ValueError, self.network.answer, words)
 
 
-class WaysTests(SynchronousTestCase):
+class PathTests(SynchronousTestCase):
     """How obstacles add up."""
 
     def test_the_worst_counts(self) -> None:

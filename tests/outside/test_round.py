@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.outside.plan import MASTER, Fault, Kind, both
-from tests.outside.rounds import Referee
-from tests.outside.world import Setting, Simulation
+from tests.outside.cluster import Cluster, Setting
+from tests.outside.plan import MASTER, Fault, FaultType, both
+from tests.outside.rounds import RoundRunner
 from tests.servers import Harness, missing
 
 SETTING = Setting(("txsentinel", "txsentinel", "redis"))
@@ -20,15 +20,22 @@ class RoundTests(SynchronousTestCase):
 
     def test_a_lost_master(self) -> None:
         """A master out of everybody's reach and a slow Sentinel: all agree afterwards, and every promise is kept."""
-        cast = SETTING.cast
-        others = [name for name in cast.nodes + cast.client_names if name != MASTER]
+        participants = SETTING.participants
+        others = [name for name in participants.nodes + participants.client_names if name != MASTER]
         plan = [
-            Fault(Kind.PARTITION, 0.0, 4.5, (MASTER,), both((MASTER, other) for other in others)),
-            Fault(Kind.DELAY, 0.5, 2.0, ("sentinel-3",), both(("sentinel-3", node) for node in cast.nodes[:3]), 0.1),
+            Fault(FaultType.PARTITION, 0.0, 4.5, (MASTER,), both((MASTER, other) for other in others)),
+            Fault(
+                FaultType.DELAY,
+                0.5,
+                2.0,
+                ("sentinel-3",),
+                both(("sentinel-3", node) for node in participants.nodes[:3]),
+                0.1,
+            ),
         ]
-        with Harness() as harness, Simulation(harness, SETTING) as world:
-            result = Referee(world).play(1, plan)
-            self.assertEqual(result.disruptions, [])
+        with Harness() as harness, Cluster(harness, SETTING) as cluster:
+            result = RoundRunner(cluster).run(1, plan)
+            self.assertEqual(result.violations, [])
             self.assertTrue(result.converged)
             self.assertGreater(result.acknowledged, 0)
             # Every writer had a write under way, or was about to have one, when the master went out of reach.

@@ -36,7 +36,7 @@ class ThrottledTests(SynchronousTestCase):
         self.installation = installation.__enter__()
         self.addCleanup(installation.__exit__, None, None, None)
         installation.start()
-        installation.settle(LIMIT_SECONDS)
+        installation.wait_stable(LIMIT_SECONDS)
         self.pids = [sentinel.pid for sentinel in installation.sentinels]
 
     def failovers(self) -> list[str]:

@@ -39,13 +39,13 @@ class ClientTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.histories = Histories()
-        self.dialled: list[str] = []
+        self.connected: list[str] = []
         self.script: dict[str, list[object]] = {}
         self.lines: dict[str, ScriptedLine] = {}
 
-    def dial(self, host: str, port: int, seconds: float) -> Line:
+    def connect(self, host: str, port: int, seconds: float) -> Line:
         """A line to whom the script has answers for; all others are unreachable."""
-        self.dialled.append(host)
+        self.connected.append(host)
         if host not in self.script:
             raise ConnectionRefusedError(host)
         self.lines[host] = ScriptedLine(self.script[host])
@@ -53,7 +53,7 @@ class ClientTests(SynchronousTestCase):
 
     def make(self, kind: Callable[..., Client]) -> Client:
         """A client whose clock stands still."""
-        return kind("w", SENTINELS, "mymaster", self.dial, self.histories, lambda: 5.0)
+        return kind("w", SENTINELS, "mymaster", self.connect, self.histories, lambda: 5.0)
 
     def test_writes_go_to_the_master_that_a_sentinel_names(self) -> None:
         """Any Sentinel that answers will do; its line is closed, the master's is kept."""
@@ -92,7 +92,7 @@ class ClientTests(SynchronousTestCase):
     def test_nobody_to_ask(self) -> None:
         """Without a Sentinel nothing is written, but all of them are tried."""
         self.assertFalse(self.make(Writer).step("k"))
-        self.assertEqual(sorted(self.dialled), ["s1", "s2", "s3"])
+        self.assertEqual(sorted(self.connected), ["s1", "s2", "s3"])
         self.assertEqual(self.histories.take(), ([], []))
 
     def test_sentinels_without_a_master(self) -> None:

@@ -40,17 +40,17 @@ class Ways:
     def impose(self, name: str, ways: Iterable[Way], condition: Condition) -> None:
         """Put an obstacle on some ways; one of the same name gives way to it."""
         self._obstacles[name] = (frozenset(ways), condition)
-        self._reckon()
+        self._update()
 
     def lift(self, name: str) -> None:
         """Take an obstacle away; one that is not there is gone already."""
         if self._obstacles.pop(name, None) is not None:
-            self._reckon()
+            self._update()
 
     def lift_all(self) -> None:
         """Take everything away."""
         self._obstacles.clear()
-        self._reckon()
+        self._update()
 
     def condition(self, source: str, destination: str) -> Condition:
         """How the way from ``source`` to ``destination`` is."""
@@ -64,7 +64,7 @@ class Ways:
         """Seconds that a round between the two takes longer."""
         return self.condition(one, other).delay + self.condition(other, one).delay
 
-    def _reckon(self) -> None:
+    def _update(self) -> None:
         self._now = {}
         for ways, condition in self._obstacles.values():
             for way in ways:

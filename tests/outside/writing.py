@@ -31,11 +31,11 @@ class Line(Protocol):
         """Hang up."""
 
 
-Dial = Callable[[str, int, float], Line]
+Connect = Callable[[str, int, float], Line]
 """Host, port, seconds that each answer may take. Raises ``OSError``."""
 
 
-def dialling_from(source: str) -> Dial:
+def connecting_from(source: str) -> Connect:
     """Connections that come from this address."""
     return lambda host, port, seconds: Connection(port, None, seconds, host, source)
 
@@ -82,14 +82,14 @@ class Client:
         name: str,
         sentinels: Sequence[tuple[str, int]],
         master: str,
-        dial: Dial,
+        connect: Connect,
         histories: Histories,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._sentinels = list(sentinels)
         self._master = master
-        self._dial = dial
+        self._connect = connect
         self._histories = histories
         self._rng = random.Random(name)
         self._line: Line | None = None
@@ -119,14 +119,14 @@ class Client:
     def _find(self) -> Line | None:
         for host, port in self._rng.sample(self._sentinels, len(self._sentinels)):
             try:
-                sentinel = self._dial(host, port, ANSWER_SECONDS)
+                sentinel = self._connect(host, port, ANSWER_SECONDS)
                 try:
                     address = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
                 finally:
                     sentinel.close()
                 if isinstance(address, list):
                     self._port = int(address[1])
-                    return self._dial(str(address[0]), self._port, WRITE_SECONDS)
+                    return self._connect(str(address[0]), self._port, WRITE_SECONDS)
             except (OSError, ReplyError):
                 continue
         return None

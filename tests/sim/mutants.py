@@ -44,7 +44,7 @@ from txsentinel.wire.resp import OK
 Patch = tuple[Any, str, Any]
 
 
-MOST_WORLDS = 25
+MAX_RUNS = 25
 """Seeds within which a mutant must be caught."""
 
 
@@ -81,12 +81,12 @@ class Mutant:
 
     def caught(self) -> tuple[bool, list[str]]:
         """
-        Is the promise seen to be broken within ``MOST_WORLDS``? And what was wrong.
+        Is the promise seen to be broken within ``MAX_RUNS``? And what was wrong.
 
         The first world is one that is known to show it, so it is mostly the last.
         """
         wrong: list[str] = []
-        for seed in range(self.seed, self.seed + MOST_WORLDS):
+        for seed in range(self.seed, self.seed + MAX_RUNS):
             outcome = self.live(seed)
             if self.betrayed_by(outcome):
                 return True, outcome.wrong
@@ -131,7 +131,7 @@ def votes_are_not_saved() -> list[Patch]:
     return [(voting.Voting, "cast", cast)]
 
 
-@mutant("durable", kinds=("full-disk", "masters-die", "doomed-disk"), seed=4)
+@mutant("durable", kinds=("full-disk", "masters-die", "disk-failure"), seed=4)
 def votes_are_published_while_saving_fails() -> list[Patch]:
     """``+vote-for-leader`` comes out although the vote could not be saved."""
     return [(barriers, "is_binding", lambda effect: False)]
@@ -238,7 +238,7 @@ def counts_every_answer_as_a_vote() -> list[Patch]:
     return [(voting.Voting, "count", count), (voting.Voting, "rank", lambda *_: 0)]
 
 
-@mutant("S4", kinds=("masters-die", "deaf-or-dumb"), seed=10)
+@mutant("S4", kinds=("masters-die", "directional-block"), seed=10)
 def needs_no_majority() -> list[Patch]:
     """The quorum alone elects."""
     return [(Master, "majority", property(lambda self: 1))]
@@ -772,7 +772,7 @@ def stays_in_tilt() -> list[Patch]:
 
 
 @mutant("L2", kinds=("masters-die",), seed=2, seconds=10.0)
-def is_deaf_to_news() -> list[Patch]:
+def ignores_newer_configurations() -> list[Patch]:
     """Configurations of others are not adopted."""
     return _without(gossip.Gossip, "_configuration", False)
 

@@ -421,7 +421,7 @@ class ProcessTests(HostCase):
 class DeterminismTests(SynchronousTestCase):
     """One seed, one story."""
 
-    def story(self, seed: int) -> str:
+    def narrative(self, seed: int) -> str:
         """A digest of chatter, faults and crashes."""
         simulation = Simulation(seed)
         network = SimNetwork(simulation, jitter=3)
@@ -453,5 +453,5 @@ class DeterminismTests(SynchronousTestCase):
 
     def test_same_seed(self) -> None:
         """Two runs of one seed deliver the same bytes at the same times; another seed does not."""
-        self.assertEqual(self.story(1), self.story(1))
-        self.assertNotEqual(self.story(1), self.story(2))
+        self.assertEqual(self.narrative(1), self.narrative(1))
+        self.assertNotEqual(self.narrative(1), self.narrative(2))

@@ -7,7 +7,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.checks import InvariantChecker
-from txsentinel.sim.faults import KINDS
+from txsentinel.sim.faults import FAULT_TYPES
 from txsentinel.sim.fleet import Fleet, Shape
 
 
@@ -20,10 +20,10 @@ class LostHandoverTests(SynchronousTestCase):
             fleet = Fleet(seed, Shape(down_after=1_000 + 500 * (seed % 3), failover_timeout=60_000))
             checker = InvariantChecker(fleet)
             fleet.start()
-            self.assertTrue(fleet.settle(), fleet.disagreements())
+            self.assertTrue(fleet.converge(), fleet.disagreements())
             fleet.run(seed * 0.137)
             old = next(server for server in fleet.servers if server.is_master)
-            _, end = KINDS["lost-handover"](fleet, Random(seed))
+            _, end = FAULT_TYPES["lost-handover"](fleet, Random(seed))
             lost = fleet.simulation.run_until(lambda: any(not each.running for each in fleet.sentinels), 5.0)  # noqa: B023
             self.assertTrue(lost, f"nobody led, seed {seed}")
             new = next(server for server in fleet.servers if server.is_master)
@@ -38,6 +38,6 @@ class LostHandoverTests(SynchronousTestCase):
 
             self.assertTrue(fleet.simulation.run_until(published, 5.0 + seed % 3), f"not published, seed {seed}")
             end()
-            self.assertTrue(fleet.settle(), fleet.disagreements())
+            self.assertTrue(fleet.converge(), fleet.disagreements())
             self.assertEqual([str(violation) for violation in checker.violations], [])
             self.assertTrue(new.is_master)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sim.mutants import MUTANTS, Mutant
 
-PROMISES = {f"S{number}" for number in range(1, 18)} | {
+INVARIANTS = {f"S{number}" for number in range(1, 18)} | {
     *("L1", "L2", "L4", "L5", "durable", "bounded", "replies", "slow"),
     *("pauses", "clients", "files", "follows"),
 }
@@ -22,7 +22,7 @@ class MutantTests(SynchronousTestCase):
 
     def test_every_promise_has_a_mutant(self) -> None:
         """There is no check that has never caught anything."""
-        self.assertEqual(PROMISES - {each.caught_by for each in MUTANTS}, set())
+        self.assertEqual(INVARIANTS - {each.caught_by for each in MUTANTS}, set())
 
     def test_names_are_unique(self) -> None:
         """No mutant hides another one."""

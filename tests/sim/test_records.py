@@ -16,7 +16,7 @@ class TellingTests(SynchronousTestCase):
         fleet = Fleet(1, Shape())
         records = InvariantChecker(fleet).records
         fleet.start()
-        self.assertTrue(fleet.settle())
+        self.assertTrue(fleet.converge())
         record = records.sentinels["s1"]
         first, then, last = (("10.1.0.9", 6379), ("10.1.0.8", 6379), ("10.1.0.7", 6379))
         record.persisted.masters["m1"].config_epoch = 44

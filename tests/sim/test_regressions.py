@@ -30,7 +30,7 @@ class RegressionTests(SynchronousTestCase):
         """A Sentinel that was stopped takes the time for its own: the disk may have done its work meanwhile."""
         plan = (
             "stuck-disk:24.235:27.480:3867677215,pause-sentinel:30.482:25.682:1931453463,"
-            "deaf-or-dumb:37.230:5.970:2446412812"
+            "directional-block:37.230:5.970:2446412812"
         )
         self.replay(1795257361, 100, plan)
 
@@ -93,7 +93,7 @@ class RegressionTests(SynchronousTestCase):
 
     def test_monitor_anew_on_a_failing_disk(self) -> None:
         """A master that is removed and monitored again while nothing can be saved comes back with its durable vote."""
-        plan = "doomed-disk:168.772:5.935:2893282525,monitor-anew:169.358:4.868:1174536697"
+        plan = "disk-failure:168.772:5.935:2893282525,monitor-anew:169.358:4.868:1174536697"
         self.replay(1796084394, 180, plan)
 
     def test_groups_of_their_own(self) -> None:
@@ -110,7 +110,7 @@ class RegressionTests(SynchronousTestCase):
     def test_vote_of_a_failing_disk(self) -> None:
         """A vote whose save fails is withheld, though its event is told: a crash may take it back."""
         plan = (
-            "doomed-disk:94.182:28.206:1056088898,doomed-disk:100.961:24.855:1844860149,"
+            "disk-failure:94.182:28.206:1056088898,disk-failure:100.961:24.855:1844860149,"
             "split:112.657:22.273:2205006654,empty:114.888:29.609:3802894458"
         )
         self.replay(1795289448, 180, plan)

@@ -19,7 +19,7 @@ class ReturningGroupTests(SynchronousTestCase):
         fleet = Fleet(seed, Shape(down_after=2_000))
         checker = InvariantChecker(fleet)
         fleet.start()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         # PINGs, INFOs and hellos are at another point of their periods in each world.
         fleet.run(seed * 0.137)
         master, *replicas = fleet.servers
@@ -32,7 +32,7 @@ class ReturningGroupTests(SynchronousTestCase):
         fleet.run(abs(offset))
         for server in last:
             server.host.resume()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         self.assertEqual([str(violation) for violation in checker.violations], [])
         return checker.failovers
 
@@ -48,7 +48,7 @@ class ReturningGroupTests(SynchronousTestCase):
         fleet = Fleet(1, Shape(down_after=2_000))
         checker = InvariantChecker(fleet)
         fleet.start()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         master, *replicas = fleet.servers
         for server in fleet.servers:
             server.host.pause()
@@ -57,5 +57,5 @@ class ReturningGroupTests(SynchronousTestCase):
             server.host.resume()
         self.assertTrue(fleet.simulation.run_until(lambda: any(server.is_master for server in replicas), 3.0))
         master.host.resume()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         self.assertEqual([str(violation) for violation in checker.violations], [])

@@ -18,7 +18,7 @@ from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.checks import InvariantChecker
-from txsentinel.sim.faults import KINDS, Fault, draw_plan, heal, parse_plan, print_plan
+from txsentinel.sim.faults import FAULT_TYPES, Fault, draw_plan, heal, parse_plan, print_plan
 from txsentinel.sim.fleet import Fleet, Shape
 from txsentinel.sim.run import Run, draw_shape, run_seed
 
@@ -43,7 +43,7 @@ class SwarmTests(SynchronousTestCase):
         self.assertGreater(faults, COUNT, "the plans are empty")
         self.assertGreater(failovers, 0, "nothing was ever failed over")
 
-    def test_storms(self) -> None:
+    def test_mass_failures(self) -> None:
         """Nor where so many masters fail together that votes are given in epochs below the current one."""
         late = 0
         votable = SentinelState.votable
@@ -79,7 +79,7 @@ class SwarmTests(SynchronousTestCase):
         plan = [fault for seed in range(60) for fault in draw_plan(seed, 100.0)]
         self.assertEqual([Fault.parse(str(fault)) for fault in plan], plan)
         self.assertEqual(parse_plan(print_plan(plan)), plan)
-        self.assertEqual({fault.kind for fault in plan}, set(KINDS))
+        self.assertEqual({fault.kind for fault in plan}, set(FAULT_TYPES))
         self.assertRaises(ValueError, Fault.parse, "earthquake:1:1:1")
 
 
@@ -91,7 +91,7 @@ class LivenessTests(SynchronousTestCase):
         fleet = Fleet(seed, Shape(**shape))
         self.checker = InvariantChecker(fleet)
         fleet.start()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         return fleet
 
     def tearDown(self) -> None:
@@ -116,7 +116,7 @@ class LivenessTests(SynchronousTestCase):
         fleet.servers[0].host.pause()
         self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 4.0))
         fleet.servers[0].host.resume()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
 
     def test_l1_a_master_that_dies_in_tilt_is_replaced(self) -> None:
         """With a short down-after, too: replicas that lost it during TILT did not lose it long before us."""
@@ -136,7 +136,7 @@ class LivenessTests(SynchronousTestCase):
             master.replication.follow(replica.address)
             within = down_after / 1000 + 2.0
             self.assertTrue(fleet.simulation.run_until(lambda f=fleet: any(s.is_master for s in f.servers), within))
-            self.assertTrue(fleet.settle(), fleet.disagreements())
+            self.assertTrue(fleet.converge(), fleet.disagreements())
             self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
@@ -190,7 +190,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual((len(majority), minority), (1, {"10.1.0.1"}))
         self.assertNotEqual(majority, minority)
         fleet.network.heal()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         self.assertEqual(self.published(fleet), majority)
 
     def test_l4_a_returned_master_becomes_a_replica(self) -> None:
@@ -200,7 +200,7 @@ class LivenessTests(SynchronousTestCase):
         fleet.run(5.0)
         fleet.servers[0].host.restart()
         self.assertTrue(fleet.servers[0].is_master)
-        self.assertTrue(fleet.settle(30.0), fleet.disagreements())
+        self.assertTrue(fleet.converge(30.0), fleet.disagreements())
         self.assertFalse(fleet.servers[0].is_master)
 
     def test_l5_a_restarted_sentinel_catches_up(self) -> None:
@@ -236,7 +236,7 @@ class LivenessTests(SynchronousTestCase):
 
         self.assertTrue(fleet.simulation.run_until(chosen, 5.0))
         master.host.resume()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
         self.assertFalse(master.is_master)
 
     def test_a_disk_that_hangs_is_a_disk_that_fails(self) -> None:
@@ -253,7 +253,7 @@ class LivenessTests(SynchronousTestCase):
             self.assertLess(hanging.alive.executor.barrier.waiting, 20)
         self.assertEqual(len(self.published(fleet)), 1)
         hanging.host.files.unstick()
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
 
     def test_no_majority_no_failover(self) -> None:
         """With a majority of the Sentinels gone, a dead master stays the master."""
@@ -264,7 +264,7 @@ class LivenessTests(SynchronousTestCase):
         fleet.run(60.0)
         self.assertEqual(self.published(fleet), {"10.1.0.1"})
         heal(fleet)
-        self.assertTrue(fleet.settle(), fleet.disagreements())
+        self.assertTrue(fleet.converge(), fleet.disagreements())
 
     def test_no_quorum_no_failover(self) -> None:
         """A master that fewer than the quorum hold down is left alone."""

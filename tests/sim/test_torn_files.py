@@ -8,8 +8,8 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.checks import InvariantChecker
-from txsentinel.sim.faults import KINDS, Fault, FaultInjector
-from txsentinel.sim.files import RUBBISH, SimFiles
+from txsentinel.sim.faults import FAULT_TYPES, Fault, FaultInjector
+from txsentinel.sim.files import GARBAGE, SimFiles
 from txsentinel.sim.fleet import CONFIG_PATH, Fleet, SimSentinel
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
@@ -48,12 +48,12 @@ class StrayTests(SynchronousTestCase):
             for path in files.leftovers:
                 self.assertRegex(path, r"\A/f\.[a-z0-9_]{6}\Z")
                 stray = files.read(path)
-                behind = next(each for each in sorted(RUBBISH, key=len, reverse=True) if stray.endswith(each))
+                behind = next(each for each in sorted(GARBAGE, key=len, reverse=True) if stray.endswith(each))
                 rubbish.add(behind)
                 written = stray.removesuffix(behind)
                 self.assertTrue(NEW.startswith(written), stray)
                 lengths.add(len(written))
-        self.assertEqual(rubbish, set(RUBBISH))
+        self.assertEqual(rubbish, set(GARBAGE))
         self.assertGreater(len(lengths), len(NEW) // 2)
 
     def test_unreadable(self) -> None:
@@ -74,7 +74,7 @@ class FleetTests(SynchronousTestCase):
         self.fleet = Fleet(1)
         self.checker = InvariantChecker(self.fleet)
         self.fleet.start()
-        self.assertTrue(self.fleet.settle(), self.fleet.disagreements())
+        self.assertTrue(self.fleet.converge(), self.fleet.disagreements())
         self.ids = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
 
     def chooses_the_first(self, rng: Random) -> bool:
@@ -91,7 +91,7 @@ class FleetTests(SynchronousTestCase):
 
     def at_rest(self) -> None:
         """Everybody agrees again, is who it was, and no promise was broken."""
-        self.assertTrue(self.fleet.settle(60.0), self.fleet.disagreements())
+        self.assertTrue(self.fleet.converge(60.0), self.fleet.disagreements())
         now = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
         self.assertEqual(now, self.ids)
         self.assertEqual([str(violation) for violation in self.checker.violations], [])
@@ -124,4 +124,4 @@ class FleetTests(SynchronousTestCase):
 
     def test_kinds_are_drawn(self) -> None:
         """Random plans have both."""
-        self.assertLess({"torn-write", "unreadable-disk"}, set(KINDS))
+        self.assertLess({"torn-write", "unreadable-disk"}, set(FAULT_TYPES))

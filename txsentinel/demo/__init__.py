@@ -1,7 +1,7 @@
 """
-Real servers and Sentinels as child processes, and a demonstration over them (``python -m txsentinel.demo``).
+Real servers and Sentinels as child processes, and a demonstration with them (``python -m txsentinel.demo``).
 
-Nothing else of the package imports this; tests and benchmarks do.
+Only tests and benchmarks import this; the rest of the package does not.
 """
 
 from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError, call, wait_for

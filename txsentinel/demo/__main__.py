@@ -1,4 +1,4 @@
-"""``python -m txsentinel.demo``: three Sentinels over real servers, for you to kill the master and watch."""
+"""``python -m txsentinel.demo``: run three Sentinels over real servers; the user kills the master and watches."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ START_TIMEOUT_SECONDS: Final = 60.0
 RECOVERY_TIMEOUT_SECONDS: Final = 30.0
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line at once, even into a pipe."""
     print(text, flush=True)
 
 
 def introduction(fleet: Fleet, interactive: bool) -> str:
-    """Who runs where, and what to try."""
+    """List the processes, and what to try."""
     master = fleet.master()
     lines = ["", f'Watched under the name "{fleet.name}":']
     for server in fleet.servers.values():
@@ -50,14 +50,14 @@ def introduction(fleet: Fleet, interactive: bool) -> str:
 
 def run(reactor: Any, fleet: Fleet, kill_once: bool) -> Deferred[Any]:
     """
-    Show what happens until the reactor stops, or, with ``kill_once``, until one failover is over.
+    Show events until the reactor stops or, with ``kill_once``, until one failover is over.
 
     :returns: fires, or fails, when there is no more to show.
     """
     keyboard = sys.stdin if sys.stdin is not None and sys.stdin.isatty() and not kill_once else None
-    show = Show(reactor, fleet, say, keyboard)
+    show = Show(reactor, fleet, print_line, keyboard)
     reactor.addSystemEventTrigger("before", "shutdown", show.stop)
-    say(introduction(fleet, keyboard is not None))
+    print_line(introduction(fleet, keyboard is not None))
     started = show.start()
     if not kill_once:
         return started.addCallback(lambda _: Deferred())
@@ -75,9 +75,9 @@ def _not_recovered(result: object, seconds: float) -> NoReturn:
 
 def number_from(lowest: int, why: str) -> Callable[[str], int]:
     """
-    What reads the value of an option.
+    Return a function that reads the value of an option.
 
-    :param why: what goes wrong below ``lowest``.
+    :param why: the reason for ``lowest``, for the error message.
     """
 
     def read(word: str) -> int:
@@ -103,10 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="silence that counts as death",
     )
     parser.add_argument(
-        "--replicas", type=number_from(1, "without a replica nobody can take the place of the master"), default=2
+        "--replicas", type=number_from(1, "without a replica no server can replace the master"), default=2
     )
     parser.add_argument(
-        "--sentinels", type=number_from(1, "without a Sentinel nobody notices that the master is dead"), default=3
+        "--sentinels", type=number_from(1, "without a Sentinel the master's death is not detected"), default=3
     )
     parser.add_argument("--server", default="valkey", choices=["valkey", "redis"])
     parser.add_argument("--kill-once", action="store_true", help="kill the master, wait for the next one, and leave")
@@ -125,11 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def play(options: argparse.Namespace) -> None:
     """
-    Start everything and show it, until Ctrl-C ends the process.
+    Start everything and show events, until Ctrl-C ends the process.
 
     :raises BinaryMissing: if there is no such server on this machine.
     :raises DeadlineExpired: if something does not happen in time; the logs are kept then, and their place is printed.
-    :raises RuntimeError: if a process ended instead of starting; likewise.
+    :raises RuntimeError: if a process ended during its start; likewise.
     """
     failures: list[Failure] = []
 
@@ -138,7 +138,7 @@ def play(options: argparse.Namespace) -> None:
         failures.append(failure)
 
     with Harness() as harness:
-        say(
+        print_line(
             f"Starting a master, {options.replicas} replicas and {options.sentinels} Sentinels"
             f" in {harness.directory} ..."
         )

@@ -1,7 +1,7 @@
 """
-A blocking client of a few lines, for programs that watch servers from outside.
+A small blocking client, for programs that observe servers from outside.
 
-It is independent of ``txsentinel.wire`` on purpose: what checks the service must not share its mistakes.
+It is independent of ``txsentinel.wire``, so that checks of the service do not share its errors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 Reply: TypeAlias = "str | int | list[Reply] | ReplyError | None"
-"""What a server answers in RESP2; text is decoded with UTF-8 and surrogateescape."""
+"""A reply in RESP2; text is decoded with UTF-8 and surrogateescape."""
 
 T = TypeVar("T")
 
@@ -22,14 +22,15 @@ class ReplyError(Exception):
 
 
 class DeadlineExpired(Exception):
-    """What was waited for did not come true in time; the text says what, and what was seen last."""
+    """A condition did not become true in time; the text says which, and what was seen last."""
 
 
 class Connection:
     """
     One RESP2 connection to a server on this machine.
 
-    Every method that talks raises ``OSError`` (``ConnectionError``, ``TimeoutError``) if the server is gone or slow.
+    Every method that sends or receives raises ``OSError`` (``ConnectionError``, ``TimeoutError``) if the server is gone
+    or slow.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Connection:
         """
         Connect, and authenticate if a password is given.
 
-        :param timeout: seconds that one answer may take.
-        :param source: address of ours to come from; the kernel chooses if none is given.
+        :param timeout: seconds that one reply may take.
+        :param source: source address of the connection; by default the kernel chooses one.
         """
         self._socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -59,7 +60,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close the socket; the connection is of no more use."""
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
@@ -104,7 +105,7 @@ class Connection:
 
     @property
     def has_buffered(self) -> bool:
-        """Bytes of a further answer are here already; a selector would not tell."""
+        """Whether bytes of a further reply are buffered here, where a selector does not see them."""
         return bool(self._buffer)
 
     def _line(self) -> bytes:
@@ -128,11 +129,11 @@ class Connection:
 
 def call(port: int, *words: str | int, password: str | None = None, timeout: float = 5.0) -> Reply:
     """
-    Connect, ask once, leave.
+    Connect, send one command, return the reply, and close.
 
-    :param timeout: seconds that connecting or answering may take.
-    :raises ReplyError: if the answer is an error.
-    :raises OSError: if there is no answer.
+    :param timeout: seconds that connecting or replying may take.
+    :raises ReplyError: if the reply is an error.
+    :raises OSError: if there is no reply.
     """
     with Connection(port, password, timeout) as connection:
         return connection.call(*words)
@@ -154,14 +155,14 @@ def info_fields(reply: Reply) -> dict[str, str]:
 
 def wait_for(condition: Callable[[], T | None], seconds: float, what: str, every: float = 0.02) -> T:
     """
-    Ask again and again until the answer is true.
+    Call ``condition`` until its result is true.
 
-    A condition that raises ``OSError`` or :class:`ReplyError` counts as not yet true: servers come and go here.
+    A condition that raises ``OSError`` or :class:`ReplyError` counts as not yet true, as servers start and stop here.
 
     :param seconds: how long to try.
     :param what: completes the sentence "waited in vain for ...".
     :param every: seconds between two tries.
-    :returns: the first true answer.
+    :returns: the first true result.
     :raises DeadlineExpired: when the time is over.
     """
     deadline = time.monotonic() + seconds

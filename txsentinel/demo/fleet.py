@@ -1,4 +1,4 @@
-"""One master, its replicas and the Sentinels over them: a whole installation to play with."""
+"""One master, its replicas and the Sentinels over them: a complete installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Fleet:
     """
     Servers and Sentinels of a :class:`Harness`, all monitoring one master.
 
-    The servers' roles move with each failover; :attr:`servers` only keeps them by port.
+    The servers' roles change with each failover; :attr:`servers` has them by port.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Fleet:
         extra: Sequence[str] = (),
     ) -> None:
         """
-        Nothing is started yet.
+        Create the processes without starting them.
 
         :param sentinel_kinds: one word per Sentinel.
         :param quorum: a majority if not given.
@@ -67,7 +67,7 @@ class Fleet:
 
     def start(self, seconds: float = 30.0) -> None:
         """
-        Start the servers, then the Sentinels, and wait until they all know and like each other.
+        Start the servers, then the Sentinels, and wait until all know each other and nothing is down.
 
         :raises DeadlineExpired: if a step of that takes longer than ``seconds``.
         """
@@ -75,7 +75,7 @@ class Fleet:
             server.start(ready=False)
         for server in self.servers.values():
             server.wait_ready(seconds)
-        # A Sentinel that asks the master before its replicas have come asks again only after an INFO period.
+        # A Sentinel that asks the master before its replicas are connected asks again only after an INFO period.
         wait_for(self._replicated, seconds, "the replicas to be synchronized")
         for sentinel in self.sentinels:
             sentinel.start(ready=False)
@@ -84,13 +84,13 @@ class Fleet:
         self.wait_quiet(seconds)
 
     def master_seen_by(self, sentinel: SentinelProcess) -> int | None:
-        """Port of the master as this Sentinel answers clients; ``None`` if it monitors no such name."""
+        """Port of the master as this Sentinel answers it; ``None`` if it monitors no such name."""
         address = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name, timeout=2.0)
         return int(str(address[1])) if isinstance(address, list) else None
 
     def master_port(self) -> int:
         """
-        Port of the master, all Sentinels agreeing.
+        Port of the master on which all Sentinels agree.
 
         :raises ReplyError: if they do not.
         """
@@ -101,7 +101,7 @@ class Fleet:
         return next(port for port in ports if port is not None)
 
     def master(self) -> RedisProcess:
-        """The server that all Sentinels take for the master; errors as :meth:`master_port`."""
+        """The server on which all Sentinels agree as the master; errors as :meth:`master_port`."""
         return self.servers[self.master_port()]
 
     def config_epochs(self) -> dict[str, int]:
@@ -113,7 +113,7 @@ class Fleet:
         }
 
     def quiet_problems(self) -> list[str]:
-        """What still keeps the installation from being at rest; empty if nothing does."""
+        """List what keeps the installation from being stable; empty if nothing does."""
         try:
             master = self.master_port()
         except (OSError, ReplyError) as problem:
@@ -125,9 +125,9 @@ class Fleet:
 
     def agreement_problems(self, servers: Sequence[RedisProcess]) -> list[str]:
         """
-        Where the running Sentinels differ about master or config epoch, and who of ``servers`` does not comply.
+        List where the running Sentinels differ about master or config epoch, and which of ``servers`` do not comply.
 
-        Raised flags do not count, so this comes true soon after a failover, with the old master still gone.
+        Flags are ignored, so this list is empty soon after a failover, while the old master is still down.
         """
         try:
             master = self.master_port()
@@ -141,7 +141,7 @@ class Fleet:
 
     def wait_quiet(self, seconds: float = 30.0, every: float = 0.1) -> int:
         """
-        Wait until everyone agrees: one master, all replicas synchronized, no flag raised, every link up.
+        Wait until all agree: one master, all replicas synchronized, no instance down, every link up.
 
         :returns: port of the master.
         :raises DeadlineExpired: after ``seconds``; the text lists what is missing.
@@ -158,7 +158,7 @@ class Fleet:
 
     def set_info_period(self, milliseconds: int) -> None:
         """
-        How often the Sentinels ask healthy servers for INFO; lower it for a while so that changes are seen sooner.
+        Set how often the Sentinels send INFO to healthy servers; a shorter period makes changes visible sooner.
 
         Sentinels before Redis 7.0 have no ``SENTINEL DEBUG`` and keep their ten seconds.
         """
@@ -167,7 +167,7 @@ class Fleet:
                 sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", milliseconds)
 
     def revive(self, server: RedisProcess) -> None:
-        """Start a dead server again as a replica of the present master."""
+        """Restart a dead server as a replica of the present master."""
         server.replica_of = self.master_port()
         server.start()
 
@@ -199,7 +199,7 @@ class Fleet:
         peers = self._list(sentinel, "SENTINELS")
         if len(peers) != len(self.sentinels) - 1:
             yield f"{sentinel.name} knows {len(peers)} peers"
-        # Valkey 9.1 never forgets that a peer once called the master down, so that word says nothing about now.
+        # Valkey 9.1 keeps the flag of a peer that once reported the master down, so it does not describe the present.
         odd_peers = [peer["flags"] for peer in peers if {"s_down", "disconnected"} & set(peer["flags"].split(","))]
         yield from (f"{sentinel.name} flags a peer {flags}" for flags in odd_peers)
         replicas = self._list(sentinel, "REPLICAS")
@@ -208,7 +208,7 @@ class Fleet:
             yield f"{sentinel.name} knows {len(replicas)} replicas"
         for replica in replicas:
             if replica["flags"] != "slave" or replica["master-link-status"] != "ok":
-                yield f"{sentinel.name} says of {replica['name']}: {replica['flags']} {replica['master-link-status']}"
+                yield f"{sentinel.name} on {replica['name']}: {replica['flags']} {replica['master-link-status']}"
             elif replica["master-port"] != str(master):
                 yield f"{sentinel.name} thinks {replica['name']} follows {replica['master-port']}"
 

@@ -1,7 +1,7 @@
 """
-Redis, Valkey and Sentinels of three kinds as child processes, on ports and in directories of their own.
+Redis, Valkey and three implementations of Sentinel as child processes, with ports and directories of their own.
 
-A child never outlives us: the kernel kills it when the thread that started it ends (Linux), and leaving a
+A child never outlives its parent: the kernel kills it when the thread that started it ends (Linux), and leaving a
 :class:`Harness` stops what runs. Start children from the main thread therefore.
 """
 
@@ -27,7 +27,7 @@ from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
 from txsentinel.demo.programs import COMPILED, SOURCE, sentinel_command, server_binary
 
 PORT_RANGE: Final = (12_000, 32_000)
-"""Below what Linux gives to outgoing connections, so that no client takes a port before its server does."""
+"""Below Linux's ephemeral ports, so that no client takes a port before its server does."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -37,9 +37,9 @@ _running: set[ChildProcess] = set()
 
 def free_port() -> int:
     """
-    A port that nobody listens on at any address and that was not handed out before by this process.
+    Return a port without a listener at any address that this process did not return before.
 
-    Processes that look for ports at the same time, as test runners do, each have an eighth of them.
+    Processes that look for ports at the same time, such as test runners, use an eighth of the range each.
     """
     rng = random.SystemRandom()
     while True:
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 def quoted(word: str) -> str:
-    """A word of a configuration file, whatever is in it."""
+    """Quote a word for a configuration file."""
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -68,7 +68,7 @@ class ChildProcess:
     """
     A program with a port, a directory and a log.
 
-    The directory stays from one start to the next, as does what the program wrote there.
+    The directory and its contents persist from one start to the next.
     """
 
     label: ClassVar[str] = "process"
@@ -95,12 +95,12 @@ class ChildProcess:
 
     @property
     def name(self) -> str:
-        """What kind of thing on which port, for messages."""
+        """Implementation and port, for messages."""
         return f"{self.label}-{self.port}"
 
     @property
     def running(self) -> bool:
-        """Started, and neither stopped nor ended by itself; a frozen one counts as running."""
+        """Whether it was started and has not been stopped or ended by itself; a frozen one counts as running."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -119,9 +119,9 @@ class ChildProcess:
         """
         Run the program.
 
-        :param keep_config: read the configuration as the last run left it instead of writing it anew.
+        :param keep_config: read the configuration as the last run left it; do not write it again.
         :param ready: wait until it answers PING.
-        :raises DeadlineExpired: if it does not within 30 seconds; the log stays where ``log_path`` says.
+        :raises DeadlineExpired: if it does not within 30 seconds; ``log_path`` has the log.
         """
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
@@ -150,7 +150,7 @@ class ChildProcess:
         Wait until PING is answered.
 
         :raises DeadlineExpired: after ``seconds``.
-        :raises RuntimeError: if the program ended instead; the end of its log is in the text.
+        :raises RuntimeError: if the program ended; the end of its log is in the text.
         """
 
         def answered() -> bool:
@@ -161,11 +161,11 @@ class ChildProcess:
         wait_for(answered, seconds, f"{self.name} to answer")
 
     def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
-        """One command on a connection of its own; errors as :func:`txsentinel.demo.blocking.call` raises them."""
+        """Send one command on a connection of its own; errors as for :func:`txsentinel.demo.blocking.call`."""
         return call(self.port, *words, password=self.password, timeout=timeout)
 
     def stop(self, seconds: float = 15.0) -> None:
-        """End it politely (SIGTERM), and by force after ``seconds``. One that does not run is left alone."""
+        """End it with SIGTERM, and with SIGKILL after ``seconds``. Do nothing if it does not run."""
         if self.running:
             self.thaw()
             self._signal(signal.SIGTERM)
@@ -177,7 +177,7 @@ class ChildProcess:
         _running.discard(self)
 
     def kill(self) -> None:
-        """End it without a chance to say anything (SIGKILL)."""
+        """End it with SIGKILL."""
         self._signal(signal.SIGKILL)
         self._wait(5.0)
         _running.discard(self)
@@ -194,18 +194,18 @@ class ChildProcess:
         return status
 
     def freeze(self) -> None:
-        """Stop it in its tracks (SIGSTOP): connections stay open, nothing answers."""
+        """Stop it with SIGSTOP: connections stay open, and nothing is answered."""
         self._signal(signal.SIGSTOP)
         self._frozen = True
 
     def thaw(self) -> None:
-        """Let a frozen one go on (SIGCONT); any other is left alone."""
+        """Continue a frozen process with SIGCONT."""
         if self._frozen:
             self._signal(signal.SIGCONT)
             self._frozen = False
 
     def log_text(self) -> str:
-        """All that it printed so far, over all its runs."""
+        """Everything that it has printed, over all its runs."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def _signal(self, number: int) -> None:
@@ -219,7 +219,7 @@ class ChildProcess:
 
 
 class RedisProcess(ChildProcess):
-    """A data server without persistence, quick to synchronize."""
+    """A data server without persistence, which synchronizes quickly."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class RedisProcess(ChildProcess):
 
 
 class SentinelProcess(ChildProcess):
-    """A Sentinel of any kind with a configuration of its own."""
+    """A Sentinel of any implementation with a configuration of its own."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class SentinelProcess(ChildProcess):
         :param kind: see :func:`sentinel_command`.
         :param monitor: ``(name, host, port, quorum)`` of each master.
         :param down_after: milliseconds, as is ``failover_timeout``.
-        :param password: what it asks of clients and gives to its peers; that of the servers goes to ``extra``.
+        :param password: required of clients and sent to peers; that of the servers goes to ``extra``.
         :param extra: further lines for its configuration.
         """
         super().__init__(port, directory)
@@ -330,10 +330,10 @@ class SentinelProcess(ChildProcess):
 
 class Harness:
     """
-    A temporary directory with what runs in it; use it as a context manager.
+    A temporary directory and the processes in it; use it as a context manager.
 
-    When the ``with`` block ends, everything is stopped. The directory goes too, unless an exception ended the
-    block or ``$TXSENTINEL_KEEP`` is set: then it is named on standard error, logs and all.
+    When the ``with`` block ends, everything is stopped and the directory is removed. After an exception, or if
+    ``$TXSENTINEL_KEEP`` is set, it is kept with all logs, and its path is printed on standard error.
     """
 
     def __init__(self) -> None:

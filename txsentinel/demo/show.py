@@ -1,4 +1,4 @@
-"""What the demonstration shows while it runs: events, the fate of an application's writes, and who is revived."""
+"""The output of the demonstration: events, the results of an application's writes, and restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS_KEPT: Final = 1000
 SUMMARY_TIMEOUT_SECONDS: Final = 2.0
 
 KEY: Final = "demo"
-"""Holds a bit for each write."""
+"""Has a bit for each write."""
 
 log = Logger(namespace=__name__)
 
@@ -35,7 +35,7 @@ class Acknowledged:
     """
     The numbers of the writes that a master has acknowledged, as a bitmap in the layout of ``SETBIT``.
 
-    ``count`` says how many they are.
+    ``count`` is how many they are.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Acknowledged:
         self.count = 0
 
     def add(self, number: int) -> None:
-        """Remember one; each number comes once."""
+        """Add a number; each occurs once."""
         position, bit = divmod(number, 8)
         if position >= len(self._bits):
             self._bits.extend(bytes(position + 1 - len(self._bits)))
@@ -51,19 +51,21 @@ class Acknowledged:
         self.count += 1
 
     def missing_in(self, stored: bytes) -> int:
-        """How many of them are not in the bitmap that a server has."""
+        """Count the acknowledged writes that are missing in a server's bitmap."""
         size = max(len(self._bits), len(stored))
         ours, theirs = (int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (self._bits, stored))
         return (ours & ~theirs).bit_count()
 
 
 class Writer:
-    """An application that writes through a :class:`MasterFollower`, one write after the other, and times the gaps."""
+    """
+    An application that writes through a :class:`MasterFollower`, one write after the other, and measures the gaps.
+    """
 
-    def __init__(self, reactor: Any, follower: MasterFollower, say: Callable[[str], None]) -> None:
+    def __init__(self, reactor: Any, follower: MasterFollower, print_line: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._follower = follower
-        self._say = say
+        self._print = print_line
         self._next: IDelayedCall | None = None
         self._stopped = False
         self._moved_to: MasterAddress | None = None
@@ -72,19 +74,19 @@ class Writer:
         self._number = 0
         self.acknowledged = Acknowledged()
         self.failovers = 0
-        """How often writes went on at another master."""
+        """Number of times that writes continued at another master."""
         self.max_gap = 0.0
-        """Seconds, between two writes that were acknowledged."""
+        """The longest time in seconds between two acknowledged writes."""
         self.recovered: Deferred[float] = Deferred()
-        """Fires once, with the seconds that the first failover left us without a master."""
+        """Fires once, with the seconds without a master in the first failover."""
 
     def start(self) -> None:
-        """Begin to write; the follower must have started."""
+        """Start writing; the follower must have been started."""
         self._follower.add_listener(self._moved)
         self._write()
 
     def stop(self) -> None:
-        """Write no more; a write on its way may still be answered."""
+        """Stop writing; a write in flight may still be answered."""
         self._stopped = True
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -94,9 +96,9 @@ class Writer:
 
     def summary(self, stored: bytes | None) -> str:
         """
-        What became of everything that was written.
+        Summarise the writes.
 
-        :param stored: the bitmap that the master has now; ``None`` if there is none to ask.
+        :param stored: the bitmap of the present master; ``None`` if there is none.
         """
         acknowledged = self.acknowledged.count
         lost = "not known, as no master answers" if stored is None else str(self.acknowledged.missing_in(stored))
@@ -120,7 +122,7 @@ class Writer:
             gap = now - self._last_success
             lost = f", {self._failures} failed meanwhile" if self._failures else ""
             self.failovers += 1
-            self._say(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
+            self._print(f"** writes go to {self._moved_to} now; they had no master for {gap * 1000:.0f} ms{lost}")
             self._failures = 0
             if not self.recovered.called:
                 self.recovered.callback(gap)
@@ -129,7 +131,7 @@ class Writer:
         self._again()
 
     def _lost(self, failure: Failure) -> None:
-        # Whatever the reason, an application's answer to a failed write here is to try the next one.
+        # After any error an application would try the next write.
         self._failures += 1
         log.debug("a write failed: {why}", why=failure.getErrorMessage())
         self._again()
@@ -141,17 +143,19 @@ class Writer:
 
 class Show:
     """
-    Runs over a :class:`Fleet` that has been started.
+    Runs the demonstration over a :class:`Fleet` that has been started.
 
-    :param reactor: the one that runs; its ``seconds()`` time the writes.
-    :param say: takes one line of text at a time.
+    :param reactor: the running one; its ``seconds()`` are the clock.
+    :param print_line: takes one line of text at a time.
     :param keyboard: an empty line on it kills the master; ``None`` for no keyboard.
     """
 
-    def __init__(self, reactor: Any, fleet: Fleet, say: Callable[[str], None], keyboard: TextIO | None = None) -> None:
+    def __init__(
+        self, reactor: Any, fleet: Fleet, print_line: Callable[[str], None], keyboard: TextIO | None = None
+    ) -> None:
         self._reactor = reactor
         self._fleet = fleet
-        self._say = say
+        self._print = print_line
         self._keyboard = keyboard
         self._began = time.monotonic()
         self._labels = {name: f"sentinel {number}" for number, name in enumerate(fleet.ports, start=1)}
@@ -159,14 +163,14 @@ class Show:
             reactor, [("127.0.0.1", port) for port in fleet.ports.values()], fleet.name, reply_timeout=2.0
         )
         self.writer = Writer(reactor, self._follower, self._notify)
-        self._recorder = EventRecorder(fleet.ports, self._heard, EVENTS_KEPT)
+        self._recorder = EventRecorder(fleet.ports, self._event_received, EVENTS_KEPT)
         self._dead: set[ChildProcess] = set()
         self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]
         self._stopped = False
 
     def start(self) -> Deferred[MasterFollower]:
         """
-        Begin to listen, to write and to revive.
+        Start to record, to write and to restart dead servers.
 
         :returns: fires when the first master is found.
         """
@@ -180,9 +184,9 @@ class Show:
 
     def stop(self) -> Deferred[Any]:
         """
-        End all that :meth:`start` began; the servers are left as they are.
+        Stop everything that :meth:`start` began; the servers are left as they are.
 
-        :returns: fires when the follower has hung up.
+        :returns: fires when the follower has disconnected.
         """
         if not self._stopped:
             self._stopped = True
@@ -195,11 +199,13 @@ class Show:
         return gatherResults([self._follower.stop()])
 
     def kill_master(self) -> None:
-        """Kill the present master, as ``kill -9`` does; say what to wait for if no other server can take its place."""
+        """
+        Kill the present master, as ``kill -9`` does; if no other server can take its place, print what to wait for.
+        """
         address = self._follower.address
         server = None if address is None else self._fleet.servers.get(address.port)
         if server is None:
-            self._notify("** there is no master to kill yet: wait for the line that says where writes go")
+            self._notify("** there is no master to kill yet: wait for the line with the address of the master")
             return
         if not server.running:
             self._notify(f"** {address} is dead already; wait until writes go to another master")
@@ -207,7 +213,7 @@ class Show:
         others = [each for each in self._fleet.servers.values() if each is not server]
         if not any(each.running for each in others):
             names = " or ".join(each.name for each in others)
-            self._notify(f"** nobody could take the place of {address}; wait until {names} is started again")
+            self._notify(f"** no server could replace {address}; wait until {names} is started again")
             return
         self._notify(f"** killing the master, 127.0.0.1:{server.port}")
         server.kill()
@@ -234,7 +240,7 @@ class Show:
         if server is not None and server.running:
             self._notify(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
 
-    def _heard(self, event: RecordedEvent) -> None:
+    def _event_received(self, event: RecordedEvent) -> None:
         # Called in the recorder's thread.
         self._reactor.callFromThread(self._show_event, event)
 
@@ -246,7 +252,7 @@ class Show:
         self._line(time.monotonic(), text)
 
     def _line(self, at: float, text: str) -> None:
-        self._say(f"{at - self._began:9.3f}  {text}")
+        self._print(f"{at - self._began:9.3f}  {text}")
 
     def _look_for_dead(self) -> None:
         """Start what has died again after a while, from what it has on disk, as a supervisor would."""

@@ -1,1 +1,1 @@
-"""A deterministic world that hosts the unmodified service: clock, network, disks, Redis servers, faults."""
+"""A deterministic simulation that hosts the unmodified service: clock, network, disks, Redis servers and faults."""

@@ -1,8 +1,8 @@
 """
-Runs simulated fleets from seeds, and prints what went wrong and how to see it again.
+Run simulated fleets from seeds; print each violation with the command that repeats it.
 
-The exit status is the number of failing seeds, 100 at most. With "whatif" for a first word it is your own
-sentinel.conf that is put to the test: "whatif --help" says how.
+The exit status is the number of failing seeds, at most 100. If the first word is "whatif", the simulator runs your own
+sentinel.conf instead: see "whatif --help".
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from txsentinel.sim.run import Outcome, Run
 from txsentinel.sim.whatif.command import main as whatif
 
 WHATIF = "whatif"
-"""The first word that makes it a what-if."""
+"""The first word that selects the what-if command."""
 
 LAST_MINUTE = 60.0
-"""Seconds of transcript that lead up to the first violation."""
+"""Seconds of transcript printed before the first violation."""
 
 SOAK_NEWS = 60.0
-"""Seconds between two lines of a soak."""
+"""Seconds between two progress lines of a soak."""
 
 
 class SoakTotals:
-    """What many runs come to."""
+    """The totals of many runs."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -40,7 +40,7 @@ class SoakTotals:
         self._faults = self._failovers = self._violations = 0
 
     def add(self, outcome: Outcome, cpu: float) -> None:
-        """One run; ``cpu`` in seconds of one core."""
+        """Add one run; ``cpu`` is in seconds of one core."""
         self.seeds += 1
         self.failing += bool(outcome.wrong)
         self._simulated += outcome.seconds
@@ -66,10 +66,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="the first seed; 1, or for a soak a new one each time")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
-    parser.add_argument("--seconds", type=float, default=180.0, help="world seconds of faults per seed")
+    parser.add_argument("--seconds", type=float, default=180.0, help="simulated seconds of faults per seed")
     parser.add_argument("--plan", type=_plan, help="what goes wrong, as printed, in place of what the seed draws")
     parser.add_argument("--transcript", action="store_true", help="print what every Sentinel logged")
-    parser.add_argument("--no-minimise", action="store_true", help="do not look for the faults that are to blame")
+    parser.add_argument("--no-minimise", action="store_true", help="do not reduce a failing plan")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="run new seeds for that long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes of a soak")
     options = parser.parse_args()
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
-    """What a failing seed did wrong, the minute before, its faults, and the command that shows it again."""
+    """Describe a failing seed: its violations, the minute before, its faults, and the command that repeats it."""
     lines = [f"seed {outcome.seed}: {outcome.shape}"]
     since = 0.0 if whole else max(0.0, outcome.interesting_from - LAST_MINUTE)
     happened = [(at, f"{at:10.3f}  *** {what}") for at, what in outcome.faults]
@@ -121,11 +121,11 @@ def _run(seed: int, seconds: float, plan: list[Fault] | None = None) -> tuple[Ou
 
 
 def _soak_one(seed: int, seconds: float) -> tuple[Outcome, float, str]:
-    """One seed, with its whole story if it fails; without its transcript, which nobody would read, if not."""
+    """Run one seed; return the full report if it fails, and an empty text if it does not."""
     outcome, cpu = _run(seed, seconds)
-    story = f"{report(outcome, seconds)}\n{_cause(outcome, seconds)}" if outcome.wrong else ""
+    failure_text = f"{report(outcome, seconds)}\n{_cause(outcome, seconds)}" if outcome.wrong else ""
     outcome.lines.clear()
-    return outcome, cpu, story
+    return outcome, cpu, failure_text
 
 
 def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
@@ -141,10 +141,10 @@ def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
                 running.add(pool.submit(_soak_one, next(seeds), seconds))
             finished, running = wait(running, timeout=SOAK_NEWS, return_when=FIRST_COMPLETED)
             for future in finished:
-                outcome, cpu, story = future.result()
+                outcome, cpu, failure_text = future.result()
                 totals.add(outcome, cpu)
-                if story:
-                    _write(story)
+                if failure_text:
+                    _write(failure_text)
             if time.monotonic() >= news_at:
                 news_at += SOAK_NEWS
                 _write(str(totals))

@@ -1,4 +1,4 @@
-"""The connections of a modelled C Sentinel: made by its ticks, once a second at most, and never otherwise."""
+"""The connections of a modelled C Sentinel. Its ticks open them, at most one attempt a second."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from txsentinel.sim.host import SimHost
 
 RETRY: Final = 1_000
-"""Milliseconds between two attempts."""
+"""Milliseconds between two connection attempts."""
 
 OnReply = Callable[[Word], None]
 
 
 class CLink:
-    """One connection to a server or a peer; ``subscribes`` to the hello channel instead of being asked anything."""
+    """
+    One connection to a server or a peer. With ``subscribes`` it subscribes to the hello channel and sends no requests.
+    """
 
     def __init__(
         self, host: SimHost, place: tuple[str, int], hello_received: Callable[[bytes], None] | None = None
@@ -41,31 +43,31 @@ class CLink:
 
     @property
     def up(self) -> bool:
-        """Can something be said?"""
+        """Whether a command can be sent."""
         return self.conversation is not None
 
     def connect(self, now: int) -> bool:
-        """Try to connect if it is time; true if an attempt began."""
+        """Try to connect if an attempt is due; return True if one began."""
         if self.up or self._connecting or self._closed or now - self._tried_at < RETRY:
             return False
         self._tried_at, self._connecting = now, True
         self._host.reactor.connectTCP(*self.place, _LinkFactory(self), timeout=1.0)
         return True
 
-    def ask(self, words: tuple[str | int | bytes, ...], heard: OnReply) -> None:
+    def ask(self, words: tuple[str | int | bytes, ...], on_reply: OnReply) -> None:
         """Send a command."""
         if self.conversation is not None:
-            self.conversation.awaiting.append(heard)
+            self.conversation.awaiting.append(on_reply)
             cast("ITransport", self.conversation.transport).write(pack(*words))
 
     def close(self) -> None:
-        """For good."""
+        """Close the connection for good."""
         self._closed = True
         if self.conversation is not None:
             cast("ITransport", self.conversation.transport).loseConnection()
 
     def made(self, conversation: _Conversation) -> None:
-        """A connection is there."""
+        """The connection is established."""
         self._connecting = False
         self.conversation = conversation
         if self._closed:
@@ -74,7 +76,7 @@ class CLink:
             cast("ITransport", conversation.transport).write(pack("SUBSCRIBE", "__sentinel__:hello"))
 
     def lost(self) -> None:
-        """A connection, or an attempt, is gone."""
+        """A connection, or an attempt to connect, ended."""
         self._connecting = False
         self.conversation = None
 
@@ -86,11 +88,11 @@ class _Conversation(Protocol):
         self.awaiting: deque[OnReply] = deque()
 
     def connectionMade(self) -> None:
-        """Ready."""
+        """Report the connection to its link."""
         self._link.made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Hellos, or replies."""
+        """Parse hellos or replies."""
         hello_received = self._link.hello_received
         if hello_received is not None:
             for payload in HELLO.findall(data):
@@ -108,20 +110,20 @@ class _LinkFactory(ClientFactory[_Conversation]):
         self._link = link
 
     def buildProtocol(self, addr: IAddress | None) -> _Conversation:
-        """One conversation."""
+        """Build the protocol of this connection."""
         return _Conversation(self._link)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """A later tick tries again."""
+        """Do nothing: a later tick tries again."""
         self._link.lost()
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """A later tick tries again."""
+        """Do nothing: a later tick tries again."""
         self._link.lost()
 
 
 class CPort(Factory):
-    """Where others ask: every command is answered at once by ``answer``."""
+    """The listening port: ``answer`` replies to each command at once."""
 
     noisy = False
 
@@ -129,7 +131,7 @@ class CPort(Factory):
         self.answer = answer
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """One client."""
+        """Build the protocol of one client."""
         return _Asked(self)
 
 
@@ -139,11 +141,11 @@ class _Asked(Protocol):
         self._frames = Frames()
 
     def dataReceived(self, data: bytes) -> None:
-        """Commands."""
+        """Parse and answer commands."""
         for words in self._frames.feed(data):
             if isinstance(words, list):
                 answer = self._port.answer([word for word in words if isinstance(word, bytes)])
                 cast("ITransport", self.transport).write(encode(answer))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nobody is remembered."""
+        """Do nothing: no state is kept for clients."""

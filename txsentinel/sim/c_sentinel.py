@@ -1,9 +1,9 @@
 """
-A small model of a C Sentinel, to be a peer of ours: it decides by ticks and believes whatever it hears.
+A small model of a C Sentinel, used as a peer: it decides by ticks and trusts everything that it receives.
 
-What makes it hard to live with is kept: votes for whoever asks, counted by the current epoch, switches on
-any newer hello, one attempt to connect per second, INFO once a second during a failover. TILT, scripts,
-parallel-syncs and the commands that operators use are left out.
+It keeps the behaviour that makes mixed quorums difficult: it votes for whichever candidate asks first, counts votes by
+the current epoch, switches on any newer hello, tries to connect once a second, and sends INFO once a second during a
+failover. TILT, scripts, parallel-syncs and operator commands are left out.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -28,33 +28,33 @@ ELECTION: Final = 10_000
 
 
 class CInstance:
-    """A server or a peer, of one master."""
+    """A server or a peer of one master."""
 
     def __init__(self, host: SimHost, place: Place, now: int, owner: CMaster | None = None) -> None:
         self.place = place
         self.commands = CLink(host, place)
         self.hellos: CLink | None = None if owner is None else CLink(host, place, owner.hello_received)
         self.unanswered_since: int | None = now
-        self.pinged_at = self.told_at = self.asked_info_at = now
+        self.pinged_at = self.published_at = self.asked_info_at = now
         self.down = False
         self.report: InfoReport | None = None
         self.role, self.role_since = "", now
         self.reported_at = 0
         self.ordered = False
-        # Peers only.
+        # Used for peers only.
         self.reports_down = False
         self.opinion_at = 0
         self.leader: tuple[str, int] = ("*", 0)
 
     def close(self) -> None:
-        """Forget it."""
+        """Close the connections."""
         self.commands.close()
         if self.hellos is not None:
             self.hellos.close()
 
 
 class CMaster:
-    """One master and all that is filed under it."""
+    """One master, with its replicas and peers."""
 
     def __init__(self, sentinel: CSentinel, name: str, place: Place, now: int) -> None:
         self.sentinel = sentinel
@@ -72,21 +72,21 @@ class CMaster:
 
     @property
     def published(self) -> Place:
-        """What hellos tell."""
+        """Return the address and the config epoch that hellos announce."""
         promoted = self.promoted
         return promoted.place if promoted is not None and self.state == "reconf" else self.instance.place
 
     def hello_received(self, payload: bytes) -> None:
-        """By subscription."""
+        """Handle a hello received on the subscription."""
         self.sentinel.hello_received(payload)
 
     def everybody(self) -> list[CInstance]:
-        """The master, its replicas, and the peers."""
+        """The master, its replicas and the peers."""
         return [self.instance, *self.replicas.values(), *self.peers.values()]
 
 
 class CSentinel:
-    """One of them."""
+    """One modelled C Sentinel."""
 
     def __init__(self, fleet: Fleet, number: int, ip: str) -> None:
         self.name = f"c{number}"
@@ -98,7 +98,7 @@ class CSentinel:
         self._persisted: dict[str, tuple[Place, int, int]] = {}
 
     def _program(self, host: SimHost) -> None:
-        """Begin, from what was saved; every save is done at once, and none fails."""
+        """Start from the saved state. Every save completes at once and none fails."""
         now = host.now()
         self.my_id = self.my_id or f"{host.random.getrandbits(160):040x}"
         self.masters = {}
@@ -113,7 +113,7 @@ class CSentinel:
         for master in self.masters.values():
             self._persisted[master.name] = (master.published, master.config_epoch, master.leader_epoch)
 
-    # What happens by itself
+    # Timers
 
     def _tick(self) -> None:
         self.host.reactor.callLater(1 / (10 + self.host.random.randrange(10)), self._tick)
@@ -129,7 +129,7 @@ class CSentinel:
             self._step(master, now)
             self._ask(master, now, at_once=False)
         for master in self.masters.values():
-            # One switch at the end of the turn, when nobody goes through the list any more.
+            # Apply the switch at the end of the turn, when nothing iterates over the dictionary.
             if master.state == "update" and master.promoted is not None:
                 self._switch(master, master.promoted.place, now)
 
@@ -154,8 +154,8 @@ class CSentinel:
             if instance.unanswered_since is None:
                 instance.unanswered_since = now
             instance.commands.ask(("PING",), lambda reply: self._ponged(instance, reply))
-        if now - instance.told_at > HELLO:
-            instance.told_at = now
+        if now - instance.published_at > HELLO:
+            instance.published_at = now
             instance.commands.ask(("PUBLISH", "__sentinel__:hello", self._hello(master)), lambda reply: None)
 
     def _hello(self, master: CMaster) -> str:
@@ -211,7 +211,7 @@ class CSentinel:
     # Votes
 
     def _vote(self, master: CMaster, epoch: int, candidate: str) -> tuple[str, int]:
-        """For whoever asks first in an epoch."""
+        """Vote for the candidate that asks first in an epoch."""
         if epoch > self.current_epoch:
             self.current_epoch = epoch
         if master.leader_epoch < epoch and self.current_epoch <= epoch:
@@ -222,7 +222,7 @@ class CSentinel:
         return master.leader, master.leader_epoch
 
     def _leads(self, master: CMaster) -> bool:
-        """Counted by the current epoch, our own by that of the failover: that is how C does it."""
+        """Count the votes as C does: peers by the current epoch, the own vote by the epoch of the failover."""
         votes: dict[str, int] = {}
         for peer in master.peers.values():
             if peer.leader[0] != "*" and peer.leader[1] == self.current_epoch:
@@ -296,7 +296,7 @@ class CSentinel:
             server.commands.ask(words, lambda reply: None)
 
     def _switch(self, master: CMaster, place: Place, now: int) -> None:
-        """Everything begins anew at the new address."""
+        """Reset the master to the new address."""
         places = {master.instance.place, *master.replicas} - {place}
         for instance in (master.instance, *master.replicas.values()):
             instance.close()
@@ -306,7 +306,7 @@ class CSentinel:
         master.began_at = -(1 << 40)
         self._save()
 
-    # What is heard
+    # Messages received
 
     def _reported(self, master: CMaster, instance: CInstance, reply: Word) -> None:
         if not isinstance(reply, bytes) or isinstance(reply, Failed):
@@ -324,13 +324,13 @@ class CSentinel:
             master.config_epoch = master.failover_epoch
             master.state, master.entered_at = "reconf", now
             for each in master.everybody():
-                each.told_at = now - HELLO - 1
+                each.published_at = now - HELLO - 1
             self._save()
         elif not master.state and master.replicas.get(instance.place) is instance:
             self._put_right(master, instance, report, now)
 
     def _put_right(self, master: CMaster, replica: CInstance, report: InfoReport, now: int) -> None:
-        """Turn back who calls itself master, or follows somebody else, if the master is beyond doubt."""
+        """Correct a server that claims to be a master or follows another one, if the master is healthy."""
         sane = master.instance.role == "master" and not master.instance.down
         if not sane:
             return
@@ -341,7 +341,7 @@ class CSentinel:
             self._order(replica, master.instance.place)
 
     def hello_received(self, payload: bytes) -> None:
-        """Believe it."""
+        """Apply the hello without verifying it."""
         ip, port, peer_id, epoch, name, master_ip, master_port, config_epoch = payload.decode().split(",")
         master = self.masters.get(name)
         if master is None or peer_id == self.my_id:

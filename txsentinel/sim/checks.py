@@ -1,38 +1,37 @@
 """
-What must hold in every world: the safety properties S1 to S17, checked apart from the code they are about.
+Safety invariants S1 to S17, which must hold in every run. The checker shares no code with what it checks.
 
-A witness looks at a Sentinel after each of its turns, hears every event that it decides or publishes,
-every byte that it says (:mod:`~txsentinel.sim.wire_checks`), and everything that its disk stores. It keeps
-records of its own and believes only those: a vote counts as given when its voter announced or told it,
-and never un-happens, whatever crashes.
+It inspects each Sentinel after each of its turns. It sees every event that a Sentinel decides or publishes, every byte
+that it sends (:mod:`~txsentinel.sim.wire_checks`), and everything that its disk stores. It keeps records of its own and
+trusts only those: a vote counts once its voter has announced or sent it, and no crash undoes it.
 
 ======= ==============================================================================================
 S1      one vote per Sentinel, master and epoch, for ever
 S2      the epochs of a Sentinel's votes for a master only rise
 S3      one elected leader per master and epoch
-S4      who acts unforced was told a majority and the quorum of votes of the epoch it acts in
-S5      a config epoch names one address, everywhere and for ever
+S4      an elected leader has received votes of its epoch from a majority and from the quorum
+S5      a config epoch names one address, on all Sentinels and for ever
 S6      no Sentinel's config epoch falls; after a crash it is at least the durable one
 S7      no Sentinel's durable current epoch falls
 S8      no config epoch exceeds the current epoch
 S9      no vote's epoch exceeds the current epoch
-S10     an automatic failover needs S_DOWN here, and a quorum that told of this very address within five seconds
-S11     nobody but an elected or ordered leader makes a master; others are only told to follow the published one
-S12     a new address is published only once it told that it is master, or came with a higher config epoch
-S13     in TILT nothing is started, promoted or judged, nobody is called down; who stood still is in TILT
-S14     nobody of priority 0 is promoted
+S10     an automatic failover needs S_DOWN here and a quorum of opinions on this address within five seconds
+S11     only an elected or ordered leader promotes; other servers are only ordered to follow the published master
+S12     a new address is published only after its server reported role master, or with a higher config epoch
+S13     in TILT nothing is started, promoted or judged down; a Sentinel that was stopped enters TILT
+S14     no replica of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
-S16     nor does it attempt within that time after it voted for another (a shorter one if that does not confirm to be a
-        candidate); both unless a replica took over after the vote
-S17     nobody is promoted while the old master answers PING and does not call itself a replica
-durable no vote, address, ID, event or confirmation is said before it is on disk
-slow    no server is held down because a Sentinel reads late what it was answered (see :mod:`~txsentinel.sim.run`)
-bounded queues, connections and whatever waits do not grow without limit
-pauses  and ``clients``, ``files``, ``follows``: how servers are left (:mod:`~txsentinel.sim.server_checks`)
+S16     a Sentinel makes no attempt within that time after it voted for another one (a shorter time if that one does not
+        confirm to be a candidate); S15 and S16 do not apply if a replica took over after the vote
+S17     no replica is promoted while the old master answers PING and does not report role slave
+durable no vote, address, ID, event or confirmation is sent before it is on disk
+slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
+bounded queues and connections do not grow without limit
+pauses  and ``clients``, ``files``, ``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
 ======= ==============================================================================================
 
-S5 leaves one gap: forced failovers that go ahead without a majority, because an operator said so, share
-no epoch with each other, but may share one with an election that they could not hear of.
+S5 has one gap: forced failovers that proceed without a majority share no epoch with each other, but may share one with
+an election that they did not know of.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -56,13 +55,13 @@ from txsentinel.sim.wiretap import WireTapInstaller
 __all__ = ["InvariantChecker", "Violation"]
 
 CHECK_INTERVAL: Final = 1.0
-"""Seconds between two looks at what must not grow."""
+"""Seconds between two measurements of what must not grow."""
 
 OPINION_LIFE: Final = 5.0
 """Seconds for which an opinion counts."""
 
 SLACK: Final = 0.1
-"""Seconds that a decision may lag behind what it is made of: a sweep."""
+"""Seconds that a decision may lag behind its inputs: one sweep."""
 
 TILT_TRIGGER: Final = 2.0
 
@@ -71,14 +70,14 @@ FROZEN_IN_TILT: Final = frozenset(
 )
 
 MAX_WAITING: Final = 2_000
-"""Effects and replies held back for the disk."""
+"""Largest number of effects and replies held back until the disk has written."""
 
 MAX_QUESTIONS: Final = 8
-"""Requests for an opinion or a vote that one peer has not answered."""
+"""Largest number of requests for an opinion or a vote that one peer has not answered."""
 
 
 class InvariantChecker(Observer):
-    """Watches one fleet; ``violations`` is what it saw."""
+    """Check one fleet; ``violations`` lists what was broken."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -93,21 +92,21 @@ class InvariantChecker(Observer):
         ).joined
         for sentinel in fleet.sentinels:
             sentinel.host.files.stored = self._storing(self.records.sentinels[sentinel.name])
-        fleet.watchers.append(self)
+        fleet.observers.append(self)
         fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
     @property
     def violations(self) -> list[Violation]:
-        """What was broken, in order."""
+        """The violations, in order."""
         return self.records.violations
 
     @property
     def failovers(self) -> int:
-        """How many promotions were ordered."""
+        """The number of promotions ordered."""
         return self.records.failovers
 
     def born(self, sentinel: SimSentinel) -> None:
-        """A process begins: what it may forget is forgotten, what it must remember is compared."""
+        """A process started: drop the records that a restart may lose, compare those that it must keep."""
         record = self.records.sentinels[sentinel.name]
         service = sentinel.alive
         persisted = record.persisted = read_persisted(sentinel.host.files.surviving(CONFIG_PATH), self._fleet.names)
@@ -130,13 +129,15 @@ class InvariantChecker(Observer):
                 )
                 master.config_epoch, master.leader_epoch = loaded.config_epoch, known.leader_epoch
                 master.durable_places = {known.place}
-        service.core.outbox.observer = self._hearing(sentinel)
+        service.core.outbox.observer = self._effect_observer(sentinel)
         sentinel.host.reactor.turned = _Observer(self, record).turned
 
     # After each turn
 
     def clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
-        """Who stood still, or whose clock jumped, for longer than the trigger must be in TILT soon."""
+        """
+        Check that a Sentinel enters TILT after its process was stopped or its clock jumped for longer than the trigger.
+        """
         host, gap = record.sentinel.host, now - record.turned_at
         jumped = not -TILT_TRIGGER / 8 <= host.wall_offset - record.wall_offset + gap <= TILT_TRIGGER + SLACK
         if jumped or gap > TILT_TRIGGER + SLACK:
@@ -146,10 +147,10 @@ class InvariantChecker(Observer):
             record.tilt_expected_by = None
         elif record.tilt_expected_by is not None and now > record.tilt_expected_by:
             record.tilt_expected_by = None
-            self._expect(False, "S13", f"{record.sentinel.name} stood still, or its clock jumped, without TILT")
+            self._expect(False, "S13", f"{record.sentinel.name} was stopped, or its clock jumped, without TILT")
 
     def check_all(self, record: SentinelRecord) -> None:
-        """Look at every master of one Sentinel closely, and remember how it was."""
+        """Check every master of one Sentinel and take a snapshot of each."""
         core = record.sentinel.alive.core
         record.seen = [Snapshot(master) for master in core.registry.masters.values()]
         record.seen_epoch = core.state.current_epoch
@@ -183,7 +184,7 @@ class InvariantChecker(Observer):
             kept.down_at = None
 
     def _moved(self, record: SentinelRecord, master: Master) -> None:
-        """Another published address, or another config epoch (S5, S6, S12)."""
+        """The published address or the config epoch changed (S5, S6, S12)."""
         who, name, kept = record.sentinel.name, master.name, record.master(master.name)
         address, epoch = master.published_address, master.config_epoch
         place = (address.ip, address.port)
@@ -192,10 +193,10 @@ class InvariantChecker(Observer):
         if before is not None and before.resolved and (before.ip, before.port) != place:
             higher = epoch > kept.config_epoch
             self._expect(higher, "S12", f"{who} moved {name} to {place} without a higher config epoch")
-            publishers = self.records.said.get((name, epoch, place), set()) - {who}
+            publishers = self.records.hellos.get((name, epoch, place), set()) - {who}
             seen = record.saw_master.get(address.ip, NEVER) >= kept.promotions.get(address.ip, -NEVER)
             self._expect(
-                publishers or seen, "S12", f"{who} moved {name} to {place}@{epoch}, which nobody saw as a master"
+                publishers or seen, "S12", f"{who} moved {name} to {place}@{epoch}, which no Sentinel saw as a master"
             )
             kept.forget_attempts()
             kept.opinions.clear()
@@ -206,17 +207,17 @@ class InvariantChecker(Observer):
 
     # Events
 
-    def _hearing(self, sentinel: SimSentinel) -> Callable[[Effect], None]:
-        def heard(effect: Effect) -> None:
+    def _effect_observer(self, sentinel: SimSentinel) -> Callable[[Effect], None]:
+        def observe(effect: Effect) -> None:
             if isinstance(effect, Announce):
                 self._decided(sentinel, effect.event)
             elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
                 self._unbound(sentinel, effect.text.split()[-1])
 
-        return heard
+        return observe
 
     def _decided(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """An event was decided upon; it is published later, when it is durable."""
+        """An event was decided; it is published later, when it is durable."""
         core, channel = sentinel.alive.core, event.channel
         record = self.records.sentinels[sentinel.name]
         master = None if event.master is None else core.registry.masters.get(event.master)
@@ -245,7 +246,7 @@ class InvariantChecker(Observer):
             kept.began = kept.began_before
 
     def _attempted(self, sentinel: SimSentinel, master: Master) -> None:
-        """Somebody begins a failover (S10, S15, S16)."""
+        """A Sentinel starts a failover (S10, S15, S16)."""
         record = self.records.sentinels[sentinel.name]
         kept, now = record.master(master.name), self._now
         who = f"{sentinel.name} on {master.name}"
@@ -255,14 +256,14 @@ class InvariantChecker(Observer):
             return
         kept.forced = failover.forced
         if failover.forced or failover.coordinated:
-            self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that nobody ordered")
+            self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that was not ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000
         if self._taken_over(record, master, max(kept.began or NEVER, kept.voted_for_other or NEVER)):
             kept.forget_attempts()
         if kept.began is not None:
             self._expect(now - kept.began >= distance - SLACK, "S15", f"{who} tried again after {now - kept.began} s")
-        if kept.voted_for_other is not None and self._stood(master.name, *kept.other):
+        if kept.voted_for_other is not None and self._campaigned(master.name, *kept.other):
             since = now - kept.voted_for_other
             self._expect(since >= distance - SLACK, "S16", f"{who} tried {since} s after its vote for another")
         kept.began, kept.began_before = now, kept.began
@@ -274,7 +275,7 @@ class InvariantChecker(Observer):
             if about == place and voter != sentinel.name and now - at <= OPINION_LIFE + SLACK
         )
         quorum = master.options.quorum
-        self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} that told of {place}")
+        self._expect(agreeing >= quorum, "S10", f"{who} tried with {agreeing} of {quorum} opinions on {place}")
 
     def _taken_over(self, record: SentinelRecord, master: Master, last_vote: float) -> bool:
         """Whether the monitored server became a replica after the last vote, and the one it follows is a master."""
@@ -293,13 +294,16 @@ class InvariantChecker(Observer):
         if kept.voting_since is not None and self._now - kept.voting_since >= limit - SLACK:
             kept.voted_for_other = kept.voting_since = None
 
-    def _stood(self, master: str, candidate: str, epoch: int) -> bool:
-        """Whether that candidate told its vote for itself. One that did not may be found out, and delays nobody."""
+    def _campaigned(self, master: str, candidate: str, epoch: int) -> bool:
+        """
+        Whether that candidate has sent its vote for itself. If not, its request may be found forged and delays no
+        failover.
+        """
         names = [name for name, record in self.records.sentinels.items() if record.persisted.my_id == candidate]
-        return any((name, master, epoch) in self.records.told for name in names)
+        return any((name, master, epoch) in self.records.published_votes for name in names)
 
     def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """An event is published: what it tells must be durable; a switch need not be once the disk is known to fail."""
+        """An event is published. Its content must be durable, except for a switch while the disk is known to fail."""
         self._servers.event(sentinel, event)
         if event.channel not in ("+switch-master", "+vote-for-leader") or event.master is None:
             return
@@ -344,7 +348,7 @@ class InvariantChecker(Observer):
 
         return stored
 
-    # What must not grow
+    # Bounds
 
     def _observe(self) -> None:
         self.look()
@@ -365,7 +369,7 @@ class InvariantChecker(Observer):
         self._expect(waiting <= MAX_WAITING, "bounded", f"{who} holds back {waiting} effects and replies")
         instances = list(core.registry.instances())
         links = {instance.link.link_id: instance.link for instance in instances}
-        # Two to a server, one to and from a peer, and for each one that is closing; clients beside them.
+        # Two to a server, one to and from a peer, one for each that is closing, and those of clients.
         most = 4 * len(links) + 2 * len(self._fleet.sentinels) + 20
         self._expect(connections <= most, "bounded", f"{who} has {connections} connections for {len(links)} links")
         limit = core.state.limits.pending_commands
@@ -386,7 +390,7 @@ class InvariantChecker(Observer):
 
 
 class _Observer:
-    """Looks at one process of a Sentinel after each of its turns, which shall cost little when nothing has changed."""
+    """Checks one Sentinel process after each of its turns; costs little if nothing has changed."""
 
     def __init__(self, checker: InvariantChecker, record: SentinelRecord) -> None:
         core, host = record.sentinel.alive.core, record.sentinel.host
@@ -402,7 +406,7 @@ class _Observer:
         record.seen = None
 
     def turned(self) -> None:
-        """A turn is over."""
+        """A turn ended."""
         if self._reactor.dead or self._reactor.stalled:
             return
         record, checker = self._record, self._checker
@@ -429,7 +433,7 @@ class _Observer:
                 or master.config_epoch != snapshot.config_epoch
                 or master.leader_epoch != snapshot.leader_epoch
                 or master.sdown_since is not snapshot.down_since
-                # A failover goes on inside the object that stands for it.
+                # A failover changes inside its own object.
                 or master.failover is not None
             ):
                 checker.check_all(record)

@@ -1,7 +1,7 @@
 """
-An application beside each Sentinel, which pipelines commands and checks that the replies come in order.
+An application beside each Sentinel. It pipelines commands and checks that replies arrive in order.
 
-It is also the hand of operators: what they order goes by the same connection, between everything else.
+It also sends operators' commands, on the same connection, between its own.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from txsentinel.sim.fleet import Fleet
 
 TIMEOUT: Final = 30
-"""Beats without an answer after which a connection is given up: its other end may have lost its power."""
+"""Beats without a reply after which a connection is closed: its other end may have lost its power."""
 
 PERIOD: Final = 1.0
-"""Seconds between two pipelines, and between two attempts to connect."""
+"""Seconds between two pipelines, and between two connection attempts."""
 
 SENTINEL_PORT: Final = 26379
 
@@ -36,7 +36,7 @@ OnReply = Callable[[Word], None]
 
 
 class _Conversation(Protocol):
-    """One connection: a FIFO of what is to be answered."""
+    """One connection: a FIFO of expected replies."""
 
     def __init__(self, client: SimClient) -> None:
         self._client = client
@@ -44,24 +44,24 @@ class _Conversation(Protocol):
         self.awaiting: deque[tuple[tuple[str, ...], OnReply]] = deque()
 
     def connectionMade(self) -> None:
-        """It can be used."""
+        """The connection is usable."""
         self._client.conversation = self
 
-    def say(self, commands: list[tuple[tuple[str, ...], OnReply]]) -> None:
+    def send(self, commands: list[tuple[tuple[str, ...], OnReply]]) -> None:
         """Send several commands in one write."""
         self.awaiting.extend(commands)
         cast("ITransport", self.transport).write(b"".join(pack(*words) for words, _ in commands))
 
     def dataReceived(self, data: bytes) -> None:
-        """Replies, which belong to what was sent first."""
+        """Match replies to requests, the oldest first."""
         for reply in self._frames.feed(data):
             if not self.awaiting:
-                self._client.report_violation(False, f"was told {reply!r} without having asked")
+                self._client.report_violation(False, f"received {reply!r} without a request")
                 continue
             self.awaiting.popleft()[1](reply)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """What was not answered never will be."""
+        """Drop the requests that were not answered."""
         if self._client.conversation is self:
             self._client.conversation = None
 
@@ -73,20 +73,20 @@ class _Factory(ClientFactory[_Conversation]):
         self._client = client
 
     def buildProtocol(self, addr: IAddress | None) -> _Conversation:
-        """A conversation."""
+        """Build the protocol of a connection."""
         return _Conversation(self._client)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Try again later."""
+        """Retry later."""
         self._client.connecting = False
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """Try again later."""
+        """Retry later."""
         self._client.connecting = False
 
 
 class SimClient:
-    """Talks to one Sentinel all the time; ``served`` counts the pipelines that were answered in full."""
+    """A client that sends pipelines to one Sentinel without end; ``served`` counts the pipelines answered in full."""
 
     def __init__(self, fleet: Fleet, target: SimHost) -> None:
         self._fleet = fleet
@@ -100,12 +100,12 @@ class SimClient:
         self._silent = 0
 
     def order(self, *words: str) -> None:
-        """Send a command of an operator now if there is a connection; what becomes of it is not waited for."""
+        """Send an operator's command if there is a connection. The reply is not awaited."""
         if self.conversation is not None:
-            self.conversation.say([(words, lambda reply: None)])
+            self.conversation.send([(words, lambda reply: None)])
 
     def report_violation(self, holds: object, what: str) -> None:
-        """The replies were not what they must be."""
+        """Report a reply that differs from the expected one."""
         self._fleet.report_violation(holds, "replies", f"{self.host.name} {what}")
 
     def _program(self, host: SimHost) -> None:
@@ -126,7 +126,7 @@ class SimClient:
                 cast("ITCPTransport", self.conversation.transport).abortConnection()
 
     def _pipeline(self, conversation: _Conversation) -> None:
-        """Questions of several kinds, one that waits for the disk among them, with numbered PINGs between."""
+        """Send queries of several kinds, one that waits for the disk among them, with numbered PINGs between."""
         self._pipelines += 1
         mark = f"{self._pipelines}"
         master = self.host.random.choice(self._fleet.masters)
@@ -147,17 +147,17 @@ class SimClient:
             ping = f"{mark}/{number}"
             commands.append((("PING", ping), self._expecting(("PING", ping), _equals(ping.encode()))))
         commands.append((("PING", mark), self._finished(mark)))
-        conversation.say(commands)
+        conversation.send(commands)
 
     def _expecting(self, words: tuple[str, ...], right: Callable[[Word], bool]) -> OnReply:
-        return lambda reply: self.report_violation(right(reply), f"asked {' '.join(words)} and was told {reply!r}")
+        return lambda reply: self.report_violation(right(reply), f"sent {' '.join(words)} and received {reply!r}")
 
     def _finished(self, mark: str) -> OnReply:
-        def heard(reply: Word) -> None:
-            self.report_violation(reply == mark.encode(), f"was told {reply!r} at the end of its pipeline {mark}")
+        def check_mark(reply: Word) -> None:
+            self.report_violation(reply == mark.encode(), f"received {reply!r} at the end of its pipeline {mark}")
             self.served += 1
 
-        return heard
+        return check_mark
 
 
 def _is_list(reply: Word, length: int) -> bool:

@@ -1,4 +1,4 @@
-"""Faults of disks that end a Sentinel, or that a Sentinel ends with."""
+"""Disk faults, and disk faults combined with the end of a Sentinel process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.redis.server import SimRedis
 
 Done: TypeAlias = "tuple[str, Callable[[], None]]"
-"""What happened, in words, and how to end it."""
+"""A description of what happened, and the function that ends it."""
 
 
 def restart(victim: SimRedis | SimSentinel | CSentinel) -> None:
-    """Start a machine again that does not run."""
+    """Restart a machine if it does not run."""
     if not victim.host.running:
         victim.host.restart()
 
 
-def doomed_disk(fleet: Fleet, random: Random) -> Done:
-    """Writes fail, some of them visibly, and then the power goes: a rename without its fsync may be undone."""
+def failing_disk(fleet: Fleet, random: Random) -> Done:
+    """Writes fail, some of them visibly; then the power fails, so a rename without its fsync may be undone."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.fail_with = OSError(errno.EIO, "Input/output error")
@@ -37,7 +37,7 @@ def doomed_disk(fleet: Fleet, random: Random) -> Done:
 
 
 def torn_write(fleet: Fleet, random: Random) -> Done:
-    """The power goes while the temporary file is half written; it stays behind, beside the old file or the new."""
+    """The power fails while the temporary file is half written; it stays beside the old file or the new one."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
 
@@ -51,13 +51,15 @@ def torn_write(fleet: Fleet, random: Random) -> Done:
 
     files.interrupt = crash
     if random.random() < 0.5:
-        # Left to itself, it may have nothing to write for a long time.
+        # Without an order the Sentinel may have nothing to write for a long time.
         next(client for client in fleet.clients if client.target is sentinel.host).order("SENTINEL", "FLUSHCONFIG")
     return f"cut the power of {sentinel.name} in the middle of its next write", end
 
 
 def bind_mount(fleet: Fleet, random: Random) -> Done:
-    """The file cannot be replaced, only overwritten, in the middle of which the power goes, again and again."""
+    """
+    The file cannot be replaced, only overwritten in place; the power fails during the write, once or several times.
+    """
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.in_place = True
@@ -80,7 +82,7 @@ def bind_mount(fleet: Fleet, random: Random) -> Done:
 
 
 def unreadable_disk(fleet: Fleet, random: Random) -> Done:
-    """A Sentinel that dies and cannot read its file: each new process gives up at once."""
+    """A Sentinel dies and cannot read its file: each new process exits at once."""
     sentinel = random.choice(fleet.sentinels)
     files = sentinel.host.files
     files.unreadable = OSError(errno.EIO, "Input/output error")

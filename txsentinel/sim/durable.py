@@ -1,4 +1,4 @@
-"""What the file of a Sentinel says, read by code of our own: the witness trusts no parser that is on trial."""
+"""A second reader of a Sentinel's file, so that the checker does not depend on the parser under test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PersistedMaster:
 
 @dataclass(slots=True)
 class PersistedState:
-    """One file."""
+    """The state in one file."""
 
     my_id: str = ""
     current_epoch: int = 0
@@ -28,7 +28,7 @@ class PersistedState:
 
 
 def read_persisted(contents: bytes, names: Mapping[str, str]) -> PersistedState:
-    """Read a file; what it says of no interest to us is skipped, and hosts in ``names`` stand for their IP."""
+    """Read a file. Lines without state are skipped; host names in ``names`` are replaced by their IP."""
     found = PersistedState()
     for line in contents.decode().splitlines():
         words = line.split()

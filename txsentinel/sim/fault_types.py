@@ -1,4 +1,4 @@
-"""Every kind of thing that can go wrong in a fleet, and how it ends."""
+"""All fault types of a fleet: what each does, and how it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from txsentinel.core.effects import Effect
 from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
-from txsentinel.sim.disk_faults import bind_mount, doomed_disk, torn_write, unreadable_disk
+from txsentinel.sim.disk_faults import bind_mount, failing_disk, torn_write, unreadable_disk
 from txsentinel.sim.disk_faults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
 from txsentinel.sim.group_faults import Done, Undo, lost_handover, masterless, pause_group
@@ -61,7 +61,7 @@ def _pause_sentinel(fleet: Fleet, random: Random) -> Done:
 
 
 def _slow_sentinel(fleet: Fleet, random: Random) -> Done:
-    """A processor that others use too: what arrives is read later and later, while the clock goes on."""
+    """A loaded processor: data is read later and later, while the clock proceeds."""
     slow = random.sample(fleet.sentinels, random.randint(1, len(fleet.sentinels)))
     milliseconds = random.choice((10, 50, 250))
     for sentinel in slow:
@@ -159,10 +159,10 @@ def _skewed_clock(fleet: Fleet, random: Random) -> Done:
 
 
 def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
-    """Die between two things that were decided together, with or without those before it having left."""
+    """Crash between two effects of one decision, with or without flushing the effects before."""
     sentinel = random.choice(fleet.sentinels)
     number = random.choice((1, 2, 3, 5, 8, 13, 21, 34, 55))
-    power, said = random.random() < 0.5, random.random() < 0.5
+    power, flushed = random.random() < 0.5, random.random() < 0.5
     die: Callable[[], None] = sentinel.host.crash if power else sentinel.host.kill
     if not sentinel.running:
         return f"have {sentinel.name} die no deader than it is", lambda: _restart(sentinel)
@@ -173,7 +173,7 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     aimed = True
 
     def over() -> None:
-        # Not taken out again: another one may have been put in front of it meanwhile.
+        # Not uninstalled: another fault may have wrapped it meanwhile.
         nonlocal aimed
         aimed = left <= 0
         _restart(sentinel)
@@ -188,7 +188,7 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
             return
         perform(effect)
         if left == 0:
-            if said and service.executor.links is not None:
+            if flushed and service.executor.links is not None:
                 service.executor.links.flush()
                 reactor = sentinel.host.reactor
                 fleet.simulation.call_later(1e-6, lambda: None if reactor.dead else die())
@@ -197,11 +197,11 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
 
     barrier._perform = counted
     how = "cut the power of" if power else "kill"
-    return f"{how} {sentinel.name} {'after' if said else 'at'} its effect number {number} from now", over
+    return f"{how} {sentinel.name} {'after' if flushed else 'at'} its effect number {number} from now", over
 
 
 def _one_way_block(fleet: Fleet, random: Random) -> Done:
-    """One direction only: a host hears everything and says nothing, or the other way round."""
+    """Block one direction: a host receives everything and sends nothing, or the reverse."""
     host = random.choice([*(s.host for s in fleet.sentinels), *(s.host for s in fleet.servers)])
     inbound_blocked = random.random() < 0.5
     for other in _hosts(fleet):
@@ -210,7 +210,9 @@ def _one_way_block(fleet: Fleet, random: Random) -> Done:
                 fleet.network.cut(other, host, both=False)
             else:
                 fleet.network.cut(host, other, both=False)
-    return f"make {host.name} {'inbound_blocked' if inbound_blocked else 'dumb'}", lambda: fleet.network.heal(host)
+    return f"block {'inbound' if inbound_blocked else 'outbound'} traffic of {host.name}", lambda: fleet.network.heal(
+        host
+    )
 
 
 def _uneven_network(fleet: Fleet, random: Random) -> Done:
@@ -352,7 +354,7 @@ def _monitor_anew(fleet: Fleet, random: Random) -> Done:
 
 
 def monitor(fleet: Fleet, client: SimClient, group: SimMaster) -> None:
-    """Have a group watched by its present master, as far as there is one, as the fleet's files say."""
+    """Have a Sentinel monitor a group at its present master, with the options of the fleet's file."""
     masters = [server for server in group.servers if server.host.running and server.is_master]
     ip = (masters or group.servers)[0].host.ip
     client.order("SENTINEL", "MONITOR", group.name, ip, "6379", str(fleet.shape.quorum))
@@ -370,7 +372,7 @@ def _redirect_replica(fleet: Fleet, random: Random) -> Done:
     return f"point {server.host.name} to {other.host.name}", _nothing
 
 
-KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
+FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-server": _kill_server,
     "crash-server": _crash_server,
     "pause-server": _pause_server,
@@ -396,12 +398,12 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "masterless": masterless,
     "lost-handover": lost_handover,
     "skewed-clock": _skewed_clock,
-    "doomed-disk": doomed_disk,
+    "disk-failure": failing_disk,
     "torn-write": torn_write,
     "unreadable-disk": unreadable_disk,
     "bind-mount": bind_mount,
     "crash-at-effect": _crash_at_effect,
-    "deaf-or-dumb": _one_way_block,
+    "directional-block": _one_way_block,
     "uneven-network": _uneven_network,
     "lossy-network": _lossy_network,
     "bad-names": _bad_names,
@@ -417,15 +419,15 @@ KINDS: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "reset-master": _reset,
     "monitor-anew": _monitor_anew,
 }
-"""Kind → what it does; it returns what happened in words, and how to end it."""
+"""Fault type → function that injects it. It returns a description, and the function that ends the fault."""
 
 
 def _nothing() -> None:
-    """Some faults need no end."""
+    """End a fault that needs no undoing."""
 
 
 def _pick_server(fleet: Fleet, random: Random) -> SimRedis:
-    """Any server, masters more often than chance has it: they matter more."""
+    """Draw a server, with a preference for masters."""
     servers = fleet.servers
     masters = [server for server in servers if server.host.running and server.is_master]
     return random.choice(masters if masters and random.random() < 0.6 else servers)

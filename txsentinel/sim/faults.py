@@ -1,4 +1,4 @@
-"""What goes wrong, when, and for how long: drawn from the seed, so that a seed is a plan."""
+"""Fault plans: which faults occur, when, and for how long. A plan is drawn from the seed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from txsentinel.sim.fault_types import KINDS, monitor
+from txsentinel.sim.fault_types import FAULT_TYPES, monitor
 from txsentinel.sim.fleet import Fleet
 
-__all__ = ["KINDS", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all", "parse_plan", "print_plan"]
+__all__ = ["FAULT_TYPES", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all", "parse_plan", "print_plan"]
 
 
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
-"""The kinds that are no faults: operators want something."""
+"""Fault types that are orders of operators, not faults."""
 
-DRAWN_APART: Final = ("slow-sentinel", "lost-handover")
-"""Kinds that are drawn apart from the others, so that they change no plan that they are not in."""
+SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
+"""Fault types drawn separately, so that adding them changes no plan without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    One thing that goes wrong.
+    One fault.
 
-    ``at`` and ``lasts`` are in seconds of world time; ``kind`` is a key of :data:`KINDS`; ``dice``
-    seeds whatever else the fault has to choose, such as its victim.
+    ``at`` and ``lasts`` are in seconds of simulated time; ``kind`` is a key of :data:`FAULT_TYPES`; ``rng`` seeds the
+    other choices of the fault, such as its victim.
     """
 
     at: float
@@ -40,42 +40,42 @@ class Fault:
     @classmethod
     def parse(cls, text: str) -> Fault:
         """
-        The fault that prints as ``text``.
+        Parse a fault from its text.
 
-        :raises ValueError: if none does.
+        :raises ValueError: if the text is not that of a fault.
         """
         kind, at, lasts, rng = text.split(":")
-        if kind not in KINDS:
+        if kind not in FAULT_TYPES:
             raise ValueError(f"no such fault: {kind}")
         return cls(float(at), kind, float(lasts), int(rng))
 
 
-def draw_plan(seed: int, seconds: float, kinds: Sequence[str] | None = None) -> list[Fault]:
+def draw_plan(seed: int, seconds: float, fault_types: Sequence[str] | None = None) -> list[Fault]:
     """
-    The faults of a run: a mixture that differs from seed to seed in kinds, number and length.
+    Draw the faults of a run: fault types, number and duration differ from seed to seed.
 
-    Drawing a few kinds per run, instead of all of them thinly, lets them meet.
+    A run uses few fault types, so that faults of these types overlap.
 
-    :param kinds: the only ones to draw from, if not any.
+    :param fault_types: the types to draw from; by default some are drawn.
     """
     random = Random(f"plan/{seed}")
-    drawn = random.sample(sorted(KINDS.keys() - DRAWN_APART), random.randint(1, 6))
+    drawn = random.sample(sorted(FAULT_TYPES.keys() - SEPARATELY_DRAWN), random.randint(1, 6))
     if Random(f"apart/{seed}").random() < 0.15:
-        drawn += DRAWN_APART
-    kinds = drawn if kinds is None else kinds
+        drawn += SEPARATELY_DRAWN
+    fault_types = drawn if fault_types is None else fault_types
     gap = random.choice((2.0, 6.0, 15.0))
-    longest = random.choice((1.0, 5.0, 30.0))
+    max_duration = random.choice((1.0, 5.0, 30.0))
     plan = []
     at = random.uniform(0.0, 2 * gap)
     while at < seconds:
-        lasts = random.uniform(0.05, longest)
-        plan.append(Fault(round(at, 3), random.choice(kinds), round(lasts, 3), random.getrandbits(32)))
+        lasts = random.uniform(0.05, max_duration)
+        plan.append(Fault(round(at, 3), random.choice(fault_types), round(lasts, 3), random.getrandbits(32)))
         at += random.expovariate(1 / gap)
     return plan
 
 
 class FaultInjector:
-    """Carries a plan out in a fleet; ``log`` tells what was done."""
+    """Inject the faults of a plan; ``log`` lists what was done."""
 
     def __init__(self, fleet: Fleet, plan: list[Fault]) -> None:
         self._fleet = fleet
@@ -87,13 +87,13 @@ class FaultInjector:
         if fault.kind not in ORDERS:
             fleet = self._fleet
             fleet.disturbed_until = max(fleet.disturbed_until, fleet.simulation.seconds() + fault.lasts)
-        what, undo = KINDS[fault.kind](self._fleet, Random(fault.rng))
+        what, undo = FAULT_TYPES[fault.kind](self._fleet, Random(fault.rng))
         self.log.append((self._fleet.simulation.seconds(), what))
         self._fleet.simulation.call_later(fault.lasts, undo)
 
 
 def heal(fleet: Fleet) -> None:
-    """End every fault: everybody runs, everything connects, every disk works."""
+    """End every fault: all processes run, all paths are open, all disks work."""
     fleet.network.heal()
     fleet.network.clear_degradation()
     for server in fleet.servers:
@@ -125,8 +125,10 @@ def heal(fleet: Fleet) -> None:
 
 def observe_all(fleet: Fleet) -> None:
     """
-    Put right what only operators can: have every group monitored again that was removed from a Sentinel
-    without coming back, and point servers to the master that were forgotten while they followed nobody or another.
+    Repair what only operators can repair.
+
+    Monitor each group again that was removed from a Sentinel, and redirect servers to the master that no Sentinel knows
+    any more because they followed another server.
     """
     for client, sentinel in zip(fleet.clients, fleet.sentinels, strict=True):
         for group in fleet.masters:
@@ -145,14 +147,14 @@ def observe_all(fleet: Fleet) -> None:
 
 
 def print_plan(plan: list[Fault]) -> str:
-    """A plan as one word that :func:`parse_plan` understands."""
+    """Format a plan as one word for :func:`parse_plan`."""
     return ",".join(str(fault) for fault in plan)
 
 
 def parse_plan(text: str) -> list[Fault]:
     """
-    The plan that prints as ``text``.
+    Parse a plan from its text.
 
-    :raises ValueError: if none does.
+    :raises ValueError: if the text is not that of a plan.
     """
     return [Fault.parse(word) for word in text.split(",") if word]

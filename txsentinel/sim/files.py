@@ -1,10 +1,9 @@
 """
 Simulated disks: what a process wrote, when it became durable, and what a crash leaves behind.
 
-A file is replaced as a whole, or not at all. What a crash in the middle of that leaves is a *stray*: the
-temporary file, with as much of the contents as had been written, and rubbish behind it if the disk had
-made room for more than it had filled. A file that cannot be replaced is overwritten in place, and a crash
-leaves it in any state between.
+A file is replaced as a whole or not at all. A crash during a replacement leaves a *stray* temporary file: a part of the
+contents, followed by garbage if the disk had allocated more than it had written. A file that cannot be replaced is
+overwritten in place, and a crash may leave any intermediate state.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -30,15 +29,15 @@ if TYPE_CHECKING:
 
 
 SECTOR: Final = 512
-"""Bytes that a disk writes as a whole."""
+"""Bytes that a disk writes atomically."""
 
-RUBBISH: Final = (b"", b"\0" * 512, b"\xff\x00sentinel monitor stray 10.99.99.99 6379 1\n", b"sentinel myid ")
-"""What may stand behind the part of a stray that was written."""
+GARBAGE: Final = (b"", b"\0" * 512, b"\xff\x00sentinel monitor stray 10.99.99.99 6379 1\n", b"sentinel myid ")
+"""What may follow the written part of a stray file."""
 
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """A replacement under way."""
+    """A replacement in progress."""
 
     path: str
     contents: bytes
@@ -49,10 +48,10 @@ class _Write:
 
 class SimFiles:
     """
-    The files of one machine; they outlive its processes.
+    The files of one machine. They outlive its processes.
 
     :param latency: milliseconds that a replacement takes.
-    :param jitter: milliseconds that it takes longer at most, drawn for each.
+    :param jitter: largest number of additional milliseconds, drawn for each replacement.
     """
 
     def __init__(self, simulation: Simulation, name: str, latency: float = 2.0, jitter: float = 4.0) -> None:
@@ -61,48 +60,48 @@ class SimFiles:
         self.latency = latency
         self.jitter = jitter
         self.contents: dict[str, bytes] = {}
-        """What a power cut would leave, if nothing is being replaced."""
+        """What a power cut would leave if no replacement is in progress."""
         self.fail_with: OSError | None = None
-        """While set, replacements fail with it at their end, the old contents being intact."""
+        """If set, replacements end with this error and leave the old contents intact."""
         self.unreadable: OSError | None = None
-        """While set, :meth:`read` fails with it."""
+        """If set, :meth:`read` fails with this error."""
         self.unwritable: OSError | None = None
-        """While set, :meth:`check_writable` complains with it."""
+        """If set, :meth:`check_writable` fails with this error."""
         self.replacements = 0
-        """How many replacements succeeded."""
+        """The number of replacements that succeeded."""
         self.failed_replacements = 0
         self.max_in_flight = 0
-        """The largest number of replacements that were under way at one time."""
+        """The largest number of replacements that were in progress at one time."""
         self.visible_failure = False
-        """While set, a replacement that fails can be seen all the same, and may be undone by a crash."""
+        """If set, a replacement that fails is visible all the same, and a crash may undo it."""
         self.failing = False
-        """The last replacement of whose end the process was told has failed, or a probe since then."""
+        """Whether the last replacement reported to the process, or a probe since then, failed."""
         self.stored: Callable[[str, bytes], None] | None = None
-        """Called with what has become durable."""
+        """Called with contents that became durable."""
         self.leftovers: list[str] = []
-        """Temporary files that crashes left behind; they are in :attr:`contents`, as on any disk."""
+        """Temporary files left by crashes. They are in :attr:`contents` too."""
         self.in_place = False
-        """While set, files cannot be replaced, only overwritten."""
+        """If set, files can only be overwritten in place."""
         self.torn = 0
-        """How many files a crash left half overwritten."""
+        """The number of files that a crash left half overwritten."""
         self._surviving: dict[str, bytes] = {}
         self.interrupt: Callable[[], None] | None = None
-        """Called once, while the next replacement is under way."""
+        """Called once, during the next replacement."""
         self._rng = Random(f"{simulation.seed}/{name}/strays")
         self._undone: dict[str, bytes] = {}
         self._reactor: SimReactor | None = None
         self._stuck = False
         self._writes: list[_Write] = []
-        self._untold: list[_Write] = []
+        self._unreported: list[_Write] = []
 
     def attach(self, reactor: SimReactor) -> None:
-        """A new process uses these files."""
+        """Attach a new process to these files."""
         self._reactor = reactor
         self.failing = False
 
     def read(self, path: str) -> bytes:
         """
-        The durable contents.
+        Return the durable contents.
 
         :raises FileNotFoundError: if there are none.
         :raises OSError: :attr:`unreadable`.
@@ -115,7 +114,7 @@ class SimFiles:
             raise FileNotFoundError(ENOENT, strerror(ENOENT), path) from None
 
     def fetch(self, path: str) -> Deferred[bytes]:
-        """What :meth:`read` says when the disk gets to it: in a while, or when it hangs no more."""
+        """Return the result of :meth:`read` after the latency of the disk, or when it no longer hangs."""
         done: Deferred[bytes] = Deferred()
         reactor = self._reactor
         if reactor is not None:
@@ -136,7 +135,7 @@ class SimFiles:
 
     def check_writable(self, path: str) -> None:
         """
-        Complain if so told.
+        Check that files can be written.
 
         :raises OSError: :attr:`unwritable`.
         """
@@ -144,7 +143,7 @@ class SimFiles:
             raise self.unwritable
 
     def probe(self, path: str, size: int) -> Deferred[str]:
-        """What :meth:`replace` would come to; see :class:`~txsentinel.interfaces.IFileStore`."""
+        """Report what :meth:`replace` would do; see :class:`~txsentinel.interfaces.IFileStore`."""
         done: Deferred[str] = Deferred()
         reactor = self._reactor
         if reactor is not None:
@@ -163,15 +162,15 @@ class SimFiles:
 
     @property
     def _reason(self) -> str:
-        """Why files are overwritten, if they are."""
+        """The reason why files are overwritten in place, if they are."""
         return "Could not rename tmp config file (Device or resource busy)" if self.in_place else ""
 
     def surviving(self, path: str) -> bytes:
-        """What whoever reads the file with care finds in it; a crash may have left it half overwritten."""
+        """Return the contents that recovery finds in the file, which a crash may have left half overwritten."""
         return self._surviving.get(path, self.contents[path])
 
     def replace(self, path: str, contents: bytes) -> Deferred[str]:
-        """Make ``contents`` durable in a while; see :class:`~txsentinel.interfaces.IFileStore`."""
+        """Make ``contents`` durable after the latency; see :class:`~txsentinel.interfaces.IFileStore`."""
         done: Deferred[str] = Deferred()
         reactor = self._reactor
         if reactor is None or reactor.dead:
@@ -188,28 +187,28 @@ class SimFiles:
 
     @property
     def max_wait(self) -> float:
-        """For how many seconds the oldest replacement has been of whose end the process was not told."""
-        oldest = (self._untold or self._writes)[:1]
+        """Seconds since the start of the oldest replacement whose end was not reported to the process."""
+        oldest = (self._unreported or self._writes)[:1]
         return (self.simulation.time - oldest[0].began) / SECOND if oldest else 0.0
 
     @property
     def in_flight(self) -> int:
-        """Replacements under way."""
+        """The replacements in progress."""
         return len(self._writes)
 
     def stick(self) -> None:
-        """The disk hangs: no replacement ends before :meth:`unstick`."""
+        """Make the disk hang: no replacement ends before :meth:`unstick`."""
         self._stuck = True
 
     def unstick(self) -> None:
-        """What hung goes through now."""
+        """End the hang: pending replacements proceed."""
         self._stuck = False
         for write in [write for write in self._writes if write.overdue]:
             self._finish(write)
 
     def crash(self) -> None:
-        """The process died: each replacement under way either has happened or has not; nobody is told."""
-        writes, self._writes, self._untold = self._writes, [], []
+        """The process died. Each replacement in progress has happened or has not; nothing is reported."""
+        writes, self._writes, self._unreported = self._writes, [], []
         undone, self._undone = self._undone, {}
         for path, contents in undone.items():
             if self.simulation.random.random() < 0.5:
@@ -226,18 +225,18 @@ class SimFiles:
         rng = self._rng
         path = f"{write.path}.{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz0123456789_', k=6))}"
         written = write.contents[: rng.randint(0, len(write.contents))]
-        self.contents[path] = written + rng.choice(RUBBISH)
+        self.contents[path] = written + rng.choice(GARBAGE)
         self.leftovers.append(path)
         self.simulation.note_bytes(f"{self.name} left {path}".encode("utf-8", "surrogateescape"), self.contents[path])
 
     def _tear(self, write: _Write) -> None:
-        """Leave the file as a crash does that comes at any moment of its being overwritten."""
+        """Leave the file in a state that a crash during overwriting in place may leave."""
         rng, path = self._rng, write.path
         raw = self.contents.get(path, b"")
         before = self._surviving.pop(path, raw)
         interrupted = recovered(raw).interrupted
         if interrupted is not None and rng.random() < 0.5:
-            # It came no further than to what the crash before had interrupted.
+            # It did not get beyond the write that the crash before had interrupted.
             self._leave_torn(path, self._half_written(raw, interrupted.head), before)
             return
         steps = overwriting(before, write.contents)
@@ -250,7 +249,7 @@ class SimFiles:
             self.stored(path, write.contents)
 
     def _half_written(self, raw: bytes, head: bytes) -> bytes:
-        """``raw``, over the beginning of which as much of ``head`` was written as a crash allowed."""
+        """Return ``raw`` with as much of ``head`` written over its beginning as the crash allowed."""
         rng, blocks = self._rng, range(0, len(head), SECTOR)
         if rng.random() < 0.5:
             size = rng.randint(0, len(head))
@@ -283,8 +282,8 @@ class SimFiles:
             write.overdue = True
             return
         self._writes.remove(write)
-        self._untold.append(write)
-        # The disk works on while the process is stalled, so only the news waits for the reactor.
+        self._unreported.append(write)
+        # The disk continues while the process is stalled; only the notification waits for the reactor.
         reactor = self._reactor
         assert reactor is not None
         if self.fail_with is None:
@@ -301,9 +300,9 @@ class SimFiles:
             reactor.schedule(0, self._notify, write, self.fail_with)
 
     def _notify(self, write: _Write, error: OSError | None) -> None:
-        """The process learns how a replacement ended."""
-        if write in self._untold:
-            self._untold.remove(write)
+        """Report the end of a replacement to the process."""
+        if write in self._unreported:
+            self._unreported.remove(write)
         self.failing = error is not None
         if error is None:
             write.done.callback(self._reason)

@@ -1,4 +1,4 @@
-"""A fleet in one world: Redis servers, and Sentinels that run the unmodified service over them."""
+"""A simulated fleet: Redis servers, and Sentinels that run the unmodified service."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -29,7 +29,7 @@ SENTINEL_PORT: Final = 26379
 
 
 class FleetDisk:
-    """What a simulated Sentinel's configuration may ask of its machine: there is nothing but its one file."""
+    """The file system that a simulated Sentinel's configuration may check: it has only the configuration file."""
 
     def working_directory(self) -> str:
         """The root."""
@@ -44,7 +44,7 @@ class FleetDisk:
         return []
 
     def executable(self, path: str) -> bool:
-        """Every script does."""
+        """Every script exists and is executable."""
         return True
 
     def check_directory(self, path: str) -> None:
@@ -56,7 +56,7 @@ class FleetDisk:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a fleet is, and how its masters are watched; times in milliseconds."""
+    """The size and the options of a fleet; times are in milliseconds."""
 
     sentinels: int = 3
     masters: int = 1
@@ -66,22 +66,22 @@ class Shape:
     failover_timeout: int = 10_000
     parallel_syncs: int = 1
     unwilling: int = 0
-    """How many replicas of each master, the last ones, have priority 0."""
+    """The number of replicas of each master, the last ones, that have priority 0."""
     hostnames: bool = False
-    """Masters are configured by name."""
+    """Whether masters are configured by host name."""
     c_peers: int = 0
-    """How many Sentinels there are beside ours that behave as C does."""
+    """The number of modelled C Sentinels in addition to ours."""
     mass_failure: int = 10
-    """How many masters that fail together are a storm."""
+    """The number of masters failing together that counts as a mass failure."""
 
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
-        """Pickled as what it is made of: what is frozen and compiled cannot be filled in afterwards."""
+        """Pickle the constructor arguments: a compiled frozen class cannot be restored attribute by attribute."""
         return Shape, astuple(self)
 
 
 @dataclass(slots=True)
 class Line:
-    """One line of the transcript: seconds since the beginning, who, and what."""
+    """One line of the transcript: seconds since the beginning, source, and text."""
 
     at: float
     who: str
@@ -106,12 +106,12 @@ class SimSentinel:
 
     @property
     def running(self) -> bool:
-        """Is there a process with a service in it?"""
+        """Whether a process with a service runs."""
         return self.host.running and self.service is not None
 
     @property
     def alive(self) -> SentinelService:
-        """The service; only while :attr:`running`."""
+        """The service; available only while :attr:`running`."""
         assert self.service is not None
         return self.service
 
@@ -120,7 +120,7 @@ class SimSentinel:
         try:
             contents = host.files.read(CONFIG_PATH)
         except OSError as error:
-            # As the command line does it: say so, and leave it to whoever supervises the process to try again.
+            # As the command line does: report the error and exit; the supervisor may restart the process.
             reporter.note(Level.WARNING, str(CannotOpen(CONFIG_PATH, error.strerror or str(error))))
             host.exit(1)
             return
@@ -140,24 +140,24 @@ class SimSentinel:
 
 @implementer(ISentinelListener)
 class Reporter:
-    """Passes on what one Sentinel logs and publishes."""
+    """Forwards what one Sentinel logs and publishes."""
 
     def __init__(self, sentinel: SimSentinel) -> None:
         self._sentinel = sentinel
 
     def note(self, level: Level, text: str) -> None:
-        """A line of the log."""
+        """Handle a log line."""
         fleet = self._sentinel.fleet
         fleet.lines.append(Line(fleet.simulation.seconds(), self._sentinel.name, level, text))
 
     def event_published(self, event: SentinelEvent) -> None:
-        """An event, at the moment at which clients hear of it."""
-        for observer in self._sentinel.fleet.watchers:
+        """Handle an event, at the moment at which clients receive it."""
+        for observer in self._sentinel.fleet.observers:
             observer.event(self._sentinel, event)
 
 
 class Observer:
-    """Somebody who looks on; does nothing unless told what."""
+    """Base class of observers; every method does nothing by default."""
 
     def born(self, sentinel: SimSentinel) -> None:
         """A process of ``sentinel`` has built its service, which is about to start."""
@@ -168,7 +168,7 @@ class Observer:
 
 @dataclass(slots=True)
 class SimMaster:
-    """One monitored group: its name and its servers; which of them is the master changes."""
+    """One monitored group: its name and its servers. Its master may change."""
 
     name: str
     servers: list[SimRedis] = field(default_factory=list)
@@ -176,9 +176,9 @@ class SimMaster:
 
 class Fleet:
     """
-    Sentinels and servers in one world, all started.
+    Sentinels and servers in one simulation, all started.
 
-    :param seed: gives the whole run; the same seed gives the same run.
+    :param seed: determines the whole run; the same seed gives the same run.
     """
 
     def __init__(self, seed: int, shape: Shape | None = None) -> None:
@@ -186,16 +186,16 @@ class Fleet:
         self.simulation = Simulation(seed)
         self.network = SimNetwork(self.simulation)
         self.lines: list[Line] = []
-        self.watchers: list[Observer] = []
+        self.observers: list[Observer] = []
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
         self.disturbed_until = 0.0
-        """World time in seconds up to which faults are in force that may keep Sentinels from what they ought to do."""
+        """Simulated time in seconds until which faults may keep Sentinels from meeting their deadlines."""
         self.report_violation: Callable[[object, str, str], None] = lambda holds, invariant, what: None
-        """Told ``(whether it holds, the invariant, what happened)`` by whoever else checks something."""
+        """Called by other checkers with ``(whether it holds, the invariant, what happened)``."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}
-        """What the resolver of every Sentinel knows."""
+        """The names that the resolver of every Sentinel knows."""
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
         first = self.shape.sentinels + 1
         self.c_peers = [
@@ -204,7 +204,7 @@ class Fleet:
         self.clients = [SimClient(self, sentinel.host) for sentinel in self.sentinels]
 
     def start(self) -> None:
-        """Power on: servers first."""
+        """Power on, the servers first."""
         for master in self.masters:
             for server in master.servers:
                 server.host.start()
@@ -216,11 +216,11 @@ class Fleet:
             client.host.start()
 
     def run(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the simulation."""
         self.simulation.run(seconds)
 
-    def settle(self, limit: float = 60.0) -> bool:
-        """Let time pass until nobody disagrees, for ``limit`` seconds at the most; whether that came about."""
+    def converge(self, limit: float = 60.0) -> bool:
+        """Advance the simulation until there are no disagreements, for at most ``limit`` seconds; return True if so."""
         step = 0.25
         while limit > 0:
             if not self.disagreements():
@@ -243,7 +243,7 @@ class Fleet:
         return Timings()
 
     def configuration(self, number: int) -> str:
-        """The file that Sentinel ``number`` is installed with."""
+        """The initial configuration file of Sentinel ``number``."""
         shape = self.shape
         lines = [f"port {SENTINEL_PORT}", "bind *"]
         if shape.hostnames:
@@ -261,16 +261,16 @@ class Fleet:
         return "\n".join(lines) + "\n"
 
     def born(self, sentinel: SimSentinel) -> None:
-        """A Sentinel's process begins."""
-        for observer in self.watchers:
+        """A Sentinel process started."""
+        for observer in self.observers:
             observer.born(sentinel)
 
     def disagreements(self) -> list[str]:
         """
-        What is not as it should be once all faults are over, in words; empty if nothing.
+        Describe what differs from the state required after all faults; empty if nothing does.
 
-        Every running Sentinel knows one and the same reachable master of each group, with one config
-        epoch, sees nobody down, and every other server follows that master.
+        Every running Sentinel must know one reachable master of each group, the same as the others, with one config
+        epoch. No instance may be down, and every other server must follow that master.
         """
         found: list[str] = []
         for group in self.masters:
@@ -296,8 +296,8 @@ class Fleet:
             if len(epochs) > 1:
                 found.append(f"the current epochs differ: {sorted(epochs)}")
             if len(set(views.values())) > 1:
-                told = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
-                found.append(f"{group.name} is in dispute: {told}")
+                listed = ", ".join(f"{name}: {ip}@{epoch}" for name, (ip, epoch) in views.items())
+                found.append(f"{group.name} is in dispute: {listed}")
             elif views:
                 found += self._following(group, next(iter(views.values()))[0])
         return found

@@ -1,4 +1,4 @@
-"""What can go wrong with a master and its replicas as a group."""
+"""Faults of a master and its replicas as a group."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final, TypeAlias
 from txsentinel.sim.disk_faults import restart
 from txsentinel.sim.fleet import Fleet, SimSentinel
 
-LOOK_INTERVAL: Final = 0.001
-"""Seconds between two looks at whether a server was promoted; its Sentinel looks every 50 ms."""
+POLL_INTERVAL: Final = 0.001
+"""Seconds between two checks of whether a server was promoted; its Sentinel checks every 50 ms."""
 
 RECOVERY: Final = 10.0
 """Seconds in which other Sentinels clean up after a lost leader."""
 
 Undo: TypeAlias = Callable[[], None]
 Done: TypeAlias = "tuple[str, Undo]"
-"""What was done, in words, and what ends it."""
+"""A description of what was done, and the function that ends it."""
 
 
 def pause_group(fleet: Fleet, random: Random) -> Done:
-    """A master and its replicas stand still together, and go on a moment apart: the master last, first or with them."""
+    """Pause a master and its replicas together; resume them a moment apart, the master last, first, or with them."""
     group = random.choice(fleet.masters)
     paused = [server for server in group.servers if server.host.running]
     masters = [server for server in paused if server.is_master]
@@ -42,7 +42,7 @@ def pause_group(fleet: Fleet, random: Random) -> Done:
 
 
 def masterless(fleet: Fleet, random: Random) -> Done:
-    """A master is told to follow one of its replicas, which goes on following it."""
+    """Make a master follow one of its replicas, which continues to follow the master."""
     group = random.choice(fleet.masters)
     masters = [server for server in group.servers if server.host.running and server.is_master]
     replicas = [server for server in group.servers if server.host.running and server not in masters]
@@ -52,13 +52,13 @@ def masterless(fleet: Fleet, random: Random) -> Done:
 
 
 def lost_handover(fleet: Fleet, random: Random) -> Done:
-    """A hand-over is ordered, and its leader dies when the servers have changed roles, before it has seen that."""
+    """Order a coordinated failover; kill its leader when the servers have exchanged roles, before it notices."""
     name = random.choice(fleet.masters).name
     random.choice(fleet.clients).order("SENTINEL", "FAILOVER", name, "COORDINATED")
     victims: list[SimSentinel] = []
     over = False
 
-    def look() -> None:
+    def poll() -> None:
         for sentinel in fleet.sentinels if not over and not victims else ():
             master = sentinel.alive.core.registry.masters.get(name) if sentinel.running else None
             failover = None if master is None else master.failover
@@ -68,11 +68,11 @@ def lost_handover(fleet: Fleet, random: Random) -> Done:
             ):
                 victims.append(sentinel)
                 sentinel.host.kill()
-                # However soon it is back: whoever takes over waits for down-after and the end of the pause.
+                # Even if it restarts soon, a Sentinel that takes over waits for down-after and the end of the pause.
                 now = fleet.simulation.seconds()
                 fleet.disturbed_until = max(fleet.disturbed_until, now + RECOVERY)
         if not over and not victims:
-            fleet.simulation.call_later(LOOK_INTERVAL, look)
+            fleet.simulation.call_later(POLL_INTERVAL, poll)
 
     def end() -> None:
         nonlocal over
@@ -80,5 +80,5 @@ def lost_handover(fleet: Fleet, random: Random) -> Done:
         for sentinel in victims:
             restart(sentinel)
 
-    look()
+    poll()
     return f"order {name} to be handed over, and kill the leader that orders it", end

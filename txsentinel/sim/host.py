@@ -1,4 +1,4 @@
-"""Simulated hosts: an :class:`~txsentinel.interfaces.IHost` that can be stopped, killed, cut off and started again."""
+"""Simulated hosts: an :class:`~txsentinel.interfaces.IHost` that can be paused, killed, isolated and restarted."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "SimFiles", "SimHost", "SimProcess"]
 
 EPOCH: Final = 1_700_000_000.0
-"""What every wall clock says when a world begins, in seconds since 1970."""
+"""The wall clock at the beginning of a simulation, in seconds since 1970."""
 
 MAX_UPTIME: Final = 100_000
-"""Seconds that a machine may have been up when a world begins."""
+"""Largest uptime, in seconds, of a machine at the beginning of a simulation."""
 
 KILLED: Final = -9
 """Exit status of a process that was killed."""
@@ -37,13 +37,13 @@ KILLED: Final = -9
 
 class SimHost:
     """
-    A machine with one program on it, in the hands of whoever holds this object.
+    A machine with one program, controlled by the test.
 
-    ``program`` is called with the host in each new process, in a turn of its own, and builds whatever
-    shall run there. Everything it does must go through the host, so that it can be made to vanish.
+    ``program`` is called with the host in each new process, in a turn of its own, and builds what runs there. It must
+    do everything through the host, so that the process can be killed.
 
-    :param name: unique in its world; the dice of the host follow from it and from the seed.
-    :param ip: of the machine; hosts that share one are processes of the same machine.
+    :param name: unique in its simulation; the random numbers of the host follow from it and from the seed.
+    :param ip: address of the machine; hosts that share one are processes of the same machine.
     """
 
     def __init__(
@@ -61,21 +61,21 @@ class SimHost:
         self.program = program
         self.files = SimFiles(simulation, name)
         self.names: dict[str, str] = {}
-        """Host name to IP; whatever is missing cannot be resolved."""
+        """Host name to IP; other names cannot be resolved."""
         self.resolve_delay = 0.005
-        """Seconds that a lookup takes, failed or not."""
+        """Seconds that a lookup takes, whether it fails or not."""
         self.resolver_silent = False
-        """While set, lookups never end."""
+        """If set, lookups never end."""
         self.script: Script = lambda arguments: Outcome()
         """How the children of :meth:`spawn` end."""
         self.spawned: list[Spawned] = []
         self.exits: list[int] = []
-        """Status of every process that has ended here, the oldest first; killed ones count as ``-9``."""
+        """Exit status of every process that has ended here, the oldest first; killed ones count as ``-9``."""
         self.starts = 0
         self.drift = 0.0
-        """How much faster than true time the wall clock runs: 0.001 gains a millisecond each second."""
+        """Rate by which the wall clock gains: 0.001 is one millisecond per second."""
         self.wall_offset = 0.0
-        """By how many seconds the wall clock has been stepped, altogether."""
+        """The sum of all steps of the wall clock, in seconds."""
         self._powered = True
         self._started = False
         self._children = 0
@@ -89,25 +89,25 @@ class SimHost:
     # IHost
 
     def now(self) -> int:
-        """Milliseconds of the monotonic clock; it neither drifts nor jumps."""
+        """Milliseconds of the monotonic clock, which neither drifts nor jumps."""
         return self.reactor.now()
 
     nested_poll_active = False
 
     def yield_to_clients(self) -> bool:
-        """Nobody waits: in here no call takes any time."""
+        """Do nothing: no call takes any simulated time."""
         return False
 
     def wall_clock(self) -> float:
-        """Seconds since 1970 as this host believes."""
+        """Seconds since 1970 by the clock of this host."""
         return EPOCH + self.simulation.time / SECOND * (1.0 + self.drift) + self.wall_offset
 
     def scheduled(self) -> tuple[int, int] | None:
-        """Nothing takes any time here, so whoever stands still was stopped."""
+        """Report no time: calls take none here, so a process that is late was stopped."""
         return 0, 0
 
     def resolve(self, hostname: str) -> Deferred[str]:
-        """Look a name up in :attr:`names`, slowly; literal addresses at once."""
+        """Look a name up in :attr:`names`, after the delay; literal addresses at once."""
         if self.network.is_literal(hostname):
             return succeed(hostname)
         answer: Deferred[str] = Deferred()
@@ -132,27 +132,27 @@ class SimHost:
         return process
 
     def set_process_title(self, title: str) -> None:
-        """See :class:`IHost`. Nobody lists the processes of a simulated machine."""
+        """Do nothing: simulated machines have no process list."""
 
     def exit(self, status: int) -> None:
-        """The process ends here and now; what it wrote in this turn never leaves it."""
+        """End the process immediately. What it wrote in this turn is not sent."""
         self._end(status, silently=False)
 
     def fail_stop(self, failure: Failure, what: str) -> None:
-        """Record the failure in the world and end the process with status 1."""
+        """Record the failure in the simulation and end the process with status 1."""
         self.simulation.record_failure(self.name, what, failure)
         self.exit(1)
 
-    # Life and death
+    # Start and stop
 
     @property
     def running(self) -> bool:
-        """Is there a process, stalled or not?"""
+        """Whether there is a process, stalled or not."""
         return self._started and not self.reactor.dead
 
     def start(self) -> None:
         """
-        Start the program, once the current turn is over.
+        Start the program after the current turn.
 
         :raises RuntimeError: if it runs already, or the machine has no power.
         """
@@ -169,12 +169,12 @@ class SimHost:
             self.reactor.callLater(0, self.program, self)
 
     def pause(self) -> None:
-        """Nothing of this process runs until :meth:`resume`, as after SIGSTOP. Its kernel goes on."""
+        """Pause the process until :meth:`resume`, as SIGSTOP does. Its kernel continues."""
         self.simulation.note("pause", self.name)
         self.reactor.stall()
 
     def resume(self) -> None:
-        """Run on, with everything that came due meanwhile."""
+        """Resume, and handle everything that became due meanwhile."""
         self.simulation.note("resume", self.name)
         self.reactor.unstall()
 
@@ -194,18 +194,18 @@ class SimHost:
 
     def crash(self, refuse: bool = False) -> None:
         """
-        The machine loses its power: silence, until :meth:`restart`.
+        Cut the power of the machine until :meth:`restart`.
 
-        Other hosts that share its address stand for other processes of it and have to be crashed too.
+        Hosts that share its address are processes of the same machine and have to be crashed too.
 
-        :param refuse: connection attempts are refused meanwhile, instead of left unanswered.
+        :param refuse: refuse connection attempts meanwhile, in place of leaving them unanswered.
         """
         self._powered = False
         self._end(KILLED, silently=True)
         self.network.take_down(self.ip, refuse)
 
     def restart(self) -> None:
-        """Power on if need be, end what still runs, and start the program from what was durable."""
+        """Power on if necessary, end the running process, and start the program from the durable state."""
         if self.running:
             self.kill()
         if not self._powered:
@@ -214,10 +214,10 @@ class SimHost:
         self.start()
 
     def step_wall_clock(self, seconds: float) -> None:
-        """Let the wall clock jump, forward or (below zero) back."""
+        """Step the wall clock forward or, if negative, back."""
         self.wall_offset += seconds
 
-    # Inside
+    # Internals
 
     def _new_process(self) -> None:
         self._started = False

@@ -1,4 +1,4 @@
-"""Which of its faults a failing run needs: delta debugging over the plan."""
+"""Reduce the fault plan of a failing run by delta debugging."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from txsentinel.sim.faults import Fault
 from txsentinel.sim.run import Outcome, Run
 
 MAX_TRIALS = 120
-"""Runs spent on one plan."""
+"""Largest number of runs for one plan."""
 
 
 def invariant_of(outcome: Outcome) -> str:
-    """The first promise that was broken, as its violation names it."""
+    """Return the invariant that the first violation names."""
     return outcome.wrong[0].partition(" ")[0]
 
 
 def minimise(outcome: Outcome, seconds: float, trials: int = MAX_TRIALS) -> list[Fault]:
     """
-    A plan that breaks the same promise with as few of the faults as can be found in ``trials`` runs.
+    Find a plan with as few faults as possible that violates the same invariant, in at most ``trials`` runs.
 
     :param outcome: of a run that failed.
-    :param seconds: for how long things went wrong in it.
+    :param seconds: for how long faults were injected in it.
     """
     invariant = invariant_of(outcome)
 
@@ -36,9 +36,9 @@ def reduce_to_cause(
     plan: Sequence[Fault], fails: Callable[[Sequence[Fault]], bool], trials: int = MAX_TRIALS
 ) -> list[Fault]:
     """
-    Leave out what is not needed for ``fails(plan)`` to hold: halves first, then ever smaller parts.
+    Remove what ``fails(plan)`` does not need: halves first, then ever smaller parts.
 
-    The plan comes back whole if nothing can be left out, or if the failure cannot be repeated.
+    The plan is returned whole if nothing can be removed, or if the failure cannot be repeated.
     """
     present = list(plan)
     parts = 2

@@ -1,8 +1,8 @@
 """
-The simulated network: who can reach whom, how fast, and the verbs that make it worse.
+The simulated network: reachability, latency, and the faults that change them.
 
-Faults act on machines, that is on IP addresses; several simulated processes may share one. Every verb
-takes hosts or addresses.
+Faults act on machines, that is on IP addresses; several simulated processes may share one. Every method takes hosts or
+addresses.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -31,14 +31,14 @@ LOOPBACK_LATENCY: Final = 20
 """Microseconds between two processes of one machine."""
 
 RETRANSMIT_LIMIT: Final = 2 * SECOND
-"""Longest time, in microseconds, between the healing of a path and the retransmission that finds it healed."""
+"""Longest time, in microseconds, between the healing of a path and the next retransmission."""
 
 FIRST_EPHEMERAL: Final = 32_768
 LAST_EPHEMERAL: Final = 60_999
 
 
 class Placed(Protocol):
-    """Something that is at an address, such as a host."""
+    """An object at an address, such as a host."""
 
     @property
     def ip(self) -> str:
@@ -54,10 +54,10 @@ def _ip(place: Place) -> str:
 
 class SimNetwork:
     """
-    Paths between machines, and everything that uses them.
+    Paths between machines, and the connections that use them.
 
-    :param latency: milliseconds that everything takes, one way.
-    :param jitter: milliseconds that it takes longer at most.
+    :param latency: milliseconds of latency, one way.
+    :param jitter: largest number of additional milliseconds.
     """
 
     def __init__(self, simulation: Simulation, latency: float = 0.2, jitter: float = 0.2) -> None:
@@ -65,38 +65,38 @@ class SimNetwork:
         self.latency = latency
         self.jitter = jitter
         self.connections: dict[int, SimTransport] = {}
-        """Every end that a program holds, in the order in which they came to be."""
+        """Every open end of a connection, in the order of creation."""
         self.refusing: dict[str, None] = {}
-        """Machines without power whose absence somebody notices: a router refuses in their stead."""
+        """Machines without power for which a router refuses connections."""
         self.joined: Callable[[SimTransport, SimTransport], None] | None = None
-        """Told of both ends of each new connection, so that it can tap them."""
-        self._dark: dict[str, None] = {}
+        """Called with both ends of each new connection, so that it can be tapped."""
+        self._down: dict[str, None] = {}
         self._isolated: dict[str, None] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._ports: dict[tuple[str, int], list[SimPort]] = {}
         self._next_serial = 0
         self._next_ephemeral = FIRST_EPHEMERAL
 
-    # Verbs
+    # Faults
 
     def cut(self, a: Place, b: Place, both: bool = True) -> None:
         """
-        Nothing gets from ``a`` to ``b`` any more, nor back with ``both``.
+        Block traffic from ``a`` to ``b``, and back if ``both`` is set.
 
-        Bytes on their way wait and are retransmitted after :meth:`heal`; connection attempts find silence.
+        Bytes in flight wait and are retransmitted after :meth:`heal`; connection attempts are not answered.
         """
         self._cut(self.path(_ip(a), _ip(b)), True)
         if both:
             self._cut(self.path(_ip(b), _ip(a)), True)
 
     def isolate(self, host: Place) -> None:
-        """Nothing gets to or from this machine; its own processes still reach each other."""
+        """Block all traffic of this machine; its own processes still reach each other."""
         self._isolated[_ip(host)] = None
         self.simulation.note("isolate", _ip(host))
         self._update()
 
     def partition(self, *groups: list[Place]) -> None:
-        """Cut everything between hosts of different groups; hosts that are in no group keep all their paths."""
+        """Cut all paths between hosts of different groups; hosts in no group keep all their paths."""
         for number, group in enumerate(groups):
             for other in groups[number + 1 :]:
                 for a in group:
@@ -107,7 +107,7 @@ class SimNetwork:
         """
         Undo :meth:`cut` and :meth:`isolate`: between two machines, of one machine, or (without arguments) all.
 
-        ``heal(a, b)`` undoes cuts only; whoever is isolated stays so.
+        ``heal(a, b)`` undoes cuts only; an isolated machine stays isolated.
         """
         if a is None:
             self._isolated.clear()
@@ -123,7 +123,7 @@ class SimNetwork:
         self._update()
 
     def reset(self, a: Place, b: Place) -> int:
-        """Break every connection between two machines with a reset to both ends; returns how many."""
+        """Reset every connection between two machines at both ends; return the number."""
         ends = self._between(a, b)
         for end in ends:
             end.reactor.schedule(0, end.lost, Failure(ConnectionLost("connection reset by peer")))
@@ -131,9 +131,9 @@ class SimNetwork:
 
     def half_open(self, a: Place, b: Place) -> int:
         """
-        Let ``b`` lose its end of every connection with ``a``, without ``a`` being told; returns how many.
+        Make ``b`` lose its end of every connection with ``a`` without notifying ``a``; return the number.
 
-        What ``a`` sends on them disappears, unanswered, as behind a firewall that forgot them.
+        What ``a`` sends on them is dropped without an answer, as by a firewall that lost its state.
         """
         ends = [end for end in self._between(a, b) if end.reactor.ip == _ip(b)]
         for end in ends:
@@ -144,12 +144,12 @@ class SimNetwork:
         return len(ends)
 
     def slow(self, a: Place, b: Place, latency: float, jitter: float = 0.0, both: bool = True) -> None:
-        """Make everything between two machines take ``latency`` and up to ``jitter`` more milliseconds."""
+        """Add ``latency`` and up to ``jitter`` milliseconds between two machines."""
         for path in (self.path(_ip(a), _ip(b)), self.path(_ip(b), _ip(a)))[: 2 if both else 1]:
             path.latency, path.jitter = round(latency * MILLISECOND), round(jitter * MILLISECOND)
 
     def lose(self, a: Place, b: Place, chance: float) -> None:
-        """Let segments between two machines get lost with this chance; they are sent again 200 ms later."""
+        """Lose segments between two machines with this probability; they are retransmitted after 200 ms."""
         self.path(_ip(a), _ip(b)).loss = self.path(_ip(b), _ip(a)).loss = chance
 
     def clear_degradation(self) -> None:
@@ -159,36 +159,38 @@ class SimNetwork:
             path.loss = 0.0
 
     def reachable(self, a: Place, b: Place) -> bool:
-        """Does everything get through from ``a`` to ``b`` and back?"""
+        """Whether traffic passes from ``a`` to ``b`` and back."""
         return not any(path.blocked for path in self.route(_ip(a), _ip(b)))
 
     @property
     def disturbed(self) -> bool:
-        """Whether anything between machines that have power is cut, slower than usual, or lost."""
+        """Whether any path between machines that have power is cut, slowed or lossy."""
         return any(
             (path.blocked or path.loss or (path.latency, path.jitter) != self._usual_delay(path.source, path.target))
-            and path.source not in self._dark
-            and path.target not in self._dark
+            and path.source not in self._down
+            and path.target not in self._down
             for path in self._paths.values()
         )
 
     # Power and processes; used by hosts
 
     def take_down(self, ip: str, refuse: bool) -> None:
-        """A machine lost its power. With ``refuse``, connection attempts are refused instead of left unanswered."""
-        self._dark[ip] = None
+        """
+        A machine lost its power. With ``refuse``, connection attempts are refused in place of being left unanswered.
+        """
+        self._down[ip] = None
         if refuse:
             self.refusing[ip] = None
         self._update()
 
     def bring_up(self, ip: str) -> None:
-        """A machine has power again; its kernel remembers no connection."""
-        self._dark.pop(ip, None)
+        """A machine has power again; its kernel has no connections."""
+        self._down.pop(ip, None)
         self.refusing.pop(ip, None)
         self._update()
 
     def process_gone(self, reactor: SimReactor, silently: bool) -> None:
-        """Close whatever a dead process held; ``silently`` if nobody is to be told."""
+        """Close what a dead process held; with ``silently`` the other ends are not notified."""
         self.simulation.note("gone", reactor.name)
         for end in [end for end in self.connections.values() if end.reactor is reactor]:
             end.killed(silently)
@@ -202,7 +204,7 @@ class SimNetwork:
 
     def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> SimPort:
         """
-        A port that listens already.
+        Return a port that is already listening.
 
         :raises CannotListenError: if it is taken or the interface is not of this host.
         """
@@ -219,14 +221,14 @@ class SimNetwork:
         timeout: float,
         bind: tuple[str, int] | None,
     ) -> SimConnector:
-        """A connector that is connecting already."""
+        """Return a connector that is already connecting."""
         connector = SimConnector(self, reactor, host, port, factory, timeout, bind)
         connector.connect()
         return connector
 
     def bind(self, port: SimPort) -> None:
         """
-        Reserve the address of a port, choosing a number if it has none.
+        Reserve the address of a port; choose a number if it has none.
 
         :raises CannotListenError: if it is taken or the interface is not of this host.
         """
@@ -249,14 +251,14 @@ class SimNetwork:
             neighbours.remove(port)
 
     def port_at(self, ip: str, interface: str, number: int) -> SimPort | None:
-        """Who listens on machine ``ip`` for connections to ``interface``?"""
+        """The port on machine ``ip`` that accepts connections to ``interface``, if any."""
         for port in self._ports.get((ip, number), ()):
             if port.interface in ("", "0.0.0.0", interface):
                 return port
         return None
 
     def join(self, client: SimTransport, server: SimTransport, there: Path, back: Path) -> None:
-        """Make two ends one connection."""
+        """Join two ends to one connection."""
         self._next_serial += 2
         client.serial, server.serial = self._next_serial, self._next_serial + 1
         label = f"{client.local.host}:{client.local.port}>{client.remote.host}:{client.remote.port}".encode()
@@ -267,7 +269,7 @@ class SimNetwork:
             self.joined(client, server)
 
     def route(self, source: str, target: str) -> tuple[Path, Path]:
-        """The path from machine ``source`` to address ``target``, and the way back."""
+        """The path from machine ``source`` to address ``target``, and the path back."""
         if target.startswith("127."):
             target = source
         return self.path(source, target), self.path(target, source)
@@ -281,27 +283,27 @@ class SimNetwork:
         return path
 
     def local_ip(self, reactor: SimReactor, target: str, wanted: str) -> str:
-        """The address that a connection to ``target`` comes from."""
+        """The source address of a connection to ``target``."""
         if wanted:
             return wanted
         return target if target.startswith("127.") else reactor.ip
 
     def ephemeral_port(self) -> int:
-        """A port number for whoever does not care; the sequence is the same in every run."""
+        """The next ephemeral port number; the sequence is the same in every run."""
         number = self._next_ephemeral
         self._next_ephemeral = FIRST_EPHEMERAL if number == LAST_EPHEMERAL else number + 1
         return number
 
     @staticmethod
     def is_literal(host: str) -> bool:
-        """Is this an address rather than a name?"""
+        """Whether this is an address and not a name."""
         try:
             IPv4Address(host)
         except AddressValueError:
             return False
         return True
 
-    # Inside
+    # Internals
 
     def _usual_delay(self, source: str, target: str) -> tuple[int, int]:
         if source == target:
@@ -334,14 +336,14 @@ class SimNetwork:
     def _update_path(self, path: Path) -> None:
         source, target = path.source, path.target
         apart = source != target and (source in self._isolated or target in self._isolated)
-        blocked = path.cut or apart or source in self._dark or target in self._dark
+        blocked = path.cut or apart or source in self._down or target in self._down
         if blocked == path.blocked:
             return
         path.blocked = blocked
         if blocked:
             path.since = self.simulation.time
             return
-        # Retransmissions back off: the longer the silence was, the longer until the next one is due.
+        # Retransmissions back off: the longer the outage, the longer until the next one.
         longest = min(self.simulation.time - path.since, RETRANSMIT_LIMIT)
         waiting, path.waiting = path.waiting, []
         for flow in waiting:

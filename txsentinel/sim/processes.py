@@ -1,4 +1,4 @@
-"""Simulated child processes: scripts that do nothing but end."""
+"""Simulated child processes: scripts that do nothing and end."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a script ends if nobody kills it: ``status`` ``None`` means that it never does."""
+    """How a script ends if it is not killed. With ``status`` ``None`` it never ends."""
 
     status: int | None = 0
     seconds: float = 0.01
 
 
 Script: TypeAlias = Callable[[Sequence[str]], Outcome]
-"""From the argv of a child to how it will end; may raise ``OSError`` if it cannot even start."""
+"""Takes the argv of a child and returns how it ends; may raise ``OSError`` if it cannot start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Spawned:
     """A child that was started."""
 
     at: float
-    """Seconds of world time."""
+    """Seconds of simulated time."""
 
     path: str
     arguments: tuple[str, ...]
@@ -47,7 +47,7 @@ class Spawned:
 
 @implementer(IProcessTransport)
 class SimProcess:
-    """A child process; every signal that it gets ends it."""
+    """A child process; every signal ends it."""
 
     def __init__(self, reactor: SimReactor, protocol: IProcessProtocol, pid: int, outcome: Outcome) -> None:
         self._reactor = reactor
@@ -55,19 +55,19 @@ class SimProcess:
         self.pid: int | None = pid
         self.written: list[bytes] = []
         self.signals: list[str] = []
-        """Names of the signals that it was sent."""
+        """Names of the signals sent to it."""
         if outcome.status is not None:
             reactor.schedule(micros(outcome.seconds), self._exit, outcome.status, None)
 
     def start(self) -> None:
-        """Introduce it to its protocol."""
+        """Connect the process to its protocol."""
         self._protocol.makeConnection(self)
 
     def signalProcess(self, signalID: str | int) -> None:
         """
-        Kill it; it is gone a millisecond later.
+        Kill the process; it ends a millisecond later.
 
-        :raises ProcessExitedAlready: if it is gone.
+        :raises ProcessExitedAlready: if it has ended.
         """
         if self.pid is None:
             raise ProcessExitedAlready
@@ -86,31 +86,31 @@ class SimProcess:
             self._reactor.guard(f"{step.__name__} raised", step, Failure(ended))
 
     def write(self, data: bytes) -> None:
-        """Kept in :attr:`written`."""
+        """Store the data in :attr:`written`."""
         self.written.append(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Kept in :attr:`written`."""
+        """Store the data in :attr:`written`."""
         self.written.extend(data)
 
     def writeToChild(self, childFD: int, data: bytes) -> None:
-        """Kept in :attr:`written`."""
+        """Store the data in :attr:`written`."""
         self.written.append(data)
 
     def closeStdin(self) -> None:
-        """The child does not listen anyway."""
+        """Do nothing: the child reads no input."""
         self.closeChildFD(0)
 
     def closeStdout(self) -> None:
-        """The child says nothing anyway."""
+        """Do nothing: the child writes no output."""
         self.closeChildFD(1)
 
     def closeStderr(self) -> None:
-        """The child says nothing anyway."""
+        """Do nothing: the child writes no output."""
         self.closeChildFD(2)
 
     def closeChildFD(self, descriptor: int) -> None:
-        """Tell the protocol that a stream was closed, as soon as it could know."""
+        """Report the closed stream to the protocol, in a later turn."""
         self._reactor.schedule(1, self._protocol.childConnectionLost, descriptor)
 
     def loseConnection(self) -> None:
@@ -119,14 +119,14 @@ class SimProcess:
             self.closeChildFD(descriptor)
 
     def getPeer(self) -> IPv4Address:
-        """Nowhere: a pipe."""
+        """Return None: a pipe has no address."""
         return IPv4Address("TCP", "0.0.0.0", 0)
 
     def getHost(self) -> IPv4Address:
-        """Nowhere: a pipe."""
+        """Return None: a pipe has no address."""
         return IPv4Address("TCP", "0.0.0.0", 0)
 
 
 def mapping_copy(environment: Mapping[str, str] | None) -> dict[str, str] | None:
-    """An environment as it is now, whatever its owner does with it later."""
+    """Return a copy of the environment, independent of later changes."""
     return None if environment is None else dict(environment)

@@ -1,4 +1,4 @@
-"""The reactor of a simulated process, one for each of its runs."""
+"""The reactor of a simulated process; each run of the process has its own."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -35,12 +35,11 @@ class SimReactor:
     """
     The reactor of one run of one simulated process.
 
-    A process that is started again gets a new reactor; what still refers to the old one can do no
-    harm, because nothing that is asked of a dead reactor ever happens.
+    A restarted process gets a new reactor. References to the old one are harmless: a dead reactor executes nothing.
 
     :param name: of the host, for failures and the digest.
-    :param ip: where its connections come from.
-    :param boot: microseconds that its monotonic clock is ahead of the world's.
+    :param ip: source address of its connections.
+    :param boot: microseconds by which its monotonic clock is ahead of simulated time.
     """
 
     def __init__(self, simulation: Simulation, network: SimNetwork, name: str, ip: str, boot: int = 0) -> None:
@@ -52,16 +51,16 @@ class SimReactor:
         self.dead = False
         self.stalled = False
         self.parked: list[ScheduledEvent] = []
-        """What came due during a stall, in order."""
+        """What became due during a stall, in order."""
         self.resolver: Callable[[str], Deferred[str]] | None = None
         self.turned: Callable[[], None] | None = None
-        """Called after each turn of this process, for those who watch it."""
+        """Called after each turn of this process."""
         self._boot = boot
         self._read_cost = 0
-        """Microseconds that reading once from one connection takes; 0 if this process keeps up with everything."""
+        """Microseconds that one read from a connection takes; 0 if reading takes no time."""
 
         self._unread: dict[Flow, int] = {}
-        """Connections with something to read, in the order of its arrival, and when that was."""
+        """Connections with data to read, in the order of arrival, and the time of arrival."""
 
         self._reading = False
         self._triggers: dict[str, _ThreePhaseEvent] = {}
@@ -76,7 +75,7 @@ class SimReactor:
         return (self.simulation.time + self._boot) / SECOND
 
     def seconds_at(self, time: int) -> float:
-        """What :meth:`seconds` says when it is ``time`` microseconds in the world."""
+        """The result of :meth:`seconds` at ``time`` microseconds of simulated time."""
         return (time + self._boot) / SECOND
 
     def now(self) -> int:
@@ -89,8 +88,8 @@ class SimReactor:
         """
         Call a function once ``delay`` seconds and at least another microsecond have passed.
 
-        No timer is ever exact. The microsecond also keeps rounding from making one early, which would
-        send a ``LoopingCall`` round twice, and keeps time moving when somebody calls itself for ever.
+        No timer is exact. The microsecond also prevents rounding from making a call early, which would run a
+        ``LoopingCall`` twice, and it makes time advance if a function reschedules itself without delay.
         """
         if delay < 0:
             raise ValueError(f"cannot schedule {delay} seconds into the future")
@@ -106,7 +105,7 @@ class SimReactor:
             SimCall(self.simulation, self, function, arguments, {}).schedule(self.simulation.time + delay)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
-        """All calls of this process that are still to come, the soonest first."""
+        """All pending calls of this process, the soonest first."""
         if self.dead:
             return []
         entries = [*self.simulation._heap]
@@ -115,7 +114,7 @@ class SimReactor:
         return [call for call in events if isinstance(call, SimCall) and call.owner is self and call.active()]
 
     def guard(self, what: str, function: Callable[..., object], *arguments: object) -> Failure | None:
-        """Call a function of the simulated program; what it raises is recorded and returned, as a reactor would."""
+        """Call a function of the simulated program; record and return its exception, as a reactor would."""
         try:
             function(*arguments)
         except Exception:
@@ -124,14 +123,14 @@ class SimReactor:
             return failure
         return None
 
-    # Life
+    # Process state
 
     def stall(self) -> None:
-        """Nothing of this process runs until :meth:`unstall`: stopped by a signal, swapped out, or a slow disk."""
+        """Run nothing of this process until :meth:`unstall`: it is stopped, swapped out, or waits for a slow disk."""
         self.stalled = True
 
     def unstall(self) -> None:
-        """Run on; everything that came due meanwhile happens now, in the order in which it came due."""
+        """Continue. Everything that became due meanwhile runs now, in the order in which it became due."""
         self.stalled = False
         parked, self.parked = self.parked, []
         for event in parked:
@@ -140,14 +139,14 @@ class SimReactor:
 
     def slow_down(self, cost: int) -> None:
         """
-        Let reading from one connection once take ``cost`` microseconds, 0 for none; timers are still on time.
+        Make one read from a connection take ``cost`` microseconds, 0 for none; timers are not delayed.
 
-        A process that reads more slowly than others talk to it falls behind, while its clock does not.
+        A process that reads more slowly than its peers send falls behind, while its clock does not.
         """
         self._read_cost = cost
 
     def postpones(self, flow: Flow) -> bool:
-        """Whether what has arrived has to wait, for the end of a stall or until what came before it has been read."""
+        """Whether arrived data has to wait, for the end of a stall or for data that arrived before it."""
         if self.stalled:
             self.parked.append(flow)
             return True
@@ -171,13 +170,13 @@ class SimReactor:
             self.schedule(max(self._read_cost, 1), self._read_next)
 
     def received_until(self) -> float:
-        """Return until when everything that arrived has been read, in seconds of this host."""
+        """Return until when all arrived data has been read, in seconds of this host."""
         for arrived in self._unread.values():
             return self.seconds_at(arrived)
         return self.seconds()
 
     def die(self) -> None:
-        """The process is gone. Its calls never happen."""
+        """The process has ended. Its pending calls are never made."""
         self.dead = True
         self.running = self.stalled = False
         unread, self._unread = self._unread, {}
@@ -185,17 +184,17 @@ class SimReactor:
             self.simulation.push(self.simulation.time, flow)
         parked, self.parked = self.parked, []
         for event in parked:
-            # What the network brought must still be answered, by the kernel.
+            # The kernel must still answer what the network delivered.
             if not isinstance(event, SimCall):
                 self.simulation.push(self.simulation.time, event)
 
     def callWhenRunning(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> object | None:
-        """Call at once: a simulated reactor runs from the beginning."""
+        """Call at once: a simulated reactor is always running."""
         callable(*args, **kwargs)
         return None
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
-        """Call in a turn of its own; there are no threads here."""
+        """Call in a later turn; there are no threads here."""
         self.callLater(0, callable, *args, **kwargs)
 
     def addSystemEventTrigger(
@@ -211,7 +210,7 @@ class SimReactor:
         self._triggers[event_type].removeTrigger(handle)
 
     def fireSystemEvent(self, eventType: str) -> None:
-        """Call the triggers, phase by phase; Deferreds of the first phase are waited for."""
+        """Call the triggers, phase by phase; wait for Deferreds of the first phase."""
         event = self._triggers.get(eventType)
         if event is not None:
             event.fireEvent()

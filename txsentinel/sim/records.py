@@ -1,4 +1,4 @@
-"""What the witness has seen so far; kept apart from every Sentinel, it survives their crashes."""
+"""The records of the invariant checker. They are separate from every Sentinel and survive their crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEVER: Final = -1e9
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken."""
+    """An invariant that was violated."""
 
     at: float
     invariant: str
@@ -30,28 +30,28 @@ class Violation:
 
 @dataclass(slots=True)
 class MasterRecord:
-    """What is known of one master at one Sentinel; times in world seconds."""
+    """The records of one master at one Sentinel; times are simulated seconds."""
 
     config_epoch: int = 0
     leader_epoch: int = 0
     address: Address | None = None
-    """The published one."""
+    """The published address."""
     down_at: tuple[str, int] | None = None
-    """The address that it holds S_DOWN."""
+    """The address that the Sentinel holds S_DOWN."""
     down_until: dict[tuple[str, int], float] = field(default_factory=dict)
-    """When it last held each address S_DOWN, for those that it does not hold down any more."""
+    """When the Sentinel last held each address S_DOWN, for those that it no longer holds down."""
     durable_places: set[tuple[str, int]] = field(default_factory=set)
     held: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Each address that it took the master to be at, with the first config epoch of which it did."""
+    """Each address that the Sentinel used for the master, with the first config epoch of that address."""
     anew_at: float = NEVER
-    """When it was ordered to forget the master or to watch it anew, or wrote that."""
+    """When the Sentinel was ordered to remove or reset the master, or wrote that to its file."""
     anew_writes: int = 0
-    """How many of the next writes may be the first that has the order; one may be under way."""
+    """The number of following writes that may be the first to contain the order; one may be in progress."""
     newest_vote: int = 0
     began: float | None = None
     """The last automatic attempt."""
     began_before: float | None = None
-    """The one before it, which counts again if the master came back before anybody was promoted."""
+    """The attempt before it, which counts again if the master came back before a replica was promoted."""
     distance: float = 0.0
     voting_since: float | None = None
     """The first vote for another since it was last free to attempt something."""
@@ -61,24 +61,24 @@ class MasterRecord:
     ordered_at: float = NEVER
     """The last SENTINEL FAILOVER."""
     forced: bool = False
-    """The attempt under way was ordered, and needs no majority."""
+    """Whether the current attempt was ordered, and so needs no majority."""
     promotions: dict[str, float] = field(default_factory=dict)
-    """IP of a server → when it was last told to be a master."""
+    """IP of a server → when it was last ordered to become a master."""
     opinions: dict[tuple[tuple[str, int], str], float] = field(default_factory=dict)
-    """``(address, voter)`` → when the voter last told that it holds the address down; gone if it took that back."""
+    """``(address, voter)`` → when the voter last reported the address down; removed when it reports the opposite."""
     voters: dict[int, set[str]] = field(default_factory=dict)
-    """Epoch → who told this Sentinel that it voted for it."""
+    """Epoch → the voters whose votes this Sentinel received."""
     may_fall: bool = False
-    """It was removed: its config epoch begins anew, on disk once the next file without it is written."""
+    """Whether the master was removed: its config epoch starts again once a file without it has been written."""
     led: set[int] = field(default_factory=set)
 
     def forget_attempts(self) -> None:
-        """What happened allows another attempt at once."""
+        """Forget the attempts: another one is allowed at once."""
         self.began = self.began_before = self.voted_for_other = self.voting_since = None
 
 
 class Snapshot:
-    """A master of a Sentinel as it was."""
+    """A master of a Sentinel at an earlier time."""
 
     __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
 
@@ -92,7 +92,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Leader:
-    """Who led a failover, and which other Sentinels of its group it knew by then."""
+    """The leader of a failover, and the other Sentinels of its group that it knew by then."""
 
     name: str
     run_id: str
@@ -101,7 +101,7 @@ class Leader:
 
 @dataclass(slots=True)
 class SentinelRecord:
-    """What is known of one Sentinel."""
+    """The records of one Sentinel."""
 
     sentinel: SimSentinel
     persisted: PersistedState = field(default_factory=PersistedState)
@@ -109,30 +109,32 @@ class SentinelRecord:
     tilt_since: float | None = None
     turned_at: float = 0.0
     seen: list[Snapshot] | None = None
-    """Each master when it was last looked at closely; ``None`` if that is to be done in any case."""
+    """Each master at its last full check; ``None`` if it must be checked in any case."""
     seen_epoch: int = 0
-    """The current epoch of that moment."""
+    """The current epoch at that time."""
     wall_offset: float = 0.0
-    """How far its wall clock had been stepped at its last turn."""
+    """The total step of its wall clock at its last turn."""
     tilt_expected_by: float | None = None
     good_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)
-    """IP of a server → when it last told this Sentinel that it is a master."""
+    """IP of a server → when it last reported role master to this Sentinel."""
     saw_replica: dict[str, float] = field(default_factory=dict)
-    """IP of a server → when it last told this Sentinel that it is a replica."""
+    """IP of a server → when it last reported role slave to this Sentinel."""
     became_replica: dict[str, float] = field(default_factory=dict)
-    """IP of a server → when it first told so since it last told that it is a master."""
+    """IP of a server → when it first reported role slave since it last reported role master."""
     saw_pong: dict[str, float] = field(default_factory=dict)
-    """IP of a server → when it last answered a PING of this Sentinel by PONG."""
+    """IP of a server → when it last answered a PING of this Sentinel with PONG."""
 
     @property
     def disk_fails(self) -> bool:
-        """Does it know that its disk fails, or hangs? Then it says what is true, durable or not, but for votes."""
+        """
+        Whether it knows that its disk fails or hangs. It then publishes facts before they are durable, except votes.
+        """
         files = self.sentinel.host.files
         return files.failing or files.max_wait >= HANG_LIMIT
 
     def master(self, name: str) -> MasterRecord:
-        """What is known of that master here, if only that it is new."""
+        """Return the record of a master, created if necessary."""
         record = self.masters.get(name)
         if record is None:
             record = self.masters[name] = MasterRecord()
@@ -140,41 +142,43 @@ class SentinelRecord:
 
 
 class Records:
-    """Everything, of the whole fleet."""
+    """The records of the whole fleet."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.violations: list[Violation] = []
         self.failovers = 0
-        """Promotions ordered, each attempt counting once."""
+        """The promotions ordered; each attempt counts once."""
         self.sentinels = {sentinel.name: SentinelRecord(sentinel) for sentinel in fleet.sentinels}
         self.votes: dict[tuple[str, str, int], str] = {}
-        """``(voter, master, epoch)`` → candidate: what was ever told, and what those decided upon who still live."""
-        self.told: set[tuple[str, str, int]] = set()
-        """Those of the votes that are out, so that no crash makes them undone."""
+        """
+        ``(voter, master, epoch)`` → candidate: all votes ever sent, and those decided by processes that still run.
+        """
+        self.published_votes: set[tuple[str, str, int]] = set()
+        """The votes that were sent or announced; no crash undoes them."""
         self.leaders: dict[tuple[str, int], Leader] = {}
-        """``(master, epoch)`` → who acted."""
+        """``(master, epoch)`` → the leader."""
         self.addresses: dict[tuple[str, int], tuple[tuple[str, int], str]] = {}
-        """``(master, config epoch)`` → the address, and who held it first."""
+        """``(master, config epoch)`` → the address, and the first Sentinel that held it."""
         self.unelected: set[tuple[str, int]] = set()
-        """``(master, epoch)`` of forced failovers that went ahead without a majority."""
-        self.said: dict[tuple[str, int, tuple[str, int]], set[str]] = {}
-        """``(master, config epoch, address)`` → who has told it in a hello."""
+        """``(master, epoch)`` of forced failovers that proceeded without a majority."""
+        self.hellos: dict[tuple[str, int, tuple[str, int]], set[str]] = {}
+        """``(master, config epoch, address)`` → the Sentinels that announced it in a hello."""
         self._groups = {server.host.ip: group.name for group in fleet.masters for server in group.servers}
         self._servers = {server.host.ip: server for server in fleet.servers}
 
     @property
     def now(self) -> float:
-        """World time in seconds."""
+        """Simulated time in seconds."""
         return self.fleet.simulation.seconds()
 
     def expect(self, holds: object, invariant: str, what: str) -> None:
-        """Note a violation of ``promise`` unless it ``holds``."""
+        """Record a violation of the invariant unless ``holds``."""
         if not holds:
             self.violations.append(Violation(self.now, invariant, what))
 
     def master_at(self, ip: str) -> str | None:
-        """The name of the group that the server at ``ip`` is of."""
+        """The name of the group of the server at ``ip``."""
         return self._groups.get(ip)
 
     def server_at(self, ip: str) -> SimRedis:
@@ -182,20 +186,20 @@ class Records:
         return self._servers[ip]
 
     def claimed(self, who: str, master: str, epoch: int, place: tuple[str, int]) -> None:
-        """``who`` holds, or tells, that ``master`` is at ``place`` since ``epoch`` (S5)."""
+        """``who`` holds or announces ``master`` at ``place`` since ``epoch`` (S5)."""
         if not epoch:
             return
         known, first = self.addresses.setdefault((master, epoch), (place, who))
-        unknown_peers = any(not self.ours(each) for each in self.said.get((master, epoch, place), ()))
+        unknown_peers = any(not self.ours(each) for each in self.hellos.get((master, epoch, place), ()))
         if known != place and (master, epoch) not in self.unelected and not unknown_peers:
             self.expect(False, "S5", f"{who} holds {master} at {place}@{epoch}, {first} at {known}")
 
     def may_publish(self, record: SentinelRecord, name: str, place: tuple[str, int]) -> bool:
         """
-        Is it safe to tell that ``name`` is at ``place``: is, or was, that on disk?
+        Whether ``name`` at ``place`` may be announced: it is, or was, on disk.
 
-        Two moves may share one write; then the first never was on disk, but what is there is newer still, though
-        not always as new as a third move that has come meanwhile.
+        Two moves may share one write. Then the first one was never on disk, but the file has a newer one, though not
+        always as new as a third move that was decided meanwhile.
         """
         master, now = record.persisted.masters.get(name), record.sentinel.alive.core.registry.masters.get(name)
         if master is None or now is None or place in record.master(name).durable_places:
@@ -204,23 +208,23 @@ class Records:
 
     def retract(self, voter: str, master: str, durable: int) -> int:
         """
-        A crash took ``voter``: its votes above ``durable``, the last one on disk, never were, unless they were out.
+        A crash ended ``voter``: forget its votes above ``durable``, the last one on disk, unless they were sent.
 
-        :returns: the epoch of its newest vote that remains, 0 without any.
+        :returns: the epoch of its newest remaining vote, 0 without any.
         """
         mine = [vote for vote in self.votes if vote[:2] == (voter, master)]
         for vote in mine:
-            if vote[2] > durable and vote not in self.told:
+            if vote[2] > durable and vote not in self.published_votes:
                 del self.votes[vote]
         return max((vote[2] for vote in mine if vote in self.votes), default=0)
 
     def ours(self, name: str) -> bool:
-        """Is that a Sentinel that keeps our promises?"""
+        """Whether this Sentinel runs txsentinel and so must keep the invariants."""
         return name in self.sentinels
 
     def voted(self, voter: str, master: str, epoch: int, candidate: str, *, out: bool) -> None:
-        """A vote was decided upon or, with ``out``, told or announced (S1)."""
+        """A vote was decided or, with ``out``, sent or announced (S1)."""
         given = self.votes.setdefault((voter, master, epoch), candidate)
         if out:
-            self.told.add((voter, master, epoch))
+            self.published_votes.add((voter, master, epoch))
         self.expect(given == candidate, "S1", f"{voter} voted for {given[:8]} and {candidate[:8]} on {master}@{epoch}")

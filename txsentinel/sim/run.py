@@ -1,4 +1,4 @@
-"""One seed from beginning to end: a fleet, its faults, the healing, and the verdict."""
+"""One run of a seed: a fleet, its faults, the healing, and the verdict."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from txsentinel.sim.fleet import Fleet, Line, Shape
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
 
 START_LIMIT = 30.0
-"""Seconds within which a healthy fleet knows all of itself."""
+"""Seconds within which the members of a healthy fleet know each other."""
 
 CONVERGENCE_LIMIT = 120.0
 """
-Seconds after the last fault within which everybody agrees (L1 to L6): TILT, two failover-timeouts, an
-election, the conversion of a returned master, and a repair after another failover-timeout.
+Seconds after the last fault within which all must agree (L1 to L6): TILT, two failover-timeouts, an election, the
+conversion of a returned master, and a repair after another failover-timeout.
 """
 
 WAITS_FOR_OPERATORS = (3.0, 3.0)
-"""Seconds after which an operator looks whether everything is monitored, having given all time to start."""
+"""Seconds after which the operator checks that everything is monitored, so that every process has started."""
 
 HARMLESS = {"slow-sentinel"}
-"""Faults of Sentinels for which they may hold no server down."""
+"""Faults of Sentinels during which they may hold no server down."""
 
 CLIENT_LIMIT = 40.0
-"""Seconds within which every client is served again: it may first have to give a dead connection up."""
+"""Seconds within which every client is served again; it may first have to close a dead connection."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a seed; times in seconds of world time."""
+    """The outcome of a seed; times are in simulated seconds."""
 
     seed: int
     shape: Shape
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def draw_shape(seed: int) -> Shape:
-    """A fleet of a size that differs from seed to seed."""
+    """Draw the size and the options of a fleet."""
     random = Random(f"shape/{seed}")
     sentinels = random.choice((3, 3, 3, 5))
     quorum = random.choice((sentinels // 2 + 1, sentinels // 2 + 1, 1, sentinels))
@@ -65,7 +65,7 @@ def draw_shape(seed: int) -> Shape:
         hostnames=random.random() < 0.2,
         c_peers=random.choice((0, 0, 0, 1, 2)),
     )
-    # With less, a C Sentinel takes each new master for dead before it has connected to it again, and so for ever.
+    # With a shorter period a C Sentinel holds each new master down before it has reconnected to it, and never recovers.
     return replace(shape, down_after=max(shape.down_after, 1_000)) if shape.c_peers else shape
 
 
@@ -73,9 +73,9 @@ class Run:
     """
     One seed, phase by phase: faults, healing, and a last failover that must succeed.
 
-    :param plan: what goes wrong, in place of what the seed would draw.
-    :param shape: the fleet, in place of what the seed would draw.
-    :param invariant: stop as soon as this one is broken: nothing else is of interest.
+    :param plan: the faults, in place of those that the seed would draw.
+    :param shape: the fleet, in place of the one that the seed would draw.
+    :param invariant: stop as soon as this one is violated.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Run:
         self._log: list[tuple[float, str]] = []
 
     def all(self) -> Outcome:
-        """Everything, or as much of it as there is any point in."""
+        """Run all phases, or stop at the first one that fails."""
         phases: tuple[Callable[[], None], ...] = (
             self._begin,
             self._inject_faults,
@@ -123,7 +123,7 @@ class Run:
         return self._invariant in broken or bool(self.wrong)
 
     def _pass(self, seconds: float) -> None:
-        """Let time pass; not more than needed if a violation is all that we wait for."""
+        """Advance the simulation; stop at the violation that the run was started for."""
         if self._invariant is None:
             self.fleet.run(seconds)
         while self._invariant is not None and seconds > 0 and not self._over:
@@ -132,7 +132,7 @@ class Run:
 
     def _begin(self) -> None:
         self.fleet.start()
-        if not self.fleet.settle(START_LIMIT):
+        if not self.fleet.converge(START_LIMIT):
             self.wrong += [f"L5 at the start: {what}" for what in self.fleet.disagreements()]
 
     def _inject_faults(self) -> None:
@@ -140,7 +140,7 @@ class Run:
         self._pass(self.seconds)
         if self.plan and {fault.kind for fault in self.plan} <= HARMLESS:
             down = [line for line in self.fleet.lines if "+sdown master " in line.text or "+sdown slave " in line.text]
-            self.wrong += [f"slow {line.who} says {line.text} although all servers were well" for line in down[:1]]
+            self.wrong += [f"slow {line.who} logs {line.text} although all servers were healthy" for line in down[:1]]
 
     def _heal(self) -> None:
         heal(self.fleet)
@@ -152,13 +152,13 @@ class Run:
             observe_all(self.fleet)
 
     def _agree(self) -> None:
-        if self.fleet.settle(CONVERGENCE_LIMIT):
+        if self.fleet.converge(CONVERGENCE_LIMIT):
             self._converged_after = self.fleet.simulation.seconds() - self._healed_at
         else:
             self.wrong += [f"L2 to L6 after healing: {what}" for what in self.fleet.disagreements()]
 
     def _replace(self) -> None:
-        """A master dies now that all is well: it is replaced (L1), and follows when it comes back (L4)."""
+        """Kill a master of the healthy fleet: it must be replaced (L1), and follow when it returns (L4)."""
         fleet = self.fleet
         group = fleet.masters[self.seed % len(fleet.masters)]
         dying = next(server for server in group.servers if server.is_master)
@@ -166,17 +166,17 @@ class Run:
         dying.host.kill()
         views = [sentinel.alive.core.master(group.name) for sentinel in fleet.sentinels]
         options = [view.options for view in views]
-        # Whoever tried or voted lately keeps its distance first.
+        # A Sentinel that tried or voted recently must first wait.
         limit = max(each.down_after + 3 * each.failover_timeout for each in options) / 1000 + 15.0
 
         def moved() -> bool:
-            told = {s.alive.core.master(group.name).published_address.ip for s in fleet.sentinels if s.running}
-            return len(told) == 1 and dying.host.ip not in told
+            views = {s.alive.core.master(group.name).published_address.ip for s in fleet.sentinels if s.running}
+            return len(views) == 1 and dying.host.ip not in views
 
         if not fleet.simulation.run_until(moved, limit):
             self.wrong.append(f"L1 {group.name} was not failed over within {limit:g} s of the death of its master")
         dying.host.restart()
-        if not fleet.settle(CONVERGENCE_LIMIT):
+        if not fleet.converge(CONVERGENCE_LIMIT):
             self.wrong += [f"L4 after the return of {dying.host.name}: {what}" for what in fleet.disagreements()]
         if fleet.simulation.run_until(
             lambda: all(client.served > before for client, before in zip(fleet.clients, served, strict=True)),
@@ -188,13 +188,15 @@ class Run:
                 self.wrong.append(f"replies: {client.host.name} is not served any more")
 
     def _hand_over(self) -> None:
-        """A master is ordered to hand over now that all is well: wherever it is then, all agree, and files say so."""
+        """
+        Order a coordinated failover in the healthy fleet: afterwards all must agree, and the servers' files must match.
+        """
         fleet = self.fleet
         self._pass(STABLE_SECONDS + LIMIT)
         group = fleet.masters[self.seed % len(fleet.masters)]
         fleet.clients[self.seed % len(fleet.clients)].order("SENTINEL", "FAILOVER", group.name, "COORDINATED")
         self._pass(LIMIT)
-        if not fleet.settle(CONVERGENCE_LIMIT):
+        if not fleet.converge(CONVERGENCE_LIMIT):
             self.wrong += [f"L2 after the hand-over of {group.name}: {what}" for what in fleet.disagreements()]
         self._pass(STABLE_SECONDS)
         for server in fleet.servers:
@@ -223,5 +225,5 @@ class Run:
 
 
 def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outcome:
-    """Start a fleet, let things go wrong for ``seconds``, heal it, and see whether it comes to agree."""
+    """Start a fleet, inject faults for ``seconds``, heal it, and check that it agrees."""
     return Run(seed, seconds, plan).all()

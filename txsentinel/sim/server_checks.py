@@ -1,16 +1,16 @@
 """
-What must hold of servers after Sentinels have ordered something, checked on the servers and not by what anybody says.
+Invariants of servers after orders of Sentinels, checked on the servers themselves.
 
 ======= ==============================================================================================
 pauses  no pause that a Sentinel ordered can last longer than ``MAX_PAUSE``, and none outlives its FAILOVER by more
         than a second
-clients whoever was connected to a master that is demoted, as a normal client or as a subscriber, is disconnected
+clients the normal and subscriber clients of a master that is demoted are disconnected
 files   the configuration file of a server names the role that it was given
-follows when a failover has ended every server follows the master that its leader names
+follows when a failover has ended, every server follows the master that its leader names
 ======= ==============================================================================================
 
-What one transaction orders must be true when it has run, whatever goes wrong around it. What takes several steps (a
-hand-over, a whole failover) is judged only if nothing has gone wrong for a while.
+What one transaction orders must hold when it has run, whatever else fails. Operations of several steps (a coordinated
+failover, a whole failover) are checked only if there was no fault for a while.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -27,25 +27,27 @@ from txsentinel.sim.redis.replication import NO_FAILOVER
 from txsentinel.sim.redis.server import RoleChange, SimRedis
 
 CHECK_INTERVAL: Final = 0.25
-"""Seconds between two looks at the servers."""
+"""Seconds between two checks of the servers."""
 
 MAX_PAUSE: Final = 3.0
-"""Seconds that writes may be held if nobody ends that."""
+"""Seconds that writes may be paused if no Sentinel ends the pause."""
 
 LIMIT: Final = 1.0
-"""Seconds within which an operation of several steps is cleaned up after."""
+"""Seconds within which an operation of several steps is cleaned up."""
 
 STABLE_SECONDS: Final = 3.0
-"""Seconds without any trouble before an operation after which it is judged."""
+"""Seconds without a fault before an operation after which it is checked."""
 
 CORRECTION: Final = 15.0
-"""Seconds that Sentinels may take to correct a server whose role they did not order: they wait for news of it first."""
+"""
+Seconds that Sentinels may take to correct a server whose role they did not order: they first wait for a newer hello.
+"""
 
 ROUNDING: Final = 0.01
 
 
 class ServerChecker:
-    """Watches the servers of one fleet."""
+    """Check the servers of one fleet."""
 
     def __init__(self, records: Records) -> None:
         self._fleet = records.fleet
@@ -138,20 +140,20 @@ class ServerChecker:
 
     def _check_followers(self, sentinel: SimSentinel, name: str, epoch: int, ended_at: float) -> None:
         if not self._may_check(ended_at) or not sentinel.running or self._fleet.c_peers:
-            # C Sentinels that have not switched yet point replicas back to the old master.
+            # C Sentinels that have not switched yet redirect replicas to the old master.
             return
         views = [each.alive.core.registry.masters.get(name) for each in self._fleet.sentinels if each.running]
-        told = sentinel.alive.core.registry.masters.get(name)
-        if told is None or any(view is None or view.failover or view.config_epoch != epoch for view in views):
-            # There is a newer one, or one under way.
+        master = sentinel.alive.core.registry.masters.get(name)
+        if master is None or any(view is None or view.failover or view.config_epoch != epoch for view in views):
+            # A newer failover has happened, or is in progress.
             return
         if any(
             of == name and who != sentinel.name and at >= ended_at - CORRECTION
             for (of, who), at in self._attempted_at.items()
         ):
-            # What a rival has promoted meanwhile is a master until Sentinels may convert it.
+            # A server that a rival promoted meanwhile stays a master until Sentinels may convert it.
             return
-        place = (told.published_address.ip, REDIS_PORT)
+        place = (master.published_address.ip, REDIS_PORT)
         for group in self._fleet.masters:
             for server in group.servers if group.name == name else ():
                 if self._now - self._redirected_at.get(server, NEVER) < CORRECTION:
@@ -161,13 +163,13 @@ class ServerChecker:
                     what = f"{server.host.name} does not follow {place}, which {sentinel.name} failed {name} over to"
                     self._expect(fine, "follows", what)
 
-    # When to judge
+    # Conditions for checking
 
     def _later(self, seconds: float, check: Callable[..., None], *arguments: object) -> None:
         self._fleet.simulation.call_later(seconds, check, *arguments)
 
     def _may_check(self, since: float | None) -> bool:
-        """Was it calm before ``since``, and ever since? Without a time, it does not matter."""
+        """Whether there was no fault before ``since`` and after it. Without a time this does not matter."""
         return since is None or self._stable_before(since)
 
     def _stable_before(self, moment: float) -> bool:
@@ -175,7 +177,7 @@ class ServerChecker:
         return self._stable_since is not None and stable_since <= moment - STABLE_SECONDS and not self._disturbed()
 
     def _disturbed(self) -> bool:
-        """Is anything wrong with the network, with a Sentinel, or (but for being dead) with a server?"""
+        """Whether the network, a Sentinel, or (apart from being killed) a server has a fault."""
         fleet = self._fleet
         if self._now < fleet.disturbed_until or fleet.network.disturbed:
             return True
@@ -203,5 +205,5 @@ class ServerChecker:
 
 
 def _is_excluded(client: object, leader: str) -> bool:
-    """Is it the connection by which the leader gives its orders?"""
+    """Whether this is the connection on which the leader sends its orders."""
     return getattr(client, "ip", "") == leader and getattr(client, "kind", "") == "normal"

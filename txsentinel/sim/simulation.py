@@ -1,9 +1,9 @@
 """
-Simulated time: one heap of happenings for the whole world.
+Simulated time: one heap of scheduled events for the whole simulation.
 
-Time is a whole number of microseconds and jumps from happening to happening; nothing here looks at a
-real clock. Happenings due at the same microsecond occur in the order in which they were asked for, so
-one seed always tells one story, and :meth:`Simulation.digest` proves that it did.
+Time is a whole number of microseconds and jumps from event to event; no real clock is read. Events that are due at the
+same microsecond run in the order in which they were scheduled, so one seed always gives one run.
+:meth:`Simulation.digest` verifies that.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -34,19 +34,21 @@ MILLISECOND: Final = 1_000
 _CALLED: Final = -1
 _CANCELLED: Final = -2
 _COMPACT_ABOVE: Final = 4_096
-"""Cancelled entries that may sit in the heap before it is worth rebuilding without them."""
+"""Number of cancelled entries in the heap above which it is rebuilt without them."""
 
 _BATCH: Final = 512
-"""Occurrences that are gathered before they are added to the digest, which costs less in one go."""
+"""Number of occurrences added to the digest in one call, for speed."""
 
 
 def micros(seconds: float) -> int:
-    """Seconds as the nearest whole number of microseconds."""
+    """Convert seconds to the nearest whole number of microseconds."""
     return round(seconds * SECOND)
 
 
 class ScheduledEvent:
-    """Something in the heap. ``sequence`` names its only valid entry; entries with another number are stale."""
+    """
+    An event in the heap. ``sequence`` is the number of its only valid entry; entries with other numbers are stale.
+    """
 
     __slots__ = ("sequence",)
 
@@ -54,19 +56,19 @@ class ScheduledEvent:
 
     def fire(self, sequence: int) -> None:
         """
-        The entry numbered ``sequence`` has come due.
+        The entry numbered ``sequence`` is due.
 
-        :raises NotImplementedError: unless a heir says what happens.
+        :raises NotImplementedError: unless a subclass implements it.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFailure:
-    """An exception that no simulated program caught, or that one gave itself up for."""
+    """An exception that no simulated program caught, or that made one end itself."""
 
     at: float
-    """Seconds of world time."""
+    """Seconds of simulated time."""
 
     place: str
     what: str
@@ -78,9 +80,9 @@ class RecordedFailure:
 
 class Simulation:
     """
-    All there is: the time, the dice, the heap of what will happen, and the digest of what did.
+    The simulation: time, random numbers, the heap of scheduled events, and the digest of past ones.
 
-    :param seed: whatever two runs have in common; the same seed gives the same run.
+    :param seed: determines the run; the same seed gives the same run.
     """
 
     log = Logger(namespace=__name__)
@@ -92,31 +94,31 @@ class Simulation:
         """Microseconds since the beginning."""
         self.failures: list[RecordedFailure] = []
         self.events = 0
-        """How many heap entries have been looked at."""
+        """Number of heap entries processed."""
         self._heap: list[tuple[int, int, ScheduledEvent]] = []
         self._sequence = 0
         self._cancelled = 0
         self._digest = blake2b(digest_size=16)
         self._noted: list[bytes] = []
-        """What the digest has yet to take in: label and data of each occurrence in turn ..."""
+        """What the digest has not taken in yet: label and data of each occurrence in turn ..."""
         self._noted_at: list[int] = []
-        """... and when it was."""
+        """... and its time."""
 
     def __repr__(self) -> str:
-        return f"<World seed={self.seed} at {self.seconds():.6f} s>"
+        return f"<Simulation seed={self.seed} at {self.seconds():.6f} s>"
 
     def seconds(self) -> float:
-        """World time in seconds."""
+        """Simulated time in seconds."""
         return self.time / SECOND
 
     def push(self, time: int, event: ScheduledEvent) -> None:
-        """Make ``happening`` fire at ``time`` microseconds, replacing the entry that it may have already."""
+        """Schedule an event at ``time`` microseconds; this replaces its earlier entry, if any."""
         self._sequence = sequence = self._sequence + 1
         event.sequence = sequence
         heappush(self._heap, (time, sequence, event))
 
     def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> SimCall:
-        """Call ``function`` from outside every host, for instance to inject a fault; its exceptions end the run."""
+        """Call ``function`` outside of every host, for instance to inject a fault; an exception ends the run."""
         call = SimCall(self, None, function, arguments, {})
         call.schedule(self.time + micros(seconds))
         return call
@@ -136,26 +138,26 @@ class Simulation:
             noted_at.clear()
 
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for everything delivered so far."""
+        """32 hexadecimal digits of everything delivered so far."""
         digest = self._digest.copy()
         self._take_noted(digest)
         return digest.hexdigest()
 
     def _take_noted(self, digest: blake2b) -> None:
-        # With the lengths in front, no two stories are made of the same bytes.
+        # Lengths come first, so no two sequences have the same bytes.
         digest.update(f"{self._noted_at}{[*map(len, self._noted)]}".encode())
         digest.update(b"".join(self._noted))
 
     def record_failure(self, place: str, what: str, failure: Failure) -> None:
-        """Remember and log an exception that a simulated program did not survive or did not catch."""
+        """Record and log an exception that a simulated program did not catch or did not survive."""
         self.failures.append(RecordedFailure(self.seconds(), place, what, failure))
         self.log.failure("{place}: {what}", failure=failure, place=place, what=what)
 
     def forget_one(self) -> None:
-        """An entry of the heap became stale; rebuild the heap if most of it is."""
+        """An entry of the heap became stale; rebuild the heap if most of its entries are."""
         self._cancelled += 1
         if self._cancelled > _COMPACT_ABOVE and self._cancelled * 2 > len(self._heap):
-            # In place: the loop in run_to() holds on to this very list.
+            # In place: the loop in run_to() holds a reference to this list.
             self._heap[:] = [entry for entry in self._heap if entry[1] == entry[2].sequence]
             heapify(self._heap)
             self._cancelled = 0
@@ -166,7 +168,7 @@ class Simulation:
         return len(self._heap)
 
     def step(self) -> bool:
-        """Let the next thing happen; false if nothing ever will."""
+        """Run the next event; return False if there is none."""
         if not self._heap:
             return False
         self.time, sequence, event = heappop(self._heap)
@@ -175,11 +177,11 @@ class Simulation:
         return True
 
     def run(self, seconds: float) -> None:
-        """Let ``seconds`` pass with all that happens in them."""
+        """Run all events of the next ``seconds``."""
         self.run_to(self.time + micros(seconds))
 
     def run_to(self, until: int) -> None:
-        """Let everything happen up to and including ``until`` microseconds, and arrive there."""
+        """Run all events up to and including ``until`` microseconds; set the time to it."""
         heap = self._heap
         pop = heappop
         looked_at = 0
@@ -187,7 +189,7 @@ class Simulation:
             while heap and heap[0][0] <= until:
                 self.time, sequence, event = pop(heap)
                 looked_at += 1
-                # Whatever was cancelled or moved is passed over here already, for much less than a call.
+                # Cancelled and moved entries are skipped here, which is cheaper than a call.
                 if sequence == event.sequence:
                     event.fire(sequence)
         finally:
@@ -196,10 +198,10 @@ class Simulation:
 
     def run_until(self, condition: Callable[[], object], limit: float) -> bool:
         """
-        Let things happen until ``condition()`` holds; it is asked before the first and after each of them.
+        Run events until ``condition()`` holds; it is checked before the first event and after each.
 
-        :param limit: seconds after which we give up, the time then being exactly that much later.
-        :returns: whether it came to hold.
+        :param limit: seconds after which to stop; the time is then exactly that much later.
+        :returns: whether the condition holds.
         """
         until = self.time + micros(limit)
         heap = self._heap
@@ -212,7 +214,7 @@ class Simulation:
 
 
 class SimCall(ScheduledEvent):
-    """A delayed call, of a host or (``owner`` ``None``) of the world itself. Cancelling costs O(1)."""
+    """A delayed call of a host, or (``owner`` ``None``) of the simulation itself. Cancelling costs O(1)."""
 
     __slots__ = ("arguments", "due", "function", "keywords", "owner", "queued_at", "simulation")
 
@@ -240,7 +242,7 @@ class SimCall(ScheduledEvent):
         heappush(simulation._heap, (due, sequence, self))
 
     def fire(self, sequence: int) -> None:
-        """Call the function, unless this entry is stale, the host is dead, or it is stalled for now."""
+        """Call the function, unless this entry is stale, the host is dead, or it is stalled."""
         if sequence != self.sequence:
             return
         simulation, owner = self.simulation, self.owner
@@ -271,22 +273,22 @@ class SimCall(ScheduledEvent):
     def _move(self, due: int) -> None:
         self.due = due
         if due < self.queued_at:
-            # The old entry stays behind, stale. A later time needs none: the old entry finds itself early.
+            # The old entry stays behind, stale. A later time needs no new entry: the old one reschedules itself.
             self.schedule(due)
             self.simulation.forget_one()
 
     def getTime(self) -> float:
-        """When it is due, in seconds of its owner's clock."""
+        """The time at which it is due, in seconds of its owner's clock."""
         return self.due / SECOND if self.owner is None else self.owner.seconds_at(self.due)
 
     def cancel(self) -> None:
-        """Never call it."""
+        """Cancel the call."""
         self._expect_pending()
         self.sequence = _CANCELLED
         self.simulation.forget_one()
 
     def delay(self, secondsLater: float) -> None:
-        """Call it that much later than planned."""
+        """Delay the call by that much."""
         self._expect_pending()
         self._move(self.due + micros(secondsLater))
 
@@ -296,7 +298,7 @@ class SimCall(ScheduledEvent):
         self._move(self.simulation.time + micros(secondsFromNow))
 
     def active(self) -> bool:
-        """Is it still to come?"""
+        """Whether the call is still pending."""
         return self.sequence >= 0
 
 

@@ -1,4 +1,4 @@
-"""Simulated sockets: ports that listen, and connectors under Twisted's own factories that knock on them."""
+"""Simulated sockets: listening ports, and connectors for Twisted's own factories."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from txsentinel.sim.reactor import SimReactor
 
 FIRST_RETRY: Final = SECOND
-"""Microseconds until an unanswered SYN is repeated; doubled each time."""
+"""Microseconds until an unanswered SYN is retransmitted; doubled each time."""
 
 CONNECT_TIMEOUT: Final = 127 * SECOND
-"""After how many microseconds of silence the kernel gives a connection attempt up."""
+"""Microseconds after which the kernel ends an unanswered connection attempt."""
 
 
 class SimClientTransport(SimTransport):
-    """The connecting end: asks again and again for an answer, as a kernel does, until its connector loses patience."""
+    """The connecting end. It retransmits until its connector times out, as a kernel does."""
 
     __slots__ = ("_abandoned", "_started_at")
 
@@ -47,7 +47,7 @@ class SimClientTransport(SimTransport):
             reactor.resolve(connector.host).addCallbacks(self._connect_one, self._fail)
 
     def failIfNotConnected(self, error: Exception) -> None:
-        """Give the attempt up; called by the connector."""
+        """End the attempt; called by the connector."""
         self._fail(Failure(error))
 
     def _fail(self, reason: Failure) -> None:
@@ -73,9 +73,9 @@ class SimClientTransport(SimTransport):
             self.reactor.schedule(0, self._fail, Failure(TCPTimedOutError()))
             return
         there, back = self.network.route(self.reactor.ip, self.remote.host)
-        simulation.call_later(there.delay(simulation.random) / SECOND, self._heard, there, back, timeout)
+        simulation.call_later(there.delay(simulation.random) / SECOND, self._report_failure, there, back, timeout)
 
-    def _heard(self, there: Path, back: Path, timeout: int) -> None:
+    def _report_failure(self, there: Path, back: Path, timeout: int) -> None:
         simulation = self.network.simulation
         refused = there.target in self.network.refusing
         if (there.blocked or back.blocked) and not (refused and not there.cut and not back.cut):
@@ -110,7 +110,7 @@ class SimClientTransport(SimTransport):
 
 
 class SimConnector(BaseConnector):
-    """What ``connectTCP`` returns; Twisted's own connector, with simulated transports."""
+    """The result of ``connectTCP``: Twisted's own connector with simulated transports."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class SimConnector(BaseConnector):
         return SimClientTransport(self, IPv4Address("TCP", *self.bind))
 
     def getDestination(self) -> IPv4Address:
-        """Where it connects to."""
+        """The destination address."""
         return IPv4Address("TCP", self.host, self.port)
 
 
@@ -155,7 +155,7 @@ class SimPort:
 
     def startListening(self) -> None:
         """
-        Take the port.
+        Bind the port.
 
         :raises CannotListenError: if it is taken or the interface is not of this host.
         """
@@ -164,7 +164,7 @@ class SimPort:
         self.listening = True
 
     def stopListening(self) -> Deferred[None]:
-        """Release the port; connections made through it live on."""
+        """Release the port; its connections stay open."""
         if not self.listening:
             return succeed(None)
         self.listening = False
@@ -178,11 +178,11 @@ class SimPort:
         stopped.callback(None)
 
     def getHost(self) -> IPv4Address:
-        """Where it listens."""
+        """The address on which it listens."""
         return IPv4Address("TCP", self.interface or "0.0.0.0", self.port)
 
     def accept(self, transport: SimTransport) -> bool:
-        """Give a new connection a protocol; false if nobody listens here any more."""
+        """Build the protocol of a new connection; return False if the port no longer listens."""
         if not self.listening or self.reactor.dead:
             return False
         protocol: list[IProtocol | None] = []

@@ -1,9 +1,8 @@
 """
 Simulated TCP: flows of bytes with latency, and the two ends of a connection.
 
-The kernel and the program are kept apart where it shows. A kernel accepts connections and bytes for a
-program that is stopped, answers with a reset for one that is gone, and says nothing at all once the
-machine has lost its power.
+Kernel and program are separate where the difference is visible. A kernel accepts connections and bytes for a stopped
+program, answers with a reset for one that has ended, and does not answer once the machine has lost its power.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -37,17 +36,17 @@ if TYPE_CHECKING:
     from txsentinel.sim.sockets import SimPort
 
 WINDOW: Final = 256 * 1024
-"""Bytes that a kernel takes from a writer before the reader has read them; the rest waits in the transport."""
+"""Bytes that a kernel accepts from a writer before the reader has read them; the rest waits in the transport."""
 
 HIGH_WATER: Final = 64 * 1024
 """Unsent bytes above which a registered producer is paused, as in Twisted."""
 
 SEND_TIMEOUT: Final = 924 * SECOND
-"""After how many microseconds without acknowledgement the kernel gives a connection up (15 retransmissions)."""
+"""Microseconds without acknowledgement after which the kernel ends a connection (15 retransmissions)."""
 
 
 class Mark(Enum):
-    """What travels in a flow besides bytes."""
+    """What a flow carries besides bytes."""
 
     OPEN = b"open"
     """The third step of the handshake."""
@@ -60,7 +59,7 @@ class Mark(Enum):
 
 
 class Path:
-    """One direction between two machines: how long things take there, and whether they arrive at all."""
+    """One direction between two machines: its latency, and whether traffic passes."""
 
     __slots__ = ("blocked", "cut", "jitter", "latency", "loss", "since", "source", "target", "waiting")
 
@@ -68,21 +67,21 @@ class Path:
         self.source = source
         self.target = target
         self.latency = latency
-        """Microseconds that everything takes."""
+        """Latency in microseconds."""
         self.jitter = jitter
-        """Microseconds that it takes longer at most, drawn anew for each segment."""
+        """Largest additional latency in microseconds, drawn for each segment."""
         self.loss = 0.0
-        """Chance that a segment is lost once and sent again, 200 ms later."""
+        """Probability that a segment is lost once and retransmitted after 200 ms."""
         self.cut = False
         self.blocked = False
-        """Nothing gets through, for whatever reason."""
+        """Whether the path is blocked, for any reason."""
         self.since = 0
-        """World time at which it was blocked."""
+        """Simulated time at which it was blocked."""
         self.waiting: list[Flow] = []
         """What will be retransmitted once the path is open again."""
 
     def delay(self, random: Random) -> int:
-        """Microseconds until what is sent now arrives."""
+        """Microseconds until a segment sent now arrives."""
         delay = self.latency
         if self.jitter:
             delay += int(random.random() * self.jitter)
@@ -92,7 +91,7 @@ class Path:
 
 
 class Flow(ScheduledEvent):
-    """One direction of one connection: segments that arrive complete, in order, once, or not at all."""
+    """One direction of one connection: segments arrive complete, in order, and once, or not at all."""
 
     __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "simulation")
 
@@ -110,7 +109,7 @@ class Flow(ScheduledEvent):
         """``(arrives at, sent at, what)``."""
 
     def send(self, what: bytes | Mark) -> None:
-        """Put something on its way. Bytes written in one turn leave as one segment."""
+        """Send bytes or a mark. Bytes written in one turn leave as one segment."""
         simulation, segments = self.simulation, self._segments
         now = simulation.time
         if segments:
@@ -133,20 +132,20 @@ class Flow(ScheduledEvent):
             self.in_flight += len(what)
 
     def forget_unsent(self) -> None:
-        """Take back what was written in this very turn: it has not left the process yet."""
+        """Discard what was written in this turn: it has not left the process yet."""
         now = self.simulation.time
         segments = self._segments
         while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
             self.in_flight -= len(cast("bytes", segments.pop()[2]))
 
     def vanish(self) -> None:
-        """Nothing of what is on its way arrives."""
+        """Drop everything in flight."""
         self._segments.clear()
         self.sequence = -1
 
     @property
     def idle(self) -> bool:
-        """Is nothing on its way?"""
+        """Whether nothing is in flight."""
         return not self._segments
 
     def fire(self, sequence: int) -> None:
@@ -169,7 +168,7 @@ class Flow(ScheduledEvent):
                 if receiver.reactor.postpones(self):
                     return
                 if not receiver.reading:
-                    # Whoever resumes reading wakes this flow up.
+                    # Resuming the reader wakes this flow up.
                     self.sequence = -1
                     return
             what = segments.popleft()[2]
@@ -187,7 +186,7 @@ class Flow(ScheduledEvent):
             simulation.push(max(segments[0][0], now), self)
 
     def wake(self, delay: int = 0) -> None:
-        """Look again in ``delay`` microseconds at what is waiting."""
+        """Check the waiting segments again in ``delay`` microseconds."""
         if self._segments:
             self.simulation.push(max(self._segments[0][0], self.simulation.time + delay), self)
 
@@ -198,13 +197,13 @@ class Flow(ScheduledEvent):
 
 
 class Tap(Protocol):
-    """Somebody who listens in on one end of a connection."""
+    """An observer of one end of a connection."""
 
     def written(self, data: bytes) -> None:
-        """Its program is handing ``data`` to the kernel."""
+        """The program hands ``data`` to the kernel."""
 
     def arriving(self, data: bytes) -> None:
-        """Its program is about to be given ``data``."""
+        """The program is about to receive ``data``."""
 
 
 class SimTransport:
@@ -253,10 +252,10 @@ class SimTransport:
         self.disconnecting = False
         self.tap: Tap | None = None
         self.gone = False
-        """This end exists no more; its kernel answers what still comes with a reset."""
+        """This end no longer exists; its kernel answers further data with a reset."""
         self.reading = True
         self.unsent = 0
-        """Bytes written that even the kernel has not taken yet."""
+        """Bytes written that the kernel has not accepted yet."""
         self.producer: IProducer | None = None
         self.streaming = False
         self._paused_producer = False
@@ -270,7 +269,7 @@ class SimTransport:
     # ITransport
 
     def write(self, data: bytes) -> None:
-        """Send bytes; what does not fit into the window waits here."""
+        """Send bytes; what exceeds the window waits here."""
         if type(data) is not bytes:
             if not isinstance(data, bytes):
                 raise TypeError(f"only bytes can be written, not {type(data).__name__}")
@@ -290,7 +289,7 @@ class SimTransport:
             self._pause_producer()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send all of ``data`` in one go."""
+        """Send all of ``data`` in one write."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
@@ -300,7 +299,7 @@ class SimTransport:
             self._maybe_finish()
 
     def abortConnection(self) -> None:
-        """Close at once; what this turn wrote is lost, and the other side sees a reset."""
+        """Close at once; what this turn wrote is lost, and the other side receives a reset."""
         if self.connected and not self.gone:
             self.disconnecting = True
             self._hang_up(Mark.RST)
@@ -315,29 +314,29 @@ class SimTransport:
         return self.local
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Remembered, without effect: nothing is ever held back here."""
+        """Store the option; it has no effect, as data is never delayed here."""
         self._no_delay = bool(enabled)
 
     def getTcpNoDelay(self) -> bool:
-        """What was set."""
+        """Return the stored option."""
         return self._no_delay
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Remembered, without effect: kernels wait two hours before the first probe."""
+        """Store the option; it has no effect, as kernels wait two hours before the first probe."""
         self._keep_alive = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """What was set."""
+        """Return the stored option."""
         return self._keep_alive
 
-    # IPushProducer: the bytes that arrive
+    # IPushProducer: received bytes
 
     def pauseProducing(self) -> None:
-        """Leave what arrives in the kernel."""
+        """Leave received data in the kernel."""
         self.reading = False
 
     def resumeProducing(self) -> None:
-        """Read on, in a turn to come."""
+        """Resume reading, in a later turn."""
         if self.connected and not self.disconnecting and not self.reading:
             self.reading = True
             self.inbound.wake(1)
@@ -346,7 +345,7 @@ class SimTransport:
         """Close."""
         self.loseConnection()
 
-    # IConsumer: somebody writes as fast as we can take it
+    # IConsumer: a producer writes as fast as the transport accepts data
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -366,20 +365,20 @@ class SimTransport:
             cast("IPullProducer", producer).resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """Nobody writes by itself any more."""
+        """Remove the producer."""
         self.producer = None
         self._maybe_finish()
 
     def send_more(self) -> None:
-        """The reader has read: hand as much of the backlog to the kernel as it takes."""
+        """The reader has read: hand as much of the backlog to the kernel as it accepts."""
         backlog = self._backlog
-        room = WINDOW - self.outbound.in_flight
-        while backlog and room > 0:
+        space = WINDOW - self.outbound.in_flight
+        while backlog and space > 0:
             data = backlog.popleft()
-            if len(data) > room:
-                backlog.appendleft(data[room:])
-                data = data[:room]
-            room -= len(data)
+            if len(data) > space:
+                backlog.appendleft(data[space:])
+                data = data[:space]
+            space -= len(data)
             self.unsent -= len(data)
             self.outbound.send(data)
         if not backlog and self.producer is not None and (self._paused_producer or not self.streaming):
@@ -408,7 +407,7 @@ class SimTransport:
     # From the network
 
     def data_arrived(self, data: bytes) -> None:
-        """Bytes came: give them to the protocol."""
+        """Pass received bytes to the protocol."""
         reactor, protocol = self.reactor, self.protocol
         if self.gone:
             self.outbound.send(Mark.RST)
@@ -427,7 +426,7 @@ class SimTransport:
                 reactor.turned()
 
     def mark_arrived(self, mark: Mark) -> None:
-        """Something other than bytes came."""
+        """A mark arrived."""
         if mark is Mark.OPEN:
             if self.gone or self.port is None or not self.port.accept(self):
                 self.gone = True
@@ -438,7 +437,7 @@ class SimTransport:
             self.reactor.turned()
 
     def established(self, protocol: IProtocol | None) -> None:
-        """The handshake is done: meet the protocol, or close if the factory wanted none."""
+        """The handshake is complete: build the protocol, or close if the factory returned none."""
         self.connected = True
         self.network.connections[self.serial] = self
         if protocol is None:
@@ -449,7 +448,7 @@ class SimTransport:
             self.abortConnection()
 
     def lost(self, reason: Failure) -> None:
-        """The connection has ended, not by our doing."""
+        """The connection was ended by the other side or the network."""
         if self.connected and not self.gone:
             self._lose(reason)
 
@@ -481,10 +480,10 @@ class SimTransport:
 
     def killed(self, silently: bool) -> None:
         """
-        The process of this end is gone, and learns nothing.
+        The process of this end has ended, and is not notified.
 
-        Its kernel closes the connection: orderly, or with a reset if there was something left to read.
-        With the power goes everything that was still on its way out.
+        Its kernel closes the connection: orderly, or with a reset if there was unread data. If the power fails,
+        everything still in flight from it is lost.
         """
         self.connected = False
         self.network.connections.pop(self.serial, None)

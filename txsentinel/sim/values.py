@@ -1,4 +1,6 @@
-"""What comes over a wire, as the witness reads it; apart, as a compiler takes no heirs of built-in types."""
+"""
+Values on the wire as the checker reads them; in a module of their own, as mypyc compiles no subclass of built-in types.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What must hold of every byte that a Sentinel says: durable first, and not more than it may say.
+Invariants of every byte that a Sentinel sends: the content is durable first, and no more than permitted.
 
-Told by the :class:`~txsentinel.sim.wiretap.WireTapInstaller`, at the moment at which the bytes are
-handed to the kernel; what is durable is what the simulated disk would give back after a power cut.
+:class:`~txsentinel.sim.wiretap.WireTapInstaller` calls the checker when bytes are handed to the kernel. Durable is what
+    the simulated disk would return after a power cut.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from txsentinel.sim.values import Failed, Word
 from txsentinel.sim.wiretap import Request
 
 ORDER_LIFE = 0.5
-"""Seconds within which an order to fail over shows: the reply slots before it must be free."""
+"""Seconds within which an order to fail over takes effect: earlier reply slots must be free first."""
 
 
 class WireChecker:
-    """The :class:`~txsentinel.sim.wiretap.WireListener` of the witness."""
+    """The :class:`~txsentinel.sim.wiretap.WireListener` of the checker."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._expect = records.expect
 
     def hello_sent(self, who: str, payload: bytes) -> None:
-        """A hello tells nothing that a crash could undo, unless the disk is known to fail."""
+        """A hello contains nothing that a crash could undo, unless the disk is known to fail."""
         record = self._records.sentinels.get(who)
         if record is None:
             words = payload.decode().split(",")
-            self._records.said.setdefault((words[4], int(words[7]), (words[5], int(words[6]))), set()).add(who)
+            self._records.hellos.setdefault((words[4], int(words[7]), (words[5], int(words[6]))), set()).add(who)
             return
         if payload in record.good_hellos:
             return
@@ -36,41 +36,45 @@ class WireChecker:
         my_id, current, name, place = words[2], int(words[3]), words[4], (words[5], int(words[6]))
         epoch = int(words[7])
         persisted = record.persisted
-        self._records.said.setdefault((name, epoch, place), set()).add(who)
+        self._records.hellos.setdefault((name, epoch, place), set()).add(who)
         self._records.claimed(who, name, epoch, place)
-        self._expect(epoch <= current, "S8", f"{who} tells config epoch {epoch} on {name} and current epoch {current}")
+        self._expect(
+            epoch <= current, "S8", f"{who} announces config epoch {epoch} on {name} and current epoch {current}"
+        )
         self._expect(my_id == persisted.my_id, "durable", f"{who} goes by {my_id[:8]}, which is not on disk")
         if record.disk_fails:
             return
         master = persisted.masters.get(name)
         if master is not None:
             fine = epoch < master.config_epoch or (epoch == master.config_epoch and place == master.place)
-            # News that arrived after the hello was decided may have replaced what it says.
+            # A hello that arrived after this one was decided may have replaced its content.
             fine = fine or (epoch <= master.config_epoch and place in record.master(name).durable_places)
-            # An order to forget it all may have shared the write.
+            # An order to remove the master may have shared the write.
             fine = fine or self._records.now - record.master(name).anew_at < ORDER_LIFE
             self._expect(
-                fine, "durable", f"{who} tells {name} at {place}@{epoch}, on disk {master.place}@{master.config_epoch}"
+                fine,
+                "durable",
+                f"{who} announces {name} at {place}@{epoch}, on disk {master.place}@{master.config_epoch}",
             )
         record.good_hellos.add(payload)
 
     def saw_master(self, who: str, ip: str) -> None:
-        """Remembered for S12."""
+        """Record the role for S12."""
         self._records.sentinels[who].saw_master[ip] = self._records.now
 
     def saw_replica(self, who: str, ip: str) -> None:
-        """Remembered for S15 to S17."""
+        """Record the role for S15 to S17."""
         record, now = self._records.sentinels[who], self._records.now
         if record.saw_master.get(ip, NEVER) >= record.became_replica.get(ip, NEVER):
             record.became_replica[ip] = now
         record.saw_replica[ip] = now
 
     def saw_pong(self, who: str, ip: str) -> None:
-        """Remembered for S17."""
+        """Record the PONG for S17."""
         self._records.sentinels[who].saw_pong[ip] = self._records.now
 
     def was_asked(self, voter: str, asker: str, request: Request) -> None:
-        """Orders of operators excuse what would be wrong without them."""
+        """Record operators' orders, which permit what is otherwise a violation."""
         record = self._records.sentinels[voter]
         name = request.words[2].decode() if len(request.words) > 2 else ""
         if request.name == b"FAILOVER":
@@ -86,14 +90,14 @@ class WireChecker:
                 each.forget_attempts()
 
     def asked(self, asker: str, voter: str, request: Request) -> None:
-        """Who asks for votes goes by an ID that is on disk."""
+        """A request for a vote has an ID that is on disk."""
         candidate = request.words[5].decode()
-        if candidate != "*" and request.words[4] != b"0":  # in epoch 0 the candidate itself is asked whether it is one
+        if candidate != "*" and request.words[4] != b"0":  # In epoch 0 the candidate itself is asked whether it is one.
             durable = self._records.sentinels[asker].persisted.my_id
-            self._expect(candidate == durable, "durable", f"{asker} stands as {candidate[:8]}, which is not on disk")
+            self._expect(candidate == durable, "durable", f"{asker} campaigns as {candidate[:8]}, which is not on disk")
 
     def answered(self, voter: str, asker: str, request: Request, reply: Word) -> None:
-        """Votes and confirmations are durable when they are told; opinions were held when they were asked for."""
+        """Votes and confirmations are durable when they are sent; opinions were held when they were requested."""
         record = self._records.sentinels[voter]
         if request.name == b"IS-MASTER-DOWN-BY-ADDR" and isinstance(reply, list):
             self._opinion_sent(record, request, reply)
@@ -101,7 +105,7 @@ class WireChecker:
             place = (_text(reply[0]), int(_text(reply[1])))
             name = request.words[2].decode()
             fine = record.disk_fails or self._records.may_publish(record, name, place)
-            self._expect(fine, "durable", f"{voter} tells a client {name} at {place}")
+            self._expect(fine, "durable", f"{voter} answers a client {name} at {place}")
         elif reply == b"OK":
             self._confirmed(record, request)
 
@@ -114,7 +118,7 @@ class WireChecker:
             wanted = {words[4]}
             now = record.sentinel.alive.core.registry.masters.get(words[2])
             if now is not None:
-                # Two orders may share one write; then the first never was on disk, but what is there is newer still.
+                # Two orders may share one write. Then the first one was never on disk, but the file has a newer one.
                 present = {
                     "quorum": now.options.quorum,
                     "down-after-milliseconds": now.options.down_after,
@@ -122,11 +126,11 @@ class WireChecker:
                     "parallel-syncs": now.options.parallel_syncs,
                 }
                 wanted.add(str(present.get(words[3], words[4])))
-            told = (
+            ordered_value = (
                 None if master is None else str(master.quorum) if words[3] == "quorum" else master.options.get(words[3])
             )
-            # What is as it would be without a line is written as no line.
-            fine = told in wanted or (told is None and words[3] == "parallel-syncs" and "1" in wanted)
+            # An option at its default is written without a line.
+            fine = ordered_value in wanted or (ordered_value is None and words[3] == "parallel-syncs" and "1" in wanted)
         else:
             return
         self._expect(fine, "durable", f"{record.sentinel.name} confirmed {words} before it was on disk")
@@ -141,23 +145,23 @@ class WireChecker:
         if down:
             tilt = record.tilt_since
             frozen = tilt is not None and tilt <= request.at and record.sentinel.alive.core.tilt.active
-            self._expect(not frozen, "S13", f"{voter} told in TILT that {place} is down")
+            self._expect(not frozen, "S13", f"{voter} reported in TILT that {place} is down")
             master = record.master(name)
             held = master.down_at == place or master.down_until.get(place, NEVER) >= request.at
-            self._expect(held, "S10", f"{voter} told that {place} is down, which it does not hold")
+            self._expect(held, "S10", f"{voter} reported that {place} is down, which it does not hold")
         if candidate != "*":
             self._records.voted(voter, name, epoch, candidate, out=True)
             durable = record.persisted.masters.get(name)
             least = 0 if durable is None else durable.leader_epoch
-            self._expect(epoch <= least, "durable", f"{voter} told its vote of {epoch} on {name}, durable is {least}")
+            self._expect(epoch <= least, "durable", f"{voter} sent its vote of {epoch} on {name}, durable is {least}")
             core = record.sentinel.alive.core
-            self._expect(epoch <= core.current_epoch, "S9", f"{voter} told a vote of {epoch}, beyond its current epoch")
+            self._expect(epoch <= core.current_epoch, "S9", f"{voter} sent a vote of {epoch}, beyond its current epoch")
             if candidate != core.options.my_id and epoch > record.master(name).newest_vote:
                 record.master(name).voted_for_other = self._records.now
                 record.master(name).other = candidate, epoch
 
     def was_answered(self, asker: str, voter: str, request: Request, reply: Word) -> None:
-        """Remember what was heard, for S4 and S10."""
+        """Record the reply for S4 and S10."""
         place = (request.words[2].decode(), int(request.words[3]))
         name = self._records.master_at(place[0])
         if name is None or isinstance(reply, Failed) or not isinstance(reply, list):
@@ -173,7 +177,7 @@ class WireChecker:
             master.voters.setdefault(epoch, set()).add(voter)
 
     def ordered(self, who: str, ip: str, words: list[bytes]) -> None:
-        """A server is told to change its role (S3, S4, S11, S13, S14, S17)."""
+        """A server is ordered to change its role (S3, S4, S11, S13, S14, S17)."""
         name = self._records.master_at(ip)
         record = self._records.sentinels[who]
         core = record.sentinel.alive.core
@@ -183,14 +187,14 @@ class WireChecker:
         if words[0] == b"SLAVEOF" and words[1:] != [b"NO", b"ONE"]:
             place = (words[1].decode(), int(words[2]))
             published = master.published_address
-            self._expect(place == (published.ip, published.port), "S11", f"{who} told {ip} to follow {place}")
-            self._expect(place[0] != ip, "S11", f"{who} told {ip} to follow itself")
+            self._expect(place == (published.ip, published.port), "S11", f"{who} ordered {ip} to follow {place}")
+            self._expect(place[0] != ip, "S11", f"{who} ordered {ip} to follow itself")
             return
         promoted_ip = words[2].decode() if words[0] == b"FAILOVER" else ip
         self._acts(record, master, promoted_ip)
 
     def _acts(self, record: SentinelRecord, master: Master, ip: str) -> None:
-        """A server is made a master."""
+        """A server is promoted."""
         who, name = record.sentinel.name, master.name
         failover, kept, core = master.failover, record.master(name), record.sentinel.alive.core
         if failover is None or failover.promoted is None or failover.promoted.address.ip != ip:
@@ -224,13 +228,13 @@ class WireChecker:
         self._expect(elected, "S4", f"{who} acts on {name} in {epoch} with {len(voters) + 1} votes of {needed}")
         known_ids = frozenset(master.peers).union(() if durable is None else durable.peers)
         leader = self._records.leaders.setdefault((name, epoch), Leader(who, core.options.my_id, known_ids))
-        # Who was just ordered to forget a master knows nobody of its group, and may be a group of its own: no protocol
-        # lets two agree of whom neither has heard.
+        # A Sentinel that was just ordered to remove a master knows no peer of its group and may form a group of its
+        # own. No protocol lets two Sentinels agree that do not know of each other.
         unknown_peers = leader.run_id not in known_ids and core.options.my_id not in leader.known
         self._expect(leader.name == who or unknown_peers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
 
     def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
-        """Whoever promotes unasked has had no answer of the old master within the last ping period (S17)."""
+        """A leader that promotes unasked has had no reply of the old master within the last ping period (S17)."""
         old, now = master.address.ip, self._records.now
         if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
             return

@@ -1,8 +1,7 @@
 """
-Listening in on Sentinels: what they say and hear on the wire, whatever their own code believes of it.
+Taps on the connections of Sentinels: what they send and receive, independent of their own state.
 
-Commands and replies are taken apart here by a small reader of our own, so that neither the parser nor
-the encoder that are on trial can hide anything.
+A small reader of its own parses commands and replies, so the parser and the encoder under test cannot hide errors.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG\r\n"
 
 MAX_KNOWN: Final = 64
-"""Chunks of bytes per direction that are recognised without being read again."""
+"""Chunks of bytes per direction that are recognised without being parsed again."""
 
 
 class Frames:
-    """Takes a stream of RESP2 apart."""
+    """Parse a stream of RESP2."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -35,11 +34,11 @@ class Frames:
 
     @property
     def idle(self) -> bool:
-        """Is there no value of which something is still to come?"""
+        """Whether no value is incomplete."""
         return not self._buffer
 
     def feed(self, data: bytes) -> list[Word]:
-        """All values that are complete now. The list may be handed out again: leave it as it is."""
+        """Return all values that are complete now. The list may be reused: do not change it."""
         if self._buffer:
             return self._read(self._buffer + data)
         found = self._known.get(data)
@@ -64,9 +63,9 @@ class Frames:
 
 def _value(buffer: bytes, at: int) -> tuple[Word, int]:
     """
-    The value that begins at ``at``, and where it ends.
+    Return the value that begins at ``at``, and its end.
 
-    :raises IndexError: if it is not all there.
+    :raises IndexError: if it is incomplete.
     """
     eol = buffer.find(b"\r\n", at)
     if eol < 0:
@@ -97,7 +96,7 @@ def _value(buffer: bytes, at: int) -> tuple[Word, int]:
 
 
 class Request:
-    """A command that a Sentinel was sent, and when it arrived or (for who sent it) left, in world seconds."""
+    """A command sent to a Sentinel, and when it arrived or (for the sender) left, in simulated seconds."""
 
     __slots__ = ("at", "name", "words")
 
@@ -109,11 +108,11 @@ class Request:
 
 
 _PINGED: Final = Request([b"PING"], 0.0)
-"""Every plain PING: nobody asks when it was sent."""
+"""Shared by all plain PINGs, whose time is never used."""
 
 
 class WireListener(Protocol):
-    """Whoever is told of what is overheard; ``who``, ``asker`` and ``voter`` are names of hosts."""
+    """Callbacks of a tap; ``who``, ``asker`` and ``voter`` are names of hosts."""
 
     def hello_sent(self, who: str, payload: bytes) -> None:
         """A hello is leaving, to a server or to a peer."""
@@ -122,10 +121,10 @@ class WireListener(Protocol):
         """SLAVEOF or FAILOVER is leaving for the server at ``ip``."""
 
     def saw_master(self, who: str, ip: str) -> None:
-        """The server at ``ip`` has told that it is a master."""
+        """The server at ``ip`` has reported role master."""
 
     def saw_replica(self, who: str, ip: str) -> None:
-        """The server at ``ip`` has told that it is a replica."""
+        """The server at ``ip`` has reported role slave."""
 
     def saw_pong(self, who: str, ip: str) -> None:
         """The server at ``ip`` has answered a PING."""
@@ -144,7 +143,7 @@ class WireListener(Protocol):
 
 
 class _HelloTap:
-    """The end of somebody of whom only the hellos matter."""
+    """The end of a sender of which only the hellos are checked."""
 
     def __init__(self, listener: WireListener, end: SimTransport) -> None:
         self._listener = listener
@@ -157,7 +156,7 @@ class _HelloTap:
                 self._listener.hello_sent(self._who, payload)
 
     def arriving(self, data: bytes) -> None:
-        """It believes what it likes."""
+        """Ignored: this end is not checked."""
 
 
 class _ServerTap(_HelloTap):
@@ -200,7 +199,7 @@ class _Conversation:
         for words in self._requests.feed(data):
             if isinstance(words, list) and words:
                 request = Request([word for word in words if isinstance(word, bytes)], self._now())
-                # From here on not every frame is a reply.
+                # From here on some frames are not replies.
                 self._subscribed = self._subscribed or request.name in (b"SUBSCRIBE", b"PSUBSCRIBE")
                 self._pending.append(request)
                 found.append(request)
@@ -217,7 +216,7 @@ class _Conversation:
 
 
 class _AskingTap(_Conversation):
-    """The end of whoever connected."""
+    """The end that made the connection."""
 
     def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -237,7 +236,7 @@ class _AskingTap(_Conversation):
 
 
 class _AnsweringTap(_Conversation):
-    """The end of the Sentinel that was connected to."""
+    """The end of the Sentinel that accepted the connection."""
 
     def __init__(self, listener: WireListener, asker: str, voter: str, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -256,10 +255,10 @@ class _AnsweringTap(_Conversation):
 
 class WireTapInstaller:
     """
-    Taps every connection of the Sentinels named, and tells ``ear``.
+    Tap every connection of the named Sentinels and call ``listener``.
 
-    :param senders: others, of whom only the hellos matter.
-    :param port: where Sentinels listen.
+    :param senders: other hosts, of which only the hellos are checked.
+    :param port: the port on which Sentinels listen.
     """
 
     def __init__(
@@ -272,7 +271,7 @@ class WireTapInstaller:
         self._now = now
 
     def joined(self, client: SimTransport, server: SimTransport) -> None:
-        """A connection comes to be."""
+        """A connection was established."""
         asker, voter = client.reactor.name, server.reactor.name
         if server.local.port == self._port:
             if asker in self._senders:

@@ -7,9 +7,9 @@ async function main(plan) {
   const Redis = require(plan.library);
   script.sayLibrary(plan.library);
   const tls = script.encryption(plan);
-  const spoken = plan.library === "ioredis" ? { protocol: plan.protocol } : {};
+  const protocolOptions = plan.library === "ioredis" ? { protocol: plan.protocol } : {};
   const open = (options) => {
-    const client = new Redis({ ...spoken, ...options });
+    const client = new Redis({ ...protocolOptions, ...options });
     client.on("error", (problem) => process.stderr.write(`${problem}\n`));
     return client;
   };
@@ -46,28 +46,28 @@ async function main(plan) {
   const portOf = async (client) => script.portIn(await client.info("server"));
   const old = await portOf(master);
   await replica.ping();
-  script.say("found", { master: old, replicas: script.ascending(offered.map((each) => each.port)) });
+  script.reportStep("found", { master: old, replicas: script.ascending(offered.map((each) => each.port)) });
 
   await master.set(plan.key, "1");
   const get = () => replica.get(plan.key);
-  script.say("read", { port: await script.readBack(get, () => portOf(replica), "1", old) });
+  script.reportStep("read", { port: await script.readBack(get, () => portOf(replica), "1", old) });
 
   const [host, port] = plan.sentinels[0];
   const listener = open({ host, port, ...watching, tls, connectionName: plan.key });
   let heard = false;
   listener.on("message", (channel, payload) => {
     heard = true;
-    script.say("heard", { payload });
+    script.reportStep("event", { payload });
   });
   await listener.subscribe("+switch-master");
-  script.say("ready");
+  script.reportStep("ready");
 
   const write = (value) => master.set(plan.key, value);
   const wrote = await script.writeOn(write, () => portOf(master), () => heard, old);
-  script.say("wrote", wrote);
-  script.say("read again", { port: await script.readBack(get, () => portOf(replica), wrote.value, wrote.port) });
+  script.reportStep("wrote", wrote);
+  script.reportStep("read again", { port: await script.readBack(get, () => portOf(replica), wrote.value, wrote.port) });
   finished = true;
   for (const client of [master, replica, listener]) client.disconnect();
 }
 
-main(script.told());
+main(script.planFromArguments());

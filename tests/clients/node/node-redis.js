@@ -26,12 +26,12 @@ async function main(plan) {
   await group.connect();
   const old = group.getMasterNode().port;
   const replicas = [...group.getReplicaNodes().keys()].map((node) => node.port);
-  script.say("found", { master: old, replicas: script.ascending(replicas) });
+  script.reportStep("found", { master: old, replicas: script.ascending(replicas) });
 
   const portOf = async (readOnly) => script.portIn(await group.sendCommand(readOnly, ["INFO", "server"]));
   await group.set(plan.key, "1");
   const get = () => group.get(plan.key);
-  script.say("read", { port: await script.readBack(get, () => portOf(true), "1", old) });
+  script.reportStep("read", { port: await script.readBack(get, () => portOf(true), "1", old) });
 
   const [host, port] = plan.sentinels[0];
   const listener = createClient({
@@ -45,15 +45,15 @@ async function main(plan) {
   let heard = false;
   await listener.subscribe("+switch-master", (payload) => {
     heard = true;
-    script.say("heard", { payload });
+    script.reportStep("event", { payload });
   });
-  script.say("ready");
+  script.reportStep("ready");
 
   const wrote = await script.writeOn((value) => group.set(plan.key, value), () => portOf(false), () => heard, old);
-  script.say("wrote", wrote);
-  script.say("read again", { port: await script.readBack(get, () => portOf(true), wrote.value, wrote.port) });
+  script.reportStep("wrote", wrote);
+  script.reportStep("read again", { port: await script.readBack(get, () => portOf(true), wrote.value, wrote.port) });
   listener.destroy();
   group.destroy();
 }
 
-main(script.told());
+main(script.planFromArguments());

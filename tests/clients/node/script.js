@@ -12,13 +12,13 @@ function told() {
   return JSON.parse(process.argv[2]);
 }
 
-function say(step, facts = {}) {
-  process.stdout.write(JSON.stringify({ step, at: Date.now() / 1000, ...facts }) + "\n");
+function reportStep(step, fields = {}) {
+  process.stdout.write(JSON.stringify({ step, at: Date.now() / 1000, ...fields }) + "\n");
 }
 
 function sayLibrary(name) {
   const description = path.join(__dirname, "node_modules", ...name.split("/"), "package.json");
-  say("library", { version: JSON.parse(fs.readFileSync(description)).version });
+  reportStep("library", { version: JSON.parse(fs.readFileSync(description)).version });
 }
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));

@@ -373,7 +373,7 @@ class ReplicationTests(RedisCase):
 class DeterminismTests(SynchronousTestCase):
     """One seed, one story, with databases."""
 
-    def story(self, seed: int) -> str:
+    def narrative(self, seed: int) -> str:
         """Replication, a partition and a promotion."""
         simulation = Simulation(seed)
         network = SimNetwork(simulation, jitter=5)
@@ -392,5 +392,5 @@ class DeterminismTests(SynchronousTestCase):
 
     def test_same_seed(self) -> None:
         """Two runs of one seed agree on every byte and every microsecond."""
-        self.assertEqual(self.story(1), self.story(1))
-        self.assertNotEqual(self.story(1), self.story(2))
+        self.assertEqual(self.narrative(1), self.narrative(1))
+        self.assertNotEqual(self.narrative(1), self.narrative(2))

@@ -58,10 +58,10 @@ class WhatIfTestCase(SynchronousTestCase):
         """The one run, as told to machines."""
         found, out, err = self.ask(contents, *arguments, "--json")
         self.assertEqual((found, err), (status, ""), out)
-        told = json.loads(out)
-        self.assertEqual([run["failures"] for run in told["runs"]], [[]] * len(told["runs"]))
-        self.told = told
-        return told["runs"][0]
+        published = json.loads(out)
+        self.assertEqual([run["failures"] for run in published["runs"]], [[]] * len(published["runs"]))
+        self.published = published
+        return published["runs"][0]
 
     def master(self, run: Any, name: str = "mymaster") -> Any:
         """What became of one master."""
@@ -79,16 +79,16 @@ class TimelineTests(WhatIfTestCase):
         steps = [change[f"{step}_at"] for step in ("detected", "agreed", "elected", "promoted", "finished")]
         self.assertEqual(steps, sorted(steps))
         self.assertTrue(1.0 <= steps[0] < 1.1, steps)
-        self.assertEqual(sorted(change["told"]), ["s1", "s2", "s3"])
+        self.assertEqual(sorted(change["published"]), ["s1", "s2", "s3"])
         self.assertEqual(set(change["votes"].values()), {change["leader"]})
         (outage,) = master["outages"]
         self.assertTrue(steps[3] < outage["seconds"] < steps[3] + 0.2, outage)
         self.assertEqual(master["after"], change["chosen"])
         self.assertEqual(master["lost"], 0)
         self.assertIn(f"mymaster/1 follows {change['chosen']}", master["returned"][0])
-        told = [entry["channel"] for entry in run["timeline"] if entry["who"] == change["leader"]]
+        published = [entry["channel"] for entry in run["timeline"] if entry["who"] == change["leader"]]
         wanted = ["+sdown", "+odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"]
-        self.assertEqual([*dict.fromkeys(channel for channel in told if channel in wanted)], wanted)
+        self.assertEqual([*dict.fromkeys(channel for channel in published if channel in wanted)], wanted)
         self.assertEqual(run["timeline"][1]["text"], "mymaster/1 is killed")
         self.assertEqual(run["timeline"][1]["at"], 0.0)
 
@@ -160,7 +160,7 @@ class TimelineTests(WhatIfTestCase):
         run = self.run_json(contents, "--kill", "redis-1")
         self.assertIn(self.master(run)["after"], ("mymaster/2", "mymaster/3"))
         self.assertEqual(run["unstable_reasons"], [])
-        self.assertEqual(self.told["sentinels"]["s2"], "sentinel-2:26379")
+        self.assertEqual(self.published["sentinels"]["s2"], "sentinel-2:26379")
 
     def test_ipv6(self) -> None:
         """Addresses may be longer ones."""
@@ -209,7 +209,7 @@ class NothingHappensTests(WhatIfTestCase):
     def test_no_quorum(self) -> None:
         """Who saw it down is told, and who does not run."""
         why = self.why("--kill", "2,3", "--kill", "mymaster@1")
-        self.assertIn("no quorum: it takes 2 who hold it down and hear so of each other; s1 did", why)
+        self.assertIn("no quorum: it takes 2 that hold it down and learn so from each other; s1 did", why)
         self.assertIn("s2 is not running", why)
         self.assertRegex(why, r"s1 holds mymaster/1 down for \d")
 
@@ -240,7 +240,7 @@ class NothingHappensTests(WhatIfTestCase):
         """Sentinels whose clock has just jumped judge nobody."""
         why = self.why("--clock", "all-sentinels=100@0", "--kill", "mymaster@1", "--seconds", "10")
         self.assertIn("no Sentinel is able to act", why)
-        self.assertIn("s3 is in TILT and judges nobody", why)
+        self.assertIn("s3 is in TILT and judges no instance", why)
 
     def test_tilt_is_waited_for(self) -> None:
         """TILT ends by itself, so it is no reason to stop looking."""
@@ -349,12 +349,12 @@ class FileTests(WhatIfTestCase):
         """Of a file that no Sentinel has written to, a usual fleet is assumed, and said to be."""
         contents = "sentinel monitor mymaster 10.0.0.1 6379 3\nsentinel down-after-milliseconds mymaster 1000\n"
         self.run_json(contents, "--kill", "mymaster")
-        self.assertEqual(len(self.told["sentinels"]), 5)
-        self.assertEqual(len(self.told["masters"]["mymaster"]["servers"]), 3)
-        self.assertEqual(len(self.told["assumed"]), 3)
+        self.assertEqual(len(self.published["sentinels"]), 5)
+        self.assertEqual(len(self.published["masters"]["mymaster"]["servers"]), 3)
+        self.assertEqual(len(self.published["assumed"]), 3)
         self.run_json(contents, "--kill", "mymaster", "--sentinels", "6", "--replicas", "1", "--this-host", "10.0.0.9")
-        self.assertEqual(len(self.told["sentinels"]), 6)
-        self.assertEqual(self.told["assumed"], [])
+        self.assertEqual(len(self.published["sentinels"]), 6)
+        self.assertEqual(self.published["assumed"], [])
 
     def test_one_machine(self) -> None:
         """A file about one machine, with a password, as redis-sentinel 7.0 leaves it, is understood."""
@@ -397,14 +397,14 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
         tls = "port 0\ntls-port 26379\ntls-replication yes\ntls-cert-file a\ntls-key-file b\ntls-ca-cert-file c\n"
         run = self.run_json(USUAL.replace("port 26379\n", tls, 1), "--kill", "mymaster")
         self.assertEqual(run["unstable_reasons"], [])
-        self.assertIn("TLS works: the simulated links are plain ones", self.told["assumed"])
+        self.assertIn("TLS works: the simulated links are plain ones", self.published["assumed"])
 
     def test_masters_of_some_sentinels(self) -> None:
         """A Sentinel that the file knows for one master only watches no other."""
         contents = USUAL + OTHER + peers("cache", 2)
         run = self.run_json(contents, "--kill", "3", "--kill", "cache@1")
         self.assertEqual(self.master(run, "cache")["after"], "cache/2")
-        self.assertEqual(sorted(self.master(run, "cache")["changes"][0]["told"]), ["s1", "s2"])
+        self.assertEqual(sorted(self.master(run, "cache")["changes"][0]["published"]), ["s1", "s2"])
 
     def test_unhealthy_from_the_start(self) -> None:
         """What is wrong before any fault is said: here, Sentinels that do not know each other's password."""
@@ -461,7 +461,7 @@ class RefusalTests(WhatIfTestCase):
             ("kill", "mymaster@-1", "the seconds behind @: -1 is not between 0 and"),
             ("kill", "mymaster@1+x", "the seconds behind +: 'x' is no number"),
             ("kill", "mymaster=5", "nothing is to be set here"),
-            ("kill", "", "whom does it befall?"),
+            ("kill", "", "the target is missing"),
             ("kill", "others", "'others' can only be a group of its own"),
             ("kill", "1|2", "one group only"),
             ("latency", "mymaster@1", "how much? Write mymaster=MS"),

@@ -1,4 +1,4 @@
-"""One client of a simulated Redis: parsing, the gates before a command, transactions, and subscriptions."""
+"""One client of a simulated Redis: parsing, checks before a command, transactions, and subscriptions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _LIMITS: Final = Limits()
 
 _OUTSIDE_TRANSACTIONS: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
-"""What is never queued."""
+"""Commands that are never queued."""
 
 _MAX_KNOWN: Final = 16
-"""Chunks of bytes that a connection recognises as requests which it has had before."""
+"""Chunks of bytes that a connection recognises as requests that it has parsed before."""
 
 _MAX_KNOWN_BYTES: Final = 512
-"""Bytes of the longest chunk that is worth recognising."""
+"""Length in bytes of the longest chunk that is recognised."""
 
 _FIRST_ARGUMENTS: Final = 128
 """Bytes of the arguments that an error about an unknown command repeats."""
@@ -44,15 +44,15 @@ class Attached:
     state: str = "handshake"
     """``wait_bgsave``, ``send_bulk`` or ``online``; before that it is no replica yet."""
     acknowledged: int = 0
-    """Bytes of the stream that it says it has."""
+    """Bytes of the stream that it has acknowledged."""
     acknowledged_at: float = 0.0
     """Seconds of the reactor's clock."""
     backlog: bytes = b""
-    """Stream that came to be while its full copy was being made."""
+    """Stream written while the full copy for it was being made."""
 
 
 _Request: TypeAlias = "tuple[Command | None, list[bytes]]"
-"""What is asked for, if there is such a command, and all words."""
+"""The command, if it exists, and all words of the request."""
 
 
 class RedisClient(Protocol):
@@ -73,7 +73,7 @@ class RedisClient(Protocol):
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         """Commands since MULTI."""
         self.spoiled = False
-        """A command since MULTI was refused, so EXEC will be too."""
+        """Whether a command since MULTI was refused, so that EXEC fails."""
         self.attached = Attached()
         self.closing = False
         self._parser = RequestParser(_LIMITS)
@@ -93,27 +93,27 @@ class RedisClient(Protocol):
 
     @property
     def is_replica(self) -> bool:
-        """Has it asked for the stream?"""
+        """Whether it has asked for the stream."""
         return self.attached.state != "handshake"
 
     @property
     def subscriptions(self) -> int:
-        """Channels and patterns."""
+        """The number of channels and patterns."""
         return len(self.channels) + len(self.patterns)
 
     @property
     def kind(self) -> str:
-        """As in ``CLIENT KILL TYPE``."""
+        """The type, as in ``CLIENT KILL TYPE``."""
         return "replica" if self.is_replica else "pubsub" if self.subscriptions else "normal"
 
     def let_in(self) -> None:
-        """It has shown a password."""
+        """Mark the client as authenticated."""
         self.authenticated = self._parser.authenticated = True
 
     # Protocol
 
     def dataReceived(self, data: bytes) -> None:
-        """Requests, or parts of them."""
+        """Parse requests and execute those that are complete."""
         if self.closing:
             return
         if self._held is None and self.authenticated and not self._parser.buffered and not self.server.paused:
@@ -131,36 +131,36 @@ class RedisClient(Protocol):
             self._serve(self._requests())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It left."""
+        """The client disconnected."""
         self.closing = True
         self.server.forget(self)
 
     def send(self, raw: bytes) -> None:
-        """Say something, in order with the replies."""
+        """Send a reply, in the order of the requests."""
         if self._output is not None:
             self._output.append(raw)
         elif not self.closing:
             cast("SimTransport", self.transport).write(raw)
 
     def push(self, *items: Value) -> None:
-        """Say something that answers no command, such as a message of a channel."""
+        """Send data that answers no command, such as a message of a channel."""
         self.send(encode(Push(items), self.resp))
 
     def kill(self) -> None:
-        """Close, as CLIENT KILL does; a client that kills itself still gets what it was to be told."""
+        """Close, as CLIENT KILL does; a client that kills itself still gets its reply."""
         self.server.forget(self)
         self.closing = True
         if self._output is None:
             cast("SimTransport", self.transport).loseConnection()
 
     def resume(self) -> None:
-        """A pause is over: take up the command that was held."""
+        """Execute the held command: the pause is over."""
         held, self._held = self._held, None
         if held is not None and not self.closing:
             self._serve(chain(held, self._requests()))
 
     def _learn(self, data: bytes) -> None:
-        """Serve a chunk, and remember how it reads if it was read to its end, as it will be the next time."""
+        """Execute a chunk; cache its requests if it was parsed to its end."""
         seen: list[_Request] = []
 
         def noted() -> Iterator[_Request]:
@@ -176,7 +176,7 @@ class RedisClient(Protocol):
             self._known[data] = seen
 
     def _requests(self) -> Iterator[_Request]:
-        """What can be read by now."""
+        """The requests that are complete."""
         while (words := self._parser.next_request()) is not None:
             yield COMMANDS.get(text(words[0]).upper()), words
 
@@ -202,10 +202,10 @@ class RedisClient(Protocol):
         if self.closing:
             transport.loseConnection()
 
-    # Gates
+    # Checks
 
     def _execute(self, command: Command | None, words: list[bytes]) -> bool:
-        """Answer one request; false if it has to wait, and everything behind it too."""
+        """Answer one request; return False if it has to wait, with all requests after it."""
         refusal = self._refusal(command, words)
         if refusal is not None:
             if command is not None and command.name == "EXEC":
@@ -229,7 +229,7 @@ class RedisClient(Protocol):
         return True
 
     def _changes(self, command: Command) -> bool:
-        """Is it held by a pause of writes?"""
+        """Whether a pause of writes holds it."""
         if command.name == "EXEC":
             return self._queued("writes", "replicates")
         return command.writes or command.replicates
@@ -238,7 +238,7 @@ class RedisClient(Protocol):
         return self.queue is not None and any(getattr(command, flag) for command, _ in self.queue for flag in flags)
 
     def _refusal(self, command: Command | None, words: list[bytes]) -> str | None:
-        """The error line that a server answers before it looks at a command itself, in its order."""
+        """The error that a server replies before it executes a command, in the server's order of checks."""
         server = self.server
         if command is None:
             return _unknown(words)

@@ -1,4 +1,4 @@
-"""What a simulated Redis can be asked: connection, transactions, data, publishing, configuration, scripts."""
+"""Commands of a simulated Redis: connection, transactions, data, publishing, configuration, scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from txsentinel.sim.redis.server import SimRedis
 
 NOTHING: Final = Raw(b"")
-"""The reply of a command that has said everything already."""
+"""The result of a command that has sent its replies itself."""
 
 _PONG: Final = Raw(encode(PONG))
 
@@ -23,7 +23,7 @@ WRONG_PASSWORD: Final = ErrorReply("WRONGPASS invalid username-password pair or 
 
 
 def integer(word: bytes) -> int | None:
-    """A decimal integer as Redis reads one, or ``None``."""
+    """Parse a decimal integer as Redis does; ``None`` if it is not one."""
     digits = word[1:] if word[:1] == b"-" else word
     if not digits.isdigit() or (len(digits) > 1 and digits[:1] == b"0"):
         return None
@@ -32,12 +32,12 @@ def integer(word: bytes) -> int | None:
 
 
 def unknown_subcommand(family: str, word: bytes) -> ErrorReply:
-    """The error for a second word that a command does not know."""
+    """The error for an unknown subcommand."""
     return ErrorReply(f"ERR unknown subcommand '{text(word)[:128]}'. Try {family} HELP.")
 
 
 def wrong_arity(name: str) -> ErrorReply:
-    """The error for too many or too few words of a subcommand, given as ``family|word``."""
+    """The error for a wrong number of words of a subcommand, given as ``family|word``."""
     return ErrorReply(f"ERR wrong number of arguments for '{name}' command")
 
 
@@ -222,7 +222,7 @@ def flushall(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
 
 
 def apply(store: dict[bytes, bytes], words: list[bytes]) -> None:
-    """Do a write, one's own or one that the stream brought."""
+    """Apply a write, of a client or of the replication stream."""
     name = words[0].upper()
     if name == b"SET":
         store[words[1]] = words[2]
@@ -283,10 +283,10 @@ def punsubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> V
 
 @command("PUBLISH", 3, "replicate stale loading")
 def publish(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
-    heard = server.publish(words[1], words[2])
+    receivers = server.publish(words[1], words[2])
     if server.master_address is None:
         server.feed(pack(b"PUBLISH", words[1], words[2]))
-    return heard
+    return receivers
 
 
 @command("PUBSUB", -2, "stale loading")
@@ -306,7 +306,7 @@ def pubsub(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     return unknown_subcommand("PUBSUB", words[1])
 
 
-# Configuration, scripts, the end
+# Configuration, scripts, shutdown
 
 
 @command("CONFIG", -2, "stale loading")

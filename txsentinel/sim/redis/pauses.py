@@ -1,4 +1,4 @@
-"""Why and for how long a simulated Redis holds commands."""
+"""The pauses by which a simulated Redis holds commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PauseReason(Enum):
-    """Since Redis 7.0 there is one pause for each; all of them must have ended."""
+    """The reason of a pause. As of Redis 7.0 there is one pause for each; commands are held until all have ended."""
 
     CLIENT_PAUSE = "CLIENT PAUSE"
     FAILOVER = "FAILOVER"
@@ -19,11 +19,11 @@ class PauseReason(Enum):
 
 @dataclass(slots=True)
 class Pause:
-    """A pause that is in force."""
+    """A pause in force."""
 
     writes_only: bool
     began_at: float
-    """In seconds of the reactor's clock, as is ``ends_at``."""
+    """Seconds of the reactor's clock, as ``ends_at``."""
     ends_at: float | None
     """``None`` if it does not end by itself."""
     timer: IDelayedCall | None
@@ -31,6 +31,6 @@ class Pause:
     """IP of the client that ordered it last."""
 
     def cancel(self) -> None:
-        """It has ended, or another one takes its place."""
+        """End the pause, or replace it by another one."""
         if self.timer is not None and self.timer.active():
             self.timer.cancel()

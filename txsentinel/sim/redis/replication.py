@@ -1,9 +1,9 @@
 """
 Replication between simulated Redis servers: histories, the link to the master, the stream to replicas.
 
-A history is an id and a length in bytes. A server that was promoted remembers under which id, and up
-to which offset, its past is shared with its former master; who asks for no more than that continues,
-everybody else gets a full copy. It is here that writes are lost, as they are in reality.
+A history is an ID and a length in bytes. A promoted server remembers the ID and the offset up to which it shares the
+history of its former master. A replica that asks for no more than that continues; others get a full copy. Writes are
+lost here, as they are in reality.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ CONNECT, CONNECTING, SYNC, CONNECTED = "connect", "connecting", "sync", "connect
 
 
 MAX_KNOWN: Final = 32
-"""Chunks of the stream that a replica recognises as commands which it has had before."""
+"""Chunks of the stream that a replica recognises as commands that it has parsed before."""
 
 
 def _size(reply: object) -> int:
-    """How many bytes a reply of a master was: a line, a bulk, or a command of the stream."""
+    """Length in bytes of a reply of a master: a line, a bulk, or a command of the stream."""
     if isinstance(reply, list):
         return len(pack(*reply))
     if isinstance(reply, Status | ErrorLine):
@@ -60,14 +60,14 @@ class MasterLink(Protocol):
         self._handshake = 0
         """Replies still to come before the one to PSYNC."""
         self._copy_offset = -1
-        """Where the full copy under way ends; below zero if none is."""
+        """The offset at which the current full copy ends; negative if there is none."""
         self._unread = 0
-        """Bytes that have come without being part of a reply that was read."""
+        """Received bytes that are not part of a parsed reply yet."""
         self._known: dict[bytes, list[bytes]] = {}
-        """Chunks that were one command of the stream and nothing else."""
+        """Chunks that consist of one command of the stream."""
 
     def connectionMade(self) -> None:
-        """Introduce ourselves and ask for what we lack."""
+        """Send the handshake and request the missing part of the stream."""
         replication = self.replication
         server = replication.server
         handshake_commands = [pack("PING")]
@@ -89,15 +89,15 @@ class MasterLink(Protocol):
         self.write(b"".join(handshake_commands) + pack(*request))
 
     def write(self, raw: bytes) -> None:
-        """Say something to the master."""
+        """Send data to the master."""
         cast("SimTransport", self.transport).write(raw)
 
     def abandon(self) -> None:
-        """Close without any consequence here."""
+        """Close the connection without reporting it."""
         cast("SimTransport", self.transport).loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Replies of the handshake, then the stream."""
+        """Parse the replies of the handshake, then the stream."""
         replication = self.replication
         known = None if self._unread else self._known.get(data)
         if known is not None and replication.link is self:
@@ -139,7 +139,7 @@ class MasterLink(Protocol):
                 replication.link_failed(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The master is gone, or threw us out."""
+        """The master closed the connection or is unreachable."""
         self.replication.link_failed(self)
 
 
@@ -151,14 +151,14 @@ class _MasterLinkFactory(ClientFactory[MasterLink]):
         self.link: MasterLink | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> MasterLink | None:
-        """The one link."""
+        """Build the protocol of the link."""
         if self.replication.connecting is not self:
             return None
         self.link = self.replication.link = MasterLink(self.replication)
         return self.link
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """To be tried again by the next beat."""
+        """The next periodic call tries again."""
         if self.replication.connecting is self:
             self.replication.connecting = None
             self.replication.link_state = CONNECT
@@ -166,7 +166,7 @@ class _MasterLinkFactory(ClientFactory[MasterLink]):
 
 class Replication:
     """
-    One server's place in replication, from the start of its process on.
+    The replication state of one server, from the start of its process on.
 
     :param history: ``(id, offset)`` of a data set that survived on disk, if one did.
     """
@@ -174,7 +174,7 @@ class Replication:
     def __init__(self, server: SimRedis, history: tuple[str, int] | None) -> None:
         self.server = server
         self.has_history = history is not None
-        """Could a master continue where we are?"""
+        """Whether a master could continue at the present offset."""
         self.id, self.offset = history or (server.new_id(), 0)
         self.second_id = NO_REPLICATION_ID
         self.second_offset = -1
@@ -199,20 +199,20 @@ class Replication:
     def _now(self) -> float:
         return self.server.host.reactor.seconds()
 
-    # Whose replica we are
+    # Role
 
     def follow(self, master: tuple[str, int]) -> None:
-        """Become a replica of that server, keeping the replicas we have for the time being."""
+        """Become a replica of that server; keep the own replicas for the time being."""
         self._drop_link()
         if self.server.master_address is None:
-            # Our own history may be the beginning of the new master's, if it was our replica.
+            # The own history may be the beginning of the new master's, if that was a replica of this server.
             self.has_history = self.backlog_active or self.has_history
         self.server.master_address = master
         self.link_down_since = None
         self.connect_to_master()
 
     def lead(self) -> None:
-        """Become a master, whose history is the one so far up to here and its own from here on."""
+        """Become a master: share the former history up to this offset and begin an own one."""
         if self.server.master_address is None:
             return
         self._drop_link()
@@ -223,7 +223,7 @@ class Replication:
         self._drop_replicas()
 
     def connect_to_master(self) -> None:
-        """Try to reach the master, unless we are at it."""
+        """Connect to the master, unless an attempt is in progress."""
         if (
             self.server.master_address is None
             or self.link is not None
@@ -237,7 +237,7 @@ class Replication:
         self.server.host.reactor.connectTCP(host, port, factory, float(self.server.setting("repl-timeout")))
 
     def link_failed(self, link: MasterLink) -> None:
-        """The link broke or the master refused: close it, and try again."""
+        """The link broke or the master refused: close it and try again."""
         if self.link is not link:
             return
         was_up = self.link_up
@@ -258,16 +258,16 @@ class Replication:
         self.second_id, self.second_offset = self.id, self.offset + 1
         self.id = name
 
-    # What the master sends
+    # Data from the master
 
     def copy_begins(self, history: str) -> None:
-        """A full copy is on its way; until it is here we keep what we have."""
+        """A full copy is on its way; keep the present data until it has arrived."""
         self.link_state = SYNC
         self._copy_history = history
         self._taken_over()
 
     def copy_arrived(self, copy: bytes, offset: int) -> None:
-        """Take a full copy for our data."""
+        """Replace the data by a full copy."""
         reader = ReplyReader(_LIMITS)
         reader.feed(copy)
         words = reader.next_reply()
@@ -281,7 +281,7 @@ class Replication:
         self._link_established()
 
     def continues(self, history: str) -> None:
-        """The master knows our past and sends the rest; it may call the history otherwise by now."""
+        """The master sends the rest of the stream; it may use another ID for the history."""
         if history and history != self.id:
             self._new_history(history)
             self._drop_replicas()
@@ -297,7 +297,7 @@ class Replication:
         self._acknowledge()
 
     def stream_arrived(self, words: list[bytes], raw: bytes) -> None:
-        """Do what the master did; ``raw`` is the same as it came."""
+        """Apply a command of the stream; ``raw`` are its bytes."""
         name = words[0].upper()
         if name == b"PUBLISH":
             self.server.publish(words[1], words[2])
@@ -312,10 +312,10 @@ class Replication:
         if self.link is not None and self.link_up:
             self.link.write(pack("REPLCONF", "ACK", self.offset))
 
-    # What we send
+    # Data to replicas
 
     def feed(self, raw: bytes) -> None:
-        """Append to the history, and so to what the replicas get; without any replica ever there is none."""
+        """Append to the history and send to the replicas; without any replica ever there is no history."""
         if not self.backlog_active:
             return
         self.offset += len(raw)
@@ -330,7 +330,7 @@ class Replication:
                 replica.attached.backlog += raw
 
     def serve(self, replica: RedisClient, history: str, offset: int) -> Value:
-        """Let a client become a replica that has ``history`` up to before ``offset``."""
+        """Make a client a replica that has ``history`` up to before ``offset``."""
         attached = replica.attached
         attached.acknowledged_at = self._now
         first = self.offset - len(self._backlog) + 1
@@ -358,7 +358,7 @@ class Replication:
         attached.backlog = b""
 
     def acknowledged(self, replica: RedisClient, offset: int) -> None:
-        """A replica says how far it got."""
+        """Store the offset that a replica acknowledged."""
         replica.attached.acknowledged = offset
         replica.attached.acknowledged_at = self._now
         self._try_failover()
@@ -367,10 +367,10 @@ class Replication:
         for replica in self.server.replicas():
             replica.kill()
 
-    # Once a second
+    # Periodic call
 
     def beat(self) -> None:
-        """Redial, acknowledge, keep alive, and give up on whoever is silent."""
+        """Reconnect, acknowledge, send keepalives, and close links that timed out; called once a second."""
         self._beats += 1
         now = self._now
         timeout = int(self.server.setting("repl-timeout"))
@@ -391,9 +391,9 @@ class Replication:
         self, target: tuple[str, int] | None, timeout: int, force: bool = False, ordered_by: str = ""
     ) -> None:
         """
-        Hold writes until the target (or any replica) has everything, then change places.
+        Hold writes until the target (or any replica) has everything, then exchange the roles.
 
-        :param timeout: in ms; when it is over, ``force`` has them change places all the same.
+        :param timeout: in ms; when it has passed, ``force`` exchanges the roles all the same.
         """
         self.failover_state = WAITING_FOR_SYNC
         self._failover_target = target
@@ -412,13 +412,13 @@ class Replication:
         self._end_failover()
 
     def _taken_over(self) -> None:
-        """The other server has answered our PSYNC: it is the master now."""
+        """The other server has answered PSYNC: it is the master now."""
         if self.failover_state == FAILOVER_IN_PROGRESS:
             self._end_failover()
             self.server.role_was_changed(True, self._failover_ordered_by)
 
     def refused(self, link: MasterLink) -> None:
-        """The other server refused our PSYNC: a FAILOVER is given up for that, else it is tried again."""
+        """The other server refused PSYNC: abort a FAILOVER, otherwise try again."""
         if self.link is link and self.failover_state == FAILOVER_IN_PROGRESS:
             self.abort_failover()
         else:

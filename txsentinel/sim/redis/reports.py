@@ -1,4 +1,4 @@
-"""What a simulated Redis says about itself and its clients: INFO, ROLE, CLIENT."""
+"""INFO, ROLE and CLIENT of a simulated Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_REPLICATION_ID: Final = "0" * 40
 
 
 def replica_host(client: RedisClient) -> str:
-    """Where a replica says it is, or seems to be."""
+    """The announced address of a replica, or the one it connects from."""
     return client.attached.announced_ip or client.ip
 
 
@@ -186,7 +186,7 @@ _CLIENT_ARITIES: Final = {
     b"PAUSE": (1, 2),
     b"UNPAUSE": (0, 0),
 }
-"""Fewest and most words behind the subcommand."""
+"""Minimum and maximum number of words after the subcommand."""
 
 
 @command("CLIENT", -2, "stale loading")
@@ -194,8 +194,8 @@ def client_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     word, rest = words[1].upper(), words[2:]
     if word not in _CLIENT_ARITIES:
         return unknown_subcommand("CLIENT", words[1])
-    fewest, most = _CLIENT_ARITIES[word]
-    if not fewest <= len(rest) <= most:
+    minimum, maximum = _CLIENT_ARITIES[word]
+    if not minimum <= len(rest) <= maximum:
         return wrong_arity(f"client|{text(word).lower()}")
     if word == b"ID":
         return client.number

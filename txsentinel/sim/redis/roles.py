@@ -1,4 +1,4 @@
-"""Commands that change or show a simulated Redis's place in replication: SLAVEOF, PSYNC, FAILOVER."""
+"""Commands that change or show the replication role of a simulated Redis: SLAVEOF, PSYNC, FAILOVER."""
 
 from __future__ import annotations
 

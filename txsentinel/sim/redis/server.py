@@ -1,9 +1,9 @@
 """
-A simulated Redis server, as much of one as a Sentinel can tell from the real thing.
+A simulated Redis server, with everything that a Sentinel can observe of a real one.
 
-It speaks RESP on a simulated host, replicates to and from others of its kind, and can be put into
-the states that real servers get into: loading, running a script that does not end, cut off from its
-master, protected by a password. Texts and numbers follow Redis 7.0.
+It serves RESP on a simulated host, replicates to and from other simulated servers, and can be put into the states of
+real servers: loading, running a script that does not end, disconnected from its master, protected by a password. Texts
+and numbers follow Redis 7.0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND_MODULES", "RoleChange", "SimRedis"]
 
 COMMAND_MODULES: Final = (commands, reports, roles)
-"""Where the commands are declared; importing them fills the table."""
+"""The modules that declare commands; importing them fills the table."""
 
 DEFAULTS: Final = {
     "requirepass": "",
@@ -50,21 +50,21 @@ DEFAULTS: Final = {
 """Settings that CONFIG knows; every ``replica`` in a name may be spelt ``slave``."""
 
 MAX_KNOWN_MESSAGES: Final = 64
-"""Published messages whose encoding is kept at hand: hellos are the same again and again."""
+"""Number of published messages whose encoding is cached: hellos repeat."""
 
 BEAT: Final = 1.0
-"""Seconds between two rounds of replication chores."""
+"""Seconds between two periodic calls of replication."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """Another role, or another master."""
+    """A change of the role, or of the master."""
 
     was_master: bool
     ordered_by: str
     """IP of the client."""
     excluded: RedisClient | None
-    """That client, if it is still there."""
+    """That client, if it is still connected."""
 
 
 class SimRedis:
@@ -86,23 +86,23 @@ class SimRedis:
         self.master_address: tuple[str, int] | None = (
             replica_of.address if isinstance(replica_of, SimRedis) else replica_of
         )
-        """Whom it replicates, as text and port."""
+        """Host and port of the master in the configuration."""
         self.config_file: str | None = f"/etc/redis/{port}.conf"
-        """Where CONFIG REWRITE writes to; ``None`` for a server started without one."""
+        """The file of CONFIG REWRITE; ``None`` for a server started without one."""
         self.keeps_data = True
         """Whether the data set survives a restart."""
         self.sync_seconds = 0.05
-        """How long a full copy takes to be made, in seconds."""
+        """Seconds that making a full copy takes."""
         self.load_seconds = 0.0
-        """How long it answers ``-LOADING`` after each start, in seconds."""
+        """Seconds for which it answers ``-LOADING`` after each start."""
         self.users: dict[str, str] = {}
-        """Names and passwords beside the default user's; they may do everything."""
+        """Names and passwords of further users, who may do everything."""
         self.data: dict[bytes, bytes] = {}
         self.claims: str | None = None
-        """The role that it tells in INFO in place of its own, if it is one that lies."""
+        """The role that INFO reports in place of the true one, if a fault sets it."""
         self.busy = False
         self.script_wrote = False
-        """The running script cannot be killed."""
+        """Whether the running script cannot be killed."""
         self.loading = False
         self.clients: dict[int, RedisClient] = {}
         self.run_id = ""
@@ -111,16 +111,16 @@ class SimRedis:
         for name, value in settings.items():
             self._settings[_canonical(name.replace("_", "-"))] = value
         self._audiences: dict[bytes, list[tuple[RedisClient, bytes | None]]] = {}
-        """Channel → who hears it, and by which pattern, if not by the channel itself."""
+        """Channel → subscribers, with the pattern if the subscription is not to the channel itself."""
         self._messages: dict[tuple[bytes, bytes, int], bytes] = {}
-        """Messages that were encoded lately."""
+        """Messages that were encoded recently."""
         self._disk: tuple[dict[bytes, bytes], str, int] | None = None
         self._next_client = 1
         self.paused = False
-        """Are any commands held?"""
+        """Whether any commands are held."""
         self._pauses: dict[PauseReason, Pause] = {}
         self.role_changed: Callable[[SimRedis, RoleChange], None] | None = None
-        """Called after an order of a client, or a FAILOVER that has ended, gave it another role or another master."""
+        """Called after a client's order, or a FAILOVER that has ended, changed the role or the master."""
         if self.config_file is not None:
             host.files.contents[self.config_file] = self._configuration()
         self.replication = replication.Replication(self, None)
@@ -132,26 +132,26 @@ class SimRedis:
         )
         return f"<SimRedis {self.host.name} {self.host.ip}:{self.port} {role}>"
 
-    # What tests and faults ask of it
+    # Used by tests and faults
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address on which it listens."""
         return self.host.ip, self.port
 
     @property
     def is_master(self) -> bool:
-        """Does it think so?"""
+        """Whether its role is master."""
         return self.master_address is None
 
     @property
     def link_up(self) -> bool:
-        """Is it a replica in touch with its master, with all of its data?"""
+        """Whether it is a replica with a link to its master and all of its data."""
         return self.replication.link_up
 
     @property
     def writable(self) -> bool:
-        """Would it accept a write now?"""
+        """Whether it would accept a write now."""
         return (
             self.host.running
             and self.master_address is None
@@ -159,15 +159,15 @@ class SimRedis:
         )
 
     def start_script(self, killable: bool = True) -> None:
-        """From now on a script runs, until SCRIPT KILL or :meth:`end_script`."""
+        """Start a script that runs until SCRIPT KILL or :meth:`end_script`."""
         self.busy, self.script_wrote = True, not killable
 
     def end_script(self) -> None:
-        """The script has ended."""
+        """End the script."""
         self.busy = self.script_wrote = False
 
     def forget_everything(self) -> None:
-        """Its disk is as good as new: the next start is with an empty data set."""
+        """Erase the disk: the next start is with an empty data set."""
         self._disk = None
 
     def start_loading(self, seconds: float) -> None:
@@ -175,10 +175,10 @@ class SimRedis:
         self.loading = True
         self.host.reactor.callLater(seconds, self._loaded)
 
-    # Life
+    # Start
 
     def boot(self, host: SimHost) -> None:
-        """Begin in a new process, from what was durable."""
+        """Start in a new process, from the durable state."""
         if self.config_file is not None:
             self._load_configuration(host.files.read(self.config_file))
         history: tuple[str, int] | None = None
@@ -214,29 +214,29 @@ class SimRedis:
             self.replication.beat()
 
     def new_id(self) -> str:
-        """40 hexadecimal digits nobody has had before."""
+        """A new ID of 40 hexadecimal digits."""
         return f"{self.host.random.getrandbits(160):040x}"
 
     # Clients
 
     def admit(self, ip: str, port: int) -> RedisClient:
-        """A new connection."""
+        """Register a new connection."""
         client = RedisClient(self, self._next_client, ip, port)
         self.clients[client.number] = client
         self._next_client += 1
         return client
 
     def forget(self, client: RedisClient) -> None:
-        """A connection is gone, or as good as."""
+        """Remove a connection that is closed or closing."""
         self.clients.pop(client.number, None)
         self.audience_changed()
 
     def audience_changed(self) -> None:
-        """Somebody subscribed, or will hear nothing any more."""
+        """A subscription began or ended."""
         self._audiences.clear()
 
     def accepts(self, user: str, password: str) -> bool:
-        """Is that a name and password?"""
+        """Whether name and password are valid."""
         if user == "default":
             return self._settings["requirepass"] in ("", password)
         return user in self.users and self.users[user] == password
@@ -249,9 +249,9 @@ class SimRedis:
         ordered_by: str | None = None,
     ) -> None:
         """
-        Hold commands for that long, or (``None``) until told otherwise.
+        Hold commands for ``timeout``, or (``None``) until the pause is ended.
 
-        A pause of the same reason that is in force is made longer or wider by it, never shorter or narrower.
+        An existing pause of the same reason is extended or widened, never shortened or narrowed.
         """
         reactor = self.host.reactor
         began_at = now = reactor.seconds()
@@ -269,7 +269,7 @@ class SimRedis:
         self.paused = True
 
     def unpause_clients(self, reason: PauseReason = PauseReason.CLIENT_PAUSE) -> None:
-        """End a pause; what no other pause holds is taken up."""
+        """End a pause; resume the commands that no other pause holds."""
         pause = self._pauses.pop(reason, None)
         if pause is None:
             return
@@ -279,39 +279,39 @@ class SimRedis:
             client.resume()
 
     def pause(self, reason: PauseReason) -> Pause | None:
-        """The pause in force for that reason, if one is."""
+        """The pause in force for that reason, if any."""
         return self._pauses.get(reason)
 
     def holds(self, client: RedisClient, changes: bool) -> bool:
-        """Does a pause hold this client's next command, which ``changes`` something or not?"""
+        """Whether a pause holds this client's next command; ``changes`` says whether that is a write."""
         if client.is_replica:
             return False
         return any(changes or not pause.writes_only for pause in self._pauses.values())
 
     def role_was_changed(self, was_master: bool, ordered_by: str, excluded: RedisClient | None = None) -> None:
-        """Tell whoever wants to know."""
+        """Notify the observers of role changes."""
         if self.role_changed is not None:
             self.role_changed(self, RoleChange(was_master, ordered_by, excluded))
 
     # Data and messages
 
     def write(self, words: list[bytes]) -> None:
-        """Do a write, keep it, and tell the replicas."""
+        """Apply a write, store it, and send it to the replicas."""
         commands.apply(self.data, words)
         self.feed(pack(*words))
         self.persist()
 
     def feed(self, raw: bytes) -> None:
-        """Tell the replicas."""
+        """Send a command to the replicas."""
         self.replication.feed(raw)
 
     def persist(self) -> None:
-        """What is in memory is now on disk as well."""
+        """Save the data set to disk."""
         if self.keeps_data:
             self._disk = (self.data, self.replication.id, self.replication.offset)
 
     def publish(self, channel: bytes, message: bytes) -> int:
-        """Deliver to our own subscribers; returns how many."""
+        """Deliver to the own subscribers; return their number."""
         audience = self._audiences.get(channel)
         if audience is None:
             audience = self._audiences[channel] = self._audience(channel)
@@ -348,14 +348,14 @@ class SimRedis:
         self.end_script()
         return OK
 
-    # Replication as others see it
+    # Replication as clients see it
 
     def replicas(self) -> list[RedisClient]:
         """Clients that are replicas, the oldest connection first."""
         return [client for client in self.clients.values() if client.attached.state != "handshake"]
 
     def lacks_replicas(self) -> bool:
-        """Are there fewer replicas in touch than ``min-replicas-to-write`` demands?"""
+        """Whether fewer replicas are connected than ``min-replicas-to-write`` requires."""
         wanted = int(self._settings["min-replicas-to-write"])
         if not wanted:
             return False
@@ -364,7 +364,7 @@ class SimRedis:
         return sum(replica.state == "online" and replica.acknowledged_at > oldest for replica in attached) < wanted
 
     def is_stale(self) -> bool:
-        """Is it forbidden to answer because the master is out of reach?"""
+        """Whether replies are forbidden because the master is out of reach."""
         return (
             self.master_address is not None
             and not self.replication.link_up
@@ -395,7 +395,7 @@ class SimRedis:
         return OK
 
     def rewrite(self) -> Value:
-        """The reply to CONFIG REWRITE, which is durable when it comes, as the real server waits for its disk."""
+        """The reply to CONFIG REWRITE; the file is durable by then, as with the real server."""
         if self.config_file is None:
             return ErrorReply("ERR The server is running without a config file")
         files = self.host.files
@@ -405,7 +405,7 @@ class SimRedis:
         return OK
 
     def configured_master(self) -> tuple[str, int] | None:
-        """Whom its file has it replicate."""
+        """The master in its file."""
         if self.config_file is not None:
             for line in text(self.host.files.contents[self.config_file]).splitlines():
                 name, *words = line.split()
@@ -439,7 +439,7 @@ class _ServerFactory(Factory):
         self.server = server
 
     def buildProtocol(self, addr: IAddress | None) -> RedisClient:
-        """A client that comes from ``addr``."""
+        """Build the protocol of a client that connects from ``addr``."""
         peer: IPv4Address = addr  # type: ignore[assignment]
         return self.server.admit(peer.host, peer.port)
 

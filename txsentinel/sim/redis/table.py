@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from txsentinel.sim.redis.server import SimRedis
 
 Body: TypeAlias = "Callable[[SimRedis, RedisClient, list[bytes]], Value]"
-"""Gets all words of the request, the name of the command included."""
+"""Takes all words of the request, the name of the command included."""
 
 _WHILE_BUSY: Final = frozenset(
     ("AUTH", "HELLO", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "RESET", "QUIT", "REPLCONF", "SHUTDOWN")
@@ -22,28 +22,28 @@ _WHILE_BUSY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, and the states of the server in which it is still answered."""
+    """A command, and the states of the server in which it is executed."""
 
     name: str
     word: str
     """The name in lower case."""
     arity: int
-    """Words it takes, its name included; below zero at least that many."""
+    """Number of words, the name included; negative for a minimum."""
     function: Body
     writes: bool = False
     replicates: bool = False
-    """Goes to the replicas without being a write: PUBLISH."""
+    """Whether it is replicated without being a write: PUBLISH."""
     unauthenticated: bool = False
     while_subscribed: bool = False
     while_stale: bool = False
     while_loading: bool = False
 
     def takes(self, words: int) -> bool:
-        """Is that a possible number of words?"""
+        """Whether that number of words is allowed."""
         return words == self.arity if self.arity >= 0 else words >= -self.arity
 
     def while_busy(self, words: list[bytes]) -> bool:
-        """Is it answered while a script runs?"""
+        """Whether it is executed while a script runs."""
         return self.name in _WHILE_BUSY or (self.name == "SCRIPT" and words[1].upper() == b"KILL")
 
 

@@ -1,19 +1,18 @@
 """
-What-ifs: an operator's own ``sentinel.conf`` goes through faults in simulation, and what would happen is told.
+The what-if command: run an operator's own ``sentinel.conf`` through faults in simulation and report the outcome.
 
-``txsentinel whatif`` is the way in, and ``docs/whatif.rst`` says what can be asked. To be read in this
-order:
+The entry point is ``txsentinel whatif``; ``docs/whatif.rst`` documents it. Reading order:
 
-- ``command``: the command line, and all that follows from it, in outline
-- ``site``: which Sentinels and servers the file describes, where they are, and what had to be assumed
-- ``client``: the application that writes all the time and keeps account
-- ``world``: the unmodified service, simulated servers and that application, in the places of the site
-- ``targets``: whom a fault befalls, from the words of operators
-- ``faults``: what can go wrong, and how it is done and undone
+- ``command``: the command line
+- ``topology``: the Sentinels and servers that the file describes, their places, and the assumptions made
+- ``client``: the application that writes all the time and counts acknowledged writes
+- ``environment``: the unmodified service, simulated servers and that application, at the places of the topology
+- ``targets``: which processes a target of a fault names
+- ``faults``: the faults, and how they are injected and ended
 - ``ranking``: why a replica won, by the rules of production
-- ``words``: the events of Sentinels, for those who do not know them by heart
-- ``story``: what happened, in the order in which it did, and the figures of each failover
+- ``event_texts``: explanations of Sentinel events
+- ``narrative``: the timeline, and the figures of each failover
 - ``reasons``: why a master has no working master at the end
 - ``run``: one what-if from beginning to end
-- ``report``: all of that on paper
+- ``report``: the report
 """

@@ -1,4 +1,4 @@
-"""An application that writes all the time: it finds its masters through the Sentinels, and keeps account."""
+"""An application that writes all the time, finds its masters through the Sentinels, and counts acknowledged writes."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 _LIMITS: Final = Limits()
 
 RETRY: Final = 0.05
-"""Seconds between two rounds of questions, and between two attempts to connect."""
+"""Seconds between two queries of the Sentinels, and between two connection attempts."""
 
 CONNECT_TIMEOUT: Final = 1.0
-"""Seconds after which an attempt to connect is given up."""
+"""Seconds after which a connection attempt is ended."""
 
 Credentials: TypeAlias = "tuple[str, ...]"
-"""The words behind AUTH; none for no AUTH."""
+"""The arguments of AUTH; empty for no AUTH."""
 
 OnReply: TypeAlias = "Callable[[Any], None]"
 Made: TypeAlias = "Callable[[_Conversation], None]"
 Lost: TypeAlias = "Callable[[_Conversation | None], None]"
-"""Told of a connection that is gone, or (``None``) of an attempt."""
+"""Called with a connection that was lost, or with ``None`` for an attempt that failed."""
 
 
 class _Conversation(Protocol):
-    """One connection: a FIFO of what is to be answered; what nobody asked for goes to ``pushed``."""
+    """One connection: a FIFO of expected replies; other replies go to ``pushed``."""
 
     def __init__(self, made: Made, lost: Lost, credentials: Credentials) -> None:
         self._made, self._lost, self._credentials = made, lost, credentials
@@ -50,21 +50,21 @@ class _Conversation(Protocol):
     def connectionMade(self) -> None:
         """Log in and begin."""
         if self._credentials:
-            self.say(lambda reply: None, "AUTH", *self._credentials)
+            self.send(lambda reply: None, "AUTH", *self._credentials)
         self._made(self)
 
-    def say(self, heard: OnReply | None, *words: str) -> None:
-        """Send a command; ``None`` for one whose answer comes by push."""
-        if heard is not None:
-            self._awaiting.append(heard)
+    def send(self, on_reply: OnReply | None, *words: str) -> None:
+        """Send a command; ``None`` for one whose reply arrives as a push."""
+        if on_reply is not None:
+            self._awaiting.append(on_reply)
         cast("ITCPTransport", self.transport).write(pack(*words))
 
     def close(self) -> None:
-        """At once."""
+        """Close at once."""
         cast("ITCPTransport", self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Replies, in order."""
+        """Match replies to commands."""
         self._reader.feed(data)
         while True:
             reply = self._reader.next_reply()
@@ -73,7 +73,7 @@ class _Conversation(Protocol):
             (self._awaiting.popleft() if self._awaiting else self.pushed)(reply)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nothing more will be answered."""
+        """Drop the commands that were not answered."""
         self._lost(self)
 
 
@@ -84,16 +84,16 @@ class _Factory(ClientFactory[_Conversation]):
         self._made, self._lost, self._credentials = made, lost, credentials
 
     def buildProtocol(self, addr: IAddress | None) -> _Conversation:
-        """A conversation."""
+        """Build the protocol."""
         return _Conversation(self._made, self._lost, self._credentials)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """As good as lost."""
+        """Report the attempt as lost."""
         self._lost(None)
 
 
 class SentinelLine:
-    """The application's two connections to one Sentinel: one for questions, one for news."""
+    """The application's two connections to one Sentinel: one for queries, one for events."""
 
     def __init__(self, app: Application, ip: str, port: int, credentials: Credentials) -> None:
         self._app = app
@@ -103,13 +103,13 @@ class SentinelLine:
         self._unanswered_since: float | None = None
 
     def start(self) -> None:
-        """Connect, and from now on again and again; in each new process from the beginning."""
+        """Connect, and reconnect when a connection is lost; start again in each new process."""
         self._asking = self._unanswered_since = None
         self._connect(self._may_ask, self._cannot_ask)
         self._connect(self._subscribe, self._unsubscribed)
 
-    def ask(self, heard: OnReply, *words: str) -> None:
-        """Send a command; nothing while there is no connection. One that went dead is given up."""
+    def ask(self, on_reply: OnReply, *words: str) -> None:
+        """Send a command if there is a connection. A connection that timed out is closed."""
         if self._asking is None:
             return
         now = self._app.host.simulation.seconds()
@@ -121,9 +121,9 @@ class SentinelLine:
 
         def answered(reply: Any) -> None:
             self._unanswered_since = None
-            heard(reply)
+            on_reply(reply)
 
-        self._asking.say(answered, *words)
+        self._asking.send(answered, *words)
 
     def _connect(self, made: Made, lost: Lost) -> None:
         factory = _Factory(made, lost, self._credentials)
@@ -138,7 +138,7 @@ class SentinelLine:
 
     def _subscribe(self, conversation: _Conversation) -> None:
         conversation.pushed = self._news
-        conversation.say(None, "SUBSCRIBE", "+switch-master")
+        conversation.send(None, "SUBSCRIBE", "+switch-master")
 
     def _unsubscribed(self, conversation: _Conversation | None) -> None:
         self._app.host.reactor.callLater(RETRY, self._connect, self._subscribe, self._unsubscribed)
@@ -151,7 +151,7 @@ class SentinelLine:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """One write that a server confirmed; ``at`` in world seconds."""
+    """One write that a server acknowledged; ``at`` in simulated seconds."""
 
     number: int
     at: float
@@ -159,13 +159,13 @@ class Acknowledged:
 
 
 class Writer:
-    """Writes to one master, a key of its own each time, and remembers what was acknowledged."""
+    """Writes to one master, a new key each time, and remembers what was acknowledged."""
 
     def __init__(self, app: Application, name: str, credentials: Credentials) -> None:
         self.name = name
         self.acknowledged: list[Acknowledged] = []
         self.refusals: Counter[str] = Counter()
-        """First word of an error → how often a write was answered by it."""
+        """First word of an error → the number of writes answered with it."""
         self._app = app
         self._credentials = credentials
         self._link: _Conversation | None = None
@@ -178,11 +178,11 @@ class Writer:
 
     @staticmethod
     def key(number: int) -> bytes:
-        """What write ``number`` sets."""
+        """The key of write ``number``."""
         return b"what-if:%d" % number
 
     def beat(self) -> None:
-        """Write, if there is a master to write to, or give one up that does not answer."""
+        """Write if there is a master; close a connection that does not answer in time."""
         link, now = self._link, self._app.host.simulation.seconds()
         if link is None:
             self._search()
@@ -191,16 +191,16 @@ class Writer:
         else:
             self._number += 1
             self._sent.append(now)
-            link.say(self._answered(self._number), "SET", self.key(self._number).decode(), "1")
+            link.send(self._answered(self._number), "SET", self.key(self._number).decode(), "1")
 
     def start(self) -> None:
-        """Begin in a new process: nothing that the former one had is there any more."""
+        """Start in a new process, without the state of the former one."""
         self._link = self._place = self._trying = None
         self._searching = False
         self._sent.clear()
 
     def moved(self, place: tuple[str, int]) -> None:
-        """A Sentinel says where the master is now."""
+        """A Sentinel announced the address of the master."""
         if place != self._place:
             self._drop()
             self._try(place)
@@ -208,7 +208,7 @@ class Writer:
     def _answered(self, number: int) -> OnReply:
         link, place = self._link, self._place
 
-        def heard(reply: Any) -> None:
+        def on_reply(reply: Any) -> None:
             if self._link is not link or place is None:
                 return
             self._sent.popleft()
@@ -218,7 +218,7 @@ class Writer:
             else:
                 self.acknowledged.append(Acknowledged(number, self._app.host.simulation.seconds(), place))
 
-        return heard
+        return on_reply
 
     def _give_up(self) -> None:
         self._drop()
@@ -233,16 +233,16 @@ class Writer:
     # Finding the master
 
     def _search(self) -> None:
-        """Ask every Sentinel, and try what most of them say."""
+        """Ask every Sentinel, and try the address that most of them answer."""
         if self._searching:
             return
         self._searching = True
         self._answers = []
         for line in self._app.lines:
-            line.ask(self._told, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
+            line.ask(self._address_received, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
         self._app.host.reactor.callLater(RETRY, self._decide)
 
-    def _told(self, reply: Any) -> None:
+    def _address_received(self, reply: Any) -> None:
         if isinstance(reply, list):
             self._answers.append((text(reply[0]), int(reply[1])))
 
@@ -257,7 +257,7 @@ class Writer:
         self._app.host.reactor.connectTCP(*place, factory, timeout=self._app.timeout)
 
     def _connected(self, link: _Conversation, place: tuple[str, int]) -> None:
-        def heard(role: Any) -> None:
+        def on_reply(role: Any) -> None:
             if self._trying != place:
                 link.close()
             elif isinstance(role, list) and role[0] == b"master":
@@ -266,8 +266,8 @@ class Writer:
                 self._trying = None
                 link.close()
 
-        link.say(heard, "ROLE")
-        # A frozen server still has a kernel that accepts connections for it.
+        link.send(on_reply, "ROLE")
+        # The kernel of a frozen server still accepts connections.
         self._app.host.reactor.callLater(self._app.timeout, self._still_silent, link, place)
 
     def _still_silent(self, link: _Conversation, place: tuple[str, int]) -> None:
@@ -290,7 +290,7 @@ class Application:
     One machine with a writer for each master.
 
     :param period: seconds between two writes to each master.
-    :param timeout: seconds that a write may take before its connection is given up.
+    :param timeout: seconds that a write may take before its connection is closed.
     """
 
     def __init__(self, host: SimHost, period: float, timeout: float) -> None:
@@ -302,7 +302,7 @@ class Application:
         host.program = self._program
 
     def knows(self, sentinels: Sequence[tuple[str, int]], credentials: Credentials) -> None:
-        """The Sentinels that it was configured with."""
+        """The Sentinels in its configuration."""
         self.lines = [SentinelLine(self, ip, port, credentials) for ip, port in sentinels]
 
     def serve(self, name: str, credentials: Credentials) -> None:

@@ -1,14 +1,14 @@
 """
-Runs an operator's own sentinel.conf through faults, in simulation, and tells what would happen.
+Run an operator's own sentinel.conf through faults, in simulation, and report what would happen.
 
 The file is only read. TARGETS, separated by commas, are:
   1, 2, ... (or s1, s2, ...)       Sentinels; 1 is the one whose file it is
-  NAME                             whoever is the master of that name at that moment
+  NAME                             the master of that name at that moment
   NAME/1, NAME/2, ...              its servers; 1 is the master in the file
-  NAME/replicas                    those which are no master at that moment
+  NAME/replicas                    those that are not the master at that moment
   all-masters, all-replicas, all-sentinels, majority (of the Sentinels), client
-  10.0.0.1, 10.0.0.1:6379          whoever is at an address of the file
-Groups of targets are separated by |, and "others" is the group of all who are in no other.
+  10.0.0.1, 10.0.0.1:6379          all processes at an address of the file
+Groups of targets are separated by |, and "others" is the group of all that are in no other.
 
 exit status: 0 if every master ended with a working master in every seed, 1 if not, 2 if there is nothing to run.
 """
@@ -26,7 +26,7 @@ from typing import Any
 from txsentinel.config.errors import ConfigError
 from txsentinel.sim.redis.server import DEFAULTS
 from txsentinel.sim.whatif.environment import Conditions
-from txsentinel.sim.whatif.faults import KINDS, BadFault, Fault, parse_fault
+from txsentinel.sim.whatif.faults import FAULT_TYPES, BadFault, Fault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
 from txsentinel.sim.whatif.run import Result, WhatIf
 from txsentinel.sim.whatif.targets import BadTarget, server_names
@@ -45,7 +45,7 @@ examples:
 
 
 class _Append(argparse.Action):
-    """Collects faults of all kinds in the order in which they were given."""
+    """Collects faults of all types in the order in which they were given."""
 
     def __call__(
         self,
@@ -54,7 +54,7 @@ class _Append(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """One more."""
+        """Add one fault."""
         namespace.faults = [*namespace.faults, (str(option_string).lstrip("-"), values)]
 
 
@@ -71,13 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     faults = parser.add_argument_group(
         "faults", "TARGETS[@SECONDS[+LASTS]]: seconds after the fleet is at rest. Each may be given more than once."
     )
-    for name, row in KINDS.items():
+    for name, row in FAULT_TYPES.items():
         targets = "TARGETS|TARGETS" if row.groups[0] > 1 else "MASTER" if row.of == "master" else "TARGETS"
         value = f"[={row.value}]" if row.optional else f"={row.value}" if row.value else ""
         faults.add_argument(
             f"--{name}", action=_Append, dest="faults", default=[], metavar=f"{targets}{value}@…", help=row.help
         )
-    fleet = parser.add_argument_group("what the file does not tell")
+    fleet = parser.add_argument_group("what the file does not define")
     fleet.add_argument("--sentinels", type=_count(1), metavar="N", help="how many Sentinels there are")
     fleet.add_argument("--replicas", type=_count(0), metavar="N", help="how many replicas each master has")
     fleet.add_argument("--this-host", metavar="ADDRESS", help="the machine that the file is from")
@@ -89,18 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     fleet.add_argument(
         "--redis", action="append", default=[], metavar="SERVERS:NAME=VALUE", help="a directive of redis.conf"
     )
-    fleet.add_argument("--network", type=_least(0.0), default=0.2, metavar="MS", help="one way between machines; 0.2")
-    fleet.add_argument("--sync", type=_least(0.0), default=0.05, metavar="SECONDS", help="a full copy takes; 0.05")
-    fleet.add_argument("--load", type=_least(0.0), default=0.0, metavar="SECONDS", help="servers load when started; 0")
-    fleet.add_argument("--write-every", type=_least(1.0), default=10.0, metavar="MS", help="pace of the client; 10")
     fleet.add_argument(
-        "--client-timeout", type=_least(1.0), default=1000.0, metavar="MS", help="patience of the client; 1000"
+        "--network", type=_at_least(0.0), default=0.2, metavar="MS", help="one way between machines; 0.2"
     )
-    parser.add_argument("--seconds", type=_least(0.0), help="watch for so long after the last fault")
+    fleet.add_argument("--sync", type=_at_least(0.0), default=0.05, metavar="SECONDS", help="a full copy takes; 0.05")
+    fleet.add_argument(
+        "--load", type=_at_least(0.0), default=0.0, metavar="SECONDS", help="servers load when started; 0"
+    )
+    fleet.add_argument("--write-every", type=_at_least(1.0), default=10.0, metavar="MS", help="pace of the client; 10")
+    fleet.add_argument(
+        "--client-timeout", type=_at_least(1.0), default=1000.0, metavar="MS", help="timeout of the client; 1000"
+    )
+    parser.add_argument("--seconds", type=_at_least(0.0), help="watch for so long after the last fault")
     parser.add_argument("--no-return", action="store_true", help="what was lost does not come back in the end")
     parser.add_argument("--seed", type=int, default=1, help="of what is left to chance; 1")
     parser.add_argument(
-        "--seeds", type=_count(1), default=1, metavar="N", help="run so many seeds, and tell the spread"
+        "--seeds", type=_count(1), default=1, metavar="N", help="run so many seeds, and report the spread"
     )
     parser.add_argument("--jobs", type=_count(1), default=os.cpu_count() or 1, metavar="N", help="processes for them")
     parser.add_argument("--json", action="store_true", help="everything, for machines")
@@ -108,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the command line asks for; returns the exit status."""
+    """Run what the command line asks for; return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -209,23 +213,23 @@ def _whole(value: str, option: str, word: str) -> int:
     return int(value)
 
 
-def _count(least: int) -> Any:
+def _count(minimum: int) -> Any:
     def count(word: str) -> int:
-        if not word.isdecimal() or int(word) < least:
-            raise argparse.ArgumentTypeError(f"{word!r} is no whole number from {least} up")
+        if not word.isdecimal() or int(word) < minimum:
+            raise argparse.ArgumentTypeError(f"{word!r} is no whole number from {minimum} up")
         return int(word)
 
     return count
 
 
-def _least(least: float) -> Any:
+def _at_least(minimum: float) -> Any:
     def number(word: str) -> float:
         try:
             value = float(word)
         except ValueError:
-            value = least - 1
-        if not least <= value < 1e9:
-            raise argparse.ArgumentTypeError(f"{word!r} is no number from {least:g} up")
+            value = minimum - 1
+        if not minimum <= value < 1e9:
+            raise argparse.ArgumentTypeError(f"{word!r} is no number from {minimum:g} up")
         return value
 
     return number

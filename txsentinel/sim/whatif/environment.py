@@ -1,4 +1,4 @@
-"""The world of a what-if: the unmodified service and simulated servers in the places that a file names."""
+"""The environment of a what-if: the unmodified service and simulated servers at the places that a file names."""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
@@ -36,12 +36,12 @@ ANNOUNCED: Final = "replica-announce-ip"
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the file does not tell and an operator may; times in seconds."""
+    """Conditions that the file does not define and the operator may set; times in seconds."""
 
     write_period: float = 0.01
     client_timeout: float = 1.0
     latency: float = 0.2
-    """Milliseconds one way, between machines; as much again comes by chance at most."""
+    """Milliseconds one way, between machines; random jitter adds up to as much again."""
     sync_seconds: float = 0.05
     """How long a full copy of the data takes."""
     load_seconds: float = 0.0
@@ -49,15 +49,15 @@ class Conditions:
     settings: tuple[tuple[str, str, str], ...] = ()
     """``(server, name, value)``: directives of ``redis.conf``."""
     lags: tuple[tuple[str, float], ...] = ()
-    """``(server, milliseconds)``: what it replicates is applied that much later."""
+    """``(server, milliseconds)``: the delay before replicated data is applied."""
 
 
 class WhatIfNetwork(SimNetwork):
-    """A network that IPv6 addresses are of, too."""
+    """A network that supports IPv6 addresses too."""
 
     @staticmethod
     def is_literal(host: str) -> bool:
-        """Is this an address rather than a name?"""
+        """Whether this is an address and not a name."""
         try:
             ip_address(host)
         except ValueError:
@@ -66,7 +66,7 @@ class WhatIfNetwork(SimNetwork):
 
 
 class Observer(Protocol):
-    """Who is told what happens."""
+    """Callbacks for what happens in a run."""
 
     def event(self, sentinel: Installed, event: SentinelEvent) -> None:
         """A Sentinel published an event."""
@@ -98,31 +98,31 @@ class Installed:
 
     @property
     def place(self) -> Place:
-        """Where it listens."""
+        """The address on which it listens."""
         return self.topology.place
 
     @property
     def running(self) -> bool:
-        """Is there a process with a service in it, frozen or not?"""
+        """Whether a process with a service runs, frozen or not."""
         return self.host.running and self.service is not None
 
     @property
     def alive(self) -> SentinelService:
-        """The service; only while :attr:`running`."""
+        """The service; available only while :attr:`running`."""
         assert self.service is not None
         return self.service
 
     def view(self, name: str) -> Master | None:
-        """What it knows of a master; ``None`` if nothing, or if it does not run."""
+        """The Sentinel's state of a master; ``None`` if it has none or does not run."""
         return self.alive.core.registry.masters.get(name) if self.running else None
 
     def note(self, level: Level, text: str) -> None:
-        """A line of the log."""
+        """Handle a log line."""
         for observer in self.fixture.observers:
             observer.noted(self, level, text)
 
     def event_published(self, event: SentinelEvent) -> None:
-        """An event, at the moment at which clients hear of it."""
+        """Handle an event, at the moment at which clients receive it."""
         for observer in self.fixture.observers:
             observer.event(self, event)
 
@@ -152,20 +152,20 @@ class Installed:
 
 class LaggingRedis(SimRedis):
     """
-    A server that applies what it replicates some time after its master wrote it.
+    A server that applies replicated data some time after its master wrote it.
 
-    What it has not applied when it loses its master is lost to it, as what waits in the output buffers of a master
-    is when that dies.
+    What it has not applied when it loses its master is lost to it, as are the contents of a master's output buffers
+    when that dies.
     """
 
     lag = 0.0
     """Seconds."""
 
     source: Callable[[], bool] = staticmethod(lambda: True)
-    """Does its master run?"""
+    """Whether its master runs."""
 
     def boot(self, host: SimHost) -> None:
-        """Begin in a new process, whose stream goes through a delay."""
+        """Start in a new process, whose stream goes through a delay."""
         super().boot(host)
         replication = self.replication
         arrived = replication.stream_arrived
@@ -185,7 +185,7 @@ class LaggingRedis(SimRedis):
 
 @dataclass(slots=True, eq=False)
 class Server:
-    """One Redis server, as it is called in commands and reports."""
+    """One Redis server, with its name in commands and reports."""
 
     name: str
     place: Place
@@ -193,13 +193,13 @@ class Server:
 
     @property
     def host(self) -> SimHost:
-        """Where it runs."""
+        """The host on which it runs."""
         return self.redis.host
 
 
 @dataclass(slots=True)
 class Group:
-    """A monitored master with its servers; which of them is the master changes."""
+    """A monitored master with its servers. Its master may change."""
 
     topology: GroupTopology
     servers: list[Server] = field(default_factory=list)
@@ -212,7 +212,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Whatever a fault can befall."""
+    """A process that a fault can affect."""
 
     name: str
     host: SimHost
@@ -221,7 +221,7 @@ class Process:
 
 
 class Fixture:
-    """All that the file describes, in one world, and an application that writes to it."""
+    """All that the file describes, in one simulation, and an application that writes to it."""
 
     def __init__(self, topology: Topology, seed: int, conditions: Conditions) -> None:
         self.topology = topology
@@ -231,7 +231,7 @@ class Fixture:
         self.observers: list[Observer] = []
         self.groups = [self._group(group) for group in topology.groups]
         self.sentinels = [Installed(self, sentinel) for sentinel in topology.sentinels]
-        # Whoever is told a loopback address looks for it on a machine of its own.
+        # A loopback address leads each machine to itself.
         ip = LOOPBACK if self.sentinels[0].place.ip == LOOPBACK else CLIENT_IP
         client = SimHost(self.simulation, self.network, CLIENT, ip)
         client.names.update(topology.names)
@@ -244,7 +244,7 @@ class Fixture:
             self.application.serve(group.name, _credentials(group.options.auth_user, group.options.auth_pass))
         self._apply(conditions)
 
-    # Who is there
+    # Processes
 
     @property
     def servers(self) -> list[Server]:
@@ -253,13 +253,13 @@ class Fixture:
 
     @property
     def processes(self) -> list[Process]:
-        """Everybody: Sentinels, servers, the application."""
+        """All Sentinels and servers, and the application."""
         everybody = [Process(each.name, each.host, sentinel=each) for each in self.sentinels]
         everybody += [Process(each.name, each.host, server=each) for each in self.servers]
         return [*everybody, Process(CLIENT, self.application.host)]
 
     def group(self, name: str) -> Group:
-        """The group of that name, which there must be."""
+        """The group of that name; it must exist."""
         return next(group for group in self.groups if group.name == name)
 
     def server_at(self, host: str, port: int) -> Server | None:
@@ -281,7 +281,7 @@ class Fixture:
         return self.server_at(address.ip or address.hostname, address.port)
 
     def called(self, run_id: str) -> str:
-        """What the Sentinel with this ID is called here."""
+        """The name of the Sentinel with this ID."""
         for sentinel in self.sentinels:
             if sentinel.service is not None and sentinel.service.core.options.my_id == run_id:
                 return sentinel.name
@@ -309,7 +309,7 @@ class Fixture:
         self.application.host.start()
 
     def run_until(self, done: Callable[[], bool], limit: float, step: float = 0.25) -> bool:
-        """Let time pass until ``done``, for ``limit`` seconds at the most; whether that came about."""
+        """Advance the simulation until ``done``, for at most ``limit`` seconds; return True if it was reached."""
         until = self.simulation.seconds() + limit
         while not done():
             if self.simulation.seconds() >= until:
@@ -318,7 +318,7 @@ class Fixture:
         return True
 
     def unstable_reasons(self) -> list[str]:
-        """What is not as it is when all is well, in words."""
+        """Describe what differs from a healthy installation."""
         found: list[str] = []
         for group in self.groups:
             master = self.master_of(group)
@@ -335,7 +335,7 @@ class Fixture:
         return found
 
     def follows(self, server: Server, master: Server) -> bool:
-        """Is it a replica of ``master``, and in touch with it?"""
+        """Whether it is a replica of ``master`` with a link to it."""
         place = server.redis.master_address
         return server.host.running and place is not None and server.redis.link_up and self.server_at(*place) is master
 
@@ -348,7 +348,7 @@ class Fixture:
             found.append(f"{sentinel.name} does not have {master.name} as the master of {group.name}")
         if view.is_down or view.link.disconnected:
             found.append(f"{sentinel.name} has no link to {master.name}")
-        # A connection may be up on which everything is refused.
+        # A connection may be up although every command on it is refused.
         links = [peer.link for peer in view.peers.values()]
         linked = sum(not link.disconnected and link.available_at > link.created_at for link in links)
         if linked != peers:
@@ -363,7 +363,7 @@ class Fixture:
             )
         return found
 
-    # Building
+    # Construction
 
     def _group(self, topology: GroupTopology) -> Group:
         options, conditions = topology.options, self.conditions

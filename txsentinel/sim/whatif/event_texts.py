@@ -1,4 +1,4 @@
-"""The events of Sentinels in words for operators who do not know them by heart."""
+"""Explanations of Sentinel events for operators who do not know them by heart."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SILENT: Final = frozenset(
         "-pubsub-link-reconnection",
     )
 )
-"""Events that say nothing which the ones beside them do not say."""
+"""Events that add nothing to the ones beside them."""
 
-TELLING: Final = ("No vote for ", "No failover of ", "WARNING: Sentinel was not able to save")
-"""Beginnings of log lines that are no events and belong into a timeline all the same."""
+REPORTED_PREFIXES: Final = ("No vote for ", "No failover of ", "WARNING: Sentinel was not able to save")
+"""Prefixes of log lines that are no events but belong into a timeline."""
 
 LIKE: Final = frozenset(("+sdown", "-sdown", "+reboot"))
-"""Events that often concern many at once."""
+"""Events that often concern many instances at once."""
 
 _RUN_ID: Final = re.compile(r"\b[0-9a-f]{40}\b")
 
 
 class EventTexts:
-    """Puts what Sentinels say into words, with the names of the scene for IDs and addresses."""
+    """Explains events, with names in place of IDs and addresses."""
 
     def __init__(self, fixture: Fixture) -> None:
         self._fixture = fixture
@@ -50,7 +50,7 @@ class EventTexts:
         self._place = re.compile("|".join(rf"(?<![\w.:]){re.escape(place)}(?!\d)" for place in self._places))
 
     def event(self, sentinel: Installed, event: SentinelEvent) -> str | None:
-        """What an event means; ``None`` for one that is of no interest by itself."""
+        """Explain an event; ``None`` for one that is of no interest by itself."""
         if event.channel in SILENT:
             return None
         event_text = _EVENT_TEXTS.get(event.channel)
@@ -62,24 +62,24 @@ class EventTexts:
         return text
 
     def about(self, event: SentinelEvent) -> str:
-        """Whom one of several like events of one moment is about; empty for events that are told one by one."""
+        """The subject of one of several like events at one time; empty for events that are listed one by one."""
         return self.instance(event.payload.split(" ")) if event.channel in LIKE else ""
 
     def note(self, text: str) -> str | None:
-        """A log line that is no event, if it is of interest."""
-        return self.names(text) if text.startswith(TELLING) else None
+        """Explain a log line that is no event, if it is of interest."""
+        return self.names(text) if text.startswith(REPORTED_PREFIXES) else None
 
     def names(self, text: str) -> str:
-        """Names in place of IDs and addresses."""
+        """Replace IDs and addresses by names."""
         text = _RUN_ID.sub(lambda match: self._fixture.called(match[0]), text)
         return self._place.sub(lambda match: self._places[match[0]], text)
 
     def called(self, run_id: str) -> str:
-        """What a Sentinel is called."""
+        """The name of a Sentinel."""
         return self._fixture.called(run_id)
 
     def instance(self, words: list[str]) -> str:
-        """Whom an event is about, given its payload."""
+        """The subject of an event, given its payload."""
         kind = words[0]
         if kind == "sentinel":
             return self._fixture.called(words[1])
@@ -96,7 +96,7 @@ class EventTexts:
         return words[words.index("@") + 1] if "@" in words else words[1]
 
     def down_after(self, words: list[str]) -> int:
-        """The patience with a master and all that belongs to it, in milliseconds."""
+        """The ``down-after-milliseconds`` of a master and its instances."""
         return self._fixture.group(self.master(words)).topology.options.down_after
 
 
@@ -123,32 +123,34 @@ _EVENT_TEXTS: Final[dict[str, EventText]] = {
     "+sdown": _sdown,
     "-sdown": _fixed("has an answer from {it} again"),
     "+odown": lambda event_texts, sentinel, words: (
-        f"knows {words[-1].partition('/')[0]} Sentinels who hold {event_texts.instance(words)} down; "
+        f"knows {words[-1].partition('/')[0]} Sentinels that hold {event_texts.instance(words)} down; "
         f"the quorum is {words[-1].partition('/')[2]}"
     ),
-    "-odown": _fixed("knows less than the quorum who hold {it} down"),
-    "+try-failover": _fixed("stands for election to fail {master} over"),
+    "-odown": _fixed("knows fewer than the quorum that hold {it} down"),
+    "+try-failover": _fixed("starts a campaign to fail {master} over"),
     "+vote-for-leader": _vote,
     "+elected-leader": _fixed("is elected to fail {master} over"),
     "+selected-slave": _fixed("chooses {it} as the new master:"),
     "+failover-state-wait-promotion": _fixed("orders {it} to be a master"),
-    "+promoted-slave": _fixed("sees that {it} is a master; whoever asks is sent there from now on"),
+    "+promoted-slave": _fixed("sees that {it} is a master, and answers clients with it from now on"),
     "+slave-reconf-sent": _fixed("points {it} to the new master"),
     "+slave-reconf-done": _fixed("sees that {it} is in sync with the new master"),
     "-slave-reconf-sent-timeout": _fixed("waits for {it} no longer"),
     "+slave-reconf-sent-be": _fixed("points {it} to the new master, without waiting for it"),
-    "+failover-end-for-timeout": _fixed("ends the failover of {master} without those who do not follow in time"),
+    "+failover-end-for-timeout": _fixed(
+        "ends the failover of {master} without the replicas that do not follow in time"
+    ),
     "+failover-end": _fixed("has finished the failover of {master}"),
     "+switch-master": lambda event_texts, sentinel, words: (
         f"announces that {words[0]} moved from {event_texts.server(words[1], words[2])} to "
         f"{event_texts.server(words[3], words[4])}"
     ),
-    "+config-update-from": _fixed("hears of the new master from {it}"),
+    "+config-update-from": _fixed("learns of the new master from {it}"),
     "-failover-abort-not-elected": _fixed("gives up: it was not elected for {master}"),
     "-failover-abort-no-good-slave": _fixed("gives up: no replica of {master} can be promoted"),
     "-failover-abort-slave-timeout": _fixed("gives up: the chosen replica of {master} does not become a master"),
     "-failover-abort-master-timeout": _fixed("gives up: the old master of {master} does not hand over"),
-    "+convert-to-slave": _fixed("makes {it} a replica, as it came back believing to be a master"),
+    "+convert-to-slave": _fixed("makes {it} a replica, as it came back as a master"),
     "+fix-slave-config": _fixed("points {it} to the right master"),
     "+reboot": _fixed("sees that {it} was restarted"),
     "+tilt": lambda event_texts, sentinel, words: (

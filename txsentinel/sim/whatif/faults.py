@@ -1,4 +1,4 @@
-"""What can go wrong in a what-if, how operators write it, and how it is done and undone in the simulated world."""
+"""The faults of a what-if: their syntax, and how they are injected and ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from txsentinel.sim.whatif.targets import OTHERS, BadTarget, check_target, machi
 from txsentinel.sim.whatif.topology import Topology
 
 AWAY: Final = 1.0
-"""Seconds that a restart takes unless told otherwise."""
+"""Seconds that a restart takes by default."""
 
 USUAL_DISK: Final = 2.0
 """Milliseconds that a healthy disk takes."""
@@ -23,16 +23,16 @@ Undo: TypeAlias = Callable[[], None]
 
 
 class BadFault(Exception):
-    """A fault that makes no sense; the text says which and why."""
+    """A fault that cannot be parsed or injected; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    One thing that goes wrong, as it was asked for.
+    One fault, as given on the command line.
 
-    ``at`` and ``lasts`` are in seconds, ``at`` since the fleet came to rest; ``lasts`` is ``None`` for what
-    ends only when the story is over. ``groups`` are the targets; all but partitions and cuts have one group.
+    ``at`` and ``lasts`` are in seconds, ``at`` since the fleet became stable; ``lasts`` is ``None`` for a fault that
+    lasts until the end. ``groups`` are the targets; all but partitions and cuts have one group.
     """
 
     kind: str
@@ -45,17 +45,17 @@ class Fault:
 
 @dataclass(slots=True)
 class Done:
-    """What a fault came to: in words, whom it hit, and how it is ended, if it has an end."""
+    """The outcome of a fault: a description, the processes affected, and how it is ended, if it has an end."""
 
     words: str
     hit: list[Process]
     undo: Undo | None = None
     over: str = ""
-    """The end in words."""
+    """The description of the end."""
 
 
 class ProcessControl:
-    """Does and undoes; knows which paths are cut by how many faults that overlap."""
+    """Injects and ends faults; counts how many overlapping faults cut each path."""
 
     def __init__(self, fixture: Fixture) -> None:
         self.fixture = fixture
@@ -66,7 +66,7 @@ class ProcessControl:
         return [*dict.fromkeys((a.host.ip, b.host.ip) for a in ones for b in others if a.host.ip != b.host.ip)]
 
     def cut(self, pairs: Sequence[tuple[str, str]]) -> Undo:
-        """Let nothing through from the first to the second of each pair."""
+        """Block traffic from the first to the second of each pair."""
         network = self.fixture.network
         self._cuts.update(pairs)
         for a, b in pairs:
@@ -83,12 +83,12 @@ class ProcessControl:
         return undo
 
     def all_except(self, ones: Sequence[Process]) -> list[Process]:
-        """All that run on other machines."""
+        """All processes on other machines."""
         machines = {each.host.ip for each in ones}
         return [each for each in self.fixture.processes if each.host.ip not in machines]
 
     def on_machines_of(self, ones: Sequence[Process]) -> list[Process]:
-        """These, and whoever shares a machine with them."""
+        """These processes, and all others on the same machines."""
         machines = {each.host.ip for each in ones}
         return [each for each in self.fixture.processes if each.host.ip in machines]
 
@@ -272,66 +272,66 @@ def _ordered(control: ProcessControl, fault: Fault, groups: list[list[Process]],
     name = fault.groups[0][0].partition("/")[0]
     number = max(1, int(fault.value))
     control.fixture.application.lines[number - 1].ask(lambda reply: None, "SENTINEL", "FAILOVER", name, *options)
-    return Done(f"an operator tells s{number}: SENTINEL FAILOVER {' '.join((name, *options))}", groups[0])
+    return Done(f"an operator sends s{number}: SENTINEL FAILOVER {' '.join((name, *options))}", groups[0])
 
 
-Deed: TypeAlias = Callable[[ProcessControl, Fault, list[list[Process]]], Done]
+Action: TypeAlias = Callable[[ProcessControl, Fault, list[list[Process]]], Done]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """How a fault is asked for: its help, what may follow the target behind ``=``, and whom it can befall."""
+class FaultType:
+    """A type of fault: its help, the value after ``=``, and its possible targets."""
 
-    deed: Deed
+    action: Action
     help: str
     value: str = ""
-    """What the number behind ``=`` is; empty for none."""
+    """The meaning of the number after ``=``; empty for none."""
     of: str = ""
-    """``server`` or ``sentinel`` for what only these can suffer; ``master`` for a name from the file."""
+    """``server`` or ``sentinel`` if only these can be targets; ``master`` for a name from the file."""
     groups: tuple[int, int] = (1, 1)
-    """How many groups of targets there are, at least and at most."""
+    """The minimum and maximum number of target groups."""
     optional: bool = False
-    """The value may be left out."""
-    least: float = 0.0
-    most: float = 1e9
+    """Whether the value may be left out."""
+    minimum: float = 0.0
+    maximum: float = 1e9
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "kill": Kind(_kill, "kill a process, as SIGKILL does"),
-    "restart": Kind(_restart, "kill and start again, by default after a second"),
-    "power-loss": Kind(_power_loss, "switch off the machine, with all that runs on it"),
-    "freeze": Kind(_freeze, "stop a process, as SIGSTOP does"),
-    "partition": Kind(_partition, "cut the network between groups of machines", groups=(2, 20)),
-    "cut": Kind(_cut, "let nothing through from the one to the other, in this direction only", groups=(2, 2)),
-    "isolate": Kind(_isolate, "cut machines off from all others"),
-    "latency": Kind(_latency, "let all traffic of these machines take longer", "MS", most=60_000),
-    "loss": Kind(_loss, "lose some of the traffic of these machines", "PERCENT", most=99),
-    "slow-disk": Kind(_slow_disk, "let a Sentinel save slowly", "MS", of="sentinel", most=600_000),
-    "full-disk": Kind(_full_disk, "let a Sentinel fail to save", of="sentinel"),
-    "stuck-disk": Kind(_stuck_disk, "let the disk of a Sentinel hang", of="sentinel"),
-    "clock": Kind(_clock, "let a wall clock jump", "SECONDS", of="sentinel", least=-1e9),
-    "no-dns": Kind(_no_dns, "let no name be resolved"),
-    "busy": Kind(_busy, "keep a server busy with a Lua script", of="server"),
-    "failover": Kind(_ordered, "order SENTINEL FAILOVER", "SENTINEL", of="master", optional=True, least=1),
-    "handover": Kind(
+FAULT_TYPES: Final[dict[str, FaultType]] = {
+    "kill": FaultType(_kill, "kill a process, as SIGKILL does"),
+    "restart": FaultType(_restart, "kill and start again, by default after a second"),
+    "power-loss": FaultType(_power_loss, "switch off the machine, with all that runs on it"),
+    "freeze": FaultType(_freeze, "stop a process, as SIGSTOP does"),
+    "partition": FaultType(_partition, "cut the network between groups of machines", groups=(2, 20)),
+    "cut": FaultType(_cut, "let nothing through from the one to the other, in this direction only", groups=(2, 2)),
+    "isolate": FaultType(_isolate, "cut machines off from all others"),
+    "latency": FaultType(_latency, "let all traffic of these machines take longer", "MS", maximum=60_000),
+    "loss": FaultType(_loss, "lose some of the traffic of these machines", "PERCENT", maximum=99),
+    "slow-disk": FaultType(_slow_disk, "let a Sentinel save slowly", "MS", of="sentinel", maximum=600_000),
+    "full-disk": FaultType(_full_disk, "let a Sentinel fail to save", of="sentinel"),
+    "stuck-disk": FaultType(_stuck_disk, "let the disk of a Sentinel hang", of="sentinel"),
+    "clock": FaultType(_clock, "let a wall clock jump", "SECONDS", of="sentinel", minimum=-1e9),
+    "no-dns": FaultType(_no_dns, "let no name be resolved"),
+    "busy": FaultType(_busy, "keep a server busy with a Lua script", of="server"),
+    "failover": FaultType(_ordered, "order SENTINEL FAILOVER", "SENTINEL", of="master", optional=True, minimum=1),
+    "handover": FaultType(
         lambda control, fault, groups: _ordered(control, fault, groups, "COORDINATED"),
         "order SENTINEL FAILOVER ... COORDINATED",
         "SENTINEL",
         of="master",
         optional=True,
-        least=1,
+        minimum=1,
     ),
 }
-"""Every kind of fault, by the name of its option."""
+"""Every type of fault, by the name of its option."""
 
 
 APART: Final = ("partition", "cut", "isolate", "latency", "loss")
-"""What happens between machines."""
+"""Faults between machines."""
 
 
 def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
     """
-    Read ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
+    Parse ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
 
     :raises BadFault: saying what is wrong with it.
     """
@@ -342,7 +342,7 @@ def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
 
 
 def _parse(kind: str, text: str, topology: Topology) -> Fault:
-    row = KINDS[kind]
+    row = FAULT_TYPES[kind]
     rest, at_sign, when = text.rpartition("@")
     at, lasts = 0.0, None
     if at_sign:
@@ -356,14 +356,16 @@ def _parse(kind: str, text: str, topology: Topology) -> Fault:
         raise ValueError("nothing is to be set here with =")
     if row.value and not equals and not row.optional:
         raise ValueError(f"how much? Write {rest}={row.value}")
-    value = _number(word, row.value, row.least, row.most) if equals else 0.0
+    value = _number(word, row.value, row.minimum, row.maximum) if equals else 0.0
     groups = tuple(tuple(word.strip() for word in group.split(",") if word.strip()) for group in rest.split("|"))
-    least, most = row.groups
-    if not least <= len(groups) <= most:
-        raise ValueError("groups are separated by |, such as in mymaster,s1|others" if least > 1 else "one group only")
+    minimum, maximum = row.groups
+    if not minimum <= len(groups) <= maximum:
+        raise ValueError(
+            "groups are separated by |, such as in mymaster,s1|others" if minimum > 1 else "one group only"
+        )
     if not all(groups):
-        raise ValueError("whom does it befall?")
-    if sum(group == (OTHERS,) for group in groups) > (1 if least > 1 else 0) or any(
+        raise ValueError("the target is missing")
+    if sum(group == (OTHERS,) for group in groups) > (1 if minimum > 1 else 0) or any(
         OTHERS in group and len(group) > 1 for group in groups
     ):
         raise ValueError("'others' can only be a group of its own, once, beside other groups")
@@ -379,7 +381,7 @@ def _parse(kind: str, text: str, topology: Topology) -> Fault:
 
 
 def _check_apart(groups: Sequence[Sequence[str]], topology: Topology) -> None:
-    """There is a network only between machines."""
+    """Check that the groups are on different machines: there is a network only between machines."""
     everywhere = {place.ip for place in topology.places.values()}
     if len(everywhere) == 1:
         raise ValueError(f"all that the file names is on one machine ({everywhere.pop()}), so there is no network")
@@ -403,41 +405,41 @@ def _check_kind(target: str, of: str, topology: Topology) -> None:
         raise ValueError(f"{target} is no Redis server")
 
 
-def _number(word: str, what: str, least: float, most: float) -> float:
+def _number(word: str, what: str, minimum: float, maximum: float) -> float:
     try:
         number = float(word)
     except ValueError:
         raise ValueError(f"{what}: {word!r} is no number") from None
-    if not least <= number <= most:
-        raise ValueError(f"{what}: {word} is not between {least:g} and {most:g}")
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{what}: {word} is not between {minimum:g} and {maximum:g}")
     return number
 
 
 @dataclass(slots=True)
 class Injector:
-    """Carries the faults of a what-if out; ``tell`` is told of everything that is done and undone."""
+    """Injects the faults of a what-if; ``report`` is called for every beginning and end."""
 
     fixture: Fixture
-    tell: Callable[[str, list[Process]], None]
+    report: Callable[[str, list[Process]], None]
     lasting: list[tuple[Fault, Done]] = field(default_factory=list)
-    """Faults without an end of their own, which are still in force."""
+    """Faults in force without an end of their own."""
     pending: int = 0
-    """What is still to be done or undone."""
+    """Number of beginnings and ends still to come."""
     changed_at: float = 0.0
-    """World seconds of the latest beginning or end."""
+    """Simulated seconds of the latest beginning or end."""
     control: ProcessControl = field(init=False)
 
     def __post_init__(self) -> None:
         self.control = ProcessControl(self.fixture)
 
     def plan(self, faults: Sequence[Fault]) -> None:
-        """Let them happen, each when it is due from now on."""
+        """Schedule the faults."""
         for fault in faults:
             self.pending += 1
             self.fixture.simulation.call_later(fault.at, self._do, fault)
 
     def undo_lasting(self) -> None:
-        """End whatever has no end of its own."""
+        """End every fault that has no end of its own."""
         lasting, self.lasting = self.lasting, []
         for _, done in lasting:
             self._undo(done)
@@ -452,11 +454,11 @@ class Injector:
             else self._group(group)
             for group in fault.groups
         ]
-        row = KINDS[fault.kind]
+        row = FAULT_TYPES[fault.kind]
         if row.of in ("sentinel", "server"):
             groups = [[each for each in group if getattr(each, row.of) is not None] for group in groups]
-        done = row.deed(self.control, fault, groups)
-        self.tell(done.words, done.hit)
+        done = row.action(self.control, fault, groups)
+        self.report(done.words, done.hit)
         if fault.kind == "restart":
             self.changed_at += AWAY if fault.lasts is None else fault.lasts
         elif done.undo is not None and fault.lasts is None:
@@ -473,7 +475,7 @@ class Injector:
         self.changed_at = self.fixture.simulation.seconds()
         assert done.undo is not None
         done.undo()
-        self.tell(done.over, done.hit)
+        self.report(done.over, done.hit)
 
     def _group(self, words: Sequence[str]) -> list[Process]:
         found = [process for word in words for process in resolve(word, self.fixture)]

@@ -1,4 +1,4 @@
-"""What happened in a what-if, in the order in which it did: the timeline, and the figures of each failover."""
+"""The timeline of a what-if, and the figures of each failover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txsentinel.sim.whatif.environment import Fixture, Installed, Process
 from txsentinel.sim.whatif.event_texts import EventTexts
 from txsentinel.sim.whatif.ranking import Candidate, explain, rank
 
-WORLD: Final = "***"
+FAULT_MARK: Final = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,20 @@ class Entry:
     at: float
     who: str
     channel: str
-    """The event, for those who look for it in a log; empty if it is none."""
+    """The event, as it appears in a log; empty if it is none."""
     text: str
     details: tuple[str, ...] = ()
     about: str = ""
-    """Whom it is about, if there may be more of the same about others."""
+    """The subject, if like entries about others may follow."""
 
 
 @dataclass(slots=True)
 class Change:
-    """One failover, or attempt at one; times in seconds since the first fault, ``None`` for what never came."""
+    """One failover, or attempt; times in seconds since the first fault, ``None`` for what did not happen."""
 
     master: str
     fault_at: float
-    """The latest fault before it that befell the master or a machine it shares."""
+    """The latest fault before it that affected the master or its machine."""
     old: str
     detected_at: float | None = None
     detected_by: list[str] = field(default_factory=list)
@@ -49,28 +49,28 @@ class Change:
     candidates: list[Candidate] = field(default_factory=list)
     chosen: str | None = None
     promoted_at: float | None = None
-    told: dict[str, float] = field(default_factory=dict)
+    published: dict[str, float] = field(default_factory=dict)
     """Sentinel → when it announced the new address."""
     finished_at: float | None = None
     aborted: list[str] = field(default_factory=list)
-    told_later: dict[str, float] = field(default_factory=dict)
-    """Sentinel → when it announced the new address, for those who came back when nothing was waited for any more."""
-    aftermath: bool = False
-    """It began when what was lost had been brought back."""
+    published_after_repair: dict[str, float] = field(default_factory=dict)
+    """Sentinel → when it announced the new address, for those that returned after the faults were undone."""
+    after_repair: bool = False
+    """Whether it began after the faults were undone."""
 
 
-class Story:
-    """Listens to everybody; times are relative to the first fault once there is one."""
+class Narrative:
+    """Observes all processes; times are relative to the first fault once there is one."""
 
     def __init__(self, fixture: Fixture) -> None:
         self.entries: list[Entry] = []
         self.changes: dict[str, list[Change]] = {group.name: [] for group in fixture.groups}
         self.scripts: dict[str, int] = {}
-        """Path of a script → how often it was run since the first fault."""
+        """Path of a script → number of runs since the first fault."""
         self._fixture = fixture
         self._event_texts = EventTexts(fixture)
         self._zero: float | None = None
-        self._aftermath = False
+        self._after_repair = False
         self._faults: list[tuple[float, set[str]]] = []
         self._chosen: dict[tuple[str, str], tuple[Failover, list[Candidate]]] = {}
         fixture.observers.append(self)
@@ -81,22 +81,22 @@ class Story:
         return self._fixture.simulation.seconds() - (self._zero or 0.0)
 
     def fault(self, words: str, hit: Sequence[Process]) -> None:
-        """Something went wrong, or was put right."""
+        """A fault began or ended."""
         if self._zero is None:
             self._zero = self._fixture.simulation.seconds()
         self._faults.append((self.now, {each.name for each in hit}))
-        self.tell(WORLD, words)
+        self.report(FAULT_MARK, words)
 
-    def tell(self, who: str, text: str, channel: str = "", details: Sequence[str] = (), about: str = "") -> None:
+    def report(self, who: str, text: str, channel: str = "", details: Sequence[str] = (), about: str = "") -> None:
         """Add a line."""
         if self._zero is not None:
             self.entries.append(Entry(self.now, who, channel, text, tuple(details), about))
 
     def stop_waiting(self) -> None:
-        """From here on it is the end of the faults that things come of."""
-        self._aftermath = True
+        """From here on, events follow from the end of the faults."""
+        self._after_repair = True
 
-    # What Sentinels do
+    # Actions of Sentinels
 
     def event(self, sentinel: Installed, event: SentinelEvent) -> None:
         """A Sentinel published an event."""
@@ -109,16 +109,16 @@ class Story:
                 details = explain(change.candidates)
         text = self._event_texts.event(sentinel, event)
         if text is not None:
-            self.tell(sentinel.name, text, event.channel, details, self._event_texts.about(event))
+            self.report(sentinel.name, text, event.channel, details, self._event_texts.about(event))
 
     def noted(self, sentinel: Installed, level: Level, text: str) -> None:
         """A Sentinel logged a line."""
         words = self._event_texts.note(text)
         if words is not None:
-            self.tell(sentinel.name, words)
+            self.report(sentinel.name, words)
 
     def turned(self, sentinel: Installed) -> None:
-        """Look whether a Sentinel has chosen a replica in this turn, as long as it knows what it knew then."""
+        """Record the ranking if the Sentinel has selected a replica in this turn."""
         if sentinel.service is None:
             return
         for master in sentinel.service.core.registry.masters.values():
@@ -133,10 +133,10 @@ class Story:
         path = arguments[0]
         self.scripts[path] = self.scripts.get(path, 0) + 1
         if any(path == group.topology.options.client_reconfig_script for group in self._fixture.groups):
-            self.tell(sentinel.name, f"runs {' '.join(arguments)}", "script")
+            self.report(sentinel.name, f"runs {' '.join(arguments)}", "script")
 
     def _look(self, sentinel: Installed, name: str) -> list[Candidate]:
-        """The ranking by which a failover under way was decided; taken down once, as early as possible."""
+        """The ranking that decided the failover in progress; recorded once, as early as possible."""
         master = sentinel.view(name)
         if master is None or master.failover is None:
             return []
@@ -182,35 +182,37 @@ class Story:
         elif channel == "+promoted-slave":
             change.promoted_at = self.now
         elif channel == "+switch-master":
-            change.told.setdefault(sentinel.name, self.now)
+            change.published.setdefault(sentinel.name, self.now)
         elif channel == "+failover-end":
             change.finished_at = self.now
         elif channel.startswith("-failover-abort"):
             change.aborted.append(f"{sentinel.name}: {self._event_texts.event(sentinel, _event(channel, words))}")
 
     def _late(self, sentinel: Installed, channel: str, name: str) -> Change | None:
-        """News of a failover that is over already reaches somebody."""
+        """A Sentinel learnt of a failover that is over already."""
         changes = self.changes[name]
         if channel == "+switch-master" and changes:
-            told = changes[-1].told_later if self._aftermath else changes[-1].told
-            told.setdefault(sentinel.name, self.now)
+            published = changes[-1].published_after_repair if self._after_repair else changes[-1].published
+            published.setdefault(sentinel.name, self.now)
         return None
 
     def _open(self, name: str) -> Change | None:
-        """The change under way, if there is one: it is over when all who run have announced it."""
+        """The failover in progress, if any: it is over when all running Sentinels have announced it."""
         changes = self.changes[name]
         if not changes:
             return None
         change = changes[-1]
-        if change.aftermath != self._aftermath:
+        if change.after_repair != self._after_repair:
             return None
         running = [each.name for each in self._fixture.monitors(name) if each.running]
-        over = change.finished_at is not None and all(each in change.told for each in running)
-        newer = any(change.told and at > max(change.told.values()) for at, _ in self._faults)
+        over = change.finished_at is not None and all(each in change.published for each in running)
+        newer = any(change.published and at > max(change.published.values()) for at, _ in self._faults)
         return None if over or newer else change
 
     def _news(self, name: str, epoch: str) -> bool:
-        """Is a vote of this epoch about something new? Voters may be heard before candidates, or long after all."""
+        """
+        Whether a vote of this epoch is about a new failover. Votes may be published before the campaign, or long after.
+        """
         return all(change.epoch is None or change.epoch < int(epoch) for change in self.changes[name])
 
     def _begin(self, name: str) -> Change:
@@ -218,7 +220,7 @@ class Story:
         old = self._fixture.master_of(group)
         concerned = [at for at, hit in self._faults if old.name in hit]
         everything = [at for at, _ in self._faults]
-        change = Change(name, (concerned or everything)[-1], old.name, aftermath=self._aftermath)
+        change = Change(name, (concerned or everything)[-1], old.name, after_repair=self._after_repair)
         self.changes[name].append(change)
         return change
 

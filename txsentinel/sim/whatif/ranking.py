@@ -1,4 +1,4 @@
-"""Why a replica won: what its Sentinel knew of each candidate at that moment, judged by the rules of production."""
+"""Why a replica won: the leader's state of each candidate at that moment, judged by the rules of production."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from txsentinel.sim.whatif.environment import Installed
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One replica in the eyes of the Sentinel that chooses."""
+    """One replica, as the leader knows it."""
 
     name: str
     without_master_ms: int
-    """For how long it says that it has had no link to its master; −1000 if it never had one."""
+    """Milliseconds for which it reports no link to its master; −1000 if it never had one."""
     priority: int
     offset: int
     run_id: str
@@ -27,7 +27,7 @@ class Candidate:
 
 
 def rank(sentinel: Installed, master: Master) -> list[Candidate]:
-    """All replicas as ``sentinel`` sees them now, the one that it would promote first, excluded ones last."""
+    """Rank all replicas that ``sentinel`` knows: first the one that it would promote, last the excluded ones."""
     timings, now = sentinel.alive.core.timings, sentinel.host.now()
     reasons = [(replica, unfit_because(replica, master, timings, now)) for replica in master.replicas.values()]
     fit = sorted((replica for replica, reason in reasons if reason is None), key=order_of_promotion)
@@ -49,13 +49,13 @@ def _candidate(sentinel: Installed, replica: Replica, excluded: str | None, behi
 
 
 def _behind(best: Replica, other: Replica) -> str | None:
-    """The first preference that tells the two apart."""
+    """The first criterion in which the two differ."""
     keys = zip(PREFERENCES, order_of_promotion(best), order_of_promotion(other), strict=True)
     return next((preference for preference, ours, theirs in keys if ours != theirs), None)
 
 
 def explain(candidates: Sequence[Candidate]) -> list[str]:
-    """The ranking as lines, the winner first."""
+    """Format the ranking, the winner first."""
     lines = []
     for place, each in enumerate(candidates, 1):
         if each.excluded is not None:

@@ -1,4 +1,4 @@
-"""Why a master has no working master at the end of a what-if: who saw what, who was reachable, what was missing."""
+"""Why a master has no working master at the end of a what-if: what was seen, reachable and missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from txsentinel.sim.whatif.ranking import rank
 
 
 def why_not(fixture: Fixture, group: Group, serving: Server | None) -> list[str]:
-    """The causes first, then each Sentinel's own view; one sentence each. ``serving`` takes writes all the same."""
+    """
+    List the causes, then each Sentinel's own view; one sentence each. ``serving`` is the server that takes writes.
+    """
     monitors = fixture.monitors(group.name)
     if serving is not None:
         master = fixture.master_of(group).name
@@ -18,12 +20,12 @@ def why_not(fixture: Fixture, group: Group, serving: Server | None) -> list[str]
     found = _causes(fixture, group, acting)
     writer = fixture.application.writers[group.name]
     if writer.refusals:
-        found.append("the client was told " + ", ".join(f"{word} {n} times" for word, n in writer.refusals.items()))
+        found.append("the client received " + ", ".join(f"{word} {n} times" for word, n in writer.refusals.items()))
     return found + [f"{each.name} {_view(each, group)}" for each in monitors]
 
 
 def _acting(sentinel: Installed, name: str) -> Master | None:
-    """What a Sentinel knows that could do something about it."""
+    """The Sentinels that know of the failure and could act."""
     if not sentinel.running or sentinel.host.reactor.stalled or sentinel.alive.core.tilt.active:
         return None
     return sentinel.view(name)
@@ -41,7 +43,7 @@ def _causes(fixture: Fixture, group: Group, acting: list[tuple[Installed, Master
         names = ", ".join(each.name for each, _ in down)
         total = len(fixture.monitors(group.name))
         many = f", and there are only {total} Sentinels" if quorum > total else ""
-        return [f"no quorum: it takes {quorum} who hold it down and hear so of each other; {names} did{many}"]
+        return [f"no quorum: it takes {quorum} that hold it down and learn so from each other; {names} did{many}"]
     found: dict[str, list[str]] = {}
     for each, view in agreed:
         found.setdefault(_cause(fixture, each, view), []).append(each.name)
@@ -75,7 +77,7 @@ def _cause(fixture: Fixture, sentinel: Installed, master: Master) -> str:
 
 
 def _view(sentinel: Installed, group: Group) -> str:
-    """What one Sentinel makes of it."""
+    """The state of the master at one Sentinel."""
     if not sentinel.running:
         return "is not running"
     if sentinel.host.reactor.stalled:
@@ -87,9 +89,9 @@ def _view(sentinel: Installed, group: Group) -> str:
     server = sentinel.fixture.server_of(master.published_address)
     name = str(master.published_address.joined()) if server is None else server.name
     if sentinel.alive.core.tilt.active:
-        return "is in TILT and judges nobody"
+        return "is in TILT and judges no instance"
     if master.odown_since is not None:
         return f"knows that the quorum holds {name} down, for {(now - master.odown_since) / 1000:.1f} s"
     if master.sdown_since is not None:
         return f"holds {name} down for {(now - master.sdown_since) / 1000:.1f} s"
-    return f"takes {name} for alive, and heard of it {(now - master.link.available_at) / 1000:.1f} s ago"
+    return f"holds {name} up, and received a reply from it {(now - master.link.available_at) / 1000:.1f} s ago"

@@ -1,4 +1,4 @@
-"""What-ifs on paper: the timeline, a summary of one run, and the spread of many."""
+"""Reports of what-ifs: the timeline, a summary of one run, and the spread of many."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from txsentinel.sim.whatif.run import MasterResult, Result
 from txsentinel.sim.whatif.topology import Topology
 
 ONE_MOMENT: Final = 0.005
-"""Seconds within which like events belong together."""
+"""Seconds within which like events are merged."""
 
 
 def describe(topology: Topology) -> list[str]:
-    """Who is there, and what had to be assumed."""
+    """Describe the installation and the assumptions."""
     lines = [f"{topology.title}:"]
     for group in topology.groups:
         options = group.options
@@ -40,7 +40,7 @@ def describe(topology: Topology) -> list[str]:
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:
-    """The same with like events of one Sentinel and one moment in one entry."""
+    """Merge like events of one Sentinel at one time into one entry."""
     groups: list[list[Entry]] = []
     latest: dict[tuple[str, str], int] = {}
     for entry in entries:
@@ -73,7 +73,7 @@ def timeline(entries: Sequence[Entry]) -> list[str]:
 
 
 def summary(result: Result) -> list[str]:
-    """What one run came to."""
+    """Summarise one run."""
     lines = [f"before the first fault: {what}" for what in result.unstable_reasons]
     for master in result.masters:
         lines += _master(master)
@@ -93,7 +93,7 @@ def _master(master: MasterResult) -> list[str]:
             lines.append(f"  {', '.join(change.detected_by)} held {change.old} down, without the quorum")
             continue
         title = "failover" if change.promoted_at is not None else "no failover"
-        if change.aftermath:
+        if change.after_repair:
             title = f"after the return: {title}"
         lines.append(f"  {title} from {change.old}; seconds after the fault at {change.fault_at:.3f}:")
         lines += [f"    {line}" for line in _change(change)]
@@ -123,25 +123,25 @@ def _change(change: Change) -> list[str]:
 
     lines = []
     if change.detected_at is not None or change.elected_at is None:
-        lines.append(
-            f"detection  {after(change.detected_at)}  held down by {', '.join(change.detected_by) or 'nobody'}"
-        )
+        lines.append(f"detection  {after(change.detected_at)}  held down by {', '.join(change.detected_by) or 'none'}")
         lines.append(f"agreement  {after(change.agreed_at)}  {change.agreed}".rstrip())
     elif change.agreed_at is not None:
         lines.append(f"agreement  {after(change.agreed_at)}  {change.agreed}".rstrip())
-    elif change.aftermath:
+    elif change.after_repair:
         lines.append("held down since before the return")
     else:
-        lines.append("ordered, with nobody holding it down")
+        lines.append("ordered, with no Sentinel holding it down")
     votes = Counter(change.votes.values())
-    told = ", ".join(f"{count} for {name}" for name, count in votes.items())
-    election = "" if change.epoch is None else f"{change.leader or 'nobody'}, in epoch {change.epoch} by {told}"
+    counts = ", ".join(f"{count} for {name}" for name, count in votes.items())
+    election = "" if change.epoch is None else f"{change.leader or 'none'}, in epoch {change.epoch} by {counts}"
     lines.append(f"election   {after(change.elected_at)}  {election}".rstrip())
     lines.append(f"promotion  {after(change.promoted_at)}  {change.chosen or ''}".rstrip())
-    if change.told:
-        first, last = min(change.told.values()), max(change.told.values())
-        lines.append(f"told       {after(first)}  by {min(change.told, key=lambda name: change.told[name])}, the first")
-        lines.append(f"all told   {after(last)}  by {', '.join(change.told)}")
+    if change.published:
+        first, last = min(change.published.values()), max(change.published.values())
+        lines.append(
+            f"published  {after(first)}  by {min(change.published, key=lambda name: change.published[name])}, the first"
+        )
+        lines.append(f"everywhere {after(last)}  by {', '.join(change.published)}")
         lines.append(f"finished   {after(change.finished_at)}")
     if change.candidates:
         lines.append("why this replica:")
@@ -157,12 +157,12 @@ FIGURES: tuple[tuple[str, Figure], ...] = (
     ("agreement", lambda change: change.agreed_at),
     ("election", lambda change: change.elected_at),
     ("promotion", lambda change: change.promoted_at),
-    ("all told", lambda change: max(change.told.values(), default=None)),
+    ("everywhere", lambda change: max(change.published.values(), default=None)),
 )
 
 
 def spread(results: Sequence[Result]) -> list[str]:
-    """Median and worst of many seeds, master by master, and which replicas won."""
+    """Median and worst of many seeds, master by master, and the replicas that won."""
     lines = []
     for number, first in enumerate(results[0].masters):
         masters = [result.masters[number] for result in results]
@@ -198,7 +198,7 @@ def _row(name: str, values: Sequence[float], total: int) -> str:
 
 
 def as_json(topology: Topology, results: Sequence[Result]) -> dict[str, object]:
-    """Everything, for machines: only what JSON knows."""
+    """The results as values that JSON can represent."""
     return {
         "file": topology.title,
         "assumed": topology.assumed,

@@ -1,4 +1,4 @@
-"""One what-if from beginning to end: rest, faults, what comes of them, and the return of what was lost."""
+"""One what-if from beginning to end: stable state, faults, their effects, and the return of what was lost."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Final
 from txsentinel.sim.whatif.client import Acknowledged, Writer
 from txsentinel.sim.whatif.environment import CLIENT, Conditions, Fixture, Group, Server
 from txsentinel.sim.whatif.faults import Fault, Injector
-from txsentinel.sim.whatif.narrative import Change, Entry, Story
+from txsentinel.sim.whatif.narrative import Change, Entry, Narrative
 from txsentinel.sim.whatif.reasons import why_not
 from txsentinel.sim.whatif.topology import Topology
 
 REST_LIMIT: Final = 30.0
-"""Seconds within which a healthy fleet knows all of itself."""
+"""Seconds within which the members of a healthy fleet know each other."""
 
 WARM_UP: Final = 2.0
-"""Seconds of rest, with writes, before the clock of the faults begins."""
+"""Seconds of stable operation, with writes, before the first fault."""
 
 STABLE_SECONDS: Final = 5.0
-"""Seconds without news after which there will be none."""
+"""Seconds without an event after which none is expected."""
 
 ELECTION: Final = 12.0
-"""Seconds that an election takes at most, and somewhat more."""
+"""Longest time of an election in seconds, with a margin."""
 
 RETURN_LIMIT: Final = 90.0
-"""Seconds within which all is well again after the last fault is undone, TILT included."""
+"""Seconds after the end of the last fault within which all is healthy again, TILT included."""
 
 FRESH: Final = 1.0
-"""A write acknowledged within so many seconds means that there is a master."""
+"""A master counts as working if it acknowledged a write within so many seconds."""
 
 MIN_OUTAGE: Final = 0.1
-"""Seconds without an acknowledged write that are no outage yet, but the pace of writing."""
+"""Seconds without an acknowledged write that are the pace of writing and no outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Writes had no master between these two; ``until`` is ``None`` if that was not seen to end."""
+    """Writes had no master between these two times; ``until`` is ``None`` if the end was not observed."""
 
     since: float
     until: float | None
@@ -47,50 +47,50 @@ class Outage:
 
 @dataclass(slots=True)
 class MasterResult:
-    """What became of one master; times in seconds since the first fault."""
+    """The outcome for one master; times in seconds since the first fault."""
 
     name: str
     before: str
     works: bool = False
-    """Was there a master to write to when all had come of the faults that could, and at the very end?"""
+    """Whether there was a master to write to once the faults had taken effect, and at the very end."""
     after: str | None = None
-    """The server that took writes at the very end; ``None`` if none did when all had come of the faults."""
+    """The server that took writes at the very end; ``None`` if none did once the faults had taken effect."""
     changes: list[Change] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     acknowledged: int = 0
     lost: int = 0
     lost_of: dict[str, int] = field(default_factory=dict)
-    """Server that acknowledged a write which is not in the final data → how many."""
+    """Server → number of its acknowledged writes that are not in the final data."""
     why_not: list[str] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)
 
     @property
     def max_outage(self) -> float:
-        """Seconds."""
+        """The longest outage in seconds."""
         return max((outage.seconds for outage in self.outages), default=0.0)
 
 
 @dataclass(slots=True)
 class Result:
-    """One seed."""
+    """The outcome of one seed."""
 
     seed: int
     works: bool
     masters: list[MasterResult]
     timeline: list[Entry]
     unstable_reasons: list[str]
-    """What was not well before anything went wrong."""
+    """What was not healthy before the first fault."""
     scripts: dict[str, int]
     failures: list[str]
-    """Exceptions that nobody caught: a bug of ours, not of the installation."""
+    """Uncaught exceptions: a bug of txsentinel, not of the installation."""
 
 
 class WhatIf:
     """
     One run.
 
-    :param seconds: how long to watch after the last fault; ``None`` for as long as anything may come of it.
-    :param returns: undo in the end whatever has no end of its own, and watch that as well.
+    :param seconds: how long to watch after the last fault; ``None`` for as long as it may have effects.
+    :param returns: end all lasting faults in the end, and watch the effects of that too.
     """
 
     def __init__(
@@ -103,20 +103,20 @@ class WhatIf:
         returns: bool = True,
     ) -> None:
         self.fixture = Fixture(topology, seed, conditions)
-        self.story = Story(self.fixture)
+        self.narrative = Narrative(self.fixture)
         self._faults = faults
         self._seed = seed
         self._seconds = seconds
         self._returns = returns
-        self._injector = Injector(self.fixture, self.story.fault)
+        self._injector = Injector(self.fixture, self.narrative.fault)
         self._signature: object = None
         self._stable_since = 0.0
         self._verdict_at = 0.0
-        """When we stopped to wait, in seconds since the first fault."""
+        """When waiting stopped, in seconds since the first fault."""
         self._results: dict[str, MasterResult] = {}
 
     def run(self) -> Result:
-        """Everything, once."""
+        """Run all phases, once."""
         fixture = self.fixture
         fixture.start()
         fixture.run_until(lambda: not fixture.unstable_reasons(), REST_LIMIT)
@@ -128,7 +128,7 @@ class WhatIf:
         zero = fixture.simulation.seconds() + min(fault.at for fault in self._faults)
         self._injector.plan(self._faults)
         self._watch()
-        self.story.stop_waiting()
+        self.narrative.stop_waiting()
         self._verdict_at = fixture.simulation.seconds() - zero
         for group in fixture.groups:
             result = self._results[group.name]
@@ -140,7 +140,7 @@ class WhatIf:
             self._come_back()
         for group in fixture.groups:
             self._judge(group, zero)
-        timeline = sorted([*self.story.entries, *self._client_entries()], key=lambda entry: entry.at)
+        timeline = sorted([*self.narrative.entries, *self._client_entries()], key=lambda entry: entry.at)
         masters = [*self._results.values()]
         return Result(
             seed=self._seed,
@@ -148,14 +148,14 @@ class WhatIf:
             masters=masters,
             timeline=timeline,
             unstable_reasons=unstable_reasons,
-            scripts=self.story.scripts,
+            scripts=self.narrative.scripts,
             failures=[str(failure) for failure in fixture.simulation.failures],
         )
 
     # Phases
 
     def _watch(self) -> None:
-        """Let time pass until nothing more can come of the faults."""
+        """Advance until the faults can have no more effects."""
         simulation, injector = self.fixture.simulation, self._injector
         options = [group.topology.options for group in self.fixture.groups]
         down_after = max(each.down_after for each in options) / 1000
@@ -169,7 +169,7 @@ class WhatIf:
             if self._seconds is not None:
                 if since >= self._seconds:
                     return
-            elif since >= timeout or (since >= down_after + STABLE_SECONDS and self._settled()):
+            elif since >= timeout or (since >= down_after + STABLE_SECONDS and self._stable()):
                 return
 
     def _note_stable(self) -> None:
@@ -191,8 +191,8 @@ class WhatIf:
         if signature != self._signature:
             self._signature, self._stable_since = signature, self.fixture.simulation.seconds()
 
-    def _settled(self) -> bool:
-        """Has nothing changed for a while, and will nothing for a reason that time alone removes?"""
+    def _stable(self) -> bool:
+        """Whether nothing has changed for a while, and nothing is pending that time alone resolves."""
         now = self.fixture.simulation.seconds()
         if now - self._stable_since < STABLE_SECONDS:
             return False
@@ -211,7 +211,7 @@ class WhatIf:
         return True
 
     def _may_help(self, tilt: bool, started: int | None, now: int) -> bool:
-        """TILT ends; and what was tried before the latest change of circumstances may go better next time."""
+        """Whether TILT will end, or an attempt made before the latest change may succeed when repeated."""
         if tilt:
             return True
         age = self.fixture.simulation.seconds() - self._injector.changed_at
@@ -225,23 +225,23 @@ class WhatIf:
         return self.fixture.server_at(*writes[-1].place)
 
     def _come_back(self) -> None:
-        """Undo the rest of the faults, and see what becomes of those who return."""
+        """End the remaining faults, and observe the processes that return."""
         fixture = self.fixture
         back = [process.server for _, done in self._injector.lasting for process in done.hit]
         servers = [server for server in dict.fromkeys(back) if server is not None]
         self._injector.undo_lasting()
         began = fixture.simulation.seconds()
         fixture.simulation.run(0.05)
-        settled: dict[str, float] = {}
+        returned_after: dict[str, float] = {}
 
         def done() -> bool:
             for group in fixture.groups:
                 master = fixture.master_of(group)
                 for server in group.servers:
-                    if fixture.follows(server, master) and server.name not in settled:
-                        settled[server.name] = fixture.simulation.seconds() - began
+                    if fixture.follows(server, master) and server.name not in returned_after:
+                        returned_after[server.name] = fixture.simulation.seconds() - began
                     elif not fixture.follows(server, master):
-                        settled.pop(server.name, None)
+                        returned_after.pop(server.name, None)
             return not fixture.unstable_reasons()
 
         well = fixture.run_until(done, RETURN_LIMIT, step=0.05)
@@ -259,20 +259,20 @@ class WhatIf:
                 if server is master:
                     still = "still" if server.name == result.before else "now"
                     result.returned.append(f"{server.name} is back, and {still} the master")
-                elif server.name in settled:
-                    after = settled[server.name]
+                elif server.name in returned_after:
+                    after = returned_after[server.name]
                     result.returned.append(f"{server.name} follows {master.name} {after:.1f} s after its return")
                 else:
                     result.returned.append(f"{server.name} does not follow {master.name} {RETURN_LIMIT:g} s later")
             if not well:
                 result.returned += [what for what in fixture.unstable_reasons() if group.name in what]
 
-    # What came of it
+    # Results
 
     def _judge(self, group: Group, zero: float) -> None:
         result = self._results[group.name]
         writer = self.fixture.application.writers[group.name]
-        result.changes = self.story.changes[group.name]
+        result.changes = self.narrative.changes[group.name]
         writes = [write for write in writer.acknowledged if write.at >= zero - WARM_UP]
         result.acknowledged = len(writes)
         result.outages = self._outages(writes, zero)
@@ -286,7 +286,7 @@ class WhatIf:
                     result.lost_of[name] = result.lost_of.get(name, 0) + 1
 
     def _outages(self, writes: Sequence[Acknowledged], zero: float) -> list[Outage]:
-        """Gaps between writes. One in which we stopped to wait has no end: what ended it was the end of the faults."""
+        """Gaps between writes. A gap in which waiting stopped has no end: the end of the faults closed it."""
         least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
         times = [write.at - zero for write in writes]
         end, verdict_at = self.fixture.simulation.seconds() - zero, self._verdict_at
@@ -301,10 +301,10 @@ class WhatIf:
         return found
 
     def _client_entries(self) -> list[Entry]:
-        """What the application saw, for the timeline."""
+        """The application's entries in the timeline."""
         entries = []
         least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
-        zero = self.fixture.simulation.seconds() - self.story.now
+        zero = self.fixture.simulation.seconds() - self.narrative.now
         for name in self._results:
             writes = [w for w in self.fixture.application.writers[name].acknowledged if w.at >= zero - WARM_UP]
             for last, first in pairwise([*writes, None]):

@@ -1,4 +1,4 @@
-"""Whom a fault befalls, as operators name them: masters, servers, Sentinels, machines, groups of these."""
+"""The targets of a fault, as operators name them: masters, servers, Sentinels, machines, groups of these."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SENTINEL: Final = re.compile(r"(?:s|sentinel-?)?(\d+)", re.IGNORECASE)
 
 
 class BadTarget(Exception):
-    """There is nobody of that name; the text says who there is."""
+    """An unknown target; the text lists the known ones."""
 
 
 def check_target(word: str, topology: Topology) -> None:
     """
-    Complain if ``word`` names nobody.
+    Check that ``word`` names a target.
 
-    :raises BadTarget: saying what could have been meant.
+    :raises BadTarget: listing the possible targets.
     """
     if word in (ALL_MASTERS, ALL_REPLICAS, ALL_SENTINELS, MAJORITY, OTHERS, CLIENT):
         return
@@ -56,9 +56,9 @@ def check_target(word: str, topology: Topology) -> None:
 
 def resolve(word: str, fixture: Fixture) -> list[Process]:
     """
-    Everybody whom ``word`` names at this moment: the master of a group is whoever is published as that now.
+    The processes that ``word`` names at this moment: the master of a group is the one published now.
 
-    :param word: one that :func:`check_target` does not complain about, and not ``others``.
+    :param word: one that :func:`check_target` accepts, and not ``others``.
     """
     by_name = {process.name: process for process in fixture.processes}
     if word in by_name:
@@ -68,7 +68,7 @@ def resolve(word: str, fixture: Fixture) -> list[Process]:
     if word == ALL_SENTINELS:
         return [by_name[sentinel.name] for sentinel in fixture.sentinels]
     if word == MAJORITY:
-        # The ones that the file is not from, so that what it leads to is seen from here.
+        # Not the one of the file, so that the effects are seen from it.
         return [by_name[sentinel.name] for sentinel in fixture.sentinels[-(len(fixture.sentinels) // 2 + 1) :]]
     replicas = [
         by_name[server.name]
@@ -90,7 +90,7 @@ def resolve(word: str, fixture: Fixture) -> list[Process]:
 
 def server_names(word: str, topology: Topology) -> list[str]:
     """
-    The servers that a word names before anything has happened, when the master is the one in the file.
+    The servers that a word names before the first fault, when the master is the one in the file.
 
     :raises BadTarget: if it names none.
     """
@@ -110,7 +110,7 @@ def server_names(word: str, topology: Topology) -> list[str]:
 
 
 def machines(word: str, topology: Topology) -> list[str]:
-    """Addresses of the machines that a word names before anything has happened; none for ``others``."""
+    """Addresses of the machines that a word names before the first fault; none for ``others``."""
     if word == CLIENT:
         return [CLIENT_IP]
     places = topology.places
@@ -128,7 +128,7 @@ def machines(word: str, topology: Topology) -> list[str]:
 
 
 def _at(word: str, topology: Topology) -> list[str]:
-    """Names of those at an address, with or without a port."""
+    """Names of the processes at an address, with or without a port."""
     places = topology.places
     exact = [name for name, place in places.items() if word in (str(place), f"{place.ip}:{place.port}")]
     return exact or [name for name, place in places.items() if word.lower() in (place.host.lower(), place.ip)]

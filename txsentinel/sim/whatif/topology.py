@@ -1,8 +1,8 @@
 """
-The installation that an operator's ``sentinel.conf`` describes: which Sentinels and servers there are, and where.
+The installation that an operator's ``sentinel.conf`` describes: its Sentinels and servers, and their places.
 
-The file is read by the production reader and never written. Names that only a resolver knows get addresses of
-their own. Whatever had to be assumed beyond the file is kept in words.
+The production reader reads the file, which is never written. Names that only a resolver knows get addresses of their
+own. Assumptions beyond the file are recorded as text.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from txsentinel.server.command_modules import TABLE
 from txsentinel.tls.activation import wants_tls
 
 MADE_UP: Final = "198.18.0."
-"""Where machines are whose address nobody knows; the network is reserved for tests."""
+"""Addresses of machines whose address is unknown; the network is reserved for tests."""
 
 MAX_MACHINES: Final = 200
-"""Machines of unknown address, and so Sentinels and servers that can be asked for."""
+"""Number of machines of unknown address, and so of additional Sentinels and servers."""
 
 MIN_SENTINELS: Final = 3
 USUAL_REPLICAS: Final = 2
@@ -37,7 +37,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 class BadTopology(Exception):
-    """What is wrong with the description of the installation, for the operator."""
+    """The description of the installation is invalid; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class SentinelTopology:
     number: int
     place: Place
     announced: str | None
-    """The host that it tells others to be at; ``None`` if it leaves that to its connections."""
+    """The host that it announces; ``None`` if it announces the address of its connections."""
     run_id: str
-    """Empty if it is new, and will choose one."""
+    """Empty if it is new and will choose one."""
     masters: tuple[str, ...]
 
     @property
@@ -84,7 +84,7 @@ class Topology:
     """Everything that the file describes."""
 
     path: str
-    """Of the file, absolute; simulated Sentinels have theirs there, too."""
+    """Directory of the file, absolute; simulated Sentinels use it too."""
     contents: bytes
     disk: ReadOnlyDisk
     title: str
@@ -94,7 +94,7 @@ class Topology:
     names: dict[str, str] = field(default_factory=dict)
     """What every resolver knows: host name to address."""
     assumed: list[str] = field(default_factory=list)
-    """What the file does not say, in words."""
+    """The assumptions, as text."""
     acl: dict[str, bytes] = field(default_factory=dict)
     """The ``aclfile``, by its path, if there is one."""
     announces_hostnames: bool = False
@@ -104,7 +104,7 @@ class Topology:
 
     @property
     def places(self) -> dict[str, Place]:
-        """Where everybody is: ``s1``, …, ``mymaster/1``, …"""
+        """The places of all processes: ``s1``, …, ``mymaster/1``, …"""
         found = {sentinel.name: sentinel.place for sentinel in self.sentinels}
         for group in self.groups:
             found.update({f"{group.name}/{number}": place for number, place in enumerate(group.servers, 1)})
@@ -116,10 +116,9 @@ class Topology:
 
     def configuration(self, sentinel: SentinelTopology, contents: bytes) -> Configuration:
         """
-        What ``sentinel`` makes of its file, whose present contents are given, on its simulated machine.
+        Parse the present contents of the file of ``sentinel`` as it would on its simulated machine.
 
-        There are no TLS, Unix sockets or renamed commands there; and the operator's file is made that of
-        another Sentinel where it is not its own.
+        TLS, Unix sockets and renamed commands are removed; options that belong to the first Sentinel are replaced.
 
         :raises ConfigError: if a Sentinel would refuse the file.
         """
@@ -155,27 +154,27 @@ class Topology:
 
 class ReadOnlyDisk(LocalDisk):
     """
-    This machine, of which nothing is changed; what it lacks is remembered in ``missing`` instead of complained about.
+    The local file system, read-only; what it lacks is added to ``missing`` and not reported as an error.
 
-    The file may have been copied here from the machine that it is meant for.
+    The file may have been copied here from another machine.
     """
 
     def __init__(self) -> None:
         self.missing: dict[str, None] = {}
 
     def executable(self, path: str) -> bool:
-        """Every script is taken for one."""
+        """Every script is assumed to be executable."""
         if not super().executable(path):
             self.missing[f"the script {path}"] = None
         return True
 
     def check_directory(self, path: str) -> None:
-        """Every directory is taken to exist."""
+        """Every directory is assumed to exist."""
         if not os.path.isdir(path):
             self.missing[f"the directory {path}"] = None
 
     def check_appendable(self, path: str) -> None:
-        """Every log is taken to be writable; not even tried, as trying creates it."""
+        """Every log is assumed to be writable; a check would create it."""
 
 
 def read(path: str, contents: bytes, disk: ReadOnlyDisk) -> Configuration:
@@ -197,14 +196,14 @@ def read_topology(
     hosts: dict[str, str] | None = None,
 ) -> Topology:
     """
-    The installation that the file at ``path`` describes.
+    Read the installation that the file at ``path`` describes.
 
-    :param sentinels: how many Sentinels there are, in place of what the file says.
-    :param replicas: how many replicas each master has, in place of what the file says.
+    :param sentinels: how many Sentinels there are, in place of the number in the file.
+    :param replicas: how many replicas each master has, in place of the number in the file.
     :param this_host: the address of the machine that the file is from.
     :param hosts: addresses of machines by name.
     :raises ConfigError: if a Sentinel would refuse the file.
-    :raises BadTopology: if there is nothing in it to simulate.
+    :raises BadTopology: if it contains nothing to simulate.
     """
     try:
         with open(path, "rb") as file:
@@ -221,7 +220,7 @@ def read_topology(
 
 
 class _Inventory:
-    """Finds the place of everybody."""
+    """Assigns a place to each process."""
 
     def __init__(
         self, topology: Topology, configuration: Configuration, this_host: str | None, hosts: dict[str, str]
@@ -239,7 +238,7 @@ class _Inventory:
         self._own_ip = ""
 
     def all(self, sentinels: int | None, replicas: int | None) -> Topology:
-        """The finished site."""
+        """The complete topology."""
         topology, configuration = self._topology, self._configuration
         options, generic = configuration.sentinel, configuration.generic
         topology.announces_hostnames = options.announce_hostnames
@@ -255,11 +254,11 @@ class _Inventory:
         return topology
 
     def _own_machine(self) -> str:
-        """Where this Sentinel runs: as it announces, as we were told, as it binds, or nowhere in particular."""
+        """The address of this Sentinel: announced, given on the command line, bound, or a new one."""
         options, generic = self._configuration.sentinel, self._configuration.generic
-        told = options.announce_ip or self._this_host
-        if told:
-            return self._lookup(told)
+        announced = options.announce_ip or self._this_host
+        if announced:
+            return self._lookup(announced)
         for word in generic.bind:
             ip = canonical_ip(word.removeprefix("-"))
             if ip is not None and not (ip_address(ip).is_loopback or ip_address(ip).is_unspecified):
@@ -270,7 +269,7 @@ class _Inventory:
         if all(self._is_loopback(host) for host in known):
             return LOOPBACK
         self._topology.assumed.append(
-            "the file does not say which machine it is from: s1 gets one of its own (--this-host tells)"
+            "the file does not say which machine it is from: s1 gets one of its own (see --this-host)"
         )
         return self._new_machine()
 
@@ -282,7 +281,7 @@ class _Inventory:
             places.append(self._place(host, port, f"a replica of {record.name}"))
         if replicas is None and len(known) < wanted:
             self._topology.assumed.append(
-                f"no Sentinel has written to the file yet: {record.name} gets {wanted} replicas (--replicas tells)"
+                f"no Sentinel has written to the file yet: {record.name} gets {wanted} replicas (see --replicas)"
             )
         while len(places) <= wanted:
             places.append(self._new_place(record.port, f"a replica of {record.name}"))
@@ -303,7 +302,7 @@ class _Inventory:
             if self._fresh and not known:
                 wanted = max(MIN_SENTINELS, *(2 * record.options.quorum - 1 for record in records))
                 topology.assumed.append(
-                    f"no Sentinel has written to the file yet: there are {wanted} of them (--sentinels tells)"
+                    f"no Sentinel has written to the file yet: there are {wanted} of them (see --sentinels)"
                 )
         for run_id, (host, port, masters) in [*known.items()][: wanted - 1]:
             number = len(topology.sentinels) + 1
@@ -315,7 +314,7 @@ class _Inventory:
             topology.sentinels.append(SentinelTopology(len(topology.sentinels) + 1, place, None, "", everything))
 
     def _warn(self) -> None:
-        """What else the simulation takes for granted."""
+        """Record the other assumptions of the simulation."""
         topology, generic = self._topology, self._configuration.generic
         if wants_tls(generic):
             topology.assumed.append("TLS works: the simulated links are plain ones")
@@ -326,7 +325,7 @@ class _Inventory:
             try:
                 topology.acl[path] = topology.disk.read(path)
             except OSError as error:
-                topology.assumed.append(f"everybody may do everything: {path} cannot be read ({error.strerror})")
+                topology.assumed.append(f"all users may do everything: {path} cannot be read ({error.strerror})")
         for what in topology.disk.missing:
             topology.assumed.append(f"{what} is where it will be needed; here it is not")
 
@@ -343,7 +342,7 @@ class _Inventory:
             raise BadTopology(f"{what} and {holder} cannot both be at {place}")
 
     def _lookup(self, host: str) -> str:
-        """The machine called ``host``; a new one for a name that is new. Loopback is the machine of this Sentinel."""
+        """The machine called ``host``; a new one for a new name. Loopback is the machine of this Sentinel."""
         if self._is_loopback(host):
             return self._own_ip or LOOPBACK
         ip = canonical_ip(host)
@@ -364,7 +363,7 @@ class _Inventory:
         return f"{MADE_UP}{self._made_up}"
 
     def _new_place(self, port: int, what: str) -> Place:
-        """A place for somebody whom the file does not know; where all is on one machine, on that one."""
+        """A place for a process that the file does not name; on the one machine, if all are on one."""
         if self._own_ip != LOOPBACK:
             ip = self._new_machine()
         else:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.outside.control import OwnProcess
-from tests.outside.plan import MASTER, Cast
+from tests.outside.plan import MASTER, Participants
 from tests.servers import ChildProcess, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, free_port
 
 DOWN_AFTER = 1500
@@ -44,12 +44,12 @@ class Setting:
     readers: int = 1
 
     @property
-    def cast(self) -> Cast:
+    def participants(self) -> Participants:
         """Who takes part."""
-        return Cast(self.replicas, len(self.sentinels), self.writers + self.readers)
+        return Participants(self.replicas, len(self.sentinels), self.writers + self.readers)
 
 
-class Simulation:
+class Cluster:
     """The installation of one setting; use it as a context manager inside of a workbench."""
 
     def __init__(self, harness: Harness, setting: Setting) -> None:
@@ -67,23 +67,23 @@ class Simulation:
         self._give_addresses()
         self._clients = [f"127.0.0.{_CLIENTS + number}" for number in range(setting.writers + setting.readers)]
         self.proxies = self._proxies()
-        self.clients = self._clientele()
-        self.greetings = EventRecorder({server.name: server.port for server in self.fleet.servers.values()})
+        self.clients = self._client_process()
+        self.hellos = EventRecorder({server.name: server.port for server in self.fleet.servers.values()})
 
-    def __enter__(self) -> Simulation:
+    def __enter__(self) -> Cluster:
         try:
             self.proxies.start()
             self.fleet.start(60.0)
             self.fleet.set_info_period(INFO_PERIOD)
             self.clients.start()
-            self.greetings.start()
+            self.hellos.start()
         except BaseException:
             self._stop()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.greetings.stop()
+        self.hellos.stop()
         self._stop()
 
     def roles(self) -> dict[str, ChildProcess]:
@@ -94,7 +94,7 @@ class Simulation:
         """
         master = self.fleet.master()
         replicas = [server for server in self.fleet.servers.values() if server is not master]
-        names = self.setting.cast
+        names = self.setting.participants
         return {
             MASTER: master,
             **dict(zip(names.servers[1:], replicas, strict=True)),
@@ -104,7 +104,7 @@ class Simulation:
     def addresses(self) -> dict[str, str]:
         """The address of each role now, clients included; errors as :meth:`roles`."""
         nodes = {role: self._addresses[process] for role, process in self.roles().items()}
-        return {**nodes, **dict(zip(self.setting.cast.client_names, self._clients, strict=True))}
+        return {**nodes, **dict(zip(self.setting.participants.client_names, self._clients, strict=True))}
 
     def problems(self) -> list[str]:
         """What is missing until all agree on one master that all servers follow to the last byte."""
@@ -127,19 +127,19 @@ class Simulation:
 
         :returns: who had ended by itself; that was none of our doing.
         """
-        self.proxies.call("CALM")
-        deserters = []
+        self.proxies.call("HEAL")
+        unexpected_exits = []
         processes: Sequence[ChildProcess] = [*self.fleet.servers.values(), *self.fleet.sentinels]
         for process in processes:
             process.thaw()
             if not process.running:
                 if process.exit_status != -signal.SIGKILL:
-                    deserters.append(f"{process.name} ended with status {process.exit_status}")
+                    unexpected_exits.append(f"{process.name} ended with status {process.exit_status}")
                 process.start(keep_config=True, ready=False)
         for process in processes:
             process.wait_ready(30.0)
         self.fleet.set_info_period(INFO_PERIOD)
-        return deserters
+        return unexpected_exits
 
     def pids(self) -> dict[str, int]:
         """Process ids of all that run, proxies and clients included."""
@@ -187,10 +187,10 @@ class Simulation:
             ]
 
     def _proxies(self) -> OwnProcess:
-        doors = [f"--door={address}:{process.port}" for process, address in self._addresses.items()]
-        return OwnProcess("tests.outside.proxies", free_port(), self.directory / "proxies", doors)
+        listeners = [f"--listen={address}:{process.port}" for process, address in self._addresses.items()]
+        return OwnProcess("tests.outside.proxies", free_port(), self.directory / "proxies", listeners)
 
-    def _clientele(self) -> OwnProcess:
+    def _client_process(self) -> OwnProcess:
         words = [f"--master={self.fleet.name}"]
         words += [f"--sentinel={self._addresses[sentinel]}:{sentinel.port}" for sentinel in self.fleet.sentinels]
         words += [f"--writer={address}" for address in self._clients[: self.setting.writers]]

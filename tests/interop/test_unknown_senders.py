@@ -17,7 +17,7 @@ REQUESTS_PER_SECOND = 12
 LEAP = 1 << 20
 
 
-class StrangerTests(SynchronousTestCase):
+class UnknownSenderTests(SynchronousTestCase):
     """Three Sentinels of ours over one master with two replicas."""
 
     if missing("txsentinel", "valkey"):
@@ -75,9 +75,9 @@ class StrangerTests(SynchronousTestCase):
 
     def test_epochs_led_apart(self) -> None:
         """Sentinels of which one was led far away meet again."""
-        victim, namesake, other = self.fleet.sentinels
+        victim, duplicate, other = self.fleet.sentinels
         for step in range(1, 4):
-            hello = self.hello(self.ids[1], "127.0.0.1", namesake.port, step * LEAP)
+            hello = self.hello(self.ids[1], "127.0.0.1", duplicate.port, step * LEAP)
 
             def led(hello: str = hello, step: int = step) -> bool:
                 self.publish(victim.port, [hello])

@@ -32,7 +32,7 @@ class Election:
 
 
 @dataclass(frozen=True)
-class Ballots:
+class VoteLog:
     """What one Sentinel's log tells."""
 
     votes: list[Vote]
@@ -41,7 +41,7 @@ class Ballots:
     """Replicas that it promoted and saw promoted."""
 
 
-def read_log(name: str, own_id: str, log: str) -> Ballots:
+def read_log(name: str, own_id: str, log: str) -> VoteLog:
     """
     The ballots in a log; the epoch of an election is that of the Sentinel's last vote for itself.
 
@@ -64,7 +64,7 @@ def read_log(name: str, own_id: str, log: str) -> Ballots:
             elections.append(Election(name, candidacy))
         elif _PROMOTED.search(line):
             promotions += 1
-    return Ballots(votes, elections, promotions)
+    return VoteLog(votes, elections, promotions)
 
 
 def vote_faults(name: str, votes: Iterable[Vote]) -> list[str]:
@@ -90,7 +90,7 @@ def election_faults(elections: Iterable[Election]) -> list[str]:
     return wrong
 
 
-def configurations(greetings: Iterable[str]) -> Mapping[int, frozenset[str]]:
+def configurations(hellos: Iterable[str]) -> Mapping[int, frozenset[str]]:
     """
     The master's addresses that were announced with each config epoch.
 
@@ -98,18 +98,18 @@ def configurations(greetings: Iterable[str]) -> Mapping[int, frozenset[str]]:
         name, ip, port and config epoch. What has another shape is passed over.
     """
     found: dict[int, frozenset[str]] = {}
-    for greeting in greetings:
-        words = greeting.split(",")
+    for hello in hellos:
+        words = hello.split(",")
         if len(words) == 8 and words[7].isdigit():
             epoch, address = int(words[7]), f"{words[5]}:{words[6]}"
             found[epoch] = found.get(epoch, frozenset()) | {address}
     return found
 
 
-def configuration_faults(greetings: Iterable[str]) -> list[str]:
+def configuration_faults(hellos: Iterable[str]) -> list[str]:
     """Each config epoch that was announced with two addresses."""
     return [
         f"config epoch {epoch} was given to {' and '.join(sorted(addresses))}"
-        for epoch, addresses in sorted(configurations(greetings).items())
+        for epoch, addresses in sorted(configurations(hellos).items())
         if len(addresses) > 1
     ]

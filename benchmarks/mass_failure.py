@@ -1,12 +1,12 @@
 """
-Many masters lost at once: how long until all are replaced, and what that costs the Sentinels and their clients.
+Many masters lost at once: the time until all are replaced, and the cost for the Sentinels and their clients.
 
-``python -m benchmarks.storm --masters 1000 --victims 1 100 400 1000 --down-after 5000 1000 --faults die silence``
+``python -m benchmarks.mass_failure --masters 1000 --victims 1 100 400 1000 --down-after 5000 1000 --faults die
+silence``
 
 A promotion counts when the promoted stand-in executes SLAVEOF NO ONE; a Sentinel agrees when its +switch-master reaches
-a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms; its slowest answer is told, and how much
-of that time the client itself waited for a core. What is not done within the patience is counted as such, and has no
-time.
+a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms. Its slowest reply is reported, and how
+much of that time the client itself waited for a core. What is not done within the timeout is counted and has no time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.gauges import cpu_seconds, resident_bytes
-from benchmarks.installation import CALL_SECONDS, Installation, NotInTime, arguments, chosen_contenders, say
+from benchmarks.installation import CALL_SECONDS, Installation, NotInTime, arguments, chosen_contenders, report_progress
 from benchmarks.report import comparison, keep
 from txsentinel.demo import Connection
 
@@ -42,18 +42,18 @@ FIGURES: Final = {
     "client_waited": "... in which the client waited for a core, ms",
     "slow_answers": "answers after more than 100 ms, of a Sentinel",
 }
-"""What is measured; times are since the first of the victims was lost."""
+"""The figures; times are since the loss of the first victim."""
 
 FAULTS: Final = ("die", "silence")
-SETTLING_SECONDS: Final = 400.0
+STABILIZATION_SECONDS: Final = 400.0
 SLOW_SECONDS: Final = 0.1
 AFTERSHOCK_SECONDS: Final = 5.0
-"""How long switches that nobody needs are looked for once all is done."""
+"""How long to watch for spurious switches after the failovers."""
 
 
 @dataclass(frozen=True)
-class Storm:
-    """What happens."""
+class MassFailure:
+    """The parameters of a mass failure."""
 
     masters: int
     victims: int
@@ -62,28 +62,28 @@ class Storm:
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The parameters as text."""
         fault = {"die": "die", "silence": "fall silent"}[self.fault]
         return f"{self.victims} of {self.masters} masters {fault}, down-after {self.down_after} ms"
 
 
-def sample(installation: Installation, storm: Storm, timeout: float) -> dict[str, Any]:
+def sample(installation: Installation, failure: MassFailure, timeout: float) -> dict[str, Any]:
     """
-    One storm over an installation that has settled; the victims come back afterwards.
+    One mass failure over a stable installation; the victims come back afterwards.
 
     :param timeout: seconds.
     :returns: ``figures``, by name a list of values; ``promoted`` and ``agreed``, the curves as lists of seconds and
-        count; ``disagreements``, for how many of the victims the Sentinels do not name one living master in the end;
-        and ``answers``, ``writes`` and ``began`` as the observer saw them.
+        count; ``disagreements``, the number of victims for which the Sentinels do not name one living master in the
+        end; and ``answers``, ``writes`` and ``began`` from the observer.
     """
     fleet, pids = installation.fleet, [sentinel.pid for sentinel in installation.sentinels]
-    victims = installation.present_masters(storm.victims)
+    victims = installation.present_masters(failure.victims)
     with installation.observer() as observer:
-        time.sleep(1.0)  # so that the client has asked everyone before
+        time.sleep(1.0)  # So that the client has asked every Sentinel before.
         before = [cpu_seconds(pid) for pid in pids]
-        began, _ = getattr(fleet, storm.fault)(list(victims.values()))
+        began, _ = getattr(fleet, failure.fault)(list(victims.values()))
         deadline = began + timeout
-        while time.monotonic() < deadline and min(observer.switched(began).values()) < storm.victims:
+        while time.monotonic() < deadline and min(observer.switched(began).values()) < failure.victims:
             time.sleep(0.2)
         used = [cpu_seconds(pid) - early for pid, early in zip(pids, before, strict=True)]
         resident = [resident_bytes(pid) / 1e6 for pid in pids]
@@ -95,16 +95,16 @@ def sample(installation: Installation, storm: Storm, timeout: float) -> dict[str
     fleet.revive(list(victims.values()))
     firsts = _first_promotions(promoted, victims, began)
     agreed = _agreements(seen["events"], list(victims), [sentinel.name for sentinel in installation.sentinels], began)
-    complete = len(firsts) == storm.victims
+    complete = len(firsts) == failure.victims
     slowest = [max(answers, key=itemgetter(1)) for answers in seen["answers"].values() if answers]
     channels = [channel for _, _, channel, _ in aftershocks["events"]]
     figures: dict[str, list[float]] = {
         "promoted_first": [firsts[0] * 1000] if firsts else [],
         "promoted_median": [statistics.median(firsts) * 1000] if complete else [],
         "promoted_last": [firsts[-1] * 1000] if complete else [],
-        "agreed_last": [agreed[-1] * 1000] if len(agreed) == storm.victims else [],
-        "not_promoted": [storm.victims - len(firsts)],
-        "not_agreed": [storm.victims - len(agreed)],
+        "agreed_last": [agreed[-1] * 1000] if len(agreed) == failure.victims else [],
+        "not_promoted": [failure.victims - len(firsts)],
+        "not_agreed": [failure.victims - len(agreed)],
         "promoted_needlessly": [len(promoted) - len(firsts)],
         "tilts": [channels.count("+tilt")],
         "lost_elections": [channels.count("-failover-abort-not-elected")],
@@ -176,43 +176,45 @@ def _disagreements(installation: Installation, victims: Sequence[str]) -> int:
 def run(
     name: str,
     kinds: Sequence[str],
-    storms: Sequence[Storm],
+    failures: Sequence[MassFailure],
     timeout: float,
-    say: Callable[[str], None],
+    report_progress: Callable[[str], None],
     before: Callable[[Installation], None] | None = None,
 ) -> list[dict[str, Any]]:
     """
-    One contender through storms that differ in their victims and faults alone, one after the other.
+    Run a series of mass failures with one contender.
 
-    After each the victims come back and all settles again. If that takes too long, there is a new installation.
+    Afterwards the victims come back. If the installation does not become stable in time, a new one is started.
 
-    :param before: called once with the first installation that has settled.
-    :returns: per storm what :func:`sample` returns, or ``problem``.
+    :param before: called once with the first stable installation.
+    :returns: per mass failure what :func:`sample` returns, or ``problem``.
     """
     outcomes: list[dict[str, Any]] = []
     with ExitStack() as stack:
         installation: Installation | None = None
-        for storm in storms:
+        for failure in failures:
             try:
                 if installation is not None:
                     try:
-                        installation.settle(2 * timeout)
+                        installation.wait_stable(2 * timeout)
                     except NotInTime as problem:
-                        say(f"{name}: {problem}; starting anew")
+                        report_progress(f"{name}: {problem}; starting anew")
                         stack.close()
                         installation = None
                 if installation is None:
-                    installation = stack.enter_context(Installation(kinds, storm.masters, down_after=storm.down_after))
+                    installation = stack.enter_context(
+                        Installation(kinds, failure.masters, down_after=failure.down_after)
+                    )
                     installation.start()
-                    installation.settle(SETTLING_SECONDS)
+                    installation.wait_stable(STABILIZATION_SECONDS)
                     if before is not None:
                         before(installation)
                         before = None
-                outcome = sample(installation, storm, timeout)
-                say(f"{storm.title}, {name}: {_short(outcome)}")
+                outcome = sample(installation, failure, timeout)
+                report_progress(f"{failure.title}, {name}: {_short(outcome)}")
             except NotInTime as problem:
                 outcome = {"problem": str(problem)}
-                say(f"{storm.title}, {name}: {problem}")
+                report_progress(f"{failure.title}, {name}: {problem}")
                 stack.close()
                 installation = None
             outcomes.append(outcome)
@@ -228,20 +230,22 @@ def _short(outcome: Mapping[str, Any]) -> str:
     return ", ".join([*words, f"disagreements {outcome['disagreements']}"])
 
 
-def gather(storms: Sequence[Storm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def gather(
+    failures: Sequence[MassFailure], outcomes: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
     """
-    The outcomes of all contenders, storm by storm.
+    Group the outcomes of all contenders by mass failure.
 
-    Each entry has the facts of the storm, ``contenders`` with the outcome by name, and ``curves`` and ``agreement
-    curves``: by name a list of pairs, seconds and how many masters had been replaced, or agreed upon, by then.
+    Each entry has the fields of the mass failure, ``contenders`` (outcomes), ``curves`` and ``agreement curves``: by
+    name a list of pairs of seconds and the number of masters replaced, or agreed upon, by then.
     """
     entries = []
-    for index, storm in enumerate(storms):
+    for index, failure in enumerate(failures):
         found = {name: dict(each[index]) for name, each in outcomes.items()}
         entries.append(
             {
-                **vars(storm),
-                "title": storm.title,
+                **vars(failure),
+                "title": failure.title,
                 "contenders": found,
                 "curves": {name: each.pop("promoted", []) for name, each in found.items()},
                 "agreement curves": {name: each.pop("agreed", []) for name, each in found.items()},
@@ -257,30 +261,30 @@ def measure(
     down_afters: Sequence[int] = (5000, 1000),
     faults: Sequence[str] = FAULTS,
     timeout: float = 120.0,
-    say: Callable[[str], None] = say,
+    report_progress: Callable[[str], None] = report_progress,
 ) -> dict[str, Any]:
     """
-    Every storm for every contender.
+    Run every mass failure with every contender.
 
-    :param victims: how many masters are lost at once; more than there are counts as all.
+    :param victims: the number of masters lost at once; larger numbers than there are count as all.
     :param down_afters: milliseconds.
     :param faults: ``die`` (connections are reset) and ``silence`` (nothing is answered any more).
-    :param timeout: seconds after which the rest of a storm is not waited for.
-    :returns: ``storms``, as :func:`gather` returns them.
+    :param timeout: seconds after which the rest of a mass failure is not waited for.
+    :returns: ``mass failures``, as :func:`gather` returns them.
     """
     entries = []
     for down_after in down_afters:
         counts = sorted({min(count, masters) for count in victims})
-        storms = [Storm(masters, count, down_after, fault) for fault in faults for count in counts]
-        outcomes = {name: run(name, kinds, storms, timeout, say) for name, kinds in contenders.items()}
-        entries += gather(storms, outcomes)
-    return {"storms": entries}
+        failures = [MassFailure(masters, count, down_after, fault) for fault in faults for count in counts]
+        outcomes = {name: run(name, kinds, failures, timeout, report_progress) for name, kinds in contenders.items()}
+        entries += gather(failures, outcomes)
+    return {"mass failures": entries}
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The measurements, ready to print."""
     parts = []
-    for entry in result["storms"]:
+    for entry in result["mass failures"]:
         contenders: dict[str, Any] = entry["contenders"]
         samples = {name: each["figures"] for name, each in contenders.items() if "problem" not in each}
         parts.append(f"{entry['title']}: since the loss, median (min–max) of the Sentinels\n")
@@ -297,20 +301,20 @@ def table(result: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = arguments("storm", __doc__.split("\n\n")[0], [1000])
+    parser = arguments("mass-failure", __doc__.split("\n\n")[0], [1000])
     parser.add_argument("--victims", type=int, nargs="+", default=[1, 100, 400, 1000], metavar="N")
     parser.add_argument("--down-after", type=int, nargs="+", default=[5000, 1000], metavar="MS")
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=FAULTS)
-    parser.add_argument("--patience", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     options = parser.parse_args(argv)
-    contenders = chosen_contenders(options.contenders, say)
+    contenders = chosen_contenders(options.contenders, report_progress)
     entries: list[dict[str, Any]] = []
     for masters in options.masters:
         result = measure(contenders, masters, options.victims, options.down_after, options.faults, options.timeout)
         print(f"\n{table(result)}", flush=True)
-        entries += result["storms"]
+        entries += result["mass failures"]
         if options.json:
-            keep(Path(options.json), {"storms": entries})
+            keep(Path(options.json), {"mass failures": entries})
 
 
 if __name__ == "__main__":

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import start, storm
+from benchmarks import mass_failure, start
 from benchmarks.installation import Installation
 
 OURS = ["txsentinel"] * 3
 
 
-class SmallStormTests(SynchronousTestCase):
+class SmallMassFailureTests(SynchronousTestCase):
     """A few masters, three Sentinels of ours."""
 
-    def test_storm(self) -> None:
+    def test_mass_failure(self) -> None:
         """All victims are promoted once, all Sentinels agree, and the curve tells of every one."""
-        self.patch(storm, "AFTERSHOCK_SECONDS", 0.5)
-        happened = storm.Storm(masters=6, victims=3, down_after=1000, fault="die")
-        with Installation(OURS, happened.masters, down_after=happened.down_after) as installation:
+        self.patch(mass_failure, "AFTERSHOCK_SECONDS", 0.5)
+        failure = mass_failure.MassFailure(masters=6, victims=3, down_after=1000, fault="die")
+        with Installation(OURS, failure.masters, down_after=failure.down_after) as installation:
             installation.start()
-            installation.settle(60, calm_seconds=0.5, every=0.2)
-            outcome = storm.sample(installation, happened, timeout=60)
+            installation.wait_stable(60, stable_seconds=0.5, every=0.2)
+            outcome = mass_failure.sample(installation, failure, timeout=60)
         figures = outcome["figures"]
         self.assertEqual((figures["not_promoted"], figures["not_agreed"], outcome["disagreements"]), ([0], [0], 0))
         self.assertEqual([count for _, count in outcome["promoted"]], [1, 2, 3])
         self.assertLessEqual(figures["promoted_last"][0], figures["agreed_last"][0])
-        self.assertGreater(figures["promoted_first"][0], happened.down_after)
+        self.assertGreater(figures["promoted_first"][0], failure.down_after)
         self.assertEqual(len(figures["slowest_answer"]), 3)
         self.assertGreater(min(figures["writes"]), 0)
 
