@@ -67,7 +67,7 @@ class WriterCase(TestCase):
         """Write on and on, until it is another server that takes it."""
         deadline = self.reactor.seconds() + seconds
         while self.follower.address is None or self.follower.address.port == old.port:
-            self.assertLess(self.reactor.seconds(), deadline, self.follower.disruption)
+            self.assertLess(self.reactor.seconds(), deadline, self.follower.last_error)
             yield self.write(1)
             yield deferLater(self.reactor, 0.02)
 

@@ -39,7 +39,7 @@ class InfoTests(ServerTestCase):
 
     def test_sentinel_section(self) -> None:
         """Exactly these lines, with one for each master."""
-        self.harness.watch("other", 6380, 1)
+        self.harness.watch("other", 6380, 1).info_refreshed_at = self.harness.host.now()
         self.master.sdown_since = self.harness.host.now()
         self.master.odown_since = self.harness.host.now()
         self.harness.scripts.jobs = [BenchJob("/a", started_at=1), BenchJob("/b")]
