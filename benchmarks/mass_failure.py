@@ -4,6 +4,11 @@ Many masters lost at once: the time until all are replaced, and the cost for the
 ``python -m benchmarks.mass_failure --masters 1000 --victims 1 100 400 1000 --down-after 5000 1000 --faults die
 silence``
 
+``python -m benchmarks.mass_failure --masters 1000 --victims 100 --down-after 5000 --faults die --core-share 1 0.5``
+
+With ``--core-share`` below 1, :mod:`benchmarks.throttle` limits each Sentinel to that share of a core from one second
+before the loss until the last agreement.
+
 A promotion counts when the promoted stand-in executes SLAVEOF NO ONE; a Sentinel agrees when its +switch-master reaches
 a subscriber. Meanwhile a client asks each Sentinel for an address every 20 ms. Its slowest reply is reported, and how
 much of that time the client itself waited for a core. What is not done within the timeout is counted and has no time.
@@ -23,6 +28,7 @@ from typing import Any, Final
 from benchmarks.gauges import cpu_seconds, resident_bytes
 from benchmarks.installation import CALL_SECONDS, Installation, NotInTime, arguments, chosen_contenders, report_progress
 from benchmarks.report import comparison, keep
+from benchmarks.throttle import Throttle
 from txsentinel.demo import Connection
 
 FIGURES: Final = {
@@ -59,12 +65,15 @@ class MassFailure:
     victims: int
     down_after: int
     fault: str
+    core_share: float = 1.0
+    """The share of a core that each Sentinel may use at most; 1 is no limit."""
 
     @property
     def title(self) -> str:
         """The parameters as text."""
         fault = {"die": "die", "silence": "fall silent"}[self.fault]
-        return f"{self.victims} of {self.masters} masters {fault}, down-after {self.down_after} ms"
+        limit = "" if self.core_share >= 1 else f", {self.core_share:.0%} of a core each"
+        return f"{self.victims} of {self.masters} masters {fault}, down-after {self.down_after} ms{limit}"
 
 
 def sample(installation: Installation, failure: MassFailure, timeout: float) -> dict[str, Any]:
@@ -78,7 +87,9 @@ def sample(installation: Installation, failure: MassFailure, timeout: float) -> 
     """
     fleet, pids = installation.fleet, [sentinel.pid for sentinel in installation.sentinels]
     victims = installation.present_masters(failure.victims)
-    with installation.observer() as observer:
+    with installation.observer() as observer, ExitStack() as throttling:
+        if failure.core_share < 1:
+            throttling.enter_context(Throttle(pids, failure.core_share))
         time.sleep(1.0)  # So that the client has asked every Sentinel before.
         before = [cpu_seconds(pid) for pid in pids]
         began, _ = getattr(fleet, failure.fault)(list(victims.values()))
@@ -88,6 +99,7 @@ def sample(installation: Installation, failure: MassFailure, timeout: float) -> 
         used = [cpu_seconds(pid) - early for pid, early in zip(pids, before, strict=True)]
         resident = [resident_bytes(pid) / 1e6 for pid in pids]
         seen = observer.report(began)
+        throttling.close()
         time.sleep(AFTERSHOCK_SECONDS)
         disagreements = _disagreements(installation, list(victims))
         promoted = [event for event in fleet.events() if event["at"] >= began and event["what"] == "promoted"]
@@ -262,6 +274,7 @@ def measure(
     faults: Sequence[str] = FAULTS,
     timeout: float = 120.0,
     report_progress: Callable[[str], None] = report_progress,
+    core_shares: Sequence[float] = (1.0,),
 ) -> dict[str, Any]:
     """
     Run every mass failure with every contender.
@@ -270,12 +283,18 @@ def measure(
     :param down_afters: milliseconds.
     :param faults: ``die`` (connections are reset) and ``silence`` (nothing is answered any more).
     :param timeout: seconds after which the rest of a mass failure is not waited for.
+    :param core_shares: the shares of a core that each Sentinel may use, above 0; 1 is no limit.
     :returns: ``mass failures``, as :func:`gather` returns them.
     """
     entries = []
     for down_after in down_afters:
         counts = sorted({min(count, masters) for count in victims})
-        failures = [MassFailure(masters, count, down_after, fault) for fault in faults for count in counts]
+        failures = [
+            MassFailure(masters, count, down_after, fault, share)
+            for share in core_shares
+            for fault in faults
+            for count in counts
+        ]
         outcomes = {name: run(name, kinds, failures, timeout, report_progress) for name, kinds in contenders.items()}
         entries += gather(failures, outcomes)
     return {"mass failures": entries}
@@ -306,11 +325,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--down-after", type=int, nargs="+", default=[5000, 1000], metavar="MS")
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=FAULTS)
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--core-share", type=float, nargs="+", default=[1.0], metavar="SHARE")
     options = parser.parse_args(argv)
     contenders = chosen_contenders(options.contenders, report_progress)
     entries: list[dict[str, Any]] = []
     for masters in options.masters:
-        result = measure(contenders, masters, options.victims, options.down_after, options.faults, options.timeout)
+        result = measure(
+            contenders,
+            masters,
+            options.victims,
+            options.down_after,
+            options.faults,
+            options.timeout,
+            core_shares=options.core_share,
+        )
         print(f"\n{table(result)}", flush=True)
         entries += result["mass failures"]
         if options.json:

@@ -95,6 +95,11 @@ class MassFailureTests(SynchronousTestCase):
         self.assertIn("two: not settled", text)
         self.assertIn("one: no agreement on a living master for 1", text)
 
+    def test_throttled(self) -> None:
+        """The title of a mass failure names a limit of the processor time."""
+        failure = mass_failure.MassFailure(10, 2, 1000, "die", 0.5)
+        self.assertEqual(failure.title, "2 of 10 masters die, down-after 1000 ms, 50% of a core each")
+
 
 class TableTests(SynchronousTestCase):
     """Tables of the other scenarios."""
