@@ -33,7 +33,7 @@ def measure(checked: bool, slices: int) -> list[float]:
     fleet = Fleet(1, QUIET)
     checker = InvariantChecker(fleet) if checked else None
     fleet.start()
-    if not fleet.wait_stable():
+    if not fleet.converge():
         raise RuntimeError("; ".join(fleet.disagreements()))
     fleet.run(TIME_SLICE_MS)
     rates = []
