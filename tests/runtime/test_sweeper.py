@@ -15,7 +15,7 @@ class SweepTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fleet = Fleet(3, Shape())
         self.fleet.start()
-        self.assertTrue(self.fleet.settle())
+        self.assertTrue(self.fleet.converge())
         self.sentinel = self.fleet.sentinels[0]
         self.core = self.sentinel.alive.core
         self.swept: list[Millis] = []
