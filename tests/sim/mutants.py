@@ -124,7 +124,7 @@ def votes_are_not_saved() -> list[Patch]:
 
     def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
         master.leader, master.leader_epoch, master.voted_at = candidate, epoch, now
-        self._state.say("+vote-for-leader", f"{candidate} {epoch}", master)
+        self._state.announce_text("+vote-for-leader", f"{candidate} {epoch}", master)
         if candidate != self._state.options.my_id:
             master.attempt_started_at = now
 
@@ -368,7 +368,7 @@ def believes_older_configurations() -> list[Patch]:
         address = Address.literal(hello.master_ip, hello.master_port)
         if hello.master_config_epoch < master.config_epoch and not master.published_address.same(address):
             master.config_epoch = hello.master_config_epoch
-            self._failovers.forsake(master)
+            self._failovers.discard(master)
             self._switching.switch(master, address, master.published_address, now)
         return real(self, hello, master, peer, now)
 
@@ -380,10 +380,10 @@ def follows_news_without_their_epoch() -> list[Patch]:
     """A newer address is taken over and its config epoch is not."""
     real = switching.Switching.switch
 
-    def switch(self: switching.Switching, master: Master, address: Address, now: int) -> None:
+    def switch(self: switching.Switching, master: Master, address: Address, published: Address, now: int) -> None:
         if master.failover is None:
             master.config_epoch -= 1
-        real(self, master, address, now)
+        real(self, master, address, published, now)
 
     return [(switching.Switching, "switch", switch)]
 
