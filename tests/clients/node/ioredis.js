@@ -5,7 +5,7 @@ const script = require("./script");
 
 async function main(plan) {
   const Redis = require(plan.library);
-  script.sayLibrary(plan.library);
+  script.reportLibrary(plan.library);
   const tls = script.encryption(plan);
   const protocolOptions = plan.library === "ioredis" ? { protocol: plan.protocol } : {};
   const open = (options) => {

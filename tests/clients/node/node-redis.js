@@ -5,7 +5,7 @@ const { createClient, createSentinel } = require("redis");
 const script = require("./script");
 
 async function main(plan) {
-  script.sayLibrary("redis");
+  script.reportLibrary("redis");
   const tls = script.encryption(plan);
   const socket = tls === undefined ? {} : { socket: { tls: true, ...tls } };
   const login = (username, password) => ({ username: username ?? undefined, password: password ?? undefined });

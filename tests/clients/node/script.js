@@ -1,5 +1,5 @@
 "use strict";
-// What the scripts for libraries from npm share; ../script.py says what a script is told and what it reports.
+// What the scripts for libraries from npm share; ../script.py says what a script is given and what it reports.
 
 const fs = require("node:fs");
 const path = require("node:path");
@@ -7,7 +7,7 @@ const path = require("node:path");
 const LIFETIME_MS = 60_000; // after which a script gives up
 const PAUSE_MS = 50; // between two tries of anything
 
-function told() {
+function planFromArguments() {
   setTimeout(() => process.exit(124), LIFETIME_MS).unref();
   return JSON.parse(process.argv[2]);
 }
@@ -16,7 +16,7 @@ function reportStep(step, fields = {}) {
   process.stdout.write(JSON.stringify({ step, at: Date.now() / 1000, ...fields }) + "\n");
 }
 
-function sayLibrary(name) {
+function reportLibrary(name) {
   const description = path.join(__dirname, "node_modules", ...name.split("/"), "package.json");
   reportStep("library", { version: JSON.parse(fs.readFileSync(description)).version });
 }
@@ -36,15 +36,15 @@ function encryption(plan) {
 const portIn = (info) => Number(/^tcp_port:(\d+)/m.exec(String(info))[1]);
 const ascending = (ports) => [...ports].map(Number).sort((one, other) => one - other);
 
-// Writes until a server that is not the old master has taken a value after `heard()` became true.
+// Writes until a server that is not the old master has taken a value after `received()` became true.
 // Whatever is raised in between is for the next try to mend.
-async function writeOn(write, portOfMaster, heard, old) {
+async function writeOn(write, portOfMaster, received, old) {
   for (let number = 2; ; number += 1) {
     await pause();
     try {
       await write(String(number));
       const port = await portOfMaster();
-      if (heard() && port !== old) return { port, value: String(number) };
+      if (received() && port !== old) return { port, value: String(number) };
     } catch (problem) {
       process.stderr.write(`${problem}\n`);
     }
@@ -66,4 +66,4 @@ async function readBack(get, portOfReplica, wanted, master) {
   }
 }
 
-module.exports = { told, say, sayLibrary, encryption, portIn, ascending, writeOn, readBack };
+module.exports = { planFromArguments, reportStep, reportLibrary, encryption, portIn, ascending, writeOn, readBack };
