@@ -4,8 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from txsentinel.model.timings import Millis
+
+
+class FailureClasses(Enum):
+    """The setting ``failure-classes``: whether the class of a failure affects S_DOWN."""
+
+    ON = "on"
+    """Faults of configuration, and our own, do not begin S_DOWN while there is another proof of life."""
+
+    AS_C = "as-c"
+    """Every failure counts for S_DOWN, as in C Sentinels."""
+
+
+class Lineage(Enum):
+    """The setting ``lineage``: what a foreign replication history of a newly announced address causes."""
+
+    WARN = "warn"
+    """The address is adopted after at most ``down-after``; a foreign history is logged."""
+
+    STRICT = "strict"
+    """The address is never adopted before the replication history of its server was seen to fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """
+    The settings of one master that C Sentinels do not have; times are in milliseconds.
+
+    Each is off, or neutral, by default. They are saved as comments, ``#: txsentinel <setting> <master> <value>``.
+    """
+
+    crash_failover: bool = False
+    """``crash-failover``: whether evidence of a crash begins S_DOWN before ``down-after`` has passed."""
+
+    crash_confirm: Millis = 60
+    """``crash-confirm``: minimum time from the loss of a connection to the refused attempt that confirms a crash."""
+
+    failure_classes: FailureClasses = FailureClasses.ON
+    """``failure-classes``."""
+
+    data_lost_event: bool = False
+    """``data-lost-event``: whether ``+data-lost`` is published; the log has it regardless."""
+
+    lineage: Lineage = Lineage.WARN
+    """``lineage``."""
+
+    fence_isolated: bool = False
+    """``fence-isolated``: whether writes to a master that only a minority can reach are paused."""
+
+    fence_after: Millis | None = None
+    """``fence-after``: time without a majority before writes are paused; ``None`` for half of ``down-after``."""
+
+    def fence_delay(self, down_after: Millis) -> Millis:
+        """Return the effective ``fence-after`` of a master with this ``down-after``, which it is always less than."""
+        wanted = down_after // 2 if self.fence_after is None else self.fence_after
+        return min(wanted, down_after - 1)
 
 
 @dataclass(slots=True)
@@ -26,6 +82,9 @@ class MasterOptions:
 
     rename_spellings: dict[str, str] = field(default_factory=dict)
     """Command in upper case → the operator's spelling, which is saved."""
+
+    guards: GuardOptions = GuardOptions()
+    """The settings that C Sentinels do not have. Replace the object to change one."""
 
 
 def copied(options: MasterOptions) -> MasterOptions:
