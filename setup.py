@@ -17,6 +17,7 @@ HOT = (
     "txsentinel/model/address.py",
     "txsentinel/model/events.py",
     "txsentinel/model/log_text.py",
+    "txsentinel/model/time_slice.py",
     "txsentinel/wire/*.py",
     "txsentinel/core/*.py",
     "txsentinel/config/directives.py",

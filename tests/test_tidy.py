@@ -29,8 +29,12 @@ import txsentinel
 from txsentinel import interfaces
 
 LAYERS = (
-    ("model", "model.timings model.address model.events interfaces isentinel model.log_text model.log_throttle"),
-    ("wire", "wire.numbers wire.resp wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
+    (
+        "model",
+        "model.timings model.address model.events model.time_slice interfaces isentinel model.log_text"
+        " model.log_throttle",
+    ),
+    ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
         "core.errors core.options core.link core.instances core.effects core.due_queue core.state core.registry"

@@ -12,7 +12,7 @@ from tests.wire.steps import counting
 from txsentinel.config import directives, document, quoting
 from txsentinel.config.directives import classify
 from txsentinel.config.document import ConfigDocument, Line, Owner
-from txsentinel.config.quoting import decoded, split_words, written
+from txsentinel.config.quoting import decoded, split_line, written
 
 
 def work(raw: bytes) -> int:
@@ -49,7 +49,7 @@ class DocumentProperties(SynchronousTestCase):
     def test_words(self, words: list[bytes]) -> None:
         """Words of any bytes survive being written into a line and split."""
         line = " ".join(written(decoded(word)) for word in words)
-        self.assertEqual(split_words(line.encode("utf-8", "surrogateescape")), words)
+        self.assertEqual(split_line(line.encode("utf-8", "surrogateescape")), words)
 
     @given(soup(FILES, 6))
     @settings(max_examples=40)

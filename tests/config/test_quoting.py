@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.config.quoting import decoded, encoded, split_words, written
+from txsentinel.config.quoting import decoded, encoded, split_line, written
 
 
 class SplitWordsTests(SynchronousTestCase):
@@ -16,7 +16,7 @@ class SplitWordsTests(SynchronousTestCase):
         """Words end at whitespace; quotes keep it, and may open inside a word."""
         for line, words in (
             (b"a b\tc", [b"a", b"b", b"c"]),
-            (b"  a\v\fb ", [b"a", b"b"]),
+            (b"  a\vb \fc ", [b"a\vb", b"c"]),
             (b'a "b c" d', [b"a", b"b c", b"d"]),
             (b"a 'b c' d", [b"a", b"b c", b"d"]),
             (b'a""', [b"a"]),
@@ -28,17 +28,17 @@ class SplitWordsTests(SynchronousTestCase):
             (b"a b\0c d", [b"a", b"b"]),
             (b"", []),
         ):
-            self.assertEqual(split_words(line), words, line)
+            self.assertEqual(split_line(line), words, line)
 
     def test_escapes(self) -> None:
         """Double quotes support all escapes, single quotes only their own."""
-        self.assertEqual(split_words(rb'"\n\r\t\b\a\x41\x4g\q\"\\"'), [b'\n\r\t\b\aAx4gq"\\'])
-        self.assertEqual(split_words(rb"'\n\'\\x'"), [rb"\n'\\x"])
+        self.assertEqual(split_line(rb'"\n\r\t\b\a\x41\x4g\q\"\\"'), [b'\n\r\t\b\aAx4gq"\\'])
+        self.assertEqual(split_line(rb"'\n\'\\x'"), [rb"\n'\\x"])
 
     def test_unbalanced(self) -> None:
         """A quote that is not closed, or is closed inside a word, is an error."""
         for line in (b'a "b', b"a 'b", b'"a"b', b"'a'b", b'"a""b"', b'"a\\"'):
-            self.assertIsNone(split_words(line), line)
+            self.assertIsNone(split_line(line), line)
 
 
 class WrittenTests(SynchronousTestCase):
@@ -59,4 +59,4 @@ class WrittenTests(SynchronousTestCase):
         """Any bytes survive being written and split."""
         line = encoded(" ".join(written(decoded(word)) for word in words))
         self.assertNotIn(b"\n", line)
-        self.assertEqual(split_words(line), words)
+        self.assertEqual(split_line(line), words)

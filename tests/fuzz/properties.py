@@ -14,7 +14,7 @@ from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import UNPARSABLE, ConfigDocument
 from txsentinel.config.errors import ConfigError
-from txsentinel.config.quoting import decoded, split_words
+from txsentinel.config.quoting import decoded, split_line
 from txsentinel.model.timings import Limits
 from txsentinel.sim.fleet import FleetDisk
 from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
@@ -161,7 +161,7 @@ def document(raw: bytes, cuts: Sequence[int]) -> None:
 
 def _as_kept(line: bytes) -> bytes:
     trimmed = line.strip(b" \t\r\n")
-    if trimmed and not trimmed.startswith(b"#") and split_words(trimmed) is None:
+    if trimmed and not trimmed.startswith(b"#") and split_line(trimmed) is None:
         return UNPARSABLE.encode() + trimmed
     return line
 

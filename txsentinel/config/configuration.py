@@ -21,7 +21,7 @@ from txsentinel.config.generic import (
     GenericOptions,
     apply_generic,
 )
-from txsentinel.config.quoting import decoded, encoded, split_words, written
+from txsentinel.config.quoting import decoded, encoded, split_line, written
 from txsentinel.config.recovery import describe, recovered
 from txsentinel.config.statements import MasterRecord, Statement, execute
 from txsentinel.core.options import SentinelOptions
@@ -138,7 +138,7 @@ class _Reader:
                 if line.startswith(NOTE.encode()) and not self._depth:
                     self._note(line[len(NOTE) :])
                 continue
-            words = split_words(line)
+            words = split_line(line)
             if words is None:
                 raise ConfigError("Unbalanced quotes in configuration line", number, decoded(line))
             if not words:
@@ -149,7 +149,7 @@ class _Reader:
                 raise ConfigError(str(problem), number, decoded(line)) from None
 
     def _note(self, text: bytes) -> None:
-        words = split_words(text)
+        words = split_line(text)
         if words:
             self.notes.append([decoded(word) for word in words])
 
@@ -335,7 +335,7 @@ def _keep_overrides(document: ConfigDocument, appended: bytes, generic: GenericO
     """
     defaults = GenericOptions()
     for raw in appended.split(b"\n"):
-        words = [decoded(word) for word in split_words(raw.strip()) or []]
+        words = [decoded(word) for word in split_line(raw.strip()) or []]
         if not words or words[0].startswith("#"):
             continue
         name = words[0].lower()

@@ -8,7 +8,6 @@ value. They determine how a value is parsed (:meth:`Directive.read`), how ``SENT
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,9 +17,10 @@ from txsentinel.config.document import NOTE_WORD, Line, Owner, Place
 from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import DirectiveError
 from txsentinel.config.numbers import whole_number
-from txsentinel.config.quoting import written
+from txsentinel.config.quoting import encoded, written
 from txsentinel.core.errors import SettingRefused
 from txsentinel.core.options import MasterOptions
+from txsentinel.wire.numbers import canonical_integer
 
 UNRECOGNIZED: Final = "Unrecognized sentinel configuration statement."
 
@@ -83,7 +83,6 @@ _SCRIPT_NAMES: Final = {
     "notification-script": "Notification script",
     "client-reconfig-script": "Client reconfiguration script",
 }
-_CANONICAL: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +90,13 @@ class Directive:
     """
     One directive of a master.
 
-    ``relinks`` is set if connections must be re-established with the new value. ``default`` is the value at a start
-    without the line, regardless of ``SENTINEL DEBUG``.
+    ``default`` is the value at a start without the line, regardless of ``SENTINEL DEBUG``.
     """
 
     word: str
     attribute: str
     value: Value
     default: int | None = None
-    relinks: bool = False
 
     def read(self, options: MasterOptions, word: str, executable: Executable) -> None:
         """
@@ -156,8 +153,8 @@ MASTER_DIRECTIVES: Final = (
     Directive("parallel-syncs", "parallel_syncs", Value.COUNT, default=1),
     Directive("notification-script", "notification_script", Value.SCRIPT),
     Directive("client-reconfig-script", "client_reconfig_script", Value.SCRIPT),
-    Directive("auth-pass", "auth_pass", Value.SECRET, relinks=True),
-    Directive("auth-user", "auth_user", Value.TEXT, relinks=True),
+    Directive("auth-pass", "auth_pass", Value.SECRET),
+    Directive("auth-user", "auth_user", Value.TEXT),
     Directive("master-reboot-down-after-period", "reboot_down_after", Value.MILLIS, default=0),
 )
 """The directives of a master, in the order in which they are written."""
@@ -240,17 +237,6 @@ def _subject(kind: str, values: Sequence[str]) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The result of setting one option by ``SENTINEL SET``."""
-
-    shown: str
-    """The value in the event ``+set``."""
-
-    relink: bool = False
-    """Whether the links to the master and its replicas must be reconnected."""
-
-
 def values_wanted(option: str) -> int:
     """Return how many words follow ``option`` in ``SENTINEL SET``; 0 if there is no such option."""
     word = ALIASES.get(option.lower(), option.lower())
@@ -261,7 +247,7 @@ def values_wanted(option: str) -> int:
 
 def apply_set(
     options: MasterOptions, option: str, values: Sequence[str], *, deny_scripts: bool, executable: Executable
-) -> Applied:
+) -> None:
     """
     Apply one option of ``SENTINEL SET``.
 
@@ -277,13 +263,10 @@ def apply_set(
     word = ALIASES.get(option.lower(), option.lower())
     if word == "quorum":
         options.quorum = _number(option, values[0], at_least=1)
-        return Applied(values[0])
-    if word == "rename-command":
+    elif word == "rename-command":
         _rename(options, option, values[0], values[1])
-        return Applied(f"{values[0]} {values[1]}")
-    row = BY_WORD[word]
-    row.set(options, option, values[0], deny_scripts, executable)
-    return Applied("******" if row.value is Value.SECRET else values[0], row.relinks)
+    else:
+        BY_WORD[word].set(options, option, values[0], deny_scripts, executable)
 
 
 def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:
@@ -302,6 +285,7 @@ def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:
 
 def _number(option: str, word: str, at_least: int) -> int:
     """Parse a canonical integer within 64 bits."""
-    if _CANONICAL.fullmatch(word) and at_least <= int(word) < 1 << 63:
-        return int(word)
+    number = canonical_integer(encoded(word))
+    if number is not None and number >= at_least:
+        return number
     raise SettingRefused(f"ERR Invalid argument '{word}' for SENTINEL SET '{option}'")

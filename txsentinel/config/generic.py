@@ -16,6 +16,9 @@ from typing import Final, TypeAlias
 from txsentinel.config.errors import DirectiveError
 from txsentinel.config.keywords import FREE_FORM, INT64_MAX, INTEGER, MEMORY, ONE_OF, TEXT, YES_NO
 from txsentinel.config.process_title import expanded
+from txsentinel.config.quoting import encoded
+from txsentinel.wire.numbers import canonical_integer
+from txsentinel.wire.words import yes_or_no
 
 BAD_DIRECTIVE: Final = "Bad directive or wrong number of arguments"
 WRONG_NUMBER: Final = "wrong number of arguments"
@@ -153,9 +156,10 @@ Reading: TypeAlias = Callable[[str], object]
 
 def yes_no(word: str) -> bool:
     """Parse ``yes`` or ``no`` in any letter case."""
-    if word.lower() not in ("yes", "no"):
+    value = yes_or_no(word)
+    if value is None:
         raise DirectiveError("argument must be 'yes' or 'no'")
-    return word.lower() == "yes"
+    return value
 
 
 def text(word: str) -> str:
@@ -167,9 +171,10 @@ def integer_between(low: int, high: int) -> Reading:
     """Return a parser for canonical integers within the bounds, both inclusive."""
 
     def read(word: str) -> int:
-        if not _CANONICAL.fullmatch(word) or not -INT64_MAX - 1 <= int(word) <= INT64_MAX:
+        number = canonical_integer(encoded(word))
+        if number is None:
             raise DirectiveError("argument couldn't be parsed into an integer")
-        return _within(int(word), low, high)
+        return _within(number, low, high)
 
     return read
 
@@ -214,7 +219,6 @@ def _within(number: int, low: int, high: int) -> int:
     return number
 
 
-_CANONICAL: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,18})", re.ASCII)
 _MEMORY: Final = re.compile(r"([0-9]{1,19})([a-zA-Z]*)", re.ASCII)
 _OCTAL: Final = re.compile(r"-?[0-7]{1,12}", re.ASCII)
 _UNITS: Final = {

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from txsentinel.model.events import LOG_LEVELS
+
 INT32_MAX: Final = (1 << 31) - 1
 UINT32_MAX: Final = (1 << 32) - 1
 INT64_MAX: Final = (1 << 63) - 1
@@ -131,7 +133,7 @@ ONE_OF: Final[dict[str, tuple[str, ...]]] = {
     "enable-protected-configs": ("no", "yes", "local"),
     "log-format": ("legacy", "logfmt", "json"),
     "log-timestamp-format": ("legacy", "iso8601", "milliseconds"),
-    "loglevel": ("debug", "verbose", "notice", "warning", "nothing"),
+    "loglevel": tuple(LOG_LEVELS),
     "maxmemory-policy": (
         "volatile-lru",
         "volatile-lfu",

@@ -1,13 +1,11 @@
-"""Splitting of lines into words exactly as in C servers, and quoting of words such that all versions accept them."""
+"""Splitting of lines of a file into words, and quoting of words such that all versions accept them."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-WHITESPACE: Final = b" \t\n\v\f\r"
-ESCAPES: Final = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
-HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
+from txsentinel.wire.words import split_words
 
 BARE: Final = re.compile("[^\\x00-\\x20\\x7f\"']+")
 """A word that needs no quotes; a backslash outside quotes is an ordinary character."""
@@ -15,61 +13,9 @@ BARE: Final = re.compile("[^\\x00-\\x20\\x7f\"']+")
 _WRITTEN_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\a": "\\a", "\b": "\\b"}
 
 
-def split_words(line: bytes) -> list[bytes] | None:
-    """
-    Split one line into words (upstream: ``sdssplitargs``); return ``None`` for unbalanced quotes.
-
-    Double quotes support escape sequences, single quotes only ``\\'``. A closing quote must be followed by whitespace
-    or the end. Quotes may open inside a word. A NUL ends the line.
-    """
-    line = line.partition(b"\0")[0]
-    if b'"' not in line and b"'" not in line:
-        return line.split()
-    words: list[bytes] = []
-    at, end = 0, len(line)
-    while True:
-        while at < end and line[at] in WHITESPACE:
-            at += 1
-        if at == end:
-            return words
-        word = bytearray()
-        while at < end and line[at] not in WHITESPACE:
-            if line[at] in b"\"'":
-                closed = _quoted_part(line, at, word)
-                if closed is None or (closed < end and line[closed] not in WHITESPACE):
-                    return None
-                at = closed
-            else:
-                word.append(line[at])
-                at += 1
-        words.append(bytes(word))
-
-
-def _quoted_part(line: bytes, opening: int, word: bytearray) -> int | None:
-    """Add the text between the quotes to ``word``; return the index after the closing quote, ``None`` without one."""
-    quote, at, end = line[opening], opening + 1, len(line)
-    while at < end:
-        char = line[at]
-        if char == quote:
-            return at + 1
-        if char == ord("\\") and at + 1 < end:
-            following = line[at + 1]
-            if quote == ord('"'):
-                digits = line[at + 2 : at + 4]
-                if following == ord("x") and len(digits) == 2 and HEX_DIGITS.issuperset(digits):
-                    word.append(int(digits, 16))
-                    at += 4
-                else:
-                    word.append(ESCAPES.get(following, following))
-                    at += 2
-                continue
-            if following == quote:
-                word.append(quote)
-                at += 2
-                continue
-        word.append(char)
-        at += 1
-    return None
+def split_line(line: bytes) -> list[bytes] | None:
+    """Split a line of a file into words, or return ``None`` for unbalanced quotes. A NUL ends the line, as in C."""
+    return split_words(line.partition(b"\0")[0])
 
 
 def in_quotes(word: str) -> str:

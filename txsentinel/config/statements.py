@@ -17,6 +17,7 @@ from txsentinel.config.errors import ConfigError, DirectiveError
 from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import canonical_ip
+from txsentinel.wire.words import yes_or_no
 
 
 @dataclass(slots=True)
@@ -262,6 +263,7 @@ def _check_port(port: int) -> None:
 
 
 def _yes_no(word: str, problem: str) -> bool:
-    if word.lower() not in ("yes", "no"):
+    value = yes_or_no(word)
+    if value is None:
         raise DirectiveError(problem)
-    return word.lower() == "yes"
+    return value

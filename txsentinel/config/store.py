@@ -31,6 +31,7 @@ from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_l
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
+from txsentinel.model.time_slice import TimeSlice
 
 FIRST_RETRY: Final = 0.1
 """Delay in seconds after a failed write; doubled on each further failure."""
@@ -271,8 +272,7 @@ class ConfigStore:
     def _render(self) -> bool:
         """Render lines of masters for one time slice; return whether all are rendered."""
         masters, document, names = self._core.registry.masters, self._document, self._to_render
-        seconds = self._host.reactor.seconds
-        until = seconds() + TIME_SLICE_SECONDS
+        time_slice = TimeSlice(self._host.reactor.seconds, TIME_SLICE_SECONDS)
         while names:
             name = names.popleft()
             master = masters.get(name)
@@ -282,7 +282,7 @@ class ConfigStore:
                 document.put(owner_of(name), [removed_line(name)])
             else:
                 document.drop(owner_of(name))
-            if seconds() > until:
+            if time_slice.over():
                 break
         return not names
 

@@ -14,7 +14,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
-from txsentinel.model.log_text import DistinctLineThrottle
+from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Limits, Millis, Timings
 
 MIN_UNFINISHED: Final = 16 * 1024

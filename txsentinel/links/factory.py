@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
-from txsentinel.model.log_text import DistinctLineThrottle
+from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
 MIN_RETRY_INTERVAL: Final[Millis] = 100

@@ -17,6 +17,9 @@ class Level(IntEnum):
     NOTHING = 4
 
 
+LOG_LEVELS: Final = {level.name.lower(): level for level in Level}
+"""The words of the ``loglevel`` directive."""
+
 LEVELS: Final[dict[str, Level]] = {
     "+monitor": Level.WARNING,
     "-monitor": Level.WARNING,

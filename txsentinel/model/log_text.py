@@ -11,11 +11,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.model.timings import Millis
-
-THROTTLE_PERIOD: Final[Millis] = 60_000
-"""Period in which a throttle counts log lines."""
-
 MAX_EXCERPT: Final = 200
 """Maximum length in characters of text from outside that is quoted in a log line."""
 
@@ -48,32 +43,3 @@ def one_line(text: str, longest: int = MAX_LINE) -> str:
 def excerpt(text: str) -> str:
     """Return the beginning of a text from outside, escaped, for quoting in a log line."""
     return one_line(text, MAX_EXCERPT)
-
-
-class DistinctLineThrottle:
-    """
-    Limits log lines per minute, and logs each distinct line once.
-
-    :param most: maximum number of lines in one period.
-    """
-
-    def __init__(self, most: int = 5) -> None:
-        self._most = most
-        self._since: Millis = 0
-        self._lines = 0
-        self._logged: set[str] = set()
-
-    def allow(self, text: str, now: Millis) -> bool:
-        """Return whether ``text`` may be logged now; if so, it counts as logged."""
-        if now - self._since >= THROTTLE_PERIOD:
-            self._since, self._lines = now, 0
-            self._logged.clear()
-        if text in self._logged or self._lines >= self._most:
-            return False
-        self._lines += 1
-        self._logged.add(text)
-        return True
-
-    def reset(self, text: str) -> None:
-        """Allow ``text`` to be logged again: the condition that it reports has ended."""
-        self._logged.discard(text)

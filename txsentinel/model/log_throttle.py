@@ -1,4 +1,10 @@
-"""Rate limit for log lines that clients can provoke: some of each kind per minute, then the number of the others."""
+"""
+Rate limits for log lines that others can provoke.
+
+:class:`LogThrottle` is for lines of few kinds that many clients cause: it logs some of each kind per minute, then the
+number of the others. :class:`DistinctLineThrottle` is for conditions of one peer, which stay as they are for days: it
+logs each distinct line once, until the condition has ended.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,10 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from txsentinel.model.log_text import THROTTLE_PERIOD
 from txsentinel.model.timings import Millis
+
+THROTTLE_PERIOD: Final[Millis] = 60_000
+"""Period in which a throttle counts log lines."""
 
 MAX_LINES: Final = 10
 """Maximum number of lines of one kind in one period."""
@@ -69,3 +77,32 @@ class LogThrottle:
         suppressed, count.since, count.logged, count.suppressed = count.suppressed, now, 0, 0
         if suppressed:
             self._log.warn("{count} more lines were left out like: {kind}", count=suppressed, kind=kind)
+
+
+class DistinctLineThrottle:
+    """
+    Limits log lines per minute, and logs each distinct line once.
+
+    :param most: maximum number of lines in one period.
+    """
+
+    def __init__(self, most: int = 5) -> None:
+        self._most = most
+        self._since: Millis = 0
+        self._lines = 0
+        self._logged: set[str] = set()
+
+    def allow(self, text: str, now: Millis) -> bool:
+        """Return whether ``text`` may be logged now; if so, it counts as logged."""
+        if now - self._since >= THROTTLE_PERIOD:
+            self._since, self._lines = now, 0
+            self._logged.clear()
+        if text in self._logged or self._lines >= self._most:
+            return False
+        self._lines += 1
+        self._logged.add(text)
+        return True
+
+    def reset(self, text: str) -> None:
+        """Allow ``text`` to be logged again: the condition that it reports has ended."""
+        self._logged.discard(text)

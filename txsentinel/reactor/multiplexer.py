@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from txsentinel.model.time_slice import TimeSlice
 from txsentinel.reactor.priority import yield_function
 
 if TYPE_CHECKING:
@@ -258,10 +259,10 @@ class EpollMultiplexer:
 
     def doRead(self) -> None:
         """Process ready channels until none is left or the time slice has passed; then write the replies."""
-        ready, channels, seconds = self._ready, self._channels, self._reactor.seconds
+        ready, channels = self._ready, self._channels
         if not ready:
             self._poll()
-        until = seconds() + self._time_slice_seconds
+        time_slice = TimeSlice(self._reactor.seconds, self._time_slice_seconds)
         self._polling = True
         try:
             while ready:
@@ -271,7 +272,7 @@ class EpollMultiplexer:
                 if channel is not None:
                     self.received += 1
                     self._turn(channel, event & (self._registered[descriptor] | _ENDED))
-                if seconds() > until:
+                if time_slice.over():
                     break
                 self._yield_to_clients()
         finally:

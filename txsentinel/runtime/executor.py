@@ -16,8 +16,8 @@ from txsentinel.core.state import StorageError
 from txsentinel.interfaces import IHost
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
-from txsentinel.model.log_text import DistinctLineThrottle, excerpt
-from txsentinel.model.log_throttle import LogThrottle
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.log_throttle import DistinctLineThrottle, LogThrottle
 from txsentinel.runtime.durability import DurabilityBarrier
 
 CRASH_STATUS = 99

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.model.events import Level
-from txsentinel.model.log_text import DistinctLineThrottle
+from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.tls.contexts import explain
 from txsentinel.tls.throttle import HandshakeThrottle
 

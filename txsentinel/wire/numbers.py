@@ -1,8 +1,8 @@
 """
-Parsing of numbers in received text with the results of the C library functions that C Sentinels use.
+Parsing of numbers in received text as C Sentinels do it: strictly, or with the results of the C library.
 
-Leading whitespace and one sign are accepted, digits are read up to the first other character, and text without digits
-is zero. Nothing here raises, and the time does not grow with the number of digits.
+The lenient functions accept leading whitespace and one sign, read digits up to the first other character, and return
+zero for text without digits. Nothing here raises, and the time does not grow with the number of digits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,22 @@ HIGHEST_U64: Final = (1 << 64) - 1
 HIGHEST_I64: Final = (1 << 63) - 1
 LOWEST_I64: Final = -(1 << 63)
 
+_CANONICAL: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _LEADING_NUMBER: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)0*([0-9]{0,20})")
 _SIGNIFICANT_DIGITS: Final = 20
 """Maximum number of digits of a 64-bit number; further digits are not read."""
+
+
+def canonical_integer(raw: bytes) -> int | None:
+    """
+    Return a signed 64-bit integer in canonical decimal form, ``None`` for any other word (upstream: ``string2ll``).
+
+    A plus sign, whitespace and leading zeros are not canonical.
+    """
+    if _CANONICAL.fullmatch(raw) is None:
+        return None
+    number = int(raw)
+    return number if LOWEST_I64 <= number <= HIGHEST_I64 else None
 
 
 def lenient_int(raw: bytes) -> int:

@@ -8,12 +8,12 @@ one at a time, since one may change how the next is parsed: ``AUTH`` raises the 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from txsentinel.model.timings import Limits
-from txsentinel.wire.numbers import HIGHEST_I64, LOWEST_I64
+from txsentinel.wire.numbers import canonical_integer
 from txsentinel.wire.resp import text
+from txsentinel.wire.words import split_words
 
 
 class ProtocolError(Exception):
@@ -58,15 +58,6 @@ _MIN_WINDOW: Final = 128
 """Bytes of buffered input above which a window of it is split at line ends."""
 
 _NO_WINDOW: Final[list[bytes]] = []
-
-_CANONICAL_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
-_BLANKS: Final = re.compile(rb"[ \t-\r]*")
-_PLAIN_WORD: Final = re.compile(rb"[^ \n\r\t\"']+")
-_DOUBLE_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"(?=[ \t-\r]|\Z)', re.DOTALL)
-_SINGLE_QUOTED: Final = re.compile(rb"'((?:[^'\\]|\\'|\\(?!'))*)'(?=[ \t-\r]|\Z)", re.DOTALL)
-_ESCAPE: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
-_NEEDS_CARE: Final = re.compile(rb"[\"'\v\f]")
 
 
 class RequestParser:
@@ -288,7 +279,7 @@ class RequestParser:
             end = self._end_of_header("Protocol error: too big mbulk count string")
             if end < 0:
                 return False
-            count = _canonical(bytes(buffer[start + 1 : end]))
+            count = canonical_integer(bytes(buffer[start + 1 : end]))
         if count is None or count > self._limits.multibulk_count:
             raise ProtocolError("Protocol error: invalid multibulk length")
         if not self.authenticated and count > self._limits.unauthenticated_multibulk_count:
@@ -350,7 +341,7 @@ class RequestParser:
         if header[:1] != b"$":
             # With an empty header, the CR itself is where the type byte belongs.
             raise ProtocolError(f"Protocol error: expected '$', got '{text(header[:1] or bytes((13,)))}'")
-        length = _canonical(header[1:])
+        length = canonical_integer(header[1:])
         if length is None or not 0 <= length <= self._limits.bulk_length:
             raise ProtocolError("Protocol error: invalid bulk length")
         if not self.authenticated and length > self._limits.unauthenticated_bulk_length:
@@ -364,7 +355,10 @@ class RequestParser:
             return None
         line = bytes(self._buffer[self._position : end])
         self._step_to(end + 1)
-        return split_words(line.removesuffix(b"\r"))
+        words = split_words(line.removesuffix(b"\r"))
+        if words is None:
+            raise ProtocolError("Protocol error: unbalanced quotes in request")
+        return words
 
     def _end_of_header(self, too_big: str) -> int:
         """Return the position of a header's CR once the byte after it has arrived, which is not checked; else −1."""
@@ -410,60 +404,3 @@ class RequestParser:
         self._words = []
         self._position = self._scanned = self._missing = self._charge = 0
         self._length = -1
-
-
-def split_words(line: bytes) -> list[bytes]:
-    """
-    Split an inline request into words (upstream: ``sdssplitargs``).
-
-    Words are separated by whitespace. Double quotes support escape sequences, single quotes only ``\\'``. A quote may
-    open inside a word, but the closing quote must end the word.
-
-    :raises ProtocolError: if a quote is not closed, or is closed inside a word.
-    """
-    if _NEEDS_CARE.search(line) is None:
-        return line.split()
-    words: list[bytes] = []
-    at = 0
-    while True:
-        blanks = _BLANKS.match(line, at)
-        at = at if blanks is None else blanks.end()
-        if at == len(line):
-            return words
-        word, at = _one_word(line, at)
-        words.append(word)
-
-
-def _one_word(line: bytes, at: int) -> tuple[bytes, int]:
-    """Return the word that begins at ``at``, and its end."""
-    plain = _PLAIN_WORD.match(line, at)
-    word = b""
-    if plain is not None:
-        word, at = plain.group(), plain.end()
-    opening = line[at : at + 1]
-    if opening == b'"':
-        quoted = _DOUBLE_QUOTED.match(line, at)
-        if quoted is None:
-            raise ProtocolError("Protocol error: unbalanced quotes in request")
-        return word + _ESCAPE.sub(_unescaped, quoted.group(1)), quoted.end()
-    if opening == b"'":
-        quoted = _SINGLE_QUOTED.match(line, at)
-        if quoted is None:
-            raise ProtocolError("Protocol error: unbalanced quotes in request")
-        return word + quoted.group(1).replace(b"\\'", b"'"), quoted.end()
-    return word, at
-
-
-def _unescaped(escape: re.Match[bytes]) -> bytes:
-    digits, other = escape.groups()
-    if digits is not None:
-        return bytes.fromhex(digits.decode("ascii"))
-    return _ESCAPED.get(other, other)
-
-
-def _canonical(digits: bytes) -> int | None:
-    """Parse a canonical integer: no plus sign, whitespace or leading zeros. Return ``None`` for anything else."""
-    if _CANONICAL_INTEGER.fullmatch(digits) is None:
-        return None
-    number = int(digits)
-    return number if LOWEST_I64 <= number <= HIGHEST_I64 else None
