@@ -1,4 +1,4 @@
-"""A server under test: the real core, executor and barrier; hand-fed time, transports, disk and scripts."""
+"""A server for tests: the real core, executor and barrier with fake clock, transports, store and scripts."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ MY_ID = "a" * 40
 PEER_ID = "b" * 40
 
 
-class BenchHost:
-    """A host whose time stands still until a test moves it."""
+class FakeHost:
+    """A fake host whose clock only moves when a test advances it."""
 
     pid = 4242
 
@@ -47,62 +47,62 @@ class BenchHost:
         self.failures: list[Failure] = []
 
     nested_poll_active = False
-    look: Callable[[], None] | None = None
-    """What those do who have the word between two steps of a long call."""
+    on_yield: Callable[[], None] | None = None
+    """Called by :meth:`yield_to_clients`, in place of the clients that would be served between two steps."""
 
     def yield_to_clients(self) -> bool:
-        """Let them."""
-        if self.look is None or self.nested_poll_active:
+        """Run ``on_yield``, never nested in itself."""
+        if self.on_yield is None or self.nested_poll_active:
             return False
         self.nested_poll_active = True
-        self.look()
+        self.on_yield()
         self.nested_poll_active = False
         return True
 
     def now(self) -> Millis:
-        """Milliseconds since long before the test."""
+        """Monotonic milliseconds; the clock starts at 1000 seconds."""
         return round(self.reactor.seconds() * 1000)
 
     def wall_clock(self) -> float:
-        """Some day in 2026."""
+        """A fixed date in 2026, advanced by the fake clock."""
         return 1_795_240_000.0 + self.reactor.seconds()
 
     def fail_stop(self, failure: Failure, what: str) -> None:
-        """Note it."""
+        """Record the failure."""
         self.failures.append(failure)
 
 
-class BenchDisk:
-    """The store: remembers what it was asked to save, and saves when a test says so."""
+class FakeStore:
+    """A fake store that records the generation to save; a test completes or fails the write."""
 
     def __init__(self) -> None:
         self.wanted = 0
 
     def note_dirty(self, names: Iterable[str | None]) -> None:
-        """Whose lines are to be written does not matter here."""
+        """Ignored: the lines to write do not matter here."""
 
     def commit_soon(self, generation: int) -> None:
-        """Save up to there, one day."""
+        """Record the generation that is to be saved."""
         self.wanted = max(self.wanted, generation)
 
 
-class BenchLinks:
-    """The links: remember what they were asked to do."""
+class RecordingLinks:
+    """Fake links that record their effects."""
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
 
     def perform(self, effect: Effect) -> None:
-        """Note it."""
+        """Record the effect."""
         self.effects.append(effect)
 
     def flush(self) -> None:
-        """Nothing is gathered."""
+        """Do nothing: no effect is buffered."""
 
 
 @dataclass
-class BenchJob:
-    """A script as the queue shows it."""
+class FakeJob:
+    """One entry of the script queue."""
 
     path: str
     arguments: tuple[str, ...] = ()
@@ -113,34 +113,34 @@ class BenchJob:
 
 
 @dataclass
-class BenchScripts:
-    """The queue of scripts."""
+class FakeScripts:
+    """A fake script queue."""
 
-    jobs: list[BenchJob] = field(default_factory=list)
+    jobs: list[FakeJob] = field(default_factory=list)
 
     @property
     def running(self) -> int:
-        """How many run."""
+        """Number of running scripts."""
         return sum(1 for job in self.jobs if job.started_at is not None)
 
     def enqueue(self, path: str, arguments: Iterable[str]) -> None:
-        """Have one more wait."""
-        self.jobs.append(BenchJob(path, tuple(arguments)))
+        """Queue a script."""
+        self.jobs.append(FakeJob(path, tuple(arguments)))
 
 
-class Wire(StringTransport):
-    """A transport that tells its protocol at once when it is closed, and can be made to take no more."""
+class MemoryTransport(StringTransport):
+    """A transport in memory that reports ``connectionLost`` as soon as it is closed, and can block writes."""
 
     aborted = False
 
     def loseConnection(self) -> None:
-        """Close in order."""
+        """Close after flushing."""
         if not self.disconnecting:
             super().loseConnection()
             self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
-        """Close at once."""
+        """Close without flushing."""
         if not self.disconnecting:
             self.aborted = True
             self.disconnecting = True
@@ -150,20 +150,20 @@ class Wire(StringTransport):
 
 
 class ServerHarness:
-    """One server, its core and everything around it."""
+    """One server with its core and its fakes."""
 
     def __init__(
         self,
         options: GenericOptions | None = None,
         sentinel: SentinelOptions | None = None,
-        host: BenchHost | None = None,
+        host: FakeHost | None = None,
     ) -> None:
-        self.host = host or BenchHost()
+        self.host = host or FakeHost()
         self.notes: list[tuple[Level, str]] = []
         self.events: list[str] = []
-        self.disk = BenchDisk()
-        self.links = BenchLinks()
-        self.scripts = BenchScripts()
+        self.disk = FakeStore()
+        self.links = RecordingLinks()
+        self.scripts = FakeScripts()
         self.stopped = 0
         self.loglevels: list[str] = []
         own = sentinel or SentinelOptions()
@@ -207,54 +207,54 @@ class ServerHarness:
         self._port = 40_000
 
     def publish(self, event: SentinelEvent) -> None:
-        """What the service does with events, the listeners aside."""
+        """Publish an event as the service does, without its event plug-ins."""
         self.events.append(str(event))
         if event.published:
             self.context.hub.publish(event.channel, event.payload)
 
     def stop(self) -> None:
-        """The SHUTDOWN command was heard."""
+        """Count the calls of SHUTDOWN."""
         self.stopped += 1
 
     def connect(self, peer: IAddress | None = None) -> RawConnection:
-        """A new client; each comes from a port of its own."""
+        """Connect a new client; each one has a port of its own."""
         self._port += 1
         address = peer or IPv4Address("TCP", "127.0.0.1", self._port)
         own = IPv4Address("TCP", "127.0.0.1", 26379)
         protocol = self.factory.buildProtocol(address)
-        wire = Wire(peerAddress=address, hostAddress=own)
+        wire = MemoryTransport(peerAddress=address, hostAddress=own)
         wire.protocol = protocol
         protocol.makeConnection(wire)
         return RawConnection(protocol, wire, self.host.reactor)
 
     def watch(self, name: str = "mymaster", port: int = 6379, quorum: int = 2) -> Master:
-        """A master that is watched already, as if the file had named it."""
+        """Monitor a master, as if the configuration file declared it."""
         master = self.core.monitor(name, "127.0.0.1", port, quorum, self.host.now())
-        self.resolve()
+        self.commit_all()
         return master
 
-    def resolve(self) -> None:
-        """Save everything that changed."""
+    def commit_all(self) -> None:
+        """Save all changes and forget the events so far."""
         self.executor.drain()
         self.executor.committed(self.core.outbox.generation)
         self.events.clear()
 
     def save(self) -> None:
-        """The disk has done what it was asked for."""
+        """Complete the writes that were requested."""
         self.executor.committed(self.disk.wanted)
 
     def fail(self) -> None:
-        """The disk has failed."""
+        """Fail the writes that were requested."""
         self.executor.commit_failed(self.disk.wanted, OSError(28, "No space left on device"))
 
     def bring_up(self, link: InstanceLink) -> None:
-        """All connections of a link are established."""
+        """Establish all connections of a link."""
         for kind in link.kinds:
             self.core.link_up(link, kind, "127.0.0.1", self.host.now())
         assert link.commands_up
 
     def confirm(self, peer_id: str) -> None:
-        """A Sentinel that a hello has just named is reached, and tells its ID."""
+        """Connect to the Sentinel of the latest hello and let it confirm its ID."""
         self.executor.drain()
         link = next(each.link for each in reversed(self.links.effects) if isinstance(each, Connect))
         self.bring_up(link)
@@ -265,9 +265,9 @@ class ServerHarness:
 
 
 class RawConnection:
-    """The client's end of one connection."""
+    """The client's end of a connection."""
 
-    def __init__(self, protocol: SentinelProtocol, wire: Wire, reactor: Clock) -> None:
+    def __init__(self, protocol: SentinelProtocol, wire: MemoryTransport, reactor: Clock) -> None:
         self.protocol = protocol
         self.wire = wire
         self.reactor = reactor
@@ -277,19 +277,19 @@ class RawConnection:
         self.protocol.dataReceived(pack(*words))
 
     def raw(self) -> bytes:
-        """The bytes that came since the last look, events of this turn among them."""
+        """Return the bytes received since the last call, including the events of this turn."""
         self.reactor.advance(0)
         value = self.wire.value()
         self.wire.clear()
         return bytes(value)
 
     def ask(self, *words: bytes | str | int) -> bytes:
-        """Send one command; the bytes that come at once."""
+        """Send one command and return the bytes that arrive at once."""
         self.send(*words)
         return self.raw()
 
     def replies(self) -> list[object]:
-        """What came since the last look, parsed."""
+        """Return the replies received since the last call, parsed."""
         reader = ReplyReader(Limits(), resp3=True)
         reader.feed(self.raw())
         found = []
@@ -298,7 +298,7 @@ class RawConnection:
         return found
 
     def reply(self, *words: bytes | str | int) -> object:
-        """Send one command; the one reply that comes at once, parsed."""
+        """Send one command and return its only reply, parsed."""
         self.send(*words)
         replies = self.replies()
         assert len(replies) == 1, replies
@@ -306,19 +306,19 @@ class RawConnection:
 
     @property
     def closed(self) -> bool:
-        """Is the connection over?"""
+        """Whether the connection is closed."""
         return bool(self.wire.disconnecting)
 
 
 class ServerTestCase(SynchronousTestCase):
-    """A bench with one watched master and one client."""
+    """A server with one watched master and one client."""
 
     def setUp(self) -> None:
-        """Connect."""
+        """Connect the client."""
         self.harness = ServerHarness()
         self.master = self.harness.watch()
         self.client = self.harness.connect()
 
     def refused(self, line: str, *words: bytes | str | int) -> None:
-        """The command is answered with exactly this error."""
+        """Assert that the command is refused with exactly this error."""
         self.assertEqual(self.client.ask(*words), b"-" + line.encode() + b"\r\n", words)

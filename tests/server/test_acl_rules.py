@@ -1,4 +1,4 @@
-"""Promises of the rule language: what rules do, how they are shown, and that nothing else can come of them."""
+"""Tests of the ACL rule language: the effect of rules, their description, and the errors."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from txsentinel.server.acl.users import (
 from txsentinel.server.command_modules import TABLE
 
 
-def made(*rules: str) -> User:
-    """A user made by rules."""
+def make_user(*rules: str) -> User:
+    """Create a user from rules."""
     user = User("u")
     user.apply_all(joined_selectors(rules))
     return user
 
 
 def refused(user: User, *words: str) -> Refusal | None:
-    """Why the user may not say this."""
+    """Return the reason why the user may not run this command."""
     request = [word.encode() for word in words]
     command = TABLE.find(request)
     assert command is not None
@@ -51,17 +51,17 @@ def refused(user: User, *words: str) -> Refusal | None:
 
 
 class RuleTests(SynchronousTestCase):
-    """Single rules, and how they follow each other."""
+    """Single rules and their combination."""
 
-    def test_a_new_user_may_nothing(self) -> None:
-        """It is off, without password, command, key and channel."""
-        user = made()
+    def test_new_user_has_no_rights(self) -> None:
+        """A new user is off, without passwords, commands, keys and channels."""
+        user = make_user()
         self.assertEqual(user.line(), "user u off sanitize-payload resetchannels -@all")
         self.assertFalse(user.accepts(b""))
         self.assertEqual(refused(user, "PING"), Refusal(Reason.COMMAND, 0))
 
-    def test_default_may_everything(self) -> None:
-        """And nobody need ask what; with one command taken away somebody has to."""
+    def test_default_is_unrestricted(self) -> None:
+        """The default user is unrestricted until a command is removed from it."""
         user = default_user()
         self.assertEqual(user.line(), "user default on nopass sanitize-payload ~* &* +@all")
         self.assertTrue(user.unrestricted)
@@ -71,46 +71,46 @@ class RuleTests(SynchronousTestCase):
         self.assertIsNone(refused(user, "SENTINEL", "MASTERS"))
 
     def test_unrestricted_needs_all_channels(self) -> None:
-        """All commands alone are not everything."""
-        self.assertFalse(made("+@all").unrestricted)
-        self.assertFalse(made("+@all", "(&*)").unrestricted)
-        self.assertTrue(made("(+@all allchannels)").unrestricted)
+        """A user with all commands but not all channels is not unrestricted."""
+        self.assertFalse(make_user("+@all").unrestricted)
+        self.assertFalse(make_user("+@all", "(&*)").unrestricted)
+        self.assertTrue(make_user("(+@all allchannels)").unrestricted)
 
-    def test_login_is_for_everybody(self) -> None:
-        """AUTH and HELLO cannot be taken away."""
-        user = made("-@all", "-auth", "-hello")
+    def test_login_cannot_be_removed(self) -> None:
+        """``AUTH`` and ``HELLO`` cannot be removed."""
+        user = make_user("-@all", "-auth", "-hello")
         self.assertIsNone(refused(user, "AUTH", "x"))
         self.assertIsNone(refused(user, "HELLO"))
 
     def test_containers(self) -> None:
-        """A container's right is that to all its subcommands, each of which can be given or taken by itself."""
-        user = made("+client", "-client|kill")
+        """A right to a container covers all its subcommands; each can be added or removed by itself."""
+        user = make_user("+client", "-client|kill")
         self.assertIsNone(refused(user, "CLIENT", "LIST"))
         self.assertIsNotNone(refused(user, "CLIENT", "KILL", "x"))
-        self.assertIsNone(refused(made("+sentinel|masters"), "SENTINEL", "MASTERS"))
-        self.assertIsNotNone(refused(made("+sentinel|masters"), "SENTINEL", "MASTER", "x"))
+        self.assertIsNone(refused(make_user("+sentinel|masters"), "SENTINEL", "MASTERS"))
+        self.assertIsNotNone(refused(make_user("+sentinel|masters"), "SENTINEL", "MASTER", "x"))
 
     def test_categories(self) -> None:
-        """A category of a container is one of its subcommands too; later rules win."""
-        user = made("+@all", "-@dangerous")
+        """The category of a container includes its subcommands; later rules take precedence."""
+        user = make_user("+@all", "-@dangerous")
         for words in (["SENTINEL", "HELP"], ["SENTINEL", "MASTERS"], ["INFO"], ["ROLE"], ["SHUTDOWN"], ["ACL", "LIST"]):
             self.assertIsNotNone(refused(user, *words), words)
         self.assertIsNone(refused(user, "CLIENT", "ID"))
-        user = made("+@connection")
+        user = make_user("+@connection")
         self.assertIsNone(refused(user, "CLIENT", "KILL", "x"))
         self.assertIsNotNone(refused(user, "SENTINEL", "MASTERS"))
 
     def test_every_category_is_known(self) -> None:
-        """Those of our commands are among them, and an empty one is allowed."""
+        """Every category of our commands is known, and a category without commands is allowed."""
         self.assertEqual(len(set(CATEGORIES)), 21)
         for entry in TABLE.everything():
             self.assertLessEqual(set(entry.categories), set(CATEGORIES), entry.name)
         for category in CATEGORIES:
-            made(f"+@{category}", f"-@{category.upper()}")
+            make_user(f"+@{category}", f"-@{category.upper()}")
 
     def test_channels(self) -> None:
-        """Channels are matched by patterns, patterns literally; unsubscribing is free."""
-        user = made("+@pubsub", "&ok*", "&one")
+        """Channels match by pattern, patterns literally; unsubscribing is always allowed."""
+        user = make_user("+@pubsub", "&ok*", "&one")
         self.assertIsNone(refused(user, "SUBSCRIBE", "okay", "one"))
         self.assertEqual(refused(user, "SUBSCRIBE", "okay", "two"), Refusal(Reason.CHANNEL, 2))
         self.assertEqual(refused(user, "PSUBSCRIBE", "okay"), Refusal(Reason.CHANNEL, 1))
@@ -119,21 +119,21 @@ class RuleTests(SynchronousTestCase):
         self.assertIsNone(refused(user, "UNSUBSCRIBE", "two"))
 
     def test_selectors(self) -> None:
-        """One selector must allow all of a request; of several refusals the most specific is told."""
-        user = made("+subscribe", "&a", "(+subscribe &b)")
+        """One selector must allow the whole request; of several refusals the most specific one is reported."""
+        user = make_user("+subscribe", "&a", "(+subscribe &b)")
         self.assertIsNone(refused(user, "SUBSCRIBE", "b"))
         self.assertEqual(refused(user, "SUBSCRIBE", "a", "b"), Refusal(Reason.CHANNEL, 2))
-        self.assertEqual(refused(made("(+subscribe)"), "SUBSCRIBE", "x"), Refusal(Reason.CHANNEL, 1))
+        self.assertEqual(refused(make_user("(+subscribe)"), "SUBSCRIBE", "x"), Refusal(Reason.CHANNEL, 1))
 
-    def test_first_words(self) -> None:
-        """A command without subcommands can be given for some first arguments, in any letter case."""
-        user = made("+ping|Hello")
+    def test_first_arguments(self) -> None:
+        """A command without subcommands can be allowed with some first arguments, in any letter case."""
+        user = make_user("+ping|Hello")
         self.assertIsNone(refused(user, "PING", "HELLO"))
         self.assertIsNotNone(refused(user, "PING"))
-        self.assertIsNotNone(refused(made("+ping|hello", "-ping"), "PING", "hello"))
+        self.assertIsNotNone(refused(make_user("+ping|hello", "-ping"), "PING", "hello"))
 
-    def test_complaints(self) -> None:
-        """Each mistake has its text, and changes nothing."""
+    def test_errors(self) -> None:
+        """Each invalid rule has its error text and changes nothing."""
         for rule, text in {
             "bogus": SYNTAX_ERROR,
             "~a b": SYNTAX_ERROR,
@@ -150,7 +150,7 @@ class RuleTests(SynchronousTestCase):
             "(on)": SYNTAX_ERROR,
             "db=1;2": SYNTAX_ERROR,
         }.items():
-            user = made("on", "+ping")
+            user = make_user("on", "+ping")
             before = user.line()
             with self.assertRaises(RuleError) as raised:
                 user.apply(rule)
@@ -158,26 +158,26 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(raised.exception.unknown, text == NO_SUCH_WORD)
             self.assertEqual(user.line(), before)
 
-    def test_nothing_after_all(self) -> None:
-        """A pattern after the star says nothing, so it is refused, however the star came about."""
+    def test_pattern_behind_all_channels(self) -> None:
+        """A pattern behind ``*`` has no effect, so it is refused, however ``*`` was given."""
         for rules, text in {
             ("~*", "~x"): KEYS_AFTER_ALL,
             ("%R~*", "%W~*", "~x"): KEYS_AFTER_ALL,
             ("allchannels", "&x"): CHANNELS_AFTER_ALL,
         }.items():
             with self.assertRaises(RuleError) as raised:
-                made(*rules)
+                make_user(*rules)
             self.assertEqual(str(raised.exception), text)
 
     def test_acl_pubsub_default(self) -> None:
-        """New users and selectors have all channels if that is wanted, and again after a reset."""
+        """``acl-pubsub-default allchannels`` gives new, reset users and new selectors all channels."""
         user = User("u", all_channels=True)
         user.apply_all(("resetchannels", "reset", "(+ping)"))
         self.assertEqual(user.line(), "user u off sanitize-payload &* -@all (&* -@all +ping)")
 
     def test_passwords(self) -> None:
-        """Each of several fits, in clear or by digest; nopass forgets them, and a new one ends nopass."""
-        user = made("on", ">one", "#" + sha256(b"two").hexdigest(), ">one")
+        """Each password is accepted, in clear or by digest; ``nopass`` removes all, a new one ends ``nopass``."""
+        user = make_user("on", ">one", "#" + sha256(b"two").hexdigest(), ">one")
         self.assertEqual([user.accepts(word) for word in (b"one", b"two", b"three", b"")], [True, True, False, False])
         self.assertEqual(len(user.passwords), 2)
         user.apply("<one")
@@ -190,31 +190,31 @@ class RuleTests(SynchronousTestCase):
         self.assertFalse(user.accepts(b"two"))
 
     def test_requirepass(self) -> None:
-        """It is default's only password; without it, none is needed."""
+        """It is the only password of the default user; without it, none is needed."""
         self.assertTrue(default_user("pw").accepts(b"pw"))
         self.assertFalse(default_user("pw").accepts(b""))
         self.assertTrue(default_user().is_open)
 
 
-class SelectorWordTests(SynchronousTestCase):
-    """Selectors may come as several words."""
+class SelectorArgumentTests(SynchronousTestCase):
+    """A selector may be given as several arguments."""
 
     def test_joined(self) -> None:
-        """From the parenthesis that opens to the word that ends with one."""
+        """The arguments from the opening parenthesis to the closing one are joined."""
         self.assertEqual(joined_selectors(["on", "(~x", "+ping)", "(a)", "off"]), ["on", "(~x +ping)", "(a)", "off"])
 
     def test_unmatched(self) -> None:
-        """The first that is not closed is named."""
+        """The first selector that is not closed is named."""
         with self.assertRaises(Unmatched) as raised:
             joined_selectors(["on", "(~x", "(+ping"])
         self.assertEqual(str(raised.exception), "Unmatched parenthesis in acl selector starting at '(~x'.")
 
 
 class DeclarationTests(SynchronousTestCase):
-    """``user`` lines, checked while the configuration is read."""
+    """``user`` lines, checked when the configuration is read."""
 
-    def test_complaints(self) -> None:
-        """The word that is quoted is the one that the C servers quote."""
+    def test_errors(self) -> None:
+        """The error quotes the same word as the C servers."""
         prefix = "Error in user declaration '{}': "
         for line, text in {
             "user a bogus": prefix.format("user") + SYNTAX_ERROR,
@@ -228,13 +228,13 @@ class DeclarationTests(SynchronousTestCase):
             error = raised.exception
             self.assertEqual((error.message, error.line_number, error.line), (text, 2, line))
 
-    def test_unknown_commands_wait(self) -> None:
-        """They are found when the Sentinel starts."""
+    def test_unknown_commands_are_found_at_start(self) -> None:
+        """Unknown commands are only found when the Sentinel starts."""
         loaded = load("s.conf", b"user a on +get\n", check_user=check_declaration)
         self.assertEqual(loaded.generic.users, [("a", ("on", "+get"))])
 
-    def test_elsewhere(self) -> None:
-        """Users of the command line are told from those of the file."""
+    def test_users_of_the_command_line(self) -> None:
+        """Users of the command line are distinguished from users of the file."""
         loaded = load("s.conf", b"user a on\n", ["user b on"], check_user=check_declaration)
         self.assertEqual(loaded.users_elsewhere(), {"b"})
 
@@ -258,12 +258,12 @@ RULES = st.one_of(
 
 
 class FuzzTests(SynchronousTestCase):
-    """Whatever rules say, they are obeyed or refused, and what is shown means the same."""
+    """Any rule is applied or refused, and the description of a user recreates it."""
 
     @settings(deadline=None)
     @given(st.lists(RULES, max_size=8))
     def test_rules(self, rules: list[str]) -> None:
-        """Only RuleError comes out; a user that takes over the words of another is the same, by any way."""
+        """Only ``RuleError`` is raised; a user made from another's description equals it."""
         user = User("u")
         for rule in rules:
             before = user.line()
@@ -271,9 +271,9 @@ class FuzzTests(SynchronousTestCase):
                 user.apply(rule)
             except RuleError:
                 self.assertEqual(user.line(), before)
-        twin = User("u")
-        twin.apply_all(joined_selectors(list(user.words())))
-        self.assert_same(user, twin)
+        copy = User("u")
+        copy.apply_all(joined_selectors(list(user.words())))
+        self.assert_same(user, copy)
         self.assert_same(user, parse_users("f", render_users([user]), False)["u"])
         line = " ".join(["user", "u", *map(written, user.words())])
         [(_, words)] = load(
@@ -283,12 +283,12 @@ class FuzzTests(SynchronousTestCase):
         third.apply_all(joined_selectors(words))
         self.assert_same(user, third)
 
-    def assert_same(self, user: User, twin: User) -> None:
-        """The same words, and the same rights to every command."""
-        self.assertEqual(twin.line(), user.line())
+    def assert_same(self, user: User, copy: User) -> None:
+        """Assert equal descriptions and equal rights to every command."""
+        self.assertEqual(copy.line(), user.line())
         for entry in TABLE.everything():
             for request in ([b"x"], [b"x", b"x"], [b"x", b"y"]):
-                self.assertEqual(twin.refusal(entry, request) is None, user.refusal(entry, request) is None, entry.name)
+                self.assertEqual(copy.refusal(entry, request) is None, user.refusal(entry, request) is None, entry.name)
 
 
 class AliasTests(SynchronousTestCase):
@@ -302,13 +302,13 @@ class AliasTests(SynchronousTestCase):
     }
 
     def may(self, user: User, name: str) -> bool:
-        """Whether the user may run the command."""
+        """Return whether the user may run the command."""
         command = TABLE.named(name.encode())
         assert command is not None
         return user.refusal(command, [b"SENTINEL", b"x"]) is None
 
-    def test_all_of_them(self) -> None:
-        """Each is marked as such, and has all that counts for rights in common with its original."""
+    def test_aliases_match_their_originals(self) -> None:
+        """Each alias is marked as one and has the flags and categories of its original."""
         marked = {}
         for entry in TABLE.everything():
             if entry.alias_of:
@@ -319,7 +319,7 @@ class AliasTests(SynchronousTestCase):
         self.assertEqual(marked, self.ALIASES)
 
     def test_both_ways(self) -> None:
-        """Whatever name a rule has, it counts for both."""
+        """A rule applies to both names, whichever it gives."""
         for alias, original in self.ALIASES.items():
             for named in (alias, original):
                 user = User("u")
@@ -331,8 +331,8 @@ class AliasTests(SynchronousTestCase):
                 user.apply("+@dangerous")
                 self.assertTrue(self.may(user, alias))
 
-    def test_the_latest_counts(self) -> None:
-        """A rule takes the place of an earlier one by the other name, and is shown as it was given."""
+    def test_latest_rule_wins(self) -> None:
+        """A later rule replaces an earlier one by the other name and is described as it was given."""
         user = User("u")
         user.apply_all(("+@all", "-sentinel|masters", "+sentinel|primaries"))
         self.assertEqual(user.root.command_rules(), "+@all +sentinel|primaries")
@@ -340,7 +340,7 @@ class AliasTests(SynchronousTestCase):
         user.apply("-sentinel|masters")
         self.assertEqual(user.root.command_rules(), "+@all -sentinel|masters")
         self.assertFalse(self.may(user, "sentinel|primaries"))
-        twin = User("u")
-        twin.apply_all(list(user.words()))
-        self.assertEqual(twin.line(), user.line())
-        self.assertFalse(self.may(twin, "sentinel|primaries"))
+        copy = User("u")
+        copy.apply_all(list(user.words()))
+        self.assertEqual(copy.line(), user.line())
+        self.assertFalse(self.may(copy, "sentinel|primaries"))

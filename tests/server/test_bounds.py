@@ -1,4 +1,4 @@
-"""What clients can make the server remember is bounded, and each bound is said to whoever meets it."""
+"""Tests that all memory that clients can occupy is bounded, and that each bound is reported to the client."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ KILOBYTE = 1024
 
 
 class NameTests(ServerTestCase):
-    """What clients call themselves."""
+    """Names that clients set."""
 
     def test_names(self) -> None:
-        """Long names of clients and libraries are refused, and the old one is kept."""
-        most = Limits().name_length
-        self.assertEqual(self.client.ask("CLIENT", "SETNAME", "n" * most), b"+OK\r\n")
-        self.refused("ERR Client names cannot be longer than 1024 bytes.", "CLIENT", "SETNAME", "x" * (most + 1))
-        self.refused("ERR Client names cannot be longer than 1024 bytes.", "HELLO", 3, "SETNAME", "x" * (most + 1))
-        self.assertEqual(self.client.reply("CLIENT", "GETNAME"), b"n" * most)
+        """Long names of clients and libraries are refused, and the previous name is kept."""
+        limit = Limits().name_length
+        self.assertEqual(self.client.ask("CLIENT", "SETNAME", "n" * limit), b"+OK\r\n")
+        self.refused("ERR Client names cannot be longer than 1024 bytes.", "CLIENT", "SETNAME", "x" * (limit + 1))
+        self.refused("ERR Client names cannot be longer than 1024 bytes.", "HELLO", 3, "SETNAME", "x" * (limit + 1))
+        self.assertEqual(self.client.reply("CLIENT", "GETNAME"), b"n" * limit)
         for option in ("lib-name", "LIB-VER"):
             self.refused(
-                f"ERR {option} cannot be longer than 1024 bytes.", "CLIENT", "SETINFO", option, "x" * (most + 1)
+                f"ERR {option} cannot be longer than 1024 bytes.", "CLIENT", "SETINFO", option, "x" * (limit + 1)
             )
 
     def test_log_of_refusals(self) -> None:
-        """An entry of ACL LOG is some kilobytes, whatever the client's name and whatever it tried."""
+        """An entry of ``ACL LOG`` is a few kilobytes at most, whatever the client sent."""
         self.client.ask("CLIENT", "SETNAME", "n" * 1024)
         for number in range(200):
             self.client.ask("AUTH", f"{number}" + "u" * 60_000, "wrong")
@@ -45,12 +45,12 @@ class NameTests(ServerTestCase):
             self.assertLess(sum(map(len, texts)), MAX_DESCRIPTION + 4 * KILOBYTE)
 
 
-class LongWordTests(ServerTestCase):
-    """Arguments that no command has a use for."""
+class LongArgumentTests(ServerTestCase):
+    """Arguments that are longer than any command needs."""
 
     def test_refused(self) -> None:
-        """They are refused with both lengths; the connection stays."""
-        most = Limits().word_length
+        """They are refused with the actual and the permitted length; the connection stays open."""
+        limit = Limits().word_length
         for command in (
             ("SENTINEL", "MASTER"),
             ("ACL", "GETUSER"),
@@ -58,22 +58,24 @@ class LongWordTests(ServerTestCase):
         ):
             name = "|".join(command[:2]).lower()
             self.refused(
-                f"ERR '{name}' was given an argument of {most + 1} bytes, the limit is {most}",
+                f"ERR '{name}' was given an argument of {limit + 1} bytes, the limit is {limit}",
                 *command,
-                b"\xff" * (most + 1),
+                b"\xff" * (limit + 1),
             )
-            self.assertNotIn(b"the limit is", self.client.ask(*command, b"\xff" * most))
+            self.assertNotIn(b"the limit is", self.client.ask(*command, b"\xff" * limit))
 
     def test_echo(self) -> None:
-        """PING gives back more, as it does not look at it."""
-        most = Limits().kept_word
-        self.assertEqual(self.client.reply("PING", "x" * most), b"x" * most)
+        """``PING`` echoes longer arguments, because it does not interpret them."""
+        limit = Limits().kept_word
+        self.assertEqual(self.client.reply("PING", "x" * limit), b"x" * limit)
         self.refused(
-            f"ERR 'ping' was given an argument of {most + 1} bytes, the limit is {most}", "PING", "x" * (most + 1)
+            f"ERR 'ping' was given an argument of {limit + 1} bytes, the limit is {limit}",
+            "PING",
+            "x" * (limit + 1),
         )
 
-    def test_not_kept(self) -> None:
-        """A word of megabytes is passed over as it comes, however it is cut; what follows is read."""
+    def test_skipped_while_received(self) -> None:
+        """An argument of megabytes is skipped as it arrives, in any chunking; the next request is read."""
         request = pack("GET", b"x" * 3_000, "y") + pack("PING")
         for size in (1, 7, 100, 1_000, 2_999, len(request)):
             parser = RequestParser(Limits(kept_word=2_000))
@@ -86,19 +88,19 @@ class LongWordTests(ServerTestCase):
                 self.assertLess(len(parser._buffer), 2_000 if size < 2_000 else len(request) + 1)
             self.assertEqual(found, [([b"GET", b"", b"y"], True), ([b"PING"], False)], size)
 
-    def test_login(self) -> None:
-        """Not even the length of a password is looked into by strangers: they are limited before that."""
+    def test_password(self) -> None:
+        """An unauthenticated client cannot use long passwords either: its requests are limited before that."""
         self.assertEqual(self.client.ask("AUTH", "default", "x" * 60_000), b"+OK\r\n")
 
 
 class UserTests(ServerTestCase):
-    """Users made by command."""
+    """Users created by command."""
 
     def test_rules(self) -> None:
-        """More rules than any user has are refused, all of them."""
-        most = Limits().user_rules
-        complaint = f"ERR Error in ACL SETUSER: more than {most} rules for one user"
-        self.refused(complaint, "ACL", "SETUSER", "u", *(f"&{number}" for number in range(most + 1)))
+        """Too many rules for one user are refused as a whole."""
+        limit = Limits().user_rules
+        error = f"ERR Error in ACL SETUSER: more than {limit} rules for one user"
+        self.refused(error, "ACL", "SETUSER", "u", *(f"&{number}" for number in range(limit + 1)))
         self.assertIsNone(self.client.reply("ACL", "GETUSER", "u"))
         self.refused(
             "ERR Error in ACL SETUSER modifier '+ping|256': Too many first arguments of one command",
@@ -106,7 +108,7 @@ class UserTests(ServerTestCase):
         )  # fmt: skip
 
     def test_users(self) -> None:
-        """So is one user too many; known ones can still be changed."""
+        """A user above the limit is refused; existing users can still be changed."""
         self.harness.context.limits = Limits(users=3)
         self.client.ask("ACL", "SETUSER", "a")
         self.client.ask("ACL", "SETUSER", "b")
@@ -115,7 +117,7 @@ class UserTests(ServerTestCase):
 
 
 class EventTests(SynchronousTestCase):
-    """Those who hear of events."""
+    """Subscribers of events."""
 
     def setUp(self) -> None:
         self.host = SlowHost()
@@ -123,7 +125,7 @@ class EventTests(SynchronousTestCase):
         self.hub = self.harness.context.hub
 
     def test_many_patterns(self) -> None:
-        """One event for one subscriber with many patterns takes several slices; every frame comes once, in order."""
+        """An event for one subscriber with many patterns takes several time slices; each frame arrives once."""
         client = self.harness.connect()
         names = [f"+{letter}*" for letter in "sxs"] + ["*n", "[-+]sdown"]
         names += [f"nothing{number}*" for number in range(1_000)]
@@ -140,11 +142,11 @@ class EventTests(SynchronousTestCase):
             turns += 1
         self.host.step = 0.0
         self.assertGreater(turns, 2)
-        heard = [reply[1] for reply in client.replies() if isinstance(reply, list)]
-        self.assertEqual(heard, [b"+s*", b"*n", b"[-+]sdown", b"+sd*"])
+        received = [reply[1] for reply in client.replies() if isinstance(reply, list)]
+        self.assertEqual(received, [b"+s*", b"*n", b"[-+]sdown", b"+sd*"])
 
-    def test_hopeless(self) -> None:
-        """Who cannot be told as fast as things happen is dropped, and the memory is free; the others hear all."""
+    def test_slow_subscriber_is_dropped(self) -> None:
+        """A subscriber that is too slow is dropped and its memory released; the others receive all events."""
         slow, fast = self.harness.connect(), self.harness.connect()
         fast.ask("SUBSCRIBE", "+sdown")
         slow.ask("SUBSCRIBE", "+sdown")

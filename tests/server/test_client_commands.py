@@ -1,4 +1,4 @@
-"""Promises of the CLIENT container."""
+"""Tests of the ``CLIENT`` commands."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ BAD_NAME = "ERR Client names cannot contain spaces, newlines or special characte
 
 
 def fields(line: bytes) -> dict[str, str]:
-    """The pairs of a line of CLIENT LIST."""
+    """Parse the fields of a line of ``CLIENT LIST``."""
     return dict(pair.split("=", 1) for pair in line.decode().rstrip("\n").split(" "))
 
 
 class IdentityTests(ServerTestCase):
-    """What a client says of itself."""
+    """ID, name and library of a client."""
 
     def test_ids_grow(self) -> None:
-        """IDs are never used twice."""
+        """IDs are never reused."""
         self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
         other = self.harness.connect()
         other.wire.loseConnection()
         self.assertEqual(self.harness.connect().ask("CLIENT", "ID"), b":3\r\n")
 
     def test_name(self) -> None:
-        """A name is kept, an empty one takes it away, blanks are refused."""
+        """A name is stored, an empty one removes it, blanks are refused."""
         self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$-1\r\n")
         self.assertEqual(self.client.ask("CLIENT", "SETNAME", "me"), b"+OK\r\n")
         self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$2\r\nme\r\n")
@@ -36,24 +36,24 @@ class IdentityTests(ServerTestCase):
         self.assertEqual(self.client.ask("CLIENT", "GETNAME"), b"$-1\r\n")
 
     def test_library(self) -> None:
-        """Name and version of the library show in the list; the option is echoed as it was sent."""
+        """The list shows name and version of the library; an unknown option is echoed as it was sent."""
         self.assertEqual(self.client.ask("CLIENT", "SETINFO", "lib-name", "jedis"), b"+OK\r\n")
         self.assertEqual(self.client.ask("CLIENT", "SETINFO", "LIB-VER", "5.1"), b"+OK\r\n")
         self.refused("ERR Unrecognized option 'Lib-X'", "CLIENT", "SETINFO", "Lib-X", "1")
-        complaint = "ERR lib-ver cannot contain spaces, newlines or special characters."
-        self.refused(complaint, "CLIENT", "SETINFO", "lib-ver", "a b")
+        error = "ERR lib-ver cannot contain spaces, newlines or special characters."
+        self.refused(error, "CLIENT", "SETINFO", "lib-ver", "a b")
         reply = self.client.reply("CLIENT", "INFO")
         assert isinstance(reply, bytes)
         self.assertIn(b" lib-name=jedis lib-ver=5.1 ", reply)
 
     def test_unknown_subcommand(self) -> None:
-        """It is echoed, and HELP is offered."""
+        """An unknown subcommand is echoed with a hint at ``HELP``."""
         self.refused("ERR unknown subcommand 'noPe'. Try CLIENT HELP.", "CLIENT", "noPe")
         self.refused("ERR wrong number of arguments for 'client' command", "CLIENT")
         self.refused("ERR wrong number of arguments for 'client|id' command", "CLIENT", "ID", "x")
 
     def test_no_evict(self) -> None:
-        """The wish is remembered as a flag."""
+        """``CLIENT NO-EVICT`` sets a flag."""
         self.assertEqual(self.client.ask("CLIENT", "NO-EVICT", "on"), b"+OK\r\n")
         reply = self.client.reply("CLIENT", "INFO")
         assert isinstance(reply, bytes)
@@ -62,10 +62,10 @@ class IdentityTests(ServerTestCase):
 
 
 class ListTests(ServerTestCase):
-    """The list of clients."""
+    """``CLIENT LIST``."""
 
     def test_line(self) -> None:
-        """All keys in the order of Redis 8.2 and Valkey 9; ages are in seconds; the present command does not count."""
+        """Fields are in the order of Redis 8.2 and Valkey 9, ages in seconds; the running command does not count."""
         self.harness.host.reactor.advance(7.5)
         self.client.ask("CLIENT", "SETNAME", "me")
         self.harness.host.reactor.advance(2)
@@ -79,7 +79,7 @@ class ListTests(ServerTestCase):
         )
 
     def test_totals(self) -> None:
-        """Bytes of all input and output count, commands only if they were run, whichever way they came."""
+        """Input and output bytes are counted, and commands that ran, in any form of request."""
         sent = [b"PING\r\n", b"PING\r\n", b"FOO\r\n", b"GET\r\n" * 2 + b"PING\r\n", b"CLIENT ID x\r\n", b"PING x y\r\n"]
         received = 0
         for request in sent:
@@ -92,7 +92,7 @@ class ListTests(ServerTestCase):
         )
 
     def test_unknown_command(self) -> None:
-        """After a command that does not exist there is no last command; a refused one is one."""
+        """An unknown command clears the last command; a refused one is recorded as the last command."""
         other = self.harness.connect()
         for words, shown in (
             (("FOO",), "NULL"),
@@ -104,7 +104,7 @@ class ListTests(ServerTestCase):
             self.assertEqual(fields(other.reply("CLIENT", "LIST").splitlines()[0])["cmd"], shown, words)
 
     def test_addresses(self) -> None:
-        """IPv6 hosts stand in brackets, a Unix socket is a path with port 0."""
+        """IPv6 hosts are in brackets; a Unix socket is its path with port 0."""
         self.harness = ServerHarness(GenericOptions(unixsocket="/run/s.sock"))
         six = self.harness.connect(IPv6Address("TCP", "::1", 5))
         self.assertIn(b" addr=[::1]:5 ", six.ask("CLIENT", "INFO"))
@@ -113,19 +113,19 @@ class ListTests(ServerTestCase):
         self.assertIn(b" flags=U ", local.ask("CLIENT", "INFO"))
 
     def test_verbatim_in_resp3(self) -> None:
-        """RESP3 gets plain text for people."""
+        """In RESP3 the reply is a verbatim string."""
         self.client.ask("HELLO", 3)
         self.assertRegex(self.client.ask("CLIENT", "LIST"), rb"^=\d+\r\ntxt:id=1 ")
         self.assertRegex(self.client.ask("CLIENT", "INFO"), rb"^=\d+\r\ntxt:id=1 ")
 
     def listed(self, *words: str) -> list[str]:
-        """The IDs of those listed with these filters."""
+        """Return the IDs of the clients that match these filters."""
         reply = self.client.reply("CLIENT", "LIST", *words)
         assert isinstance(reply, bytes)
         return [fields(line)["id"] for line in reply.splitlines()]
 
     def test_filters(self) -> None:
-        """Each option chooses, its NOT- form leaves out exactly those, and all that is given must hold."""
+        """Each option selects, its ``NOT-`` form selects the others, and all given filters must match."""
         listener, named = self.harness.connect(), self.harness.connect()
         listener.ask("SUBSCRIBE", "x")
         named.ask("CLIENT", "SETNAME", "me")
@@ -162,7 +162,7 @@ class ListTests(ServerTestCase):
         self.assertEqual(self.listed(), ["1", "2", "3"])
 
     def test_several_ids(self) -> None:
-        """IDs add up, in the order of the list; without any nobody is meant."""
+        """Several IDs select several clients, in the order of the list; no ID at all selects none."""
         self.harness.connect()
         self.harness.connect()
         self.assertEqual(self.listed("ID", "3", "99", "1", "3"), ["1", "3"])
@@ -171,14 +171,14 @@ class ListTests(ServerTestCase):
         self.assertEqual(self.listed("ID", "TYPE", "normal"), [])
         self.assertEqual(self.listed("TYPE", "normal", "NOT-ID"), ["1", "2", "3"])
 
-    def test_the_last_counts(self) -> None:
-        """Of an option given twice; and whoever asks is listed unless SKIPME says yes."""
+    def test_repeated_options(self) -> None:
+        """A repeated option replaces the earlier one; the asking client is listed unless ``SKIPME`` is ``yes``."""
         self.harness.connect()
         self.assertEqual(self.listed("SKIPME", "no", "SKIPME", "yes"), ["2"])
         self.assertEqual(self.listed("TYPE", "pubsub", "TYPE", "normal"), ["1", "2"])
 
     def test_times(self) -> None:
-        """MAXAGE and IDLE mean those connected or silent for at least so long."""
+        """``MAXAGE`` and ``IDLE`` select clients connected or idle for at least so many seconds."""
         self.harness.connect()
         self.harness.host.reactor.advance(4)
         self.harness.connect()
@@ -189,7 +189,7 @@ class ListTests(ServerTestCase):
         self.assertEqual(self.listed("IDLE", "5"), ["2"])
 
     def test_hosts(self) -> None:
-        """IP is the host of either family without brackets; a Unix socket has none."""
+        """``IP`` filters by host, IPv6 without brackets; a Unix socket has none."""
         self.harness = ServerHarness(GenericOptions(unixsocket="/run/s.sock"))
         self.client = self.harness.connect(IPv6Address("TCP", "::1", 5))
         self.harness.connect(UNIXAddress(None))
@@ -198,14 +198,14 @@ class ListTests(ServerTestCase):
         self.assertEqual(self.listed("NOT-IP", "::1"), ["2"])
 
     def test_databases(self) -> None:
-        """There are as many as the configuration says, though all clients are in the first."""
+        """A database above the configured number is refused; all clients are in database 0."""
         self.harness = ServerHarness(GenericOptions(others={"databases": ("4",)}))
         self.client = self.harness.connect()
         self.assertEqual(self.listed("DB", "3"), [])
         self.refused("ERR DB number should be between 0 and 3", "CLIENT", "LIST", "DB", "4")
 
-    def test_wrong_filters(self) -> None:
-        """What cannot be meant is refused."""
+    def test_invalid_filters(self) -> None:
+        """Invalid filters are refused."""
         for line, words in (
             ("ERR Unknown client type 'x'", ("TYPE", "x")),
             ("ERR client-id should be greater than 0", ("ID", "1", "0")),
@@ -229,23 +229,23 @@ class ListTests(ServerTestCase):
 
 
 class KillTests(ServerTestCase):
-    """Closing connections."""
+    """``CLIENT KILL``."""
 
     def test_by_address(self) -> None:
-        """One connection, without a word to it."""
+        """A client killed by address is closed without a message."""
         victim = self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40002"), b"+OK\r\n")
         self.assertTrue(victim.closed)
         self.assertEqual(victim.raw(), b"")
         self.refused("ERR No such client", "CLIENT", "KILL", "127.0.0.1:40002")
 
-    def test_oneself(self) -> None:
-        """The reply comes first."""
+    def test_asking_client(self) -> None:
+        """A client that kills itself gets its reply first."""
         self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40001"), b"+OK\r\n")
         self.assertTrue(self.client.closed)
 
     def test_filters_must_all_hold(self) -> None:
-        """The asking client is spared unless SKIPME says no."""
+        """All filters must match; the asking client is excluded unless ``SKIPME`` is ``no``."""
         listener, other = self.harness.connect(), self.harness.connect()
         listener.ask("SUBSCRIBE", "x")
         self.assertEqual(self.client.ask("CLIENT", "KILL", "TYPE", "pubsub", "ID", "3"), b":0\r\n")
@@ -257,21 +257,21 @@ class KillTests(ServerTestCase):
         self.assertTrue(self.client.closed)
 
     def test_several_ids(self) -> None:
-        """Several IDs close several connections, and other filters still hold."""
+        """Several IDs close several clients, and other filters still apply."""
         victims = [self.harness.connect() for _ in range(3)]
         victims[1].ask("CLIENT", "SETNAME", "spared")
         self.assertEqual(self.client.ask("CLIENT", "KILL", "ID", 1, 2, 3, 99, "NOT-NAME", "spared"), b":1\r\n")
         self.assertEqual([each.closed for each in victims], [True, False, False])
 
     def test_by_age(self) -> None:
-        """MAXAGE means clients at least so old."""
+        """``MAXAGE`` selects clients at least so many seconds old."""
         self.harness.host.reactor.advance(10)
         self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "KILL", "MAXAGE", 5, "SKIPME", "no"), b":1\r\n")
         self.assertEqual(len(self.harness.context.clients), 1)
 
-    def test_wrong_filters(self) -> None:
-        """Each mistake has a text of its own."""
+    def test_invalid_filters(self) -> None:
+        """Each invalid filter has its own error text."""
         for line, words in (
             ("ERR client-id should be greater than 0", ("ID", "0")),
             ("ERR syntax error", ("ID", "x")),
@@ -287,42 +287,42 @@ class KillTests(ServerTestCase):
 
 
 class ReplyTests(ServerTestCase):
-    """Switching replies off."""
+    """``CLIENT REPLY``."""
 
     def test_skip(self) -> None:
-        """Neither SKIP nor the command behind it is answered; the next one is."""
+        """``SKIP`` suppresses its own reply and the next one only."""
         self.client.protocol.dataReceived(b"CLIENT REPLY SKIP\r\nPING 1\r\nPING 2\r\n")
         self.assertEqual(self.client.raw(), b"$1\r\n2\r\n")
 
     def test_off_and_on(self) -> None:
-        """OFF silences errors too, until ON, which is answered."""
+        """``OFF`` suppresses errors too, until ``ON``, which is answered."""
         self.client.protocol.dataReceived(b"CLIENT REPLY OFF\r\nPING\r\nNOPE\r\nCLIENT REPLY SKIP\r\n")
         self.assertEqual(self.client.raw(), b"")
         self.assertEqual(self.client.ask("CLIENT", "REPLY", "ON"), b"+OK\r\n")
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
 
     def test_on_behind_skip(self) -> None:
-        """ON is answered even where the reply was to be skipped."""
+        """``ON`` behind ``SKIP`` is answered."""
         self.client.send("CLIENT", "REPLY", "SKIP")
         self.assertEqual(self.client.ask("CLIENT", "REPLY", "ON"), b"+OK\r\n")
 
-    def test_events_come_all_the_same(self) -> None:
-        """Whoever only listens needs no replies."""
+    def test_events_are_not_suppressed(self) -> None:
+        """Subscribers with replies switched off still receive events."""
         self.client.ask("SUBSCRIBE", "+sdown")
         self.client.ask("CLIENT", "REPLY", "OFF")
-        silent = self.harness.connect()
-        silent.ask("HELLO", 3)
-        silent.ask("SUBSCRIBE", "+sdown")
-        silent.ask("CLIENT", "REPLY", "OFF")
+        muted = self.harness.connect()
+        muted.ask("HELLO", 3)
+        muted.ask("SUBSCRIBE", "+sdown")
+        muted.ask("CLIENT", "REPLY", "OFF")
         self.harness.context.hub.publish("+sdown", "x")
-        self.assertEqual(silent.raw(), b">3\r\n$7\r\nmessage\r\n$6\r\n+sdown\r\n$1\r\nx\r\n")
+        self.assertEqual(muted.raw(), b">3\r\n$7\r\nmessage\r\n$6\r\n+sdown\r\n$1\r\nx\r\n")
 
 
 class PauseTests(ServerTestCase):
-    """Making clients wait."""
+    """``CLIENT PAUSE``."""
 
-    def test_everything_waits(self) -> None:
-        """Commands of all clients, PING included, are answered when the pause is over, in order."""
+    def test_all_commands_wait(self) -> None:
+        """Commands of all clients, including ``PING``, are answered in order when the pause ends."""
         other = self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "PAUSE", 500), b"+OK\r\n")
         other.protocol.dataReceived(b"PING 1\r\nPING 2\r\n")
@@ -336,15 +336,15 @@ class PauseTests(ServerTestCase):
         self.assertEqual(self.harness.host.reactor.getDelayedCalls(), [])
 
     def test_waiting_clients_are_not_read(self) -> None:
-        """What they send meanwhile stays in the network."""
+        """A paused client is not read; its requests stay in the network."""
         self.client.ask("CLIENT", "PAUSE", 500, "ALL")
         self.client.send("PING")
         self.assertEqual(self.client.wire.producerState, "paused")
         self.harness.host.reactor.advance(0.5)
         self.assertEqual(self.client.wire.producerState, "producing")
 
-    def test_events_pass(self) -> None:
-        """Subscribers hear events during a pause."""
+    def test_events_are_not_paused(self) -> None:
+        """Subscribers receive events during a pause."""
         listener = self.harness.connect()
         listener.ask("SUBSCRIBE", "+sdown")
         self.client.ask("CLIENT", "PAUSE", 500)
@@ -352,7 +352,7 @@ class PauseTests(ServerTestCase):
         self.assertIn(b"message", listener.raw())
         self.harness.context.clients.close_all()
 
-    def test_only_longer(self) -> None:
+    def test_shorter_pause(self) -> None:
         """A shorter pause does not end a longer one."""
         self.client.protocol.dataReceived(b"CLIENT PAUSE 500\r\n")
         self.harness.context.clients.pause(
@@ -365,24 +365,24 @@ class PauseTests(ServerTestCase):
         self.harness.host.reactor.advance(0.01)
         self.assertEqual(self.client.raw(), b"+PONG\r\n")
 
-    def test_write_lets_everything_pass(self) -> None:
-        """No command of a Sentinel writes data."""
+    def test_write_pauses_nothing(self) -> None:
+        """``CLIENT PAUSE WRITE`` pauses nothing, because no command of a Sentinel writes data."""
         self.assertEqual(self.client.ask("CLIENT", "PAUSE", 500, "write"), b"+OK\r\n")
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
         self.assertEqual(self.client.ask("CLIENT", "UNPAUSE"), b"+OK\r\n")
 
-    def test_wrong_times(self) -> None:
-        """They are refused, and nobody waits."""
+    def test_invalid_times(self) -> None:
+        """Invalid times are refused and pause nothing."""
         self.refused("ERR timeout is not an integer or out of range", "CLIENT", "PAUSE", "x")
         self.refused("ERR timeout is negative", "CLIENT", "PAUSE", "-1")
         self.refused("ERR CLIENT PAUSE mode must be WRITE or ALL", "CLIENT", "PAUSE", "1", "x")
 
 
 class TrackingTests(ServerTestCase):
-    """Client-side caching, which has nothing to do here."""
+    """Client-side caching, which has no effect in a Sentinel."""
 
-    def test_wishes_are_shown(self) -> None:
-        """They are kept, and shown by TRACKINGINFO and GETREDIR."""
+    def test_options_are_shown(self) -> None:
+        """``CLIENT TRACKINGINFO`` and ``GETREDIR`` show the options that were set."""
         self.assertEqual(self.client.ask("CLIENT", "GETREDIR"), b":-1\r\n")
         self.assertEqual(self.client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a", "NOLOOP"), b"+OK\r\n")
         self.assertEqual(
@@ -393,7 +393,7 @@ class TrackingTests(ServerTestCase):
         self.assertEqual(self.client.ask("CLIENT", "GETREDIR"), b":-1\r\n")
 
     def test_contradictions(self) -> None:
-        """They are refused with the words of a data server."""
+        """Contradicting options are refused with the errors of a data server."""
         both = "ERR OPTIN and OPTOUT are not compatible with BCAST"
         self.refused(both, "CLIENT", "TRACKING", "ON", "BCAST", "OPTIN")
         self.refused(
@@ -405,6 +405,6 @@ class TrackingTests(ServerTestCase):
         self.assertTrue(self.client.ask("CLIENT", "CACHING", "YES").startswith(b"-ERR CLIENT CACHING can be called"))
 
     def test_unblock(self) -> None:
-        """Nobody ever blocks."""
+        """``CLIENT UNBLOCK`` finds no blocked client."""
         self.assertEqual(self.client.ask("CLIENT", "UNBLOCK", 5), b":0\r\n")
         self.refused("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR", "CLIENT", "UNBLOCK", "5", "x")

@@ -1,4 +1,4 @@
-"""Promises of the table of commands and of COMMAND, which shows it."""
+"""Tests of the command table and of ``COMMAND``, which describes it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from txsentinel.server.table import TABLE
 
 
 class DispatchTests(ServerTestCase):
-    """Which command is meant, and what is said if none is."""
+    """Looking up commands, and the errors for unknown ones."""
 
     def test_unknown_command(self) -> None:
-        """Name and arguments are echoed, each argument quoted with a blank behind it."""
+        """The error echoes name and arguments, each argument quoted with a blank behind it."""
         self.refused("ERR unknown command 'FoO', with args beginning with: ", "FoO")
         self.refused("ERR unknown command 'x', with args beginning with: 'a' 'b c' ", "x", "a", "b c")
         self.refused("ERR unknown command '', with args beginning with: ", "")
 
-    def test_echo_is_bounded_and_harmless(self) -> None:
-        """No more than 128 bytes of either, line ends become blanks, and nothing behind a NUL byte."""
+    def test_echo_is_bounded_and_cleaned(self) -> None:
+        """At most 128 bytes of each are echoed, line ends become blanks, and a NUL byte ends the text."""
         self.refused(f"ERR unknown command '{'n' * 128}', with args beginning with: ", "n" * 200)
         first, rest = "a" * 100, "b" * 25
         self.refused(
@@ -29,19 +29,19 @@ class DispatchTests(ServerTestCase):
         self.refused("ERR unknown command 'x', with args beginning with: 'a  b' 'c' ", "x", "a\r\nb", "c\0d")
 
     def test_subcommands(self) -> None:
-        """The container is named in capitals, the subcommand as it was sent."""
+        """The error shows the container in capitals and the subcommand as it was sent."""
         self.refused("ERR unknown subcommand 'nope'. Try SENTINEL HELP.", "sentinel", "nope", "x")
         self.refused("ERR unknown subcommand 'nope'. Try COMMAND HELP.", "command", "nope")
         self.refused("ERR wrong number of arguments for 'sentinel' command", "SENTINEL")
         self.refused("ERR wrong number of arguments for 'sentinel|master' command", "SENTINEL", "MASTER")
 
     def test_data_commands_are_unknown(self) -> None:
-        """What a Sentinel does not have, it does not know."""
+        """Commands that a Sentinel does not have are unknown."""
         for word in ("CONFIG", "MULTI", "GET", "MONITOR", "DEBUG", "SELECT", "ECHO", "RESET", "REPLICAOF", "EVAL"):
             self.assertTrue(self.client.ask(word, "x").startswith(b"-ERR unknown command"), word)
 
     def test_renamed(self) -> None:
-        """A command answers to its new word only, or to none; unknown commands cannot be renamed."""
+        """A renamed command has only its new name, or none; unknown commands cannot be renamed."""
         self.harness = ServerHarness(GenericOptions(renamed_commands={"shutdown": "", "sentinel": "watcher"}))
         client = self.harness.connect()
         self.assertTrue(client.ask("SHUTDOWN").startswith(b"-ERR unknown command"))
@@ -52,10 +52,10 @@ class DispatchTests(ServerTestCase):
 
 
 class CommandTests(ServerTestCase):
-    """COMMAND and its subcommands."""
+    """``COMMAND`` and its subcommands."""
 
     def test_info(self) -> None:
-        """Ten elements; unknown names are null, and subcommands can be asked for."""
+        """Each entry has ten elements; unknown names are null, and subcommands can be queried."""
         self.assertEqual(
             self.client.ask("COMMAND", "INFO", "PING", "nope", "sentinel|Masters"),
             b"*3\r\n*10\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n*2\r\n+@fast\r\n+@connection\r\n"
@@ -65,7 +65,7 @@ class CommandTests(ServerTestCase):
         )
 
     def test_resp3_uses_sets(self) -> None:
-        """Flags, categories and tips are sets there; so is the empty list of subcommands."""
+        """In RESP3 flags, categories and tips are sets, and so is the empty list of subcommands."""
         self.client.ask("HELLO", 3)
         self.assertEqual(
             self.client.ask("COMMAND", "INFO", "role"),
@@ -74,7 +74,7 @@ class CommandTests(ServerTestCase):
         )
 
     def test_all_and_count(self) -> None:
-        """COMMAND, COMMAND INFO and COUNT agree, and know no hidden command."""
+        """``COMMAND``, ``COMMAND INFO`` and ``COMMAND COUNT`` are consistent and leave out hidden commands."""
         everything = self.client.reply("COMMAND")
         assert isinstance(everything, list)
         self.assertEqual(self.client.reply("COMMAND", "INFO"), everything)
@@ -82,7 +82,7 @@ class CommandTests(ServerTestCase):
         self.assertNotIn(b"quit", [entry[0] for entry in everything])
 
     def test_list(self) -> None:
-        """Names of all, or of those that a filter leaves."""
+        """``COMMAND LIST`` lists all names, or those that match a filter."""
         names = self.client.reply("COMMAND", "LIST")
         assert isinstance(names, list)
         self.assertIn(b"sentinel|get-master-addr-by-name", names)
@@ -100,7 +100,7 @@ class CommandTests(ServerTestCase):
         self.refused("ERR syntax error", "COMMAND", "LIST", "FILTERBY", "x", "y")
 
     def test_docs(self) -> None:
-        """Maps without empty entries; unknown names are left out; arguments nest."""
+        """Maps have no empty entries; unknown names are left out; arguments are nested."""
         docs = self.client.reply("COMMAND", "DOCS", "nope", "role", "sentinel|config")
         assert isinstance(docs, list)
         self.assertEqual(docs[0::2], [b"role", b"sentinel|config"])
@@ -114,8 +114,8 @@ class CommandTests(ServerTestCase):
              b"flags", [b"multiple"]],
         )  # fmt: skip
 
-    def test_docs_of_everything(self) -> None:
-        """Subcommands stand inside their containers; SLAVES is marked as deprecated."""
+    def test_docs_of_all_commands(self) -> None:
+        """Subcommands are nested in their containers; ``SLAVES`` is marked as deprecated."""
         docs = self.client.reply("COMMAND", "DOCS")
         assert isinstance(docs, list)
         by_name = dict(zip(docs[0::2], docs[1::2], strict=True))
@@ -129,12 +129,12 @@ class CommandTests(ServerTestCase):
         )
 
     def test_keys(self) -> None:
-        """No command has any."""
+        """No command has keys."""
         self.refused("ERR The command has no key arguments", "COMMAND", "GETKEYS", "sentinel", "masters")
         self.refused("ERR Invalid command specified", "COMMAND", "GETKEYSANDFLAGS", "get", "x")
 
     def test_help(self) -> None:
-        """Each container explains itself, beginning with the same words."""
+        """Each container has ``HELP``, which begins with the same line."""
         for word in ("COMMAND", "CLIENT", "SENTINEL"):
             lines = self.client.reply(word, "HELP")
             assert isinstance(lines, list)
@@ -144,10 +144,10 @@ class CommandTests(ServerTestCase):
 
 
 class TableTests(unittest.TestCase):
-    """The table itself."""
+    """The command table."""
 
     def test_help_names_every_subcommand_of_sentinel(self) -> None:
-        """Whoever asks for help finds every subcommand, other spellings of one aside."""
+        """``SENTINEL HELP`` lists every subcommand, except other spellings of one."""
         from txsentinel.server import helptexts
 
         spellings = {"slaves", "primaries", "primary", "get-primary-addr-by-name", "is-primary-down-by-addr"}
@@ -158,7 +158,7 @@ class TableTests(unittest.TestCase):
                 self.assertTrue(word in words or word in spellings, entry.name)
 
     def test_every_entry_is_documented(self) -> None:
-        """Each has a summary without a full stop and the categories that an ACL goes by."""
+        """Each entry has a summary without a full stop and its ACL categories."""
         for entry in TABLE.everything():
             self.assertTrue(entry.summary and not entry.summary.endswith("."), entry.name)
             self.assertTrue({"fast", "slow"} & set(entry.categories), entry.name)

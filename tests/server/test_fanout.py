@@ -1,4 +1,4 @@
-"""Promises of events that many hear: nobody waits for long, and nobody can tell that others were told first."""
+"""Tests of delivering events to many subscribers: in time slices, without reordering."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import BenchHost, RawConnection, ServerHarness
+from tests.server.harness import FakeHost, RawConnection, ServerHarness
 from txsentinel.model.timings import Limits
 from txsentinel.server.pubsub import MAX_SHARED_SUBSCRIPTIONS, TIME_SLICE_MS
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 
 
-class SlowHost(BenchHost):
-    """Time goes on a little whenever somebody looks at the clock, as if what was done meanwhile had taken that long."""
+class SlowHost(FakeHost):
+    """A host whose clock advances a little at each reading, as if the work in between took that long."""
 
     step = 0.0
     """Milliseconds."""
 
     def now(self) -> int:
-        """Later than the last time."""
+        """Advance and return the clock."""
         self.reactor.rightNow += self.step / 1000
         return super().now()
 
 
 class FanOutTestCase(SynchronousTestCase):
-    """A bench on which telling somebody of something takes time."""
+    """A server on which delivering an event takes time."""
 
     def setUp(self) -> None:
-        """No client is there yet."""
+        """Start without clients."""
         self.host = SlowHost()
         self.harness = ServerHarness(host=self.host)
         self.master = self.harness.watch()
         self.hub = self.harness.context.hub
 
     def subscriber(self, *patterns: str, protocol: int = 3) -> RawConnection:
-        """One more client that hears these patterns."""
+        """Connect a client that subscribes to these patterns."""
         client = self.harness.connect()
         client.ask("HELLO", protocol)
         client.ask("PSUBSCRIBE", *patterns)
         return client
 
     def payloads(self, client: RawConnection) -> list[bytes]:
-        """What a client has got so far, though no turn of the reactor has gone by."""
+        """Return the payloads that a client received so far, without another turn of the reactor."""
         reader = ReplyReader(Limits(), resp3=True)
         reader.feed(client.wire.value())
         client.wire.clear()
@@ -53,7 +53,7 @@ class FanOutTestCase(SynchronousTestCase):
         return found
 
     def turn(self) -> int:
-        """One turn of the reactor; how many milliseconds it took."""
+        """Run one turn of the reactor and return its duration in milliseconds."""
         began = self.host.reactor.rightNow
         calls, self.host.reactor.calls = self.host.reactor.calls, []
         for call in calls:
@@ -67,10 +67,10 @@ class FanOutTestCase(SynchronousTestCase):
 
 
 class SlicingTests(FanOutTestCase):
-    """How long telling takes at a time."""
+    """Duration of deliveries."""
 
-    def test_not_for_long(self) -> None:
-        """A storm of events for many subscribers with many patterns is told in short turns, all of it, in order."""
+    def test_turns_are_short(self) -> None:
+        """Many events for many subscribers with many patterns are delivered completely, in order, in short turns."""
         names = [f"+e*{number}" for number in range(MAX_SHARED_SUBSCRIPTIONS + 1)]
         clients = [self.subscriber("+event", *names) for _ in range(20)]
         self.host.step = 0.1
@@ -84,8 +84,8 @@ class SlicingTests(FanOutTestCase):
         for client in clients:
             self.assertEqual(self.payloads(client), [b"%d" % number for number in range(30)])
 
-    def test_what_comes_meanwhile(self) -> None:
-        """Events that come while earlier ones are told reach everybody, once and in order."""
+    def test_events_during_deliveries(self) -> None:
+        """Events that arrive during deliveries reach all subscribers once, in order."""
         clients = [self.subscriber("+event", *[f"{one}{number}" for number in range(9)]) for one in "abcdefgh"]
         self.host.step = 1
         for number in range(20):
@@ -98,7 +98,7 @@ class SlicingTests(FanOutTestCase):
             self.assertEqual(self.payloads(client), [b"%d" % number for number in range(20)])
 
     def test_one_write(self) -> None:
-        """All events of a turn go to a subscriber in one piece."""
+        """All events of a turn are written to a subscriber at once."""
         client = self.subscriber("*")
         writes = self.harness.context.statistics.writes
         for number in range(30):
@@ -106,8 +106,8 @@ class SlicingTests(FanOutTestCase):
         self.turn()
         self.assertEqual((len(self.payloads(client)), self.harness.context.statistics.writes - writes), (30, 1))
 
-    def test_nobody_listens(self) -> None:
-        """Without subscribers nothing is kept and nothing is scheduled; who leaves is waited for no longer."""
+    def test_no_subscribers(self) -> None:
+        """Without subscribers nothing is kept or scheduled; a subscriber that leaves is not waited for."""
         self.hub.publish("+event", "x")
         self.assertEqual((self.hub.backlog, self.host.reactor.getDelayedCalls()), ([], []))
         client = self.subscriber("*")
@@ -117,13 +117,13 @@ class SlicingTests(FanOutTestCase):
         self.assertEqual((self.hub.backlog, self.host.reactor.getDelayedCalls()), ([], []))
 
     def test_one_fails(self) -> None:
-        """A bug that shows with one subscriber keeps nothing from the others, now or later."""
+        """An exception of one subscriber does not affect the others, now or later."""
         clients = [self.subscriber("+event", *[f"{one}{number}" for number in range(9)]) for one in "abc"]
 
-        def stumble(encoded: bytes) -> None:
+        def failing_write(encoded: bytes) -> None:
             raise ZeroDivisionError
 
-        clients[0].protocol.push = stumble  # type: ignore[method-assign]
+        clients[0].protocol.push = failing_write  # type: ignore[method-assign]
         self.hub.publish("+event", "1")
         self.assertRaises(ZeroDivisionError, self.turn)
         while self.hub.backlog:
@@ -132,31 +132,31 @@ class SlicingTests(FanOutTestCase):
 
 
 class OrderTests(FanOutTestCase):
-    """What a subscriber hears, and when, in respect of what it says itself."""
+    """Order of events and replies for a subscriber."""
 
     def setUp(self) -> None:
-        """Somebody comes first and takes so long that all others have to wait for the next turn."""
+        """Connect a first subscriber whose deliveries delay all others to the next turn."""
         super().setUp()
         self.first = self.subscriber("+event", *[f"first{number}" for number in range(9)])
         self.client = self.subscriber("+event")
         self.host.step = TIME_SLICE_MS + 1
 
     def publish(self) -> None:
-        """Events happen, of which the client has not heard."""
+        """Publish events that the client has not received yet."""
         for number in (1, 2):
             self.hub.publish("+event", f"{number}")
         self.turn()
         self.assertEqual(self.payloads(self.client), [])
 
     def finish(self) -> list[bytes]:
-        """Everything that the client gets in the end."""
+        """Return all that the client receives in the end."""
         self.host.step = 0
         while self.hub.backlog:
             self.turn()
         return self.payloads(self.client)
 
-    def test_before_answers(self) -> None:
-        """An answer comes after the events that happened before the question."""
+    def test_events_precede_later_replies(self) -> None:
+        """A reply comes after the events that were published before its request."""
         self.publish()
         self.client.send("CLIENT", "ID")
         self.host.step = 0
@@ -166,7 +166,7 @@ class OrderTests(FanOutTestCase):
         self.assertLess(sent.index(b"$1\r\n2\r\n"), sent.index(b":2\r\n"))
 
     def test_unsubscribing(self) -> None:
-        """Who gives a subscription up has heard of all that happened until then, and of nothing that happens later."""
+        """A client that unsubscribes receives all events until then, and none published later."""
         self.publish()
         self.client.send("PUNSUBSCRIBE")
         self.hub.publish("+event", "3")
@@ -176,7 +176,7 @@ class OrderTests(FanOutTestCase):
         self.assertEqual(self.finish(), [])
 
     def test_subscribing(self) -> None:
-        """Who subscribes hears of nothing that happened before."""
+        """A client that subscribes receives no earlier events."""
         late = self.harness.connect()
         self.publish()
         late.send("PSUBSCRIBE", "*")
@@ -185,14 +185,14 @@ class OrderTests(FanOutTestCase):
         self.assertEqual(self.payloads(late), [b"3"])
 
     def test_closing(self) -> None:
-        """A connection that is closed in order is first told what happened before."""
+        """A connection that is closed in order receives the earlier events first."""
         self.publish()
         self.host.step = 0
         self.client.protocol.finish()
         self.assertEqual(self.payloads(self.client), [b"1", b"2"])
 
-    def test_at_once(self) -> None:
-        """Who asks in the very turn in which something happens hears of it first."""
+    def test_request_in_the_same_turn(self) -> None:
+        """A request in the turn of an event is answered after the event."""
         self.host.step = 0
         self.hub.publish("+event", "1")
         self.client.protocol.dataReceived(b"PING\r\nPING\r\n")
@@ -201,13 +201,13 @@ class OrderTests(FanOutTestCase):
         self.turn()
         self.assertEqual(self.payloads(self.client), [b"1"])
 
-    def test_as_if_at_once(self) -> None:
-        """Over random conversations, a client that has to wait gets the very bytes that it gets without waiting."""
+    def test_delay_does_not_change_bytes(self) -> None:
+        """Over random requests, a delayed client receives the same bytes as one that is served at once."""
         waited = 0
         for seed in range(12):
-            heard = []
+            received = []
             for step in (0, 3):
-                dice = random.Random(seed)
+                rng = random.Random(seed)
                 host = SlowHost()
                 harness = ServerHarness(host=host)
                 clients = [harness.connect() for _ in range(4)]
@@ -215,20 +215,20 @@ class OrderTests(FanOutTestCase):
                     client.ask("HELLO", 3)
                 host.step = step
                 for number in range(60):
-                    client, pattern = dice.choice(clients), dice.choice(["+*", "+event", "+e?ent", "-*", "x"])
-                    words = dice.choice(
+                    client, pattern = rng.choice(clients), rng.choice(["+*", "+event", "+e?ent", "-*", "x"])
+                    words = rng.choice(
                         [("PSUBSCRIBE", pattern), ("PUNSUBSCRIBE", pattern), ("SUBSCRIBE", "+event"), ("PING",)]
                     )
                     client.send(*words)
                     waited += not client.protocol._reading
                     while not client.protocol._reading:
                         host.reactor.advance(0)
-                    for event in range(dice.randrange(3)):
+                    for event in range(rng.randrange(3)):
                         harness.context.hub.publish("+event", f"{number}.{event}")
-                    for _ in range(dice.randrange(3)):
+                    for _ in range(rng.randrange(3)):
                         host.reactor.advance(0)
                 while harness.context.hub.backlog:
                     host.reactor.advance(0)
-                heard.append([client.raw() for client in clients])
-            self.assertEqual(heard[0], heard[1], seed)
+                received.append([client.raw() for client in clients])
+            self.assertEqual(received[0], received[1], seed)
         self.assertGreater(waited, 5)

@@ -1,4 +1,4 @@
-"""Promises to everybody else when one client misbehaves: bounded memory, bounded turns, bounded log."""
+"""Tests that one misbehaving client does not affect the others: bounded memory, turns and log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import log_lines_of
-from tests.server.harness import BenchHost, RawConnection, ServerHarness, ServerTestCase
+from tests.server.harness import FakeHost, RawConnection, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.log_throttle import MAX_LINES, THROTTLE_PERIOD, LogThrottle
 from txsentinel.model.timings import Limits
@@ -20,22 +20,22 @@ from txsentinel.wire.resp import pack
 KILOBYTE = 1024
 
 
-class BusyHost(BenchHost):
-    """Every look at the clock takes a while."""
+class BusyHost(FakeHost):
+    """A host whose clock advances at each reading."""
 
     step = 0
 
     def now(self) -> int:
-        """Later than the last time."""
+        """Advance and return the clock."""
         self.reactor.rightNow += self.step / 1000
         return super().now()
 
 
 class SubscriptionTests(ServerTestCase):
-    """What a client may be subscribed to."""
+    """Number and length of subscriptions."""
 
     def test_too_long(self) -> None:
-        """Channels and patterns of megabytes are refused, whole commands at a time, and what was held is kept."""
+        """Channels and patterns of megabytes are refused with their whole command; earlier subscriptions stay."""
         self.client.ask("PSUBSCRIBE", "+*")
         for command in ("SUBSCRIBE", "PSUBSCRIBE"):
             names = [letter * 60 * KILOBYTE for letter in "yz"]
@@ -45,7 +45,7 @@ class SubscriptionTests(ServerTestCase):
         self.assertEqual(self.client.replies(), [[b"pmessage", b"+*", b"+sdown", b"x"]])
 
     def test_too_many(self) -> None:
-        """So are thousands of short ones; giving some up makes room for others."""
+        """Too many short ones are refused as well; unsubscribing makes room for others."""
         names = [f"p{number}*" for number in range(1700)]
         self.client.ask("PSUBSCRIBE", *names)
         self.assertNotIn(b"ERR", self.client.ask("PSUBSCRIBE", *names))
@@ -56,71 +56,71 @@ class SubscriptionTests(ServerTestCase):
         self.assertEqual(self.client.protocol.client.subscription_memory, 0)
 
     def test_all_events(self) -> None:
-        """Nobody who wants to hear every kind of event, by name and by pattern, comes near the limit."""
+        """A client that subscribes to every event, by name and by pattern, stays below the limit."""
         names = [f"+some-event-of-a-long-name-{number}" for number in range(100)]
         self.client.ask("SUBSCRIBE", *names)
         self.client.ask("PSUBSCRIBE", *names)
         self.assertLess(self.client.protocol.client.subscription_memory, Limits().subscription_memory // 4)
 
 
-class _Kept:
+class Lifetime:
     """
-    What an object holds lives as long as the object.
+    Record the lifetime of an object by the lifetime of its attributes.
 
-    A weak reference to the object itself is left dangling where its class is compiled.
+    A weak reference to the object itself stays dangling if its class is compiled.
     """
 
 
 class MemoryTests(ServerTestCase):
-    """All clients together."""
+    """Memory of all clients together."""
 
     def begin(self, size: int) -> RawConnection:
-        """A client that sends this much of a request, and never the rest."""
+        """Connect a client that sends this much of a request and never completes it."""
         client = self.harness.connect()
         client.protocol.dataReceived(b"*2\r\n$4\r\nPING\r\n$%d\r\n" % (size + 1) + b"x" * size)
         return client
 
-    def test_the_biggest_leave(self) -> None:
-        """When clients hold too much together, the greediest are dropped until the rest is within the limit."""
+    def test_largest_clients_are_dropped(self) -> None:
+        """When all clients together hold too much, the largest are dropped until the rest is below the limit."""
         self.harness.context.limits = Limits(clients_memory=1000 * KILOBYTE)
         small = [self.begin(100 * KILOBYTE) for _ in range(5)]
-        greedy = [self.begin(600 * KILOBYTE), self.begin(500 * KILOBYTE)]
+        largest = [self.begin(600 * KILOBYTE), self.begin(500 * KILOBYTE)]
         self.harness.factory.inspect()
-        self.assertEqual([client.closed for client in greedy], [True, True])
+        self.assertEqual([client.closed for client in largest], [True, True])
         self.assertEqual([client.closed for client in small], [False] * 5)
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
         self.assertIn(b"evicted_clients:2\r\n", self.client.ask("INFO", "stats"))
 
     def test_names_count(self) -> None:
-        """Memory that is kept under another name is memory."""
+        """Memory of names counts too."""
         many = 2000 * KILOBYTE
         self.harness.context.limits = Limits(clients_memory=800 * KILOBYTE, name_length=many, word_length=many)
         self.client.ask("CLIENT", "SETNAME", "x" * 900 * KILOBYTE)
         self.harness.factory.inspect()
         self.assertTrue(self.client.closed)
 
-    def test_gone_is_gone(self) -> None:
-        """The unfinished request of a lost connection is let go at once."""
+    def test_memory_of_closed_connection(self) -> None:
+        """The unfinished request of a closed connection is released at once."""
         client = self.begin(100 * KILOBYTE)
         client.wire.abortConnection()
         self.assertEqual(client.protocol.buffered, 0)
 
-    def test_nothing_for_the_collector(self) -> None:
-        """What a client occupied is freed when it goes, whatever it did: the collector may never come by."""
+    def test_memory_is_released_without_collector(self) -> None:
+        """The memory of a closed client is released without the garbage collector."""
         for last in (("PSUBSCRIBE", "*"), ("CLIENT", "TRACKING", "on"), ("PING",)):
             client = self.harness.connect()
             client.ask("HELLO", "3")
             client.ask(*last)
-            kept = _Kept()
-            client.protocol.kept = kept
-            gone = weakref.ref(kept)
+            attribute = Lifetime()
+            client.protocol.attribute = attribute
+            gone = weakref.ref(attribute)
             gc.collect()
             gc.disable()
             self.addCleanup(gc.enable)
             client.wire.abortConnection()
             client.raw()
             client.wire.producer = client.wire.protocol = None  # as transports do
-            del client, kept
+            del client, attribute
             self.assertIsNone(gone(), last)
 
 
@@ -133,8 +133,8 @@ class TurnTests(SynchronousTestCase):
         self.client = self.harness.connect()
         self.host.step = TIME_SLICE_MS
 
-    def test_sliced(self) -> None:
-        """A pipeline is executed a little at a time, without reading more meanwhile, and completely in the end."""
+    def test_pipeline_in_slices(self) -> None:
+        """A pipeline is executed in time slices, without reading more meanwhile, and completely in the end."""
         self.client.protocol.dataReceived(pack("PING") * 100)
         answered = self.client.wire.value().count(b"PONG")
         self.assertLess(answered, 5)
@@ -144,8 +144,8 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.client.raw().count(b"PONG"), 100)
         self.assertEqual(self.client.wire.producerState, "producing")
 
-    def test_lost_meanwhile(self) -> None:
-        """Nothing more is executed for a client that has left."""
+    def test_disconnected_meanwhile(self) -> None:
+        """Nothing more is executed for a client that disconnected."""
         self.client.protocol.dataReceived(pack("PING") * 100)
         self.client.raw()
         self.client.wire.abortConnection()
@@ -153,15 +153,15 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.client.raw(), b"")
 
 
-class ComplaintTests(SynchronousTestCase):
-    """Log lines that strangers provoke."""
+class LogThrottleTests(SynchronousTestCase):
+    """Log lines that clients cause."""
 
     def setUp(self) -> None:
         self.lines = log_lines_of(self)
         self.log_throttle = LogThrottle()
 
-    def complain(self, now: int, times: int, **fields: Any) -> list[str]:
-        """The lines that come of so many complaints."""
+    def log_repeatedly(self, now: int, times: int, **fields: Any) -> list[str]:
+        """Return the lines logged for this many equal messages."""
         for _ in range(times):
             self.log_throttle.warn(now, "Bad {who}", who="client {curly}")
         lines = self.lines[:]
@@ -169,23 +169,23 @@ class ComplaintTests(SynchronousTestCase):
         return lines
 
     def test_bounded(self) -> None:
-        """Some of a kind are logged in a minute, and how many were not, once it is over."""
-        self.assertEqual(self.complain(0, 1000), ["Bad client {curly}"] * MAX_LINES)
+        """A limited number per kind is logged in a minute, and then the number of suppressed ones."""
+        self.assertEqual(self.log_repeatedly(0, 1000), ["Bad client {curly}"] * MAX_LINES)
         self.log_throttle.flush(THROTTLE_PERIOD - 1)
         self.assertEqual(self.lines, [])
         self.log_throttle.flush(THROTTLE_PERIOD)
         self.log_throttle.flush(THROTTLE_PERIOD)
         self.assertEqual(self.lines, [f"{1000 - MAX_LINES} more lines were left out like: Bad {{who}}"])
         self.lines.clear()
-        self.assertEqual(len(self.complain(THROTTLE_PERIOD + 1, 1000)), MAX_LINES)
+        self.assertEqual(len(self.log_repeatedly(THROTTLE_PERIOD + 1, 1000)), MAX_LINES)
 
     def test_rare(self) -> None:
-        """Whatever happens now and then is logged each time."""
+        """Rare messages are logged each time."""
         for minute in range(5):
-            self.assertEqual(len(self.complain(minute * THROTTLE_PERIOD, 2)), 2)
+            self.assertEqual(len(self.log_repeatedly(minute * THROTTLE_PERIOD, 2)), 2)
 
     def test_browsers(self) -> None:
-        """A thousand web requests leave a few lines."""
+        """A thousand HTTP requests cause only a few log lines."""
         harness = ServerHarness()
         for _ in range(1000):
             harness.connect().protocol.dataReceived(b"POST / HTTP/1.1\r\n")
@@ -193,22 +193,22 @@ class ComplaintTests(SynchronousTestCase):
 
 
 class DescriptorTests(ServerTestCase):
-    """Connections cost descriptors, and the links and the disk need some."""
+    """Descriptors for clients, with a reserve for links and files."""
 
-    def test_no_room(self) -> None:
-        """When the system has no more descriptors for clients, they are told what they are told at maxclients."""
+    def test_no_descriptors(self) -> None:
+        """When no descriptors are left for clients, they get the ``maxclients`` error."""
         lines = log_lines_of(self)
         self.harness = ServerHarness(GenericOptions(maxclients=1000))
         self.harness.context.available_descriptors = lambda: 3
-        talks = [self.harness.connect() for _ in range(100)]
-        self.assertEqual([talk.closed for talk in talks], [False] * 3 + [True] * 97)
-        self.assertEqual(talks[-1].raw(), TOO_MANY)
+        connections = [self.harness.connect() for _ in range(100)]
+        self.assertEqual([connection.closed for connection in connections], [False] * 3 + [True] * 97)
+        self.assertEqual(connections[-1].raw(), TOO_MANY)
         self.assertEqual(len(lines), MAX_LINES)
         self.assertIn("allows only 3 clients", lines[0])
 
 
 class RoundRobinTests(SynchronousTestCase):
-    """Many clients with long requests at once."""
+    """Many clients with long requests at the same time."""
 
     def setUp(self) -> None:
         self.host = BusyHost()
@@ -216,7 +216,7 @@ class RoundRobinTests(SynchronousTestCase):
         self.clients = [self.harness.connect() for _ in range(20)]
 
     def next_turn(self) -> None:
-        """One turn of the reactor: the calls that were due at its beginning."""
+        """Run one turn of the reactor: the calls that were due at its beginning."""
         calls = self.host.reactor.calls
         due = calls[:]
         del calls[:]
@@ -225,7 +225,7 @@ class RoundRobinTests(SynchronousTestCase):
             call.func(*call.args, **call.kw)
 
     def test_turns_are_short(self) -> None:
-        """However many there are, a turn takes no longer than a slice or two, and everybody has its turn."""
+        """However many clients there are, a turn takes two slices at most, and each client is served."""
         self.host.step = 1
         for client in self.clients:
             client.send("UNSUBSCRIBE", *["x"] * 2_000)
@@ -237,7 +237,7 @@ class RoundRobinTests(SynchronousTestCase):
         self.assertEqual([client for client in self.clients if not client.wire.value()], [])
 
     def test_large_chunks(self) -> None:
-        """What comes in large chunks is read when its turn comes, and in order."""
+        """Input in large chunks is read when its client is served, in order."""
         client = self.clients[0]
         client.protocol.dataReceived(pack("PING", "x" * LARGE_CHUNK) + pack("PING"))
         self.assertEqual(client.wire.value(), b"")
@@ -247,7 +247,7 @@ class RoundRobinTests(SynchronousTestCase):
         self.assertEqual(client.wire.producerState, "producing")
 
     def test_memory(self) -> None:
-        """A long request counts for as long as it is executed."""
+        """A long request counts as memory while it is executed."""
         self.host.step = TIME_SLICE_MS
         client = self.clients[0]
         client.protocol.dataReceived(pack("UNSUBSCRIBE", *(f"{number}" for number in range(500))))

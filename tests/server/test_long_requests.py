@@ -1,9 +1,9 @@
 """
-No command keeps others waiting, however many words it is given.
+Tests that no command delays other clients, however many arguments it has.
 
-Every command of the table is run with lists of arguments that grow, by a clock that work drives: each executed line of
-the server, the core and the readers counts, and each word that is copied or looked at. What is done between two turns
-of the reactor must not grow with the list, and all of it together no faster than the list.
+Every command is run with growing lists of arguments and a clock that advances with the work: each executed line of
+the server, the core and the readers counts, and each argument that is copied or inspected. The work between two
+turns of the reactor must not grow with the list, and the total work must grow linearly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 import txsentinel
-from tests.server.harness import BenchHost, ServerHarness, ServerTestCase
+from tests.server.harness import FakeHost, ServerHarness, ServerTestCase
 from txsentinel.model.timings import Millis
 from txsentinel.server.commands import pubsub as pubsub_commands
 from txsentinel.server.syntax import Argument
@@ -24,19 +24,19 @@ from txsentinel.server.table import TABLE, Command
 
 SHORT: Final = 400
 LONG: Final = 4 * SHORT
-"""Words of the two lists whose costs are compared; the short one takes several slices already."""
+"""Lengths of the two lists whose costs are compared; the shorter one takes several slices already."""
 
 UNITS_PER_MS: Final = 100
-"""Units of work that take a millisecond of the test's clock."""
+"""Units of work per millisecond of the fake clock."""
 
 COPIES_PER_UNIT: Final = 16
-"""Words copied in one go that cost as much as one executed line."""
+"""Arguments copied in one operation that cost as much as one executed line."""
 
 SOURCES: Final = os.path.dirname(txsentinel.__file__)
 
 
 class Work:
-    """Counts what is done."""
+    """Counts the work that is done."""
 
     def __init__(self) -> None:
         self.units = 0.0
@@ -60,8 +60,8 @@ class Work:
             sys.settrace(before)
 
 
-class CountedWords(list[bytes]):
-    """A request; slices of it, and iterating over it in one go, count as work."""
+class CountedArguments(list[bytes]):
+    """A request whose slices and iterations count as work."""
 
     work: Work
 
@@ -69,7 +69,7 @@ class CountedWords(list[bytes]):
         found = super().__getitem__(where)
         if isinstance(where, slice):
             self.work.units += len(found) / COPIES_PER_UNIT
-            return counted_words(found, self.work)
+            return counted_arguments(found, self.work)
         return found
 
     def __iter__(self) -> Iterator[bytes]:
@@ -78,53 +78,53 @@ class CountedWords(list[bytes]):
             yield each
 
 
-def counted_words(words: Iterable[bytes], work: Work) -> CountedWords:
-    """Words that count in ``work`` what is done with them."""
-    counted = CountedWords(words)
+def counted_arguments(words: Iterable[bytes], work: Work) -> CountedArguments:
+    """Return the arguments as a list that counts in ``work``."""
+    counted = CountedArguments(words)
     counted.work = work
     return counted
 
 
-class WorkingHost(BenchHost):
-    """A host whose time passes with the work that is done."""
+class WorkingHost(FakeHost):
+    """A host whose clock advances with the work."""
 
     def __init__(self) -> None:
         super().__init__()
         self.work = Work()
 
     def now(self) -> Millis:
-        """The clock of the reactor, and the time that the work has taken."""
+        """Milliseconds of the reactor's clock, plus the work."""
         return super().now() + int(self.work.units / UNITS_PER_MS)
 
     def next_call(self) -> None:
-        """Make the next of the calls that are due, and no other."""
+        """Run the next due call, and no other."""
         call = self.reactor.calls.pop(0)
         call.called = 1
         call.func(*call.args, **call.kw)
 
 
 class Cost:
-    """What one request cost: in all, at most between two turns of the reactor, and how many turns it took."""
+    """Cost of one request: in total, the maximum between two turns of the reactor, and the number of turns."""
 
     def __init__(self) -> None:
         self.total = 0.0
-        self.longest = 0.0
+        self.max_cost = 0.0
         self.turns = 0
 
     def add(self, units: float) -> None:
-        """One more turn."""
+        """Add one turn."""
         self.turns += 1
         self.total += units
-        self.longest = max(self.longest, units)
+        self.max_cost = max(self.max_cost, units)
 
 
 def repeated(*words: str) -> Callable[[int], list[bytes]]:
-    """These words again and again."""
+    """Return the same arguments repeated."""
     return lambda count: [words[at % len(words)].encode() for at in range(count)]
 
 
 def numbered(form: str, before: Sequence[str] = ()) -> Callable[[int], list[bytes]]:
-    """Words that are all different, each behind the words ``before``."""
+    """Return arguments that are all different, each preceded by ``before``."""
     return lambda count: [
         word.encode() for at in range(1, count // (1 + len(before)) + 1) for word in (*before, form.format(at))
     ]
@@ -168,16 +168,16 @@ OWN_SHAPES: Final[dict[str, tuple[tuple[tuple[str, ...], Callable[[int], list[by
     "acl|dryrun": ((("limited", "subscribe"), repeated("a")), (("limited", "psubscribe"), repeated("p*"))),
     "shutdown": (((), repeated("nosave", "now")),),
 }
-"""What single commands take: words in front, and the list behind them."""
+"""Argument lists of single commands: leading arguments, and the list behind them."""
 
 
-def least_words(command: Command) -> list[bytes]:
-    """The command's own words."""
+def name_parts(command: Command) -> list[bytes]:
+    """Return the parts of the command's name."""
     return [word.encode() for word in command.name.split("|")]
 
 
 def takes_lists(command: Command) -> bool:
-    """Does the number of words not end?"""
+    """Whether the command takes a list without limit."""
     return command.arity < 0
 
 
@@ -192,12 +192,12 @@ class LongRequestTests(ServerTestCase):
         self.admin.ask("ACL", "SETUSER", "limited", "on", "nopass", "&a", "&b*", "+@all")
 
     def cost(self, words: Sequence[bytes], user: str = "") -> Cost:
-        """Run one request on a connection of its own until it is answered."""
+        """Run a request on a new connection until it is answered; return its cost."""
         client = self.harness.connect()
         if user:
             client.ask("AUTH", user, "x")
         cost, work = Cost(), self.host.work
-        request = counted_words(words, work)
+        request = counted_arguments(words, work)
         protocol = client.protocol
 
         def turn(call: Callable[[], object]) -> None:
@@ -223,54 +223,54 @@ class LongRequestTests(ServerTestCase):
         return cost
 
     def check(self, name: str, head: Sequence[bytes], shape: Callable[[int], list[bytes]], **how: Any) -> Cost:
-        """A list four times as long: no turn takes longer, and all turns together not more than their share."""
+        """A list four times as long makes no turn longer, and multiplies the total by no more than its share."""
         short, long = (self.cost([*head, *shape(count)], **how) for count in (SHORT, LONG))
-        label = f"{name} {[*head, *shape(4)]!r} {how}: {short.longest:.0f}, then {long.longest:.0f} units in one turn"
-        # Where exactly a slice ends may differ, and so may copies of words.
-        self.assertLess(long.longest, 1.3 * short.longest + 400 + LONG / 8, label)
+        label = f"{name} {[*head, *shape(4)]!r} {how}: {short.max_cost:.0f}, then {long.max_cost:.0f} units in one turn"
+        # The ends of slices may differ, and so may the copies of arguments.
+        self.assertLess(long.max_cost, 1.3 * short.max_cost + 400 + LONG / 8, label)
         self.assertLess(long.total, 6 * short.total + 3_000, f"{label}; {short.total:.0f}, then {long.total:.0f}")
         return long
 
     def commands(self) -> Iterator[Command]:
-        """Every command, the hidden ones too."""
+        """Return all commands, including hidden ones."""
         for entry in TABLE.by_word.values():
             yield entry
             yield from entry.subcommands.values()
 
-    def test_any_words(self) -> None:
-        """Words that mean nothing, numbers, nothing at all: each command refuses them or works in slices."""
+    def test_arbitrary_arguments(self) -> None:
+        """Arbitrary arguments, numbers and empty ones: each command refuses them or works in slices."""
         for command in self.commands():
             for shape in SHAPES:
-                self.check(command.name, least_words(command), shape)
+                self.check(command.name, name_parts(command), shape)
 
-    def test_words_that_mean_something(self) -> None:
-        """The same with what a command has a use for."""
+    def test_valid_arguments(self) -> None:
+        """The same with arguments that are valid for the command."""
         for name, shapes in OWN_SHAPES.items():
             command = TABLE.named(name.encode())
             assert command is not None, name
             for front, shape in shapes:
-                self.check(name, [*least_words(command), *(word.encode() for word in front)], shape)
+                self.check(name, [*name_parts(command), *(word.encode() for word in front)], shape)
 
     def test_every_list_is_tried(self) -> None:
-        """A command whose documentation has a list is tried with what is meant by it; else this would prove little."""
+        """Every command whose documentation has a list is tried with valid arguments."""
 
         def has_list(arguments: Iterable[Argument]) -> bool:
             return any(each.multiple or has_list(each.parts) for each in arguments)
 
         with_lists = {command.name for command in self.commands() if has_list(command.arguments)}
-        # Words of any kind will do for these.
+        # Any arguments are valid for these.
         general = {"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "command|getkeys"}
         general |= {"command|getkeysandflags", "acl|dryrun"}
         self.assertEqual(with_lists - general - set(OWN_SHAPES), set())
 
     def test_limited_users(self) -> None:
-        """Whose channels are limited has each of them looked at, a few at a time."""
+        """The channels of a limited user are checked in slices."""
         for command in (b"SUBSCRIBE", b"PSUBSCRIBE"):
             long = self.check("limited", [command], repeated("a"), user="limited")
             self.assertGreater(long.turns, 1 if command == b"SUBSCRIBE" else 0)
 
-    def test_unanswered(self) -> None:
-        """Who wants no reply gets none of its pieces, and confirmations of subscriptions all the same."""
+    def test_replies_off(self) -> None:
+        """A client with replies switched off gets no part of a reply, but its subscription confirmations."""
         for mode in ("OFF", "SKIP"):
             client = self.harness.connect()
             client.send("CLIENT", "REPLY", mode)
@@ -281,59 +281,59 @@ class LongRequestTests(ServerTestCase):
             self.assertEqual(client.raw().count(b"unsubscribe"), 500)
 
     def test_lines_count(self) -> None:
-        """A command that deals with all its words at once is noticed."""
+        """A command that processes all its arguments at once is detected."""
         self.patch(pubsub_commands, "MAX_WITHOUT_STEPS", sys.maxsize)
         self.assertRaises(self.failureException, self.check, "at once", [b"UNSUBSCRIBE"], repeated("x"))
 
     def test_copies_count(self) -> None:
-        """So is one that copies the list again and again in few lines."""
+        """A command that copies the list repeatedly is detected."""
 
-        def careless(context: object, client: object, request: Sequence[bytes]) -> object:
+        def copying_handler(context: object, client: object, request: Sequence[bytes]) -> object:
             return len([word for word in request if word in request[:]])
 
         command = TABLE.named(b"command|count")
         assert command is not None
-        self.patch(command, "function", careless)
+        self.patch(command, "function", copying_handler)
         self.patch(command, "arity", -2)
         self.assertRaises(self.failureException, self.check, "careless", [b"COMMAND", b"COUNT"], repeated("x"))
 
 
-class ManyThingsTests(ServerTestCase):
-    """Reports on many clients, masters, replicas and users."""
+class LongReportTests(ServerTestCase):
+    """Reports about many clients, masters, replicas and users."""
 
     def setUp(self) -> None:
         self.host = WorkingHost()
         self.harness = ServerHarness(host=self.host)
 
-    def longest(self, *words: str) -> tuple[float, bytes]:
-        """The most work in one turn, and the reply."""
+    def max_cost(self, *words: str) -> tuple[float, bytes]:
+        """Return the most work in one turn, and the reply."""
         client = self.harness.connect()
-        work, longest = self.host.work, 0.0
+        work, max_cost = self.host.work, 0.0
         before = work.units
         with work.counted():
             client.send(*words)
-        longest = work.units - before
+        max_cost = work.units - before
         while client.protocol._execution is not None:
             before = work.units
             with work.counted():
                 self.host.next_call()
-            longest = max(longest, work.units - before)
+            max_cost = max(max_cost, work.units - before)
         reply = client.raw()
         client.protocol.abort()
-        return longest, reply
+        return max_cost, reply
 
     def compare(self, fill: Callable[[int], object], *requests: tuple[str, ...]) -> None:
-        """Four times as many of whatever ``fill`` makes: no turn takes longer."""
+        """Four times as many of what ``fill`` creates do not make a turn longer."""
         fill(100)
-        before = {words: self.longest(*words) for words in requests}
+        before = {words: self.max_cost(*words) for words in requests}
         fill(300)
         for words, (units, reply) in before.items():
-            more, longer = self.longest(*words)
+            more, longer = self.max_cost(*words)
             self.assertNotEqual(longer, reply, words)
             self.assertLess(more, 1.3 * units + 900, f"{words}: {units:.0f}, then {more:.0f} units in one turn")
 
     def test_clients(self) -> None:
-        """CLIENT LIST and INFO."""
+        """``CLIENT LIST`` and ``INFO``."""
 
         def connect(count: int) -> None:
             for _ in range(count):
@@ -342,28 +342,28 @@ class ManyThingsTests(ServerTestCase):
         self.compare(connect, ("CLIENT", "LIST"), ("INFO", "clients"))
 
     def test_masters(self) -> None:
-        """SENTINEL MASTERS, INFO, and SENTINEL RESET of none of them."""
+        """``SENTINEL MASTERS``, ``INFO``, and ``SENTINEL RESET`` that matches none."""
         self.count = 0
 
         def watch(count: int) -> None:
             for _ in range(count):
                 self.count += 1
                 self.harness.core.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
-            self.harness.resolve()
+            self.harness.commit_all()
 
         self.compare(watch, ("SENTINEL", "MASTERS"), ("SENTINEL", "PRIMARIES"), ("INFO", "sentinel"))
 
     def test_reset(self) -> None:
-        """SENTINEL RESET begins anew with one master after the other."""
+        """``SENTINEL RESET`` resets one master after the other."""
         for number in range(1, 200):
             self.harness.core.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
-        self.harness.resolve()
-        units, reply = self.longest("SENTINEL", "RESET", "*")
+        self.harness.commit_all()
+        units, reply = self.max_cost("SENTINEL", "RESET", "*")
         self.assertEqual(reply, b":199\r\n")
         self.assertLess(units, 9 * UNITS_PER_MS + 2_000)
 
     def test_replicas(self) -> None:
-        """SENTINEL REPLICAS and INFO-CACHE."""
+        """``SENTINEL REPLICAS`` and ``INFO-CACHE``."""
         master = self.harness.watch()
         self.count = 0
 
@@ -375,12 +375,12 @@ class ManyThingsTests(ServerTestCase):
                 replica = self.harness.core.registry.add_replica(master, address, self.host.now())
                 assert replica is not None
                 replica.info_text = b"role:slave\r\n" * 10
-            self.harness.resolve()
+            self.harness.commit_all()
 
         self.compare(add, ("SENTINEL", "REPLICAS", "mymaster"), ("SENTINEL", "INFO-CACHE", "mymaster"))
 
     def test_users(self) -> None:
-        """ACL LIST."""
+        """``ACL LIST``."""
         self.count = 0
 
         def add(count: int) -> None:

@@ -1,4 +1,4 @@
-"""The way out of a connection, apart from what goes it."""
+"""Tests of a connection's output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from txsentinel.server.output import Output
 
 
 class EndTests(SynchronousTestCase):
-    """How a connection ends, once and for all."""
+    """How a connection ends."""
 
     def setUp(self) -> None:
         self.transport = StringTransport()
@@ -19,11 +19,11 @@ class EndTests(SynchronousTestCase):
         self.output.start()
 
     def abort(self) -> None:
-        """Count it."""
+        """Count the abort."""
         self.aborts += 1
 
     def test_abort_while_closing(self) -> None:
-        """A reader that takes nothing more cannot keep a connection that is closing already."""
+        """A reader that accepts nothing more cannot keep a closing connection open."""
         self.output.write(b"+OK\r\n")
         self.output.close()
         self.assertEqual((self.transport.disconnecting, self.transport.producer, self.aborts), (True, None, 0))
@@ -32,14 +32,14 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.aborts, 1)
 
     def test_abort(self) -> None:
-        """An open one is aborted too; what waited is dropped."""
+        """An open connection is aborted too; its pending output is dropped."""
         self.output.pauseProducing()
         self.output.write(b"x" * 100)
         self.output.abort()
         self.assertEqual((self.aborts, self.output.unsent, self.transport.producer), (1, 0, None))
 
-    def test_too_late(self) -> None:
-        """A connection that is gone is left alone."""
+    def test_lost_connection(self) -> None:
+        """A connection that is already lost is not aborted."""
         self.output.forget()
         self.output.abort()
         self.output.close()

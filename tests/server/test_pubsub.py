@@ -1,4 +1,4 @@
-"""Promises of subscriptions, of PUBLISH, and of the frames that events arrive in."""
+"""Tests of subscriptions, of ``PUBLISH``, and of the frames of events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SubscriptionTests(ServerTestCase):
     """Confirmations and their counts."""
 
     def test_one_confirmation_each(self) -> None:
-        """Repeats are confirmed too; the number counts channels and patterns together."""
+        """Repeated subscriptions are confirmed too; the number counts channels and patterns together."""
         self.client.send("SUBSCRIBE", "a", "b", "a")
         self.client.send("PSUBSCRIBE", "x*")
         self.assertEqual(
@@ -26,8 +26,8 @@ class SubscriptionTests(ServerTestCase):
             ],
         )
 
-    def test_giving_up(self) -> None:
-        """Each is confirmed, held or not; without names all held ones are, and a null if there are none."""
+    def test_unsubscribing(self) -> None:
+        """Each is confirmed, subscribed or not; without names all subscriptions end, or a null if there are none."""
         self.client.ask("SUBSCRIBE", "a", "b", "c")
         self.client.ask("PSUBSCRIBE", "x*")
         self.client.send("UNSUBSCRIBE", "b", "zz")
@@ -49,18 +49,18 @@ class SubscriptionTests(ServerTestCase):
         )
 
     def test_frames_of_both_protocols(self) -> None:
-        """RESP2 has arrays, RESP3 pushes, each with its own null."""
+        """RESP2 sends arrays, RESP3 pushes, each with its own null."""
         self.assertEqual(self.client.ask("UNSUBSCRIBE"), b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n")
         self.client.ask("HELLO", 3)
         self.assertEqual(self.client.ask("SUBSCRIBE", "a"), b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
         self.assertEqual(self.client.ask("PUNSUBSCRIBE"), b">3\r\n$12\r\npunsubscribe\r\n_\r\n:1\r\n")
 
     def test_arity(self) -> None:
-        """There is nothing to subscribe to without a name."""
+        """Subscribing without a name is an arity error."""
         self.refused("ERR wrong number of arguments for 'subscribe' command", "SUBSCRIBE")
 
     def test_restriction(self) -> None:
-        """A RESP2 subscriber may do little else; the refusal has the full name, unknown commands come first."""
+        """A RESP2 subscriber is limited to a few commands; the error has the full name, unknown commands come first."""
         self.client.ask("SUBSCRIBE", "a")
         self.refused(ONLY.format("client|id"), "CLIENT", "ID")
         self.refused(ONLY.format("sentinel|masters"), "SENTINEL", "MASTERS")
@@ -70,17 +70,17 @@ class SubscriptionTests(ServerTestCase):
         self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
 
     def test_no_restriction_in_resp3(self) -> None:
-        """A RESP3 subscriber may do anything."""
+        """A RESP3 subscriber is not limited."""
         self.client.ask("HELLO", 3)
         self.client.ask("SUBSCRIBE", "a")
         self.assertEqual(self.client.ask("CLIENT", "ID"), b":1\r\n")
 
 
 class DeliveryTests(ServerTestCase):
-    """Who is sent what."""
+    """Delivery of events."""
 
     def test_channels_before_patterns(self) -> None:
-        """A client that matches in several ways gets a frame for each, the channel's first."""
+        """A client that matches in several ways gets one frame for each, that of the channel first."""
         self.client.ask("PSUBSCRIBE", "*", "+s[dx]own", "-*")
         self.client.ask("SUBSCRIBE", "+sdown")
         self.harness.context.hub.publish("+sdown", "master m")
@@ -94,14 +94,14 @@ class DeliveryTests(ServerTestCase):
         )
 
     def test_resp3_push(self) -> None:
-        """RESP3 gets it as a push."""
+        """RESP3 clients get pushes."""
         self.client.ask("HELLO", 3)
         self.client.ask("PSUBSCRIBE", "*")
         self.harness.context.hub.publish("+a", "b")
         self.assertEqual(self.client.raw(), b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2\r\n+a\r\n$1\r\nb\r\n")
 
-    def test_gone_clients_are_forgotten(self) -> None:
-        """Neither their channels nor their patterns remain."""
+    def test_closed_clients_are_forgotten(self) -> None:
+        """Neither channels nor patterns of a closed client remain."""
         hub = self.harness.context.hub
         self.client.ask("SUBSCRIBE", "a")
         self.client.ask("PSUBSCRIBE", "b")
@@ -111,14 +111,14 @@ class DeliveryTests(ServerTestCase):
         hub.publish("a", "x")
         self.assertEqual(hub.backlog, [])
 
-    def test_text_survives(self) -> None:
-        """Bytes that are no UTF-8 come out as they went in."""
+    def test_bytes_are_unchanged(self) -> None:
+        """Bytes that are not UTF-8 are delivered unchanged."""
         self.client.ask("SUBSCRIBE", b"\xff")
         self.harness.context.hub.publish("\udcff", "\udcfe")
         self.assertEqual(self.client.raw(), b"*3\r\n$7\r\nmessage\r\n$1\r\n\xff\r\n$1\r\n\xfe\r\n")
 
     def test_reply_before_events(self) -> None:
-        """A client hears of what its own command did before it hears the events of it."""
+        """A client gets the reply of its command before the events that it caused."""
         self.client.ask("HELLO", 3)
         self.client.ask("SUBSCRIBE", "+reset-master", "+monitor")
         self.client.send("SENTINEL", "RESET", "*")
@@ -133,15 +133,15 @@ class DeliveryTests(ServerTestCase):
 
 
 class PublishTests(ServerTestCase):
-    """PUBLISH takes hellos, and nothing else."""
+    """``PUBLISH`` accepts only hellos."""
 
     def test_other_channels(self) -> None:
-        """They are refused; letter case matters."""
+        """Other channels are refused; letter case matters."""
         for channel in ("x", "__SENTINEL__:hello"):
             self.refused("ERR Only HELLO messages are accepted by Sentinel instances.", "PUBLISH", channel, "y")
 
-    def test_hello_is_heard(self) -> None:
-        """Its sender is asked for the ID and known once it told it; the hello is answered 1 and passed on to nobody."""
+    def test_hello_is_processed(self) -> None:
+        """The sender of a hello is asked for its ID, then known; the reply is 1, and nothing is delivered."""
         self.client.ask("SUBSCRIBE", "__sentinel__:hello")
         peer = self.harness.connect()
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
@@ -151,8 +151,8 @@ class PublishTests(ServerTestCase):
         self.assertEqual(list(self.master.peers), [PEER_ID])
         self.assertEqual(self.client.raw(), b"")
 
-    def test_nonsense_is_one_too(self) -> None:
-        """What cannot be understood is ignored and answered alike."""
+    def test_invalid_hello(self) -> None:
+        """An invalid hello is ignored and gets the same reply."""
         for payload in ("", "x", f"127.0.0.1,26380,{MY_ID},0,nope,127.0.0.1,6379,0"):
             self.assertEqual(self.client.ask("PUBLISH", "__sentinel__:hello", payload), b":1\r\n")
         self.assertEqual(list(self.master.peers), [])

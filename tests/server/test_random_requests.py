@@ -1,4 +1,4 @@
-"""Commands put together by chance, and bytes that are none, through everything from the parser to the core."""
+"""Sends random commands and random bytes through parser, server and core."""
 
 from __future__ import annotations
 
@@ -57,76 +57,76 @@ INFOS = (
 
 
 class RandomRequestTests(SynchronousTestCase):
-    """A few thousand steps; others by other seeds."""
+    """A few thousand steps with one seed; other seeds take other steps."""
 
     def setUp(self) -> None:
-        self.dice = random.Random(20261121)
+        self.rng = random.Random(20261121)
 
     def command(self) -> list[bytes]:
-        """Something that may be a command."""
-        dice = self.dice
-        words = [dice.choice(COMMANDS)]
-        if words[0] in SUBCOMMANDS and dice.random() < 0.97:
-            words.append(dice.choice(SUBCOMMANDS[words[0]]))
-        for _ in range(dice.choice((0, 0, 1, 1, 2, 2, 3, 4, 5, 8))):
-            words.append(dice.choice(WORDS) if dice.random() < 0.93 else dice.randbytes(dice.randrange(12)))
-        if words[0] == b"SENTINEL" and len(words) > 2 and dice.random() < 0.5:
+        """Return a random command, which may be valid."""
+        rng = self.rng
+        words = [rng.choice(COMMANDS)]
+        if words[0] in SUBCOMMANDS and rng.random() < 0.97:
+            words.append(rng.choice(SUBCOMMANDS[words[0]]))
+        for _ in range(rng.choice((0, 0, 1, 1, 2, 2, 3, 4, 5, 8))):
+            words.append(rng.choice(WORDS) if rng.random() < 0.93 else rng.randbytes(rng.randrange(12)))
+        if words[0] == b"SENTINEL" and len(words) > 2 and rng.random() < 0.5:
             words[2] = b"mymaster"
         return words
 
     def harness(self) -> ServerHarness:
-        """A Sentinel with its settings drawn, too."""
+        """Return a Sentinel with random settings."""
         options = SentinelOptions()
-        options.resolve_hostnames = self.dice.random() < 0.3
-        options.deny_scripts_reconfig = self.dice.random() < 0.5
+        options.resolve_hostnames = self.rng.random() < 0.3
+        options.deny_scripts_reconfig = self.rng.random() < 0.5
         harness = ServerHarness(sentinel=options)
         harness.watch()
         return harness
 
     def send(self, client: RawConnection, data: bytes) -> None:
-        """Bytes in two chunks."""
-        cut = self.dice.randrange(len(data) + 1)
+        """Send bytes in two chunks."""
+        cut = self.rng.randrange(len(data) + 1)
         for chunk in (data[:cut], data[cut:]):
             if not client.closed:
                 client.protocol.dataReceived(chunk)
 
-    def happen(self, harness: ServerHarness) -> None:
-        """Time passes, the disk works or fails, the master says something."""
-        chance = self.dice.random()
+    def random_event(self, harness: ServerHarness) -> None:
+        """Let time pass, complete or fail writes, or let the master send ``INFO``."""
+        draw = self.rng.random()
         now = harness.host.now()
-        if chance < 0.3:
+        if draw < 0.3:
             harness.save()
-        elif chance < 0.4:
+        elif draw < 0.4:
             harness.fail()
-        elif chance < 0.8:
-            harness.host.reactor.advance(self.dice.choice((0.01, 0.5, 2.0, 30.0)))
+        elif draw < 0.8:
+            harness.host.reactor.advance(self.rng.choice((0.01, 0.5, 2.0, 30.0)))
             harness.core.sweep(harness.host.now(), int(harness.host.wall_clock() * 1000))
             harness.factory.inspect()
         else:
             for master in list(harness.core.registry.masters.values()):
                 if master.link.address.resolved:
                     harness.bring_up(master.link)
-                harness.core.info_reply(master.link, self.dice.choice(INFOS), now)
+                harness.core.info_reply(master.link, self.rng.choice(INFOS), now)
         harness.executor.drain()
 
     def test_nothing_raises(self) -> None:
-        """Whatever is sent is answered or hung up on; the Sentinel lives, and a new client is served."""
+        """Any input is answered or closes its connection; the Sentinel keeps running and serves a new client."""
         for _ in range(20):
             harness = self.harness()
             clients = [harness.connect() for _ in range(3)]
             for _ in range(200):
-                place = self.dice.randrange(3)
-                if clients[place].closed:
-                    clients[place] = harness.connect()
-                chance = self.dice.random()
-                if chance < 0.8:
-                    self.send(clients[place], pack(*self.command()))
-                elif chance < 0.85:
-                    self.send(clients[place], b"".join(pack(*self.command()) for _ in range(3)))
-                elif chance < 0.9:
-                    self.send(clients[place], self.dice.randbytes(self.dice.randrange(60)) + b"\r\n")
+                index = self.rng.randrange(3)
+                if clients[index].closed:
+                    clients[index] = harness.connect()
+                draw = self.rng.random()
+                if draw < 0.8:
+                    self.send(clients[index], pack(*self.command()))
+                elif draw < 0.85:
+                    self.send(clients[index], b"".join(pack(*self.command()) for _ in range(3)))
+                elif draw < 0.9:
+                    self.send(clients[index], self.rng.randbytes(self.rng.randrange(60)) + b"\r\n")
                 else:
-                    self.happen(harness)
+                    self.random_event(harness)
                 for client in clients:
                     client.raw()
             harness.context.clients.resume()
@@ -134,7 +134,7 @@ class RandomRequestTests(SynchronousTestCase):
             self.assertTrue(harness.connect().ask("PING").startswith((b"+PONG", b"-NOAUTH")))
 
     def test_names_are_commands(self) -> None:
-        """The words above are commands; else this would prove little."""
+        """The words above are commands, without which this test would prove little."""
         harness = self.harness()
         for command in COMMANDS:
             if command not in (b"SHUTDOWN", b"QUIT"):

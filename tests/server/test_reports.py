@@ -1,4 +1,4 @@
-"""Promises of the reports on instances, apart from the commands that ask for them."""
+"""Tests of the reports about instances, without the commands that return them."""
 
 from __future__ import annotations
 
@@ -34,66 +34,66 @@ WORDS = [
     "script_kill_sent",
     "master_reboot",
 ]
-"""Every flag word, in the order of the wire."""
+"""Every flag word, in wire order."""
 
 
-def drawn(dice: random.Random) -> Instance:
-    """A master, a replica or a peer in some state or other, likely or not."""
+def random_instance(rng: random.Random) -> Instance:
+    """Return a master, a replica or a peer in a random state."""
 
     def moment() -> int | None:
-        return dice.choice([None, dice.randrange(NOW)])
+        return rng.choice([None, rng.randrange(NOW)])
 
-    link = InstanceLink(1, Address.literal("127.0.0.1", 6379), tuple(LinkKind), dice.randrange(NOW))
+    link = InstanceLink(1, Address.literal("127.0.0.1", 6379), tuple(LinkKind), rng.randrange(NOW))
     link.unanswered_ping_at = moment()
-    link.pending_commands = dice.randrange(3)
+    link.pending_commands = rng.randrange(3)
     link.commands_since, link.pubsub_since = moment(), moment()
     options = MasterOptions(
-        dice.randrange(1, 5),
-        notification_script=dice.choice([None, "/bin/tell"]),
-        client_reconfig_script=dice.choice([None, "/bin/r\xe9configure"]),
+        rng.randrange(1, 5),
+        notification_script=rng.choice([None, "/bin/tell"]),
+        client_reconfig_script=rng.choice([None, "/bin/r\xe9configure"]),
     )
-    master = Master("m\udcff" if dice.random() < 0.1 else "mymaster", link.address, link, 7, options=options)
+    master = Master("m\udcff" if rng.random() < 0.1 else "mymaster", link.address, link, 7, options=options)
     master.odown_since, master.rebooting_since, master.info_refreshed_at = moment(), moment(), moment()
     replica = Replica("127.0.0.1:6380", replace(link.address, port=6380, hostname="replica"), link, 8, of=master)
-    replica.sync, replica.announced = dice.choice(list(SyncStep)), dice.random() < 0.8
-    replica.role_reported = dice.choice(list(Role))
-    replica.master_host = dice.choice([None, "127.0.0.1"])
+    replica.sync, replica.announced = rng.choice(list(SyncStep)), rng.random() < 0.8
+    replica.role_reported = rng.choice(list(Role))
+    replica.master_host = rng.choice([None, "127.0.0.1"])
     peer = Peer("b" * 40, replace(link.address, port=26380), link, 9, of=master, run_id="b" * 40)
-    peer.reports_master_down, peer.leader = dice.random() < 0.5, dice.choice([None, "c" * 40])
-    if dice.random() < 0.5:
-        master.failover = Failover(3, 4, 5, dice.choice(list(FailoverState)[1:]))
-        master.failover.promoted = dice.choice([None, replica])
-        master.failover.forced, master.failover.coordinated = dice.random() < 0.5, dice.random() < 0.5
+    peer.reports_master_down, peer.leader = rng.random() < 0.5, rng.choice([None, "c" * 40])
+    if rng.random() < 0.5:
+        master.failover = Failover(3, 4, 5, rng.choice(list(FailoverState)[1:]))
+        master.failover.promoted = rng.choice([None, replica])
+        master.failover.forced, master.failover.coordinated = rng.random() < 0.5, rng.random() < 0.5
     for each in (master, replica, peer):
-        each.sdown_since, each.script_kill_sent = moment(), dice.random() < 0.5
-    return dice.choice([master, replica, peer])
+        each.sdown_since, each.script_kill_sent = moment(), rng.random() < 0.5
+    return rng.choice([master, replica, peer])
 
 
 class ReportTests(SynchronousTestCase):
-    """Form and order of what is told."""
+    """Content and order of reports."""
 
     def test_encoded_as_any_reply(self) -> None:
-        """A report has the bytes that the general encoder makes of it, in both protocols, again and again."""
-        dice = random.Random(4)
+        """A report has the bytes of the general encoder, in both protocols, also when it is repeated."""
+        rng = random.Random(4)
         for _ in range(500):
-            report = instance_report(drawn(dice), dice.random() < 0.5, NOW)
+            report = instance_report(random_instance(rng), rng.random() < 0.5, NOW)
             as_text = {name: str(value) for name, value in report.items()}
             for protocol in (2, 3):
                 self.assertEqual(encoded_report(report, protocol), encode(as_text, protocol))
 
     def test_flags_in_order(self) -> None:
-        """Flag words come in the order of the C Sentinels; each is seen, and none but these."""
-        dice = random.Random(5)
+        """Flag words come in the order of the C Sentinels; all of them occur, and no others."""
+        rng = random.Random(5)
         seen = set()
         for _ in range(500):
-            words = flags(drawn(dice)).split(",")
+            words = flags(random_instance(rng)).split(",")
             self.assertEqual(words, [word for word in WORDS if word in words])
             self.assertEqual(len({"master", "slave", "sentinel"} & set(words)), 1)
             seen |= set(words)
         self.assertEqual(seen, set(WORDS))
 
-    def test_nothing_before_its_time(self) -> None:
-        """What never happened has no age; conditions that do not hold have no field."""
+    def test_absent_fields(self) -> None:
+        """An event that never happened has no age; conditions that do not hold have no field."""
         link = InstanceLink(1, Address.literal("127.0.0.1", 6379), tuple(LinkKind), NOW - 500)
         link.unanswered_ping_at = None
         report = instance_report(Master("m", link.address, link, NOW), False, NOW)
@@ -102,20 +102,20 @@ class ReportTests(SynchronousTestCase):
 
 
 class BulkTests(SynchronousTestCase):
-    """Values that are kept encoded."""
+    """Values that are cached in encoded form."""
 
-    def test_kept_within_bounds(self) -> None:
-        """However many values there are, so many are kept; long ones never are."""
+    def test_cache_is_bounded(self) -> None:
+        """The number of cached values is limited; long ones are never cached."""
         bulks = Bulks()
         for number in range(Bulks.MAX_ENTRIES + 10):
             self.assertEqual(bulks[number], b"$%d\r\n%d\r\n" % (len(str(number)), number))
         self.assertLess(len(bulks), Bulks.MAX_ENTRIES)
-        kept = len(bulks)
+        count = len(bulks)
         self.assertEqual(bulks["x" * 100], b"$100\r\n%b\r\n" % (b"x" * 100))
-        self.assertEqual(len(bulks), kept)
+        self.assertEqual(len(bulks), count)
 
     def test_text_and_numbers(self) -> None:
-        """Text is measured in bytes; a number and the text of it are the same on the wire."""
+        """The length of text is measured in bytes; a number and its text have the same encoding."""
         bulks = Bulks()
         self.assertEqual((bulks["\xe9"], bulks["\udcff"]), (b"$2\r\n\xc3\xa9\r\n", b"$1\r\n\xff\r\n"))
         self.assertEqual(bulks[12], bulks["12"])

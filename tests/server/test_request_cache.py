@@ -1,4 +1,4 @@
-"""Promises of requests that are kept read: nobody can tell them from those that are read anew."""
+"""Tests of the request cache: cached requests have the same effect as requests that are parsed anew."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ASK = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
 ADDRESS = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
 
 
-class KeepingTests(ServerTestCase):
-    """What is kept."""
+class CachingTests(ServerTestCase):
+    """Which requests are cached."""
 
-    def kept(self, *words: str | bytes) -> bool:
-        """Is the request found after a client has sent it?"""
+    def is_cached(self, *words: str | bytes) -> bool:
+        """Whether the request is in the cache after a client sent it."""
         self.client.ask(*words)
         return self.harness.context.request_cache.find(pack(*words)) is not None
 
-    def test_what_is_asked_often(self) -> None:
-        """Questions are kept; what changes something, holds a secret, is wrong or refused is not."""
+    def test_cacheable_requests(self) -> None:
+        """Queries are cached; requests that change state, contain a secret, are wrong or are refused are not."""
         for words in (ASK, ("SENTINEL", "MASTERS"), ("sentinel", "Master", "mymaster"), ("PING",)):
-            self.assertTrue(self.kept(*words), words)
+            self.assertTrue(self.is_cached(*words), words)
         for words in (
             ("AUTH", "secret"),
             ("SENTINEL", "SET", "mymaster", "auth-pass", "secret"),
@@ -35,10 +35,10 @@ class KeepingTests(ServerTestCase):
             ("NOPE",),
             ("PING", "x" * MAX_CACHED_REQUEST_BYTES),
         ):
-            self.assertFalse(self.kept(*words), words)
+            self.assertFalse(self.is_cached(*words), words)
 
     def test_only_whole_chunks(self) -> None:
-        """A request that came in pieces, or together with others, is not taken for what came with it."""
+        """A request that came in pieces or together with others does not use the cache."""
         request = pack(*ASK)
         self.client.protocol.dataReceived(request[:20])
         self.client.protocol.dataReceived(request[20:])
@@ -50,34 +50,34 @@ class KeepingTests(ServerTestCase):
             self.assertIsNone(find(chunk))
 
     def test_bound(self) -> None:
-        """However many different requests come, there is room for so many and no more."""
+        """The number of cached requests is limited."""
         request_cache = RequestCache()
         command = self.harness.context.table.find([b"PING"])
         assert command is not None
         for number in range(MAX_CACHED_REQUESTS + 1):
             request_cache.keep(b"%d" % number, [b"PING"], command)
-        kept = sum(request_cache.find(b"%d" % number) is not None for number in range(MAX_CACHED_REQUESTS + 1))
-        self.assertEqual(kept, 1)
+        is_cached = sum(request_cache.find(b"%d" % number) is not None for number in range(MAX_CACHED_REQUESTS + 1))
+        self.assertEqual(is_cached, 1)
 
 
-class MeaningTests(ServerTestCase):
-    """A kept request means what it means for this client, now."""
+class ExecutionTests(ServerTestCase):
+    """A cached request is executed for this client, in its present state."""
 
     def setUp(self) -> None:
-        """The request is kept."""
+        """Cache the request."""
         super().setUp()
         self.assertEqual(self.client.ask(*ASK), ADDRESS)
 
-    def test_strangers(self) -> None:
-        """Who has not logged in is refused, kept or not."""
+    def test_unauthenticated(self) -> None:
+        """A client that is not authenticated is refused."""
         self.client.ask("ACL", "SETUSER", "default", "resetpass", ">secret")
-        stranger = self.harness.connect()
-        self.assertEqual(stranger.ask(*ASK), b"-NOAUTH Authentication required.\r\n")
-        self.assertEqual(stranger.ask("AUTH", "secret"), b"+OK\r\n")
-        self.assertEqual(stranger.ask(*ASK), ADDRESS)
+        new_client = self.harness.connect()
+        self.assertEqual(new_client.ask(*ASK), b"-NOAUTH Authentication required.\r\n")
+        self.assertEqual(new_client.ask("AUTH", "secret"), b"+OK\r\n")
+        self.assertEqual(new_client.ask(*ASK), ADDRESS)
 
     def test_rights(self) -> None:
-        """A user who may not is refused, which the log of refusals says; and so is one who may no more."""
+        """A user without the right is refused and logged in ``ACL LOG``, also after losing the right."""
         self.client.ask("ACL", "SETUSER", "poor", "on", "nopass", "+ping", "+auth")
         other = self.harness.connect()
         other.ask("AUTH", "poor", "")
@@ -90,7 +90,7 @@ class MeaningTests(ServerTestCase):
         self.assertEqual(other.ask(*ASK), refusal)
 
     def test_subscribers(self) -> None:
-        """A RESP2 subscriber may not ask, a RESP3 subscriber may; PING answers each in its way."""
+        """A RESP2 subscriber is refused, a RESP3 subscriber is not; ``PING`` answers each in its form."""
         for protocol, refused in ((2, True), (3, False)):
             subscriber = self.harness.connect()
             subscriber.ask("HELLO", protocol)
@@ -99,8 +99,8 @@ class MeaningTests(ServerTestCase):
             self.assertEqual(subscriber.ask(*ASK).startswith(b"-ERR Can't execute"), refused)
             self.assertEqual(subscriber.ask("PING") == b"+PONG\r\n", not refused)
 
-    def test_silence(self) -> None:
-        """CLIENT REPLY silences kept requests too, one or all."""
+    def test_reply_off(self) -> None:
+        """``CLIENT REPLY`` suppresses the replies of cached requests too, one or all."""
         self.client.ask("CLIENT", "REPLY", "SKIP")
         self.assertEqual((self.client.ask(*ASK), self.client.ask(*ASK)), (b"", ADDRESS))
         self.client.ask("CLIENT", "REPLY", "OFF")
@@ -109,7 +109,7 @@ class MeaningTests(ServerTestCase):
         self.assertEqual(self.client.ask(*ASK), ADDRESS)
 
     def test_pause(self) -> None:
-        """While clients are paused, kept requests wait."""
+        """Cached requests wait while clients are paused."""
         other = self.harness.connect()
         self.client.ask("CLIENT", "PAUSE", 100)
         self.assertEqual(other.ask(*ASK), b"")
@@ -117,21 +117,21 @@ class MeaningTests(ServerTestCase):
         self.assertEqual(other.raw(), ADDRESS)
 
     def test_order(self) -> None:
-        """A kept request waits behind an answer that waits for the disk."""
+        """A cached request waits behind a deferred reply."""
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6380, 1)
         self.assertEqual(self.client.ask(*ASK), b"")
         self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n" + ADDRESS)
 
     def test_full_client(self) -> None:
-        """Whoever does not read is not answered on and on."""
+        """A client that does not read its replies is not read."""
         self.client.wire.producer.pauseProducing()
         while self.client.wire.producerState == "producing":
             self.client.send(*ASK)
         self.assertLess(self.client.protocol.unsent, 2 * 1024 * 1024)
 
-    def test_accounts(self) -> None:
-        """A kept request is counted, timed and named as any other."""
+    def test_statistics(self) -> None:
+        """A cached request is counted, timed and recorded like any other."""
         statistics = self.harness.context.statistics
         client = self.client.protocol.client
         before = (statistics.commands_processed, statistics.reads, statistics.writes)
@@ -151,19 +151,19 @@ class MeaningTests(ServerTestCase):
         )
 
     def test_errors(self) -> None:
-        """An error is answered and counted; a name that is not watched is answered with the null array."""
+        """An error is sent and counted; a name that is not monitored gets the null array."""
         for _ in range(2):
             self.assertEqual(self.client.ask("SENTINEL", "MASTER", "nope"), b"-ERR No such master with that name\r\n")
             self.assertEqual(self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "nope"), b"*-1\r\n")
         self.assertEqual(self.harness.context.statistics.error_replies, 2)
 
     def test_closed(self) -> None:
-        """Nothing is answered on a connection that is closing."""
+        """A closing connection gets no replies."""
         self.client.protocol.finish()
         self.assertEqual(self.client.ask(*ASK), b"")
 
     def test_another_master_of_that_name(self) -> None:
-        """A removed master is unknown at once, and its successor is another."""
+        """A removed master is unknown at once; a new one of its name is used instead."""
         self.client.ask("SENTINEL", "REMOVE", "mymaster")
         self.harness.save()
         self.client.raw()
@@ -204,33 +204,33 @@ STEPS = (
 
 
 class EquivalenceTests(SynchronousTestCase):
-    """A server that keeps requests against one that keeps none."""
+    """A server with the cache compared to one without."""
 
     def test_no_difference(self) -> None:
-        """Over random conversations of several clients, every byte is the same, whether requests are kept or not."""
-        kept = 0
+        """Over random requests of several clients, every byte is the same with and without the cache."""
+        is_cached = 0
         for seed in range(40):
-            benches = [ServerHarness(), ServerHarness()]
-            benches[1].context.request_cache.find = lambda chunk: None
-            for harness in benches:
+            harnesses = [ServerHarness(), ServerHarness()]
+            harnesses[1].context.request_cache.find = lambda chunk: None
+            for harness in harnesses:
                 harness.watch()
-            clients: list[list[RawConnection]] = [[harness.connect() for _ in range(3)] for harness in benches]
-            dice = random.Random(seed)
+            clients: list[list[RawConnection]] = [[harness.connect() for _ in range(3)] for harness in harnesses]
+            rng = random.Random(seed)
             for _ in range(80):
-                who, words, chance = dice.randrange(3), dice.choice(STEPS), dice.random()
-                heard = []
-                for harness, talks in zip(benches, clients, strict=True):
+                index, words, draw = rng.randrange(3), rng.choice(STEPS), rng.random()
+                received = []
+                for harness, connections in zip(harnesses, clients, strict=True):
                     request = pack(*words)
-                    if chance < 0.1:
-                        talks[who].protocol.dataReceived(request[:10])
+                    if draw < 0.1:
+                        connections[index].protocol.dataReceived(request[:10])
                         request = request[10:]
-                    elif chance < 0.2:
+                    elif draw < 0.2:
                         request += pack(*ASK)
-                    talks[who].protocol.dataReceived(request)
-                    if chance > 0.7:
+                    connections[index].protocol.dataReceived(request)
+                    if draw > 0.7:
                         harness.save()
                     harness.host.reactor.advance(0.003)
-                    heard.append([talk.raw() for talk in talks])
-                self.assertEqual(heard[0], heard[1], (seed, words))
-            kept += benches[0].context.request_cache.find(pack(*ASK)) is not None
-        self.assertGreater(kept, 20)
+                    received.append([connection.raw() for connection in connections])
+                self.assertEqual(received[0], received[1], (seed, words))
+            is_cached += harnesses[0].context.request_cache.find(pack(*ASK)) is not None
+        self.assertGreater(is_cached, 20)

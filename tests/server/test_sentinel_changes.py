@@ -1,4 +1,4 @@
-"""Promises of the SENTINEL subcommands that change something: exact refusals, and ``+OK`` only from the disk."""
+"""Tests of the ``SENTINEL`` commands that change state: exact errors, and ``+OK`` only after the save."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DENIED = (
 )
 
 
-class HeldTests(ServerTestCase):
-    """What is said when it is on disk, and when it cannot be."""
+class DeferredReplyTests(ServerTestCase):
+    """Replies after a save, and after a save that failed."""
 
     CHANGES = (
         ("MONITOR", "new", "127.0.0.1", "6400", "1"),
@@ -36,14 +36,14 @@ class HeldTests(ServerTestCase):
     )
 
     def test_ok_when_saved(self) -> None:
-        """Nothing is said before."""
+        """No reply is sent before the save."""
         for words in self.CHANGES:
             self.assertEqual(self.client.ask("SENTINEL", *words), b"", words)
             self.harness.save()
             self.assertEqual(self.client.raw(), b"+OK\r\n", words)
 
-    def test_complaint_when_not(self) -> None:
-        """What is refused is not applied, and no event tells of it, then or later."""
+    def test_error_when_not_saved(self) -> None:
+        """A refused change is not applied, and no event announces it, then or later."""
         for words in self.CHANGES:
             harness = ServerHarness()
             master = harness.watch()
@@ -59,7 +59,7 @@ class HeldTests(ServerTestCase):
             master = harness.core.master("mymaster")
             self.assertEqual((master.options, harness.core.options.announce_port), before, words)
 
-    def test_pipeline_is_undone_backwards(self) -> None:
+    def test_pipeline_is_undone_in_reverse(self) -> None:
         """Of several changes that are refused together none is left."""
         self.client.protocol.dataReceived(
             b"SENTINEL SET mymaster quorum 3\r\nSENTINEL SET mymaster quorum 4\r\nSENTINEL REMOVE mymaster\r\n"
@@ -70,8 +70,8 @@ class HeldTests(ServerTestCase):
         master = self.harness.core.master("mymaster")
         self.assertEqual((master.address.port, master.options.quorum), (6379, 2))
 
-    def test_long_lists_are_undone_alone(self) -> None:
-        """What others change and announce while a long list is read is neither undone with it nor kept back."""
+    def test_long_list_is_undone_alone(self) -> None:
+        """Changes and events of others during a long request are neither undone with it nor held back."""
         core, other = self.harness.core, self.harness.connect()
         master = core.master("mymaster")
         request = [b"SENTINEL", b"SET", b"mymaster", *[b"quorum", b"5"] * 120]
@@ -102,14 +102,14 @@ class HeldTests(ServerTestCase):
         self.harness.save()
         self.assertEqual([event.split()[0] for event in self.harness.events], ["+new-epoch", "+vote-for-leader"])
 
-    def test_too_many_words(self) -> None:
-        """All changes of one command are made in one turn, so there is a limit; nothing is changed above it."""
+    def test_too_many_changes(self) -> None:
+        """The changes of one command are made in one turn, so their number is limited; above it nothing changes."""
         line = f"ERR SENTINEL SET takes at most {MAX_SET_WORDS} words"
         self.refused(line, "SENTINEL", "SET", "mymaster", *["quorum", "5"] * 127)
         self.assertEqual(self.harness.core.master("mymaster").options.quorum, 2)
 
-    def test_undone_whether_or_not_somebody_reads(self) -> None:
-        """A client that turned replies off, or has left, changes nothing either."""
+    def test_undone_without_reader(self) -> None:
+        """A change is also undone if the client turned replies off or disconnected."""
         self.client.send("CLIENT", "REPLY", "OFF")
         self.client.send("SENTINEL", "SET", "mymaster", "quorum", "3")
         other = self.harness.connect()
@@ -120,7 +120,7 @@ class HeldTests(ServerTestCase):
         self.assertEqual((options.quorum, options.parallel_syncs), (2, 1))
 
     def test_removal_undone_keeps_the_vote(self) -> None:
-        """A master that comes back as its removal could not be saved has its epochs, replicas, peers and last vote."""
+        """A master whose removal could not be saved returns with its epochs, replicas, peers and last vote."""
         master, core, now = self.harness.core.master("mymaster"), self.harness.core, self.harness.host.now()
         place = core.registry.address("127.0.0.1", 6390)
         assert place is not None
@@ -139,7 +139,7 @@ class HeldTests(ServerTestCase):
         self.assertEqual((vote.leader, vote.leader_epoch), (PEER_ID, 5))
 
     def test_votes_of_an_undone_monitor_are_withdrawn(self) -> None:
-        """A vote for a master whose MONITOR could not be saved is never published, while votes for others are."""
+        """A vote for a master whose ``MONITOR`` could not be saved is never published; votes for others are."""
         core, now = self.harness.core, self.harness.host.now()
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", "6400", "2")
         for master in core.registry.masters.values():
@@ -156,7 +156,7 @@ class HeldTests(ServerTestCase):
         self.assertEqual(votes, [f"+vote-for-leader {PEER_ID} 6"])
 
     def test_failing_disk_is_tried_again(self) -> None:
-        """While saving fails the next attempt decides what is answered."""
+        """While saves fail, the next attempt decides the reply."""
         for fine in (False, True):
             self.client.send("SENTINEL", "FLUSHCONFIG")
             self.harness.fail()
@@ -166,15 +166,15 @@ class HeldTests(ServerTestCase):
             self.assertEqual(self.client.raw(), b"+OK\r\n" if fine else NOT_SAVED)
             self.assertEqual(self.harness.core.master("mymaster").options.quorum, 3 if fine else 2)
 
-    def test_nothing_is_begun_while_a_write_is_stuck(self) -> None:
-        """A write that does not end can be followed by no other: changes are refused at once."""
+    def test_changes_during_a_hanging_write(self) -> None:
+        """While a write hangs, no other can be started: changes are refused at once."""
         self.harness.executor.commit_failed(self.harness.disk.wanted, WriteStuck(110, "The disk does not answer"))
         for words in self.CHANGES:
             self.assertEqual(self.client.ask("SENTINEL", *words), NOT_SAVED, words)
         self.assertEqual(list(self.harness.core.registry.masters), ["mymaster"])
 
     def test_pipeline_keeps_its_order(self) -> None:
-        """Replies behind a held one wait for it, those before do not."""
+        """Replies behind a deferred one wait for it, those before it do not."""
         self.client.protocol.dataReceived(
             b"PING 1\r\nSENTINEL SET mymaster quorum 3\r\nPING 2\r\nSENTINEL FLUSHCONFIG\r\nPING 3\r\n"
         )
@@ -183,59 +183,59 @@ class HeldTests(ServerTestCase):
         self.assertEqual(self.client.raw(), b"+OK\r\n$1\r\n2\r\n+OK\r\n$1\r\n3\r\n")
 
 
-class PassingTests(ServerTestCase):
-    """What is asked while a long call breathes."""
+class NestedPollTests(ServerTestCase):
+    """Requests that arrive during a nested poll."""
 
     def setUp(self) -> None:
-        """An event and three replies wait for the disk; whenever there is a breath, somebody asks."""
+        """An event and three replies wait for the save; each nested poll delivers a request."""
         super().setUp()
-        self.asking = self.harness.connect()
+        self.other_client = self.harness.connect()
         self.client.send("SENTINEL", "MONITOR", "other", "127.0.0.1", 6400, 1)
         self.client.send("SENTINEL", "FLUSHCONFIG")
         self.client.send("SENTINEL", "FLUSHCONFIG")
-        self.answers: list[bytes] = []
-        self.harness.host.look = self.ask
+        self.received: list[bytes] = []
+        self.harness.host.on_yield = self.deliver_next
         self.words: list[str] = []
 
-    def ask(self) -> None:
-        """Next word."""
+    def deliver_next(self) -> None:
+        """Deliver the next request."""
         if self.words:
-            self.asking.protocol.dataReceived(self.words.pop(0).encode() + b"\r\n")
-            self.answers.append(self.asking.wire.value())
-            self.asking.wire.clear()
+            self.other_client.protocol.dataReceived(self.words.pop(0).encode() + b"\r\n")
+            self.received.append(self.other_client.wire.value())
+            self.other_client.wire.clear()
 
-    def test_questions(self) -> None:
-        """They are answered between any two things that a commit sets free."""
+    def test_queries(self) -> None:
+        """Queries are answered between the effects and replies that a commit releases."""
         self.words = ["PING 1", "PING 2", "PING 3"]
         self.harness.save()
-        self.assertEqual(self.answers, [b"$1\r\n1\r\n", b"$1\r\n2\r\n", b"$1\r\n3\r\n"])
+        self.assertEqual(self.received, [b"$1\r\n1\r\n", b"$1\r\n2\r\n", b"$1\r\n3\r\n"])
         self.assertEqual(self.client.raw(), b"+OK\r\n+OK\r\n+OK\r\n")
 
-    def test_deeds(self) -> None:
-        """What gives the core something to decide waits for a turn of its own, once, and what is behind it too."""
+    def test_changes(self) -> None:
+        """A request that changes the core waits for the next turn, as do the requests behind it; it runs once."""
         self.words = ["CLIENT REPLY SKIP\r\nSENTINEL SET mymaster quorum 4\r\nPING 1", "PING 2"]
         generation = self.harness.core.outbox.generation
         self.harness.save()
-        self.assertEqual(self.answers, [b"", b""])
+        self.assertEqual(self.received, [b"", b""])
         self.assertEqual(self.harness.core.outbox.generation, generation)
         self.assertEqual(self.harness.core.registry.masters["mymaster"].options.quorum, 2)
         self.harness.host.reactor.advance(0)
         self.assertEqual(self.harness.core.registry.masters["mymaster"].options.quorum, 4)
         self.assertEqual(self.harness.core.outbox.generation, generation + 1)
-        self.assertEqual(self.asking.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
+        self.assertEqual(self.other_client.raw(), b"$1\r\n1\r\n$1\r\n2\r\n")
 
     def test_refusals(self) -> None:
-        """Nothing would change, so nothing has to wait."""
+        """A request with a wrong number of arguments changes nothing and is answered at once."""
         self.words = ["SENTINEL SET mymaster"]
         self.harness.save()
-        self.assertIn(b"wrong number of arguments", self.answers[0])
+        self.assertIn(b"wrong number of arguments", self.received[0])
 
 
 class MonitorTests(ServerTestCase):
-    """MONITOR and REMOVE."""
+    """``SENTINEL MONITOR`` and ``REMOVE``."""
 
     def test_refusals(self) -> None:
-        """Checks in the order of the C Sentinels."""
+        """Arguments are checked in the order of the C Sentinels."""
         for line, words in (
             ("ERR Invalid quorum", ("a", "b", "c", "d")),
             ("ERR Invalid port", ("a", "b", "c", "0")),
@@ -249,7 +249,7 @@ class MonitorTests(ServerTestCase):
         self.refused(control, "SENTINEL", "MONITOR", "a", "b\n", "c", "d")
 
     def test_monitored(self) -> None:
-        """The new master has the defaults of SENTINEL DEBUG, and its event follows the reply."""
+        """The new master has the defaults of ``SENTINEL DEBUG``, and its event follows the reply."""
         self.client.ask("SENTINEL", "DEBUG", "default-down-after", 1234)
         self.client.send("SENTINEL", "MONITOR", "a b", "127.0.0.1", 6400, 2)
         self.harness.save()
@@ -258,7 +258,7 @@ class MonitorTests(ServerTestCase):
         self.assertEqual(self.harness.events, ["+monitor master a b 127.0.0.1 6400 quorum 2"])
 
     def test_removed(self) -> None:
-        """A second time there is nothing to remove."""
+        """Removing it again is an error."""
         self.client.send("SENTINEL", "REMOVE", "mymaster")
         self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
@@ -269,7 +269,7 @@ class PasswordTests(ServerTestCase):
     """Passwords of masters."""
 
     def test_control_characters(self) -> None:
-        """They are permitted, and on disk escaped as C Sentinels read them."""
+        """Control characters are permitted and are saved in the escaped form that C Sentinels read."""
         self.client.send("SENTINEL", "SET", "mymaster", "quorum", "1", "AUTH-pass", "a\r\nsentinel x\t\x1f\x7f")
         self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
@@ -281,10 +281,10 @@ class PasswordTests(ServerTestCase):
 
 
 class ResetTests(ServerTestCase):
-    """RESET."""
+    """``SENTINEL RESET``."""
 
     def test_count(self) -> None:
-        """How many masters matched; the pattern knows letter case."""
+        """The reply is the number of masters that matched; the pattern is case-sensitive."""
         self.harness.watch("mister", 6390)
         self.assertEqual(self.client.ask("SENTINEL", "RESET", "m[iy]*"), b":2\r\n")
         self.assertEqual(self.client.ask("SENTINEL", "RESET", "M*"), b":0\r\n")
@@ -293,10 +293,10 @@ class ResetTests(ServerTestCase):
 
 
 class SetTests(ServerTestCase):
-    """SET."""
+    """``SENTINEL SET``."""
 
     def test_left_to_right(self) -> None:
-        """The first mistake is told; what stood before it stays and is saved, what stands behind is ignored."""
+        """The first invalid option is reported; options before it are applied and saved, those behind it ignored."""
         line = "ERR Invalid argument '0' for SENTINEL SET 'Parallel-Syncs'"
         self.refused(line, "SENTINEL", "SET", "mymaster", "quorum", 5, "Parallel-Syncs", 0, "failover-timeout", 1)
         self.assertEqual(self.master.options.quorum, 5)
@@ -305,7 +305,7 @@ class SetTests(ServerTestCase):
         self.assertEqual(self.harness.events, ["+set master mymaster 127.0.0.1 6379 quorum 5"])
 
     def test_refusals(self) -> None:
-        """Unknown masters first, then control characters, then each option in turn."""
+        """Unknown masters are checked first, then control characters, then each option in turn."""
         unknown = "ERR Unknown option or number of arguments for SENTINEL SET '{}'"
         self.refused(NO_MASTER, "SENTINEL", "SET", "nope", "x\n", "y")
         control = "ERR Invalid argument at index 4 for SENTINEL SET: control characters are not allowed"
@@ -319,7 +319,7 @@ class SetTests(ServerTestCase):
         self.refused(arity, "SENTINEL", "SET", "mymaster", "quorum")
 
     def test_rename_takes_two(self) -> None:
-        """The one option with two values."""
+        """``rename-command`` is the one option with two values."""
         self.client.send("SENTINEL", "SET", "mymaster", "rename-command", "config", "cfg", "quorum", "1")
         self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
@@ -327,7 +327,7 @@ class SetTests(ServerTestCase):
         self.assertEqual(self.harness.events[0], "+set master mymaster 127.0.0.1 6379 rename-command config cfg")
 
     def test_scripts(self) -> None:
-        """They may not be set unless that is allowed, and must be executable then."""
+        """Scripts can only be set if reconfiguration is allowed, and must be executable."""
         self.refused(DENIED, "SENTINEL", "SET", "mymaster", "notification-script", "/good/x")
         self.harness = ServerHarness(sentinel=SentinelOptions(deny_scripts_reconfig=False))
         master = self.harness.watch()
@@ -339,8 +339,8 @@ class SetTests(ServerTestCase):
         self.assertEqual(self.client.raw(), b"+OK\r\n")
         self.assertEqual(master.options.notification_script, "/good/x")
 
-    def test_password_is_not_told(self) -> None:
-        """The event has stars; the links log in anew."""
+    def test_password_is_masked(self) -> None:
+        """The event masks the password; the links authenticate again."""
         self.client.send("SENTINEL", "SET", "mymaster", "auth-pass", "secret")
         self.harness.save()
         self.assertEqual(self.harness.events, ["+set master mymaster 127.0.0.1 6379 auth-pass ******"])
@@ -348,15 +348,15 @@ class SetTests(ServerTestCase):
 
 
 class FailoverTests(ServerTestCase):
-    """FAILOVER."""
+    """``SENTINEL FAILOVER``."""
 
     def test_refusals(self) -> None:
-        """Unknown master, nobody to promote, or one is running already."""
+        """An unknown master, no suitable replica and a running failover are errors."""
         self.refused(NO_MASTER, "SENTINEL", "FAILOVER", "nope")
         self.refused("NOGOODSLAVE No suitable replica to promote", "SENTINEL", "FAILOVER", "mymaster")
 
-    def test_begun(self) -> None:
-        """``+OK`` once our own vote is on disk; a second order is refused."""
+    def test_started(self) -> None:
+        """``+OK`` is sent once our own vote is saved; a second command is refused."""
         now = self.harness.host.now()
         registry = self.harness.core.registry
         address = registry.address("127.0.0.1", 6380)
@@ -374,10 +374,10 @@ class FailoverTests(ServerTestCase):
 
 
 class ConfigTests(ServerTestCase):
-    """CONFIG GET and SET."""
+    """``SENTINEL CONFIG GET`` and ``SET``."""
 
     def test_get(self) -> None:
-        """Patterns in any letter case, each option once, in a fixed order for each pattern."""
+        """Patterns ignore letter case, each option is returned once, in a fixed order for each pattern."""
         self.assertEqual(
             self.client.reply("SENTINEL", "CONFIG", "GET", "ANNOUNCE-*", "*"),
             [
@@ -388,11 +388,12 @@ class ConfigTests(ServerTestCase):
         self.assertEqual(self.client.reply("SENTINEL", "CONFIG", "GET", "nope"), [])
         self.client.ask("HELLO", 3)
         self.assertEqual(
-            self.client.ask("SENTINEL", "CONFIG", "GET", "announce-port"), b"%1\r\n$13\r\nannounce-port\r\n$1\r\n0\r\n"
+            self.client.ask("SENTINEL", "CONFIG", "GET", "announce-port"),
+            b"%1\r\n$13\r\nannounce-port\r\n$1\r\n0\r\n",
         )
 
     def test_set(self) -> None:
-        """Several at once, then shown as they are."""
+        """Several options are set at once, then returned."""
         self.client.send(
             "SENTINEL", "CONFIG", "SET", "Resolve-Hostnames", "YES", "announce-ip", "10.0.0.1",
             "announce-port", "65535", "sentinel-pass", "pw", "loglevel", "DEBUG",
@@ -409,13 +410,13 @@ class ConfigTests(ServerTestCase):
         )
 
     def test_empty_means_unset(self) -> None:
-        """An empty text takes a setting away."""
+        """An empty value unsets an option."""
         self.harness.core.options.announce_ip = "10.0.0.1"
         self.client.send("SENTINEL", "CONFIG", "SET", "announce-ip", "")
         self.assertIsNone(self.harness.core.options.announce_ip)
 
     def test_all_or_nothing(self) -> None:
-        """Every mistake has its text, and none leaves anything changed."""
+        """Every error has its text, and none changes anything."""
         shape = (
             "ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> [<param> <value> ...]"
             " are supported."
@@ -443,7 +444,7 @@ class ConfigTests(ServerTestCase):
         self.assertEqual(self.harness.core.options.announce_port, 0)
 
     def test_credentials_renew_the_links_to_peers(self) -> None:
-        """Only those of Sentinels, and only for what they log in with."""
+        """Only links to Sentinels reconnect, and only after a change of their credentials."""
         hello = f"127.0.0.1,26380,{PEER_ID},0,mymaster,127.0.0.1,6379,0"
         self.client.ask("PUBLISH", "__sentinel__:hello", hello)
         self.harness.confirm(PEER_ID)
@@ -460,10 +461,10 @@ class ConfigTests(ServerTestCase):
 
 
 class DebugTests(ServerTestCase):
-    """DEBUG."""
+    """``SENTINEL DEBUG``."""
 
     def test_show(self) -> None:
-        """Thirteen pairs of texts."""
+        """The reply has thirteen pairs of strings."""
         shown = self.client.reply("SENTINEL", "DEBUG")
         assert isinstance(shown, list)
         self.assertEqual(len(shown), 26)
@@ -473,7 +474,7 @@ class DebugTests(ServerTestCase):
         self.assertTrue(self.client.ask("SENTINEL", "DEBUG").startswith(b"%13\r\n"))
 
     def test_change(self) -> None:
-        """From left to right, any letter case, at once."""
+        """Options are applied from left to right, in any letter case, at once."""
         self.assertEqual(self.client.ask("SENTINEL", "DEBUG", "Info-Period", 5, "ping-period", 6), b"+OK\r\n")
         timings = self.harness.core.timings
         self.assertEqual((timings.info_period, timings.ping_period), (5, 6))
@@ -488,10 +489,10 @@ class DebugTests(ServerTestCase):
 
 
 class SimulateFailureTests(ServerTestCase):
-    """SIMULATE-FAILURE."""
+    """``SENTINEL SIMULATE-FAILURE``."""
 
-    def test_words(self) -> None:
-        """Each order replaces the one before; HELP lists the words and stops."""
+    def test_arguments(self) -> None:
+        """Each command replaces the previous one; ``HELP`` lists the arguments and has no other effect."""
         self.assertEqual(self.client.ask("SENTINEL", "SIMULATE-FAILURE", "Crash-After-Election"), b"+OK\r\n")
         self.assertEqual(self.harness.core.simulate_crash, {"crash-after-election"})
         self.assertEqual(

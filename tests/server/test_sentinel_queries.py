@@ -1,8 +1,8 @@
-"""Promises of the SENTINEL subcommands that tell what is known."""
+"""Tests of the ``SENTINEL`` commands that report state."""
 
 from __future__ import annotations
 
-from tests.server.harness import MY_ID, PEER_ID, BenchJob, ServerTestCase
+from tests.server.harness import MY_ID, PEER_ID, FakeJob, ServerTestCase
 from txsentinel.core.instances import Failover, FailoverState, Peer, Replica, Role, SyncStep
 from txsentinel.model.address import Address
 from txsentinel.wire.resp import pack
@@ -11,7 +11,7 @@ NO_MASTER = "ERR No such master with that name"
 
 
 def words(text: str) -> list[str]:
-    """The words of a text."""
+    """Split a text into words."""
     return text.split()
 
 
@@ -37,7 +37,7 @@ class ReportTestCase(ServerTestCase):
     """A master with a replica and a peer, all connected."""
 
     def setUp(self) -> None:
-        """Fill the family."""
+        """Add the instances."""
         super().setUp()
         self.replica = self.add_replica(6380)
         self.peer = self.add_peer()
@@ -45,31 +45,31 @@ class ReportTestCase(ServerTestCase):
             self.harness.bring_up(instance.link)
 
     def add_replica(self, port: int) -> Replica:
-        """One more replica."""
+        """Add a replica."""
         registry = self.harness.core.registry
         replica = registry.add_replica(self.master, Address.literal("127.0.0.1", port), self.harness.host.now())
         assert replica is not None
         return replica
 
     def add_peer(self) -> Peer:
-        """One more Sentinel."""
+        """Add a Sentinel."""
         address = Address.literal("127.0.0.1", 26380)
         return self.harness.core.registry.add_peer(self.master, PEER_ID, address, self.harness.host.now())
 
     def maps(self, *words: str) -> list[dict[str, str]]:
-        """A list of instance maps."""
+        """Return a list of instance maps."""
         reply = self.client.reply("SENTINEL", *words)
         assert isinstance(reply, list)
         return [self.paired(flat) for flat in reply]
 
     def paired(self, flat: list[bytes]) -> dict[str, str]:
-        """A flat array as a map; every element must be a bulk."""
+        """Return a flat array as a map; every element must be a bulk string."""
         self.assertEqual({type(each) for each in flat}, {bytes})
         texts = [each.decode() for each in flat]
         return dict(zip(texts[0::2], texts[1::2], strict=True))
 
     def one(self) -> dict[str, str]:
-        """The map of the master."""
+        """Return the map of the master."""
         reply = self.client.reply("SENTINEL", "MASTER", "mymaster")
         assert isinstance(reply, list)
         return self.paired(reply)
@@ -79,13 +79,13 @@ class InstanceMapTests(ReportTestCase):
     """Names, order and presence of fields."""
 
     def test_healthy_instances(self) -> None:
-        """20 pairs for a master, 21 for a replica, 14 for a Sentinel, in the order that clients rely on."""
+        """A master has 20 pairs, a replica 21, a Sentinel 14, in the order that clients rely on."""
         self.assertEqual(list(self.one()), MASTER_FIELDS)
         self.assertEqual([list(each) for each in self.maps("REPLICAS", "mymaster")], [REPLICA_FIELDS])
         self.assertEqual([list(each) for each in self.maps("SENTINELS", "mymaster")], [PEER_FIELDS])
 
     def test_all_spellings(self) -> None:
-        """The older and the newer names of a command answer alike."""
+        """The old and the new names of a command have the same reply."""
         masters = self.client.ask("SENTINEL", "MASTERS")
         self.assertEqual(self.client.ask("SENTINEL", "PRIMARIES"), masters)
         master = self.client.ask("SENTINEL", "MASTER", "mymaster")
@@ -102,12 +102,12 @@ class InstanceMapTests(ReportTestCase):
         self.assertTrue(self.client.ask("SENTINEL", "SENTINELS", "mymaster").startswith(b"*1\r\n%14\r\n"))
 
     def test_unknown_names(self) -> None:
-        """They are an error, with the very text that clients look for; letter case matters."""
+        """Unknown names get the exact error text that clients expect; letter case matters."""
         for word in ("MASTER", "PRIMARY", "REPLICAS", "SLAVES", "SENTINELS", "CKQUORUM"):
             self.refused(NO_MASTER, "SENTINEL", word, "MyMaster")
 
     def test_times(self) -> None:
-        """They are milliseconds elapsed; what never was or is not outstanding is 0."""
+        """Times are elapsed milliseconds, 0 for what never happened or is not outstanding."""
         now = self.harness.host.now()
         link = self.master.link
         link.unanswered_ping_at, link.available_at, link.last_reply_at = now - 10, now - 20, now - 15
@@ -124,7 +124,7 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual((found["last-ping-sent"], found["info-refresh"]), ("0", "7"))
 
     def test_down(self) -> None:
-        """The two down times are there while the state holds, in their places."""
+        """The two down times are present while the state holds, in their places."""
         now = self.harness.host.now()
         self.master.sdown_since, self.master.odown_since = now - 3000, now - 2000
         found = self.one()
@@ -133,7 +133,7 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual(found["flags"], "s_down,o_down,master")
 
     def test_failover(self) -> None:
-        """Its state stands behind the link fields; the flags show how it came about."""
+        """The failover state comes behind the link fields; the flags show the reason of the failover."""
         now = self.harness.host.now()
         self.master.failover = Failover(7, now, now, FailoverState.WAIT_PROMOTION, forced=True, promoted=self.replica)
         found = self.one()
@@ -143,7 +143,7 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,promoted")
 
     def test_scripts(self) -> None:
-        """Paths are shown at the end, if they are set; credentials never are."""
+        """Script paths come at the end, if they are set; credentials are never shown."""
         self.master.options.client_reconfig_script = "/c"
         self.master.options.notification_script = "/n"
         self.master.options.auth_pass = "secret"
@@ -151,8 +151,8 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual(list(found)[-2:], ["notification-script", "client-reconfig-script"])
         self.assertNotIn("secret", found.values())
 
-    def test_flags_of_others(self) -> None:
-        """A replica shows how far it has come, a peer what it says."""
+    def test_flags_of_replicas_and_peers(self) -> None:
+        """A replica shows the progress of its reconfiguration, a peer its opinion."""
         self.replica.sync = SyncStep.IN_PROGRESS
         self.replica.script_kill_sent = True
         self.peer.reports_master_down = True
@@ -161,12 +161,12 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual(self.maps("SENTINELS", "mymaster")[0]["flags"], "sentinel,disconnected,master_down")
 
     def test_reboot(self) -> None:
-        """A master whose run ID changed says so last of all."""
+        """The flags of a master whose run ID changed end with that of the reboot."""
         self.master.rebooting_since = self.harness.host.now()
         self.assertEqual(self.one()["flags"], "master,master_reboot")
 
     def test_replica_values(self) -> None:
-        """What its INFO told; a question mark for a master it never named."""
+        """The values come from the replica's ``INFO``; a master that it did not name is ``?``."""
         found = self.maps("REPLICAS", "mymaster")[0]
         self.assertEqual(found["name"], "127.0.0.1:6380")
         self.assertEqual(
@@ -184,13 +184,13 @@ class InstanceMapTests(ReportTestCase):
         )
 
     def test_unannounced_replicas_are_hidden(self) -> None:
-        """They are counted, but not shown."""
+        """Replicas that are not announced are counted but not listed."""
         self.add_replica(6381).announced = False
         self.assertEqual(len(self.maps("REPLICAS", "mymaster")), 1)
         self.assertEqual(self.one()["num-slaves"], "2")
 
     def test_peer_values(self) -> None:
-        """A peer goes by its ID; before its first vote the leader is a question mark."""
+        """A peer is named by its ID; before its first vote its leader is ``?``."""
         found = self.maps("SENTINELS", "mymaster")[0]
         self.assertEqual((found["name"], found["runid"]), (PEER_ID, PEER_ID))
         self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), ("?", "0"))
@@ -199,17 +199,17 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), (MY_ID, "9"))
 
     def test_shared_link(self) -> None:
-        """A Sentinel that watches two of our masters is counted on its link."""
+        """The link of a Sentinel that watches two of our masters counts both references."""
         other = self.harness.watch("other", 6390)
         self.harness.core.registry.add_peer(other, PEER_ID, self.peer.address, self.harness.host.now())
         self.assertEqual(self.maps("SENTINELS", "other")[0]["link-refcount"], "2")
 
 
 class AddressTests(ServerTestCase):
-    """GET-MASTER-ADDR-BY-NAME, which every application asks."""
+    """``GET-MASTER-ADDR-BY-NAME``, the query of every client."""
 
-    def test_answer(self) -> None:
-        """Two bulks; a null array, not an error, for an unknown name."""
+    def test_reply(self) -> None:
+        """The reply is two bulk strings, or a null array for an unknown name."""
         expected = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
         for word in ("GET-MASTER-ADDR-BY-NAME", "get-primary-addr-by-name"):
             self.assertEqual(self.client.ask("SENTINEL", word, "mymaster"), expected)
@@ -219,7 +219,7 @@ class AddressTests(ServerTestCase):
         self.assertEqual(self.client.ask("SENTINEL", "get-master-addr-by-name", "nope"), b"_\r\n")
 
     def test_changes_show_at_once(self) -> None:
-        """What is kept ready never outlives the address, the form it is shown in, or the master."""
+        """The cached reply is never older than the address, its announced form, or the master."""
 
         def asked() -> bytes:
             return self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
@@ -235,7 +235,7 @@ class AddressTests(ServerTestCase):
         self.assertEqual(asked(), b"*-1\r\n")
 
     def test_promoted_replica(self) -> None:
-        """Once the promotion was seen, clients are sent to the new master."""
+        """After the promotion was observed, clients get the address of the new master."""
         now = self.harness.host.now()
         replica = self.harness.core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
         failover = self.master.failover = Failover(1, now, now, FailoverState.WAIT_PROMOTION, promoted=replica)
@@ -243,8 +243,8 @@ class AddressTests(ServerTestCase):
         failover.state = FailoverState.RECONF_REPLICAS
         self.assertIn(b"6380", self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
 
-    def hear(self, port: int, epoch: int) -> None:
-        """A peer tells that the master is elsewhere, by a newer configuration."""
+    def receive_hello(self, port: int, epoch: int) -> None:
+        """A peer announces another address with a newer configuration epoch."""
         if PEER_ID not in self.master.peers:
             address = Address.literal("127.0.0.9", 26379)
             self.harness.core.registry.add_peer(self.master, PEER_ID, address, self.harness.host.now())
@@ -252,110 +252,110 @@ class AddressTests(ServerTestCase):
         self.harness.core.hello_received(hello.encode(), self.harness.host.now(), None)
         self.harness.executor.drain()
 
-    def told(self) -> int:
-        """The port that a client is told, without having to wait."""
+    def reported_port(self) -> int:
+        """Return the port that a client gets, without waiting."""
         return int(self.client.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split(b"\r\n")[4])
 
-    def test_new_address_once_it_is_on_disk(self) -> None:
-        """Until then the one before is told, at once, also if there are two moves meanwhile."""
-        self.hear(7001, 1)
-        self.assertEqual(self.told(), 6379)
-        self.hear(7002, 2)
-        self.assertEqual(self.told(), 6379)
+    def test_new_address_after_the_save(self) -> None:
+        """Until the save, the previous address is returned at once, also after two changes."""
+        self.receive_hello(7001, 1)
+        self.assertEqual(self.reported_port(), 6379)
+        self.receive_hello(7002, 2)
+        self.assertEqual(self.reported_port(), 6379)
         self.harness.save()
-        self.assertEqual(self.told(), 7002)
-        self.hear(6379, 3)
-        self.assertEqual(self.told(), 7002)
+        self.assertEqual(self.reported_port(), 7002)
+        self.receive_hello(6379, 3)
+        self.assertEqual(self.reported_port(), 7002)
         self.harness.save()
-        self.assertEqual(self.told(), 6379)
+        self.assertEqual(self.reported_port(), 6379)
 
     def test_new_address_on_a_failing_disk(self) -> None:
-        """What may never be on disk is told all the same, and so is the next."""
-        self.hear(7001, 1)
+        """If the save fails, the new address is returned nevertheless, and so is the next one."""
+        self.receive_hello(7001, 1)
         self.harness.fail()
-        self.assertEqual(self.told(), 7001)
-        self.hear(7002, 2)
-        self.assertEqual(self.told(), 7002)
+        self.assertEqual(self.reported_port(), 7001)
+        self.receive_hello(7002, 2)
+        self.assertEqual(self.reported_port(), 7002)
         self.harness.save()
-        self.assertEqual(self.told(), 7002)
+        self.assertEqual(self.reported_port(), 7002)
 
-    def test_a_disk_that_recovers(self) -> None:
-        """What was told while it failed is not taken back by a write that was begun before the move."""
+    def test_recovered_disk(self) -> None:
+        """An address returned during failures is not withdrawn by a write that started before the change."""
         self.harness.core.flush()
         self.harness.executor.drain()
-        under_way = self.harness.disk.wanted
-        self.hear(7001, 1)
-        ports = [self.told()]
+        started = self.harness.disk.wanted
+        self.receive_hello(7001, 1)
+        ports = [self.reported_port()]
         for step in (
             self.harness.executor.commit_failed,
             lambda generation, reason: self.harness.executor.committed(generation),
         ):
-            step(under_way, OSError(110, "The disk does not answer"))
-            ports.append(self.told())
-        self.hear(7002, 2)
-        ports.append(self.told())
+            step(started, OSError(110, "The disk does not answer"))
+            ports.append(self.reported_port())
+        self.receive_hello(7002, 2)
+        ports.append(self.reported_port())
         self.harness.save()
-        ports.append(self.told())
+        ports.append(self.reported_port())
         self.assertEqual(ports, [6379, 7001, 7001, 7001, 7002])
 
-    def test_moves_while_the_disk_fails(self) -> None:
-        """Each is told at once, and stays told when a write succeeds that began before the last one."""
+    def test_changes_while_saves_fail(self) -> None:
+        """Each change is returned at once, and stays when an older write succeeds."""
         self.harness.core.flush()
         self.harness.executor.drain()
-        under_way = self.harness.disk.wanted
+        started = self.harness.disk.wanted
         self.harness.fail()
-        self.hear(7001, 1)
-        self.hear(7002, 2)
-        self.assertEqual(self.told(), 7002)
-        self.harness.executor.committed(under_way)
-        self.assertEqual(self.told(), 7002)
+        self.receive_hello(7001, 1)
+        self.receive_hello(7002, 2)
+        self.assertEqual(self.reported_port(), 7002)
+        self.harness.executor.committed(started)
+        self.assertEqual(self.reported_port(), 7002)
 
-    def test_in_passing(self) -> None:
-        """Who hears of a switch while a commit sets it free, and asks in that moment, is told the new address."""
+    def test_nested_poll(self) -> None:
+        """A client that gets a switch event during a nested poll and queries at once gets the new address."""
         other = self.harness.connect()
         other.ask("HELLO", 3)
         other.ask("SUBSCRIBE", "+switch-master")
-        self.hear(7001, 1)
-        heard: list[bytes] = []
+        self.receive_hello(7001, 1)
+        received: list[bytes] = []
 
-        def look() -> None:
+        def query() -> None:
             other.protocol.dataReceived(pack("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
-            heard.append(other.wire.value())
+            received.append(other.wire.value())
             other.wire.clear()
 
-        self.harness.host.look = look
+        self.harness.host.on_yield = query
         self.harness.save()
-        self.assertIn(b"+switch-master", b"".join(heard))
-        self.assertNotIn(b"$4\r\n6379\r\n", b"".join(heard))
+        self.assertIn(b"+switch-master", b"".join(received))
+        self.assertNotIn(b"$4\r\n6379\r\n", b"".join(received))
 
-    def test_news_during_a_failover(self) -> None:
-        """A promoted replica that clients know of, and not the dead master, is the one before."""
+    def test_change_during_a_failover(self) -> None:
+        """During a failover the previous address is that of the promoted replica, not of the failed master."""
         core, now = self.harness.core, self.harness.host.now()
         replica = core.registry.add_replica(self.master, Address.literal("127.0.0.1", 6380), now)
         self.master.failover = Failover(1, now, now, FailoverState.RECONF_REPLICAS, promoted=replica)
-        self.assertEqual(self.told(), 6380)
-        self.hear(7001, 2)
-        self.assertEqual(self.told(), 6380)
+        self.assertEqual(self.reported_port(), 6380)
+        self.receive_hello(7001, 2)
+        self.assertEqual(self.reported_port(), 6380)
         self.harness.save()
-        self.assertEqual(self.told(), 7001)
+        self.assertEqual(self.reported_port(), 7001)
 
 
 class DownTests(ServerTestCase):
-    """IS-MASTER-DOWN-BY-ADDR: opinions and votes."""
+    """``IS-MASTER-DOWN-BY-ADDR``: opinions and votes."""
 
-    def meet(self) -> None:
-        """Two Sentinels that we know ask about a master that is down."""
+    def add_peers(self) -> None:
+        """Add two Sentinels and set the master down."""
         registry, now = self.harness.core.registry, self.harness.host.now()
         for peer_id, port in ((PEER_ID, 26380), ("c" * 40, 26381)):
             registry.add_peer(self.master, peer_id, Address.literal("127.0.0.1", port), now)
         self.master.sdown_since = now
 
     def ask(self, epoch: int | str = 0, candidate: str = "*", port: int | str = 6379) -> None:
-        """Ask as a peer does."""
+        """Send the query of a peer."""
         self.client.send("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", port, epoch, candidate)
 
     def test_opinion(self) -> None:
-        """0 for a master that is up or unknown, 1 for one that is down; no vote for a star."""
+        """0 for a master that is up or unknown, 1 for one that is down; ``*`` requests no vote."""
         self.ask()
         self.assertEqual(self.client.raw(), b"*3\r\n:0\r\n$1\r\n*\r\n:0\r\n")
         self.ask(port=9)
@@ -372,9 +372,9 @@ class DownTests(ServerTestCase):
             self.ask(epoch, port=port)
             self.assertEqual(self.client.raw(), b"-ERR value is not an integer or out of range\r\n")
 
-    def test_vote_waits_for_the_disk(self) -> None:
-        """A vote is told once it is durable, and what stands behind it waits."""
-        self.meet()
+    def test_vote_waits_for_the_save(self) -> None:
+        """A vote is sent after its save, and later replies wait for it."""
+        self.add_peers()
         self.ask(5, PEER_ID)
         self.client.send("PING")
         self.assertEqual(self.client.raw(), b"")
@@ -383,15 +383,15 @@ class DownTests(ServerTestCase):
         self.assertIn(f"+vote-for-leader {PEER_ID} 5", self.harness.events)
 
     def test_vote_that_cannot_be_saved(self) -> None:
-        """It is withdrawn: no leader, and the last epoch that is durable."""
-        self.meet()
+        """A vote that cannot be saved is withdrawn: no leader, and the last saved epoch."""
+        self.add_peers()
         self.ask(5, PEER_ID)
         self.harness.fail()
         self.assertEqual(self.client.replies(), [[1, b"*", 0]])
 
     def test_no_second_vote(self) -> None:
-        """Another candidate of the same epoch is told whom we voted for."""
-        self.meet()
+        """Another candidate of the same epoch gets the leader that we voted for."""
+        self.add_peers()
         self.ask(5, PEER_ID)
         self.harness.save()
         self.client.raw()
@@ -401,14 +401,14 @@ class DownTests(ServerTestCase):
 
 
 class OtherQueryTests(ReportTestCase):
-    """MYID, CKQUORUM, PENDING-SCRIPTS, INFO-CACHE."""
+    """``MYID``, ``CKQUORUM``, ``PENDING-SCRIPTS`` and ``INFO-CACHE``."""
 
     def test_myid(self) -> None:
-        """The ID that peers know us by."""
+        """The reply is the ID that peers know us by."""
         self.assertEqual(self.client.ask("SENTINEL", "MYID"), b"$40\r\n" + MY_ID.encode() + b"\r\n")
 
     def test_ckquorum(self) -> None:
-        """A count, and what is missing: the quorum, the majority, or both, and what else blocks a failover."""
+        """The reply is the number of usable Sentinels, or what is missing: quorum, majority or both, other blockers."""
         self.replica.info_refreshed_at = self.harness.host.now()
         fine = b"+OK 2 usable Sentinels. Quorum and failover authorization can be reached\r\n"
         self.assertEqual(self.client.ask("SENTINEL", "CKQUORUM", "mymaster"), fine)
@@ -425,7 +425,7 @@ class OtherQueryTests(ReportTestCase):
         self.refused(f"NOQUORUM 1 usable Sentinels. {majority}", "SENTINEL", "CKQUORUM", "mymaster")
 
     def test_ckquorum_with_a_failing_disk(self) -> None:
-        """Who cannot save votes cannot authorize anything, however many others there are; INFO says so, too."""
+        """If votes cannot be saved, no failover can be authorized, however many peers there are; ``INFO`` shows it."""
         self.replica.info_refreshed_at = self.harness.host.now()
         self.harness.core.flush()
         self.harness.executor.drain()
@@ -439,13 +439,13 @@ class OtherQueryTests(ReportTestCase):
         self.assertIn(b"+OK 2 usable", self.client.ask("SENTINEL", "CKQUORUM", "mymaster"))
 
     def test_pending_scripts(self) -> None:
-        """Running ones tell how long already, waiting ones how long still."""
+        """Running scripts show their elapsed time, queued ones the time until their start."""
         now = self.harness.host.now()
         self.assertEqual(self.client.reply("SENTINEL", "PENDING-SCRIPTS"), [])
         self.harness.scripts.jobs = [
-            BenchJob("/n", ("+sdown", "x"), pid=77, started_at=now - 40, attempts=1),
-            BenchJob("/c", (), due_at=now + 500, attempts=2),
-            BenchJob("/d", (), due_at=None),
+            FakeJob("/n", ("+sdown", "x"), pid=77, started_at=now - 40, attempts=1),
+            FakeJob("/c", (), due_at=now + 500, attempts=2),
+            FakeJob("/d", (), due_at=None),
         ]
         self.assertEqual(
             self.client.reply("SENTINEL", "PENDING-SCRIPTS"),
@@ -458,7 +458,7 @@ class OtherQueryTests(ReportTestCase):
         )  # fmt: skip
 
     def test_info_cache(self) -> None:
-        """Age and text of the master and its replicas; unknown names are skipped, repeats collapse."""
+        """Age and text of ``INFO`` for the master and its replicas; unknown names are skipped, repeats merged."""
         now = self.harness.host.now()
         self.master.info_text, self.master.info_refreshed_at = b"role:master\r\n", now - 30
         self.assertEqual(
@@ -469,7 +469,7 @@ class OtherQueryTests(ReportTestCase):
         self.refused("ERR wrong number of arguments for 'sentinel|info-cache' command", "SENTINEL", "INFO-CACHE")
 
     def test_help(self) -> None:
-        """Syntax lines in the order of Redis."""
+        """The lines come in the order of Redis."""
         lines = self.client.reply("SENTINEL", "HELP")
         assert isinstance(lines, list)
         found = [line.split(b" ")[0].decode() for line in lines[1:] if not line.startswith(b" ")]

@@ -1,48 +1,48 @@
-"""Promises of INFO, ROLE and SHUTDOWN."""
+"""Tests of ``INFO``, ``ROLE`` and ``SHUTDOWN``."""
 
 from __future__ import annotations
 
 import os
 
 from tests.conftest import COMPILED
-from tests.server.harness import BenchJob, ServerHarness, ServerTestCase
+from tests.server.harness import FakeJob, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 
 SECTIONS = ["# Server", "# Clients", "# Stats", "# CPU", "# Sentinel"]
 
 
 class InfoTests(ServerTestCase):
-    """INFO: five sections."""
+    """``INFO`` and its five sections."""
 
     def info(self, *sections: str) -> list[str]:
-        """The lines of a reply."""
+        """Return the lines of a reply."""
         reply = self.client.reply("INFO", *sections)
         assert isinstance(reply, bytes)
         return reply.decode().split("\r\n")
 
     def test_sections_in_fixed_order(self) -> None:
-        """All of them for no argument and for the words that mean all."""
+        """All sections are returned without an argument and for ``all``, ``default`` and ``everything``."""
         for words in ((), ("all",), ("Default",), ("everything",), ("nonsense", "ALL")):
             self.assertEqual([line for line in self.info(*words) if line.startswith("#")], SECTIONS, words)
 
-    def test_choice(self) -> None:
-        """The sections named, whatever the order and the letter case; others contribute nothing."""
+    def test_named_sections(self) -> None:
+        """The named sections are returned in any order and letter case; unknown names add nothing."""
         lines = self.info("sentinel", "nonsense", "SERVER")
         self.assertEqual([line for line in lines if line.startswith("#")], ["# Server", "# Sentinel"])
         self.assertEqual(lines[lines.index("# Sentinel") - 1], "")
         self.assertEqual(self.client.ask("INFO", "memory"), b"$0\r\n\r\n")
 
     def test_bulk_in_resp3(self) -> None:
-        """It is a bulk string in both protocols."""
+        """The reply is a bulk string in both protocols."""
         self.client.ask("HELLO", 3)
         self.assertTrue(self.client.ask("INFO", "cpu").startswith(b"$"))
 
     def test_sentinel_section(self) -> None:
-        """Exactly these lines, with one for each master."""
+        """The section has exactly these lines, with one for each master."""
         self.harness.watch("other", 6380, 1).info_refreshed_at = self.harness.host.now()
         self.master.sdown_since = self.harness.host.now()
         self.master.odown_since = self.harness.host.now()
-        self.harness.scripts.jobs = [BenchJob("/a", started_at=1), BenchJob("/b")]
+        self.harness.scripts.jobs = [FakeJob("/a", started_at=1), FakeJob("/b")]
         self.harness.core.simulate_crash.add("crash-after-promotion")
         self.assertEqual(
             self.info("sentinel"),
@@ -66,7 +66,7 @@ class InfoTests(ServerTestCase):
         )
 
     def test_tilt(self) -> None:
-        """Whole seconds since it began."""
+        """Whole seconds since TILT began."""
         self.harness.core.tilt.since = self.harness.host.now() - 2_700
         self.harness.core.tilt.total = 3
         self.assertEqual(
@@ -74,7 +74,7 @@ class InfoTests(ServerTestCase):
         )
 
     def test_server_section(self) -> None:
-        """Clients choose commands by version and mode; operators look for the rest."""
+        """Version, mode and the other fields that clients and operators use."""
         lines = self.info("server")
         for line in (
             "redis_version:7.2.4",
@@ -95,7 +95,7 @@ class InfoTests(ServerTestCase):
             self.assertIn(line, lines)
 
     def test_listeners(self) -> None:
-        """Only those that are configured, each with a number of its own."""
+        """Configured listeners are numbered; others are absent."""
         self.harness = ServerHarness(
             GenericOptions(port=0, tls_port=6390, unixsocket="s.sock", dir="/run", bind=["::1"])
         )
@@ -108,14 +108,14 @@ class InfoTests(ServerTestCase):
         self.assertIn("tcp_port:6390", lines)
 
     def test_clients_section(self) -> None:
-        """Only clients that came to us are counted."""
+        """Only clients of the server are counted, not its own links."""
         self.harness.connect().ask("SUBSCRIBE", "x")
         lines = self.info("clients")
         self.assertEqual(lines[1:4], ["connected_clients:2", "cluster_connections:0", "maxclients:10000"])
         self.assertIn("pubsub_clients:1", lines)
 
     def test_stats_section(self) -> None:
-        """What is counted is live; what a Sentinel has not is zero, with decimals where Redis has them."""
+        """Counters are live; what a Sentinel lacks is zero, with decimals where Redis has them."""
         self.client.ask("NOPE")
         self.client.ask("PING")
         lines = self.info("stats")
@@ -131,7 +131,7 @@ class InfoTests(ServerTestCase):
             self.assertIn(line, lines)
 
     def test_rates(self) -> None:
-        """They cover the time between the two latest looks at the clients."""
+        """Rates cover the time between the latest two inspections of the clients."""
         self.harness.factory.inspect()
         for _ in range(10):
             self.client.ask("PING")
@@ -145,19 +145,19 @@ class InfoTests(ServerTestCase):
 
 
 class RoleTests(ServerTestCase):
-    """ROLE."""
+    """``ROLE``."""
 
     def test_names_of_masters(self) -> None:
-        """The word, then a list that may be empty."""
+        """The reply is ``sentinel`` and the list of master names, which may be empty."""
         self.assertEqual(self.client.reply("ROLE"), [b"sentinel", [b"mymaster"]])
         self.assertEqual(ServerHarness().connect().reply("ROLE"), [b"sentinel", []])
 
 
 class ShutdownTests(ServerTestCase):
-    """SHUTDOWN."""
+    """``SHUTDOWN``."""
 
     def test_no_reply(self) -> None:
-        """The process is told to end, and the client hears nothing but the end of its connection."""
+        """The process is stopped, and the client gets no reply before its connection closes."""
         for words in ((), ("NOSAVE",), ("save", "now", "force")):
             self.client = self.harness.connect()
             self.assertEqual(self.client.ask("SHUTDOWN", *words), b"")
@@ -165,7 +165,7 @@ class ShutdownTests(ServerTestCase):
         self.assertEqual(self.harness.stopped, 3)
 
     def test_refusals(self) -> None:
-        """Contradictions end nothing."""
+        """Contradicting options are refused and do not stop the process."""
         self.refused("ERR syntax error", "SHUTDOWN", "SAVE", "NOSAVE")
         self.refused("ERR syntax error", "SHUTDOWN", "x")
         self.refused("ERR syntax error", "SHUTDOWN", "ABORT", "NOW")
