@@ -13,7 +13,8 @@ import time
 from statistics import median
 
 from txsentinel.sim.checks import InvariantChecker
-from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.run import Run
 
 QUIET = Shape(sentinels=5, masters=3, replicas=2, quorum=3)

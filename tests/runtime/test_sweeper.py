@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.availability import ProcessorTime, TiltCause
 from txsentinel.model.timings import Millis
-from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 
 
 class SweepTests(SynchronousTestCase):

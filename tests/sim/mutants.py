@@ -37,7 +37,7 @@ from txsentinel.runtime import durability as barriers
 from txsentinel.server import replies
 from txsentinel.sim import files
 from txsentinel.sim.faults import draw_plan
-from txsentinel.sim.fleet import Shape
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.run import Outcome, Run
 from txsentinel.wire.resp import OK
 

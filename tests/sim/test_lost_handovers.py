@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import FAULT_TYPES
-from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 
 
 class LostHandoverTests(SynchronousTestCase):

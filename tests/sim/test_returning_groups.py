@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.checks import InvariantChecker
-from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 
 OFFSETS = (-1.0, -0.5, -0.2, -0.05, 0.0, 0.05, 0.2, 0.5, 1.0)
 """Seconds by which the master goes on after its replicas, or before them."""

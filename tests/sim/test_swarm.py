@@ -19,7 +19,8 @@ from txsentinel.model.timings import Millis
 from txsentinel.sim.__main__ import report
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import FAULT_TYPES, Fault, draw_plan, heal, parse_plan, print_plan
-from txsentinel.sim.fleet import Fleet, Shape
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.run import Run, draw_shape, run_seed
 
 FIRST, COUNT = (int(word) for word in os.environ.get("TXSENTINEL_SEEDS", "1000:16").split(":"))

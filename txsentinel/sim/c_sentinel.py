@@ -9,16 +9,16 @@ failover. TILT, scripts, parallel-syncs and operator commands are left out.
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from txsentinel.sim.c_links import CLink, CPort
+from txsentinel.sim.groups import Shape, SimMaster
 from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.values import Failed, Word
 from txsentinel.wire.info import InfoReport, parse_info
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Value
-
-if TYPE_CHECKING:
-    from txsentinel.sim.fleet import Fleet
 
 Place = tuple[str, int]
 
@@ -88,10 +88,13 @@ class CMaster:
 class CSentinel:
     """One modelled C Sentinel."""
 
-    def __init__(self, fleet: Fleet, number: int, ip: str) -> None:
+    def __init__(
+        self, simulation: Simulation, network: SimNetwork, number: int, ip: str, groups: list[SimMaster], shape: Shape
+    ) -> None:
         self.name = f"c{number}"
-        self._fleet = fleet
-        self.host = SimHost(fleet.simulation, fleet.network, self.name, ip, self._program)
+        self._groups = groups
+        self._shape = shape
+        self.host = SimHost(simulation, network, self.name, ip, self._program)
         self.my_id = ""
         self.current_epoch = 0
         self.masters: dict[str, CMaster] = {}
@@ -102,7 +105,7 @@ class CSentinel:
         now = host.now()
         self.my_id = self.my_id or f"{host.random.getrandbits(160):040x}"
         self.masters = {}
-        for group in self._fleet.masters:
+        for group in self._groups:
             place, config_epoch, leader_epoch = self._persisted.get(group.name, (group.servers[0].address, 0, 0))
             master = self.masters[group.name] = CMaster(self, group.name, place, now)
             master.config_epoch, master.leader_epoch = config_epoch, leader_epoch
@@ -149,7 +152,7 @@ class CSentinel:
                 instance.asked_info_at = now
                 instance.report = instance.report or parse_info(b"")
                 instance.commands.ask(("INFO",), lambda reply: self._reported(master, instance, reply))
-        if now - instance.pinged_at > min(PING, self._fleet.shape.down_after):
+        if now - instance.pinged_at > min(PING, self._shape.down_after):
             instance.pinged_at = now
             if instance.unanswered_since is None:
                 instance.unanswered_since = now
@@ -169,7 +172,7 @@ class CSentinel:
             instance.unanswered_since = None
 
     def _check_down(self, master: CMaster, instance: CInstance, now: int) -> None:
-        down_after = self._fleet.shape.down_after
+        down_after = self._shape.down_after
         since = instance.unanswered_since
         down = since is not None and now - since > down_after
         if instance is master.instance and instance.role == "slave":
@@ -178,10 +181,10 @@ class CSentinel:
 
     def _agree(self, master: CMaster, now: int) -> None:
         agreeing = 1 + sum(peer.reports_down for peer in master.peers.values())
-        master.objectively_down = master.instance.down and agreeing >= self._fleet.shape.quorum
+        master.objectively_down = master.instance.down and agreeing >= self._shape.quorum
 
     def _may_start(self, master: CMaster, now: int) -> bool:
-        timeout = self._fleet.shape.failover_timeout
+        timeout = self._shape.failover_timeout
         return master.objectively_down and not master.state and now - master.began_at >= 2 * timeout
 
     def _start(self, master: CMaster, now: int) -> None:
@@ -231,13 +234,13 @@ class CSentinel:
         mine, epoch = self._vote(master, master.failover_epoch, winner)
         if epoch == master.failover_epoch and mine != "*":
             votes[mine] = votes.get(mine, 0) + 1
-        needed = max((len(master.peers) + 1) // 2 + 1, self._fleet.shape.quorum)
+        needed = max((len(master.peers) + 1) // 2 + 1, self._shape.quorum)
         return votes.get(self.my_id, 0) >= needed and max(votes.values()) == votes[self.my_id]
 
     # The failover
 
     def _step(self, master: CMaster, now: int) -> None:
-        timeout = self._fleet.shape.failover_timeout
+        timeout = self._shape.failover_timeout
         if master.state == "wait":
             if self._leads(master):
                 self._select(master, now)
@@ -335,7 +338,7 @@ class CSentinel:
         if not sane:
             return
         astray = (report.master_host, report.master_port) != master.instance.place
-        lost = report.role == "slave" and astray and now - replica.role_since > self._fleet.shape.failover_timeout
+        lost = report.role == "slave" and astray and now - replica.role_since > self._shape.failover_timeout
         if (report.role == "master" and now - replica.role_since > 4 * HELLO) or lost:
             replica.role_since = now
             self._order(replica, master.instance.place)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 
+from txsentinel.sim.groups import SimMaster
 from txsentinel.sim.host import SimHost
+from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.values import Failed, Word
 from txsentinel.sim.wiretap import Frames
 from txsentinel.wire.resp import pack
@@ -21,8 +24,6 @@ from txsentinel.wire.resp import pack
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, ITCPTransport, ITransport
     from twisted.python.failure import Failure
-
-    from txsentinel.sim.fleet import Fleet
 
 TIMEOUT: Final = 30
 """Beats without a reply after which a connection is closed: its other end may have lost its power."""
@@ -86,13 +87,25 @@ class _Factory(ClientFactory[_Conversation]):
 
 
 class SimClient:
-    """A client that sends pipelines to one Sentinel without end; ``served`` counts the pipelines answered in full."""
+    """
+    A client that sends pipelines to one Sentinel without end; ``served`` counts the pipelines answered in full.
 
-    def __init__(self, fleet: Fleet, target: SimHost) -> None:
-        self._fleet = fleet
+    :param report: called with ``(whether a reply was right, what happened)`` for each reply.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        network: SimNetwork,
+        target: SimHost,
+        masters: list[SimMaster],
+        report: Callable[[object, str], None],
+    ) -> None:
+        self._masters = masters
+        self._report = report
         self.target = target
         number = target.ip.rpartition(".")[2]
-        self.host = SimHost(fleet.simulation, fleet.network, f"client{number}", f"10.0.9.{number}", self._program)
+        self.host = SimHost(simulation, network, f"client{number}", f"10.0.9.{number}", self._program)
         self.conversation: _Conversation | None = None
         self.connecting = False
         self.served = 0
@@ -106,7 +119,7 @@ class SimClient:
 
     def report_violation(self, holds: object, what: str) -> None:
         """Report a reply that differs from the expected one."""
-        self._fleet.report_violation(holds, "replies", f"{self.host.name} {what}")
+        self._report(holds, f"{self.host.name} {what}")
 
     def _program(self, host: SimHost) -> None:
         self._beat()
@@ -129,7 +142,7 @@ class SimClient:
         """Send queries of several kinds, one that waits for the disk among them, with numbered PINGs between."""
         self._pipelines += 1
         mark = f"{self._pipelines}"
-        master = self.host.random.choice(self._fleet.masters)
+        master = self.host.random.choice(self._masters)
         name, first = master.name, master.servers[0].host.ip
         questions: list[tuple[tuple[str, ...], Callable[[Word], bool]]] = [
             (("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name), lambda reply: reply is None or _is_list(reply, 2)),

@@ -12,8 +12,9 @@ from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
 from txsentinel.sim.disk_faults import bind_mount, failing_disk, torn_write, unreadable_disk
 from txsentinel.sim.disk_faults import restart as _restart
-from txsentinel.sim.fleet import Fleet, SimMaster, SimSentinel
+from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.group_faults import Done, Undo, lost_handover, masterless, pause_group
+from txsentinel.sim.groups import SimMaster
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis.server import SimRedis
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from zope.interface import implementer
@@ -18,6 +18,7 @@ from txsentinel.model.timings import Limits, Timings
 from txsentinel.runtime.service import SentinelService
 from txsentinel.sim.c_sentinel import CSentinel
 from txsentinel.sim.clients import SimClient
+from txsentinel.sim.groups import Shape, SimMaster
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
@@ -52,31 +53,6 @@ class FleetDisk:
 
     def check_appendable(self, path: str) -> None:
         """Every log can be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The size and the options of a fleet; times are in milliseconds."""
-
-    sentinels: int = 3
-    masters: int = 1
-    replicas: int = 2
-    quorum: int = 2
-    down_after: int = 1_000
-    failover_timeout: int = 10_000
-    parallel_syncs: int = 1
-    unwilling: int = 0
-    """The number of replicas of each master, the last ones, that have priority 0."""
-    hostnames: bool = False
-    """Whether masters are configured by host name."""
-    c_peers: int = 0
-    """The number of modelled C Sentinels in addition to ours."""
-    mass_failure: int = 10
-    """The number of masters failing together that counts as a mass failure."""
-
-    def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
-        """Pickle the constructor arguments: a compiled frozen class cannot be restored attribute by attribute."""
-        return Shape, astuple(self)
 
 
 @dataclass(slots=True)
@@ -166,14 +142,6 @@ class Observer:
         """``sentinel`` published an event."""
 
 
-@dataclass(slots=True)
-class SimMaster:
-    """One monitored group: its name and its servers. Its master may change."""
-
-    name: str
-    servers: list[SimRedis] = field(default_factory=list)
-
-
 class Fleet:
     """
     Sentinels and servers in one simulation, all started.
@@ -199,9 +167,13 @@ class Fleet:
         self.sentinels = [SimSentinel(self, number) for number in range(1, self.shape.sentinels + 1)]
         first = self.shape.sentinels + 1
         self.c_peers = [
-            CSentinel(self, number, f"10.0.1.{first + number}") for number in range(1, self.shape.c_peers + 1)
+            CSentinel(self.simulation, self.network, number, f"10.0.1.{first + number}", self.masters, self.shape)
+            for number in range(1, self.shape.c_peers + 1)
         ]
-        self.clients = [SimClient(self, sentinel.host) for sentinel in self.sentinels]
+        self.clients = [
+            SimClient(self.simulation, self.network, sentinel.host, self.masters, self._check_reply)
+            for sentinel in self.sentinels
+        ]
 
     def start(self) -> None:
         """Power on, the servers first."""
@@ -301,6 +273,9 @@ class Fleet:
             elif views:
                 found += self._following(group, next(iter(views.values()))[0])
         return found
+
+    def _check_reply(self, holds: object, what: str) -> None:
+        self.report_violation(holds, "replies", what)
 
     def _following(self, group: SimMaster, ip: str) -> list[str]:
         found = []

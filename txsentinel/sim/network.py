@@ -8,22 +8,17 @@ addresses.
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
-from collections.abc import Callable
-from errno import EADDRINUSE, EADDRNOTAVAIL
-from ipaddress import AddressValueError, IPv4Address
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from twisted.internet.error import CannotListenError, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
+from txsentinel.sim.flows import Path
 from txsentinel.sim.simulation import MILLISECOND, SECOND
-from txsentinel.sim.sockets import SimConnector, SimPort
-from txsentinel.sim.tcp import Flow, Path, SimTransport
+from txsentinel.sim.sockets import SocketLayer
+from txsentinel.sim.tcp import SimTransport
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory
-    from twisted.internet.protocol import ClientFactory
-
     from txsentinel.sim.reactor import SimReactor
     from txsentinel.sim.simulation import Simulation
 
@@ -32,9 +27,6 @@ LOOPBACK_LATENCY: Final = 20
 
 RETRANSMIT_LIMIT: Final = 2 * SECOND
 """Longest time, in microseconds, between the healing of a path and the next retransmission."""
-
-FIRST_EPHEMERAL: Final = 32_768
-LAST_EPHEMERAL: Final = 60_999
 
 
 class Placed(Protocol):
@@ -52,7 +44,7 @@ def _ip(place: Place) -> str:
     return place if isinstance(place, str) else place.ip
 
 
-class SimNetwork:
+class SimNetwork(SocketLayer):
     """
     Paths between machines, and the connections that use them.
 
@@ -61,21 +53,12 @@ class SimNetwork:
     """
 
     def __init__(self, simulation: Simulation, latency: float = 0.2, jitter: float = 0.2) -> None:
-        self.simulation = simulation
+        super().__init__(simulation)
         self.latency = latency
         self.jitter = jitter
-        self.connections: dict[int, SimTransport] = {}
-        """Every open end of a connection, in the order of creation."""
-        self.refusing: dict[str, None] = {}
-        """Machines without power for which a router refuses connections."""
-        self.joined: Callable[[SimTransport, SimTransport], None] | None = None
-        """Called with both ends of each new connection, so that it can be tapped."""
         self._down: dict[str, None] = {}
         self._isolated: dict[str, None] = {}
         self._paths: dict[tuple[str, str], Path] = {}
-        self._ports: dict[tuple[str, int], list[SimPort]] = {}
-        self._next_serial = 0
-        self._next_ephemeral = FIRST_EPHEMERAL
 
     # Faults
 
@@ -192,87 +175,9 @@ class SimNetwork:
     def process_gone(self, reactor: SimReactor, silently: bool) -> None:
         """Close what a dead process held; with ``silently`` the other ends are not notified."""
         self.simulation.note("gone", reactor.name)
-        for end in [end for end in self.connections.values() if end.reactor is reactor]:
-            end.killed(silently)
-        for ports in self._ports.values():
-            for port in ports:
-                if port.reactor is reactor:
-                    port.listening = False
-            ports[:] = [port for port in ports if port.listening]
+        self.close_all(reactor, silently)
 
-    # For reactors and connections
-
-    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> SimPort:
-        """
-        Return a port that is already listening.
-
-        :raises CannotListenError: if it is taken or the interface is not of this host.
-        """
-        listening = SimPort(self, reactor, port, factory, interface)
-        listening.startListening()
-        return listening
-
-    def connect(
-        self,
-        reactor: SimReactor,
-        host: str,
-        port: int,
-        factory: ClientFactory[Any],
-        timeout: float,
-        bind: tuple[str, int] | None,
-    ) -> SimConnector:
-        """Return a connector that is already connecting."""
-        connector = SimConnector(self, reactor, host, port, factory, timeout, bind)
-        connector.connect()
-        return connector
-
-    def bind(self, port: SimPort) -> None:
-        """
-        Reserve the address of a port; choose a number if it has none.
-
-        :raises CannotListenError: if it is taken or the interface is not of this host.
-        """
-        ip, interface = port.reactor.ip, port.interface
-        if interface not in ("", "0.0.0.0", ip) and not interface.startswith("127."):
-            raise CannotListenError(interface, port.port, OSError(EADDRNOTAVAIL, "Cannot assign requested address"))
-        if not port.port:
-            port.port = self.ephemeral_port()
-        neighbours = self._ports.setdefault((ip, port.port), [])
-        for other in neighbours:
-            if interface == other.interface or "" in (interface, other.interface):
-                raise CannotListenError(interface, port.port, OSError(EADDRINUSE, "Address already in use"))
-        if not port.reactor.dead:
-            neighbours.append(port)
-
-    def unbind(self, port: SimPort) -> None:
-        """Release the address of a port."""
-        neighbours = self._ports[port.reactor.ip, port.port]
-        if port in neighbours:
-            neighbours.remove(port)
-
-    def port_at(self, ip: str, interface: str, number: int) -> SimPort | None:
-        """The port on machine ``ip`` that accepts connections to ``interface``, if any."""
-        for port in self._ports.get((ip, number), ()):
-            if port.interface in ("", "0.0.0.0", interface):
-                return port
-        return None
-
-    def join(self, client: SimTransport, server: SimTransport, there: Path, back: Path) -> None:
-        """Join two ends to one connection."""
-        self._next_serial += 2
-        client.serial, server.serial = self._next_serial, self._next_serial + 1
-        label = f"{client.local.host}:{client.local.port}>{client.remote.host}:{client.remote.port}".encode()
-        client.outbound = server.inbound = Flow(self, there, label, client)
-        server.outbound = client.inbound = Flow(self, back, label + b"<", server)
-        client.outbound.receiver, server.outbound.receiver = server, client
-        if self.joined is not None:
-            self.joined(client, server)
-
-    def route(self, source: str, target: str) -> tuple[Path, Path]:
-        """The path from machine ``source`` to address ``target``, and the path back."""
-        if target.startswith("127."):
-            target = source
-        return self.path(source, target), self.path(target, source)
+    # For connections
 
     def path(self, source: str, target: str) -> Path:
         """The path from one machine to another."""
@@ -281,27 +186,6 @@ class SimNetwork:
             path = self._paths[source, target] = Path(source, target, *self._usual_delay(source, target))
             self._update_path(path)
         return path
-
-    def local_ip(self, reactor: SimReactor, target: str, wanted: str) -> str:
-        """The source address of a connection to ``target``."""
-        if wanted:
-            return wanted
-        return target if target.startswith("127.") else reactor.ip
-
-    def ephemeral_port(self) -> int:
-        """The next ephemeral port number; the sequence is the same in every run."""
-        number = self._next_ephemeral
-        self._next_ephemeral = FIRST_EPHEMERAL if number == LAST_EPHEMERAL else number + 1
-        return number
-
-    @staticmethod
-    def is_literal(host: str) -> bool:
-        """Whether this is an address and not a name."""
-        try:
-            IPv4Address(host)
-        except AddressValueError:
-            return False
-        return True
 
     # Internals
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.base import _ThreePhaseEvent
 from twisted.internet.defer import Deferred, fail
@@ -21,17 +21,36 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.sim.simulation import MILLISECOND, SECOND, ScheduledEvent, SimCall, Simulation
+from txsentinel.sim.simulation import MILLISECOND, SECOND, CallOwner, ScheduledEvent, SimCall, Simulation
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.internet.protocol import ClientFactory
 
-    from txsentinel.sim.network import SimNetwork
-    from txsentinel.sim.tcp import Flow
+
+class Network(Protocol):
+    """What a reactor asks of the network that its machine is attached to."""
+
+    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> IListeningPort:
+        """
+        Return a port that is already listening.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+
+    def connect(
+        self,
+        reactor: SimReactor,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float,
+        bind: tuple[str, int] | None,
+    ) -> IConnector:
+        """Return a connector that is already connecting."""
 
 
-class SimReactor:
+class SimReactor(CallOwner):
     """
     The reactor of one run of one simulated process.
 
@@ -42,24 +61,17 @@ class SimReactor:
     :param boot: microseconds by which its monotonic clock is ahead of simulated time.
     """
 
-    def __init__(self, simulation: Simulation, network: SimNetwork, name: str, ip: str, boot: int = 0) -> None:
+    def __init__(self, simulation: Simulation, network: Network, name: str, ip: str, boot: int = 0) -> None:
+        super().__init__(name, boot)
         self.simulation = simulation
         self.network = network
-        self.name = name
         self.ip = ip
         self.running = True
-        self.dead = False
-        self.stalled = False
-        self.parked: list[ScheduledEvent] = []
-        """What became due during a stall, in order."""
         self.resolver: Callable[[str], Deferred[str]] | None = None
-        self.turned: Callable[[], None] | None = None
-        """Called after each turn of this process."""
-        self._boot = boot
         self._read_cost = 0
         """Microseconds that one read from a connection takes; 0 if reading takes no time."""
 
-        self._unread: dict[Flow, int] = {}
+        self._unread: dict[ScheduledEvent, int] = {}
         """Connections with data to read, in the order of arrival, and the time of arrival."""
 
         self._reading = False
@@ -73,10 +85,6 @@ class SimReactor:
     def seconds(self) -> float:
         """Seconds of the monotonic clock of this host."""
         return (self.simulation.time + self._boot) / SECOND
-
-    def seconds_at(self, time: int) -> float:
-        """The result of :meth:`seconds` at ``time`` microseconds of simulated time."""
-        return (time + self._boot) / SECOND
 
     def now(self) -> int:
         """Whole milliseconds of the monotonic clock."""
@@ -145,7 +153,7 @@ class SimReactor:
         """
         self._read_cost = cost
 
-    def postpones(self, flow: Flow) -> bool:
+    def postpones(self, flow: ScheduledEvent) -> bool:
         """Whether arrived data has to wait, for the end of a stall or for data that arrived before it."""
         if self.stalled:
             self.parked.append(flow)

@@ -8,7 +8,8 @@ from random import Random
 
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, observe_all
-from txsentinel.sim.fleet import Fleet, Line, Shape
+from txsentinel.sim.fleet import Fleet, Line
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
 
 START_LIMIT = 30.0

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
-
-if TYPE_CHECKING:
-    from txsentinel.sim.reactor import SimReactor
 
 SECOND: Final = 1_000_000
 """Microseconds in a second."""
@@ -61,6 +58,29 @@ class ScheduledEvent:
         :raises NotImplementedError: unless a subclass implements it.
         """
         raise NotImplementedError
+
+
+class CallOwner:
+    """
+    The process that a delayed call belongs to, as far as the heap must know it.
+
+    :param name: for failures.
+    :param boot: microseconds by which its monotonic clock is ahead of simulated time.
+    """
+
+    def __init__(self, name: str, boot: int) -> None:
+        self.name = name
+        self.dead = False
+        self.stalled = False
+        self.parked: list[ScheduledEvent] = []
+        """What became due during a stall, in order."""
+        self.turned: Callable[[], None] | None = None
+        """Called after each turn of this process."""
+        self._boot = boot
+
+    def seconds_at(self, time: int) -> float:
+        """Seconds of the monotonic clock of this process at ``time`` microseconds of simulated time."""
+        return (time + self._boot) / SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +241,7 @@ class SimCall(ScheduledEvent):
     def __init__(
         self,
         simulation: Simulation,
-        owner: SimReactor | None,
+        owner: CallOwner | None,
         function: Callable[..., object],
         arguments: tuple[object, ...],
         keywords: dict[str, object],

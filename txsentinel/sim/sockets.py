@@ -1,43 +1,182 @@
-"""Simulated sockets: listening ports, and connectors for Twisted's own factories."""
+"""
+Simulated sockets: listening ports, connectors for Twisted's own factories, and the table of both.
+
+Where segments go, and how long they take, is left to the subclass of :class:`SocketLayer` that knows the paths.
+"""
 
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
+from collections.abc import Callable
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from ipaddress import AddressValueError
+from ipaddress import IPv4Address as IPv4
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionRefusedError, TCPTimedOutError
+from twisted.internet.error import CannotListenError, ConnectionRefusedError, TCPTimedOutError
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.sim.simulation import SECOND
-from txsentinel.sim.tcp import Mark, Path, SimTransport
+from txsentinel.sim.flows import Flow, Mark, Path
+from txsentinel.sim.simulation import SECOND, Simulation
+from txsentinel.sim.tcp import SimTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
     from twisted.internet.protocol import ClientFactory
 
-    from txsentinel.sim.network import SimNetwork
     from txsentinel.sim.reactor import SimReactor
 
 FIRST_RETRY: Final = SECOND
 """Microseconds until an unanswered SYN is retransmitted; doubled each time."""
 
+FIRST_EPHEMERAL: Final = 32_768
+LAST_EPHEMERAL: Final = 60_999
+
 CONNECT_TIMEOUT: Final = 127 * SECOND
 """Microseconds after which the kernel ends an unanswered connection attempt."""
+
+
+class SocketLayer:
+    """The listening ports and the connections of all machines."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.connections: dict[int, SimTransport] = {}
+        """Every open end of a connection, in the order of creation."""
+        self.refusing: dict[str, None] = {}
+        """Machines without power for which a router refuses connections."""
+        self.joined: Callable[[SimTransport, SimTransport], None] | None = None
+        """Called with both ends of each new connection, so that it can be tapped."""
+        self._ports: dict[tuple[str, int], list[SimPort]] = {}
+        self._next_serial = 0
+        self._next_ephemeral = FIRST_EPHEMERAL
+
+    def path(self, source: str, target: str) -> Path:
+        """
+        The path from one machine to another.
+
+        :raises NotImplementedError: unless a subclass implements it.
+        """
+        raise NotImplementedError
+
+    def route(self, source: str, target: str) -> tuple[Path, Path]:
+        """The path from machine ``source`` to address ``target``, and the path back."""
+        if target.startswith("127."):
+            target = source
+        return self.path(source, target), self.path(target, source)
+
+    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> SimPort:
+        """
+        Return a port that is already listening.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+        listening = SimPort(self, reactor, port, factory, interface)
+        listening.startListening()
+        return listening
+
+    def connect(
+        self,
+        reactor: SimReactor,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float,
+        bind: tuple[str, int] | None,
+    ) -> SimConnector:
+        """Return a connector that is already connecting."""
+        connector = SimConnector(self, reactor, host, port, factory, timeout, bind)
+        connector.connect()
+        return connector
+
+    def bind(self, port: SimPort) -> None:
+        """
+        Reserve the address of a port; choose a number if it has none.
+
+        :raises CannotListenError: if it is taken or the interface is not of this host.
+        """
+        ip, interface = port.reactor.ip, port.interface
+        if interface not in ("", "0.0.0.0", ip) and not interface.startswith("127."):
+            raise CannotListenError(interface, port.port, OSError(EADDRNOTAVAIL, "Cannot assign requested address"))
+        if not port.port:
+            port.port = self.ephemeral_port()
+        neighbours = self._ports.setdefault((ip, port.port), [])
+        for other in neighbours:
+            if interface == other.interface or "" in (interface, other.interface):
+                raise CannotListenError(interface, port.port, OSError(EADDRINUSE, "Address already in use"))
+        if not port.reactor.dead:
+            neighbours.append(port)
+
+    def unbind(self, port: SimPort) -> None:
+        """Release the address of a port."""
+        neighbours = self._ports[port.reactor.ip, port.port]
+        if port in neighbours:
+            neighbours.remove(port)
+
+    def port_at(self, ip: str, interface: str, number: int) -> SimPort | None:
+        """The port on machine ``ip`` that accepts connections to ``interface``, if any."""
+        for port in self._ports.get((ip, number), ()):
+            if port.interface in ("", "0.0.0.0", interface):
+                return port
+        return None
+
+    def join(self, client: SimTransport, server: SimTransport, there: Path, back: Path) -> None:
+        """Join two ends to one connection."""
+        self._next_serial += 2
+        client.serial, server.serial = self._next_serial, self._next_serial + 1
+        label = f"{client.local.host}:{client.local.port}>{client.remote.host}:{client.remote.port}".encode()
+        client.outbound = server.inbound = Flow(self.simulation, there, label, client)
+        server.outbound = client.inbound = Flow(self.simulation, back, label + b"<", server)
+        client.outbound.receiver, server.outbound.receiver = server, client
+        if self.joined is not None:
+            self.joined(client, server)
+
+    def close_all(self, reactor: SimReactor, silently: bool) -> None:
+        """Close all ports and connections of a process; with ``silently`` the other ends are not notified."""
+        for end in [end for end in self.connections.values() if end.reactor is reactor]:
+            end.killed(silently)
+        for ports in self._ports.values():
+            for port in ports:
+                if port.reactor is reactor:
+                    port.listening = False
+            ports[:] = [port for port in ports if port.listening]
+
+    def local_ip(self, reactor: SimReactor, target: str, wanted: str) -> str:
+        """The source address of a connection to ``target``."""
+        if wanted:
+            return wanted
+        return target if target.startswith("127.") else reactor.ip
+
+    def ephemeral_port(self) -> int:
+        """The next ephemeral port number; the sequence is the same in every run."""
+        number = self._next_ephemeral
+        self._next_ephemeral = FIRST_EPHEMERAL if number == LAST_EPHEMERAL else number + 1
+        return number
+
+    @staticmethod
+    def is_literal(host: str) -> bool:
+        """Whether this is an address and not a name."""
+        try:
+            IPv4(host)
+        except AddressValueError:
+            return False
+        return True
 
 
 class SimClientTransport(SimTransport):
     """The connecting end. It retransmits until its connector times out, as a kernel does."""
 
-    __slots__ = ("_abandoned", "_started_at")
+    __slots__ = ("_abandoned", "_started_at", "network")
 
     def __init__(self, connector: SimConnector, local: IPv4Address) -> None:
         network, reactor = connector.network, connector.sim_reactor
-        super().__init__(network, reactor, local, IPv4Address("TCP", connector.host, connector.port))
+        super().__init__(network.connections, reactor, local, IPv4Address("TCP", connector.host, connector.port))
+        self.network = network
         self.connector = connector
         self._abandoned = False
         self._started_at = network.simulation.time
@@ -96,7 +235,7 @@ class SimClientTransport(SimTransport):
             self._fail(Failure(ConnectionRefusedError("connection refused")))
             return
         assert self.connector is not None
-        other = SimTransport(self.network, port.reactor, self.remote, self.local)
+        other = SimTransport(self.network.connections, port.reactor, self.remote, self.local)
         other.port = port
         self.network.join(self, other, there, back)
         self.outbound.send(Mark.OPEN)
@@ -114,7 +253,7 @@ class SimConnector(BaseConnector):
 
     def __init__(
         self,
-        network: SimNetwork,
+        network: SocketLayer,
         reactor: SimReactor,
         host: str,
         port: int,
@@ -141,7 +280,7 @@ class SimPort:
     """A listening socket."""
 
     def __init__(
-        self, network: SimNetwork, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str
+        self, network: SocketLayer, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str
     ) -> None:
         self.network = network
         self.reactor = reactor

@@ -1,5 +1,5 @@
 """
-Simulated TCP: flows of bytes with latency, and the two ends of a connection.
+Simulated TCP: the two ends of a connection.
 
 Kernel and program are separate where the difference is visible. A kernel accepts connections and bytes for a stopped
 program, answers with a reset for one that has ended, and does not answer once the machine has lost its power.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from twisted.internet.address import IPv4Address
@@ -24,176 +23,18 @@ from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer,
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.sim.simulation import SECOND, ScheduledEvent
+from txsentinel.sim.flows import Flow, FlowEnd, Mark
 
 if TYPE_CHECKING:
-    from random import Random
-
     from twisted.internet.interfaces import IProducer, IProtocol
 
-    from txsentinel.sim.network import SimNetwork
     from txsentinel.sim.reactor import SimReactor
-    from txsentinel.sim.sockets import SimPort
 
 WINDOW: Final = 256 * 1024
 """Bytes that a kernel accepts from a writer before the reader has read them; the rest waits in the transport."""
 
 HIGH_WATER: Final = 64 * 1024
 """Unsent bytes above which a registered producer is paused, as in Twisted."""
-
-SEND_TIMEOUT: Final = 924 * SECOND
-"""Microseconds without acknowledgement after which the kernel ends a connection (15 retransmissions)."""
-
-
-class Mark(Enum):
-    """What a flow carries besides bytes."""
-
-    OPEN = b"open"
-    """The third step of the handshake."""
-
-    FIN = b"fin"
-    """The sender closed; everything written before has arrived."""
-
-    RST = b"rst"
-    """The connection does not exist any more."""
-
-
-class Path:
-    """One direction between two machines: its latency, and whether traffic passes."""
-
-    __slots__ = ("blocked", "cut", "jitter", "latency", "loss", "since", "source", "target", "waiting")
-
-    def __init__(self, source: str, target: str, latency: int, jitter: int) -> None:
-        self.source = source
-        self.target = target
-        self.latency = latency
-        """Latency in microseconds."""
-        self.jitter = jitter
-        """Largest additional latency in microseconds, drawn for each segment."""
-        self.loss = 0.0
-        """Probability that a segment is lost once and retransmitted after 200 ms."""
-        self.cut = False
-        self.blocked = False
-        """Whether the path is blocked, for any reason."""
-        self.since = 0
-        """Simulated time at which it was blocked."""
-        self.waiting: list[Flow] = []
-        """What will be retransmitted once the path is open again."""
-
-    def delay(self, random: Random) -> int:
-        """Microseconds until a segment sent now arrives."""
-        delay = self.latency
-        if self.jitter:
-            delay += int(random.random() * self.jitter)
-        if self.loss and random.random() < self.loss:
-            delay += SECOND // 5
-        return delay
-
-
-class Flow(ScheduledEvent):
-    """One direction of one connection: segments arrive complete, in order, and once, or not at all."""
-
-    __slots__ = ("_segments", "in_flight", "label", "network", "path", "receiver", "sender", "simulation")
-
-    def __init__(self, network: SimNetwork, path: Path, label: bytes, sender: SimTransport) -> None:
-        self.network = network
-        self.simulation = network.simulation
-        self.path = path
-        self.label = label
-        self.sender = sender
-        self.receiver = sender
-        self.sequence = -1
-        self.in_flight = 0
-        """Bytes sent and not yet read."""
-        self._segments: deque[tuple[int, int, bytes | Mark]] = deque()
-        """``(arrives at, sent at, what)``."""
-
-    def send(self, what: bytes | Mark) -> None:
-        """Send bytes or a mark. Bytes written in one turn leave as one segment."""
-        simulation, segments = self.simulation, self._segments
-        now = simulation.time
-        if segments:
-            arrival, sent_at, last = segments[-1]
-            if sent_at == now and type(last) is bytes and type(what) is bytes:
-                segments[-1] = (arrival, sent_at, last + what)
-                self.in_flight += len(what)
-                return
-            segments.append((max(arrival, now + self.path.delay(simulation.random)), now, what))
-        else:
-            path = self.path
-            arrival = now + path.latency
-            if path.loss:
-                arrival = now + path.delay(simulation.random)
-            elif path.jitter:
-                arrival += int(simulation.random.random() * path.jitter)
-            segments.append((arrival, now, what))
-            simulation.push(arrival, self)
-        if type(what) is bytes:
-            self.in_flight += len(what)
-
-    def forget_unsent(self) -> None:
-        """Discard what was written in this turn: it has not left the process yet."""
-        now = self.simulation.time
-        segments = self._segments
-        while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
-            self.in_flight -= len(cast("bytes", segments.pop()[2]))
-
-    def vanish(self) -> None:
-        """Drop everything in flight."""
-        self._segments.clear()
-        self.sequence = -1
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is in flight."""
-        return not self._segments
-
-    def fire(self, sequence: int) -> None:
-        """Deliver what has arrived by now."""
-        if sequence != self.sequence:
-            return
-        segments, path, simulation = self._segments, self.path, self.simulation
-        if not segments:
-            return
-        if path.blocked:
-            self.sequence = -1
-            path.waiting.append(self)
-            if not self.sender.gone:
-                simulation.call_later(SEND_TIMEOUT / SECOND, self._give_up, simulation.time)
-            return
-        receiver = self.receiver
-        now = simulation.time
-        while segments and segments[0][0] <= now:
-            if not receiver.gone:
-                if receiver.reactor.postpones(self):
-                    return
-                if not receiver.reading:
-                    # Resuming the reader wakes this flow up.
-                    self.sequence = -1
-                    return
-            what = segments.popleft()[2]
-            if type(what) is bytes:
-                simulation.note_bytes(self.label, what)
-                self.in_flight -= len(what)
-                receiver.data_arrived(what)
-                if self.sender.unsent:
-                    self.sender.send_more()
-            else:
-                mark = cast("Mark", what)
-                simulation.note_bytes(self.label, mark.value)
-                receiver.mark_arrived(mark)
-        if segments and self.sequence == sequence:
-            simulation.push(max(segments[0][0], now), self)
-
-    def wake(self, delay: int = 0) -> None:
-        """Check the waiting segments again in ``delay`` microseconds."""
-        if self._segments:
-            self.simulation.push(max(self._segments[0][0], self.simulation.time + delay), self)
-
-    def _give_up(self, since: int) -> None:
-        if self.path.blocked and self.path.since <= since and self in self.path.waiting and not self.sender.gone:
-            sender = self.sender
-            sender.reactor.schedule(0, sender.lost, Failure(ConnectionLost("connection timed out")))
 
 
 class Tap(Protocol):
@@ -206,7 +47,14 @@ class Tap(Protocol):
         """The program is about to receive ``data``."""
 
 
-class SimTransport:
+class Acceptor(Protocol):
+    """A listening port, as the ends of its connections see it."""
+
+    def accept(self, transport: SimTransport) -> bool:
+        """Build the protocol of a new connection; return False if the port no longer listens."""
+
+
+class SimTransport(FlowEnd):
     """One end of a connection, as its program sees it."""
 
     __slots__ = (
@@ -215,47 +63,41 @@ class SimTransport:
         "_no_delay",
         "_paused_producer",
         "connected",
+        "connections",
         "connector",
         "disconnecting",
-        "gone",
         "inbound",
         "local",
-        "network",
         "outbound",
         "port",
         "producer",
         "protocol",
-        "reactor",
-        "reading",
         "remote",
         "serial",
         "streaming",
         "tap",
-        "unsent",
     )
 
     bufferSize = HIGH_WATER
 
-    def __init__(self, network: SimNetwork, reactor: SimReactor, local: IPv4Address, remote: IPv4Address) -> None:
-        self.network = network
-        self.reactor = reactor
+    def __init__(
+        self, connections: dict[int, SimTransport], reactor: SimReactor, local: IPv4Address, remote: IPv4Address
+    ) -> None:
+        """:param connections: all open ends of the network, by serial number; this one enters and leaves by itself."""
+        super().__init__(reactor)
+        self.connections = connections
         self.local = local
         self.remote = remote
         self.serial = 0
         self.protocol: IProtocol | None = None
         self.connector: BaseConnector | None = None
-        self.port: SimPort | None = None
+        self.port: Acceptor | None = None
         self.outbound: Flow
         self.inbound: Flow
         self.connected = False
         """Between ``makeConnection`` and ``connectionLost``."""
         self.disconnecting = False
         self.tap: Tap | None = None
-        self.gone = False
-        """This end no longer exists; its kernel answers further data with a reset."""
-        self.reading = True
-        self.unsent = 0
-        """Bytes written that the kernel has not accepted yet."""
         self.producer: IProducer | None = None
         self.streaming = False
         self._paused_producer = False
@@ -439,7 +281,7 @@ class SimTransport:
     def established(self, protocol: IProtocol | None) -> None:
         """The handshake is complete: build the protocol, or close if the factory returned none."""
         self.connected = True
-        self.network.connections[self.serial] = self
+        self.connections[self.serial] = self
         if protocol is None:
             self.loseConnection()
             return
@@ -467,7 +309,7 @@ class SimTransport:
         self.gone = True
         self._backlog.clear()
         self.unsent = 0
-        self.network.connections.pop(self.serial, None)
+        self.connections.pop(self.serial, None)
         self.inbound.wake()
         producer, self.producer = self.producer, None
         if producer is not None:
@@ -486,7 +328,7 @@ class SimTransport:
         everything still in flight from it is lost.
         """
         self.connected = False
-        self.network.connections.pop(self.serial, None)
+        self.connections.pop(self.serial, None)
         self.protocol = self.producer = None
         if silently:
             self.gone = True
