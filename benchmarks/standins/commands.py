@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from benchmarks.standins.connection import Connection
-    from benchmarks.standins.instance import Instance
+from benchmarks.standins.connection import Connection
+from benchmarks.standins.encoding import array, bulk, error, number
+from benchmarks.standins.instance import Instance
 
-Answer: TypeAlias = "Callable[[Connection, list[bytes]], bytes]"
+Answer: TypeAlias = Callable[[Connection, list[bytes]], bytes]
 
 OK: Final = b"+OK\r\n"
 _NOT_SUBSCRIBED: Final = {b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ping", b"quit", b"reset"}
@@ -19,29 +19,6 @@ _NEEDS_NO_PASSWORD: Final = {b"auth", b"hello", b"quit"}
 _ENDS_TRANSACTION: Final = {b"exec", b"discard", b"multi", b"quit"}
 _STALE_TOO: Final = {b"info", b"publish", b"slaveof", b"replicaof", b"config", b"auth", b"hello", b"client", b"multi"}
 _STALE_TOO_AS_WELL: Final = {b"exec", b"discard", b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"role"}
-
-
-# The wire format
-
-
-def bulk(text: bytes | None) -> bytes:
-    """A bulk string, or none."""
-    return b"$-1\r\n" if text is None else b"$%d\r\n%b\r\n" % (len(text), text)
-
-
-def array(*items: bytes, sign: bytes = b"*") -> bytes:
-    """An array of encoded items."""
-    return b"%b%d\r\n%b" % (sign, len(items), b"".join(items))
-
-
-def number(value: int) -> bytes:
-    """An integer."""
-    return b":%d\r\n" % value
-
-
-def error(text: str) -> bytes:
-    """An error line."""
-    return b"-%b\r\n" % text.encode()
 
 
 # Execution
@@ -226,35 +203,17 @@ def _unsubscribe(connection: Connection, words: list[bytes], what: bytes) -> byt
     confirmations = []
     for channel in words or list(mine):
         if channel in mine:
-            _leave(connection, channel, what[:1] == b"p")
+            connection.leave(channel, pattern=what[:1] == b"p")
         confirmations.append(_confirmed(connection, what, channel))
     connection.look()
     return b"".join(confirmations) or _confirmed(connection, what, None)
-
-
-def _leave(connection: Connection, channel: bytes, pattern: bool) -> None:
-    instance = connection.instance
-    mine, table = (connection.patterns, instance.patterns) if pattern else (connection.channels, instance.channels)
-    mine.remove(channel)
-    table[channel].remove(connection)
-    if not table[channel]:
-        del table[channel]
-    instance.audience_changed()
-
-
-def leave_all(connection: Connection) -> None:
-    """Forget the subscriptions of a connection that has ended."""
-    for channel in list(connection.channels):
-        _leave(connection, channel, False)
-    for pattern in list(connection.patterns):
-        _leave(connection, pattern, True)
 
 
 def _publish(connection: Connection, words: list[bytes]) -> bytes:
     return number(_spread(connection.instance, *words))
 
 
-def _spread(instance: Instance, channel: bytes, payload: bytes) -> int:
+def _spread(instance: Instance[Connection], channel: bytes, payload: bytes) -> int:
     """Send to all subscribers here and at the replicas; return the number of those here."""
     count = 0
     for listener in instance.channels.get(channel, ()):

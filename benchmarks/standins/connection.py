@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from benchmarks.standins import commands
+from benchmarks.standins.encoding import error
 from benchmarks.standins.instance import HELLO_CHANNEL, Instance
-
-if TYPE_CHECKING:
-    from benchmarks.standins.loop import Loop
 
 PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG\r\n"
@@ -23,15 +21,32 @@ _PAYLOAD_AT: Final = len(HELLO_PREFIX) - 1
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
+class ConnectionLoop(Protocol):
+    """What a connection asks of the loop that serves it."""
+
+    connections: dict[int, Connection]
+    """The open connections by descriptor."""
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is about to be closed."""
+
+    def wait_writable(self, connection: Connection) -> None:
+        """Flush the connection when its socket is writable."""
+
+    def has_capacity(self, connection: Connection) -> None:
+        """All of it was flushed."""
+
+
 class Connection:
     """
-    A client.
+    A client. ``answer`` executes a request that needs parsing.
 
     ``quick`` is set if PING, INFO and PUBLISH need no checks: no password, transaction, subscription or stale data
     affects them.
     """
 
     __slots__ = (
+        "answer",
         "authenticated",
         "channels",
         "closing",
@@ -53,8 +68,17 @@ class Connection:
         "spoiled",
     )
 
-    def __init__(self, sock: socket.socket, peer: tuple[str, int], instance: Instance, number: int, loop: Loop) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: tuple[str, int],
+        instance: Instance[Connection],
+        number: int,
+        loop: ConnectionLoop,
+        answer: Callable[[Connection, list[bytes]], bytes],
+    ) -> None:
         self.sock, self.peer, self.instance, self.number, self.loop = sock, peer, instance, number, loop
+        self.answer = answer
         self.fd = sock.fileno()
         self.recv, self.send = sock.recv, sock.send
         self.rest = self.out = b""
@@ -113,7 +137,7 @@ class Connection:
             try:
                 found = parse(data, at)
             except ValueError:
-                replies.append(commands.error("ERR Protocol error"))
+                replies.append(error("ERR Protocol error"))
                 self.closing = True
                 break
             if found is None:
@@ -121,7 +145,7 @@ class Connection:
                 break
             words, at = found
             if words:
-                replies.append(commands.answer(self, words))
+                replies.append(self.answer(self, words))
         if replies:
             self.write(b"".join(replies))
         if self.closing:
@@ -149,6 +173,16 @@ class Connection:
         if not self.out:
             self.loop.has_capacity(self)
 
+    def leave(self, channel: bytes, *, pattern: bool) -> None:
+        """End the subscription to a channel or a pattern."""
+        instance = self.instance
+        mine, table = (self.patterns, instance.patterns) if pattern else (self.channels, instance.channels)
+        mine.remove(channel)
+        table[channel].remove(self)
+        if not table[channel]:
+            del table[channel]
+        instance.audience_changed()
+
     def close(self, *, reset: bool = False) -> None:
         """
         Close the connection, if it is open.
@@ -162,7 +196,10 @@ class Connection:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.loop.forget(self)
         self.sock.close()
-        commands.leave_all(self)
+        for channel in list(self.channels):
+            self.leave(channel, pattern=False)
+        for channel in list(self.patterns):
+            self.leave(channel, pattern=True)
         self.instance.connections.discard(self)
 
 

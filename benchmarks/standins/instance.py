@@ -8,12 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from benchmarks.standins import information
-
-if TYPE_CHECKING:
-    from benchmarks.standins.connection import Connection
 
 Address = tuple[str, int]
 
@@ -40,12 +37,23 @@ class Configuration:
         return Configuration(**vars(self))
 
 
+class Subscriber(Protocol):
+    """A client, as its server sees it."""
+
+    @property
+    def protocol(self) -> int:
+        """The version of RESP, 2 or 3."""
+
+
+ClientT = TypeVar("ClientT", bound=Subscriber)
+
+
 @dataclass
-class Neighbourhood:
+class Neighbourhood(Generic[ClientT]):
     """State shared by the instances of one process."""
 
-    by_address: dict[Address, Instance] = field(default_factory=dict)
-    devoted: defaultdict[Address, set[Instance]] = field(default_factory=lambda: defaultdict(set))
+    by_address: dict[Address, Instance[ClientT]] = field(default_factory=dict)
+    devoted: defaultdict[Address, set[Instance[ClientT]]] = field(default_factory=lambda: defaultdict(set))
     """Address of a master → the instances ordered to follow it, whether they can or not."""
 
     sync_seconds: float = 0.05
@@ -58,10 +66,12 @@ class Neighbourhood:
     """Call a function after so many seconds; set by the loop."""
 
 
-class Instance:
+class Instance(Generic[ClientT]):
     """A server. Offsets are in bytes, times in seconds of ``time.monotonic()``."""
 
-    def __init__(self, name: str, address: Address, around: Neighbourhood, follows: Address | None = None) -> None:
+    def __init__(
+        self, name: str, address: Address, around: Neighbourhood[ClientT], follows: Address | None = None
+    ) -> None:
         self.name = name
         self.address = address
         self.around = around
@@ -72,10 +82,10 @@ class Instance:
         self.lag = 0
         """By how many bytes a replica stays behind its master."""
 
-        self.connections: set[Connection] = set()
-        self.channels: defaultdict[bytes, list[Connection]] = defaultdict(list)
-        self.patterns: defaultdict[bytes, list[Connection]] = defaultdict(list)
-        self.followers: set[Instance] = set()
+        self.connections: set[ClientT] = set()
+        self.channels: defaultdict[bytes, list[ClientT]] = defaultdict(list)
+        self.patterns: defaultdict[bytes, list[ClientT]] = defaultdict(list)
+        self.followers: set[Instance[ClientT]] = set()
         """Replicas whose link to this server is up."""
 
         self.data: dict[bytes, bytes] = {}
@@ -92,10 +102,10 @@ class Instance:
         self.started_at = time.monotonic()
         self._offset, self._offset_at = 0, self.started_at
         self.link_up = False
-        self._following: Instance | None = None
+        self._following: Instance[ClientT] | None = None
         self._attempt = 0
         self._link_lost_at: float | None = None
-        self._audience: tuple[Connection, ...] | None = None
+        self._audience: tuple[ClientT, ...] | None = None
         self._report: tuple[float, bytes] = (0.0, b"")
 
     # Start and stop
@@ -238,7 +248,7 @@ class Instance:
 
     # Messages
 
-    def audience(self) -> tuple[Connection, ...] | None:
+    def audience(self) -> tuple[ClientT, ...] | None:
         """
         The subscribers of a hello published here, if all of them take the plain frame; otherwise ``None``.
 

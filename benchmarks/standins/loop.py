@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from benchmarks.standins.commands import answer
 from benchmarks.standins.connection import PING, PONG, Connection
 from benchmarks.standins.instance import Instance
 
@@ -28,9 +29,9 @@ class Loop:
     def __init__(self, poll_delay: float = 0.0) -> None:
         """:param poll_delay: how long to wait before polling again, so that more events come at once."""
         self.connections: dict[int, Connection] = {}
-        self._listeners: dict[int, tuple[socket.socket, Instance]] = {}
+        self._listeners: dict[int, tuple[socket.socket, Instance[Connection]]] = {}
         self._pipes: dict[int, Callable[[bytes], None]] = {}
-        self._by_instance: dict[Instance, socket.socket] = {}
+        self._by_instance: dict[Instance[Connection], socket.socket] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
         self._epoll = select.epoll()
@@ -39,7 +40,7 @@ class Loop:
 
     # Instances
 
-    def open(self, instance: Instance) -> None:
+    def open(self, instance: Instance[Connection]) -> None:
         """
         Start an instance at its address.
 
@@ -60,7 +61,7 @@ class Loop:
         self._epoll.register(listener.fileno(), _READ)
         instance.wake()
 
-    def kill(self, instance: Instance) -> None:
+    def kill(self, instance: Instance[Connection]) -> None:
         """Stop an instance as a crash does: every connection is reset, the next one is refused."""
         listener = self._by_instance.pop(instance)
         del self._listeners[listener.fileno()]
@@ -69,14 +70,14 @@ class Loop:
             connection.close(reset=True)
         instance.fall()
 
-    def hush(self, instance: Instance) -> None:
+    def hush(self, instance: Instance[Connection]) -> None:
         """Stop reading and accepting; the kernel still completes handshakes and keeps connections."""
         instance.silent = True
         self._epoll.unregister(self._by_instance[instance].fileno())
         for connection in instance.connections:
             self._epoll.unregister(connection.fd)
 
-    def unhush(self, instance: Instance) -> None:
+    def unhush(self, instance: Instance[Connection]) -> None:
         """Continue after a hang."""
         self._epoll.register(self._by_instance[instance].fileno(), _READ)
         for connection in instance.connections:
@@ -151,7 +152,7 @@ class Loop:
             if poll_delay:
                 time.sleep(poll_delay)
 
-    def _accept(self, listener: socket.socket, instance: Instance) -> None:
+    def _accept(self, listener: socket.socket, instance: Instance[Connection]) -> None:
         while True:
             try:
                 sock, peer = listener.accept()
@@ -160,7 +161,7 @@ class Loop:
             except OSError:
                 return  # It has left already, or there are no descriptors; epoll reports it again.
             sock.setblocking(False)
-            connection = Connection(sock, peer, instance, next(self._numbers), self)
+            connection = Connection(sock, peer, instance, next(self._numbers), self, answer)
             self.connections[connection.fd] = connection
             instance.connections.add(connection)
             instance.accepted += 1

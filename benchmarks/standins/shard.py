@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from benchmarks.standins.connection import Connection
 from benchmarks.standins.instance import Address, Instance, Neighbourhood
 from benchmarks.standins.layout import ip_address, master_name, replica_name
 from benchmarks.standins.loop import Loop
@@ -37,8 +38,8 @@ class Shard:
         :raises OSError: if an address is taken.
         """
         self._loop = loop
-        self._around = Neighbourhood(sync_seconds=0.0, later=loop.later)
-        self._instances: dict[str, Instance] = {}
+        self._around = Neighbourhood[Connection](sync_seconds=0.0, later=loop.later)
+        self._instances: dict[str, Instance[Connection]] = {}
         for number in numbers:
             master: Address = (ip_address(number), port)
             self._add(master_name(number), master, None)
@@ -64,7 +65,7 @@ class Shard:
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
 
-    def _chosen(self, who: Sequence[str] | None) -> Iterator[Instance]:
+    def _chosen(self, who: Sequence[str] | None) -> Iterator[Instance[Connection]]:
         """The named instances in this process; all if none is named."""
         for name in self._instances if who is None else who:
             if name in self._instances:
