@@ -22,9 +22,9 @@ from typing import Final
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.fleet import REDIS_PORT, SimSentinel
 from txsentinel.sim.records import NEVER, Records
+from txsentinel.sim.redis.instance import RedisInstance, RoleChange
 from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.replication import NO_FAILOVER
-from txsentinel.sim.redis.server import RoleChange, SimRedis
 
 CHECK_INTERVAL: Final = 0.25
 """Seconds between two checks of the servers."""
@@ -55,10 +55,10 @@ class ServerChecker:
         self._expect = records.expect
         self._sentinel_ips = {sentinel.host.ip for sentinel in self._fleet.sentinels}
         self._stable_since: float | None = None
-        self._failover_over_at: dict[SimRedis, float] = {}
+        self._failover_over_at: dict[RedisInstance, float] = {}
         self._ended_for_timeout: dict[tuple[str, str], float] = {}
         self._attempted_at: dict[tuple[str, str], float] = {}
-        self._redirected_at: dict[SimRedis, float] = {}
+        self._redirected_at: dict[RedisInstance, float] = {}
         for server in self._fleet.servers:
             server.role_changed = self._role_changed
         self._fleet.simulation.call_later(CHECK_INTERVAL, self._check_servers)
@@ -88,7 +88,7 @@ class ServerChecker:
         for server in self._fleet.servers:
             self._check_pause(server)
 
-    def _check_pause(self, server: SimRedis) -> None:
+    def _check_pause(self, server: RedisInstance) -> None:
         now, name = self._now, server.host.name
         if not self._works(server) or server.replication.failover_state != NO_FAILOVER:
             self._failover_over_at.pop(server, None)
@@ -106,7 +106,7 @@ class ServerChecker:
 
     # Roles
 
-    def _role_changed(self, server: SimRedis, change: RoleChange) -> None:
+    def _role_changed(self, server: RedisInstance, change: RoleChange) -> None:
         ordered = change.ordered_by in self._sentinel_ips and change.excluded is not None
         leader = change.ordered_by if change.ordered_by in self._sentinel_ips else None
         born, now = server.started_at, self._now
@@ -124,7 +124,7 @@ class ServerChecker:
             if not client.is_replica and client is not change.excluded and (ordered or not _is_excluded(client, leader))
         ]
 
-        def check(about: SimRedis, since: float, stable_at: float | None) -> None:
+        def check(about: RedisInstance, since: float, stable_at: float | None) -> None:
             if self._same_process(about, since) and self._may_check(stable_at):
                 left = [client for client in victims if about.clients.get(client.number) is client]
                 what = f"{len(left)} clients of {about.host.name}, demoted at {now:.3f}, are connected still: {left}"
@@ -132,7 +132,7 @@ class ServerChecker:
 
         self._later(ROUNDING if ordered else LIMIT, check, server, born, None if ordered else now)
 
-    def _check_file(self, server: SimRedis, born: float, stable_at: float | None) -> None:
+    def _check_file(self, server: RedisInstance, born: float, stable_at: float | None) -> None:
         if not self._same_process(server, born) or not self._may_check(stable_at):
             return
         named, real = server.configured_master(), server.master_address
@@ -193,10 +193,10 @@ class ServerChecker:
         return not slow and not sentinel.alive.core.tilt.active
 
     @staticmethod
-    def _works(server: SimRedis) -> bool:
+    def _works(server: RedisInstance) -> bool:
         return server.host.running and not (server.host.reactor.stalled or server.busy or server.loading)
 
-    def _same_process(self, server: SimRedis, born: float) -> bool:
+    def _same_process(self, server: RedisInstance, born: float) -> bool:
         return self._works(server) and server.started_at == born
 
     @property

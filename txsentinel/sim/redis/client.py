@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 
 from txsentinel.model.timings import Limits
-from txsentinel.sim.redis.table import COMMANDS, Command
+from txsentinel.sim.redis.table import Command
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
 from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, text
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from txsentinel.sim.redis.server import SimRedis
     from txsentinel.sim.tcp import SimTransport
 
 _LIMITS: Final = Limits()
@@ -30,9 +30,6 @@ _MAX_KNOWN: Final = 16
 
 _MAX_KNOWN_BYTES: Final = 512
 """Length in bytes of the longest chunk that is recognised."""
-
-_FIRST_ARGUMENTS: Final = 128
-"""Bytes of the arguments that an error about an unknown command repeats."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,19 +52,47 @@ _Request: TypeAlias = "tuple[Command | None, list[bytes]]"
 """The command, if it exists, and all words of the request."""
 
 
-class RedisClient(Protocol):
-    """The server's side of one connection."""
+class ClientServer(Protocol):
+    """What a connection asks of its server."""
 
-    def __init__(self, server: SimRedis, number: int, ip: str, port: int) -> None:
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """All commands by upper-case name."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether any commands are held."""
+
+    def holds(self, client: RedisClient, changes: bool) -> bool:
+        """Whether a pause holds this client's next command; ``changes`` says whether that is a write."""
+
+    def refusal(self, client: RedisClient, command: Command | None, words: list[bytes]) -> str | None:
+        """The error that is replied before the command is executed, if any."""
+
+    def forget(self, client: RedisClient) -> None:
+        """Remove a connection that is closed or closing."""
+
+
+class RedisClient(TwistedProtocol):
+    """
+    The server's side of one connection.
+
+    :param connected_at: seconds of the reactor's clock.
+    :param authenticated: whether the server requires no password.
+    """
+
+    def __init__(
+        self, server: ClientServer, number: int, ip: str, port: int, connected_at: float, authenticated: bool
+    ) -> None:
         self.server = server
         self.number = number
         self.ip = ip
         self.port = port
         self.name = ""
         self.resp = 2
-        self.connected_at = server.host.reactor.seconds()
+        self.connected_at = connected_at
         self.last_command = ""
-        self.authenticated = not server.setting("requirepass")
+        self.authenticated = authenticated
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.queue: list[tuple[Command, list[bytes]]] | None = None
@@ -84,12 +109,17 @@ class RedisClient(Protocol):
         self._output: list[bytes] | None = None
 
     def __repr__(self) -> str:
-        return f"<RedisClient {self.number} of {self.server.host.name} {self.ip}:{self.port}>"
+        return f"<RedisClient {self.number} {self.ip}:{self.port}>"
 
     @property
     def address(self) -> str:
         """``ip:port``."""
         return f"{self.ip}:{self.port}"
+
+    @property
+    def replica_host(self) -> str:
+        """The address of a replica: the announced one, or the one it connects from."""
+        return self.attached.announced_ip or self.ip
 
     @property
     def is_replica(self) -> bool:
@@ -177,8 +207,9 @@ class RedisClient(Protocol):
 
     def _requests(self) -> Iterator[_Request]:
         """The requests that are complete."""
+        commands = self.server.commands
         while (words := self._parser.next_request()) is not None:
-            yield COMMANDS.get(text(words[0]).upper()), words
+            yield commands.get(text(words[0]).upper()), words
 
     def _serve(self, requests: Iterator[_Request]) -> None:
         output = self._output = []
@@ -206,7 +237,7 @@ class RedisClient(Protocol):
 
     def _execute(self, command: Command | None, words: list[bytes]) -> bool:
         """Answer one request; return False if it has to wait, with all requests after it."""
-        refusal = self._refusal(command, words)
+        refusal = self.server.refusal(self, command, words)
         if refusal is not None:
             if command is not None and command.name == "EXEC":
                 refusal = "EXECABORT Transaction discarded because of: " + refusal
@@ -231,44 +262,9 @@ class RedisClient(Protocol):
     def _changes(self, command: Command) -> bool:
         """Whether a pause of writes holds it."""
         if command.name == "EXEC":
-            return self._queued("writes", "replicates")
+            return self.has_queued("writes", "replicates")
         return command.writes or command.replicates
 
-    def _queued(self, *flags: str) -> bool:
+    def has_queued(self, *flags: str) -> bool:
+        """Whether a command since MULTI has one of these flags."""
         return self.queue is not None and any(getattr(command, flag) for command, _ in self.queue for flag in flags)
-
-    def _refusal(self, command: Command | None, words: list[bytes]) -> str | None:
-        """The error that a server replies before it executes a command, in the server's order of checks."""
-        server = self.server
-        if command is None:
-            return _unknown(words)
-        if not command.takes(len(words)):
-            return f"ERR wrong number of arguments for '{command.name.lower()}' command"
-        if not self.authenticated and not command.unauthenticated:
-            return "NOAUTH Authentication required."
-        writes = command.writes or (command.name == "EXEC" and self._queued("writes"))
-        if writes and server.master_address is None and server.lacks_replicas():
-            return "NOREPLICAS Not enough good replicas to write."
-        if writes and server.master_address is not None and server.setting("replica-read-only") == "yes":
-            return "READONLY You can't write against a read only replica."
-        if self.resp == 2 and (self.channels or self.patterns) and not command.while_subscribed:
-            return (
-                f"ERR Can't execute '{text(words[0]).lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
-                "RESET are allowed in this context"
-            )
-        if server.master_address is not None and server.is_stale() and not command.while_stale:
-            return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
-        if server.loading and not command.while_loading:
-            return "LOADING Redis is loading the dataset in memory"
-        if server.busy and not command.while_busy(words):
-            return "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        return None
-
-
-def _unknown(words: list[bytes]) -> str:
-    repeated = ""
-    for word in words[1:]:
-        if len(repeated) >= _FIRST_ARGUMENTS:
-            break
-        repeated += f"'{text(word)[: _FIRST_ARGUMENTS - len(repeated)]}' "
-    return f"ERR unknown command '{text(words[0])[:_FIRST_ARGUMENTS]}', with args beginning with: {repeated}"

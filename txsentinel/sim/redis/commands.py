@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from txsentinel.sim.redis.table import COMMANDS, command
+from txsentinel.sim.redis.client import RedisClient
+from txsentinel.sim.redis.instance import RedisInstance
+from txsentinel.sim.redis.table import CommandTable
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Raw, Simple, Value, data, encode, pack, text
 
-if TYPE_CHECKING:
-    from txsentinel.sim.redis.client import RedisClient
-    from txsentinel.sim.redis.server import SimRedis
+TABLE: Final = CommandTable()
+command = TABLE.command
 
 NOTHING: Final = Raw(b"")
 """The result of a command that has sent its replies itself."""
@@ -45,7 +46,7 @@ def wrong_arity(name: str) -> ErrorReply:
 
 
 @command("PING", -1, "subscribed")
-def ping(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def ping(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if len(words) == 1 and not client.channels and not client.patterns:
         return _PONG
     if len(words) > 2:
@@ -56,12 +57,12 @@ def ping(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("ECHO", 2, "stale loading")
-def echo(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def echo(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     return words[1]
 
 
 @command("AUTH", -2, "unauthenticated stale loading")
-def auth(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def auth(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if len(words) > 3:
         return SYNTAX_ERROR
     user, password = (text(words[1]), text(words[2])) if len(words) == 3 else ("default", text(words[1]))
@@ -77,7 +78,7 @@ def auth(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("HELLO", -1, "unauthenticated stale loading")
-def hello(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def hello(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     protocol = client.resp
     if len(words) > 1:
         asked = integer(words[1])
@@ -120,13 +121,13 @@ def hello(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("QUIT", -1, "unauthenticated subscribed stale loading")
-def quit_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def quit_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     client.kill()
     return OK
 
 
 @command("RESET", 1, "unauthenticated subscribed stale loading")
-def reset(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def reset(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     client.channels.clear()
     client.patterns.clear()
     server.audience_changed()
@@ -137,7 +138,7 @@ def reset(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("SELECT", 2, "stale loading")
-def select(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def select(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if integer(words[1]) is None:
         return ErrorReply("ERR value is not an integer or out of range")
     return OK if words[1] == b"0" else ErrorReply("ERR DB index is out of range")
@@ -147,7 +148,7 @@ def select(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("MULTI", 1, "stale loading")
-def multi(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def multi(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if client.queue is not None:
         return ErrorReply("ERR MULTI calls can not be nested")
     client.queue = []
@@ -155,7 +156,7 @@ def multi(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("EXEC", 1, "stale loading")
-def exec_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def exec_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     queue, client.queue = client.queue, None
     spoiled, client.spoiled = client.spoiled, False
     if queue is None:
@@ -167,7 +168,7 @@ def exec_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("DISCARD", 1, "stale loading")
-def discard(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def discard(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if client.queue is None:
         return ErrorReply("ERR DISCARD without MULTI")
     client.queue, client.spoiled = None, False
@@ -178,18 +179,18 @@ def discard(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("SET", 3, "write")
-def set_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def set_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     server.write(words)
     return OK
 
 
 @command("GET", 2)
-def get(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def get(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     return server.data.get(words[1])
 
 
 @command("INCR", 2, "write")
-def incr(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def incr(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     number = integer(server.data.get(words[1], b"0"))
     if number is None:
         return NOT_AN_INTEGER
@@ -198,7 +199,7 @@ def incr(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("DEL", -2, "write")
-def del_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def del_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     present = [key for key in dict.fromkeys(words[1:]) if key in server.data]
     if present:
         server.write([b"DEL", *present])
@@ -206,33 +207,19 @@ def del_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("EXISTS", -2)
-def exists(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def exists(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     return sum(key in server.data for key in words[1:])
 
 
 @command("DBSIZE", 1)
-def dbsize(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def dbsize(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     return len(server.data)
 
 
 @command("FLUSHALL", -1, "write")
-def flushall(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def flushall(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     server.write([b"FLUSHALL"])
     return OK
-
-
-def apply(store: dict[bytes, bytes], words: list[bytes]) -> None:
-    """Apply a write, of a client or of the replication stream."""
-    name = words[0].upper()
-    if name == b"SET":
-        store[words[1]] = words[2]
-    elif name == b"INCR":
-        store[words[1]] = b"%d" % (int(store.get(words[1], b"0")) + 1)
-    elif name == b"DEL":
-        for key in words[1:]:
-            store.pop(key, None)
-    elif name == b"FLUSHALL":
-        store.clear()
 
 
 # Publishing
@@ -243,7 +230,7 @@ def _confirm(client: RedisClient, word: str, channel: bytes | None) -> None:
 
 
 @command("SUBSCRIBE", -2, "subscribed stale loading")
-def subscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def subscribe(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     for channel in words[1:]:
         client.channels[channel] = None
         server.audience_changed()
@@ -252,7 +239,7 @@ def subscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Valu
 
 
 @command("PSUBSCRIBE", -2, "subscribed stale loading")
-def psubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def psubscribe(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     for pattern in words[1:]:
         client.patterns[pattern] = None
         server.audience_changed()
@@ -260,29 +247,31 @@ def psubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Val
     return NOTHING
 
 
-def _unsubscribe(client: RedisClient, word: str, held: dict[bytes, None], names: list[bytes]) -> Value:
+def _unsubscribe(
+    server: RedisInstance, client: RedisClient, word: str, held: dict[bytes, None], names: list[bytes]
+) -> Value:
     leaving = names or [*held]
     if not leaving:
         _confirm(client, word, None)
     for name in leaving:
         held.pop(name, None)
-        client.server.audience_changed()
+        server.audience_changed()
         _confirm(client, word, name)
     return NOTHING
 
 
 @command("UNSUBSCRIBE", -1, "subscribed stale loading")
-def unsubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
-    return _unsubscribe(client, "unsubscribe", client.channels, words[1:])
+def unsubscribe(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
+    return _unsubscribe(server, client, "unsubscribe", client.channels, words[1:])
 
 
 @command("PUNSUBSCRIBE", -1, "subscribed stale loading")
-def punsubscribe(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
-    return _unsubscribe(client, "punsubscribe", client.patterns, words[1:])
+def punsubscribe(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
+    return _unsubscribe(server, client, "punsubscribe", client.patterns, words[1:])
 
 
 @command("PUBLISH", 3, "replicate stale loading")
-def publish(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def publish(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     receivers = server.publish(words[1], words[2])
     if server.master_address is None:
         server.feed(pack(b"PUBLISH", words[1], words[2]))
@@ -290,7 +279,7 @@ def publish(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("PUBSUB", -2, "stale loading")
-def pubsub(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def pubsub(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     word = words[1].upper()
     subscribers: dict[bytes, int] = {}
     for other in server.clients.values():
@@ -310,7 +299,7 @@ def pubsub(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("CONFIG", -2, "stale loading")
-def config(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def config(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     word = words[1].upper()
     if word == b"GET" and len(words) > 2:
         return dict(server.settings_like([data(text(pattern).lower()) for pattern in words[2:]]))
@@ -326,20 +315,20 @@ def config(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("SCRIPT", -2)
-def script(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def script(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if words[1].upper() != b"KILL" or len(words) != 2:
         return unknown_subcommand("SCRIPT", words[1])
     return server.kill_script()
 
 
 @command("SHUTDOWN", -1, "stale loading")
-def shutdown(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def shutdown(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     server.host.exit(0)
     return NOTHING
 
 
 @command("COMMAND", -1, "stale loading")
-def command_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def command_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if len(words) == 2 and words[1].upper() == b"COUNT":
-        return len(COMMANDS)
-    return [name.lower() for name in COMMANDS]
+        return len(server.commands)
+    return [name.lower() for name in server.commands]

@@ -1,22 +1,24 @@
 """
-A simulated Redis server, with everything that a Sentinel can observe of a real one.
+The state of a simulated Redis server, and what its commands, its clients and faults do to it.
 
 It serves RESP on a simulated host, replicates to and from other simulated servers, and can be put into the states of
 real servers: loading, running a script that does not end, disconnected from its master, protected by a password. Texts
-and numbers follow Redis 7.0.
+and numbers follow Redis 7.0. The commands themselves are added by the subclass in ``server``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.protocol import Factory
 
-from txsentinel.sim.redis import commands, replication, reports, roles
+from txsentinel.sim.redis import replication
 from txsentinel.sim.redis.client import RedisClient
+from txsentinel.sim.redis.dataset import apply
 from txsentinel.sim.redis.pauses import Pause, PauseReason
+from txsentinel.sim.redis.table import Command
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
 
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
 
     from txsentinel.sim.host import SimHost
 
-__all__ = ["COMMAND_MODULES", "RoleChange", "SimRedis"]
-
-COMMAND_MODULES: Final = (commands, reports, roles)
-"""The modules that declare commands; importing them fills the table."""
+_FIRST_ARGUMENTS: Final = 128
+"""Bytes of the arguments that an error about an unknown command repeats."""
 
 DEFAULTS: Final = {
     "requirepass": "",
@@ -67,7 +67,7 @@ class RoleChange:
     """That client, if it is still connected."""
 
 
-class SimRedis:
+class RedisInstance:
     """
     A Redis server on a host of its own.
 
@@ -78,13 +78,20 @@ class SimRedis:
 
     version = "7.0.15"
 
+    commands: ClassVar[Mapping[str, Command]] = {}
+    """All commands by upper-case name."""
+
     def __init__(
-        self, host: SimHost, port: int = 6379, replica_of: SimRedis | tuple[str, int] | None = None, **settings: str
+        self,
+        host: SimHost,
+        port: int = 6379,
+        replica_of: RedisInstance | tuple[str, int] | None = None,
+        **settings: str,
     ) -> None:
         self.host = host
         self.port = port
         self.master_address: tuple[str, int] | None = (
-            replica_of.address if isinstance(replica_of, SimRedis) else replica_of
+            replica_of.address if isinstance(replica_of, RedisInstance) else replica_of
         )
         """Host and port of the master in the configuration."""
         self.config_file: str | None = f"/etc/redis/{port}.conf"
@@ -119,7 +126,7 @@ class SimRedis:
         self.paused = False
         """Whether any commands are held."""
         self._pauses: dict[PauseReason, Pause] = {}
-        self.role_changed: Callable[[SimRedis, RoleChange], None] | None = None
+        self.role_changed: Callable[[RedisInstance, RoleChange], None] | None = None
         """Called after a client's order, or a FAILOVER that has ended, changed the role or the master."""
         if self.config_file is not None:
             host.files.contents[self.config_file] = self._configuration()
@@ -130,7 +137,7 @@ class SimRedis:
         role = (
             "master" if self.master_address is None else f"replica of {self.master_address[0]}:{self.master_address[1]}"
         )
-        return f"<SimRedis {self.host.name} {self.host.ip}:{self.port} {role}>"
+        return f"<RedisInstance {self.host.name} {self.host.ip}:{self.port} {role}>"
 
     # Used by tests and faults
 
@@ -221,7 +228,8 @@ class SimRedis:
 
     def admit(self, ip: str, port: int) -> RedisClient:
         """Register a new connection."""
-        client = RedisClient(self, self._next_client, ip, port)
+        now = self.host.reactor.seconds()
+        client = RedisClient(self, self._next_client, ip, port, now, not self.setting("requirepass"))
         self.clients[client.number] = client
         self._next_client += 1
         return client
@@ -230,6 +238,32 @@ class SimRedis:
         """Remove a connection that is closed or closing."""
         self.clients.pop(client.number, None)
         self.audience_changed()
+
+    def refusal(self, client: RedisClient, command: Command | None, words: list[bytes]) -> str | None:
+        """The error that a server replies before it executes a command, in the server's order of checks."""
+        if command is None:
+            return _unknown(words)
+        if not command.takes(len(words)):
+            return f"ERR wrong number of arguments for '{command.name.lower()}' command"
+        if not client.authenticated and not command.unauthenticated:
+            return "NOAUTH Authentication required."
+        writes = command.writes or (command.name == "EXEC" and client.has_queued("writes"))
+        if writes and self.master_address is None and self.lacks_replicas():
+            return "NOREPLICAS Not enough good replicas to write."
+        if writes and self.master_address is not None and self.setting("replica-read-only") == "yes":
+            return "READONLY You can't write against a read only replica."
+        if client.resp == 2 and (client.channels or client.patterns) and not command.while_subscribed:
+            return (
+                f"ERR Can't execute '{text(words[0]).lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context"
+            )
+        if self.master_address is not None and self.is_stale() and not command.while_stale:
+            return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+        if self.loading and not command.while_loading:
+            return "LOADING Redis is loading the dataset in memory"
+        if self.busy and not command.while_busy(words):
+            return "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        return None
 
     def audience_changed(self) -> None:
         """A subscription began or ended."""
@@ -297,7 +331,7 @@ class SimRedis:
 
     def write(self, words: list[bytes]) -> None:
         """Apply a write, store it, and send it to the replicas."""
-        commands.apply(self.data, words)
+        apply(self.data, words)
         self.feed(pack(*words))
         self.persist()
 
@@ -435,7 +469,7 @@ class SimRedis:
 class _ServerFactory(Factory):
     noisy = False
 
-    def __init__(self, server: SimRedis) -> None:
+    def __init__(self, server: RedisInstance) -> None:
         self.server = server
 
     def buildProtocol(self, addr: IAddress | None) -> RedisClient:
@@ -446,3 +480,12 @@ class _ServerFactory(Factory):
 
 def _canonical(name: str) -> str:
     return name.replace("slave", "replica")
+
+
+def _unknown(words: list[bytes]) -> str:
+    repeated = ""
+    for word in words[1:]:
+        if len(repeated) >= _FIRST_ARGUMENTS:
+            break
+        repeated += f"'{text(word)[: _FIRST_ARGUMENTS - len(repeated)]}' "
+    return f"ERR unknown command '{text(words[0])[:_FIRST_ARGUMENTS]}', with args beginning with: {repeated}"

@@ -8,27 +8,27 @@ lost here, as they are in reality.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
-from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.internet.protocol import ClientFactory
 
 from txsentinel.model.timings import Limits
-from txsentinel.sim.redis.commands import apply
+from txsentinel.sim.redis.client import RedisClient
+from txsentinel.sim.redis.dataset import apply
+from txsentinel.sim.redis.master_link import MasterLink
 from txsentinel.sim.redis.pauses import PauseReason
-from txsentinel.sim.redis.reports import NO_REPLICATION_ID, replica_host
-from txsentinel.wire.replies import NeedMore, ReplyReader
-from txsentinel.wire.resp import Raw, Value, encode, pack, text
-from txsentinel.wire.values import ErrorLine, Status
+from txsentinel.wire.replies import ReplyReader
+from txsentinel.wire.resp import Raw, Value, pack
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
     from twisted.python.failure import Failure
 
-    from txsentinel.sim.redis.client import RedisClient
-    from txsentinel.sim.redis.server import SimRedis
-    from txsentinel.sim.tcp import SimTransport
+    from txsentinel.sim.host import SimHost
 
 _LIMITS: Final = Limits()
+
+NO_REPLICATION_ID: Final = "0" * 40
 
 NO_FAILOVER: Final = "no-failover"
 WAITING_FOR_SYNC: Final = "waiting-for-sync"
@@ -38,109 +38,54 @@ CONNECT, CONNECTING, SYNC, CONNECTED = "connect", "connecting", "sync", "connect
 """States of the link to the master, in the words of ROLE."""
 
 
-MAX_KNOWN: Final = 32
-"""Chunks of the stream that a replica recognises as commands that it has parsed before."""
+class ReplicatedServer(Protocol):
+    """What replication asks of its server."""
 
+    @property
+    def host(self) -> SimHost:
+        """The machine."""
 
-def _size(reply: object) -> int:
-    """Length in bytes of a reply of a master: a line, a bulk, or a command of the stream."""
-    if isinstance(reply, list):
-        return len(pack(*reply))
-    if isinstance(reply, Status | ErrorLine):
-        return len(reply) + 3
-    return len(encode(reply)) if isinstance(reply, bytes) else 0
+    @property
+    def port(self) -> int:
+        """The port on which it listens."""
 
+    @property
+    def data(self) -> dict[bytes, bytes]:
+        """The data set."""
 
-class MasterLink(Protocol):
-    """The replica's side of replication."""
+    @property
+    def loading(self) -> bool:
+        """Whether it loads its data set."""
 
-    def __init__(self, replication: Replication) -> None:
-        self.replication = replication
-        self._reader = ReplyReader(_LIMITS)
-        self._handshake = 0
-        """Replies still to come before the one to PSYNC."""
-        self._copy_offset = -1
-        """The offset at which the current full copy ends; negative if there is none."""
-        self._unread = 0
-        """Received bytes that are not part of a parsed reply yet."""
-        self._known: dict[bytes, list[bytes]] = {}
-        """Chunks that consist of one command of the stream."""
+    @property
+    def sync_seconds(self) -> float:
+        """Seconds that making a full copy takes."""
 
-    def connectionMade(self) -> None:
-        """Send the handshake and request the missing part of the stream."""
-        replication = self.replication
-        server = replication.server
-        handshake_commands = [pack("PING")]
-        if server.setting("masterauth"):
-            user = server.setting("masteruser")
-            handshake_commands.append(pack("AUTH", *([user] if user else []), server.setting("masterauth")))
-        port = int(server.setting("replica-announce-port")) or server.port
-        handshake_commands.append(pack("REPLCONF", "listening-port", port))
-        if server.setting("replica-announce-ip"):
-            handshake_commands.append(pack("REPLCONF", "ip-address", server.setting("replica-announce-ip")))
-        handshake_commands.append(pack("REPLCONF", "capa", "eof", "capa", "psync2"))
-        self._handshake = len(handshake_commands)
-        if replication.has_history:
-            request: tuple[str | int, ...] = ("PSYNC", replication.id, replication.offset + 1)
-        else:
-            request = ("PSYNC", "?", -1)
-        if replication.failover_state == FAILOVER_IN_PROGRESS:
-            request += ("FAILOVER",)
-        self.write(b"".join(handshake_commands) + pack(*request))
+    master_address: tuple[str, int] | None
 
-    def write(self, raw: bytes) -> None:
-        """Send data to the master."""
-        cast("SimTransport", self.transport).write(raw)
+    def setting(self, name: str) -> str:
+        """One setting, as text."""
 
-    def abandon(self) -> None:
-        """Close the connection without reporting it."""
-        cast("SimTransport", self.transport).loseConnection()
+    def new_id(self) -> str:
+        """A new ID of 40 hexadecimal digits."""
 
-    def dataReceived(self, data: bytes) -> None:
-        """Parse the replies of the handshake, then the stream."""
-        replication = self.replication
-        known = None if self._unread else self._known.get(data)
-        if known is not None and replication.link is self:
-            replication.last_io = replication.server.host.reactor.seconds()
-            replication.stream_arrived(known, data)
-            return
-        alone = not self._unread
-        self._unread += len(data)
-        self._reader.feed(data)
-        while replication.link is self:
-            reply = self._reader.next_reply()
-            if isinstance(reply, NeedMore):
-                return
-            replication.last_io = replication.server.host.reactor.seconds()
-            self._unread -= _size(reply)
-            if self._handshake:
-                self._handshake -= 1
-                if isinstance(reply, ErrorLine) and not reply.startswith((b"NOAUTH", b"ERR", b"WRONGPASS")):
-                    replication.link_failed(self)
-            elif self._copy_offset >= 0 and isinstance(reply, bytes):
-                replication.copy_arrived(reply, self._copy_offset)
-                self._copy_offset = -1
-            elif isinstance(reply, list):
-                words, raw = [bytes(word) for word in reply], pack(*reply)
-                if alone and raw == data:
-                    if len(self._known) >= MAX_KNOWN:
-                        self._known.clear()
-                    self._known[data] = words
-                replication.stream_arrived(words, raw)
-            elif isinstance(reply, Status) and reply.startswith(b"FULLRESYNC "):
-                _, history, offset = reply.split()
-                self._copy_offset = int(offset)
-                replication.copy_begins(text(history))
-            elif isinstance(reply, Status) and reply.startswith(b"CONTINUE"):
-                replication.continues(text(reply.partition(b" ")[2]))
-            elif self._copy_offset < 0 and not replication.link_up:
-                replication.refused(self)
-            else:
-                replication.link_failed(self)
+    def replicas(self) -> list[RedisClient]:
+        """Clients that are replicas, the oldest connection first."""
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The master closed the connection or is unreachable."""
-        self.replication.link_failed(self)
+    def persist(self) -> None:
+        """Save the data set to disk."""
+
+    def publish(self, channel: bytes, message: bytes) -> int:
+        """Deliver to the own subscribers; return their number."""
+
+    def pause_clients(self, millis: int | None, writes_only: bool, reason: PauseReason) -> None:
+        """Hold commands for that time, or (``None``) until the pause is ended."""
+
+    def unpause_clients(self, reason: PauseReason) -> None:
+        """End a pause."""
+
+    def role_was_changed(self, was_master: bool, ordered_by: str) -> None:
+        """Notify the observers of role changes."""
 
 
 class _MasterLinkFactory(ClientFactory[MasterLink]):
@@ -171,7 +116,7 @@ class Replication:
     :param history: ``(id, offset)`` of a data set that survived on disk, if one did.
     """
 
-    def __init__(self, server: SimRedis, history: tuple[str, int] | None) -> None:
+    def __init__(self, server: ReplicatedServer, history: tuple[str, int] | None) -> None:
         self.server = server
         self.has_history = history is not None
         """Whether a master could continue at the present offset."""
@@ -198,6 +143,37 @@ class Replication:
     @property
     def _now(self) -> float:
         return self.server.host.reactor.seconds()
+
+    # Used by the link to the master
+
+    def uses(self, link: MasterLink) -> bool:
+        """Whether this is still the link in use."""
+        return self.link is link
+
+    def read_from_master(self) -> None:
+        """Store when a whole reply or command was read last."""
+        self.last_io = self._now
+
+    def handshake(self) -> list[bytes]:
+        """The encoded commands that introduce this replica; PSYNC, the last one, requests what is missing."""
+        server = self.server
+        commands = [pack("PING")]
+        if server.setting("masterauth"):
+            user = server.setting("masteruser")
+            commands.append(pack("AUTH", *([user] if user else []), server.setting("masterauth")))
+        port = int(server.setting("replica-announce-port")) or server.port
+        commands.append(pack("REPLCONF", "listening-port", port))
+        if server.setting("replica-announce-ip"):
+            commands.append(pack("REPLCONF", "ip-address", server.setting("replica-announce-ip")))
+        commands.append(pack("REPLCONF", "capa", "eof", "capa", "psync2"))
+        if self.has_history:
+            request: tuple[str | int, ...] = ("PSYNC", self.id, self.offset + 1)
+        else:
+            request = ("PSYNC", "?", -1)
+        if self.failover_state == FAILOVER_IN_PROGRESS:
+            request += ("FAILOVER",)
+        commands.append(pack(*request))
+        return commands
 
     # Role
 
@@ -428,7 +404,7 @@ class Replication:
         if self.failover_state != WAITING_FOR_SYNC:
             return
         for replica in self.server.replicas():
-            address = (replica_host(replica), replica.attached.listening_port)
+            address = (replica.replica_host, replica.attached.listening_port)
             if self._failover_target in (None, address) and replica.attached.acknowledged >= self.offset:
                 self.failover_state = FAILOVER_IN_PROGRESS
                 self.follow(address)

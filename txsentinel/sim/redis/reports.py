@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.commands import SYNTAX_ERROR, integer, unknown_subcommand, wrong_arity
-from txsentinel.sim.redis.table import command
+from txsentinel.sim.redis.instance import RedisInstance
+from txsentinel.sim.redis.table import CommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Value, Verbatim, text
 
-if TYPE_CHECKING:
-    from txsentinel.sim.redis.client import RedisClient
-    from txsentinel.sim.redis.server import SimRedis
-
-NO_REPLICATION_ID: Final = "0" * 40
+TABLE: Final = CommandTable()
+command = TABLE.command
 
 
-def replica_host(client: RedisClient) -> str:
-    """The announced address of a replica, or the one it connects from."""
-    return client.attached.announced_ip or client.ip
-
-
-def _server_section(server: SimRedis) -> dict[str, object]:
+def _server_section(server: RedisInstance) -> dict[str, object]:
     uptime = int(server.host.reactor.seconds() - server.started_at)
     return {
         "redis_version": server.version,
@@ -34,20 +28,20 @@ def _server_section(server: SimRedis) -> dict[str, object]:
     }
 
 
-def _clients_section(server: SimRedis) -> dict[str, object]:
+def _clients_section(server: RedisInstance) -> dict[str, object]:
     ordinary = [client for client in server.clients.values() if not client.is_replica]
     return {"connected_clients": len(ordinary), "pubsub_clients": sum(client.kind == "pubsub" for client in ordinary)}
 
 
-def _persistence_section(server: SimRedis) -> dict[str, object]:
+def _persistence_section(server: RedisInstance) -> dict[str, object]:
     return {"loading": int(server.loading)}
 
 
-def _keyspace_section(server: SimRedis) -> dict[str, object]:
+def _keyspace_section(server: RedisInstance) -> dict[str, object]:
     return {"db0": f"keys={len(server.data)},expires=0,avg_ttl=0"} if server.data else {}
 
 
-def _replication_section(server: SimRedis) -> dict[str, object]:
+def _replication_section(server: RedisInstance) -> dict[str, object]:
     replication = server.replication
     now = server.host.reactor.seconds()
     fields: dict[str, object] = {"role": server.claims or ("master" if server.master_address is None else "slave")}
@@ -69,7 +63,7 @@ def _replication_section(server: SimRedis) -> dict[str, object]:
     for number, replica in enumerate(replicas):
         attached = replica.attached
         fields[f"slave{number}"] = (
-            f"ip={replica_host(replica)},port={attached.listening_port},state={attached.state},"
+            f"ip={replica.replica_host},port={attached.listening_port},state={attached.state},"
             f"offset={attached.acknowledged},lag={int(now - attached.acknowledged_at)}"
         )
     fields["master_failover_state"] = replication.failover_state
@@ -81,7 +75,7 @@ def _replication_section(server: SimRedis) -> dict[str, object]:
     return fields
 
 
-SECTIONS: Final[tuple[tuple[str, Callable[[SimRedis], dict[str, object]]], ...]] = (
+SECTIONS: Final[tuple[tuple[str, Callable[[RedisInstance], dict[str, object]]], ...]] = (
     ("Server", _server_section),
     ("Clients", _clients_section),
     ("Persistence", _persistence_section),
@@ -91,7 +85,7 @@ SECTIONS: Final[tuple[tuple[str, Callable[[SimRedis], dict[str, object]]], ...]]
 
 
 @command("INFO", -1, "stale loading")
-def info(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def info(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     wanted = [text(word).lower() for word in words[1:]] or ["default"]
     everything = any(word in ("default", "all", "everything") for word in wanted)
     blocks = [
@@ -103,21 +97,21 @@ def info(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("ROLE", 1, "stale loading")
-def role(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def role(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     replication = server.replication
     if server.master_address is not None:
         host, port = server.master_address
         return ["slave", host, port, replication.link_state, replication.offset if replication.link_up else -1]
     replicas: list[Value] = [
-        [replica_host(replica), str(replica.attached.listening_port), str(replica.attached.acknowledged)]
+        [replica.replica_host, str(replica.attached.listening_port), str(replica.attached.acknowledged)]
         for replica in server.replicas()
         if replica.attached.state == "online"
     ]
     return ["master", replication.offset, replicas]
 
 
-def _line(client: RedisClient) -> str:
-    age = int(client.server.host.reactor.seconds() - client.connected_at)
+def _line(server: RedisInstance, client: RedisClient) -> str:
+    age = int(server.host.reactor.seconds() - client.connected_at)
     flags = {"replica": "S", "pubsub": "P", "normal": "N"}[client.kind]
     return (
         f"id={client.number} addr={client.address} name={client.name} age={age} idle=0 flags={flags} db=0 "
@@ -129,7 +123,7 @@ def _line(client: RedisClient) -> str:
 _KILLABLE: Final = {b"normal": "normal", b"pubsub": "pubsub", b"replica": "replica", b"slave": "replica", b"master": ""}
 
 
-def _kill(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def _kill(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if len(words) == 1:
         for other in [*server.clients.values()]:
             if other.address == text(words[0]):
@@ -165,7 +159,7 @@ def _kill(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
     return len(victims)
 
 
-def _pause(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def _pause(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     duration = integer(words[0])
     if duration is None or duration < 0:
         return ErrorReply("ERR timeout is not an integer or out of range")
@@ -190,7 +184,7 @@ _CLIENT_ARITIES: Final = {
 
 
 @command("CLIENT", -2, "stale loading")
-def client_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def client_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     word, rest = words[1].upper(), words[2:]
     if word not in _CLIENT_ARITIES:
         return unknown_subcommand("CLIENT", words[1])
@@ -214,10 +208,10 @@ def client_(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
         server.unpause_clients()
         return OK
     if word == b"INFO":
-        return Verbatim(_line(client))
+        return Verbatim(_line(server, client))
     if len(rest) == 2 and rest[0].upper() == b"TYPE":
         kind = _KILLABLE.get(rest[1].lower())
         if kind is None:
             return ErrorReply(f"ERR Unknown client type '{text(rest[1])}'")
-        return Verbatim("".join(_line(other) for other in server.clients.values() if other.kind == kind))
-    return Verbatim("".join(_line(other) for other in server.clients.values())) if not rest else SYNTAX_ERROR
+        return Verbatim("".join(_line(server, other) for other in server.clients.values() if other.kind == kind))
+    return Verbatim("".join(_line(server, other) for other in server.clients.values())) if not rest else SYNTAX_ERROR

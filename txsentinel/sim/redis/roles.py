@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Final
 
+from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.commands import NOTHING, SYNTAX_ERROR, integer
+from txsentinel.sim.redis.instance import RedisInstance
 from txsentinel.sim.redis.replication import NO_FAILOVER
-from txsentinel.sim.redis.reports import replica_host
-from txsentinel.sim.redis.table import command
+from txsentinel.sim.redis.table import CommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Simple, Value, text
 
-if TYPE_CHECKING:
-    from txsentinel.sim.redis.client import RedisClient
-    from txsentinel.sim.redis.server import SimRedis
+TABLE: Final = CommandTable()
+command = TABLE.command
 
 
 @command("SLAVEOF", 3, "stale")
-def slaveof(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def slaveof(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if server.replication.failover_state != NO_FAILOVER:
         return ErrorReply("ERR REPLICAOF not allowed while failing over.")
     if words[1].lower() == b"no" and words[2].lower() == b"one":
@@ -40,7 +40,7 @@ command("REPLICAOF", 3, "stale")(slaveof)
 
 
 @command("REPLCONF", -1, "stale loading")
-def replconf(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def replconf(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if len(words) % 2 == 0:
         return SYNTAX_ERROR
     for option, value in zip(words[1::2], words[2::2], strict=True):
@@ -59,7 +59,7 @@ def replconf(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
 
 
 @command("PSYNC", -3)
-def psync(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def psync(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     replication = server.replication
     history = text(words[1])
     if len(words) == 4 and words[3].upper() == b"FAILOVER":
@@ -73,7 +73,7 @@ def psync(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
 
 
 @command("FAILOVER", -1, "stale")
-def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value:
+def failover(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     replication = server.replication
     target: tuple[str, int] | None = None
     timeout = 0
@@ -108,7 +108,7 @@ def failover(server: SimRedis, client: RedisClient, words: list[bytes]) -> Value
     replicas = server.replicas()
     if not replicas:
         return ErrorReply("ERR FAILOVER requires connected replicas.")
-    states = {(replica_host(replica), replica.attached.listening_port): replica.attached.state for replica in replicas}
+    states = {(replica.replica_host, replica.attached.listening_port): replica.attached.state for replica in replicas}
     if target is not None and target not in states:
         return ErrorReply("ERR FAILOVER target HOST and PORT is not a replica.")
     if target is not None and states[target] != "online":

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from txsentinel.wire.resp import Value
 
-if TYPE_CHECKING:
-    from txsentinel.sim.redis.client import RedisClient
-    from txsentinel.sim.redis.server import SimRedis
+Body: TypeAlias = Callable[..., Value]
+"""Takes the server, the client, and all words of the request, the name of the command included."""
 
-Body: TypeAlias = "Callable[[SimRedis, RedisClient, list[bytes]], Value]"
-"""Takes all words of the request, the name of the command included."""
+_Function = TypeVar("_Function", bound=Body)
 
 _WHILE_BUSY: Final = frozenset(
     ("AUTH", "HELLO", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "RESET", "QUIT", "REPLCONF", "SHUTDOWN")
@@ -47,31 +45,34 @@ class Command:
         return self.name in _WHILE_BUSY or (self.name == "SCRIPT" and words[1].upper() == b"KILL")
 
 
-COMMANDS: Final[dict[str, Command]] = {}
-"""All commands by upper-case name; filled by the modules that declare them."""
+class CommandTable:
+    """The commands that one module declares."""
 
+    def __init__(self) -> None:
+        self.commands: dict[str, Command] = {}
+        """By upper-case name."""
 
-def command(name: str, arity: int, flags: str = "") -> Callable[[Body], Body]:
-    """
-    Declare a command.
+    def command(self, name: str, arity: int, flags: str = "") -> Callable[[_Function], _Function]:
+        """
+        Declare a command.
 
-    :param flags: any of the words ``write replicate unauthenticated subscribed stale loading``.
-    """
-    words = flags.split()
+        :param flags: any of the words ``write replicate unauthenticated subscribed stale loading``.
+        """
+        words = flags.split()
 
-    def declare(function: Body) -> Body:
-        COMMANDS[name] = Command(
-            name,
-            name.lower(),
-            arity,
-            function,
-            writes="write" in words,
-            replicates="replicate" in words,
-            unauthenticated="unauthenticated" in words,
-            while_subscribed="subscribed" in words,
-            while_stale="stale" in words,
-            while_loading="loading" in words,
-        )
-        return function
+        def declare(function: _Function) -> _Function:
+            self.commands[name] = Command(
+                name,
+                name.lower(),
+                arity,
+                function,
+                writes="write" in words,
+                replicates="replicate" in words,
+                unauthenticated="unauthenticated" in words,
+                while_subscribed="subscribed" in words,
+                while_stale="stale" in words,
+                while_loading="loading" in words,
+            )
+            return function
 
-    return declare
+        return declare
