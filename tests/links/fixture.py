@@ -21,6 +21,7 @@ from txsentinel.core.effects import Connect
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import InstanceLink, LinkKind
 from txsentinel.core.options import SentinelOptions
+from txsentinel.links.context import Secure
 from txsentinel.links.pool import LinkPool
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits, Millis, Timings
@@ -207,14 +208,30 @@ class FakeOptions:
 class Fixture:
     """A pool with all its dependencies."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        connect_server: Callable[..., object] | None = None,
+        connect_peer: Callable[..., object] | None = None,
+        secure: Secure | None = None,
+    ) -> None:
         self.host = FakeHost()
         self.core = RecordingCore()
         self.settings = FakeOptions()
         self.reaction: Callable[[], None] | None = None
         self.turns = 0
         self._others = 0
-        self.pool = LinkPool(self.host, self.core, self.settings, self._turn, limits or Limits())  # type: ignore[arg-type]
+        self.pool = LinkPool(
+            self.host,  # type: ignore[arg-type]
+            self.core,
+            self.settings,
+            self._turn,
+            limits or Limits(),
+            connect_server=connect_server,
+            connect_peer=connect_peer,
+            secure=secure,
+        )
 
     @property
     def reactor(self) -> FakeReactor:

@@ -65,11 +65,11 @@ class ReconnectingTests(SynchronousTestCase):
         def way(name: str) -> Callable[..., None]:
             return lambda host, *arguments, **named: ways.append((name, host))
 
-        self.fixture.pool.connect_with(way("server"), way("peer"))
-        self.fixture.do(Connect(self.fixture.link()))
-        peer = self.fixture.link((LinkKind.COMMANDS,), "10.0.0.7")
+        fixture = Fixture(connect_server=way("server"), connect_peer=way("peer"))
+        fixture.do(Connect(fixture.link()))
+        peer = fixture.link((LinkKind.COMMANDS,), "10.0.0.7")
         peer.link_id = 8
-        self.fixture.do(Connect(peer))
+        fixture.do(Connect(peer))
         self.assertEqual(ways, [("server", "10.0.0.9"), ("server", "10.0.0.9"), ("peer", "10.0.0.7")])
 
     def test_connect_again(self) -> None:

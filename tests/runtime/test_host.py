@@ -498,7 +498,8 @@ class ReplaceTests(SynchronousTestCase):
     def test_one_at_a_time(self) -> None:
         """A file that is locked stays so when it is replaced or overwritten, and is free once the lock is released."""
         self.write()
-        lock = self.files.locks[self.path] = FileLock(self.path)
+        lock = FileLock(self.path)
+        self.files = RealFiles(FakeReactor(), locks={self.path: lock})
         for function in ("", "rename"):
             if function:
                 self.break_step(function, errno.EBUSY)

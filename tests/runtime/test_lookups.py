@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import DNSLookupError
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.runtime.doubles import RecordingLinks, RecordingScripts, RecordingStore, StepHost
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.address import Address
@@ -16,37 +13,11 @@ from txsentinel.model.timings import Limits, Timings
 from txsentinel.runtime.executor import MAX_LOGGED_NAMES, MAX_LOOKUPS, RESOLVE_PERIOD, Executor
 
 
-class NamingHost:
-    """A host whose resolver answers when a test demands it."""
-
-    def __init__(self) -> None:
-        self.reactor = Clock()
-        self.asked: list[tuple[str, Deferred[str]]] = []
-
-    def yield_to_clients(self) -> bool:
-        """Do nothing."""
-        return False
-
-    def now(self) -> int:
-        """Milliseconds."""
-        return round(self.reactor.seconds() * 1000)
-
-    def resolve(self, hostname: str) -> Deferred[str]:
-        """Begin a lookup."""
-        answer: Deferred[str] = Deferred()
-        self.asked.append((hostname, answer))
-        return answer
-
-    def fail_stop(self, failure: Failure, what: str) -> None:
-        """Raise the failure."""
-        failure.raiseException()
-
-
 class LookupTests(SynchronousTestCase):
     """Tests with a Sentinel that resolves names."""
 
     def setUp(self) -> None:
-        self.host = NamingHost()
+        self.host = StepHost()
         self.lines: list[str] = []
         options = SentinelOptions(my_id="a" * 40, resolve_hostnames=True)
         self.core = SentinelCore(options, Timings(), Limits(), lambda sides: 0)
@@ -54,11 +25,18 @@ class LookupTests(SynchronousTestCase):
             self.host,  # type: ignore[arg-type]
             self.core,
             lambda event: None,
-            lambda level, line: self.lines.append(line) if level is Level.WARNING else None,
+            self.note,
+            RecordingScripts(),
         )
+        self.executor.connect(RecordingLinks(), RecordingStore(), lambda: None)
         master = self.core.monitor("m", "10.0.0.1", 6379, 2, 0)
         self.core.registry.add_peer(master, "b" * 40, Address.literal("10.0.1.1", 26379), 0)
         self.executor.drain()
+
+    def note(self, level: Level, line: str) -> None:
+        """Record a warning."""
+        if level is Level.WARNING:
+            self.lines.append(line)
 
     def hello(self, master_host: str) -> None:
         """Receive a hello with that name as the master's address, and a higher epoch."""
@@ -68,24 +46,14 @@ class LookupTests(SynchronousTestCase):
         self.executor.committed(self.core.outbox.generation)
         self.lines = [line for line in self.lines if "resolve" in line]
 
-    def answer(self, ip: str | None) -> int:
-        """Answer all pending lookups; return their number."""
-        asked, self.host.asked = self.host.asked, []
-        for _, waiting in asked:
-            if ip is None:
-                waiting.errback(DNSLookupError())
-            else:
-                waiting.callback(ip)
-        return len(asked)
-
     def test_once_at_a_time(self) -> None:
         """A name in many hellos is resolved once, and again after the answer."""
         for _ in range(10):
             self.hello("Redis.example")
             self.hello("redis.EXAMPLE")
-        self.assertEqual(self.answer(None), 1)
+        self.assertEqual(self.host.answer_lookups(None), 1)
         self.hello("redis.example")
-        self.assertEqual(self.answer("10.0.0.2"), 1)
+        self.assertEqual(self.host.answer_lookups("10.0.0.2"), 1)
         self.hello("redis.example")
         self.assertEqual(self.core.master("m").address.ip, "10.0.0.2")
 
@@ -93,13 +61,13 @@ class LookupTests(SynchronousTestCase):
         """Of thousands of names a hundred are resolved at a time, and a few are logged."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")
-        self.assertEqual(self.answer(None), MAX_LOOKUPS)
+        self.assertEqual(self.host.answer_lookups(None), MAX_LOOKUPS)
         self.assertEqual(len(self.lines), MAX_LOGGED_NAMES)
         self.host.reactor.advance(RESOLVE_PERIOD)
-        self.assertEqual(self.host.asked, [])
+        self.assertEqual(self.host.lookups, [])
         self.hello("x" * 1_000_000)
         self.host.reactor.advance(60)
-        self.answer(None)
+        self.host.answer_lookups(None)
         self.assertLess(max(map(len, self.lines)), 1_000)
 
     def test_own_names_are_not_forgotten(self) -> None:
@@ -108,9 +76,9 @@ class LookupTests(SynchronousTestCase):
             self.hello(f"host-{number}.example")
         self.core.monitor("late", "late.example", 6379, 2, self.host.now())
         self.executor.drain()
-        self.assertNotIn("late.example", [name for name, _ in self.host.asked])
-        self.answer(None)
+        self.assertNotIn("late.example", [name for name, _ in self.host.lookups])
+        self.host.answer_lookups(None)
         self.host.reactor.advance(RESOLVE_PERIOD)
-        self.assertEqual([name for name, _ in self.host.asked], ["late.example"])
-        self.answer("10.0.0.7")
+        self.assertEqual([name for name, _ in self.host.lookups], ["late.example"])
+        self.host.answer_lookups("10.0.0.7")
         self.assertEqual(self.core.master("late").address.ip, "10.0.0.7")

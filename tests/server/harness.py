@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.address import IPv4Address
@@ -157,6 +157,7 @@ class ServerHarness:
         options: GenericOptions | None = None,
         sentinel: SentinelOptions | None = None,
         host: FakeHost | None = None,
+        keep_users: Callable[[Sequence[str]], None] = lambda lines: None,
     ) -> None:
         self.host = host or FakeHost()
         self.notes: list[tuple[Level, str]] = []
@@ -176,16 +177,15 @@ class ServerHarness:
             self.core,
             self.publish,
             lambda level, line: self.notes.append((level, line)),
+            self.scripts,
         )
-        self.executor.store = self.disk
-        self.executor.links = self.links
-        self.executor.scripts = self.scripts
+        self.executor.connect(self.links, self.disk, lambda: None)
         self.context = ServerContext(
             core=self.core,
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=self.host,  # type: ignore[arg-type]
-            access=AccessControl(options, self.host),  # type: ignore[arg-type]
+            access=AccessControl(options, self.host, keep_users),  # type: ignore[arg-type]
             turn=self.executor.drain,
             shutdown=self.stop,
             change_loglevel=self.loglevels.append,

@@ -69,13 +69,12 @@ class AclTestCase(ServerTestCase):
 
     def begin(self, options: GenericOptions) -> None:
         """Restart the server with these options."""
-        self.harness = ServerHarness(options)
+        self.harness = ServerHarness(options, keep_users=lambda lines: self.lines.append(list(lines)))
         self.files = MemoryFiles()
         if self.acl_file is not None:
             self.files.contents["/etc/users.acl"] = self.acl_file
         self.harness.host.files = self.files  # type: ignore[attr-defined]
         self.access = self.harness.context.access
-        self.access.keep = lambda lines: self.lines.append(list(lines))
         self.notes: list[tuple[Level, str]] = []
         self.access.start((), lambda level, line: self.notes.append((level, line)))
         self.client = self.harness.connect()
@@ -257,7 +256,7 @@ class UserCommandTests(AclTestCase):
         for rule, is_saved in ((">secret", True), ("#" + "0" * 64, False), ("nopass", False)):
             self.begin(GenericOptions(users=[("a", ("on", rule))]))
             self.lines.clear()
-            self.access.keep_in_file(self.access.keep)
+            self.access.hide_passwords()
             self.assertEqual(bool(self.lines), is_saved, rule)
             if is_saved:
                 self.assertIn("#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", self.lines[0][0])
@@ -265,7 +264,7 @@ class UserCommandTests(AclTestCase):
         self.begin(GenericOptions(users=[("b", ("on", ">secret"))]))
         self.access.start({"b"}, lambda level, line: None)
         self.lines.clear()
-        self.access.keep_in_file(self.access.keep)
+        self.access.hide_passwords()
         self.assertEqual(self.lines, [])
 
     def test_getuser_in_resp3(self) -> None:

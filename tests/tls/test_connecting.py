@@ -32,7 +32,7 @@ class DiallingCase(SynchronousTestCase):
         self.authority = Authority(Path(self.mktemp()).absolute())
         self.server = self.authority.issue("server", ip="10.0.0.9", dns="redis.example")
         self.own = self.authority.issue("sentinel")
-        self.fixture = Fixture()
+        self.fixture = Fixture(secure=lambda *arguments: self.tls.connecting(*arguments))
         self.link = self.fixture.link((COMMANDS,))
         self.notes: list[tuple[Level, str]] = []
         self.secure()
@@ -46,8 +46,7 @@ class DiallingCase(SynchronousTestCase):
             tls_ca_cert_file=str(self.authority.certificate),
         )
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
-        tls = Tls(self.fixture.host, options, note, verify_hostnames)  # type: ignore[arg-type]
-        self.fixture.pool.secure(tls.connecting)
+        self.tls = Tls(self.fixture.host, options, note, verify_hostnames)  # type: ignore[arg-type]
 
     def far_end(self, issued: Issued | None = None, authority: Authority | None = None) -> FarEnd:
         """Return a server that requires a certificate of ``authority`` and has ``issued``."""

@@ -8,16 +8,20 @@ from pathlib import Path
 from unittest.mock import patch
 
 from OpenSSL import SSL
+from twisted.internet.protocol import ClientFactory, ServerFactory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.authority import Authority, Issued
 from txsentinel.config.configuration import load
 from txsentinel.config.generic import GenericOptions
+from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.tls.activation import TlsSupport, wants_tls
 from txsentinel.tls.contexts import explain, files, identities, load_contexts
 from txsentinel.tls.errors import BadTls
+
+NOWHERE = Address.literal("127.0.0.1", 1)
 
 
 class ContextCase(SynchronousTestCase):
@@ -269,7 +273,9 @@ class ActivationTests(ContextCase):
         support.activate()
         support.renew()
         support.stop()
-        self.assertEqual((support.connecting, self.notes, self.machine.reactor.getDelayedCalls()), (None, [], []))
+        self.assertEqual((support.secures_links, self.notes, self.machine.reactor.getDelayedCalls()), (False, [], []))
+        self.assertRaises(RuntimeError, support.connecting, ClientFactory(), lambda: NOWHERE, 1.0)
+        self.assertRaises(RuntimeError, support.listening, ServerFactory())
 
     def test_refused(self) -> None:
         """The reason is logged before the error that ends the start."""
@@ -291,7 +297,7 @@ class ActivationTests(ContextCase):
         for replication in (False, True):
             support = self.support(self.configured(self.issued, tls_replication=replication))
             support.activate()
-            self.assertEqual(support.connecting is not None, replication)
+            self.assertEqual(support.secures_links, replication)
             support.stop()
             self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
 

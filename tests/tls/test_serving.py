@@ -356,7 +356,7 @@ class NewCertificateTests(ServingCase):
         """Existing connections keep the old certificate, later ones get the new one."""
         line, far = self.trusted()
         self.replace(self.authority.issue("renewed"))
-        self.tls.credentials.contexts = load_contexts(self.options)
+        self.tls.credentials.replace(load_contexts(self.options))
         _, later = self.trusted()
         self.assertEqual((self.subject(far), self.subject(later)), ("CN=server", "CN=renewed"))
         self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")

@@ -13,6 +13,7 @@ import os
 import sys
 from typing import Final
 
+from twisted.python.usage import Options
 from twisted.python.util import untilConcludes
 from twisted.scripts._twistd_unix import UnixApplicationRunner
 
@@ -45,14 +46,17 @@ class Runner(UnixApplicationRunner):
     """
     The part of ``twistd`` that starts an application, with a readable report.
 
-    :cvar log_place: the destination of the log, for the report.
+    :param config: the options of ``twistd``.
+    :param log_place: the destination of the log, for the report.
     """
 
-    log_place = "the log"
+    def __init__(self, config: Options, log_place: str) -> None:
+        super().__init__(config)  # type: ignore[no-untyped-call]
+        self._log_place = log_place
 
     def _formatChildException(self, exception: BaseException) -> bytes:
         """In the daemon: return the bytes for the process at the terminal."""
-        return (FAILED + failure_text(exception, self.log_place).encode("utf-8", "replace"))[:MAX_REPORT]
+        return (FAILED + failure_text(exception, self._log_place).encode("utf-8", "replace"))[:MAX_REPORT]
 
     def _waitForStart(self, readPipe: int) -> int:
         """In the process at the terminal: wait for the result, print it, and return the exit status."""
@@ -60,7 +64,7 @@ class Runner(UnixApplicationRunner):
         if received == STARTED:
             return 0
         text = received.removeprefix(FAILED).decode("utf-8", "replace")
-        text = text or f"The daemon ended before it had started. See {self.log_place}."
+        text = text or f"The daemon ended before it had started. See {self._log_place}."
         if sys.__stderr__ is not None:
             sys.__stderr__.write(f"txsentinel: {text}\n")
             sys.__stderr__.flush()
@@ -71,5 +75,4 @@ def report_failed_start(log_place: str) -> None:
     """Replace the runner of ``twistd``, before it makes one."""
     from twisted.scripts import twistd
 
-    Runner.log_place = log_place
-    setattr(twistd, "_SomeApplicationRunner", Runner)  # noqa: B010 - an alias that mypy takes for a type
+    setattr(twistd, "_SomeApplicationRunner", lambda config: Runner(config, log_place))  # noqa: B010 - an alias that mypy takes for a type

@@ -405,9 +405,7 @@ def makeService(options: Options) -> IService:
         generic.loglevel = word
 
     priority_reactor = cast(ISystemReactor, PriorityReactor(reactor))
-    host = RealHost(priority_reactor)
-    if options.lock is not None:
-        host.files.locks[options.configuration.saved_path] = options.lock
+    host = RealHost(priority_reactor, {} if options.lock is None else {options.configuration.saved_path: options.lock})
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
         host,
@@ -417,13 +415,12 @@ def makeService(options: Options) -> IService:
         shutdown=reactor.stop,
         change_loglevel=change_loglevel,
         verify_hostnames=bool(options["tls-verify-hostnames"]),
+        # Each server needs two connections, also if it is down at present. The limit can be raised from outside while
+        # the process runs.
+        available_descriptors=lambda links: descriptors_for_clients(descriptor_limit(), 2 * links),
     )
-    context, links = sentinel.context, sentinel.links
     demand = demand_of(options.configuration)
     raise_descriptor_limit(demand.with_reserve)
-    # Each server needs two connections, also if it is down at present. The limit can be raised from outside while the
-    # process runs.
-    context.available_descriptors = lambda: descriptors_for_clients(descriptor_limit(), 2 * len(links))
     process = SentinelProcess(
         reactor,
         sentinel,

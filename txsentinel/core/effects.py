@@ -251,3 +251,8 @@ class Outbox:
         """Remove and return all queued effects with their generations, oldest first."""
         taken, self.pending = self.pending, []
         return taken
+
+    def take_dirty(self) -> set[str | None]:
+        """Empty ``dirty`` and return what it contained."""
+        taken, self.dirty = self.dirty, set()
+        return taken

@@ -36,7 +36,7 @@ class ConnectThrottle:
     """
 
     def __init__(self, host: IHost, received_until: Callable[[Millis], Millis]) -> None:
-        self.received_until = received_until
+        self._received_until = received_until
         self._host = host
         self._under_way: dict[object, Millis] = {}
         """The time at which each attempt began, in that order."""
@@ -77,7 +77,7 @@ class ConnectThrottle:
         """Stop counting the attempts that had no outcome when their input was read."""
         if len(self._under_way) < MAX_UNDER_WAY:
             return
-        received = self.received_until(self._host.now())
+        received = self._received_until(self._host.now())
         while self._under_way:
             attempt = next(iter(self._under_way))
             if received - self._under_way[attempt] <= OUTCOME_PERIOD:

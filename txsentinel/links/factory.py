@@ -71,7 +71,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._context = context
         self._build = build
         self._gone = gone
-        self.follower: LinkFactory[PubSubLink] | None = None
+        self._follower: LinkFactory[Any] | None = None
         """The factory of the same link that makes no attempts while this one fails."""
 
         self._leader: LinkFactory[CommandLink] | None = None
@@ -102,6 +102,11 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def follow(self, leader: LinkFactory[CommandLink]) -> None:
         """Make no attempts while those of ``leader`` fail. This halves the attempts while many servers are down."""
         self._leader = leader
+        leader.followed_by(self)
+
+    def followed_by(self, follower: LinkFactory[Any]) -> None:
+        """Notify ``follower`` of each new connection; called by its :meth:`follow`."""
+        self._follower = follower
 
     def leader_connected(self) -> None:
         """Make the attempt that waits for the leader's connection."""
@@ -184,8 +189,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         connection.factory = self
         self.connection = connection
         self._context.failing.discard(self)
-        if self.follower is not None:
-            self.follower.leader_connected()
+        if self._follower is not None:
+            self._follower.leader_connected()
         return connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:

@@ -50,15 +50,31 @@ class LinkPool:
         options: ConnectOptions,
         turn: Callable[[], None],
         limits: Limits = DEFAULT_LIMITS,
+        *,
+        connect_server: Callable[..., object] | None = None,
+        connect_peer: Callable[..., object] | None = None,
+        received_until: Callable[[Millis], Millis] = lambda now: now,
+        secure: Secure | None = None,
     ) -> None:
         """
         Build an empty pool.
 
         :param turn: executes the decisions of the core; called after each input to the core.
+        :param connect_server: connects to servers; has the signature of the reactor's ``connectTCP``, the default.
+        :param connect_peer: the same for peers.
+        :param received_until: takes the present time, returns the time until which all input has been read.
+        :param secure: adds TLS to every link; ``None`` for plain TCP.
         """
-        connect = host.reactor.connectTCP
         self._context = LinkContext(
-            host, core, options, limits, turn, connect, connect, ConnectThrottle(host, lambda now: now)
+            host,
+            core,
+            options,
+            limits,
+            turn,
+            connect_server or host.reactor.connectTCP,
+            connect_peer or host.reactor.connectTCP,
+            ConnectThrottle(host, received_until),
+            secure,
         )
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
         self._subscriptions: dict[int, LinkFactory[PubSubLink]] = {}
@@ -93,26 +109,6 @@ class LinkPool:
         """
         self._actions[type(effect)](effect)
 
-    def connect_with(
-        self,
-        servers: Callable[..., object],
-        peers: Callable[..., object],
-        received_until: Callable[[Millis], Millis] = lambda now: now,
-    ) -> None:
-        """
-        Set the functions that make connections. Call this before there is a link.
-
-        :param servers: connects to servers; has the signature of ``connectTCP``.
-        :param peers: the same for peers.
-        :param received_until: takes the present time, returns the time until which all input has been read.
-        """
-        self._context.connect_server, self._context.connect_peer = servers, peers
-        self._context.throttle.received_until = received_until
-
-    def secure(self, secure: Secure | None) -> None:
-        """Set the wrapper that adds TLS to every link, ``None`` for none. Call this before there is a link."""
-        self._context.secure = secure
-
     def flush(self) -> None:
         """Send the commands queued since the last call, in one write per connection."""
         self._context.flush()
@@ -141,7 +137,6 @@ class LinkPool:
             self._commands[link.link_id] = commands = command_factory(self._context, link, self._gone)
             if LinkKind.PUBSUB in link.kinds:
                 self._subscriptions[link.link_id] = subscription = pubsub_factory(self._context, link, self._gone)
-                commands.follower = subscription
                 subscription.follow(commands)
         for factory in self._factories(link, None):
             factory.start()

@@ -67,8 +67,16 @@ class Executor:
     :meth:`drain` is called after every input to the core. It may be called from within an effect; the outer call then
     processes the additional effects.
 
+    The links and the store report back to the executor, and their constructors take its methods. So they are built
+    after it, and :meth:`connect` closes this cycle before the first call of :meth:`drain`.
+
+    :param scripts: executes the scripts.
     :param path: the path of the file with the state, for log lines.
     """
+
+    _links: ILinks
+    _store: IStore
+    _drained: Callable[[], None]
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class Executor:
         core: SentinelCore,
         publish: Callable[[SentinelEvent], None],
         note: Callable[[Level, str], None],
+        scripts: IScripts,
         path: str = "",
     ) -> None:
         self._host = host
@@ -83,6 +92,7 @@ class Executor:
         self._core = core
         self._publish = publish
         self._note = note
+        self._scripts = scripts
         self._draining = False
         self._lookups: dict[str, None] = {}
         """The names that are being resolved."""
@@ -100,11 +110,21 @@ class Executor:
             Reconfigure: self._reconfigure,
         }
         self.barrier = DurabilityBarrier(self._perform, host.yield_to_clients)
-        self.links: ILinks | None = None
-        self.store: IStore | None = None
-        self.scripts: IScripts | None = None
-        self.drained: Callable[[], None] = lambda: None
-        """Called after each drain, because the next sweep may be due earlier now."""
+        self._connected = False
+
+    def connect(self, links: ILinks, store: IStore, drained: Callable[[], None]) -> None:
+        """
+        Set the links and the store, once.
+
+        :param drained: called after each drain, because the next sweep may be due earlier then.
+        :raises RuntimeError: if it was called before.
+        """
+        if self._connected:
+            raise RuntimeError("the executor is connected already")
+        self._connected = True
+        self._links = links
+        self._store = store
+        self._drained = drained
 
     def drain(self) -> None:
         """Execute or defer the effects since the last call, and have the changed state saved."""
@@ -113,17 +133,14 @@ class Executor:
         outbox = self._core.outbox
         if not outbox.pending and not outbox.dirty:
             # Most replies cause no effect.
-            if self.links is not None:
-                self.links.flush()
-            self.drained()
+            self._links.flush()
+            self._drained()
             return
         self._draining = True
         try:
             while outbox.pending or outbox.dirty:
-                if outbox.dirty and self.store is not None:
-                    dirty, outbox.dirty = outbox.dirty, set()
-                    self.store.note_dirty(dirty)
-                    self.store.commit_soon(outbox.generation)
+                if outbox.dirty:
+                    self.save()
                 if not outbox.pending:
                     break
                 for generation, effect in outbox.take():
@@ -134,9 +151,15 @@ class Executor:
                     self._host.yield_to_clients()
         finally:
             self._draining = False
-        if self.links is not None:
-            self.links.flush()
-        self.drained()
+        self._links.flush()
+        self._drained()
+
+    def save(self) -> int:
+        """Have the changed state saved without executing effects; return the generation that becomes durable."""
+        outbox = self._core.outbox
+        self._store.note_dirty(outbox.take_dirty())
+        self._store.commit_soon(outbox.generation)
+        return outbox.generation
 
     def committed(self, generation: int) -> None:
         """Release the effects and replies up to ``generation``, which the store has saved."""
@@ -169,16 +192,15 @@ class Executor:
         action = self._actions.get(type(effect))
         if action is not None:
             action(effect)
-        elif self.links is not None:
-            self.links.perform(effect)
+        else:
+            self._links.perform(effect)
 
     def _reconfigure(self, effect: Reconfigure) -> None:
-        if self.links is not None and not self._core.is_outdated(effect):
-            self.links.perform(effect)
+        if not self._core.is_outdated(effect):
+            self._links.perform(effect)
 
     def _run_script(self, effect: RunScript) -> None:
-        if self.scripts is not None:
-            self.scripts.enqueue(effect.path, effect.arguments)
+        self._scripts.enqueue(effect.path, effect.arguments)
 
     def _crash(self, effect: Crash) -> None:
         self._note(Level.WARNING, effect.reason)
@@ -187,8 +209,8 @@ class Executor:
     def _announce(self, event: SentinelEvent) -> None:
         self._note(event.level, str(event))
         self._publish(event)
-        if event.script is not None and event.level is Level.WARNING and self.scripts is not None:
-            self.scripts.enqueue(event.script, (event.channel, event.payload))
+        if event.script is not None and event.level is Level.WARNING:
+            self._scripts.enqueue(event.script, (event.channel, event.payload))
 
     def _write(self, note: Note) -> None:
         if note.kind is not None:

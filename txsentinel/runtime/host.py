@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -80,15 +81,16 @@ class RealFiles:
     While the service runs, files are read, written and synced in threads, so that a slow disk never causes TILT.
     """
 
-    def __init__(self, reactor: IReactorThreads, pool: Any = None) -> None:
+    def __init__(
+        self, reactor: IReactorThreads, pool: Any = None, locks: Mapping[str, FileLock] = MappingProxyType({})
+    ) -> None:
         """
         Build a file store; this opens no file.
 
+        :param locks: the locks on files by path. A lock follows its file when the file is replaced.
         :param pool: the thread pool; the default is the reactor's, whose threads the process waits for at its end.
         """
-        self.locks: dict[str, FileLock] = {}
-        """The locks on files by path. A lock follows its file when the file is replaced."""
-
+        self._locks = locks
         self._reactor = reactor
         self._pool = pool
         self._overwritten: dict[str, str] = {}
@@ -116,7 +118,7 @@ class RealFiles:
 
     def _save(self, path: str, contents: bytes, mask: int) -> str:
         """Save a file; runs in a thread, never concurrently for one file."""
-        reason = save_file(path, contents, mask, self.locks.get(path), self._overwritten.get(path, ""))
+        reason = save_file(path, contents, mask, self._locks.get(path), self._overwritten.get(path, ""))
         self._overwritten[path] = reason
         return reason
 
@@ -164,15 +166,16 @@ class RealHost:
     The host of a real process.
 
     :param reactor: a reactor whose ``seconds()`` is monotonic; ``tap.makeService`` ensures that.
+    :param locks: the locks on files; see :class:`RealFiles`.
     """
 
     _log = Logger(namespace=__name__)
 
-    def __init__(self, reactor: ISystemReactor) -> None:
+    def __init__(self, reactor: ISystemReactor, locks: Mapping[str, FileLock] = MappingProxyType({})) -> None:
         self.reactor = reactor
         self._yield_to_clients = yield_function(reactor)
         self.random = random.Random()
-        self.files = RealFiles(reactor, DaemonThreads())
+        self.files = RealFiles(reactor, DaemonThreads(), locks)
         self._lookups = DeferredSemaphore(MAX_CONCURRENT_LOOKUPS)
 
     @property

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from txsentinel.config.configuration import Configuration
 from txsentinel.core.sentinel import SentinelCore
+from txsentinel.interfaces import IHost
 
 
-def restore_state(core: SentinelCore, configuration: Configuration, now: int) -> None:
-    """Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``."""
+def new_id(host: IHost) -> str:
+    """Return a random ID of 40 hexadecimal digits."""
+    return f"{host.random.getrandbits(160):040x}"
+
+
+def restore_state(core: SentinelCore, configuration: Configuration, host: IHost) -> bool:
+    """
+    Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``.
+
+    :returns: whether the file has no ID of this Sentinel, so that the core has got a new one.
+    """
+    now, id_is_new = host.now(), not core.options.my_id
+    if id_is_new:
+        core.options.my_id = new_id(host)
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     for record in configuration.masters:
         core.restore(
@@ -20,3 +33,4 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: int) ->
             replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
             peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
         )
+    return id_is_new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -20,7 +21,7 @@ from txsentinel.reactor.connectors import SERVERS_TIME_SLICE_SECONDS, Horizon, c
 from txsentinel.runtime.binding import CannotListen
 from txsentinel.runtime.executor import Executor
 from txsentinel.runtime.listeners import CannotStart, open_listeners
-from txsentinel.runtime.restoring import restore_state
+from txsentinel.runtime.restoring import new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.sweeper import SweepLoop
 from txsentinel.server.acl.control import AccessControl, UnusableUsers
@@ -45,6 +46,8 @@ class SentinelService(MultiService):
     :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
     :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
     :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
+    :param available_descriptors: takes the number of links, returns for how many clients there are file descriptors
+        beside them.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SentinelService(MultiService):
         shutdown: Callable[[], None],
         change_loglevel: Callable[[str], None] = lambda word: None,
         verify_hostnames: bool = False,
+        available_descriptors: Callable[[int], int] = lambda links: sys.maxsize,
         timings: Timings | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -66,30 +70,53 @@ class SentinelService(MultiService):
         self._note = note
         self._listeners = listeners
         self._loglevel_changed = change_loglevel
-        self.tls = TlsSupport(host, configuration.generic, note, verify_hostnames)
         self._ports: list[IListeningPort] = []
+        generic = configuration.generic
         timings, limits = timings or Timings(), limits or Limits()
+        self.tls = TlsSupport(host, generic, note, verify_hostnames)
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
-        self.executor = Executor(host, self.core, self._publish, note, configuration.saved_path)
-        self.executor.links = self.links = LinkPool(host, self.core, configuration.generic, self.executor.drain)
-        self.executor.scripts = self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
-        self.sweeping = SweepLoop(host, self.core, self.executor.drain)
+        self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
+        self.executor = Executor(host, self.core, self._publish, note, self.scripts, configuration.saved_path)
+        horizon, plain = Horizon(host.reactor), not self.tls.secures_links
+        self.links = LinkPool(
+            host,
+            self.core,
+            generic,
+            self.executor.drain,
+            limits,
+            connect_server=connector(host.reactor, plain, "servers", SERVERS_TIME_SLICE_SECONDS, horizon),
+            connect_peer=connector(host.reactor, plain, "peers", horizon=horizon),
+            received_until=horizon.received_until,
+            secure=None if plain else self.tls.connecting,
+        )
+        self.store = ConfigStore(
+            host,
+            configuration.saved_path,
+            configuration.document,
+            self.core,
+            self.executor.committed,
+            self.executor.commit_failed,
+            self.executor.overwritten,
+        )
+        self.sweeping = SweepLoop(host, self.core, self.executor.drain, horizon.received_until)
+        self.executor.connect(self.links, self.store, self.sweeping.adjust)
         self.context = ServerContext(
             core=self.core,
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=host,
-            access=AccessControl(configuration.generic, host),
+            access=AccessControl(generic, host, partial(self.store.replace_generic, "user")),
             turn=self.executor.drain,
             shutdown=shutdown,
             change_loglevel=self._change_loglevel,
-            options=configuration.generic,
+            available_descriptors=lambda: available_descriptors(len(self.links)),
+            options=generic,
             limits=limits,
-            process_info=ProcessInfo(run_id=f"{host.random.getrandbits(160):040x}"),
+            process_info=ProcessInfo(run_id=new_id(host)),
             config_path=configuration.path,
+            started_at=host.now(),
         )
         self.server = SentinelServerFactory(self.context)
-        self.store: ConfigStore | None = None
         self.serving: Deferred[None] = Deferred()
         """Fires when the ports are open; never fires if the start fails."""
 
@@ -106,35 +133,17 @@ class SentinelService(MultiService):
             for line in refusal.lines:
                 self._note(Level.WARNING, line)
             raise CannotStart(refusal.lines[-1]) from refusal
-        now = self.context.started_at = self.host.now()
-        options = self.configuration.sentinel
-        generated_id = not options.my_id
-        if generated_id:
-            options.my_id = f"{self.host.random.getrandbits(160):040x}"
-        restore_state(self.core, self.configuration, now)
-        file, executor = self.configuration, self.executor
-        executor.store = self.store = ConfigStore(
-            self.host,
-            file.saved_path,
-            file.document,
-            self.core,
-            executor.committed,
-            executor.commit_failed,
-            executor.overwritten,
-        )
-        self.context.access.keep_in_file(partial(self.store.replace_generic, "user"))
-        if file.recovered is not None:
-            self._note(Level.WARNING, file.recovered)
+        id_is_new = restore_state(self.core, self.configuration, self.host)
+        self.context.access.hide_passwords()
+        if self.configuration.recovered is not None:
+            self._note(Level.WARNING, self.configuration.recovered)
             self.core.flush()
+        options = self.core.options
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
-        if generated_id:
+        if id_is_new:
             # An ID that a peer has received must never change, so nothing is sent before it is durable.
             self.core.flush()
-            generation = self.core.outbox.generation
-            self.store.note_dirty(self.core.outbox.dirty)
-            self.core.outbox.dirty = set()
-            self.executor.barrier.defer_reply(generation, self._begin_later, self._begin_later)
-            self.store.commit_soon(generation)
+            self.executor.barrier.defer_reply(self.executor.save(), self._begin_later, self._begin_later)
         else:
             self._begin()
             self.store.prepare()
@@ -149,8 +158,7 @@ class SentinelService(MultiService):
         self.tls.stop()
         self.scripts.stop()
         stopping.append(maybeDeferred(self.links.stop))
-        if self.store is not None:
-            stopping.append(maybeDeferred(self.store.stop))
+        stopping.append(maybeDeferred(self.store.stop))
         stopping.append(maybeDeferred(super().stopService))
         return DeferredList(stopping, consumeErrors=False).addCallback(lambda _: None)
 
@@ -167,20 +175,11 @@ class SentinelService(MultiService):
         self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
         try:
             self.tls.activate()
-            self.links.secure(self.tls.connecting)
-            reactor, plain = self.host.reactor, self.tls.connecting is None
-            horizon = Horizon(reactor)
-            servers = connector(reactor, plain, "servers", SERVERS_TIME_SLICE_SECONDS, horizon)
-            self.links.connect_with(
-                servers, connector(reactor, plain, "peers", horizon=horizon), horizon.received_until
-            )
-            self.sweeping.received_until = horizon.received_until
             self._ports = open_listeners(self.host, self.server, self.configuration.generic, self.tls, self._note)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
             raise CannotStart(str(refusal)) from refusal
         self.core.announce_monitored()
-        self.executor.drained = self.sweeping.adjust
         self.sweeping.start()
         self.serving.callback(None)
         self.executor.drain()
@@ -188,8 +187,7 @@ class SentinelService(MultiService):
     def _change_loglevel(self, word: str) -> None:
         """Apply a new log level and save it; the reply of the command waits for the save."""
         self._loglevel_changed(word)
-        if self.store is not None:
-            self.store.replace_generic("loglevel", [f"loglevel {word}"])
+        self.store.replace_generic("loglevel", [f"loglevel {word}"])
 
     def _publish(self, event: SentinelEvent) -> None:
         if event.published:

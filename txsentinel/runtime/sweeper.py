@@ -25,9 +25,14 @@ class SweepLoop:
     A ``LoopingCall`` makes the periodic sweeps; a deadline before the next one has a delayed call of its own, which
     costs less. A ``LoopingCall`` schedules relative to its start time, so with a varying interval the start time must
     move along. An exception ends the process: a Sentinel that does not evaluate must not answer.
+
+    :param turn: executes the decisions of the core.
+    :param received_until: takes the present time, returns the time until which all input has been read.
     """
 
-    def __init__(self, host: IHost, core: SentinelCore, turn: Callable[[], None]) -> None:
+    def __init__(
+        self, host: IHost, core: SentinelCore, turn: Callable[[], None], received_until: Callable[[Millis], Millis]
+    ) -> None:
         self._host = host
         self._core = core
         self._turn = turn
@@ -41,8 +46,7 @@ class SweepLoop:
         """The scheduling times of the thread at the last periodic sweep."""
 
         self._sweeping = False
-        self.received_until: Callable[[Millis], Millis] = lambda now: now
-        """Takes the present time, returns the time until which all input has been read."""
+        self._received_until = received_until
 
     def start(self) -> None:
         """Start: sweep now and periodically."""
@@ -90,7 +94,7 @@ class SweepLoop:
         processor = self._processor_time() if late else None
         self._swept_at = now
         self._sweeping = True
-        self._core.state.read_until = self.received_until(now)
+        self._core.state.read_until = self._received_until(now)
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
             self._turn()

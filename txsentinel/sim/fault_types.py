@@ -189,8 +189,8 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
             return
         perform(effect)
         if left == 0:
-            if flushed and service.executor.links is not None:
-                service.executor.links.flush()
+            if flushed:
+                service.links.flush()
                 reactor = sentinel.host.reactor
                 fleet.simulation.call_later(1e-6, lambda: None if reactor.dead else die())
             else:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import IHost
-from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.tls.errors import BadTls
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory, ServerFactory
 
+    from txsentinel.model.address import Address
     from txsentinel.tls.endpoints import Tls
 
 NOT_CONFIGURED: Final = "Failed to configure TLS. Check logs for more info."
 NOT_INSTALLED: Final = "Missing implement of connection type tls"
 NOT_FOUND: Final = "Failed finding TLS support."
-
-FactoryWrapper: TypeAlias = "Callable[[ClientFactory, Callable[[], Address], float], ClientFactory]"
-"""Wraps the factory of a link; see :meth:`txsentinel.tls.endpoints.Tls.connecting`."""
 
 
 def wants_tls(options: GenericOptions) -> bool:
@@ -49,6 +46,11 @@ class TlsSupport:
         self._verify_hostnames = verify_hostnames
         self._tls: Tls | None = None
 
+    @property
+    def secures_links(self) -> bool:
+        """Whether the links use TLS; a TLS port alone does not cause that."""
+        return self._options.tls_replication
+
     def activate(self) -> None:
         """
         Read certificates and keys, blocking, and begin to check them for changes. Do nothing if TLS is not demanded.
@@ -75,14 +77,17 @@ class TlsSupport:
 
         :raises RuntimeError: if TLS is not active.
         """
-        if self._tls is None:
-            raise RuntimeError("TLS is not active")
-        return self._tls.listening(factory)
+        return self._active().listening(factory)
 
-    @property
-    def connecting(self) -> FactoryWrapper | None:
-        """The function that adds TLS to links; ``None`` if they use plain TCP."""
-        return self._tls.connecting if self._tls is not None and self._options.tls_replication else None
+    def connecting(self, factory: ClientFactory, address: Callable[[], Address], timeout: float) -> ClientFactory:
+        """
+        Return a factory that connects by TLS for the ``factory`` of a link.
+
+        :param address: returns the present address of the link.
+        :param timeout: the handshake timeout in seconds.
+        :raises RuntimeError: if TLS is not active.
+        """
+        return self._active().connecting(factory, address, timeout)
 
     def renew(self) -> None:
         """Read the files again, even if they are unchanged. Existing connections are not affected."""
@@ -93,3 +98,8 @@ class TlsSupport:
         """Stop checking the files."""
         if self._tls is not None:
             self._tls.stop()
+
+    def _active(self) -> Tls:
+        if self._tls is None:
+            raise RuntimeError("TLS is not active")
+        return self._tls

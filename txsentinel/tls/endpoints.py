@@ -32,15 +32,19 @@ class Credentials:
     """Makes each connection from the present contexts."""
 
     def __init__(self, contexts: Contexts) -> None:
-        self.contexts = contexts
+        self._contexts = contexts
+
+    def replace(self, contexts: Contexts) -> None:
+        """Use ``contexts`` for new connections; existing ones are not affected."""
+        self._contexts = contexts
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return the TLS state of an accepted connection."""
-        return SSL.Connection(self.contexts.server, None)
+        return SSL.Connection(self._contexts.server, None)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return the TLS state of an outgoing connection."""
-        return SSL.Connection(self.contexts.client, None)
+        return SSL.Connection(self._contexts.client, None)
 
 
 class Tls:
@@ -70,7 +74,7 @@ class Tls:
             host,
             files(options),
             lambda: load_contexts(options),
-            self._renewed,
+            lambda contexts: self.credentials.replace(contexts),
             note,
             INTERVAL if interval is None else interval,
         )
@@ -115,9 +119,6 @@ class Tls:
         secured.protocol = partial(TlsTransport, self._connecting)
         client_factory: ClientFactory = secured
         return client_factory
-
-    def _renewed(self, contexts: Contexts) -> None:
-        self.credentials.contexts = contexts
 
 
 def check_name(connection: SSL.Connection, address: Address) -> None:

@@ -71,14 +71,20 @@ class TlsTransport(TLSMemoryBIOProtocol):
 
     def __init__(self, throttle: HandshakeThrottle, factory: TLSMemoryBIOFactory, inner: IProtocol) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, inner)
-        self.handshake_done = False
-        """Whether the handshake has finished."""
-
+        self._handshake_done = False
         self._throttle = throttle
+
+    def finish_handshake(self) -> None:
+        """Record that the handshake has finished, so that later input is not throttled."""
+        self._handshake_done = True
+
+    def serve(self, inner: Any) -> None:
+        """Pass later input directly to ``inner``, without the protocol that supervised the handshake."""
+        self.wrappedProtocol = inner
 
     def dataReceived(self, data: bytes) -> None:
         """Continue the handshake now or in a later turn; after it, pass data to the protocol at once."""
-        if self.handshake_done:
+        if self._handshake_done:
             TLSMemoryBIOProtocol.dataReceived(self, data)
         elif self._throttle.try_acquire():
             self._throttle.execute(partial(TLSMemoryBIOProtocol.dataReceived, self, data))
@@ -128,7 +134,7 @@ class Handshake(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Cancel the timeout: the handshake has finished, and the certificate is verified."""
-        self.wire.handshake_done = True
+        self.wire.finish_handshake()
         self._stop_waiting()
 
     def dataReceived(self, data: bytes) -> None:
@@ -183,7 +189,7 @@ class ServerHandshake(Handshake):
         super().handshakeCompleted()
         # Untyped, as mypy believes that no Protocol can provide another interface.
         inner: Any = self.inner
-        self.wire.wrappedProtocol = inner
+        self.wire.serve(inner)
         if IHandshakeListener.providedBy(inner):
             inner.handshakeCompleted()
 

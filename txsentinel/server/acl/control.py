@@ -79,7 +79,7 @@ class AccessControl:
     def __init__(
         self, options: GenericOptions, host: IHost, keep: Callable[[Sequence[str]], None] = _keep_nothing
     ) -> None:
-        self.keep = keep
+        self._keep = keep
         self._options = options
         self._host = host
         self.default = default_user(options.requirepass)
@@ -367,13 +367,8 @@ class AccessControl:
         else:
             client.connection.abort()
 
-    def keep_in_file(self, keep: Callable[[Sequence[str]], None]) -> None:
-        """
-        Save users by ``keep`` from now on.
-
-        A password in clear text in the file is replaced by its digest at once, as in C.
-        """
-        self.keep = keep
+    def hide_passwords(self) -> None:
+        """Replace the passwords in clear text in the configuration file by their digests, as in C."""
         declared = (rules for name, rules in self._options.users if name not in self._kept_elsewhere)
         if any(rule.startswith(">") for rules in declared for rule in rules):
             self._keep_lines()
@@ -381,7 +376,7 @@ class AccessControl:
     def _keep_lines(self) -> None:
         if self._options.aclfile:
             return
-        self.keep(
+        self._keep(
             [
                 " ".join(["user", written(user.name), *map(written, user.words())])
                 for user in self.all_users()
