@@ -31,15 +31,21 @@ def open_listeners(
     Open all listening ports.
 
     :param tls: must be active if there is a TLS port.
-    :raises CannotListen: if a port cannot be opened, or none is configured.
+    :raises CannotListen: if a port cannot be opened, or none is configured; the ports opened before are closed.
     """
     where = options.bind, options.tcp_backlog, note
-    opened = open_ports(host, factory, options.port, *where)
-    if options.tls_port:
-        opened += open_ports(host, tls.listening(factory), options.tls_port, *where, "TLS")
-    if options.unixsocket:
-        path = options.located(options.unixsocket)
-        opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
+    opened: list[IListeningPort] = []
+    try:
+        opened += open_ports(host, factory, options.port, *where)
+        if options.tls_port:
+            opened += open_ports(host, tls.listening(factory), options.tls_port, *where, "TLS")
+        if options.unixsocket:
+            path = options.located(options.unixsocket)
+            opened.append(open_unix_socket(host, factory, path, options.unixsocketperm, options.tcp_backlog))
+    except CannotListen:
+        for port in opened:
+            port.stopListening()
+        raise
     if not opened:
         raise CannotListen(NO_LISTENERS)
     if supported(host.reactor):
