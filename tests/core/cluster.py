@@ -54,8 +54,8 @@ class SimulatedServer:
         """Return its INFO."""
         lines = [f"run_id:{self.run_id}", f"role:{'slave' if self.follows else 'master'}"]
         if self.follows is None:
-            mine = [o for o in others if o.up and o.follows == self.address]
-            lines += [f"slave{n}:ip={o.address.ip},port={o.address.port},state=online" for n, o in enumerate(mine)]
+            followers = [o for o in others if o.up and o.follows == self.address]
+            lines += [f"slave{n}:ip={o.address.ip},port={o.address.port},state=online" for n, o in enumerate(followers)]
         else:
             source = next(o for o in others if o.address == self.follows)
             lines += [f"master_host:{self.follows.ip}", f"master_port:{self.follows.port}"]
@@ -97,7 +97,7 @@ class Node:
     def start(self) -> None:
         """Start the process with the durable state."""
         cluster = self.cluster
-        self.life = cluster.token()
+        self.incarnation = cluster.token()
         self.up = True
         self.events: list[str] = []
         self._connections: dict[tuple[int, LinkKind], int] = {}
@@ -128,12 +128,12 @@ class Node:
     def crash(self) -> None:
         """Crash the process; state that is not durable is lost."""
         self.up = False
-        self.life = self.cluster.token()
+        self.incarnation = self.cluster.token()
 
     def later(self, delay: Millis, action: Callable[[], None]) -> None:
         """Schedule a call that is cancelled by a crash of the process."""
-        life = self.life
-        self.cluster.later(delay, lambda: action() if self.life == life else None)
+        incarnation = self.incarnation
+        self.cluster.later(delay, lambda: action() if self.incarnation == incarnation else None)
 
     def turn(self) -> None:
         """Execute the effects of the core."""
@@ -154,7 +154,7 @@ class Node:
         self.turn()
         self.barrier.defer_reply(vote.generation, lambda: reply(vote), lambda: reply(vote.fallback()))
 
-    def lost(self, address: Address, kinds: set[LinkKind]) -> None:
+    def connections_lost(self, address: Address, kinds: set[LinkKind]) -> None:
         """Handle that the process at ``address`` closed its connections of these kinds."""
         for link in self._links(address):
             for kind in link.kinds:
@@ -233,7 +233,7 @@ class Node:
                 self._connections[link.link_id, kind] = self.cluster.token()
                 self.core.link_up(link, kind, self.address.ip, self.cluster.now)
             else:
-                if not self.cluster.silent(self, link.address):
+                if not self.cluster.blocked(self, link.address):
                     self.core.link_down(link, kind, "refused", self.cluster.now)
                 self.later(1_000, attempt)
             self.turn()
@@ -255,9 +255,9 @@ class Node:
 
         def arrives() -> None:
             if self._connections.get((link.link_id, kind)) == connection:
-                self.cluster.deliver(self, effect, answer)
+                self.cluster.deliver(self, effect, respond)
 
-        def answer(reply: Callable[[], None]) -> None:
+        def respond(reply: Callable[[], None]) -> None:
             def replied() -> None:
                 if self._connections.get((link.link_id, kind)) == connection and not link.closed:
                     if self.cluster.reachable(self, link.address):
@@ -289,8 +289,8 @@ class Cluster:
         for n in range(sentinels):
             address = Address.literal(f"10.0.1.{n + 1}", 26379)
             saved = Saved(place=places[0])
-            one = Node(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
-            self.nodes.append(one)
+            node = Node(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
+            self.nodes.append(node)
 
     def token(self) -> int:
         """Return a number that was not used before."""
@@ -305,11 +305,11 @@ class Cluster:
         """Schedule a call."""
         heappush(self._heap, (self.now + delay, self.token(), action))
 
-    def in_order(self, stream: int, action: Callable[[], None], who: Node) -> None:
+    def in_order(self, stream: int, action: Callable[[], None], sender: Node) -> None:
         """Deliver after all earlier messages of that stream."""
         at = max(self._last.get(stream, 0), self.now + self.delay())
         self._last[stream] = at
-        who.later(at - self.now, action)
+        sender.later(at - self.now, action)
 
     def run(self, milliseconds: Millis) -> None:
         """Advance the time."""
@@ -322,87 +322,87 @@ class Cluster:
 
     def node_at(self, address: Address) -> Node | None:
         """Return the Sentinel at that address."""
-        return next((one for one in self.nodes if one.address == address), None)
+        return next((node for node in self.nodes if node.address == address), None)
 
-    def silent(self, who: Node, address: Address) -> bool:
+    def blocked(self, sender: Node, address: Address) -> bool:
         """Whether a connection attempt would hang."""
-        return (who.sentinel_id, address) in self.cut
+        return (sender.sentinel_id, address) in self.cut
 
-    def reachable(self, who: Node, address: Address) -> bool:
+    def reachable(self, sender: Node, address: Address) -> bool:
         """Whether ``who`` can reach ``address``."""
-        if self.silent(who, address):
+        if self.blocked(sender, address):
             return False
         server = self.servers.get(address)
         if server is not None:
             return server.up
-        one = self.node_at(address)
-        return one is not None and one.up and (one.sentinel_id, who.address) not in self.cut
+        node = self.node_at(address)
+        return node is not None and node.up and (node.sentinel_id, sender.address) not in self.cut
 
     def deliver(
         self,
-        who: Node,
+        sender: Node,
         effect: Ping | RequestInfo | RequestId | PublishHello | AskMasterDown | Reconfigure,
-        answer: Callable[[Callable[[], None]], None],
+        respond: Callable[[Callable[[], None]], None],
     ) -> None:
         """Execute a command at a server or Sentinel."""
         link = effect.link
-        if not self.reachable(who, link.address):
+        if not self.reachable(sender, link.address):
             return
-        core = who.core
+        core = sender.core
         server = self.servers.get(link.address)
         if server is not None:
             if server.hung:
-                server.unread.append(lambda: self._serve(who, server, effect, answer))
+                server.unread.append(lambda: self._serve(sender, server, effect, respond))
             else:
-                self._serve(who, server, effect, answer)
+                self._serve(sender, server, effect, respond)
             return
-        one = self.node_at(link.address)
-        assert one is not None
+        node = self.node_at(link.address)
+        assert node is not None
         if isinstance(effect, Ping):
-            answer(lambda: core.ping_reply(link, effect.kind, b"PONG", self.now))
+            respond(lambda: core.ping_reply(link, effect.kind, b"PONG", self.now))
         elif isinstance(effect, RequestId):
-            answer(lambda: core.id_reply(link, one.sentinel_id.encode(), self.now))
+            respond(lambda: core.id_reply(link, node.sentinel_id.encode(), self.now))
         elif isinstance(effect, PublishHello):
-            one.core.hello_received(effect.payload, self.now)
-            one.turn()
-            answer(lambda: core.publish_reply(link, effect.instance, True, self.now))
+            node.core.hello_received(effect.payload, self.now)
+            node.turn()
+            respond(lambda: core.publish_reply(link, effect.instance, True, self.now))
         elif isinstance(effect, AskMasterDown):
 
             def send(vote: Vote) -> None:
-                self.checker.check_vote(one, vote, effect)
+                self.checker.check_vote(node, vote, effect)
                 reply = [int(vote.down), vote.leader.encode(), vote.leader_epoch]
-                answer(lambda: core.master_down_reply(link, effect.master, reply, self.now))
+                respond(lambda: core.master_down_reply(link, effect.master, reply, self.now))
 
-            one.opinion(effect, send)
+            node.opinion(effect, send)
 
     def _serve(
-        self, who: Node, server: SimulatedServer, effect: Effect, answer: Callable[[Callable[[], None]], None]
+        self, sender: Node, server: SimulatedServer, effect: Effect, respond: Callable[[Callable[[], None]], None]
     ) -> None:
-        core, others = who.core, list(self.servers.values())
+        core, others = sender.core, list(self.servers.values())
         if isinstance(effect, Ping):
-            answer(lambda: core.ping_reply(effect.link, effect.kind, b"PONG", self.now))
+            respond(lambda: core.ping_reply(effect.link, effect.kind, b"PONG", self.now))
         elif isinstance(effect, RequestInfo):
             text = server.info(others)
-            answer(lambda: core.info_reply(effect.link, text, self.now))
+            respond(lambda: core.info_reply(effect.link, text, self.now))
         elif isinstance(effect, PublishHello):
-            for one in self.nodes:
-                for link in one._links(server.address) if one.up else ():
-                    if (link.link_id, LinkKind.PUBSUB) in one._connections:
-                        one.later(self.delay(), lambda o=one, k=link: self._heard(o, effect.payload, k))
-            answer(lambda: core.publish_reply(effect.link, effect.instance, True, self.now))
+            for node in self.nodes:
+                for link in node._links(server.address) if node.up else ():
+                    if (link.link_id, LinkKind.PUBSUB) in node._connections:
+                        node.later(self.delay(), lambda o=node, k=link: self._hello_received(o, effect.payload, k))
+            respond(lambda: core.publish_reply(effect.link, effect.instance, True, self.now))
         elif isinstance(effect, Reconfigure):
             server.follows = None if effect.host is None else Address.literal(effect.host, effect.port)
-            for one in self.nodes:
-                if one is not who and one.up:
-                    one.lost(server.address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+            for node in self.nodes:
+                if node is not sender and node.up:
+                    node.connections_lost(server.address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
             text = server.info(others)
-            answer(lambda: core.info_reply(effect.link, text, self.now))
+            respond(lambda: core.info_reply(effect.link, text, self.now))
 
-    def _heard(self, one: Node, payload: bytes, link: InstanceLink) -> None:
-        if self.reachable(one, link.address):
-            one.core.hello_received(payload, self.now, link)
-            one.core.pubsub_active(link, self.now)
-            one.turn()
+    def _hello_received(self, node: Node, payload: bytes, link: InstanceLink) -> None:
+        if self.reachable(node, link.address):
+            node.core.hello_received(payload, self.now, link)
+            node.core.pubsub_active(link, self.now)
+            node.turn()
 
     # Faults.
 
@@ -421,35 +421,35 @@ class Cluster:
         for each in unread:
             each()
 
-    def crash(self, one: Node) -> None:
+    def crash(self, node: Node) -> None:
         """Crash a Sentinel."""
-        one.crash()
-        self._broken(one.address)
+        node.crash()
+        self._broken(node.address)
 
-    def isolate(self, one: Node, *, servers: bool = True) -> None:
+    def isolate(self, node: Node, *, servers: bool = True) -> None:
         """Isolate a Sentinel completely or, without ``servers``, from the other Sentinels only."""
         for other in self.nodes:
-            if other is not one:
-                self.cut |= {(one.sentinel_id, other.address), (other.sentinel_id, one.address)}
+            if other is not node:
+                self.cut |= {(node.sentinel_id, other.address), (other.sentinel_id, node.address)}
         if servers:
-            self.cut |= {(one.sentinel_id, address) for address in self.servers}
+            self.cut |= {(node.sentinel_id, address) for address in self.servers}
 
     def heal(self) -> None:
         """Heal all partitions: affected connections are reset and may reconnect."""
         cut, self.cut = self.cut, set()
         for sentinel_id, address in sorted(cut, key=lambda pair: (pair[0], pair[1].ip)):
-            one = next(o for o in self.nodes if o.sentinel_id == sentinel_id)
-            if one.up:
-                one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+            node = next(o for o in self.nodes if o.sentinel_id == sentinel_id)
+            if node.up:
+                node.connections_lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
 
     def _broken(self, address: Address) -> None:
-        for one in self.nodes:
-            if one.up and not self.silent(one, address):
-                one.lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
+        for node in self.nodes:
+            if node.up and not self.blocked(node, address):
+                node.connections_lost(address, {LinkKind.COMMANDS, LinkKind.PUBSUB})
 
     def masters(self) -> set[tuple[int, Address]]:
         """Return config epoch and address at each running Sentinel."""
-        views = [one.core.master(NAME) for one in self.nodes if one.up]
+        views = [node.core.master(NAME) for node in self.nodes if node.up]
         return {(master.config_epoch, master.published_address) for master in views}
 
 
@@ -463,25 +463,25 @@ class InvariantChecker:
         self._epochs: dict[tuple[str, str], int] = {}
         self.promotions = 0
 
-    def check_vote(self, one: Node, vote: Vote, effect: AskMasterDown) -> None:
+    def check_vote(self, node: Node, vote: Vote, effect: AskMasterDown) -> None:
         """Check a vote that is sent: it must be the only one of its epoch, for ever."""
         if vote.leader == "*":
             return
-        known = self._votes.setdefault((one.sentinel_id, vote.leader_epoch), vote.leader)
-        assert known == vote.leader, f"two votes of {one.sentinel_id[0]} in epoch {vote.leader_epoch}"
-        assert one.saved.leader_epoch >= vote.leader_epoch, "a vote is sent before it is durable"
+        known = self._votes.setdefault((node.sentinel_id, vote.leader_epoch), vote.leader)
+        assert known == vote.leader, f"two votes of {node.sentinel_id[0]} in epoch {vote.leader_epoch}"
+        assert node.saved.leader_epoch >= vote.leader_epoch, "a vote is sent before it is durable"
 
-    def check_promotion(self, one: Node, effect: Reconfigure) -> None:
+    def check_promotion(self, node: Node, effect: Reconfigure) -> None:
         """Check a SLAVEOF NO ONE: one leader per epoch, whose own vote is durable."""
-        failover = one.core.master(NAME).failover
+        failover = node.core.master(NAME).failover
         assert failover is not None, "a promotion without a failover"
         self.promotions += 1
-        known = self._leaders.setdefault(failover.epoch, one.sentinel_id)
-        assert known == one.sentinel_id, f"two leaders in epoch {failover.epoch}"
-        assert one.saved.leader_epoch >= failover.epoch, "a leader acts before its vote is durable"
-        assert one.saved.epoch >= failover.epoch, "a leader acts before its epoch is durable"
-        voter = self._votes.setdefault((one.sentinel_id, failover.epoch), one.sentinel_id)
-        assert voter == one.sentinel_id, f"{one.sentinel_id[0]} leads in an epoch in which it voted for {voter[0]}"
+        known = self._leaders.setdefault(failover.epoch, node.sentinel_id)
+        assert known == node.sentinel_id, f"two leaders in epoch {failover.epoch}"
+        assert node.saved.leader_epoch >= failover.epoch, "a leader acts before its vote is durable"
+        assert node.saved.epoch >= failover.epoch, "a leader acts before its epoch is durable"
+        voter = self._votes.setdefault((node.sentinel_id, failover.epoch), node.sentinel_id)
+        assert voter == node.sentinel_id, f"{node.sentinel_id[0]} leads in an epoch in which it voted for {voter[0]}"
 
     def check_hello(self, payload: bytes) -> None:
         """Check a hello: one address per config epoch."""
@@ -492,16 +492,16 @@ class InvariantChecker:
             assert known == place, f"config epoch {epoch} means {known} and {place}"
         assert epoch <= int(fields[3]), "a config epoch above the current epoch"
 
-    def check_epochs(self, one: Node) -> None:
+    def check_epochs(self, node: Node) -> None:
         """Check that epochs never decrease while a process runs, nor below the durable ones."""
-        core, master = one.core, one.core.master(NAME)
+        core, master = node.core, node.core.master(NAME)
         assert master.leader_epoch <= core.current_epoch
         assert master.config_epoch <= core.current_epoch
         for word, value, saved in (
-            ("current", core.current_epoch, one.saved.epoch),
-            ("config", master.config_epoch, one.saved.config_epoch),
-            ("leader", master.leader_epoch, one.saved.leader_epoch),
+            ("current", core.current_epoch, node.saved.epoch),
+            ("config", master.config_epoch, node.saved.config_epoch),
+            ("leader", master.leader_epoch, node.saved.leader_epoch),
         ):
-            key = (f"{one.sentinel_id}{one.life}", word)
+            key = (f"{node.sentinel_id}{node.incarnation}", word)
             assert value >= max(self._epochs.get(key, 0), saved), f"the {word} epoch goes back"
             self._epochs[key] = value

@@ -40,7 +40,7 @@ from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.runtime.durability import is_binding
 
 ME = "m" * 40
-MASTER_PLACE = Address.literal("10.0.0.1", 6379)
+MASTER = Address.literal("10.0.0.1", 6379)
 
 
 def identity(letter: str) -> str:
@@ -54,7 +54,7 @@ class FakeServer:
 
     address: Address
     up: bool = True
-    silent: bool = False
+    hung: bool = False
     """Connected but not answering: hung, or behind a partition."""
 
     role: str = "master"
@@ -75,10 +75,10 @@ class FakeServer:
     reply: object = None
     """Its reply to any question, instead of a valid one."""
 
-    stands: bool = True
+    confirms: bool = True
     """Whether it confirms that it is a candidate when it is asked."""
 
-    mute: bool = False
+    unresponsive: bool = False
     """Whether it leaves questions unanswered."""
 
     paused: bool = False
@@ -111,7 +111,7 @@ class Saved:
     """The durable state of our master."""
 
     epoch: int = 0
-    place: Address = MASTER_PLACE
+    place: Address = MASTER
     config_epoch: int = 0
     leader_epoch: int = 0
     replicas: list[Address] = field(default_factory=list)
@@ -142,9 +142,9 @@ class Fixture:
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
         for name, value in master_options.items():
             setattr(options, name, value)
-        self.servers[MASTER_PLACE] = FakeServer(MASTER_PLACE)
+        self.servers[MASTER] = FakeServer(MASTER)
         self.master: Master = self.core.restore(
-            "mymaster", MASTER_PLACE, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
+            "mymaster", MASTER, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
         )
         self.finish()
 
@@ -205,11 +205,11 @@ class Fixture:
     def revive(self, address: Address) -> None:
         """Start a process again, or let it continue."""
         server = self.servers[address]
-        server.up, server.silent = True, False
+        server.up, server.hung = True, False
         unread, server.unread = server.unread, []
         for effect in unread:
             if not isinstance(effect, Connect | Reconnect):
-                self._act(effect, server)
+                self._execute(effect, server)
         for link in self._links_to(address):
             self._bring_up(link)
         self.finish()
@@ -358,20 +358,20 @@ class Fixture:
             if isinstance(effect, RequestId):
                 self.lines.append(f"ask {effect.link.address.joined()} for its ID")
             if (server is not None and not effect.link.closed) or isinstance(effect, Disconnect):
-                self._act(effect, server or FakeServer(effect.link.address))
+                self._execute(effect, server or FakeServer(effect.link.address))
 
-    def _act(self, effect: Effect, server: FakeServer) -> None:
+    def _execute(self, effect: Effect, server: FakeServer) -> None:
         if isinstance(effect, Connect | Reconnect):
             self._stuck.discard(effect.link.link_id)
-            if server.up and not server.silent:
+            if server.up and not server.hung:
                 self._bring_up(effect.link)
-            elif not server.silent:
+            elif not server.hung:
                 for kind in effect.link.kinds:
                     self.core.link_down(effect.link, kind, "refused", self.now)
             return
         if isinstance(effect, Reconfigure):
-            where = "NO ONE" if effect.promotes else f"{effect.host} {effect.port}"
-            self.lines.append(f"order {server.address.ip} SLAVEOF {where}")
+            target = "NO ONE" if effect.promotes else f"{effect.host} {effect.port}"
+            self.lines.append(f"order {server.address.ip} SLAVEOF {target}")
         elif isinstance(effect, AskMasterDown):
             who = "*" if effect.candidate == "*" else effect.candidate[0]
             self.lines.append(f"ask {chr(int(server.address.ip.split('.')[3]))} {effect.epoch} {who}")
@@ -392,9 +392,9 @@ class Fixture:
         by_subscription = isinstance(effect, Ping) and effect.kind is LinkKind.PUBSUB
         if server.paused and effect.link.link_id in self._stuck and not by_subscription:
             return
-        if server.silent:
+        if server.hung:
             server.unread.append(effect)
-        if not server.up or server.silent:
+        if not server.up or server.hung:
             return
         core, link, now = self.core, effect.link, self.now
         if isinstance(effect, Ping):
@@ -429,7 +429,7 @@ class Fixture:
             server.paused = False
             self._stuck.discard(link.link_id)
             link.handover_end = None
-        elif isinstance(effect, AskMasterDown) and not server.mute:
+        elif isinstance(effect, AskMasterDown) and not server.unresponsive:
             core.master_down_reply(link, effect.master, self._answer(server, effect), now)
 
     @staticmethod
@@ -440,7 +440,7 @@ class Fixture:
         if effect.candidate == "*":
             return [down, b"*", 0]
         if effect.candidate == identity(chr(int(server.address.ip.split(".")[3]) or 1)) and effect.epoch == 0:
-            return [down, effect.candidate.encode(), 1 << 52] if server.stands else [down, b"*", 0]
+            return [down, effect.candidate.encode(), 1 << 52] if server.confirms else [down, b"*", 0]
         if server.grants and (server.answer is None or server.answer[1] < effect.epoch):
             server.answer = (effect.candidate, effect.epoch)
         leader, epoch = server.answer or ("*", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture
+from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.core.effects import Reconnect, RequestRole
 from txsentinel.core.instances import Role
@@ -14,7 +14,7 @@ from txsentinel.model.timings import Timings
 
 
 class SubjectivelyDownTests(SynchronousTestCase):
-    """S_DOWN is the judgement of this Sentinel."""
+    """S_DOWN is the opinion of this Sentinel alone."""
 
     def setUp(self) -> None:
         """Set up a master with a replica and a peer."""
@@ -26,13 +26,13 @@ class SubjectivelyDownTests(SynchronousTestCase):
 
     def test_exactly_after_down_after(self) -> None:
         """An instance is S_DOWN when more than down-after has passed since the loss, not exactly that."""
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_000, 1)
         self.assertEqual([], self.fixture.events())
         self.fixture.wait(1, 1)
         self.assertEqual(["+sdown"], self.fixture.events())
 
-    def test_everybody(self) -> None:
+    def test_all_roles(self) -> None:
         """Replicas and peers go down and come back like masters, by the down-after of their master."""
         for place in (self.fixture.replica(2).address, self.fixture.peer("b").address):
             self.fixture.kill(place)
@@ -43,26 +43,26 @@ class SubjectivelyDownTests(SynchronousTestCase):
 
     def test_never_reached(self) -> None:
         """An instance that was never reached is down after the same time."""
-        self.fixture.servers[MASTER_PLACE].up = False
+        self.fixture.servers[MASTER].up = False
         master = self.fixture.add_master("other", 7)
         self.fixture.kill(master.address)
         self.fixture.output()
         self.fixture.wait(1_100)
         self.assertIn("+sdown", self.fixture.events())
 
-    def test_a_return_is_noticed_at_once(self) -> None:
+    def test_pong_ends_s_down_at_once(self) -> None:
         """The first PONG ends S_DOWN in its own turn, without waiting for a sweep."""
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_100)
         self.fixture.output()
-        self.fixture.revive(MASTER_PLACE)
+        self.fixture.revive(MASTER)
         self.assertEqual("-sdown", self.fixture.events()[0])
 
     def test_wrong_role(self) -> None:
         """A master that reports to be a replica is down after down-after and two INFO periods."""
-        actor = self.fixture.servers[MASTER_PLACE]
-        actor.role, actor.follows = "slave", Address.literal("10.0.0.77", 6379)
-        self.fixture.core.info_reply(self.fixture.master.link, actor.info(), self.fixture.now)
+        server = self.fixture.servers[MASTER]
+        server.role, server.follows = "slave", Address.literal("10.0.0.77", 6379)
+        self.fixture.core.info_reply(self.fixture.master.link, server.info(), self.fixture.now)
         self.fixture.wait(21_000, 100)
         self.assertNotIn("+sdown", self.fixture.events())
         self.fixture.wait(200, 10)
@@ -70,7 +70,7 @@ class SubjectivelyDownTests(SynchronousTestCase):
         self.assertIs(Role.REPLICA, self.fixture.master.role_reported)
 
     def test_demoted_by_us(self) -> None:
-        """An old master that follows the new one by our order is not S_DOWN for that, however long the others take."""
+        """An old master that follows the new one by our command does not become S_DOWN, however slow the others are."""
         fixture = Fixture(failover_timeout=60_000)
         fixture.core.timings.replica_reconf_timeout = 60_000
         fixture.add_replica(2, offset=200)
@@ -85,9 +85,9 @@ class SubjectivelyDownTests(SynchronousTestCase):
     def test_reboot_option_taken_back(self) -> None:
         """Without the option, a reboot is no reason for S_DOWN, nor for frequent evaluation."""
         self.fixture.master.options.reboot_down_after = 3_000
-        actor = self.fixture.servers[MASTER_PLACE]
-        actor.run_id, actor.ping_text = "c" * 40, b"LOADING"
-        self.fixture.reset_connections(MASTER_PLACE)
+        server = self.fixture.servers[MASTER]
+        server.run_id, server.ping_text = "c" * 40, b"LOADING"
+        self.fixture.reset_connections(MASTER)
         self.assertIsNotNone(self.fixture.master.rebooting_since)
         self.fixture.master.options.reboot_down_after = 0
         self.assertLess(self.fixture.idle(5_000), 150)
@@ -104,7 +104,7 @@ class ObjectivelyDownTests(SynchronousTestCase):
             fixture.add_peer("b", reports_down=True)
             fixture.add_peer("c")
             fixture.wait(2_000)
-            fixture.kill(MASTER_PLACE)
+            fixture.kill(MASTER)
             fixture.wait(1_200)
             self.assertEqual(expected, fixture.master.odown_since is not None)
 
@@ -113,10 +113,10 @@ class ObjectivelyDownTests(SynchronousTestCase):
         fixture = Fixture()
         fixture.add_peer("b", reports_down=True)
         fixture.wait(2_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_200)
         fixture.output()
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         self.assertEqual(["-sdown", "-odown"], fixture.events()[:2])
 
     def test_opinions_are_for_five_seconds(self) -> None:
@@ -124,9 +124,9 @@ class ObjectivelyDownTests(SynchronousTestCase):
         fixture = Fixture()
         fixture.add_peer("b", reports_down=True)
         fixture.wait(2_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_200)
-        fixture.servers[fixture.peer("b").address].mute = True
+        fixture.servers[fixture.peer("b").address].unresponsive = True
         fixture.wait(4_000, 50)
         self.assertIsNotNone(fixture.master.odown_since)
         fixture.wait(2_500, 50)
@@ -144,7 +144,7 @@ class LinkTests(SynchronousTestCase):
         """A connection older than fifteen seconds without replies is reconnected."""
         fixture = Fixture(down_after=4_000)
         fixture.wait(16_000, 50)
-        fixture.servers[MASTER_PLACE].silent = True
+        fixture.servers[MASTER].hung = True
         fixture.wait(2_500, 50)
         self.assertNotIn(LinkKind.COMMANDS, self.cut(fixture))
         fixture.wait(1_000, 50)
@@ -154,11 +154,11 @@ class LinkTests(SynchronousTestCase):
         """A younger connection is kept, without frequent evaluation."""
         fixture = Fixture(down_after=1_000)
         fixture.wait(1_000, 50)
-        fixture.servers[MASTER_PLACE].silent = True
+        fixture.servers[MASTER].hung = True
         self.assertLess(fixture.idle(10_000), 300)
         self.assertEqual([], self.cut(fixture))
 
-    def test_quiet_subscription(self) -> None:
+    def test_subscription_without_messages(self) -> None:
         """A subscription without messages for three hello periods is reconnected."""
         fixture = Fixture()
         fixture.wait(16_000, 50)
@@ -172,7 +172,7 @@ class StartTests(SynchronousTestCase):
     def test_starved_at_the_start(self) -> None:
         """The time from reading the file to the first connection attempt does not count as silence."""
         fixture = Fixture(down_after=1_000)
-        fixture.servers[MASTER_PLACE].up = False
+        fixture.servers[MASTER].up = False
         fixture.restart()
         fixture.now += 5_000
         fixture.sweep()
@@ -190,12 +190,12 @@ class MasterlessTests(SynchronousTestCase):
         self.fixture.add_replica(2)
         self.fixture.add_replica(3)
         self.fixture.wait(3_000)
-        self.actor = self.fixture.servers[MASTER_PLACE]
+        self.server = self.fixture.servers[MASTER]
         self.fixture.output()
 
     def lead(self, number: int) -> None:
         """The master is ordered to follow the server at 10.0.0.<number>."""
-        self.actor.role, self.actor.follows = "slave", Address.literal(f"10.0.0.{number}", 6379)
+        self.server.role, self.server.follows = "slave", Address.literal(f"10.0.0.{number}", 6379)
 
     def test_down(self) -> None:
         """The master is down a second after down-after at the latest, as ROLE is sent to it."""
@@ -204,7 +204,7 @@ class MasterlessTests(SynchronousTestCase):
         self.assertEqual(self.fixture.events(), ["-role-change"])
         self.fixture.wait(1_200)
         self.assertEqual(self.fixture.events(), ["+sdown"])
-        self.actor.role = "master"
+        self.server.role = "master"
         self.fixture.wait(1_100)
         self.assertEqual(self.fixture.events(), ["+role-change", "-sdown"])
 
@@ -224,14 +224,14 @@ class MasterlessTests(SynchronousTestCase):
         self.fixture.wait(6_000)
         self.assertNotIn("+sdown", self.fixture.events())
 
-    def test_a_replica_that_does_not_say(self) -> None:
+    def test_replica_without_reported_role(self) -> None:
         """A replica that has not reported its role since may have been promoted."""
         self.fixture.servers[self.fixture.replica(3).address].refuses = True
         self.lead(2)
         self.fixture.wait(6_000)
         self.assertNotIn("+sdown", self.fixture.events())
 
-    def test_a_master_elsewhere(self) -> None:
+    def test_master_that_follows_an_unknown_server(self) -> None:
         """A master that follows a server which is not its replica is not a masterless group."""
         self.lead(77)
         self.fixture.wait(6_000)
@@ -246,7 +246,7 @@ class MasterlessTests(SynchronousTestCase):
         self.fixture.wait(14_000)
         self.assertFalse(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
         self.assertEqual(self.fixture.events(), ["-role-change", "+sdown"])
-        self.fixture.reset_connections(MASTER_PLACE)
+        self.fixture.reset_connections(MASTER)
         self.fixture.wait(1_100)
         self.assertTrue(any(isinstance(effect, RequestRole) for _, effect in self.fixture.sent))
 
@@ -299,7 +299,7 @@ class TiltTests(SynchronousTestCase):
             shown = f"{milliseconds:+}" if cause is TiltCause.CLOCK_STEPPED else str(milliseconds)
             self.assertIn(f" {shown} ms", str(guard.report))
 
-    def test_the_log_says_why(self) -> None:
+    def test_cause_is_logged(self) -> None:
         """The log line has the cause and the duration."""
         fixture = Fixture()
         fixture.wait(1_000)
@@ -319,42 +319,42 @@ class TiltTests(SynchronousTestCase):
         self.assertTrue(guard.over(35_001))
         self.assertFalse(guard.over(35_002))
 
-    def test_nobody_is_judged(self) -> None:
+    def test_no_state_changes_in_tilt(self) -> None:
         """In TILT no instance changes its state, and no master is reported down."""
         fixture = Fixture()
         fixture.add_replica(2)
         fixture.wait(2_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_100)
         fixture.now += 5_000
         fixture.sweep()
         fixture.output()
-        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 0, "*", fixture.now)
+        vote = fixture.core.vote_requested(MASTER.ip, MASTER.port, 0, "*", fixture.now)
         self.assertFalse(vote.down)
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         fixture.kill(fixture.replica(2).address)
         fixture.wait(20_000, 100)
         self.assertEqual([], fixture.events())
         fixture.wait(11_000, 100)
         self.assertEqual({"-tilt", "-sdown", "+sdown"}, set(fixture.events()))
 
-    def test_a_stall_too_short_for_tilt(self) -> None:
-        """After a pause, replies that arrived meanwhile are read before any instance is judged."""
+    def test_pause_too_short_for_tilt(self) -> None:
+        """After a pause, replies that arrived meanwhile are read before any instance is evaluated."""
         fixture = Fixture()
         fixture.wait(2_000)
-        fixture.servers[MASTER_PLACE].silent = True
+        fixture.servers[MASTER].hung = True
         fixture.wait(1_000, 50)
         fixture.now += 1_500
         fixture.sweep()
         self.assertNotIn("+sdown", fixture.events())
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         fixture.wait(100)
         self.assertNotIn("+sdown", fixture.events())
 
-    def test_a_busy_machine_still_judges(self) -> None:
-        """If every sweep is late, the second one judges all the same."""
+    def test_late_sweeps_still_evaluate(self) -> None:
+        """If every sweep is late, the second one evaluates all the same."""
         fixture = Fixture()
         fixture.wait(2_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(3_000, 300)
         self.assertIn("+sdown", fixture.events())

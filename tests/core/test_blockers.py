@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture, identity
+from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.blockers import MAX_DISCOVERY, MAX_NAMED_REPLICAS, BlockerKind, usable_sentinels
 from txsentinel.core.state import StorageError
 from txsentinel.model.address import Address
@@ -87,14 +87,14 @@ class BlockerTests(SynchronousTestCase):
         self.fixture.core.registry.drop_replicas(self.fixture.master)
         self.assertEqual(["No replica is known"], self.texts())
 
-    def test_not_known_yet(self) -> None:
+    def test_before_the_first_info(self) -> None:
         """Before a server has answered its first INFO a missing replica is not reported, but only for a while."""
-        for refusing in (MASTER_PLACE, self.fixture.replica(2).address):
+        for refusing in (MASTER, self.fixture.replica(2).address):
             self.setUp()
             fixture = self.fixture
             fixture.master.options.down_after = 60_000
             fixture.servers[refusing].refuses = True
-            if refusing == MASTER_PLACE:
+            if refusing == MASTER:
                 fixture.core.reset("mymaster", fixture.now)
             else:
                 fixture.core.registry.drop_replicas(fixture.master)
@@ -115,7 +115,7 @@ class BlockerTests(SynchronousTestCase):
         self.fixture.wait(1_010)
         self.assertEqual(["No replica can be promoted (10.0.0.9:6379: it is down)"], self.texts())
 
-    def test_all_at_once(self) -> None:
+    def test_order_of_blockers(self) -> None:
         """Blockers are in the order of their kinds; those of C Sentinels come first."""
         self.fixture.master.options.quorum = 9
         for letter in "bz":
@@ -125,20 +125,20 @@ class BlockerTests(SynchronousTestCase):
         self.fixture.core.registry.drop_replicas(self.fixture.master)
         self.assertEqual(list(BlockerKind), self.kinds())
 
-    def test_said_when_the_master_goes_down(self) -> None:
+    def test_logged_when_the_master_goes_down(self) -> None:
         """When a master goes down, missing peers are logged if too few are left, and only then."""
         fixture = self.fixture
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_100)
         self.assertFalse([line for line in fixture.output() if line.startswith("note No failover")])
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         fixture.wait(1_000)
         for letter in "bz":
             fixture.kill(fixture.peer(letter).address)
         fixture.wait(4_100)
         fixture.master.options.quorum = 4
         fixture.output()
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_100)
         lines = [line for line in fixture.output() if line.startswith("note No failover")]
         self.assertEqual(

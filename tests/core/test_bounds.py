@@ -112,9 +112,9 @@ class InfoTests(SynchronousTestCase):
         for round_ in range(3):
             for server in servers:
                 self.fixture.core.info_reply(server.link, b"role:slave\r\n" + b"x" * 2_000, self.fixture.now)
-            kept = sum(len(each.info_text) for each in servers if each.info_text is not None)
-            self.assertLessEqual(kept, limits.info_texts, round_)
-            self.assertGreater(kept, limits.info_texts // 2, round_)
+            total = sum(len(each.info_text) for each in servers if each.info_text is not None)
+            self.assertLessEqual(total, limits.info_texts, round_)
+            self.assertGreater(total, limits.info_texts // 2, round_)
         self.fixture.core.reset("*", self.fixture.now)
         self.info(b"role:master\r\n")
         self.assertIsNotNone(self.fixture.master.info_text)

@@ -41,7 +41,7 @@ class FaultInjector:
             getattr(self, self.rng.choice(verbs))()
             self.cluster.run(self.rng.choice((1, 5, 20, 100, 500, 1_000, 1_100, 3_000, 6_000)))
 
-    def rest(self, milliseconds: int) -> None:
+    def heal_all(self, milliseconds: int) -> None:
         """End all faults."""
         self.cluster.heal()
         self.do_revive()
@@ -49,7 +49,7 @@ class FaultInjector:
         self.do_restart()
         self.cluster.run(milliseconds)
 
-    def living(self) -> list[Node]:
+    def running_sentinels(self) -> list[Node]:
         """Return the Sentinels that run."""
         return [one for one in self.cluster.nodes if one.up]
 
@@ -59,7 +59,7 @@ class FaultInjector:
 
     def do_kill_master(self) -> None:
         """Stop a server that a Sentinel considers the master."""
-        for one in self.living()[:1]:
+        for one in self.running_sentinels()[:1]:
             self.cluster.kill(one.core.master(NAME).published_address)
 
     def do_revive(self) -> None:
@@ -81,8 +81,8 @@ class FaultInjector:
 
     def do_crash(self) -> None:
         """Crash a Sentinel."""
-        if self.living():
-            self.cluster.crash(self.rng.choice(self.living()))
+        if self.running_sentinels():
+            self.cluster.crash(self.rng.choice(self.running_sentinels()))
 
     def do_restart(self) -> None:
         """Start all Sentinels."""
@@ -103,10 +103,10 @@ class FaultInjector:
         for one in self.cluster.nodes:
             one.disk_works, one.disk_delay = True, 2
 
-    def do_force(self) -> None:
+    def do_force_failover(self) -> None:
         """Order a failover, sometimes at two Sentinels at once."""
-        living = self.living()
-        for one in self.rng.sample(living, min(len(living), self.rng.choice((1, 2)))):
+        running_sentinels = self.running_sentinels()
+        for one in self.rng.sample(running_sentinels, min(len(running_sentinels), self.rng.choice((1, 2)))):
             try:
                 one.core.failover(NAME, self.cluster.now)
             except CommandError:
@@ -117,15 +117,15 @@ class FaultInjector:
 class ClusterTests(SynchronousTestCase):
     """Invariants are checked all the time; the tests assert the final state."""
 
-    def assertConverged(self, cluster: Cluster, about: object = "") -> None:
+    def assertConverged(self, cluster: Cluster, label: object = "") -> None:
         """All Sentinels agree on one running master, and every other server follows it."""
         masters = cluster.masters()
-        self.assertEqual(1, len(masters), f"{about}: {masters}")
+        self.assertEqual(1, len(masters), f"{label}: {masters}")
         ((_, place),) = masters
         for server in cluster.servers.values():
             if server.up:
                 follows = None if server.address == place else place
-                self.assertEqual(follows, server.follows, f"{about}: {server.address.ip} beside {place.ip}")
+                self.assertEqual(follows, server.follows, f"{label}: {server.address.ip} beside {place.ip}")
 
     def test_finds_each_other(self) -> None:
         """Sentinels with only a server in common discover each other within three hello periods."""
@@ -179,7 +179,7 @@ class ClusterTests(SynchronousTestCase):
         cluster.run(10_000)
         self.assertConverged(cluster)
 
-    def test_dead_third_splits_no_votes(self) -> None:
+    def test_no_split_vote_with_a_dead_third(self) -> None:
         """Two of three Sentinels elect a leader at once, each time."""
         for seed in range(5):
             cluster = Cluster(seed)
@@ -223,7 +223,7 @@ class ClusterTests(SynchronousTestCase):
             disruption = FaultInjector(seed)
             disruption.cluster.run(4_000)
             disruption.run(disruption.rng.randint(5, 25))
-            disruption.rest(60_000)
+            disruption.heal_all(60_000)
             self.assertConverged(disruption.cluster, f"seed {seed}")
             for one in disruption.cluster.nodes:
                 self.assertLess(max(one.sweeps.values()), BUSY, f"seed {seed}: {one.sentinel_id[0]} spins")

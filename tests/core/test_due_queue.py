@@ -10,7 +10,7 @@ from txsentinel.core.link import InstanceLink
 from txsentinel.model.address import Address
 
 
-def somebody(name: str) -> Instance:
+def new_instance(name: str) -> Instance:
     """Return an instance."""
     address = Address.literal("10.0.0.1", 6379)
     return Instance(name, address, InstanceLink(1, address, (), 0), 0)
@@ -22,7 +22,7 @@ class DueQueueTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Set up an empty queue and two instances."""
         self.queue = DueQueue()
-        self.one, self.other = somebody("one"), somebody("other")
+        self.one, self.other = new_instance("one"), new_instance("other")
 
     def test_earliest_first(self) -> None:
         """Instances that are due are returned in the order of their deadlines; the others stay."""
@@ -32,7 +32,7 @@ class DueQueueTests(SynchronousTestCase):
         self.assertEqual([self.other, self.one], list(self.queue.take_due(20)))
         self.assertIsNone(self.queue.next_due)
 
-    def test_the_earlier_date_stands(self) -> None:
+    def test_earlier_deadline_is_kept(self) -> None:
         """Rescheduling can only advance a deadline."""
         self.queue.schedule(self.one, 20)
         self.queue.schedule(self.one, 30)
@@ -48,7 +48,7 @@ class DueQueueTests(SynchronousTestCase):
             self.queue.schedule(instance, 10)
         self.assertEqual([self.one], list(self.queue.take_due(10)))
 
-    def test_forgotten(self) -> None:
+    def test_removed(self) -> None:
         """A removed instance is not returned, and does not affect the next deadline."""
         self.queue.schedule(self.one, 10)
         self.queue.schedule(self.other, 20)
@@ -56,7 +56,7 @@ class DueQueueTests(SynchronousTestCase):
         self.assertEqual(20, self.queue.next_due)
         self.assertEqual([self.other], list(self.queue.take_due(50)))
 
-    def test_old_entries_do_not_pile_up(self) -> None:
+    def test_old_entries_are_removed(self) -> None:
         """A thousand rounds of rescheduling leave one entry, not a thousand."""
         for now in range(1_000):
             self.queue.schedule(self.one, now + 100)

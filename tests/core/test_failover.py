@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture, identity
+from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover import FOLLOWS, SELECT_TIMEOUT, Failovers
 from txsentinel.core.instances import Failover, FailoverState
@@ -32,20 +32,20 @@ class StateTests(SynchronousTestCase):
             fixture.servers[SECOND].obeys = False
         elif state is FailoverState.RECONF_REPLICAS:
             fixture.servers[Address.literal("10.0.0.3", 6379)].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertIs(state, fixture.master.failover_state)
         fixture.output()
         return fixture
 
-    def test_nobody_may_ping(self) -> None:
+    def test_ping_is_forbidden(self) -> None:
         """
         Servers that are up but whose ACL forbids PING are S_DOWN, as upstream, and no replica is promoted.
 
         Replicas are discovered a moment after their master, so they become S_DOWN a moment after it.
         """
         fixture = Fixture(quorum=1, down_after=3_000)
-        master = fixture.servers[MASTER_PLACE]
+        master = fixture.servers[MASTER]
         fixture.add_replica(2, ping_text=b"NOPERM x")
         master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
         fixture.core.reset("*", fixture.now)
@@ -56,7 +56,7 @@ class StateTests(SynchronousTestCase):
         self.assertFalse([line for line in lines if "+try-failover" in line or line.startswith("order")], lines)
         self.assertTrue([line for line in lines if "it answers PING with NOPERM" in line], lines)
 
-    def test_the_table(self) -> None:
+    def test_transitions(self) -> None:
         """States follow each other as the table permits; any other transition raises."""
         failover = Failover(1, 0, 0)
         self.assertRaises(IllegalTransition, Failovers._enter, failover, FailoverState.WAIT_PROMOTION, 0)
@@ -86,25 +86,25 @@ class StateTests(SynchronousTestCase):
         self.assertIs(FailoverState.SELECT_REPLICA, fixture.master.failover_state)
         return fixture
 
-    def test_a_replica_comes_back(self) -> None:
+    def test_replica_returns(self) -> None:
         """An elected leader does not give up because of a connection that was lost for a moment."""
         fixture = self.elected_without_replicas()
         fixture.revive(SECOND)
         fixture.wait(1_200)
         self.assertIn("+switch-master", fixture.events())
 
-    def test_no_replica_comes_back(self) -> None:
+    def test_no_replica_returns(self) -> None:
         """It gives up after ten seconds, or after failover-timeout if that is less; at once if all priorities are 0."""
         for timeout, priority, expected in ((60_000, 100, SELECT_TIMEOUT), (3_000, 100, 3_000), (60_000, 0, 0)):
             fixture = self.elected_without_replicas()
-            began = fixture.now
+            started = fixture.now
             fixture.master.options.failover_timeout = timeout
             for replica in fixture.master.replicas.values():
                 replica.priority = priority
-            while fixture.master.failover is not None and fixture.now < began + 20_000:
+            while fixture.master.failover is not None and fixture.now < started + 20_000:
                 fixture.wait(10)
             self.assertIn("-failover-abort-no-good-slave", fixture.events())
-            self.assertTrue(expected <= fixture.now - began <= expected + 200, fixture.now - began)
+            self.assertTrue(expected <= fixture.now - started <= expected + 200, fixture.now - started)
 
     def test_next_attempt(self) -> None:
         """The next attempt is due two failover timeouts after the last, which is logged once."""
@@ -143,9 +143,9 @@ class StateTests(SynchronousTestCase):
     def test_published_address(self) -> None:
         """The address for clients changes when the promotion is seen, not before."""
         fixture = self.fixture_in(FailoverState.WAIT_PROMOTION)
-        self.assertEqual(MASTER_PLACE, fixture.master.published_address)
+        self.assertEqual(MASTER, fixture.master.published_address)
         fixture = self.fixture_in(FailoverState.RECONF_REPLICAS)
-        self.assertEqual((SECOND, MASTER_PLACE), (fixture.master.published_address, fixture.master.address))
+        self.assertEqual((SECOND, MASTER), (fixture.master.published_address, fixture.master.address))
 
     def test_restart_in_each_state(self) -> None:
         """A Sentinel that crashes in any state restarts with its published state, and fails over if still required."""
@@ -155,12 +155,12 @@ class StateTests(SynchronousTestCase):
             for letter in "bz":
                 fixture.servers[fixture.peer(letter).address].grants = True
                 fixture.servers[fixture.peer(letter).address].answer = None
-            for actor in fixture.servers.values():
-                actor.obeys = True
+            for server in fixture.servers.values():
+                server.obeys = True
             fixture.restart()
             self.assertEqual(leader_epoch, fixture.master.leader_epoch, state)
             fixture.wait(3_000)
-            self.assertNotEqual(MASTER_PLACE, fixture.master.address, state)
+            self.assertNotEqual(MASTER, fixture.master.address, state)
             expected = 1 if state is FailoverState.RECONF_REPLICAS else leader_epoch + 1
             self.assertEqual(expected, fixture.master.config_epoch, state)
 
@@ -180,7 +180,7 @@ class StateTests(SynchronousTestCase):
 class DiskTests(SynchronousTestCase):
     """Which effects wait for the disk."""
 
-    def test_no_order_before_the_vote_is_durable(self) -> None:
+    def test_no_command_before_the_vote_is_durable(self) -> None:
         """With all votes of the others, SLAVEOF NO ONE still waits for our own."""
         fixture = Fixture()
         fixture.add_replica(2)
@@ -189,7 +189,7 @@ class DiskTests(SynchronousTestCase):
         fixture.wait(3_000)
         fixture.output()
         fixture.disk_slow = True
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_500)
         output = fixture.output()
         self.assertTrue(any(line.startswith("ask b 1") for line in output))
@@ -198,7 +198,7 @@ class DiskTests(SynchronousTestCase):
         fixture.finish()
         self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", fixture.output())
 
-    def test_simulated_crash_is_the_end(self) -> None:
+    def test_nothing_is_sent_before_a_simulated_crash(self) -> None:
         """No order is sent between the election and a simulated crash that waits for the disk."""
         fixture = Fixture()
         fixture.add_replica(2)
@@ -206,7 +206,7 @@ class DiskTests(SynchronousTestCase):
         fixture.core.simulate_crash.add("crash-after-election")
         fixture.wait(3_000)
         fixture.disk_slow = True
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_500)
         fixture.core.outbox.changed(None)
         fixture.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, FakeServer, Fixture, identity
+from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core.gossip import MAX_CLONES
 from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
@@ -35,14 +35,14 @@ class GossipTests(SynchronousTestCase):
         """A new peer is registered, saved and announced once."""
         generation = self.fixture.core.outbox.generation
         for _ in range(3):
-            self.fixture.hello("q", MASTER_PLACE, 0)
+            self.fixture.hello("q", MASTER, 0)
         self.assertEqual(["+sentinel"], self.fixture.events())
         self.assertEqual(generation + 1, self.fixture.core.outbox.generation)
 
-    def test_our_kind(self) -> None:
+    def test_txsentinel_marker(self) -> None:
         """The marker of txsentinel is a leading zero, which all parsers ignore."""
-        self.fixture.hello("b", MASTER_PLACE, 0, 4, own=True)
-        self.fixture.hello("z", MASTER_PLACE, 0, 4, own=False)
+        self.fixture.hello("b", MASTER, 0, 4, own=True)
+        self.fixture.hello("z", MASTER, 0, 4, own=False)
         self.assertEqual((True, False), (self.fixture.peer("b").is_txsentinel, self.fixture.peer("z").is_txsentinel))
 
     def test_a_newer_configuration(self) -> None:
@@ -67,27 +67,27 @@ class GossipTests(SynchronousTestCase):
 
     def test_a_raise_without_a_move_is_saved(self) -> None:
         """A new config epoch alone is saved, too."""
-        self.fixture.hello("b", MASTER_PLACE, 4)
+        self.fixture.hello("b", MASTER, 4)
         self.assertEqual(4, self.fixture.saved.config_epoch)
         self.assertEqual(["+new-epoch"], self.fixture.events())
 
-    def test_unknown_place(self) -> None:
+    def test_unknown_address(self) -> None:
         """The new master need not be a known replica."""
         self.fixture.hello("b", Address.literal("10.0.0.77", 6379), 4)
         self.assertEqual({"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"}, set(self.fixture.master.replicas))
 
-    def test_recognised_bytes_still_count_as_heard(self) -> None:
+    def test_cached_hello_shows_availability(self) -> None:
         """A cached hello shows that its sender is alive."""
         for _ in range(2):
             self.fixture.wait(1_000, 100)
-            self.fixture.hello("b", MASTER_PLACE, 0)
+            self.fixture.hello("b", MASTER, 0)
             self.assertEqual(self.fixture.now, self.fixture.peer("b").hello_received_at)
 
-    def test_recognised_bytes_do_not_pile_up(self) -> None:
+    def test_hello_cache_is_bounded(self) -> None:
         """At most one hello per peer is cached, and none for removed peers."""
         for epoch in range(50):
-            self.fixture.hello("b", MASTER_PLACE, 0, epoch)
-            self.fixture.hello("z", MASTER_PLACE, 0, epoch)
+            self.fixture.hello("b", MASTER, 0, epoch)
+            self.fixture.hello("z", MASTER, 0, epoch)
         self.assertEqual(2, self.known())
         self.fixture.core.hello_received(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
         self.fixture.core.reset("*", self.fixture.now)
@@ -109,27 +109,27 @@ class GossipTests(SynchronousTestCase):
         self.assertTrue(lines[0].startswith("note A Sentinel at 10.9.9.9 port 1 has the ID of this one"), lines[0])
         self.assertNotIn(ME, self.fixture.master.peers)
 
-    def test_recognised_bytes_of_a_forgotten_peer(self) -> None:
+    def test_cached_hello_after_reset(self) -> None:
         """After RESET the same bytes register the peer again."""
-        self.fixture.hello("b", MASTER_PLACE, 0)
+        self.fixture.hello("b", MASTER, 0)
         self.fixture.core.reset("*", self.fixture.now)
         self.fixture.finish()
         self.fixture.output()
-        self.fixture.hello("b", MASTER_PLACE, 0)
+        self.fixture.hello("b", MASTER, 0)
         self.assertIn("+sentinel", self.fixture.events())
 
-    def test_there_and_back(self) -> None:
+    def test_peer_that_moves_and_returns(self) -> None:
         """A peer that moves and returns has its latest address, although its bytes were seen before."""
         moved = Address.literal("10.4.4.4", 26379)
         self.fixture.servers[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
-        self.fixture.hello("b", MASTER_PLACE, 0)
-        home = self.fixture.peer("b").address
-        self.fixture.kill(home)
+        self.fixture.hello("b", MASTER, 0)
+        old_address = self.fixture.peer("b").address
+        self.fixture.kill(old_address)
         self.fixture.core.hello_received(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
         self.fixture.finish()
         self.assertEqual("10.4.4.4", self.fixture.peer("b").address.ip)
-        self.fixture.revive(home)
-        self.fixture.hello("b", MASTER_PLACE, 0)
+        self.fixture.revive(old_address)
+        self.fixture.hello("b", MASTER, 0)
         self.assertEqual("10.0.1.98", self.fixture.peer("b").address.ip)
 
     def test_in_tilt(self) -> None:
@@ -149,60 +149,60 @@ class DisputeTests(SynchronousTestCase):
         self.fixture.add_replica(2)
         self.fixture.add_peer("b", reports_down=True)
         self.fixture.add_peer("z", reports_down=True)
-        self.fixture.hello("b", MASTER_PLACE, 4)
+        self.fixture.hello("b", MASTER, 4)
         self.fixture.wait(1_000)
         self.fixture.hello("z", THIRD, 4)
         self.fixture.output()
 
-    def test_settled_by_election(self) -> None:
+    def test_resolved_by_election(self) -> None:
         """A majority gives the address that is up here a new epoch, without a failover."""
         self.fixture.wait(1_100)
         events = self.fixture.events()
         self.assertNotIn("+try-failover", events)
-        self.assertEqual((MASTER_PLACE, 5), (self.fixture.master.address, self.fixture.master.config_epoch))
+        self.assertEqual((MASTER, 5), (self.fixture.master.address, self.fixture.master.config_epoch))
         self.assertIsNone(self.fixture.master.failover)
 
-    def test_is_no_attempt(self) -> None:
+    def test_dispute_is_not_an_attempt(self) -> None:
         """After the dispute is resolved, a failover starts at once when the master dies."""
         self.fixture.wait(1_100)
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_200)
         self.assertEqual(SECOND, self.fixture.master.address)
 
-    def test_gives_way_to_a_failover(self) -> None:
+    def test_failover_takes_precedence(self) -> None:
         """If the master dies before the votes arrive, the failover takes precedence."""
         for letter in "bz":
-            self.fixture.servers[self.fixture.peer(letter).address].mute = True
+            self.fixture.servers[self.fixture.peer(letter).address].unresponsive = True
         self.fixture.wait(1_100)
         self.assertIs(FailoverState.WAIT_START, self.fixture.master.failover_state)
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_010)
         self.assertIsNone(self.fixture.master.failover)
         for letter in "bz":
-            self.fixture.servers[self.fixture.peer(letter).address].mute = False
+            self.fixture.servers[self.fixture.peer(letter).address].unresponsive = False
             self.fixture.reset_connections(self.fixture.peer(letter).address)
         self.fixture.wait(300)
         self.assertEqual(SECOND, self.fixture.master.address)
 
-    def test_gives_way_to_an_order(self) -> None:
+    def test_forced_failover_takes_precedence(self) -> None:
         """A forced failover is not refused because of a dispute."""
         for letter in "bz":
-            self.fixture.servers[self.fixture.peer(letter).address].mute = True
+            self.fixture.servers[self.fixture.peer(letter).address].unresponsive = True
         self.fixture.wait(1_100)
         self.fixture.core.failover("mymaster", self.fixture.now)
         self.fixture.wait(700)
         self.assertEqual(SECOND, self.fixture.master.address)
 
-    def test_forgotten_when_somebody_outranks_it(self) -> None:
+    def test_newer_epoch_ends_the_dispute(self) -> None:
         """A newer epoch for our address ends the dispute."""
-        self.fixture.hello("b", MASTER_PLACE, 6)
+        self.fixture.hello("b", MASTER, 6)
         self.fixture.wait(3_000)
         self.assertEqual(6, self.fixture.master.config_epoch)
         self.assertEqual(6, self.fixture.core.current_epoch)
 
     def test_not_for_a_master_that_is_down(self) -> None:
         """An address that is down is not confirmed."""
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.core.state.storage_error = UNKNOWN_STORAGE_ERROR
         self.fixture.wait(3_000)
         self.assertEqual(4, self.fixture.master.config_epoch)

@@ -42,7 +42,7 @@ class HostnameTests(SynchronousTestCase):
         self.fixture.options.resolve_hostnames = False
         self.assertRaises(InvalidAddress, self.monitor)
 
-    def test_the_last_known_good_is_kept(self) -> None:
+    def test_failed_resolution_changes_nothing(self) -> None:
         """A name that cannot be resolved any more changes nothing."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
@@ -52,7 +52,7 @@ class HostnameTests(SynchronousTestCase):
         self.assertEqual(master.address.ip, "10.0.0.7")
         self.assertTrue(master.link.commands_up)
 
-    def test_a_name_that_moves_is_followed(self) -> None:
+    def test_changed_ip(self) -> None:
         """A lost connection causes resolution, once per ping period; a new IP means a new link."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)
@@ -75,7 +75,7 @@ class HostnameTests(SynchronousTestCase):
         self.fixture.wait(2_000, 100)
         self.assertIsNone(master.sdown_since)
 
-    def test_peers_ask_by_name_or_address(self) -> None:
+    def test_peers_query_by_name_or_address(self) -> None:
         """A question about our master is accepted with its name in any letter case and with its IP."""
         master = self.monitor()
         self.fixture.core.address_resolved(master.address, "10.0.0.7", self.fixture.now)

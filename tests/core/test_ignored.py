@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture, identity
+from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.ignored import MAX_WARNINGS, NAMES_NOT_RESOLVED, NO_ADDRESS
 
 
@@ -20,7 +20,7 @@ class IgnoredTests(SynchronousTestCase):
 
     def announced(self, *hosts: str) -> list[str]:
         """Return the log lines while INFO has replicas at these hosts, three times."""
-        self.fixture.servers[MASTER_PLACE].extra = [
+        self.fixture.servers[MASTER].extra = [
             f"slave{number}:ip={host},port=6380,state=online,offset=1,lag=0" for number, host in enumerate(hosts)
         ]
         for _ in range(3):

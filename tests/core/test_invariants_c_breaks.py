@@ -12,7 +12,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import NAME, Cluster
-from tests.core.fixture import MASTER_PLACE, ME, Fixture, identity
+from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.effects import (
     AbortHandOver,
     AskMasterDown,
@@ -60,7 +60,7 @@ def mass_failure(masters: int) -> Fixture:
 class InvariantTests(SynchronousTestCase):
     """One invariant per weakness of C Sentinels."""
 
-    def orders(self, fixture: Fixture) -> list[Reconfigure]:
+    def role_changes(self, fixture: Fixture) -> list[Reconfigure]:
         """Return the role changes that were ordered."""
         return [effect for _, effect in fixture.sent if isinstance(effect, Reconfigure)]
 
@@ -73,25 +73,25 @@ class InvariantTests(SynchronousTestCase):
         fixture = stable_group()
         for letter in "bz":
             fixture.servers[fixture.peer(letter).address].reply = [1, ME.encode(), 5]
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_010)
-        fixture.hello("b", MASTER_PLACE, 0, 5)
+        fixture.hello("b", MASTER, 0, 5)
         fixture.wait(60)
-        self.assertEqual([], self.orders(fixture))
+        self.assertEqual([], self.role_changes(fixture))
         self.assertNotEqual(1, fixture.master.config_epoch)
 
-    def test_w01_requests_carry_the_epoch_that_is_stood_in(self) -> None:
+    def test_w01_requests_have_the_epoch_of_the_campaign(self) -> None:
         """A current epoch that rises during the election does not change the requests."""
         fixture = stable_group()
         for letter in "bz":
-            fixture.servers[fixture.peer(letter).address].mute = True
+            fixture.servers[fixture.peer(letter).address].unresponsive = True
             fixture.peer(letter).reports_master_down = True
             fixture.peer(letter).opinion_at = fixture.now + 1_000
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_040)
-        fixture.hello("b", MASTER_PLACE, 0, 5)
+        fixture.hello("b", MASTER, 0, 5)
         for letter in "bz":
-            fixture.servers[fixture.peer(letter).address].mute = False
+            fixture.servers[fixture.peer(letter).address].unresponsive = False
             fixture.reset_connections(fixture.peer(letter).address)
         self.assertEqual({1}, {request.epoch for request in self.requests(fixture)})
         self.assertEqual((SECOND, 1), (fixture.master.address, fixture.master.config_epoch))
@@ -122,19 +122,19 @@ class InvariantTests(SynchronousTestCase):
                 fixture = Fixture(my_id=identity(me))
                 fixture.add_replica(2)
                 for letter in letters.replace(me, ""):
-                    fixture.add_peer(letter, mute=True)
+                    fixture.add_peer(letter, unresponsive=True)
                 fixture.wait(1_500, 50)
                 fixture.core.state.current_epoch = current
                 fixture.core.failover(NAME, fixture.now)
                 fixture.wait(700, 20)
                 self.assertEqual(me, taken.setdefault(fixture.master.config_epoch, me))
 
-    def test_w03_a_switch_takes_no_clock_along(self) -> None:
+    def test_w03_a_switch_resets_the_down_clock(self) -> None:
         """At any down-after a dead master causes one switch; its silence does not count against the new master."""
         for down_after in (100, 200, 400):
             cluster = Cluster(5, down_after=down_after)
             cluster.run(5_000)
-            cluster.kill(MASTER_PLACE)
+            cluster.kill(MASTER)
             cluster.run(8_000)
             self.assertEqual(1, cluster.checker.promotions)
             for one in cluster.nodes:
@@ -143,9 +143,9 @@ class InvariantTests(SynchronousTestCase):
     def test_w03_opinions_of_the_old_address_do_not_survive_a_switch(self) -> None:
         """Neither replies that arrived before the switch nor those that arrive later."""
         fixture = stable_group()
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         for letter in "bz":
-            fixture.servers[fixture.peer(letter).address].mute = True
+            fixture.servers[fixture.peer(letter).address].unresponsive = True
         fixture.wait(1_010)
         fixture.hello("b", SECOND, 4)
         peer = fixture.peer("b")
@@ -160,9 +160,9 @@ class InvariantTests(SynchronousTestCase):
         for letter in "bz":
             fixture.peer(letter).reports_master_down = True
             fixture.peer(letter).opinion_at = fixture.now
-            fixture.servers[fixture.peer(letter).address].mute = True
+            fixture.servers[fixture.peer(letter).address].unresponsive = True
         fixture.wait(6_000, 50)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(3_000, 50)
         self.assertNotIn("+odown", fixture.events())
 
@@ -175,21 +175,21 @@ class InvariantTests(SynchronousTestCase):
         for number in (2, 3):
             fixture.core.registry.add_replica(fixture.master, Address.literal(f"10.0.0.{number}", 6379), fixture.now)
         fixture.wait(500)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_500)
         self.assertIs(FailoverState.WAIT_START, fixture.master.failover_state)
-        self.assertEqual([], self.orders(fixture))
+        self.assertEqual([], self.role_changes(fixture))
         fixture.commit()
         fixture.finish()
-        self.assertEqual(1, len([order for order in self.orders(fixture) if order.promotes]))
+        self.assertEqual(1, len([order for order in self.role_changes(fixture) if order.promotes]))
 
-    def test_w06_strangers_and_rivals_get_no_vote(self) -> None:
+    def test_w06_unknown_and_second_candidates_get_no_vote(self) -> None:
         """An unknown candidate, or one right after another, is refused, and its epoch with it."""
         fixture = stable_group()
-        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 1, identity("q"), fixture.now)
+        vote = fixture.core.vote_requested(MASTER.ip, MASTER.port, 1, identity("q"), fixture.now)
         self.assertEqual(("*", 0), (vote.leader, vote.leader_epoch))
-        fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 2, identity("b"), fixture.now)
-        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("z"), fixture.now)
+        fixture.core.vote_requested(MASTER.ip, MASTER.port, 2, identity("b"), fixture.now)
+        vote = fixture.core.vote_requested(MASTER.ip, MASTER.port, 3, identity("z"), fixture.now)
         self.assertEqual((identity("b"), 2), (vote.leader, vote.leader_epoch))
         self.assertEqual(2, fixture.core.current_epoch)
 
@@ -209,9 +209,9 @@ class InvariantTests(SynchronousTestCase):
         fixture.wait(5_000, 50)
         vote = fixture.core.vote_requested(SECOND.ip, SECOND.port, 3, identity("z"), fixture.now)
         self.assertEqual(identity("z"), vote.leader)
-        fixture.hello("b", MASTER_PLACE, 4)
+        fixture.hello("b", MASTER, 4)
         fixture.wait(500)
-        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 5, identity("b"), fixture.now)
+        vote = fixture.core.vote_requested(MASTER.ip, MASTER.port, 5, identity("b"), fixture.now)
         self.assertEqual(identity("b"), vote.leader)
 
     def test_w07_one_commit_for_many_votes(self) -> None:
@@ -225,7 +225,7 @@ class InvariantTests(SynchronousTestCase):
         fixture.commit()
         self.assertTrue(all(vote.generation <= fixture.core.durable_generation for vote in votes))
 
-    def test_w08_names_are_asked_for_and_not_waited_for(self) -> None:
+    def test_w08_resolution_does_not_block(self) -> None:
         """A name that cannot be resolved blocks nothing: resolution is an effect."""
         fixture = stable_group()
         fixture.options.resolve_hostnames = True
@@ -234,29 +234,29 @@ class InvariantTests(SynchronousTestCase):
         )
         self.assertIn(ResolveAddress, [type(effect) for _, effect in fixture.core.outbox.pending])
         fixture.finish()
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_200)
         self.assertEqual(SECOND, fixture.master.address)
 
-    def test_w09_an_address_that_means_nothing_uses_no_config_epoch(self) -> None:
+    def test_w09_an_invalid_address_uses_no_config_epoch(self) -> None:
         """A configuration with a name is adopted once the name is resolved."""
         fixture = stable_group()
         fixture.options.resolve_hostnames = True
         news = f"10.0.1.98,26379,{identity('b')},7,mymaster,redis.example,6379,7".encode()
         fixture.core.hello_received(news, fixture.now)
         fixture.finish()
-        self.assertEqual((MASTER_PLACE, 0), (fixture.master.address, fixture.master.config_epoch))
+        self.assertEqual((MASTER, 0), (fixture.master.address, fixture.master.config_epoch))
         self.assertNotIn("+switch-master", fixture.events())
         fixture.core.address_resolved(Address("redis.example", "", 6379), "10.0.0.3", fixture.now)
         fixture.core.hello_received(news, fixture.now)
         self.assertEqual(("10.0.0.3", 7), (fixture.master.address.ip, fixture.master.config_epoch))
 
-    def test_w10_poison_is_not_swallowed(self) -> None:
+    def test_w10_absurd_epochs_are_ignored(self) -> None:
         """Epochs that no sequence of failovers explains change nothing, from any source."""
         fixture = stable_group()
         for epoch in (-1, 2**64 - 1, 2**53 + 1, 2**20 + 1):
-            fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, epoch, identity("b"), fixture.now)
-            fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, epoch % 2**20, identity("q"), fixture.now)
+            fixture.core.vote_requested(MASTER.ip, MASTER.port, epoch, identity("b"), fixture.now)
+            fixture.core.vote_requested(MASTER.ip, MASTER.port, epoch % 2**20, identity("q"), fixture.now)
         for epoch in (-1, 2**64 - 1, 2**53 + 1):
             fixture.hello("b", SECOND, 1, epoch % 2**64)
         self.assertEqual(
@@ -291,12 +291,12 @@ class InvariantTests(SynchronousTestCase):
         """Between the order and the switch no time passes except message latency."""
         fixture = stable_group()
         for letter in "bz":
-            fixture.hello(letter, MASTER_PLACE, 0)
-        fixture.kill(MASTER_PLACE)
+            fixture.hello(letter, MASTER, 0)
+        fixture.kill(MASTER)
         fixture.wait(1_200, 1)
         promoted_at = next(at for at, e in fixture.sent if isinstance(e, Reconfigure) and e.promotes)
-        told_at = min(at for at, e in fixture.sent if isinstance(e, PublishHello) and b"10.0.0.2,6379,1" in e.payload)
-        self.assertEqual(promoted_at, told_at)
+        hello_at = min(at for at, e in fixture.sent if isinstance(e, PublishHello) and b"10.0.0.2,6379,1" in e.payload)
+        self.assertEqual(promoted_at, hello_at)
 
     def test_w15_a_silent_replica_holds_up_the_next_for_ten_seconds_only(self) -> None:
         """The same holds with parallel-syncs 1."""
@@ -304,7 +304,7 @@ class InvariantTests(SynchronousTestCase):
         fixture.add_replica(4)
         fixture.servers[THIRD].obeys = False
         fixture.wait(2_000, 50)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(11_500)
         self.assertIn("-slave-reconf-sent-timeout", fixture.events())
         self.assertEqual(SECOND, fixture.servers[Address.literal("10.0.0.4", 6379)].follows)
@@ -315,7 +315,7 @@ class InvariantTests(SynchronousTestCase):
         fixture.add_replica(4)
         fixture.servers[THIRD].obeys = False
         fixture.wait(2_000, 50)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(7_000)
         self.assertIn("+slave-reconf-sent-be", fixture.events())
         self.assertEqual(SECOND, fixture.servers[Address.literal("10.0.0.4", 6379)].follows)
@@ -324,7 +324,7 @@ class InvariantTests(SynchronousTestCase):
         """The old failover ends, and the new one begins."""
         fixture = stable_group(failover_timeout=60_000)
         fixture.servers[THIRD].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_200)
         self.assertIs(FailoverState.RECONF_REPLICAS, fixture.master.failover_state)
         fixture.servers[THIRD].obeys = True
@@ -332,12 +332,12 @@ class InvariantTests(SynchronousTestCase):
         fixture.wait(4_000)
         self.assertEqual((THIRD, 2), (fixture.master.address, fixture.master.config_epoch))
 
-    def test_w16_a_pause_of_writes_is_no_death(self) -> None:
+    def test_w16_paused_writes_do_not_cause_s_down(self) -> None:
         """A blocked PUBLISH and all commands after it make no server S_DOWN, as the subscription answers."""
         for down_after in (500, 1_000, 1_500, 5_000):
             fixture = stable_group(down_after=down_after)
             fixture.wait(16_000, 50)
-            fixture.servers[MASTER_PLACE].paused = True
+            fixture.servers[MASTER].paused = True
             fixture.wait(30_000, 50)
             self.assertNotIn("+sdown", fixture.events(), f"down-after {down_after}")
             self.assertIsNone(fixture.master.sdown_since)
@@ -347,7 +347,7 @@ class InvariantTests(SynchronousTestCase):
         fixture = stable_group()
         fixture.core.failover(NAME, fixture.now)
         fixture.finish()
-        self.assertEqual((SECOND, "slave"), (fixture.servers[MASTER_PLACE].follows, fixture.servers[MASTER_PLACE].role))
+        self.assertEqual((SECOND, "slave"), (fixture.servers[MASTER].follows, fixture.servers[MASTER].role))
 
     def test_w17_an_old_master_is_not_demoted_before_the_new_one_is_durable(self) -> None:
         """Otherwise a crash would leave the group without a master."""
@@ -357,37 +357,37 @@ class InvariantTests(SynchronousTestCase):
         fixture.commit()
         fixture.finish()
         self.assertEqual(1, fixture.master.config_epoch)
-        self.assertEqual("master", fixture.servers[MASTER_PLACE].role)
+        self.assertEqual("master", fixture.servers[MASTER].role)
         fixture.commit()
         fixture.finish()
-        self.assertEqual("slave", fixture.servers[MASTER_PLACE].role)
+        self.assertEqual("slave", fixture.servers[MASTER].role)
 
-    def test_the_end_of_a_pause_is_not_held_by_the_pause(self) -> None:
+    def test_unpause_is_not_blocked_by_a_hello(self) -> None:
         """No hello is sent before CLIENT UNPAUSE, as the server would block PUBLISH and all commands after it."""
         fixture = stable_group()
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
-        fixture.reset_connections(MASTER_PLACE)
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
+        fixture.reset_connections(MASTER)
         fixture.core.failover(NAME, fixture.now, coordinated=True)
         fixture.wait(100)
-        self.assertEqual("slave", fixture.servers[MASTER_PLACE].role)
-        self.assertFalse(fixture.servers[MASTER_PLACE].paused)
+        self.assertEqual("slave", fixture.servers[MASTER].role)
+        self.assertFalse(fixture.servers[MASTER].paused)
 
-    def handing_over(self) -> Fixture:
+    def coordinated_failover(self) -> Fixture:
         """A hand-over that was ordered, at servers that are slow."""
         fixture = stable_group()
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
-        fixture.servers[MASTER_PLACE].obeys = False
-        fixture.reset_connections(MASTER_PLACE)
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
+        fixture.servers[MASTER].obeys = False
+        fixture.reset_connections(MASTER)
         fixture.core.failover(NAME, fixture.now, coordinated=True)
         fixture.finish()
         self.assertIn("order 10.0.0.1 FAILOVER TO 10.0.0.2 6379 within 10000", fixture.output())
         return fixture
 
-    def test_w18_a_closed_link_to_the_old_master_hurts_nobody(self) -> None:
+    def test_w18_the_old_master_may_be_removed(self) -> None:
         """Between the order and its end the old master may be removed; then no order is sent to it."""
-        fixture = self.handing_over()
+        fixture = self.coordinated_failover()
         fixture.servers[SECOND].role = "master"
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(200)
         self.assertEqual(SECOND, fixture.master.address)
         self.assertEqual(["order 10.0.0.2 CLIENT UNPAUSE"], [o for o in fixture.output() if "UNPAUSE" in o])
@@ -401,7 +401,7 @@ class InvariantTests(SynchronousTestCase):
             "time": lambda fixture: fixture.wait(11_000, 50),
         }
         for name, end in ends.items():
-            fixture = self.handing_over()
+            fixture = self.coordinated_failover()
             end(fixture)
             fixture.finish()
             ordered = [type(e) for _, e in fixture.sent if isinstance(e, HandOver | AbortHandOver)]
@@ -409,27 +409,27 @@ class InvariantTests(SynchronousTestCase):
 
     def test_the_end_of_a_hand_over_is_not_lost_with_a_connection(self) -> None:
         """A server that could not be unpaused is, once, when it is connected again, before any hello."""
-        fixture = self.handing_over()
-        fixture.kill(MASTER_PLACE)
+        fixture = self.coordinated_failover()
+        fixture.kill(MASTER)
         fixture.servers[SECOND].role = "master"
-        fixture.servers[MASTER_PLACE].role, fixture.servers[MASTER_PLACE].follows = "slave", SECOND
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        fixture.servers[MASTER].role, fixture.servers[MASTER].follows = "slave", SECOND
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
         fixture.wait(200)
         fixture.sent.clear()
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         fixture.wait(2_500)
         sent = [e for _, e in fixture.sent if isinstance(e, FinishHandOver | PublishHello)]
-        order = [type(effect) for effect in sent if effect.link.address == MASTER_PLACE]
+        order = [type(effect) for effect in sent if effect.link.address == MASTER]
         self.assertEqual([FinishHandOver, PublishHello], order[:2])
-        fixture.reset_connections(MASTER_PLACE)
+        fixture.reset_connections(MASTER)
         self.assertEqual(1, sum(isinstance(effect, FinishHandOver) for _, effect in fixture.sent))
 
-    def test_no_hand_over_is_ordered_behind_a_held_hello(self) -> None:
+    def test_no_hand_over_is_ordered_behind_a_blocked_hello(self) -> None:
         """While another client pauses writes, no hand-over is ordered, as it would be executed too late."""
         fixture = stable_group()
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
-        fixture.reset_connections(MASTER_PLACE)
-        fixture.servers[MASTER_PLACE].paused = True
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
+        fixture.reset_connections(MASTER)
+        fixture.servers[MASTER].paused = True
         fixture.wait(2_500)
         fixture.core.failover(NAME, fixture.now, coordinated=True)
         fixture.wait(500)
@@ -439,26 +439,26 @@ class InvariantTests(SynchronousTestCase):
         self.assertIn("-failover-abort-master-timeout", fixture.events())
         self.assertFalse([effect for _, effect in fixture.sent if isinstance(effect, HandOver)])
 
-    def test_a_failover_that_the_server_ended_is_not_waited_for(self) -> None:
+    def test_a_failover_that_the_server_ended(self) -> None:
         """If it times out at the server or the replica refuses, writes are unpaused as soon as INFO shows that."""
-        fixture = self.handing_over()
+        fixture = self.coordinated_failover()
         fixture.wait(300)
         self.assertEqual(FailoverState.WAIT_PROMOTION, fixture.master.failover_state)
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
         fixture.wait(200)
         self.assertIn("-failover-abort-master-timeout", fixture.events())
-        self.assertFalse(fixture.servers[MASTER_PLACE].paused)
+        self.assertFalse(fixture.servers[MASTER].paused)
 
-    def test_a_pause_ends_without_us(self) -> None:
+    def test_a_pause_has_a_timeout(self) -> None:
         """However long the hand-over may take, the pause without a Sentinel is short."""
-        fixture = self.handing_over()
+        fixture = self.coordinated_failover()
         (order,) = [effect for _, effect in fixture.sent if isinstance(effect, HandOver)]
         self.assertEqual((10_000, 3_000), (order.timeout, order.pause))
 
-    def test_what_a_replica_told_of_itself_holds_when_it_is_master(self) -> None:
+    def test_capabilities_of_a_promoted_replica_are_known(self) -> None:
         """Right after a switch it is known whether the new master supports FAILOVER."""
         fixture = stable_group()
-        for place in (MASTER_PLACE, SECOND, THIRD):
+        for place in (MASTER, SECOND, THIRD):
             fixture.servers[place].extra = ["master_failover_state:no-failover"]
             fixture.reset_connections(place)
         fixture.hello("b", SECOND, 7)
@@ -470,16 +470,16 @@ class InvariantTests(SynchronousTestCase):
         """INFO is requested at S_DOWN, so recent offsets decide."""
         fixture = stable_group()
         fixture.servers[THIRD].offset = 900
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_200)
         self.assertEqual(THIRD, fixture.master.address)
 
-    def test_w20_a_peer_that_does_not_see_it_yet_is_asked_again_soon(self) -> None:
+    def test_w20_a_peer_without_opinion_is_queried_again_soon(self) -> None:
         """It is repeated at once, not a second later."""
         fixture = stable_group()
         for letter in "bz":
             fixture.servers[fixture.peer(letter).address].reports_down = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_010)
         fixture.servers[fixture.peer("b").address].reports_down = True
         fixture.wait(110)
@@ -491,7 +491,7 @@ class InvariantTests(SynchronousTestCase):
         for place in (SECOND, THIRD):
             fixture.servers[place].priority = 0
         fixture.wait(11_000, 50)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(5_000)
         self.assertEqual([], self.requests(fixture))
         self.assertIsNone(fixture.master.attempt_started_at)
@@ -504,15 +504,15 @@ class InvariantTests(SynchronousTestCase):
         fixture = Fixture()
         fixture.add_peer("b", reports_down=True)
         fixture.wait(3_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         self.assertLess(fixture.idle(20_000), 20 * 30)
 
-    def test_w22_an_error_is_an_answer(self) -> None:
+    def test_w22_an_error_is_a_reply(self) -> None:
         """A server that answers every command with NOAUTH is S_DOWN, but its connection is kept."""
         fixture = stable_group(down_after=1_500)
         fixture.wait(16_000, 50)
-        fixture.servers[MASTER_PLACE].ping_text = b"NOAUTH Authentication required."
-        fixture.servers[MASTER_PLACE].refuses = True
+        fixture.servers[MASTER].ping_text = b"NOAUTH Authentication required."
+        fixture.servers[MASTER].refuses = True
         fixture.sent.clear()
         fixture.master.options.quorum = 9
         fixture.wait(20_000, 50)

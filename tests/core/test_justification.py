@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture, identity
+from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import FailoverState, Replica, Role
@@ -13,7 +13,7 @@ from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)
-BACK = "-failover-abort-master-is-back"
+MASTER_IS_BACK = "-failover-abort-master-is-back"
 HANDS_OVER = ["master_failover_state:no-failover"]
 
 
@@ -35,7 +35,7 @@ class JustificationCase(SynchronousTestCase):
         """An election that is not decided yet."""
         fixture = self.fixture(**options)
         self.vote(fixture, False)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertIs(fixture.master.failover_state, FailoverState.WAIT_START)
         return fixture
@@ -43,15 +43,15 @@ class JustificationCase(SynchronousTestCase):
     def vote(self, fixture: Fixture, grants: bool) -> None:
         """Set whether the peers vote."""
         for letter in "bz":
-            actor = fixture.servers[fixture.peer(letter).address]
-            actor.grants, actor.answer = grants, None if grants else (identity("q"), 1)
+            server = fixture.servers[fixture.peer(letter).address]
+            server.grants, server.answer = grants, None if grants else (identity("q"), 1)
 
-    def silence(self, fixture: Fixture, *addresses: Address) -> None:
+    def hang(self, fixture: Fixture, *addresses: Address) -> None:
         """Hang these servers, with open connections."""
         for address in addresses:
-            fixture.servers[address].silent = True
+            fixture.servers[address].hung = True
 
-    def orders(self, fixture: Fixture) -> list[str]:
+    def sent_commands(self, fixture: Fixture) -> list[str]:
         """Return the orders since the last call."""
         return [line for line in fixture.output() if line.startswith("order")]
 
@@ -59,16 +59,16 @@ class JustificationCase(SynchronousTestCase):
 class ReasonTests(JustificationCase):
     """The conditions that must still hold."""
 
-    def test_back_during_the_election(self) -> None:
+    def test_master_returns_during_the_election(self) -> None:
         """A master that answers again ends the election, and the attempt does not count."""
         fixture = self.election()
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         events = fixture.events()
-        self.assertIn(BACK, events)
-        self.assertLess(events.index("-odown"), events.index(BACK))
+        self.assertIn(MASTER_IS_BACK, events)
+        self.assertLess(events.index("-odown"), events.index(MASTER_IS_BACK))
         self.assertIsNone(fixture.master.attempt_started_at)
         self.vote(fixture, True)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_500)
         self.assertIn("+switch-master", fixture.events())
 
@@ -77,13 +77,13 @@ class ReasonTests(JustificationCase):
         fixture = self.fixture()
         fixture.master.attempt_started_at = before = fixture.now - 30_000
         self.vote(fixture, False)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertIn("+try-failover", fixture.events())
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         self.assertEqual(fixture.master.attempt_started_at, before)
 
-    def test_back_before_a_replica_was_selected(self) -> None:
+    def test_master_returns_before_the_selection(self) -> None:
         """A leader that waits for a replica aborts when the master is up again."""
         fixture = self.election()
         for address in (SECOND, THIRD):
@@ -92,19 +92,19 @@ class ReasonTests(JustificationCase):
         while fixture.master.failover_state is FailoverState.WAIT_START:
             fixture.wait(10)
         self.assertIs(fixture.master.failover_state, FailoverState.SELECT_REPLICA)
-        fixture.revive(MASTER_PLACE)
-        self.assertIn(BACK, fixture.events())
+        fixture.revive(MASTER)
+        self.assertIn(MASTER_IS_BACK, fixture.events())
         fixture.revive(SECOND)
         fixture.wait(12_000)
         self.assertNotIn("+promoted-slave", fixture.events())
 
-    def test_agreement_is_lost(self) -> None:
+    def test_quorum_is_lost(self) -> None:
         """If too few Sentinels consider it down, there is no reason for a leader."""
         fixture = self.election()
         for letter in "bz":
             fixture.servers[fixture.peer(letter).address].reports_down = False
         fixture.wait(1_500)
-        self.assertIn(BACK, fixture.events())
+        self.assertIn(MASTER_IS_BACK, fixture.events())
         self.assertIsNotNone(fixture.master.sdown_since)
 
     def test_storage_fails_after_the_election(self) -> None:
@@ -131,10 +131,10 @@ class ReasonTests(JustificationCase):
         fixture.now += 5_000
         fixture.sweep()
         self.assertTrue(fixture.core.tilt.active)
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         self.vote(fixture, True)
         fixture.wait(31_000)
-        self.assertEqual(self.orders(fixture), [])
+        self.assertEqual(self.sent_commands(fixture), [])
         self.assertIsNone(fixture.master.failover)
 
     def test_forced(self) -> None:
@@ -149,12 +149,12 @@ class ReasonTests(JustificationCase):
         """A promotion that was lost with its connection is not repeated if the master is back."""
         fixture = self.fixture()
         fixture.servers[SECOND].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertIs(fixture.master.failover_state, FailoverState.WAIT_PROMOTION)
         fixture.wait(10)
         fixture.kill(SECOND)
-        fixture.revive(MASTER_PLACE)
+        fixture.revive(MASTER)
         fixture.wait(10)
         self.assertIs(fixture.master.failover_state, FailoverState.WAIT_PROMOTION, "it may have been carried out")
         fixture.output()
@@ -162,17 +162,17 @@ class ReasonTests(JustificationCase):
         fixture.wait(10)
         output = fixture.output()
         self.assertEqual([line for line in output if line.startswith("order")], [])
-        self.assertTrue(any(BACK in line for line in output))
+        self.assertTrue(any(MASTER_IS_BACK in line for line in output))
 
     def test_a_coordinated_failover_needs_its_master(self) -> None:
         """It is aborted when the master goes down, and an ordinary failover follows at once."""
         fixture = self.fixture()
-        fixture.servers[MASTER_PLACE].extra = HANDS_OVER
+        fixture.servers[MASTER].extra = HANDS_OVER
         fixture.wait(11_000)
         self.vote(fixture, False)
         fixture.core.failover("mymaster", fixture.now, coordinated=True)
         fixture.finish()
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         self.vote(fixture, True)
         for letter in "bz":
             fixture.servers[fixture.peer(letter).address].answer = (identity("q"), 9)
@@ -187,60 +187,60 @@ class ReasonTests(JustificationCase):
 class ReturnTests(JustificationCase):
     """A master that was lost together with all its replicas."""
 
-    def lost_together(self, fixture: Fixture, milliseconds: int = 4_000) -> None:
+    def hang_group(self, fixture: Fixture, milliseconds: int = 4_000) -> None:
         """Hang the whole group."""
-        self.silence(fixture, MASTER_PLACE, SECOND, THIRD)
+        self.hang(fixture, MASTER, SECOND, THIRD)
         fixture.wait(milliseconds)
         self.assertIsNotNone(fixture.master.odown_since)
         fixture.output()
 
-    def test_waited_for(self) -> None:
+    def test_master_returns_after_its_replicas(self) -> None:
         """Its replicas return up to a second before it, and no failover begins."""
         for delay in (0, 10, 50, 200, 500, 1_000):
             fixture = self.fixture(down_after=2_000)
-            self.lost_together(fixture)
+            self.hang_group(fixture)
             fixture.revive(SECOND)
             fixture.wait(delay)
-            fixture.revive(MASTER_PLACE)
+            fixture.revive(MASTER)
             fixture.revive(THIRD)
             fixture.wait(5_000)
             self.assertNotIn("+try-failover", fixture.events(), f"{delay} ms")
 
-    def test_waited_for_in_vain(self) -> None:
+    def test_master_does_not_return(self) -> None:
         """If the master does not return, the failover begins when the delay is over, and no later."""
         for down_after, expected in ((300, 1_500), (2_000, 2_000), (10_000, MAX_RETURN_DELAY)):
             fixture = self.fixture(down_after=down_after)
-            self.lost_together(fixture, 2 * down_after + 2_000)
+            self.hang_group(fixture, 2 * down_after + 2_000)
             fixture.revive(SECOND)
             fixture.wait(expected - 10)
             self.assertNotIn("+try-failover", fixture.events())
             fixture.wait(120)
             self.assertIn("+try-failover", fixture.events())
 
-    def test_said_once(self) -> None:
+    def test_delay_is_logged_once(self) -> None:
         """The log has the reason of the delay."""
         fixture = self.fixture(down_after=2_000)
-        self.lost_together(fixture)
+        self.hang_group(fixture)
         fixture.revive(SECOND)
         fixture.wait(1_000)
         notes = [line for line in fixture.output() if line.startswith("note mymaster was lost together")]
         self.assertEqual(len(notes), 1)
         self.assertIn("2000 ms", notes[0])
 
-    def test_a_replica_that_was_there_all_the_time(self) -> None:
+    def test_replicas_stay_connected(self) -> None:
         """If only the master is lost, there is no delay."""
         fixture = self.fixture(down_after=2_000)
-        self.silence(fixture, MASTER_PLACE, SECOND)
+        self.hang(fixture, MASTER, SECOND)
         fixture.wait(3_300)
         self.assertIn("+switch-master", fixture.events())
 
-    def test_a_replica_that_was_gone_before(self) -> None:
+    def test_replica_lost_long_before(self) -> None:
         """A replica that was lost long before the master does not matter."""
         fixture = self.fixture(down_after=1_000)
         for address in (SECOND, THIRD):
             fixture.kill(address)
         fixture.wait(20_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_500)
         fixture.output()
         fixture.revive(SECOND)
@@ -250,7 +250,7 @@ class ReturnTests(JustificationCase):
     def test_silent_replicas_are_not_promoted(self) -> None:
         """If the master is S_DOWN first although its replicas hang as well, the failover waits all the same."""
         fixture = self.fixture(down_after=2_000)
-        self.silence(fixture, MASTER_PLACE, SECOND, THIRD)
+        self.hang(fixture, MASTER, SECOND, THIRD)
         for address in (SECOND, THIRD):
             link = next(r.link for r in fixture.master.replicas.values() if r.address == address)
             link.available(fixture.now + 900)
@@ -273,11 +273,11 @@ class RefusalTests(JustificationCase):
         fixture.core.promotion_refused(link, "SLAVEOF NO ONE", "NOPERM this user has no permissions", fixture.now)
         fixture.finish()
 
-    def test_another_is_tried_at_once(self) -> None:
+    def test_another_replica_is_promoted_at_once(self) -> None:
         """Another replica is promoted in the same epoch, as no replica was promoted in it."""
         fixture = self.fixture()
         fixture.servers[SECOND].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         failover = fixture.master.failover
         assert failover is not None
@@ -291,11 +291,11 @@ class RefusalTests(JustificationCase):
         self.assertTrue(any("+switch-master" in line for line in output))
         self.assertEqual((fixture.master.address, fixture.master.config_epoch), (THIRD, epoch))
 
-    def test_none_is_left(self) -> None:
+    def test_no_replica_left(self) -> None:
         """The attempt ends at once, and the replica is not selected again before it is reconnected."""
         fixture = self.fixture()
         fixture.servers[SECOND].obeys = fixture.servers[THIRD].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.refuse(fixture)
         fixture.output()
@@ -324,7 +324,7 @@ class OrderTests(JustificationCase):
         order = Reconfigure(replica.link, None)
         self.assertTrue(fixture.core.is_outdated(order))
         fixture.servers[SECOND].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertFalse(fixture.core.is_outdated(order))
         self.assertTrue(fixture.core.is_outdated(Reconfigure(fixture.replica(3).link, None)))
@@ -335,23 +335,23 @@ class OrderTests(JustificationCase):
     def test_repairs(self) -> None:
         """A replica is not made to follow the old master by an old order while it is promoted."""
         fixture = self.fixture()
-        order = Reconfigure(fixture.replica(2).link, MASTER_PLACE.ip, MASTER_PLACE.port)
+        order = Reconfigure(fixture.replica(2).link, MASTER.ip, MASTER.port)
         self.assertFalse(fixture.core.is_outdated(order))
         fixture.servers[SECOND].obeys = False
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(1_150)
         self.assertTrue(fixture.core.is_outdated(order))
-        self.assertFalse(fixture.core.is_outdated(Reconfigure(fixture.replica(3).link, MASTER_PLACE.ip, 6379)))
+        self.assertFalse(fixture.core.is_outdated(Reconfigure(fixture.replica(3).link, MASTER.ip, 6379)))
 
     def test_opinions(self) -> None:
         """Only a master that is down now is reported down."""
         fixture = self.fixture()
-        self.assertFalse(fixture.core.holds_down(MASTER_PLACE.ip, MASTER_PLACE.port))
-        fixture.kill(MASTER_PLACE)
+        self.assertFalse(fixture.core.holds_down(MASTER.ip, MASTER.port))
+        fixture.kill(MASTER)
         fixture.wait(1_010)
-        self.assertTrue(fixture.core.holds_down(MASTER_PLACE.ip, MASTER_PLACE.port))
-        fixture.revive(MASTER_PLACE)
-        self.assertFalse(fixture.core.holds_down(MASTER_PLACE.ip, MASTER_PLACE.port))
+        self.assertTrue(fixture.core.holds_down(MASTER.ip, MASTER.port))
+        fixture.revive(MASTER)
+        self.assertFalse(fixture.core.holds_down(MASTER.ip, MASTER.port))
 
 
 class EventTests(JustificationCase):
@@ -364,7 +364,7 @@ class EventTests(JustificationCase):
             fixture.kill(address)
         fixture.wait(2_000)
         fixture.output()
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(4_000)
         self.assertNotIn("-failover-abort-no-good-slave", fixture.events(), "the peer b comes first")
         fixture.kill(fixture.peer("b").address)
@@ -390,7 +390,7 @@ class EventTests(JustificationCase):
         for hello in (True, False):
             fixture = self.fixture()
             peer = fixture.peer("b")
-            fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 1, peer.name, fixture.now)
+            fixture.core.vote_requested(MASTER.ip, MASTER.port, 1, peer.name, fixture.now)
             fixture.finish()
             fixture.output()
             fixture.servers[SECOND].role, fixture.servers[SECOND].follows = "master", None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture
+from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.instances import Replica
 from txsentinel.model.address import Address
 
-STRANGER = Address.literal("10.0.0.9", 6379)
+UNKNOWN = Address.literal("10.0.0.9", 6379)
 
 
 class InfoTests(SynchronousTestCase):
@@ -60,9 +60,9 @@ class InfoTests(SynchronousTestCase):
 
     def test_fields(self) -> None:
         """All fields for selection and reports are recorded."""
-        actor = self.fixture.servers[self.fixture.replica(2).address]
-        actor.link_status, actor.down_for, actor.priority, actor.offset = "down", 7, 3, 77
-        self.fixture.core.info_reply(self.fixture.replica(2).link, actor.info(), self.fixture.now)
+        server = self.fixture.servers[self.fixture.replica(2).address]
+        server.link_status, server.down_for, server.priority, server.offset = "down", 7, 3, 77
+        self.fixture.core.info_reply(self.fixture.replica(2).link, server.info(), self.fixture.now)
         replica = self.fixture.replica(2)
         assert isinstance(replica, Replica)
         self.assertEqual(
@@ -87,12 +87,12 @@ class RepairTests(SynchronousTestCase):
         self.fixture.add_replica(2)
         self.fixture.wait(10_000, 50)
         self.fixture.output()
-        self.actor = self.fixture.servers[self.fixture.replica(2).address]
+        self.server = self.fixture.servers[self.fixture.replica(2).address]
 
     def test_convert(self) -> None:
         """A replica that reports to be a master for eight seconds is converted."""
-        self.actor.role = "master"
-        self.fixture.reset_connections(self.actor.address)
+        self.server.role = "master"
+        self.fixture.reset_connections(self.server.address)
         self.fixture.wait(8_000, 50)
         self.assertNotIn("+convert-to-slave", self.fixture.events())
         self.fixture.wait(1_200, 50)
@@ -100,8 +100,8 @@ class RepairTests(SynchronousTestCase):
 
     def test_fix(self) -> None:
         """A replica that follows another server is corrected after failover-timeout."""
-        self.actor.follows = STRANGER
-        self.fixture.reset_connections(self.actor.address)
+        self.server.follows = UNKNOWN
+        self.fixture.reset_connections(self.server.address)
         self.fixture.wait(5_000, 50)
         self.assertNotIn("+fix-slave-config", self.fixture.events())
         self.fixture.wait(1_200, 50)
@@ -109,18 +109,18 @@ class RepairTests(SynchronousTestCase):
 
     def test_master_that_is_a_replica(self) -> None:
         """If the monitored address is that of a replica, the log has its master, once."""
-        master = self.fixture.servers[MASTER_PLACE]
-        master.role, master.follows = "slave", STRANGER
+        master = self.fixture.servers[MASTER]
+        master.role, master.follows = "slave", UNKNOWN
         self.fixture.output()
-        self.fixture.reset_connections(MASTER_PLACE)
+        self.fixture.reset_connections(MASTER)
         self.fixture.wait(5_000, 100)
-        line = f"note mymaster at 10.0.0.1:6379 is a replica of {STRANGER.ip} port {STRANGER.port}: monitor that one"
+        line = f"note mymaster at 10.0.0.1:6379 is a replica of {UNKNOWN.ip} port {UNKNOWN.port}: monitor that one"
         self.assertEqual(1, self.fixture.output().count(line))
 
-    def test_not_in_doubt(self) -> None:
+    def test_not_while_the_master_is_uncertain(self) -> None:
         """While the master is S_DOWN, or reports to be a replica, no replica is corrected."""
-        self.actor.role = "master"
-        self.fixture.kill(MASTER_PLACE)
+        self.server.role = "master"
+        self.fixture.kill(MASTER)
         self.fixture.wait(20_000, 50)
         self.assertNotIn("+convert-to-slave", self.fixture.events())
 
@@ -137,16 +137,16 @@ class RepairTests(SynchronousTestCase):
         fixture.wait(9_500, 50)
         self.assertNotIn("+convert-to-slave", fixture.events())
 
-    def test_order_that_is_ignored(self) -> None:
+    def test_ignored_command(self) -> None:
         """A correction is repeated after the same period at the earliest."""
-        self.actor.role, self.actor.obeys = "master", False
-        self.fixture.reset_connections(self.actor.address)
+        self.server.role, self.server.obeys = "master", False
+        self.fixture.reset_connections(self.server.address)
         self.fixture.wait(30_000, 50)
         self.assertEqual(3, self.fixture.events().count("+convert-to-slave"))
 
     def test_stuck_failover_of_its_own(self) -> None:
         """A replica whose own FAILOVER does not end is ordered to abort it, after failover-timeout."""
-        self.actor.extra = ["master_failover_state:waiting-for-sync"]
+        self.server.extra = ["master_failover_state:waiting-for-sync"]
         self.fixture.wait(20_000, 50)
         orders = [e for _, e in self.fixture.sent if getattr(e, "abort_failover", False)]
         self.assertTrue(orders)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture
+from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.effects import Effect, KillScript, Ping, PublishHello, RequestInfo
 from txsentinel.core.link import LinkKind
 
@@ -22,7 +22,7 @@ class PeriodTests(SynchronousTestCase):
         self.fixture.wait(5_000)
         self.fixture.sent.clear()
 
-    def sent(self, kind: type[Effect], place: object = MASTER_PLACE) -> list[int]:
+    def sent(self, kind: type[Effect], place: object = MASTER) -> list[int]:
         """Return when effects of that kind were emitted for an instance."""
         return [at for at, e in self.fixture.sent if isinstance(e, kind) and e.link.address == place]  # type: ignore
 
@@ -32,7 +32,7 @@ class PeriodTests(SynchronousTestCase):
         self.assertEqual(3, len(self.sent(RequestInfo)))
         self.assertEqual([], self.sent(RequestInfo, self.fixture.peer("b").address))
 
-    def test_info_in_a_hurry(self) -> None:
+    def test_info_every_second(self) -> None:
         """INFO is sent every second to replicas whose master is O_DOWN or whose link to it is down."""
         self.fixture.servers[self.fixture.replica(2).address].link_status = "down"
         self.fixture.servers[self.fixture.replica(2).address].down_for = 5
@@ -45,17 +45,17 @@ class PeriodTests(SynchronousTestCase):
     def test_hello(self) -> None:
         """Hellos are sent every two seconds to all instances."""
         self.fixture.wait(10_000, 50)
-        for place in (MASTER_PLACE, self.fixture.replica(2).address, self.fixture.peer("b").address):
+        for place in (MASTER, self.fixture.replica(2).address, self.fixture.peer("b").address):
             self.assertEqual(5, len(self.sent(PublishHello, place)))
 
     def test_ping(self) -> None:
         """Some command is sent at least once a second, and PING no more often than that."""
         self.fixture.wait(10_000, 20)
-        asked = sorted(self.sent(Ping) + self.sent(PublishHello) + self.sent(RequestInfo))
-        self.assertLessEqual(max(later - sooner for sooner, later in pairwise(asked)), 1_020)
+        times = sorted(self.sent(Ping) + self.sent(PublishHello) + self.sent(RequestInfo))
+        self.assertLessEqual(max(later - sooner for sooner, later in pairwise(times)), 1_020)
         self.assertLessEqual(len(self.sent(Ping)), 11)
 
-    def test_ping_of_the_impatient(self) -> None:
+    def test_ping_with_short_down_after(self) -> None:
         """With a short down-after PING is sent at that interval."""
         fixture = self.fixture
         fixture.core.set_options(
@@ -71,20 +71,20 @@ class PeriodTests(SynchronousTestCase):
 
     def test_refused_hello(self) -> None:
         """A hello is sent again after a second to a server that refused PUBLISH."""
-        self.fixture.servers[MASTER_PLACE].refuses = True
+        self.fixture.servers[MASTER].refuses = True
         self.fixture.wait(10_000, 20)
         self.assertLessEqual(len(self.sent(PublishHello)), 10)
         self.assertLessEqual(len(self.sent(RequestInfo)), 10)
 
     def test_unanswered(self) -> None:
         """INFO and hello are not repeated while they are unanswered; PING is, twice a second."""
-        self.fixture.servers[MASTER_PLACE].silent = True
+        self.fixture.servers[MASTER].hung = True
         self.fixture.wait(12_000, 20)
         self.assertLessEqual(len(self.sent(RequestInfo)), 1)
         self.assertLessEqual(len(self.sent(PublishHello)), 1)
         self.assertGreater(len(self.sent(Ping)), 20)
 
-    def test_no_room(self) -> None:
+    def test_too_many_pending_commands(self) -> None:
         """With a hundred unanswered commands nothing is sent, without frequent evaluation."""
         self.fixture.master.link.pending_commands = 100
         self.assertLess(self.fixture.idle(5_000), 150)
@@ -92,7 +92,7 @@ class PeriodTests(SynchronousTestCase):
 
     def test_connection_begins_with_ping_and_info(self) -> None:
         """PING and INFO are sent in the turn of a connection, as another process may be listening."""
-        self.fixture.reset_connections(MASTER_PLACE, LinkKind.COMMANDS)
+        self.fixture.reset_connections(MASTER, LinkKind.COMMANDS)
         self.assertEqual([self.fixture.now], self.sent(Ping))
         self.assertEqual([self.fixture.now], self.sent(RequestInfo))
 
@@ -104,7 +104,7 @@ class EvidenceTests(SynchronousTestCase):
         """Set up a master that answers nothing from here on."""
         self.fixture = Fixture()
         self.fixture.wait(2_000)
-        self.fixture.servers[MASTER_PLACE].silent = True
+        self.fixture.servers[MASTER].hung = True
         self.fixture.wait(900)
         self.link = self.fixture.master.link
         self.link.unanswered_ping_at = self.fixture.now - 900
@@ -127,7 +127,7 @@ class EvidenceTests(SynchronousTestCase):
             self.fixture.core.ping_reply(self.link, LinkKind.COMMANDS, reply, self.fixture.now)
             self.assertEqual(1, self.clock(), reply)
 
-    def test_other_answers(self) -> None:
+    def test_other_replies(self) -> None:
         """An accepted PUBLISH, an opinion and a Pub/Sub message all show availability."""
         core, now = self.fixture.core, self.fixture.now
         core.publish_reply(self.link, self.fixture.master, False, now)
@@ -138,7 +138,7 @@ class EvidenceTests(SynchronousTestCase):
         core.hello_received(b"whatever", now, self.link)
         self.assertIsNone(self.clock())
 
-    def test_refusal_outweighs_them(self) -> None:
+    def test_ping_error_takes_precedence(self) -> None:
         """While PING itself is answered by an error, nothing else counts."""
         core, now = self.fixture.core, self.fixture.now
         core.ping_reply(self.link, LinkKind.COMMANDS, b"MISCONF x", now)
@@ -146,24 +146,24 @@ class EvidenceTests(SynchronousTestCase):
         core.hello_received(b"whatever", now, self.link)
         self.assertIsNotNone(self.clock())
 
-    def test_a_refusal_is_asked_about_again(self) -> None:
+    def test_ping_is_repeated_after_an_error(self) -> None:
         """However many other replies arrive, PING is repeated until it is accepted."""
         fixture = Fixture()
         fixture.wait(2_000)
-        fixture.servers[MASTER_PLACE].ping_text = b"MISCONF x"
+        fixture.servers[MASTER].ping_text = b"MISCONF x"
         fixture.wait(1_500)
-        fixture.servers[MASTER_PLACE].ping_text = b"PONG"
+        fixture.servers[MASTER].ping_text = b"PONG"
         for _ in range(15):
             fixture.core.publish_reply(fixture.master.link, fixture.master, True, fixture.now)
             fixture.wait(100)
         self.assertFalse(fixture.master.link.ping_refused)
         self.assertIsNone(fixture.master.sdown_since)
 
-    def test_errors_do_not_put_ping_off(self) -> None:
+    def test_errors_do_not_delay_ping(self) -> None:
         """A server that answers INFO and PUBLISH with errors is still sent PING at the same interval."""
         fixture = Fixture()
         fixture.core.timings.publish_period = 600
-        fixture.servers[MASTER_PLACE].refuses = True
+        fixture.servers[MASTER].refuses = True
         fixture.wait(3_000)
         fixture.sent.clear()
         fixture.wait(5_000)
@@ -189,7 +189,7 @@ class EvidenceTests(SynchronousTestCase):
         self.fixture.finish()
         self.assertEqual(1, sum(isinstance(e, KillScript) for _, e in self.fixture.sent))
 
-    def test_closed_links_are_void(self) -> None:
+    def test_closed_links_are_ignored(self) -> None:
         """Input on a closed link changes nothing."""
         link, core = self.link, self.fixture.core
         core.remove("mymaster", self.fixture.now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, FakeServer, Fixture, identity
+from tests.core.fixture import MASTER, FakeServer, Fixture, identity
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.link import InstanceLink
@@ -22,12 +22,12 @@ class RegistryTests(SynchronousTestCase):
         self.other = self.fixture.add_master("other", 7)
         self.registry = self.fixture.core.registry
 
-    def alive(self) -> set[int]:
+    def open_links(self) -> set[int]:
         """Return the links that were connected and not closed."""
         made = {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Connect)}
         return made - {e.link.link_id for _, e in self.fixture.sent if isinstance(e, Disconnect)}
 
-    def used(self) -> set[int]:
+    def used_links(self) -> set[int]:
         """Return the links of all instances."""
         return {instance.link.link_id for instance in self.registry.instances()}
 
@@ -43,21 +43,21 @@ class RegistryTests(SynchronousTestCase):
         """Through switches, resets, moves and removals, the open links are those in use."""
         fixture = self.fixture
         fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
-        self.assertEqual(self.used(), self.alive())
+        self.assertEqual(self.used_links(), self.open_links())
         fixture.hello("b", Address.literal("10.0.0.33", 6379), 4)
-        self.assertEqual(self.used(), self.alive())
+        self.assertEqual(self.used_links(), self.open_links())
         moved = Address.literal("10.3.3.3", 26379)
         fixture.servers[moved] = FakeServer(moved, sentinel_id=identity("b").encode())
         fixture.core.hello_received(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), fixture.now)
         fixture.finish()
-        self.assertEqual(self.used(), self.alive())
+        self.assertEqual(self.used_links(), self.open_links())
         fixture.core.reset("*", fixture.now)
         fixture.finish()
-        self.assertEqual(self.used(), self.alive())
+        self.assertEqual(self.used_links(), self.open_links())
         fixture.core.remove("other", fixture.now)
         fixture.core.remove("mymaster", fixture.now)
         fixture.finish()
-        self.assertEqual(set(), self.alive())
+        self.assertEqual(set(), self.open_links())
         fixture.wait(3_000, 100)
         self.assertIsNone(fixture.core.next_due)
 
@@ -66,8 +66,8 @@ class RegistryTests(SynchronousTestCase):
         self.fixture.hello("b", Address.literal("10.0.0.2", 6379), 3)
         links: dict[int, InstanceLink] = {i.link.link_id: i.link for i in self.registry.instances()}
         for link in links.values():
-            theirs = [i for i in self.registry.instances() if i.link is link]
-            self.assertEqual({id(i) for i in theirs}, {id(i) for i in link.instances})
+            users = [i for i in self.registry.instances() if i.link is link]
+            self.assertEqual({id(i) for i in users}, {id(i) for i in link.instances})
 
     def test_shared_peer(self) -> None:
         """One link serves a peer of both masters until the last one leaves it."""
@@ -146,4 +146,4 @@ class NameTests(SynchronousTestCase):
             assert address is not None
             self.assertIsNotNone(self.registry.add_replica(self.fixture.master, address, self.fixture.now))
         self.assertEqual(["one.example:6379", "two.example:6379"], list(self.fixture.master.replicas))
-        self.assertEqual(MASTER_PLACE, self.fixture.master.address)
+        self.assertEqual(MASTER, self.fixture.master.address)

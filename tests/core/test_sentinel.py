@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, Fixture, identity
+from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.errors import CommandError, InvalidAddress, NoSuchMaster
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.switching import REDISCOVERY_DELAY
@@ -70,7 +70,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_reset(self) -> None:
         """RESET removes replicas and peers, keeps epochs and address, is saved, and all are discovered again."""
-        self.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, identity("b"), self.fixture.now)
+        self.core.vote_requested(MASTER.ip, MASTER.port, 3, identity("b"), self.fixture.now)
         self.assertEqual(1, self.core.reset("my*", self.fixture.now))
         self.fixture.finish()
         self.assertEqual(({}, {}), (self.fixture.master.replicas, self.fixture.master.peers))
@@ -80,9 +80,9 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("+reset-master", self.fixture.events())
         self.assertTrue(self.fixture.master.link.commands_up)
 
-    def test_reset_can_be_seen(self) -> None:
+    def test_reset_is_visible(self) -> None:
         """For a moment no replica is discovered, so that the client that ordered the reset sees none."""
-        self.fixture.servers[MASTER_PLACE].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
+        self.fixture.servers[MASTER].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
         self.core.reset("*", self.fixture.now)
         self.fixture.finish()
         self.fixture.wait(REDISCOVERY_DELAY - 10)
@@ -98,7 +98,7 @@ class CommandTests(SynchronousTestCase):
         self.core.reset("*", self.fixture.now)
         self.fixture.finish()
         self.assertIsNone(self.fixture.master.failover)
-        self.assertEqual(MASTER_PLACE, self.fixture.master.address)
+        self.assertEqual(MASTER, self.fixture.master.address)
         self.assertEqual(ME, identity("m"))
 
     def test_restore(self) -> None:
@@ -147,7 +147,7 @@ class CommandTests(SynchronousTestCase):
 class IdleTests(SynchronousTestCase):
     """The cost of an idle core."""
 
-    def test_quiet(self) -> None:
+    def test_idle_evaluations(self) -> None:
         """A stable core is evaluated no more often than it is swept, and every instance has a deadline."""
         fixture = Fixture()
         fixture.add_replica(2)

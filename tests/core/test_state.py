@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, Fixture
+from tests.core.fixture import MASTER, ME, Fixture
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Limits, Timings
@@ -50,8 +50,8 @@ class EpochTests(SynchronousTestCase):
         first = self.state.fresh_epoch(0, above=0, shared=False)
         self.assertLess(first, self.state.fresh_epoch(0, above=0, shared=True))
 
-    def test_sane(self) -> None:
-        """An epoch that failovers can explain is sane: not negative, not a million ahead."""
+    def test_plausible(self) -> None:
+        """An epoch that failovers can explain is plausible: not negative, not a million ahead."""
         sane = [epoch for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1) if self.state.sane_epoch(epoch, 0)]
         self.assertEqual([0, 4, 5, 6, 5 + 2**20], sane)
 
@@ -111,7 +111,7 @@ class HelloTests(SynchronousTestCase):
         fixture.finish()
         self.assertEqual(1023, len(fixture.output()[-1].removeprefix("event ")))
 
-    def test_waits_for_what_went_before(self) -> None:
+    def test_generation_of_effects(self) -> None:
         """An effect has the latest generation, a probe has none."""
         fixture = Fixture()
         fixture.disk_slow = True
@@ -121,7 +121,7 @@ class HelloTests(SynchronousTestCase):
         self.assertEqual([], fixture.output())
         fixture.commit()
         self.assertEqual(["event +set x"], fixture.output())
-        self.assertEqual(MASTER_PLACE, fixture.master.address)
+        self.assertEqual(MASTER, fixture.master.address)
 
     def test_stagger(self) -> None:
         """The more masters fail together, the longer candidates wait for those before them, until it is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture, identity
+from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.succession import has_handed_over, is_masterless, successor
 from txsentinel.model.address import Address
 
@@ -22,10 +22,10 @@ class SuccessionTests(SynchronousTestCase):
         fixture.add_replica(3, offset=900)
         fixture.add_peer("b", reports_down=True)
         fixture.add_peer("z")
-        fixture.servers[MASTER_PLACE].extra = ["master_failover_state:no-failover"]
-        fixture.reset_connections(MASTER_PLACE)
+        fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
+        fixture.reset_connections(MASTER)
         fixture.wait(3_000)
-        vote = fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 1, identity("z"), fixture.now)
+        vote = fixture.core.vote_requested(MASTER.ip, MASTER.port, 1, identity("z"), fixture.now)
         self.assertEqual(vote.leader, identity("z"))
         fixture.finish()
         fixture.kill(fixture.peer("z").address)
@@ -33,7 +33,7 @@ class SuccessionTests(SynchronousTestCase):
 
     def hand_over(self) -> None:
         """The servers change their roles."""
-        old, new = self.fixture.servers[MASTER_PLACE], self.fixture.servers[SECOND]
+        old, new = self.fixture.servers[MASTER], self.fixture.servers[SECOND]
         old.role, old.follows = "slave", SECOND
         new.role, new.follows = "master", None
 
@@ -51,10 +51,10 @@ class SuccessionTests(SynchronousTestCase):
         self.assertNotIn("order 10.0.0.2 CLIENT UNPAUSE", lines)
         self.assertEqual(self.fixture.master.published_address, SECOND)
 
-    def test_not_before_it_is_seen(self) -> None:
+    def test_not_before_it_is_observed(self) -> None:
         """A master that is only dead after a vote is left to the candidate for two failover timeouts."""
         self.fixture.wait(100)
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(30_000, 50)
         self.assertNotIn("+try-failover", self.fixture.events())
 
@@ -65,13 +65,13 @@ class SuccessionTests(SynchronousTestCase):
         master = self.fixture.master
         self.fixture.wait(1_500)
         self.assertTrue(has_handed_over(master))
-        vote = self.fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 2, identity("b"), self.fixture.now)
+        vote = self.fixture.core.vote_requested(MASTER.ip, MASTER.port, 2, identity("b"), self.fixture.now)
         self.assertEqual(vote.leader, identity("b"))
         self.assertFalse(has_handed_over(master))
         self.fixture.wait(30_000, 50)
         self.assertNotIn("+try-failover", self.fixture.events())
 
-    def test_who_took_over(self) -> None:
+    def test_conditions(self) -> None:
         """It must be a known, connected replica with a priority that has reported to be a master since the change."""
         master = self.fixture.master
         self.assertIsNone(successor(master))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, Fixture
+from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Master, Peer, Role
 from txsentinel.model.address import Address
@@ -41,7 +41,7 @@ class SwitchTests(SynchronousTestCase):
         self.switch()
         self.assertEqual(before, {i.address: i.link for i in self.fixture.core.registry.instances()})
 
-    def test_dead_connections_are_not(self) -> None:
+    def test_lost_connections_are_replaced(self) -> None:
         """A link without a connection is replaced by one with new clocks that connects at once."""
         link = self.fixture.master.replicas["10.0.0.2:6379"].link
         self.fixture.kill(SECOND)
@@ -52,9 +52,9 @@ class SwitchTests(SynchronousTestCase):
         self.assertTrue(link.closed)
         self.assertTrue(master.link.commands_up)
 
-    def test_nothing_is_held_against_the_new_one(self) -> None:
+    def test_state_is_reset(self) -> None:
         """S_DOWN, roles, attempts, opinions and run ID are reset."""
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_010)
         master = self.switch()
         self.assertEqual((None, None, None), (master.sdown_since, master.odown_since, master.attempt_started_at))
@@ -64,7 +64,7 @@ class SwitchTests(SynchronousTestCase):
 
     def test_votes_are_kept(self) -> None:
         """The epoch of the last vote is kept through any number of switches."""
-        self.fixture.core.vote_requested(MASTER_PLACE.ip, MASTER_PLACE.port, 3, self.fixture.peer("b").name, 0)
+        self.fixture.core.vote_requested(MASTER.ip, MASTER.port, 3, self.fixture.peer("b").name, 0)
         self.assertEqual(3, self.switch().leader_epoch)
 
     def test_info_at_once(self) -> None:
@@ -75,7 +75,7 @@ class SwitchTests(SynchronousTestCase):
         for server in (master, *master.replicas.values()):
             self.assertEqual(self.fixture.now, server.info_refreshed_at, server.name)
 
-    def test_late_answers_of_the_old_role(self) -> None:
+    def test_late_replies_of_the_old_role(self) -> None:
         """A reply after the switch to a request before it counts for the server that sent it."""
         replica = self.fixture.master.replicas["10.0.0.2:6379"]
         link = replica.link
@@ -87,11 +87,11 @@ class SwitchTests(SynchronousTestCase):
         self.assertEqual(SECOND, master.address)
         self.assertEqual(2, len(master.replicas))
 
-    def test_back_again(self) -> None:
+    def test_reverse_switch(self) -> None:
         """A switch and its reverse result in the same set of servers."""
         self.switch()
-        self.fixture.servers[MASTER_PLACE].role = "master"
-        self.fixture.hello("b", MASTER_PLACE, 5)
+        self.fixture.servers[MASTER].role = "master"
+        self.fixture.hello("b", MASTER, 5)
         self.assertEqual({"10.0.0.2:6379", "10.0.0.3:6379"}, set(self.fixture.master.replicas))
 
 
@@ -103,9 +103,9 @@ class HelloForCPeersTests(SynchronousTestCase):
         fixture = Fixture(down_after=down_after)
         fixture.add_replica(2)
         fixture.add_peer("b", reports_down=True)
-        fixture.hello("b", MASTER_PLACE, 0, own=own)
+        fixture.hello("b", MASTER, 0, own=own)
         fixture.wait(3_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(4_000)
         self.assertEqual(SECOND, fixture.master.address)
         switched = fixture.master.switched_at
@@ -117,11 +117,11 @@ class HelloForCPeersTests(SynchronousTestCase):
         ]
         return min(published) - switched
 
-    def test_our_kind(self) -> None:
+    def test_txsentinel_peers(self) -> None:
         """The hello is sent at once to txsentinel, whatever down-after is."""
         self.assertEqual([0] * 5, [self.delay(down_after, True) for down_after in (200, 400, 700, 1_000, 2_000)])
 
-    def test_others(self) -> None:
+    def test_c_peers(self) -> None:
         """It is sent at once where that is safe or no time is, else shortly before the next connection attempt."""
         figures = {down_after: self.delay(down_after, False) for down_after in (200, 400, 700, 1_000, 1_200, 2_000)}
         self.assertEqual((0, 0, 0, 0), (figures[200], figures[700], figures[1_200], figures[2_000]))

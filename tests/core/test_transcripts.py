@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, FakeServer, Fixture, identity
+from tests.core.fixture import MASTER, FakeServer, Fixture, identity
 from txsentinel.core.effects import PublishHello
 from txsentinel.core.instances import Peer
 from txsentinel.core.link import LinkKind
@@ -24,10 +24,10 @@ SEPARATOR = "----"
 _ID = re.compile(r"([a-z])\1{39}")
 
 
-def place(word: str) -> Address:
+def address_of(word: str) -> Address:
     """Return the address of ``master``, a replica's number, or a peer's letter."""
     if word == "master":
-        return MASTER_PLACE
+        return MASTER
     if word.isdigit():
         return Address.literal(f"10.0.0.{word}", 6379)
     return Address.literal(f"10.0.1.{ord(word)}", 26379)
@@ -77,24 +77,24 @@ class Script:
         for name, value in settings(list(words)).items():
             if name == "votes_for":
                 letter, _, epoch = str(value).partition("@")
-                self.fixture.servers[place(who)].answer = (identity(letter), int(epoch))
+                self.fixture.servers[address_of(who)].answer = (identity(letter), int(epoch))
             elif name == "ping_text":
-                self.fixture.servers[place(who)].ping_text = str(value).encode()
+                self.fixture.servers[address_of(who)].ping_text = str(value).encode()
             else:
-                setattr(self.fixture.servers[place(who)], name, value)
+                setattr(self.fixture.servers[address_of(who)], name, value)
 
     def do_kill(self, who: str) -> None:
         """Stop a process: connections are lost and new ones are refused."""
         self.killed_at = self.fixture.now
-        self.fixture.kill(place(who))
+        self.fixture.kill(address_of(who))
 
     def do_hang(self, who: str) -> None:
         """Hang a process: connected, but silent."""
-        self.fixture.servers[place(who)].silent = True
+        self.fixture.servers[address_of(who)].hung = True
 
     def do_revive(self, who: str) -> None:
         """Start a process again, or let it continue."""
-        self.fixture.revive(place(who))
+        self.fixture.revive(address_of(who))
 
     def do_wait(self, milliseconds: str, step: str = "1") -> None:
         """Advance the time."""
@@ -122,33 +122,33 @@ class Script:
 
     def do_hello(self, letter: str, who: str, config_epoch: str, epoch: str = "") -> None:
         """Deliver a hello of a peer about the master."""
-        self.fixture.hello(letter, place(who), int(config_epoch), int(epoch) if epoch else None)
+        self.fixture.hello(letter, address_of(who), int(config_epoch), int(epoch) if epoch else None)
 
-    def do_say(self, payload: str) -> None:
+    def do_publish(self, payload: str) -> None:
         """Deliver a payload on the hello channel; single letters in braces are IDs."""
         fixture = self.fixture
         words = re.sub(r"\{(.)\}", lambda found: identity(found[1]), payload)
         fixture.core.hello_received(words.encode(), fixture.now)
         fixture.finish()
 
-    def do_listens(self, ip: str, letter: str) -> None:
+    def do_sentinel_at(self, ip: str, letter: str) -> None:
         """Let the Sentinel of that letter answer at ``ip``."""
         at = Address.literal(ip, 26379)
         self.fixture.servers[at] = FakeServer(at, sentinel_id=identity(letter).encode())
 
-    def do_tells(self) -> None:
+    def do_hellos(self) -> None:
         """Record when each peer was sent an address since the last time, in ms since the last kill."""
         fixture = self.fixture
         for at, effect in fixture.sent:
             if isinstance(effect, PublishHello) and isinstance(effect.instance, Peer):
                 fields = effect.payload.decode().split(",")
                 letter = effect.instance.name[0]
-                fixture.lines.append(f"{at - self.killed_at} ms: {letter} is told of {fields[5]} in epoch {fields[7]}")
+                fixture.lines.append(f"{at - self.killed_at} ms: {letter} receives {fields[5]} in epoch {fields[7]}")
         fixture.sent.clear()
 
     def do_reconnect(self, who: str, *kinds: str) -> None:
         """Reset connections, which are back at once: ``cmd``, ``pubsub``, or both."""
-        self.fixture.reset_connections(place(who), *(LinkKind(kind) for kind in kinds))
+        self.fixture.reset_connections(address_of(who), *(LinkKind(kind) for kind in kinds))
 
     def do_option(self, name: str, value: str) -> None:
         """Change an option of the master."""
@@ -170,7 +170,7 @@ class Script:
 
     def do_monitor(self, who: str) -> None:
         """Monitor a master of the same name."""
-        at = place(who)
+        at = address_of(who)
         self.fixture.master = self.fixture.core.monitor("mymaster", at.ip, at.port, 2, self.fixture.now)
         self.fixture.finish()
 
@@ -204,7 +204,7 @@ class Script:
         return lines
 
 
-def played(text: str) -> str:
+def replay(text: str) -> str:
     """Return the transcript as this code would write it."""
     play = Script()
     written: list[str] = []
@@ -225,7 +225,7 @@ class TranscriptTests(SynchronousTestCase):
 def _one(path: Path) -> object:
     def test(self: TranscriptTests) -> None:
         expected = path.read_text()
-        actual = played(expected)
+        actual = replay(expected)
         if os.environ.get("TXSENTINEL_TRANSCRIPTS") == "write":
             path.write_text(actual)
         self.assertEqual(expected, actual)

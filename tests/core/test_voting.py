@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER_PLACE, ME, FakeServer, Fixture, identity
+from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import MASS_FAILURE_WINDOW
 from txsentinel.core.voting import DOUBT_PERIOD, Vote, VoteCount
@@ -12,7 +12,7 @@ from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits
 
 
-class AnswerTests(SynchronousTestCase):
+class ReplyTests(SynchronousTestCase):
     """Replies to questions and vote requests."""
 
     def setUp(self) -> None:
@@ -22,62 +22,62 @@ class AnswerTests(SynchronousTestCase):
         self.fixture.add_peer("z")
         self.fixture.wait(500)
 
-    def ask(self, letter: str, epoch: int, host: str = MASTER_PLACE.ip) -> Vote:
+    def request_vote(self, letter: str, epoch: int, host: str = MASTER.ip) -> Vote:
         """Request a vote with a slow disk."""
-        return self.fixture.core.vote_requested(host, MASTER_PLACE.port, epoch, letter * 40, self.fixture.now)
+        return self.fixture.core.vote_requested(host, MASTER.port, epoch, letter * 40, self.fixture.now)
 
     def test_unknown_address(self) -> None:
         """For an unknown address there is no opinion, and no epoch is adopted."""
-        vote = self.ask("b", 7, "10.9.9.9")
+        vote = self.request_vote("b", 7, "10.9.9.9")
         self.assertEqual((False, "*", 0, 0), (vote.down, vote.leader, vote.leader_epoch, vote.generation))
         self.assertEqual(0, self.fixture.core.current_epoch)
 
     def test_epoch_zero(self) -> None:
         """There is no vote in epoch 0."""
-        self.assertEqual("*", self.ask("b", 0).leader)
+        self.assertEqual("*", self.request_vote("b", 0).leader)
 
     def test_lower_epochs(self) -> None:
         """Below the current epoch there is no vote, even a first one."""
-        self.fixture.hello("z", MASTER_PLACE, 0, 5)
-        self.assertEqual(("*", 0), (self.ask("b", 4).leader, self.ask("b", 4).leader_epoch))
-        self.assertEqual("b" * 40, self.ask("b", 5).leader)
+        self.fixture.hello("z", MASTER, 0, 5)
+        self.assertEqual(("*", 0), (self.request_vote("b", 4).leader, self.request_vote("b", 4).leader_epoch))
+        self.assertEqual("b" * 40, self.request_vote("b", 5).leader)
 
     def mass_failure(self, masters: int) -> None:
         """Set up a mass failure with votes for other masters: the current epoch went from 5 to 8."""
-        self.fixture.hello("z", MASTER_PLACE, 0, 5)
+        self.fixture.hello("z", MASTER, 0, 5)
         for _ in range(masters):
             self.fixture.core.state.went_odown(self.fixture.now)
-        self.fixture.hello("z", MASTER_PLACE, 0, 8)
+        self.fixture.hello("z", MASTER, 0, 8)
 
-    def test_lower_epochs_in_a_storm(self) -> None:
+    def test_lower_epochs_in_a_mass_failure(self) -> None:
         """The epoch of its start and later ones are accepted like the current one, one after the other per master."""
         self.mass_failure(Limits().mass_failure)
-        self.assertEqual("*", self.ask("b", 4).leader)
-        self.assertEqual(("b" * 40, 5), (self.ask("b", 5).leader, self.ask("b", 5).leader_epoch))
-        self.assertEqual(("b" * 40, 6), (self.ask("b", 6).leader, self.ask("b", 6).leader_epoch))
-        self.assertEqual(6, self.ask("z", 6).leader_epoch)
-        self.assertEqual(("b" * 40, 7), (self.ask("b", 7).leader, self.ask("b", 7).leader_epoch))
-        self.assertEqual(("b" * 40, 7), (self.ask("b", 6).leader, self.ask("b", 6).leader_epoch))
+        self.assertEqual("*", self.request_vote("b", 4).leader)
+        self.assertEqual(("b" * 40, 5), (self.request_vote("b", 5).leader, self.request_vote("b", 5).leader_epoch))
+        self.assertEqual(("b" * 40, 6), (self.request_vote("b", 6).leader, self.request_vote("b", 6).leader_epoch))
+        self.assertEqual(6, self.request_vote("z", 6).leader_epoch)
+        self.assertEqual(("b" * 40, 7), (self.request_vote("b", 7).leader, self.request_vote("b", 7).leader_epoch))
+        self.assertEqual(("b" * 40, 7), (self.request_vote("b", 6).leader, self.request_vote("b", 6).leader_epoch))
         self.assertEqual(8, self.fixture.core.current_epoch)
 
     def test_lower_epochs_of_a_few_failures(self) -> None:
         """A handful of masters is no mass failure."""
         self.mass_failure(Limits().mass_failure - 1)
-        self.assertEqual("*", self.ask("b", 6).leader)
-        self.assertEqual("b" * 40, self.ask("b", 8).leader)
+        self.assertEqual("*", self.request_vote("b", 6).leader)
+        self.assertEqual("b" * 40, self.request_vote("b", 8).leader)
 
-    def test_lower_epochs_after_a_storm(self) -> None:
+    def test_lower_epochs_after_a_mass_failure(self) -> None:
         """Some seconds later old epochs are refused."""
         self.mass_failure(Limits().mass_failure)
         self.fixture.wait(MASS_FAILURE_WINDOW + 1)
-        self.assertEqual("*", self.ask("b", 7).leader)
+        self.assertEqual("*", self.request_vote("b", 7).leader)
 
     def after_a_switch(self, down_after: int, *, is_txsentinel: bool) -> str:
         """Return who has our vote when ``b`` requests it a second after a switch to a master that is up."""
         self.fixture.master.options.down_after = down_after
         self.fixture.peer("b").is_txsentinel = is_txsentinel
         self.fixture.master.switched_at = self.fixture.now - 1000
-        return self.ask("b", 5).leader
+        return self.request_vote("b", 5).leader
 
     def test_c_sentinels_right_after_a_switch(self) -> None:
         """With a short down-after C Sentinels may consider the new master down because of the switch."""
@@ -91,56 +91,56 @@ class AnswerTests(SynchronousTestCase):
         """A txsentinel never considers a master down because of the switch."""
         self.assertEqual("b" * 40, self.after_a_switch(1000, is_txsentinel=True))
 
-    def test_epochs_that_lead_nowhere(self) -> None:
+    def test_epochs_below_the_config_epoch(self) -> None:
         """A leader in an epoch below the current config epoch could not publish its configuration."""
         self.mass_failure(Limits().mass_failure)
-        self.fixture.hello("z", MASTER_PLACE, 7, 8)
-        self.assertEqual("*", self.ask("b", 7).leader)
-        self.assertEqual("b" * 40, self.ask("b", 8).leader)
+        self.fixture.hello("z", MASTER, 7, 8)
+        self.assertEqual("*", self.request_vote("b", 7).leader)
+        self.assertEqual("b" * 40, self.request_vote("b", 8).leader)
 
     def test_one_per_epoch(self) -> None:
         """A second candidate is sent the first one's name."""
-        self.ask("b", 1)
-        self.assertEqual(("b" * 40, 1), (self.ask("z", 1).leader, self.ask("z", 1).leader_epoch))
+        self.request_vote("b", 1)
+        self.assertEqual(("b" * 40, 1), (self.request_vote("z", 1).leader, self.request_vote("z", 1).leader_epoch))
 
     def test_repeated_before_it_is_durable(self) -> None:
         """A repeated vote waits for the same write as the first time."""
         self.fixture.disk_slow = True
-        first, second = self.ask("b", 1), self.ask("b", 1)
+        first, second = self.request_vote("b", 1), self.request_vote("b", 1)
         self.assertEqual(first.generation, second.generation)
         self.fixture.finish()
         self.fixture.commit()
-        self.assertEqual(0, self.ask("b", 1).generation)
+        self.assertEqual(0, self.request_vote("b", 1).generation)
 
     def test_fallback(self) -> None:
         """A vote that cannot be saved is answered with the last durable epoch and no candidate."""
-        self.ask("b", 1)
+        self.request_vote("b", 1)
         self.fixture.finish()
         self.fixture.wait(3_000, 50)
-        vote = self.ask("z", 2).fallback()
+        vote = self.request_vote("z", 2).fallback()
         self.assertEqual(("*", 1, 0), (vote.leader, vote.leader_epoch, vote.generation))
 
     def test_while_storage_fails(self) -> None:
         """There are no new votes and epochs; durable ones are sent as before."""
-        self.ask("b", 1)
+        self.request_vote("b", 1)
         self.fixture.finish()
         self.fixture.disk_works = False
         self.fixture.core.outbox.changed(None)
         self.fixture.finish()
-        self.assertEqual(("b" * 40, 1), (self.ask("b", 2).leader, self.ask("b", 2).leader_epoch))
+        self.assertEqual(("b" * 40, 1), (self.request_vote("b", 2).leader, self.request_vote("b", 2).leader_epoch))
         self.assertEqual(1, self.fixture.core.current_epoch)
 
-    def test_a_vote_puts_off_our_own_attempt(self) -> None:
+    def test_a_vote_delays_our_own_attempt(self) -> None:
         """After a vote, this Sentinel waits two failover timeouts before its own attempt."""
-        self.ask("b", 1)
+        self.request_vote("b", 1)
         self.assertEqual(self.fixture.now, self.fixture.master.attempt_started_at)
 
-    def test_lease_ends_with_its_holder(self) -> None:
+    def test_unreachable_candidate_does_not_bind(self) -> None:
         """A candidate that is unreachable does not prevent votes for others."""
-        self.ask("b", 1)
+        self.request_vote("b", 1)
         self.fixture.finish()
         self.fixture.kill(self.fixture.peer("b").address)
-        self.assertEqual("z" * 40, self.ask("z", 2).leader)
+        self.assertEqual("z" * 40, self.request_vote("z", 2).leader)
 
     def test_after_a_failure_of_our_own(self) -> None:
         """Once our campaign is over, our vote for ourselves does not prevent votes for others."""
@@ -149,12 +149,12 @@ class AnswerTests(SynchronousTestCase):
             self.fixture.servers[self.fixture.peer(letter).address].reports_down = True
             self.fixture.servers[self.fixture.peer(letter).address].grants = False
         self.fixture.wait(1_000)
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(1_500)
         self.assertEqual(ME, self.fixture.master.leader)
         self.fixture.wait(12_000, 50)
         self.assertIsNone(self.fixture.master.failover)
-        self.assertEqual("z" * 40, self.ask("z", 90).leader)
+        self.assertEqual("z" * 40, self.request_vote("z", 90).leader)
 
 
 class ForgeryTests(SynchronousTestCase):
@@ -165,20 +165,18 @@ class ForgeryTests(SynchronousTestCase):
         self.fixture = Fixture()
         self.fixture.add_replica(2)
         for letter in "bz":
-            self.fixture.add_peer(letter, reports_down=True, stands=False)
+            self.fixture.add_peer(letter, reports_down=True, confirms=False)
         self.fixture.wait(3_000, 50)
         self.fixture.output()
         self.fixture.sent.clear()
 
     def forge(self, letter: str, epoch: int) -> Vote:
         """Send a vote request in that peer's name."""
-        vote = self.fixture.core.vote_requested(
-            MASTER_PLACE.ip, MASTER_PLACE.port, epoch, letter * 40, self.fixture.now
-        )
+        vote = self.fixture.core.vote_requested(MASTER.ip, MASTER.port, epoch, letter * 40, self.fixture.now)
         self.fixture.finish()
         return vote
 
-    def test_costs_one_vote(self) -> None:
+    def test_only_the_first_request_gets_a_vote(self) -> None:
         """The first request gets a vote, later ones are refused with their epochs; our attempt is not delayed."""
         self.assertEqual("b" * 40, self.forge("b", 1).leader)
         self.assertIsNone(self.fixture.master.attempt_started_at)
@@ -186,10 +184,10 @@ class ForgeryTests(SynchronousTestCase):
             self.assertEqual(1, self.forge("b", epoch).leader_epoch)
         self.assertEqual(1, self.fixture.core.current_epoch)
 
-    def test_binds_nobody(self) -> None:
+    def test_real_candidate_gets_a_vote(self) -> None:
         """A real candidate gets our vote right after it."""
         self.forge("b", 1)
-        self.fixture.servers[self.fixture.peer("z").address].stands = True
+        self.fixture.servers[self.fixture.peer("z").address].confirms = True
         self.assertEqual("z" * 40, self.forge("z", 2).leader)
 
     def test_failover_under_attack(self) -> None:
@@ -197,33 +195,33 @@ class ForgeryTests(SynchronousTestCase):
         epoch = 0
         for step in range(60):
             if step == 24:
-                self.fixture.kill(MASTER_PLACE)
+                self.fixture.kill(MASTER)
             for letter in "bz" + ME[0]:
                 epoch = max(epoch, self.fixture.core.current_epoch) + 1
                 self.forge(letter, epoch)
             self.fixture.wait(80, 10)
         self.assertEqual("10.0.0.2", self.fixture.master.address.ip)
 
-    def test_in_the_name_of_the_dead(self) -> None:
+    def test_in_the_name_of_an_unreachable_peer(self) -> None:
         """Nor do requests in the name of a peer that cannot be asked, however often they come."""
         self.fixture.kill(self.fixture.peer("b").address)
         self.fixture.wait(2_000, 50)
         for step in range(200):
             if step == 24:
-                self.fixture.kill(MASTER_PLACE)
+                self.fixture.kill(MASTER)
             self.forge("b", self.fixture.core.current_epoch + 1)
             self.fixture.wait(80, 10)
         self.assertEqual("10.0.0.2", self.fixture.master.address.ip)
 
-    def test_an_answer_that_never_comes(self) -> None:
+    def test_no_confirmation(self) -> None:
         """A candidate that is lost before it confirms binds us for an election; what was before that counts again."""
         master = self.fixture.master
-        self.fixture.servers[self.fixture.peer("b").address].mute = True
+        self.fixture.servers[self.fixture.peer("b").address].unresponsive = True
         self.forge("b", 1)
         self.fixture.kill(self.fixture.peer("b").address)
         self.assertIsNotNone(master.attempt_started_at)
         self.fixture.servers[self.fixture.peer("z").address].grants = False
-        self.fixture.kill(MASTER_PLACE)
+        self.fixture.kill(MASTER)
         self.fixture.wait(9_900, 50)
         self.assertNotIn("+try-failover", self.fixture.events())
         self.fixture.wait(200, 50)
@@ -238,23 +236,23 @@ class ForgeryTests(SynchronousTestCase):
         """A request for a vote for ourselves is refused."""
         self.assertEqual(("*", 0), (self.forge(ME[0], 1).leader, self.fixture.core.current_epoch))
 
-    def test_who_stands_after_all(self) -> None:
+    def test_late_confirmation(self) -> None:
         """A peer that was doubted gets a vote after it confirmed a candidacy, at its second request."""
         self.forge("b", 1)
-        self.fixture.servers[self.fixture.peer("b").address].stands = True
+        self.fixture.servers[self.fixture.peer("b").address].confirms = True
         self.assertEqual(1, self.forge("b", 2).leader_epoch)
         self.assertEqual(3, self.forge("b", 3).leader_epoch)
 
-    def test_genuine_votes_put_off_our_own_attempt(self) -> None:
+    def test_confirmed_votes_delay_our_own_attempt(self) -> None:
         """After the candidate has confirmed, the delay is as usual."""
-        self.fixture.servers[self.fixture.peer("b").address].stands = True
+        self.fixture.servers[self.fixture.peer("b").address].confirms = True
         self.forge("b", 1)
         self.assertIsNotNone(self.fixture.master.attempt_started_at)
         self.fixture.wait(DOUBT_PERIOD + 1, 100)
         self.assertIsNotNone(self.fixture.master.attempt_started_at)
 
 
-class QuestionTests(SynchronousTestCase):
+class RequestTests(SynchronousTestCase):
     """Questions to peers, and their replies."""
 
     def setUp(self) -> None:
@@ -262,9 +260,9 @@ class QuestionTests(SynchronousTestCase):
         self.fixture = Fixture()
         self.fixture.add_peer("b")
         self.fixture.wait(2_000)
-        self.fixture.kill(MASTER_PLACE)
-        self.actor = self.fixture.servers[self.fixture.peer("b").address]
-        self.actor.mute = True
+        self.fixture.kill(MASTER)
+        self.server = self.fixture.servers[self.fixture.peer("b").address]
+        self.server.unresponsive = True
         self.fixture.wait(1_010)
         self.peer = self.fixture.peer("b")
 
@@ -273,22 +271,22 @@ class QuestionTests(SynchronousTestCase):
         self.fixture.core.master_down_reply(self.peer.link, self.fixture.master, reply, self.fixture.now)
         self.fixture.finish()
 
-    def asked(self) -> int:
+    def requests_sent(self) -> int:
         """Return how often the peer was asked."""
         return sum(isinstance(effect, AskMasterDown) for _, effect in self.fixture.sent)
 
-    def test_one_question_at_a_time(self) -> None:
+    def test_one_request_at_a_time(self) -> None:
         """A peer with an unanswered question is not sent the same one, without frequent evaluation."""
-        self.assertEqual(1, self.asked())
+        self.assertEqual(1, self.requests_sent())
         self.assertLess(self.fixture.idle(3_000), 200)
-        self.assertEqual(1, self.asked())
+        self.assertEqual(1, self.requests_sent())
 
-    def test_asked_again_after_a_reconnection(self) -> None:
+    def test_repeated_after_a_reconnection(self) -> None:
         """A question on a lost connection is repeated on the next one, at once."""
         self.fixture.reset_connections(self.peer.address)
-        self.assertEqual((2, 1), (self.asked(), len(self.peer.asked)))
+        self.assertEqual((2, 1), (self.requests_sent(), len(self.peer.asked)))
 
-    def test_nonsense(self) -> None:
+    def test_invalid_replies(self) -> None:
         """Anything but integer, bulk string, integer is no opinion."""
         for reply in (None, b"x", [1], [1, b"*"], [1, "*", 0], [b"1", b"*", 0], [1, b"*", b"0"], [True, b"*", 0]):
             self.peer.asked.clear()
@@ -296,7 +294,7 @@ class QuestionTests(SynchronousTestCase):
             self.answer(reply)
             self.assertFalse(self.peer.reports_master_down, repr(reply))
 
-    def test_answers_nobody_asked_for(self) -> None:
+    def test_unsolicited_replies(self) -> None:
         """A second reply to one question is ignored."""
         self.answer([0, b"*", 0])
         self.answer([1, b"*", 0])
@@ -362,7 +360,7 @@ class CountTests(SynchronousTestCase):
         fixture.add_peer("b", reports_down=True)
         fixture.add_peer("z", reports_down=True, grants=False)
         fixture.wait(2_000)
-        fixture.kill(MASTER_PLACE)
+        fixture.kill(MASTER)
         fixture.wait(3_000)
         self.assertNotIn("+elected-leader", fixture.events())
 
@@ -382,7 +380,7 @@ class WindowTests(SynchronousTestCase):
         fixture.sent.clear()
         self.servers = [fixture.servers[fixture.peer(letter).address] for letter in "bz"]
 
-    def die(self) -> None:
+    def kill_masters(self) -> None:
         """All masters die; the peers report them down but do not vote yet."""
         fixture = self.fixture
         for number in range(10):
@@ -391,15 +389,15 @@ class WindowTests(SynchronousTestCase):
         for master in fixture.core.registry.masters.values():
             for peer in master.peers.values():
                 peer.reports_master_down, peer.opinion_at = True, fixture.now
-        for actor in self.servers:
-            actor.mute = True
+        for server in self.servers:
+            server.unresponsive = True
         fixture.wait(80, 1)
 
     def requests(self) -> list[AskMasterDown]:
         """Return the vote requests."""
         return [e for _, e in self.fixture.sent if isinstance(e, AskMasterDown) and e.candidate == ME]
 
-    def test_all_are_served(self) -> None:
+    def test_all_are_sent(self) -> None:
         """As replies arrive, the requests for all masters are sent."""
         fixture = self.fixture
         for number in range(10):
@@ -411,20 +409,20 @@ class WindowTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """Without replies no further requests are sent, and no peer is queued twice."""
-        self.die()
+        self.kill_masters()
         self.assertEqual(6, len(self.requests()))
         link = self.fixture.peer("b").link
         self.fixture.wait(3_000, 20)
         self.assertEqual((3, 7), (link.votes_in_flight, len(link.votes_waiting)))
 
-    def test_waiting_is_not_spinning(self) -> None:
+    def test_waiting_is_cheap(self) -> None:
         """Waiting peers are evaluated about once a second."""
-        self.die()
+        self.kill_masters()
         self.assertLess(self.fixture.idle(2_000), 200)
 
-    def test_places_are_given_back(self) -> None:
+    def test_removed_master_leaves_nothing(self) -> None:
         """A removed master leaves no unanswered request behind."""
-        self.die()
+        self.kill_masters()
         for number in range(10):
             self.fixture.core.remove(f"m{number}", self.fixture.now)
         link = self.fixture.peer("b").link
@@ -434,7 +432,7 @@ class WindowTests(SynchronousTestCase):
 class MassFailureTests(SynchronousTestCase):
     """Mass failures."""
 
-    def test_giving_way(self) -> None:
+    def test_concede(self) -> None:
         """A candidate votes for another one that precedes it, in a mass failure only."""
         for failing, given in ((1, False), (100, True)):
             fixture = Fixture()
@@ -442,9 +440,9 @@ class MassFailureTests(SynchronousTestCase):
             fixture.add_peer("a", reports_down=True)
             fixture.add_peer("z", reports_down=True)
             fixture.wait(3_000, 50)
-            for actor in (fixture.servers[fixture.peer(letter).address] for letter in "az"):
-                actor.mute = True
-            fixture.kill(MASTER_PLACE)
+            for server in (fixture.servers[fixture.peer(letter).address] for letter in "az"):
+                server.unresponsive = True
+            fixture.kill(MASTER)
             fixture.wait(1_000, 10)
             for peer in fixture.master.peers.values():
                 peer.reports_master_down, peer.opinion_at = True, fixture.now

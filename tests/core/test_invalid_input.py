@@ -1,4 +1,4 @@
-"""Hellos, replies and INFO that no correct server or Sentinel sends."""
+"""Invalid hellos, replies and ``INFO``, which no correct server or Sentinel sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EPOCH_LIMIT = Limits().highest_epoch
 FAR = 1 << 64
 
 
-class NonsenseCase(SynchronousTestCase):
+class InvalidInputCase(SynchronousTestCase):
     """A core that monitors one master and has no peers."""
 
     limits = Limits(replicas=5, peers=5)
@@ -53,7 +53,7 @@ class NonsenseCase(SynchronousTestCase):
         words = [str(word) for word in (right | fields).values()]
         self.core.hello_received(",".join(words).encode("utf-8", "surrogateescape"), self.now, None)
 
-    def introduce(self, **fields: object) -> None:
+    def announce_and_confirm(self, **fields: object) -> None:
         """Deliver a hello of the peer, and its reply to MYID."""
         self.hello(**fields)
         link = next(effect.link for effect in self.effects() if isinstance(effect, Connect))
@@ -61,15 +61,15 @@ class NonsenseCase(SynchronousTestCase):
         self.core.id_reply(link, str(fields.get("id", PEER_ID)).encode(), self.now)
 
 
-class HelloTests(NonsenseCase):
+class HelloTests(InvalidInputCase):
     """Hellos."""
 
-    def test_right(self) -> None:
+    def test_valid(self) -> None:
         """A correct hello is applied, so that the other tests are meaningful."""
-        self.introduce()
+        self.announce_and_confirm()
         self.assertEqual(self.channels(), ["+sentinel"])
 
-    def test_wrong(self) -> None:
+    def test_invalid(self) -> None:
         """An invalid hello changes nothing: no peer, no epoch, no address; at most a warning is logged."""
         wrong: list[dict[str, object]] = [
             {"port": 0},
@@ -105,21 +105,21 @@ class HelloTests(NonsenseCase):
         ]
         for fields in wrong:
             self.hello(**fields)
-            said = [each for each in self.effects() if not isinstance(each, Note)]
-            self.assertEqual((fields, said), (fields, []))
+            warned = [each for each in self.effects() if not isinstance(each, Note)]
+            self.assertEqual((fields, warned), (fields, []))
         self.assertEqual((self.core.current_epoch, self.master.config_epoch, self.master.peers), (0, 0, {}))
         self.assertEqual(self.master.address.ip, "10.0.0.1")
 
-    def test_not_even_a_hello(self) -> None:
+    def test_unparsable(self) -> None:
         """Payloads that are no hellos change nothing."""
         whole = b"10.0.1.1,26379," + PEER_ID.encode() + b",0,m,10.0.0.1,6379"
         for payload in (b"", b",", b"," * 7, b"," * 100_000, b"x" * 100_000, whole, whole + b",0,0", bytes(range(256))):
             self.core.hello_received(payload, self.now, None)
         self.assertEqual(self.effects(), [])
 
-    def test_address_that_means_nothing(self) -> None:
+    def test_invalid_address(self) -> None:
         """A newer configuration with an invalid address does not use up its epoch."""
-        self.introduce()
+        self.announce_and_confirm()
         self.effects()
         for ip in ("no.such.host", "::1%lo", "", "10.0.0.2 "):
             self.hello(epoch=3, config_epoch=3, master_ip=ip)
@@ -127,24 +127,24 @@ class HelloTests(NonsenseCase):
         self.hello(epoch=3, config_epoch=3, master_ip="10.0.0.2")
         self.assertIn("+switch-master", self.channels())
 
-    def test_crowd(self) -> None:
+    def test_forged_sentinels(self) -> None:
         """Forged Sentinels are kept up to a limit, and existing peers are not affected."""
-        self.introduce()
+        self.announce_and_confirm()
         for number in range(100):
             self.now += 1_000
-            self.introduce(id=f"{number:040x}", port=1000 + number)
+            self.announce_and_confirm(id=f"{number:040x}", port=1000 + number)
         self.assertEqual(len(self.master.peers), self.limits.peers)
         self.assertEqual(len(self.core._gossip.confirmations), 0)
         self.hello(epoch=7)
         self.assertEqual(self.core.current_epoch, 7)
 
 
-class VoteRequestTests(NonsenseCase):
+class VoteRequestTests(InvalidInputCase):
     """Requests for votes."""
 
     def test_epochs(self) -> None:
         """Epochs out of reach are not adopted, and no vote is given in them."""
-        self.introduce()
+        self.announce_and_confirm()
         for epoch in (-1, -FAR, self.limits.epoch_leap + 1, EPOCH_LIMIT + 1, FAR - 1, FAR):
             vote = self.core.vote_requested("10.0.0.1", 6379, epoch, PEER_ID, self.now)
             self.assertEqual((vote.leader, vote.leader_epoch, self.core.current_epoch), ("*", 0, 0))
@@ -159,29 +159,29 @@ class VoteRequestTests(NonsenseCase):
         self.assertLess(max(map(len, lines)), 1_000)
 
 
-class OpinionTests(NonsenseCase):
+class OpinionTests(InvalidInputCase):
     """Replies to is-master-down-by-addr."""
 
     def setUp(self) -> None:
         """A peer that is asked for its opinion."""
         super().setUp()
-        self.introduce()
+        self.announce_and_confirm()
         self.peer = self.master.peers[PEER_ID]
         for instance in (self.master, self.peer):
             for kind in instance.link.kinds:
                 self.core.link_up(instance.link, kind, "10.0.2.1", self.now)
         self.effects()
 
-    def ask(self) -> None:
+    def request_opinion(self) -> None:
         """Make the master S_DOWN, so that the peer is asked."""
-        asked = False
-        while not asked:
+        requests = False
+        while not requests:
             self.now += 100
             self.core.ping_reply(self.peer.link, self.peer.link.kinds[0], b"PONG", self.now)
             self.core.sweep(self.now, self.now)
-            asked = any(isinstance(effect, AskMasterDown) for effect in self.effects())
+            requests = any(isinstance(effect, AskMasterDown) for effect in self.effects())
 
-    def test_nonsense(self) -> None:
+    def test_invalid_replies(self) -> None:
         """Only integer, bulk string and integer with an acceptable ID are an opinion; the next reply still counts."""
         nonsense: list[object] = [
             None,
@@ -207,55 +207,55 @@ class OpinionTests(NonsenseCase):
             {1: 2},
         ]
         for reply in nonsense:
-            self.ask()
+            self.request_opinion()
             self.core.master_down_reply(self.peer.link, self.master, reply, self.now)
             self.assertEqual((reply, self.peer.reports_master_down, self.peer.leader), (reply, False, None))
         self.assertEqual(self.core.current_epoch, 0)
-        self.ask()
+        self.request_opinion()
         self.core.master_down_reply(self.peer.link, self.master, [1, b"*", 0], self.now)
         self.assertTrue(self.peer.reports_master_down)
 
     def test_epochs(self) -> None:
         """An absurd epoch in a reply is no vote and raises no epoch."""
         for epoch in (-1, -(1 << 63), (1 << 63) - 1):
-            self.ask()
+            self.request_opinion()
             self.core.master_down_reply(self.peer.link, self.master, [0, PEER_ID.encode(), epoch], self.now)
             self.assertEqual((self.peer.leader, self.core.current_epoch), (None, 0))
 
-    def test_unasked(self) -> None:
+    def test_unsolicited(self) -> None:
         """Replies without a question are ignored."""
         for _ in range(100):
             self.core.master_down_reply(self.peer.link, self.master, [1, PEER_ID.encode(), 1], self.now)
         self.assertFalse(self.peer.reports_master_down)
 
 
-class InfoTests(NonsenseCase):
+class InfoTests(InvalidInputCase):
     """INFO."""
 
     def info(self, *lines: str) -> None:
         """Deliver INFO of the master."""
         self.core.info_reply(self.master.link, "\r\n".join(lines).encode("utf-8", "surrogateescape"), self.now)
 
-    def multiplexer(self, count: int) -> list[str]:
+    def replica_lines(self, count: int) -> list[str]:
         """Return INFO lines of that many replicas."""
         return [f"slave{number}:ip=10.0.3.1,port={1000 + number},state=online" for number in range(count)]
 
     def test_too_many_replicas(self) -> None:
         """Replicas beyond the limit are not monitored, which is logged once."""
         for _ in range(3):
-            self.info("role:master", *self.multiplexer(1000))
+            self.info("role:master", *self.replica_lines(1000))
         self.assertEqual(len(self.master.replicas), self.limits.replicas)
         effects = self.effects()
         self.assertEqual(len([effect for effect in effects if isinstance(effect, Note)]), 1)
         self.assertEqual(len([effect for effect in effects if isinstance(effect, Connect)]), self.limits.replicas)
 
-    def test_just_enough_replicas(self) -> None:
+    def test_maximum_number_of_replicas(self) -> None:
         """As many as the limit allows cause no log line."""
         for _ in range(3):
-            self.info("role:master", *self.multiplexer(self.limits.replicas))
+            self.info("role:master", *self.replica_lines(self.limits.replicas))
         self.assertEqual([effect for effect in self.effects() if isinstance(effect, Note)], [])
 
-    def test_odd_replicas(self) -> None:
+    def test_invalid_replicas(self) -> None:
         """Lines without a valid address are skipped."""
         self.info(
             "role:master",
