@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from txsentinel.core.instances import Master, Peer, Replica
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink, Master, Peer, Replica
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import Address, canonical_ip
 

@@ -119,11 +119,11 @@ class KeptMixin:
         """A master that was removed stays so, until it is monitored again."""
         it = self.installation()
         it.restart()
-        it.core.remove("m", 0)
+        it.core.administration.remove("m", 0)
         for _ in range(3):
             it.restart()
             self.assertEqual(list(it.registry.masters), ["other"])
-        it.core.monitor("m", "10.0.0.9", 6379, 3, 0)
+        it.core.administration.monitor("m", "10.0.0.9", 6379, 3, 0)
         for _ in range(3):
             it.restart()
             master = it.core.master("m")

@@ -10,7 +10,8 @@ from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import ConfigDocument
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
-from txsentinel.core.instances import Failover, FailoverState, Master
+from txsentinel.core.failover_state import FailoverState
+from txsentinel.core.instances import Failover, Master
 from txsentinel.core.options import MasterOptions, SentinelOptions
 
 

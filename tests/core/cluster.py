@@ -26,7 +26,8 @@ from txsentinel.core.effects import (
     RequestId,
     RequestInfo,
 )
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.voting import Vote
@@ -112,7 +113,7 @@ class Node:
         self.barrier = DurabilityBarrier(self._perform, bool)
         saved = self.saved
         assert saved.place is not None
-        self.core.restore(
+        self.core.administration.restore(
             NAME,
             saved.place,
             self.options,

@@ -31,8 +31,8 @@ from txsentinel.core.effects import (
     ResolveAddress,
     RunScript,
 )
-from txsentinel.core.instances import Instance, Master, Peer, Server
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.address import Address
@@ -143,7 +143,7 @@ class Fixture:
         for name, value in master_options.items():
             setattr(options, name, value)
         self.servers[MASTER] = FakeServer(MASTER)
-        self.master: Master = self.core.restore(
+        self.master: Master = self.core.administration.restore(
             "mymaster", MASTER, options, self.now, config_epoch=0, leader_epoch=0, replicas=[], peers=[]
         )
         self.finish()
@@ -156,7 +156,7 @@ class Fixture:
         self.servers[replica] = FakeServer(replica, role="slave", follows=address, run_id=f"{number:040d}")
         options = replace(self.master.options, renamed_commands={}, rename_spellings={})
         peers = [(peer.address, peer.name) for peer in self.master.peers.values()]
-        master = self.core.restore(
+        master = self.core.administration.restore(
             name, address, options, self.now, config_epoch=0, leader_epoch=0, replicas=[replica], peers=peers
         )
         self.finish()
@@ -228,7 +228,7 @@ class Fixture:
         self._held.clear()
         self.core = SentinelCore(self.options, old.timings, old.state.limits, lambda n: min(self._rng, n - 1))
         self.core.state.current_epoch = saved.epoch
-        self.master = self.core.restore(
+        self.master = self.core.administration.restore(
             "mymaster",
             saved.place,
             self.master.options,

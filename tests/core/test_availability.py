@@ -76,7 +76,7 @@ class SubjectivelyDownTests(SynchronousTestCase):
         fixture.add_replica(2, offset=200)
         fixture.add_replica(3, obeys=False)
         fixture.wait(2_000)
-        fixture.core.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.output()
         fixture.wait(40_000, 50)

@@ -95,7 +95,7 @@ class BlockerTests(SynchronousTestCase):
             fixture.master.options.down_after = 60_000
             fixture.servers[refusing].refuses = True
             if refusing == MASTER:
-                fixture.core.reset("mymaster", fixture.now)
+                fixture.core.administration.reset("mymaster", fixture.now)
             else:
                 fixture.core.registry.drop_replicas(fixture.master)
                 fixture.core.registry.add_replica(fixture.master, refusing, fixture.now)
@@ -153,7 +153,7 @@ class BlockerTests(SynchronousTestCase):
     def test_failover_under_way(self) -> None:
         """During a failover no replica is required."""
         self.fixture.servers[self.fixture.replica(2).address].obeys = False
-        self.fixture.core.failover("mymaster", self.fixture.now)
+        self.fixture.core.administration.failover("mymaster", self.fixture.now)
         self.fixture.wait(500)
         self.assertIsNotNone(self.fixture.master.failover)
         self.fixture.core.registry.drop_replicas(self.fixture.master)

@@ -115,7 +115,7 @@ class InfoTests(SynchronousTestCase):
             total = sum(len(each.info_text) for each in servers if each.info_text is not None)
             self.assertLessEqual(total, limits.info_texts, round_)
             self.assertGreater(total, limits.info_texts // 2, round_)
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.info(b"role:master\r\n")
         self.assertIsNotNone(self.fixture.master.info_text)
 

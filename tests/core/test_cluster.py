@@ -108,7 +108,7 @@ class FaultInjector:
         running_sentinels = self.running_sentinels()
         for one in self.rng.sample(running_sentinels, min(len(running_sentinels), self.rng.choice((1, 2)))):
             try:
-                one.core.failover(NAME, self.cluster.now)
+                one.core.administration.failover(NAME, self.cluster.now)
             except CommandError:
                 continue
             one.turn()
@@ -196,7 +196,7 @@ class ClusterTests(SynchronousTestCase):
             cluster = Cluster(seed, servers=4)
             cluster.run(5_000)
             for one in cluster.nodes[: 2 + seed % 2]:
-                one.core.failover(NAME, cluster.now)
+                one.core.administration.failover(NAME, cluster.now)
                 one.turn()
             cluster.run(15_000)
             self.assertConverged(cluster, seed)
@@ -209,7 +209,7 @@ class ClusterTests(SynchronousTestCase):
             cluster.isolate(cluster.nodes[0], servers=False)
             cluster.isolate(cluster.nodes[1], servers=False)
             for one in cluster.nodes[:2]:
-                one.core.failover(NAME, cluster.now)
+                one.core.administration.failover(NAME, cluster.now)
                 one.turn()
             cluster.run(8_000)
             cluster.heal()

@@ -8,7 +8,7 @@ from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core import confirmation
 from txsentinel.core.confirmation import ANSWER_TIMEOUT, MAX_CONNECTIONS_PER_SECOND, MAX_WAITING
 from txsentinel.core.effects import Connect, Disconnect
-from txsentinel.core.instances import MAX_COUNTED, MAX_UNCONFIRMED, UNCONFIRMED_EXPIRY
+from txsentinel.core.unconfirmed import MAX_COUNTED, MAX_UNCONFIRMED, UNCONFIRMED_EXPIRY
 from txsentinel.model.address import Address
 from txsentinel.wire.values import ErrorLine
 
@@ -242,7 +242,7 @@ class RegistrationTests(ConfirmationCase):
         self.set_answer("10.0.3.1", b"")
         self.fixture.servers[Address.literal("10.0.3.1", PEER_PORT)].hung = True
         self.announce(identity("q"), "10.0.3.1")
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.assertEqual(0, len(self.fixture.core._gossip.confirmations))
 
 

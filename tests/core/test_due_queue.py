@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.due_queue import DueQueue
-from txsentinel.core.instances import Instance
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import Instance, InstanceLink
 from txsentinel.model.address import Address
 
 

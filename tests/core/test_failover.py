@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.errors import IllegalTransition
-from txsentinel.core.failover import FOLLOWS, SELECT_TIMEOUT, Failovers
-from txsentinel.core.instances import Failover, FailoverState
+from txsentinel.core.failover import SELECT_TIMEOUT, Failovers
+from txsentinel.core.failover_state import FOLLOWS, FailoverState
+from txsentinel.core.instances import Failover
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
@@ -48,7 +49,7 @@ class StateTests(SynchronousTestCase):
         master = fixture.servers[MASTER]
         fixture.add_replica(2, ping_text=b"NOPERM x")
         master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
-        fixture.core.reset("*", fixture.now)
+        fixture.core.administration.reset("*", fixture.now)
         fixture.finish()
         fixture.wait(60_000)
         lines = fixture.output()

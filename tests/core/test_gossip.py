@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
+from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.gossip import MAX_CLONES
-from txsentinel.core.instances import FailoverState
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
 from txsentinel.model.address import Address
 
@@ -90,7 +90,7 @@ class GossipTests(SynchronousTestCase):
             self.fixture.hello("z", MASTER, 0, epoch)
         self.assertEqual(2, self.known())
         self.fixture.core.hello_received(f"10.4.4.4,26379,{identity('b')},0,mymaster,10.0.0.1,6379,0".encode(), 0)
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.assertEqual(0, self.known())
 
     def test_own_id_elsewhere(self) -> None:
@@ -112,7 +112,7 @@ class GossipTests(SynchronousTestCase):
     def test_cached_hello_after_reset(self) -> None:
         """After RESET the same bytes register the peer again."""
         self.fixture.hello("b", MASTER, 0)
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.fixture.finish()
         self.fixture.output()
         self.fixture.hello("b", MASTER, 0)
@@ -189,7 +189,7 @@ class DisputeTests(SynchronousTestCase):
         for letter in "bz":
             self.fixture.servers[self.fixture.peer(letter).address].unresponsive = True
         self.fixture.wait(1_100)
-        self.fixture.core.failover("mymaster", self.fixture.now)
+        self.fixture.core.administration.failover("mymaster", self.fixture.now)
         self.fixture.wait(700)
         self.assertEqual(SECOND, self.fixture.master.address)
 

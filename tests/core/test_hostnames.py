@@ -23,7 +23,7 @@ class HostnameTests(SynchronousTestCase):
 
     def monitor(self) -> Master:
         """Monitor a master by name."""
-        master = self.fixture.core.monitor("named", "db.example", 6379, 1, self.fixture.now)
+        master = self.fixture.core.administration.monitor("named", "db.example", 6379, 1, self.fixture.now)
         self.fixture.finish()
         return master
 

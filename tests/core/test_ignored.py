@@ -73,6 +73,6 @@ class IgnoredTests(SynchronousTestCase):
         self.assertEqual(MAX_WARNINGS + 1, len(lines))
         self.assertIn("no longer logged", lines[-1])
         self.assertEqual(MAX_WARNINGS + 1, len(self.fixture.master.ignored_addresses))
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.fixture.finish()
         self.assertEqual(1, len(self.announced("name-1")))

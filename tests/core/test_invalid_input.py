@@ -27,7 +27,7 @@ class InvalidInputCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1_000_000
         self.core = SentinelCore(SentinelOptions(my_id=MY_ID), Timings(), self.limits, lambda sides: 0)
-        self.master: Master = self.core.monitor("m", "10.0.0.1", 6379, 2, self.now)
+        self.master: Master = self.core.administration.monitor("m", "10.0.0.1", 6379, 2, self.now)
         self.effects()
 
     def effects(self) -> list[Any]:

@@ -24,7 +24,8 @@ from txsentinel.core.effects import (
     ResolveAddress,
 )
 from txsentinel.core.errors import CommandError
-from txsentinel.core.instances import FailoverState, Peer
+from txsentinel.core.failover_state import FailoverState
+from txsentinel.core.instances import Peer
 from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
 
@@ -125,7 +126,7 @@ class InvariantTests(SynchronousTestCase):
                     fixture.add_peer(letter, unresponsive=True)
                 fixture.wait(1_500, 50)
                 fixture.core.state.current_epoch = current
-                fixture.core.failover(NAME, fixture.now)
+                fixture.core.administration.failover(NAME, fixture.now)
                 fixture.wait(700, 20)
                 self.assertEqual(me, taken.setdefault(fixture.master.config_epoch, me))
 
@@ -170,7 +171,7 @@ class InvariantTests(SynchronousTestCase):
         """Removing peers makes majorities smaller; no leader is elected by that before it is durable."""
         fixture = stable_group(quorum=1)
         fixture.disk_slow = True
-        fixture.core.reset("*", fixture.now)
+        fixture.core.administration.reset("*", fixture.now)
         fixture.finish()
         for number in (2, 3):
             fixture.core.registry.add_replica(fixture.master, Address.literal(f"10.0.0.{number}", 6379), fixture.now)
@@ -345,14 +346,14 @@ class InvariantTests(SynchronousTestCase):
     def test_w17_a_reachable_old_master_is_demoted_at_once(self) -> None:
         """A healthy old master is ordered to follow as soon as the new one is durable, not ten seconds later."""
         fixture = stable_group()
-        fixture.core.failover(NAME, fixture.now)
+        fixture.core.administration.failover(NAME, fixture.now)
         fixture.finish()
         self.assertEqual((SECOND, "slave"), (fixture.servers[MASTER].follows, fixture.servers[MASTER].role))
 
     def test_w17_an_old_master_is_not_demoted_before_the_new_one_is_durable(self) -> None:
         """Otherwise a crash would leave the group without a master."""
         fixture = stable_group()
-        fixture.core.failover(NAME, fixture.now)
+        fixture.core.administration.failover(NAME, fixture.now)
         fixture.disk_slow = True
         fixture.commit()
         fixture.finish()
@@ -367,7 +368,7 @@ class InvariantTests(SynchronousTestCase):
         fixture = stable_group()
         fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
         fixture.reset_connections(MASTER)
-        fixture.core.failover(NAME, fixture.now, coordinated=True)
+        fixture.core.administration.failover(NAME, fixture.now, coordinated=True)
         fixture.wait(100)
         self.assertEqual("slave", fixture.servers[MASTER].role)
         self.assertFalse(fixture.servers[MASTER].paused)
@@ -378,7 +379,7 @@ class InvariantTests(SynchronousTestCase):
         fixture.servers[MASTER].extra = ["master_failover_state:no-failover"]
         fixture.servers[MASTER].obeys = False
         fixture.reset_connections(MASTER)
-        fixture.core.failover(NAME, fixture.now, coordinated=True)
+        fixture.core.administration.failover(NAME, fixture.now, coordinated=True)
         fixture.finish()
         self.assertIn("order 10.0.0.1 FAILOVER TO 10.0.0.2 6379 within 10000", fixture.output())
         return fixture
@@ -396,8 +397,8 @@ class InvariantTests(SynchronousTestCase):
         """After a newer configuration, RESET, REMOVE or a timeout, a server with paused writes is unpaused."""
         ends = {
             "news": lambda fixture: fixture.hello("b", THIRD, 7),
-            "reset": lambda fixture: fixture.core.reset("*", fixture.now),
-            "remove": lambda fixture: fixture.core.remove(NAME, fixture.now),
+            "reset": lambda fixture: fixture.core.administration.reset("*", fixture.now),
+            "remove": lambda fixture: fixture.core.administration.remove(NAME, fixture.now),
             "time": lambda fixture: fixture.wait(11_000, 50),
         }
         for name, end in ends.items():
@@ -431,7 +432,7 @@ class InvariantTests(SynchronousTestCase):
         fixture.reset_connections(MASTER)
         fixture.servers[MASTER].paused = True
         fixture.wait(2_500)
-        fixture.core.failover(NAME, fixture.now, coordinated=True)
+        fixture.core.administration.failover(NAME, fixture.now, coordinated=True)
         fixture.wait(500)
         self.assertEqual(FailoverState.SEND_SLAVEOF_NOONE, fixture.master.failover_state)
         self.assertFalse([effect for _, effect in fixture.sent if isinstance(effect, HandOver)])
@@ -463,7 +464,9 @@ class InvariantTests(SynchronousTestCase):
             fixture.reset_connections(place)
         fixture.hello("b", SECOND, 7)
         self.assertIsNone(fixture.master.info_refreshed_at)
-        error = self.assertRaises(CommandError, fixture.core.failover, NAME, fixture.now, coordinated=True)
+        error = self.assertRaises(
+            CommandError, fixture.core.administration.failover, NAME, fixture.now, coordinated=True
+        )
         self.assertEqual("NOGOODSLAVE No suitable replica to promote", str(error))
 
     def test_w19_offsets_are_fresh_when_they_are_compared(self) -> None:
@@ -531,7 +534,7 @@ class InvariantTests(SynchronousTestCase):
     def test_w22_renamed_commands_are_those_of_the_servers(self) -> None:
         """PING is not renamed for peers, whatever the master's rename-command is."""
         fixture = stable_group()
-        fixture.core.set_options(
+        fixture.core.administration.set_options(
             NAME,
             [("rename-command", ["PING", "GNIP"])],
             fixture.now,

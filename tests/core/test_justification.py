@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.errors import CommandError
-from txsentinel.core.instances import FailoverState, Replica, Role
+from txsentinel.core.failover_state import FailoverState
+from txsentinel.core.instances import Replica, Role
 from txsentinel.core.justification import MAX_RETURN_DELAY
 from txsentinel.model.address import Address
 
@@ -117,11 +118,11 @@ class ReasonTests(JustificationCase):
             fixture.wait(10)
         fixture.output()
         fixture.disk_works = False
-        fixture.core.flush()
+        fixture.core.administration.flush()
         fixture.finish()
         self.assertIsNone(fixture.master.failover)
         fixture.disk_works = True
-        fixture.core.flush()
+        fixture.core.administration.flush()
         fixture.finish()
         self.assertIn("-failover-abort-not-elected", fixture.events())
 
@@ -140,7 +141,7 @@ class ReasonTests(JustificationCase):
     def test_forced(self) -> None:
         """A forced failover needs no other reason."""
         fixture = self.fixture()
-        fixture.core.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.wait(1_000)
         self.assertIn("+switch-master", fixture.events())
@@ -170,7 +171,7 @@ class ReasonTests(JustificationCase):
         fixture.servers[MASTER].extra = HANDS_OVER
         fixture.wait(11_000)
         self.vote(fixture, False)
-        fixture.core.failover("mymaster", fixture.now, coordinated=True)
+        fixture.core.administration.failover("mymaster", fixture.now, coordinated=True)
         fixture.finish()
         fixture.kill(MASTER)
         self.vote(fixture, True)
@@ -303,12 +304,12 @@ class RefusalTests(JustificationCase):
         self.assertIn("-failover-abort-no-good-slave", fixture.events())
         self.assertIsNone(fixture.master.failover)
         with self.assertRaises(CommandError) as refused:
-            fixture.core.failover("mymaster", fixture.now)
+            fixture.core.administration.failover("mymaster", fixture.now)
         self.assertIn("NOGOODSLAVE", str(refused.exception))
         self.assertIn("NOPERM", str(fixture.master.last_refusals))
         fixture.servers[SECOND].obeys = fixture.servers[THIRD].obeys = True
         fixture.reset_connections(SECOND)
-        fixture.core.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.wait(1_000)
         self.assertIn("+switch-master", fixture.events())
@@ -382,7 +383,7 @@ class EventTests(JustificationCase):
         fixture.sweep()
         fixture.wait(10_000)
         with self.assertRaises(CommandError) as refused:
-            fixture.core.failover("mymaster", fixture.now)
+            fixture.core.administration.failover("mymaster", fixture.now)
         self.assertEqual(str(refused.exception), "TILT Nothing is decided here for another 20000 ms")
 
     def test_the_failover_of_another(self) -> None:
@@ -409,7 +410,7 @@ class EventTests(JustificationCase):
         """A server that follows the new master by our order causes no event."""
         fixture = self.fixture()
         fixture.servers[THIRD].obeys = False
-        fixture.core.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.wait(1_000)
         self.assertIs(fixture.master.failover_state, FailoverState.RECONF_REPLICAS)

@@ -131,7 +131,7 @@ class RepairTests(SynchronousTestCase):
         fixture.add_replica(3, obeys=False, priority=0)
         fixture.add_replica(4, role="master")
         fixture.wait(1_000)
-        fixture.core.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now)
         fixture.finish()
         fixture.output()
         fixture.wait(9_500, 50)

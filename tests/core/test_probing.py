@@ -58,7 +58,7 @@ class PeriodTests(SynchronousTestCase):
     def test_ping_with_short_down_after(self) -> None:
         """With a short down-after PING is sent at that interval."""
         fixture = self.fixture
-        fixture.core.set_options(
+        fixture.core.administration.set_options(
             "mymaster",
             [("down-after-milliseconds", ["200"])],
             fixture.now,
@@ -192,7 +192,7 @@ class EvidenceTests(SynchronousTestCase):
     def test_closed_links_are_ignored(self) -> None:
         """Input on a closed link changes nothing."""
         link, core = self.link, self.fixture.core
-        core.remove("mymaster", self.fixture.now)
+        core.administration.remove("mymaster", self.fixture.now)
         for _ in range(2):
             core.link_up(link, LinkKind.COMMANDS, "", self.fixture.now)
             core.ping_reply(link, LinkKind.COMMANDS, b"PONG", self.fixture.now)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER, FakeServer, Fixture, identity
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import InstanceLink
 from txsentinel.model.address import Address
 
 
@@ -51,11 +51,11 @@ class RegistryTests(SynchronousTestCase):
         fixture.core.hello_received(f"10.3.3.3,26379,{identity('b')},4,other,10.1.0.7,6379,0".encode(), fixture.now)
         fixture.finish()
         self.assertEqual(self.used_links(), self.open_links())
-        fixture.core.reset("*", fixture.now)
+        fixture.core.administration.reset("*", fixture.now)
         fixture.finish()
         self.assertEqual(self.used_links(), self.open_links())
-        fixture.core.remove("other", fixture.now)
-        fixture.core.remove("mymaster", fixture.now)
+        fixture.core.administration.remove("other", fixture.now)
+        fixture.core.administration.remove("mymaster", fixture.now)
         fixture.finish()
         self.assertEqual(set(), self.open_links())
         fixture.wait(3_000, 100)
@@ -73,9 +73,9 @@ class RegistryTests(SynchronousTestCase):
         """One link serves a peer of both masters until the last one leaves it."""
         link = self.fixture.peer("b").link
         self.assertIs(link, self.other.peers[identity("b")].link)
-        self.fixture.core.remove("other", self.fixture.now)
+        self.fixture.core.administration.remove("other", self.fixture.now)
         self.assertFalse(link.closed)
-        self.fixture.core.remove("mymaster", self.fixture.now)
+        self.fixture.core.administration.remove("mymaster", self.fixture.now)
         self.assertTrue(link.closed)
 
     def test_a_peer_moves_under_every_master(self) -> None:
@@ -97,7 +97,7 @@ class RegistryTests(SynchronousTestCase):
     def test_credentials(self) -> None:
         """Servers get the credentials of their master, peers our own; new ones cause a reconnection."""
         changes = [("auth-pass", ["secret"])]
-        self.fixture.core.set_options(
+        self.fixture.core.administration.set_options(
             "mymaster", changes, self.fixture.now, lambda o, _, v, __: setattr(o, "auth_pass", v[0])
         )
         self.fixture.finish()
@@ -107,7 +107,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual({self.fixture.master.link.link_id, self.fixture.replica(2).link.link_id}, cut)
         self.assertIn("+set master mymaster 10.0.0.1 6379 auth-pass ******", self.fixture.output()[-1])
         self.fixture.options.sentinel_user, self.fixture.options.sentinel_pass = "me", "too"
-        self.fixture.core.options_changed(self.fixture.now, peers_log_in_anew=True)
+        self.fixture.core.administration.options_changed(self.fixture.now, peers_log_in_anew=True)
         self.assertEqual(("me", "too"), (self.fixture.peer("b").link.username, self.fixture.peer("b").link.password))
 
 
@@ -127,7 +127,7 @@ class NameTests(SynchronousTestCase):
 
     def test_resolved_later(self) -> None:
         """A master with a name is connected once the name is resolved, and again when its IP changes."""
-        master = self.fixture.core.monitor("named", "redis.example", 6379, 1, self.fixture.now)
+        master = self.fixture.core.administration.monitor("named", "redis.example", 6379, 1, self.fixture.now)
         pending = [type(effect) for _, effect in self.fixture.core.outbox.pending]
         self.assertIn(ResolveAddress, pending)
         self.assertNotIn(Connect, pending)

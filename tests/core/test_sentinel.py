@@ -29,7 +29,7 @@ class CommandTests(SynchronousTestCase):
         """A new master has the current defaults, and is saved."""
         self.core.timings.default_down_after = 77
         generation = self.core.outbox.generation
-        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
+        master = self.core.administration.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
         self.assertEqual((3, 77), (master.options.quorum, master.options.down_after))
         self.assertGreater(self.core.outbox.generation, generation)
         self.fixture.finish()
@@ -37,41 +37,41 @@ class CommandTests(SynchronousTestCase):
 
     def test_monitor_errors(self) -> None:
         """Invalid addresses and names in use are refused without any effect."""
-        self.assertRaises(InvalidAddress, self.core.monitor, "new", "redis.example", 6379, 1, 0)
-        self.assertRaises(CommandError, self.core.monitor, "new", "10.7.7.7", 65536, 1, 0)
-        self.assertRaises(CommandError, self.core.monitor, "mymaster", "10.7.7.7", 6379, 1, 0)
+        self.assertRaises(InvalidAddress, self.core.administration.monitor, "new", "redis.example", 6379, 1, 0)
+        self.assertRaises(CommandError, self.core.administration.monitor, "new", "10.7.7.7", 65536, 1, 0)
+        self.assertRaises(CommandError, self.core.administration.monitor, "mymaster", "10.7.7.7", 6379, 1, 0)
         self.assertEqual(["mymaster"], list(self.core.registry.masters))
 
     def test_unknown_names(self) -> None:
         """Every command with an unknown name raises the same error."""
-        self.assertRaises(NoSuchMaster, self.core.remove, "x", 0)
-        self.assertRaises(NoSuchMaster, self.core.failover, "x", 0)
-        self.assertEqual(0, self.core.reset("x*", 0))
+        self.assertRaises(NoSuchMaster, self.core.administration.remove, "x", 0)
+        self.assertRaises(NoSuchMaster, self.core.administration.failover, "x", 0)
+        self.assertEqual(0, self.core.administration.reset("x*", 0))
 
     def test_failover_refusals(self) -> None:
         """A failover in progress, no fit replica, and a failing disk have errors of their own."""
-        self.core.failover("mymaster", self.fixture.now)
-        error = self.assertRaises(CommandError, self.core.failover, "mymaster", self.fixture.now)
+        self.core.administration.failover("mymaster", self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.administration.failover, "mymaster", self.fixture.now)
         self.assertEqual("INPROG Failover already in progress", str(error))
-        master = self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
-        error = self.assertRaises(CommandError, self.core.failover, master.name, self.fixture.now)
+        master = self.core.administration.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.administration.failover, master.name, self.fixture.now)
         self.assertEqual("NOGOODSLAVE No suitable replica to promote", str(error))
         self.core.commit_failed(1, self.fixture.now)
-        error = self.assertRaises(CommandError, self.core.failover, master.name, self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.administration.failover, master.name, self.fixture.now)
         self.assertIn("Failed to save", str(error))
 
     def test_coordinated_needs_support(self) -> None:
         """A master without support for FAILOVER cannot hand over."""
-        error = self.assertRaises(CommandError, self.core.failover, "mymaster", 0, coordinated=True)
+        error = self.assertRaises(CommandError, self.core.administration.failover, "mymaster", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary does not support FAILOVER command", str(error))
-        self.core.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
-        error = self.assertRaises(CommandError, self.core.failover, "new", 0, coordinated=True)
+        self.core.administration.monitor("new", "10.7.7.7", 6379, 3, self.fixture.now)
+        error = self.assertRaises(CommandError, self.core.administration.failover, "new", 0, coordinated=True)
         self.assertEqual("NOGOODPRIMARY Primary has not answered INFO yet", str(error))
 
     def test_reset(self) -> None:
         """RESET removes replicas and peers, keeps epochs and address, is saved, and all are discovered again."""
         self.core.vote_requested(MASTER.ip, MASTER.port, 3, identity("b"), self.fixture.now)
-        self.assertEqual(1, self.core.reset("my*", self.fixture.now))
+        self.assertEqual(1, self.core.administration.reset("my*", self.fixture.now))
         self.fixture.finish()
         self.assertEqual(({}, {}), (self.fixture.master.replicas, self.fixture.master.peers))
         self.assertEqual(
@@ -83,7 +83,7 @@ class CommandTests(SynchronousTestCase):
     def test_reset_is_visible(self) -> None:
         """For a moment no replica is discovered, so that the client that ordered the reset sees none."""
         self.fixture.servers[MASTER].extra = ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]
-        self.core.reset("*", self.fixture.now)
+        self.core.administration.reset("*", self.fixture.now)
         self.fixture.finish()
         self.fixture.wait(REDISCOVERY_DELAY - 10)
         self.assertEqual({}, self.fixture.master.replicas)
@@ -93,9 +93,9 @@ class CommandTests(SynchronousTestCase):
     def test_reset_in_a_failover(self) -> None:
         """An undecided election is discarded without an event; the vote stays."""
         self.fixture.servers[self.fixture.replica(2).address].obeys = False
-        self.core.failover("mymaster", self.fixture.now)
+        self.core.administration.failover("mymaster", self.fixture.now)
         self.fixture.wait(700)
-        self.core.reset("*", self.fixture.now)
+        self.core.administration.reset("*", self.fixture.now)
         self.fixture.finish()
         self.assertIsNone(self.fixture.master.failover)
         self.assertEqual(MASTER, self.fixture.master.address)
@@ -106,7 +106,7 @@ class CommandTests(SynchronousTestCase):
         place = Address.literal("10.7.7.7", 6379)
         replica = Address.literal("10.7.7.8", 6379)
         peer = Address.literal("10.8.8.8", 26379)
-        master = self.core.restore(
+        master = self.core.administration.restore(
             "old",
             place,
             self.fixture.master.options,
@@ -121,7 +121,7 @@ class CommandTests(SynchronousTestCase):
     def test_flush(self) -> None:
         """All lines are written again."""
         self.core.outbox.dirty.clear()
-        self.core.flush()
+        self.core.administration.flush()
         self.assertEqual({None, "mymaster"}, self.core.outbox.dirty)
 
     def test_set_options(self) -> None:
@@ -133,11 +133,13 @@ class CommandTests(SynchronousTestCase):
             options.quorum = int(values[0])
 
         generation, bad = self.core.outbox.generation, ("quorum", ["x"])
-        self.assertRaises(CommandError, self.core.set_options, "mymaster", [bad], 0, apply)
+        self.assertRaises(CommandError, self.core.administration.set_options, "mymaster", [bad], 0, apply)
         self.assertEqual(generation, self.core.outbox.generation)
-        self.core.set_options("mymaster", [("quorum", ["5"])], self.fixture.now, apply)
+        self.core.administration.set_options("mymaster", [("quorum", ["5"])], self.fixture.now, apply)
         changes = [("quorum", ["6"]), bad, ("quorum", ["7"])]
-        self.assertRaises(CommandError, self.core.set_options, "mymaster", changes, self.fixture.now, apply)
+        self.assertRaises(
+            CommandError, self.core.administration.set_options, "mymaster", changes, self.fixture.now, apply
+        )
         self.fixture.finish()
         self.assertEqual(self.fixture.master.options.quorum, 6)
         events = [f"event +set master mymaster 10.0.0.1 6379 quorum {quorum}" for quorum in (5, 6)]
@@ -163,7 +165,7 @@ class IdleTests(SynchronousTestCase):
         fixture.add_replica(3)
         fixture.add_peer("b")
         for _ in range(20):
-            fixture.core.failover("mymaster", fixture.now)
+            fixture.core.administration.failover("mymaster", fixture.now)
             fixture.wait(15_000, 100)
         self.assertEqual(20, fixture.core.current_epoch)
         self.assertLess(len(fixture.core.state.due), 200)

@@ -160,23 +160,23 @@ class Script:
 
     def do_reset(self) -> None:
         """Reset the master."""
-        self.fixture.core.reset("*", self.fixture.now)
+        self.fixture.core.administration.reset("*", self.fixture.now)
         self.fixture.finish()
 
     def do_remove(self) -> None:
         """Remove the master."""
-        self.fixture.core.remove("mymaster", self.fixture.now)
+        self.fixture.core.administration.remove("mymaster", self.fixture.now)
         self.fixture.finish()
 
     def do_monitor(self, who: str) -> None:
         """Monitor a master of the same name."""
         at = address_of(who)
-        self.fixture.master = self.fixture.core.monitor("mymaster", at.ip, at.port, 2, self.fixture.now)
+        self.fixture.master = self.fixture.core.administration.monitor("mymaster", at.ip, at.port, 2, self.fixture.now)
         self.fixture.finish()
 
     def do_failover(self) -> None:
         """Order a failover."""
-        self.fixture.core.failover("mymaster", self.fixture.now)
+        self.fixture.core.administration.failover("mymaster", self.fixture.now)
         self.fixture.finish()
 
     def do_simulate(self, *words: str) -> None:

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.state import MASS_FAILURE_WINDOW
-from txsentinel.core.voting import DOUBT_PERIOD, Vote, VoteCount
+from txsentinel.core.vote_count import VoteCount
+from txsentinel.core.voting import DOUBT_PERIOD, Vote
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits
 
@@ -290,7 +291,7 @@ class RequestTests(SynchronousTestCase):
         """Anything but integer, bulk string, integer is no opinion."""
         for reply in (None, b"x", [1], [1, b"*"], [1, "*", 0], [b"1", b"*", 0], [1, b"*", b"0"], [True, b"*", 0]):
             self.peer.asked.clear()
-            self.fixture.core._voting.ask(self.peer, self.fixture.now)
+            self.fixture.core._questions.ask(self.peer, self.fixture.now)
             self.answer(reply)
             self.assertFalse(self.peer.reports_master_down, repr(reply))
 
@@ -322,8 +323,8 @@ class RequestTests(SynchronousTestCase):
         """A reply about a master that was removed meanwhile changes nothing, even if its name is in use again."""
         old, link = self.fixture.master, self.peer.link
         self.fixture.add_master("other", 7)
-        self.fixture.core.remove("mymaster", self.fixture.now)
-        new = self.fixture.core.monitor("mymaster", "10.0.0.1", 6379, 2, self.fixture.now)
+        self.fixture.core.administration.remove("mymaster", self.fixture.now)
+        new = self.fixture.core.administration.monitor("mymaster", "10.0.0.1", 6379, 2, self.fixture.now)
         self.fixture.core.master_down_reply(link, old, [1, b"*", 0], self.fixture.now)
         self.assertEqual({}, new.peers)
 
@@ -424,7 +425,7 @@ class WindowTests(SynchronousTestCase):
         """A removed master leaves no unanswered request behind."""
         self.kill_masters()
         for number in range(10):
-            self.fixture.core.remove(f"m{number}", self.fixture.now)
+            self.fixture.core.administration.remove(f"m{number}", self.fixture.now)
         link = self.fixture.peer("b").link
         self.assertEqual((0, 0), (link.votes_in_flight, len(link.votes_waiting)))
 

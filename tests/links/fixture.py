@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txsentinel.core.effects import Connect
-from txsentinel.core.instances import Instance, Master
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import SentinelOptions
 from txsentinel.links.context import Secure
 from txsentinel.links.pool import LinkPool

@@ -22,7 +22,8 @@ from txsentinel.core.effects import (
     Reconfigure,
     RequestInfo,
 )
-from txsentinel.core.link import HandOverEnd, InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import HandOverEnd, LinkKind
 from txsentinel.model.timings import Limits
 from txsentinel.wire.resp import pack
 

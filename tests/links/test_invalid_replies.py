@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import AskMasterDown, Connect, KillScript, Ping, PublishHello, Reconfigure, RequestInfo
-from txsentinel.core.instances import Master
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink, Master
+from txsentinel.core.link import LinkKind
 from txsentinel.model.log_text import MAX_EXCERPT
 from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Limits

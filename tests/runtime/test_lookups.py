@@ -29,7 +29,7 @@ class LookupTests(SynchronousTestCase):
             RecordingScripts(),
         )
         self.executor.connect(RecordingLinks(), RecordingStore(), lambda: None)
-        master = self.core.monitor("m", "10.0.0.1", 6379, 2, 0)
+        master = self.core.administration.monitor("m", "10.0.0.1", 6379, 2, 0)
         self.core.registry.add_peer(master, "b" * 40, Address.literal("10.0.1.1", 26379), 0)
         self.executor.drain()
 
@@ -74,7 +74,7 @@ class LookupTests(SynchronousTestCase):
         """A master whose name exceeded the limit is resolved later."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")
-        self.core.monitor("late", "late.example", 6379, 2, self.host.now())
+        self.core.administration.monitor("late", "late.example", 6379, 2, self.host.now())
         self.executor.drain()
         self.assertNotIn("late.example", [name for name, _ in self.host.lookups])
         self.host.answer_lookups(None)

@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.effects import Connect, Effect, RequestId
-from txsentinel.core.instances import Master
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import InstanceLink, Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.events import Level, SentinelEvent
@@ -229,7 +228,7 @@ class ServerHarness:
 
     def watch(self, name: str = "mymaster", port: int = 6379, quorum: int = 2) -> Master:
         """Monitor a master, as if the configuration file declared it."""
-        master = self.core.monitor(name, "127.0.0.1", port, quorum, self.host.now())
+        master = self.core.administration.monitor(name, "127.0.0.1", port, quorum, self.host.now())
         self.commit_all()
         return master
 

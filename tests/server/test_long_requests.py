@@ -348,7 +348,7 @@ class LongReportTests(ServerTestCase):
         def watch(count: int) -> None:
             for _ in range(count):
                 self.count += 1
-                self.harness.core.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
+                self.harness.core.administration.monitor(f"m{self.count}", "127.0.0.1", self.count, 2, self.host.now())
             self.harness.commit_all()
 
         self.compare(watch, ("SENTINEL", "MASTERS"), ("SENTINEL", "PRIMARIES"), ("INFO", "sentinel"))
@@ -356,7 +356,7 @@ class LongReportTests(ServerTestCase):
     def test_reset(self) -> None:
         """``SENTINEL RESET`` resets one master after the other."""
         for number in range(1, 200):
-            self.harness.core.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
+            self.harness.core.administration.monitor(f"m{number}", "127.0.0.1", number, 2, self.host.now())
         self.harness.commit_all()
         units, reply = self.max_cost("SENTINEL", "RESET", "*")
         self.assertEqual(reply, b":199\r\n")

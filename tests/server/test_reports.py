@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.core.instances import Failover, FailoverState, Instance, Master, Peer, Replica, Role, SyncStep
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.failover_state import FailoverState, SyncStep
+from txsentinel.core.instances import Failover, Instance, InstanceLink, Master, Peer, Replica, Role
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.model.address import Address
 from txsentinel.server.reports import Bulks, encoded_report, flags, instance_report

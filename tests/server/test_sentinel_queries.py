@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.server.harness import MY_ID, PEER_ID, FakeJob, ServerTestCase
-from txsentinel.core.instances import Failover, FailoverState, Peer, Replica, Role, SyncStep
+from txsentinel.core.failover_state import FailoverState, SyncStep
+from txsentinel.core.instances import Failover, Peer, Replica, Role
 from txsentinel.model.address import Address
 from txsentinel.wire.resp import pack
 
@@ -281,7 +282,7 @@ class AddressTests(ServerTestCase):
 
     def test_recovered_disk(self) -> None:
         """An address returned during failures is not withdrawn by a write that started before the change."""
-        self.harness.core.flush()
+        self.harness.core.administration.flush()
         self.harness.executor.drain()
         started = self.harness.disk.wanted
         self.receive_hello(7001, 1)
@@ -300,7 +301,7 @@ class AddressTests(ServerTestCase):
 
     def test_changes_while_saves_fail(self) -> None:
         """Each change is returned at once, and stays when an older write succeeds."""
-        self.harness.core.flush()
+        self.harness.core.administration.flush()
         self.harness.executor.drain()
         started = self.harness.disk.wanted
         self.harness.fail()
@@ -427,7 +428,7 @@ class OtherQueryTests(ReportTestCase):
     def test_ckquorum_with_a_failing_disk(self) -> None:
         """If votes cannot be saved, no failover can be authorized, however many peers there are; ``INFO`` shows it."""
         self.replica.info_refreshed_at = self.harness.host.now()
-        self.harness.core.flush()
+        self.harness.core.administration.flush()
         self.harness.executor.drain()
         self.harness.fail()
         wrong = "his Sentinel cannot save its votes: ENOSPC, No space left on device"

@@ -16,21 +16,27 @@ from unittest.mock import patch
 
 from txsentinel.config import configuration, recovery
 from txsentinel.core import (
+    administration,
     availability,
     election,
     failover,
+    failover_start,
     gossip,
     handover,
     observation,
+    questions,
+    reconfiguration,
     selection,
     sentinel,
     state,
     switching,
+    vote_count,
     voting,
 )
 from txsentinel.core import evaluation as evaluation
 from txsentinel.core.effects import Reconfigure
-from txsentinel.core.instances import Failover, FailoverState, Master, Replica, SyncStep
+from txsentinel.core.failover_state import FailoverState, SyncStep
+from txsentinel.core.instances import Failover, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
 from txsentinel.runtime import durability as barriers
@@ -178,25 +184,25 @@ def votes_twice_in_an_epoch() -> list[Patch]:
 @mutant("S2", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_votes() -> list[Patch]:
     """The last vote is not remembered over a restart."""
-    real = sentinel.SentinelCore.restore
+    real = administration.Administration.restore
 
-    def restore(self: sentinel.SentinelCore, *arguments: Any, **keywords: Any) -> Master:
+    def restore(self: administration.Administration, *arguments: Any, **keywords: Any) -> Master:
         return real(self, *arguments, **{**keywords, "leader_epoch": 0})
 
-    return [(sentinel.SentinelCore, "restore", restore)]
+    return [(administration.Administration, "restore", restore)]
 
 
 @mutant("S2", kinds=("monitor-anew", "masters-die"), seed=2)
 def removal_forgets_votes() -> list[Patch]:
     """A master that is monitored anew could be voted for once more in the same epoch."""
-    real = sentinel.SentinelCore.monitor
+    real = administration.Administration.monitor
 
-    def monitor(self: sentinel.SentinelCore, *arguments: Any) -> Master:
+    def monitor(self: administration.Administration, *arguments: Any) -> Master:
         master = real(self, *arguments)
         master.leader_epoch = master.durable_leader_epoch = 0
         return master
 
-    return [(sentinel.SentinelCore, "monitor", monitor)]
+    return [(administration.Administration, "monitor", monitor)]
 
 
 @mutant(
@@ -207,9 +213,9 @@ def removal_forgets_votes() -> list[Patch]:
 )
 def counts_votes_of_any_epoch() -> list[Patch]:
     """A vote for us of some other epoch is as good as one of ours."""
-    real = voting.Voting.count
+    real = vote_count.VoteCounter.count
 
-    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+    def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         assert master.failover is not None
         me, answers = self._state.options.my_id, master.failover.answers
         stale = {peer.name: (me, master.failover.epoch) for peer in master.peers.values() if peer.leader == me}
@@ -217,25 +223,25 @@ def counts_votes_of_any_epoch() -> list[Patch]:
             return real(self, master)
 
     return [
-        (voting.Voting, "count", count),
-        *_without(voting.Voting, "expire_opinions"),
-        *_without(voting.Voting, "forget_opinions"),
+        (vote_count.VoteCounter, "count", count),
+        *_without(questions.Questions, "expire_opinions"),
+        *_without(questions.Questions, "forget_opinions"),
     ]
 
 
 @mutant("S3", kinds=("masters-die",), seed=2)
 def counts_every_answer_as_a_vote() -> list[Patch]:
     """Whoever answers is taken to have voted for us."""
-    real = voting.Voting.count
+    real = vote_count.VoteCounter.count
 
-    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+    def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         assert master.failover is not None
         mine = (self._state.options.my_id, master.failover.epoch)
         with patch.object(master.failover, "answers", dict.fromkeys(master.failover.answers, mine)):
             return real(self, master)
 
     # Without their order, candidates stand at once and in the same epoch.
-    return [(voting.Voting, "count", count), (voting.Voting, "rank", lambda *_: 0)]
+    return [(vote_count.VoteCounter, "count", count), (vote_count.VoteCounter, "campaign_order", lambda *_: 0)]
 
 
 @mutant("S4", kinds=("masters-die", "directional-block"), seed=10)
@@ -247,13 +253,13 @@ def needs_no_majority() -> list[Patch]:
 @mutant("S4", kinds=("masters-die",), shape=Shape(sentinels=5, quorum=5), seed=1)
 def needs_no_quorum_of_votes() -> list[Patch]:
     """The majority alone elects, however many the quorum demands."""
-    real = voting.Voting.count
+    real = vote_count.VoteCounter.count
 
-    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+    def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         counted = real(self, master)
-        return voting.VoteCount(counted.mine, counted.open, counted.rival, counted.reach, master.majority)
+        return vote_count.VoteCount(counted.mine, counted.open, counted.rival, counted.reach, master.majority)
 
-    return [(voting.Voting, "count", count)]
+    return [(vote_count.VoteCounter, "count", count)]
 
 
 @mutant("S4", kinds=("masters-die", "kill-sentinel", "crash-sentinel"), shape=Shape(sentinels=5, quorum=2), seed=8)
@@ -272,13 +278,16 @@ def promotes_without_an_election() -> list[Patch]:
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
 def counts_its_vote_before_it_is_saved() -> list[Patch]:
     """Our own vote is one vote, on disk or not."""
-    real = voting.Voting.count
+    real = vote_count.VoteCounter.count
 
-    def count(self: voting.Voting, master: Master) -> voting.VoteCount:
+    def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         with patch.object(self._state, "durable_generation", 1 << 60):
             return real(self, master)
 
-    return [(voting.Voting, "count", count), (election.Elections, "_vote_durable", lambda self, failover: True)]
+    return [
+        (vote_count.VoteCounter, "count", count),
+        (election.Elections, "_vote_durable", lambda self, failover: True),
+    ]
 
 
 @mutant("durable", kinds=("masters-die", "full-disk"), seed=3)
@@ -418,12 +427,12 @@ def writes_no_config_epoch() -> list[Patch]:
 @mutant("S6", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_config_epoch() -> list[Patch]:
     """The config epoch in the file is not read."""
-    real = sentinel.SentinelCore.restore
+    real = administration.Administration.restore
 
-    def restore(self: sentinel.SentinelCore, *arguments: Any, **keywords: Any) -> Master:
+    def restore(self: administration.Administration, *arguments: Any, **keywords: Any) -> Master:
         return real(self, *arguments, **{**keywords, "config_epoch": 0})
 
-    return [(sentinel.SentinelCore, "restore", restore)]
+    return [(administration.Administration, "restore", restore)]
 
 
 @mutant("S6", kinds=("masters-die", "reset-master"), seed=4)
@@ -450,13 +459,13 @@ def writes_no_current_epoch() -> list[Patch]:
 @mutant("S8", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_current_epoch() -> list[Patch]:
     """A restart begins at epoch 0."""
-    real = sentinel.SentinelCore.announce_monitored
+    real = administration.Administration.announce_monitored
 
-    def announce(self: sentinel.SentinelCore) -> None:
-        self.state.current_epoch = 0
+    def announce(self: administration.Administration) -> None:
+        self._state.current_epoch = 0
         real(self)
 
-    return [(sentinel.SentinelCore, "announce_monitored", announce)]
+    return [(administration.Administration, "announce_monitored", announce)]
 
 
 @mutant("S12", kinds=("masters-die",), seed=2)
@@ -497,8 +506,8 @@ def needs_no_agreement() -> list[Patch]:
 def believes_old_opinions() -> list[Patch]:
     """What a peer once said holds until it says something else, through switches too."""
     return [
-        (voting.Voting, "expire_opinions", lambda *_: None),
-        (voting.Voting, "forget_opinions", lambda *_: None),
+        (questions.Questions, "expire_opinions", lambda *_: None),
+        (questions.Questions, "forget_opinions", lambda *_: None),
         (availability.Availability, "opinion_holds", lambda self, reports_down, at, now: reports_down),
     ]
 
@@ -562,7 +571,7 @@ def gives_opinions_in_tilt() -> list[Patch]:
 @mutant("S15", kinds=("masters-die", "crash-server"), shape=Shape(sentinels=5, masters=3, quorum=5), seed=2)
 def tries_again_at_once() -> list[Patch]:
     """There is no distance between attempts."""
-    return _without(failover.Failovers, "_may_attempt", True)
+    return _without(failover_start.StartRules, "_may_attempt", True)
 
 
 @mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"), seed=4)
@@ -595,7 +604,7 @@ def carries_on_though_the_master_is_back() -> list[Patch]:
     """What was right when the election began is done when it is won."""
     return [
         (failover, "abort_reason", lambda *arguments: None),
-        (failover, "return_awaited_until", lambda *arguments: None),
+        (failover_start, "return_awaited_until", lambda *arguments: None),
     ]
 
 
@@ -655,14 +664,14 @@ def piles_up_questions() -> list[Patch]:
         def __contains__(self, question: object) -> bool:
             return False
 
-    real = voting.Voting.ask
+    real = questions.Questions.ask
 
-    def ask(self: voting.Voting, peer: Any, now: int) -> None:
+    def ask(self: questions.Questions, peer: Any, now: int) -> None:
         peer.asked = Forgetful(peer.asked)
         with patch.object(self._state, "limits", replace(self._state.limits, questions=1 << 30)):
             real(self, peer, now)
 
-    return [(voting.Voting, "ask", ask)]
+    return [(questions.Questions, "ask", ask)]
 
 
 @mutant("bounded", kinds=("rival-failovers", "reset-master"), seed=4)
@@ -750,10 +759,10 @@ def rewrites_no_file_after_a_promotion() -> list[Patch]:
 def calls_it_done_without_an_order() -> list[Patch]:
     """The other replicas are not told of their new master, and the failover ends all the same."""
 
-    def follow(self: failover.Failovers, replica: Replica, promoted: Replica, now: int) -> None:
+    def follow(self: reconfiguration.Reconfiguration, replica: Replica, promoted: Replica, now: int) -> None:
         replica.sync = SyncStep.DONE
 
-    return [(failover.Failovers, "_follow", follow)]
+    return [(reconfiguration.Reconfiguration, "_follow", follow)]
 
 
 # Liveness
@@ -762,7 +771,7 @@ def calls_it_done_without_an_order() -> list[Patch]:
 @mutant("L1", kinds=("set",), seed=1)
 def never_fails_over() -> list[Patch]:
     """A dead master is watched, and that is all."""
-    return _without(failover.Failovers, "_consider")
+    return _without(failover_start.StartRules, "is_due", False)
 
 
 @mutant("L1", kinds=("pause-sentinel", "wall-clock"), seed=2)

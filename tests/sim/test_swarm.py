@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.core.instances import FailoverState
+from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 from txsentinel.sim.__main__ import report

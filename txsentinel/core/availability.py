@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from txsentinel.core.instances import PROMOTION_SEEN, Instance, Master, Role
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.failover_state import PROMOTION_SEEN
+from txsentinel.core.instances import Instance, InstanceLink, Master, Role
+from txsentinel.core.link import LinkKind
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.succession import is_masterless, successor

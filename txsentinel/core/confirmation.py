@@ -49,8 +49,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.core.effects import RequestId
-from txsentinel.core.instances import Master
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import InstanceLink, Master
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.model.address import Address

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from txsentinel.core.instances import Instance, Master
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master
+from txsentinel.core.link import LinkKind
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Millis

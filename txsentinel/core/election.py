@@ -6,7 +6,9 @@ from enum import Enum
 from typing import Final
 
 from txsentinel.core.instances import Failover, Master
+from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
+from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
@@ -25,9 +27,11 @@ class ElectionStatus(Enum):
 class Elections:
     """The campaigns of this Sentinel."""
 
-    def __init__(self, state: SentinelState, voting: Voting) -> None:
+    def __init__(self, state: SentinelState, voting: Voting, questions: Questions, votes: VoteCounter) -> None:
         self._state = state
         self._voting = voting
+        self._questions = questions
+        self._votes = votes
 
     def campaign(self, master: Master, failover: Failover, now: Millis) -> None:
         """Become a candidate, in a new epoch or in one shared with other masters that failed at the same time."""
@@ -56,11 +60,11 @@ class Elections:
             if now > self._end(master, failover):
                 return ElectionStatus.GIVEN_UP
             if now >= failover.campaign_again_at:
-                above = max(master.leader_epoch, self._voting.highest_answer(master, now))
+                above = max(master.leader_epoch, self._votes.highest_answer(master, now))
                 epoch = state.fresh_epoch(now, above=above, shared=not failover.republish)
                 self._campaign_again(master, failover, now, epoch)
             return ElectionStatus.OPEN
-        count = self._voting.count(master)
+        count = self._votes.count(master)
         # Even with enough votes of others, our own must be durable: a crash must not lose an epoch in which we act.
         if count.won and durable:
             return ElectionStatus.WON
@@ -73,7 +77,7 @@ class Elections:
         if hopeless and failover.candidacies < state.limits.candidacies:
             # Ordered by ID: with random delays alone, candidates would split the votes again.
             backoff = state.timings.candidate_backoff << (failover.candidacies - 1)
-            wait = self._voting.place(master) * (backoff + state.stagger(now))
+            wait = self._votes.position_by_id(master) * (backoff + state.stagger(now))
             failover.campaign_again_at = now + wait + state.rng(backoff)
         return ElectionStatus.OPEN
 
@@ -94,16 +98,16 @@ class Elections:
         Therefore votes are requested all the same. Without a majority, the epoch is one that no other Sentinel of the
         group would choose: modulo their number, it equals our position among them by ID.
         """
-        waiting = self._voting.awaited(master) > 0
+        waiting = self._votes.awaited(master) > 0
         if waiting and failover.proceed_unelected_at is not None and now < failover.proceed_unelected_at:
             return ElectionStatus.OPEN
-        if self._voting.count(master).should_concede:
+        if self._votes.count(master).should_concede:
             return ElectionStatus.GIVEN_UP
         if failover.proceed_unelected_at is None:
             return ElectionStatus.WON
         failover.proceed_unelected_at = None
         lowest = self._state.current_epoch + 2
-        epoch = lowest + (self._voting.place(master) - lowest) % master.voters
+        epoch = lowest + (self._votes.position_by_id(master) - lowest) % master.voters
         self._state.raise_epoch(epoch)
         self._campaign_again(master, failover, now, epoch)
         return ElectionStatus.OPEN
@@ -119,7 +123,7 @@ class Elections:
         failover.answers = {}
         self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
         failover.vote_generation = master.vote_generation
-        self._voting.ask_all(master, now)
+        self._questions.ask_all(master, now)
 
     def _vote_durable(self, failover: Failover) -> bool:
         generation = failover.vote_generation

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from txsentinel.core.availability import Availability, TiltGuard
 from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
 from txsentinel.core.gossip import Gossip
-from txsentinel.core.instances import Instance, Master, Peer
-from txsentinel.core.justification import PROMOTION_NOT_ORDERED
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
 from txsentinel.core.probing import Probing
+from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
@@ -28,6 +28,7 @@ class Evaluation:
         probing: Probing,
         availability: Availability,
         voting: Voting,
+        questions: Questions,
         failovers: Failovers,
         gossip: Gossip,
     ) -> None:
@@ -36,6 +37,7 @@ class Evaluation:
         self._probing = probing
         self._availability = availability
         self._voting = voting
+        self._questions = questions
         self._failovers = failovers
         self._gossip = gossip
 
@@ -74,11 +76,11 @@ class Evaluation:
         """Ask the peers about a master that is S_DOWN, and request INFO of its replicas, so that offsets are fresh."""
         for replica in master.replicas.values():
             self._probing.request_info(replica, now)
-        self._voting.ask_all(master, now)
+        self._questions.ask_all(master, now)
 
     def agree(self, master: Master, now: Millis) -> None:
         """Expire opinions, judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
-        self._voting.expire_opinions(master, now)
+        self._questions.expire_opinions(master, now)
         self._availability.check_odown(master, now)
         self.step(master, now)
         self._ask_due(master, now)
@@ -92,7 +94,7 @@ class Evaluation:
         if master.odown_since is not None and (failover is None or failover.state in PROMOTION_NOT_ORDERED):
             # An agreement from before TILT, or from a moment ago, may no longer hold.
             self._availability.check_sdown(master, now)
-            self._voting.expire_opinions(master, now)
+            self._questions.expire_opinions(master, now)
             self._availability.check_odown(master, now)
         self._voting.expire_unconfirmed(master, now)
         self._failovers.evaluate(master, now)
@@ -102,14 +104,14 @@ class Evaluation:
         if master.sdown_since is None and master.failover is None:
             return
         for peer in master.peers.values():
-            if self._voting.ask_due(peer) <= now:
-                self._voting.ask(peer, now)
+            if self._questions.ask_due(peer) <= now:
+                self._questions.ask(peer, now)
 
     def ask_new_peer(self, peer: Peer, now: Millis) -> None:
         """Ask a peer that has just connected: agreement or an election may be waiting for it."""
         master = peer.master
         if not self._tilt.active and (master.sdown_since is not None or master.failover is not None):
-            self._voting.ask(peer, now)
+            self._questions.ask(peer, now)
 
     def ask_again(self, master: Master, now: Millis) -> None:
         """Ask the peers again that did not report ``master`` down and were not asked just now."""
@@ -118,7 +120,7 @@ class Evaluation:
             if not peer.reports_master_down and (
                 asked_at is None or now - asked_at >= self._state.timings.hint_period // 4
             ):
-                self._voting.ask(peer, now)
+                self._questions.ask(peer, now)
 
     def schedule(self, instance: Instance, now: Millis) -> None:
         """Schedule the next evaluation of ``instance`` at the earliest time at which anything may be due."""
@@ -144,5 +146,5 @@ class Evaluation:
         if master.sdown_since is not None or master.failover is not None:
             for peer in master.peers.values():
                 if peer.link.commands_up:
-                    due = min(due, self._voting.ask_due(peer))
+                    due = min(due, self._questions.ask_due(peer))
         return due

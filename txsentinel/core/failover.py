@@ -7,66 +7,48 @@ commit, a connection, an INFO. Timers only end steps that take too long.
 
 from __future__ import annotations
 
-from typing import Final
-
-from txsentinel.core.effects import Crash, Reconfigure
+from txsentinel.core.effects import Crash
 from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
+from txsentinel.core.failover_start import StartRules
+from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
-from txsentinel.core.instances import PROMOTION_SEEN, Failover, FailoverState, Master, Replica, Role, SyncStep
+from txsentinel.core.instances import Failover, Master, Replica, Role
 from txsentinel.core.justification import (
-    PROMOTION_NOT_ORDERED,
     Abort,
     abort_reason,
     is_known_unpromoted,
-    return_awaited_until,
 )
 from txsentinel.core.probing import Probing
+from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
-from txsentinel.core.succession import has_handed_over
 from txsentinel.core.switching import Switching
-from txsentinel.core.voting import Voting
-from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
-FOLLOWS: Final = {
-    FailoverState.WAIT_START: {FailoverState.SELECT_REPLICA},
-    FailoverState.SELECT_REPLICA: {FailoverState.SEND_SLAVEOF_NOONE},
-    FailoverState.SEND_SLAVEOF_NOONE: {FailoverState.WAIT_PROMOTION, FailoverState.SELECT_REPLICA},
-    FailoverState.WAIT_PROMOTION: {FailoverState.RECONF_REPLICAS, FailoverState.SELECT_REPLICA},
-    FailoverState.RECONF_REPLICAS: {FailoverState.UPDATE_CONFIG},
-    FailoverState.UPDATE_CONFIG: set(),
-}
-"""
-State → the states that may follow. A failover can be aborted until the promotion was seen.
-
-Selection is repeated if the selected replica turns out to be unfit, or refuses to be promoted.
-"""
-
-FRESH_INFO_TIMEOUT: Millis = 100
-"""How long after O_DOWN to wait for an INFO of each replica sent after S_DOWN, so that fresh offsets are compared."""
-
 SELECT_TIMEOUT: Millis = 10_000
 """How long an elected leader waits for a fit replica, as connections may be lost for a moment in a mass failure."""
-
-UNFIT_NOTE_PERIOD: Millis = 10_000
-"""Interval of the log line that says why a master is not failed over."""
-
-UNFIT_EVENT_DELAY: Millis = 1_000
-"""Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""
 
 
 class Failovers:
     """Starts, advances and ends failovers. In TILT only a promotion is recorded; nothing is started or advanced."""
 
-    def __init__(self, state: SentinelState, voting: Voting, probing: Probing, switching: Switching) -> None:
+    def __init__(
+        self,
+        state: SentinelState,
+        elections: Elections,
+        start_rules: StartRules,
+        probing: Probing,
+        switching: Switching,
+        reconfiguration: Reconfiguration,
+    ) -> None:
         self._state = state
-        self._voting = voting
+        self._elections = elections
+        self._start_rules = start_rules
         self._probing = probing
         self._switching = switching
-        self._elections = Elections(state, voting)
+        self._reconfiguration = reconfiguration
         self.handovers = Handovers(state)
 
     def evaluate(self, master: Master, now: Millis) -> None:
@@ -75,7 +57,8 @@ class Failovers:
         if self._state.crashing:
             return
         if failover is None:
-            self._consider(master, now)
+            if self._start_rules.is_due(master, now):
+                self._start(master, now, forced=False)
             return
         if failover.state in PROMOTION_NOT_ORDERED or failover.state is FailoverState.WAIT_PROMOTION:
             abort = abort_reason(self._state, master, failover)
@@ -99,24 +82,14 @@ class Failovers:
 
     def next_due(self, master: Master, now: Millis) -> Millis:
         """Return when :meth:`evaluate` must be called even if nothing else happens."""
-        never = now + self._state.timings.ping_period
         failover = master.failover
-        timeout = master.options.failover_timeout
         if failover is None:
-            if master.odown_since is None:
-                return never
-            due = never if master.campaign_at is None else master.campaign_at
-            if master.attempt_started_at is not None and not has_handed_over(master):
-                due = max(due, master.attempt_started_at + 2 * timeout)
-            if due <= now:
-                due = master.odown_since + FRESH_INFO_TIMEOUT
-            # The campaign is due already, so something else is missing: a fit replica, or a writable file.
-            return due if due > now else now + self._state.timings.sweep_period
+            return self._start_rules.next_due(master, now)
         if failover.state is FailoverState.WAIT_START:
             return self._elections.next_due(master, failover)
         if failover.state is FailoverState.SELECT_REPLICA:
             return now + self._state.timings.sweep_period
-        due = failover.entered_at + timeout + 1
+        due = failover.entered_at + master.options.failover_timeout + 1
         if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             due -= MIN_HAND_OVER_TIME
         if failover.state is FailoverState.RECONF_REPLICAS:
@@ -227,110 +200,9 @@ class Failovers:
         self.handovers.finish(master, failover)
         self._switching.broadcast_hello(master, now)
         if not failover.coordinated:
-            self._demote_old_master(master, replica.address, now)
+            self._reconfiguration.demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
         return True
-
-    def sync_seen(self, replica: Replica, now: Millis) -> None:
-        """Handle that ``replica`` reports to be a replica: record how far it follows the promoted one."""
-        failover = replica.master.failover
-        if failover is None or failover.promoted is None:
-            return
-        if replica.sync is SyncStep.SENT:
-            if replica.follows(failover.promoted.address):
-                replica.sync = SyncStep.IN_PROGRESS
-                self._state.announce("+slave-reconf-inprog", replica)
-        if replica.sync is SyncStep.IN_PROGRESS and replica.master_link_up:
-            replica.sync = SyncStep.DONE
-            self._state.announce("+slave-reconf-done", replica)
-
-    def _consider(self, master: Master, now: Millis) -> None:
-        """Start a failover of a master that is O_DOWN if its campaign is due and a replica can be promoted."""
-        if master.odown_since is None:
-            return
-        if self._state.storage_error is not None:
-            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
-            return
-        if not self._may_attempt(master, now):
-            return
-        awaited_until = return_awaited_until(master, self._state.timings, now)
-        if awaited_until is not None and awaited_until > now:
-            if master.campaign_at is None or master.campaign_at < awaited_until:
-                master.campaign_at = awaited_until + self._campaign_delay(master, now)
-                text = "lost together with its replicas, which are back; it is waited for until a failover begins"
-                self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
-            return
-        if master.campaign_at is None:
-            master.campaign_at = now + self._campaign_delay(master, now)
-        if now < master.campaign_at or not self._offsets_fresh(master, now):
-            return
-        if self._state.in_mass_failure(now):
-            # It may have begun after the delay was computed; candidates with lower IDs are late, too.
-            turn = master.odown_since + self._voting.rank(master) * self._state.stagger(now)
-            if now < turn:
-                master.campaign_at = turn
-                return
-        chosen, refused = choose(master, self._state.timings, now)
-        master.last_refusals = refused
-        if chosen is None:
-            self._note_unfit(master, now)
-            self._announce_unfit(master, now)
-            return
-        self._start(master, now, forced=False)
-
-    def _campaign_delay(self, master: Master, now: Millis) -> Millis:
-        """Return how much later than the first candidate this Sentinel campaigns."""
-        rank = self._voting.rank(master)
-        stagger = self._state.stagger(now)
-        return rank * stagger + (self._state.rng(stagger // 4 + 1) if rank else 0)
-
-    def _may_attempt(self, master: Master, now: Millis) -> bool:
-        started = master.attempt_started_at
-        distance = 2 * master.options.failover_timeout
-        if started is None or now - started >= distance or has_handed_over(master):
-            return True
-        if master.delay_logged_for != started:
-            master.delay_logged_for = started
-            text = "Next failover delay: I will not start a failover before"
-            self._state.note(Level.NOTICE, text, started + distance - now)
-        return False
-
-    def _offsets_fresh(self, master: Master, now: Millis) -> bool:
-        """Whether every reachable replica has answered INFO since the master went down, or waiting has timed out."""
-        since = master.sdown_since
-        if since is None or master.odown_since is None or now - master.odown_since >= FRESH_INFO_TIMEOUT:
-            return True
-        return all(
-            replica.info_refreshed_at is not None and replica.info_refreshed_at >= since
-            for replica in master.replicas.values()
-            if replica.link.commands_up and not replica.is_down
-        )
-
-    def _note_unfit(self, master: Master, now: Millis) -> None:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
-        self._note_unable(master, f"no replica can be promoted ({reasons})", now)
-
-    def _note_unable(self, master: Master, why: str, now: Millis) -> None:
-        """Log why a master that is down is not failed over, at most every ``UNFIT_NOTE_PERIOD``."""
-        if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
-            return
-        master.unfit_logged_at = now
-        self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
-
-    def _announce_unfit(self, master: Master, now: Millis) -> None:
-        """
-        Publish the event that a C Sentinel publishes when its attempt ends without a fit replica.
-
-        The Sentinel that would campaign first publishes it, at most once in two failover timeouts.
-        """
-        if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
-            return
-        before = master.unfit_announced_at
-        if before is not None and now - before < 2 * master.options.failover_timeout:
-            return
-        if self._voting.rank(master) == 0:
-            master.unfit_announced_at = now
-            self._state.announce("-failover-abort-no-good-slave", master)
 
     def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
         for replica in master.replicas.values():
@@ -363,7 +235,7 @@ class Failovers:
             timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
             if now - failover.entered_at >= timeout or hopeless:
-                self._note_unfit(master, now)
+                self._start_rules.note_unfit(master, now)
                 self.abort(master, "-failover-abort-no-good-slave")
             return
         failover.promoted = chosen
@@ -395,7 +267,7 @@ class Failovers:
                 return
             self._probing.request_info(promoted, now)
         else:
-            self._order(promoted, None, now)
+            self._reconfiguration.order(promoted, None, now)
         failover.promotion_sent_at = now
         self._enter(failover, FailoverState.WAIT_PROMOTION, now)
         self._state.announce("+failover-state-wait-promotion", promoted)
@@ -423,7 +295,7 @@ class Failovers:
         lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated
         if lost and abort_reason(self._state, master, failover) is None:
             failover.promotion_sent_at = now
-            self._order(promoted, None, now)
+            self._reconfiguration.order(promoted, None, now)
 
     def _timed_out(self, master: Master, failover: Failover, now: Millis) -> bool:
         """Abort the failover if its state has lasted longer than ``failover-timeout``; return whether it has."""
@@ -432,58 +304,10 @@ class Failovers:
             self.abort(master, "-failover-abort-slave-timeout")
         return late
 
-    def _order(self, replica: Replica, address: Address | None, now: Millis) -> None:
-        replica.info_requested_at = now
-        self._state.emit(self._switching.role_change(replica, address), probe=True)
-
-    def _demote_old_master(self, master: Master, new: Address, now: Millis) -> None:
-        """
-        Make an old master that is still reachable, as after a forced failover or a hang, a replica of the new one.
-
-        C Sentinels let it accept writes, which are lost, until it is converted ten seconds later.
-        """
-        if master.link.commands_up:
-            host = new.announced(self._state.options.announce_hostnames)
-            master.info_requested_at = now
-            self._state.emit(Reconfigure(master.link, host, new.port))
-
     def _reconfigure_replicas(self, master: Master, failover: Failover, now: Millis) -> None:
-        """Make the other replicas follow the new master, ``parallel-syncs`` at a time; finish when all do."""
-        promoted = failover.promoted
-        assert promoted is not None
-        others = [replica for replica in master.replicas.values() if replica is not promoted]
-        if promoted.is_down:
-            # It is the published master already: finish, so that its own failover can begin.
+        """Advance the reconfiguration of the other replicas; finish when it is done."""
+        if self._reconfiguration.advance(master, failover, now):
             self._finish(master, failover, now)
-            return
-        limit = self._state.timings.replica_reconf_timeout
-        for replica in others:
-            if replica.sync is SyncStep.SENT and now - replica.reconf_sent_at > limit:
-                self._state.announce("-slave-reconf-sent-timeout", replica)
-                replica.sync = SyncStep.DONE
-        busy = sum(1 for replica in others if replica.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS))
-        for replica in others:
-            if busy >= master.options.parallel_syncs:
-                break
-            if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:
-                self._follow(replica, promoted, now)
-                self._state.announce("+slave-reconf-sent", replica)
-                busy += 1
-        outstanding = [r for r in others if r.sync is not SyncStep.DONE and not r.is_down]
-        if not outstanding:
-            self._finish(master, failover, now)
-        elif now - failover.entered_at > master.options.failover_timeout:
-            self._state.announce("+failover-end-for-timeout", master)
-            for replica in others:
-                if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:
-                    self._follow(replica, promoted, now)
-                    self._state.announce("+slave-reconf-sent-be", replica)
-            self._finish(master, failover, now)
-
-    def _follow(self, replica: Replica, promoted: Replica, now: Millis) -> None:
-        self._order(replica, promoted.address, now)
-        replica.sync = SyncStep.SENT
-        replica.reconf_sent_at = now
 
     def _finish(self, master: Master, failover: Failover, now: Millis) -> None:
         assert failover.promoted is not None

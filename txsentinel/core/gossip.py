@@ -17,8 +17,7 @@ from typing import Final
 from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
-from txsentinel.core.instances import Master, Peer, Role
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import InstanceLink, Master, Peer, Role
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
@@ -174,7 +173,12 @@ class Gossip:
         if peer is not None and self._stays(peer, address, now):
             return None
         if peer is None and through_server:
-            master.note_unconfirmed_hello(hello.sentinel_id, now, self._state.timings.publish_period)
+            master.unconfirmed.note_hello(
+                hello.sentinel_id,
+                now,
+                period=self._state.timings.publish_period,
+                pubsub_active_at=master.link.pubsub_active_at,
+            )
         self.confirmations.named(hello.sentinel_id, address, master, payload, now, through_server=through_server)
         return None
 

@@ -13,19 +13,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
+from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.unconfirmed import UnconfirmedSentinels
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
-MAX_COUNTED: Final = 8
-"""Maximum number of unconfirmed Sentinels that count for the majority of one master; if there are more, none does."""
-
-MAX_UNCONFIRMED: Final = 64
-"""Maximum number of unconfirmed Sentinels that are kept for one master; beyond that the oldest one is discarded."""
-
-UNCONFIRMED_EXPIRY: Final[Millis] = 10_000
-"""How long an unconfirmed Sentinel counts after its last hello, while the subscription of the master works."""
+NO_CALLER_TIMEOUT: Final[Millis] = 30_000
+"""``shortest_down_after`` of a link that no instance uses."""
 
 
 class Role(Enum):
@@ -35,25 +31,66 @@ class Role(Enum):
     REPLICA = "slave"
 
 
-class FailoverState(Enum):
-    """The state of a failover; the value is the word in ``failover-state``."""
+@dataclass(slots=True, eq=False)
+class InstanceLink(ConnectionState):
+    """
+    The connections to one server or Sentinel, with their users.
 
-    NONE = "none"
-    WAIT_START = "wait_start"
-    SELECT_REPLICA = "select_slave"
-    SEND_SLAVEOF_NOONE = "send_slaveof_noone"
-    WAIT_PROMOTION = "wait_promotion"
-    RECONF_REPLICAS = "reconf_slaves"
-    UPDATE_CONFIG = "update_config"
+    ``instances`` are the users of the link: one server, or one peer under each shared master.
+    """
 
+    instances: dict[Instance, None] = field(default_factory=dict)
+    """In the order in which they joined. The evaluation of the first one sends the PINGs."""
 
-class SyncStep(Enum):
-    """The progress of a replica in following the new master; the value is the word in ``flags``."""
+    sdown_instances: dict[Instance, None] = field(default_factory=dict)
+    """Those of ``instances`` that are S_DOWN; each reply causes their evaluation."""
 
-    NOT_ASKED = ""
-    SENT = "reconf_sent"
-    IN_PROGRESS = "reconf_inprog"
-    DONE = "reconf_done"
+    min_down_after: Millis | None = None
+    """Cache of ``shortest_down_after``; ``None`` if it must be computed."""
+
+    votes_in_flight: int = 0
+    """Number of unanswered vote requests on the link, for all masters together."""
+
+    votes_waiting: dict[Peer, None] = field(default_factory=dict)
+    """Peers whose vote is requested as soon as a reply to an earlier request arrives, in order."""
+
+    @property
+    def first(self) -> Instance:
+        """
+        The instance that has used the link for longest.
+
+        :raises StopIteration: if no instance uses it.
+        """
+        return next(iter(self.instances))
+
+    @property
+    def shortest_down_after(self) -> Millis:
+        """The shortest ``down-after-milliseconds`` of the instances on the link."""
+        least = self.min_down_after
+        if least is None:
+            # During a switch a link has no instance for a moment.
+            least = min((instance.master.options.down_after for instance in self.instances), default=NO_CALLER_TIMEOUT)
+            self.min_down_after = least
+        return least
+
+    def join(self, instance: Instance) -> None:
+        """Add ``instance`` to the users of the link."""
+        self.instances[instance] = None
+        self.min_down_after = None
+
+    def part(self, instance: Instance) -> None:
+        """Remove ``instance`` from the users of the link, if it is one."""
+        self.instances.pop(instance, None)
+        self.sdown_instances.pop(instance, None)
+        self.min_down_after = None
+
+    def void_requests(self) -> None:
+        """Forget all unanswered requests on the command connection, which is lost."""
+        self.pending_commands = self.votes_in_flight = 0
+        self.votes_waiting.clear()
+        self.silent_since = None
+        for instance in self.instances:
+            instance.void_requests()
 
 
 @dataclass(slots=True, eq=False)
@@ -247,19 +284,6 @@ class Peer(Instance):
         )
 
 
-@dataclass(slots=True)
-class Unconfirmed:
-    """
-    A Sentinel whose hellos arrive through servers, but whose ID is not confirmed (see ``confirmation``).
-
-    It counts for the majority once ``repeated`` is set, by a hello that arrives a hello period after the first.
-    """
-
-    first_received_at: Millis
-    received_at: Millis
-    repeated: bool = False
-
-
 @dataclass(slots=True, eq=False)
 class Failover:
     """A failover that this Sentinel leads, or campaigns to lead."""
@@ -310,8 +334,7 @@ class Master(Server):
     options: MasterOptions = field(default_factory=lambda: MasterOptions(quorum=1))
     replicas: dict[str, Replica] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
-    unconfirmed: dict[str, Unconfirmed] = field(default_factory=dict)
-    """By ID, in the order of their first hello."""
+    unconfirmed: UnconfirmedSentinels = field(default_factory=UnconfirmedSentinels)
 
     config_epoch: int = 0
     odown_since: Millis | None = None
@@ -410,31 +433,8 @@ class Master(Server):
 
     @property
     def unconfirmed_voters(self) -> int:
-        """
-        Number of Sentinels that count for the majority without being confirmed; ``confirmation`` has the reasons.
-
-        They expire by the time of the last message on the master's subscription, so not while that is silent.
-        """
-        if not self.unconfirmed:
-            return 0
-        oldest = self.link.pubsub_active_at - UNCONFIRMED_EXPIRY
-        counted = sum(1 for each in self.unconfirmed.values() if each.repeated and each.received_at >= oldest)
-        return counted if counted <= MAX_COUNTED else 0
-
-    def note_unconfirmed_hello(self, peer_id: str, now: Millis, period: Millis) -> None:
-        """Record a hello of an unconfirmed Sentinel that arrived through a server; ``period`` is the hello period."""
-        known = self.unconfirmed.get(peer_id)
-        if known is None:
-            oldest = self.link.pubsub_active_at - UNCONFIRMED_EXPIRY
-            for name in [name for name, each in self.unconfirmed.items() if each.received_at < oldest]:
-                del self.unconfirmed[name]
-            if len(self.unconfirmed) >= MAX_UNCONFIRMED:
-                del self.unconfirmed[next(iter(self.unconfirmed))]
-            self.unconfirmed[peer_id] = Unconfirmed(now, now)
-            return
-        known.received_at = now
-        # One hello arrives through several servers within moments, which is no repetition.
-        known.repeated = known.repeated or now - known.first_received_at >= period // 2
+        """Number of Sentinels that count for the majority without being confirmed; ``confirmation`` has the reasons."""
+        return self.unconfirmed.counted(self.link.pubsub_active_at) if self.unconfirmed else 0
 
     @property
     def majority(self) -> int:
@@ -457,20 +457,6 @@ class Master(Server):
     def describe(self, by_hostname: bool) -> str:
         """Return ``master <name> <ip> <port>``."""
         return f"master {self.name} {_place(self, by_hostname)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A master that was removed, with its published address, the other servers and its peers at that time."""
-
-    master: Master
-    address: Address
-    replicas: list[Address]
-    peers: list[tuple[Address, str]]
-
-
-PROMOTION_SEEN: Final = frozenset({FailoverState.RECONF_REPLICAS, FailoverState.UPDATE_CONFIG})
-"""The states of a failover in which the promoted replica has reported to be a master."""
 
 
 def _place(instance: Instance, by_hostname: bool) -> str:

@@ -10,14 +10,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from txsentinel.core.effects import Reconfigure
-from txsentinel.core.instances import Failover, FailoverState, Master, Role
+from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED, FailoverState
+from txsentinel.core.instances import Failover, Master, Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis, Timings
-
-PROMOTION_NOT_ORDERED: Final = frozenset(
-    {FailoverState.WAIT_START, FailoverState.SELECT_REPLICA, FailoverState.SEND_SLAVEOF_NOONE}
-)
-"""The states in which no order has been sent to a server yet."""
 
 MIN_RETURN_DELAY: Final[Millis] = 1_500
 MAX_RETURN_DELAY: Final[Millis] = 3_000

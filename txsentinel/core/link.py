@@ -1,16 +1,13 @@
-"""The link to a server or a peer: its connections, and the evidence of availability that they provide."""
+"""The connections to a server or a peer, and the evidence of availability that they provide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
-
-if TYPE_CHECKING:
-    from txsentinel.core.instances import Instance, Peer
 
 
 class LinkKind(Enum):
@@ -27,34 +24,23 @@ class HandOverEnd(Enum):
     ABORT = "abort"
 
 
-NO_CALLER_TIMEOUT: Final[Millis] = 30_000
-"""``shortest_down_after`` of a link that no instance uses."""
-
-
 MAX_OUTAGE_LIMIT: Final[Millis] = 500
 """Upper bound of ``outage_limit``: a longer silence is an outage."""
 
 
 @dataclass(slots=True, eq=False)
-class InstanceLink:
+class ConnectionState:
     """
-    The link to one server or Sentinel, with the evidence that it is alive.
+    The connections to one address, with the evidence that the process there is alive.
 
-    A link is made for one address and never moves: a new address needs a new link, so that the clocks of the old
-    address do not apply to it. ``instances`` are the users of the link: one server, or one peer under each shared
-    master.
+    They are made for one address and never move: a new address needs new ones, so that the clocks of the old address
+    do not apply to it.
     """
 
     link_id: int
     address: Address
     kinds: tuple[LinkKind, ...]
     created_at: Millis
-    instances: dict[Instance, None] = field(default_factory=dict)
-    """In the order in which they joined. The evaluation of the first one sends the PINGs."""
-
-    sdown_instances: dict[Instance, None] = field(default_factory=dict)
-    """Those of ``instances`` that are S_DOWN; each reply causes their evaluation."""
-
     closed: bool = False
     """Whether it was closed permanently; input that still arrives on it is ignored."""
 
@@ -67,9 +53,6 @@ class InstanceLink:
 
     pubsub_since: Millis | None = None
     """Since when the Pub/Sub connection is established."""
-
-    min_down_after: Millis | None = None
-    """Cache of ``shortest_down_after``; ``None`` if it must be computed."""
 
     lost_at: Millis | None = None
     """When an established command connection was last lost."""
@@ -122,12 +105,6 @@ class InstanceLink:
     the loss of a connection.
     """
 
-    votes_in_flight: int = 0
-    """Number of unanswered vote requests on the link, for all masters together."""
-
-    votes_waiting: dict[Peer, None] = field(default_factory=dict)
-    """Peers whose vote is requested as soon as a reply to an earlier request arrives, in order."""
-
     def __post_init__(self) -> None:
         """Start all clocks at the time of creation, as the first connection attempt begins then."""
         self.available_at = self.last_reply_at = self.pubsub_active_at = self.created_at
@@ -144,23 +121,9 @@ class InstanceLink:
         return self.commands_since is not None
 
     @property
-    def first(self) -> Instance:
-        """
-        The instance that has used the link for longest.
-
-        :raises StopIteration: if no instance uses it.
-        """
-        return next(iter(self.instances))
-
-    @property
     def shortest_down_after(self) -> Millis:
-        """The shortest ``down-after-milliseconds`` of the instances on the link."""
-        least = self.min_down_after
-        if least is None:
-            # During a switch a link has no instance for a moment.
-            least = min((instance.master.options.down_after for instance in self.instances), default=NO_CALLER_TIMEOUT)
-            self.min_down_after = least
-        return least
+        """The shortest ``down-after-milliseconds`` of those that use the connections."""
+        raise NotImplementedError(type(self).__name__)
 
     @property
     def outage_limit(self) -> Millis:
@@ -179,17 +142,6 @@ class InstanceLink:
                 self.outage_from, self.outage_until = self.available_at, now
             self.unanswered_ping_at = None
         self.available_at = now
-
-    def join(self, instance: Instance) -> None:
-        """Add ``instance`` to the users of the link."""
-        self.instances[instance] = None
-        self.min_down_after = None
-
-    def part(self, instance: Instance) -> None:
-        """Remove ``instance`` from the users of the link, if it is one."""
-        self.instances.pop(instance, None)
-        self.sdown_instances.pop(instance, None)
-        self.min_down_after = None
 
     def since(self, kind: LinkKind) -> Millis | None:
         """Return since when that connection is established, or ``None``."""
@@ -214,11 +166,3 @@ class InstanceLink:
         self.attempt_waiting = False
         if self.commands_since is None and self.unanswered_ping_at is not None:
             self.unanswered_ping_at = now
-
-    def void_requests(self) -> None:
-        """Forget all unanswered requests on the command connection, which is lost."""
-        self.pending_commands = self.votes_in_flight = 0
-        self.votes_waiting.clear()
-        self.silent_since = None
-        for instance in self.instances:
-            instance.void_requests()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_state import PROMOTION_SEEN
 from txsentinel.core.ignored import warn_ignored
-from txsentinel.core.instances import PROMOTION_SEEN, Master, Replica, Role, Server
+from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
@@ -18,11 +20,19 @@ from txsentinel.wire.info import InfoReport, parse_info, shortened
 class Observation:
     """Records what servers report, and corrects replicas with a wrong role or master."""
 
-    def __init__(self, state: SentinelState, registry: Registry, failovers: Failovers, switching: Switching) -> None:
+    def __init__(
+        self,
+        state: SentinelState,
+        registry: Registry,
+        failovers: Failovers,
+        switching: Switching,
+        reconfiguration: Reconfiguration,
+    ) -> None:
         self._state = state
         self._registry = registry
         self._failovers = failovers
         self._switching = switching
+        self._reconfiguration = reconfiguration
         self._too_many_logged: dict[str, None] = {}
         """Names of the masters for which too many replicas were logged."""
 
@@ -60,7 +70,7 @@ class Observation:
                 self._convert(server, now)
         elif report.role == Role.REPLICA.value:
             self._repair(server, now)
-            self._failovers.sync_seen(server, now)
+            self._reconfiguration.sync_seen(server, now)
 
     def _identity(self, server: Server, report: InfoReport, now: Millis) -> None:
         run_id = report.run_id

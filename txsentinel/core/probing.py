@@ -12,9 +12,10 @@ import re
 from typing import Final
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
+from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.handover import CHECK_INTERVAL, publishing_would_hang
-from txsentinel.core.instances import FailoverState, Instance, Master, Peer, Replica, Role, Server, SyncStep
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Role, Server
+from txsentinel.core.link import LinkKind
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 

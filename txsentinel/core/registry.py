@@ -7,8 +7,8 @@ from typing import Final
 
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
-from txsentinel.core.instances import Instance, Master, Peer, Replica, Role, Server
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Role, Server
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.state import SentinelState
 from txsentinel.model.address import HOST_NAME, MAX_HOST, UNSPECIFIED, Address, canonical_ip
@@ -383,7 +383,7 @@ class Registry:
         peer.hello_received_at = peer.opinion_at = now
         self._link_peer(peer, link, now)
         master.peers[peer_id] = peer
-        master.unconfirmed.pop(peer_id, None)
+        master.unconfirmed.discard(peer_id)
         self._state.due.schedule(peer, now)
         return peer
 

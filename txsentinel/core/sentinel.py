@@ -7,27 +7,29 @@ leaves effects in ``outbox``. Nothing here waits, reads a clock or accesses a di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
 
+from txsentinel.core.administration import Administration
 from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
 from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
-from txsentinel.core.errors import CommandError, InvalidAddress
+from txsentinel.core.election import Elections
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_start import StartRules
 from txsentinel.core.gossip import Gossip
-from txsentinel.core.handover import check_handover_supported
-from txsentinel.core.instances import Instance, Master, Peer, Removed, Replica, Server
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.justification import is_outdated
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.link import LinkKind
 from txsentinel.core.observation import Observation
-from txsentinel.core.options import MasterOptions, OptionChanges, OptionSetter, SentinelOptions
+from txsentinel.core.options import SentinelOptions
 from txsentinel.core.probing import Probing
+from txsentinel.core.questions import Questions
+from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
-from txsentinel.core.selection import choose
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
+from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
@@ -44,13 +46,39 @@ class SentinelCore:
         self._probing = Probing(self.state)
         self._availability = Availability(self.state, self.registry)
         self._voting = Voting(self.state, self.registry, self.tilt)
-        self._switching = Switching(self.state, self.registry, self._voting, self._probing)
-        self._failovers = Failovers(self.state, self._voting, self._probing, self._switching)
-        self._observation = Observation(self.state, self.registry, self._failovers, self._switching)
+        self._questions = Questions(self.state, self._voting)
+        votes = VoteCounter(self.state)
+        self._switching = Switching(self.state, self.registry, self._questions, self._probing)
+        reconfiguration = Reconfiguration(self.state, self._switching)
+        self._failovers = Failovers(
+            self.state,
+            Elections(self.state, self._voting, self._questions, votes),
+            StartRules(self.state, votes),
+            self._probing,
+            self._switching,
+            reconfiguration,
+        )
+        self._observation = Observation(self.state, self.registry, self._failovers, self._switching, reconfiguration)
         self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
         self.id_reply = self._gossip.confirmations.answered
         self._evaluation = Evaluation(
-            self.state, self.tilt, self._probing, self._availability, self._voting, self._failovers, self._gossip
+            self.state,
+            self.tilt,
+            self._probing,
+            self._availability,
+            self._voting,
+            self._questions,
+            self._failovers,
+            self._gossip,
+        )
+        self.administration = Administration(
+            self.state,
+            self.registry,
+            self.tilt,
+            self._switching,
+            self._failovers,
+            self._gossip,
+            self._evaluation,
         )
         self._swept_at: Millis | None = None
         self._swept_late = False
@@ -253,7 +281,7 @@ class SentinelCore:
             return
         if isinstance(reply, list):
             self._probing.alive(link, now)
-        peer = self._voting.answered(link, master, reply, now)
+        peer = self._questions.answered(link, master, reply, now)
         self._evaluation.recheck(link, now)
         if peer is not None and not self.tilt.active:
             self._evaluation.agree(master, now)
@@ -297,196 +325,6 @@ class SentinelCore:
         """Whether the master at that address is S_DOWN here; never in TILT."""
         master = self.registry.by_address(host, port)
         return master is not None and master.sdown_since is not None and not self.tilt.active
-
-    def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
-        """
-        Start to monitor a master (``SENTINEL MONITOR``).
-
-        Its last vote counts as given in the current epoch, so that a name that was removed and is added again cannot be
-        voted for twice in one epoch.
-
-        :raises CommandError: for a bad address or a name in use.
-        """
-        address = self.registry.address(host, port)
-        if address is None:
-            raise InvalidAddress
-        if not 0 < port <= 65535:
-            raise CommandError("ERR Invalid port number.")
-        if name in self.registry.masters:
-            raise CommandError("ERR Duplicate master name.")
-        options = MasterOptions(
-            quorum,
-            down_after=self.timings.default_down_after,
-            failover_timeout=self.timings.default_failover_timeout,
-        )
-        master = self.registry.add_master(name, address, options, now)
-        master.leader_epoch = master.durable_leader_epoch = self.current_epoch
-        self.state.changed(master)
-        self.state.announce("+monitor", master, f"quorum {quorum}", binding=True)
-        return master
-
-    def readmit(self, removed: Removed, now: Millis) -> None:
-        """Monitor a master again whose removal could not be saved; its last vote is as durable as before."""
-        before = removed.master
-        master = self.restore(
-            before.name,
-            removed.address,
-            before.options,
-            now,
-            config_epoch=before.config_epoch,
-            leader_epoch=before.leader_epoch,
-            replicas=removed.replicas,
-            peers=removed.peers,
-        )
-        master.leader, master.voted_at = before.leader, before.voted_at
-        master.vote_generation, master.durable_leader_epoch = before.vote_generation, before.durable_leader_epoch
-        self.state.changed(master)
-
-    def restore(
-        self,
-        name: str,
-        address: Address,
-        options: MasterOptions,
-        now: Millis,
-        *,
-        config_epoch: int,
-        leader_epoch: int,
-        replicas: Sequence[Address],
-        peers: Sequence[tuple[Address, str]],
-    ) -> Master:
-        """Add a master from the file at start; duplicate replicas and peers are ignored."""
-        master = self.registry.add_master(name, address, options, now)
-        master.config_epoch = config_epoch
-        master.leader_epoch = master.durable_leader_epoch = leader_epoch
-        self.state.current_epoch = max(self.current_epoch, config_epoch, leader_epoch)
-        for place in replicas:
-            if not place.same(address):
-                self.registry.add_replica(master, place, now)
-        for place, peer_id in peers:
-            if peer_id not in master.peers and peer_id != self.options.my_id:
-                self.registry.add_peer(master, peer_id, place, now)
-        return master
-
-    def announce_monitored(self) -> None:
-        """Publish ``+monitor`` for every master, at start."""
-        for master in self.registry.masters.values():
-            self.state.announce("+monitor", master, f"quorum {master.options.quorum}")
-
-    def remove(self, name: str, now: Millis, *, announce: bool = True) -> Removed:
-        """
-        Stop monitoring a master (``SENTINEL REMOVE``).
-
-        :returns: the argument for :meth:`readmit` if the removal cannot be saved.
-        :raises NoSuchMaster: if it is not monitored.
-        """
-        master = self.master(name)
-        address = master.published_address
-        servers = [master.address, *(replica.address for replica in master.replicas.values())]
-        removed = Removed(
-            master,
-            address,
-            [place for place in servers if not place.same(address)],
-            [(peer.address, peer.name) for peer in master.peers.values()],
-        )
-        self._gossip.forget_all(master)
-        self._failovers.discard(master)
-        self.state.changed(master)
-        if announce:
-            self.state.announce("-monitor", master, binding=True)
-        self.registry.remove_master(master)
-        return removed
-
-    def reset(self, pattern: str, now: Millis) -> int:
-        """Reset every master that matches (``SENTINEL RESET``); return their number."""
-        masters = self.registry.matching(pattern)
-        for master in masters:
-            self.reset_master(master, now)
-        return len(masters)
-
-    def reset_master(self, master: Master, now: Millis) -> None:
-        """Reset one master."""
-        self._gossip.forget_all(master)
-        # Finish a published promotion, so that its config epoch does not belong to the old address.
-        self._failovers.finish(master, now)
-        self._failovers.discard(master)
-        self._switching.reset(master, now)
-
-    def set_options(self, name: str, changes: OptionChanges, now: Millis, apply: OptionSetter) -> None:
-        """
-        Set options from left to right, which ``apply`` validates, up to the first that it refuses (``SENTINEL SET``).
-
-        :raises NoSuchMaster: if it is not monitored.
-        """
-        master, log_in_anew = self.master(name), ""
-        try:
-            for option, values in changes:
-                apply(master.options, option, values, self.options)
-                word = option.lower()
-                if word in ("auth-pass", "auth-user"):
-                    log_in_anew = f"{word} changed"
-                self.state.changed(master)
-                shown = "******" if word == "auth-pass" else " ".join(values)
-                self.state.announce("+set", master, f"{option} {shown}", binding=True)
-        finally:
-            self._options_took_effect(master, log_in_anew, now)
-
-    def reset_options(self, name: str, options: MasterOptions, now: Millis) -> None:
-        """Restore ``options``, a copy from before a ``SENTINEL SET`` that could not be saved."""
-        master = self.registry.masters.get(name)
-        if master is None:
-            return
-        renew = (master.options.auth_pass, master.options.auth_user) != (options.auth_pass, options.auth_user)
-        for row in fields(MasterOptions):
-            setattr(master.options, row.name, getattr(options, row.name))
-        self.state.changed(master)
-        self._options_took_effect(master, "credentials changed" if renew else "", now)
-
-    def _options_took_effect(self, master: Master, log_in_anew: str, now: Millis) -> None:
-        """Have all instances of ``master`` evaluated with its new options; ``log_in_anew`` says why to reconnect."""
-        servers: list[Server] = [master, *master.replicas.values()]
-        if log_in_anew:
-            self.registry.renew_credentials([*servers], log_in_anew)
-        for server in servers:
-            self.registry.set_credentials(server.link, server)
-        for instance in (*servers, *master.peers.values()):
-            instance.link.min_down_after = None
-            self.state.due.schedule(instance, now)
-
-    def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
-        """Handle that ``SENTINEL CONFIG SET`` changed the options of the Sentinel itself."""
-        self.state.changed(None)
-        if peers_log_in_anew:
-            peers: list[Instance] = [i for i in self.registry.instances() if isinstance(i, Peer)]
-            self.registry.renew_credentials(peers, "sentinel-user or sentinel-pass changed")
-
-    def failover(self, name: str, now: Millis, *, coordinated: bool = False) -> None:
-        """
-        Start a failover now (``SENTINEL FAILOVER``).
-
-        :param coordinated: have the master, which must be up, hand over its role without losing a write.
-        :raises CommandError: if the master is unknown, is being failed over, has no fit replica or does not support
-            ``coordinated``; and in TILT, with its remaining duration.
-        """
-        master = self.master(name)
-        if master.failover is not None and not master.failover.republish:
-            raise CommandError("INPROG Failover already in progress")
-        if self.tilt.active:
-            raise CommandError(f"TILT Nothing is decided here for another {self.tilt.left(now)} ms")
-        if coordinated:
-            check_handover_supported(master)
-        if self.state.storage_error is not None:
-            raise CommandError(f"ERR Failed to save config file: {self.state.storage_error}")
-        chosen, master.last_refusals = choose(master, self.timings, now)
-        if chosen is None:
-            raise CommandError("NOGOODSLAVE No suitable replica to promote")
-        self._failovers.force(master, now, coordinated=coordinated)
-        self._evaluation.step(master, now)
-
-    def flush(self) -> None:
-        """Have the whole hard state saved (``SENTINEL FLUSHCONFIG``)."""
-        self.state.changed(None)
-        for master in self.registry.masters.values():
-            self.state.changed(master)
 
     def blockers(self, master: Master, now: Millis) -> list[Blocker]:
         """Return the reasons that would prevent a failover of ``master`` now; empty if there are none."""

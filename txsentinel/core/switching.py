@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.effects import Reconfigure, RunScript
-from txsentinel.core.instances import Master, Peer, Role, Server
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.instances import InstanceLink, Master, Peer, Role, Server
 from txsentinel.core.probing import Probing, needs_hello
+from txsentinel.core.questions import Questions
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
-from txsentinel.core.voting import C_MARGIN, C_RETRY, C_SAFE_DOWN_AFTER, Voting
+from txsentinel.core.voting import C_MARGIN, C_RETRY, C_SAFE_DOWN_AFTER
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
@@ -24,10 +24,10 @@ were removed. A C Sentinel waits for the next periodic INFO, up to ten seconds.
 class Switching:
     """Moves masters to other addresses, after own failovers and after hellos of others."""
 
-    def __init__(self, state: SentinelState, registry: Registry, voting: Voting, probing: Probing) -> None:
+    def __init__(self, state: SentinelState, registry: Registry, questions: Questions, probing: Probing) -> None:
         self._state = state
         self._registry = registry
-        self._voting = voting
+        self._questions = questions
         self._probing = probing
 
     def announce_switch(self, master: Master, address: Address) -> None:
@@ -144,7 +144,7 @@ class Switching:
         master.created_at = master.switched_at = now
         for peer in master.peers.values():
             peer.acknowledges = False
-        self._voting.forget_opinions(master)
+        self._questions.forget_opinions(master)
 
     def _safe_for_c(self, master: Master, now: Millis, link: InstanceLink | None = None) -> Millis:
         """

@@ -1,5 +1,5 @@
 """
-Agreement and votes: questions to peers, replies to them, one vote per master and epoch, and counting.
+Votes of this Sentinel, one per master and epoch, and whether the candidate really asked for it.
 
 A vote is durable before it is sent or counted. A peer's vote counts only in the epoch of our campaign. Refusing a vote
 can delay an election but never make it unsafe, so a Sentinel refuses in some cases; see :meth:`Voting.refusal`.
@@ -12,14 +12,13 @@ from typing import Final
 
 from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
-from txsentinel.core.instances import FailoverState, Master, Peer, Question, Role
-from txsentinel.core.link import InstanceLink
+from txsentinel.core.failover_state import FailoverState
+from txsentinel.core.instances import Master, Peer, Question, Role
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
-from txsentinel.wire.resp import text
 
 NO_CANDIDATE = "*"
 
@@ -44,9 +43,6 @@ UNCONFIRMED_CANDIDATE = "A candidate did not confirm that it is one"
 DOUBT_PERIOD: Millis = 5_000
 """How long a peer gets no vote after a request in its name that it did not make, unless it confirms a later one."""
 
-CANDIDATE_WINDOW: Millis = 5_000
-"""Period after S_DOWN in which peers are asked every ``hint_period`` while the master is not O_DOWN."""
-
 
 @dataclass(frozen=True, slots=True)
 class Vote:
@@ -61,43 +57,6 @@ class Vote:
     def fallback(self) -> Vote:
         """Return the reply for when the vote cannot be saved: no vote, and the latest durable epoch."""
         return Vote(self.down, NO_CANDIDATE, self.durable_epoch)
-
-
-@dataclass(frozen=True, slots=True)
-class VoteCount:
-    """
-    The count of our election.
-
-    ``mine`` is the number of votes for us, ``open`` that of reachable voters that have not answered, ``rival`` the
-    highest number of votes for another candidate in the same epoch, ``reach`` the number of reachable voters including
-    ourselves, and ``needed`` the greater of majority and quorum.
-    """
-
-    mine: int
-    open: int
-    rival: int
-    reach: int
-    needed: int
-
-    @property
-    def won(self) -> bool:
-        """Whether this Sentinel is the leader."""
-        return self.mine >= self.needed
-
-    @property
-    def lost(self) -> bool:
-        """Whether this epoch cannot be won any more, unless unreachable peers return."""
-        return self.mine + self.open < self.needed
-
-    @property
-    def should_retry(self) -> bool:
-        """Whether enough voters are reachable to win another epoch."""
-        return self.reach >= self.needed
-
-    @property
-    def should_concede(self) -> bool:
-        """Whether another candidate has enough votes to lead."""
-        return self.rival >= self.needed
 
 
 class Voting:
@@ -194,7 +153,7 @@ class Voting:
         host = master.address.announced(self._state.options.announce_hostnames)
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, 0, candidate), probe=True)
 
-    def _check_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
+    def check_candidacy(self, peer: Peer, asked: int, leader: str, epoch: int, now: Millis) -> None:
         """
         Handle a peer's report of its own vote, after a vote request in its name.
 
@@ -268,153 +227,6 @@ class Voting:
         if master.vote_generation <= generation:
             master.durable_leader_epoch = master.leader_epoch
 
-    def ask_all(self, master: Master, now: Millis) -> None:
-        """Ask every connected peer that has no unanswered question of the same content."""
-        for peer in master.peers.values():
-            self.ask(peer, now)
-
-    def ask(self, peer: Peer, now: Millis) -> None:
-        """Ask one peer for its opinion or, during a campaign, for its vote."""
-        if not peer.link.commands_up:
-            return
-        master = peer.master
-        epoch = self._vote_epoch(master)
-        question = Question(master.address, epoch)
-        # Set even if no question is sent below: the next attempt is due a period later.
-        peer.asked_at = now
-        if question in peer.asked or len(peer.asked) >= self._state.limits.questions:
-            return
-        if epoch is not None and not self._window_open(peer):
-            return
-        options = self._state.options
-        host = master.address.announced(options.announce_hostnames)
-        candidate = NO_CANDIDATE if epoch is None else options.my_id
-        sent_epoch = self._state.current_epoch if epoch is None else epoch
-        peer.asked.append(question)
-        if epoch is not None:
-            peer.link.votes_in_flight += 1
-        self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, sent_epoch, candidate), probe=True)
-
-    def ask_due(self, peer: Peer) -> Millis:
-        """Return when a peer of a master that is S_DOWN must be asked again."""
-        if peer.asked_at is None:
-            return 0
-        return peer.asked_at + self._ask_period(peer.master, peer)
-
-    def answered(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> Peer | None:
-        """
-        Handle a reply to a question; return the peer that sent it, or ``None`` if the reply is ignored.
-
-        Only an array of integer, bulk string, integer is valid. A reply about an address that the master has left is
-        ignored, as it says nothing about the current one.
-        """
-        # Search the peers of the master, as a thousand peers may share the link.
-        peer = next((peer for peer in master.peers.values() if peer.link is link), None)
-        if peer is None or not peer.asked:
-            return None
-        question = peer.asked.popleft()
-        if question.vote_epoch is not None:
-            link.votes_in_flight -= 1
-        self._refill_window(link, now)
-        if not question.address.same(master.address):
-            return None
-        if not (isinstance(reply, list) and len(reply) == 3):
-            return None
-        down, leader_bytes, epoch = reply
-        if type(down) is not int or type(leader_bytes) is not bytes or type(epoch) is not int:
-            return None
-        leader = text(leader_bytes)
-        if not self._state.sane_id(leader):
-            return None
-        peer.opinion_at = now
-        peer.reports_master_down = down == 1
-        if question.candidacy is not None:
-            self._check_candidacy(peer, question.candidacy, leader, epoch, now)
-            return peer
-        failover = master.failover
-        if failover is not None and question.vote_epoch == failover.epoch:
-            failover.answers[peer.name] = (leader, epoch)
-        if (
-            leader != NO_CANDIDATE
-            and self._state.sane_epoch(epoch, now)
-            and (peer.leader, peer.leader_epoch) != (leader, epoch)
-        ):
-            peer.leader, peer.leader_epoch = leader, epoch
-            self._state.note(Level.NOTICE, f"{peer.name} voted for {leader} {epoch}")
-        return peer
-
-    def expire_opinions(self, master: Master, now: Millis) -> None:
-        """Discard opinions and reported votes that are older than five ask periods, even if the master is up."""
-        limit = 5 * self._state.timings.ask_period
-        for peer in master.peers.values():
-            if now - peer.opinion_at > limit:
-                peer.reports_master_down = False
-                peer.leader = None
-
-    def forget_opinions(self, master: Master) -> None:
-        """Discard the opinions of all peers, as the master moved to another address or was reset."""
-        for peer in master.peers.values():
-            peer.reports_master_down = False
-            peer.leader = None
-            peer.asked_at = None
-
-    def count(self, master: Master) -> VoteCount:
-        """Return the count of our election for ``master``; only votes in the epoch of the campaign count."""
-        failover = master.failover
-        assert failover is not None
-        me = self._state.options.my_id
-        generation = failover.vote_generation
-        mine = 1 if generation is not None and generation <= self._state.durable_generation else 0
-        unanswered = 1 - mine
-        reach = 1
-        rivals: dict[str, int] = {}
-        for peer in master.peers.values():
-            reachable = peer.link.commands_up and not peer.is_down
-            reach += reachable
-            answer = failover.answers.get(peer.name)
-            if answer is None:
-                unanswered += reachable
-                continue
-            leader, epoch = answer
-            if epoch != failover.epoch:
-                continue
-            if leader == me:
-                mine += 1
-            elif leader != NO_CANDIDATE:
-                rivals[leader] = rivals.get(leader, 0) + 1
-        needed = max(master.majority, master.options.quorum)
-        return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
-
-    def highest_answer(self, master: Master, now: Millis) -> int:
-        """Return the highest epoch in the replies to our vote requests, up to which peers have voted."""
-        failover = master.failover
-        assert failover is not None
-        return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch, now)), default=0)
-
-    def awaited(self, master: Master) -> int:
-        """Return how many connected peers have not answered our vote request in this epoch."""
-        failover = master.failover
-        assert failover is not None
-        return sum(1 for peer in master.peers.values() if peer.link.commands_up and peer.name not in failover.answers)
-
-    def rank(self, master: Master) -> int:
-        """Return how many live peers with lower IDs may consider ``master`` down, too; they campaign before us."""
-        me = self._state.options.my_id
-        return sum(
-            1
-            for peer in master.peers.values()
-            if peer.name < me and self._may_campaign(peer, master) and peer.link.commands_up and not peer.is_down
-        )
-
-    def place(self, master: Master) -> int:
-        """Return our position among all Sentinels of ``master`` by ID, from 0; it is unique."""
-        return sum(1 for peer_id in master.peers if peer_id < self._state.options.my_id)
-
-    @staticmethod
-    def _may_campaign(peer: Peer, master: Master) -> bool:
-        since = master.sdown_since
-        return peer.reports_master_down or (since is not None and peer.opinion_at < since)
-
     def _leased(self, master: Master, candidate: str, now: Millis) -> bool:
         voted_at = master.voted_at
         if master.leader is None or master.leader == candidate or voted_at is None:
@@ -440,34 +252,3 @@ class Voting:
             and master.link.commands_up
             and now - master.link.available_at <= max(master.options.down_after // 2, 1)
         )
-
-    @staticmethod
-    def _vote_epoch(master: Master) -> int | None:
-        failover = master.failover
-        if failover is None or failover.state is not FailoverState.WAIT_START or failover.campaign_again_at is not None:
-            return None
-        return failover.epoch
-
-    def _ask_period(self, master: Master, peer: Peer) -> Millis:
-        timings = self._state.timings
-        since = master.sdown_since
-        campaigning = since is not None and master.odown_since is None and peer.asked_at is not None
-        if campaigning and since is not None and peer.asked_at is not None and peer.asked_at - since < CANDIDATE_WINDOW:
-            return min(timings.hint_period, timings.ask_period)
-        return timings.ask_period
-
-    def _window_open(self, peer: Peer) -> bool:
-        """Return whether a vote request may be sent now; if not, it is sent when a reply to another one arrives."""
-        link = peer.link
-        if link.votes_in_flight < self._state.limits.votes_in_flight:
-            link.votes_waiting.pop(peer, None)
-            return True
-        link.votes_waiting[peer] = None
-        return False
-
-    def _refill_window(self, link: InstanceLink, now: Millis) -> None:
-        while link.votes_waiting and link.votes_in_flight < self._state.limits.votes_in_flight:
-            peer = next(iter(link.votes_waiting))
-            del link.votes_waiting[peer]
-            if not peer.gone and peer.link is link and self._vote_epoch(peer.master) is not None:
-                self.ask(peer, now)

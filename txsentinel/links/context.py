@@ -8,8 +8,8 @@ from typing import Final, Protocol, TypeAlias
 
 from twisted.internet.protocol import ClientFactory
 
-from txsentinel.core.instances import Instance, Master
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master
+from txsentinel.core.link import LinkKind
 from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import LinkKind
 from txsentinel.wire.hello import HELLO_CHANNEL
 from txsentinel.wire.resp import pack
 

@@ -10,7 +10,8 @@ from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import LinkKind
 from txsentinel.links.context import LinkContext
 from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
 from txsentinel.model.log_throttle import DistinctLineThrottle

@@ -24,7 +24,8 @@ from txsentinel.core.effects import (
     RequestInfo,
     RequestRole,
 )
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import InstanceLink
+from txsentinel.core.link import LinkKind
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.links.context import ConnectOptions, CoreInputs, LinkContext, Secure

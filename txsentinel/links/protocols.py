@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
-from txsentinel.core.instances import Instance, Master
-from txsentinel.core.link import InstanceLink, LinkKind
+from txsentinel.core.instances import Instance, InstanceLink, Master
+from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
 from txsentinel.links import encoded_commands
 from txsentinel.links.context import LinkContext

@@ -23,7 +23,7 @@ def restore_state(core: SentinelCore, configuration: Configuration, host: IHost)
         core.options.my_id = new_id(host)
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     for record in configuration.masters:
-        core.restore(
+        core.administration.restore(
             record.name,
             core.registry.address_or_name(record.host, record.port),
             record.options,

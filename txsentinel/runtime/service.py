@@ -137,12 +137,12 @@ class SentinelService(MultiService):
         self.context.access.hide_passwords()
         if self.configuration.recovered is not None:
             self._note(Level.WARNING, self.configuration.recovered)
-            self.core.flush()
+            self.core.administration.flush()
         options = self.core.options
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if id_is_new:
             # An ID that a peer has received must never change, so nothing is sent before it is durable.
-            self.core.flush()
+            self.core.administration.flush()
             self.executor.barrier.defer_reply(self.executor.save(), self._begin_later, self._begin_later)
         else:
             self._begin()
@@ -179,7 +179,7 @@ class SentinelService(MultiService):
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
             raise CannotStart(str(refusal)) from refusal
-        self.core.announce_monitored()
+        self.core.administration.announce_monitored()
         self.sweeping.start()
         self.serving.callback(None)
         self.executor.drain()

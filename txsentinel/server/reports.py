@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from txsentinel.core.instances import Instance, Master, Peer, Replica, Server, SyncStep
+from txsentinel.core.failover_state import SyncStep
+from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import Value, data
 

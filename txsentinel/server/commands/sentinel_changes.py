@@ -70,12 +70,12 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     if quorum <= 0:
         raise CommandError("ERR Quorum must be 1 or greater.")
     since, name = first_change(context), text(request[2])
-    added = context.core.monitor(name, text(request[3]), port, quorum, context.host.now())
+    added = context.core.administration.monitor(name, text(request[3]), port, quorum, context.host.now())
 
     def undo() -> str | None:
         if added.gone:
             return None
-        context.core.remove(name, context.host.now(), announce=False)
+        context.core.administration.remove(name, context.host.now(), announce=False)
         return name
 
     return once_saved(context, undo, since)
@@ -85,12 +85,12 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
 def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Stop monitoring a master; reply ``OK`` when it is removed from the file."""
     since, name = first_change(context), text(request[2])
-    removed = context.core.remove(name, context.host.now())
+    removed = context.core.administration.remove(name, context.host.now())
     context.addresses.pop(request[2], None)
 
     def undo() -> None:
         if name not in context.core.registry.masters:
-            context.core.readmit(removed, context.host.now())
+            context.core.administration.readmit(removed, context.host.now())
 
     return once_saved(context, undo, since)
 
@@ -111,7 +111,7 @@ def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
         core, count = context.core, 0
         for master in list(core.registry.masters.values()):
             if not master.gone and glob_match(request[2], data(master.name)):
-                core.reset_master(master, context.host.now())
+                core.administration.reset_master(master, context.host.now())
                 count += 1
             yield b""
         return count
@@ -163,10 +163,10 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
             at += 1 + wanted
             yield b""
         before, since = copied(core.master(name).options), first_change(context)
-        core.set_options(name, changes, context.host.now(), apply)
+        core.administration.set_options(name, changes, context.host.now(), apply)
         if refusal is not None:
             raise refusal
-        return once_saved(context, lambda: core.reset_options(name, before, context.host.now()), since)
+        return once_saved(context, lambda: core.administration.reset_options(name, before, context.host.now()), since)
 
     return Stepwise(steps())
 
@@ -205,14 +205,14 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
         raise CommandError("ERR Unknown failover option specified")
     core, barrier = context.core, context.barrier
     if not core.state.storage_failing or barrier.stuck:
-        core.failover(name, context.host.now(), coordinated=coordinated)
+        core.administration.failover(name, context.host.now(), coordinated=coordinated)
         return DurableReply(core.outbox.generation, OK, NOT_SAVED)
     answer: Deferred[Value] = Deferred()
 
     def begin() -> None:
         """Start the failover; :meth:`SentinelCore.failover` refuses it if it is not possible."""
         try:
-            core.failover(name, context.host.now(), coordinated=coordinated)
+            core.administration.failover(name, context.host.now(), coordinated=coordinated)
         except CommandError as refusal:
             answer.callback(ErrorReply(str(refusal)))
         else:
@@ -233,5 +233,5 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
 def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
     """Write the file even if nothing changed; reply ``OK`` when it is durable."""
     first_change(context)
-    context.core.flush()
+    context.core.administration.flush()
     return once_saved(context)

@@ -167,7 +167,7 @@ def _config_set(context: ServerContext, request: Sequence[bytes]) -> Steps:
     def store(values: Mapping[str, object]) -> None:
         for name, (setting, _) in changes.items():
             setting.store(context, values[name])
-        context.core.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
+        context.core.administration.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
 
     store({name: value for name, (_, value) in changes.items()})
     return once_saved(context, partial(store, before), since)

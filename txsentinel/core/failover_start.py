@@ -1,0 +1,132 @@
+"""When a failover of a master that is O_DOWN begins here, and why it does not."""
+
+from __future__ import annotations
+
+from txsentinel.core.instances import Master
+from txsentinel.core.justification import return_awaited_until
+from txsentinel.core.selection import choose
+from txsentinel.core.state import SentinelState
+from txsentinel.core.succession import has_handed_over
+from txsentinel.core.vote_count import VoteCounter
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis
+
+FRESH_INFO_TIMEOUT: Millis = 100
+"""How long after O_DOWN to wait for an INFO of each replica sent after S_DOWN, so that fresh offsets are compared."""
+
+UNFIT_NOTE_PERIOD: Millis = 10_000
+"""Interval of the log line that says why a master is not failed over."""
+
+UNFIT_EVENT_DELAY: Millis = 1_000
+"""Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""
+
+
+class StartRules:
+    """Decides when this Sentinel campaigns."""
+
+    def __init__(self, state: SentinelState, votes: VoteCounter) -> None:
+        self._state = state
+        self._votes = votes
+
+    def is_due(self, master: Master, now: Millis) -> bool:
+        """Whether a failover of ``master`` is to be started now: O_DOWN, its campaign due, and a replica fit."""
+        if master.odown_since is None:
+            return False
+        if self._state.storage_error is not None:
+            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
+            return False
+        if not self._may_attempt(master, now):
+            return False
+        awaited_until = return_awaited_until(master, self._state.timings, now)
+        if awaited_until is not None and awaited_until > now:
+            if master.campaign_at is None or master.campaign_at < awaited_until:
+                master.campaign_at = awaited_until + self._campaign_delay(master, now)
+                text = "lost together with its replicas, which are back; it is waited for until a failover begins"
+                self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
+            return False
+        if master.campaign_at is None:
+            master.campaign_at = now + self._campaign_delay(master, now)
+        if now < master.campaign_at or not self._offsets_fresh(master, now):
+            return False
+        if self._state.in_mass_failure(now):
+            # It may have begun after the delay was computed; candidates with lower IDs are late, too.
+            turn = master.odown_since + self._votes.campaign_order(master) * self._state.stagger(now)
+            if now < turn:
+                master.campaign_at = turn
+                return False
+        chosen, refused = choose(master, self._state.timings, now)
+        master.last_refusals = refused
+        if chosen is None:
+            self.note_unfit(master, now)
+            self._announce_unfit(master, now)
+            return False
+        return True
+
+    def _campaign_delay(self, master: Master, now: Millis) -> Millis:
+        """Return how much later than the first candidate this Sentinel campaigns."""
+        rank = self._votes.campaign_order(master)
+        stagger = self._state.stagger(now)
+        return rank * stagger + (self._state.rng(stagger // 4 + 1) if rank else 0)
+
+    def _may_attempt(self, master: Master, now: Millis) -> bool:
+        """Whether the distance to the last attempt, ours or that of a candidate we voted for, is kept."""
+        started = master.attempt_started_at
+        distance = 2 * master.options.failover_timeout
+        if started is None or now - started >= distance or has_handed_over(master):
+            return True
+        if master.delay_logged_for != started:
+            master.delay_logged_for = started
+            text = "Next failover delay: I will not start a failover before"
+            self._state.note(Level.NOTICE, text, started + distance - now)
+        return False
+
+    def _offsets_fresh(self, master: Master, now: Millis) -> bool:
+        """Whether every reachable replica has answered INFO since the master went down, or waiting has timed out."""
+        since = master.sdown_since
+        if since is None or master.odown_since is None or now - master.odown_since >= FRESH_INFO_TIMEOUT:
+            return True
+        return all(
+            replica.info_refreshed_at is not None and replica.info_refreshed_at >= since
+            for replica in master.replicas.values()
+            if replica.link.commands_up and not replica.is_down
+        )
+
+    def note_unfit(self, master: Master, now: Millis) -> None:
+        """Log why no replica can be promoted, from the latest selection."""
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
+        self._note_unable(master, f"no replica can be promoted ({reasons})", now)
+
+    def _note_unable(self, master: Master, why: str, now: Millis) -> None:
+        """Log why a master that is down is not failed over, at most every ``UNFIT_NOTE_PERIOD``."""
+        if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
+            return
+        master.unfit_logged_at = now
+        self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
+
+    def _announce_unfit(self, master: Master, now: Millis) -> None:
+        """
+        Publish the event that a C Sentinel publishes when its attempt ends without a fit replica.
+
+        The Sentinel that would campaign first publishes it, at most once in two failover timeouts.
+        """
+        if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
+            return
+        before = master.unfit_announced_at
+        if before is not None and now - before < 2 * master.options.failover_timeout:
+            return
+        if self._votes.campaign_order(master) == 0:
+            master.unfit_announced_at = now
+            self._state.announce("-failover-abort-no-good-slave", master)
+
+    def next_due(self, master: Master, now: Millis) -> Millis:
+        """Return when :meth:`is_due` must be called even if nothing else happens."""
+        never = now + self._state.timings.ping_period
+        if master.odown_since is None:
+            return never
+        due = never if master.campaign_at is None else master.campaign_at
+        if master.attempt_started_at is not None and not has_handed_over(master):
+            due = max(due, master.attempt_started_at + 2 * master.options.failover_timeout)
+        if due <= now:
+            due = master.odown_since + FRESH_INFO_TIMEOUT
+        # The campaign is due already, so something else is missing: a fit replica, or a writable file.
+        return due if due > now else now + self._state.timings.sweep_period
