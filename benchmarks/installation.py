@@ -98,7 +98,7 @@ class Installation:
             for kind in kinds
         ]
         if acquainted:
-            self._acquaint()
+            self._write_peers()
         self.started_at = 0.0
 
     def __enter__(self) -> Installation:
@@ -109,7 +109,7 @@ class Installation:
     ) -> None:
         self._stack.__exit__(kind, problem, traceback)
 
-    def _acquaint(self) -> None:
+    def _write_peers(self) -> None:
         rng = random.SystemRandom()
         ids = [f"{rng.getrandbits(160):040x}" for _ in self.sentinels]
         for sentinel, own in zip(self.sentinels, ids, strict=True):
@@ -150,7 +150,7 @@ class Installation:
             tilted="sentinel_tilt:1" in text,
         )
 
-    def acquaintance(self, timeout: float, every: float = 0.5) -> list[float | None]:
+    def discovery_times(self, timeout: float, every: float = 0.5) -> list[float | None]:
         """
         Wait until every Sentinel knows every replica and every peer.
 
@@ -184,7 +184,7 @@ class Installation:
         problem = ""
         while time.monotonic() < deadline:
             now_open = int(self.fleet.usage()["connections"])
-            problem = self._unrest()
+            problem = self._disagreement()
             if problem or now_open != connections:
                 stable_since, connections = time.monotonic(), now_open
             elif time.monotonic() - stable_since >= stable_seconds:
@@ -192,7 +192,7 @@ class Installation:
             time.sleep(every)
         raise NotInTime(f"not stable after {timeout:g} s: {problem or 'connections are opened and closed'}")
 
-    def _unrest(self) -> str:
+    def _disagreement(self) -> str:
         for sentinel in self.sentinels:
             try:
                 view = self.view(sentinel)

@@ -104,7 +104,7 @@ def sample(installation: Installation, failure: MassFailure, timeout: float) -> 
         disagreements = _disagreements(installation, list(victims))
         promoted = [event for event in fleet.events() if event["at"] >= began and event["what"] == "promoted"]
         aftershocks = observer.report(began)
-    fleet.revive(list(victims.values()))
+    fleet.restart(list(victims.values()))
     firsts = _first_promotions(promoted, victims, began)
     agreed = _agreements(seen["events"], list(victims), [sentinel.name for sentinel in installation.sentinels], began)
     complete = len(firsts) == failure.victims

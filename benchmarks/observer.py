@@ -203,7 +203,7 @@ class _Watch:
                     key.data.readable()
                 elif key.fileobj == self._inotify:
                     self._replaced()
-                elif not self._obey():
+                elif not self._execute_orders():
                     return
 
     def _replaced(self) -> None:
@@ -216,7 +216,7 @@ class _Watch:
             if name == file:
                 self._writes[sentinel].append(now)
 
-    def _obey(self) -> bool:
+    def _execute_orders(self) -> bool:
         data = os.read(sys.stdin.fileno(), 1 << 16)
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:

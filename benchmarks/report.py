@@ -61,7 +61,7 @@ def comparison(figures: Mapping[str, str], columns: Mapping[str, Samples]) -> st
     return "\n".join(lines)
 
 
-def surroundings() -> dict[str, object]:
+def environment() -> dict[str, object]:
     """The machine and the programs of a measurement."""
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -84,6 +84,6 @@ def server_version(kind: str) -> str | None:
 
 
 def keep(path: Path, result: Mapping[str, object]) -> None:
-    """Save a result with its surroundings as JSON."""
+    """Save a result with its environment as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"surroundings": surroundings(), **result}, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps({"environment": environment(), **result}, indent=2, ensure_ascii=False) + "\n")

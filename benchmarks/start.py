@@ -30,7 +30,7 @@ def sample(installation: Installation, timeout: float) -> dict[str, Any]:
         ``not done``, how many these were.
     """
     installation.start()
-    known = installation.acquaintance(timeout)
+    known = installation.discovery_times(timeout)
     done = [seconds * 1000 for seconds in known if seconds is not None]
     return {
         "known": done,

@@ -24,12 +24,12 @@ from typing import Any
 from benchmarks.standins.fleet import StandInFleet
 
 
-def obey(fleet: StandInFleet, line: str) -> dict[str, Any]:
+def execute(fleet: StandInFleet, line: str) -> dict[str, Any]:
     """Execute one command."""
     try:
         order: dict[str, Any] = json.loads(line)
         what = order.pop("op", None)
-        if what in ("die", "silence", "revive"):
+        if what in ("crash", "hang", "restart"):
             began, ended = getattr(fleet, what)(**order)
             return {"ok": True, "began": began, "ended": ended}
         if what == "set":
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         masters = {name: host for name, host, _, _ in monitors}
         print(json.dumps({"port": fleet.port, "masters": masters, "pids": fleet.pids}), flush=True)
         for line in sys.stdin:
-            print(json.dumps(obey(fleet, line)), flush=True)
+            print(json.dumps(execute(fleet, line)), flush=True)
 
 
 if __name__ == "__main__":

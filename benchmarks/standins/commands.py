@@ -29,7 +29,7 @@ def answer(connection: Connection, words: list[bytes]) -> bytes:
     name = words[0].lower()
     refusal = _refusal(connection, name, words)
     if refusal is not None:
-        connection.spoiled = connection.queued is not None
+        connection.dirty_exec = connection.queued is not None
         return refusal
     if connection.queued is not None and name not in _ENDS_TRANSACTION:
         connection.queued.append(words)
@@ -83,7 +83,7 @@ def _authenticate(connection: Connection, words: list[bytes]) -> bytes:
     if (len(words) == 2 and words[0] != b"default") or words[-1] not in (password, password or words[-1]):
         return error("WRONGPASS invalid username-password pair or user is disabled.")
     connection.authenticated = True
-    connection.look()
+    connection.update_fast_path()
     return OK
 
 
@@ -105,7 +105,7 @@ def _hello(connection: Connection, words: list[bytes]) -> bytes:
         return error("NOAUTH HELLO must be called with the client already authenticated, otherwise use AUTH.")
     if words:
         connection.protocol = int(words[0])
-    connection.look()
+    connection.update_fast_path()
     role = b"replica" if connection.instance.is_replica else b"master"
     fields = [
         (b"server", bulk(b"redis")),
@@ -194,7 +194,7 @@ def _subscribe(connection: Connection, words: list[bytes], what: bytes) -> bytes
             table[channel].append(connection)
         confirmations.append(_confirmed(connection, what, channel))
     instance.audience_changed()
-    connection.look()
+    connection.update_fast_path()
     return b"".join(confirmations)
 
 
@@ -205,15 +205,15 @@ def _unsubscribe(connection: Connection, words: list[bytes], what: bytes) -> byt
         if channel in mine:
             connection.leave(channel, pattern=what[:1] == b"p")
         confirmations.append(_confirmed(connection, what, channel))
-    connection.look()
+    connection.update_fast_path()
     return b"".join(confirmations) or _confirmed(connection, what, None)
 
 
 def _publish(connection: Connection, words: list[bytes]) -> bytes:
-    return number(_spread(connection.instance, *words))
+    return number(_deliver(connection.instance, *words))
 
 
-def _spread(instance: Instance[Connection], channel: bytes, payload: bytes) -> int:
+def _deliver(instance: Instance[Connection], channel: bytes, payload: bytes) -> int:
     """Send to all subscribers here and at the replicas; return the number of those here."""
     count = 0
     for listener in instance.channels.get(channel, ()):
@@ -227,7 +227,7 @@ def _spread(instance: Instance[Connection], channel: bytes, payload: bytes) -> i
                 listener.write(array(bulk(b"pmessage"), bulk(pattern), bulk(channel), bulk(payload), sign=sign))
                 count += 1
     for replica in instance.followers:
-        _spread(replica, channel, payload)
+        _deliver(replica, channel, payload)
     return count
 
 
@@ -287,11 +287,11 @@ def _config(connection: Connection, words: list[bytes]) -> bytes:
             configuration.requirepass = value
         elif name == b"masterauth":
             configuration.masterauth = value
-            instance.seek_again()
+            instance.reconnect()
         elif name == b"replica-serve-stale-data" and value in (b"yes", b"no"):
             configuration.serve_stale = value == b"yes"
             for each in instance.connections:
-                each.look()
+                each.update_fast_path()
         else:
             return error(f"ERR Unknown option or number of arguments for CONFIG SET - '{words[1].decode()}'")
         return OK
@@ -335,16 +335,16 @@ def _flush(connection: Connection, words: list[bytes]) -> bytes:
 def _multi(connection: Connection, words: list[bytes]) -> bytes:
     if connection.queued is not None:
         return error("ERR MULTI calls can not be nested")
-    connection.queued, connection.spoiled = [], False
-    connection.look()
+    connection.queued, connection.dirty_exec = [], False
+    connection.update_fast_path()
     return OK
 
 
 def _execute(connection: Connection, words: list[bytes]) -> bytes:
-    queued, spoiled = _end_transaction(connection)
+    queued, dirty_exec = _end_transaction(connection)
     if queued is None:
         return error("ERR EXEC without MULTI")
-    if spoiled:
+    if dirty_exec:
         return error("EXECABORT Transaction discarded because of previous errors.")
     return array(*(answer(connection, each) for each in queued))
 
@@ -356,8 +356,8 @@ def _discard(connection: Connection, words: list[bytes]) -> bytes:
 
 def _end_transaction(connection: Connection) -> tuple[list[list[bytes]] | None, bool]:
     queued, connection.queued = connection.queued, None
-    connection.look()
-    return queued, connection.spoiled
+    connection.update_fast_path()
+    return queued, connection.dirty_exec
 
 
 _MANY: Final = 1 << 20

@@ -41,7 +41,7 @@ class Connection:
     """
     A client. ``answer`` executes a request that needs parsing.
 
-    ``quick`` is set if PING, INFO and PUBLISH need no checks: no password, transaction, subscription or stale data
+    ``fast_path`` is set if PING, INFO and PUBLISH need no checks: no password, transaction, subscription or stale data
     affects them.
     """
 
@@ -50,6 +50,8 @@ class Connection:
         "authenticated",
         "channels",
         "closing",
+        "dirty_exec",
+        "fast_path",
         "fd",
         "instance",
         "loop",
@@ -60,12 +62,10 @@ class Connection:
         "peer",
         "protocol",
         "queued",
-        "quick",
         "recv",
         "rest",
         "send",
         "sock",
-        "spoiled",
     )
 
     def __init__(
@@ -88,17 +88,17 @@ class Connection:
         self.channels: list[bytes] = []
         self.patterns: list[bytes] = []
         self.queued: list[list[bytes]] | None = None
-        self.spoiled = self.closing = False
-        self.look()
+        self.dirty_exec = self.closing = False
+        self.update_fast_path()
 
     @property
     def subscriptions(self) -> int:
         """How many channels and patterns it has subscribed to."""
         return len(self.channels) + len(self.patterns)
 
-    def look(self) -> None:
+    def update_fast_path(self) -> None:
         """Update whether requests may be recognised without parsing."""
-        self.quick = (
+        self.fast_path = (
             self.authenticated
             and self.queued is None
             and (self.protocol == 3 or not self.subscriptions)
@@ -114,7 +114,7 @@ class Connection:
         at, end, instance = 0, len(data), self.instance
         while at < end and not self.closing:
             instance.commands += 1
-            if self.quick:
+            if self.fast_path:
                 if data.startswith(PING, at):
                     replies.append(PONG)
                     at += len(PING)

@@ -128,17 +128,17 @@ class StandInFleet:
                 raise ValueError(answer["problem"])
         return answers
 
-    def die(self, who: Sequence[str]) -> tuple[float, float]:
+    def crash(self, who: Sequence[str]) -> tuple[float, float]:
         """Crash: connections are reset, new ones refused. Return when the first stand-in did so, and the last."""
-        return self._span(self.order(op="die", who=list(who)))
+        return self._span(self.order(op="crash", who=list(who)))
 
-    def silence(self, who: Sequence[str]) -> tuple[float, float]:
+    def hang(self, who: Sequence[str]) -> tuple[float, float]:
         """Hang: connections stay, new ones are established, nothing is read. Return when this began and ended."""
-        return self._span(self.order(op="silence", who=list(who)))
+        return self._span(self.order(op="hang", who=list(who)))
 
-    def revive(self, who: Sequence[str]) -> tuple[float, float]:
+    def restart(self, who: Sequence[str]) -> tuple[float, float]:
         """Restart with the last rewritten configuration, or continue after a hang."""
-        return self._span(self.order(op="revive", who=list(who)))
+        return self._span(self.order(op="restart", who=list(who)))
 
     def set(self, who: Sequence[str], lag: int | None = None, priority: int | None = None) -> None:
         """Change how many bytes replicas stay behind, or their priority."""

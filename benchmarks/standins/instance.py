@@ -49,11 +49,11 @@ ClientT = TypeVar("ClientT", bound=Subscriber)
 
 
 @dataclass
-class Neighbourhood(Generic[ClientT]):
+class SharedState(Generic[ClientT]):
     """State shared by the instances of one process."""
 
     by_address: dict[Address, Instance[ClientT]] = field(default_factory=dict)
-    devoted: defaultdict[Address, set[Instance[ClientT]]] = field(default_factory=lambda: defaultdict(set))
+    configured_replicas: defaultdict[Address, set[Instance[ClientT]]] = field(default_factory=lambda: defaultdict(set))
     """Address of a master → the instances ordered to follow it, whether they can or not."""
 
     sync_seconds: float = 0.05
@@ -70,15 +70,15 @@ class Instance(Generic[ClientT]):
     """A server. Offsets are in bytes, times in seconds of ``time.monotonic()``."""
 
     def __init__(
-        self, name: str, address: Address, around: Neighbourhood[ClientT], follows: Address | None = None
+        self, name: str, address: Address, shared: SharedState[ClientT], follows: Address | None = None
     ) -> None:
         self.name = name
         self.address = address
-        self.around = around
+        self.shared = shared
         self.saved = Configuration(follows=follows)
         self.configuration = Configuration()
         self.alive = False
-        self.silent = False
+        self.hanging = False
         self.lag = 0
         """By how many bytes a replica stays behind its master."""
 
@@ -92,10 +92,10 @@ class Instance(Generic[ClientT]):
         self.commands = 0
         self.accepted = 0
         self._reset()
-        around.by_address[address] = self
+        shared.by_address[address] = self
 
     def _reset(self) -> None:
-        self._devote(self.saved.follows)
+        self._set_master(self.saved.follows)
         self.configuration = self.saved.copy()
         self.run_id = secrets.token_hex(20)
         self.history, self.older_history = secrets.token_hex(20), NO_HISTORY
@@ -110,23 +110,23 @@ class Instance(Generic[ClientT]):
 
     # Start and stop
 
-    def wake(self) -> None:
+    def started(self) -> None:
         """Start with the saved configuration."""
         self._reset()
         self.alive = True
-        self._seek_master()
-        self._invite()
+        self._schedule_connect()
+        self._connect_replicas()
 
-    def publish_hellos(self) -> None:
+    def resumed(self) -> None:
         """Answer again after a hang."""
-        self.silent = False
-        self._invite()
+        self.hanging = False
+        self._connect_replicas()
 
-    def fall(self) -> None:
+    def stopped(self) -> None:
         """Stop; replicas notice at once."""
-        self._part()
-        self.alive = self.silent = False
-        self._dismiss()
+        self._disconnect()
+        self.alive = self.hanging = False
+        self._disconnect_replicas()
         self.data.clear()
         self.channels.clear()
         self.patterns.clear()
@@ -149,25 +149,25 @@ class Instance(Generic[ClientT]):
         if master == before:
             return False
         entry: dict[str, object] = {"at": time.monotonic(), "name": self.name}
-        self._part()
+        self._disconnect()
         self._link_lost_at = None
-        self._dismiss()
-        self._devote(master)
+        self._disconnect_replicas()
+        self._set_master(master)
         if master is None:
             self.older_history, self.history = self.history, secrets.token_hex(20)
-            self.around.log.append({**entry, "what": "promoted"})
+            self.shared.log.append({**entry, "what": "promoted"})
         else:
-            self.around.log.append({**entry, "what": "reconfigured", "to": f"{master[0]}:{master[1]}"})
-            self._seek_master()
-        self._invite()
+            self.shared.log.append({**entry, "what": "reconfigured", "to": f"{master[0]}:{master[1]}"})
+            self._schedule_connect()
+        self._connect_replicas()
         return True
 
-    def _devote(self, master: Address | None) -> None:
+    def _set_master(self, master: Address | None) -> None:
         before = self.configuration.follows
         if before is not None:
-            self.around.devoted[before].discard(self)
+            self.shared.configured_replicas[before].discard(self)
         if master is not None:
-            self.around.devoted[master].add(self)
+            self.shared.configured_replicas[master].add(self)
         self.configuration.follows = master
         self.changed()
 
@@ -194,23 +194,23 @@ class Instance(Generic[ClientT]):
         for replica in self.followers:
             replica._change(change)
 
-    def seek_again(self) -> None:
+    def reconnect(self) -> None:
         """A password has changed: try the link again if there is none."""
         if self.is_replica and not self.link_up:
-            self._seek_master()
+            self._schedule_connect()
 
-    def _seek_master(self) -> None:
+    def _schedule_connect(self) -> None:
         if self.is_replica:
             self._attempt += 1
             attempt = self._attempt
-            self.around.later(self.around.sync_seconds, lambda: self._join(attempt))
+            self.shared.later(self.shared.sync_seconds, lambda: self._connect(attempt))
 
-    def _join(self, attempt: int) -> None:
+    def _connect(self, attempt: int) -> None:
         follows = self.configuration.follows
         if attempt != self._attempt or self.link_up or not self.alive or follows is None:
             return
-        master = self.around.by_address.get(follows)
-        if master is None or not master.alive or master.silent or (master.is_replica and not master.link_up):
+        master = self.shared.by_address.get(follows)
+        if master is None or not master.alive or master.hanging or (master.is_replica and not master.link_up):
             return  # The master calls back when it can be followed.
         if master.configuration.requirepass not in (b"", self.configuration.masterauth):
             return
@@ -222,9 +222,9 @@ class Instance(Generic[ClientT]):
         self.changed()
         master.changed()
         master.audience_changed()
-        self._invite()
+        self._connect_replicas()
 
-    def _part(self) -> None:
+    def _disconnect(self) -> None:
         """End the link to the master."""
         master = self._following
         self._offset, self._offset_at = self.offset, time.monotonic()
@@ -236,15 +236,15 @@ class Instance(Generic[ClientT]):
             master.changed()
             master.audience_changed()
 
-    def _dismiss(self) -> None:
+    def _disconnect_replicas(self) -> None:
         """End the links of all replicas, which can reconnect once this server can be followed again."""
         for replica in list(self.followers):
-            replica._part()
+            replica._disconnect()
 
-    def _invite(self) -> None:
-        for other in self.around.devoted.get(self.address, ()):
+    def _connect_replicas(self) -> None:
+        for other in self.shared.configured_replicas.get(self.address, ()):
             if other.alive and not other.link_up:
-                other._seek_master()
+                other._schedule_connect()
 
     # Messages
 
@@ -349,7 +349,7 @@ class Instance(Generic[ClientT]):
         follows = self.configuration.follows
         return {
             "address": f"{self.address[0]}:{self.address[1]}",
-            "state": "dead" if not self.alive else "silent" if self.silent else "alive",
+            "state": "dead" if not self.alive else "hanging" if self.hanging else "alive",
             "role": "replica" if follows else "master",
             "master": f"{follows[0]}:{follows[1]}" if follows else None,
             "link": "up" if self.link_up else "down",

@@ -59,7 +59,7 @@ class Loop:
         self._by_instance[instance] = listener
         self._listeners[listener.fileno()] = listener, instance
         self._epoll.register(listener.fileno(), _READ)
-        instance.wake()
+        instance.started()
 
     def kill(self, instance: Instance[Connection]) -> None:
         """Stop an instance as a crash does: every connection is reset, the next one is refused."""
@@ -68,21 +68,21 @@ class Loop:
         listener.close()
         for connection in list(instance.connections):
             connection.close(reset=True)
-        instance.fall()
+        instance.stopped()
 
-    def hush(self, instance: Instance[Connection]) -> None:
+    def suspend(self, instance: Instance[Connection]) -> None:
         """Stop reading and accepting; the kernel still completes handshakes and keeps connections."""
-        instance.silent = True
+        instance.hanging = True
         self._epoll.unregister(self._by_instance[instance].fileno())
         for connection in instance.connections:
             self._epoll.unregister(connection.fd)
 
-    def unhush(self, instance: Instance[Connection]) -> None:
+    def resume(self, instance: Instance[Connection]) -> None:
         """Continue after a hang."""
         self._epoll.register(self._by_instance[instance].fileno(), _READ)
         for connection in instance.connections:
             self._epoll.register(connection.fd, _READ_AND_WRITE if connection.out else _READ)
-        instance.publish_hellos()
+        instance.resumed()
 
     # Connections
 
@@ -92,7 +92,7 @@ class Loop:
 
     def wait_writable(self, connection: Connection) -> None:
         """Flush the connection when its socket is writable."""
-        if not connection.instance.silent:
+        if not connection.instance.hanging:
             self._epoll.modify(connection.fd, _READ_AND_WRITE)
 
     def has_capacity(self, connection: Connection) -> None:
@@ -138,7 +138,7 @@ class Loop:
                     continue
                 except OSError:
                     data = b""
-                if data == PING and connection.quick and not connection.rest:
+                if data == PING and connection.fast_path and not connection.rest:
                     connection.instance.commands += 1
                     connection.write(PONG)
                 elif data:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from benchmarks.standins.connection import Connection
-from benchmarks.standins.instance import Address, Instance, Neighbourhood
+from benchmarks.standins.instance import Address, Instance, SharedState
 from benchmarks.standins.layout import ip_address, master_name, replica_name
 from benchmarks.standins.loop import Loop
 
@@ -38,18 +38,18 @@ class Shard:
         :raises OSError: if an address is taken.
         """
         self._loop = loop
-        self._around = Neighbourhood[Connection](sync_seconds=0.0, later=loop.later)
+        self._shared = SharedState[Connection](sync_seconds=0.0, later=loop.later)
         self._instances: dict[str, Instance[Connection]] = {}
         for number in numbers:
             master: Address = (ip_address(number), port)
             self._add(master_name(number), master, None)
             for replica in range(replicas):
                 self._add(replica_name(number, replica), (ip_address(number, replica), port), master)
-        self._around.sync_seconds = sync_seconds
+        self._shared.sync_seconds = sync_seconds
         self._buffer = b""
 
     def _add(self, name: str, address: Address, follows: Address | None) -> None:
-        instance = Instance(name, address, self._around, follows)
+        instance = Instance(name, address, self._shared, follows)
         self._instances[name] = instance
         self._loop.open(instance)
 
@@ -71,29 +71,29 @@ class Shard:
             if name in self._instances:
                 yield self._instances[name]
 
-    def _die(self, who: Sequence[str]) -> dict[str, Any]:
+    def _crash(self, who: Sequence[str]) -> dict[str, Any]:
         began = time.monotonic()
         for instance in self._chosen(who):
             if instance.alive:
-                if instance.silent:
-                    self._loop.unhush(instance)
+                if instance.hanging:
+                    self._loop.resume(instance)
                 self._loop.kill(instance)
         return {"began": began, "ended": time.monotonic()}
 
-    def _silence(self, who: Sequence[str]) -> dict[str, Any]:
+    def _hang(self, who: Sequence[str]) -> dict[str, Any]:
         began = time.monotonic()
         for instance in self._chosen(who):
-            if instance.alive and not instance.silent:
-                self._loop.hush(instance)
+            if instance.alive and not instance.hanging:
+                self._loop.suspend(instance)
         return {"began": began, "ended": time.monotonic()}
 
-    def _revive(self, who: Sequence[str]) -> dict[str, Any]:
+    def _restart(self, who: Sequence[str]) -> dict[str, Any]:
         began = time.monotonic()
         for instance in self._chosen(who):
             if not instance.alive:
                 self._loop.open(instance)
-            elif instance.silent:
-                self._loop.unhush(instance)
+            elif instance.hanging:
+                self._loop.resume(instance)
         return {"began": began, "ended": time.monotonic()}
 
     def _set(self, who: Sequence[str], lag: int | None = None, priority: int | None = None) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Shard:
         return {"instances": {instance.name: instance.state() for instance in self._chosen(who)}}
 
     def _events(self, start: int = 0) -> dict[str, Any]:
-        return {"events": self._around.log[start:]}
+        return {"events": self._shared.log[start:]}
 
     def _usage(self) -> dict[str, Any]:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -121,9 +121,9 @@ class Shard:
         }
 
     _orders: dict[str, Callable[..., dict[str, Any]]] = {
-        "die": _die,
-        "silence": _silence,
-        "revive": _revive,
+        "crash": _crash,
+        "hang": _hang,
+        "restart": _restart,
         "set": _set,
         "query": _query,
         "events": _events,

@@ -27,8 +27,8 @@ class StandInServer:
 
     def restart(self) -> None:
         """See :class:`Server`."""
-        self._fleet.die([self.name])
-        self._fleet.revive([self.name])
+        self._fleet.crash([self.name])
+        self._fleet.restart([self.name])
 
     def run_endless_script(self) -> None:
         """No Sentinel runs scripts, so stand-ins need not be able to."""
@@ -119,14 +119,14 @@ class StandInFleetTests(SynchronousTestCase):
         """Who dies resets its connections and refuses new ones; its replicas lose their link, others notice nothing."""
         victim, other = self.connect("m0"), self.connect("m1")
         call(victim, "PING")
-        self.fleet.die(["m0"])
+        self.fleet.crash(["m0"])
         self.assertTrue(ends(victim))
         self.assertRaises(ConnectionRefusedError, self.connect, "m0")
         self.assertEqual(call(other, "PING"), b"PONG")
         states = self.fleet.query(["m0", "m0r0", "m1r0"])
         self.assertEqual([states[name]["link"] for name in ("m0r0", "m1r0")], ["down", "up"])
         self.assertEqual(states["m0"]["state"], "dead")
-        self.fleet.revive(["m0"])
+        self.fleet.restart(["m0"])
         self.assertEqual(call(self.connect("m0"), "PING"), b"PONG")
         self.eventually(lambda: self.fleet.query(["m0r0"])["m0r0"]["link"] == "up")
 
@@ -134,13 +134,13 @@ class StandInFleetTests(SynchronousTestCase):
         """Who is silent keeps old connections and lets new ones come about, and answers all once it goes on."""
         before = self.connect("m2")
         call(before, "PING")
-        self.fleet.silence(["m2"])
+        self.fleet.hang(["m2"])
         during = self.connect("m2")
         before.send("PING before")
         during.send("PING during")
         self.assertEqual(call(self.connect("m3"), "PING"), b"PONG")
         self.assertTrue(before.idle() and during.idle())
-        self.fleet.revive(["m2"])
+        self.fleet.restart(["m2"])
         self.assertEqual((before.reply(), during.reply()), (b"before", b"during"))
 
     def test_changes_are_logged(self) -> None:

@@ -33,7 +33,7 @@ class MassFailureTests(SynchronousTestCase):
             names = installation.fleet.master_names()
             sentinels = installation.sentinels
             waiting = {(each.name, name): self.address(each, name) for each in sentinels for name in names}
-            installation.fleet.die(names)
+            installation.fleet.crash(names)
             deadline = time.monotonic() + LIMIT_SECONDS
             while waiting:
                 self.assertLess(time.monotonic(), deadline, f"{len(waiting)} not replaced: {list(waiting)[:5]}")

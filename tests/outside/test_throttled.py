@@ -65,7 +65,7 @@ class ThrottledTests(SynchronousTestCase):
         (name,) = self.installation.fleet.master_names(1)
         (before,) = self.addresses(name)
         with Throttle(self.pids, 0.25):
-            self.installation.fleet.die([name])
+            self.installation.fleet.crash([name])
             deadline = time.monotonic() + LIMIT_SECONDS
             while (told := self.addresses(name)) & {before, "?"} or len(told) > 1:
                 self.assertLess(time.monotonic(), deadline, f"{name} was {before}, now {told}")

@@ -80,7 +80,7 @@ class CMaster:
         """Handle a hello received on the subscription."""
         self.sentinel.hello_received(payload)
 
-    def everybody(self) -> list[CInstance]:
+    def all_instances(self) -> list[CInstance]:
         """The master, its replicas and the peers."""
         return [self.instance, *self.replicas.values(), *self.peers.values()]
 
@@ -122,7 +122,7 @@ class CSentinel:
         self.host.reactor.callLater(1 / (10 + self.host.random.randrange(10)), self._tick)
         now = self.host.now()
         for master in self.masters.values():
-            for instance in master.everybody():
+            for instance in master.all_instances():
                 self._probe(master, instance, now)
                 self._check_down(master, instance, now)
             self._agree(master, now)
@@ -146,8 +146,8 @@ class CSentinel:
                 instance.unanswered_since = now
             return
         if instance.hellos is not None:
-            hurried = master.objectively_down or master.state
-            period = FAST_INFO if hurried and instance is not master.instance else INFO
+            fast = master.objectively_down or master.state
+            period = FAST_INFO if fast and instance is not master.instance else INFO
             if now - instance.asked_info_at > period or instance.report is None:
                 instance.asked_info_at = now
                 instance.report = instance.report or parse_info(b"")
@@ -326,19 +326,19 @@ class CSentinel:
         elif report.role == "master" and instance is master.promoted and master.state == "promotion":
             master.config_epoch = master.failover_epoch
             master.state, master.entered_at = "reconf", now
-            for each in master.everybody():
+            for each in master.all_instances():
                 each.published_at = now - HELLO - 1
             self._save()
         elif not master.state and master.replicas.get(instance.place) is instance:
-            self._put_right(master, instance, report, now)
+            self._correct_role(master, instance, report, now)
 
-    def _put_right(self, master: CMaster, replica: CInstance, report: InfoReport, now: int) -> None:
+    def _correct_role(self, master: CMaster, replica: CInstance, report: InfoReport, now: int) -> None:
         """Correct a server that claims to be a master or follows another one, if the master is healthy."""
         sane = master.instance.role == "master" and not master.instance.down
         if not sane:
             return
-        astray = (report.master_host, report.master_port) != master.instance.place
-        lost = report.role == "slave" and astray and now - replica.role_since > self._shape.failover_timeout
+        misdirected = (report.master_host, report.master_port) != master.instance.place
+        lost = report.role == "slave" and misdirected and now - replica.role_since > self._shape.failover_timeout
         if (report.role == "master" and now - replica.role_since > 4 * HELLO) or lost:
             replica.role_since = now
             self._order(replica, master.instance.place)

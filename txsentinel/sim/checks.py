@@ -113,7 +113,7 @@ class InvariantChecker(Observer):
         record.tilt_since = record.tilt_expected_by = None
         record.turned_at = self._now
         record.wall_offset = sentinel.host.wall_offset
-        record.good_hellos.clear()
+        record.valid_hellos.clear()
         for name, master in record.masters.items():
             master.forget_attempts()
             master.opinions.clear()
@@ -212,7 +212,7 @@ class InvariantChecker(Observer):
             if isinstance(effect, Announce):
                 self._decided(sentinel, effect.event)
             elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
-                self._unbound(sentinel, effect.text.split()[-1])
+                self._check_release(sentinel, effect.text.split()[-1])
 
         return observe
 
@@ -287,7 +287,7 @@ class InvariantChecker(Observer):
             return False
         return record.saw_master.get(self._fleet.names.get(followed[0], followed[0]), NEVER) >= became
 
-    def _unbound(self, sentinel: SimSentinel, name: str) -> None:
+    def _check_release(self, sentinel: SimSentinel, name: str) -> None:
         """No candidate has confirmed in time that it asked for a vote: such votes delay nobody any more (S16)."""
         kept, core = self.records.sentinels[sentinel.name].master(name), sentinel.alive.core
         limit = min(core.timings.election_timeout, core.master(name).options.failover_timeout) / 1000
@@ -336,8 +336,8 @@ class InvariantChecker(Observer):
             for name, master in after.masters.items():
                 kept = record.master(name)
                 kept.durable_places.add(master.place)
-                if kept.anew_writes:
-                    kept.anew_writes, kept.anew_at = kept.anew_writes - 1, self._now
+                if kept.reset_writes:
+                    kept.reset_writes, kept.reset_at = kept.reset_writes - 1, self._now
                 old = before.masters.get(name)
                 if old is not None:
                     if master.config_epoch < old.config_epoch:
@@ -351,10 +351,10 @@ class InvariantChecker(Observer):
     # Bounds
 
     def _observe(self) -> None:
-        self.look()
+        self.measure()
         self._fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
-    def look(self) -> None:
+    def measure(self) -> None:
         """Measure every queue."""
         connections: dict[str, int] = {}
         for end in self._fleet.network.connections.values():

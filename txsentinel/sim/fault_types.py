@@ -166,7 +166,7 @@ def _crash_at_effect(fleet: Fleet, random: Random) -> Done:
     power, flushed = random.random() < 0.5, random.random() < 0.5
     die: Callable[[], None] = sentinel.host.crash if power else sentinel.host.kill
     if not sentinel.running:
-        return f"have {sentinel.name} die no deader than it is", lambda: _restart(sentinel)
+        return f"leave {sentinel.name} down", lambda: _restart(sentinel)
     service = sentinel.alive
     barrier = service.executor.barrier
     perform = barrier._perform
@@ -266,8 +266,8 @@ def _load(fleet: Fleet, random: Random) -> Done:
 
 def _false_hello(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
-    server.claims = random.choice(("master", "slave"))
-    return f"let {server.host.name} claim to be a {server.claims}", lambda: setattr(server, "claims", None)
+    server.claimed_role = random.choice(("master", "slave"))
+    return f"let {server.host.name} claim to be a {server.claimed_role}", lambda: setattr(server, "claimed_role", None)
 
 
 def _empty(fleet: Fleet, random: Random) -> Done:

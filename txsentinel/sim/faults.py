@@ -98,7 +98,7 @@ def heal(fleet: Fleet) -> None:
     fleet.network.clear_degradation()
     for server in fleet.servers:
         server.end_script()
-        server.claims = None
+        server.claimed_role = None
         server.load_seconds = 0.0
         server.host.resume()
         if not server.host.running:

@@ -164,7 +164,7 @@ class Flow(ScheduledEvent):
         while segments and segments[-1][1] == now and isinstance(segments[-1][2], bytes):
             self.in_flight -= len(cast("bytes", segments.pop()[2]))
 
-    def vanish(self) -> None:
+    def drop_in_flight(self) -> None:
         """Drop everything in flight."""
         self._segments.clear()
         self.sequence = -1

@@ -29,7 +29,7 @@ RETRANSMIT_LIMIT: Final = 2 * SECOND
 """Longest time, in microseconds, between the healing of a path and the next retransmission."""
 
 
-class Placed(Protocol):
+class HasAddress(Protocol):
     """An object at an address, such as a host."""
 
     @property
@@ -37,7 +37,7 @@ class Placed(Protocol):
         """IPv4 address of the machine."""
 
 
-Place: TypeAlias = "Placed | str"
+Place: TypeAlias = "HasAddress | str"
 
 
 def _ip(place: Place) -> str:
@@ -120,9 +120,9 @@ class SimNetwork(SocketLayer):
         """
         ends = [end for end in self._between(a, b) if end.reactor.ip == _ip(b)]
         for end in ends:
-            end.inbound.path = self._void(end.inbound.path)
-            end.outbound.vanish()
-            end.outbound.path = self._void(end.outbound.path)
+            end.inbound.path = self._blackhole(end.inbound.path)
+            end.outbound.drop_in_flight()
+            end.outbound.path = self._blackhole(end.outbound.path)
             end.reactor.schedule(0, end.lost, Failure(ConnectionLost("connection reset by peer")))
         return len(ends)
 
@@ -202,7 +202,7 @@ class SimNetwork(SocketLayer):
             if sorted((end.outbound.path.source, end.outbound.path.target)) == pair
         ]
 
-    def _void(self, path: Path) -> Path:
+    def _blackhole(self, path: Path) -> Path:
         void = Path(path.source, path.target, path.latency, path.jitter)
         void.cut = void.blocked = True
         void.since = self.simulation.time

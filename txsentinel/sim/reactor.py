@@ -118,7 +118,7 @@ class SimReactor(CallOwner):
             return []
         entries = [*self.simulation._heap]
         entries.sort(key=lambda entry: entry[:2])
-        events = [*self.parked, *(entry[2] for entry in entries if entry[1] == entry[2].sequence)]
+        events = [*self.deferred, *(entry[2] for entry in entries if entry[1] == entry[2].sequence)]
         return [call for call in events if isinstance(call, SimCall) and call.owner is self and call.active()]
 
     def guard(self, what: str, function: Callable[..., object], *arguments: object) -> Failure | None:
@@ -140,8 +140,8 @@ class SimReactor(CallOwner):
     def unstall(self) -> None:
         """Continue. Everything that became due meanwhile runs now, in the order in which it became due."""
         self.stalled = False
-        parked, self.parked = self.parked, []
-        for event in parked:
+        deferred, self.deferred = self.deferred, []
+        for event in deferred:
             if not isinstance(event, SimCall) or event.active():
                 self.simulation.push(self.simulation.time, event)
 
@@ -156,7 +156,7 @@ class SimReactor(CallOwner):
     def postpones(self, flow: ScheduledEvent) -> bool:
         """Whether arrived data has to wait, for the end of a stall or for data that arrived before it."""
         if self.stalled:
-            self.parked.append(flow)
+            self.deferred.append(flow)
             return True
         if self._reading or not (self._read_cost or self._unread):
             return False
@@ -190,8 +190,8 @@ class SimReactor(CallOwner):
         unread, self._unread = self._unread, {}
         for flow in unread:
             self.simulation.push(self.simulation.time, flow)
-        parked, self.parked = self.parked, []
-        for event in parked:
+        deferred, self.deferred = self.deferred, []
+        for event in deferred:
             # The kernel must still answer what the network delivered.
             if not isinstance(event, SimCall):
                 self.simulation.push(self.simulation.time, event)

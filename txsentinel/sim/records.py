@@ -43,9 +43,9 @@ class MasterRecord:
     durable_places: set[tuple[str, int]] = field(default_factory=set)
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     """Each address that the Sentinel used for the master, with the first config epoch of that address."""
-    anew_at: float = NEVER
+    reset_at: float = NEVER
     """When the Sentinel was ordered to remove or reset the master, or wrote that to its file."""
-    anew_writes: int = 0
+    reset_writes: int = 0
     """The number of following writes that may be the first to contain the order; one may be in progress."""
     newest_vote: int = 0
     began: float | None = None
@@ -115,7 +115,7 @@ class SentinelRecord:
     wall_offset: float = 0.0
     """The total step of its wall clock at its last turn."""
     tilt_expected_by: float | None = None
-    good_hellos: set[bytes] = field(default_factory=set)
+    valid_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last reported role master to this Sentinel."""
     saw_replica: dict[str, float] = field(default_factory=dict)

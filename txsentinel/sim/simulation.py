@@ -72,7 +72,7 @@ class CallOwner:
         self.name = name
         self.dead = False
         self.stalled = False
-        self.parked: list[ScheduledEvent] = []
+        self.deferred: list[ScheduledEvent] = []
         """What became due during a stall, in order."""
         self.turned: Callable[[], None] | None = None
         """Called after each turn of this process."""
@@ -274,7 +274,7 @@ class SimCall(ScheduledEvent):
         elif owner.dead:
             self.sequence = _CANCELLED
         elif owner.stalled:
-            owner.parked.append(self)
+            owner.deferred.append(self)
         else:
             self.sequence = _CALLED
             try:

@@ -144,7 +144,7 @@ class SimTransport(FlowEnd):
         """Close at once; what this turn wrote is lost, and the other side receives a reset."""
         if self.connected and not self.gone:
             self.disconnecting = True
-            self._hang_up(Mark.RST)
+            self._send_last(Mark.RST)
             self.reactor.schedule(1, self._lose, Failure(ConnectionAborted()))
 
     def getPeer(self) -> IPv4Address:
@@ -262,7 +262,7 @@ class SimTransport(FlowEnd):
                 failure = Failure()
                 reactor.simulation.record_failure(reactor.name, "dataReceived raised", failure)
                 if self.connected:
-                    self._hang_up(Mark.RST)
+                    self._send_last(Mark.RST)
                     self._lose(failure)
             if reactor.turned is not None:
                 reactor.turned()
@@ -294,7 +294,7 @@ class SimTransport(FlowEnd):
         if self.connected and not self.gone:
             self._lose(reason)
 
-    def _hang_up(self, mark: Mark) -> None:
+    def _send_last(self, mark: Mark) -> None:
         self._backlog.clear()
         self.unsent = 0
         self.outbound.forget_unsent()
@@ -332,9 +332,9 @@ class SimTransport(FlowEnd):
         self.protocol = self.producer = None
         if silently:
             self.gone = True
-            self.outbound.vanish()
+            self.outbound.drop_in_flight()
         elif not self.gone:
-            self._hang_up(Mark.FIN if self.inbound.idle else Mark.RST)
+            self._send_last(Mark.FIN if self.inbound.idle else Mark.RST)
 
 
 classImplements(SimTransport, ITransport, IConsumer, IPushProducer)

@@ -30,7 +30,7 @@ class WireChecker:
             words = payload.decode().split(",")
             self._records.hellos.setdefault((words[4], int(words[7]), (words[5], int(words[6]))), set()).add(who)
             return
-        if payload in record.good_hellos:
+        if payload in record.valid_hellos:
             return
         words = payload.decode().split(",")
         my_id, current, name, place = words[2], int(words[3]), words[4], (words[5], int(words[6]))
@@ -50,13 +50,13 @@ class WireChecker:
             # A hello that arrived after this one was decided may have replaced its content.
             fine = fine or (epoch <= master.config_epoch and place in record.master(name).durable_places)
             # An order to remove the master may have shared the write.
-            fine = fine or self._records.now - record.master(name).anew_at < ORDER_LIFE
+            fine = fine or self._records.now - record.master(name).reset_at < ORDER_LIFE
             self._expect(
                 fine,
                 "durable",
                 f"{who} announces {name} at {place}@{epoch}, on disk {master.place}@{master.config_epoch}",
             )
-        record.good_hellos.add(payload)
+        record.valid_hellos.add(payload)
 
     def saw_master(self, who: str, ip: str) -> None:
         """Record the role for S12."""
@@ -82,9 +82,9 @@ class WireChecker:
         elif request.name in (b"REMOVE", b"MONITOR"):
             newest = record.master(name).newest_vote
             now = self._records.now
-            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True, anew_at=now, anew_writes=2)
+            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True, reset_at=now, reset_writes=2)
             record.seen = None
-            record.good_hellos.clear()
+            record.valid_hellos.clear()
         elif request.name in (b"RESET", b"SET"):
             for each in record.masters.values():
                 each.forget_attempts()
@@ -191,9 +191,9 @@ class WireChecker:
             self._expect(place[0] != ip, "S11", f"{who} ordered {ip} to follow itself")
             return
         promoted_ip = words[2].decode() if words[0] == b"FAILOVER" else ip
-        self._acts(record, master, promoted_ip)
+        self._check_promotion(record, master, promoted_ip)
 
-    def _acts(self, record: SentinelRecord, master: Master, ip: str) -> None:
+    def _check_promotion(self, record: SentinelRecord, master: Master, ip: str) -> None:
         """A server is promoted."""
         who, name = record.sentinel.name, master.name
         failover, kept, core = master.failover, record.master(name), record.sentinel.alive.core

@@ -97,7 +97,7 @@ class RedisClient(TwistedProtocol):
         self.patterns: dict[bytes, None] = {}
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         """Commands since MULTI."""
-        self.spoiled = False
+        self.dirty_exec = False
         """Whether a command since MULTI was refused, so that EXEC fails."""
         self.attached = Attached()
         self.closing = False
@@ -136,7 +136,7 @@ class RedisClient(TwistedProtocol):
         """The type, as in ``CLIENT KILL TYPE``."""
         return "replica" if self.is_replica else "pubsub" if self.subscriptions else "normal"
 
-    def let_in(self) -> None:
+    def set_authenticated(self) -> None:
         """Mark the client as authenticated."""
         self.authenticated = self._parser.authenticated = True
 
@@ -241,9 +241,9 @@ class RedisClient(TwistedProtocol):
         if refusal is not None:
             if command is not None and command.name == "EXEC":
                 refusal = "EXECABORT Transaction discarded because of: " + refusal
-                self.queue, self.spoiled = None, False
+                self.queue, self.dirty_exec = None, False
             elif self.queue is not None:
-                self.spoiled = True
+                self.dirty_exec = True
             self.send(encode(ErrorReply(refusal)))
             return True
         assert command is not None

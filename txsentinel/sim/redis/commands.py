@@ -73,7 +73,7 @@ def auth(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Valu
         )
     if not server.accepts(user, password):
         return WRONG_PASSWORD
-    client.let_in()
+    client.set_authenticated()
     return OK
 
 
@@ -94,7 +94,7 @@ def hello(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Val
         if option == b"AUTH" and len(rest) >= 3:
             if not server.accepts(text(rest[1]), text(rest[2])):
                 return WRONG_PASSWORD
-            client.let_in()
+            client.set_authenticated()
             rest = rest[3:]
         elif option == b"SETNAME" and len(rest) >= 2:
             name = text(rest[1])
@@ -131,7 +131,7 @@ def reset(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Val
     client.channels.clear()
     client.patterns.clear()
     server.audience_changed()
-    client.queue, client.spoiled = None, False
+    client.queue, client.dirty_exec = None, False
     client.name, client.resp = "", 2
     client.authenticated = not server.setting("requirepass")
     return Simple("RESET")
@@ -158,10 +158,10 @@ def multi(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Val
 @command("EXEC", 1, "stale loading")
 def exec_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     queue, client.queue = client.queue, None
-    spoiled, client.spoiled = client.spoiled, False
+    dirty_exec, client.dirty_exec = client.dirty_exec, False
     if queue is None:
         return ErrorReply("ERR EXEC without MULTI")
-    if spoiled:
+    if dirty_exec:
         return ErrorReply("EXECABORT Transaction discarded because of previous errors.")
     replies = [encode(queued.function(server, client, request), client.resp) for queued, request in queue]
     return Raw(b"*%d\r\n" % len(replies) + b"".join(replies))
@@ -171,7 +171,7 @@ def exec_(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Val
 def discard(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
     if client.queue is None:
         return ErrorReply("ERR DISCARD without MULTI")
-    client.queue, client.spoiled = None, False
+    client.queue, client.dirty_exec = None, False
     return OK
 
 

@@ -105,7 +105,7 @@ class RedisInstance:
         self.users: dict[str, str] = {}
         """Names and passwords of further users, who may do everything."""
         self.data: dict[bytes, bytes] = {}
-        self.claims: str | None = None
+        self.claimed_role: str | None = None
         """The role that INFO reports in place of the true one, if a fault sets it."""
         self.busy = False
         self.script_wrote = False

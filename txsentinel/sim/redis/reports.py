@@ -44,7 +44,9 @@ def _keyspace_section(server: RedisInstance) -> dict[str, object]:
 def _replication_section(server: RedisInstance) -> dict[str, object]:
     replication = server.replication
     now = server.host.reactor.seconds()
-    fields: dict[str, object] = {"role": server.claims or ("master" if server.master_address is None else "slave")}
+    fields: dict[str, object] = {
+        "role": server.claimed_role or ("master" if server.master_address is None else "slave")
+    }
     if server.master_address is not None:
         up = replication.link_up
         fields["master_host"], fields["master_port"] = server.master_address

@@ -137,13 +137,13 @@ class SentinelLine:
         self._app.host.reactor.callLater(RETRY, self._connect, self._may_ask, self._cannot_ask)
 
     def _subscribe(self, conversation: _Conversation) -> None:
-        conversation.pushed = self._news
+        conversation.pushed = self._message_received
         conversation.send(None, "SUBSCRIBE", "+switch-master")
 
     def _unsubscribed(self, conversation: _Conversation | None) -> None:
         self._app.host.reactor.callLater(RETRY, self._connect, self._subscribe, self._unsubscribed)
 
-    def _news(self, message: Any) -> None:
+    def _message_received(self, message: Any) -> None:
         if isinstance(message, list) and message[0] == b"message":
             name, _, _, host, port = text(message[2]).split(" ")
             self._app.moved(name, (host, int(port)))
@@ -301,7 +301,7 @@ class Application:
         self._period = period
         host.program = self._program
 
-    def knows(self, sentinels: Sequence[tuple[str, int]], credentials: Credentials) -> None:
+    def configure(self, sentinels: Sequence[tuple[str, int]], credentials: Credentials) -> None:
         """The Sentinels in its configuration."""
         self.lines = [SentinelLine(self, ip, port, credentials) for ip, port in sentinels]
 

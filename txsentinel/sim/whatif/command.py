@@ -161,10 +161,10 @@ def _text(topology: Topology, results: Sequence[Result], arguments: Sequence[str
     if len(results) == 1:
         return [*lines, *timeline(results[0].timeline), "", *summary(results[0])]
 
-    def badness(result: Result) -> tuple[bool, float, int]:
+    def severity(result: Result) -> tuple[bool, float, int]:
         return not result.works, sum(m.max_outage for m in result.masters), sum(m.lost for m in result.masters)
 
-    worst = max(results, key=badness)
+    worst = max(results, key=severity)
     return [
         *lines,
         *spread(results),

@@ -237,7 +237,7 @@ class Fixture:
         client.names.update(topology.names)
         self.application = Application(client, conditions.write_period, conditions.client_timeout)
         password, user = topology.password, topology.user
-        self.application.knows(
+        self.application.configure(
             [(sentinel.place.ip, sentinel.place.port) for sentinel in topology.sentinels], _credentials(user, password)
         )
         for group in topology.groups:

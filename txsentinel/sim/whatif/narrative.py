@@ -157,7 +157,7 @@ class Narrative:
                 change.detected_at = self.now
             if sentinel.name not in change.detected_by:
                 change.detected_by.append(sentinel.name)
-        elif channel in ("+odown", "+try-failover") or (channel == "+vote-for-leader" and self._news(name, words[1])):
+        elif channel in ("+odown", "+try-failover") or (channel == "+vote-for-leader" and self._is_new(name, words[1])):
             change = change or self._begin(name)
         if change is None:
             return self._late(sentinel, channel, name)
@@ -209,7 +209,7 @@ class Narrative:
         newer = any(change.published and at > max(change.published.values()) for at, _ in self._faults)
         return None if over or newer else change
 
-    def _news(self, name: str, epoch: str) -> bool:
+    def _is_new(self, name: str, epoch: str) -> bool:
         """
         Whether a vote of this epoch is about a new failover. Votes may be published before the campaign, or long after.
         """

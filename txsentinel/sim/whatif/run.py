@@ -127,7 +127,7 @@ class WhatIf:
         }
         zero = fixture.simulation.seconds() + min(fault.at for fault in self._faults)
         self._injector.plan(self._faults)
-        self._watch()
+        self._wait_for_effects()
         self.narrative.stop_waiting()
         self._verdict_at = fixture.simulation.seconds() - zero
         for group in fixture.groups:
@@ -137,9 +137,9 @@ class WhatIf:
             if not result.works:
                 result.why_not = why_not(fixture, group, server)
         if self._returns and self._injector.lasting:
-            self._come_back()
+            self._end_faults()
         for group in fixture.groups:
-            self._judge(group, zero)
+            self._evaluate(group, zero)
         timeline = sorted([*self.narrative.entries, *self._client_entries()], key=lambda entry: entry.at)
         masters = [*self._results.values()]
         return Result(
@@ -154,7 +154,7 @@ class WhatIf:
 
     # Phases
 
-    def _watch(self) -> None:
+    def _wait_for_effects(self) -> None:
         """Advance until the faults can have no more effects."""
         simulation, injector = self.fixture.simulation, self._injector
         options = [group.topology.options for group in self.fixture.groups]
@@ -204,13 +204,13 @@ class WhatIf:
                     continue
                 if view.failover is not None:
                     return False
-                if not works and self._may_help(
+                if not works and self._may_change(
                     sentinel.alive.core.tilt.active, view.attempt_started_at, sentinel.host.now()
                 ):
                     return False
         return True
 
-    def _may_help(self, tilt: bool, started: int | None, now: int) -> bool:
+    def _may_change(self, tilt: bool, started: int | None, now: int) -> bool:
         """Whether TILT will end, or an attempt made before the latest change may succeed when repeated."""
         if tilt:
             return True
@@ -224,7 +224,7 @@ class WhatIf:
             return None
         return self.fixture.server_at(*writes[-1].place)
 
-    def _come_back(self) -> None:
+    def _end_faults(self) -> None:
         """End the remaining faults, and observe the processes that return."""
         fixture = self.fixture
         back = [process.server for _, done in self._injector.lasting for process in done.hit]
@@ -269,7 +269,7 @@ class WhatIf:
 
     # Results
 
-    def _judge(self, group: Group, zero: float) -> None:
+    def _evaluate(self, group: Group, zero: float) -> None:
         result = self._results[group.name]
         writer = self.fixture.application.writers[group.name]
         result.changes = self.narrative.changes[group.name]

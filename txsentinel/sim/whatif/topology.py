@@ -135,10 +135,10 @@ class Topology:
             record.options.renamed_commands.clear()
             record.options.rename_spellings.clear()
         if contents == self.contents:
-            self._personalise(configuration, sentinel)
+            self._set_identity(configuration, sentinel)
         return configuration
 
-    def _personalise(self, configuration: Configuration, sentinel: SentinelTopology) -> None:
+    def _set_identity(self, configuration: Configuration, sentinel: SentinelTopology) -> None:
         configuration.sentinel.my_id = sentinel.run_id
         configuration.masters = [record for record in configuration.masters if record.name in sentinel.masters]
         for record in configuration.masters:
