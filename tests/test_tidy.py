@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -83,11 +83,6 @@ BANNED_NAMES = frozenset(_BANNED_NAMES.split())
 
 EXEMPT = {"docs/glossary.rst", "tests/test_tidy.py"}
 """Files that list the former terms."""
-
-TYPE_CYCLES_LEFT = {
-    "txsentinel.server",
-}
-"""Packages whose modules still import each other in a cycle for type checkers. No package may be added."""
 
 APART = ("adapters", "tools")
 """Layers whose members may not import each other."""
@@ -207,14 +202,9 @@ def place(name: str) -> tuple[int, int] | None:
     return places().get(unit_of(name))
 
 
-def import_graph(top: str, types: bool) -> dict[str, set[str]]:
-    """The imports among the modules of a package, by full names; with ``types`` those for type checkers, too."""
-    return {
-        f"{top}.{each.name}": {
-            f"{top}.{target}" for target, types_only in own_imports(each, top) if types or not types_only
-        }
-        for each in sources(top)
-    }
+def import_graph(top: str) -> dict[str, set[str]]:
+    """The imports among the modules of a package, by full names."""
+    return {f"{top}.{each.name}": {f"{top}.{target}" for target, _ in own_imports(each, top)} for each in sources(top)}
 
 
 def cycles(graph: Mapping[str, Set[str]]) -> list[list[str]]:
@@ -235,11 +225,6 @@ def cycles(graph: Mapping[str, Set[str]]) -> list[list[str]]:
         if name in found
     }
     return [list(group) for group in sorted(groups)]
-
-
-def common_package(modules: Sequence[str]) -> str:
-    """The innermost package that contains all the modules."""
-    return os.path.commonpath([name.rpartition(".")[0].replace(".", "/") for name in modules]).replace("/", ".")
 
 
 class LayerTests(SynchronousTestCase):
@@ -276,25 +261,19 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_no_cycles(self) -> None:
-        """No chain of imports at run time comes back to where it began."""
-        self.assertEqual([cycle for top in TOPS for cycle in cycles(import_graph(top, types=False))], [])
-
-    def test_no_type_cycles(self) -> None:
-        """
-        Nor does a chain that includes imports which only type checkers see.
-
-        The packages in which one does are listed exactly: one without cycles must leave the list.
-        """
-        found = [cycle for top in TOPS for cycle in cycles(import_graph(top, types=True))]
-        chains = "\n".join(" <-> ".join(cycle) for cycle in found)
-        self.assertEqual({common_package(cycle) for cycle in found}, TYPE_CYCLES_LEFT, chains)
+        """No chain of imports comes back to where it began, those that only type checkers see included."""
+        self.assertEqual([cycle for top in TOPS for cycle in cycles(import_graph(top))], [])
 
     def test_cycles_are_found(self) -> None:
         """A cycle of any length is found, with or without modules that only lead to it."""
         self.assertEqual(cycles({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}), [["b", "c", "d"]])
         self.assertEqual(cycles({"a": {"a"}, "b": {"c"}, "c": set()}), [["a"]])
         self.assertEqual(cycles({"a": {"b", "c"}, "b": {"c"}, "c": {"d"}}), [])
-        self.assertEqual(common_package(["x.server.acl.users", "x.server.clients"]), "x.server")
+
+    def test_the_context_of_the_server_is_used_by_few(self) -> None:
+        """Only what builds connections or the service imports all of it; others name the services that they need."""
+        importers = {each.name for each in sources() for to, _ in own_imports(each) if to == "server.context"}
+        self.assertEqual(importers, {"runtime.service", "server.factory"})
 
     def test_tools_import_little(self) -> None:
         """Extensions know the interfaces and the demonstration knows the client, and no more of us."""

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from tests.interop.hostile import pack
-from txsentinel.server.command_modules import TABLE
-from txsentinel.server.syntax import Argument
-from txsentinel.server.table import Command
+from txsentinel.server.all_commands import TABLE
+from txsentinel.server.specification import Argument, Command
 
 WORDS: Final = (
     *(

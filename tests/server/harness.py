@@ -22,7 +22,6 @@ from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.runtime.executor import Executor
-from txsentinel.server.acl.control import AccessControl
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.process_info import ProcessInfo, ProcessorTime
@@ -157,6 +156,7 @@ class ServerHarness:
         sentinel: SentinelOptions | None = None,
         host: FakeHost | None = None,
         keep_users: Callable[[Sequence[str]], None] = lambda lines: None,
+        limits: Limits | None = None,
     ) -> None:
         self.host = host or FakeHost()
         self.notes: list[tuple[Level, str]] = []
@@ -184,12 +184,13 @@ class ServerHarness:
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=self.host,  # type: ignore[arg-type]
-            access=AccessControl(options, self.host, keep_users),  # type: ignore[arg-type]
+            keep_users=keep_users,
             turn=self.executor.drain,
             shutdown=self.stop,
             change_loglevel=self.loglevels.append,
             executable=lambda path: path.startswith("/good/"),
             options=options,
+            limits=limits or Limits(),
             process_info=ProcessInfo(
                 "9.9",
                 "f" * 40,

@@ -13,6 +13,7 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.model.events import Level
 from txsentinel.server.acl.control import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
 from txsentinel.server.acl.users import digest_of
+from txsentinel.server.all_commands import TABLE
 from txsentinel.server.pacing import MAX_UNSENT_UNAUTHENTICATED
 
 
@@ -286,8 +287,9 @@ class UserCommandTests(AclTestCase):
         lines = self.client.reply("ACL", "HELP")
         assert isinstance(lines, list)
         explained = {line.split(b" ")[0].lower() for line in lines[1:] if not line.startswith(b" ")}
-        known = self.harness.context.table.by_word[b"acl"].subcommands
-        self.assertEqual(explained, set(known))
+        table = self.harness.context.table
+        known = {entry.name.encode().split(b"|")[1] for entry in table.subcommands(table.by_word[b"acl"])}
+        self.assertEqual(explained, known)
 
 
 class LogTests(AclTestCase):
@@ -457,7 +459,7 @@ class StartTests(SynchronousTestCase):
         host = ServerHarness().host
         memory = host.files = MemoryFiles()  # type: ignore[attr-defined]
         memory.contents.update(files or {})
-        access = AccessControl(GenericOptions(dir="/etc", **options), host)  # type: ignore[arg-type]
+        access = AccessControl(GenericOptions(dir="/etc", **options), host, TABLE)  # type: ignore[arg-type]
         return self.assertRaises(UnusableUsers, access.start, (), lambda level, line: None).lines
 
     def test_unknown_command(self) -> None:
@@ -498,7 +500,8 @@ class StartTests(SynchronousTestCase):
     def test_disabled_user(self) -> None:
         """A declared user without ``on`` is logged as a warning."""
         notes: list[str] = []
-        access = AccessControl(GenericOptions(users=[("a", ()), ("b", ("on",))]), ServerHarness().host)  # type: ignore[arg-type]
+        options = GenericOptions(users=[("a", ()), ("b", ("on",))])
+        access = AccessControl(options, ServerHarness().host, TABLE)  # type: ignore[arg-type]
         access.start((), lambda level, line: notes.append(line))
         self.assertEqual(len(notes), 1)
         self.assertIn("'a' is disabled", notes[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import ClassVar
 
@@ -32,12 +33,14 @@ from txsentinel.server.acl.users import (
     default_user,
     joined_selectors,
 )
-from txsentinel.server.command_modules import TABLE
+from txsentinel.server.all_commands import TABLE
+
+check_user = partial(check_declaration, TABLE)
 
 
 def make_user(*rules: str) -> User:
     """Create a user from rules."""
-    user = User("u")
+    user = User("u", TABLE)
     user.apply_all(joined_selectors(rules))
     return user
 
@@ -62,7 +65,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_default_is_unrestricted(self) -> None:
         """The default user is unrestricted until a command is removed from it."""
-        user = default_user()
+        user = default_user(TABLE)
         self.assertEqual(user.line(), "user default on nopass sanitize-payload ~* &* +@all")
         self.assertTrue(user.unrestricted)
         user.apply("-shutdown")
@@ -171,7 +174,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_acl_pubsub_default(self) -> None:
         """``acl-pubsub-default allchannels`` gives new, reset users and new selectors all channels."""
-        user = User("u", all_channels=True)
+        user = User("u", TABLE, all_channels=True)
         user.apply_all(("resetchannels", "reset", "(+ping)"))
         self.assertEqual(user.line(), "user u off sanitize-payload &* -@all (&* -@all +ping)")
 
@@ -191,9 +194,9 @@ class RuleTests(SynchronousTestCase):
 
     def test_requirepass(self) -> None:
         """It is the only password of the default user; without it, none is needed."""
-        self.assertTrue(default_user("pw").accepts(b"pw"))
-        self.assertFalse(default_user("pw").accepts(b""))
-        self.assertTrue(default_user().is_open)
+        self.assertTrue(default_user(TABLE, "pw").accepts(b"pw"))
+        self.assertFalse(default_user(TABLE, "pw").accepts(b""))
+        self.assertTrue(default_user(TABLE).is_open)
 
 
 class SelectorArgumentTests(SynchronousTestCase):
@@ -224,18 +227,18 @@ class DeclarationTests(SynchronousTestCase):
             "user": "Bad directive or wrong number of arguments",
         }.items():
             with self.assertRaises(ConfigError) as raised:
-                load("s.conf", f"port 1\n{line}\n".encode(), check_user=check_declaration)
+                load("s.conf", f"port 1\n{line}\n".encode(), check_user=check_user)
             error = raised.exception
             self.assertEqual((error.message, error.line_number, error.line), (text, 2, line))
 
     def test_unknown_commands_are_found_at_start(self) -> None:
         """Unknown commands are only found when the Sentinel starts."""
-        loaded = load("s.conf", b"user a on +get\n", check_user=check_declaration)
+        loaded = load("s.conf", b"user a on +get\n", check_user=check_user)
         self.assertEqual(loaded.generic.users, [("a", ("on", "+get"))])
 
     def test_users_of_the_command_line(self) -> None:
         """Users of the command line are distinguished from users of the file."""
-        loaded = load("s.conf", b"user a on\n", ["user b on"], check_user=check_declaration)
+        loaded = load("s.conf", b"user a on\n", ["user b on"], check_user=check_user)
         self.assertEqual(loaded.users_elsewhere(), {"b"})
 
 
@@ -264,22 +267,20 @@ class FuzzTests(SynchronousTestCase):
     @given(st.lists(RULES, max_size=8))
     def test_rules(self, rules: list[str]) -> None:
         """Only ``RuleError`` is raised; a user made from another's description equals it."""
-        user = User("u")
+        user = User("u", TABLE)
         for rule in rules:
             before = user.line()
             try:
                 user.apply(rule)
             except RuleError:
                 self.assertEqual(user.line(), before)
-        copy = User("u")
+        copy = User("u", TABLE)
         copy.apply_all(joined_selectors(list(user.words())))
         self.assert_same(user, copy)
-        self.assert_same(user, parse_users("f", render_users([user]), False)["u"])
+        self.assert_same(user, parse_users("f", render_users([user]), partial(User, table=TABLE))["u"])
         line = " ".join(["user", "u", *map(written, user.words())])
-        [(_, words)] = load(
-            "s.conf", line.encode("utf-8", "surrogateescape"), check_user=check_declaration
-        ).generic.users
-        third = User("u")
+        [(_, words)] = load("s.conf", line.encode("utf-8", "surrogateescape"), check_user=check_user).generic.users
+        third = User("u", TABLE)
         third.apply_all(joined_selectors(words))
         self.assert_same(user, third)
 
@@ -322,7 +323,7 @@ class AliasTests(SynchronousTestCase):
         """A rule applies to both names, whichever it gives."""
         for alias, original in self.ALIASES.items():
             for named in (alias, original):
-                user = User("u")
+                user = User("u", TABLE)
                 user.apply_all(("on", "-@all", f"+{named}"))
                 self.assertEqual((self.may(user, alias), self.may(user, original)), (True, True), named)
                 user.apply_all(("+@all", f"-{named}"))
@@ -333,14 +334,14 @@ class AliasTests(SynchronousTestCase):
 
     def test_latest_rule_wins(self) -> None:
         """A later rule replaces an earlier one by the other name and is described as it was given."""
-        user = User("u")
+        user = User("u", TABLE)
         user.apply_all(("+@all", "-sentinel|masters", "+sentinel|primaries"))
         self.assertEqual(user.root.command_rules(), "+@all +sentinel|primaries")
         self.assertTrue(self.may(user, "sentinel|masters"))
         user.apply("-sentinel|masters")
         self.assertEqual(user.root.command_rules(), "+@all -sentinel|masters")
         self.assertFalse(self.may(user, "sentinel|primaries"))
-        copy = User("u")
+        copy = User("u", TABLE)
         copy.apply_all(list(user.words()))
         self.assertEqual(copy.line(), user.line())
         self.assertFalse(self.may(copy, "sentinel|primaries"))

@@ -109,7 +109,8 @@ class UserTests(ServerTestCase):
 
     def test_users(self) -> None:
         """A user above the limit is refused; existing users can still be changed."""
-        self.harness.context.limits = Limits(users=3)
+        self.harness = ServerHarness(limits=Limits(users=3))
+        self.client = self.harness.connect()
         self.client.ask("ACL", "SETUSER", "a")
         self.client.ask("ACL", "SETUSER", "b")
         self.refused("ERR Error in ACL SETUSER: more than 3 users", "ACL", "SETUSER", "c")

@@ -7,7 +7,7 @@ import unittest
 from tests.server.harness import ServerHarness, ServerTestCase
 from txsentinel.config.errors import ConfigError
 from txsentinel.config.generic import GenericOptions
-from txsentinel.server.table import TABLE
+from txsentinel.server.all_commands import TABLE
 
 
 class DispatchTests(ServerTestCase):
@@ -153,7 +153,7 @@ class TableTests(unittest.TestCase):
         spellings = {"slaves", "primaries", "primary", "get-primary-addr-by-name", "is-primary-down-by-addr"}
         for container, texts in (("sentinel", helptexts.SENTINEL), ("client", helptexts.CLIENT)):
             words = {line.text.split(" ")[0].lower() for line in texts}
-            for entry in TABLE.by_word[container.encode()].subcommands.values():
+            for entry in TABLE.subcommands(TABLE.by_word[container.encode()]):
                 word = entry.name.split("|")[1]
                 self.assertTrue(word in words or word in spellings, entry.name)
 

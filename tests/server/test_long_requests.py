@@ -18,9 +18,9 @@ from typing import Any, Final
 import txsentinel
 from tests.server.harness import FakeHost, ServerHarness, ServerTestCase
 from txsentinel.model.timings import Millis
+from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands import pubsub as pubsub_commands
-from txsentinel.server.syntax import Argument
-from txsentinel.server.table import TABLE, Command
+from txsentinel.server.specification import Argument, Command
 
 SHORT: Final = 400
 LONG: Final = 4 * SHORT
@@ -233,9 +233,7 @@ class LongRequestTests(ServerTestCase):
 
     def commands(self) -> Iterator[Command]:
         """Return all commands, including hidden ones."""
-        for entry in TABLE.by_word.values():
-            yield entry
-            yield from entry.subcommands.values()
+        return TABLE.all_commands()
 
     def test_arbitrary_arguments(self) -> None:
         """Arbitrary arguments, numbers and empty ones: each command refuses them or works in slices."""
@@ -288,12 +286,12 @@ class LongRequestTests(ServerTestCase):
     def test_copies_count(self) -> None:
         """A command that copies the list repeatedly is detected."""
 
-        def copying_handler(context: object, client: object, request: Sequence[bytes]) -> object:
+        def copying_handler(client: object, request: Sequence[bytes]) -> int:
             return len([word for word in request if word in request[:]])
 
         command = TABLE.named(b"command|count")
         assert command is not None
-        self.patch(command, "function", copying_handler)
+        self.harness.factory.handlers[command] = copying_handler
         self.patch(command, "arity", -2)
         self.assertRaises(self.failureException, self.check, "careless", [b"COMMAND", b"COUNT"], repeated("x"))
 

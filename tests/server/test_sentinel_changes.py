@@ -12,9 +12,9 @@ from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
 from txsentinel.core.options import SentinelOptions, copied
 from txsentinel.model.address import Address
+from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS
 from txsentinel.server.replies import Stepwise
-from txsentinel.server.table import TABLE
 
 NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
 NO_MASTER = "ERR No such master with that name"
@@ -77,7 +77,7 @@ class DeferredReplyTests(ServerTestCase):
         request = [b"SENTINEL", b"SET", b"mymaster", *[b"quorum", b"5"] * 120]
         command = TABLE.named(b"sentinel|set")
         assert command is not None
-        reading = command.function(self.harness.context, self.client.protocol.client, request)
+        reading = self.harness.factory.handlers[command](self.client.protocol.client, request)
         assert isinstance(reading, Stepwise)
         for _ in range(60):
             next(reading.steps)
@@ -92,7 +92,7 @@ class DeferredReplyTests(ServerTestCase):
         with self.assertRaises(StopIteration) as end:
             while True:
                 next(reading.steps)
-        self.client.protocol._defer(end.exception.value)
+        self.client.protocol._writer.answer(end.exception.value)
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
         self.harness.fail()

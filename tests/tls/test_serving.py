@@ -161,8 +161,8 @@ class MappingTests(ServingCase):
     def whoami(self, *rules: str, name: str = "client", **directives: object) -> bytes:
         """Return the user of a client with a certificate."""
         self.open(**directives)
-        context = self.harness.context
-        list(context.access.set_user(context, None, name, ["nopass", "+acl|whoami", *rules]))  # type: ignore[arg-type]
+        access = self.harness.context.access
+        list(access.set_user(None, name, ["nopass", "+acl|whoami", *rules]))  # type: ignore[arg-type]
         return self.ask(*self.trusted(), "ACL", "WHOAMI")
 
     def test_common_name(self) -> None:

@@ -14,6 +14,7 @@ from txsentinel.config.statements import MasterRecord
 from txsentinel.runtime.host import ISystemReactor, RealHost
 from txsentinel.runtime.listeners import NO_LISTENERS
 from txsentinel.server.acl.control import AccessControl, UnusableUsers
+from txsentinel.server.all_commands import TABLE
 from txsentinel.tls.activation import wants_tls
 from txsentinel.tls.errors import BadTls
 
@@ -88,7 +89,7 @@ def check_users(configuration: Configuration) -> None:
 
     host = RealHost(cast(ISystemReactor, reactor))
     try:
-        AccessControl(configuration.generic, host).start((), lambda level, line: None)
+        AccessControl(configuration.generic, host, TABLE).start((), lambda level, line: None)
     except UnusableUsers as refusal:
         refuse("\n".join(refusal.lines))
 

@@ -47,7 +47,7 @@ from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugi
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_writable
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
-from txsentinel.server.command_modules import TABLE
+from txsentinel.server.all_commands import TABLE
 from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def read_configuration(
             stdin=stdin,
             disk=disk,
             known_commands=known_commands,
-            check_user=check_declaration,
+            check_user=partial(check_declaration, TABLE),
             claim=claim,
         )
     except NotAnOption as word:

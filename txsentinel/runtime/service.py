@@ -24,7 +24,7 @@ from txsentinel.runtime.listeners import CannotStart, open_listeners
 from txsentinel.runtime.restoring import new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.sweeper import SweepLoop
-from txsentinel.server.acl.control import AccessControl, UnusableUsers
+from txsentinel.server.acl.control import UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.process_info import ProcessInfo
@@ -105,7 +105,7 @@ class SentinelService(MultiService):
             barrier=self.executor.barrier,
             scripts=self.scripts,
             host=host,
-            access=AccessControl(generic, host, partial(self.store.replace_generic, "user")),
+            keep_users=partial(self.store.replace_generic, "user"),
             turn=self.executor.drain,
             shutdown=shutdown,
             change_loglevel=self._change_loglevel,

@@ -12,7 +12,7 @@ from txsentinel.server.certificates import names_in
 from txsentinel.server.clients import Client, Connection
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import AdmissionServices
 
 TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 
@@ -34,15 +34,15 @@ TOO_MUCH_INPUT: Final = "Closing client that reached max query buffer length: {a
 """Log lines about clients whose connection is aborted."""
 
 
-def refusal(context: ServerContext, address: IAddress) -> bytes | None:
+def refusal(services: AdmissionServices, address: IAddress) -> bytes | None:
     """Return the error line for a connection that is rejected, or ``None`` if it is accepted."""
-    if len(context.clients) >= context.options.maxclients:
+    if len(services.clients) >= services.options.maxclients:
         return TOO_MANY
-    available_descriptors = context.available_descriptors()
-    if len(context.clients) >= available_descriptors:
-        context.log_throttle.warn(context.host.now(), NO_DESCRIPTORS, available_descriptors=available_descriptors)
+    available_descriptors = services.available_descriptors()
+    if len(services.clients) >= available_descriptors:
+        services.log_throttle.warn(services.host.now(), NO_DESCRIPTORS, available_descriptors=available_descriptors)
         return TOO_MANY
-    if context.options.protected_mode and context.access.default.needs_no_password and not is_local(address):
+    if services.options.protected_mode and services.access.default.needs_no_password and not is_local(address):
         return PROTECTED
     return None
 
@@ -68,36 +68,36 @@ def endpoint_name(address: IAddress, socket_path: str) -> str:
     return f"{socket_path}:0"
 
 
-def new_client(context: ServerContext, connection: Connection, peer: IAddress, own: IAddress) -> Client:
+def new_client(services: AdmissionServices, connection: Connection, peer: IAddress, own: IAddress) -> Client:
     """
     Register the client of an accepted connection.
 
     :param peer: the remote address.
     :param own: the local address.
     """
-    now, path = context.host.now(), context.options.unixsocket
+    now, path = services.host.now(), services.options.unixsocket
     client = Client(
-        context.clients.next_id(),
+        services.clients.next_id(),
         connection,
         endpoint_name(peer, path),
         endpoint_name(own, path),
         now,
         now,
-        context.access.default,
+        services.access.default,
         unix=not hasattr(peer, "port"),
-        authenticated=context.access.open_by_default(),
+        authenticated=services.access.open_by_default(),
     )
-    context.clients.add(client)
+    services.clients.add(client)
     return client
 
 
-def recognize(context: ServerContext, client: Client, transport: Any) -> None:
+def recognize(services: AdmissionServices, client: Client, transport: Any) -> None:
     """Log a TLS client in by the names in its certificate, as ``tls-auth-clients-user`` demands."""
-    kind = context.options.tls_auth_clients_user
+    kind = services.options.tls_auth_clients_user
     if kind.lower() != "off":
         certificate = transport.getPeerCertificate()
         if certificate is not None:
-            context.access.recognize(context, client, names_in(certificate, kind))
+            services.access.recognize(client, names_in(certificate, kind))
 
 
 def keep_alive(transport: Any, seconds: int) -> None:

@@ -19,7 +19,7 @@ from txsentinel.server.steps import PORTION
 from txsentinel.wire.resp import data, text
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import FilterServices
 
 KINDS: Final = {
     b"normal": ClientKind.NORMAL,
@@ -44,11 +44,11 @@ INT32_MAX: Final = (1 << 31) - 1
 Condition = Callable[[Client, Millis], bool]
 """Whether a client meets the condition at a time."""
 
-Reading = Callable[["ServerContext", bytes, str, str], Condition]
+Reading = Callable[["FilterServices", bytes, str, str], Condition]
 """
 Parses a value into a condition.
 
-The arguments are the context, the value, and the names of the option and of the filter in error texts. It raises
+The arguments are the services, the value, and the names of the option and of the filter in error texts. It raises
 ``CommandError``.
 """
 
@@ -71,11 +71,11 @@ class ClientFilter:
         self.conditions: dict[bytes, Condition] = {}
         """The conditions by option."""
 
-    def chosen(self, context: ServerContext, asking: Client) -> Iterator[Client | None]:
+    def chosen(self, services: FilterServices, asking: Client) -> Iterator[Client | None]:
         """Yield all clients in the order of their connection: the client if it is selected, otherwise ``None``."""
-        now = context.host.now()
-        for client in context.clients:
-            yield client if self._selects(client, asking, now) and context.clients.get(client.client_id) else None
+        now = services.host.now()
+        for client in services.clients:
+            yield client if self._selects(client, asking, now) and services.clients.get(client.client_id) else None
 
     def _selects(self, client: Client, asking: Client, now: Millis) -> bool:
         if self.ids is not None and client.client_id not in self.ids:
@@ -86,7 +86,7 @@ class ClientFilter:
 
 
 def parse_filter(
-    context: ServerContext, words: Sequence[bytes], start: int, skip_me: bool
+    services: FilterServices, words: Sequence[bytes], start: int, skip_me: bool
 ) -> Generator[bytes, None, ClientFilter]:
     """
     Parse options with their values. Works in steps and returns the filter.
@@ -115,13 +115,13 @@ def parse_filter(
         elif at == len(words):
             raise syntax_error()
         else:
-            _set(wanted, context, option, words[at])
+            _set(wanted, services, option, words[at])
             at += 1
         yield b""
     return wanted
 
 
-def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: bytes) -> None:
+def _set(wanted: ClientFilter, services: FilterServices, option: bytes, value: bytes) -> None:
     """Add the condition of one option to the filter."""
     if option == b"skipme":
         skip = yes_or_no(value)
@@ -131,10 +131,10 @@ def _set(wanted: ClientFilter, context: ServerContext, option: bytes, value: byt
     elif option in _MINIMUM_SECONDS:
         wanted.conditions[option] = _MINIMUM_SECONDS[option](value)
     elif option in _PREDICATES:
-        wanted.conditions[option] = _PREDICATES[option](context, value, text(option).upper(), "provided")
+        wanted.conditions[option] = _PREDICATES[option](services, value, text(option).upper(), "provided")
     elif option.startswith(b"not-") and option[4:] in _PREDICATES:
         name = text(option).upper()
-        wanted.conditions[option] = _negated(_PREDICATES[option[4:]](context, value, name, name))
+        wanted.conditions[option] = _negated(_PREDICATES[option[4:]](services, value, name, name))
     else:
         raise syntax_error()
 
@@ -155,14 +155,14 @@ def kind_named(word: bytes) -> ClientKind:
     return kind
 
 
-def _of_kind(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+def _of_kind(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
     kind = kind_named(value)
     return lambda client, now: client.kind is kind
 
 
-def _of_user(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+def _of_user(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
     name = text(value)
-    if not context.access.knows(name):
+    if not services.access.knows(name):
         raise CommandError(f"ERR No such user '{name}'")
     return lambda client, now: client.user == name
 
@@ -170,7 +170,7 @@ def _of_user(context: ServerContext, value: bytes, option: str, where: str) -> C
 def _with_text(fact: Callable[[Client], bytes]) -> Reading:
     """Match clients whose property has exactly this value. An empty value matches no client."""
 
-    def read(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+    def read(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
         return lambda client, now: bool(value) and fact(client) == value
 
     return read
@@ -189,24 +189,24 @@ def _letters(value: bytes, known: frozenset[str], kind: str, where: str) -> set[
     return set(letters)
 
 
-def _with_flags(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+def _with_flags(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
     """Match clients that have all of these flags; ``N`` stands for no flags."""
     letters = _letters(value, FLAGS, "flags", where)
     return lambda client, now: letters.issubset(flag_letters(client))
 
 
-def _with_capabilities(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+def _with_capabilities(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
     letters = _letters(value, CAPABILITIES, "capa", where)
     return lambda client, now: not letters
 
 
-def _in_database(context: ServerContext, value: bytes, option: str, where: str) -> Condition:
+def _in_database(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
     """Match database 0, as all clients of a Sentinel are in it."""
     error_text = f"ERR {option} is not an integer or out of range"
     number = integer(value, error_text)
     if not -INT32_MAX - 1 <= number <= INT32_MAX:
         raise CommandError(error_text)
-    last = int(context.options.others.get("databases", DATABASES)[0]) - 1
+    last = int(services.options.others.get("databases", DATABASES)[0]) - 1
     if not 0 <= number <= last:
         raise CommandError(f"ERR {option} number should be between 0 and {last}")
     return lambda client, now: number == 0

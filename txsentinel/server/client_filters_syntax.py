@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from txsentinel.server.syntax import Argument, integer, multiple, oneof, optional, text_argument, word
+from txsentinel.server.specification import Argument, integer_argument, multiple, oneof, optional, text_argument, word
 
 
 def _filters(kinds: tuple[Argument, ...], since: dict[str, str]) -> tuple[Argument, ...]:
@@ -14,17 +14,17 @@ def _filters(kinds: tuple[Argument, ...], since: dict[str, str]) -> tuple[Argume
         optional(text_argument("addr", token="ADDR", since=since["ADDR"], display="ip:port")),
         optional(text_argument("laddr", token="LADDR", since=since["LADDR"], display="ip:port")),
         optional(oneof("skipme", word("YES"), word("NO"), token="SKIPME", since=since["SKIPME"])),
-        optional(integer("maxage", token="MAXAGE", since=since["MAXAGE"])),
+        optional(integer_argument("maxage", token="MAXAGE", since=since["MAXAGE"])),
         optional(text_argument("name", token="NAME", since="9.0.0")),
-        optional(integer("idle", token="IDLE", since="9.0.0")),
+        optional(integer_argument("idle", token="IDLE", since="9.0.0")),
         optional(text_argument("flags", token="FLAGS", since="9.0.0")),
         optional(text_argument("lib-name", token="LIB-NAME", since="9.0.0")),
         optional(text_argument("lib-ver", token="LIB-VER", since="9.0.0")),
-        optional(integer("db", token="DB", since="9.0.0")),
+        optional(integer_argument("db", token="DB", since="9.0.0")),
         optional(text_argument("capa", token="CAPA", since="9.0.0")),
         optional(text_argument("ip", token="IP", since="9.0.0")),
         optional(oneof("not-client-type", *kinds, token="NOT-TYPE", since="9.0.0")),
-        multiple(optional(integer("not-client-id", token="NOT-ID", since="9.0.0"))),
+        multiple(optional(integer_argument("not-client-id", token="NOT-ID", since="9.0.0"))),
         optional(text_argument("not-username", token="NOT-USER", since="9.0.0")),
         optional(text_argument("not-addr", token="NOT-ADDR", since="9.0.0", display="ip:port")),
         optional(text_argument("not-laddr", token="NOT-LADDR", since="9.0.0", display="ip:port")),
@@ -32,7 +32,7 @@ def _filters(kinds: tuple[Argument, ...], since: dict[str, str]) -> tuple[Argume
         optional(text_argument("not-flags", token="NOT-FLAGS", since="9.0.0")),
         optional(text_argument("not-lib-name", token="NOT-LIB-NAME", since="9.0.0")),
         optional(text_argument("not-lib-ver", token="NOT-LIB-VER", since="9.0.0")),
-        optional(integer("not-db", token="NOT-DB", since="9.0.0")),
+        optional(integer_argument("not-db", token="NOT-DB", since="9.0.0")),
         optional(text_argument("not-capa", token="NOT-CAPA", since="9.0.0")),
         optional(text_argument("not-ip", token="NOT-IP", since="9.0.0")),
     )
@@ -51,7 +51,7 @@ _NOT_KILLED: Final = tuple(word(each.token) for each in _KILLED)
 
 LIST_ARGUMENTS: Final = (
     optional(oneof("client-type", *_LISTED, token="TYPE", since="5.0.0")),
-    multiple(optional(integer("client-id", token="ID", since="6.2.0"))),
+    multiple(optional(integer_argument("client-id", token="ID", since="6.2.0"))),
     *_filters(_LISTED, dict.fromkeys(("USER", "ADDR", "LADDR", "SKIPME", "MAXAGE"), "8.1.0")),
 )
 LIST_HISTORY: Final = (
@@ -73,7 +73,7 @@ KILL_ARGUMENTS: Final = (
         multiple(
             oneof(
                 "new-format",
-                multiple(optional(integer("client-id", token="ID", since="2.8.12"))),
+                multiple(optional(integer_argument("client-id", token="ID", since="2.8.12"))),
                 optional(oneof("client-type", *_KILLED, token="TYPE", since="2.8.12")),
                 *_filters(_NOT_KILLED, {"USER": "", "ADDR": "", "LADDR": "6.2.0", "SKIPME": "", "MAXAGE": "8.0.0"}),
             )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from txsentinel.server.acl.users import User
-    from txsentinel.server.table import Command
+    from txsentinel.server.specification import Command
 
 
 class Connection(Protocol):

@@ -10,8 +10,8 @@ from txsentinel.wire.resp import text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
-    from txsentinel.server.table import Command
+    from txsentinel.server.services import DispatchServices
+    from txsentinel.server.specification import Command
 
 ECHO_LIMIT: Final = 128
 """Maximum bytes of a name, or of all arguments together, that an error text repeats."""
@@ -20,7 +20,7 @@ UNDECODED: Final = frozenset({"ping", "publish"})
 """Commands whose arguments may be longer, because they are not decoded to text."""
 
 
-def admitted(context: ServerContext, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
+def admitted(services: DispatchServices, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
     """
     Return the command that ``request`` names, if the client may execute it now.
 
@@ -29,31 +29,31 @@ def admitted(context: ServerContext, client: Client, request: Sequence[bytes], l
     :param longest: bytes of the longest word, if it exceeds the usual limit.
     :raises CommandError: with the refusal.
     """
-    command = context.table.find(request)
+    command = services.table.find(request)
     if command is None:
         client.last_command = None
-        raise unknown_command(context, request)
+        raise unknown_command(services, request)
     client.last_command = command
     if not command.accepts(len(request)):
         raise wrong_arity(command)
-    if longest > context.limits.word_length:
-        most = context.limits.kept_word if command.name in UNDECODED else context.limits.word_length
+    if longest > services.limits.word_length:
+        most = services.limits.kept_word if command.name in UNDECODED else services.limits.word_length
         if longest > most:
             raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
-    permit(context, client, command, request)
+    permit(services, client, command, request)
     return command
 
 
-def permit(context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
+def permit(services: DispatchServices, client: Client, command: Command, request: Sequence[bytes]) -> None:
     """
     Check whether the client may execute a valid request now.
 
     :raises CommandError: with the refusal.
     """
-    if not client.authenticated and not command.no_auth and not context.access.open_by_default():
+    if not client.authenticated and not command.no_auth and not services.access.open_by_default():
         raise CommandError("NOAUTH Authentication required.")
     if not client.account.unrestricted:
-        context.access.authorize(context, client, command, request)
+        services.access.authorize(client, command, request)
     if client.protocol == 2 and (client.channels or client.patterns) and not command.allowed_while_subscribed:
         raise CommandError(
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
@@ -61,9 +61,9 @@ def permit(context: ServerContext, client: Client, command: Command, request: Se
         )
 
 
-def unknown_command(context: ServerContext, request: Sequence[bytes]) -> CommandError:
+def unknown_command(services: DispatchServices, request: Sequence[bytes]) -> CommandError:
     """Return the error for an unknown command or subcommand."""
-    entry = context.table.by_word.get(request[0].lower())
+    entry = services.table.by_word.get(request[0].lower())
     if entry is not None:
         return CommandError(f"ERR unknown subcommand '{_echo(request[1], ECHO_LIMIT)}'. Try {entry.name.upper()} HELP.")
     shown = b""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from txsentinel.server.syntax import Argument
-from txsentinel.server.table import Command
+from txsentinel.server.specification import Argument, Command
+from txsentinel.server.table import CommandTable
 from txsentinel.wire.resp import SetReply, Simple, Value
 
 
-def documentation(entries: Iterable[Command]) -> dict[str, Value]:
+def documentation(table: CommandTable, entries: Iterable[Command]) -> dict[str, Value]:
     """Return the documentation of commands by name."""
-    return {entry.name: _entry(entry) for entry in entries}
+    return {entry.name: _entry(table, entry) for entry in entries}
 
 
-def _entry(entry: Command) -> dict[str, Value]:
+def _entry(table: CommandTable, entry: Command) -> dict[str, Value]:
     deprecated = bool(entry.deprecated_since)
-    subcommands = [each for each in entry.subcommands.values() if not each.hidden]
+    subcommands = [each for each in table.subcommands(entry) if not each.hidden]
     return _without_empty(
         {
             "summary": entry.summary,
@@ -28,7 +28,7 @@ def _entry(entry: Command) -> dict[str, Value]:
             "replaced_by": entry.replaced_by,
             "history": SetReply(entry.history) if entry.history else None,
             "arguments": [_argument(each) for each in entry.arguments],
-            "subcommands": documentation(subcommands),
+            "subcommands": documentation(table, subcommands),
         }
     )
 

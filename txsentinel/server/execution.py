@@ -9,7 +9,7 @@ from txsentinel.server.replies import Reply, Stepwise
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
-    from txsentinel.server.table import Command
+    from txsentinel.server.specification import Command
 
 
 class Execution:

@@ -8,8 +8,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 
+from txsentinel.server.all_commands import MODULES
 from txsentinel.server.clientline import client_line
 from txsentinel.server.context import ServerContext
+from txsentinel.server.handlers import bind
 from txsentinel.server.protocol import SentinelProtocol
 
 INSPECTION_PERIOD: Final = 1.0
@@ -35,12 +37,15 @@ class SentinelServerFactory(ServerFactory):
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
+        self.handlers = bind(context, *MODULES)
+        """The commands, which all connections execute with the same context."""
+
         self._inspection = LoopingCall(self.inspect)
         self._inspection.clock = context.host.reactor
 
     def buildProtocol(self, addr: IAddress | None) -> SentinelProtocol:
         """Return the protocol of a new client."""
-        protocol = SentinelProtocol(self.context)
+        protocol = SentinelProtocol(self.context, self.handlers)
         protocol.factory = self
         return protocol
 

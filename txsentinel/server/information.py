@@ -11,7 +11,7 @@ from txsentinel.server.steps import portions
 from txsentinel.wire.resp import data
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import InformationServices
 
 Fields: TypeAlias = Iterator["tuple[str, object] | None"]
 """Yields names with values; ``None`` marks a step without a result."""
@@ -22,7 +22,7 @@ CRASH_BITS: Final = {"crash-after-election": 1, "crash-after-promotion": 2}
 LRU_CLOCK_BITS: Final = 24
 
 
-def information(context: ServerContext, request: Sequence[bytes]) -> Generator[bytes, None, bytes]:
+def information(services: InformationServices, request: Sequence[bytes]) -> Generator[bytes, None, bytes]:
     """
     Return the named sections, or all without a name. Works in steps.
 
@@ -37,7 +37,7 @@ def information(context: ServerContext, request: Sequence[bytes]) -> Generator[b
     for title, fields in SECTIONS:
         if whole or title.lower().encode() in names:
             lines = []
-            for field in fields(context):
+            for field in fields(services):
                 if field is not None:
                     lines.append(f"{field[0]}:{field[1]}\r\n")
                 yield b""
@@ -45,10 +45,10 @@ def information(context: ServerContext, request: Sequence[bytes]) -> Generator[b
     return data("\r\n".join(texts))
 
 
-def server_fields(context: ServerContext) -> Fields:
+def server_fields(services: InformationServices) -> Fields:
     """Yield the fields of the section about the process and the machine."""
-    options, process_info, host = context.options, context.process_info, context.host
-    up_for = host.now() - context.started_at
+    options, process_info, host = services.options, services.process_info, services.host
+    up_for = host.now() - services.started_at
     wall = host.wall_clock()
     yield "redis_version", REDIS_VERSION
     yield "server_name", "txsentinel"
@@ -75,14 +75,14 @@ def server_fields(context: ServerContext) -> Fields:
     yield "configured_hz", 10
     yield "lru_clock", int(wall) & ((1 << LRU_CLOCK_BITS) - 1)
     yield "executable", process_info.executable
-    yield "config_file", context.config_path
+    yield "config_file", services.config_path
     yield "io_threads_active", 0
     yield "availability_zone", options.availability_zone
-    yield from _listeners(context)
+    yield from _listeners(services)
 
 
-def _listeners(context: ServerContext) -> Fields:
-    options = context.options
+def _listeners(services: InformationServices) -> Fields:
+    options = services.options
     addresses = "".join(f",bind={address}" for address in options.bind)
     if options.port:
         yield "listener0", f"name=tcp{addresses},port={options.port}"
@@ -92,10 +92,10 @@ def _listeners(context: ServerContext) -> Fields:
         yield "listener2", f"name=tls{addresses},port={options.tls_port}"
 
 
-def clients_fields(context: ServerContext) -> Fields:
+def clients_fields(services: InformationServices) -> Fields:
     """Yield the fields of the section about clients."""
     count = max_input = max_output = paused = tracking = subscribed = 0
-    for client in context.clients:
+    for client in services.clients:
         count += 1
         max_input = max(max_input, client.connection.buffered)
         max_output = max(max_output, client.connection.unsent)
@@ -105,7 +105,7 @@ def clients_fields(context: ServerContext) -> Fields:
         yield None
     yield "connected_clients", count
     yield "cluster_connections", 0
-    yield "maxclients", context.options.maxclients
+    yield "maxclients", services.options.maxclients
     yield "client_recent_max_input_buffer", max_input
     yield "client_recent_max_output_buffer", max_output
     yield "blocked_clients", paused
@@ -144,9 +144,9 @@ STATS: Final = _STATS.split()
 """All fields of the section in order; those that a Sentinel does not count are zero."""
 
 
-def stats_fields(context: ServerContext) -> Fields:
+def stats_fields(services: InformationServices) -> Fields:
     """Yield the counters since the start."""
-    counted = context.statistics
+    counted = services.statistics
     live = {
         "total_connections_received": counted.connections_received,
         "total_commands_processed": counted.commands_processed,
@@ -157,8 +157,8 @@ def stats_fields(context: ServerContext) -> Fields:
         "instantaneous_output_kbps": f"{counted.output_kilobytes_per_second:.2f}",
         "rejected_connections": counted.connections_rejected,
         "evicted_clients": counted.evicted_clients,
-        "pubsub_channels": context.hub.channels,
-        "pubsub_patterns": context.hub.patterns,
+        "pubsub_channels": services.hub.channels,
+        "pubsub_patterns": services.hub.patterns,
         "total_error_replies": counted.error_replies,
         "total_reads_processed": counted.reads,
         "total_writes_processed": counted.writes,
@@ -173,9 +173,9 @@ def stats_fields(context: ServerContext) -> Fields:
         yield name, live.get(name, "0.00" if name.endswith(("_kbps", "_perc")) else 0)
 
 
-def cpu_fields(context: ServerContext) -> Fields:
+def cpu_fields(services: InformationServices) -> Fields:
     """Yield the processor times, in seconds."""
-    used = context.process_info.processor_time()
+    used = services.process_info.processor_time()
     yield "used_cpu_sys", f"{used.system:.6f}"
     yield "used_cpu_user", f"{used.user:.6f}"
     yield "used_cpu_sys_children", f"{used.children_system:.6f}"
@@ -184,11 +184,11 @@ def cpu_fields(context: ServerContext) -> Fields:
     yield "used_cpu_user_main_thread", f"{used.main_user:.6f}"
 
 
-def sentinel_fields(context: ServerContext) -> Fields:
+def sentinel_fields(services: InformationServices) -> Fields:
     """Yield the fields of the Sentinel, and one for each master."""
-    core = context.core
+    core = services.core
     masters = core.registry.masters.values()
-    tilt_for = -1 if core.tilt.since is None else (context.host.now() - core.tilt.since) // 1000
+    tilt_for = -1 if core.tilt.since is None else (services.host.now() - core.tilt.since) // 1000
     yield "sentinel_masters", len(masters)
     yield "sentinel_tilt", int(core.tilt.active)
     yield "sentinel_tilt_since_seconds", tilt_for
@@ -196,8 +196,8 @@ def sentinel_fields(context: ServerContext) -> Fields:
     if core.tilt.report is not None:
         yield "sentinel_tilt_cause", core.tilt.report.cause.value
         yield "sentinel_tilt_cause_ms", core.tilt.report.milliseconds
-    yield "sentinel_running_scripts", context.scripts.running
-    yield "sentinel_scripts_queue_length", len(context.scripts.jobs)
+    yield "sentinel_running_scripts", services.scripts.running
+    yield "sentinel_scripts_queue_length", len(services.scripts.jobs)
     yield "sentinel_simulate_failure_flags", sum(CRASH_BITS[word] for word in core.simulate_crash)
     storage_error = core.state.storage_error
     yield "sentinel_storage", "ok" if storage_error is None else storage_error.code
@@ -211,7 +211,7 @@ def sentinel_fields(context: ServerContext) -> Fields:
             f"name={master.name},status={master_status(master)},address={host}:{master.address.port},"
             f"slaves={len(master.replicas)},sentinels={len(master.peers) + 1}",
         )
-        reasons = core.blockers(master, context.host.now())
+        reasons = core.blockers(master, services.host.now())
         if reasons:
             blocked.append((master.name, reasons))
     yield "sentinel_blocked_masters", len(blocked)
@@ -219,7 +219,7 @@ def sentinel_fields(context: ServerContext) -> Fields:
         yield f"blocked{number}", f"name={name},reasons={'+'.join(reason.kind.value for reason in reasons)}"
 
 
-SECTIONS: Final[tuple[tuple[str, Callable[[ServerContext], Fields]], ...]] = (
+SECTIONS: Final[tuple[tuple[str, Callable[[InformationServices], Fields]], ...]] = (
     ("Server", server_fields),
     ("Clients", clients_fields),
     ("Stats", stats_fields),

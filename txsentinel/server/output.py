@@ -18,7 +18,7 @@ chunks, and ``Output.unsent`` is accurate except for those.
 """
 
 
-def _no_callback() -> None:
+def no_callback() -> None:
     """Replace the callback of a lost connection."""
 
 
@@ -85,7 +85,7 @@ class Output:
         self._chunks.clear()
         self.unsent = 0
         # The callback refers to this object: break the cycle.
-        self._drained = _no_callback
+        self._drained = no_callback
 
     def pauseProducing(self) -> None:
         """Stop writing: the buffer of the transport is full."""

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.model.timings import Millis
-from txsentinel.server.clientline import client_line
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
 
 MAX_WAITING: Final = 1024
 """Number of waiting replies at which a connection is read no further."""
@@ -77,24 +75,3 @@ class RoundRobin:
 def max_unsent(client: Client) -> int:
     """Return the bytes of waiting replies at which the client is read no further."""
     return MAX_UNSENT if client.authenticated else MAX_UNSENT_UNAUTHENTICATED
-
-
-def is_cut_off(context: ServerContext, client: Client, unsent: int, now: Millis) -> bool:
-    """
-    Whether the output of a client exceeds the limits of its class, so that it must be disconnected; counts and logs it.
-
-    The time since when it exceeds the soft limit is stored in ``client.over_soft_limit_since``.
-    """
-    limit = context.options.client_output_buffer_limit[client.kind.value]
-    if not limit.soft or unsent <= limit.soft:
-        client.over_soft_limit_since = None
-    elif client.over_soft_limit_since is None:
-        client.over_soft_limit_since = now
-    since = client.over_soft_limit_since
-    too_long = since is not None and now - since > limit.seconds * 1000
-    if not too_long and not (limit.hard and unsent > limit.hard):
-        return False
-    context.statistics.output_limit_disconnections += 1
-    line = "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."
-    context.log_throttle.warn(now, line, line=client_line(client, now))
-    return True

@@ -10,8 +10,7 @@ replies wait with it. Events that a command causes follow its reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
@@ -23,15 +22,17 @@ from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
 from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT, keep_alive, new_client, recognize, refusal
 from txsentinel.server.clients import Client, ReplySetting
-from txsentinel.server.context import ServerContext
 from txsentinel.server.dispatch import admitted
 from txsentinel.server.execution import Execution
+from txsentinel.server.handlers import BoundHandler
 from txsentinel.server.output import Output
-from txsentinel.server.pacing import LARGE_CHUNK, MAX_WAITING, MAX_WRITE_BYTES, TIME_SLICE_MS, is_cut_off, max_unsent
-from txsentinel.server.replies import NO_REPLY, DeferredReply, DurableReply, HeldReply, Reply, ReplyQueue, Stepwise
-from txsentinel.server.table import Command
+from txsentinel.server.pacing import LARGE_CHUNK, MAX_WRITE_BYTES, TIME_SLICE_MS
+from txsentinel.server.replies import Reply, Stepwise
+from txsentinel.server.reply_writer import ReplyWriter
+from txsentinel.server.services import ConnectionServices
+from txsentinel.server.specification import Command
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
-from txsentinel.wire.resp import ErrorReply, Raw, Value, encode
+from txsentinel.wire.resp import ErrorReply, Raw
 
 
 class SentinelProtocol(Protocol):
@@ -39,10 +40,10 @@ class SentinelProtocol(Protocol):
 
     client: Client
 
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
-        self._parser = RequestParser(context.limits)
-        self._replies = ReplyQueue()
+    def __init__(self, services: ConnectionServices, handlers: Mapping[Command, BoundHandler]) -> None:
+        self._services = services
+        self._handlers = handlers
+        self._parser = RequestParser(services.limits)
         self._admitted = False
         self._executing = False
         self._reading = True
@@ -65,53 +66,55 @@ class SentinelProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Register the client, or reject the connection."""
-        context = self._context
+        services = self._services
         transport: Any = self.transport
-        context.statistics.connections_received += 1
-        self._output = Output(transport, self.proceed)
-        rejection = refusal(context, transport.getPeer())
+        services.statistics.connections_received += 1
+        rejection = refusal(services, transport.getPeer())
         if rejection is not None:
-            context.statistics.connections_rejected += 1
+            services.statistics.connections_rejected += 1
             self.closing = True
             if not ISSLTransport.providedBy(transport):
                 transport.write(rejection)
             transport.loseConnection()
             return
-        self.client = new_client(context, self, transport.getPeer(), transport.getHost())
+        self.client = new_client(services, self, transport.getPeer(), transport.getHost())
+        self._output = Output(transport, self.proceed)
+        self._writer = ReplyWriter(services, self.client, self._output, self._reply_resolved)
+        self._replies = self._writer.queue
         self._admitted = True
         self._parser.authenticated = self.client.authenticated
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-            keep_alive(transport, context.options.tcp_keepalive)
+            keep_alive(transport, services.options.tcp_keepalive)
         self._output.start()
 
     def handshakeCompleted(self) -> None:
         """Log a TLS client in by its certificate, if the configuration demands it."""
         if self._admitted and not self.closing:
-            recognize(self._context, self.client, self.transport)
+            recognize(self._services, self.client, self.transport)
             self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
         """Execute the requests that this input completes."""
         if self.closing:
             return
-        context = self._context
-        statistics = context.statistics
+        services = self._services
+        statistics = services.statistics
         statistics.reads += 1
         statistics.input_bytes += len(data)
         self.client.input_bytes += len(data)
-        self.client.last_active = self._turn_began = context.host.now()
+        self.client.last_active = self._turn_began = services.host.now()
         parser = self._parser
         at_rest = parser.at_rest
         if at_rest:
-            cached = context.request_cache.find(data)
+            cached = services.request_cache.find(data)
             if cached is not None and self._is_idle():
                 self._execute_cached(*cached)
                 return
         try:
             parser.feed(data)
         except QueryBufferExceeded:
-            self._context.statistics.query_limit_disconnections += 1
+            self._services.statistics.query_limit_disconnections += 1
             self._abort_logged(TOO_MUCH_INPUT)
             return
         if self._reading:
@@ -131,14 +134,13 @@ class SentinelProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Drop all state of the client."""
         self.closing = True
-        self._output.forget()
-        self._replies.clear()
         self._postponed = self._execution = None
         # The garbage collector may not free this object for long.
         self._parser.discard()
         if self._admitted:
-            self._context.hub.leave(self.client)
-            self._context.clients.remove(self.client)
+            self._writer.forget()
+            self._services.hub.leave(self.client)
+            self._services.clients.remove(self.client)
 
     # The interface ``Connection`` to the rest of the server.
 
@@ -150,12 +152,12 @@ class SentinelProtocol(Protocol):
     @property
     def queued(self) -> int:
         """Number of output chunks that are unsent or wait for an earlier reply."""
-        return self._output.pieces + len(self._replies.waiting)
+        return self._writer.pieces
 
     @property
     def unsent(self) -> int:
         """Bytes of output that the transport has not accepted yet, or that wait for an earlier reply."""
-        return self._output.unsent + self._replies.size
+        return self._writer.unsent
 
     @property
     def descriptor(self) -> int:
@@ -174,7 +176,7 @@ class SentinelProtocol(Protocol):
     def finish(self) -> None:
         """Read no further, and close when all requests are answered."""
         if self._admitted and not self.closing:
-            self._context.hub.catch_up(self.client)
+            self._services.hub.catch_up(self.client)
         self.closing = True
         if not self._executing:
             self._flush()
@@ -183,18 +185,17 @@ class SentinelProtocol(Protocol):
         """Close now; unsent output is lost."""
         self.closing = True
         self._execution = None
-        self._replies.clear()
-        self._output.abort()
+        self._writer.abort()
 
     def proceed(self) -> None:
         """Resume execution when the output has space again or the pause is over."""
         if not self._reading and not self._executing and (not self.closing or self._execution is not None):
-            self._turn_began = self._context.host.now()
+            self._turn_began = self._services.host.now()
             self._execute_all()
 
     def check_output(self, now: Millis) -> None:
         """Abort the connection if its unsent output exceeds the limits of its class."""
-        if is_cut_off(self._context, self.client, self.unsent, now):
+        if self._writer.exceeds_limit(now):
             self.abort()
 
     # Execution of requests.
@@ -205,8 +206,8 @@ class SentinelProtocol(Protocol):
             self._reading
             and not self._replies.waiting
             and not self._output.unsent
-            and self._context.clients.paused_until is None
-            and not self._context.hub.backlog
+            and self._services.clients.paused_until is None
+            and not self._services.hub.backlog
         )
 
     def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
@@ -215,7 +216,7 @@ class SentinelProtocol(Protocol):
 
         This is a shorter path of :meth:`_execute_all` for the most frequent requests.
         """
-        context, client = self._context, self.client
+        services, client = self._services, self.client
         if (
             client.reply_setting is not ReplySetting.ON
             or not client.authenticated
@@ -231,28 +232,25 @@ class SentinelProtocol(Protocol):
             self._flush()
             return
         client.last_command = command
-        statistics = context.statistics
+        statistics = services.statistics
         statistics.commands_processed += 1
         value: Reply
         try:
-            value = command.function(context, client, request)
+            value = self._handlers[command](client, request)
         except CommandError as error:
             value = ErrorReply(str(error))
         if value.__class__ is Raw:
             client.commands_processed += 1
-            statistics.writes += 1
-            statistics.output_bytes += len(value.data)
-            client.output_bytes += len(value.data)
-            self._output.write(value.data)
+            self._writer.write(value.data)
         elif value.__class__ is Stepwise:
             self._execution = Execution(value, command, self._parser.cost)
             self._execute_all()
         else:
             client.commands_processed += 1
-            self._answer(value)
-            self._write_ready()
+            self._writer.answer(value)
+            self._writer.write_ready()
         if self._output.unsent:
-            self.check_output(context.host.now())
+            self.check_output(services.host.now())
 
     def _execute_all(self, chunk: bytes = b"") -> None:
         """
@@ -267,18 +265,18 @@ class SentinelProtocol(Protocol):
         except PseudoHttp:
             self._abort_logged(PSEUDO_HTTP)
         except QueryBufferExceeded:
-            self._context.statistics.query_limit_disconnections += 1
+            self._services.statistics.query_limit_disconnections += 1
             self._abort_logged(TOO_MUCH_INPUT)
         except ProtocolError as error:
-            self._answer(ErrorReply(f"ERR {error}"))
+            self._writer.answer(ErrorReply(f"ERR {error}"))
             self.closing = True
         finally:
             self._executing = False
         self._flush()
 
     def _execute_some(self, chunk: bytes) -> None:
-        parser, replies, clients = self._parser, self._replies, self._context.clients
-        host, hub = self._context.host, self._context.hub
+        parser, replies, clients = self._parser, self._replies, self._services.clients
+        host, hub = self._services.host, self._services.hub
         until = self._turn_began + TIME_SLICE_MS
         while not self.closing or self._execution is not None:
             if hub.backlog and not hub.catch_up(self.client):
@@ -299,14 +297,14 @@ class SentinelProtocol(Protocol):
                 return
             if chunk:
                 if command is not None and parser.at_rest:
-                    self._context.request_cache.keep(chunk, request, command)
+                    self._services.request_cache.keep(chunk, request, command)
                 chunk = b""
             if parser.buffered and host.now() > until:
                 # The time slice has passed: serve other clients first.
                 self._resume_later()
                 return
             if replies.size > MAX_WRITE_BYTES:
-                self._write_ready()
+                self._writer.write_ready()
             elif not replies.waiting and clients.paused_until is None:
                 continue
             if self._must_wait():
@@ -328,17 +326,17 @@ class SentinelProtocol(Protocol):
 
         :returns: whether it is done; if not, it continues in a later turn, or when the output has space again.
         """
-        context, command = self._context, execution.command
-        if command.acts and context.host.nested_poll_active:
+        services, command = self._services, execution.command
+        if command.acts and services.host.nested_poll_active:
             self._resume_later()
             return False
         value: Reply
         try:
-            value = execution.proceed(context.host.now, until, self._send_piece)
+            value = execution.proceed(services.host.now, until, self._send_piece)
         except CommandError as error:
             value = ErrorReply(str(error))
         if command.acts:
-            context.turn()
+            services.turn()
         if self._execution is None:
             return True  # The connection was lost meanwhile.
         if value.__class__ is Stepwise:
@@ -354,7 +352,7 @@ class SentinelProtocol(Protocol):
         if self.client.reply_setting is ReplySetting.ON:
             self._replies.add(piece)
             if self._replies.size > MAX_WRITE_BYTES:
-                self._write_ready()
+                self._writer.write_ready()
                 return not self._must_wait()
         return True
 
@@ -363,7 +361,7 @@ class SentinelProtocol(Protocol):
         self._read(False)
         if not self._resuming:
             self._resuming = True
-            self._context.rounds.add(self._resume)
+            self._services.rounds.add(self._resume)
 
     def _resume(self) -> None:
         self._resuming = False
@@ -371,10 +369,8 @@ class SentinelProtocol(Protocol):
 
     def _must_wait(self) -> bool:
         """Whether the output is full or clients are paused; if so, stop reading."""
-        replies = self._replies
-        most = max_unsent(self.client)
-        if len(replies.waiting) < MAX_WAITING and replies.size <= most and self._output.unsent <= most:
-            self.client.paused = self._context.clients.paused_until is not None
+        if not self._writer.is_full():
+            self.client.paused = self._services.clients.paused_until is not None
             if not self.client.paused:
                 return False
         self._read(False)
@@ -393,18 +389,18 @@ class SentinelProtocol(Protocol):
 
     def _execute(self, request: Sequence[bytes]) -> Command | None:
         """Execute one request; return its command, ``None`` if it was refused or postponed."""
-        context, client = self._context, self.client
+        services, client = self._services, self.client
         if client.reply_setting is ReplySetting.SKIP_NEXT:
             client.reply_setting = ReplySetting.SKIPPING
         command: Command | None = None
         value: Reply
         try:
-            command = admitted(context, client, request, self._parser.longest)
-            if command.acts and context.host.nested_poll_active:
+            command = admitted(services, client, request, self._parser.longest)
+            if command.acts and services.host.nested_poll_active:
                 self._postponed = request
                 return None
-            context.statistics.commands_processed += 1
-            value = command.function(context, client, request)
+            services.statistics.commands_processed += 1
+            value = self._handlers[command](client, request)
         except CommandError as error:
             value = ErrorReply(str(error))
         if value.__class__ is Stepwise:
@@ -416,79 +412,41 @@ class SentinelProtocol(Protocol):
 
     def _reply_to(self, value: Reply, command: Command | None) -> None:
         """Reply to a request as CLIENT REPLY demands, and execute the decisions of the core that follow from it."""
-        context, client = self._context, self.client
+        services, client = self._services, self.client
         if client.reply_setting is ReplySetting.ON:
             if value.__class__ is Raw:
                 self._replies.add(value.data)
             else:
-                self._answer(value)
+                self._writer.answer(value)
         else:
             if client.reply_setting is ReplySetting.SKIPPING:
                 client.reply_setting = ReplySetting.ON
-            if isinstance(value, DurableReply):
-                self._defer_silently(value)
+            self._writer.suppress(value)
         if command is not None:
             client.commands_processed += 1
             if command.special:
                 self._parser.authenticated = client.authenticated
                 self.low_priority = command.acts
                 if command.acts:
-                    context.turn()
+                    services.turn()
 
-    def _answer(self, value: Reply) -> None:
-        if isinstance(value, DurableReply):
-            self._defer(value)
-        elif isinstance(value, DeferredReply):
-            value.answer.addCallback(self._reserve_reply())
-            value.answer.addErrback(self._context.host.fail_stop, "the answer to a command")
-        elif value is not NO_REPLY and not isinstance(value, Stepwise):
-            self._replies.add(self._encoded(value, self.client.protocol))
+    # Output of replies.
 
-    def _encoded(self, value: Value, protocol: int) -> bytes:
-        if isinstance(value, ErrorReply):
-            self._context.statistics.error_replies += 1
-        return encode(value, protocol)
+    def _flush(self) -> None:
+        if self._writer.flush():
+            self.check_output(self._services.host.now())
+        if self.closing and not self._writer.queue.waiting and self._execution is None:
+            self._output.close()
 
-    def _defer(self, held: DurableReply) -> None:
-        released, failed = held.outcomes(self._reserve_reply())
-        self._context.barrier.defer_reply(held.generation, released, failed, held.undo, held.since)
-
-    def _defer_silently(self, held: DurableReply) -> None:
-        """Send no reply, but undo the change if it cannot be saved."""
-        self._context.barrier.defer_reply(held.generation, lambda: None, lambda: None, held.undo, held.since)
-
-    def _reserve_reply(self) -> Callable[[Value], None]:
-        """Reserve the position of a reply, which is encoded for the present protocol version."""
-        return partial(self._resolve, self._replies.defer_reply(), self.client.protocol)
-
-    def _resolve(self, place: HeldReply, protocol: int, value: Value) -> None:
-        self._replies.resolve(place, self._encoded(value, protocol))
+    def _reply_resolved(self) -> None:
+        """Write a reply that was deferred, and execute the requests that waited for it."""
         if not self._executing:
             self._flush()
             self.proceed()
 
-    # Output of replies.
-
-    def _write_ready(self) -> None:
-        """Write the ready replies to the output."""
-        ready = self._replies.take()
-        if ready:
-            statistics = self._context.statistics
-            statistics.writes += 1
-            statistics.output_bytes += len(ready)
-            self.client.output_bytes += len(ready)
-            self._output.write(ready)
-
-    def _flush(self) -> None:
-        self._write_ready()
-        if self._output.unsent or self._replies.size > MAX_WRITE_BYTES:
-            self.check_output(self._context.host.now())
-        if self.closing and not len(self._replies.waiting) and self._execution is None:
-            self._output.close()
-
     def _abort_logged(self, why: str) -> None:
         """Abort the connection of a client that violates the protocol or a limit; ``why`` is the log format."""
-        self._context.log_throttle.warn(self._context.host.now(), why, address=self.client.address)
+        self._services.log_throttle.warn(self._services.host.now(), why, address=self.client.address)
         self.abort()
 
 

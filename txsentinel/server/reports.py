@@ -10,7 +10,7 @@ from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import Value, data
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ScriptJob
+    from txsentinel.server.services import ScriptJob
 
 Report: TypeAlias = "dict[str, str | int]"
 """The report on one instance: field → value, in wire order."""

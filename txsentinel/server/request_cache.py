@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from txsentinel.server.table import Command
+    from txsentinel.server.specification import Command
 
 CachedRequest: TypeAlias = "tuple[Sequence[bytes], Command]"
 """The words of a request with a valid arity, and the command that they name."""

@@ -1,94 +1,16 @@
-"""
-The table of commands. COMMAND, the arity check, the ACL and the execution of requests use it.
-
-A command states its words, arity, flags and categories beside its body, with :func:`command`;
-importing the module enters it here.
-"""
+"""The table of commands, in which requests, COMMAND and ACL rules look a command up by its words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from txsentinel.config.errors import ConfigError
-from txsentinel.core.errors import CommandError
-from txsentinel.server.replies import Reply
-from txsentinel.server.syntax import Argument
+from txsentinel.server.specification import Command
 from txsentinel.wire.resp import data
-
-if TYPE_CHECKING:
-    from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
-
-CommandFunction: TypeAlias = "Callable[[ServerContext, Client, Sequence[bytes]], Reply]"
-"""
-Takes the whole request, ``request[0]`` being the command word as it was sent.
-
-Returns a value for ``resp.encode``, a :class:`~txsentinel.server.replies.DurableReply`, or ``NO_REPLY``;
-raises ``CommandError`` to refuse.
-"""
 
 BOTH_WORDS: Final = 2
 """Number of words that name a subcommand: its container's and its own."""
-
-
-@dataclass(slots=True, eq=False)
-class Command:
-    """
-    One command or subcommand.
-
-    ``arity`` counts all words of the request, the container's included; a negative one is a minimum.
-    ``acts`` marks a command that can cause decisions of the core; ``hidden`` one that COMMAND does not list.
-    """
-
-    name: str
-    """In lower case; ``container|sub`` for a subcommand."""
-
-    function: CommandFunction
-    arity: int
-    flags: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    since: str = "1.0.0"
-    summary: str = ""
-    group: str = "connection"
-    complexity: str = "O(1)"
-    tips: tuple[str, ...] = ()
-    arguments: tuple[Argument, ...] = ()
-    history: tuple[tuple[str, str], ...] = ()
-    deprecated_since: str = ""
-    replaced_by: str = ""
-    acts: bool = False
-    hidden: bool = False
-    alias_of: str = ""
-    """The full name of the command of which this is an alias, with the same ACL rules."""
-
-    subcommands: dict[bytes, Command] = field(default_factory=dict)
-    """Lower-case second word → subcommand; empty unless the command is a container."""
-
-    special: bool = field(init=False)
-    """Whether the connection must check for a login or for decisions of the core after the command."""
-
-    rights: str = field(init=False)
-    """The name that ACL rules use for it: its own, or that of the command of which it is an alias."""
-
-    no_auth: bool = field(init=False)
-    allowed_while_subscribed: bool = field(init=False)
-    """Whether a RESP2 client with subscriptions may execute it."""
-
-    def __post_init__(self) -> None:
-        """Compute the properties that every request reads."""
-        self.rights = self.alias_of or self.name
-        self.no_auth = "no_auth" in self.flags
-        self.special = self.acts or self.no_auth
-        self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED
-
-    def accepts(self, count: int) -> bool:
-        """Whether ``count`` is a valid number of words, the command's own included."""
-        return count == self.arity if self.arity >= 0 else count >= -self.arity
-
-
-WHILE_SUBSCRIBED: Final = frozenset({"subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit"})
 
 
 class CommandTable:
@@ -96,25 +18,40 @@ class CommandTable:
 
     def __init__(self) -> None:
         self.by_word: dict[bytes, Command] = {}
+        self._subcommands: dict[Command, dict[bytes, Command]] = {}
+        """Container → its subcommands by their second word."""
 
-    def add(self, words: Sequence[str], entry: Command) -> None:
+        self._names: dict[str, list[str]] = {}
+        """Name that ACL rules use → all names of the command."""
+
+        self.descriptions: dict[tuple[Command | None, int], bytes] = {}
+        """Cache of COMMAND: command and protocol version → the encoded description, that of ``None`` for no command."""
+
+    def add(self, entry: Command) -> None:
         """
         Add a command, or a subcommand to its container, which must have been added before.
 
-        :raises ValueError: if there is a command with these words.
+        :raises ValueError: if there is a command with this name, or no such container.
         """
-        keys = [data(word.lower()) for word in words]
-        keywords = self.by_word if len(keys) < BOTH_WORDS else self.by_word[keys[0]].subcommands
-        if keys[-1] in keywords:
+        words = data(entry.name).split(b"|")
+        if len(words) < BOTH_WORDS:
+            keywords = self.by_word
+        elif words[0] in self.by_word:
+            keywords = self._subcommands.setdefault(self.by_word[words[0]], {})
+        else:
+            raise ValueError(f"{entry.name} has no container")
+        if words[-1] in keywords:
             raise ValueError(f"two commands are called {entry.name}")
-        keywords[keys[-1]] = entry
+        keywords[words[-1]] = entry
+        self._names.setdefault(entry.rights, []).append(entry.name)
 
     def find(self, request: Sequence[bytes]) -> Command | None:
         """Return the command or subcommand that the first words of a request name, or ``None``."""
         entry = self.by_word.get(request[0].lower())
-        if entry is None or not entry.subcommands or len(request) < BOTH_WORDS:
+        if entry is None or len(request) < BOTH_WORDS:
             return entry
-        return entry.subcommands.get(request[1].lower())
+        subcommands = self._subcommands.get(entry)
+        return entry if subcommands is None else subcommands.get(request[1].lower())
 
     def renamed(self, words: Mapping[str, str]) -> CommandTable:
         """
@@ -125,6 +62,7 @@ class CommandTable:
         """
         table = CommandTable()
         table.by_word = dict(self.by_word)
+        table._subcommands, table._names = self._subcommands, self._names
         for old, new in words.items():
             entry = table.by_word.pop(data(old.lower()), None)
             if entry is None:
@@ -136,14 +74,14 @@ class CommandTable:
     def named(self, name: bytes) -> Command | None:
         """Return the command with a name as in COMMAND INFO, ``ping`` or ``sentinel|masters``, in any letter case."""
         words = name.lower().split(b"|")
-        if not words[1:]:
-            entry = self.by_word.get(words[0])
-        elif len(words) == BOTH_WORDS:
-            container = self.by_word.get(words[0])
-            entry = None if container is None else container.subcommands.get(words[1])
-        else:
-            return None
-        return None if entry is None or entry.hidden else entry
+        entry = self.by_word.get(words[0])
+        if len(words) == BOTH_WORDS and entry is not None:
+            entry = self._subcommands.get(entry, {}).get(words[1])
+        return None if entry is None or entry.hidden or len(words) > BOTH_WORDS else entry
+
+    def subcommands(self, entry: Command) -> Iterable[Command]:
+        """Return the subcommands of a command, none unless it is a container."""
+        return self._subcommands.get(entry, {}).values()
 
     def listed(self) -> list[Command]:
         """Return the commands that COMMAND lists, without subcommands."""
@@ -153,81 +91,27 @@ class CommandTable:
         """Yield the commands that COMMAND lists, each followed by its subcommands."""
         for entry in self.listed():
             yield entry
-            yield from (each for each in entry.subcommands.values() if not each.hidden)
+            yield from (each for each in self.subcommands(entry) if not each.hidden)
+
+    def all_commands(self) -> Iterator[Command]:
+        """Yield all commands, those that COMMAND does not list included, each followed by its subcommands."""
+        for entry in self.by_word.values():
+            yield entry
+            yield from self.subcommands(entry)
+
+    def names_of(self, rights: str) -> Sequence[str]:
+        """Return all names of a command, its aliases included, given the name that ACL rules use."""
+        return self._names.get(rights, [rights])
 
 
-TABLE: Final = CommandTable()
-
-
-def command(
-    *words: str,
-    arity: int,
-    since: str,
-    summary: str,
-    flags: tuple[str, ...] = (),
-    categories: tuple[str, ...] = (),
-    group: str = "connection",
-    complexity: str = "O(1)",
-    tips: tuple[str, ...] = (),
-    arguments: tuple[Argument, ...] = (),
-    history: tuple[tuple[str, str], ...] = (),
-    deprecated_since: str = "",
-    replaced_by: str = "",
-    acts: bool = False,
-    hidden: bool = False,
-    alias_of: str = "",
-) -> Callable[[CommandFunction], CommandFunction]:
+def build_table(*modules: Iterable[Command]) -> CommandTable:
     """
-    Add the decorated function to :data:`TABLE` under its words.
+    Return the table with the commands of all modules, in their order.
 
-    :param words: the command's word, or its container's and its own.
-    :param categories: ACL categories without the ``@``.
-    :param alias_of: the full name of the command of which this is an alias, with the same ACL rules.
+    :raises ValueError: if two commands have the same name, or a subcommand precedes its container.
     """
-
-    def enter(function: CommandFunction) -> CommandFunction:
-        entry = Command(
-            "|".join(words).lower(),
-            function,
-            arity,
-            flags,
-            categories,
-            since,
-            summary,
-            group,
-            complexity,
-            tips,
-            arguments,
-            history,
-            deprecated_since,
-            replaced_by,
-            acts,
-            hidden,
-            alias_of,
-        )
-        TABLE.add(words, entry)
-        return function
-
-    return enter
-
-
-def _only_subcommands(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
-    """Refuse a container without a subcommand. The arity check refuses it before."""
-    raise CommandError("ERR syntax error")
-
-
-def container(
-    word: str,
-    *,
-    arity: int,
-    since: str,
-    summary: str,
-    flags: tuple[str, ...] = (),
-    categories: tuple[str, ...] = (),
-    group: str = "connection",
-) -> None:
-    """Add a command that consists of subcommands only."""
-    complexity = "Depends on subcommand."
-    TABLE.add(
-        (word,), Command(word.lower(), _only_subcommands, arity, flags, categories, since, summary, group, complexity)
-    )
+    table = CommandTable()
+    for module in modules:
+        for entry in module:
+            table.add(entry)
+    return table

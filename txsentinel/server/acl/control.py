@@ -8,7 +8,7 @@ the users came from: in the lines at once, in the file by ``ACL SAVE``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -17,11 +17,15 @@ from txsentinel.config.quoting import written
 from txsentinel.config.recovery import recovered
 from txsentinel.core.errors import CommandError
 from txsentinel.model.events import Level
+from txsentinel.model.log_throttle import LogThrottle
+from txsentinel.model.timings import Limits
 from txsentinel.server.acl.file import AclFileError, parse_users, render_users
 from txsentinel.server.acl.log import AclLog
 from txsentinel.server.acl.rights import Reason, RuleError, has_white_space
 from txsentinel.server.acl.users import DEFAULT_USER, User, default_user, joined_selectors, joining_selectors
 from txsentinel.server.clientline import client_line
+from txsentinel.server.clients import Client, ClientRegistry
+from txsentinel.server.statistics import Statistics
 from txsentinel.server.steps import portions
 from txsentinel.wire.resp import data, text
 
@@ -29,9 +33,8 @@ if TYPE_CHECKING:
     from txsentinel.config.generic import GenericOptions
     from txsentinel.interfaces import IHost
     from txsentinel.server.acl.rights import Refusal
-    from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
-    from txsentinel.server.table import Command
+    from txsentinel.server.specification import Command
+    from txsentinel.server.table import CommandTable
 
 BOTH_PLACES: Final = (
     "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. "
@@ -72,17 +75,34 @@ class AccessControl:
 
     Before :meth:`start` there is only ``default``, with the password of ``requirepass``.
 
+    :param commands: the table of all commands that rules can name, before ``rename-command``.
     :param keep: replaces all ``user`` lines of the configuration file; called after each change by command, unless
         there is an ``aclfile``.
+    :param clients: the connections that a change of their user may close.
+    :param statistics: counts the refusals.
     """
 
     def __init__(
-        self, options: GenericOptions, host: IHost, keep: Callable[[Sequence[str]], None] = _keep_nothing
+        self,
+        options: GenericOptions,
+        host: IHost,
+        commands: CommandTable,
+        *,
+        keep: Callable[[Sequence[str]], None] = _keep_nothing,
+        clients: ClientRegistry | None = None,
+        limits: Limits | None = None,
+        log_throttle: LogThrottle | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
+        self.commands = commands
         self._keep = keep
         self._options = options
         self._host = host
-        self.default = default_user(options.requirepass)
+        self._clients = ClientRegistry() if clients is None else clients
+        self._limits = limits or Limits()
+        self._log_throttle = log_throttle or LogThrottle()
+        self._statistics = statistics or Statistics()
+        self.default = default_user(commands, options.requirepass)
         self._users = {DEFAULT_USER: self.default}
         self.log = AclLog(options.acllog_max_len)
         self._default_is_kept = False
@@ -135,7 +155,7 @@ class AccessControl:
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
 
     def _new(self, name: str) -> User:
-        return User(name, self._options.acl_pubsub_default == "allchannels")
+        return User(name, self.commands, self._options.acl_pubsub_default == "allchannels")
 
     # Queries by the server.
 
@@ -155,7 +175,7 @@ class AccessControl:
         """Return all users, ordered by the bytes of their names."""
         return sorted(self._users.values(), key=lambda user: data(user.name))
 
-    def recognize(self, context: ServerContext, client: Client, names: Sequence[str]) -> None:
+    def recognize(self, client: Client, names: Sequence[str]) -> None:
         """
         Log the connection in as the first enabled user with one of these names, which are those of its certificate.
 
@@ -166,11 +186,11 @@ class AccessControl:
             if user is not None and user.enabled:
                 client.account, client.authenticated = user, True
                 return
-        context.statistics.denied_certificates += 1
+        self._statistics.denied_certificates += 1
         name = names[0] if names else ""
         self._log_refusal(client, Reason.CERTIFICATE, name, name)
 
-    def log_in(self, context: ServerContext, client: Client, name: str, password: bytes, word: bytes) -> bool:
+    def log_in(self, client: Client, name: str, password: bytes, word: bytes) -> bool:
         """
         Log the connection in as a user, if the user exists and is enabled and the password is correct.
 
@@ -180,13 +200,13 @@ class AccessControl:
         """
         user = self._users.get(name)
         if user is None or not user.accepts(password):
-            context.statistics.denied_logins += 1
+            self._statistics.denied_logins += 1
             self._log_refusal(client, Reason.AUTH, text(word), name)
             return False
         client.account, client.authenticated = user, True
         return True
 
-    def authorize(self, context: ServerContext, client: Client, command: Command, request: Sequence[bytes]) -> None:
+    def authorize(self, client: Client, command: Command, request: Sequence[bytes]) -> None:
         """
         Refuse and log a request that the client may not execute.
 
@@ -199,10 +219,10 @@ class AccessControl:
         if refusal is None:
             return
         if refusal.reason is Reason.COMMAND:
-            context.statistics.denied_commands += 1
+            self._statistics.denied_commands += 1
             self._log_refusal(client, Reason.COMMAND, command.name, user.name)
             raise CommandError(f"NOPERM {explained(refusal, user, command, request)}")
-        context.statistics.denied_channels += 1
+        self._statistics.denied_channels += 1
         self._log_refusal(client, Reason.CHANNEL, text(request[refusal.position]), user.name)
         raise CommandError("NOPERM No permissions to access a channel")
 
@@ -213,9 +233,7 @@ class AccessControl:
 
     # Changes by commands.
 
-    def set_user(
-        self, context: ServerContext, asking: Client, name: str, rules: Sequence[str]
-    ) -> Generator[bytes, None, None]:
+    def set_user(self, asking: Client, name: str, rules: Sequence[str]) -> Generator[bytes, None, None]:
         """
         Create or change a user by all of the rules or by none. Works in steps; the last one makes the change.
 
@@ -223,7 +241,7 @@ class AccessControl:
         """
         if has_white_space(name):
             raise CommandError("ERR Usernames can't contain spaces or null characters")
-        limits = context.limits
+        limits = self._limits
         try:
             joined = yield from joining_selectors(rules, limits.user_rules)
         except RuleError as error:
@@ -249,15 +267,13 @@ class AccessControl:
         if present is None:
             self._users[name] = wanted
         else:
-            self._change(context.clients, asking, present, wanted)
+            self._change(asking, present, wanted)
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
         if name in self._kept_elsewhere:
-            context.log_throttle.warn(self._host.now(), NOT_PERSISTENT, name=name)
+            self._log_throttle.warn(self._host.now(), NOT_PERSISTENT, name=name)
         self._keep_lines()
 
-    def delete_users(
-        self, context: ServerContext, asking: Client, names: Sequence[bytes]
-    ) -> Generator[bytes, None, int]:
+    def delete_users(self, asking: Client, names: Sequence[bytes]) -> Generator[bytes, None, int]:
         """
         Delete users and close their connections. Works in steps.
 
@@ -275,14 +291,14 @@ class AccessControl:
             yield b""
         self._changes += 1
         gone = {user: None for user in (self._users.pop(name, None) for name in wanted) if user is not None}
-        for client in context.clients:
+        for client in self._clients:
             if client.account in gone:
                 self._dismiss(client, asking)
         if gone:
             self._keep_lines()
         return len(gone)
 
-    def load(self, context: ServerContext, asking: Client) -> Deferred[None]:
+    def load(self, asking: Client) -> Deferred[None]:
         """
         Replace the users by those of the ACL file, all of them or none, after a save that is under way.
 
@@ -299,8 +315,8 @@ class AccessControl:
             except OSError as error:
                 raise AclFileError(self._unread(error)) from None
             # Parsed in the reactor's thread, because it looks commands up in the table.
-            gone = self._adopt(self._parse(contents), context.clients, asking)
-            for client in context.clients:
+            gone = self._adopt(self._parse(contents), asking)
+            for client in self._clients:
                 if client.account in gone:
                     self._dismiss(client, asking)
 
@@ -326,12 +342,9 @@ class AccessControl:
         return f"Error loading ACLs, opening file '{self._options.aclfile}': {error.strerror}"
 
     def _parse(self, contents: bytes) -> dict[str, User]:
-        every_channel = self._options.acl_pubsub_default == "allchannels"
-        return parse_users(self._options.aclfile, recovered(contents).contents, every_channel)
+        return parse_users(self._options.aclfile, recovered(contents).contents, self._new)
 
-    def _adopt(
-        self, users: dict[str, User], clients: Iterable[Client] = (), asking: Client | None = None
-    ) -> list[User]:
+    def _adopt(self, users: dict[str, User], asking: Client | None = None) -> list[User]:
         """
         Replace the users by these, and return the deleted ones.
 
@@ -339,23 +352,23 @@ class AccessControl:
         password in that case, whatever ``requirepass`` is.
         """
         self._changes += 1
-        users.setdefault(DEFAULT_USER, default_user(self._options.requirepass))
+        users.setdefault(DEFAULT_USER, default_user(self.commands, self._options.requirepass))
         gone = [user for name, user in self._users.items() if name not in users]
         for user in gone:
             del self._users[user.name]
         for name, user in users.items():
             present = self._users.setdefault(name, user)
             if present is not user:
-                self._change(clients, asking, present, user)
+                self._change(asking, present, user)
         return gone
 
-    def _change(self, clients: Iterable[Client], asking: Client | None, user: User, wanted: User) -> None:
+    def _change(self, asking: Client | None, user: User, wanted: User) -> None:
         """Give ``user`` the permissions of ``wanted``, and close subscribers that lose a channel by that."""
         keeps_channels = wanted.can_receive_all_of(user)
         user.become(wanted)
         if keeps_channels:
             return
-        for client in clients:
+        for client in self._clients:
             if client.account is user and not _receives_own_events(client):
                 self._dismiss(client, asking)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from txsentinel.server.acl.rights import RuleError, has_white_space
@@ -16,12 +16,12 @@ class AclFileError(Exception):
     """The ACL file is invalid; ``str()`` has all its errors in one line."""
 
 
-def parse_users(path: str, contents: bytes, all_channels: bool) -> dict[str, User]:
+def parse_users(path: str, contents: bytes, new_user: Callable[[str], User]) -> dict[str, User]:
     """
     Parse an ACL file.
 
     :param path: the name of the file in error texts.
-    :param all_channels: whether new users may use all channels.
+    :param new_user: returns a user of that name without rules.
     :raises AclFileError: if any line is invalid.
     """
     users: dict[str, User] = {}
@@ -29,14 +29,19 @@ def parse_users(path: str, contents: bytes, all_channels: bool) -> dict[str, Use
     for number, raw in enumerate(text(contents).split("\n"), 1):
         line = raw.strip(" \t\r")
         if line:
-            _read_line(line, f"{path}:{number}", number, users, errors, all_channels)
+            _read_line(line, f"{path}:{number}", number, users, errors, new_user)
     if errors:
         raise AclFileError("".join(errors) + NOTHING_CHANGED)
     return users
 
 
 def _read_line(
-    line: str, where: str, number: int, users: dict[str, User], errors: list[str], all_channels: bool
+    line: str,
+    where: str,
+    number: int,
+    users: dict[str, User],
+    errors: list[str],
+    new_user: Callable[[str], User],
 ) -> None:
     keyword, *words = line.split(" ")
     if keyword != "user" or not words:
@@ -49,7 +54,7 @@ def _read_line(
     if name in users:
         errors.append(f"WARNING: Duplicate user '{name}' found on line {number}. ")
         return
-    user = users[name] = User(name, all_channels)
+    user = users[name] = new_user(name)
     try:
         joined = joined_selectors(rules)
     except Unmatched:

@@ -8,11 +8,12 @@ them allows all of it. A Sentinel has no keys: rules about keys are parsed, stor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-from txsentinel.server.table import TABLE, Command
+from txsentinel.server.specification import Command
+from txsentinel.server.table import CommandTable
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import data, text
 
@@ -107,15 +108,18 @@ class Selector:
     """
     A set of permissions, empty at first.
 
+    :param table: the commands that rules can name.
     :param all_channels: whether it begins with all Pub/Sub channels, for ``acl-pubsub-default allchannels``.
     """
 
     __slots__ = (
         "_allowed", "_commands", "_everything", "_first_word_rules", "_first_words", "_rules",
+        "_table",
         "all_channels", "all_keys", "channels", "databases", "keys",
     )  # fmt: skip
 
-    def __init__(self, all_channels: bool = False) -> None:
+    def __init__(self, table: CommandTable, all_channels: bool = False) -> None:
+        self._table = table
         self.all_keys = False
         self.keys: dict[str, KeyUse] = {}
         self.all_channels = all_channels
@@ -143,7 +147,7 @@ class Selector:
 
     def copy(self) -> Selector:
         """Return an independent copy."""
-        copy = Selector()
+        copy = Selector(self._table)
         copy.all_keys, copy.keys = self.all_keys, dict(self.keys)
         copy.all_channels, copy.channels = self.all_channels, dict(self.channels)
         copy.databases = self.databases
@@ -239,7 +243,7 @@ class Selector:
     def allow_commands(self) -> None:
         """``+@all``"""
         self._everything = self._commands = True
-        self._allowed = {entry.rights for entry in _all_commands()}
+        self._allowed = {entry.rights for entry in self._table.all_commands()}
         self._first_words, self._rules, self._first_word_rules = {}, {}, {}
 
     def forget_commands(self) -> None:
@@ -290,7 +294,7 @@ class Selector:
         if word.startswith("@"):
             self._change_category(lowered(word[1:]), allow)
             return
-        entry = TABLE.named(data(word))
+        entry = self._table.named(data(word))
         if entry is not None:
             self._change(entry, allow)
             self._note(entry.name, allow, entry)
@@ -301,14 +305,14 @@ class Selector:
 
     def _allow_first_word(self, name: str, word: str) -> None:
         """Apply ``+command|word`` where the word is no subcommand: allow the command with this first argument."""
-        entry = TABLE.named(data(name))
+        entry = self._table.named(data(name))
         if entry is None:
             raise RuleError(NO_SUCH_WORD)
         if "|" in entry.name:
             raise RuleError(NO_THIRD_WORD)
         if not word or has_white_space(word):
             raise RuleError(SYNTAX_ERROR)
-        if entry.subcommands:
+        if self._table.subcommands(entry):
             raise RuleError(NO_SUCH_WORD)
         words = self._first_words.setdefault(entry.name, [])
         if data(word).lower() not in words:
@@ -321,7 +325,7 @@ class Selector:
     def _change_category(self, category: str, allow: bool) -> None:
         if category not in CATEGORIES:
             raise RuleError(NO_SUCH_WORD)
-        for entry in _all_commands():
+        for entry in self._table.all_commands():
             if category in entry.categories:
                 self._change(entry, allow)
         self._note(f"@{category}", allow)
@@ -330,7 +334,7 @@ class Selector:
         """Allow or forbid a command and all its subcommands."""
         if not allow:
             self._everything = False
-        for each in (entry, *entry.subcommands.values()):
+        for each in (entry, *self._table.subcommands(entry)):
             self._first_words.pop(each.name, None)
             if allow:
                 self._allowed.add(each.rights)
@@ -347,9 +351,9 @@ class Selector:
         """
         rules = self._rules
         if entry is not None:
-            for name in _names_of(entry.rights):
+            for name in self._table.names_of(entry.rights):
                 rules.pop(name, None)
-            if entry.subcommands or entry.name in self._first_word_rules:
+            if self._table.subcommands(entry) or entry.name in self._first_word_rules:
                 self._first_word_rules.pop(entry.name, None)
                 within = f"{entry.name}|"
                 for name in [name for name in rules if name.startswith(within)]:
@@ -403,21 +407,3 @@ _WORDS: Final[dict[str, Callable[[Selector], None]]] = {
     "resetdbs": Selector.forget_databases,
 }
 """Rules that consist of one fixed word, in any letter case."""
-
-
-def _all_commands() -> Iterator[Command]:
-    for entry in TABLE.by_word.values():
-        yield entry
-        yield from entry.subcommands.values()
-
-
-def _names_of(rights: str) -> tuple[str, ...]:
-    """Return all names of a command, given the name that ACL rules use."""
-    if not _NAMES:
-        for entry in _all_commands():
-            _NAMES[entry.rights] = (*_NAMES.get(entry.rights, ()), entry.name)
-    return _NAMES.get(rights, (rights,))
-
-
-_NAMES: Final[dict[str, tuple[str, ...]]] = {}
-"""Filled at the first use, when the table of commands is complete."""

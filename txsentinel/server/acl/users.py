@@ -13,7 +13,8 @@ from txsentinel.server.steps import PORTION, finished
 from txsentinel.wire.resp import data
 
 if TYPE_CHECKING:
-    from txsentinel.server.table import Command
+    from txsentinel.server.specification import Command
+    from txsentinel.server.table import CommandTable
 
 DEFAULT_USER: Final = "default"
 """The user of a connection before it logs in."""
@@ -87,10 +88,13 @@ class User:
     :param all_channels: whether new and reset users may use all channels, by ``acl-pubsub-default``.
     """
 
-    __slots__ = ("_all_channels", "enabled", "name", "needs_no_password", "passwords", "sanitizes", "selectors",
-                 "unrestricted")  # fmt: skip
+    __slots__ = (
+        "_all_channels", "_table", "enabled", "name", "needs_no_password", "passwords", "sanitizes", "selectors",
+        "unrestricted",
+    )  # fmt: skip
 
-    def __init__(self, name: str, all_channels: bool = False) -> None:
+    def __init__(self, name: str, table: CommandTable, all_channels: bool = False) -> None:
+        self._table = table
         self.name = name
         self.enabled = False
         self.needs_no_password = False
@@ -101,7 +105,7 @@ class User:
         """Digests, in the order in which they were added."""
 
         self._all_channels = all_channels
-        self.selectors = [Selector(all_channels)]
+        self.selectors = [Selector(table, all_channels)]
         """The selectors, the root first."""
 
         self.unrestricted = False
@@ -124,7 +128,7 @@ class User:
 
     def copy(self) -> User:
         """Return an independent copy."""
-        copy = User(self.name, self._all_channels)
+        copy = User(self.name, self._table, self._all_channels)
         copy.become(self)
         return copy
 
@@ -164,7 +168,7 @@ class User:
                 raise RuleError(NO_SUCH_PASSWORD)
             del self.passwords[digest]
         elif rule.startswith("(") and rule.endswith(")"):
-            selector = Selector(self._all_channels)
+            selector = Selector(self._table, self._all_channels)
             for each in rule[1:-1].split(" "):
                 if each.endswith(")"):
                     raise RuleError(SYNTAX_ERROR)  # In the output it would close the selector.
@@ -215,7 +219,7 @@ class User:
 
     def reset(self) -> None:
         """Apply ``reset``: restore the state of a new user."""
-        self.become(User(self.name, self._all_channels))
+        self.become(User(self.name, self._table, self._all_channels))
 
     def require(self, password: str) -> None:
         """Set the password as ``requirepass`` does: an empty one means that none is needed."""
@@ -301,15 +305,15 @@ def _specificity(refusal: Refusal) -> tuple[int, int]:
     return _REASONS.index(refusal.reason), refusal.position
 
 
-def default_user(password: str = "") -> User:
+def default_user(table: CommandTable, password: str = "") -> User:
     """Return the initial ``default`` user: it may do everything, and needs ``password`` unless that is empty."""
-    user = User(DEFAULT_USER)
+    user = User(DEFAULT_USER, table)
     user.apply_all(("on", "~*", "&*", "+@all"))
     user.require(password)
     return user
 
 
-def check_declaration(name: str, rules: Sequence[str]) -> str | None:
+def check_declaration(table: CommandTable, name: str, rules: Sequence[str]) -> str | None:
     """
     Return the error text for a ``user`` line of the configuration, or ``None`` if the line is valid.
 
@@ -317,7 +321,7 @@ def check_declaration(name: str, rules: Sequence[str]) -> str | None:
     as in the C servers, the second one before the invalid one.
     """
     words = ("user", name, *rules)
-    user = User(name)
+    user = User(name, table)
     try:
         joined = joined_selectors(rules)
     except Unmatched as error:

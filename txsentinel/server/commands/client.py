@@ -14,77 +14,55 @@ from txsentinel.server.client_filters_syntax import KILL_ARGUMENTS, KILL_HISTORY
 from txsentinel.server.clientline import client_line
 from txsentinel.server.clients import Client, ReplySetting
 from txsentinel.server.commands.connection import BAD_NAME, refuse_long_name
+from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
 from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
-from txsentinel.server.syntax import integer as whole_number
-from txsentinel.server.syntax import oneof, optional, text_argument, word
-from txsentinel.server.table import command, container
+from txsentinel.server.specification import Command, container, integer_argument, oneof, optional, text_argument, word
 from txsentinel.wire.resp import OK, Verbatim, data, text
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import ClientServices
 
 ON_OFF: Final = oneof("enabled", word("ON"), word("OFF"))
 POLICIES: Final = ("request_policy:all_nodes", "response_policy:all_succeeded")
 
-container("CLIENT", arity=-2, categories=("slow",), since="2.4.0", summary="Holds the commands about connections")
-
-own = partial(command, "CLIENT", flags=("noscript", "loading", "stale"), categories=("slow", "connection"))
+own = partial(Command, flags=("noscript", "loading", "stale"), categories=("slow", "connection"))
 """Define a command about the client that sends it."""
 
 others = partial(
-    command,
-    "CLIENT",
+    Command,
     flags=("admin", "noscript", "loading", "stale"),
     categories=("admin", "slow", "dangerous", "connection"),
 )
 """Define a command that shows or changes other clients."""
 
 
-@own("ID", arity=2, since="5.0.0", summary="Tells the ID of this connection")
-def client_id(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def client_id(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the ID, which is unique for the life of the process."""
     return client.client_id
 
 
-@own("GETNAME", arity=2, since="2.6.9", summary="Tells the name of this connection")
-def getname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def getname(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the name, or null without a name."""
     return client.name or None
 
 
-@own(
-    "SETNAME",
-    arity=3,
-    since="2.6.9",
-    summary="Names this connection",
-    tips=POLICIES,
-    arguments=(text_argument("connection-name"),),
-)
-def setname(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def setname(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Set the name; an empty one removes it."""
     if not printable(request[2]):
         raise CommandError(BAD_NAME)
-    refuse_long_name(context, request[2], "Client names")
+    refuse_long_name(services, request[2], "Client names")
     client.name = request[2]
     return OK
 
 
-@own(
-    "SETINFO",
-    arity=4,
-    since="7.2.0",
-    summary="Tells which library talks over this connection",
-    tips=POLICIES,
-    arguments=(oneof("attr", text_argument("libname", token="LIB-NAME"), text_argument("libver", token="LIB-VER")),),
-)
-def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def setinfo(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Store the name or the version of the client library, for CLIENT LIST."""
     option, value = request[2].lower(), request[3]
     if option not in (b"lib-name", b"lib-ver"):
         raise CommandError(f"ERR Unrecognized option '{text(request[2])}'")
     if not printable(value):
         raise CommandError(f"ERR {text(request[2])} cannot contain spaces, newlines or special characters.")
-    refuse_long_name(context, value, text(request[2]))
+    refuse_long_name(services, value, text(request[2]))
     if option == b"lib-name":
         client.library_name = value
     else:
@@ -92,38 +70,21 @@ def setinfo(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return OK
 
 
-@own(
-    "INFO",
-    arity=2,
-    since="6.2.0",
-    summary="Describes this connection",
-    tips=("nondeterministic_output",),
-)
-def client_info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def client_info(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the line of CLIENT LIST about the client itself."""
-    return Verbatim(data(client_line(client, context.host.now()) + "\n"))
+    return Verbatim(data(client_line(client, services.host.now()) + "\n"))
 
 
-@others(
-    "LIST",
-    arity=-2,
-    since="2.4.0",
-    summary="Describes all connections",
-    complexity="O(N) where N is the number of connections",
-    tips=("nondeterministic_output",),
-    arguments=LIST_ARGUMENTS,
-    history=LIST_HISTORY,
-)
-def client_list(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def client_list(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return a line for each client, or for each that the filters select."""
     if len(request) == 3:
         raise syntax_error()  # An option without a value; ID alone would select no client.
 
     def steps() -> Steps:
-        wanted = yield from parse_filter(context, request, 2, skip_me=False)
-        now = context.host.now()
+        wanted = yield from parse_filter(services, request, 2, skip_me=False)
+        now = services.host.now()
         lines = []
-        for each in wanted.chosen(context, client):
+        for each in wanted.chosen(services, client):
             if each is not None:
                 lines.append(client_line(each, now) + "\n")
             yield b""
@@ -132,30 +93,21 @@ def client_list(context: ServerContext, client: Client, request: Sequence[bytes]
     return Stepwise(steps())
 
 
-@others(
-    "KILL",
-    arity=-3,
-    since="2.4.0",
-    summary="Closes connections",
-    complexity="O(N) where N is the number of connections",
-    arguments=KILL_ARGUMENTS,
-    history=KILL_HISTORY,
-)
-def kill(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def kill(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Close the selected clients without a reply; the requesting client gets its reply first."""
     if len(request) == 3:
         address = text(request[2])
-        target = next((each for each in context.clients if each.address == address), None)
+        target = next((each for each in services.clients if each.address == address), None)
         if target is None:
             raise CommandError("ERR No such client")
         _close(target, client)
         return OK
 
     def steps() -> Steps:
-        wanted = yield from parse_filter(context, request, 2, skip_me=True)
+        wanted = yield from parse_filter(services, request, 2, skip_me=True)
         killed = 0
         kills_itself = False
-        for each in wanted.chosen(context, client):
+        for each in wanted.chosen(services, client):
             if each is not None:
                 killed += 1
                 if each is client:
@@ -177,14 +129,7 @@ def _close(target: Client, asking: Client) -> None:
         target.connection.abort()
 
 
-@own(
-    "REPLY",
-    arity=3,
-    since="3.2.0",
-    summary="Switches replies on and off",
-    arguments=(oneof("action", word("ON"), word("OFF"), word("SKIP")),),
-)
-def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def reply(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Set the reply mode. OFF and SKIP suppress all replies, including their own."""
     action = request[2].lower()
     if action == b"on":
@@ -200,18 +145,7 @@ def reply(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     return NO_REPLY
 
 
-@others(
-    "PAUSE",
-    arity=-3,
-    since="3.0.0",
-    summary="Makes all clients wait for a time",
-    arguments=(
-        whole_number("timeout"),
-        optional(oneof("mode", word("WRITE"), word("ALL"), since="6.2.0")),
-    ),
-    history=(("6.2.0", "Takes a mode, of which `WRITE` lets reads pass."),),
-)
-def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def pause(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Pause all commands. WRITE pauses none, because no command of a Sentinel writes data."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
@@ -221,11 +155,11 @@ def pause(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     duration = integer(request[2], "ERR timeout is not an integer or out of range")
     if duration < 0:
         raise CommandError("ERR timeout is negative")
-    now = context.host.now()
+    now = services.host.now()
     if duration > MAX_PAUSE:
         raise CommandError("ERR timeout is not an integer or out of range")
     if mode == b"all" and duration:
-        context.clients.pause(now + duration, now, context.host.reactor)
+        services.clients.pause(now + duration, now, services.host.reactor)
     return OK
 
 
@@ -233,30 +167,13 @@ MAX_PAUSE: Final = 1 << 53
 """Maximum pause in milliseconds; timers accept no longer one."""
 
 
-@others(
-    "UNPAUSE",
-    arity=2,
-    since="6.2.0",
-    summary="Lets paused clients go on",
-    complexity="O(N) where N is the number of paused clients",
-)
-def unpause(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def unpause(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """End the pause early."""
-    context.clients.resume()
+    services.clients.resume()
     return OK
 
 
-@others(
-    "UNBLOCK",
-    arity=-3,
-    since="5.0.0",
-    summary="Ends the waiting of a client in a blocking command, of which there is none here",
-    arguments=(
-        whole_number("client-id"),
-        optional(oneof("unblock-type", word("TIMEOUT"), word("ERROR"))),
-    ),
-)
-def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def unblock(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return 0, because no command blocks."""
     if len(request) > 4:
         raise CommandError(helptexts.wrong_form("CLIENT", request[1]))
@@ -266,14 +183,7 @@ def unblock(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return 0
 
 
-@others(
-    "NO-EVICT",
-    arity=3,
-    since="7.0.0",
-    summary="Keeps this connection from being dropped for lack of memory",
-    arguments=(ON_OFF,),
-)
-def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def no_evict(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Store the flag and show it in CLIENT LIST; it does not protect from eviction."""
     switch = request[2].lower()
     if switch not in (b"on", b"off"):
@@ -282,15 +192,105 @@ def no_evict(context: ServerContext, client: Client, request: Sequence[bytes]) -
     return OK
 
 
-@command(
-    "CLIENT",
-    "HELP",
-    arity=2,
-    flags=("loading", "stale"),
-    categories=("slow", "connection"),
-    since="5.0.0",
-    summary="Explains the subcommands",
-)
-def client_help(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def client_help(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the lines of the help text."""
     return helptexts.CLIENT
+
+
+COMMANDS: Final[CommandModule[ClientServices]] = {
+    container(
+        "client", arity=-2, categories=("slow",), since="2.4.0", summary="Holds the commands about connections"
+    ): refuse_without_subcommand,
+    own("client|id", arity=2, since="5.0.0", summary="Tells the ID of this connection"): client_id,
+    own("client|getname", arity=2, since="2.6.9", summary="Tells the name of this connection"): getname,
+    own(
+        "client|setname",
+        arity=3,
+        since="2.6.9",
+        summary="Names this connection",
+        tips=POLICIES,
+        arguments=(text_argument("connection-name"),),
+    ): setname,
+    own(
+        "client|setinfo",
+        arity=4,
+        since="7.2.0",
+        summary="Tells which library talks over this connection",
+        tips=POLICIES,
+        arguments=(
+            oneof("attr", text_argument("libname", token="LIB-NAME"), text_argument("libver", token="LIB-VER")),
+        ),
+    ): setinfo,
+    own(
+        "client|info", arity=2, since="6.2.0", summary="Describes this connection", tips=("nondeterministic_output",)
+    ): client_info,
+    others(
+        "client|list",
+        arity=-2,
+        since="2.4.0",
+        summary="Describes all connections",
+        complexity="O(N) where N is the number of connections",
+        tips=("nondeterministic_output",),
+        arguments=LIST_ARGUMENTS,
+        history=LIST_HISTORY,
+    ): client_list,
+    others(
+        "client|kill",
+        arity=-3,
+        since="2.4.0",
+        summary="Closes connections",
+        complexity="O(N) where N is the number of connections",
+        arguments=KILL_ARGUMENTS,
+        history=KILL_HISTORY,
+    ): kill,
+    own(
+        "client|reply",
+        arity=3,
+        since="3.2.0",
+        summary="Switches replies on and off",
+        arguments=(oneof("action", word("ON"), word("OFF"), word("SKIP")),),
+    ): reply,
+    others(
+        "client|pause",
+        arity=-3,
+        since="3.0.0",
+        summary="Makes all clients wait for a time",
+        arguments=(
+            integer_argument("timeout"),
+            optional(oneof("mode", word("WRITE"), word("ALL"), since="6.2.0")),
+        ),
+        history=(("6.2.0", "Takes a mode, of which `WRITE` lets reads pass."),),
+    ): pause,
+    others(
+        "client|unpause",
+        arity=2,
+        since="6.2.0",
+        summary="Lets paused clients go on",
+        complexity="O(N) where N is the number of paused clients",
+    ): unpause,
+    others(
+        "client|unblock",
+        arity=-3,
+        since="5.0.0",
+        summary="Ends the waiting of a client in a blocking command, of which there is none here",
+        arguments=(
+            integer_argument("client-id"),
+            optional(oneof("unblock-type", word("TIMEOUT"), word("ERROR"))),
+        ),
+    ): unblock,
+    others(
+        "client|no-evict",
+        arity=3,
+        since="7.0.0",
+        summary="Keeps this connection from being dropped for lack of memory",
+        arguments=(ON_OFF,),
+    ): no_evict,
+    Command(
+        "client|help",
+        arity=2,
+        flags=("loading", "stale"),
+        categories=("slow", "connection"),
+        since="5.0.0",
+        summary="Explains the subcommands",
+    ): client_help,
+}

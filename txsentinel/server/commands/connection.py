@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 from txsentinel.core.errors import CommandError
 from txsentinel.server.acl.users import DEFAULT_USER
 from txsentinel.server.arguments import integer, printable, syntax_error
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.process_info import REDIS_VERSION
 from txsentinel.server.replies import Reply
-from txsentinel.server.syntax import block, optional, text_argument
-from txsentinel.server.syntax import integer as whole_number
-from txsentinel.server.table import command
+from txsentinel.server.specification import Command, block, integer_argument, optional, text_argument
 from txsentinel.wire.resp import OK, PONG, Value, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import LoginServices
 
 LOGIN_FLAGS: Final = ("noscript", "loading", "stale", "fast", "no_auth", "allow_busy")
 WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is disabled."
@@ -36,17 +35,7 @@ LOG_IN_FIRST: Final = (
 )
 
 
-@command(
-    "PING",
-    arity=-1,
-    flags=("fast",),
-    categories=("fast", "connection"),
-    since="1.0.0",
-    summary="Answers PONG, or the message given",
-    tips=("request_policy:all_shards", "response_policy:all_succeeded"),
-    arguments=(optional(text_argument("message")),),
-)
-def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def ping(services: LoginServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return PONG or the message; a RESP2 subscriber gets an array, as its other frames are."""
     if len(request) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
@@ -55,50 +44,20 @@ def ping(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
     return request[1] if len(request) > 1 else PONG
 
 
-@command(
-    "AUTH",
-    arity=-2,
-    flags=LOGIN_FLAGS,
-    categories=("fast", "connection"),
-    since="1.0.0",
-    summary="Logs the connection in",
-    complexity="O(N) where N is the number of passwords of the user",
-    arguments=(optional(text_argument("username", since="6.0.0")), text_argument("password")),
-    history=(("6.0.0", "Takes a user name before the password."),),
-)
-def auth(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def auth(services: LoginServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Log in as ``default``, or as the named user. A failure changes nothing."""
     if len(request) > 3:
         raise syntax_error()
     if len(request) == 2:
-        if context.access.default.needs_no_password:
+        if services.access.default.needs_no_password:
             raise CommandError(NO_PASSWORD_SET)
-        log_in(context, client, DEFAULT_USER, request[1], request[0])
+        log_in(services, client, DEFAULT_USER, request[1], request[0])
     else:
-        log_in(context, client, text(request[1]), request[2], request[0])
+        log_in(services, client, text(request[1]), request[2], request[0])
     return OK
 
 
-@command(
-    "HELLO",
-    arity=-1,
-    flags=LOGIN_FLAGS,
-    categories=("fast", "connection"),
-    since="6.0.0",
-    summary="Chooses the protocol version, and logs in and names the connection on the way",
-    arguments=(
-        optional(
-            block(
-                "arguments",
-                whole_number("protover"),
-                optional(block("auth", text_argument("username"), text_argument("password"), token="AUTH")),
-                optional(text_argument("clientname", token="SETNAME")),
-            )
-        ),
-    ),
-    history=(("8.1.0", "Tells the `availability_zone`, if there is one."), ("6.2.0", "The version may be left out.")),
-)
-def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def hello(services: LoginServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the properties of the server, in the requested protocol version. An invalid option changes nothing."""
     protocol = client.protocol
     if len(request) > 1:
@@ -119,12 +78,12 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
             name = values[0]
             if not printable(name):
                 raise CommandError(BAD_NAME)
-            refuse_long_name(context, name, "Client names")
+            refuse_long_name(services, name, "Client names")
             index += 2
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{text(request[index])}'")
     if credentials is not None:
-        log_in(context, client, *credentials, request[0])
+        log_in(services, client, *credentials, request[0])
     if not client.authenticated:
         raise CommandError(LOG_IN_FIRST)
     if name is not None:
@@ -138,43 +97,90 @@ def hello(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
         "mode": "sentinel",
         "modules": [],
     }
-    if context.options.availability_zone:
-        properties["availability_zone"] = context.options.availability_zone
+    if services.options.availability_zone:
+        properties["availability_zone"] = services.options.availability_zone
     return properties
 
 
-@command(
-    "QUIT",
-    arity=-1,
-    flags=LOGIN_FLAGS,
-    categories=("fast", "connection"),
-    since="1.0.0",
-    summary="Closes the connection",
-    hidden=True,
-)
-def quit_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def quit_(services: LoginServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Reply, then close the connection. Later requests are not executed."""
     client.connection.finish()
     return OK
 
 
-def log_in(context: ServerContext, client: Client, user: str, password: bytes, word: bytes) -> None:
+def log_in(services: LoginServices, client: Client, user: str, password: bytes, word: bytes) -> None:
     """
     Log the connection in as a user.
 
     :param word: the name of the command, for the ACL log.
     :raises CommandError: if user or password is wrong; the user of the connection does not change.
     """
-    if not context.access.log_in(context, client, user, password, word):
+    if not services.access.log_in(client, user, password, word):
         raise CommandError(WRONG_PASSWORD)
 
 
-def refuse_long_name(context: ServerContext, name: bytes, what: str) -> None:
+def refuse_long_name(services: LoginServices, name: bytes, what: str) -> None:
     """
     Refuse a name that would make the lines about the client in CLIENT LIST and in the log too long.
 
     :param what: the term for the name in the error text.
     :raises CommandError: naming the limit.
     """
-    if len(name) > context.limits.name_length:
-        raise CommandError(f"ERR {what} cannot be longer than {context.limits.name_length} bytes.")
+    if len(name) > services.limits.name_length:
+        raise CommandError(f"ERR {what} cannot be longer than {services.limits.name_length} bytes.")
+
+
+COMMANDS: Final[CommandModule[LoginServices]] = {
+    Command(
+        "ping",
+        arity=-1,
+        flags=("fast",),
+        categories=("fast", "connection"),
+        since="1.0.0",
+        summary="Answers PONG, or the message given",
+        tips=("request_policy:all_shards", "response_policy:all_succeeded"),
+        arguments=(optional(text_argument("message")),),
+    ): ping,
+    Command(
+        "auth",
+        arity=-2,
+        flags=LOGIN_FLAGS,
+        categories=("fast", "connection"),
+        since="1.0.0",
+        summary="Logs the connection in",
+        complexity="O(N) where N is the number of passwords of the user",
+        arguments=(optional(text_argument("username", since="6.0.0")), text_argument("password")),
+        history=(("6.0.0", "Takes a user name before the password."),),
+    ): auth,
+    Command(
+        "hello",
+        arity=-1,
+        flags=LOGIN_FLAGS,
+        categories=("fast", "connection"),
+        since="6.0.0",
+        summary="Chooses the protocol version, and logs in and names the connection on the way",
+        arguments=(
+            optional(
+                block(
+                    "arguments",
+                    integer_argument("protover"),
+                    optional(block("auth", text_argument("username"), text_argument("password"), token="AUTH")),
+                    optional(text_argument("clientname", token="SETNAME")),
+                )
+            ),
+        ),
+        history=(
+            ("8.1.0", "Tells the `availability_zone`, if there is one."),
+            ("6.2.0", "The version may be left out."),
+        ),
+    ): hello,
+    Command(
+        "quit",
+        arity=-1,
+        flags=LOGIN_FLAGS,
+        categories=("fast", "connection"),
+        since="1.0.0",
+        summary="Closes the connection",
+        hidden=True,
+    ): quit_,
+}

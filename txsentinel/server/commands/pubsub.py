@@ -7,108 +7,53 @@ from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.clients import ReplySetting
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.pubsub import cost
 from txsentinel.server.replies import NO_REPLY, Reply, Steps, Stepwise
+from txsentinel.server.specification import Argument, Command, multiple, optional, text_argument
 from txsentinel.server.steps import MAX_WITHOUT_STEPS, PORTION, portions
-from txsentinel.server.syntax import Argument, multiple, optional, text_argument
-from txsentinel.server.table import command
 from txsentinel.wire.hello import HELLO_CHANNEL
 from txsentinel.wire.resp import Push, Raw, encode
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import PubSubServices
 
 SUBSCRIBE_FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
 SUBSCRIBE_CATEGORIES: Final = ("pubsub", "slow")
 
 
-@command(
-    "SUBSCRIBE",
-    arity=-2,
-    flags=SUBSCRIBE_FLAGS,
-    categories=SUBSCRIBE_CATEGORIES,
-    since="2.0.0",
-    summary="Hears the messages of channels",
-    group="pubsub",
-    complexity="O(N) where N is the number of channels named",
-    arguments=(multiple(text_argument("channel")),),
-)
-def subscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def subscribe(services: PubSubServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Send one confirmation for each named channel, also for repeated ones."""
-    return _subscribed(context, client, request, client.channels, context.hub.subscribe)
+    return _subscribed(services, client, request, client.channels, services.hub.subscribe)
 
 
-@command(
-    "PSUBSCRIBE",
-    arity=-2,
-    flags=SUBSCRIBE_FLAGS,
-    categories=SUBSCRIBE_CATEGORIES,
-    since="2.0.0",
-    summary="Hears the messages of all channels that match a pattern",
-    group="pubsub",
-    complexity="O(N) where N is the number of patterns named",
-    arguments=(multiple(Argument("pattern", "pattern")),),
-)
-def psubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def psubscribe(services: PubSubServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Send one confirmation for each named pattern."""
-    return _subscribed(context, client, request, client.patterns, context.hub.subscribe_pattern)
+    return _subscribed(services, client, request, client.patterns, services.hub.subscribe_pattern)
 
 
-@command(
-    "UNSUBSCRIBE",
-    arity=-1,
-    flags=SUBSCRIBE_FLAGS,
-    categories=SUBSCRIBE_CATEGORIES,
-    since="2.0.0",
-    summary="Stops hearing channels, or all of them",
-    group="pubsub",
-    complexity="O(N) where N is the number of channels given up",
-    arguments=(optional(multiple(text_argument("channel"))),),
-)
-def unsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def unsubscribe(services: PubSubServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Send one confirmation for each named or subscribed channel; without any, a single one without a name."""
-    return _each(client, b"unsubscribe", request[1:] or list(client.channels), context.hub.unsubscribe)
+    return _each(client, b"unsubscribe", request[1:] or list(client.channels), services.hub.unsubscribe)
 
 
-@command(
-    "PUNSUBSCRIBE",
-    arity=-1,
-    flags=SUBSCRIBE_FLAGS,
-    categories=SUBSCRIBE_CATEGORIES,
-    since="2.0.0",
-    summary="Stops hearing patterns, or all of them",
-    group="pubsub",
-    complexity="O(N) where N is the number of patterns given up",
-    arguments=(optional(multiple(Argument("pattern", "pattern"))),),
-)
-def punsubscribe(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def punsubscribe(services: PubSubServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Send one confirmation for each named or subscribed pattern; without any, a single one without a name."""
     patterns = request[1:] or list(client.patterns)
-    return _each(client, b"punsubscribe", patterns, context.hub.unsubscribe_pattern)
+    return _each(client, b"punsubscribe", patterns, services.hub.unsubscribe_pattern)
 
 
-@command(
-    "PUBLISH",
-    arity=3,
-    flags=("pubsub", "loading", "stale", "fast"),
-    categories=("pubsub", "fast"),
-    since="2.0.0",
-    summary="Tells this Sentinel the hello of another",
-    group="pubsub",
-    arguments=(text_argument("channel"), text_argument("message")),
-    acts=True,
-)
-def publish(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def publish(services: PubSubServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Pass a hello to the core and return 1, even if it is invalid. Refuse other channels; deliver to no client."""
     if request[1] != HELLO_CHANNEL:
         raise CommandError("ERR Only HELLO messages are accepted by Sentinel instances.")
-    context.core.hello_received(request[2], context.host.now(), None)
+    services.core.hello_received(request[2], services.host.now(), None)
     return 1
 
 
 def _subscribed(
-    context: ServerContext,
+    services: PubSubServices,
     client: Client,
     request: Sequence[bytes],
     held: Container[bytes],
@@ -128,7 +73,7 @@ def _subscribed(
     names = request[1:]
     if len(names) <= MAX_WITHOUT_STEPS:
         more = sum(cost(name) for name in set(names) if name not in held)
-        if client.subscription_memory + more > context.limits.subscription_memory:
+        if client.subscription_memory + more > services.limits.subscription_memory:
             raise CommandError(TOO_MANY)
         return _each(client, kind, names, change)
 
@@ -137,12 +82,12 @@ def _subscribed(
         size = client.subscription_memory
         for portion in portions(names, size=PORTION if client.account.unrestricted else 1):
             if not client.account.unrestricted:
-                context.access.authorize(context, client, command, [request[0], *portion])
+                services.access.authorize(client, command, [request[0], *portion])
             for name in portion:
                 if name not in held and name not in new:
                     new.add(name)
                     size += cost(name)
-            if size > context.limits.subscription_memory:
+            if size > services.limits.subscription_memory:
                 raise CommandError(TOO_MANY)
             yield b""
         return _each(client, kind, names, change)
@@ -183,3 +128,62 @@ def _sent(client: Client, confirmations: bytes) -> Reply:
         return Raw(confirmations)
     client.connection.push(confirmations)
     return NO_REPLY
+
+
+COMMANDS: Final[CommandModule[PubSubServices]] = {
+    Command(
+        "subscribe",
+        arity=-2,
+        flags=SUBSCRIBE_FLAGS,
+        categories=SUBSCRIBE_CATEGORIES,
+        since="2.0.0",
+        summary="Hears the messages of channels",
+        group="pubsub",
+        complexity="O(N) where N is the number of channels named",
+        arguments=(multiple(text_argument("channel")),),
+    ): subscribe,
+    Command(
+        "psubscribe",
+        arity=-2,
+        flags=SUBSCRIBE_FLAGS,
+        categories=SUBSCRIBE_CATEGORIES,
+        since="2.0.0",
+        summary="Hears the messages of all channels that match a pattern",
+        group="pubsub",
+        complexity="O(N) where N is the number of patterns named",
+        arguments=(multiple(Argument("pattern", "pattern")),),
+    ): psubscribe,
+    Command(
+        "unsubscribe",
+        arity=-1,
+        flags=SUBSCRIBE_FLAGS,
+        categories=SUBSCRIBE_CATEGORIES,
+        since="2.0.0",
+        summary="Stops hearing channels, or all of them",
+        group="pubsub",
+        complexity="O(N) where N is the number of channels given up",
+        arguments=(optional(multiple(text_argument("channel"))),),
+    ): unsubscribe,
+    Command(
+        "punsubscribe",
+        arity=-1,
+        flags=SUBSCRIBE_FLAGS,
+        categories=SUBSCRIBE_CATEGORIES,
+        since="2.0.0",
+        summary="Stops hearing patterns, or all of them",
+        group="pubsub",
+        complexity="O(N) where N is the number of patterns given up",
+        arguments=(optional(multiple(Argument("pattern", "pattern"))),),
+    ): punsubscribe,
+    Command(
+        "publish",
+        arity=3,
+        flags=("pubsub", "loading", "stale", "fast"),
+        categories=("pubsub", "fast"),
+        since="2.0.0",
+        summary="Tells this Sentinel the hello of another",
+        group="pubsub",
+        arguments=(text_argument("channel"), text_argument("message")),
+        acts=True,
+    ): publish,
+}

@@ -11,16 +11,16 @@ from txsentinel.config.directives import apply_set, values_wanted
 from txsentinel.core.errors import CommandError
 from txsentinel.core.options import MasterOptions, SentinelOptions, copied
 from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
-from txsentinel.server.commands.sentinel_table import MASTER_NAME, sentinel
+from txsentinel.server.commands.sentinel_container import MASTER_NAME, sentinel
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.replies import DeferredReply, DurableReply, Reply, Steps, Stepwise
-from txsentinel.server.syntax import Argument, block, multiple, text_argument
-from txsentinel.server.syntax import integer as whole_number
+from txsentinel.server.specification import Argument, block, integer_argument, multiple, text_argument
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import ChangeServices, SavingServices
 
 NOT_SAVED: Final = ErrorReply("ERR Failed to save config file. Check server logs.")
 MAX_SET_WORDS: Final = 256
@@ -30,19 +30,19 @@ MAX_QUORUM: Final = (1 << 32) - 1
 """The maximum quorum. C drops the higher bits of a larger one, which may leave a quorum of zero."""
 
 
-def first_change(context: ServerContext) -> int:
+def first_change(services: SavingServices) -> int:
     """
     Return the generation of the next change.
 
     :raises CommandError: if a write does not finish, so that nothing can be saved at present.
     """
-    if context.barrier.stuck:
+    if services.barrier.stuck:
         raise CommandError(NOT_SAVED.text)
-    return context.core.outbox.generation + 1
+    return services.core.outbox.generation + 1
 
 
 def once_saved(
-    context: ServerContext, undo: Callable[[], str | None] | None = None, since: int = 0, value: Value = OK
+    services: SavingServices, undo: Callable[[], str | None] | None = None, since: int = 0, value: Value = OK
 ) -> DurableReply:
     """
     Reply ``value`` when all changes so far are durable, or an error if they cannot be saved.
@@ -50,18 +50,10 @@ def once_saved(
     :param undo: called in that case; reverts the changes of the command.
     :param since: the first generation of these changes.
     """
-    return DurableReply(context.core.outbox.generation, value, NOT_SAVED, undo, since)
+    return DurableReply(services.core.outbox.generation, value, NOT_SAVED, undo, since)
 
 
-@sentinel(
-    "MONITOR",
-    arity=6,
-    since="2.8.4",
-    summary="Watches one more master",
-    arguments=(text_argument("name"), text_argument("ip"), whole_number("port"), whole_number("quorum")),
-    acts=True,
-)
-def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def monitor(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Monitor a master; reply ``OK`` when it is saved in the file."""
     refuse_control_characters(request, 2, "SENTINEL MONITOR")
     quorum = integer(request[5], "ERR Invalid quorum")
@@ -69,49 +61,39 @@ def monitor(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     quorum = min(quorum, MAX_QUORUM)
     if quorum <= 0:
         raise CommandError("ERR Quorum must be 1 or greater.")
-    since, name = first_change(context), text(request[2])
-    added = context.core.administration.monitor(name, text(request[3]), port, quorum, context.host.now())
+    since, name = first_change(services), text(request[2])
+    added = services.core.administration.monitor(name, text(request[3]), port, quorum, services.host.now())
 
     def undo() -> str | None:
         if added.gone:
             return None
-        context.core.administration.remove(name, context.host.now(), announce=False)
+        services.core.administration.remove(name, services.host.now(), announce=False)
         return name
 
-    return once_saved(context, undo, since)
+    return once_saved(services, undo, since)
 
 
-@sentinel("REMOVE", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True)
-def remove(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def remove(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Stop monitoring a master; reply ``OK`` when it is removed from the file."""
-    since, name = first_change(context), text(request[2])
-    removed = context.core.administration.remove(name, context.host.now())
-    context.addresses.pop(request[2], None)
+    since, name = first_change(services), text(request[2])
+    removed = services.core.administration.remove(name, services.host.now())
+    services.addresses.pop(request[2], None)
 
     def undo() -> None:
-        if name not in context.core.registry.masters:
-            context.core.administration.readmit(removed, context.host.now())
+        if name not in services.core.registry.masters:
+            services.core.administration.readmit(removed, services.host.now())
 
-    return once_saved(context, undo, since)
+    return once_saved(services, undo, since)
 
 
-@sentinel(
-    "RESET",
-    arity=3,
-    since="2.8.4",
-    summary="Begins anew with the masters whose names match",
-    complexity="O(N) where N is the number of masters",
-    arguments=(Argument("pattern", "pattern"),),
-    acts=True,
-)
-def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def reset(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Reset the masters whose names match; return their number."""
 
     def steps() -> Steps:
-        core, count = context.core, 0
+        core, count = services.core, 0
         for master in list(core.registry.masters.values()):
             if not master.gone and glob_match(request[2], data(master.name)):
-                core.administration.reset_master(master, context.host.now())
+                core.administration.reset_master(master, services.host.now())
                 count += 1
             yield b""
         return count
@@ -119,34 +101,22 @@ def reset(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     return Stepwise(steps())
 
 
-@sentinel(
-    "SET",
-    arity=-5,
-    since="2.8.4",
-    summary="Changes how a master is watched",
-    complexity="O(1)",
-    arguments=(
-        text_argument("master-name"),
-        multiple(block("data", text_argument("option"), text_argument("value"))),
-    ),
-    acts=True,
-)
-def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def set_(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Apply options from left to right; reply ``OK`` when they are saved in the file.
 
     The reply to an invalid option is an error; the options before it stay applied and are saved. All options are
     applied in the last step, so that no other change comes between those that may have to be undone together.
     """
-    core = context.core
+    core = services.core
     name = text(request[2])
     core.master(name)
-    first_change(context)
+    first_change(services)
     if len(request) > MAX_SET_WORDS:
         raise CommandError(f"ERR SENTINEL SET takes at most {MAX_SET_WORDS} words")
 
     def apply(options: MasterOptions, option: str, values: Sequence[str], own: SentinelOptions) -> None:
-        apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=context.executable)
+        apply_set(options, option, values, deny_scripts=own.deny_scripts_reconfig, executable=services.executable)
 
     def steps() -> Steps:
         yield from check_control_characters(request, 3, "SENTINEL SET", _passwords(request))
@@ -162,11 +132,11 @@ def set_(context: ServerContext, client: Client, request: Sequence[bytes]) -> Re
                 changes.append((option, [text(raw) for raw in request[at + 1 : at + 1 + wanted]]))
             at += 1 + wanted
             yield b""
-        before, since = copied(core.master(name).options), first_change(context)
-        core.administration.set_options(name, changes, context.host.now(), apply)
+        before, since = copied(core.master(name).options), first_change(services)
+        core.administration.set_options(name, changes, services.host.now(), apply)
         if refusal is not None:
             raise refusal
-        return once_saved(context, lambda: core.administration.reset_options(name, before, context.host.now()), since)
+        return once_saved(services, lambda: core.administration.reset_options(name, before, services.host.now()), since)
 
     return Stepwise(steps())
 
@@ -181,16 +151,7 @@ def _passwords(request: Sequence[bytes]) -> set[int]:
     return found
 
 
-@sentinel(
-    "FAILOVER",
-    arity=-3,
-    since="2.8.4",
-    summary="Promotes a replica at once",
-    history=(("9.0.0", "Added the COORDINATED option."),),
-    arguments=(*MASTER_NAME, Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True)),
-    acts=True,
-)
-def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def failover(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Start a failover; reply ``OK`` when it has started and the vote of this Sentinel for itself is durable.
 
@@ -199,20 +160,20 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     if len(request) > 4:
         raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
     name = text(request[2])
-    context.core.master(name)
+    services.core.master(name)
     coordinated = len(request) == 4
     if coordinated and request[3].lower() != b"coordinated":
         raise CommandError("ERR Unknown failover option specified")
-    core, barrier = context.core, context.barrier
+    core, barrier = services.core, services.barrier
     if not core.state.storage_failing or barrier.stuck:
-        core.administration.failover(name, context.host.now(), coordinated=coordinated)
+        core.administration.failover(name, services.host.now(), coordinated=coordinated)
         return DurableReply(core.outbox.generation, OK, NOT_SAVED)
     answer: Deferred[Value] = Deferred()
 
     def begin() -> None:
         """Start the failover; :meth:`SentinelCore.failover` refuses it if it is not possible."""
         try:
-            core.administration.failover(name, context.host.now(), coordinated=coordinated)
+            core.administration.failover(name, services.host.now(), coordinated=coordinated)
         except CommandError as refusal:
             answer.callback(ErrorReply(str(refusal)))
         else:
@@ -222,16 +183,64 @@ def failover(context: ServerContext, client: Client, request: Sequence[bytes]) -
     return DeferredReply(answer)
 
 
-@sentinel(
-    "FLUSHCONFIG",
-    arity=2,
-    since="2.8.4",
-    summary="Writes the configuration file",
-    complexity="O(N) where N is the number of instances",
-    acts=True,
-)
-def flushconfig(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def flushconfig(services: ChangeServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Write the file even if nothing changed; reply ``OK`` when it is durable."""
-    first_change(context)
-    context.core.administration.flush()
-    return once_saved(context)
+    first_change(services)
+    services.core.administration.flush()
+    return once_saved(services)
+
+
+COMMANDS: Final[CommandModule[ChangeServices]] = {
+    sentinel(
+        "sentinel|monitor",
+        arity=6,
+        since="2.8.4",
+        summary="Watches one more master",
+        arguments=(text_argument("name"), text_argument("ip"), integer_argument("port"), integer_argument("quorum")),
+        acts=True,
+    ): monitor,
+    sentinel(
+        "sentinel|remove", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True
+    ): remove,
+    sentinel(
+        "sentinel|reset",
+        arity=3,
+        since="2.8.4",
+        summary="Begins anew with the masters whose names match",
+        complexity="O(N) where N is the number of masters",
+        arguments=(Argument("pattern", "pattern"),),
+        acts=True,
+    ): reset,
+    sentinel(
+        "sentinel|set",
+        arity=-5,
+        since="2.8.4",
+        summary="Changes how a master is watched",
+        complexity="O(1)",
+        arguments=(
+            text_argument("master-name"),
+            multiple(block("data", text_argument("option"), text_argument("value"))),
+        ),
+        acts=True,
+    ): set_,
+    sentinel(
+        "sentinel|failover",
+        arity=-3,
+        since="2.8.4",
+        summary="Promotes a replica at once",
+        history=(("9.0.0", "Added the COORDINATED option."),),
+        arguments=(
+            *MASTER_NAME,
+            Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True),
+        ),
+        acts=True,
+    ): failover,
+    sentinel(
+        "sentinel|flushconfig",
+        arity=2,
+        since="2.8.4",
+        summary="Writes the configuration file",
+        complexity="O(N) where N is the number of instances",
+        acts=True,
+    ): flushconfig,
+}

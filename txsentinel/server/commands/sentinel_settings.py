@@ -11,17 +11,18 @@ from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import TIMING_NAMES
 from txsentinel.server.arguments import canonical_integer, check_control_characters, yes_or_no
 from txsentinel.server.commands.sentinel_changes import first_change, once_saved
-from txsentinel.server.commands.sentinel_table import sentinel
+from txsentinel.server.commands.sentinel_container import sentinel
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.information import CRASH_BITS
 from txsentinel.server.replies import Reply, Steps, Stepwise
+from txsentinel.server.specification import block, multiple, oneof, optional, text_argument, word
 from txsentinel.server.steps import PORTION, portions
-from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import SettingServices
 
 LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")
 MAX_PORT: Final = 65_535
@@ -40,8 +41,8 @@ class Setting:
 
     name: str
     read: Callable[[bytes], object | None]
-    show: Callable[[ServerContext], str]
-    store: Callable[[ServerContext, object], None]
+    show: Callable[[SettingServices], str]
+    store: Callable[[SettingServices, object], None]
     for_peers: bool = False
     """Whether the links to other Sentinels authenticate with it."""
 
@@ -50,8 +51,8 @@ def _switch(name: str, attribute: str) -> Setting:
     return Setting(
         name,
         yes_or_no,
-        lambda context: "yes" if getattr(context.core.options, attribute) else "no",
-        lambda context, value: setattr(context.core.options, attribute, value),
+        lambda services: "yes" if getattr(services.core.options, attribute) else "no",
+        lambda services, value: setattr(services.core.options, attribute, value),
     )
 
 
@@ -59,8 +60,8 @@ def _words(name: str, attribute: str, for_peers: bool = False) -> Setting:
     return Setting(
         name,
         text,
-        lambda context: getattr(context.core.options, attribute) or "",
-        lambda context, value: setattr(context.core.options, attribute, value or None),
+        lambda services: getattr(services.core.options, attribute) or "",
+        lambda services, value: setattr(services.core.options, attribute, value or None),
         for_peers,
     )
 
@@ -70,9 +71,9 @@ def _port(raw: bytes) -> int | None:
     return number if number is not None and 0 <= number <= MAX_PORT else None
 
 
-def _store_port(context: ServerContext, value: object) -> None:
+def _store_port(services: SettingServices, value: object) -> None:
     assert isinstance(value, int)
-    context.core.options.announce_port = value
+    services.core.options.announce_port = value
 
 
 def _log_level(raw: bytes) -> str | None:
@@ -80,20 +81,20 @@ def _log_level(raw: bytes) -> str | None:
     return level if level in LOG_LEVELS else None
 
 
-def _store_log_level(context: ServerContext, value: object) -> None:
+def _store_log_level(services: SettingServices, value: object) -> None:
     assert isinstance(value, str)
-    context.options.loglevel = value
-    context.change_loglevel(value)
+    services.options.loglevel = value
+    services.change_loglevel(value)
 
 
 SETTINGS: Final = (
     _switch("resolve-hostnames", "resolve_hostnames"),
     _switch("announce-hostnames", "announce_hostnames"),
     _words("announce-ip", "announce_ip"),
-    Setting("announce-port", _port, lambda context: str(context.core.options.announce_port), _store_port),
+    Setting("announce-port", _port, lambda services: str(services.core.options.announce_port), _store_port),
     _words("sentinel-user", "sentinel_user", for_peers=True),
     _words("sentinel-pass", "sentinel_pass", for_peers=True),
-    Setting("loglevel", _log_level, lambda context: context.options.loglevel, _store_log_level),
+    Setting("loglevel", _log_level, lambda services: services.options.loglevel, _store_log_level),
 )
 """The settings in the order of the reply of CONFIG GET."""
 
@@ -105,44 +106,28 @@ ONLY_GET_AND_SET: Final = (
 )
 
 
-@sentinel(
-    "CONFIG",
-    arity=-4,
-    since="6.2.0",
-    summary="Shows or changes the parameters of this Sentinel",
-    complexity="O(N) where N is the number of parameters named",
-    arguments=(
-        oneof(
-            "action",
-            multiple(block("set", text_argument("parameter"), text_argument("value"), token="SET")),
-            multiple(text_argument("parameter", token="GET")),
-        ),
-    ),
-    history=(("7.2.0", "Takes several parameters."),),
-    acts=True,
-)
-def config(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def config(services: SettingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """GET returns the matching options. SET changes all or none, and replies ``OK`` when they are saved."""
     action = request[2].lower()
     if action == b"get":
-        return Stepwise(_config_get(context, request))
+        return Stepwise(_config_get(services, request))
     if action == b"set" and len(request) > 4:
-        return Stepwise(_config_set(context, request))
+        return Stepwise(_config_set(services, request))
     raise CommandError(ONLY_GET_AND_SET)
 
 
-def _config_get(context: ServerContext, request: Sequence[bytes]) -> Steps:
+def _config_get(services: SettingServices, request: Sequence[bytes]) -> Steps:
     found: dict[str, Value] = {}
     for index in range(3, len(request)):
         pattern = request[index]
         yield b""
         for setting in SETTINGS:
             if glob_match(pattern, setting.name.encode(), nocase=True):
-                found.setdefault(setting.name, setting.show(context))
+                found.setdefault(setting.name, setting.show(services))
     return found
 
 
-def _config_set(context: ServerContext, request: Sequence[bytes]) -> Steps:
+def _config_set(services: SettingServices, request: Sequence[bytes]) -> Steps:
     yield from check_control_characters(request, 3, "SENTINEL CONFIG SET")
     changes: dict[str, tuple[Setting, object]] = {}
     for index in range(3, len(request), 2):
@@ -160,34 +145,25 @@ def _config_set(context: ServerContext, request: Sequence[bytes]) -> Steps:
                 f"ERR Invalid value '{text(request[index + 1])}' to SENTINEL CONFIG SET '{text(option)}'"
             )
         changes[setting.name] = (setting, value)
-    since = first_change(context)
-    before = {name: setting.read(data(setting.show(context))) for name, (setting, _) in changes.items()}
+    since = first_change(services)
+    before = {name: setting.read(data(setting.show(services))) for name, (setting, _) in changes.items()}
     log_in_anew = any(setting.for_peers for setting, _ in changes.values())
 
     def store(values: Mapping[str, object]) -> None:
         for name, (setting, _) in changes.items():
-            setting.store(context, values[name])
-        context.core.administration.options_changed(context.host.now(), peers_log_in_anew=log_in_anew)
+            setting.store(services, values[name])
+        services.core.administration.options_changed(services.host.now(), peers_log_in_anew=log_in_anew)
 
     store({name: value for name, (_, value) in changes.items()})
-    return once_saved(context, partial(store, before), since)
+    return once_saved(services, partial(store, before), since)
 
 
 TIMINGS: Final = {name.encode(): attribute for name, attribute in TIMING_NAMES}
 
 
-@sentinel(
-    "DEBUG",
-    arity=-2,
-    since="7.0.0",
-    summary="Shows or changes periods and time limits",
-    complexity="O(N) where N is the number of parameters",
-    arguments=(optional(multiple(block("data", text_argument("parameter"), text_argument("value")))),),
-    acts=True,
-)
-def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def debug(services: SettingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return all timings without arguments; otherwise change them from left to right, until the next start."""
-    timings = context.core.timings
+    timings = services.core.timings
     if len(request) == 2:
         return {name.upper(): str(getattr(timings, attribute)) for name, attribute in TIMING_NAMES}
 
@@ -208,19 +184,9 @@ def debug(context: ServerContext, client: Client, request: Sequence[bytes]) -> R
     return Stepwise(steps())
 
 
-@sentinel(
-    "SIMULATE-FAILURE",
-    arity=-3,
-    since="3.2.0",
-    summary="Has this Sentinel crash in its next failover",
-    arguments=(
-        optional(multiple(oneof("mode", word("CRASH-AFTER-ELECTION"), word("CRASH-AFTER-PROMOTION"), word("HELP")))),
-    ),
-    acts=True,
-)
-def simulate_failure(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def simulate_failure(services: SettingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Replace the simulated failures; HELP returns the possible words."""
-    ordered = context.core.simulate_crash
+    ordered = services.core.simulate_crash
     ordered.clear()
 
     def steps() -> Steps:
@@ -236,3 +202,44 @@ def simulate_failure(context: ServerContext, client: Client, request: Sequence[b
         return OK
 
     return Stepwise(steps())
+
+
+COMMANDS: Final[CommandModule[SettingServices]] = {
+    sentinel(
+        "sentinel|config",
+        arity=-4,
+        since="6.2.0",
+        summary="Shows or changes the parameters of this Sentinel",
+        complexity="O(N) where N is the number of parameters named",
+        arguments=(
+            oneof(
+                "action",
+                multiple(block("set", text_argument("parameter"), text_argument("value"), token="SET")),
+                multiple(text_argument("parameter", token="GET")),
+            ),
+        ),
+        history=(("7.2.0", "Takes several parameters."),),
+        acts=True,
+    ): config,
+    sentinel(
+        "sentinel|debug",
+        arity=-2,
+        since="7.0.0",
+        summary="Shows or changes periods and time limits",
+        complexity="O(N) where N is the number of parameters",
+        arguments=(optional(multiple(block("data", text_argument("parameter"), text_argument("value")))),),
+        acts=True,
+    ): debug,
+    sentinel(
+        "sentinel|simulate-failure",
+        arity=-3,
+        since="3.2.0",
+        summary="Has this Sentinel crash in its next failover",
+        arguments=(
+            optional(
+                multiple(oneof("mode", word("CRASH-AFTER-ELECTION"), word("CRASH-AFTER-PROMOTION"), word("HELP")))
+            ),
+        ),
+        acts=True,
+    ): simulate_failure,
+}

@@ -7,77 +7,30 @@ from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import syntax_error
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.information import information
 from txsentinel.server.replies import NO_REPLY, Reply, Stepwise
-from txsentinel.server.syntax import block, multiple, oneof, optional, text_argument, word
-from txsentinel.server.table import command
+from txsentinel.server.specification import Command, block, multiple, oneof, optional, text_argument, word
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import ServerServices
 
 MAX_SHUTDOWN_WORDS: Final = 64
 """Maximum number of words of SHUTDOWN; enough for all options, each repeated several times."""
 
 
-@command(
-    "INFO",
-    arity=-1,
-    flags=("loading", "stale"),
-    categories=("slow", "dangerous"),
-    since="1.0.0",
-    summary="Tells facts and figures of the server, in sections",
-    group="server",
-    tips=("nondeterministic_output", "request_policy:all_shards", "response_policy:special"),
-    arguments=(optional(multiple(text_argument("section"))),),
-    history=(("7.0.0", "Takes several sections."),),
-)
-def info(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def info(services: ServerServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the named sections, or all, as a bulk string."""
-    return Stepwise(information(context, request))
+    return Stepwise(information(services, request))
 
 
-@command(
-    "ROLE",
-    arity=1,
-    flags=("noscript", "loading", "stale", "fast"),
-    categories=("admin", "fast", "dangerous"),
-    since="2.8.12",
-    summary="Tells the part this server plays in replication, and the masters it watches",
-    group="server",
-)
-def role(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def role(services: ServerServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return ``sentinel`` and the names of the masters."""
-    return ["sentinel", list(context.core.registry.masters)]
+    return ["sentinel", list(services.core.registry.masters)]
 
 
-@command(
-    "SHUTDOWN",
-    arity=-1,
-    flags=("admin", "noscript", "loading", "stale", "no_multi", "allow_busy"),
-    categories=("admin", "slow", "dangerous"),
-    since="1.0.0",
-    summary="Ends the process",
-    group="server",
-    arguments=(
-        optional(
-            oneof(
-                "abort-selector",
-                block(
-                    "save-selector-block",
-                    optional(oneof("save-selector", word("NOSAVE"), word("SAVE"))),
-                    optional(word("NOW", since="7.0.0")),
-                    optional(word("FORCE", since="7.0.0")),
-                    optional(word("SAFE", since="9.0.0")),
-                    optional(word("FAILOVER", since="9.0.0")),
-                ),
-                word("ABORT", since="7.0.0"),
-            )
-        ),
-    ),
-    history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
-)
-def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def shutdown(services: ServerServices, client: Client, request: Sequence[bytes]) -> Reply:
     """End the process without a reply. There is nothing to save or to abort, so the options have no effect."""
     if len(request) > MAX_SHUTDOWN_WORDS:
         raise syntax_error()
@@ -92,5 +45,56 @@ def shutdown(context: ServerContext, client: Client, request: Sequence[bytes]) -
     if b"failover" in words:
         raise CommandError("ERR SHUTDOWN FAILOVER is only supported in cluster mode.")
     client.connection.finish()
-    context.shutdown()
+    services.shutdown()
     return NO_REPLY
+
+
+COMMANDS: Final[CommandModule[ServerServices]] = {
+    Command(
+        "info",
+        arity=-1,
+        flags=("loading", "stale"),
+        categories=("slow", "dangerous"),
+        since="1.0.0",
+        summary="Tells facts and figures of the server, in sections",
+        group="server",
+        tips=("nondeterministic_output", "request_policy:all_shards", "response_policy:special"),
+        arguments=(optional(multiple(text_argument("section"))),),
+        history=(("7.0.0", "Takes several sections."),),
+    ): info,
+    Command(
+        "role",
+        arity=1,
+        flags=("noscript", "loading", "stale", "fast"),
+        categories=("admin", "fast", "dangerous"),
+        since="2.8.12",
+        summary="Tells the part this server plays in replication, and the masters it watches",
+        group="server",
+    ): role,
+    Command(
+        "shutdown",
+        arity=-1,
+        flags=("admin", "noscript", "loading", "stale", "no_multi", "allow_busy"),
+        categories=("admin", "slow", "dangerous"),
+        since="1.0.0",
+        summary="Ends the process",
+        group="server",
+        arguments=(
+            optional(
+                oneof(
+                    "abort-selector",
+                    block(
+                        "save-selector-block",
+                        optional(oneof("save-selector", word("NOSAVE"), word("SAVE"))),
+                        optional(word("NOW", since="7.0.0")),
+                        optional(word("FORCE", since="7.0.0")),
+                        optional(word("SAFE", since="9.0.0")),
+                        optional(word("FAILOVER", since="9.0.0")),
+                    ),
+                    word("ABORT", since="7.0.0"),
+                )
+            ),
+        ),
+        history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
+    ): shutdown,
+}

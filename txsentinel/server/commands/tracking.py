@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.clients import Client, Tracking
 from txsentinel.server.commands.client import own
+from txsentinel.server.handlers import CommandModule
 from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, cost
 from txsentinel.server.replies import Reply, Steps, Stepwise
-from txsentinel.server.syntax import Argument, oneof, optional, word
-from txsentinel.server.syntax import integer as whole_number
+from txsentinel.server.specification import Argument, integer_argument, oneof, optional, word
 from txsentinel.wire.resp import OK, SetReply, Value, text
 
 if TYPE_CHECKING:
-    from txsentinel.server.context import ServerContext
+    from txsentinel.server.services import TrackingServices
 
 CACHING_WITHOUT_TRACKING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
@@ -28,28 +28,13 @@ CANNOT_SWITCH = (
 )
 
 
-@own(
-    "TRACKING",
-    arity=-3,
-    since="6.0.0",
-    summary="Asks to be told of changed keys, of which there are none here",
-    arguments=(
-        oneof("status", word("ON"), word("OFF")),
-        optional(whole_number("client-id", token="REDIRECT")),
-        Argument("prefix", token="PREFIX", optional=True, multiple=True, multiple_token=True),
-        optional(word("BCAST")),
-        optional(word("OPTIN")),
-        optional(word("OPTOUT")),
-        optional(word("NOLOOP")),
-    ),
-)
-def tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def tracking(services: TrackingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Switch tracking on or off. The options are checked as a data server checks them."""
-    return Stepwise(_tracking(context, client, request))
+    return Stepwise(_tracking(services, client, request))
 
 
-def _tracking(context: ServerContext, client: Client, request: Sequence[bytes]) -> Steps:
-    options = yield from _parse(context, request)
+def _tracking(services: TrackingServices, client: Client, request: Sequence[bytes]) -> Steps:
+    options = yield from _parse(services, request)
     switch = request[2].lower()
     if switch == b"off":
         client.tracking = None
@@ -65,7 +50,7 @@ def _tracking(context: ServerContext, client: Client, request: Sequence[bytes]) 
     present = client.tracking
     if present is not None:
         _check_change(present, options)
-    options.prefixes = yield from _joined(context, options.prefixes, () if present is None else present.prefixes)
+    options.prefixes = yield from _joined(services, options.prefixes, () if present is None else present.prefixes)
     client.tracking = options
     return OK
 
@@ -79,7 +64,7 @@ def _check_change(present: Tracking, options: Tracking) -> None:
 
 
 def _joined(
-    context: ServerContext, options: Sequence[bytes], present: Sequence[bytes]
+    services: TrackingServices, options: Sequence[bytes], present: Sequence[bytes]
 ) -> Generator[bytes, None, tuple[bytes, ...]]:
     """
     Return the present and the new prefixes together. Works in steps.
@@ -89,7 +74,7 @@ def _joined(
     """
     everything = (*present, *options)
     places = dict(zip(reversed(everything), reversed(range(len(everything))), strict=True))
-    if sum(map(len, places)) + len(places) * SUBSCRIPTION_OVERHEAD > context.limits.subscription_memory:
+    if sum(map(len, places)) + len(places) * SUBSCRIPTION_OVERHEAD > services.limits.subscription_memory:
         raise CommandError(TOO_MANY_PREFIXES)
     for shorter, longer in pairwise(sorted(places)):
         yield b""
@@ -106,7 +91,7 @@ def _joined(
     return tuple(sorted(places, key=places.__getitem__))
 
 
-def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, None, Tracking]:
+def _parse(services: TrackingServices, words: Sequence[bytes]) -> Generator[bytes, None, Tracking]:
     """Parse the options after the third word. Works in steps."""
     options = Tracking()
     prefixes: dict[bytes, None] = {}
@@ -119,14 +104,14 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
             if options.redirect:
                 raise CommandError("ERR A client can only redirect to a single other client")
             options.redirect = integer(more[0])
-            if context.clients.get(options.redirect) is None:
+            if services.clients.get(options.redirect) is None:
                 raise CommandError("ERR The client ID you want redirect to does not exist")
             index += 1
         elif option == b"prefix" and more:
             if more[0] not in prefixes:
                 prefixes[more[0]] = None
                 size += cost(more[0])
-                if size > context.limits.subscription_memory:
+                if size > services.limits.subscription_memory:
                     raise CommandError(TOO_MANY_PREFIXES)
             index += 1
         elif option == b"bcast":
@@ -144,14 +129,7 @@ def _parse(context: ServerContext, words: Sequence[bytes]) -> Generator[bytes, N
     return options
 
 
-@own(
-    "CACHING",
-    arity=3,
-    since="6.0.0",
-    summary="Says whether the keys of the next command are to be tracked",
-    arguments=(oneof("mode", word("YES"), word("NO")),),
-)
-def caching(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def caching(services: TrackingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Check that the tracking mode allows the command. It has no effect."""
     options = client.tracking
     if options is None:
@@ -168,14 +146,12 @@ def caching(context: ServerContext, client: Client, request: Sequence[bytes]) ->
     return OK
 
 
-@own("GETREDIR", arity=2, since="6.0.0", summary="Tells which connection hears of the keys tracked for this one")
-def getredir(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def getredir(services: TrackingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return the client ID of the redirection, 0 without redirection, −1 without tracking."""
     return -1 if client.tracking is None else client.tracking.redirect
 
 
-@own("TRACKINGINFO", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING")
-def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes]) -> Reply:
+def trackinginfo(services: TrackingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """Return flags, redirection and prefixes."""
     options = client.tracking
     if options is None:
@@ -192,3 +168,38 @@ def trackinginfo(context: ServerContext, client: Client, request: Sequence[bytes
 
 def _tracking_report(flags: list[str], redirect: int, prefixes: Sequence[bytes]) -> dict[str, Value]:
     return {"flags": SetReply(flags), "redirect": redirect, "prefixes": list(prefixes)}
+
+
+COMMANDS: Final[CommandModule[TrackingServices]] = {
+    own(
+        "client|tracking",
+        arity=-3,
+        since="6.0.0",
+        summary="Asks to be told of changed keys, of which there are none here",
+        arguments=(
+            oneof("status", word("ON"), word("OFF")),
+            optional(integer_argument("client-id", token="REDIRECT")),
+            Argument("prefix", token="PREFIX", optional=True, multiple=True, multiple_token=True),
+            optional(word("BCAST")),
+            optional(word("OPTIN")),
+            optional(word("OPTOUT")),
+            optional(word("NOLOOP")),
+        ),
+    ): tracking,
+    own(
+        "client|caching",
+        arity=3,
+        since="6.0.0",
+        summary="Says whether the keys of the next command are to be tracked",
+        arguments=(oneof("mode", word("YES"), word("NO")),),
+    ): caching,
+    own(
+        "client|getredir",
+        arity=2,
+        since="6.0.0",
+        summary="Tells which connection hears of the keys tracked for this one",
+    ): getredir,
+    own(
+        "client|trackinginfo", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING"
+    ): trackinginfo,
+}

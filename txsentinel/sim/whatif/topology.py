@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -19,7 +20,7 @@ from txsentinel.config.statements import MasterRecord
 from txsentinel.core.options import MasterOptions
 from txsentinel.model.address import canonical_ip
 from txsentinel.server.acl.users import check_declaration
-from txsentinel.server.command_modules import TABLE
+from txsentinel.server.all_commands import TABLE
 from txsentinel.tls.activation import wants_tls
 
 MADE_UP: Final = "198.18.0."
@@ -184,7 +185,7 @@ def read(path: str, contents: bytes, disk: ReadOnlyDisk) -> Configuration:
     :raises ConfigError: as it would refuse it.
     """
     known_commands = [word.decode("ascii") for word in TABLE.by_word]
-    return load(path, contents, disk=disk, known_commands=known_commands, check_user=check_declaration)
+    return load(path, contents, disk=disk, known_commands=known_commands, check_user=partial(check_declaration, TABLE))
 
 
 def read_topology(

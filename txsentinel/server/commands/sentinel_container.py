@@ -1,0 +1,27 @@
+"""The SENTINEL container, and the common properties of its subcommands."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
+from txsentinel.server.specification import Command, container, text_argument
+
+sentinel: Final = partial(Command, flags=("admin",), categories=("admin", "slow", "dangerous"), group="sentinel")
+"""Define a subcommand of SENTINEL."""
+
+MASTER_NAME: Final = (text_argument("master-name"),)
+
+
+COMMANDS: Final[CommandModule[object]] = {
+    container(
+        "sentinel",
+        arity=-2,
+        flags=("admin",),
+        categories=("admin", "slow", "dangerous"),
+        since="2.8.4",
+        summary="Holds the commands of a Sentinel",
+        group="sentinel",
+    ): refuse_without_subcommand,
+}
