@@ -47,7 +47,7 @@ LAYERS = (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
         " config.process_title config.generic config.directives config.statements config.recovery"
-        " config.configuration config.rendering config.store",
+        " config.configuration config.rendering config.saving config.store",
     ),
     ("adapters", "links server client runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
     (
@@ -309,9 +309,9 @@ class LayerTests(SynchronousTestCase):
                 self.assertEqual(roots(source) & IMPURE, set(), source.name)
 
     def test_config_reads_without_twisted(self) -> None:
-        """Of the modules about the configuration only the store knows Deferreds."""
+        """Of the modules about the configuration only the store and its states know Deferreds."""
         for source in sources():
-            if source.package == "config" and source.name != "config.store":
+            if source.package == "config" and source.name not in ("config.saving", "config.store"):
                 self.assertNotIn("twisted", roots(source), source.name)
 
     def test_global_reactor(self) -> None:

@@ -71,6 +71,7 @@ class FakeFiles:
     def __init__(self) -> None:
         self.writes: list[tuple[str, bytes, Deferred[str]]] = []
         self.probes: list[Deferred[str]] = []
+        self.probed_sizes: list[int] = []
         self.reason = ""
         """The reason why files are overwritten in place, if they are."""
 
@@ -79,6 +80,7 @@ class FakeFiles:
     def probe(self, path: str, size: int) -> Deferred[str]:
         """Record the request."""
         self.probes.append(Deferred())
+        self.probed_sizes.append(size)
         return self.probes[-1]
 
     def replace(self, path: str, contents: bytes) -> Deferred[str]:

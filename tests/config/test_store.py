@@ -13,7 +13,8 @@ from txsentinel.config import store as store_module
 from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import MARKER, ConfigDocument
-from txsentinel.config.store import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT, ConfigStore
+from txsentinel.config.saving import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
+from txsentinel.config.store import ConfigStore
 from txsentinel.interfaces import IHost
 
 

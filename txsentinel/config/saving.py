@@ -1,0 +1,477 @@
+"""
+When the configuration file is written: the states of its store.
+
+=============  ======================================================================================
+State          Meaning
+=============  ======================================================================================
+``idle``       Everything that was committed is durable.
+``scheduled``  A write begins in the next turn.
+``writing``    Lines are being rendered, or their write is in progress.
+``hanging``    The write in progress has taken longer than :data:`HANG_LIMIT`. It counts as failing.
+``waiting``    The last write or probe has failed; another write is made after a delay.
+``ending``     The store was stopped, and no write is in progress.
+``last``       The store was stopped while a write was in progress, or has begun a last one.
+=============  ======================================================================================
+
+The machine is built by Automat, like that of ``twisted.application.internet.ClientService``. This module is not
+compiled: mypyc replaces the methods of the class of inputs by descriptors, in which Automat finds no inputs. One input
+takes about two microseconds, and a commit, which waits for an fsync, has three. What takes time with many masters is in
+the store, which is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import ETIMEDOUT
+from typing import Final, Protocol
+
+from automat import TypeMachineBuilder
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from txsentinel.config.errors import WriteStuck
+from txsentinel.interfaces import IHost
+
+FIRST_RETRY: Final = 0.1
+"""Delay in seconds after a failed write; doubled on each further failure."""
+
+LAST_RETRY: Final = 5.0
+"""Maximum delay in seconds after a failed write."""
+
+HANG_LIMIT: Final = 5.0
+"""Seconds after which a write that has not ended counts as failing, so that effects do not queue up behind it."""
+
+STOP_LIMIT: Final = 5.0
+"""Maximum time in seconds that stopping waits for a write."""
+
+PROBE_PERIOD: Final = 10.0
+"""Interval in seconds of checks whether the file could be saved."""
+
+USUAL_SIZE: Final = 4096
+"""Assumed size of the file in bytes before it was first written."""
+
+
+class Source(Protocol):
+    """What is saved; the store provides it."""
+
+    unsaved: bool
+    """Whether there are changes that no write has begun to save."""
+
+    wanted: int
+    """The highest generation that is to be saved."""
+
+    def render_ahead(self) -> bool:
+        """Render lines for one time slice; return whether all are rendered."""
+
+    def begin(self) -> int:
+        """Plan what to render for a write, which makes everything saved; return the generation that it will have."""
+
+    def contents(self) -> bytes | None:
+        """Render for one time slice; return the contents of the file, ``None`` if rendering takes another turn."""
+
+    def covered(self, generation: int) -> int:
+        """Return the generation that rendered contents have, if rendering them began with ``generation``."""
+
+
+class Attempts:
+    """
+    The writes and probes of one file, their timers, and their outcomes.
+
+    The parameters are those of :class:`~txsentinel.config.store.ConfigStore`.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        path: str,
+        source: Source,
+        on_durable: Callable[[int], None],
+        on_failure: Callable[[int, OSError], None],
+        on_overwritten: Callable[[str], None],
+    ) -> None:
+        self.source = source
+        self.durable = 0
+        """The highest durable generation."""
+
+        self.failing = False
+        """Whether the last write failed or hangs."""
+
+        self.saved: bytes | None = None
+        """The contents that are durable, if known. Those read at start may not be: their writer may have crashed."""
+
+        self._host = host
+        self._path = path
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        self._on_overwritten = on_overwritten
+        self._overwritten_for = ""
+        self._size = USUAL_SIZE
+        self._failed_at = 0.0
+        self._retry_after = FIRST_RETRY
+        self._next: IDelayedCall | None = None
+        self._hang_timer: IDelayedCall | None = None
+        self._next_probe: IDelayedCall | None = None
+        self._preparing: IDelayedCall | None = None
+        self._giving_up: IDelayedCall | None = None
+        self._stopped: list[Deferred[None]] = []
+
+    # Scheduling.
+
+    def schedule(self, saving: Saving, delay: float) -> None:
+        """Have a write begin in ``delay`` seconds, instead of the one that is scheduled."""
+        self._cancel_next()
+        self._next = self._host.reactor.callLater(delay, self._due, saving)
+
+    def hasten(self, saving: Saving) -> None:
+        """Bring the next attempt forward, so that the reply to a new change is not delayed, within a rate limit."""
+        now = self._host.reactor.seconds()
+        delay = max(0.0, self._failed_at + FIRST_RETRY - now)
+        if self._next is None or self._next.getTime() > now + delay:
+            self.schedule(saving, delay)
+
+    def _due(self, saving: Saving) -> None:
+        self._next = None
+        saving.due()
+
+    def _cancel_next(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    # Writing.
+
+    def begin(self, saving: Saving) -> None:
+        """Render what is out of date, and write."""
+        self._render(saving, self.source.begin())
+
+    def _render(self, saving: Saving, generation: int) -> None:
+        """Continue to render; once the changes up to ``generation`` are rendered, write."""
+        rendered = maybeDeferred(self.source.contents)
+        rendered.addCallback(self._write, saving, generation)
+        rendered.addErrback(self._host.fail_stop, "saving the configuration file")
+
+    def _write(self, contents: bytes | None, saving: Saving, generation: int) -> Deferred[None] | None:
+        """Write ``contents`` unless they are durable already; if ``None``, continue to render in another turn."""
+        if contents is None:
+            self._host.reactor.callLater(0, self._render, saving, generation)
+            return None
+        generation = self.source.covered(generation)
+        self._start_hang_timer(saving, generation)
+        self._size = len(contents)
+        written: Deferred[str] = (
+            succeed(self._overwritten_for) if contents == self.saved else self._host.files.replace(self._path, contents)
+        )
+        return written.addCallbacks(
+            lambda reason: self._written(saving, generation, contents, reason),
+            lambda failure: self._not_written(saving, generation, failure),
+        )
+
+    def _written(self, saving: Saving, generation: int, contents: bytes, reason: str) -> None:
+        self._cancel_hang_timer()
+        saving.saved(generation, contents, reason)
+
+    def _not_written(self, saving: Saving, generation: int, failure: Failure) -> Failure | None:
+        """Process a failed write, which left the old file intact. Errors other than ``OSError`` are passed on."""
+        self._cancel_hang_timer()
+        if not isinstance(failure.value, OSError):
+            return failure
+        saving.failed(generation, failure.value)
+        return None
+
+    def _start_hang_timer(self, saving: Saving, generation: int) -> None:
+        """Start the timeout of the write in progress."""
+        until = self._host.reactor.seconds() + HANG_LIMIT
+        self._hang_timer = self._host.reactor.callLater(HANG_LIMIT, self._hang, saving, generation, until)
+
+    def _hang(self, saving: Saving, generation: int, until: float) -> None:
+        self._hang_timer = None
+        if self._host.reactor.seconds() - until > HANG_LIMIT / 2:
+            # This process was stopped, and the result of the write may be about to arrive.
+            self._start_hang_timer(saving, generation)
+        else:
+            saving.hung(generation)
+
+    def _cancel_hang_timer(self) -> None:
+        if self._hang_timer is not None:
+            self._hang_timer.cancel()
+            self._hang_timer = None
+
+    # Outcomes.
+
+    def report_saved(self, generation: int, contents: bytes, reason: str) -> None:
+        """Report that a write is durable; ``reason`` is why the file was not replaced, if it was not."""
+        self._report_overwritten(reason)
+        self.failing, self._retry_after = False, FIRST_RETRY
+        self.saved = contents
+        self.durable = generation
+        self._on_durable(generation)
+
+    def note_failure(self) -> float:
+        """Record a failed write; return the delay in seconds until the next one."""
+        self.note_doubt()
+        delay, self._retry_after = self._retry_after, min(self._retry_after * 2, LAST_RETRY)
+        return delay
+
+    def note_doubt(self) -> float:
+        """Record a failed probe; return the delay in seconds until the next write."""
+        # Usually the old contents are in place, but a rename whose fsync failed may be visible without being durable.
+        self.saved = None
+        self.source.unsaved = True
+        self.failing, self._failed_at = True, self._host.reactor.seconds()
+        return self._retry_after
+
+    def report_failure(self, generation: int, reason: OSError) -> None:
+        """Report that ``generation`` could not be saved."""
+        self._on_failure(generation, reason)
+
+    def report_hanging(self, generation: int) -> None:
+        """Report the write in progress as failing, as it has not ended."""
+        self.failing = True
+        self._on_failure(generation, WriteStuck(ETIMEDOUT, "The disk does not answer"))
+
+    def _report_overwritten(self, reason: str) -> None:
+        """Report why the file cannot be replaced, once until it can be again."""
+        if reason and not self._overwritten_for:
+            self._on_overwritten(reason)
+        self._overwritten_for = reason
+
+    # Probing and preparing.
+
+    def probe(self, saving: Saving) -> None:
+        """Check whether the file could be saved."""
+        probed = self._host.files.probe(self._path, self._size)
+        probed.addCallbacks(self._probed, lambda failure: self._not_probed(saving, failure))
+        probed.addCallback(lambda _: saving.probed())
+        probed.addErrback(self._host.fail_stop, "probing the configuration file")
+
+    def probe_later(self, saving: Saving) -> None:
+        """Have the file probed after :data:`PROBE_PERIOD`."""
+        self._next_probe = self._host.reactor.callLater(PROBE_PERIOD, self._probe_due, saving)
+
+    def _probe_due(self, saving: Saving) -> None:
+        self._next_probe = None
+        saving.probe()
+
+    def _probed(self, reason: str) -> None:
+        """Handle a successful probe. Without a reason nothing is reported, as a rename may still fail."""
+        if reason:
+            self._report_overwritten(reason)
+
+    def _not_probed(self, saving: Saving, failure: Failure) -> None:
+        if not isinstance(failure.value, OSError):
+            failure.raiseException()
+        saving.probe_failed(failure.value)
+
+    def prepare(self, saving: Saving) -> None:
+        """Render lines for one time slice, and continue in the next turn if some are left."""
+        if not self.source.render_ahead():
+            self._preparing = self._host.reactor.callLater(0, self._continue_preparing, saving)
+
+    def _continue_preparing(self, saving: Saving) -> None:
+        self._preparing = None
+        saving.prepare()
+
+    # Stopping.
+
+    def prepare_to_stop(self, stopped: Deferred[None]) -> None:
+        """Cancel all timers; :meth:`end` will fire ``stopped``."""
+        self._cancel_next()
+        for call in (self._preparing, self._next_probe):
+            if call is not None:
+                call.cancel()
+        self._preparing = self._next_probe = None
+        self._cancel_hang_timer()
+        self._stopped.append(stopped)
+
+    def limit_stopping(self) -> None:
+        """Call :meth:`end` after :data:`STOP_LIMIT`, unless it was called already."""
+        if self._stopped and self._giving_up is None:
+            self._giving_up = self._host.reactor.callLater(STOP_LIMIT, self.end)
+
+    def end(self) -> None:
+        """Fire the Deferreds that :meth:`prepare_to_stop` got."""
+        if self._giving_up is not None and self._giving_up.active():
+            self._giving_up.cancel()
+        self._giving_up = None
+        waiting, self._stopped = self._stopped, []
+        for stopped in waiting:
+            stopped.callback(None)
+
+
+class Saving(Protocol):
+    """
+    The inputs of the machine. Every state accepts every input of its callers.
+
+    An input that an output causes, directly or through a report, takes effect when the output has returned.
+    """
+
+    def changed(self) -> None:
+        """There are unsaved changes that are to be saved soon."""
+
+    def due(self) -> None:
+        """The scheduled time of a write has come."""
+
+    def saved(self, generation: int, contents: bytes, reason: str) -> None:
+        """The write in progress is durable; see :meth:`Attempts.report_saved`."""
+
+    def failed(self, generation: int, reason: OSError) -> None:
+        """The write in progress has failed."""
+
+    def hung(self, generation: int) -> None:
+        """The write in progress has not ended within :data:`HANG_LIMIT`."""
+
+    def probe(self) -> None:
+        """It is time to check whether the file could be saved."""
+
+    def probe_failed(self, reason: OSError) -> None:
+        """A probe has shown that the file cannot be saved."""
+
+    def probed(self) -> None:
+        """A probe has ended, whatever its result."""
+
+    def prepare(self) -> None:
+        """Lines should be rendered ahead of the first write."""
+
+    def stop(self, stopped: Deferred[None]) -> None:
+        """Write what is unsaved, make no further attempts, and fire ``stopped``, after :data:`STOP_LIMIT` at most."""
+
+
+_builder = TypeMachineBuilder(Saving, Attempts)
+
+idle = _builder.state("idle")
+scheduled = _builder.state("scheduled")
+writing = _builder.state("writing")
+hanging = _builder.state("hanging")
+waiting = _builder.state("waiting")
+ending = _builder.state("ending")
+last = _builder.state("last")
+
+
+def _begin(saving: Saving, attempts: Attempts) -> None:
+    attempts.begin(saving)
+
+
+def _saved(saving: Saving, attempts: Attempts, generation: int, contents: bytes, reason: str) -> None:
+    attempts.report_saved(generation, contents, reason)
+    if attempts.source.unsaved:
+        saving.changed()
+
+
+def _failed(saving: Saving, attempts: Attempts, generation: int, reason: OSError) -> None:
+    attempts.schedule(saving, attempts.note_failure())
+    attempts.report_failure(generation, reason)
+
+
+def _hung(saving: Saving, attempts: Attempts, generation: int) -> None:
+    attempts.report_hanging(generation)
+
+
+def _probe_failed(saving: Saving, attempts: Attempts, reason: OSError) -> None:
+    attempts.schedule(saving, attempts.note_doubt())
+    attempts.report_failure(attempts.source.wanted, reason)
+
+
+def _probe(saving: Saving, attempts: Attempts) -> None:
+    attempts.probe(saving)
+
+
+def _probe_later(saving: Saving, attempts: Attempts) -> None:
+    attempts.probe_later(saving)
+
+
+def _prepare(saving: Saving, attempts: Attempts) -> None:
+    attempts.prepare(saving)
+
+
+def _finish(saving: Saving, attempts: Attempts) -> None:
+    """Begin the last write if anything is unsaved, otherwise end."""
+    if attempts.source.unsaved:
+        saving.due()
+    else:
+        attempts.end()
+
+
+def _stop(saving: Saving, attempts: Attempts, stopped: Deferred[None]) -> None:
+    attempts.prepare_to_stop(stopped)
+    _finish(saving, attempts)
+
+
+def _stop_after_write(saving: Saving, attempts: Attempts, stopped: Deferred[None]) -> None:
+    attempts.prepare_to_stop(stopped)
+    attempts.limit_stopping()
+
+
+def _begin_last(saving: Saving, attempts: Attempts) -> None:
+    attempts.begin(saving)
+    attempts.limit_stopping()
+
+
+def _last_saved(saving: Saving, attempts: Attempts, generation: int, contents: bytes, reason: str) -> None:
+    attempts.report_saved(generation, contents, reason)
+    _finish(saving, attempts)
+
+
+def _last_failed(saving: Saving, attempts: Attempts, generation: int, reason: OSError) -> None:
+    attempts.note_failure()
+    attempts.report_failure(generation, reason)
+    attempts.end()
+
+
+@idle.upon(Saving.changed).to(scheduled)
+def _schedule(saving: Saving, attempts: Attempts) -> None:
+    attempts.schedule(saving, 0.0)
+
+
+@waiting.upon(Saving.changed).loop()
+def _hasten(saving: Saving, attempts: Attempts) -> None:
+    attempts.hasten(saving)
+
+
+scheduled.upon(Saving.due).to(writing)(_begin)
+waiting.upon(Saving.due).to(writing)(_begin)
+ending.upon(Saving.due).to(last)(_begin_last)
+
+writing.upon(Saving.hung).to(hanging)(_hung)
+last.upon(Saving.hung).loop()(_hung)
+
+last.upon(Saving.saved).to(ending)(_last_saved)
+last.upon(Saving.failed).to(ending)(_last_failed)
+last.upon(Saving.stop).loop()(_stop_after_write)
+ending.upon(Saving.stop).loop()(_stop)
+
+for _state in (writing, hanging):
+    _state.upon(Saving.saved).to(idle)(_saved)
+    _state.upon(Saving.failed).to(waiting)(_failed)
+    _state.upon(Saving.stop).to(last)(_stop_after_write)
+
+for _state in (idle, scheduled, waiting):
+    _state.upon(Saving.stop).to(ending)(_stop)
+    _state.upon(Saving.prepare).loop()(_prepare)
+
+for _state in (idle, scheduled):
+    _state.upon(Saving.probe).loop()(_probe)
+    _state.upon(Saving.probe_failed).to(waiting)(_probe_failed)
+
+for _state in (writing, hanging, waiting):
+    _state.upon(Saving.probe).loop()(_probe_later)
+    # The present or the last write decides.
+    _state.upon(Saving.probe_failed).loop().returns(None)
+
+for _state in (idle, scheduled, writing, hanging, waiting):
+    _state.upon(Saving.probed).loop()(_probe_later)
+
+for _state in (ending, last):
+    _state.upon(Saving.probe).loop().returns(None)
+    _state.upon(Saving.probe_failed).loop().returns(None)
+    _state.upon(Saving.probed).loop().returns(None)
+
+for _state in (writing, hanging, ending, last):
+    _state.upon(Saving.prepare).loop().returns(None)
+    # The outcome of the write leads to the next one; after stop() no write begins on its own.
+    _state.upon(Saving.changed).loop().returns(None)
+
+scheduled.upon(Saving.changed).loop().returns(None)
+
+saving_machine: Final[Callable[[Attempts], Saving]] = _builder.build()
+"""Builds a machine, in the state ``idle``."""
