@@ -1,1 +1,1 @@
-"""Client libraries of all sorts over our Sentinels, each in a process of its own."""
+"""Client libraries with Sentinels of ours, each client in a process of its own."""

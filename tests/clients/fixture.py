@@ -1,4 +1,4 @@
-"""One installation, all clients over it at once, and the loss of the master while they write."""
+"""Runs all clients over one installation at once, and kills the master while they write."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from txsentinel.demo.blocking import Reply
 ROOT = Path(__file__).parent.parent.parent
 
 SECONDS = 120.0
-"""How long all clients together may take to be ready, and again to follow the new master."""
+"""Timeout until all clients are ready, and until all of them follow the new master."""
 
 
 @dataclass
 class Run:
-    """A client at work, and what it has reported."""
+    """A running client and its reports."""
 
     client: Client
     protocol: int
@@ -32,38 +32,38 @@ class Run:
     process: subprocess.Popen[bytes]
     directory: Path
     protocols_seen: set[int] = field(default_factory=set)
-    """Versions of RESP that the Sentinels saw on the connections that bear its name."""
+    """RESP versions that the Sentinels observed on the connections with its name."""
     report: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What it said of each step, in the end."""
+    """Its report of each step, at the end."""
     stderr: str = ""
-    """What it said besides."""
-    kept: object = None
-    """What the new master has under its key, in the end."""
+    """Its standard error."""
+    stored: object = None
+    """The value of its key on the new master, at the end."""
 
     def steps(self) -> dict[str, dict[str, Any]]:
-        """The report so far, by step."""
+        """Return the reports so far, by step."""
         lines = (self.directory / f"{self.key}.out").read_text().splitlines()
         return {each["step"]: each for each in map(json.loads, lines)}
 
     def reached(self, step: str) -> bool:
-        """Has it come so far, or ended?"""
+        """Whether the client reached the step or ended."""
         return self.process.poll() is not None or step in self.steps()
 
-    def finish(self, kept: object) -> None:
-        """Keep what will be gone with the directory."""
+    def finish(self, stored: object) -> None:
+        """Read what is removed with the directory."""
         self.report = self.steps()
         self.stderr = (self.directory / f"{self.key}.err").read_text(errors="replace")[-3000:]
-        self.kept = kept
+        self.stored = stored
 
 
 class Fixture:
     """
-    Plays the piece once, for all clients together.
+    Runs the failover once, for all clients together.
 
-    :param stack: closes what was opened here.
+    :param stack: closes what is opened here.
     :param plan: keyword arguments of :class:`Plan` that are the same for all.
-    :param encrypted: leave out who cannot reach servers and Sentinels by TLS. The newest version of the protocol will
-        do here, for it makes no difference to TLS.
+    :param encrypted: skip clients that cannot connect to servers and Sentinels by TLS. Only the newest protocol
+        version is used then, because TLS does not depend on it.
     """
 
     def __init__(self, stack: ExitStack, fleet: Fleet, directory: Path, plan: dict[str, Any], encrypted: bool) -> None:
@@ -75,14 +75,14 @@ class Fixture:
         self.clients = [each for each in CLIENTS.values() if not each.missing() and (each.encrypts or not encrypted)]
         self.runs: dict[tuple[str, int], Run] = {}
         self.refused: list[Reply] = []
-        """What the Sentinels noted of commands and channels that somebody had no right to."""
+        """Entries of ``ACL LOG`` of the Sentinels."""
 
     def protocols(self, client: Client) -> tuple[int, ...]:
-        """The versions of the protocol that a client plays in."""
+        """Return the protocol versions to test with a client."""
         return client.protocols[-1:] if self._encrypted else client.protocols
 
     def run(self) -> None:
-        """Have them all ready, kill the master, and have them all find and use the next one."""
+        """Wait until all clients are ready, kill the master, and wait until all of them use the next one."""
         self.old = self.fleet.master_port()
         self.replicas = sorted(set(self.fleet.servers) - {self.old})
         for client in self.clients:
@@ -100,15 +100,15 @@ class Fixture:
             run.finish(self.fleet.servers[self.new].call("GET", run.key))
 
     def _wait_all(self, step: str) -> None:
-        # Who does not come as far is found out by its own test.
+        # The test of a client that does not reach the step reports that.
         with suppress(DeadlineExpired):
             wait_for(lambda: all(run.reached(step) for run in self.runs.values()), SECONDS, step, every=0.05)
 
     def _start(self, client: Client, protocol: int) -> None:
         key = f"{client.name.replace(' ', '-')}-{protocol}"
-        turn = len(self.runs) % len(self.fleet.sentinels)
+        first = len(self.runs) % len(self.fleet.sentinels)
         sentinels = [("127.0.0.1", each.port) for each in self.fleet.sentinels]
-        plan = Plan(client.library, key, protocol, sentinels[turn:] + sentinels[:turn], self.fleet.name, **self._plan)
+        plan = Plan(client.library, key, protocol, sentinels[first:] + sentinels[:first], self.fleet.name, **self._plan)
         with (
             (self._directory / f"{key}.out").open("wb") as out,
             (self._directory / f"{key}.err").open("wb") as err,

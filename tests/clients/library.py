@@ -1,4 +1,4 @@
-"""The client libraries, what each can do, and what it needs on this machine."""
+"""The client libraries with their features and requirements."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 NODE = Path(__file__).parent / "node"
 
 OLDEST_NODE = 20
-"""What the libraries from npm ask for."""
+"""The minimum version for the libraries from npm."""
 
 
 @cache
 def node_version() -> int:
-    """The major version of Node.js on this machine; 0 if there is none."""
+    """Return the major version of Node.js on this machine; 0 if there is none."""
     if shutil.which("node") is None:
         return 0
     details = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -30,15 +30,15 @@ def node_version() -> int:
 @dataclass(frozen=True)
 class Client:
     """
-    One way into one library.
+    A client of one library.
 
     :ivar name: as in the documentation.
     :ivar program: ``python`` or ``node``. :ivar script: what it runs.
-    :ivar library: what must be installed, and what a script that serves two libraries is told.
-    :ivar protocols: versions of RESP that it speaks.
-    :ivar reads: it finds replicas and can read from them.
-    :ivar names_itself: its connection to a Sentinel bears the name of the key that it writes.
-    :ivar encrypts: it reaches both Sentinels and servers by TLS.
+    :ivar library: what must be installed, and what is passed to a script that serves two libraries.
+    :ivar protocols: RESP versions that it supports.
+    :ivar reads: whether it finds replicas and can read from them.
+    :ivar names_itself: whether its connection to a Sentinel has the name of the key that it writes.
+    :ivar encrypts: whether it connects to Sentinels and servers by TLS.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Client:
     encrypts: bool = True
 
     def missing(self) -> str:
-        """Why it cannot run on this machine; empty if it can."""
+        """Return why it cannot run on this machine; empty if it can."""
         if self.program == "node":
             if node_version() < OLDEST_NODE:
                 return f"Node.js {OLDEST_NODE} or newer is not on this machine"
@@ -65,7 +65,7 @@ class Client:
         return ""
 
     def command(self, plan: str) -> list[str]:
-        """The command line, for the top of the checkout as the working directory."""
+        """Return the command line, to be run in the root of the repository."""
         if self.program == "node":
             return ["node", str(NODE / f"{self.script}.js"), plan]
         return [sys.executable, "-m", f"tests.clients.{self.script}", plan]

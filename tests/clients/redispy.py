@@ -1,4 +1,4 @@
-"""redis-py, and valkey-py which was made from it, in their blocking form."""
+"""redis-py and valkey-py, its fork, with blocking connections."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import Any
 
 from tests.clients.redispy_options import access, failures
-from tests.clients.script import PAUSE, Plan, report_step, tries, values
+from tests.clients.script import PAUSE, Plan, attempts, report_step, values
 
 
 def main(plan: Plan) -> None:
     """Follow the master."""
     library = import_module(plan.library)
     errors = failures(library)
-    data, watching = access(plan)
+    data, sentinel_options = access(plan)
     report_step("library", version=library.__version__)
-    group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
+    group = import_module(f"{plan.library}.sentinel").Sentinel(plan.sentinels, sentinel_kwargs=sentinel_options, **data)
     master = group.master_for(plan.name)
     replica = partial(group.slave_for, plan.name)
     old = group.discover_master(plan.name)[1]
@@ -34,11 +34,11 @@ def main(plan: Plan) -> None:
         pass
     report_step("ready")
 
-    message_task = False
+    received = False
     while True:
         message = listener.get_message(ignore_subscribe_messages=True, timeout=PAUSE)
         if message:
-            message_task = True
+            received = True
             report_step("event", payload=message["data"])
         try:
             written = next(value)
@@ -46,27 +46,27 @@ def main(plan: Plan) -> None:
             port = port_of(master)
         except errors:
             continue
-        if message_task and port != old:
+        if received and port != old:
             break
     report_step("wrote", port=port, value=written)
     report_step("read again", port=read(replica, plan.key, written, port, errors))
 
 
 def port_of(server: Any) -> int:
-    """Where the connection of a client ends."""
+    """Return the port of the server that the client is connected to."""
     return int(server.info("server")["tcp_port"])
 
 
 def read(connect: Callable[[], Any], key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]) -> int:
-    """Wait until a replica gives back what was written; its port."""
+    """Wait until a replica returns the written value; return its port."""
     replica = connect()
-    for _ in tries():
+    for _ in attempts():
         try:
             if replica.get(key) == wanted:
                 port = port_of(replica)
                 if port != master:
                     return port
-                # It came to the new master while that was a replica, and does not ask for roles.
+                # It connected to the new master while that was a replica, and does not check the role again.
                 replica = connect()
         except errors:
             continue

@@ -1,4 +1,4 @@
-"""redis-py and valkey-py in their asyncio form."""
+"""redis-py and valkey-py with asyncio."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ async def main(plan: Plan) -> None:
     """Follow the master."""
     library = import_module(plan.library)
     errors = failures(library)
-    data, watching = access(plan)
+    data, sentinel_options = access(plan)
     report_step("library", version=library.__version__)
     sentinels = import_module(f"{plan.library}.asyncio.sentinel")
-    group = sentinels.Sentinel(plan.sentinels, sentinel_kwargs=watching, **data)
+    group = sentinels.Sentinel(plan.sentinels, sentinel_kwargs=sentinel_options, **data)
     master = group.master_for(plan.name)
     replica = partial(group.slave_for, plan.name)
     old = (await group.discover_master(plan.name))[1]
@@ -56,21 +56,21 @@ async def main(plan: Plan) -> None:
 
 
 async def next_message(listener: Any) -> None:
-    """Wait for the event."""
+    """Wait for the event and report it."""
     while (message := await listener.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
         pass
     report_step("event", payload=message["data"])
 
 
 async def port_of(server: Any) -> int:
-    """Where the connection of a client ends."""
+    """Return the port of the server that the client is connected to."""
     return int((await server.info("server"))["tcp_port"])
 
 
 async def read(
     connect: Callable[[], Any], key: str, wanted: str, master: int, errors: tuple[type[Exception], ...]
 ) -> int:
-    """Wait until a replica gives back what was written; its port."""
+    """Wait until a replica returns the written value; return its port."""
     replica = connect()
     while True:
         try:
@@ -79,7 +79,7 @@ async def read(
                 await replica.aclose()
                 if port != master:
                     return port
-                # It came to the new master while that was a replica, and does not ask for roles.
+                # It connected to the new master while that was a replica, and does not check the role again.
                 replica = connect()
         except errors:
             pass

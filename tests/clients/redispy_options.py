@@ -1,4 +1,4 @@
-"""How redis-py and valkey-py are told what to connect with, and what they raise while there is no master."""
+"""Connection options of redis-py and valkey-py, and the exceptions that they raise while there is no master."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.clients.script import Plan
 
 
 def access(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keyword arguments for connections to the servers and to the Sentinels."""
+    """Return keyword arguments for connections to the servers and to the Sentinels."""
     common: dict[str, Any] = {"protocol": plan.protocol, "decode_responses": True, "socket_timeout": 2}
     if plan.authority is not None:
         common |= {
@@ -24,5 +24,5 @@ def access(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def failures(library: Any) -> tuple[type[Exception], ...]:
-    """What an application has to live with while the master changes."""
+    """Return the exceptions that an application has to handle while the master changes."""
     return (library.ConnectionError, library.TimeoutError, library.ReadOnlyError)

@@ -1,18 +1,18 @@
 """
-What the scripts that drive client libraries share: what they are told, and how they report.
+What the scripts for client libraries have in common: their argument and their reports.
 
-A script is started with one argument, a :class:`Plan` as JSON, and prints one JSON object for each step that it has
-reached, and when by the clock (``at``, seconds). In order, and each once:
+A script is started with one argument, a :class:`Plan` as JSON. It prints one JSON object for each step that it
+reaches, with its time (``at``, in seconds since the epoch). The steps, in order and once each:
 
 - ``library``: its ``version``.
-- ``found``: the port of the ``master`` and those of the ``replicas``, as far as the library tells.
-- ``read``: the ``port`` of the replica that gave back what was written to the master.
-- ``ready``: subscribed to ``+switch-master`` by now; the master may be killed.
-- ``message_task``: the ``payload`` of that event.
-- ``wrote``: the ``port`` of the new master and the ``value`` that it has taken.
+- ``found``: the port of the ``master`` and those of the ``replicas``, if the library offers them.
+- ``read``: the ``port`` of the replica that returned the value written to the master.
+- ``ready``: subscribed to ``+switch-master``; the master may be killed.
+- ``event``: the ``payload`` of that event.
+- ``wrote``: the ``port`` of the new master and the ``value`` that it accepted.
 - ``read again``: as ``read``, with that value.
 
-Scripts begin to write again at once when they are ready, and do not stop because of errors: an application would not.
+After ``ready`` a script writes continuously and ignores errors, as an application would.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 LIFETIME = 60
-"""Seconds after which a script gives up, and is gone whatever happens to who started it."""
+"""Seconds after which a script ends, even if its parent process is gone."""
 
 PAUSE = 0.05
-"""Seconds between two tries of anything."""
+"""Seconds between two attempts."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a script is told. Users and passwords that are ``None`` are not to be given; files are for TLS."""
+    """The argument of a script. Credentials that are ``None`` are not used; the files are for TLS."""
 
     library: str
     key: str
@@ -49,12 +49,12 @@ class Plan:
     private_key: str | None = None
 
     def encode(self) -> str:
-        """As the argument of a script."""
+        """Encode the plan as the argument of a script."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_arguments(cls) -> Plan:
-        """The plan of this script, whose time begins to run."""
+        """Decode the plan of this script, and start its lifetime."""
         signal.alarm(LIFETIME)
         words = json.loads(sys.argv[1])
         return cls(**{**words, "sentinels": [tuple(each) for each in words["sentinels"]]})
@@ -66,15 +66,15 @@ def report_step(step: str, **fields: object) -> None:
 
 
 def values() -> Iterator[str]:
-    """What to write, one after the other."""
+    """Generate the values to write."""
     number = 0
     while True:
         number += 1
         yield str(number)
 
 
-def tries() -> Iterator[None]:
-    """Over and over, with a pause in between, for code that may block; the end comes with the script's lifetime."""
+def attempts() -> Iterator[None]:
+    """Repeat with a pause in between, for blocking code, until the lifetime ends."""
     while True:
         yield
         time.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Client libraries find, follow and leave masters by our Sentinels as they do by the C ones."""
+"""Client libraries find, follow and leave masters with Sentinels of ours as with C Sentinels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
     " +client|kill +client|pause +client|unpause +failover +script|kill"
 )
-"""What Sentinels need of a server, and not a command more."""
+"""The commands that Sentinels need on a server."""
 
 READER = (
     "resetchannels &+switch-master &+slave &+sentinel &+slave-reconf-done &switch-master &[-+]sdown &[-+]odown -@all"
@@ -29,14 +29,14 @@ READER = (
     " +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas +sentinel|slaves"
     " +sentinel|sentinels"
 )
-"""What applications need of a Sentinel: what any of the clients here asks for."""
+"""The commands that applications need on a Sentinel: all that any of these clients uses."""
 
 
 class ClientTests:
     """
-    What each client does: it finds the master and its replicas, writes, reads that from a replica, subscribes to
-    ``+switch-master``, hears of it as the master is killed, writes to the new one, and reads that from the replica
-    that is left.
+    Tests of each client: it finds the master and its replicas, writes, reads the value from a replica, subscribes to
+    ``+switch-master``, receives the event when the master is killed, writes to the new master, and reads that value
+    from the remaining replica.
     """
 
     kind = "txsentinel"
@@ -46,22 +46,22 @@ class ClientTests:
 
     @classmethod
     def harness(cls) -> Harness:
-        """Where the installation is made."""
+        """Return the harness of the installation."""
         return Harness()
 
     @classmethod
     def fleet(cls, harness: Harness) -> Fleet:
-        """The installation, not yet started."""
+        """Return the installation, not yet started."""
         return Fleet(harness, [cls.kind] * 3, cls.servers, down_after=1500, failover_timeout=10_000)
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """What all clients are told."""
+        """Return the common part of the clients' plans."""
         return {}
 
     @classmethod
     def setUpClass(cls) -> None:
-        """All clients play at once: most of the time goes into starting them, and into the failover."""
+        """Run all clients at once: most of the time is spent on starting them, and on the failover."""
         if missing(cls.kind, cls.servers):
             raise SkipTest(missing(cls.kind, cls.servers))
         with ExitStack() as stack:
@@ -72,7 +72,7 @@ class ClientTests:
             cls.fixture.run()
 
     def check(self: Any, name: str) -> None:
-        """Read the reports of a client, one for each version of the protocol that it was run with."""
+        """Check the reports of a client, one for each protocol version that it was run with."""
         client = CLIENTS[name]
         if client.missing():
             raise SkipTest(client.missing())
@@ -82,7 +82,7 @@ class ClientTests:
             self.check_run(self.fixture.runs[name, protocol])
 
     def check_run(self: Any, run: Run) -> None:
-        """Read one report."""
+        """Check one report."""
         report, fixture = run.report, self.fixture
         details = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.stderr}"
         self.assertEqual(run.process.returncode, 0, details)
@@ -91,7 +91,7 @@ class ClientTests:
             report["event"]["payload"], f"{fixture.fleet.name} 127.0.0.1 {fixture.old} 127.0.0.1 {fixture.new}", details
         )
         self.assertEqual(report["wrote"]["port"], fixture.new, details)
-        self.assertEqual(report["wrote"]["value"], run.kept, details)
+        self.assertEqual(report["wrote"]["value"], run.stored, details)
         if run.client.reads:
             self.assertEqual(report["found"]["replicas"], fixture.replicas, details)
             self.assertIn(report["read"]["port"], fixture.replicas, details)
@@ -100,39 +100,39 @@ class ClientTests:
             self.assertEqual(run.protocols_seen, {run.protocol}, details)
 
     def test_redis_py(self) -> None:
-        """redis-py asks for all masters and flags, and asks again with each connection."""
+        """redis-py queries all masters with their flags, again for each connection."""
         self.check("redis-py")
 
     def test_redis_py_asyncio(self) -> None:
-        """So does its asyncio form."""
+        """The asyncio variant of redis-py does so as well."""
         self.check("redis-py asyncio")
 
     def test_valkey_py(self) -> None:
-        """valkey-py does as redis-py did when it was made from it."""
+        """valkey-py behaves like the redis-py that it was forked from."""
         self.check("valkey-py")
 
     def test_valkey_py_asyncio(self) -> None:
-        """So does its asyncio form."""
+        """The asyncio variant of valkey-py does so as well."""
         self.check("valkey-py asyncio")
 
     def test_coredis(self) -> None:
-        """coredis insists on RESP3 and its maps."""
+        """coredis requires RESP3 and its maps."""
         self.check("coredis")
 
     def test_txredisapi(self) -> None:
-        """txredisapi asks all Sentinels at once, and the server for its role."""
+        """txredisapi queries all Sentinels at once, and the server for its role."""
         self.check("txredisapi")
 
     def test_master_follower(self) -> None:
-        """Our own follower moves as the first Sentinel announces it."""
+        """``MasterFollower`` moves when the first Sentinel announces the switch."""
         self.check("MasterFollower")
 
     def test_ioredis(self) -> None:
-        """ioredis asks and leaves, and its detector reconnects on what it hears."""
+        """ioredis disconnects after its query; its failover detector reconnects on an event."""
         self.check("ioredis")
 
     def test_iovalkey(self) -> None:
-        """iovalkey does as ioredis 5 did when it was made from it."""
+        """iovalkey behaves like the ioredis 5 that it was forked from."""
         self.check("iovalkey")
 
     def test_node_redis(self) -> None:
@@ -140,12 +140,12 @@ class ClientTests:
         self.check("node-redis")
 
     def test_redis_cli(self) -> None:
-        """Shell scripts ask by redis-cli, and leave one subscribed."""
+        """Shell scripts query with redis-cli, and keep one subscribed."""
         self.check("redis-cli")
 
 
 class OpenTests(ClientTests, SynchronousTestCase):
-    """Redis servers and Sentinels that are open to everybody."""
+    """Redis servers and Sentinels without passwords."""
 
 
 class PasswordTests(ClientTests, SynchronousTestCase):
@@ -155,7 +155,7 @@ class PasswordTests(ClientTests, SynchronousTestCase):
 
     @classmethod
     def fleet(cls, harness: Harness) -> Fleet:
-        """Everything has a password."""
+        """Set passwords everywhere."""
         return Fleet(
             harness,
             [cls.kind] * 3,
@@ -168,16 +168,16 @@ class PasswordTests(ClientTests, SynchronousTestCase):
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """The passwords."""
+        """Return the passwords."""
         return {"password": SERVER_PASSWORD, "sentinel_password": SENTINEL_PASSWORD}
 
 
 class UserTests(ClientTests, SynchronousTestCase):
-    """Users wherever there can be: applications and Sentinels on the servers, and both on the Sentinels."""
+    """Users everywhere: applications and Sentinels on the servers, and both on the Sentinels."""
 
     @classmethod
     def fleet(cls, harness: Harness) -> Fleet:
-        """The default users keep to replication and to the test."""
+        """Keep the default users for replication and for the test."""
         fleet = Fleet(
             harness,
             [cls.kind] * 3,
@@ -205,17 +205,17 @@ class UserTests(ClientTests, SynchronousTestCase):
         return fleet
 
     def test_nothing_refused(self) -> None:
-        """The applications' user has all the rights on Sentinels that any of them makes use of."""
+        """The applications' user has all the rights on Sentinels that the clients use."""
         self.assertEqual(self.fixture.refused, [])  # type: ignore[no-untyped-call]
 
     def test_documented(self) -> None:
-        """The rights that were enough are those that the documentation names."""
+        """The documentation lists the rights that were used here."""
         words = (ROOT / "docs" / "compatibility.rst").read_text(encoding="utf-8").split()
         self.assertIn(READER, " ".join(words))  # type: ignore[no-untyped-call]
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """One user name and password for everything."""
+        """Return one user name and password for everything."""
         return {
             "user": "application",
             "password": APPLICATION,
@@ -225,26 +225,26 @@ class UserTests(ClientTests, SynchronousTestCase):
 
 
 class EncryptedTests(ClientTests, SynchronousTestCase):
-    """Nothing but TLS, with certificates on both sides."""
+    """Only TLS, with certificates on both sides."""
 
     encrypted = True
     secured: ClassVar[Any]
 
     @classmethod
     def harness(cls) -> Harness:
-        """Its servers and Sentinels have TLS ports only."""
+        """Return a harness whose servers and Sentinels have TLS ports only."""
         if find_spec("cryptography") is None:
             raise SkipTest("cryptography is not installed")
-        from tests.tls.installation import TlsBench
+        from tests.tls.installation import TlsHarness
         from tests.tls.test_with_real_binaries import needs_tls
 
         needs_tls("redis-cli", "--help")
-        harness = cls.secured = TlsBench()
+        harness = cls.secured = TlsHarness()
         return harness
 
     @classmethod
     def plan(cls) -> dict[str, Any]:
-        """Whom to trust, and who to be."""
+        """Return the certificates."""
         issued = cls.secured.authority.issue("application")
         return {
             "authority": str(cls.secured.authority.certificate),

@@ -1,4 +1,4 @@
-"""coredis, which speaks RESP3 only."""
+"""coredis, which supports RESP3 only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coredis.exceptions import ConnectionError, ReadOnlyError, ReplicaNotFoundEr
 from tests.clients.script import PAUSE, Plan, report_step, values
 
 FAILURES = (ConnectionError, ReadOnlyError, ReplicaNotFoundError, StalePrimaryError, TimeoutError)
-"""What an application has to live with while the master changes."""
+"""The exceptions that an application has to handle while the master changes."""
 
 
 async def main(plan: Plan) -> None:
@@ -65,22 +65,22 @@ async def main(plan: Plan) -> None:
 
 
 async def next_message(listener: Any) -> None:
-    """Wait for the event."""
+    """Wait for the event and report it."""
     async for message in listener:
         report_step("event", payload=message["data"])
         return
 
 
 async def port_of(server: Any) -> int:
-    """Where the connection of a client ends."""
+    """Return the port of the server that the client is connected to."""
     return int((await server.info("server"))["tcp_port"])
 
 
 async def read(group: coredis.Sentinel[str], plan: Plan, wanted: str, master: int) -> int:
     """
-    Wait until a replica gives back what was written; its port.
+    Wait until a replica returns the written value; return its port.
 
-    Each try is a client of its own: one may come to the new master while that is a replica, and does not ask for roles.
+    Each attempt uses a new client: one may connect to the new master while that is a replica, and not check it again.
     """
     while True:
         async with group.replica_for(plan.name) as replica:

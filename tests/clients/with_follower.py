@@ -1,4 +1,4 @@
-"""Our own ``txsentinel.client.MasterFollower``, whose listeners stand for the subscription that others need."""
+"""``txsentinel.client.MasterFollower``, whose listeners take the place of a subscription."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def main(reactor: Any, plan: Plan) -> Steps:
     value = values()
     yield follower.execute("SET", plan.key, next(value))
 
-    message_task: list[MasterAddress] = []
+    received: list[MasterAddress] = []
 
     def moved(address: MasterAddress) -> None:
-        if address.port != old and not message_task:
-            message_task.append(address)
+        if address.port != old and not received:
+            received.append(address)
             report_step("event", payload=f"{plan.name} 127.0.0.1 {old} {address.host} {address.port}")
 
     follower.add_listener(moved)
@@ -57,14 +57,14 @@ def main(reactor: Any, plan: Plan) -> Steps:
             port = int((yield follower.commands.info("server"))["tcp_port"])
         except (txredisapi.ConnectionError, txredisapi.ResponseError, NoMaster):
             continue
-        if message_task and port != old:
+        if received and port != old:
             break
     report_step("wrote", port=port, value=written)
     yield follower.stop()
 
 
 def encryption(plan: Plan) -> dict[str, Any]:
-    """Keyword arguments for TLS."""
+    """Return keyword arguments for TLS."""
     if plan.authority is None or plan.certificate is None or plan.private_key is None:
         return {}
     files = []

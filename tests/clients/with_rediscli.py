@@ -1,4 +1,4 @@
-"""``redis-cli``, as shell scripts use it: a process per question, and one that stays subscribed."""
+"""``redis-cli`` in shell scripts: a process per query, and one that stays subscribed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
-from tests.clients.script import Plan, report_step, tries, values
+from tests.clients.script import Plan, attempts, report_step, values
 
 
 class Shell:
-    """How to run it."""
+    """Runs ``redis-cli``."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -23,7 +23,7 @@ class Shell:
             self.options += ["--cert", plan.certificate or "", "--key", plan.private_key or ""]
 
     def sentinel(self, *words: str) -> str:
-        """What a Sentinel answers, asking one after the other."""
+        """Return the reply of the first Sentinel that answers."""
         for _, port in self.plan.sentinels:
             try:
                 return self.run(self.command(port, words, self.plan.sentinel_user), self.plan.sentinel_password)
@@ -32,11 +32,11 @@ class Shell:
         raise AssertionError("no Sentinel answers")
 
     def master(self) -> int:
-        """Port of the master."""
+        """Return the port of the master."""
         return int(self.sentinel("sentinel", "get-master-addr-by-name", self.plan.name).split()[1])
 
     def replicas(self) -> list[int]:
-        """Ports of the replicas that are up."""
+        """Return the ports of the replicas that are up."""
         details = self.sentinel("sentinel", "replicas", self.plan.name)
         found = zip(
             re.findall(r"^port\s+(\d+)", details, re.M), re.findall(r"^flags\s+(\S+)", details, re.M), strict=True
@@ -44,19 +44,19 @@ class Shell:
         return sorted(int(port) for port, flags in found if flags == "slave")
 
     def server(self, port: int, *words: str) -> str:
-        """What a server answers."""
+        """Return the reply of a server."""
         return self.run(self.command(port, words, self.plan.user), self.plan.password)
 
     def command(self, port: int, words: Sequence[str], user: str | None) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         return [*self.options, "-p", str(port), *(["--user", user] if user else []), *words]
 
     def environment(self, password: str | None) -> dict[str, str]:
-        """The password goes by the environment, so that no list of processes shows it."""
+        """Return an environment with the password, which a list of processes must not show."""
         return {**os.environ, **({} if password is None else {"REDISCLI_AUTH": password})}
 
     def run(self, command: Sequence[str], password: str | None) -> str:
-        """Output of a command; raises ``SubprocessError`` where it fails, or answers with an error."""
+        """Return the output of a command; raise ``SubprocessError`` if it fails or returns an error."""
         done = subprocess.run(
             command, env=self.environment(password), capture_output=True, text=True, timeout=30, check=True
         )
@@ -64,20 +64,20 @@ class Shell:
             raise subprocess.SubprocessError(done.stdout)
         return done.stdout.strip()
 
-    def subscribe(self, message_task: queue.Queue[str]) -> subprocess.Popen[str]:
-        """Print what a Sentinel announces, line by line into ``message_task``."""
+    def subscribe(self, lines: queue.Queue[str]) -> subprocess.Popen[str]:
+        """Put the output of a subscription into ``lines``, line by line."""
         command = self.command(self.plan.sentinels[0][1], ["subscribe", "+switch-master"], self.plan.sentinel_user)
         process = subprocess.Popen(
             command, env=self.environment(self.plan.sentinel_password), stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        lines = process.stdout
+        stdout = process.stdout
 
-        def pump() -> None:
-            for line in lines:
-                message_task.put(line.strip())
+        def read_lines() -> None:
+            for line in stdout:
+                lines.put(line.strip())
 
-        threading.Thread(target=pump, daemon=True).start()
+        threading.Thread(target=read_lines, daemon=True).start()
         return process
 
 
@@ -99,12 +99,12 @@ def main(plan: Plan) -> None:
         while "+switch-master" not in lines.get(timeout=30):
             pass
         report_step("ready")
-        message_task = False
-        for _ in tries():
+        received = False
+        for _ in attempts():
             while not lines.empty():
                 line = lines.get()
                 if line.startswith(f"{plan.name} "):
-                    message_task = True
+                    received = True
                     report_step("event", payload=line)
             try:
                 written = next(value)
@@ -112,22 +112,22 @@ def main(plan: Plan) -> None:
                 shell.server(port, "set", plan.key, written)
             except subprocess.SubprocessError:
                 continue
-            if message_task and port != old:
+            if received and port != old:
                 break
         report_step("wrote", port=port, value=written)
-        left: list[int] = []
-        for _ in tries():
-            left = shell.replicas()
-            if left:
+        remaining: list[int] = []
+        for _ in attempts():
+            remaining = shell.replicas()
+            if remaining:
                 break
-        report_step("read again", port=read(shell, left[0], written))
+        report_step("read again", port=read(shell, remaining[0], written))
     finally:
         subscription.terminate()
 
 
 def read(shell: Shell, port: int, wanted: str) -> int:
-    """Wait until a replica gives back what was written; its port."""
-    for _ in tries():
+    """Wait until a replica returns the written value; return its port."""
+    for _ in attempts():
         try:
             if shell.server(port, "get", shell.plan.key) == wanted:
                 return port

@@ -1,4 +1,4 @@
-"""txredisapi with its own way to the master, ``Sentinel`` and ``SentinelConnectionFactory``."""
+"""txredisapi with its own Sentinel client, ``Sentinel`` and ``SentinelConnectionFactory``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater, react
 from tests.clients.script import PAUSE, Plan, report_step, values
 
 FAILURES = (txredisapi.ConnectionError, txredisapi.ResponseError, txredisapi.TimeoutError)
-"""What an application has to live with while the master changes."""
+"""The exceptions that an application has to handle while the master changes."""
 
 Steps = Generator[Deferred[Any], Any, Any]
 
@@ -24,7 +24,7 @@ def main(reactor: Any, plan: Plan) -> Steps:
     """Follow the master."""
     report_step("library", version=txredisapi.__version__)
     group = txredisapi.Sentinel(plan.sentinels, password=plan.sentinel_password, username=plan.sentinel_user)
-    group.discovery_timeout = 1  # seconds to wait for a better answer, while all Sentinels call the master down
+    group.discovery_timeout = 1  # seconds to wait for a better answer, while all Sentinels consider the master down
     data = {"password": plan.password, "username": plan.user}
     master = group.master_for(plan.name, **data)
     replica = partial(group.slave_for, plan.name, **data)
@@ -37,9 +37,9 @@ def main(reactor: Any, plan: Plan) -> Steps:
     yield master.set(plan.key, written)
     report_step("read", port=(yield read(reactor, replica, plan.key, written, old)))
 
-    message_task: Deferred[None] = Deferred()
+    received: Deferred[None] = Deferred()
     host, port = plan.sentinels[0]
-    yield subscribe(reactor, host, port, plan, message_task)
+    yield subscribe(reactor, host, port, plan, received)
     report_step("ready")
 
     while True:
@@ -50,7 +50,7 @@ def main(reactor: Any, plan: Plan) -> Steps:
             port = yield port_of(master)
         except FAILURES:
             continue
-        if message_task.called and port != old:
+        if received.called and port != old:
             break
     report_step("wrote", port=port, value=written)
     report_step("read again", port=(yield read(reactor, replica, plan.key, written, port)))
@@ -59,13 +59,13 @@ def main(reactor: Any, plan: Plan) -> Steps:
 
 
 @inlineCallbacks
-def subscribe(reactor: Any, host: str, port: int, plan: Plan, message_task: Deferred[None]) -> Steps:
-    """Listen to one Sentinel; ``message_task`` fires with the event."""
+def subscribe(reactor: Any, host: str, port: int, plan: Plan, received: Deferred[None]) -> Steps:
+    """Subscribe to one Sentinel; ``received`` fires with the event."""
 
     class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         def messageReceived(self, pattern: str | None, channel: str, message: str) -> None:
             report_step("event", payload=message)
-            message_task.callback(None)
+            received.callback(None)
 
     factory = txredisapi.SubscriberFactory()
     factory.protocol = Listener
@@ -76,13 +76,13 @@ def subscribe(reactor: Any, host: str, port: int, plan: Plan, message_task: Defe
 
 @inlineCallbacks
 def port_of(server: Any) -> Steps:
-    """Where the connection of a client ends."""
+    """Return the port of the server that the client is connected to."""
     return int((yield server.info("server"))["tcp_port"])
 
 
 @inlineCallbacks
 def read(reactor: Any, connect: Callable[[], Any], key: str, wanted: str, master: int) -> Steps:
-    """Wait until a replica gives back what was written; its port."""
+    """Wait until a replica returns the written value; return its port."""
     replica = connect()
     while True:
         try:
@@ -91,7 +91,7 @@ def read(reactor: Any, connect: Callable[[], Any], key: str, wanted: str, master
                 yield replica.disconnect()
                 if port != master:
                     return port
-                # It came to the new master while that was a replica, and does not ask for roles.
+                # It connected to the new master while that was a replica, and does not check the role again.
                 replica = connect()
         except FAILURES:
             pass  # the connection is made again meanwhile

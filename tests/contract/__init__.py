@@ -1,1 +1,1 @@
-"""One suite of expectations for simulated and for real servers."""
+"""One test suite for simulated and real servers."""

@@ -1,4 +1,4 @@
-"""What the expectations of Redis servers are made with: two servers, connections to them, and what INFO tells."""
+"""Base class of the contract tests: two servers, connections to them, and their INFO."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from txsentinel.wire.values import ErrorLine
 
 
 class Contract:
-    """Two servers that serve all tests of a class. Subclasses say where they come from."""
+    """Two servers for all tests of a class. Subclasses choose the kind of servers."""
 
     make_servers: ClassVar[Callable[[], Servers]]
     servers: ClassVar[Servers]
@@ -37,7 +37,7 @@ class Contract:
         self.addCleanup(self.heal_all)
 
     def heal_all(self: Any) -> None:
-        """Leave two empty masters behind."""
+        """Leave two empty masters for the next test."""
         for connection in self.opened:
             connection.close()
         for server in (self.first, self.second):
@@ -56,33 +56,33 @@ class Contract:
             connection.close()
 
     def connect(self: Any, server: Server) -> Connection:
-        """A connection that is closed after the test."""
+        """Return a connection that is closed after the test."""
         connection: Connection = server.connect()
         self.opened.append(connection)
         return connection
 
     def info(self, connection: Connection) -> InfoReport:
-        """What INFO tells a Sentinel."""
+        """Return the INFO fields that a Sentinel uses."""
         reply = call(connection, "INFO")
         assert isinstance(reply, bytes)
         return parse_info(reply)
 
     def replication(self, connection: Connection) -> dict[str, str]:
-        """The replication section of INFO."""
+        """Return the replication section of INFO."""
         lines = call(connection, "INFO replication").decode().split("\r\n")
         return dict(line.partition(":")[::2] for line in lines if ":" in line)
 
     def replicate(self: Any) -> None:
-        """Make the second a replica of the first, and wait until it is in touch."""
+        """Make the second server a replica of the first, and wait until its link is up."""
         self.assertEqual(call(self.b, f"SLAVEOF {self.first.host} {self.first.port}"), b"OK")
         self.eventually(lambda: self.info(self.b).master_link_up)
         self.eventually(lambda: "state=online" in self.replication(self.a).get("slave0", ""))
 
     def eventually(self: Any, condition: Callable[[], object]) -> None:
-        """The condition comes to hold in reasonable time."""
+        """Assert that the condition becomes true in time."""
         self.assertTrue(self.servers.until(condition))
 
     def refused(self: Any, reply: object, start: str) -> None:
-        """The reply is an error that begins like this."""
+        """Assert that the reply is an error with this beginning."""
         self.assertIsInstance(reply, ErrorLine)
         self.assertTrue(reply.startswith(start.encode()), reply)

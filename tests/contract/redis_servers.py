@@ -1,4 +1,4 @@
-"""Redis servers for the contract: simulated ones, and processes of whatever real ones are installed."""
+"""Redis servers for the contract tests: simulated ones, and processes of installed ones."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TIMEOUT = 8.0
 
 
 Request: TypeAlias = "str | tuple[str, ...]"
-"""A line of words, or the words themselves where one of them is empty."""
+"""A line of words, or the words themselves if one of them is empty."""
 
 
-def packed(commands: tuple[Request, ...]) -> bytes:
-    """Requests as they go over the wire."""
+def encode(commands: tuple[Request, ...]) -> bytes:
+    """Encode requests."""
     return b"".join(pack(*(command.split() if isinstance(command, str) else command)) for command in commands)
 
 
@@ -44,21 +44,21 @@ class Connection(Protocol):
     """A client of one server; replies come in order."""
 
     def send(self, *commands: Request) -> None:
-        """Send commands in one go."""
+        """Send commands in one write."""
 
     def reply(self) -> Any:
         """
-        The next reply.
+        Return the next reply.
 
-        :raises EOFError: if the server closes instead.
+        :raises EOFError: if the server closes the connection.
         :raises TimeoutError: if there is none in time.
         """
 
     def idle(self) -> bool:
-        """Has nothing come that was not read yet?"""
+        """Whether no unread data has arrived."""
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
 
 
 def call(connection: Connection, command: Request) -> Any:
@@ -68,7 +68,7 @@ def call(connection: Connection, command: Request) -> Any:
 
 
 def ends(connection: Connection) -> bool:
-    """Does the server close the connection?"""
+    """Whether the server closes the connection."""
     try:
         while True:
             connection.reply()
@@ -78,8 +78,8 @@ def ends(connection: Connection) -> bool:
         return False
 
 
-def comes_true(condition: Callable[[], bool]) -> bool:
-    """Does it within our patience, in real time?"""
+def becomes_true(condition: Callable[[], bool]) -> bool:
+    """Whether the condition becomes true before the timeout, in real time."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
@@ -95,35 +95,35 @@ class Server(Protocol):
     port: int
 
     def connect(self) -> Connection:
-        """A new connection."""
+        """Return a new connection."""
 
     def restart(self) -> None:
         """End it, not by a command, and start it from its configuration file."""
 
     def run_endless_script(self) -> None:
-        """Keep it busy until SCRIPT KILL."""
+        """Run a script until SCRIPT KILL."""
 
     def freeze(self) -> None:
-        """Stop it without closing anything, as SIGSTOP does."""
+        """Stop it with its connections open, as SIGSTOP does."""
 
     def thaw(self) -> None:
-        """Let it go on, if it is frozen."""
+        """Let it continue, if it is frozen."""
 
     def configuration(self) -> str:
-        """The text of its configuration file."""
+        """Return the text of its configuration file."""
 
 
 class Servers(Protocol):
-    """A place for servers."""
+    """Starts and stops servers."""
 
     def start(self, *, file: bool = True) -> Server:
-        """A new server, with a configuration file or without."""
+        """Start a new server, with a configuration file or without."""
 
     def seconds(self) -> float:
-        """The clock that the servers go by."""
+        """Return the time that the servers use."""
 
     def until(self, condition: Callable[[], bool]) -> bool:
-        """Ask again and again, giving the servers time, for as long as we have patience."""
+        """Poll the condition, while time passes for the servers, until the timeout."""
 
     def stop(self) -> None:
         """End all of them."""
@@ -139,36 +139,36 @@ class _SimProtocol(StreamProtocol):
         self.lost = False
 
     def dataReceived(self, data: bytes) -> None:
-        """Replies, or parts of them."""
+        """Parse replies, or parts of them."""
         self.reader.feed(data)
         while not isinstance(reply := self.reader.next_reply(), NeedMore):
             self.replies.append(reply)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The server closed."""
+        """The server closed the connection."""
         self.lost = True
 
 
 class SimConnection:
-    """A connection in a simulated world, which runs while we wait."""
+    """A connection to a simulated server; waiting runs the simulation."""
 
     def __init__(self, servers: SimServers, server: SimRedis) -> None:
-        self._world = servers.simulation
+        self._simulation = servers.simulation
         self._protocol = _SimProtocol()
         factory = ClientFactory[_SimProtocol]()
         factory.noisy = False
         factory.buildProtocol = lambda addr: self._protocol  # type: ignore[method-assign]
         servers.client.reactor.connectTCP(server.host.ip, server.port, factory)
-        if not self._world.run_until(lambda: self._protocol.connected, TIMEOUT):
+        if not self._simulation.run_until(lambda: self._protocol.connected, TIMEOUT):
             raise TimeoutError("no connection")
 
     def send(self, *commands: Request) -> None:
         """See :class:`Connection`."""
-        cast("Any", self._protocol.transport).write(packed(commands))
+        cast("Any", self._protocol.transport).write(encode(commands))
 
     def reply(self) -> Any:
         """See :class:`Connection`."""
-        self._world.run_until(lambda: self._protocol.replies or self._protocol.lost, TIMEOUT)
+        self._simulation.run_until(lambda: self._protocol.replies or self._protocol.lost, TIMEOUT)
         if self._protocol.replies:
             return self._protocol.replies.pop(0)
         raise EOFError if self._protocol.lost else TimeoutError
@@ -256,7 +256,7 @@ class SimServers:
         return True
 
     def stop(self) -> None:
-        """Nothing is left of a world that nobody holds."""
+        """Do nothing: the simulation holds no resources."""
 
 
 # Real
@@ -272,19 +272,19 @@ class RealConnection:
 
     def send(self, *commands: Request) -> None:
         """See :class:`Connection`."""
-        self._socket.sendall(packed(commands))
+        self._socket.sendall(encode(commands))
 
     def reply(self) -> Any:
         """See :class:`Connection`."""
         while not self._next:
-            self._look(self._socket.recv)
+            self._receive(self._socket.recv)
         return self._next.pop(0)
 
     def idle(self) -> bool:
         """See :class:`Connection`."""
         self._socket.setblocking(False)
         try:
-            self._look(self._socket.recv)
+            self._receive(self._socket.recv)
         except BlockingIOError:
             pass
         finally:
@@ -295,7 +295,7 @@ class RealConnection:
         """See :class:`Connection`."""
         self._socket.close()
 
-    def _look(self, receive: Callable[[int], bytes]) -> None:
+    def _receive(self, receive: Callable[[int], bytes]) -> None:
         reply = self._reader.next_reply()
         if isinstance(reply, NeedMore):
             try:
@@ -337,9 +337,9 @@ class RealServer:
         else:
             options = [line.partition(" ")[::2] for line in lines]
             self._arguments = [binary, *(word for name, value in options for word in (f"--{name}", value.strip('"')))]
-        self._begin()
+        self._start()
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._process = subprocess.Popen(
             self._arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -366,7 +366,7 @@ class RealServer:
         """See :class:`Server`."""
         self._process.kill()
         self._process.wait()
-        self._begin()
+        self._start()
 
     def run_endless_script(self) -> None:
         """See :class:`Server`."""
@@ -427,7 +427,7 @@ class RealServers:
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """See :class:`Servers`."""
-        return comes_true(condition)
+        return becomes_true(condition)
 
     def stop(self) -> None:
         """See :class:`Servers`."""

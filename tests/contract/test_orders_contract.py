@@ -1,8 +1,8 @@
 """
-What Sentinels order servers to do, seen from the server afterwards; expected of the simulated server and of real ones.
+The commands of Sentinels and their effects on servers; expected of the simulated server and of real ones.
 
-Pauses: what each holds, for how long, and what ends it. Who is disconnected and who is spared. What is in the file.
-What FAILOVER and its end change. What becomes of a transaction in which one command is refused.
+Pauses: what each blocks, for how long, and what ends it. Which clients are disconnected. What is in the file.
+What FAILOVER and its end change. The result of a transaction in which one command is refused.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from tests.contract.redis_servers import Connection, RealServers, Request, SimSe
 from txsentinel.wire.values import ErrorLine
 
 NEW_ROLE = ("CONFIG REWRITE", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub")
-"""What follows SLAVEOF, or a hand-over, in the transaction of a Sentinel."""
+"""The commands that follow SLAVEOF, or a hand-over, in the transaction of a Sentinel."""
 
 CLOCK_GRAIN = 0.05
 """Seconds by which the clock of a server, which it reads once per turn, may be behind when a pause begins."""
 
 
 class OrdersContract(Contract):
-    """The expectations. Subclasses say where the servers come from."""
+    """The expectations. Subclasses choose the kind of servers."""
 
     one_pause: ClassVar[bool] = False
     """
-    Redis 6.2 has one pause, which ends with a FAILOVER, too, and whose end is never forgotten: CLIENT PAUSE lasts no
-    shorter than any did before, for ever after a FAILOVER. Since 7.0 FAILOVER has a pause of its own.
+    Redis 6.2 has one pause for CLIENT PAUSE and FAILOVER, and never forgets its end: CLIENT PAUSE lasts no
+    shorter than any earlier one, and forever after a FAILOVER. Since 7.0 FAILOVER has a pause of its own.
     """
 
     def heal_all(self: Any) -> None:
-        """Leave two empty masters behind that run and accept writes."""
+        """Leave two empty masters that run and accept writes."""
         for server in (self.first, self.second):
             server.thaw()
             if self.one_pause:
@@ -44,31 +44,31 @@ class OrdersContract(Contract):
         super().heal_all()
 
     def transact(self, connection: Connection, *commands: Request) -> Any:
-        """The reply to EXEC of a transaction with these commands."""
+        """Return the reply to EXEC of a transaction with these commands."""
         connection.send("MULTI", *commands, "EXEC")
         return [connection.reply() for _ in range(len(commands) + 2)][-1]
 
     def client(self: Any, *commands: Request) -> Connection:
-        """A client of the first server that has had these commands answered."""
+        """Return a client of the first server that has had these commands answered."""
         connection: Connection = self.connect(self.first)
         for command in commands or ("PING",):
             call(connection, command)
         return connection
 
-    def held(self: Any, *commands: Request, behind: Connection | None = None) -> Connection:
-        """A client of the first server whose last command is held; those before it are answered."""
+    def blocked_client(self: Any, *commands: Request, behind: Connection | None = None) -> Connection:
+        """Return a client of the first server whose last command is blocked; those before it are answered."""
         connection: Connection = self.connect(self.first) if behind is None else behind
         connection.send("PING first", *commands)
         self.assertEqual(connection.reply(), b"first")
         for _ in commands[:-1]:
             self.assertNotIsInstance(connection.reply(), ErrorLine)
-        # In one segment with what was answered, it has been read by now; and here is time to answer it.
+        # In one segment with the answered commands, it has been read by now; this is time to answer it.
         call(self.a, "PING")
         self.assertTrue(connection.idle(), commands)
         return connection
 
-    def failing_over(self: Any, timeout: int = 60_000) -> None:
-        """A FAILOVER of the first server that waits for the second, which does not answer."""
+    def start_failover(self: Any, timeout: int = 60_000) -> None:
+        """Start a FAILOVER of the first server that waits for the second, which does not reply."""
         self.replicate()
         self.second.freeze()
         call(self.a, "SET ahead yes")
@@ -76,12 +76,12 @@ class OrdersContract(Contract):
         self.assertEqual(call(self.a, order), b"OK")
 
     def failover_state(self: Any) -> str:
-        """That of the first server."""
+        """Return the failover state of the first server."""
         state: str = self.replication(self.a)["master_failover_state"]
         return state
 
     def replicaof(self, server: Any) -> list[str]:
-        """The address of the master in the file of a server, if one is there."""
+        """Return the master in the file of a server, if there is one."""
         for line in server.configuration().splitlines():
             words: list[str] = line.split()
             if words and words[0] in ("replicaof", "slaveof"):
@@ -90,16 +90,16 @@ class OrdersContract(Contract):
 
     # Pauses
 
-    def test_pause_of_writes_holds(self: Any) -> None:
-        """It holds writes and PUBLISH, also inside of a transaction, and the end of one that has them queued."""
+    def test_pause_of_writes_blocks(self: Any) -> None:
+        """It blocks writes and PUBLISH, also inside a transaction, and EXEC of a transaction that has them queued."""
         begun = self.client("MULTI", "SET color red")
         call(self.a, "CLIENT PAUSE 60000 WRITE")
         waiting = [
-            self.held("SET color red"),
-            self.held("INCR n"),
-            self.held("PUBLISH news x"),
-            self.held("MULTI", "SET color red"),
-            self.held("MULTI", "PUBLISH news x"),
+            self.blocked_client("SET color red"),
+            self.blocked_client("INCR n"),
+            self.blocked_client("PUBLISH news x"),
+            self.blocked_client("MULTI", "SET color red"),
+            self.blocked_client("MULTI", "PUBLISH news x"),
         ]
         begun.send("EXEC")
         call(self.a, "PING")
@@ -108,8 +108,8 @@ class OrdersContract(Contract):
         self.assertEqual([each.reply() for each in waiting], [b"OK", 1, 0, b"QUEUED", b"QUEUED"])
         self.assertEqual(begun.reply(), [b"OK"])
 
-    def test_pause_of_writes_spares(self: Any) -> None:
-        """It holds no question, and none of the orders of a Sentinel."""
+    def test_pause_of_writes_does_not_block(self: Any) -> None:
+        """It blocks no query, and no command of a Sentinel."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")
         other = self.client()
         for command in (
@@ -130,19 +130,19 @@ class OrdersContract(Contract):
         self.assertEqual([type(each) for each in self.transact(other, *NEW_ROLE)[1:]], [int, int])
         self.assertEqual(call(other, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
 
-    def test_pause_holds_what_is_behind(self: Any) -> None:
-        """A held PUBLISH holds what is behind it on its connection: PING, INFO, and even the end of the pause."""
+    def test_pause_blocks_later_commands(self: Any) -> None:
+        """A blocked PUBLISH blocks the commands behind it on its connection: PING, INFO, and even CLIENT UNPAUSE."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        stuck = self.held("PUBLISH news x")
+        stuck = self.blocked_client("PUBLISH news x")
         stuck.send("CLIENT UNPAUSE", "PING last")
         call(self.a, "PING")
         self.assertTrue(stuck.idle())
-        self.held("PUBLISH news y")
+        self.blocked_client("PUBLISH news y")
         call(self.a, "CLIENT UNPAUSE")
         self.assertEqual([stuck.reply() for _ in range(3)], [0, b"OK", b"last"])
 
     def test_pause_of_all(self: Any) -> None:
-        """It holds every command of every client, its own end as well, and is over when its time is."""
+        """It blocks every command of every client, including CLIENT UNPAUSE, until its timeout."""
         other, subscriber = self.client(), self.client("SUBSCRIBE news")
         began = self.servers.seconds()
         self.assertEqual(call(self.a, "CLIENT PAUSE 400"), b"OK")
@@ -156,7 +156,7 @@ class OrdersContract(Contract):
         self.assertEqual(subscriber.reply(), [b"pong", b""])
 
     def test_pause_ends_by_itself(self: Any) -> None:
-        """What is held is done, in order, when the time is over."""
+        """Blocked commands are executed in order when the timeout has passed."""
         began = self.servers.seconds()
         self.a.send("CLIENT PAUSE 400 WRITE", "SET color red", "GET color")
         self.assertEqual([self.a.reply(), self.a.reply(), self.a.reply()], [b"OK", b"OK", b"red"])
@@ -166,7 +166,7 @@ class OrdersContract(Contract):
         """Another pause makes it longer, never shorter."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")
         call(self.a, "CLIENT PAUSE 1 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         until = self.servers.seconds() + 0.2
         self.eventually(lambda: call(self.a, "PING") and self.servers.seconds() > until)
         self.assertTrue(writer.idle())
@@ -180,19 +180,19 @@ class OrdersContract(Contract):
         self.assertGreaterEqual(self.servers.seconds() - began, 0.4 - CLOCK_GRAIN)
 
     def test_pause_outlives_a_role_change(self: Any) -> None:
-        """On a server that has become a replica meanwhile PUBLISH is held still; new writes are refused at once."""
+        """On a server that has become a replica PUBLISH is still blocked; new writes are refused at once."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.assertEqual(call(self.a, f"SLAVEOF {self.second.host} {self.second.port}"), b"OK")
-        publisher = self.held("PUBLISH news x")
+        publisher = self.blocked_client("PUBLISH news x")
         self.refused(call(self.client(), "SET color blue"), "READONLY ")
         self.assertTrue(writer.idle())
         call(self.a, "CLIENT UNPAUSE")
         self.refused(writer.reply(), "READONLY ")
         self.assertEqual(publisher.reply(), 0)
 
-    def test_pause_spares_replication(self: Any) -> None:
-        """A replica can connect and stays in touch, and learns of what was done before."""
+    def test_pause_does_not_block_replication(self: Any) -> None:
+        """A replica can connect and stays connected, and gets all earlier writes."""
         self.replicate()
         call(self.a, "SET color red")
         call(self.a, "CLIENT PAUSE 60000 WRITE")
@@ -200,37 +200,37 @@ class OrdersContract(Contract):
         call(self.b, "SLAVEOF NO ONE")
         self.replicate()
 
-    def test_killed_while_held(self: Any) -> None:
-        """A client that is disconnected while its write is held is not served any more."""
+    def test_killed_while_blocked(self: Any) -> None:
+        """A client that is disconnected while its write is blocked is not served any more."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.assertGreaterEqual(call(self.a, "CLIENT KILL TYPE normal"), 1)
         self.assertTrue(ends(writer))
         call(self.a, "CLIENT UNPAUSE")
         self.assertIsNone(call(self.a, "GET color"))
 
-    def test_pause_outlives_whoever_ordered_it(self: Any) -> None:
-        """It does not end with the connection that ordered it."""
+    def test_pause_outlives_its_client(self: Any) -> None:
+        """It does not end with the connection that started it."""
         leader = self.client("CLIENT PAUSE 60000 WRITE")
         leader.close()
         self.eventually(lambda: call(self.a, "CLIENT LIST").count(b" addr=") == 1)
-        self.held("SET color red")
+        self.blocked_client("SET color red")
 
     def test_pause_ends_with_the_process(self: Any) -> None:
-        """A server that restarts holds nothing."""
+        """A server that restarts has no pause."""
         call(self.b, "CLIENT PAUSE 60000 WRITE")
         self.second.restart()
         self.assertEqual(call(self.connect(self.second), "SET color red"), b"OK")
 
     # FAILOVER
 
-    def test_failover_holds_writes(self: Any) -> None:
-        """While it waits for the replica, writes are held and the role is still the old one; FAILOVER ABORT ends it."""
-        self.failing_over()
+    def test_failover_blocks_writes(self: Any) -> None:
+        """While it waits for the replica, writes are blocked and the role is unchanged; FAILOVER ABORT ends it."""
+        self.start_failover()
         self.assertEqual(self.failover_state(), "waiting-for-sync")
         self.assertEqual(self.info(self.a).role, "master")
         self.assertTrue(self.info(self.a).failover_running)
-        writer, publisher = self.held("SET color red"), self.held("PUBLISH news x")
+        writer, publisher = self.blocked_client("SET color red"), self.blocked_client("PUBLISH news x")
         self.refused(call(self.a, "FAILOVER"), "ERR FAILOVER already in progress.")
         self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
         self.assertEqual(writer.reply(), b"OK")
@@ -238,19 +238,19 @@ class OrdersContract(Contract):
         self.assertEqual(self.failover_state(), "no-failover")
 
     def test_failover_times_out(self: Any) -> None:
-        """A replica that does not catch up in time: the master stays one, and what was held is done."""
-        self.failing_over(300)
+        """If a replica does not catch up in time, the master stays one, and blocked commands are executed."""
+        self.start_failover(300)
         began = self.servers.seconds()
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.assertEqual(writer.reply(), b"OK")
         self.assertGreaterEqual(self.servers.seconds() - began, 0.3 - 2 * CLOCK_GRAIN)
         self.assertEqual(self.failover_state(), "no-failover")
         self.assertEqual(self.info(self.a).role, "master")
 
     def test_failover_is_not_ended_by_unpause(self: Any) -> None:
-        """CLIENT UNPAUSE does not end what FAILOVER holds; where there is one pause only, it does."""
-        self.failing_over()
-        writer = self.held("SET color red")
+        """CLIENT UNPAUSE does not end the pause of FAILOVER, except where there is one pause only."""
+        self.start_failover()
+        writer = self.blocked_client("SET color red")
         self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
         call(self.a, "PING")
         if self.one_pause:
@@ -259,8 +259,8 @@ class OrdersContract(Contract):
             self.assertTrue(writer.idle())
         self.assertEqual(self.failover_state(), "waiting-for-sync")
 
-    def test_failover_forced_upon_a_silent_replica(self: Any) -> None:
-        """It is a replica already, and stays one while the other does not answer; ABORT makes it a master again."""
+    def test_forced_failover_to_a_hung_replica(self: Any) -> None:
+        """It is a replica already, and stays one while the other does not reply; ABORT makes it a master again."""
         self.replicate()
         self.second.freeze()
         call(self.a, "SET ahead yes")
@@ -268,7 +268,7 @@ class OrdersContract(Contract):
         self.assertEqual(self.a.reply(), b"OK")
         self.eventually(lambda: self.failover_state() == "failover-in-progress")
         self.assertEqual(self.info(self.a).role, "slave")
-        publisher = self.held("PUBLISH news x")
+        publisher = self.blocked_client("PUBLISH news x")
         self.refused(call(self.client(), "SET color red"), "READONLY ")
         self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
         self.assertEqual(publisher.reply(), 0)
@@ -276,22 +276,22 @@ class OrdersContract(Contract):
         self.assertEqual(call(self.a, "SET color red"), b"OK")
 
     def test_pause_outlives_failover(self: Any) -> None:
-        """The order to hand over holds writes until CLIENT UNPAUSE, although the FAILOVER is over long before."""
+        """The pause of a hand-over blocks writes until CLIENT UNPAUSE, although the FAILOVER ended long before."""
         self.replicate()
         self.hand_over()
         publisher = self.connect(self.first)
         if self.one_pause:
             self.assertEqual(call(publisher, "PUBLISH news x"), 0)
             return
-        self.held("PUBLISH news x", behind=publisher)
+        self.blocked_client("PUBLISH news x", behind=publisher)
         self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
         self.assertEqual(publisher.reply(), 0)
 
     def test_pause_outlives_a_failover_that_is_aborted(self: Any) -> None:
         """Both have to be ended, in either order."""
-        self.failing_over()
+        self.start_failover()
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.assertEqual(call(self.a, "FAILOVER ABORT"), b"OK")
         call(self.a, "PING")
         if not self.one_pause:
@@ -300,11 +300,11 @@ class OrdersContract(Contract):
         self.assertEqual(writer.reply(), b"OK")
 
     def test_pause_after_a_failover(self: Any) -> None:
-        """It ends when its time is over, as ever. In Redis 6.2 it does not: the endless one of the FAILOVER goes on."""
-        self.failing_over()
+        """It ends at its timeout as usual. In Redis 6.2 it does not: the endless one of the FAILOVER continues."""
+        self.start_failover()
         call(self.a, "FAILOVER ABORT")
         call(self.a, "CLIENT PAUSE 200 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         if self.one_pause:
             until = self.servers.seconds() + 0.5
             self.eventually(lambda: call(self.a, "PING") and self.servers.seconds() > until)
@@ -312,15 +312,15 @@ class OrdersContract(Contract):
             call(self.a, "CLIENT UNPAUSE")
         self.assertEqual(writer.reply(), b"OK")
 
-    def test_failover_spares_clients_and_files(self: Any) -> None:
-        """It disconnects nobody and writes nothing: that is left to who ordered it."""
+    def test_failover_keeps_clients_and_files(self: Any) -> None:
+        """It disconnects no client and writes no file: the Sentinel does that."""
         call(self.a, "CONFIG REWRITE")
         self.replicate()
         call(self.b, "CONFIG REWRITE")
         before = self.first.configuration(), self.second.configuration()
         normal, subscriber = self.client(), self.client("SUBSCRIBE news")
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.hand_over()
         self.assertEqual((self.first.configuration(), self.second.configuration()), before)
         self.assertEqual(call(normal, "PING"), b"PONG")
@@ -328,14 +328,14 @@ class OrdersContract(Contract):
         call(self.a, "CLIENT UNPAUSE")
         self.refused(writer.reply(), "READONLY ")
 
-    def test_settlement(self: Any) -> None:
-        """What ends a hand-over: files name the new roles, every client is gone, and nothing is held any more."""
+    def test_end_of_a_hand_over(self: Any) -> None:
+        """The end of a hand-over: files have the new roles, every client is disconnected, and nothing is blocked."""
         call(self.a, "CONFIG REWRITE")
         self.replicate()
         call(self.b, "CONFIG REWRITE")
         normal, subscriber = self.client(), self.client("SUBSCRIBE news")
         call(self.a, "CLIENT PAUSE 60000 WRITE")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.hand_over()
         replies = self.transact(self.a, *NEW_ROLE, "CLIENT UNPAUSE")
         self.assertEqual((replies[0], replies[3]), (b"OK", b"OK"))
@@ -348,7 +348,7 @@ class OrdersContract(Contract):
         self.assertIsNone(call(self.b, "GET color"))
 
     def hand_over(self: Any) -> None:
-        """The transaction of a Sentinel, and the wait until both have changed places."""
+        """Run the transaction of a Sentinel, and wait until both have exchanged their roles."""
         target = f"{self.second.host} {self.second.port}"
         replies = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"FAILOVER TO {target} TIMEOUT 60000")
         self.assertEqual(replies, [b"OK", b"OK"])
@@ -357,19 +357,19 @@ class OrdersContract(Contract):
 
     # Transactions with something in them that is refused
 
-    def test_hand_over_to_a_stranger(self: Any) -> None:
+    def test_hand_over_to_an_unknown_server(self: Any) -> None:
         """FAILOVER is refused when the transaction runs, and the pause before it stays."""
         self.replicate()
         replies = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", "FAILOVER TO 127.0.0.1 1 TIMEOUT 60000")
         self.assertEqual(replies[0], b"OK")
         self.refused(replies[1], "ERR FAILOVER target HOST and PORT is not a replica.")
-        writer = self.held("SET color red")
+        writer = self.blocked_client("SET color red")
         self.refused(call(self.a, "FAILOVER ABORT"), "ERR No failover in progress.")
         self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
         self.assertEqual(writer.reply(), b"OK")
 
-    def test_spoiled_hand_over(self: Any) -> None:
-        """A command that is refused while it is queued takes the whole transaction with it: nothing is held."""
+    def test_aborted_hand_over(self: Any) -> None:
+        """A command that is refused when it is queued aborts the whole transaction: nothing is blocked."""
         self.replicate()
         target = f"{self.second.host} {self.second.port}"
         reply = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"NONSENSE TO {target} TIMEOUT 60000")
@@ -377,8 +377,8 @@ class OrdersContract(Contract):
         self.assertEqual(call(self.client(), "SET color red"), b"OK")
         self.assertEqual(self.info(self.a).role, "master")
 
-    def test_spoiled_role_change(self: Any) -> None:
-        """Likewise: the role is the old one, the file too, and nobody is disconnected."""
+    def test_aborted_role_change(self: Any) -> None:
+        """Likewise: role and file are unchanged, and no client is disconnected."""
         call(self.a, "CONFIG REWRITE")
         before = self.first.configuration()
         normal, subscriber = self.client(), self.client("SUBSCRIBE news")
@@ -390,8 +390,10 @@ class OrdersContract(Contract):
         self.assertEqual(call(subscriber, "PING"), [b"pong", b""])
 
     def test_role_change_while_failing_over(self: Any) -> None:
-        """SLAVEOF is refused, and the rest of the transaction is done; with FAILOVER ABORT before it all of it is."""
-        self.failing_over()
+        """
+        SLAVEOF is refused, and the rest of the transaction is executed; with FAILOVER ABORT before it all of it is.
+        """
+        self.start_failover()
         normal = self.client()
         order = f"SLAVEOF {self.second.host} {self.second.port}"
         replies = self.transact(self.a, order, *NEW_ROLE)
@@ -405,7 +407,7 @@ class OrdersContract(Contract):
         self.assertEqual(self.replicaof(self.first), [self.second.host, str(self.second.port)])
 
     def test_role_change_without_a_file(self: Any) -> None:
-        """CONFIG REWRITE is refused by a server that has no file, and the rest of the transaction is done."""
+        """CONFIG REWRITE is refused by a server that has no file, and the rest of the transaction is executed."""
         server = self.servers.start(file=False)
         connection, normal = self.connect(server), self.connect(server)
         self.addCleanup(lambda: call(server.connect(), "SLAVEOF NO ONE"))
@@ -416,10 +418,10 @@ class OrdersContract(Contract):
         self.assertEqual(self.info(connection).role, "slave")
         self.assertTrue(ends(normal))
 
-    # Killed and spared
+    # Clients that are killed, and those that are not.
 
-    def test_kill_spares_replicas(self: Any) -> None:
-        """Neither kind of clients that a Sentinel has disconnected are replicas: their connections stay."""
+    def test_kill_keeps_replicas(self: Any) -> None:
+        """Replicas are in neither class of clients that a Sentinel kills: their connections stay."""
         self.replicate()
         before = self.clients_of_type("replica")
         self.assertEqual(len(before), 1)
@@ -431,8 +433,8 @@ class OrdersContract(Contract):
         call(self.a, "SET color red")
         self.eventually(lambda: call(self.b, "GET color") == b"red")
 
-    def test_kill_spares_the_master(self: Any) -> None:
-        """Nor does a replica lose its master."""
+    def test_kill_keeps_the_master(self: Any) -> None:
+        """A replica does not lose its master either."""
         self.replicate()
         self.transact(self.b, *NEW_ROLE[1:])
         self.assertTrue(self.info(self.b).master_link_up)
@@ -440,7 +442,7 @@ class OrdersContract(Contract):
         self.eventually(lambda: call(self.b, "GET color") == b"red")
 
     def test_kill_replicas(self: Any) -> None:
-        """Replicas are a kind of their own; they come back by themselves."""
+        """Replicas are a class of their own; they reconnect by themselves."""
         self.replicate()
         before = self.clients_of_type("replica")
         normal = self.client()
@@ -449,7 +451,7 @@ class OrdersContract(Contract):
         self.assertEqual(call(normal, "PING"), b"PONG")
 
     def test_kill_both_kinds(self: Any) -> None:
-        """A subscriber is no normal client, in either version of the protocol; a transaction under way is one."""
+        """A subscriber is no normal client, in either protocol; a client in a transaction is one."""
         subscribers = [
             self.client("SUBSCRIBE news"),
             self.client("HELLO 3", "SUBSCRIBE news"),
@@ -463,8 +465,8 @@ class OrdersContract(Contract):
         self.assertEqual([ends(each) for each in subscribers], [True] * 3)
         self.assertEqual(call(self.a, "PUBLISH news x"), 0)
 
-    def test_who_unsubscribed_is_normal_again(self: Any) -> None:
-        """The kind is that of the moment."""
+    def test_unsubscribed_client_is_normal_again(self: Any) -> None:
+        """The class is the present one."""
         former = self.client("SUBSCRIBE news", "UNSUBSCRIBE news")
         self.assertEqual(call(self.a, "CLIENT KILL TYPE pubsub"), 0)
         self.assertEqual(call(former, "PING"), b"PONG")
@@ -472,14 +474,14 @@ class OrdersContract(Contract):
         self.assertTrue(ends(former))
 
     def clients_of_type(self: Any, kind: str) -> list[bytes]:
-        """The IDs of the clients of one kind that the first server has."""
+        """Return the IDs of the first server's clients of one class."""
         listed = call(self.a, f"CLIENT LIST TYPE {kind}")
         return [line.split()[0] for line in listed.splitlines()]
 
     # Files
 
     def test_role_change_is_written(self: Any) -> None:
-        """The file names the role once it was rewritten, and only then."""
+        """The file has the role once it was rewritten, and only then."""
         call(self.b, "CONFIG REWRITE")
         call(self.b, f"SLAVEOF {self.first.host} {self.first.port}")
         self.assertEqual(self.replicaof(self.second), [])
@@ -489,7 +491,7 @@ class OrdersContract(Contract):
         self.assertEqual(self.replicaof(self.second), [])
 
     def test_settings_are_written(self: Any) -> None:
-        """What CONFIG SET changed is in the file after CONFIG REWRITE, and holds after a restart."""
+        """Changes by CONFIG SET are in the file after CONFIG REWRITE, and hold after a restart."""
         call(self.b, "CONFIG SET min-replicas-to-write 1")
         self.assertNotIn("-to-write 1", self.second.configuration())
         call(self.b, "CONFIG REWRITE")
@@ -500,7 +502,7 @@ class OrdersContract(Contract):
     # min-replicas-to-write
 
     def test_too_few_replicas(self: Any) -> None:
-        """Writes are refused, alone and in a transaction, until a replica is in touch; nothing else is."""
+        """Writes are refused, alone and in a transaction, until a replica is connected; nothing else is."""
         call(self.a, "CONFIG SET min-replicas-to-write 1")
         self.refused(call(self.a, "SET color red"), "NOREPLICAS Not enough good replicas to write.")
         self.a.send("MULTI", "SET color red", "EXEC")
@@ -514,7 +516,7 @@ class OrdersContract(Contract):
         self.eventually(lambda: call(self.a, "SET color red") == b"OK")
 
     def test_silent_replicas_do_not_count(self: Any) -> None:
-        """A replica that acknowledged nothing for longer than allowed is one too few."""
+        """A replica that acknowledged nothing for longer than permitted does not count."""
         call(self.a, "CONFIG SET min-replicas-max-lag 1")
         self.replicate()
         call(self.a, "CONFIG SET min-replicas-to-write 1")

@@ -1,8 +1,7 @@
 """
-What a Sentinel relies on in a Redis server, expected of the simulated one and of real ones alike.
+The behaviour of Redis servers that Sentinels rely on, expected of the simulated server and of real ones.
 
-A fake that is only checked against our idea of the real thing proves nothing; whatever is asserted
-here was first true of the real servers.
+Each expectation was first observed on real servers; the simulated server has to pass the same tests.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from txsentinel.wire.values import PushFrame, Status
 
 
 class RedisContract(Contract):
-    """The expectations. Subclasses say where the servers come from."""
+    """The expectations. Subclasses choose the kind of servers."""
 
-    # Talking
+    # Requests and replies.
 
     def test_ping(self: Any) -> None:
         """PING is answered with a status, and with its argument if it has one."""
@@ -35,12 +34,12 @@ class RedisContract(Contract):
         self.assertEqual([self.a.reply() for _ in range(3)], [b"1", b"2", b"3"])
 
     def test_unknown_command(self: Any) -> None:
-        """An unknown command is an error and costs nothing more."""
+        """An unknown command is an error and has no other effect."""
         self.refused(call(self.a, "NONSENSE x"), "ERR unknown command")
         self.assertEqual(call(self.a, "PING"), b"PONG")
 
     def test_wrong_arity(self: Any) -> None:
-        """Too few words are an error that names the command."""
+        """Too few arguments are an error that names the command."""
         self.assertEqual(call(self.a, "GET"), b"ERR wrong number of arguments for 'get' command")
 
     def test_quit(self: Any) -> None:
@@ -48,8 +47,8 @@ class RedisContract(Contract):
         self.assertEqual(call(self.a, "QUIT"), b"OK")
         self.assertTrue(ends(self.a))
 
-    def test_names(self: Any) -> None:
-        """A client can be given a name, which shows in the list; spaces are refused."""
+    def test_client_names(self: Any) -> None:
+        """A client can be given a name, which is in the list; spaces are refused."""
         self.assertIsNone(call(self.a, "CLIENT GETNAME"))
         self.assertEqual(call(self.a, "CLIENT SETNAME sentinel-abcdefgh-cmd"), b"OK")
         self.assertEqual(call(self.a, "CLIENT GETNAME"), b"sentinel-abcdefgh-cmd")
@@ -59,7 +58,7 @@ class RedisContract(Contract):
         self.refused(call(self.a, "CLIENT NONSENSE"), "ERR ")
 
     def test_resp3(self: Any) -> None:
-        """After HELLO 3 a subscribed client may use every command, and messages are marked as pushed."""
+        """After HELLO 3 a subscribed client may use every command, and messages are pushes."""
         self.assertEqual(call(self.a, "HELLO 3 SETNAME both")[b"proto"], 3)
         confirmed = call(self.a, "SUBSCRIBE news")
         self.assertIsInstance(confirmed, PushFrame)
@@ -73,7 +72,7 @@ class RedisContract(Contract):
     # Passwords
 
     def test_password(self: Any) -> None:
-        """With a password, newcomers get -NOAUTH until they give it; who is inside already stays."""
+        """With a password, new clients get -NOAUTH until they authenticate; connected ones stay authenticated."""
         self.assertEqual(call(self.a, "CONFIG SET requirepass secret"), b"OK")
         self.assertEqual(call(self.a, "PING"), b"PONG")
         unknown_client = self.connect(self.first)
@@ -86,12 +85,12 @@ class RedisContract(Contract):
         self.assertEqual(call(self.connect(self.first), "AUTH default secret"), b"OK")
 
     def test_needless_password(self: Any) -> None:
-        """A password where none is needed is an error, and a name that does not exist is another."""
+        """AUTH without a configured password is an error, and an unknown user is another one."""
         self.refused(call(self.a, "AUTH x"), "ERR AUTH <password> called without any password configured")
         self.refused(call(self.a, "AUTH nobody x"), "WRONGPASS ")
 
     def test_replication_with_password(self: Any) -> None:
-        """A replica with the wrong password stays without a link; with the right one it gets it."""
+        """A replica with the wrong password has no link; with the right one it has."""
         call(self.a, "CONFIG SET requirepass secret")
         call(self.b, f"SLAVEOF {self.first.host} {self.first.port}")
         self.assertEqual(self.replication(self.b)["master_link_status"], "down")
@@ -101,19 +100,19 @@ class RedisContract(Contract):
     # INFO
 
     def test_info_of_a_master(self: Any) -> None:
-        """A master has a run id of 40 digits and says that it is one."""
+        """A master has a run ID of 40 digits and reports its role."""
         report = self.info(self.a)
         self.assertRegex(report.run_id, "^[0-9a-f]{40}$")
         self.assertEqual((report.role, report.replicas, report.failover_running), ("master", (), False))
 
     def test_info_sections(self: Any) -> None:
-        """One section can be asked for; an unknown one is empty."""
+        """One section can be requested; an unknown one is empty."""
         self.assertTrue(call(self.a, "INFO replication").startswith(b"# Replication\r\n"))
         self.assertNotIn(b"run_id", call(self.a, "INFO replication"))
-        self.assertEqual(call(self.a, "INFO nonsense"), b"")
+        self.assertEqual(call(self.a, "INFO invalid"), b"")
 
     def test_replica_appears(self: Any) -> None:
-        """A replica shows in its master's INFO, and its own says whom it follows and how far it got."""
+        """A replica is in its master's INFO, and its own has its master and offset."""
         self.replicate()
         self.assertEqual(self.info(self.a).replicas, ((self.second.host, self.second.port),))
         report = self.info(self.b)
@@ -123,28 +122,28 @@ class RedisContract(Contract):
         self.assertGreaterEqual(report.repl_offset, 0)
 
     def test_replica_without_master(self: Any) -> None:
-        """A replica of nobody says that its link is down, for -1 seconds as it never was up."""
+        """A replica without a master reports its link down for -1 seconds, as it was never up."""
         call(self.b, f"SLAVEOF {self.first.host} 1")
         report = self.info(self.b)
         self.assertEqual((report.role, report.master_link_up, report.master_link_down_for), ("slave", False, -1000))
 
     def test_priority(self: Any) -> None:
-        """The priority can be set under both names and shows at once."""
+        """The priority can be set by both names and is reported at once."""
         self.replicate()
         call(self.b, "CONFIG SET slave-priority 7")
         self.assertEqual(self.info(self.b).priority, 7)
         self.assertEqual(call(self.b, "CONFIG GET replica-priority"), [b"replica-priority", b"7"])
         call(self.b, "CONFIG SET replica-priority 100")
-        self.refused(call(self.b, "CONFIG SET nonsense 1"), "ERR Un")
+        self.refused(call(self.b, "CONFIG SET invalid 1"), "ERR Un")
 
     def test_run_id_changes(self: Any) -> None:
-        """Every start has a run id of its own."""
+        """Every start has another run ID."""
         before = self.info(self.b).run_id
         self.second.restart()
         self.assertNotEqual(self.info(self.connect(self.second)).run_id, before)
 
     def test_role(self: Any) -> None:
-        """ROLE agrees with INFO."""
+        """ROLE is consistent with INFO."""
         self.replicate()
         self.assertEqual(call(self.a, "ROLE")[0], b"master")
         self.assertEqual(call(self.a, "ROLE")[2][0][:2], [self.second.host.encode(), b"%d" % self.second.port])
@@ -179,18 +178,18 @@ class RedisContract(Contract):
         self.assertEqual((report.role, report.master_port), ("slave", self.first.port))
 
     def test_same_master_again(self: Any) -> None:
-        """To be told to follow whom one follows already changes nothing."""
+        """SLAVEOF of the present master changes nothing."""
         self.replicate()
         reply = call(self.b, f"REPLICAOF {self.first.host} {self.first.port}")
         self.assertEqual(reply, b"OK Already connected to specified master")
         self.assertTrue(self.info(self.b).master_link_up)
 
     def test_bad_port(self: Any) -> None:
-        """A port that is no number is refused."""
-        self.refused(call(self.b, "SLAVEOF 127.0.0.1 nonsense"), "ERR ")
+        """A port that is not a number is refused."""
+        self.refused(call(self.b, "SLAVEOF 127.0.0.1 invalid"), "ERR ")
 
     def test_role_is_durable(self: Any) -> None:
-        """After CONFIG REWRITE a restarted server is what it was before."""
+        """After CONFIG REWRITE a restarted server has its former role."""
         self.replicate()
         self.assertEqual(call(self.b, "CONFIG REWRITE"), b"OK")
         self.second.restart()
@@ -200,7 +199,7 @@ class RedisContract(Contract):
         self.eventually(lambda: self.info(again).master_link_up)
 
     def test_link_goes_down(self: Any) -> None:
-        """A replica notices at once that its master is gone, and finds it again."""
+        """A replica detects at once that its master is gone, and reconnects."""
         self.replicate()
         before = self.info(self.a).run_id
         self.first.restart()
@@ -211,7 +210,7 @@ class RedisContract(Contract):
     # Data
 
     def test_writes_are_replicated(self: Any) -> None:
-        """What the master was told the replica knows, and both count the same bytes."""
+        """A replica has the writes of its master, and both have the same offset."""
         self.replicate()
         self.assertEqual(call(self.a, "SET color red"), b"OK")
         self.assertEqual([call(self.a, "INCR n"), call(self.a, "INCR n")], [1, 2])
@@ -221,14 +220,14 @@ class RedisContract(Contract):
         )
 
     def test_full_copy(self: Any) -> None:
-        """A replica has what its master had before, and nothing of its own."""
+        """A replica has the earlier data of its master, and none of its own."""
         call(self.a, "SET before yes")
         call(self.b, "SET mine yes")
         self.replicate()
         self.assertEqual((call(self.b, "GET before"), call(self.b, "GET mine")), (b"yes", None))
 
     def test_replica_is_read_only(self: Any) -> None:
-        """A replica refuses writes, alone and in a transaction, and answers questions."""
+        """A replica refuses writes, alone and in a transaction, and answers queries."""
         self.replicate()
         self.refused(call(self.b, "SET color red"), "READONLY You can't write against a read only replica.")
         self.b.send("MULTI", "INCR n", "EXEC")
@@ -239,27 +238,27 @@ class RedisContract(Contract):
         self.assertIsNone(call(self.b, "GET color"))
 
     def test_stale_replica(self: Any) -> None:
-        """A replica that must not answer without its master refuses questions, but not INFO and PUBLISH."""
+        """A replica that must not serve stale data refuses queries, but not INFO and PUBLISH."""
         call(self.b, "CONFIG SET slave-serve-stale-data no")
         call(self.b, f"SLAVEOF {self.first.host} 1")
         self.refused(call(self.b, "GET color"), "MASTERDOWN Link with MASTER is down")
         self.assertEqual(self.info(self.b).role, "slave")
         self.assertEqual(call(self.b, "PUBLISH news x"), 0)
 
-    def test_writes_of_a_deposed_master_are_lost(self: Any) -> None:
-        """What a master wrote after its replica was promoted is gone once it becomes that one's replica."""
+    def test_writes_of_a_demoted_master_are_lost(self: Any) -> None:
+        """Writes of a master after the promotion of its replica are lost once it follows that one."""
         self.replicate()
         call(self.a, "SET shared yes")
         self.eventually(lambda: call(self.b, "GET shared") == b"yes")
         call(self.b, "SLAVEOF NO ONE")
-        call(self.a, "SET doomed yes")
+        call(self.a, "SET lost yes")
         call(self.b, "SET kept yes")
         call(self.a, f"SLAVEOF {self.second.host} {self.second.port}")
         self.eventually(lambda: call(self.a, "GET kept") == b"yes")
-        self.assertEqual((call(self.a, "GET doomed"), call(self.a, "GET shared")), (None, b"yes"))
+        self.assertEqual((call(self.a, "GET lost"), call(self.a, "GET shared")), (None, b"yes"))
 
     def test_history_continues_after_promotion(self: Any) -> None:
-        """A master that wrote nothing more follows its promoted replica without losing its count of bytes."""
+        """A master without further writes follows its promoted replica without a full synchronization."""
         self.replicate()
         call(self.a, "SET shared yes")
         self.eventually(lambda: call(self.b, "GET shared") == b"yes")
@@ -272,15 +271,15 @@ class RedisContract(Contract):
 
     # Transactions
 
-    def test_transaction_is_spoiled(self: Any) -> None:
-        """One refused command spoils the whole transaction."""
+    def test_transaction_is_aborted(self: Any) -> None:
+        """One refused command aborts the whole transaction."""
         self.a.send("MULTI", "NONSENSE", "SET color red", "EXEC", "GET color")
         replies = [self.a.reply() for _ in range(5)]
         self.assertEqual(replies[3], b"EXECABORT Transaction discarded because of previous errors.")
         self.assertIsNone(replies[4])
 
     def test_transaction_is_discarded(self: Any) -> None:
-        """DISCARD forgets what was queued; outside a transaction both ends of one are errors."""
+        """DISCARD discards the queued commands; outside a transaction EXEC and DISCARD are errors."""
         self.a.send("MULTI", "SET color red", "DISCARD", "GET color")
         self.assertEqual([self.a.reply() for _ in range(4)], [b"OK", b"QUEUED", b"OK", None])
         self.refused(call(self.a, "EXEC"), "ERR EXEC without MULTI")
@@ -289,7 +288,7 @@ class RedisContract(Contract):
     # Channels
 
     def test_publish(self: Any) -> None:
-        """A message reaches whoever subscribed, by name or by pattern, and the sender hears how many."""
+        """A message is sent to subscribers by name or by pattern, and the reply is their number."""
         subscriber, listener = self.connect(self.first), self.connect(self.first)
         self.assertEqual(call(subscriber, "SUBSCRIBE news"), [b"subscribe", b"news", 1])
         self.assertEqual(call(listener, "PSUBSCRIBE n*"), [b"psubscribe", b"n*", 1])
@@ -318,7 +317,7 @@ class RedisContract(Contract):
         self.assertEqual(subscriber.reply(), [b"message", b"news", b"end"])
 
     def test_subscribed_mode(self: Any) -> None:
-        """A subscribed client may ping and unsubscribe; everything else is refused until it has left all channels."""
+        """A subscribed client may PING and unsubscribe; everything else is refused until it has left all channels."""
         self.assertEqual(call(self.a, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
         self.assertEqual(call(self.a, "SUBSCRIBE y"), [b"subscribe", b"y", 2])
         self.assertEqual(call(self.a, "PING"), [b"pong", b""])
@@ -331,8 +330,8 @@ class RedisContract(Contract):
 
     # Killing and pausing clients
 
-    def test_kill_normal_spares_the_caller(self: Any) -> None:
-        """CLIENT KILL TYPE normal closes all ordinary connections but one's own, and no subscriber."""
+    def test_kill_normal_keeps_the_caller(self: Any) -> None:
+        """CLIENT KILL TYPE normal closes all normal connections but the own one, and no subscriber."""
         other, subscriber = self.connect(self.first), self.connect(self.first)
         call(other, "PING")
         call(subscriber, "SUBSCRIBE x")
@@ -350,13 +349,13 @@ class RedisContract(Contract):
         self.assertTrue(ends(subscriber))
 
     def test_kill_errors(self: Any) -> None:
-        """Unknown kinds and addresses are errors, unknown numbers are not."""
-        self.refused(call(self.a, "CLIENT KILL TYPE nonsense"), "ERR Unknown client type 'nonsense'")
+        """Unknown classes and addresses are errors, unknown IDs are not."""
+        self.refused(call(self.a, "CLIENT KILL TYPE invalid"), "ERR Unknown client type 'invalid'")
         self.refused(call(self.a, "CLIENT KILL 1.2.3.4:5"), "ERR No such client")
         self.assertEqual(call(self.a, "CLIENT KILL ID 99999999"), 0)
 
     def test_pause_of_writes(self: Any) -> None:
-        """A pause of writes holds PUBLISH and everything behind it on that connection, but no PING elsewhere."""
+        """A pause of writes blocks PUBLISH and all later commands on that connection, but no PING on others."""
         other = self.connect(self.first)
         self.assertEqual(call(self.a, "CLIENT PAUSE 60000 WRITE"), b"OK")
         other.send("PING first", "PUBLISH news x", "PING last")
@@ -369,11 +368,11 @@ class RedisContract(Contract):
     # Scripts
 
     def test_script_kill_without_script(self: Any) -> None:
-        """There may be nothing to kill."""
+        """SCRIPT KILL without a script is an error."""
         self.refused(call(self.a, "SCRIPT KILL"), "NOTBUSY ")
 
     def test_busy(self: Any) -> None:
-        """While a script runs everything is refused, until it is killed."""
+        """While a script runs all commands are refused, until it is killed."""
         self.first.run_endless_script()
         self.eventually(lambda: call(self.a, "PING").startswith(b"BUSY "))
         self.refused(call(self.a, "INFO"), "BUSY ")
@@ -383,7 +382,7 @@ class RedisContract(Contract):
     # FAILOVER
 
     def test_failover_needs_replicas(self: Any) -> None:
-        """FAILOVER is refused without replicas, towards strangers, on a replica, and nothing can be aborted."""
+        """FAILOVER is refused without replicas, to unknown servers, and on a replica; nothing can be aborted then."""
         self.refused(call(self.a, "FAILOVER"), "ERR FAILOVER requires connected replicas.")
         self.refused(call(self.a, "FAILOVER ABORT"), "ERR No failover in progress.")
         self.replicate()
@@ -391,7 +390,7 @@ class RedisContract(Contract):
         self.refused(call(self.b, "FAILOVER"), "ERR FAILOVER is not valid when server is a replica.")
 
     def test_failover(self: Any) -> None:
-        """FAILOVER makes both change places, and then says that it is over."""
+        """FAILOVER exchanges both roles, and then reports its end."""
         self.replicate()
         self.a.send(
             "MULTI",
@@ -412,7 +411,7 @@ class SimulatedRedisTests(RedisContract, SynchronousTestCase):
 
 
 class RedisTests(RedisContract, SynchronousTestCase):
-    """The Redis that the distribution brings."""
+    """The Redis of the distribution."""
 
     make_servers = staticmethod(lambda: RealServers("redis"))
 

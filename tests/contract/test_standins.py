@@ -1,4 +1,4 @@
-"""The stand-ins of the benchmarks, held to what real servers do; and what else the benchmarks rely on in them."""
+"""The simulated instances of the benchmarks have the behaviour of real servers that the benchmarks rely on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.standins.fleet import StandInFleet
 from benchmarks.standins.layout import ip_address
-from tests.contract.redis_servers import TIMEOUT, RealConnection, Servers, call, comes_true, ends, packed
+from tests.contract.redis_servers import TIMEOUT, RealConnection, Servers, becomes_true, call, encode, ends
 from tests.contract.test_redis_contract import RedisContract
 
 
 class StandInServer:
-    """One stand-in of a fleet."""
+    """One simulated instance of a fleet."""
 
     def __init__(self, fleet: StandInFleet, name: str) -> None:
         self.name = name
@@ -31,23 +31,23 @@ class StandInServer:
         self._fleet.restart([self.name])
 
     def run_endless_script(self) -> None:
-        """No Sentinel runs scripts, so stand-ins need not be able to."""
+        """Unsupported: no Sentinel runs scripts."""
         raise NotImplementedError
 
     def freeze(self) -> None:
-        """See :class:`Server`; not for stand-ins."""
+        """Unsupported; see :class:`Server`."""
         raise NotImplementedError
 
     def thaw(self) -> None:
-        """See :class:`Server`; none is frozen."""
+        """Do nothing; see :class:`Server`."""
 
     def configuration(self) -> str:
-        """See :class:`Server`; stand-ins have no file."""
+        """Return nothing: there is no file; see :class:`Server`."""
         raise NotImplementedError
 
 
 class StandInServers:
-    """A fleet in which only masters are asked for."""
+    """A fleet whose masters are used."""
 
     def __init__(self) -> None:
         self._fleet = StandInFleet(2, replicas=0, shards=1, sync_seconds=0.0)
@@ -63,7 +63,7 @@ class StandInServers:
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """See :class:`Servers`."""
-        return comes_true(condition)
+        return becomes_true(condition)
 
     def stop(self) -> None:
         """See :class:`Servers`."""
@@ -71,12 +71,12 @@ class StandInServers:
 
 
 def make_servers() -> Servers:
-    """Stand-ins in a process of their own."""
+    """Start simulated instances in a process of their own."""
     return StandInServers()
 
 
 class StandInContractTests(RedisContract, SynchronousTestCase):
-    """The contract, but for what no benchmark needs: pauses, scripts, and failovers that the server does itself."""
+    """The contract without what no benchmark needs: pauses, scripts, and failovers by the server."""
 
     make_servers = staticmethod(make_servers)
     test_pause_of_writes = None
@@ -86,27 +86,27 @@ class StandInContractTests(RedisContract, SynchronousTestCase):
 
 
 class StandInFleetTests(SynchronousTestCase):
-    """What can be done to a fleet from outside, and what it then tells."""
+    """Control of a fleet from outside, and its reports."""
 
     def setUp(self) -> None:
         self.fleet = StandInFleet(4, replicas=2, shards=2, sync_seconds=0.0)
         self.addCleanup(self.fleet.close)
 
     def connect(self, name: str) -> RealConnection:
-        """A connection that is closed after the test."""
+        """Return a connection that is closed after the test."""
         host, port = self.fleet.addresses()[name]
         connection = RealConnection(port, host)
         self.addCleanup(connection.close)
         return connection
 
     def eventually(self, condition: Callable[[], object]) -> None:
-        """The condition comes to hold in reasonable time."""
+        """Assert that the condition becomes true in time."""
         deadline = time.monotonic() + TIMEOUT
         while not condition():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
 
-    def test_everyone_is_there(self) -> None:
+    def test_all_instances_run(self) -> None:
         """Every master and replica answers at its own address, and replicas follow their masters."""
         states = self.fleet.query()
         self.assertEqual(len(states), 12)
@@ -116,7 +116,9 @@ class StandInFleetTests(SynchronousTestCase):
         self.assertEqual([host for _, host, _, _ in self.fleet.monitors()], [ip_address(number) for number in range(4)])
 
     def test_death(self) -> None:
-        """Who dies resets its connections and refuses new ones; its replicas lose their link, others notice nothing."""
+        """
+        An instance that dies resets its connections and refuses new ones; its replicas lose their link, others do not.
+        """
         victim, other = self.connect("m0"), self.connect("m1")
         call(victim, "PING")
         self.fleet.crash(["m0"])
@@ -130,8 +132,8 @@ class StandInFleetTests(SynchronousTestCase):
         self.assertEqual(call(self.connect("m0"), "PING"), b"PONG")
         self.eventually(lambda: self.fleet.query(["m0r0"])["m0r0"]["link"] == "up")
 
-    def test_silence(self) -> None:
-        """Who is silent keeps old connections and lets new ones come about, and answers all once it goes on."""
+    def test_hung_instance(self) -> None:
+        """A hung instance keeps old connections and accepts new ones, and replies to all once it continues."""
         before = self.connect("m2")
         call(before, "PING")
         self.fleet.hang(["m2"])
@@ -144,7 +146,7 @@ class StandInFleetTests(SynchronousTestCase):
         self.assertEqual((before.reply(), during.reply()), (b"before", b"during"))
 
     def test_changes_are_logged(self) -> None:
-        """Each change of a role that a client orders is kept with its moment, in order, over all processes."""
+        """Each role change by a client is recorded with its time, in order, over all processes."""
         began = time.monotonic()
         call(self.connect("m3r0"), "SLAVEOF NO ONE")
         host, port = self.fleet.addresses()["m0r0"]
@@ -155,7 +157,7 @@ class StandInFleetTests(SynchronousTestCase):
         self.assertTrue(began < first["at"] < second["at"] < time.monotonic())
 
     def test_lag_and_priority(self) -> None:
-        """Both can be set from outside and show in INFO."""
+        """Both can be set from outside and are in INFO."""
         call(self.connect("m1"), ("SET", "key", "x" * 100))
         replica = self.connect("m1r1")
         self.fleet.set(["m1r1"], lag=50, priority=7)
@@ -164,17 +166,17 @@ class StandInFleetTests(SynchronousTestCase):
         states = self.fleet.query(["m1", "m1r1"])
         self.assertAlmostEqual(states["m1"]["offset"] - states["m1r1"]["offset"], 50, delta=20)
 
-    def test_wrong_order(self) -> None:
-        """An order that makes no sense is refused, and the fleet goes on."""
-        self.assertRaises(ValueError, self.fleet.order, op="nonsense")
+    def test_invalid_command(self) -> None:
+        """An invalid command is refused, and the fleet continues."""
+        self.assertRaises(ValueError, self.fleet.order, op="invalid")
         self.assertEqual(call(self.connect("m1"), "PING"), b"PONG")
 
     def test_requests_in_pieces(self) -> None:
-        """However the bytes of a request are cut, its answer is the same."""
+        """The reply does not depend on the chunks of a request."""
         subscriber = self.connect("m0")
         call(subscriber, "SUBSCRIBE __sentinel__:hello")
         connection = self.connect("m0")
-        requests = packed(("PING", "PUBLISH __sentinel__:hello a,b", "INFO replication", "PING last"))
+        requests = encode(("PING", "PUBLISH __sentinel__:hello a,b", "INFO replication", "PING last"))
         for index in range(len(requests)):
             connection._socket.sendall(requests[index : index + 1])
         self.assertEqual((connection.reply(), connection.reply()), (b"PONG", 1))

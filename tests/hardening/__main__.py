@@ -1,7 +1,7 @@
 """
 Attack a running Sentinel: ``python -m tests.hardening``, or ``make hardening``.
 
-Prints what was tried and what came of it; fails if a Sentinel ended, lost what it had acknowledged, or grew.
+Prints the parts and their results; fails if a Sentinel ended, lost acknowledged changes, or grew.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tests.hardening import churn, commands, crashes, stalls
 PARTS = ("commands", "crashes", "churn", "stalls")
 
 
-def parsed() -> argparse.Namespace:
-    """The command line."""
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.hardening", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help="what to try; everything if left out")
     parser.add_argument("--kind", default="txsentinel", help="which Sentinel: txsentinel, compiled, redis, valkey, ...")
@@ -37,8 +37,8 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the parts; the exit status."""
-    options = parsed()
+    """Run the parts; return the exit status."""
+    options = parse_arguments()
     parts = options.parts or PARTS
     print(f"seed {options.seed}", flush=True)
     figures: dict[str, object] = {"kind": options.kind, "seed": options.seed}

@@ -1,4 +1,4 @@
-"""Clients that come, do what clients do, and go, in order or not: memory and descriptors are as before."""
+"""Clients that connect, send commands and disconnect, in order or not: memory and descriptors stay the same."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import random
 import time
 from dataclasses import dataclass
 
-from tests.interop.hostile import Attacker, FakeServer, memory, pack
+from tests.interop.hostile import Attacker, FakeServer, pack, resident_memory
 from tests.servers import Harness, SentinelProcess
 
-TOGETHER = 50
-"""Connections that are open at the same time."""
+CONCURRENT = 50
+"""Number of connections that are open at the same time."""
 
 NAMES = 300
-"""Different names, users, hosts and so on. What is remembered of them is bounded, but it takes long to get there."""
+"""Number of different names, users, hosts and so on. The memory of them is bounded, but it takes long to reach that."""
 
 WARM_UP = 0.3
-"""The part of the time after which memory is measured first: by then all of them were seen."""
+"""Part of the time after which memory is measured first: by then all of them were used."""
 
 
 @dataclass
 class ChurnFigures:
-    """What came of it."""
+    """The result."""
 
     seconds: float = 0.0
     connections: int = 0
@@ -34,18 +34,18 @@ class ChurnFigures:
 
     @property
     def grown_megabytes(self) -> float:
-        """From the first measurement to the last."""
+        """Return the growth from the first measurement to the last."""
         return self.megabytes_last - self.megabytes_first
 
 
 def descriptors(sentinel: SentinelProcess) -> int:
-    """Open files of the process."""
+    """Return the number of open files of the process."""
     return len(os.listdir(f"/proc/{sentinel.pid}/fd"))
 
 
 def run_client(rng: random.Random, port: int) -> None:
-    """One client after the other connects, all do something, each leaves in its own way."""
-    clients = [Attacker(port, 10.0) for _ in range(TOGETHER)]
+    """Connect one client after the other; all send commands, each disconnects in its own way."""
+    clients = [Attacker(port, 10.0) for _ in range(CONCURRENT)]
     for client in clients:
         number = rng.randrange(NAMES)
         client.send(
@@ -68,29 +68,29 @@ def run_client(rng: random.Random, port: int) -> None:
         )
     for client in clients:
         if rng.random() < 0.7:
-            client.answer(b"\r\n", 0.05)
+            client.receive(b"\r\n", 0.05)
         with contextlib.suppress(OSError):
             client.socket.close()
 
 
 def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
-    """Come and go for so many seconds."""
+    """Run for so many seconds."""
     rng = random.Random(seed)
     figures = ChurnFigures()
     with Harness() as harness:
         healthy = FakeServer()
         sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
         sentinel.start()
-        began = time.monotonic()
-        while time.monotonic() - began < seconds:
+        started_at = time.monotonic()
+        while time.monotonic() - started_at < seconds:
             run_client(rng, sentinel.port)
-            figures.connections += TOGETHER
-            if not figures.megabytes_first and time.monotonic() - began > WARM_UP * seconds:
-                figures.megabytes_first = memory(sentinel.pid) / (1 << 20)
+            figures.connections += CONCURRENT
+            if not figures.megabytes_first and time.monotonic() - started_at > WARM_UP * seconds:
+                figures.megabytes_first = resident_memory(sentinel.pid) / (1 << 20)
                 figures.descriptors_first = descriptors(sentinel)
-        figures.seconds = time.monotonic() - began
-        time.sleep(1.0)  # the last ones leave
-        figures.megabytes_last = memory(sentinel.pid) / (1 << 20)
+        figures.seconds = time.monotonic() - started_at
+        time.sleep(1.0)  # the last ones disconnect
+        figures.megabytes_last = resident_memory(sentinel.pid) / (1 << 20)
         figures.descriptors_last = descriptors(sentinel)
         healthy.close()
     return figures

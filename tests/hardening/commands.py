@@ -1,4 +1,6 @@
-"""Random commands from several connections: everything is answered or hung up on, and the Sentinel goes on serving."""
+"""
+Random commands from several connections: each is answered or its connection closed, and the Sentinel keeps serving.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,21 @@ import time
 from dataclasses import dataclass
 
 from tests.hardening.generator import RequestGenerator
-from tests.interop.hostile import Attacker, FakeServer, memory, pack
+from tests.interop.hostile import Attacker, FakeServer, pack, resident_memory
 from tests.servers import Harness, SentinelProcess
 
 END = b"$11\r\nstill-there\r\n"
-"""The echo behind a batch: everything before it was answered, or the connection is closed."""
+"""The PING with this argument ends a batch: once it is echoed, everything before it was answered."""
 
 BATCH = 20
-"""Requests that are sent together."""
+"""Number of requests that are sent together."""
 
 CONTROL = "user control on >control allchannels +@all"
 
 
 @dataclass
 class CommandFigures:
-    """What came of it."""
+    """The result."""
 
     requests: int = 0
     answered_batches: int = 0
@@ -33,22 +35,22 @@ class CommandFigures:
 
 def repair(sentinel: SentinelProcess) -> None:
     """
-    Undo what random commands may have set, by a user whom they do not know.
+    Undo the changes of random commands, as a user that they do not know.
 
-    The last of them may still be executed, and close this connection as well; that may happen a few times.
+    The last of them may still be executed and close this connection as well; that may happen a few times.
 
     :raises AssertionError: if it is not served.
     """
     answers = []
     for _ in range(5):
-        answers.append(repaired(sentinel.port))
+        answers.append(restore_settings(sentinel.port))
         if answers[-1].endswith(END):
             return
     raise AssertionError(f"it serves its operator no more: {answers}\n{sentinel.log_text()[-3000:]}")
 
 
-def repaired(port: int) -> bytes:
-    """What the operator is answered."""
+def restore_settings(port: int) -> bytes:
+    """Return the replies to the operator."""
     with Attacker(port, 30.0) as control:
         control.send(
             pack("AUTH", "control", "control")
@@ -57,14 +59,14 @@ def repaired(port: int) -> bytes:
             + pack("SENTINEL", "MONITOR", "good", "127.0.0.1", "1", "1")
             + pack("PING", "still-there")
         )
-        return control.answer(END, 30.0)
+        return control.receive(END, 30.0)
 
 
 def run(kind: str, count: int, seed: int) -> CommandFigures:
     """
     Send ``count`` random requests to a Sentinel.
 
-    :raises AssertionError: if it ends, or does not answer a good request any more.
+    :raises AssertionError: if it ends, or does not answer a valid request any more.
     """
     figures = CommandFigures()
     requests = RequestGenerator(random.Random(seed))
@@ -72,17 +74,17 @@ def run(kind: str, count: int, seed: int) -> CommandFigures:
         healthy = FakeServer()
         sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)], extra=[CONTROL])
         sentinel.start()
-        began, before = time.monotonic(), memory(sentinel.pid)
+        began, before = time.monotonic(), resident_memory(sentinel.pid)
         while figures.requests < count:
             with Attacker(sentinel.port, 30.0) as client:
                 is_running = True
                 while is_running and figures.requests < count:
                     is_running = False
                     batch = [requests.next() for _ in range(BATCH)]
-                    whole = all(is_request for _, is_request in batch)
+                    complete = all(is_request for _, is_request in batch)
                     figures.requests += BATCH
                     client.send(b"".join(data for data, _ in batch) + pack("PING", "still-there"))
-                    if whole and client.answer(END, 3.0).endswith(END):
+                    if complete and client.receive(END, 3.0).endswith(END):
                         figures.answered_batches += 1
                         is_running = True
             figures.closed_connections += 1
@@ -90,7 +92,7 @@ def run(kind: str, count: int, seed: int) -> CommandFigures:
                 raise AssertionError(f"it ended with {sentinel.exit_status}:\n{sentinel.log_text()[-5000:]}")
             repair(sentinel)
         figures.seconds = time.monotonic() - began
-        figures.grown_megabytes = (memory(sentinel.pid) - before) / (1 << 20)
+        figures.grown_megabytes = (resident_memory(sentinel.pid) - before) / (1 << 20)
         figures.tracebacks = sentinel.log_text().count("Traceback")
         healthy.close()
     return figures

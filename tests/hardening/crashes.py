@@ -1,9 +1,9 @@
 """
-kill -9 at any moment while changes are made: nothing that was acknowledged is lost.
+kill -9 at any time during changes: nothing that was acknowledged is lost.
 
-A client changes quorums and adds and removes masters, one change after the other, and knows what each one was answered.
-After the kill the Sentinel starts again from its file and is asked. Of the last change, which was not answered, either
-outcome is right.
+A client changes quorums and adds and removes masters, one change after the other, and records each reply. After the
+kill the Sentinel starts again from its file and is queried. Of the last change, which was not answered, either
+result is right.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.interop.hostile import FakeServer
 from tests.servers import Connection, Harness, ReplyError, SentinelProcess, pairs
 
 MASTERS = 4
-"""Masters whose quorum is changed, and as many that come and go."""
+"""Number of masters whose quorum is changed, and of those that are added and removed."""
 
 
 @dataclass
 class CrashFigures:
-    """What came of it."""
+    """The result."""
 
     kills: int = 0
     acknowledged: int = 0
@@ -47,7 +47,7 @@ class Changes:
         self.acknowledged = 0
 
     def run(self, sentinel: SentinelProcess) -> None:
-        """Change one thing after the other."""
+        """Make one change after the other."""
         try:
             connection = Connection(sentinel.port, timeout=10.0)
             while True:
@@ -76,14 +76,14 @@ class Changes:
 
 
 def found(sentinel: SentinelProcess) -> dict[str, int]:
-    """Name → quorum of the masters that it watches."""
+    """Return the quorum by name of the monitored masters."""
     reply = sentinel.call("SENTINEL", "MASTERS")
     assert isinstance(reply, list)
     return {fields["name"]: int(fields["quorum"]) for fields in map(pairs, reply)}
 
 
 def run(kind: str, kills: int, seed: int) -> CrashFigures:
-    """Kill a Sentinel ``kills`` times and compare what it knows afterwards with what it acknowledged."""
+    """Kill a Sentinel ``kills`` times and compare its masters afterwards with the acknowledged ones."""
     rng = random.Random(seed)
     figures = CrashFigures()
     with Harness() as harness:
@@ -92,7 +92,7 @@ def run(kind: str, kills: int, seed: int) -> CrashFigures:
         sentinel = harness.sentinel(kind, monitor=[(name, "127.0.0.1", healthy.port, 1) for name in known])
         known.update((f"coming{number}", None) for number in range(MASTERS))
         sentinel.start()
-        began = time.monotonic()
+        started_at = time.monotonic()
         while figures.kills < kills:
             changes = Changes(rng, known, healthy.port)
             thread = threading.Thread(target=changes.run, args=(sentinel,), daemon=True)
@@ -112,7 +112,7 @@ def run(kind: str, kills: int, seed: int) -> CrashFigures:
                 if masters.get(name) not in allowed:
                     figures.lost.append(f"{name} should be {allowed}, is {masters.get(name)}")
                 known[name] = masters.get(name)
-        figures.seconds = time.monotonic() - began
+        figures.seconds = time.monotonic() - started_at
         figures.leftovers = len(list(sentinel.directory.glob("sentinel.conf.*")))
         healthy.close()
     return figures

@@ -1,4 +1,4 @@
-"""Random requests: well-formed ones made from the command table, spoilt ones, and bytes that are no request."""
+"""Random requests: valid ones made from the command table, malformed ones, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WORDS: Final = (
     b"y" * 70_000,
     b"b" * 40,
 )
-"""What commands have a use for, and what none has."""
+"""Arguments that commands use, and others."""
 
-LEFT_OUT: Final = frozenset({"shutdown", "sentinel|simulate-failure", "client|pause"})
+EXCLUDED: Final = frozenset({"shutdown", "sentinel|simulate-failure", "client|pause"})
 """They end or stop the process on purpose; their malformed forms are tried."""
 
 NUMBERS: Final = (b"0", b"1", b"2", b"-1", b"100", b"26379", b"65536", b"9223372036854775807", b"1.5", b"")
@@ -37,30 +37,30 @@ NUMBERS: Final = (b"0", b"1", b"2", b"-1", b"100", b"26379", b"65536", b"9223372
 
 class RequestGenerator:
     """
-    Requests drawn by a seed.
+    Random requests.
 
-    :param rng: where all choices come from.
+    :param rng: the source of all choices.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._commands = [entry for entry in TABLE.everything() if entry.name not in LEFT_OUT]
+        self._commands = [entry for entry in TABLE.everything() if entry.name not in EXCLUDED]
 
     def next(self) -> tuple[bytes, bool]:
-        """The bytes of one request, and whether it is one: then it is answered and the connection stays."""
+        """Return the bytes of one request, and whether it is one: then it is answered and the connection stays."""
         chance = self._rng.random()
         if chance < 0.5:
             return pack(*self._well_formed()), True
         if chance < 0.93:
-            return pack(*self._spoilt()), True
+            return pack(*self._malformed()), True
         return self._no_request(), False
 
     def _well_formed(self) -> list[bytes]:
         command = self._rng.choice(self._commands)
         return [*self._name(command), *self._arguments(command.arguments)]
 
-    def _spoilt(self) -> list[bytes]:
-        """Words dropped, doubled, exchanged or made up."""
+    def _malformed(self) -> list[bytes]:
+        """Drop, double, exchange or invent arguments."""
         rng = self._rng
         words = self._well_formed()
         for _ in range(rng.choice((1, 1, 2, 4))):

@@ -1,4 +1,4 @@
-"""Requests that are as long as requests may be: how long another client has to wait meanwhile."""
+"""Requests of maximum length: how long another client has to wait meanwhile."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tests.interop.hostile import Attacker, FakeServer, Watch, pack
+from tests.interop.hostile import Attacker, ClientMonitor, FakeServer, pack
 from tests.servers import Harness
 
 
 def repeated(count: int, *words: bytes) -> list[bytes]:
-    """These words again and again, ``count`` in all."""
+    """Return the same arguments repeated, ``count`` in all."""
     return list(words) * (count // len(words))
 
 
 def long_requests(count: int) -> Mapping[str, list[bytes]]:
-    """The requests by what they are called, of ``count`` words each."""
+    """Return the requests by name, of ``count`` arguments each."""
     numbers = [b"%d" % number for number in range(1, count + 1)]
     prefixes = [word for number in numbers for word in (b"PREFIX", number)][:count]
     return {
@@ -43,7 +43,7 @@ END: Final = b"$7\r\nthe-end\r\n"
 
 @dataclass
 class StallFigures:
-    """What came of one request."""
+    """The result of one request."""
 
     name: str
     answered: bool
@@ -55,10 +55,10 @@ class StallFigures:
 
 def run(kind: str, count: int, names: frozenset[str] = frozenset(), timeout: float = 120.0) -> list[StallFigures]:
     """
-    Send each of the requests to a Sentinel of its own, while somebody else pings it.
+    Send each of the requests to a Sentinel of its own, while another client pings it.
 
     :param names: those to send; all if empty.
-    :param timeout: seconds after which a request is taken for unanswered.
+    :param timeout: seconds after which a request counts as unanswered.
     """
     figures = []
     for name, words in long_requests(count).items():
@@ -69,22 +69,22 @@ def run(kind: str, count: int, names: frozenset[str] = frozenset(), timeout: flo
             healthy = FakeServer()
             sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
             sentinel.start()
-            watch = Watch(sentinel)
-            began = time.monotonic()
-            with watch, Attacker(sentinel.port, timeout) as client:
+            monitor = ClientMonitor(sentinel)
+            started_at = time.monotonic()
+            with monitor, Attacker(sentinel.port, timeout) as client:
                 client.send(request)
-                answered = END in read_all(client, began + timeout)
-                seconds = time.monotonic() - began
+                answered = END in read_all(client, started_at + timeout)
+                seconds = time.monotonic() - started_at
                 time.sleep(0.2)
-            slowest = timeout if watch.failure is not None else watch.slowest
+            slowest = timeout if monitor.failure is not None else monitor.slowest
             tilt = "+tilt" in sentinel.log_text()
-            figures.append(StallFigures(name, answered, seconds, slowest, watch.grown / (1 << 20), tilt))
+            figures.append(StallFigures(name, answered, seconds, slowest, monitor.grown / (1 << 20), tilt))
             healthy.close()
     return figures
 
 
 def read_all(client: Attacker, until: float) -> bytes:
-    """The last bytes that come before the end of the reply, or of the time."""
+    """Return the last bytes before the end of the reply, or of the time."""
     last = b""
     while not last.endswith((END, b"the-end\r\n")) and time.monotonic() < until:
         try:

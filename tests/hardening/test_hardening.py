@@ -1,4 +1,4 @@
-"""A little of everything that ``make hardening`` does for longer."""
+"""A short run of each part of ``make hardening``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class HardeningTests(SynchronousTestCase):
         skip = "looks at processes as Linux shows them"
 
     def test_random_commands(self) -> None:
-        """Everything is answered or hung up on, nothing raises, and operators are served to the end."""
+        """Each request is answered or its connection closed, nothing raises, and operators are served to the end."""
         figures = commands.run("txsentinel", 2_000, seed=20261130)
         self.assertEqual(figures.tracebacks, 0)
         self.assertGreater(figures.answered_batches, 10)
 
     def test_kills(self) -> None:
-        """Nothing that was acknowledged is lost."""
+        """No acknowledged change is lost."""
         figures = crashes.run("txsentinel", 4, seed=7)
         self.assertEqual(figures.lost, [])
         self.assertGreater(figures.acknowledged, 0)
@@ -34,7 +34,7 @@ class HardeningTests(SynchronousTestCase):
         self.assertLessEqual(figures.descriptors_last, figures.descriptors_first + 5)
 
     def test_long_requests(self) -> None:
-        """They are answered, and nobody takes the process for stopped meanwhile."""
+        """They are answered, and TILT is not entered meanwhile."""
         names = frozenset({"UNSUBSCRIBE a a ...", "CLIENT LIST ID 1 ID 1 ..."})
         for figures in stalls.run("txsentinel", 50_000, names):
             self.assertTrue(figures.answered, figures)

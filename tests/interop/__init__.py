@@ -1,1 +1,1 @@
-"""Fleets of real processes, ours and C Sentinels mixed."""
+"""Tests with fleets of real processes: Sentinels of ours and C Sentinels."""

@@ -1,4 +1,4 @@
-"""What tests with whole installations of real processes have in common."""
+"""Helpers for tests with installations of real processes."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from tests.servers import (
 )
 
 LONG = os.environ.get("TXSENTINEL_LONG") == "1"
-"""Were the long variants asked for? They try every combination where one of each kind is enough otherwise."""
+"""Whether the long variants were requested: every combination instead of one of each kind."""
 
 SECONDS = 30.0
-"""Deadline for whatever real processes take far less for unless something is wrong."""
+"""Timeout for all that real processes do in much less time."""
 
 STATE_WORDS = ("myid", "monitor", "config-epoch", "leader-epoch", "current-epoch", "known-")
-"""What a Sentinel itself changes in its file, behind the word ``sentinel``."""
+"""Settings behind the word ``sentinel`` that a Sentinel changes in its file."""
 
 
-def hurry(sentinels: Iterable[SentinelProcess]) -> None:
-    """Have Sentinels look at healthy servers and greet each other more often, so that all settles sooner."""
+def shorten_periods(sentinels: Iterable[SentinelProcess]) -> None:
+    """Shorten the INFO and hello periods of Sentinels, so that they converge sooner."""
     for sentinel in sentinels:
         if sentinel.running:
             sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 250)
 
 
 def file_words(path: Path) -> list[list[str]]:
-    """Every ``sentinel ...`` line of a configuration without its first word, quotes removed."""
+    """Return every ``sentinel ...`` line of a configuration without its first word and its quotes."""
     lines = [line.split() for line in path.read_text().splitlines()]
     return [[word.strip('"') for word in line[1:]] for line in lines if line and line[0] == "sentinel"]
 
 
-def operators_lines(path: Path) -> list[str]:
-    """Every line of a configuration, comments among them, that does not belong to the Sentinel's state."""
+def operator_lines(path: Path) -> list[str]:
+    """Return every line of a configuration, including comments, that is not state of the Sentinel."""
     return [
         line
         for line in path.read_text().splitlines()
@@ -50,8 +50,8 @@ def operators_lines(path: Path) -> list[str]:
     ]
 
 
-def memory(sentinel: SentinelProcess, name: str) -> dict[str, object]:
-    """What a running Sentinel must still know after a restart: who it is, whom it knows, and the epochs."""
+def persistent_state(sentinel: SentinelProcess, name: str) -> dict[str, object]:
+    """Return what a running Sentinel must know after a restart: its ID, the instances, and the epochs."""
     replicas: list[dict[str, str]] = listing(sentinel, "REPLICAS", name)
     peers = listing(sentinel, "SENTINELS", name)
     fields = pairs(sentinel.call("SENTINEL", "MASTER", name))
@@ -67,12 +67,12 @@ def memory(sentinel: SentinelProcess, name: str) -> dict[str, object]:
 
 
 def leader_epoch(sentinel: SentinelProcess, name: str) -> int:
-    """The epoch of its last vote for a master, as its file has it."""
+    """Return the epoch of the last vote for a master from the file."""
     return next(int(words[2]) for words in file_words(sentinel.config_path) if words[:2] == ["leader-epoch", name])
 
 
 def listing(sentinel: SentinelProcess, what: str, name: str) -> list[dict[str, str]]:
-    """``SENTINEL REPLICAS`` or ``SENTINEL SENTINELS``."""
+    """Return the reply of ``SENTINEL REPLICAS`` or ``SENTINEL SENTINELS``."""
     reply = sentinel.call("SENTINEL", what, name)
     if not isinstance(reply, list):
         raise ReplyError(f"{sentinel.name} answered {reply!r}")
@@ -80,16 +80,16 @@ def listing(sentinel: SentinelProcess, what: str, name: str) -> list[dict[str, s
 
 
 def shut_down(server: RedisProcess) -> None:
-    """Have a server leave in order."""
-    with suppress(OSError):  # it hangs up instead of answering
+    """Shut a server down in order."""
+    with suppress(OSError):  # it closes the connection instead of replying
         server.call("SHUTDOWN", "NOSAVE", timeout=15.0)
     server.wait_ended(15.0)
 
 
 def wait_moved(fleet: Fleet, old: RedisProcess, seconds: float = SECONDS) -> RedisProcess:
     """
-    Wait until all running Sentinels name one and the same other master, with one config epoch, and whoever
-    of the servers can be asked, but for the old master, follows it.
+    Wait until all running Sentinels have the same new master with one config epoch, and all reachable servers, except
+    the old master, follow it.
 
     :returns: the new master.
     """
@@ -111,7 +111,7 @@ def wait_event(
     recorder: EventRecorder, since: float, channel: str, sentinels: Iterable[str], words: str = ""
 ) -> list[RecordedEvent]:
     """
-    Wait until each of these Sentinels has announced something on ``channel`` with ``words`` in it.
+    Wait until each of these Sentinels has published an event on ``channel`` that contains ``words``.
 
     :returns: the first such event of each, in order of arrival.
     """
@@ -129,7 +129,7 @@ def wait_event(
 
 
 def switches(recorder: EventRecorder, since: float, name: str) -> dict[str, list[tuple[str, str]]]:
-    """The moves of a master that each Sentinel announced: ports from and to."""
+    """Return the switches of a master that each Sentinel published, as pairs of ports."""
     moves: dict[str, list[tuple[str, str]]] = {}
     for event in recorder.since(since, "+switch-master"):
         of, _, old, _, new = event.payload.split()
@@ -138,9 +138,9 @@ def switches(recorder: EventRecorder, since: float, name: str) -> dict[str, list
     return moves
 
 
-def handed_over(stack: ExitStack, before: SentinelProcess, kind: str) -> SentinelProcess:
+def replacement(stack: ExitStack, before: SentinelProcess, kind: str) -> SentinelProcess:
     """
-    A Sentinel of another kind, not yet started, on the port and with the very file of one that has ended.
+    Create a Sentinel of another kind, not started, with the port and the file of one that has ended.
 
     :param stack: stops it in the end.
     """

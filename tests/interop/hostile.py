@@ -1,4 +1,4 @@
-"""Tools to mistreat a running Sentinel: servers that say anything, and a watch on what it does to others."""
+"""Attacks on a running Sentinel: fake servers with arbitrary replies, and a monitor of the effects on other clients."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from tests.servers import ChildProcess, Connection, ReplyError
 
 Words: TypeAlias = "list[bytes]"
 Script: TypeAlias = "Callable[[socket.socket, Words], bytes | None] | bytes"
-"""What is answered to a command: bytes, or what a function returns; ``None`` hangs up."""
+"""The reply to a command: bytes, or a function that returns them; ``None`` closes the connection."""
 
 HELLO_CHANNEL = b"__sentinel__:hello"
 CHUNK = 64 * 1024
 
 
-def memory(pid: int) -> int:
-    """Bytes of memory that a process occupies (Linux)."""
+def resident_memory(pid: int) -> int:
+    """Return the resident memory of a process in bytes (Linux)."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return int(fields["VmRSS"].split()[0]) * 1024
 
 
 def pack(*words: bytes | str | int) -> bytes:
-    """A command as clients send it."""
+    """Encode a command."""
     raw = [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in words]
     return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
 
 
 def bulk(payload: bytes) -> bytes:
-    """A bulk reply."""
+    """Encode a bulk string."""
     return b"$%d\r\n%b\r\n" % (len(payload), payload)
 
 
 class Attacker:
-    """A raw connection; every error that comes of being cut off counts as the end of the connection."""
+    """A raw connection; every error of a closed connection counts as its end."""
 
     def __init__(self, port: int, timeout: float = 30.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -52,7 +52,7 @@ class Attacker:
         self.socket.close()
 
     def send(self, data: bytes) -> bool:
-        """Send all of it; false if the connection ended before."""
+        """Send all of it; return False if the connection ended before."""
         try:
             self.socket.sendall(data)
         except OSError:
@@ -60,7 +60,7 @@ class Attacker:
         return True
 
     def send_without_reading(self, data: bytes, timeout: float = 1.0) -> int:
-        """Send as much as is taken until nothing more is for ``patience`` seconds; how much that was."""
+        """Send until no more is accepted for ``timeout`` seconds; return the number of bytes."""
         sent = 0
         self.socket.settimeout(timeout)
         with contextlib.suppress(OSError):
@@ -68,8 +68,8 @@ class Attacker:
                 sent += self.socket.send(data[sent : sent + CHUNK])
         return sent
 
-    def answer(self, ending: bytes = b"\r\n", timeout: float = 30.0) -> bytes:
-        """What comes back, up to ``ending`` or the end of the connection."""
+    def receive(self, ending: bytes = b"\r\n", timeout: float = 30.0) -> bytes:
+        """Return what is received, up to ``ending`` or the end of the connection."""
         self.socket.settimeout(timeout)
         received = b""
         with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ class Attacker:
         return received
 
     def closed(self, timeout: float = 30.0) -> bool:
-        """Does the other side hang up within ``patience`` seconds? What it says before is thrown away."""
+        """Whether the server closes the connection within ``timeout`` seconds; what it sends before is discarded."""
         self.socket.settimeout(timeout)
         try:
             while self.socket.recv(CHUNK):
@@ -95,9 +95,9 @@ class Attacker:
 
 def waited_for_processor(path: str) -> float:
     """
-    Seconds that a thread has spent ready to run while others had the processor (Linux).
+    Return the seconds that a thread was ready to run while others had the processor (Linux).
 
-    :param path: its place in ``/proc``.
+    :param path: the directory of the thread in ``/proc``.
     """
     try:
         return int(Path(path, "schedstat").read_text().split()[1]) / 1e9
@@ -105,26 +105,26 @@ def waited_for_processor(path: str) -> float:
         return 0.0  # a kernel without statistics, or the process has ended
 
 
-class Watch:
+class ClientMonitor:
     """
-    An honest client that sends PING every 10 ms from a thread, and a look at the memory each time.
+    A client that sends PING every 10 ms from a thread and measures the memory each time.
 
-    When the ``with`` block ends, ``slowest`` is the longest wait for an answer in seconds, ``grown`` by how
-    many bytes the process was bigger at most than at the beginning, ``failure`` what ended the client.
-    What others on a busy machine keep the client and the process from running for is no part of a wait.
+    At the end of the ``with`` block, ``slowest`` is the longest time of a reply in seconds, ``grown`` the maximum
+    growth of the process in bytes, and ``failure`` what ended the client.
+    Time for which other processes kept the client and the Sentinel from running is not counted.
     """
 
     def __init__(self, sentinel: ChildProcess) -> None:
         self._connection = Connection(sentinel.port, sentinel.password, timeout=30.0)
         self._pid = sentinel.pid
-        self._before = memory(sentinel.pid)
+        self._before = resident_memory(sentinel.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.slowest = 0.0
         self.grown = 0
         self.failure: Exception | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ClientMonitor:
         self._thread.start()
         return self
 
@@ -143,10 +143,10 @@ class Watch:
     def _run(self) -> None:
         try:
             while not self._over.wait(0.01):
-                asked, starved = time.monotonic(), self._starved()
+                sent_at, starved = time.monotonic(), self._starved()
                 self._connection.call("PING")
-                self.slowest = max(self.slowest, time.monotonic() - asked - (self._starved() - starved))
-                self.grown = max(self.grown, memory(self._pid) - self._before)
+                self.slowest = max(self.slowest, time.monotonic() - sent_at - (self._starved() - starved))
+                self.grown = max(self.grown, resident_memory(self._pid) - self._before)
         except (OSError, ReplyError) as problem:
             self.failure = problem
 
@@ -156,11 +156,11 @@ INFO = b"# Server\r\nrun_id:" + b"1" * 40 + b"\r\n# Replication\r\nrole:master\r
 
 class FakeServer:
     """
-    A server of threads that answers as a healthy master does, but for what ``script`` says.
+    A server that uses threads and replies as a healthy master does, except for the commands of ``script``.
 
-    :param script: by command in upper case, how it is answered instead.
+    :param script: replies by command in upper case.
     :param info: the text of its INFO.
-    :param sentinel_id: what it answers to SENTINEL MYID, if it is to pass for a Sentinel.
+    :param sentinel_id: its reply to SENTINEL MYID, if it acts as a Sentinel.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class FakeServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Hang up on everybody and accept nobody any more."""
+        """Close all connections and the listening socket."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -186,11 +186,11 @@ class FakeServer:
 
     @property
     def attempts(self) -> int:
-        """How many connections were made to it so far."""
+        """Return the number of accepted connections."""
         return len(self._connections)
 
-    def asked(self, command: bytes) -> int:
-        """How often it heard a command."""
+    def count_of(self, command: bytes) -> int:
+        """Return how often a command was received."""
         return sum(1 for words in list(self.commands) if words[0].upper() == command)
 
     def _accept(self) -> None:
@@ -210,11 +210,11 @@ class FakeServer:
                     words.append(requests.read(length + 2)[:-2])
                 self.commands.append(words)
                 command = words[0].upper()
-                answer = self._answer(connection, words, subscribed)
-                if answer is None:
+                receive = self._answer(connection, words, subscribed)
+                if receive is None:
                     return
                 subscribed = subscribed or command == b"SUBSCRIBE"
-                connection.sendall(answer)
+                connection.sendall(receive)
 
     def _answer(self, connection: socket.socket, words: Words, subscribed: bool) -> bytes | None:
         command = words[0].upper()
@@ -233,15 +233,15 @@ class FakeServer:
 
 
 def endless(piece: bytes, head: bytes = b"") -> Callable[[socket.socket, Sequence[bytes]], bytes | None]:
-    """An answer that never ends, for as long as it is read."""
+    """Return a reply that never ends, for as long as it is read."""
 
-    def answer(connection: socket.socket, words: Sequence[bytes]) -> bytes | None:
+    def receive(connection: socket.socket, words: Sequence[bytes]) -> bytes | None:
         connection.sendall(head)
         while True:
             connection.sendall(piece)
 
-    return answer
+    return receive
 
 
 def hang_up(connection: socket.socket, words: Sequence[bytes]) -> None:
-    """The answer of a server that closes the connection instead."""
+    """Close the connection instead of replying."""

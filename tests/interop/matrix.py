@@ -1,8 +1,8 @@
 """
-Every make of server under every mix of Sentinels, through every way in which a master is lost.
+Every kind of server with every mix of Sentinels, for every kind of loss of a master.
 
-``python -m tests.interop.matrix`` prints the table; ``--write FILE`` puts it into a page, between two marks. A cell is
-the time from the loss to agreement of all Sentinels. The C Sentinels of a mix are of the make of the servers.
+``python -m tests.interop.matrix`` prints the table; ``--write FILE`` puts it into a page, between two markers. A cell
+is the time from the loss to agreement of all Sentinels. The C Sentinels of a mix come with the servers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DISRUPTIONS: Final = (
     Disruption.COORDINATED,
     Disruption.KILL,
 )
-"""The round of each cell, in this order: the last one shows that nothing of those before is left behind."""
+"""The rounds of a row, in this order; the last one shows that the earlier ones left nothing behind."""
 
 HEADINGS: Final = ("SIGKILL", "SIGSTOP", "SHUTDOWN", "FAILOVER", "COORDINATED", "SIGKILL")
 
@@ -38,29 +38,29 @@ END: Final = ".. The table above is written by tests/interop/matrix.py."
 
 @dataclass
 class Row:
-    """What one mix over one make of server came to."""
+    """The results of one mix with one kind of server."""
 
     server: str
     """The kind of server, with its version."""
 
     mix: str
     cells: list[str] = field(default_factory=list)
-    """One text per trouble: seconds, ``n/a`` or ``failed``."""
+    """One text per disruption: seconds, ``n/a`` or ``failed``."""
 
     problem: str = ""
-    """Why it ended early; empty if every trouble was survived."""
+    """Why the row ended early; empty if every round succeeded."""
 
 
 def mixes_of(kind: str) -> list[str]:
-    """The mixes of three that a make of server is watched by."""
+    """Return the mixes of three Sentinels for a kind of server."""
     return ["txsentinel:3", f"txsentinel:2,{kind}:1", f"txsentinel:1,{kind}:2"]
 
 
 def run_row(kind: str, mix: str, disruptions: Sequence[Disruption] = DISRUPTIONS, seed: int = 1) -> Row:
     """
-    Start one fleet and lose its master again and again.
+    Start one fleet and run all rounds.
 
-    :returns: a row; after a failure the other cells are ``-`` and the logs stay where its ``problem`` says.
+    :returns: a row; after a failure the other cells are ``-`` and the logs are kept where ``problem`` says.
     """
     row = Row(f"{kind} ({version_number(kind)})", mix)
     try:
@@ -84,7 +84,7 @@ def run_row(kind: str, mix: str, disruptions: Sequence[Disruption] = DISRUPTIONS
 
 
 def table(rows: Sequence[Row], headings: Sequence[str] = HEADINGS) -> str:
-    """A simple table in reStructuredText."""
+    """Format a simple table in reStructuredText."""
     lines = [("Server", "Sentinels", *headings), *((row.server, row.mix, *row.cells) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = "  ".join("=" * width for width in widths)
@@ -92,11 +92,11 @@ def table(rows: Sequence[Row], headings: Sequence[str] = HEADINGS) -> str:
     return "\n".join([rule, texts[0], rule, *texts[1:], rule])
 
 
-def written(page: str, text: str) -> str:
+def replace_between_markers(page: str, text: str) -> str:
     """
-    The page with ``text`` between its two marks.
+    Return the page with ``text`` between its two markers.
 
-    :raises ValueError: if the marks are not there, once each and in order.
+    :raises ValueError: if the markers are not there, once each and in order.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -112,9 +112,9 @@ def run(
     run_one: Callable[[str, str], Row] = run_row,
 ) -> list[Row]:
     """
-    Play all mixes over these makes, ``jobs`` fleets at a time in processes of their own.
+    Run all mixes with these kinds of servers, ``jobs`` fleets at a time in separate processes.
 
-    :param progress: called for each row when it is done.
+    :param progress: called with each row when it is complete.
     :returns: the rows in the order of ``kinds``.
     """
     cells = [(kind, mix) for kind in kinds for mix in mixes_of(kind)]
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = run(kinds, options.jobs, progress, partial(run_row, seed=options.seed))
     print(table(rows))
     if options.write:
-        options.write.write_text(written(options.write.read_text(), table(rows)))
+        options.write.write_text(replace_between_markers(options.write.read_text(), table(rows)))
     if any(row.problem for row in rows):
         sys.exit(1)
 

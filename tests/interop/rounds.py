@@ -1,10 +1,10 @@
 """
-Mixed quorums put to the test: Sentinels of several kinds over one master that is lost again and again.
+Mixed quorums: Sentinels of several kinds with one master that is lost repeatedly.
 
 ``python -m tests.interop.rounds --rounds 20 --mix redis:1,txsentinel:2 --mix valkey:2,txsentinel:1``
 
-After each loss all Sentinels must name one and the same new master with one config epoch, the surviving replicas must
-follow it, and no Sentinel may have voted twice in an epoch. Then the lost server returns and all must become quiet.
+After each loss all Sentinels must have the same new master with one config epoch, the remaining replicas must
+follow it, and no Sentinel may have voted twice in an epoch. Then the lost server returns and all must become stable.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from tests.servers import (
 )
 
 AGREEMENT_SECONDS = 60.0
-QUIET_SECONDS = 90.0
+STABLE_SECONDS = 90.0
 
 DOWN_AFTER = 1500
 """
-Milliseconds. C Sentinels that learn of a new master at once may hold it for down until their next attempt to connect,
-a second at most, so below some 1200 a mixed group flaps through no fault of the leader.
+Milliseconds. C Sentinels that adopt a new master at once may consider it down until their next connection
+attempt, a second at most; below some 1200 a mixed group switches repeatedly, which no leader can prevent.
 """
 
 FAILOVER_TIMEOUT = 6000
@@ -47,7 +47,7 @@ FAILOVER_TIMEOUT = 6000
 
 
 COORDINATING_KINDS = ("txsentinel", "compiled", "valkey")
-"""The kinds of Sentinels that know ``SENTINEL FAILOVER name COORDINATED``."""
+"""The kinds of Sentinels that support ``SENTINEL FAILOVER name COORDINATED``."""
 
 
 class Disruption(Enum):
@@ -62,17 +62,17 @@ class Disruption(Enum):
 
 @dataclass
 class Round:
-    """What came of one loss."""
+    """The result of one loss."""
 
     disruption: Disruption
     seconds: float
     """From the loss to agreement."""
 
     leaders: list[str]
-    """Kinds of the Sentinels that were elected, in order; more than one if a failover was repeated."""
+    """Kinds of the elected leaders, in order; more than one if a failover was repeated."""
 
     switches: int
-    """Most changes of master that any Sentinel announced; one is what it takes."""
+    """Maximum number of switches that any Sentinel published; one is normal."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Summary:
     rounds: list[Round] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """One line for the operator."""
+        """Return one line for the operator."""
         led = Counter(leader for each in self.rounds for leader in each.leaders)
         seconds = [each.seconds for each in self.rounds]
         extra = sum(each.switches - 1 for each in self.rounds)
@@ -96,9 +96,9 @@ class Summary:
 
 def kinds_of(mix: str) -> list[str]:
     """
-    The kinds of Sentinel in a mix like ``redis:1,txsentinel:2``, one word each.
+    Return the kinds of Sentinels in a mix like ``redis:1,txsentinel:2``, one entry each.
 
-    :raises ValueError: if that is not what it looks like.
+    :raises ValueError: if the mix cannot be parsed.
     """
     kinds: list[str] = []
     for part in mix.split(","):
@@ -108,7 +108,7 @@ def kinds_of(mix: str) -> list[str]:
 
 
 def double_votes(events: Iterable[RecordedEvent]) -> list[str]:
-    """Every vote of a Sentinel whose epoch is not above that of its vote before."""
+    """Return every vote of a Sentinel whose epoch is not above that of its previous vote."""
     last: dict[str, RecordedEvent] = {}
     wrong: list[str] = []
     for event in events:
@@ -122,7 +122,7 @@ def double_votes(events: Iterable[RecordedEvent]) -> list[str]:
 
 
 class MixedFleet:
-    """One mix over one master and two replicas, and the troubles that befall it."""
+    """One mix with one master and two replicas, and the disruptions."""
 
     def __init__(self, harness: Harness, mix: str, server_kind: str, rng: random.Random) -> None:
         self.fleet = Fleet(
@@ -132,7 +132,7 @@ class MixedFleet:
         self._recorder = EventRecorder(self.fleet.ports)
         self._rng = rng
         self._clients: Clients | None = None
-        """Of the master that was lost last."""
+        """The process of the last lost master."""
 
     def __enter__(self) -> MixedFleet:
         self.fleet.start()
@@ -141,9 +141,9 @@ class MixedFleet:
 
     def __exit__(self, *exception: object) -> None:
         self._recorder.stop()
-        self._leave()
+        self._close()
 
-    def _leave(self) -> None:
+    def _close(self) -> None:
         if self._clients is not None:
             self._clients.close()
         self._clients = None
@@ -152,18 +152,18 @@ class MixedFleet:
         """
         Take the master away and wait for agreement on another one.
 
-        :param absent: a Sentinel that is killed just before, and started again once the others have agreed.
-        :returns: what came of it, and the old master, which :meth:`bring_back` takes.
+        :param absent: a Sentinel that is killed before, and started again once the others have agreed.
+        :returns: the result, and the old master, to be passed to :meth:`bring_back`.
         :raises DeadlineExpired: if there is no agreement.
         :raises AssertionError: if a Sentinel voted twice in an epoch.
         """
         master = self.fleet.master()
         if absent is not None:
             absent.kill()
-        self._leave()
+        self._close()
         self._clients = Clients(master)
         began = time.monotonic()
-        self._strike(disruption, master)
+        self._disrupt(disruption, master)
         survivors = [server for server in self.fleet.servers.values() if server is not master]
         self._wait_agreement(master, survivors)
         seconds = time.monotonic() - began
@@ -188,10 +188,10 @@ class MixedFleet:
 
     def bring_back(self, disruption: Disruption, server: RedisProcess) -> None:
         """
-        Undo what was done to the old master, wait until everything is at rest, and look at the servers then.
+        End the disruption of the old master, wait until all is stable, and check the servers then.
 
-        :raises DeadlineExpired: if it does not come to rest.
-        :raises AssertionError: if a server holds writes, serves clients of before, or has a file that says otherwise.
+        :raises DeadlineExpired: if it does not become stable.
+        :raises AssertionError: if a server blocks writes, has old clients, or has a file with another role.
         """
         if disruption is Disruption.KILL:
             self.fleet.revive(server)
@@ -201,7 +201,7 @@ class MixedFleet:
             server.replica_of = None
             server.start()
         self.fleet.set_info_period(500)
-        self.fleet.wait_quiet(QUIET_SECONDS)
+        self.fleet.wait_quiet(STABLE_SECONDS)
         self.fleet.set_info_period(10_000)
         problems = server_problems(self.fleet.servers.values(), self.fleet.master_port())
         if self._clients is not None:
@@ -210,25 +210,25 @@ class MixedFleet:
             raise AssertionError("; ".join(problems))
 
     def restart_sentinel(self) -> SentinelProcess:
-        """Stop one Sentinel in order and start it again from the file it left behind."""
-        sentinel = self.some_sentinel()
+        """Stop one Sentinel in order and start it again from its file."""
+        sentinel = self.random_sentinel()
         sentinel.stop()
         sentinel.start(keep_config=True)
-        self.fleet.wait_quiet(QUIET_SECONDS)
+        self.fleet.wait_quiet(STABLE_SECONDS)
         self._recorder.wait_subscribed()
         return sentinel
 
-    def some_sentinel(self) -> SentinelProcess:
-        """Any of them."""
+    def random_sentinel(self) -> SentinelProcess:
+        """Return a random Sentinel."""
         return self._rng.choice(self.fleet.sentinels)
 
-    def _strike(self, disruption: Disruption, master: RedisProcess) -> None:
+    def _disrupt(self, disruption: Disruption, master: RedisProcess) -> None:
         if disruption is Disruption.KILL:
             master.kill()
         elif disruption is Disruption.FREEZE:
             master.freeze()
         elif disruption is Disruption.SHUTDOWN:
-            with suppress(OSError):  # it hangs up instead of answering
+            with suppress(OSError):  # it closes the connection instead of replying
                 master.call("SHUTDOWN", "NOSAVE", timeout=15.0)
             master.wait_ended(15.0)
         else:
@@ -256,14 +256,14 @@ def run_mix(
     disruptions: Sequence[Disruption],
     server_kind: str = "redis",
     seed: int | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Summary:
     """
-    Start a mix and let it go through all troubles; every third round one Sentinel misses the failover,
-    before every fourth one was restarted.
+    Start a mix and run all rounds; in every third round one Sentinel misses the failover,
+    before every fourth one a Sentinel is restarted.
 
-    :param seed: for the choices that are made here; the rest is up to real processes.
-    :raises DeadlineExpired: if they do not agree, or do not come to rest. Logs are kept.
+    :param seed: for the random choices of the rounds; real processes are not deterministic.
+    :raises DeadlineExpired: if the Sentinels do not agree or do not become stable. Logs are kept.
     """
     summary = Summary(mix)
     rng = random.Random(seed)
@@ -271,12 +271,12 @@ def run_mix(
         for number, disruption in enumerate(disruptions, start=1):
             if number % 4 == 0:
                 mixed.restart_sentinel()
-            absent = mixed.some_sentinel() if number % 3 == 0 else None
+            absent = mixed.random_sentinel() if number % 3 == 0 else None
             outcome, old_master = mixed.lose_master(disruption, absent)
             summary.rounds.append(outcome)
             note = f", {absent.kind} absent" if absent else ""
             leaders = ", ".join(outcome.leaders) or "nobody"
-            say(
+            report(
                 f"{mix} round {number}: {disruption.value}{note}: agreed after {outcome.seconds:.1f} s,"
                 f" led by {leaders}"
             )

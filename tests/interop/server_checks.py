@@ -1,7 +1,7 @@
 """
-How real servers are left after a failover: the invariants of ``txsentinel.sim.server_checks``, on the servers.
+Checks of real servers after a failover: the invariants of ``txsentinel.sim.server_checks``.
 
-Nothing here depends on what a Sentinel says, but for the address of the master.
+They do not depend on Sentinels, except for the address of the master.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from tests.servers import Connection, RedisProcess, ReplyError
 
 LIMIT = 1.0
-"""Seconds for which a server may hold writes, or serve old clients, after an operation."""
+"""Seconds for which a server may block writes, or keep old clients, after an operation."""
 
 
 class Clients:
-    """A normal client and two subscribers of one server; use it as a context manager."""
+    """A normal client and two subscribers of one server, as a context manager."""
 
     def __init__(self, server: RedisProcess) -> None:
         """
@@ -47,17 +47,17 @@ class Clients:
         self.close()
 
     def connected(self) -> list[str]:
-        """The kinds of those whose connection the server has not closed."""
+        """Return the kinds of clients whose connection is open."""
         return [kind for kind, connection in self._connections.items() if not _closed(connection)]
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connections."""
         for connection in self._connections.values():
             connection.close()
 
 
 def _closed(connection: Connection) -> bool:
-    """Whether the server closed it; what it said before is of no interest."""
+    """Whether the server closed it; earlier data is discarded."""
     while select.select([connection], [], [], 0)[0]:
         duplicate = socket.socket(fileno=connection.fileno())
         try:
@@ -71,7 +71,7 @@ def _closed(connection: Connection) -> bool:
 
 
 def named_master(server: RedisProcess) -> tuple[str, str] | None:
-    """The master that the configuration file of a server names, as host and port, or ``None``."""
+    """Return the master in the configuration file of a server as host and port, or ``None``."""
     named = None
     for line in (server.directory / "redis.conf").read_text().splitlines():
         words = [word.strip('"') for word in line.split()]
@@ -82,10 +82,10 @@ def named_master(server: RedisProcess) -> tuple[str, str] | None:
 
 def server_problems(servers: Iterable[RedisProcess], master: int) -> list[str]:
     """
-    What is wrong with the servers of a group whose failover is over; empty if nothing is.
+    Return the problems of the servers of a group after a failover; empty if there are none.
 
     :param servers: those that can be reached.
-    :param master: the port of the master that the Sentinels tell.
+    :param master: the port of the master according to the Sentinels.
     """
     problems = []
     for server in servers:
@@ -108,7 +108,7 @@ def server_problems(servers: Iterable[RedisProcess], master: int) -> list[str]:
 
 
 def pause_problems(server: RedisProcess) -> list[str]:
-    """Whether the server holds writes: PUBLISH is held wherever they are, on replicas as well."""
+    """Return whether the server blocks writes: a pause blocks PUBLISH, on replicas as well."""
     began = time.monotonic()
     try:
         server.call("PUBLISH", "aftermath", "x", timeout=LIMIT)
@@ -120,5 +120,5 @@ def pause_problems(server: RedisProcess) -> list[str]:
 
 
 def client_problems(clients: Clients) -> list[str]:
-    """Who is still connected to a master that was demoted."""
+    """Return the clients that are still connected to a demoted master."""
     return [f"a {kind} is still connected to {clients.server.name}, which was demoted" for kind in clients.connected()]

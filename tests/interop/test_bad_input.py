@@ -1,8 +1,8 @@
 """
-A running Sentinel under attack: what clients, servers, peers, scripts and files can do to it.
+A running Sentinel under attack by clients, servers, peers, scripts and files.
 
-Each time: clear words, but few of them; nothing lost, nothing stuck; bounded memory; and an honest client and a
-healthy master that notice nothing. With ``$TXSENTINEL_REPORT`` set, each attack prints what it cost the client.
+Each attack must cause a few clear log lines, lose and block nothing, use bounded memory, and not affect other clients
+and a healthy master. With ``$TXSENTINEL_REPORT`` set, each attack prints the effect on the other client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from typing import ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
-from tests.interop.hostile import HELLO_CHANNEL, INFO, Attacker, FakeServer, Script, Watch, bulk, endless, hang_up, pack
+from tests.interop.hostile import (
+    HELLO_CHANNEL,
+    INFO,
+    Attacker,
+    ClientMonitor,
+    FakeServer,
+    Script,
+    bulk,
+    endless,
+    hang_up,
+    pack,
+)
 from tests.servers import (
     Connection,
     DeadlineExpired,
@@ -35,11 +46,11 @@ from tests.servers import (
 MEGABYTE = 1 << 20
 
 TIMEOUT = 5.0
-"""Seconds that an honest client may ever have to wait; on an idle machine it is a tenth of one."""
+"""Seconds within which another client must get each reply; on an idle machine a tenth of one suffices."""
 
 
 class AttackCase(SynchronousTestCase):
-    """One Sentinel for all tests of a class, over one healthy master."""
+    """One Sentinel for all tests of a class, with one healthy master."""
 
     if not sys.platform.startswith("linux"):
         skip = "looks at processes as Linux shows them"
@@ -52,7 +63,7 @@ class AttackCase(SynchronousTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Start it."""
+        """Start the Sentinel."""
         cls.harness = Harness()
         cls.healthy = FakeServer()
         cls.sentinel = cls.harness.sentinel(
@@ -66,30 +77,30 @@ class AttackCase(SynchronousTestCase):
 
     @classmethod
     def tearDownClass(cls) -> None:
-        """Stop it."""
+        """Stop the Sentinel."""
         cls.harness.close()
         cls.healthy.close()
 
     def setUp(self) -> None:
         self.lines_before = len(self.log_lines())
-        self.watch = Watch(self.sentinel)
+        self.watch = ClientMonitor(self.sentinel)
 
     def log_lines(self) -> list[str]:
-        """Everything it has logged."""
+        """Return all log lines."""
         return self.sentinel.log_text().splitlines()
 
     def logged(self) -> list[str]:
-        """What it logged since the test began."""
+        """Return the log lines since the test began."""
         return self.log_lines()[self.lines_before :]
 
     def attacker(self) -> Attacker:
-        """One more connection, closed when the test ends."""
+        """Open a connection, which is closed when the test ends."""
         attacker = Attacker(self.sentinel.port)
         self.addCleanup(attacker.socket.close)
         return attacker
 
-    def unharmed(self, megabytes: int, lines: int = 20) -> None:
-        """It runs, served others meanwhile, took no more memory and log than that, and knows its master to be up."""
+    def assert_unharmed(self, megabytes: int, lines: int = 20) -> None:
+        """Assert that it runs, served others, stayed below these limits of memory and log, and has its master up."""
         self.assertTrue(self.sentinel.running, self.sentinel.log_text()[-3000:])
         self.assertIsNone(self.watch.failure)
         self.assertLess(self.watch.slowest, TIMEOUT)
@@ -102,26 +113,26 @@ class AttackCase(SynchronousTestCase):
         )
 
     def clients(self) -> int:
-        """How many are connected."""
+        """Return the number of connected clients."""
         return int(info_fields(self.sentinel.call("INFO", "clients"))["connected_clients"])
 
 
 class ClientTests(AttackCase):
-    """Whoever can connect."""
+    """Attacks by clients."""
 
     extra: ClassVar[list[str]] = ["client-output-buffer-limit pubsub 1mb 512kb 5"]
 
-    def test_garbage(self) -> None:
-        """Random bytes from two hundred connections are answered by errors or by hanging up."""
+    def test_random_bytes(self) -> None:
+        """Random bytes on two hundred connections are answered with errors, or the connection is closed."""
         rng = random.Random(1)
         with self.watch:
             for _ in range(200):
                 with self.attacker() as attacker:
                     attacker.send(rng.randbytes(rng.randrange(1, 5_000)))
-        self.unharmed(10)
+        self.assert_unharmed(10)
 
     def test_half_commands(self) -> None:
-        """A thousand clients that stop in the middle of a command, or send it byte by byte, cost little each."""
+        """A thousand clients that stop inside a command, or send it byte by byte, use little memory each."""
         with self.watch:
             half = [self.attacker() for _ in range(1_000)]
             for attacker in half:
@@ -130,15 +141,15 @@ class ClientTests(AttackCase):
             for byte in pack("PING"):
                 for attacker in slow:
                     attacker.send(bytes((byte,)))
-            self.assertEqual({attacker.answer() for attacker in slow}, {b"+PONG\r\n"})
+            self.assertEqual({attacker.receive() for attacker in slow}, {b"+PONG\r\n"})
             self.assertGreater(self.clients(), 1_000)
             for attacker in half + slow:
                 attacker.socket.close()
             wait_for(lambda: self.clients() < 10, SECONDS, "the clients to be gone")
-        self.unharmed(40)
+        self.assert_unharmed(40)
 
     def test_huge_headers(self) -> None:
-        """A header beyond all limits is refused before any memory is given to what it announces."""
+        """A header above the limits is refused before memory is allocated."""
         with self.watch:
             for header, expected_error in (
                 (b"*1\r\n$629145600\r\n", b"invalid bulk length"),
@@ -149,12 +160,12 @@ class ClientTests(AttackCase):
             ):
                 attacker = self.attacker()
                 attacker.send(header)
-                self.assertEqual(attacker.answer(), b"-ERR Protocol error: " + expected_error + b"\r\n")
+                self.assertEqual(attacker.receive(), b"-ERR Protocol error: " + expected_error + b"\r\n")
                 self.assertTrue(attacker.closed())
-        self.unharmed(20)
+        self.assert_unharmed(20)
 
     def test_huge_requests(self) -> None:
-        """A request that is allowed by its header and yet never ends is cut off at a bound."""
+        """A request with a valid header that never ends is cut off at a limit."""
         with self.watch:
             for header, piece in (
                 (b"*1\r\n$524288000\r\n", b"x" * MEGABYTE),
@@ -167,37 +178,37 @@ class ClientTests(AttackCase):
                 while attacker.send(piece):
                     pieces += 1
                     self.assertLess(pieces * len(piece), 100 * MEGABYTE)
-        self.unharmed(100)
+        self.assert_unharmed(100)
 
     def test_many_big_requests(self) -> None:
-        """Clients that keep within their own limits are cut off when all together hold too much."""
+        """Clients below their own limits are closed when all together hold too much."""
         with self.watch:
             attackers = [self.attacker() for _ in range(12)]
             for attacker in attackers:
                 attacker.send(b"*31\r\n" + (b"$1000000\r\n" + b"x" * 1_000_000 + b"\r\n") * 30)
             wait_for(lambda: self.clients() < 11, 10.0, "some of them to be cut off")
-        self.unharmed(600)
+        self.assert_unharmed(600)
 
     def test_deep_pipelines(self) -> None:
-        """A hundred thousand commands whose replies nobody reads are left in the network, not in memory."""
+        """A hundred thousand commands whose replies are not read stay in the network, not in memory."""
         with self.watch:
             for words in (("PING", "x" * 1_000), ("INFO",), ("SENTINEL", "MASTERS"), ("COMMAND", "DOCS")):
                 with self.attacker() as attacker:
                     attacker.send_without_reading(pack(*words) * 100_000, timeout=0.5)
-        self.unharmed(80)
+        self.assert_unharmed(80)
 
     def test_pipeline_that_is_read(self) -> None:
-        """Ten thousand commands at a time are all answered in the end, and others have their turn meanwhile."""
+        """Ten thousand commands at a time are all answered in the end, and other clients are served meanwhile."""
         with self.watch, Connection(self.sentinel.port, timeout=30.0) as client:
             for _ in range(2):
                 for _ in range(10_000):
                     client.send("CLIENT", "LIST", "TYPE", "master")
                 for _ in range(10_000):
                     self.assertEqual(client.read_reply(), "")
-        self.unharmed(40)
+        self.assert_unharmed(40)
 
     def test_subscribers_that_do_not_read(self) -> None:
-        """Subscribers that never read are cut off in a storm of events; those that read miss nothing."""
+        """Subscribers that never read are closed during many events; those that read receive all events."""
         with self.watch, Connection(self.sentinel.port, timeout=30.0) as listener:
             stalled = [self.attacker() for _ in range(5)]
             patterns = [b"*" + b"*" * length for length in range(100)]
@@ -212,29 +223,29 @@ class ClientTests(AttackCase):
                 for _ in range(count):
                     operator.send("SENTINEL", "SET", "good", "quorum", 1)
                 self.assertEqual({str(operator.read_reply()) for _ in range(count)}, {"OK"})
-                event_received = [listener.read_reply() for _ in range(count)]
-                self.assertEqual({frame[1] for frame in event_received if isinstance(frame, list)}, {"+set"})
+                replies = [listener.read_reply() for _ in range(count)]
+                self.assertEqual({frame[1] for frame in replies if isinstance(frame, list)}, {"+set"})
             operator.close()
         cut_off = [line for line in self.logged() if "output buffer limits" in line]
         self.assertEqual(len(cut_off), 5)
         self.lines_before = len(self.log_lines())
-        self.unharmed(60)
+        self.assert_unharmed(60)
 
     def subscribers(self) -> int:
-        """How many clients are subscribed to something."""
+        """Return the number of subscribed clients."""
         return int(info_fields(self.sentinel.call("INFO", "clients"))["pubsub_clients"])
 
     def test_patterns(self) -> None:
-        """Subscriptions of megabytes, and thousands of them, are refused; mad patterns slow nobody down."""
+        """Subscriptions of megabytes and thousands of them are refused; expensive patterns delay no other client."""
         with self.watch:
             for patterns in ([b"*a" * 30_000, b"x" * 60_000, b"y" * 60_000], [b"*%d" % n for n in range(20_000)]):
                 attacker = self.attacker()
                 attacker.send(pack("PSUBSCRIBE", *patterns))
-                self.assertEqual(attacker.answer(), b"-ERR too many or too long subscriptions for one client\r\n")
+                self.assertEqual(attacker.receive(), b"-ERR too many or too long subscriptions for one client\r\n")
             for pattern in (b"*a" * 1_000_000, b"[" + b"a-" * 1_000_000):
                 attacker = self.attacker()
                 attacker.send(pack("PSUBSCRIBE", pattern))
-                self.assertIn(b"-ERR 'psubscribe' was given an argument of 200000", attacker.answer())
+                self.assertIn(b"-ERR 'psubscribe' was given an argument of 200000", attacker.receive())
             pattern_client = self.attacker()
             pattern_client.send(pack("PSUBSCRIBE", *(b"*a*" * 30 + b"%d" % number for number in range(500))))
             for _ in range(20):
@@ -242,35 +253,35 @@ class ClientTests(AttackCase):
             for pattern in (b"*a" * 30_000, b"[" + b"a-" * 30_000):
                 client = self.attacker()
                 client.send(pack("SENTINEL", "RESET", pattern))
-                self.assertEqual(client.answer(), b":0\r\n")
-        self.unharmed(120, lines=60)
+                self.assertEqual(client.receive(), b":0\r\n")
+        self.assert_unharmed(120, lines=60)
 
-    def test_suicide(self) -> None:
-        """A client may kill itself, with a pipeline behind it, and others see nothing of it."""
+    def test_client_kills_itself(self) -> None:
+        """A client may kill itself with a pipeline behind it; other clients are not affected."""
         with self.watch:
             client = self.attacker()
             client.send(b"CLIENT ID\r\n")
-            number = client.answer()[1:-2]
+            number = client.receive()[1:-2]
             client.send(b"CLIENT KILL ID %b SKIPME no\r\n" % number + b"PING\r\n" * 1_000)
             self.assertTrue(client.closed())
-        self.unharmed(10)
+        self.assert_unharmed(10)
 
     def test_browsers(self) -> None:
-        """A thousand web requests are cut off, and a few of them are logged."""
+        """A thousand HTTP requests are closed, and a few of them are logged."""
         with self.watch:
             for _ in range(1_000):
                 with self.attacker() as attacker:
                     attacker.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        self.unharmed(10)
+        self.assert_unharmed(10)
 
 
 class UnknownSenderTests(AttackCase):
-    """Whoever does not know the password."""
+    """Attacks by clients without the password."""
 
     password: ClassVar[str | None] = "let me in"
 
     def test_limits(self) -> None:
-        """Strangers may send little, and are told so."""
+        """Unauthenticated clients may send little, and get errors."""
         with self.watch:
             for request, expected_error in (
                 (b"*11\r\n", b"unauthenticated multibulk length"),
@@ -279,12 +290,12 @@ class UnknownSenderTests(AttackCase):
             ):
                 attacker = self.attacker()
                 attacker.send_without_reading(request)
-                self.assertIn(attacker.answer(), (b"-ERR Protocol error: " + expected_error + b"\r\n", b""))
+                self.assertIn(attacker.receive(), (b"-ERR Protocol error: " + expected_error + b"\r\n", b""))
                 self.assertTrue(attacker.closed())
-        self.unharmed(10)
+        self.assert_unharmed(10)
 
     def test_commands(self) -> None:
-        """Nothing but logging in is done for them."""
+        """Unauthenticated clients can only log in."""
         with self.watch:
             attacker = self.attacker()
             for words in (
@@ -297,43 +308,43 @@ class UnknownSenderTests(AttackCase):
                 ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", str(self.healthy.port), "5", "a" * 40),
             ):
                 attacker.send(pack(*words))
-                self.assertEqual(attacker.answer(), b"-NOAUTH Authentication required.\r\n")
+                self.assertEqual(attacker.receive(), b"-NOAUTH Authentication required.\r\n")
             for secret in (b"", b"x" * 16_000, b"\0", b"let me i", b"let me in\0"):
                 attacker.send(pack("AUTH", secret))
-                self.assertTrue(attacker.answer().startswith(b"-WRONGPASS"))
-        self.unharmed(10)
+                self.assertTrue(attacker.receive().startswith(b"-WRONGPASS"))
+        self.assert_unharmed(10)
 
 
-class CrampedSentinel(SentinelProcess):
-    """One that may open few files and connections."""
+class LimitedSentinel(SentinelProcess):
+    """A Sentinel with few descriptors."""
 
     def command_line(self) -> list[str]:
-        """The same, with a limit of its own."""
+        """The command line with a limit of descriptors."""
         return ["/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *super().command_line()]
 
 
 class DescriptorTests(SynchronousTestCase):
-    """Connections cost descriptors."""
+    """Limits of descriptors."""
 
     def test_links_and_votes_come_first(self) -> None:
-        """When clients have used up what they may, links are still made anew and the configuration is saved."""
+        """When clients use all their descriptors, links can still reconnect and the configuration can be saved."""
         healthy = FakeServer()
         self.addCleanup(healthy.close)
         harness = Harness()
         self.addCleanup(harness.close)
-        sentinel = CrampedSentinel(
-            "txsentinel", free_port(), harness.directory / "cramped", [("good", "127.0.0.1", healthy.port, 1)]
+        sentinel = LimitedSentinel(
+            "txsentinel", free_port(), harness.directory / "limited", [("good", "127.0.0.1", healthy.port, 1)]
         )
         self.addCleanup(sentinel.stop)
         sentinel.start()
         with Connection(sentinel.port) as operator:
-            multiplexer = [Attacker(sentinel.port) for _ in range(400)]
-            for attacker in multiplexer:
+            attackers = [Attacker(sentinel.port) for _ in range(400)]
+            for attacker in attackers:
                 self.addCleanup(attacker.socket.close)
-            # In a rush some are turned away without a word, when not even one more can be let in to be told.
-            told = [answer for attacker in multiplexer[-50:] if (answer := attacker.answer())]
-            self.assertEqual(set(told), {b"-ERR max number of clients reached\r\n"})
-            self.assertTrue(all(attacker.closed() for attacker in multiplexer[-50:]))
+            # During many attempts some connections are closed without the error, if no descriptor is left for it.
+            replies = [reply for attacker in attackers[-50:] if (reply := attacker.receive())]
+            self.assertEqual(set(replies), {b"-ERR max number of clients reached\r\n"})
+            self.assertTrue(all(attacker.closed() for attacker in attackers[-50:]))
             self.assertEqual(operator.call("SENTINEL", "FLUSHCONFIG"), "OK")
             self.assertEqual(operator.call("SENTINEL", "MONITOR", "more", "127.0.0.1", healthy.port, 1), "OK")
             wait_for(
@@ -347,27 +358,27 @@ class DescriptorTests(SynchronousTestCase):
 
 
 def unsolicited_messages(connection: socket.socket, words: object) -> bytes:
-    """A subscription that brings fifty thousand messages at once."""
+    """A subscription with fifty thousand messages at once."""
     message = b"*3\r\n$7\r\nmessage\r\n" + bulk(HELLO_CHANNEL) + bulk(b"x")
     return b"*3\r\n$9\r\nsubscribe\r\n" + bulk(HELLO_CHANNEL) + b":1\r\n" + message * 50_000
 
 
-def multiplexer(count: int) -> bytes:
-    """INFO of a master with that many replicas, none of which exists."""
+def info_with_replicas(count: int) -> bytes:
+    """Return INFO of a master with that many replicas, none of which exists."""
     lines = b"".join(b"slave%d:ip=127.9.%d.%d,port=1,state=online\r\n" % (n, n >> 8, n & 255) for n in range(count))
     return INFO + lines
 
 
 class ServerTests(AttackCase):
-    """Masters that answer anything but what they should."""
+    """Masters with invalid replies."""
 
     def monitor_all(
         self, masters: dict[str, FakeServer], is_expected: Callable[[dict[str, dict[str, str]]], bool]
     ) -> dict[str, dict[str, str]]:
         """
-        Watch these masters, all at once, until what is said of them is as it should be.
+        Monitor these masters at the same time until their state is as expected.
 
-        :param settled: whether it is, given the fields of each by its name.
+        :param is_expected: whether the state is as expected, given the fields of each master by its name.
         :returns: the fields.
         """
         for name, server in masters.items():
@@ -377,19 +388,19 @@ class ServerTests(AttackCase):
             self.sentinel.call("SENTINEL", "SET", name, "down-after-milliseconds", 1_000)
         seen: dict[str, dict[str, str]] = {}
 
-        def look() -> bool:
+        def is_done() -> bool:
             seen.update({name: pairs(self.sentinel.call("SENTINEL", "MASTER", name)) for name in masters})
             return is_expected(seen)
 
         try:
-            wait_for(look, SECONDS, "the masters to be seen as they are", 0.1)
+            wait_for(is_done, SECONDS, "the expected state of the masters", 0.1)
         except DeadlineExpired as expired:
             shown = {name: (each["flags"], each["num-slaves"]) for name, each in seen.items()}
             self.fail(f"{expired}: {shown}")
         return seen
 
     def test_answers(self) -> None:
-        """Wrong answers of every kind, for ever: who answers nothing of use is down, others are looked at no less."""
+        """Endless invalid replies of every kind: masters without valid replies are down, others are probed as usual."""
         down: dict[str, dict[str, Script]] = {
             "silent": {"PING": b"", "INFO": b"", "PUBLISH": b""},
             "closes": {"PING": hang_up},
@@ -415,7 +426,7 @@ class ServerTests(AttackCase):
             "endless": {"INFO": endless(b"x" * 65_536, head=b"+")},
             "endless-array": {"INFO": endless(b"+a\r\n" * 10_000, head=b"*1000000\r\n")},
             "odd": {"SUBSCRIBE": b":1\r\n"},
-            "chatty": {"SUBSCRIBE": unsolicited_messages},
+            "unsolicited": {"SUBSCRIBE": unsolicited_messages},
         }
         with self.watch:
             masters = {name: FakeServer(script) for name, script in {**down, **up, **either}.items()}
@@ -424,15 +435,15 @@ class ServerTests(AttackCase):
                 return (
                     all("s_down" in seen[name]["flags"] for name in down)
                     and not any("s_down" in seen[name]["flags"] for name in up)
-                    and all(masters[name].asked(b"PING") > 3 for name in up)
+                    and all(masters[name].count_of(b"PING") > 3 for name in up)
                     and all(server.attempts for server in masters.values())
                 )
 
             self.monitor_all(masters, is_expected)
-        self.unharmed(150, lines=20 * len(masters))
+        self.assert_unharmed(150, lines=20 * len(masters))
 
     def test_info(self) -> None:
-        """INFO of rubbish changes nothing; one with too many replicas, or with itself as one, no more than it may."""
+        """Invalid INFO changes nothing; INFO with too many replicas adds the permitted ones, its own address none."""
         invalid_infos = {
             "binary": bytes(range(256)) * 1_000,
             "empty": b"",
@@ -444,24 +455,24 @@ class ServerTests(AttackCase):
         }
         with self.watch:
             servers = {name: FakeServer(info=info) for name, info in invalid_infos.items()}
-            servers["crowded"] = FakeServer(info=multiplexer(5_000))
+            servers["many"] = FakeServer(info=info_with_replicas(5_000))
             self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
             self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
 
             def is_expected(seen: dict[str, dict[str, str]]) -> bool:
-                # Nobody is asked a second time before the first answer was read.
+                # No second INFO is requested before the first reply was read.
                 return (
-                    all(server.asked(b"INFO") > 2 for server in servers.values())
+                    all(server.count_of(b"INFO") > 2 for server in servers.values())
                     and {seen[name]["flags"] for name in invalid_infos} == {"master"}
-                    and seen["crowded"]["num-slaves"] == "1000"
+                    and seen["many"]["num-slaves"] == "1000"
                 )
 
             seen = self.monitor_all(servers, is_expected)
         self.assertEqual({seen[name]["num-slaves"] for name in invalid_infos}, {"0"})
-        self.unharmed(150, lines=2_200)
+        self.assert_unharmed(150, lines=2_200)
 
     def test_own_address(self) -> None:
-        """A replica that announces its master's address, or ours, is not told to follow itself."""
+        """A replica that announces its master's address, or ours, is not ordered to follow itself."""
         script: dict[str, Script] = {}
         server = FakeServer(script)
         server._info = INFO + b"slave0:ip=127.0.0.1,port=%d\r\nslave1:ip=127.0.0.1,port=%d\r\n" % (
@@ -471,19 +482,19 @@ class ServerTests(AttackCase):
         self.sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 200)
         self.addCleanup(self.sentinel.call, "SENTINEL", "DEBUG", "INFO-PERIOD", 10_000)
         self.monitor_all(
-            {"mirror": server}, lambda seen: server.asked(b"INFO") > 5 and seen["mirror"]["num-slaves"] != "0"
+            {"mirror": server}, lambda seen: server.count_of(b"INFO") > 5 and seen["mirror"]["num-slaves"] != "0"
         )
         replicas = self.sentinel.call("SENTINEL", "REPLICAS", "mirror")
         assert isinstance(replicas, list)
         self.assertEqual([pairs(each)["port"] for each in replicas], [str(self.sentinel.port)])
-        self.assertEqual(server.asked(b"SLAVEOF"), 0)
+        self.assertEqual(server.count_of(b"SLAVEOF"), 0)
 
 
 class PeerTests(AttackCase):
-    """Sentinels that are none."""
+    """Attacks by fake Sentinels."""
 
     def hello(self, **fields: object) -> str:
-        """A hello about the healthy master, right but for these fields."""
+        """Return a hello about the healthy master, valid except for these fields."""
         right = {
             "ip": "127.0.0.1",
             "port": 1,
@@ -496,24 +507,24 @@ class PeerTests(AttackCase):
         }
         return ",".join(str(field) for field in (right | fields).values())
 
-    def told(self, *hellos: str) -> None:
-        """Tell the Sentinel."""
+    def publish(self, *hellos: str) -> None:
+        """Publish hellos to the Sentinel."""
         with Connection(self.sentinel.port) as client:
             for hello in hellos:
                 self.assertEqual(client.call("PUBLISH", HELLO_CHANNEL.decode(), hello), 1)
 
     def peers(self) -> list[dict[str, str]]:
-        """What it says of its peers."""
+        """Return its peers."""
         reply = self.sentinel.call("SENTINEL", "SENTINELS", "good")
         assert isinstance(reply, list)
         return [pairs(each) for each in reply]
 
     def test_hellos(self) -> None:
-        """Hellos that make no sense change nothing, in memory or on disk, and a restart finds everything in order."""
+        """Invalid hellos change nothing, in memory or on disk, and the file is intact after a restart."""
         me = str(self.sentinel.call("SENTINEL", "MYID"))
         before = self.sentinel.config_path.read_bytes()
         with self.watch:
-            self.told(
+            self.publish(
                 *("", ",", "," * 6, "," * 7, "," * 8, "x" * 1_000_000),
                 self.hello(id=me, epoch=9, config_epoch=9, master_port=1),
                 *(self.hello(port=port) for port in (0, 65_536, -1, "9" * 100)),
@@ -525,41 +536,41 @@ class PeerTests(AttackCase):
             )
         self.assertEqual(self.peers(), [])
         self.assertEqual(self.sentinel.config_path.read_bytes(), before)
-        self.told(*(self.hello(epoch=2, config_epoch=2, master_ip=ip) for ip in ("", "no.such.host", "::1%lo")))
-        self.unharmed(40)
+        self.publish(*(self.hello(epoch=2, config_epoch=2, master_ip=ip) for ip in ("", "no.such.host", "::1%lo")))
+        self.assert_unharmed(40)
         self.sentinel.stop()
         self.sentinel.start(keep_config=True)
         self.assertEqual(self.sentinel.call("SENTINEL", "MYID"), me)
         self.assertEqual(pairs(self.sentinel.call("SENTINEL", "MASTER", "good"))["config-epoch"], "0")
         self.sentinel.call("SENTINEL", "RESET", "*")
 
-    def test_crowd(self) -> None:
-        """Of a thousand invented Sentinels none is believed in; one that is there is, also in the midst of them."""
+    def test_forged_sentinels(self) -> None:
+        """Of a thousand forged Sentinels none is registered; a real one is, also among them."""
         real = FakeServer(sentinel_id="d" * 40)
         self.addCleanup(real.close)
         with self.watch:
-            self.told(*(self.hello(id=f"{number:040x}", port=1 + number) for number in range(1_000)))
+            self.publish(*(self.hello(id=f"{number:040x}", port=1 + number) for number in range(1_000)))
             self.assertEqual(self.peers(), [])
 
-            def filed() -> bool:
-                self.told(self.hello(id="d" * 40, port=real.port))
+            def registered() -> bool:
+                self.publish(self.hello(id="d" * 40, port=real.port))
                 return len(self.peers()) == 1
 
-            wait_for(filed, 10.0, "the real one to be filed", every=0.5)
-            self.told(*(self.hello(id=f"{number:040x}", port=real.port) for number in range(1_000)))
+            wait_for(registered, 10.0, "the real one to be registered", every=0.5)
+            self.publish(*(self.hello(id=f"{number:040x}", port=real.port) for number in range(1_000)))
             self.assertEqual([peer["name"] for peer in self.peers()], ["d" * 40])
             self.sentinel.call("SENTINEL", "RESET", "*")
             self.assertEqual(self.peers(), [])
-        self.unharmed(40, lines=800)
+        self.assert_unharmed(40, lines=800)
 
     def test_opinions(self) -> None:
-        """Whatever peers answer instead of an opinion, it is none; they lose their connection or are asked again."""
+        """Invalid replies of peers are no opinion; the link is closed or the request repeated."""
         failing = FakeServer()
         self.addCleanup(failing.close)
         self.sentinel.call("SENTINEL", "MONITOR", "failing", "127.0.0.1", failing.port, 2)
         self.addCleanup(self.sentinel.call, "SENTINEL", "REMOVE", "failing")
         self.sentinel.call("SENTINEL", "SET", "failing", "down-after-milliseconds", 500)
-        nonsense = (
+        invalid = (
             b":1\r\n",
             b"+OK\r\n",
             b"-ERR no\r\n",
@@ -576,32 +587,32 @@ class PeerTests(AttackCase):
             b"%1\r\n:1\r\n:2\r\n",
             b"#t\r\n",
             b"*3\r\n#t\r\n$1\r\n*\r\n:0\r\n",
-            b"nonsense\r\n",
+            b"invalid\r\n",
             b"",
         )
         peers = [
-            FakeServer({"SENTINEL": answer}, sentinel_id=f"{number:040x}") for number, answer in enumerate(nonsense)
+            FakeServer({"SENTINEL": answer}, sentinel_id=f"{number:040x}") for number, answer in enumerate(invalid)
         ]
         for number, peer in enumerate(peers):
             self.addCleanup(peer.close)
-            self.told(self.hello(name="failing", master_port=failing.port, id=f"{number:040x}", port=peer.port))
+            self.publish(self.hello(name="failing", master_port=failing.port, id=f"{number:040x}", port=peer.port))
 
-        def filed() -> bool:
+        def registered() -> bool:
             reply = self.sentinel.call("SENTINEL", "SENTINELS", "failing")
             return isinstance(reply, list) and len(reply) == len(peers)
 
-        wait_for(filed, 10.0, "everybody to be filed")
+        wait_for(registered, 10.0, "all peers to be registered")
         with self.watch:
             failing.close()
-            wait_for(lambda: all(peer.asked(b"SENTINEL") > 1 for peer in peers), SECONDS, "everybody to be asked")
+            wait_for(lambda: all(peer.count_of(b"SENTINEL") > 1 for peer in peers), SECONDS, "all peers to be asked")
             time.sleep(1.0)
         flags = pairs(self.sentinel.call("SENTINEL", "MASTER", "failing"))["flags"]
         self.assertIn("s_down", flags)
         self.assertNotIn("o_down", flags)
-        self.unharmed(40, lines=120)
+        self.assert_unharmed(40, lines=120)
 
     def test_vote_requests(self) -> None:
-        """Requests for votes in absurd epochs or for nobody are answered, and nobody is voted for."""
+        """Requests for votes in absurd epochs or for unknown candidates are answered, and no vote is given."""
         with self.watch, Connection(self.sentinel.port) as client:
             for epoch in (-1, 1 << 62, (1 << 63) - 1, (1 << 64) - 1, "x", ""):
                 for candidate in ("a" * 40, "", "a b", "x" * 60_000):
@@ -612,23 +623,23 @@ class PeerTests(AttackCase):
                     except ReplyError as refusal:
                         answer = str(refusal)
                     self.assertIn(answer, ([0, "*", 0], "ERR value is not an integer or out of range"))
-        self.unharmed(40)
+        self.assert_unharmed(40)
 
 
 class ScriptTests(AttackCase):
-    """Scripts that do not behave."""
+    """Misbehaving scripts."""
 
     extra: ClassVar[list[str]] = ["sentinel deny-scripts-reconfig no"]
 
     def script(self, name: str, text: str) -> str:
-        """One that may be run."""
+        """Write an executable script."""
         path = self.harness.directory / name
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
 
-    def test_misbehaviour(self) -> None:
-        """Scripts that hang, leave children, shout, or are no programs hold up nobody, and their places become free."""
+    def test_misbehaving_scripts(self) -> None:
+        """Scripts that hang, leave children, print much, or are no programs block nothing and are removed."""
         self.sentinel.call("SENTINEL", "DEBUG", "script-max-runtime", 1_000, "script-retry-delay", 60_000)
         marker = self.harness.directory / "ran"
         scripts = [
@@ -652,14 +663,14 @@ class ScriptTests(AttackCase):
         errors = [line for line in self.logged() if "-script-error" in line]
         self.assertGreaterEqual(len(errors), 5 * 20)
         self.lines_before = len(self.log_lines())
-        self.unharmed(20)
+        self.assert_unharmed(20)
 
 
 class FileTests(SynchronousTestCase):
-    """Configuration files that are none. What their lines may say is tested with the configuration."""
+    """Invalid configuration files. The tests of the configuration have the errors of single lines."""
 
     def test_refused(self) -> None:
-        """Each is refused at once, with status 1 and a few words on standard error that name the file or the line."""
+        """Each is refused at once, with status 1 and a message on standard error that names the file or the line."""
         harness = Harness()
         self.addCleanup(harness.close)
         directory = harness.directory

@@ -1,4 +1,4 @@
-"""An application keeps writing while real Sentinels replace the master under it."""
+"""An application keeps writing while real Sentinels replace the master."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class WriterCase(TestCase):
         harness = Harness()
         self.addCleanup(harness.close)
         self.fleet = Fleet(harness, [self.kind] * 3, self.servers, down_after=1000)
-        self.written = 0
+        self.counter = 0
         self.lost: list[Exception] = []
 
-    def secure(self) -> None:
-        """Passwords for servers and, others, for Sentinels; before the start."""
+    def set_passwords(self) -> None:
+        """Set passwords for servers and other ones for Sentinels, before the start."""
         for server in self.fleet.servers.values():
             server.password = PASSWORD
         for sentinel in self.fleet.sentinels:
@@ -45,7 +45,7 @@ class WriterCase(TestCase):
             sentinel.call = partial(call, sentinel.port, password=SENTINEL_PASSWORD)  # type: ignore[method-assign]
 
     def follow(self, **options: Any) -> Deferred[MasterFollower]:
-        """Start the servers, then the application's side."""
+        """Start the servers, then the follower."""
         self.fleet.start()
         sentinels = [("127.0.0.1", sentinel.port) for sentinel in self.fleet.sentinels]
         self.follower = MasterFollower(self.reactor, sentinels, "mymaster", pool_size=2, timeout=30, **options)
@@ -54,17 +54,17 @@ class WriterCase(TestCase):
 
     @inlineCallbacks
     def write(self, times: int) -> Steps:
-        """Count up in a key, one command after the other; a lost one is noted, not repeated."""
+        """Increment a key, one command after the other; a failed one is counted, not repeated."""
         for _ in range(times):
-            self.written += 1
+            self.counter += 1
             try:
-                yield self.follower.execute("SET", "counter", self.written)
+                yield self.follower.execute("SET", "counter", self.counter)
             except (txredisapi.ConnectionError, txredisapi.ResponseError) as problem:
                 self.lost.append(problem)
 
     @inlineCallbacks
     def write_until_moved(self, old: RedisProcess, seconds: float) -> Steps:
-        """Write on and on, until it is another server that takes it."""
+        """Write until another server accepts it."""
         deadline = self.reactor.seconds() + seconds
         while self.follower.address is None or self.follower.address.port == old.port:
             self.assertLess(self.reactor.seconds(), deadline, self.follower.last_error)
@@ -72,20 +72,20 @@ class WriterCase(TestCase):
             yield deferLater(self.reactor, 0.02)
 
     def assert_written(self) -> RedisProcess:
-        """What was written last is on the server that the follower is at, which all Sentinels call the master."""
+        """Assert that the last value is on the follower's server, which all Sentinels have as the master."""
         assert self.follower.address is not None
         server = self.fleet.servers[self.follower.address.port]
-        self.assertEqual(server.call("GET", "counter"), str(self.written))
+        self.assertEqual(server.call("GET", "counter"), str(self.counter))
         self.assertEqual(server.replication()["role"], "master")
         return server
 
 
 class FailoverTests:
-    """What holds over Sentinels of every kind."""
+    """Tests for Sentinels of every kind."""
 
     @inlineCallbacks
     def test_writes_go_on_after_the_master_is_killed(self: Any) -> Steps:
-        """SIGKILL costs at most the commands in flight; once the Sentinels have agreed, writing goes on."""
+        """SIGKILL loses the commands in flight at most; once the Sentinels have agreed, writing continues."""
         yield self.follow()
         yield self.write(50)
         old = self.assert_written()
@@ -95,7 +95,7 @@ class FailoverTests:
         self.assertNotEqual(self.assert_written().port, old.port)
         self.assertLessEqual(len(self.lost), 2)
 
-        # The old master comes back believing in itself, until the Sentinels put it right: it lures nobody.
+        # The old master returns in its former role until a Sentinel converts it: the follower stays.
         old.start(keep_config=True)
         for _ in range(20):
             yield self.write(10)
@@ -105,7 +105,7 @@ class FailoverTests:
     @inlineCallbacks
     def test_writes_go_on_where_everything_has_a_password(self: Any) -> Steps:
         """The same, with one password for the data and another for the Sentinels."""
-        self.secure()
+        self.set_passwords()
         yield self.follow(password=PASSWORD, sentinel_password=SENTINEL_PASSWORD)
         yield self.write(50)
         old = self.assert_written()
@@ -115,8 +115,8 @@ class FailoverTests:
         self.assertNotEqual(self.assert_written().port, old.port)
 
     @inlineCallbacks
-    def test_writes_move_in_a_failover_by_hand(self: Any) -> Steps:
-        """With the old master alive and still writable, the application leaves it as the switch is announced."""
+    def test_writes_move_in_a_manual_failover(self: Any) -> Steps:
+        """The old master is alive and writable; the application leaves it when the switch is published."""
         yield self.follow()
         yield self.write(10)
         old = self.assert_written()
@@ -127,7 +127,7 @@ class FailoverTests:
 
     @inlineCallbacks
     def test_writes_go_on_after_the_master_hangs(self: Any) -> Steps:
-        """A stopped master keeps its connections; the command in flight fails as the switch is announced."""
+        """A stopped master keeps its connections; the command in flight fails when the switch is published."""
         yield self.follow()
         yield self.write(10)
         old = self.assert_written()
@@ -139,7 +139,7 @@ class FailoverTests:
 
 
 class RedisSentinelTests(FailoverTests, WriterCase):
-    """Over ``redis-sentinel``."""
+    """With ``redis-sentinel``."""
 
     kind = "redis"
     if missing("redis"):
@@ -147,7 +147,7 @@ class RedisSentinelTests(FailoverTests, WriterCase):
 
 
 class ValkeySentinelTests(FailoverTests, WriterCase):
-    """Over ``valkey-server --sentinel``."""
+    """With ``valkey-server --sentinel``."""
 
     kind = servers = "valkey"
     if missing("valkey"):
@@ -155,7 +155,7 @@ class ValkeySentinelTests(FailoverTests, WriterCase):
 
 
 class OwnSentinelTests(FailoverTests, WriterCase):
-    """Over our own Sentinels."""
+    """With Sentinels of ours."""
 
     kind = "txsentinel"
     if missing("redis", "txsentinel"):

@@ -1,4 +1,4 @@
-"""How connections of clients end: with the end of the stream, as those of the C Sentinels, never with a reset."""
+"""Connections of clients end with the end of the stream, as those of the C Sentinels, never with a reset."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ LIMITS = (
 
 
 def pack(*words: str) -> bytes:
-    """A command."""
+    """Encode a command."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
 
 
 def rest_of(connection: socket.socket) -> bytes:
     """
-    What comes until the end of the stream.
+    Return what is received until the end of the stream.
 
     :raises ConnectionResetError: if the connection ends with a reset.
-    :raises ssl.SSLEOFError: if the end of the stream is not announced by TLS.
+    :raises ssl.SSLEOFError: if TLS does not announce the end of the stream.
     :raises TimeoutError: if it does not end.
     """
     received = b""
@@ -44,12 +44,12 @@ def rest_of(connection: socket.socket) -> bytes:
 
 
 class EndsOfConnections:
-    """What holds of every kind of Sentinel."""
+    """Tests for every kind of Sentinel."""
 
     kind: str
 
     def start(self, *lines: str) -> SentinelProcess:
-        """A Sentinel with small limits."""
+        """Start a Sentinel with small limits."""
         stack = ExitStack()
         self.addCleanup(stack.close)  # type: ignore[attr-defined]
         harness = stack.enter_context(Harness())
@@ -58,52 +58,52 @@ class EndsOfConnections:
         return sentinel
 
     def connect(self, sentinel: SentinelProcess) -> socket.socket:
-        """A client that is served."""
+        """Connect a client and wait until it is served."""
         connection = socket.create_connection(("127.0.0.1", sentinel.port), SECONDS)
         self.addCleanup(connection.close)  # type: ignore[attr-defined]
         return connection
 
-    def identified(self, connection: socket.socket) -> str:
-        """The client's ID."""
+    def client_id(self, connection: socket.socket) -> str:
+        """Return the client's ID."""
         connection.sendall(pack("CLIENT", "ID"))
         return connection.recv(99).decode().strip(":\r\n")
 
     def check_idle(self, connect: Callable[[], socket.socket]) -> None:
-        """Say something, and then nothing for as long as ``timeout`` permits."""
+        """Send a command, then nothing until ``timeout``."""
         idle = connect()
-        self.identified(idle)
+        self.client_id(idle)
         assert rest_of(idle) == b""
 
     def check_all(self, sentinel: SentinelProcess, connect: Callable[[], socket.socket]) -> None:
-        """Go through the other reasons to close a connection."""
+        """Test the other reasons to close a connection."""
         for sent, answered in (
             (b"*x\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
             (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
         ):
-            victim = connect()
-            victim.sendall(sent)
-            assert rest_of(victim) == answered
+            client = connect()
+            client.sendall(sent)
+            assert rest_of(client) == answered
 
         admin = connect()
-        admin.sendall(pack("CLIENT", "KILL", "ID", self.identified(admin), "SKIPME", "no"))
+        admin.sendall(pack("CLIENT", "KILL", "ID", self.client_id(admin), "SKIPME", "no"))
         assert rest_of(admin) == b":1\r\n"
-        admin, victim, subscriber = connect(), connect(), connect()
+        admin, client, subscriber = connect(), connect(), connect()
         subscriber.sendall(pack("SUBSCRIBE", "+sdown"))
         assert subscriber.recv(99)
-        admin.sendall(pack("CLIENT", "KILL", "ID", self.identified(victim)) + pack("CLIENT", "KILL", "TYPE", "pubsub"))
-        assert rest_of(victim) == b""
+        admin.sendall(pack("CLIENT", "KILL", "ID", self.client_id(client)) + pack("CLIENT", "KILL", "TYPE", "pubsub"))
+        assert rest_of(client) == b""
         assert rest_of(subscriber) == b""
         served = connect()
-        self.identified(served)
+        self.client_id(served)
         os.kill(sentinel.pid, signal.SIGTERM)
         self.check_shutdown(served)
 
     def check_shutdown(self, connection: socket.socket) -> None:
-        """The process ends."""
+        """End the process."""
         assert rest_of(connection) == b""
 
     def test_tcp(self) -> None:
-        """Killed, wrong or refused: the client reads the end of the stream."""
+        """A killed, an invalid and a refused client read the end of the stream."""
         sentinel = self.start()
         clients = [self.connect(sentinel) for _ in range(MAX_CLIENTS + 1)]
         assert rest_of(clients[-1]) == b"-ERR max number of clients reached\r\n"
@@ -113,19 +113,19 @@ class EndsOfConnections:
         self.check_all(sentinel, lambda: self.connect(sentinel))
 
     def test_idle(self) -> None:
-        """A client that has been silent for ``timeout`` seconds reads the end of the stream."""
+        """A client that is idle for ``timeout`` seconds reads the end of the stream."""
         sentinel = self.start("timeout 1")
         self.check_idle(lambda: self.connect(sentinel))
 
     def test_output_limit(self) -> None:
-        """A client that does not read its replies gets those that its socket took, and then the end of the stream."""
+        """A client that does not read its replies gets those that its socket accepted, then the end of the stream."""
         sentinel = self.start()
         slow = socket.socket()
         self.addCleanup(slow.close)  # type: ignore[attr-defined]
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", sentinel.port))
         slow.settimeout(SECONDS)
-        # As much as the buffers of both sockets take, and more than the limit above that.
+        # More than the buffers of both sockets accept, and the limit above that.
         slow.sendall(pack("COMMAND", "DOCS") * 200)
         wait_for(
             lambda: "cmd=command" not in str(sentinel.call("CLIENT", "LIST")), SECONDS, "the client to be cut off", 0.1
@@ -133,7 +133,7 @@ class EndsOfConnections:
         rest_of(slow)
 
     def start_tls(self, *lines: str) -> tuple[SentinelProcess, Callable[[], ssl.SSLSocket]]:
-        """A Sentinel with a TLS port, and what connects to that."""
+        """Start a Sentinel with a TLS port; return it and a function that connects to it."""
         authority = Authority(Path(self.mktemp()).absolute())  # type: ignore[attr-defined]
         port = free_port()
         sentinel = self.start(f"tls-port {port}", *tls_lines(authority, authority.issue("server")), *lines)
@@ -149,16 +149,16 @@ class EndsOfConnections:
         return sentinel, connect
 
     def test_tls(self) -> None:
-        """By TLS its own farewell comes first, without which libraries would report a truncated stream."""
+        """With TLS, close_notify comes first, without which libraries report a truncated stream."""
         self.check_all(*self.start_tls())
 
     def test_idle_by_tls(self) -> None:
-        """So it does after ``timeout``."""
+        """The same after ``timeout``."""
         self.check_idle(self.start_tls("timeout 1")[1])
 
 
 class TxsentinelTests(EndsOfConnections, SynchronousTestCase):
-    """Ours."""
+    """Sentinels of ours."""
 
     kind = "txsentinel"
     if missing(kind):
@@ -166,14 +166,14 @@ class TxsentinelTests(EndsOfConnections, SynchronousTestCase):
 
 
 class RedisTests(EndsOfConnections, SynchronousTestCase):
-    """The Sentinel of Redis, which is the measure."""
+    """The Sentinel of Redis, as the reference."""
 
     kind = "redis"
     if missing(kind):
         skip = missing(kind)
 
     def check_shutdown(self, connection: socket.socket) -> None:
-        """Over TLS this one says no farewell when the process ends."""
+        """With TLS, this one sends no close_notify when the process ends."""
         try:
             assert rest_of(connection) == b""
         except ssl.SSLEOFError:

@@ -1,4 +1,4 @@
-"""Passwords, users and renamed commands, on real servers and between Sentinels."""
+"""Passwords, users and renamed commands, with real servers and between Sentinels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, hurry, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, shorten_periods, wait_moved
 from tests.servers import Fleet, Harness, ReplyError, call, missing, pairs, wait_for
 
 DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'watcher "secret"', "door-secret"
@@ -16,25 +16,25 @@ RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
     " +client|kill +client|pause +client|unpause +failover +script|kill"
 )
-"""What a user for Sentinels needs, and not a command more."""
+"""The commands that a user for Sentinels needs."""
 
 NEW_NAMES = {"SLAVEOF": "GO-AFTER", "CONFIG": "ADJUST-9F2", "PUBLISH": "SHOUT"}
 
 
 class CredentialTests(SynchronousTestCase):
-    """Three Sentinels over servers that are not open to everybody."""
+    """Three Sentinels with servers that require authentication."""
 
-    def replace_lost(self, fleet: Fleet) -> None:
-        """A failover by loss, with everyone in place at the end."""
+    def fail_over_by_loss(self, fleet: Fleet) -> None:
+        """Fail over by a loss and wait until all servers are back."""
         old = fleet.master()
         old.kill()
         wait_moved(fleet, old)
         fleet.revive(old)
-        hurry(fleet.sentinels)
+        shorten_periods(fleet.sentinels)
         fleet.wait_quiet(SECONDS)
 
-    def replace_by_hand(self, fleet: Fleet) -> None:
-        """A failover that is ordered."""
+    def fail_over_by_command(self, fleet: Fleet) -> None:
+        """Fail over by a command."""
         old = fleet.master()
         fleet.sentinels[0].call("SENTINEL", "FAILOVER", fleet.name)
         wait_moved(fleet, old)
@@ -42,9 +42,11 @@ class CredentialTests(SynchronousTestCase):
 
     def test_users_and_passwords(self) -> None:
         """
-        With a user of few rights on the servers, named by auth-user and auth-pass, and a password between the
-        Sentinels, failovers go as ever; without the password a Sentinel tells nothing. A password that
-        changes can be told to the Sentinels while they run.
+        Failovers work with a user of few rights on the servers, given by auth-user and auth-pass, and a password
+        between
+        the Sentinels; without the password a Sentinel answers nothing. A changed password can be set while the
+        Sentinels
+        run.
         """
         if missing("txsentinel", "valkey"):
             raise SkipTest(missing("txsentinel", "valkey"))
@@ -68,28 +70,30 @@ class CredentialTests(SynchronousTestCase):
                 with self.assertRaises(ReplyError) as refused:
                     call(sentinel.port, "SENTINEL", "MASTERS")
                 self.assertIn("NOAUTH", str(refused.exception))
-            self.replace_lost(fleet)
+            self.fail_over_by_loss(fleet)
             for sentinel in fleet.sentinels:
                 self.assertNotIn("NOPERM", sentinel.log_text())
 
             for server in fleet.servers.values():
                 server.call("ACL", "SETUSER", "watcher", "resetpass", ">another")
                 server.call("CLIENT", "KILL", "USER", "watcher")
-            wait_for(lambda: self.all_find_it_down(fleet), SECONDS, "the refusal to show")
+            wait_for(lambda: self.down_everywhere(fleet), SECONDS, "the refusal to show")
             for sentinel in fleet.sentinels:
                 sentinel.call("SENTINEL", "SET", "mymaster", "AUTH-PASS", "another")
             fleet.wait_quiet(SECONDS)
             if LONG:
-                self.replace_by_hand(fleet)
+                self.fail_over_by_command(fleet)
 
     @staticmethod
-    def all_find_it_down(fleet: Fleet) -> bool:
-        """Do all Sentinels hold the master for down?"""
+    def down_everywhere(fleet: Fleet) -> bool:
+        """Whether all Sentinels have the master down."""
         flags = [pairs(sentinel.call("SENTINEL", "MASTER", fleet.name))["flags"] for sentinel in fleet.sentinels]
         return all("s_down" in each for each in flags)
 
     def test_renamed_commands(self) -> None:
-        """Where the servers know SLAVEOF, CONFIG and PUBLISH by other names, ``rename-command`` makes up for it."""
+        """
+        If SLAVEOF, CONFIG and PUBLISH are renamed on the servers, ``rename-command`` of the Sentinels makes up for it.
+        """
         if missing("txsentinel", "redis"):
             raise SkipTest(missing("txsentinel", "redis"))
         with ExitStack() as stack:
@@ -105,11 +109,11 @@ class CredentialTests(SynchronousTestCase):
             for server in fleet.servers.values():
                 server.extra += [f"rename-command {old} {new}" for old, new in NEW_NAMES.items()]
             fleet.start()
-            self.replace_lost(fleet)
+            self.fail_over_by_loss(fleet)
             if LONG:
-                self.replace_by_hand(fleet)
+                self.fail_over_by_command(fleet)
             for server in fleet.servers.values():
-                # CONFIG REWRITE took place under its new name.
-                wanted = f"replicaof 127.0.0.1 {fleet.master_port()}" if server is not fleet.master() else None
+                # CONFIG REWRITE was executed under its new name.
+                expected = f"replicaof 127.0.0.1 {fleet.master_port()}" if server is not fleet.master() else None
                 lines = (server.directory / "redis.conf").read_text().splitlines()
-                self.assertEqual(next((line for line in lines if line.startswith("replicaof")), None), wanted)
+                self.assertEqual(next((line for line in lines if line.startswith("replicaof")), None), expected)

@@ -1,4 +1,4 @@
-"""``twistd sentinel`` as service managers and operators meet it: daemons, and starts that cannot succeed."""
+"""``twistd sentinel`` under service managers and operators: daemons, and starts that fail."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def without_override() -> None:
-    """Have the program that is about to be executed heed the modes of files, even if we are root."""
+def respect_file_modes() -> None:
+    """Make the program that is about to be executed respect file modes, even if we are root."""
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
@@ -47,12 +47,12 @@ class TwistdTests(SynchronousTestCase):
         self.port = free_port()
 
     def write(self, *lines: str) -> None:
-        """A configuration that is good, but for what ``lines`` add."""
+        """Write a valid configuration with additional lines."""
         ours = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}", "sentinel monitor m 127.0.0.1 1 2"]
         self.config.write_text("\n".join([*ours, *lines]) + "\n")
 
     def twistd(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, or until it has detached."""
+        """Run twistd until it ends or has detached."""
         return subprocess.run(
             [sys.executable, "-c", TWISTD, *words],
             cwd=self.directory,
@@ -61,11 +61,11 @@ class TwistdTests(SynchronousTestCase):
             capture_output=True,
             text=True,
             timeout=SECONDS,
-            preexec_fn=without_override,
+            preexec_fn=respect_file_modes,
         )
 
     def foreground(self, *launcher: str) -> subprocess.Popen[str]:
-        """One that stays in the foreground and serves, run by the words of ``launcher`` if there are any."""
+        """Start one in the foreground, with the command ``launcher`` before it, and wait until it serves."""
         process = subprocess.Popen(
             [*launcher, sys.executable, "-c", TWISTD, "-n", "--pidfile=", "sentinel", "-c", "sentinel.conf"],
             cwd=self.directory,
@@ -80,7 +80,7 @@ class TwistdTests(SynchronousTestCase):
         return process
 
     def start_daemon(self) -> int:
-        """Start one that must succeed; its process id."""
+        """Start a daemon that must succeed; return its process ID."""
         started = self.twistd("sentinel", "-c", "sentinel.conf")
         self.assertEqual((started.returncode, started.stdout, started.stderr), (0, "", ""))
         wait_for(lambda: self.pidfile.exists() and self.pidfile.read_text().endswith("\n"), SECONDS, "the pid file")
@@ -94,7 +94,7 @@ class TwistdTests(SynchronousTestCase):
         return pid
 
     def wait_gone(self, pid: int) -> None:
-        """Wait until a daemon, which is no child of ours, has ended."""
+        """Wait until a daemon, which is not a child of ours, has ended."""
 
         def gone() -> bool:
             try:
@@ -105,7 +105,7 @@ class TwistdTests(SynchronousTestCase):
         wait_for(gone, SECONDS, f"the end of process {pid}")
 
     def test_daemon(self) -> None:
-        """It detaches, serves, logs to its file, ends in order upon SIGTERM, and starts again as who it was."""
+        """It detaches, serves, logs to its file, ends in order upon SIGTERM, and starts again with the same ID."""
         self.write(f"pidfile {self.pidfile}", f"logfile {self.log}")
         pid = self.start_daemon()
         wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
@@ -123,7 +123,7 @@ class TwistdTests(SynchronousTestCase):
         self.wait_gone(pid)
 
     def test_exit_status(self) -> None:
-        """SIGTERM and SIGINT end it in order and with status 0, as they do the C Sentinels."""
+        """SIGTERM and SIGINT end it in order with status 0, as they do C Sentinels."""
         self.write(f"pidfile {self.pidfile}")
         for number in (signal.SIGTERM, signal.SIGINT):
             process = self.foreground()
@@ -134,7 +134,7 @@ class TwistdTests(SynchronousTestCase):
             self.assertNotIn("Traceback", output)
 
     def test_exit_status_of_a_daemon(self) -> None:
-        """Whoever adopts a daemon sees status 0, too."""
+        """The process that adopts a daemon gets status 0, too."""
         self.write(f"pidfile {self.pidfile}")
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -144,7 +144,9 @@ class TwistdTests(SynchronousTestCase):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
 
     def test_first_process(self) -> None:
-        """As process 1 of a container it obeys SIGTERM, which the kernel keeps from such a one without a handler."""
+        """
+        As process 1 of a container it handles SIGTERM, which the kernel ignores for such a process without a handler.
+        """
         unshare = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child"]
         if subprocess.run([*unshare, "true"], capture_output=True).returncode:
             self.skipTest("no name spaces for processes on this machine")
@@ -157,7 +159,7 @@ class TwistdTests(SynchronousTestCase):
         self.assertIn("1:X ", output)
 
     def test_started_twice(self) -> None:
-        """The second one says that the port is in use and ends; the first one, and its pid file, stay."""
+        """The second one reports that the port is in use and ends; the first one, and its PID file, stay."""
         self.write(f"pidfile {self.pidfile}", f"logfile {self.log}")
         pid = self.start_daemon()
         wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
@@ -175,7 +177,7 @@ class TwistdTests(SynchronousTestCase):
         self.assertEqual(call(self.port, "PING"), "PONG")
 
     def test_daemon_that_cannot_start(self) -> None:
-        """Whatever keeps a daemon from starting, one line at the terminal says what, and where the log is."""
+        """The reason that keeps a daemon from starting is printed in one line, with the path of the log."""
         self.write(f"sentinel myid {'a' * 40}")
         default_log = self.directory / "twistd.log"
         for words, text in (
@@ -198,7 +200,7 @@ class TwistdTests(SynchronousTestCase):
             self.assertEqual(refused.stderr, f"txsentinel: {text}. See {default_log}.\n")
 
     def test_unread_log(self) -> None:
-        """A pipe that nobody reads keeps it from nothing, and the log is complete once somebody does."""
+        """A pipe that is not read blocks nothing, and the log is complete once it is read."""
         self.write()
         process = self.foreground()
         assert process.stdout is not None
@@ -217,7 +219,7 @@ class TwistdTests(SynchronousTestCase):
         self.assertTrue(output.endswith("* Server Shut Down.\n"), output[-200:])
 
     def test_new_sentinel_without_a_port(self) -> None:
-        """One that has no ID yet ends in the same way, and leaves no pid file."""
+        """One that has no ID yet ends in the same way, and leaves no PID file."""
         with socket.create_server(("127.0.0.1", self.port)):
             self.write(f"pidfile {self.pidfile}")
             refused = self.twistd("-n", "--pidfile=", "sentinel", "-c", "sentinel.conf")
@@ -226,7 +228,9 @@ class TwistdTests(SynchronousTestCase):
         self.assertFalse(self.pidfile.exists())
 
     def test_bad_configuration(self) -> None:
-        """Whatever is wrong, in front or detached: status 1 and one block that names the line, no traceback."""
+        """
+        Any error, in the foreground or detached, gives status 1 and one message with the line, without a traceback.
+        """
         for mode in (["-n", "--pidfile="], []):
             for line, reason in (
                 ("sentinel monitor n 127.0.0.1 6379 two", "'two' is not a whole number of Sentinels."),
@@ -235,14 +239,14 @@ class TwistdTests(SynchronousTestCase):
                 self.write(line)
                 refused = self.twistd(*mode, "sentinel", "-c", "sentinel.conf")
                 self.assertEqual((refused.returncode, refused.stdout), (1, ""))
-                block = (
+                message = (
                     rf"\n\*\*\* FATAL CONFIG FILE ERROR \(.*\) \*\*\*\nReading .* at line 5\n>>> '{line}'\n{reason}.*\n"
                 )
-                self.assertTrue(re.fullmatch(block, refused.stderr), refused.stderr)
+                self.assertTrue(re.fullmatch(message, refused.stderr), refused.stderr)
         self.assertEqual([path.name for path in self.directory.iterdir()], ["sentinel.conf"])
 
-    def test_file_that_cannot_be_had(self) -> None:
-        """A file that is missing, none at all, or one that may not be written: one line says so."""
+    def test_unusable_file(self) -> None:
+        """A file that is missing, not a file, or not writable is reported in one line."""
         self.write()
         self.config.chmod(0o444)
         for words, text in (

@@ -1,4 +1,4 @@
-"""Sentinels whose directory goes away, or whose disk is full, while they run."""
+"""Sentinels whose directory disappears, or whose disk is full, while they run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, leader_epoch, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, file_words, leader_epoch, shorten_periods, wait_moved
 from tests.servers import (
     EventRecorder,
     Fleet,
@@ -26,91 +26,91 @@ SAVED = "* Sentinel new configuration saved on disk"
 
 
 class FailingDiskTests(SynchronousTestCase):
-    """A Sentinel that cannot save promises nothing, and does everything else."""
+    """A Sentinel that cannot save gives no votes and refuses changes, and does everything else."""
 
     if missing("txsentinel", "valkey"):
         skip = missing("txsentinel", "valkey")
 
     def begin(self, stack: ExitStack) -> None:
-        """Everything runs and is at rest."""
+        """Start everything and wait until it is stable."""
         harness = stack.enter_context(Harness())
         self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=600, failover_timeout=1500)
         self.fleet.start()
-        self.ailing, *self.well = self.fleet.sentinels
-        hurry(self.fleet.sentinels)
+        self.failing, *self.others = self.fleet.sentinels
+        shorten_periods(self.fleet.sentinels)
         self.fleet.wait_quiet(SECONDS)
         self.recorder = EventRecorder(self.fleet.ports).start()
         stack.callback(self.recorder.stop)
 
-    def ask_vote(self, candidate: SentinelProcess, epoch: int) -> list[object]:
-        """Ask the ailing one for its vote, as a peer does."""
+    def request_vote(self, candidate: SentinelProcess, epoch: int) -> list[object]:
+        """Request a vote of the failing Sentinel, as a peer does."""
         identity = str(candidate.call("SENTINEL", "MYID"))
-        port = self.fleet.master_seen_by(self.ailing)
+        port = self.fleet.master_seen_by(self.failing)
         assert port is not None
-        reply = self.ailing.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", port, epoch, identity)
+        reply = self.failing.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", port, epoch, identity)
         assert isinstance(reply, list)
         return list(reply)
 
-    def assert_ailing(self) -> None:
-        """It answers, watches and hears of others, gives no vote, and takes no orders that it could not keep."""
-        self.assertEqual(self.ailing.call("PING"), "PONG")
-        before = leader_epoch(self.ailing, "mymaster")
+    def assert_failing(self) -> None:
+        """Assert that it answers and monitors, gives no vote, and refuses changes."""
+        self.assertEqual(self.failing.call("PING"), "PONG")
+        before = leader_epoch(self.failing, "mymaster")
         epoch = before + 10
         # The first request waits for a save that fails, the others are answered at once. A candidate that has not
         # confirmed an earlier request is shown the durable vote, as C does; others are shown none.
-        for candidate in (*self.well, self.well[0]):
-            self.assertEqual(self.ask_vote(candidate, epoch)[2], before)
+        for candidate in (*self.others, self.others[0]):
+            self.assertEqual(self.request_vote(candidate, epoch)[2], before)
         with self.assertRaises(ReplyError) as refused:
-            self.ailing.call("SENTINEL", "SET", "mymaster", "PARALLEL-SYNCS", 2)
+            self.failing.call("SENTINEL", "SET", "mymaster", "PARALLEL-SYNCS", 2)
         self.assertIn("Failed to save config file", str(refused.exception))
-        fields = pairs(self.ailing.call("SENTINEL", "MASTER", "mymaster"))
+        fields = pairs(self.failing.call("SENTINEL", "MASTER", "mymaster"))
         self.assertEqual(fields["parallel-syncs"], "1")
         for words in (("SENTINEL", "CKQUORUM", "mymaster"), ("SENTINEL", "FAILOVER", "mymaster")):
             with self.assertRaises(ReplyError) as refused:
-                self.ailing.call(*words)
+                self.failing.call(*words)
             self.assertIn("his Sentinel cannot save its votes", str(refused.exception))
-        self.assertNotIn("sentinel_storage:ok", str(self.ailing.call("INFO", "sentinel")))
+        self.assertNotIn("sentinel_storage:ok", str(self.failing.call("INFO", "sentinel")))
 
     def fail_over(self) -> None:
-        """The others replace the master; the ailing one follows them, and clients can ask it for the address."""
+        """Let the others replace the master; the failing Sentinel follows them, and clients can query the address."""
         began = time.monotonic()
         old = self.fleet.master()
         old.kill()
         new = wait_moved(self.fleet, old)
-        self.assertEqual(self.fleet.master_seen_by(self.ailing), new.port)
+        self.assertEqual(self.fleet.master_seen_by(self.failing), new.port)
         self.recorder.wait_for(
             lambda events: any(
-                e.at >= began and e.channel == "+switch-master" and e.sentinel == self.ailing.name for e in events
+                e.at >= began and e.channel == "+switch-master" and e.sentinel == self.failing.name for e in events
             ),
             SECONDS,
-            "the ailing one to announce the switch",
+            "the failing one to publish the switch",
         )
-        votes = self.recorder.since(began, "+vote-for-leader", self.ailing.name)
-        leaders = self.recorder.since(began, "+elected-leader", self.ailing.name)
+        votes = self.recorder.since(began, "+vote-for-leader", self.failing.name)
+        leaders = self.recorder.since(began, "+elected-leader", self.failing.name)
         self.assertEqual((votes, leaders), ([], []))
         self.fleet.revive(old)
 
     def assert_recovered(self) -> None:
-        """What it learnt meanwhile is in its file at last, and where its vote is needed again, it votes."""
+        """Assert that it has saved what it learnt meanwhile, and votes again when its vote is needed."""
         port = str(self.fleet.wait_quiet(SECONDS))
 
         def saved() -> bool:
-            words = file_words(self.ailing.config_path)
+            words = file_words(self.failing.config_path)
             return ["monitor", "mymaster", "127.0.0.1", port, "2"] in words
 
         wait_for(saved, SECONDS, "the new address in the file")
-        self.assertNotIn(["parallel-syncs", "mymaster", "2"], file_words(self.ailing.config_path))
-        self.assertIn("sentinel_storage:ok", str(self.ailing.call("INFO", "sentinel")))
-        self.well[0].kill()
+        self.assertNotIn(["parallel-syncs", "mymaster", "2"], file_words(self.failing.config_path))
+        self.assertIn("sentinel_storage:ok", str(self.failing.call("INFO", "sentinel")))
+        self.others[0].kill()
         began = time.monotonic()
         old = self.fleet.master()
         old.kill()
         wait_moved(self.fleet, old)
-        self.assertNotEqual(self.recorder.since(began, "+vote-for-leader", self.ailing.name), [])
+        self.assertNotEqual(self.recorder.since(began, "+vote-for-leader", self.failing.name), [])
 
     def test_loss_and_return_of_the_disk(self) -> None:
         """
-        With its directory gone, or its disk full, a Sentinel warns, answers, watches, and gives no votes;
+        Without its directory, or with a full disk, a Sentinel warns, answers, monitors, and gives no votes;
         when it can save again, it does.
         """
         with ExitStack() as stack:
@@ -119,41 +119,42 @@ class FailingDiskTests(SynchronousTestCase):
             self.fill_disk()
 
     def lose_directory(self) -> None:
-        """With its directory gone it says what it tried; once the directory is back it is as before."""
-        away = self.ailing.directory.with_name("away")
+        """Without its directory it reports the failed action; once the directory is back it recovers."""
+        away = self.failing.directory.with_name("away")
         # Its log is open and moves along.
-        self.ailing.directory.rename(away)
-        self.ailing.config_path = away / "sentinel.conf"
-        self.assert_ailing()
+        self.failing.directory.rename(away)
+        self.failing.config_path = away / "sentinel.conf"
+        self.assert_failing()
         log = (away / "log").read_text()
         self.assertIn("# Could not create tmp config file (No such file or directory)\n", log)
         self.assertIn(WARNING + "No such file or directory\n", log)
         if LONG:
             self.fail_over()
-        away.rename(self.ailing.directory)
-        self.ailing.config_path = self.ailing.directory / "sentinel.conf"
-        wait_for(lambda: SAVED in self.ailing.log_text().rpartition(WARNING)[2], SECONDS, "a save")
+        away.rename(self.failing.directory)
+        self.failing.config_path = self.failing.directory / "sentinel.conf"
+        wait_for(lambda: SAVED in self.failing.log_text().rpartition(WARNING)[2], SECONDS, "a save")
         self.fleet.wait_quiet(SECONDS)
 
     def fill_disk(self) -> None:
         """
-        On a disk that takes not a byte more, for the log neither, it goes on in silence, leaves the old file
-        as it was and no scraps beside it, and follows a failover of the others; with room again it saves, and logs.
+        On a full disk, for the log too, it continues without a log, leaves the old file unchanged and no temporary
+        files
+        beside it, and follows a failover of the others; when there is space again it saves, and logs.
         """
-        before = self.ailing.config_path.read_bytes()
-        soft, hard = resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (0, hard))
-        self.assert_ailing()
+        before = self.failing.config_path.read_bytes()
+        soft, hard = resource.prlimit(self.failing.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.failing.pid, resource.RLIMIT_FSIZE, (0, hard))
+        self.assert_failing()
         self.fail_over()
-        self.assertEqual(self.ailing.config_path.read_bytes(), before)
-        self.assertEqual(self.scraps(), [])
-        length = len(self.ailing.log_text())
-        resource.prlimit(self.ailing.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        self.assertEqual(self.failing.config_path.read_bytes(), before)
+        self.assertEqual(self.unexpected_files(), [])
+        length = len(self.failing.log_text())
+        resource.prlimit(self.failing.pid, resource.RLIMIT_FSIZE, (soft, hard))
         self.assert_recovered()
-        self.assertIn(SAVED, self.ailing.log_text()[length:])
-        self.assertEqual(self.scraps(), [])
+        self.assertIn(SAVED, self.failing.log_text()[length:])
+        self.assertEqual(self.unexpected_files(), [])
 
-    def scraps(self) -> list[Path]:
-        """Files that do not belong into its directory."""
+    def unexpected_files(self) -> list[Path]:
+        """Return the files that do not belong into its directory."""
         known = {"sentinel.conf", "log"}
-        return [path for path in self.ailing.directory.iterdir() if path.name not in known]
+        return [path for path in self.failing.directory.iterdir() if path.name not in known]

@@ -35,35 +35,35 @@ OBSERVER = ["+new-epoch", "+config-update-from", "+switch-master", "+slave", "+s
 class ManualFailoverTests(SynchronousTestCase):
     """One master with two replicas under three Sentinels of one kind."""
 
-    def run_row(self, kind: str) -> None:
-        """Order a failover; what the leader and the others announce until they have switched."""
+    def events_of(self, kind: str) -> None:
+        """Order a failover; return what the leader and the others publish until they have switched."""
         with Harness() as harness:
             fleet = Fleet(harness, [kind] * 3, "redis", down_after=5_000, failover_timeout=20_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)
-            began = time.monotonic()
+            started_at = time.monotonic()
             leader = fleet.sentinels[0]
             leader.call("SENTINEL", "FAILOVER", fleet.name)
-            wait_event(recorder, began, "+switch-master", fleet.ports)
+            wait_event(recorder, started_at, "+switch-master", fleet.ports)
             old = str(next(iter(fleet.servers)))
-            wait_event(recorder, began, "+slave", fleet.ports, f"127.0.0.1:{old} ")
+            wait_event(recorder, started_at, "+slave", fleet.ports, f"127.0.0.1:{old} ")
             for sentinel in fleet.sentinels:
-                event_received = [event.channel for event in recorder.since(began) if event.sentinel == sentinel.name]
+                channels = [event.channel for event in recorder.since(started_at) if event.sentinel == sentinel.name]
                 if sentinel is leader:
-                    self.assertEqual(event_received[: len(LEADER)], LEADER)
+                    self.assertEqual(channels[: len(LEADER)], LEADER)
                 else:
-                    # Here votes are asked for, although the order does without them.
-                    voted = [channel for channel in event_received if channel != "+vote-for-leader"]
+                    # Votes are requested here, although the manual failover does not need them.
+                    voted = [channel for channel in channels if channel != "+vote-for-leader"]
                     self.assertEqual(voted[: len(OBSERVER)], OBSERVER)
 
     if missing("txsentinel", "redis"):
         skip = missing("txsentinel", "redis")
 
     def test_ours(self) -> None:
-        """As it should be."""
-        self.run_row("txsentinel")
+        """Sentinels of ours publish the expected events."""
+        self.events_of("txsentinel")
 
     def test_c(self) -> None:
-        """And is, with C."""
-        self.run_row("redis")
+        """So do C Sentinels."""
+        self.events_of("redis")

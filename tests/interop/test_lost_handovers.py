@@ -1,10 +1,10 @@
-"""A Sentinel that dies when the servers that it ordered to change roles have done so, and before it has said so."""
+"""A Sentinel that dies after the servers exchanged their roles by its command, and before it published the switch."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry
+from tests.interop.fixtures import SECONDS, shorten_periods
 from tests.servers import Fleet, Harness, missing, wait_for
 
 
@@ -15,7 +15,9 @@ class LostHandoverTests(SynchronousTestCase):
         skip = missing("txsentinel", "valkey")
 
     def test_published_by_the_others(self) -> None:
-        """They have just voted for it, and need not wait for two failover-timeouts: there is a new master already."""
+        """
+        The others have just voted for it, but need not wait for two failover-timeouts: a new master exists already.
+        """
         with Harness() as harness:
             fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=1_000, failover_timeout=600_000)
             fleet.start(SECONDS)
@@ -30,6 +32,6 @@ class LostHandoverTests(SynchronousTestCase):
                 wait_for(lambda: fleet.master_seen_by(sentinel) == new.port, SECONDS, "the new master")  # noqa: B023
             self.assertEqual(new.replication()["role"], "master")
             leader.start(keep_config=True)
-            hurry(fleet.sentinels)
+            shorten_periods(fleet.sentinels)
             fleet.wait_quiet(SECONDS)
             self.assertIs(fleet.master(), new)

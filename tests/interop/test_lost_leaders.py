@@ -1,4 +1,4 @@
-"""Sentinels that are not enough to decide anything, and Sentinels that die in the middle of their own failover."""
+"""Sentinels without quorum or majority, and Sentinels that die during their own failover."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, file_words, hurry, listing, wait_event, wait_moved
+from tests.interop.fixtures import LONG, SECONDS, file_words, listing, shorten_periods, wait_event, wait_moved
 from tests.interop.rounds import double_votes
 from tests.servers import (
     EventRecorder,
@@ -39,68 +39,69 @@ CRASH_STATUS = 99
 
 
 class LeaderKiller:
-    """Kills the first Sentinel that publishes a certain event, as soon as it is heard; once per contract."""
+    """Kills the first Sentinel that publishes a certain event, once per :meth:`arm`."""
 
     def __init__(self, sentinels: Sequence[SentinelProcess]) -> None:
         self._sentinels = {sentinel.name: sentinel for sentinel in sentinels}
         self._channel = ""
-        self.victim: SentinelProcess | None = None
+        self.killed: SentinelProcess | None = None
 
     def arm(self, channel: str) -> None:
         """Kill upon this event."""
-        self.victim = None
+        self.killed = None
         self._channel = channel
 
     def event_received(self, event: RecordedEvent) -> None:
         """Called in the thread of the recorder."""
-        if event.channel == self._channel and self.victim is None:
-            victim = self._sentinels[event.sentinel]
-            os.kill(victim.pid, signal.SIGKILL)
-            self.victim = victim
+        if event.channel == self._channel and self.killed is None:
+            killed = self._sentinels[event.sentinel]
+            os.kill(killed.pid, signal.SIGKILL)
+            self.killed = killed
 
 
 class LostLeaderTests(SynchronousTestCase):
-    """Three Sentinels, of which some are missing, or die while they lead."""
+    """Three Sentinels, of which some are stopped, or die as leaders."""
 
     if missing("txsentinel", "valkey"):
         skip = missing("txsentinel", "valkey")
 
     def begin(self, stack: ExitStack) -> None:
-        """Everything runs and is at rest."""
+        """Start everything and wait until it is stable."""
         harness = stack.enter_context(Harness())
-        # A vote for somebody else keeps the others from standing for twice the failover timeout.
+        # A vote for another candidate delays the campaigns of the others by twice the failover timeout.
         self.fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=500, failover_timeout=500)
         self.fleet.start()
         self.leader_killer = LeaderKiller(self.fleet.sentinels)
         self.recorder = EventRecorder(self.fleet.ports, self.leader_killer.event_received).start()
         stack.callback(self.recorder.stop)
-        hurry(self.fleet.sentinels)
+        shorten_periods(self.fleet.sentinels)
 
     def test_missing_and_lost(self) -> None:
         """
-        Without quorum and majority nothing is done; with them it is, whoever of the Sentinels dies at
-        whatever step, and nobody votes twice in an epoch.
+        Without quorum and majority nothing is done; with them it is, whichever Sentinel dies in whichever step, and no
+        Sentinel votes twice in an epoch.
         """
         with ExitStack() as stack:
             self.begin(stack)
-            self.go_without_quorum_and_majority()
+            self.lose_quorum_and_majority()
             for crash in CRASHES:
                 self.crash_leader(crash)
             for step in STEPS if LONG else ["+failover-state-wait-promotion"]:
                 self.kill_leader(step)
 
     def wait_stable(self, old: RedisProcess) -> None:
-        """Start the old master as a replica, and wait until nobody has anything to complain of."""
+        """Start the old master as a replica, and wait until no Sentinel has a problem to report."""
         self.fleet.revive(old)
-        hurry(self.fleet.sentinels)
+        shorten_periods(self.fleet.sentinels)
         self.fleet.wait_quiet(SECONDS)
         self.recorder.wait_subscribed()
         self.assertEqual(double_votes(self.recorder.events), [])
 
-    def go_without_quorum_and_majority(self) -> None:
+    def lose_quorum_and_majority(self) -> None:
         """
-        A master that is dead stays the master where the quorum is not reached, and where it is reached but
-        no majority can vote; once the absent Sentinels are back, it is replaced.
+        A dead master stays the master while the quorum is not reached, and while it is reached but no majority can
+        vote;
+        once the absent Sentinels are back, it is replaced.
         """
         lone, second, third = self.fleet.sentinels
         master = self.fleet.master()
@@ -109,7 +110,7 @@ class LostLeaderTests(SynchronousTestCase):
             sentinel.call("SENTINEL", "SET", "mymaster", "QUORUM", 3)
 
         third.kill()
-        wait_for(lambda: self.checked(lone).startswith("NOQUORUM 2 usable"), SECONDS, "the loss of a Sentinel")
+        wait_for(lambda: self.ckquorum(lone).startswith("NOQUORUM 2 usable"), SECONDS, "the loss of a Sentinel")
         began = time.monotonic()
         master.kill()
         wait_event(self.recorder, began, "+sdown", [lone.name, second.name], "master mymaster")
@@ -135,8 +136,8 @@ class LostLeaderTests(SynchronousTestCase):
 
     def recover(self, old: RedisProcess, leader: SentinelProcess) -> None:
         """
-        The others agree on a new master; the lost leader, back from its file, agrees with them, and so do
-        all servers in the end.
+        The others agree on a new master; the lost leader, restarted from its file, agrees with them, and so do all
+        servers in the end.
         """
         wait_moved(self.fleet, old)
         leader.start(keep_config=True)
@@ -144,25 +145,25 @@ class LostLeaderTests(SynchronousTestCase):
         self.wait_stable(old)
 
     def kill_leader(self, step: str) -> None:
-        """Kill the leader upon an event of its own: some other Sentinel finishes the job."""
+        """Kill the leader upon an event of its own: another Sentinel completes the failover."""
         old = self.fleet.master()
         self.leader_killer.arm(step)
         old.kill()
-        leader = wait_for(lambda: self.leader_killer.victim, SECONDS, f"somebody to say {step}")
+        leader = wait_for(lambda: self.leader_killer.killed, SECONDS, f"a leader to publish {step}")
         leader.kill()
         self.recover(old, leader)
 
     def crash_leader(self, crash: str) -> None:
         """
-        SIMULATE-FAILURE ends the leader with status 99 at the step that it names. After the promotion its
-        file has the new master already, in a new epoch.
+        SIMULATE-FAILURE ends the leader with status 99 at the named step. After the promotion its file has the new
+        master already, in a new epoch.
         """
         old = self.fleet.master()
         epoch = max(self.fleet.config_epochs().values())
         for sentinel in self.fleet.sentinels:
             self.assertEqual(sentinel.call("SENTINEL", "SIMULATE-FAILURE", crash), "OK")
         old.kill()
-        leader = wait_for(self.fallen, SECONDS, f"a {crash}")
+        leader = wait_for(self.ended_sentinel, SECONDS, f"a {crash}")
         for sentinel in self.fleet.sentinels:
             if sentinel is not leader:
                 sentinel.call("SENTINEL", "SIMULATE-FAILURE", "HELP")  # clears them
@@ -175,13 +176,13 @@ class LostLeaderTests(SynchronousTestCase):
         self.assertEqual(epoch_there > epoch, promoted)
         self.recover(old, leader)
 
-    def fallen(self) -> SentinelProcess | None:
-        """The first Sentinel that does not run any more."""
+    def ended_sentinel(self) -> SentinelProcess | None:
+        """Return the first Sentinel that does not run any more."""
         return next((sentinel for sentinel in self.fleet.sentinels if not sentinel.running), None)
 
     @staticmethod
-    def checked(sentinel: SentinelProcess) -> str:
-        """What CKQUORUM says, be it good or bad."""
+    def ckquorum(sentinel: SentinelProcess) -> str:
+        """Return the reply of CKQUORUM, or its error."""
         try:
             return str(sentinel.call("SENTINEL", "CKQUORUM", "mymaster"))
         except ReplyError as refusal:
@@ -189,6 +190,6 @@ class LostLeaderTests(SynchronousTestCase):
 
     @staticmethod
     def reports_down(sentinel: SentinelProcess, peer: SentinelProcess) -> bool:
-        """Has the peer told this Sentinel that it finds the master down?"""
+        """Whether the peer has reported to this Sentinel that the master is down."""
         flags = {each["port"]: each["flags"] for each in listing(sentinel, "SENTINELS", "mymaster")}
         return "master_down" in flags[str(peer.port)]

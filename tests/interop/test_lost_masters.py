@@ -1,4 +1,4 @@
-"""Three of our Sentinels over Valkey, Redis 7 and Redis 6.2, whose masters are lost in every way."""
+"""Three Sentinels of ours with Valkey, Redis 7 and Redis 6.2, whose masters are lost in every way."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.interop.fixtures import (
     LONG,
     SECONDS,
     file_words,
-    hurry,
     leader_epoch,
-    memory,
+    persistent_state,
+    shorten_periods,
     shut_down,
     switches,
     wait_event,
@@ -27,13 +27,13 @@ DOWN_AFTER, FAILOVER_TIMEOUT = 700, 3000
 
 
 class LostMasterTests(SynchronousTestCase):
-    """One group of three, one master with two replicas of every kind, all lost at once, again and again."""
+    """One group of three, one master with two replicas of every kind, all lost at once, repeatedly."""
 
     if missing("txsentinel", *KINDS):
         skip = missing("txsentinel", *KINDS)
 
     def begin(self, harness: Harness, stack: ExitStack) -> None:
-        """Everything runs and is at rest."""
+        """Start everything and wait until it is stable."""
         self.fleets = [Fleet(harness, [], kind, name=f"master-{kind}", quorum=2) for kind in KINDS]
         monitor = [(fleet.name, "127.0.0.1", next(iter(fleet.servers)), 2) for fleet in self.fleets]
         self.sentinels = [
@@ -54,20 +54,20 @@ class LostMasterTests(SynchronousTestCase):
 
     @staticmethod
     def in_sync(fleet: Fleet) -> bool:
-        """Has the first master both its replicas?"""
+        """Whether the first master has both its replicas."""
         return next(iter(fleet.servers.values())).replication()["connected_slaves"] == "2"
 
     def wait_stable(self) -> None:
-        """Wait until every Sentinel has nothing to complain of: no flag, every link, every replica in its place."""
+        """Wait until no Sentinel has a problem to report: no flag, every link up, every replica configured."""
         for sentinel in self.sentinels:
             sentinel.wait_ready()
-        hurry(self.sentinels)
+        shorten_periods(self.sentinels)
         for fleet in self.fleets:
             fleet.wait_quiet(SECONDS)
 
     def lose_all(self, strike: Callable[[Fleet, RedisProcess], object]) -> list[RedisProcess]:
         """
-        Take all masters away at once, and see that the Sentinels agree on the next ones.
+        Take all masters away at once, and assert that the Sentinels agree on the next ones.
 
         :returns: the old masters.
         """
@@ -86,21 +86,22 @@ class LostMasterTests(SynchronousTestCase):
         return lost
 
     def restart(self, sentinel: SentinelProcess, end: Callable[[], None]) -> None:
-        """End a Sentinel and start it again from its file: it is who it was and knows whom it knew."""
-        before = {fleet.name: memory(sentinel, fleet.name) for fleet in self.fleets}
+        """End a Sentinel and start it again from its file: it has the same ID and knows the same instances."""
+        before = {fleet.name: persistent_state(sentinel, fleet.name) for fleet in self.fleets}
         votes = {fleet.name: leader_epoch(sentinel, fleet.name) for fleet in self.fleets}
         end()
         sentinel.start(keep_config=True)
         for fleet in self.fleets:
-            self.assertEqual(memory(sentinel, fleet.name), before[fleet.name])
+            self.assertEqual(persistent_state(sentinel, fleet.name), before[fleet.name])
             self.assertEqual(leader_epoch(sentinel, fleet.name), votes[fleet.name])
         self.recorder.wait_subscribed()
 
-    def test_every_loss_is_made_good(self) -> None:
+    def test_every_loss_is_handled(self) -> None:
         """
-        Killed, hung, shut down or replaced by hand: after each loss all Sentinels name the same new master
-        with the same, higher config epoch; the old one comes back as a replica; and Sentinels that were
-        restarted in between, with or without a chance to say farewell, go on from their files.
+        Killed, hung, shut down or replaced by a command: after each loss all Sentinels have the same new master
+        with the same, higher config epoch; the old one returns as a replica; and Sentinels that were restarted in
+        between,
+        in order or by SIGKILL, continue from their files.
         """
         with Harness() as harness, ExitStack() as stack:
             self.begin(harness, stack)
@@ -135,7 +136,7 @@ class LostMasterTests(SynchronousTestCase):
         self.wait_stable()
 
     def assert_files_agree(self) -> None:
-        """What the Sentinels believe is what their files say."""
+        """The state of the Sentinels equals that of their files."""
         for fleet in self.fleets:
             for sentinel in self.sentinels:
                 words = file_words(sentinel.config_path)

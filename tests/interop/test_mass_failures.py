@@ -1,4 +1,4 @@
-"""The benchmarks over stand-ins, small: that they run, and that what they tell is true."""
+"""The benchmarks with simulated instances, small: they run, and their results are correct."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import mass_failure, start
 from benchmarks.installation import Installation
 
-OURS = ["txsentinel"] * 3
+COMMAND = ["txsentinel"] * 3
 
 
 class SmallMassFailureTests(SynchronousTestCase):
     """A few masters, three Sentinels of ours."""
 
     def test_mass_failure(self) -> None:
-        """All victims are promoted once, all Sentinels agree, and the curve tells of every one."""
+        """All failed masters are replaced once, all Sentinels agree, and the curve contains each one."""
         self.patch(mass_failure, "AFTERSHOCK_SECONDS", 0.5)
         failure = mass_failure.MassFailure(masters=6, victims=3, down_after=1000, fault="die")
-        with Installation(OURS, failure.masters, down_after=failure.down_after) as installation:
+        with Installation(COMMAND, failure.masters, down_after=failure.down_after) as installation:
             installation.start()
             installation.wait_stable(60, stable_seconds=0.5, every=0.2)
             outcome = mass_failure.sample(installation, failure, timeout=60)
@@ -30,7 +30,7 @@ class SmallMassFailureTests(SynchronousTestCase):
         self.assertGreater(min(figures["writes"]), 0)
 
     def test_start(self) -> None:
-        """Every Sentinel comes to know every replica and every peer, from the masters alone."""
-        with Installation(OURS, 4, acquainted=False) as installation:
+        """Every Sentinel discovers every replica and every peer from the masters alone."""
+        with Installation(COMMAND, 4, acquainted=False) as installation:
             found = start.sample(installation, timeout=60)
         self.assertEqual((len(found["known"]), found["not done"]), (3, 0))

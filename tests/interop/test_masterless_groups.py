@@ -1,4 +1,4 @@
-"""A master that is told to follow its own replica: its group is without any master, and gets one."""
+"""A master that is ordered to follow its own replica: its group has no master, and gets one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_event
+from tests.interop.fixtures import SECONDS, shorten_periods, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing, wait_for
 
 
@@ -18,7 +18,7 @@ class MasterlessTests(SynchronousTestCase):
 
     def test_replaced(self) -> None:
         """
-        It is found out although INFO is rare, or once INFO is due where ROLE is not permitted; the others follow.
+        It is detected although INFO is rare, or once INFO is due if ROLE is not permitted; the others follow.
 
         C Sentinels wait for down-after and two INFO periods. With the period set here that is ten minutes.
         """
@@ -34,9 +34,9 @@ class MasterlessTests(SynchronousTestCase):
                 fleet.set_info_period(info_period)
                 master = fleet.master()
                 replica = next(server for server in fleet.servers.values() if server is not master)
-                began = time.monotonic()
+                started_at = time.monotonic()
                 master.call("SLAVEOF", "127.0.0.1", replica.port)
-                wait_event(recorder, began, "+switch-master", fleet.ports)
-                hurry(fleet.sentinels)
+                wait_event(recorder, started_at, "+switch-master", fleet.ports)
+                shorten_periods(fleet.sentinels)
                 fleet.wait_quiet(SECONDS)
                 wait_for(lambda: fleet.master().replication()["role"] == "master", SECONDS, "a master")

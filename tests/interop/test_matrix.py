@@ -1,4 +1,4 @@
-"""A few cells of the matrix over real processes, and the table that it prints."""
+"""Some cells of the matrix with real processes, and the table that it prints."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.matrix import BEGIN, DISRUPTIONS, END, HEADINGS, Row, mixes_of, run_row, table, written
+from tests.interop.matrix import (
+    BEGIN,
+    DISRUPTIONS,
+    END,
+    HEADINGS,
+    Row,
+    mixes_of,
+    replace_between_markers,
+    run_row,
+    table,
+)
 from tests.interop.rounds import Disruption
 from tests.servers import missing
 
 
 class CellTests(SynchronousTestCase):
-    """Makes of servers and of C Sentinels that no other test puts together."""
+    """Versions of servers and of C Sentinels that no other test combines."""
 
     def check(self, kind: str, mix: str, disruptions: Sequence[Disruption]) -> None:
-        """The fleet survives all of it."""
+        """The fleet passes all rounds."""
         if missing(kind):
             raise SkipTest(missing(kind))
         row = run_row(kind, mix, disruptions)
@@ -37,14 +47,14 @@ class CellTests(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """What is printed and written."""
+    """The printed and written table."""
 
     def test_mixes(self) -> None:
-        """All ours, a majority of ours and a minority of ours."""
+        """All of ours, a majority of ours and a minority of ours."""
         self.assertEqual(mixes_of("redis"), ["txsentinel:3", "txsentinel:2,redis:1", "txsentinel:1,redis:2"])
 
     def test_headings_match_disruptions(self) -> None:
-        """There is a heading for each trouble."""
+        """There is a heading for each disruption."""
         self.assertEqual(len(HEADINGS), len(DISRUPTIONS))
 
     def test_columns_are_aligned(self) -> None:
@@ -61,13 +71,13 @@ class TableTests(SynchronousTestCase):
             ],
         )
 
-    def test_written_between_the_marks(self) -> None:
-        """What stood between the marks is replaced, what stands around them is kept."""
+    def test_replaced_between_the_markers(self) -> None:
+        """The text between the markers is replaced, the text around them is kept."""
         page = f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n"
-        self.assertEqual(written(page, "new"), f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n")
+        self.assertEqual(replace_between_markers(page, "new"), f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n")
 
-    def test_page_without_marks(self) -> None:
-        """A page that has no marks, or has them twice, is refused."""
-        self.assertRaises(ValueError, written, "nothing", "new")
-        self.assertRaises(ValueError, written, f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n", "new")
-        self.assertRaises(ValueError, written, f"{END}\n{BEGIN}\n", "new")
+    def test_page_without_markers(self) -> None:
+        """A page without the markers, or with two of them, is refused."""
+        self.assertRaises(ValueError, replace_between_markers, "nothing", "new")
+        self.assertRaises(ValueError, replace_between_markers, f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n", "new")
+        self.assertRaises(ValueError, replace_between_markers, f"{END}\n{BEGIN}\n", "new")

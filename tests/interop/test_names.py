@@ -1,4 +1,4 @@
-"""Host names that move, vanish, come late or are never answered, under running Sentinels over real servers."""
+"""Host names that change, disappear, appear late or are never resolved, for running Sentinels with real servers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.controlled import SILENT, UNKNOWN, NameServer
-from tests.interop.fixtures import SECONDS, hurry, listing
+from tests.interop.fake_resolver import SILENT, UNKNOWN, NameServer
+from tests.interop.fixtures import SECONDS, listing, shorten_periods
 from tests.servers import Harness, RedisProcess, SentinelProcess, call, free_port, missing, pairs, wait_for
 
 LONG_DOWN = 20_000
-"""Milliseconds; nobody is failed over while a server moves."""
+"""Milliseconds; no failover starts while a server moves."""
 
 
 class NamesTests(SynchronousTestCase):
-    """Sentinels of ours that ask a name server of the test's."""
+    """Sentinels of ours that use a fake name server."""
 
     def setUp(self) -> None:
         if missing("txsentinel", "valkey"):
@@ -29,11 +29,11 @@ class NamesTests(SynchronousTestCase):
         self.harness = stack.enter_context(Harness())
 
     def server(self, ip: str, *extra: str) -> RedisProcess:
-        """A server at an address of its own, and at 127.0.0.1 for the test; not yet started."""
+        """Return a server at an address of its own, and at 127.0.0.1 for the test; not yet started."""
         return self.harness.redis("valkey", extra=[f"bind 127.0.0.1 {ip}", *extra])
 
     def move(self, server: RedisProcess, ip: str) -> None:
-        """Have a server end, and start again elsewhere."""
+        """End a server, and start it again at another address."""
         server.stop()
         server.extra[0] = f"bind 127.0.0.1 {ip}"
         server.start()
@@ -46,12 +46,12 @@ class NamesTests(SynchronousTestCase):
         down_after: int = LONG_DOWN,
         extra: Sequence[str] = (),
     ) -> list[SentinelProcess]:
-        """Started, and lively."""
+        """Start Sentinels with short periods."""
         started = []
         for _ in range(count):
             lines = ["sentinel resolve-hostnames yes", *extra]
             sentinel = self.harness.sentinel("txsentinel", down_after=down_after, extra=lines)
-            # By hand, behind the directive: a name is only taken for one where names are to be resolved.
+            # Written behind the directive: a name is only accepted where names are to be resolved.
             for name, host, port, quorum in monitor:
                 lines += [f"sentinel monitor {name} {host} {port} {quorum}"]
                 lines += [f"sentinel down-after-milliseconds {name} {down_after}"]
@@ -60,11 +60,11 @@ class NamesTests(SynchronousTestCase):
             names.redirect(sentinel.command_line())
             sentinel.start()
             started.append(sentinel)
-        hurry(started)
+        shorten_periods(started)
         return started
 
     def wait_master(self, sentinel: SentinelProcess, name: str, ip: str, flags: str = "master") -> None:
-        """Wait until a Sentinel watches a master there."""
+        """Wait until a Sentinel monitors a master at that address."""
 
         def there() -> bool:
             fields = pairs(sentinel.call("SENTINEL", "MASTER", name))
@@ -77,8 +77,8 @@ class NamesTests(SynchronousTestCase):
         name = f"name=sentinel-{str(sentinel.call('SENTINEL', 'MYID'))[:8]}-cmd"
         wait_for(lambda: name in str(server.call("CLIENT", "LIST")), SECONDS, f"{sentinel.name} to be connected")
 
-    def follow(self, announce: bool) -> None:
-        """Move a master and its replica, with their names, under three Sentinels; then have one failed over."""
+    def move_and_fail_over(self, announce: bool) -> None:
+        """Move a master and its replica, with their names, under three Sentinels; then fail over."""
         names = NameServer(self.harness.directory, db="127.0.0.2", spare="127.0.0.4")
         master = self.server("127.0.0.2")
         spare = self.server("127.0.0.4", f"replicaof 127.0.0.2 {master.port}", "replica-announce-ip spare.test")
@@ -91,7 +91,7 @@ class NamesTests(SynchronousTestCase):
             return f"{name}.test" if announce else ip
 
         def known(name: str, ip: str) -> bool:
-            """Is this replica watched well by all, and do they know each other?"""
+            """Whether all have the replica up, and know each other."""
             return all(
                 [(each["ip"], each["flags"]) for each in listing(sentinel, "REPLICAS", "db")]
                 == [(shown(name, ip), "slave")]
@@ -109,28 +109,30 @@ class NamesTests(SynchronousTestCase):
         for sentinel in sentinels:
             self.wait_linked(sentinel, master)
             self.wait_master(sentinel, "db", shown("db", "127.0.0.3"))
-            told = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db")
-            self.assertEqual(told, [shown("db", "127.0.0.3"), str(master.port)])
+            replies = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db")
+            self.assertEqual(replies, [shown("db", "127.0.0.3"), str(master.port)])
             line = f"sentinel monitor db {shown('db', '127.0.0.3')} {master.port} 2"
             wait_for(lambda s=sentinel, w=line: w in s.config_path.read_text(), SECONDS, "the file")  # type: ignore[misc]
         wait_for(lambda: known("spare", "127.0.0.5"), SECONDS, "the replica to be found where it moved")
         host = shown("db", "127.0.0.3")
         wait_for(lambda: spare.replication()["master_host"] == host, SECONDS, "the replica to be sent after its master")
-        if not announce:  # the replica asks another name server than the Sentinels do
+        if not announce:  # the replica uses another name server than the Sentinels do
             wait_for(lambda: spare.replication()["master_link_status"] == "up", SECONDS, "the replica to be in sync")
         for sentinel in sentinels:
             self.assertNotIn("+sdown master", sentinel.log_text())
 
     def test_moves(self) -> None:
         """A master and a replica that move with their names are followed without a failover; the file has the IP."""
-        self.follow(announce=False)
+        self.move_and_fail_over(announce=False)
 
     def test_moves_of_announced_names(self) -> None:
-        """Where names are announced, clients and the file are told the names all along."""
-        self.follow(announce=True)
+        """With announced names, clients and the file get the names."""
+        self.move_and_fail_over(announce=True)
 
     def test_name_vanishes(self) -> None:
-        """A name that resolves no more keeps its last address, over lost connections; one that is back is followed."""
+        """
+        A name that cannot be resolved any more keeps its last address, over lost connections; later it is followed.
+        """
         names = NameServer(self.harness.directory, db="127.0.0.2")
         master = self.server("127.0.0.2")
         master.start()
@@ -151,8 +153,8 @@ class NamesTests(SynchronousTestCase):
         self.wait_master(sentinel, "db", "127.0.0.3")
         self.assertNotIn("+sdown", sentinel.log_text())
 
-    def test_name_comes_late(self) -> None:
-        """A master whose name means nothing at the start is watched as soon as it does, if need be after a restart."""
+    def test_late_name(self) -> None:
+        """A master whose name cannot be resolved at the start is monitored as soon as it can, also after a restart."""
         names = NameServer(self.harness.directory, db=UNKNOWN)
         master = self.server("127.0.0.2")
         master.start()
@@ -168,7 +170,7 @@ class NamesTests(SynchronousTestCase):
         """
         While lookups hang, clients are answered, changes become durable and other masters are failed over.
 
-        There are more names than lookups at a time; those that wait for their turn hold nothing up, either.
+        There are more names than lookups at a time; those that wait for their turn block nothing, either.
         """
         silent = [f"n{number}" for number in range(12)]
         names = NameServer(self.harness.directory, **dict.fromkeys(silent, SILENT))
@@ -205,7 +207,7 @@ class NamesTests(SynchronousTestCase):
         self.assertNotIn("Traceback", sentinel.log_text())
 
     def test_stopping_while_a_lookup_hangs(self) -> None:
-        """SIGTERM ends a Sentinel in order, however long a name server may still be silent."""
+        """SIGTERM ends a Sentinel in order, however long a lookup hangs."""
         names = NameServer(self.harness.directory, db=SILENT)
         (sentinel,) = self.sentinels(names, 1, [("db", "db.test", free_port(), 1)])
         wait_for(names.waiting, SECONDS, "a lookup that hangs")

@@ -1,4 +1,4 @@
-"""Orders that only newer servers understand, and host names, on real servers."""
+"""Commands that only newer servers support, and host names, with real servers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_event, wait_moved
+from tests.interop.fixtures import SECONDS, shorten_periods, wait_event, wait_moved
 from tests.servers import Connection, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, missing, wait_for
 
 
 class Counter(threading.Thread):
-    """An application that counts on the master, one INCR after the other, and remembers what was acknowledged."""
+    """A client that increments a key on the master, and records what was acknowledged."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -23,7 +23,7 @@ class Counter(threading.Thread):
         self.acknowledged = 0
 
     def run(self) -> None:
-        """Count until told to stop or hung up on, which is what a server does when its role changes."""
+        """Increment until stopped or disconnected, which a server does when its role changes."""
         try:
             with Connection(self._port) as connection:
                 while not self._done.is_set():
@@ -32,7 +32,7 @@ class Counter(threading.Thread):
             return
 
     def stop(self) -> None:
-        """No more; what was acknowledged is final."""
+        """Stop; the number of acknowledged commands is final."""
         self._done.set()
         self.join(SECONDS)
 
@@ -41,30 +41,30 @@ class CoordinatedTests(SynchronousTestCase):
     """``SENTINEL FAILOVER <name> COORDINATED``."""
 
     def fleet(self, stack: ExitStack, kind: str) -> Fleet:
-        """Three of our Sentinels over servers of that kind, at rest."""
+        """Start three Sentinels of ours with servers of that kind, and wait until they are stable."""
         if missing("txsentinel", kind):
             raise SkipTest(missing("txsentinel", kind))
         harness = stack.enter_context(Harness())
         fleet = Fleet(harness, ["txsentinel"] * 3, kind, down_after=1000, failover_timeout=4000)
         fleet.start()
-        hurry(fleet.sentinels)
+        shorten_periods(fleet.sentinels)
         fleet.wait_quiet(SECONDS)
         return fleet
 
-    def order(self, fleet: Fleet, sentinel: SentinelProcess) -> None:
-        """Order one, as soon as some replica has described itself lately enough."""
+    def order_failover(self, fleet: Fleet, sentinel: SentinelProcess) -> None:
+        """Order a failover, as soon as the INFO of a replica is recent enough."""
         words = ("SENTINEL", "FAILOVER", fleet.name, "coordinated")
         wait_for(lambda: sentinel.call(*words) == "OK", SECONDS, "the order to be taken")
 
     def test_no_write_is_lost(self) -> None:
-        """The master hands over while an application writes: whatever was acknowledged is on the new master."""
+        """The master hands over while an application writes: all acknowledged writes are on the new master."""
         with ExitStack() as stack:
             fleet = self.fleet(stack, "valkey")
             old = fleet.master()
             counter = Counter(old.port)
             counter.start()
             wait_for(lambda: counter.acknowledged > 10, SECONDS, "the application to write")
-            self.order(fleet, fleet.sentinels[1])
+            self.order_failover(fleet, fleet.sentinels[1])
             new = wait_moved(fleet, old)
             counter.stop()
             self.assertGreaterEqual(int(str(new.call("GET", "count"))), counter.acknowledged)
@@ -72,8 +72,10 @@ class CoordinatedTests(SynchronousTestCase):
             self.assertEqual(old.call("ROLE")[0], "slave")  # type: ignore[index]
             fleet.wait_quiet(SECONDS)
 
-    def test_refusals_are_plain(self) -> None:
-        """A wrong word is an error; a server that denies the command ends the attempt at once, and writes go on."""
+    def test_refusals(self) -> None:
+        """
+        A wrong argument is an error; a server that denies the command ends the attempt at once, and writes continue.
+        """
         with ExitStack() as stack:
             fleet = self.fleet(stack, "redis")
             first = fleet.sentinels[0]
@@ -84,7 +86,7 @@ class CoordinatedTests(SynchronousTestCase):
             recorder = EventRecorder(fleet.ports).start()
             stack.callback(recorder.stop)
             since = time.monotonic()
-            self.order(fleet, first)
+            self.order_failover(fleet, first)
             wait_event(recorder, since, "-failover-abort-master-timeout", [first.name])
             self.assertIn("cannot hand over", first.log_text())
             self.assertEqual(old.call("SET", "still", "writable", timeout=5.0), "OK")
@@ -95,7 +97,7 @@ class HostnameTests(SynchronousTestCase):
     """``resolve-hostnames`` and ``announce-hostnames``."""
 
     def test_a_master_by_name(self) -> None:
-        """A group that knows its master and each other by name finds all, agrees, and fails over."""
+        """A group that has its master and each other by name discovers all, agrees, and fails over."""
         if missing("txsentinel", "valkey"):
             raise SkipTest(missing("txsentinel", "valkey"))
         with ExitStack() as stack:
@@ -114,7 +116,7 @@ class HostnameTests(SynchronousTestCase):
             ]
             for process in (master, replica, *sentinels):
                 process.start()
-            hurry(sentinels)
+            shorten_periods(sentinels)
 
             def complete() -> bool:
                 return all(
@@ -123,9 +125,9 @@ class HostnameTests(SynchronousTestCase):
                     for s in sentinels
                 )
 
-            wait_for(complete, SECONDS, "everybody to know everybody")
-            told = [sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db") for sentinel in sentinels]
-            self.assertEqual(told, [["localhost", str(master.port)]] * 3)
+            wait_for(complete, SECONDS, "the Sentinels to know each other")
+            replies = [sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "db") for sentinel in sentinels]
+            self.assertEqual(replies, [["localhost", str(master.port)]] * 3)
             master.kill()
 
             def moved() -> bool:

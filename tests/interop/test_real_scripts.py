@@ -1,4 +1,4 @@
-"""Scripts of the operator, run by a real Sentinel: what they are told, what they inherit, what their end brings."""
+"""Scripts of the operator, run by a real Sentinel: their arguments, inherited descriptors, and exit statuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ScriptTests(SynchronousTestCase):
         skip = missing("txsentinel", "valkey")
 
     def begin(self, stack: ExitStack) -> None:
-        """Everything runs."""
+        """Start everything."""
         harness = stack.enter_context(Harness())
         self.place = harness.directory / "scripts"
         self.place.mkdir()
@@ -55,39 +55,40 @@ class ScriptTests(SynchronousTestCase):
         stack.callback(self.recorder.stop)
 
     def plan(self, ending: str) -> None:
-        """How scripts end from now on."""
+        """Set how scripts end from now on."""
         (self.place / "plan.new").write_text(ending + "\n")
         (self.place / "plan.new").rename(self.place / "plan")
 
     def calls(self, channel: str = "") -> list[list[str]]:
-        """The words of every call so far, those about one event if a channel is given."""
+        """Return the arguments of all calls so far, or of those for one event."""
         calls = [path.read_text().splitlines() for path in self.place.glob("call.*")]
         return [words for words in calls if channel in ("", words[1])]
 
-    def provoke(self) -> None:
-        """Have one warning come up about the master."""
+    def cause_warning(self) -> None:
+        """Cause a warning about the master."""
         for path in self.place.glob("call.*"):
             path.unlink()
         self.began = time.monotonic()
         self.sentinel.call("SENTINEL", "SET", "mymaster", "PARALLEL-SYNCS", 1)
 
     def wait_calls(self, count: int) -> None:
-        """Wait until the script was called about it so many times."""
+        """Wait until the script was called for it so many times."""
         wait_for(lambda: len(self.calls("+set")) >= count, SECONDS, f"{count} calls")
 
     def wait_idle(self) -> None:
-        """Wait until nothing runs and nothing waits to be tried again."""
+        """Wait until no script runs or waits for a retry."""
         wait_for(lambda: self.sentinel.call("SENTINEL", "PENDING-SCRIPTS") == [], SECONDS, "an empty queue")
 
     def event_received(self, channel: str) -> list[str]:
-        """The payloads of events since the last provocation."""
+        """Return the payloads of events since the last warning."""
         return [event.payload for event in self.recorder.since(self.began, channel)]
 
-    def test_what_scripts_are_told(self) -> None:
+    def test_arguments_and_environment(self) -> None:
         """
-        Each warning about a master calls the notification-script with event and payload, a failover the other
-        one with where clients went and where they go. Scripts start in the directory of the Sentinel and get
-        its standard streams and no other descriptor.
+        Each warning about a master calls the notification-script with event and payload, a failover the other script
+        with
+        the old and the new address. Scripts start in the directory of the Sentinel and get its standard streams and no
+        other descriptor.
         """
         with ExitStack() as stack:
             self.begin(stack)
@@ -96,7 +97,7 @@ class ScriptTests(SynchronousTestCase):
             wait_for(lambda: beginning in self.calls(), SECONDS, "the first call")
             old.kill()
             new = wait_moved(self.fleet, old)
-            places = ["127.0.0.1", str(old.port), "127.0.0.1", str(new.port)]
+            addresses = ["127.0.0.1", str(old.port), "127.0.0.1", str(new.port)]
             notices = {
                 "+sdown": f"master mymaster 127.0.0.1 {old.port}",
                 "+odown": f"master mymaster 127.0.0.1 {old.port} #quorum 1/1",
@@ -105,10 +106,10 @@ class ScriptTests(SynchronousTestCase):
                 "+vote-for-leader": f"{self.sentinel.call('SENTINEL', 'MYID')} 1",
                 "+elected-leader": f"master mymaster 127.0.0.1 {old.port}",
                 "+promoted-slave": f"slave 127.0.0.1:{new.port} 127.0.0.1 {new.port} @ mymaster 127.0.0.1 {old.port}",
-                "+switch-master": " ".join(["mymaster", *places]),
+                "+switch-master": " ".join(["mymaster", *addresses]),
             }
             expected = [[self.notify, channel, payload] for channel, payload in notices.items()]
-            expected.append([self.reconfigure, "mymaster", "leader", "start", *places])
+            expected.append([self.reconfigure, "mymaster", "leader", "start", *addresses])
             for words in expected:
                 wait_for(lambda: words in self.calls(), SECONDS, f"a call {words}")  # noqa: B023
             published = [[event.channel, event.payload] for event in self.recorder.events]
@@ -118,25 +119,26 @@ class ScriptTests(SynchronousTestCase):
             self.assert_clean()
 
     def assert_clean(self) -> None:
-        """Look at what the scripts inherited."""
+        """Check the inherited descriptors and streams."""
         self.wait_idle()
         streams = {"/dev/null", str(self.sentinel.log_path)}
         for path in self.place.glob("fds.*"):
-            # A shell has its own script open; the file that it writes these lines to takes the place of a stream.
-            strange = [
+            # A shell has its own script open; the file that it writes these lines to replaces a stream.
+            unexpected = [
                 target
                 for target in path.read_text().splitlines()
                 if target not in streams and not target.startswith(str(self.place))
             ]
-            self.assertEqual(strange, [])
+            self.assertEqual(unexpected, [])
         self.assertEqual(
             {path.read_text().strip() for path in self.place.glob("cwd.*")}, {str(self.sentinel.directory)}
         )
 
-    def test_how_scripts_end(self) -> None:
+    def test_exit_statuses(self) -> None:
         """
-        Status 1 and death by a signal are tried again, ten times in all, higher ones not at all; whoever runs
-        for too long is killed. What was given up is published.
+        Status 1 and death by a signal are retried, ten times in all, higher ones not; a script that runs for too long
+        is
+        killed. Scripts that are given up are published.
         """
         with ExitStack() as stack:
             self.begin(stack)
@@ -145,21 +147,21 @@ class ScriptTests(SynchronousTestCase):
 
             for ending in ("1", "kill"):
                 self.plan(ending)
-                self.provoke()
+                self.cause_warning()
                 self.wait_calls(3)
                 self.plan("0")
                 self.wait_idle()
                 self.assertEqual(self.event_received("-script-error"), [])
 
             self.plan("2")
-            self.provoke()
+            self.cause_warning()
             wait_for(lambda: self.event_received("-script-error"), SECONDS, "-script-error")
             self.assertEqual(self.event_received("-script-error"), [f"{self.notify} 0 2"])
             self.assertEqual(len(self.calls("+set")), 1)
             self.wait_idle()
 
             self.plan("sleep")
-            self.provoke()
+            self.cause_warning()
             self.wait_calls(1)
             job = pairs_of(self.sentinel.call("SENTINEL", "PENDING-SCRIPTS"))
             self.assertEqual((job["flags"], job["retry-num"]), ("running", "1"))
@@ -172,14 +174,14 @@ class ScriptTests(SynchronousTestCase):
 
             self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 1)
             self.plan("1")
-            self.provoke()
+            self.cause_warning()
             wait_for(lambda: self.event_received("-script-error"), SECONDS, "-script-error")
             self.assertEqual(self.event_received("-script-error"), [f"{self.notify} 0 1"])
             self.assertEqual(len(self.calls("+set")), 10)
 
 
 def pairs_of(reply: object) -> dict[str, str]:
-    """The first and only entry of PENDING-SCRIPTS."""
+    """Return the first and only entry of PENDING-SCRIPTS."""
     assert isinstance(reply, list)
     (entry,) = reply
     return pairs(entry)

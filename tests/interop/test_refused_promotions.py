@@ -1,4 +1,4 @@
-"""A replica that does not permit the Sentinels to promote it: another one is promoted, without waiting for anything."""
+"""A replica that does not permit the Sentinels to promote it: another one is promoted at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_event
+from tests.interop.fixtures import SECONDS, shorten_periods, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing, pairs, wait_for
 
 
@@ -17,7 +17,7 @@ class RefusedPromotionTests(SynchronousTestCase):
         skip = missing("txsentinel", "redis")
 
     def test_the_other_is_promoted(self) -> None:
-        """The replica that comes first refuses SLAVEOF: the failover does not last until failover-timeout."""
+        """The preferred replica refuses SLAVEOF: the failover does not last until failover-timeout."""
         with Harness() as harness:
             fleet = Fleet(harness, ["txsentinel"] * 3, "redis", down_after=1_000, failover_timeout=600_000)
             fleet.start(SECONDS)
@@ -27,7 +27,7 @@ class RefusedPromotionTests(SynchronousTestCase):
             first, second = (server for server in fleet.servers.values() if server is not master)
             first.call("CONFIG", "SET", "replica-priority", 10)
             first.call("ACL", "SETUSER", "default", "-slaveof")
-            hurry(fleet.sentinels)
+            shorten_periods(fleet.sentinels)
 
             def preferred() -> bool:
                 replies = [sentinel.call("SENTINEL", "REPLICAS", fleet.name) for sentinel in fleet.sentinels]
@@ -35,17 +35,17 @@ class RefusedPromotionTests(SynchronousTestCase):
                 return all(entry["slave-priority"] == "10" for entry in shown if entry["port"] == str(first.port))
 
             wait_for(preferred, SECONDS, "the priority to be known")
-            began = time.monotonic()
+            started_at = time.monotonic()
             master.kill()
-            moved = wait_event(recorder, began, "+promoted-slave", {elected_leader(recorder, began)})
-            selected = [event.payload.split()[3] for event in recorder.since(began, "+selected-slave")]
+            moved = wait_event(recorder, started_at, "+promoted-slave", {elected_leader(recorder, started_at)})
+            selected = [event.payload.split()[3] for event in recorder.since(started_at, "+selected-slave")]
             self.assertEqual(selected, [str(first.port), str(second.port)])
             self.assertEqual(moved[0].payload.split()[3], str(second.port))
             wait_for(lambda: fleet.master_port() == second.port, SECONDS, "agreement")
 
 
 def elected_leader(recorder: EventRecorder, since: float) -> str:
-    """Wait for a leader; its name."""
+    """Wait for a leader; return its name."""
     recorder.wait_for(
         lambda events: any(event.channel == "+elected-leader" and event.at >= since for event in events),
         SECONDS,

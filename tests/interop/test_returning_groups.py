@@ -1,4 +1,4 @@
-"""A master and its replicas stand still and go on together: under Sentinels of ours nobody is replaced."""
+"""A master and its replicas are stopped and continue together: Sentinels of ours replace none of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, hurry, wait_event
+from tests.interop.fixtures import LONG, SECONDS, shorten_periods, wait_event
 from tests.servers import EventRecorder, Fleet, Harness, missing
 
 DOWN_AFTER = 2_000
 OFFSETS = (0.0, 0.05, 0.2, 0.5, 1.0, -0.5) if LONG else (0.0, 0.2)
-"""Seconds by which the replicas go on before the master."""
+"""Seconds by which the replicas continue before the master."""
 
 
 class ReturningGroupTests(SynchronousTestCase):
@@ -20,29 +20,29 @@ class ReturningGroupTests(SynchronousTestCase):
     if missing("txsentinel", "redis"):
         skip = missing("txsentinel", "redis")
 
-    def test_nobody_is_replaced(self) -> None:
-        """The master is O_DOWN everywhere; once it is back, with its replicas or after them, all is as before."""
+    def test_no_failover(self) -> None:
+        """The master is O_DOWN everywhere; once it is back, with its replicas or after them, nothing has changed."""
         with Harness() as harness:
             fleet = Fleet(harness, ["txsentinel"] * 3, "redis", down_after=DOWN_AFTER, failover_timeout=5_000)
             fleet.start(SECONDS)
             recorder = EventRecorder(fleet.ports).start()
             self.addCleanup(recorder.stop)
-            hurry(fleet.sentinels)
+            shorten_periods(fleet.sentinels)
             master = fleet.master()
             replicas = [server for server in fleet.servers.values() if server is not master]
             for offset in OFFSETS:
                 fleet.wait_quiet(SECONDS)
-                began = time.monotonic()
+                started_at = time.monotonic()
                 for server in fleet.servers.values():
                     server.freeze()
-                wait_event(recorder, began, "+odown", fleet.ports)
+                wait_event(recorder, started_at, "+odown", fleet.ports)
                 first, last = (replicas, [master]) if offset >= 0 else ([master], replicas)
                 for server in first:
                     server.thaw()
                 time.sleep(abs(offset))
                 for server in last:
                     server.thaw()
-                wait_event(recorder, began, "-odown", fleet.ports)
+                wait_event(recorder, started_at, "-odown", fleet.ports)
                 fleet.wait_quiet(SECONDS)
-                self.assertEqual(recorder.since(began, "+promoted-slave"), [], f"{offset} s")
+                self.assertEqual(recorder.since(started_at, "+promoted-slave"), [], f"{offset} s")
                 self.assertEqual(fleet.master_port(), master.port)

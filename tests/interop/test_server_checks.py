@@ -1,4 +1,4 @@
-"""The look at servers after a failover notices what it is there to notice; and a coordinated failover passes it."""
+"""The checks of servers after a failover detect each problem; a coordinated failover passes them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import SECONDS, hurry, wait_moved
+from tests.interop.fixtures import SECONDS, shorten_periods, wait_moved
 from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.servers import Fleet, Harness, RedisProcess, ReplyError, missing, wait_for
 
 
-class LookTests(SynchronousTestCase):
-    """A master and its replica, and what can be wrong with them."""
+class CheckTests(SynchronousTestCase):
+    """A master and its replica, with problems."""
 
     if missing("redis"):
         skip = missing("redis")
@@ -30,26 +30,26 @@ class LookTests(SynchronousTestCase):
 
     @property
     def servers(self) -> list[RedisProcess]:
-        """Both."""
+        """Return both servers."""
         return [self.master, self.replica]
 
     def problems(self) -> str:
-        """All that is found, as one text."""
+        """Return all problems as one text."""
         return "; ".join(server_problems(self.servers, self.master.port))
 
-    def test_nothing_is_wrong(self) -> None:
-        """Then nothing is found."""
+    def test_no_problems(self) -> None:
+        """Healthy servers have no problems."""
         self.assertEqual(self.problems(), "")
 
-    def test_held_writes(self) -> None:
-        """A pause shows on a master and on a replica."""
+    def test_blocked_writes(self) -> None:
+        """A pause is detected on a master and on a replica."""
         for server in self.servers:
             server.call("CLIENT", "PAUSE", 60_000, "WRITE")
         self.assertIn(f"{self.master.name} holds writes", self.problems())
         self.assertIn(f"{self.replica.name} holds writes", self.problems())
 
     def test_files(self) -> None:
-        """A role that is not in the file shows, either way."""
+        """A role that is not in the file is detected, either way."""
         self.replica.call("SLAVEOF", "NO", "ONE")
         self.assertIn(f"the file of {self.replica.name} names ('127.0.0.1', '{self.master.port}')", self.problems())
         self.assertIn(f"{self.replica.name} is a master, and the master is {self.master.port}", self.problems())
@@ -58,15 +58,15 @@ class LookTests(SynchronousTestCase):
         self.replica.call("SLAVEOF", "127.0.0.1", self.master.port)
         self.assertIn(f"the file of {self.replica.name} names None", self.problems())
 
-    def test_who_follows_somebody_else(self) -> None:
-        """As does a replica of another master, and one without an answer."""
+    def test_replica_of_another_master(self) -> None:
+        """A replica of another master is detected, and a server that does not reply."""
         self.replica.call("SLAVEOF", "127.0.0.1", 1)
         self.assertIn(f"{self.replica.name} follows ('127.0.0.1', '1')", self.problems())
         self.replica.kill()
         self.assertIn(f"{self.replica.name} does not answer", self.problems())
 
     def test_clients(self) -> None:
-        """Whoever was not disconnected is named."""
+        """Clients that were not disconnected are reported."""
         self.assertEqual(len(client_problems(self.clients)), 3)
         self.master.call("CLIENT", "KILL", "TYPE", "normal")
         wait_for(lambda: len(client_problems(self.clients)) == 2, SECONDS, "the normal client to be gone")
@@ -75,15 +75,15 @@ class LookTests(SynchronousTestCase):
 
 
 class CoordinatedTests(SynchronousTestCase):
-    """The servers after ``SENTINEL FAILOVER <name> COORDINATED``, ordered again and again."""
+    """The servers after ``SENTINEL FAILOVER <name> COORDINATED``, repeatedly."""
 
     def hand_over(self, kind: str, times: int = 3) -> None:
-        """With a failover-timeout that nothing may wait for."""
+        """Run failovers with a failover-timeout that must not be reached."""
         with ExitStack() as stack:
             harness = stack.enter_context(Harness())
             fleet = Fleet(harness, ["txsentinel"] * 3, kind, failover_timeout=180_000)
             fleet.start()
-            hurry(fleet.sentinels)
+            shorten_periods(fleet.sentinels)
             for number in range(times):
                 fleet.wait_quiet(SECONDS)
                 old, sentinel = fleet.master(), fleet.sentinels[number % 3]
@@ -93,7 +93,7 @@ class CoordinatedTests(SynchronousTestCase):
                     try:
                         return sentinel.call("SENTINEL", "FAILOVER", fleet.name, "COORDINATED") == "OK"
                     except ReplyError as refusal:
-                        # Until its INFO has come no replica is fit; nothing else may be in the way.
+                        # No replica is fit until its INFO has arrived; nothing else may block the failover.
                         self.assertEqual(str(refusal), "NOGOODSLAVE No suitable replica to promote")
                         return False
 

@@ -1,4 +1,4 @@
-"""Taking over from C Sentinels in place, and giving back: one file, three owners in a row."""
+"""Migration from C Sentinels in place, and back, with the same files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.fixtures import LONG, SECONDS, handed_over, hurry, memory, operators_lines, wait_moved
+from tests.interop.fixtures import (
+    LONG,
+    SECONDS,
+    operator_lines,
+    persistent_state,
+    replacement,
+    shorten_periods,
+    wait_moved,
+)
 from tests.servers import Fleet, Harness, missing
 
 MODE = 0o640
@@ -22,9 +30,9 @@ COMMENTS = [
 
 class TakingOverTests(SynchronousTestCase):
     """
-    A group of C Sentinels fails over, stops, and goes on as ours from the same files: same IDs, epochs,
-    replicas and peers. Ours fail over; then C Sentinels start from what we wrote and fail over again.
-    Comments, the order of the operator's lines and the mode of the file survive us.
+    A group of C Sentinels fails over, stops, and continues as Sentinels of ours from the same files: same IDs, epochs,
+    replicas and peers. Those fail over; then C Sentinels start from the files that we wrote and fail over again.
+    Comments, the order of the operator's lines and the mode of the file are kept.
     """
 
     def test_both_kinds(self) -> None:
@@ -40,7 +48,7 @@ class TakingOverTests(SynchronousTestCase):
         self.there_and_back("valkey", "valkey", "valkey", long=True)
 
     def there_and_back(self, *kinds: str, long: bool = False) -> None:
-        """From C to us and back to C, a failover under each."""
+        """From C to ours and back to C, with a failover each time."""
         reason = missing("txsentinel", *sorted(set(kinds))) or (
             "" if LONG or not long else "TXSENTINEL_LONG is not set"
         )
@@ -52,18 +60,18 @@ class TakingOverTests(SynchronousTestCase):
                 harness, kinds, kinds[1], down_after=1500, failover_timeout=4000, extra=[*COMMENTS, "timeout 900"]
             )
             fleet.start()
-            hurry(fleet.sentinels)
+            shorten_periods(fleet.sentinels)
             self.lose_master(fleet)
             before = self.stop_all(fleet)
 
             for sentinel in fleet.sentinels:
                 sentinel.config_path.chmod(MODE)
-            lines = [operators_lines(sentinel.config_path) for sentinel in fleet.sentinels]
+            lines = [operator_lines(sentinel.config_path) for sentinel in fleet.sentinels]
             self.replace_all(stack, fleet, ["txsentinel"] * 3)
             self.assert_same(fleet, before)
             self.lose_master(fleet)
             for sentinel, kept in zip(fleet.sentinels, lines, strict=True):
-                self.assertEqual(operators_lines(sentinel.config_path), kept)
+                self.assertEqual(operator_lines(sentinel.config_path), kept)
                 self.assertEqual(stat.S_IMODE(sentinel.config_path.stat().st_mode), MODE)
             before = self.stop_all(fleet)
 
@@ -71,10 +79,10 @@ class TakingOverTests(SynchronousTestCase):
             self.assert_same(fleet, before)
             self.lose_master(fleet)
             for sentinel in fleet.sentinels:
-                self.assertTrue(set(COMMENTS).issubset(operators_lines(sentinel.config_path)))
+                self.assertTrue(set(COMMENTS).issubset(operator_lines(sentinel.config_path)))
 
     def lose_master(self, fleet: Fleet) -> None:
-        """One failover, with the old master back as a replica at the end."""
+        """Fail over, with the old master back as a replica at the end."""
         old = fleet.master()
         epoch = max(fleet.config_epochs().values())
         old.kill()
@@ -84,23 +92,23 @@ class TakingOverTests(SynchronousTestCase):
         fleet.wait_quiet(SECONDS)
 
     def stop_all(self, fleet: Fleet) -> list[dict[str, object]]:
-        """End all Sentinels; what they remembered."""
-        before = [memory(sentinel, fleet.name) for sentinel in fleet.sentinels]
+        """End all Sentinels; return their persistent state."""
+        before = [persistent_state(sentinel, fleet.name) for sentinel in fleet.sentinels]
         for sentinel in fleet.sentinels:
             sentinel.stop()
         return before
 
     def replace_all(self, stack: ExitStack, fleet: Fleet, kinds: Sequence[str]) -> None:
-        """Start Sentinels of other kinds in the place of those that have ended."""
-        fleet.sentinels = [handed_over(stack, *each) for each in zip(fleet.sentinels, kinds, strict=True)]
+        """Start Sentinels of other kinds in place of those that have ended."""
+        fleet.sentinels = [replacement(stack, *each) for each in zip(fleet.sentinels, kinds, strict=True)]
         for sentinel in fleet.sentinels:
             sentinel.start(keep_config=True, ready=False)
         for sentinel in fleet.sentinels:
             sentinel.wait_ready()
 
     def assert_same(self, fleet: Fleet, before: list[dict[str, object]]) -> None:
-        """Right after the start they know what those before them knew."""
-        after = [memory(sentinel, fleet.name) for sentinel in fleet.sentinels]
+        """After the start they have the state of their predecessors."""
+        after = [persistent_state(sentinel, fleet.name) for sentinel in fleet.sentinels]
         self.assertEqual(after, before)
-        hurry(fleet.sentinels)
+        shorten_periods(fleet.sentinels)
         fleet.wait_quiet(SECONDS)

@@ -1,4 +1,4 @@
-"""What ``ps`` shows: the titles of real processes, ours beside those of the C Sentinels."""
+"""The titles that ``ps`` shows for real processes, of ours and of C Sentinels."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ SETTINGS = (
 
 
 def title_of(pid: int) -> str:
-    """The command line that the system has for a process; of one that was not given a title, all its words."""
+    """Return the command line that the system has for a process, or all its arguments if it has no title."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
 
 
 class TitleTests(SynchronousTestCase):
-    """Sentinels of every kind that is here, with the same settings."""
+    """Sentinels of every installed kind, with the same settings."""
 
     if missing("txsentinel"):
         skip = missing("txsentinel")
 
     def titles(self, kind: str, program: str) -> list[str]:
-        """The titles by the settings, with what differs in every process taken out."""
+        """Return the titles by setting, without what differs in every process."""
         shown = []
         for extra in SETTINGS:
             with Harness() as harness:
@@ -58,8 +58,8 @@ class TitleTests(SynchronousTestCase):
             shown.append(title)
         return shown
 
-    def test_beside_c(self) -> None:
-        """By default and by template they are the same but for the name of the program; ``no`` leaves them alone."""
+    def test_same_as_c(self) -> None:
+        """By default and by template the titles are the same but for the program's name; ``no`` sets none."""
         ours = self.titles("txsentinel", "txsentinel")
         self.assertEqual(
             ours,
@@ -76,7 +76,7 @@ class TitleTests(SynchronousTestCase):
                 self.assertEqual(self.titles(kind, program), ours, kind)
 
     def test_daemon(self) -> None:
-        """``daemonize yes`` without ``-n``: the process that serves is the one that is renamed, by both its names."""
+        """With ``daemonize yes`` and no ``-n``, the process that serves is the renamed one, by both its names."""
         with Harness() as harness:
             port, pidfile = free_port(), harness.directory / "s.pid"
             config = harness.directory / "sentinel.conf"

@@ -1,4 +1,4 @@
-"""Who may connect to the Unix socket of a Sentinel."""
+"""Access to the Unix socket of a Sentinel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.servers import Harness, missing
 
 
 class UnixSockets:
-    """What holds of every kind of Sentinel."""
+    """Tests for every kind of Sentinel."""
 
     kind: str
 
@@ -39,7 +39,7 @@ class UnixSockets:
 
 
 class TxsentinelTests(UnixSockets, SynchronousTestCase):
-    """Ours."""
+    """Sentinels of ours."""
 
     kind = "txsentinel"
     if missing(kind):
@@ -47,7 +47,7 @@ class TxsentinelTests(UnixSockets, SynchronousTestCase):
 
 
 class RedisTests(UnixSockets, SynchronousTestCase):
-    """The Sentinel of Redis, which is the measure."""
+    """The Sentinel of Redis, as the reference."""
 
     kind = "redis"
     if missing(kind):

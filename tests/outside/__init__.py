@@ -1,1 +1,1 @@
-"""Whole installations of real processes, attacked from outside while clients write."""
+"""Installations of real processes with injected faults, while clients write."""

@@ -1,5 +1,5 @@
 """
-Attack installations of real servers and Sentinels from outside, and count what the faults cost.
+Inject faults into installations of real servers and Sentinels, and count their effects.
 
 ``python -m tests.outside --rounds 20 --seed 1 --sentinels txsentinel:2,redis:1 redis:3 --min-replicas-to-write 0 1``
 """
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.interop.rounds import kinds_of
-from tests.outside.campaign import Archive, Campaign, FaultSettings, WrongFile, name_of
 from tests.outside.cluster import DOWN_AFTER, FAILOVER_TIMEOUT, Setting
 from tests.outside.plan import FaultType
 from tests.outside.report import table
+from tests.outside.series import Archive, FaultSettings, RoundSeries, WrongFile, name_of
 from tests.servers import available
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m tests.outside",
         description=__doc__,
@@ -56,9 +56,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Play, and print the table.
+    Run the rounds, and print the table.
 
-    :returns: what the program ends with: 1 if a round broke a promise, 2 if nothing could be tried.
+    :returns: the exit status: 1 if a round violated an invariant, 2 if no round could be run.
     """
     options = parser().parse_args(arguments)
     settings = [
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     numbers = range(options.first, options.first + options.rounds)
-    Campaign(fault_settings, archive, lambda text: print(text, flush=True)).run(settings, numbers, options.block)
+    RoundSeries(fault_settings, archive, lambda text: print(text, flush=True)).run(settings, numbers, options.block)
     columns = {
         name: [result for result in archive.results(name) if result.number in numbers]
         for name in map(name_of, settings)

@@ -1,4 +1,4 @@
-"""The process of the clients: a thread for each, begun and ended with the round."""
+"""The process of the clients: a thread for each, started and ended with the round."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import cast
 from twisted.internet import reactor
 
 from tests.outside.control import Reactor, serve
-from tests.outside.ledger import save
+from tests.outside.outcomes import save
 from tests.outside.writing import Client, Histories, Reader, Writer, connecting_from
 
 PAUSE = 0.01
-"""Seconds between two writes of one writer."""
+"""Seconds between two writes of one client."""
 
 RETRY_DELAY = 0.1
-"""Seconds before the next attempt after one that failed."""
+"""Seconds before the next attempt after a failed one."""
 
 
 class ClientGroup:
@@ -30,11 +30,11 @@ class ClientGroup:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def answer(self, words: list[str]) -> str:
+    def handle(self, words: list[str]) -> str:
         """
-        ``BEGIN key``, or ``END file``: what they did is written there.
+        Execute ``BEGIN key``, or ``END file``, which writes the histories to that file.
 
-        :raises ValueError: for anything else, and for what comes at the wrong time.
+        :raises ValueError: for anything else, and for a command in the wrong state.
         """
         if len(words) == 2 and words[0] == "BEGIN" and not self._threads:
             self._begin(words[1])
@@ -65,7 +65,7 @@ class ClientGroup:
 
 
 def address(text: str) -> tuple[str, int]:
-    """``host:port`` taken apart."""
+    """Parse ``host:port``."""
     host, _, port = text.rpartition(":")
     return host, int(port)
 
@@ -73,7 +73,7 @@ def address(text: str) -> tuple[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.outside.clients", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="where to be told what to do")
+    parser.add_argument("--port", type=int, required=True, help="control port")
     parser.add_argument("--master", required=True, help="name that the Sentinels monitor")
     parser.add_argument("--sentinel", action="append", type=address, required=True, metavar="HOST:PORT")
     parser.add_argument("--writer", action="append", default=[], metavar="ADDRESS", help="where it comes from")
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name = f"{make.__name__.lower()}-{source}"
             clients.append(make(name, options.sentinel, options.master, connecting_from(source), histories))
     group = ClientGroup(clients, histories)
-    serve(cast(Reactor, reactor), options.port, group.answer)
+    serve(cast(Reactor, reactor), options.port, group.handle)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
-An installation in which everybody reaches everybody else through a proxy.
+An installation in which all processes reach each other through proxies.
 
-Each process has an address of its own, 127.0.0.N: it calls from there and announces it, with its own port. At that
-address the proxies listen, while the process itself listens on the same port of 127.0.0.1, where only we ask it.
+Each process has an address of its own, 127.0.0.N: it connects from there and announces it, with its own port. At that
+address the proxies listen, while the process itself listens on the same port of 127.0.0.1, which only the tests use.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ DOWN_AFTER = 1500
 FAILOVER_TIMEOUT = 6000
 
 INFO_PERIOD = 1000
-"""Milliseconds between two looks of a Sentinel at a healthy server; ten seconds would only make rounds longer."""
+"""Milliseconds between two INFO of a Sentinel to a healthy server; ten seconds would only make rounds longer."""
 
 _SERVERS, _SENTINELS, _CLIENTS = 11, 21, 31
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What an installation consists of."""
+    """The parameters of an installation."""
 
     sentinels: tuple[str, ...]
-    """The kind of each."""
+    """The kind of each Sentinel."""
 
     server: str = "redis"
     min_replicas: int = 0
     max_lag: int = 2
-    """Seconds; of no meaning without ``min_replicas``."""
+    """Seconds; unused without ``min_replicas``."""
 
     replicas: int = 2
     writers: int = 3
@@ -45,12 +45,12 @@ class Setting:
 
     @property
     def participants(self) -> Participants:
-        """Who takes part."""
+        """The participants of a round."""
         return Participants(self.replicas, len(self.sentinels), self.writers + self.readers)
 
 
 class Cluster:
-    """The installation of one setting; use it as a context manager inside of a workbench."""
+    """The installation of one setting, as a context manager inside a harness."""
 
     def __init__(self, harness: Harness, setting: Setting) -> None:
         self.setting = setting
@@ -88,9 +88,9 @@ class Cluster:
 
     def roles(self) -> dict[str, ChildProcess]:
         """
-        Who plays which role now.
+        Return the present process of each role.
 
-        :raises ReplyError: if the Sentinels name no common master.
+        :raises ReplyError: if the Sentinels do not agree on a master.
         """
         master = self.fleet.master()
         replicas = [server for server in self.fleet.servers.values() if server is not master]
@@ -102,12 +102,12 @@ class Cluster:
         }
 
     def addresses(self) -> dict[str, str]:
-        """The address of each role now, clients included; errors as :meth:`roles`."""
+        """Return the present address of each role, clients included; errors as in :meth:`roles`."""
         nodes = {role: self._addresses[process] for role, process in self.roles().items()}
         return {**nodes, **dict(zip(self.setting.participants.client_names, self._clients, strict=True))}
 
     def problems(self) -> list[str]:
-        """What is missing until all agree on one master that all servers follow to the last byte."""
+        """Return the reasons why not all agree on one master that all servers follow to the last byte."""
         problems = self.fleet.agreement_problems(list(self.fleet.servers.values()))
         if problems:
             return problems
@@ -123,9 +123,9 @@ class Cluster:
 
     def heal(self) -> list[str]:
         """
-        Undo whatever was done: mend the ways, thaw the frozen, start the dead.
+        End all faults: open the routes, thaw frozen processes, start killed ones.
 
-        :returns: who had ended by itself; that was none of our doing.
+        :returns: the processes that had ended without a fault.
         """
         self.proxies.call("HEAL")
         unexpected_exits = []
@@ -142,12 +142,12 @@ class Cluster:
         return unexpected_exits
 
     def pids(self) -> dict[str, int]:
-        """Process ids of all that run, proxies and clients included."""
-        everybody = [*self.fleet.servers.values(), *self.fleet.sentinels, self.proxies, self.clients]
-        return {process.name: process.pid for process in everybody if process.running}
+        """Return the process IDs of all processes, proxies and clients included."""
+        everything = [*self.fleet.servers.values(), *self.fleet.sentinels, self.proxies, self.clients]
+        return {process.name: process.pid for process in everything if process.running}
 
     def own_ids(self) -> dict[SentinelProcess, str]:
-        """The 40 digits by which each Sentinel goes."""
+        """Return the ID of each Sentinel."""
         return {sentinel: str(sentinel.call("SENTINEL", "MYID")) for sentinel in self.fleet.sentinels}
 
     def _give_addresses(self) -> None:
@@ -160,10 +160,10 @@ class Cluster:
                 f"bind-source-addr {address}",
                 f"replica-announce-ip {address}",
                 f"replica-announce-port {server.port}",
-                # What was acknowledged is in the file before the answer goes out, so a process that dies keeps it.
+                # An acknowledged write is in the file before the reply is sent, so a killed process keeps it.
                 "appendonly yes",
                 "appendfsync no",
-                # A link that fell silent is given up in seconds, not after a minute.
+                # A silent link is closed after seconds, not after a minute.
                 "repl-ping-replica-period 1",
                 "repl-timeout 5",
             ]
@@ -198,7 +198,7 @@ class Cluster:
         return OwnProcess("tests.outside.clients", free_port(), self.directory / "clients", words)
 
     def _stop(self) -> None:
-        # Sentinels first, so that their logs do not end with a failover of our making.
+        # Sentinels first, so that their logs do not end with a failover caused by the shutdown.
         for process in (*self.fleet.sentinels, *self.fleet.servers.values(), self.clients, self.proxies):
             try:
                 process.stop()

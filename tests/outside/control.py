@@ -1,7 +1,7 @@
 """
-How the harness tells its own processes what to do: one RESP command, one line of an answer.
+How the harness controls its own processes: one RESP command, one line as the reply.
 
-They are children like the servers (``tests.servers.ChildProcess``), and asked in the same way.
+They are child processes like the servers (``tests.servers.ChildProcess``), and called in the same way.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from tests.servers import ChildProcess
 from txsentinel.model.timings import Limits
 from txsentinel.wire.requests import RequestParser
 
-Answering: TypeAlias = Callable[[list[str]], str]
-"""Takes the words of a command, gives the line to answer with; raises ``ValueError`` for what makes no sense."""
+CommandHandler: TypeAlias = Callable[[list[str]], str]
+"""Takes the words of a command, returns the line of the reply; raises ``ValueError`` for an invalid command."""
 
 
 class Reactor(IReactorCore, IReactorTCP, IReactorTime):
-    """What our programs need of a reactor."""
+    """The interfaces of the reactor that these programs use."""
 
 
 class Control(Protocol):
     """One connection of the harness."""
 
-    def __init__(self, answer: Answering) -> None:
-        self._answer = answer
+    def __init__(self, handle: CommandHandler) -> None:
+        self._handle = handle
         self._parser = RequestParser(Limits())
 
     def dataReceived(self, data: bytes) -> None:
@@ -42,32 +42,32 @@ class Control(Protocol):
         while (request := self._parser.next_request()) is not None:
             words = [word.decode() for word in request]
             try:
-                line = "+PONG" if words == ["PING"] else "+" + self._answer(words)
+                line = "+PONG" if words == ["PING"] else "+" + self._handle(words)
             except ValueError as problem:
                 line = f"-ERR {problem}"
             self.transport.write(line.encode() + b"\r\n")
 
 
 class ControlFactory(ServerFactory):
-    """Answers every connection in the same way."""
+    """Handles the commands of all connections with one function."""
 
     noisy = False
 
-    def __init__(self, answer: Answering) -> None:
-        self._answer = answer
+    def __init__(self, handle: CommandHandler) -> None:
+        self._handle = handle
 
     def buildProtocol(self, address: IAddress | None) -> Control:
-        return Control(self._answer)
+        return Control(self._handle)
 
 
-def serve(reactor: Reactor, port: int, answer: Answering) -> None:
+def serve(reactor: Reactor, port: int, handle: CommandHandler) -> None:
     """Listen for commands until the process is ended."""
-    reactor.listenTCP(port, ControlFactory(answer), interface="127.0.0.1")
+    reactor.listenTCP(port, ControlFactory(handle), interface="127.0.0.1")
     reactor.run()
 
 
 class OwnProcess(ChildProcess):
-    """A module of ours run as a program; ``port`` is the one that it is controlled through."""
+    """A module of the tests run as a program; ``port`` is its control port."""
 
     def __init__(self, module: str, port: int, directory: Path, arguments: Sequence[str]) -> None:
         """
@@ -90,4 +90,4 @@ class OwnProcess(ChildProcess):
         return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
 
     def prepare(self) -> None:
-        """All that it needs is on its command line."""
+        """Do nothing: all parameters are on the command line."""

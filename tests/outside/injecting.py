@@ -1,4 +1,4 @@
-"""Doing what a plan says, at its times, to whoever plays the roles when it begins."""
+"""Carries out a plan of faults on the processes that have the roles when it begins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.outside.ledger import Span
+from tests.outside.outcomes import Span
 from tests.outside.plan import Fault, FaultType
 
 RESET_EVERY = 0.4
@@ -18,49 +18,49 @@ Proxies = Callable[..., object]
 """Takes the words of a command for the proxies."""
 
 
-class Victim(Protocol):
-    """What can be done to a process; ``tests.servers.ChildProcess`` is one."""
+class FaultTarget(Protocol):
+    """What an injector does to a process, such as ``tests.servers.ChildProcess``."""
 
     port: int
 
     @property
     def running(self) -> bool:
-        """Neither killed nor ended."""
+        """Whether it was neither killed nor ended."""
 
     def freeze(self) -> None:
-        """Let it stand still."""
+        """Stop it with its connections open."""
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
 
     def start(self, *, keep_config: bool = False, ready: bool = True) -> None:
-        """Run it again."""
+        """Start it again."""
 
 
 @dataclass(frozen=True, order=True)
-class Act:
-    """One thing to do."""
+class Action:
+    """The begin or end of one fault."""
 
     at: float
     index: int
-    """Of the fault in its plan."""
+    """Index of the fault in its plan."""
 
     begins: bool
 
 
-def timeline(plan: Sequence[Fault]) -> list[Act]:
-    """All that is to be done, in order: each fault begins and ends, and resets are repeated in between."""
-    acts = []
+def timeline(plan: Sequence[Fault]) -> list[Action]:
+    """Return all actions in order: each fault begins and ends, and resets are repeated in between."""
+    actions = []
     for index, fault in enumerate(plan):
         if fault.kind is FaultType.RESET:
             times = int(fault.lasts / RESET_EVERY) + 1
-            acts += [Act(fault.starts + repeat * RESET_EVERY, index, True) for repeat in range(times)]
+            actions += [Action(fault.starts + repeat * RESET_EVERY, index, True) for repeat in range(times)]
         else:
-            acts += [Act(fault.starts, index, True), Act(fault.ends, index, False)]
-    return sorted(acts)
+            actions += [Action(fault.starts, index, True), Action(fault.ends, index, False)]
+    return sorted(actions)
 
 
 class Injector:
@@ -69,14 +69,14 @@ class Injector:
     def __init__(
         self,
         plan: Sequence[Fault],
-        processes: Mapping[str, Victim],
+        processes: Mapping[str, FaultTarget],
         addresses: Mapping[str, str],
         proxies: Proxies,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
-        :param processes: who plays which role; ``addresses`` tells where each role is, clients included.
+        :param processes: the process of each role; ``addresses`` has the address of each role, clients included.
         """
         self._plan = list(plan)
         self._processes = processes
@@ -88,24 +88,24 @@ class Injector:
 
     def run(self) -> list[Span]:
         """
-        Do it all; returns when the last fault is over.
+        Carry out the plan; return when the last fault has ended.
 
-        :returns: which servers were touched by which kinds of faults, and when.
+        :returns: which servers were affected by which kinds of faults, and when.
         """
-        began = self._clock()
-        for act in timeline(self._plan):
-            remaining = began + act.at - self._clock()
+        started_at = self._clock()
+        for action in timeline(self._plan):
+            remaining = started_at + action.at - self._clock()
             if remaining > 0:
                 self._sleep(remaining)
-            fault = self._plan[act.index]
-            if act.begins:
-                self._begin(fault, f"fault-{act.index}")
+            fault = self._plan[action.index]
+            if action.begins:
+                self._begin(fault, f"fault-{action.index}")
             else:
-                self._end(fault, f"fault-{act.index}")
-        return [span for fault in self._plan for span in self._spans(fault, began)]
+                self._end(fault, f"fault-{action.index}")
+        return [span for fault in self._plan for span in self._spans(fault, started_at)]
 
     def _begin(self, fault: Fault, name: str) -> None:
-        ways = " ".join(f"{self._addresses[source]}>{self._addresses[target]}" for source, target in fault.ways)
+        routes = " ".join(f"{self._addresses[source]}>{self._addresses[target]}" for source, target in fault.routes)
         if fault.kind in (FaultType.FREEZE, FaultType.KILL):
             for role in fault.nodes:
                 self._holds[fault.kind, role] += 1
@@ -115,11 +115,11 @@ class Injector:
                     else:
                         self._processes[role].kill()
         elif fault.kind is FaultType.RESET:
-            self._proxies("RESET", ways)
+            self._proxies("RESET", routes)
         elif fault.kind is FaultType.DELAY:
-            self._proxies("SLOW", name, str(fault.delay), ways)
+            self._proxies("SLOW", name, str(fault.delay), routes)
         else:
-            self._proxies("CUT", name, ways)
+            self._proxies("CUT", name, routes)
 
     def _end(self, fault: Fault, name: str) -> None:
         if fault.kind not in (FaultType.FREEZE, FaultType.KILL):
@@ -127,7 +127,7 @@ class Injector:
             return
         for role in fault.nodes:
             self._holds[fault.kind, role] -= 1
-            # Two faults of a kind may overlap on one process; the last one to end lets it go.
+            # Two faults of a kind may overlap on one process; the last one to end releases it.
             if self._holds[fault.kind, role]:
                 continue
             if fault.kind is FaultType.FREEZE:
@@ -135,8 +135,8 @@ class Injector:
             elif not self._processes[role].running:
                 self._processes[role].start(keep_config=True, ready=False)
 
-    def _spans(self, fault: Fault, began: float) -> list[Span]:
-        involved = {role for way in fault.ways for role in way} if len(fault.nodes) != 1 else set(fault.nodes)
+    def _spans(self, fault: Fault, started_at: float) -> list[Span]:
+        involved = {role for route in fault.routes for role in route} if len(fault.nodes) != 1 else set(fault.nodes)
         servers = [role for role in involved if role in self._processes and not role.startswith("sentinel")]
-        since, until = began + fault.starts, began + fault.ends
+        since, until = started_at + fault.starts, started_at + fault.ends
         return [Span(fault.kind.value, self._processes[role].port, since, until) for role in sorted(servers)]

@@ -1,8 +1,8 @@
 """
-The process between all others: a door for each of them, at the address that it announces.
+The process of the proxies: a listening port for each process, at the address that it announces.
 
-Whoever calls comes from an address of its own (``bind-source-addr``), so a door knows both ends of each connection, and
-each pair of processes, and each direction between them, can be treated for itself.
+All processes connect from addresses of their own (``bind-source-addr``), so the proxies know both ends of each
+connection, and can treat each pair of processes, and each direction between them, separately.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from twisted.internet.protocol import ClientFactory, ServerFactory
 
 from tests.outside.control import Reactor, serve
 from tests.outside.relay import Relay, Side
-from tests.outside.ways import Condition, Way, Ways
+from tests.outside.routes import Condition, Route, Routes
 
 CONNECT_SECONDS = 5.0
 
 
-def parse_ways(text: str) -> list[Way]:
+def parse_routes(text: str) -> list[Route]:
     """
-    Ways written as ``from>to``, with blanks between them.
+    Parse routes written as ``from>to``, separated by blanks.
 
-    :raises ValueError: if one is not.
+    :raises ValueError: if one is invalid.
     """
-    ways = []
+    routes = []
     for word in text.split():
         source, sign, destination = word.partition(">")
         if not (source and sign and destination):
             raise ValueError(f"not a way: {word!r}")
-        ways.append((source, destination))
-    return ways
+        routes.append((source, destination))
+    return routes
 
 
 class ProxyListener(ServerFactory):
-    """Where one process is reached by all others."""
+    """The listening port of one process."""
 
     noisy = False
 
@@ -53,56 +53,57 @@ class ProxyListener(ServerFactory):
 
 
 class ProxyNetwork:
-    """All connections, and the obstacles on their ways."""
+    """All connections, and the impairments of their routes."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._ways = Ways(self._changed)
+        self._routes = Routes(self._changed)
         self._relays: set[Relay] = set()
 
     def open_listener(self, host: str, port: int) -> None:
-        """Take connections to ``host:port`` and continue them to that port of 127.0.0.1."""
+        """Accept connections to ``host:port`` and continue them to that port of 127.0.0.1."""
         self._reactor.listenTCP(port, ProxyListener(self, host, port), interface=host)
 
     def relay(self, caller: str, callee: str, port: int) -> Relay:
-        """A new connection from ``caller``, not yet continued."""
+        """Return a new connection from ``caller``, not yet continued."""
 
         def connect(source: str, factory: ClientFactory) -> IConnector:
             return self._reactor.connectTCP("127.0.0.1", port, factory, CONNECT_SECONDS, (source, 0))
 
-        relay = Relay(self._reactor, self._ways, caller, callee, connect, self._relays.discard)
+        relay = Relay(self._reactor, self._routes, caller, callee, connect, self._relays.discard)
         self._relays.add(relay)
         return relay
 
-    def answer(self, words: list[str]) -> str:
+    def handle(self, words: list[str]) -> str:
         """
-        ``CUT name ways``, ``SLOW name seconds ways``, ``LIFT name``, ``HEAL``, ``RESET ways`` or ``COUNT``.
+        Execute ``CUT name routes``, ``SLOW name seconds routes``, ``LIFT name``, ``HEAL``, ``RESET routes`` or
+        ``COUNT``.
 
-        ``ways`` is one word, as :func:`parse_ways` takes it.
+        ``routes`` is one word, as in :func:`parse_routes`.
 
-        :returns: how many connections there are, or for RESET, how many were torn.
+        :returns: the number of connections, or for RESET, of those that were reset.
         :raises ValueError: for anything else.
         """
         verb, *rest = words
         if verb == "CUT" and len(rest) == 2:
-            self._ways.impose(rest[0], parse_ways(rest[1]), Condition(cut=True))
+            self._routes.impose(rest[0], parse_routes(rest[1]), Condition(cut=True))
         elif verb == "SLOW" and len(rest) == 3:
-            self._ways.impose(rest[0], parse_ways(rest[2]), Condition(delay=float(rest[1])))
+            self._routes.impose(rest[0], parse_routes(rest[2]), Condition(delay=float(rest[1])))
         elif verb == "LIFT" and len(rest) == 1:
-            self._ways.lift(rest[0])
+            self._routes.lift(rest[0])
         elif verb == "HEAL" and not rest:
-            self._ways.lift_all()
+            self._routes.lift_all()
         elif verb == "RESET" and len(rest) == 1:
-            return str(self._reset(parse_ways(rest[0])))
+            return str(self._reset(parse_routes(rest[0])))
         elif verb != "COUNT" or rest:
             raise ValueError(f"cannot {' '.join(words)}")
         return str(len(self._relays))
 
-    def _reset(self, ways: Sequence[Way]) -> int:
-        pairs = {frozenset(way) for way in ways}
+    def _reset(self, routes: Sequence[Route]) -> int:
+        pairs = {frozenset(route) for route in routes}
         torn = [relay for relay in self._relays if frozenset(relay.addresses) in pairs]
         for relay in torn:
-            relay.tear()
+            relay.reset()
         return len(torn)
 
     def _changed(self) -> None:
@@ -113,7 +114,7 @@ class ProxyNetwork:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.outside.proxies", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--port", type=int, required=True, help="where to be told what to do")
+    parser.add_argument("--port", type=int, required=True, help="control port")
     parser.add_argument("--listen", action="append", default=[], metavar="HOST:PORT", help="leads to that port here")
     options = parser.parse_args(arguments)
     reactor = cast(Reactor, installed_reactor)
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for listener in options.listen:
         host, _, port = listener.rpartition(":")
         network.open_listener(host, int(port))
-    serve(reactor, options.port, network.answer)
+    serve(reactor, options.port, network.handle)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """
-One connection through a proxy, as a wire that can be cut, slowed or torn.
+One connection through a proxy, whose directions can be cut, slowed or reset.
 
-A cut way is a black hole: nothing is read from its beginning, not even that a peer hung up, and nothing comes out at
-its end; connections stay. What was under way arrives when the cut is mended, as TCP would send it again. A connection
-that is begun while either way is cut comes about when both are open, as its first packets would be sent again too.
+A cut direction is a black hole: nothing is read from its source, not even the end of the connection, and nothing is
+delivered; connections stay. Pending data arrives when the cut ends, as TCP would repeat it. A connection that is
+opened while either direction is cut is established when both are open, as its first packets would be repeated too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol as Shape
+from typing import Protocol as Protocol_
 from typing import cast
 
 from twisted.internet.error import ConnectionDone
@@ -19,14 +19,14 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tests.outside.ways import Condition, Ways
+from tests.outside.routes import Condition, Routes
 
 MAX_BYTES_IN_FLIGHT = 4 << 20
-"""Bytes on a slow way before no more are read; a replica's full synchronization is far below."""
+"""Bytes on a slow route above which no more are read; a replica's full synchronization is far below."""
 
 
-class Wire(Shape):
-    """What we need of a TCP transport."""
+class Transport(Protocol_):
+    """The TCP transport methods that are used."""
 
     def write(self, data: bytes) -> None: ...
     def loseConnection(self) -> None: ...
@@ -38,8 +38,8 @@ class Wire(Shape):
     def setTcpNoDelay(self, enabled: bool) -> None: ...
 
 
-class End:
-    """The last thing that a way carries: how the connection ended at its beginning."""
+class EndOfStream:
+    """The last item of a direction: how the connection ended at its source."""
 
     def __init__(self, clean: bool) -> None:
         self.clean = clean
@@ -47,37 +47,37 @@ class End:
 
 @implementer(IPushProducer)
 class Channel:
-    """One direction of a connection: pieces in order, held while the way is cut, late while it is slow."""
+    """One direction of a connection: data in order, held while the route is cut, delayed while it is slow."""
 
     def __init__(self, clock: IReactorTime, condition: Callable[[], Condition]) -> None:
         self._clock = clock
         self._condition = condition
-        self._source: Wire | None = None
-        self._sink: Wire | None = None
-        self._in_flight: deque[tuple[float, bytes | End]] = deque()
+        self._source: Transport | None = None
+        self._sink: Transport | None = None
+        self._in_flight: deque[tuple[float, bytes | EndOfStream]] = deque()
         self._bytes = 0
         self._timer: IDelayedCall | None = None
         self._sink_full = False
         self._reading = False
 
-    def join(self, source: Wire, sink: Wire) -> None:
-        """Begin to carry; ``source`` is paused so far."""
+    def join(self, source: Transport, sink: Transport) -> None:
+        """Start to deliver; ``source`` is paused before."""
         self._source, self._sink = source, sink
         sink.registerProducer(self, True)
         self.update()
 
-    def carry(self, piece: bytes | End) -> None:
-        """Take what came from the source, or how it ended."""
+    def accept(self, piece: bytes | EndOfStream) -> None:
+        """Accept data from the source, or its end."""
         last = self._in_flight[-1][0] if self._in_flight else 0.0
         self._in_flight.append((max(last, self._clock.seconds() + self._condition().delay), piece))
-        if isinstance(piece, End):
+        if isinstance(piece, EndOfStream):
             self._source = None
         else:
             self._bytes += len(piece)
         self.update()
 
     def update(self) -> None:
-        """Deliver what is due, and read or not, as the way now is."""
+        """Deliver what is due, and read or not, by the condition of the route."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -86,7 +86,7 @@ class Channel:
         self._adjust_reading()
 
     def abandon(self) -> None:
-        """There is nobody left at the end of the way."""
+        """The sink was lost: discard all data."""
         self._in_flight.clear()
         self._bytes = 0
         if self._sink is not None:
@@ -95,17 +95,17 @@ class Channel:
         self.update()
 
     def pauseProducing(self) -> None:
-        """The sink takes no more for now."""
+        """The sink accepts no more data at present."""
         self._sink_full = True
         self._adjust_reading()
 
     def resumeProducing(self) -> None:
-        """The sink takes more again."""
+        """The sink accepts data again."""
         self._sink_full = False
         self._adjust_reading()
 
     def stopProducing(self) -> None:
-        """The sink is gone; its protocol hears of it too and abandons us."""
+        """The sink was lost; its protocol is notified too and calls :meth:`abandon`."""
 
     def _deliver(self) -> None:
         now = self._clock.seconds()
@@ -139,7 +139,7 @@ class Channel:
 
 
 class Side(Protocol):
-    """Either end of a relayed connection; it only tells its relay."""
+    """Either end of a relayed connection; it passes all events to its relay."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -154,8 +154,8 @@ class Side(Protocol):
         self._relay.side_lost(self, clean=isinstance(reason.value, ConnectionDone))
 
 
-class Outwards(ClientFactory):
-    """Makes the side towards the process that is called."""
+class OutgoingFactory(ClientFactory):
+    """Makes the side that connects to the callee."""
 
     noisy = False
 
@@ -170,12 +170,12 @@ class Outwards(ClientFactory):
 
 
 class Relay:
-    """A connection from a caller, and the one that continues it to the process called."""
+    """A connection from a caller, and the one that continues it to the callee."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        ways: Ways,
+        routes: Routes,
         caller: str,
         callee: str,
         connect: Callable[[str, ClientFactory], IConnector],
@@ -183,17 +183,17 @@ class Relay:
     ) -> None:
         """
         :param caller: address that the connection comes from; ``callee`` is the one that it was made to.
-        :param dial: connects to the process, coming from the caller's address.
-        :param over: told once nothing is left of the connection.
+        :param connect: connects to the callee, from the caller's address.
+        :param over: called when both ends are closed.
         """
         self._clock = clock
-        self._ways = ways
+        self._routes = routes
         self.addresses = (caller, callee)
         self._connect = connect
         self._over = over
         self.caller, self.callee = Side(self), Side(self)
-        forth = Channel(clock, lambda: ways.condition(caller, callee))
-        back = Channel(clock, lambda: ways.condition(callee, caller))
+        forth = Channel(clock, lambda: routes.condition(caller, callee))
+        back = Channel(clock, lambda: routes.condition(callee, caller))
         self._channel_from = {self.caller: forth, self.callee: back}
         self._channel_to = {self.callee: forth, self.caller: back}
         self._present: set[Side] = set()
@@ -201,13 +201,13 @@ class Relay:
         self._connecting: IDelayedCall | None = None
 
     def conditions_changed(self) -> None:
-        """Look at both ways anew."""
+        """Apply the conditions of both directions."""
         if self._connector is None:
             self._try_connecting()
         for channel in self._channel_from.values():
             channel.update()
 
-    def tear(self) -> None:
+    def reset(self) -> None:
         """Reset the connection at both ends."""
         for channel in self._channel_from.values():
             channel.abandon()
@@ -215,12 +215,12 @@ class Relay:
             self._transport(side).abortConnection()
 
     def refused(self) -> None:
-        """The process called does not take the connection."""
+        """The callee does not accept the connection."""
         if self.caller in self._present:
             self._transport(self.caller).abortConnection()
 
     def side_made(self, side: Side) -> None:
-        """One end is connected: the caller's comes first."""
+        """One end is connected, that of the caller first."""
         self._present.add(side)
         transport = self._transport(side)
         transport.setTcpNoDelay(True)
@@ -235,14 +235,14 @@ class Relay:
                 channel.join(self._transport(each), self._transport(other))
 
     def side_received(self, side: Side, data: bytes) -> None:
-        """Bytes from one end."""
-        self._channel_from[side].carry(data)
+        """Data from one end."""
+        self._channel_from[side].accept(data)
 
     def side_lost(self, side: Side, clean: bool) -> None:
-        """One end is gone; the other hears of it as late as of any bytes."""
+        """One end was lost; the other end is notified behind all earlier data."""
         self._present.discard(side)
         self._channel_to[side].abandon()
-        self._channel_from[side].carry(End(clean))
+        self._channel_from[side].accept(EndOfStream(clean))
         if not self._present:
             if self._connecting is not None and self._connecting.active():
                 self._connecting.cancel()
@@ -251,13 +251,13 @@ class Relay:
             self._over(self)
 
     def _try_connecting(self) -> None:
-        if self._connecting is None and self.caller in self._present and self._ways.open_both(*self.addresses):
-            self._connecting = self._clock.callLater(self._ways.slowness(*self.addresses), self._connect_now)
+        if self._connecting is None and self.caller in self._present and self._routes.open_both(*self.addresses):
+            self._connecting = self._clock.callLater(self._routes.round_trip_delay(*self.addresses), self._connect_now)
 
     def _connect_now(self) -> None:
         self._connecting = None
-        if self._ways.open_both(*self.addresses):
-            self._connector = self._connect(self.addresses[0], Outwards(self))
+        if self._routes.open_both(*self.addresses):
+            self._connector = self._connect(self.addresses[0], OutgoingFactory(self))
 
-    def _transport(self, side: Side) -> Wire:
-        return cast(Wire, side.transport)
+    def _transport(self, side: Side) -> Transport:
+        return cast(Transport, side.transport)

@@ -1,4 +1,4 @@
-"""What many rounds of several settings amount to, side by side."""
+"""The results of many rounds with several settings, side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-from tests.outside.ledger import AFTERWARDS, UNTOUCHED
+from tests.outside.outcomes import AFTER_FAULT, UNAFFECTED
 from tests.outside.rounds import Result
 
 Row = tuple[str, Callable[[Sequence[Result]], str]]
@@ -59,7 +59,8 @@ _ROWS: Sequence[Row] = (
 
 def table(columns: Mapping[str, Sequence[Result]]) -> str:
     """
-    One column per setting, then its lost writes by kind of fault, with how many rounds had such a fault.
+    Return a table with one column per setting, then its lost writes by kind of fault, and the number of rounds with
+    such.
 
     :param columns: the rounds of each setting, by its name.
     """
@@ -70,7 +71,7 @@ def table(columns: Mapping[str, Sequence[Result]]) -> str:
         for result in results:
             injected.update(result.faults)
     lines.append(["lost by kind of fault, which may overlap (faults)", *("" for _ in columns)])
-    for kind in [*sorted(injected), AFTERWARDS, UNTOUCHED]:
+    for kind in [*sorted(injected), AFTER_FAULT, UNAFFECTED]:
         cells = []
         for results in columns.values():
             lost = sum(result.lost_by_kind.get(kind, 0) for result in results)

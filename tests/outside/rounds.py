@@ -1,4 +1,4 @@
-"""One round: clients write, faults come and go, everything is healed, all must agree, and the writes are counted."""
+"""One round: clients write, faults begin and end, all must agree, and the writes are counted."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from typing import Any
 from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.outside.cluster import Cluster
 from tests.outside.injecting import Injector
-from tests.outside.ledger import Read, Span, Write, blame, count_writes, load, unwritable
+from tests.outside.outcomes import Read, Span, Write, count_lost_by_fault, count_writes, load, unwritable
 from tests.outside.plan import Fault
 from tests.outside.vote_logs import VoteLog, configuration_faults, election_faults, read_log, vote_faults
 from tests.servers import DeadlineExpired, ReplyError, call, wait_for
 
 WARM_UP_SECONDS = 0.7
-"""Of undisturbed writing before the first fault."""
+"""Seconds of writing before the first fault."""
 
 CONVERGENCE_SECONDS = 60.0
 """A generous limit: several elections in a row may fail, and each repetition waits two failover timeouts."""
 
 REPLICATION_SECONDS = 30.0
-"""For the last bytes to reach all replicas once nobody writes, and for all flags to go down."""
+"""Timeout until the last bytes reach all replicas after the last write, and all flags are cleared."""
 
 PROBLEMS = (DeadlineExpired, ReplyError, OSError, RuntimeError, ValueError, subprocess.SubprocessError)
-"""What ends a round: somebody who does not answer, does not agree, does not run, or says what makes no sense."""
+"""What ends a round: no reply, no agreement, an ended process, or an invalid reply."""
 
 TIMEOUT = 0.25
-"""Seconds without a write that do not count as a time without a master; writers make a write every few milliseconds."""
+"""Seconds without a write that do not count as time without a master; clients write every few milliseconds."""
 
 
 @dataclass
 class Result:
-    """What came of one round. Times are seconds."""
+    """The result of one round. Times are seconds."""
 
     number: int
     faults: dict[str, int]
-    """How many of each kind."""
+    """Number of faults of each kind."""
 
     violations: list[str] = field(default_factory=list)
-    """Promises that were broken; empty if the round passed."""
+    """Violated invariants; empty if the round passed."""
 
     directory: str = ""
-    """Where all logs, configurations and histories are, if it did not pass."""
+    """Directory of all logs, configurations and histories, if the round did not pass."""
 
     converged: bool = False
     convergence: float = 0.0
     """From the end of the last fault until all agree; they often do already."""
 
     rest: float = 0.0
-    """From the end of the last fault until, besides, every link is up, every flag down and every byte replicated."""
+    """From the end of the last fault until, besides, every link is up, every flag cleared and every byte replicated."""
 
     duration: float = 0.0
     """Of the whole round."""
@@ -61,7 +61,7 @@ class Result:
     elections: int = 0
     promotions: int = 0
     without_master: float = 0.0
-    """In which no write came through that is still there, from the first fault to agreement."""
+    """Without a write that is still present, from the first fault to agreement."""
 
     acknowledged: int = 0
     failed: int = 0
@@ -73,15 +73,15 @@ class Result:
 
     reads: int = 0
     missed_reads: int = 0
-    """In which an acknowledged write was not found on the master that the reader had been told of."""
+    """In which an acknowledged write was not found on the master that a Sentinel named."""
 
     def as_json(self) -> dict[str, Any]:
-        """For a file; ``Result(**fields)`` is the way back."""
+        """Return the result for a file; ``Result(**fields)`` is the reverse."""
         return asdict(self)
 
 
 class RoundRunner:
-    """Lets rounds be played in one world and remembers what must never be taken back."""
+    """Runs rounds in one installation and records what must not change later."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -90,18 +90,18 @@ class RoundRunner:
 
     def run(self, number: int, plan: Sequence[Fault]) -> Result:
         """
-        Play one round.
+        Run one round.
 
-        :returns: what came of it; after troubles the world is of no more use.
+        :returns: the result; after violations the installation must not be used any more.
         """
         result = Result(number, dict(Counter(fault.kind.value for fault in plan)))
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
-            self._write_down(number, plan)
+            self._write_plan(number, plan)
             self._run_plan(result, plan)
         except PROBLEMS as problem:
             result.violations.append(f"{type(problem).__name__}: {problem}")
-        result.duration = time.monotonic() - began
+        result.duration = time.monotonic() - started_at
         if result.violations:
             result.directory = str(self._cluster.directory)
             (self._cluster.directory / f"violations-{number}.txt").write_text("\n".join(result.violations) + "\n")
@@ -109,8 +109,8 @@ class RoundRunner:
             (self._cluster.directory / "hellos.txt").write_text("".join(hellos))
         return result
 
-    def _write_down(self, number: int, plan: Sequence[Fault]) -> None:
-        # Logs tell the time of day, histories that of the monotonic clock; whoever reads both needs one of each.
+    def _write_plan(self, number: int, plan: Sequence[Fault]) -> None:
+        # Logs have the time of day, histories that of the monotonic clock; comparing them needs both.
         lines = [
             f"round {number}: {datetime.now()}, monotonic {time.monotonic():.3f}; faults {WARM_UP_SECONDS} s later",
             *(str(fault) for fault in plan),
@@ -123,10 +123,10 @@ class RoundRunner:
         cluster, key = self._cluster, f"round-{result.number}"
         history = cluster.directory / f"history-{result.number}.jsonl"
         cluster.clients.call("BEGIN", key)
-        bystanders = Clients(cluster.fleet.master())
+        idle_clients = Clients(cluster.fleet.master())
         try:
             time.sleep(WARM_UP_SECONDS)
-            struck = time.monotonic()
+            first_fault_at = time.monotonic()
             injector = Injector(plan, cluster.roles(), cluster.addresses(), cluster.proxies.call)
             spans = injector.run()
             result.violations += cluster.heal()
@@ -141,11 +141,11 @@ class RoundRunner:
         writes, reads = load(history)
         held = self._members(key)
         self._count(result, writes, reads, spans, held)
-        result.without_master = unwritable(writes, held, struck, agreed, TIMEOUT)
+        result.without_master = unwritable(writes, held, first_fault_at, agreed, TIMEOUT)
         cluster.fleet.wait_quiet(REPLICATION_SECONDS)
         result.rest = time.monotonic() - healed
-        with bystanders:
-            self._check_servers(result, bystanders)
+        with idle_clients:
+            self._check_servers(result, idle_clients)
         self._replicated[key] = len(held)
         self._check_replicated(result)
         self._check_elections(result)
@@ -178,29 +178,29 @@ class RoundRunner:
         result.acknowledged, result.failed, result.unknown = counted.acknowledged, counted.failed, counted.unknown
         result.unknown_present = counted.unknown_present
         result.lost = len(counted.lost)
-        result.lost_by_kind = dict(blame(counted.lost, spans))
+        result.lost_by_kind = dict(count_lost_by_fault(counted.lost, spans))
         result.reads = len(reads)
         result.missed_reads = sum(not read.found for read in reads)
         if not counted.acknowledged:
             result.violations.append("not one write was acknowledged")
         if counted.refused_present:
-            result.violations.append(f"refused and there all the same: {counted.refused_present[:3]}")
+            result.violations.append(f"refused, but present: {counted.refused_present[:3]}")
         if counted.unwritten:
-            result.violations.append(f"there, and nobody wrote it: {counted.unwritten[:3]}")
+            result.violations.append(f"present, but written by no client: {counted.unwritten[:3]}")
 
-    def _check_servers(self, result: Result, bystanders: Clients) -> None:
-        # By 127.0.0.1, past all proxies, so that nobody but the server can have ended the connections of bystanders.
+    def _check_servers(self, result: Result, idle_clients: Clients) -> None:
+        # By 127.0.0.1, past all proxies, so that only the server can have closed the connections of idle clients.
         master = self._cluster.fleet.master_port()
         result.violations += server_problems(self._cluster.fleet.servers.values(), master)
-        if bystanders.server.port != master:
-            result.violations += client_problems(bystanders)
+        if idle_clients.server.port != master:
+            result.violations += client_problems(idle_clients)
 
     def _check_replicated(self, result: Result) -> None:
-        # All servers had all of this when its round ended, so no choice of a master may take it back.
+        # All servers had this data when its round ended, so no later master may lack it.
         for old_key, before in self._replicated.items():
             now = len(self._members(old_key))
             if now != before:
-                result.violations.append(f"{old_key} had settled with {before} members, and has {now} now")
+                result.violations.append(f"{old_key} was complete with {before} members, and has {now} now")
 
     def _check_elections(self, result: Result) -> None:
         vote_logs: dict[str, VoteLog] = {

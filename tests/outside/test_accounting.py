@@ -1,4 +1,4 @@
-"""What is concluded from histories, logs and greetings."""
+"""Evaluation of histories, logs and hellos."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.outside.ledger import (
-    AFTERWARDS,
-    UNTOUCHED,
+from tests.outside.outcomes import (
+    AFTER_FAULT,
+    UNAFFECTED,
     Outcome,
     Read,
     Span,
     Write,
-    blame,
+    count_lost_by_fault,
     count_writes,
     load,
     save,
@@ -25,15 +25,15 @@ US, THEM = "a" * 40, "b" * 40
 
 
 def write(member: str, outcome: Outcome = Outcome.ACKNOWLEDGED, at: float = 0.0, server: int = 1) -> Write:
-    """A write that was answered at once."""
+    """Return a write that was answered at once."""
     return Write(member, server, at, at, outcome)
 
 
 class LedgerTests(SynchronousTestCase):
     """Counting writes."""
 
-    def test_every_fate(self) -> None:
-        """Each write is counted for what it is: kept, lost, refused, unknown, or nobody's."""
+    def test_every_outcome(self) -> None:
+        """Each write is counted by its outcome: present, lost, refused, unknown, or written by no client."""
         writes = [
             write("kept"),
             write("lost"),
@@ -50,7 +50,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(counted.unwritten, ["nobody's"])
 
     def test_time_without_a_master(self) -> None:
-        """Gaps between writes that are still there add up, at both edges too; lost and refused ones fill none."""
+        """Gaps between writes that are still present add up, at both ends too; lost and refused writes end no gap."""
         writes = [
             write("a", at=1.0),
             write("b", at=1.2),
@@ -60,18 +60,18 @@ class LedgerTests(SynchronousTestCase):
         ]
         self.assertAlmostEqual(unwritable(writes, {"a", "b", "c", "refused"}, 0.5, 5.3, 0.25), 0.5 + 4.0)
 
-    def test_no_time_at_all(self) -> None:
-        """Without any write the whole time counts; writes from outside of it fill no gap."""
+    def test_no_writes(self) -> None:
+        """Without any write the whole time counts; writes outside of it end no gap."""
         self.assertEqual(unwritable([write("early", at=0.5)], {"early"}, 1.0, 3.0, 0.25), 2.0)
 
-    def test_blame(self) -> None:
-        """A lost write is put down to each fault that touched its server then, or right after, and to no other."""
+    def test_lost_by_fault(self) -> None:
+        """A lost write is counted for each fault that affected its server then, or shortly after, and for no other."""
         spans = [Span("kill", 1, 10.0, 12.0), Span("mute", 1, 11.5, 13.0), Span("deaf", 2, 10.0, 12.0)]
         lost = [write("before", at=9.5), write("amid", at=11.9), write("long before", at=5.0), write("late", at=13.5)]
-        self.assertEqual(blame(lost, spans), {"kill": 2, "mute": 1, UNTOUCHED: 1, AFTERWARDS: 1})
+        self.assertEqual(count_lost_by_fault(lost, spans), {"kill": 2, "mute": 1, UNAFFECTED: 1, AFTER_FAULT: 1})
 
-    def test_histories_are_kept(self) -> None:
-        """What is saved is what is loaded."""
+    def test_saved_histories(self) -> None:
+        """Histories are read as they were saved."""
         path = Path(self.mktemp())
         writes = [write("a"), Write("b", 7, 1.0, 2.5, Outcome.UNKNOWN, "timed out")]
         reads = [Read("a", 7, 3.0, False)]
@@ -80,14 +80,14 @@ class LedgerTests(SynchronousTestCase):
 
 
 class VoteLogTests(SynchronousTestCase):
-    """What logs and greetings betray."""
+    """Evaluation of logs and hellos."""
 
     def line(self, event: str) -> str:
-        """A line of a log."""
+        """Return a line of a log."""
         return f"4711:X 21 Nov 2026 02:53:55.881 # {event}\n"
 
     def test_log(self) -> None:
-        """Votes, elections with the epoch stood in, and promotions are found in either kind of log."""
+        """Votes, elections with their epochs, and promotions are found in either kind of log."""
         log = (
             self.line(f"+vote-for-leader {THEM} 3")
             + self.line(f"+vote-for-leader {US} 4")
@@ -98,23 +98,23 @@ class VoteLogTests(SynchronousTestCase):
         self.assertEqual(vote_logs.votes, [Vote(THEM, 3), Vote(US, 4)])
         self.assertEqual((vote_logs.elections, vote_logs.promotions), ([Election("ours", 4)], 1))
 
-    def test_elected_out_of_nothing(self) -> None:
-        """Nobody is elected without having stood."""
+    def test_elected_without_campaign(self) -> None:
+        """An election without a campaign is an error."""
         self.assertRaises(ValueError, read_log, "ours", US, self.line("+elected-leader master m 127.0.0.1 1"))
 
     def test_votes_rise(self) -> None:
-        """A second vote in an epoch, for whomever, is an offence; so is one in an older epoch."""
+        """A second vote in an epoch is a violation, and so is one in an older epoch."""
         self.assertEqual(vote_faults("s", [Vote(US, 1), Vote(THEM, 2)]), [])
         self.assertEqual(len(vote_faults("s", [Vote(US, 1), Vote(THEM, 1)])), 1)
         self.assertEqual(len(vote_faults("s", [Vote(US, 2), Vote(US, 1)])), 1)
 
     def test_one_leader_an_epoch(self) -> None:
-        """Two elected for one epoch are an offence; one after the other is none."""
+        """Two leaders of one epoch are a violation; of different epochs they are not."""
         self.assertEqual(election_faults([Election("a", 1), Election("b", 2)]), [])
         self.assertEqual(election_faults([Election("a", 1), Election("b", 1)]), ["a and b were elected for epoch 1"])
 
     def test_one_address_an_epoch(self) -> None:
-        """A config epoch that is announced with two addresses is an offence, whoever announced them."""
+        """A config epoch that is announced with two addresses, by any Sentinels, is a violation."""
         hello = "127.0.0.21,26379,{},5,mymaster,127.0.0.{},7000,{}"
         fine = [hello.format(US, 11, 0), hello.format(THEM, 11, 0), hello.format(US, 12, 3), "something else"]
         self.assertEqual(configuration_faults(fine), [])

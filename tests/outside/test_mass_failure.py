@@ -1,5 +1,5 @@
 """
-A hundred masters that die at once, over real sockets; `make test` runs this on the compiled copy as well.
+A hundred masters that fail at once, with real sockets; `make test` runs this on the compiled copy as well.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from txsentinel.demo import SentinelProcess
 MASTERS: Final = 100
 LIMIT_SECONDS: Final = 120.0
 COMPILED: Final = "TXSENTINEL_TESTS_COMPILED"
-"""Set where the package must be the compiled one."""
+"""Set if the package must be the compiled one."""
 
 
 class MassFailureTests(SynchronousTestCase):
     """Three Sentinels of ours agree on a new master for each."""
 
     def test_all_are_replaced(self) -> None:
-        """Every Sentinel tells another address for every master."""
+        """Every Sentinel has another address for every master."""
         if os.environ.get(COMPILED):
             self.assertTrue(core.__file__.endswith(".so"), core.__file__)
         with Installation(("txsentinel",) * 3, MASTERS, down_after=1_000) as installation:
@@ -47,5 +47,5 @@ class MassFailureTests(SynchronousTestCase):
                 self.assertNotIn("Traceback", each.log_text())
 
     def address(self, sentinel: SentinelProcess, name: str) -> str:
-        """Where one Sentinel says that a master is."""
+        """Return the address of a master at one Sentinel."""
         return str(sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name, timeout=LIMIT_SECONDS))

@@ -1,4 +1,4 @@
-"""Plans come from seeds, make sense, and are carried out in time."""
+"""Plans are drawn from seeds, are valid, and are carried out in time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from tests.outside.plan import MASTER, Fault, FaultType, Participants, both, dra
 
 
 class FaultGeneratorTests(SynchronousTestCase):
-    """What is drawn."""
+    """Drawing of faults."""
 
     participants = Participants()
 
-    def test_a_seed_is_a_plan(self) -> None:
+    def test_same_seed(self) -> None:
         """The same seed and number give the same faults; others give others."""
         self.assertEqual(draw(7, 3, self.participants), draw(7, 3, self.participants))
         self.assertNotEqual(draw(7, 3, self.participants), draw(7, 4, self.participants))
         self.assertNotEqual(draw(7, 3, self.participants), draw(8, 3, self.participants))
 
     def test_bounds(self) -> None:
-        """Faults are as many as allowed, in order, and over within eight seconds."""
+        """The number of faults is limited; they are in order, and end within eight seconds."""
         for number in range(200):
             plan = draw(1, number, self.participants)
             self.assertTrue(2 <= len(plan) <= 4)
             self.assertEqual([fault.starts for fault in plan], sorted(fault.starts for fault in plan))
             self.assertLess(max(fault.ends for fault in plan), 8.0)
 
-    def test_all_kinds_meet_everybody(self) -> None:
-        """In the long run every kind is drawn, and everybody is a victim, the master most of all."""
+    def test_all_kinds_and_processes_are_drawn(self) -> None:
+        """Every kind is drawn at some time, and affects every process, the master most often."""
         plans = [fault for number in range(300) for fault in draw(1, number, self.participants)]
         self.assertEqual({fault.kind for fault in plans}, set(FaultType))
         single = [fault.nodes[0] for fault in plans if len(fault.nodes) == 1]
@@ -36,33 +36,33 @@ class FaultGeneratorTests(SynchronousTestCase):
         self.assertEqual(max(set(single), key=single.count), MASTER)
 
     def test_kinds_can_be_chosen(self) -> None:
-        """Only what was asked for is drawn, repeatedly if there is too little of it."""
+        """Only the requested kinds are drawn, repeatedly if there are too few."""
         plan = draw(1, 1, self.participants, max_faults=6, fault_types=[FaultType.KILL])
         self.assertEqual({fault.kind for fault in plan}, {FaultType.KILL})
         self.assertTrue(len(plan) >= 3)
 
     def test_shapes(self) -> None:
-        """Each kind cuts what its name says: one direction, both, two sides, or nothing at all."""
+        """Each kind cuts what its name says: one direction, both, two sides, or nothing."""
         for fault in (fault for number in range(300) for fault in draw(2, number, self.participants)):
-            back = {way[::-1] for way in fault.ways}
+            back = {route[::-1] for route in fault.routes}
             if fault.kind in (FaultType.KILL, FaultType.FREEZE):
-                self.assertEqual(fault.ways, ())
+                self.assertEqual(fault.routes, ())
             elif fault.kind is FaultType.OUTBOUND_BLOCKED:
-                self.assertEqual({way[0] for way in fault.ways}, set(fault.nodes))
+                self.assertEqual({route[0] for route in fault.routes}, set(fault.nodes))
             elif fault.kind is FaultType.INBOUND_BLOCKED:
-                self.assertEqual({way[1] for way in fault.ways}, set(fault.nodes))
+                self.assertEqual({route[1] for route in fault.routes}, set(fault.nodes))
             elif fault.kind is FaultType.ONE_WAY:
-                self.assertEqual(back & set(fault.ways), set())
+                self.assertEqual(back & set(fault.routes), set())
             else:
-                self.assertEqual(back, set(fault.ways))
+                self.assertEqual(back, set(fault.routes))
             if fault.kind is FaultType.PARTITION:
-                for source, destination in fault.ways:
+                for source, destination in fault.routes:
                     self.assertNotEqual(source in fault.nodes, destination in fault.nodes)
             self.assertEqual(fault.delay > 0, fault.kind is FaultType.DELAY)
 
 
-class RecordingVictim:
-    """A process to which nothing happens but that it is told."""
+class RecordingTarget:
+    """A process that only records the actions."""
 
     def __init__(self, port: int, actions: list[str], now: list[float]) -> None:
         self.port = port
@@ -89,20 +89,20 @@ class RecordingVictim:
 
 
 class InjectorTests(SynchronousTestCase):
-    """Who is told what, and when, over a clock that only sleeping moves."""
+    """Actions and their times, with a clock that only sleeping advances."""
 
     def inject(self, *plan: Fault) -> list[str]:
-        """Carry out a plan; all that was said, with its times."""
+        """Carry out a plan; return all actions with their times."""
         self.actions: list[str] = []
         now = [0.0]
 
         def sleep(seconds: float) -> None:
             now[0] = round(now[0] + seconds, 6)
 
-        victims = {"master": RecordingVictim(1, self.actions, now), "sentinel-1": RecordingVictim(9, self.actions, now)}
+        targets = {"master": RecordingTarget(1, self.actions, now), "sentinel-1": RecordingTarget(9, self.actions, now)}
         injector = Injector(
             plan,
-            victims,
+            targets,
             {"master": "M", "sentinel-1": "S", "client-1": "C"},
             lambda *words: self.actions.append(" ".join([f"{now[0]:g}", *words])),
             lambda: now[0],
@@ -112,7 +112,7 @@ class InjectorTests(SynchronousTestCase):
         return self.actions
 
     def test_cuts(self) -> None:
-        """Cuts begin and end when they should, by addresses."""
+        """Cuts begin and end at their times, by addresses."""
         cut = Fault(FaultType.ISOLATE, 1.0, 2.0, ("master",), both([("master", "sentinel-1")]))
         slow = Fault(FaultType.DELAY, 0.5, 1.0, ("sentinel-1",), (("sentinel-1", "client-1"),), 0.3)
         self.assertEqual(
@@ -121,26 +121,26 @@ class InjectorTests(SynchronousTestCase):
         )
 
     def test_signals(self) -> None:
-        """The frozen are thawed and the killed started again with what they had."""
+        """Frozen processes continue, and killed ones start again with their files."""
         actions = self.inject(
             Fault(FaultType.FREEZE, 0.0, 2.0, ("sentinel-1",)), Fault(FaultType.KILL, 1.0, 2.0, ("master",))
         )
         self.assertEqual(actions, ["0 freeze 9", "1 kill 1", "2 thaw 9", "3 start 1"])
 
-    def test_overlapping_deaths(self) -> None:
-        """Killed twice, a process dies once, and comes back when the longer of both is over."""
+    def test_overlapping_kills(self) -> None:
+        """A process that is killed by two faults dies once, and starts at the end of the later one."""
         actions = self.inject(
             Fault(FaultType.KILL, 0.0, 2.0, ("master",)), Fault(FaultType.KILL, 1.0, 2.0, ("master",))
         )
         self.assertEqual(actions, ["0 kill 1", "3 start 1"])
 
     def test_resets_are_repeated(self) -> None:
-        """Connections are reset again and again for as long as the fault lasts."""
+        """Connections are reset repeatedly for the duration of the fault."""
         actions = self.inject(Fault(FaultType.RESET, 1.0, 1.0, ("master",), (("master", "sentinel-1"),)))
         self.assertEqual(actions, ["1 RESET M>S", "1.4 RESET M>S", "1.8 RESET M>S"])
 
     def test_spans(self) -> None:
-        """The servers that a fault touched are remembered with their ports; Sentinels and clients hold no writes."""
+        """The ports of affected servers are recorded; Sentinels and clients hold no data."""
         self.inject(
             Fault(FaultType.KILL, 0.5, 1.0, ("master",)),
             Fault(FaultType.FREEZE, 0.0, 1.0, ("sentinel-1",)),

@@ -1,4 +1,4 @@
-"""One round over real processes; ``python -m tests.outside`` plays as many as you like."""
+"""One round with real processes; ``python -m tests.outside`` runs any number of them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class RoundTests(SynchronousTestCase):
     if missing("redis"):
         skip = missing("redis")
 
-    def test_a_lost_master(self) -> None:
-        """A master out of everybody's reach and a slow Sentinel: all agree afterwards, and every promise is kept."""
+    def test_isolated_master(self) -> None:
+        """An isolated master and a slow Sentinel: all agree afterwards, and no invariant is violated."""
         participants = SETTING.participants
         others = [name for name in participants.nodes + participants.client_names if name != MASTER]
         plan = [
@@ -38,5 +38,5 @@ class RoundTests(SynchronousTestCase):
             self.assertEqual(result.violations, [])
             self.assertTrue(result.converged)
             self.assertGreater(result.acknowledged, 0)
-            # Every writer had a write under way, or was about to have one, when the master went out of reach.
+            # Every writer had a write in progress, or was about to start one, when the master was isolated.
             self.assertGreater(result.unknown, 0)

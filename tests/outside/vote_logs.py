@@ -1,7 +1,7 @@
 """
-Votes, elections and configurations as they can be seen from outside: in the Sentinels' logs and in their greetings.
+Votes, elections and configurations as observed from outside: in the logs and in the hellos of Sentinels.
 
-Logs are read instead of events because they lose nothing when a Sentinel dies or stands still.
+Logs are read instead of events because they are complete when a Sentinel dies or is stopped.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ class Election:
 
 @dataclass(frozen=True)
 class VoteLog:
-    """What one Sentinel's log tells."""
+    """The content of one Sentinel's log."""
 
     votes: list[Vote]
     elections: list[Election]
     promotions: int
-    """Replicas that it promoted and saw promoted."""
+    """Replicas that it promoted and observed as promoted."""
 
 
 def read_log(name: str, own_id: str, log: str) -> VoteLog:
     """
-    The ballots in a log; the epoch of an election is that of the Sentinel's last vote for itself.
+    Parse a log; the epoch of an election is that of the Sentinel's last vote for itself.
 
     :param name: of the Sentinel, for messages.
     :param own_id: its ID of 40 hexadecimal digits.
-    :raises ValueError: if it was elected without having voted for itself.
+    :raises ValueError: if it was elected without a vote for itself.
     """
     votes: list[Vote] = []
     elections: list[Election] = []
     promotions = 0
-    candidacy: int | None = None
+    campaign_epoch: int | None = None
     for line in log.splitlines():
         if match := _VOTE.search(line):
             votes.append(Vote(match[1], int(match[2])))
             if match[1] == own_id:
-                candidacy = int(match[2])
+                campaign_epoch = int(match[2])
         elif _ELECTED.search(line):
-            if candidacy is None:
+            if campaign_epoch is None:
                 raise ValueError(f"{name} was elected without having stood: {line}")
-            elections.append(Election(name, candidacy))
+            elections.append(Election(name, campaign_epoch))
         elif _PROMOTED.search(line):
             promotions += 1
     return VoteLog(votes, elections, promotions)
 
 
 def vote_faults(name: str, votes: Iterable[Vote]) -> list[str]:
-    """Each vote whose epoch is not above that of the same Sentinel's vote before; there is but one master."""
+    """Return each vote whose epoch is not above that of the same Sentinel's previous vote; there is only one master."""
     wrong = []
     before: Vote | None = None
     for vote in votes:
@@ -80,7 +80,7 @@ def vote_faults(name: str, votes: Iterable[Vote]) -> list[str]:
 
 
 def election_faults(elections: Iterable[Election]) -> list[str]:
-    """Each epoch for which a second Sentinel, or the same one again, was elected."""
+    """Return each epoch for which a second Sentinel, or the same one again, was elected."""
     wrong = []
     leaders: dict[int, str] = {}
     for election in elections:
@@ -92,10 +92,10 @@ def election_faults(elections: Iterable[Election]) -> list[str]:
 
 def configurations(hellos: Iterable[str]) -> Mapping[int, frozenset[str]]:
     """
-    The master's addresses that were announced with each config epoch.
+    Return the master's addresses that were announced with each config epoch.
 
-    :param greetings: payloads of ``__sentinel__:hello``: the Sentinel's ip, port, ID and current epoch; the master's
-        name, ip, port and config epoch. What has another shape is passed over.
+    :param hellos: payloads of ``__sentinel__:hello``: the Sentinel's IP, port, ID and current epoch; the master's
+        name, IP, port and config epoch. Others are skipped.
     """
     found: dict[int, frozenset[str]] = {}
     for hello in hellos:
@@ -107,7 +107,7 @@ def configurations(hellos: Iterable[str]) -> Mapping[int, frozenset[str]]:
 
 
 def configuration_faults(hellos: Iterable[str]) -> list[str]:
-    """Each config epoch that was announced with two addresses."""
+    """Return each config epoch that was announced with two addresses."""
     return [
         f"config epoch {epoch} was given to {' and '.join(sorted(addresses))}"
         for epoch, addresses in sorted(configurations(hellos).items())

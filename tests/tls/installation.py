@@ -71,7 +71,7 @@ class TlsSentinel(SentinelProcess):
             return connection.call(*words)
 
 
-class TlsBench(Harness):
+class TlsHarness(Harness):
     """An installation in which all sides require and have certificates of one authority."""
 
     def __init__(self) -> None:

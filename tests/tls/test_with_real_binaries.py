@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.servers import Fleet, Harness, ReplyError, SentinelProcess, free_port, missing, wait_for
 from tests.tls.authority import Authority, Issued
-from tests.tls.installation import TlsBench, TlsConnection, client_context, tls_lines
+from tests.tls.installation import TlsConnection, TlsHarness, client_context, tls_lines
 
 SECONDS = 30.0
 """Deadline for what takes far less unless something is wrong."""
@@ -149,7 +149,7 @@ class InstallationTests(SynchronousTestCase):
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
-        with TlsBench() as harness:
+        with TlsHarness() as harness:
             fleet = Fleet(harness, ["txsentinel"] * 3 + ["redis"], quorum=2, down_after=1500)
             fleet.start(SECONDS)
             old = fleet.master()
@@ -173,7 +173,7 @@ class InstallationTests(SynchronousTestCase):
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
-        with TlsBench() as harness:
+        with TlsHarness() as harness:
             stranger = Authority(harness.directory / "other", "other")
             impostor = harness.redis(extra=[*tls_lines(harness.authority, stranger.issue("x")), "tls-auth-clients no"])
             impostor.context = client_context(stranger, None)  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
 "use strict";
-// ioredis, and iovalkey which was made from it; both have a failure detector that listens to Sentinels.
+// ioredis, and its fork iovalkey; both have a failure detector that subscribes to Sentinels.
 
 const script = require("./script");
 
@@ -26,7 +26,7 @@ async function main(plan) {
     enableTLSForSentinelMode: tls !== undefined,
   };
 
-  // A detector that hears of a new master while its client connects anyway closes that client for good.
+  // A detector that receives an event of a new master while its client connects closes that client for good.
   let finished = false;
   let master;
   const openMaster = () => {

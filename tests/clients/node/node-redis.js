@@ -1,5 +1,5 @@
 "use strict";
-// node-redis: createSentinel, which watches the Sentinels by subscription and by asking again and again.
+// node-redis: createSentinel, which watches the Sentinels by subscription and by polling.
 
 const { createClient, createSentinel } = require("redis");
 const script = require("./script");

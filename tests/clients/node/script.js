@@ -1,11 +1,11 @@
 "use strict";
-// What the scripts for libraries from npm share; ../script.py says what a script is given and what it reports.
+// The common part of the scripts for libraries from npm; ../script.py describes their argument and their reports.
 
 const fs = require("node:fs");
 const path = require("node:path");
 
-const LIFETIME_MS = 60_000; // after which a script gives up
-const PAUSE_MS = 50; // between two tries of anything
+const LIFETIME_MS = 60_000; // after which a script ends
+const PAUSE_MS = 50; // between two attempts
 
 function planFromArguments() {
   setTimeout(() => process.exit(124), LIFETIME_MS).unref();
@@ -23,7 +23,7 @@ function reportLibrary(name) {
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 
-// Options of node:tls, or undefined where everything is plain.
+// Options of node:tls, or undefined without TLS.
 function encryption(plan) {
   if (plan.authority === null) return undefined;
   return {
@@ -37,7 +37,7 @@ const portIn = (info) => Number(/^tcp_port:(\d+)/m.exec(String(info))[1]);
 const ascending = (ports) => [...ports].map(Number).sort((one, other) => one - other);
 
 // Writes until a server that is not the old master has taken a value after `received()` became true.
-// Whatever is raised in between is for the next try to mend.
+// Exceptions in between are ignored; the next attempt follows.
 async function writeOn(write, portOfMaster, received, old) {
   for (let number = 2; ; number += 1) {
     await pause();
@@ -51,7 +51,7 @@ async function writeOn(write, portOfMaster, received, old) {
   }
 }
 
-// Waits until `get()` gives what was written, and the port is none of a master's.
+// Waits until `get()` returns the written value, and the port is not the master's.
 async function readBack(get, portOfReplica, wanted, master) {
   for (;;) {
     try {

@@ -1,4 +1,4 @@
-"""What became of each write: acknowledged and lost, unknown and there, refused and there all the same."""
+"""The outcome of each write: acknowledged and lost, unknown and present, refused and present nevertheless."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 
 
 class Outcome(Enum):
-    """What the writer knows of a write."""
+    """The outcome of a write for its client."""
 
     ACKNOWLEDGED = "acknowledged"
-    FAILED = "failed"  # the server answered that it refuses
-    UNKNOWN = "unknown"  # no answer; it may have counted
+    FAILED = "failed"  # the server replied with an error
+    UNKNOWN = "unknown"  # no reply; it may have been executed
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write, as its writer saw it; times are seconds of the machine's monotonic clock."""
+    """One write, as its client observed it; times are seconds of the machine's monotonic clock."""
 
     member: str
     """Unique text that was added to the set."""
 
     server: int
-    """Port of the server that was asked."""
+    """Port of the server."""
 
     sent: float
     answered: float
-    """When the answer came, or was given up."""
+    """Time of the reply, or of the timeout."""
 
     outcome: Outcome
     error: str = ""
@@ -38,7 +38,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One look for a member that some writer had been acknowledged before the question was sent."""
+    """One query for a member that had been acknowledged to some client before the query was sent."""
 
     member: str
     server: int
@@ -47,7 +47,7 @@ class Read:
 
 
 def save(path: Path, writes: Iterable[Write], reads: Iterable[Read]) -> None:
-    """One JSON object a line, writes first."""
+    """Write one JSON object per line, writes first."""
     with path.open("w") as stream:
         for write in writes:
             stream.write(json.dumps({**asdict(write), "outcome": write.outcome.value}) + "\n")
@@ -56,7 +56,7 @@ def save(path: Path, writes: Iterable[Write], reads: Iterable[Read]) -> None:
 
 
 def load(path: Path) -> tuple[list[Write], list[Read]]:
-    """What :func:`save` wrote."""
+    """Read what :func:`save` wrote."""
     writes, reads = [], []
     for line in path.read_text().splitlines():
         fields = json.loads(line)
@@ -69,26 +69,26 @@ def load(path: Path) -> tuple[list[Write], list[Read]]:
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """The writes of a round against what the final master holds."""
+    """The writes of a round compared to the data of the final master."""
 
     acknowledged: int
     failed: int
     unknown: int
     lost: list[Write]
-    """Acknowledged, and not there. Replication is asynchronous, so a failover may lose some."""
+    """Acknowledged, and not present. Replication is asynchronous, so a failover may lose some."""
 
     unknown_present: int
-    """Not acknowledged, and there: allowed, as the answer may have been lost instead of the write."""
+    """Not acknowledged, and present: permitted, as the reply may have been lost instead of the write."""
 
     refused_present: list[Write]
-    """Answered with an error, and there all the same: a server must not do that."""
+    """Refused with an error, and present nevertheless: a server must not do that."""
 
     unwritten: list[str]
-    """There, and nobody wrote it."""
+    """Present, but written by no client."""
 
 
 def count_writes(writes: Sequence[Write], held: Collection[str]) -> WriteCounts:
-    """Compare the writes of a round with the members that the final master holds."""
+    """Compare the writes of a round with the members that the final master has."""
     counts = Counter(write.outcome for write in writes)
     return WriteCounts(
         counts[Outcome.ACKNOWLEDGED],
@@ -103,11 +103,11 @@ def count_writes(writes: Sequence[Write], held: Collection[str]) -> WriteCounts:
 
 def unwritable(writes: Iterable[Write], held: Collection[str], since: float, until: float, timeout: float) -> float:
     """
-    Seconds between ``since`` and ``until`` in which no write came through that is still there.
+    Return the seconds between ``since`` and ``until`` without a successful write that is still present.
 
-    What an old master accepted and lost is no service, so such writes do not count.
+    Writes that an old master accepted and lost are not counted as successful.
 
-    :param timeout: pauses up to this many seconds are the writers' own.
+    :param timeout: pauses up to this many seconds are caused by the clients.
     """
     moments = sorted(
         write.answered
@@ -124,7 +124,7 @@ def unwritable(writes: Iterable[Write], held: Collection[str], since: float, unt
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A fault that touched a server, in seconds of the machine's monotonic clock."""
+    """A fault that affected a server, in seconds of the machine's monotonic clock."""
 
     kind: str
     server: int
@@ -133,25 +133,26 @@ class Span:
 
 
 LEAD = 1.0
-"""Seconds before a fault in which an acknowledged write may not yet have reached a replica, or may be overtaken."""
+"""Seconds before a fault in which an acknowledged write may not have reached a replica yet."""
 
 
-AFTERWARDS = "afterwards"
-"""An old master that is in reach again takes writes until the Sentinels make it a replica, and these are lost too."""
+AFTER_FAULT = "afterwards"
+"""A reachable old master accepts writes until a Sentinel makes it a replica, and these are lost too."""
 
-UNTOUCHED = "untouched"
+UNAFFECTED = "untouched"
 
 
-def blame(lost: Iterable[Write], spans: Sequence[Span]) -> Counter[str]:
+def count_lost_by_fault(lost: Iterable[Write], spans: Sequence[Span]) -> Counter[str]:
     """
-    Lost writes by kind of the faults that touched their server when they were acknowledged, or right after.
+    Count lost writes by the kinds of the faults that affected their server when they were acknowledged, or shortly
+    after.
 
-    Faults overlap, and a write is counted for each. :data:`AFTERWARDS` stands for those whose server was well again
-    after a fault, :data:`UNTOUCHED` for those whose server never had any.
+    Faults overlap, and a write is counted for each. :data:`AFTERWARDS` is for those whose server was reachable again
+    after a fault, :data:`UNTOUCHED` for those whose server had no fault.
     """
     counts: Counter[str] = Counter()
     for write in lost:
-        begun = [span for span in spans if span.server == write.server and span.since - LEAD <= write.answered]
-        fault_types = {span.kind for span in begun if write.answered <= span.until}
-        counts.update(fault_types or {AFTERWARDS if begun else UNTOUCHED})
+        started = [span for span in spans if span.server == write.server and span.since - LEAD <= write.answered]
+        fault_types = {span.kind for span in started if write.answered <= span.until}
+        counts.update(fault_types or {AFTER_FAULT if started else UNAFFECTED})
     return counts

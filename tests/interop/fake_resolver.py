@@ -1,9 +1,9 @@
 """
-A resolver that a test steers: names are looked up in a file that may change at any time.
+A resolver controlled by a test: names are looked up in a file that may change at any time.
 
-:func:`install` runs inside the Sentinel, before Twisted is imported, in place of the system's ``getaddrinfo``; so
-everything from the thread that waits for a name server up to the failover is what it is in production.
-:class:`NameServer` is the test's end.
+:func:`install` runs inside the Sentinel, before Twisted is imported, in place of the system's ``getaddrinfo``; all
+else, from the thread that waits for a name server to the failover, is as in production.
+:class:`NameServer` is used by the test.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import time
 from pathlib import Path
 
 UNKNOWN = "unknown"
-"""The name server answers that there is no such name."""
+"""The name server replies that the name does not exist."""
 
 SILENT = "silent"
-"""The name server does not answer, for as long as this stands there."""
+"""The name server does not reply while the file has this value."""
 
 
 def install(path: str) -> None:
-    """Have names that stand in the file looked up there, and all others by the system."""
+    """Look up the names in that file, and all others by the system."""
     system = socket.getaddrinfo
 
     def lookup(host, *arguments, **options):  # type: ignore[no-untyped-def]
         name = host.decode() if isinstance(host, bytes) else host
-        asked = False
+        queried = False
         while (answer := json.loads(Path(path).read_text()).get(name)) == SILENT:
-            if not asked:
-                asked = True
+            if not queried:
+                queried = True
                 with open(f"{path}.waiting", "a", encoding="utf-8") as waiting:
                     waiting.write(f"{name}\n")
             time.sleep(0.01)
@@ -42,27 +42,29 @@ def install(path: str) -> None:
 
 
 class NameServer:
-    """What names stand for just now."""
+    """The names and their present addresses."""
 
     def __init__(self, directory: Path, **names: str) -> None:
-        """``names``: what stands before ``.test`` → an IP address, :data:`UNKNOWN` or :data:`SILENT`."""
+        """``names``: the part before ``.test`` → an IP address, :data:`UNKNOWN` or :data:`SILENT`."""
         self.path = directory / "names"
         self._names: dict[str, str] = {}
         self.change(**names)
 
     def change(self, **names: str) -> None:
-        """From now on."""
+        """Change the addresses from now on."""
         self._names.update({f"{name}.test": answer for name, answer in names.items()})
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(self._names))
         os.replace(new, self.path)
 
     def waiting(self) -> list[str]:
-        """The names, without ``.test``, whose lookups have met silence so far; one entry for each."""
+        """Return the names, without ``.test``, whose lookups hang or hung, once each."""
         file = Path(f"{self.path}.waiting")
         return [line.removesuffix(".test") for line in file.read_text().split()] if file.exists() else []
 
     def redirect(self, command: list[str]) -> None:
-        """Have a Sentinel of ours, by its command line, ask here."""
-        place = command.index("-c") + 1
-        command[place] = f"from tests.interop.controlled import install; install({str(self.path)!r}); {command[place]}"
+        """Change the command line of a Sentinel so that it uses this name server."""
+        script = command.index("-c") + 1
+        command[script] = (
+            f"from tests.interop.fake_resolver import install; install({str(self.path)!r}); {command[script]}"
+        )

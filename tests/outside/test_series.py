@@ -1,4 +1,4 @@
-"""Campaigns that are interrupted, repeated and summed up."""
+"""Tests of series that are interrupted, continued and summed up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.__main__ import parser
-from tests.outside.campaign import Archive, Campaign, FaultSettings, WrongFile, name_of
 from tests.outside.cluster import Setting
 from tests.outside.plan import FaultType
 from tests.outside.report import table
 from tests.outside.rounds import Result
+from tests.outside.series import Archive, FaultSettings, RoundSeries, WrongFile, name_of
 
 MIXED = Setting(("txsentinel", "txsentinel", "redis"), min_replicas=1)
 
@@ -20,8 +20,8 @@ MIXED = Setting(("txsentinel", "txsentinel", "redis"), min_replicas=1)
 class ArchiveTests(SynchronousTestCase):
     """The file of results."""
 
-    def test_an_interrupted_campaign_goes_on(self) -> None:
-        """What was kept is there for whoever opens the file again, field by field."""
+    def test_continue_interrupted_series(self) -> None:
+        """Saved results are loaded from the file, field by field."""
         path = Path(self.mktemp()) / "results.json"
         result = Result(2, {"kill": 1}, converged=True, lost=3, lost_by_kind={"kill": 3})
         Archive(path, {"seed": 1}).add("a", result)
@@ -30,8 +30,8 @@ class ArchiveTests(SynchronousTestCase):
         self.assertTrue(again.has("a", 2))
         self.assertFalse(again.has("a", 1) or again.has("b", 2))
 
-    def test_another_campaign_is_refused(self) -> None:
-        """Rounds under other faults are not mixed with ours."""
+    def test_another_series_is_refused(self) -> None:
+        """A file of rounds with other faults is refused."""
         path = Path(self.mktemp())
         Archive(path, {"seed": 1}).add("a", Result(1, {}))
         self.assertRaises(WrongFile, Archive, path, {"seed": 2})
@@ -41,13 +41,13 @@ class NotationTests(SynchronousTestCase):
     """Names and commands."""
 
     def test_names(self) -> None:
-        """A setting's name tells its Sentinels and what its servers want."""
+        """The name of a setting has its Sentinels and the options of its servers."""
         self.assertEqual(name_of(MIXED), "txsentinel:2,redis:1 min 1")
 
-    def test_the_command_leads_back(self) -> None:
-        """The command printed for a failed round asks for the same setting, faults and number."""
+    def test_command_repeats_the_round(self) -> None:
+        """The command printed for a failed round has the same setting, faults and number."""
         fault_settings = FaultSettings(5, 3, (FaultType.KILL, FaultType.OUTBOUND_BLOCKED))
-        words = shlex.split(Campaign(fault_settings, Archive(None, {}), lambda text: None).command(MIXED, 17))
+        words = shlex.split(RoundSeries(fault_settings, Archive(None, {}), lambda text: None).command(MIXED, 17))
         self.assertEqual(words[:3], ["python", "-m", "tests.outside"])
         options = parser().parse_args(words[3:])
         self.assertEqual((options.seed, options.at_once, options.kind), (5, 3, ["kill", "outbound-blocked"]))
@@ -56,10 +56,10 @@ class NotationTests(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """The table at the end."""
+    """The final table."""
 
     def test_columns(self) -> None:
-        """Each setting has its sums, medians and worst cases, and its losses by kind."""
+        """Each setting has its sums, medians and maxima, and its lost writes by kind of fault."""
         rounds = [
             Result(1, {"kill": 1, "outbound-blocked": 1}, converged=True, convergence=1.0, acknowledged=90, lost=9),
             Result(2, {"kill": 1}, ["broken"], converged=False, acknowledged=10, lost=1, lost_by_kind={"kill": 1}),
@@ -75,6 +75,6 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(cells["... of all"], "10.00 %")
         self.assertIn("1 (2)", table({"a": rounds}))
 
-    def test_nothing_yet(self) -> None:
-        """A setting without rounds has a column all the same."""
+    def test_no_rounds(self) -> None:
+        """A setting without rounds has a column, too."""
         self.assertIn("-", table({"a": []}))

@@ -1,4 +1,4 @@
-"""Many rounds of several settings, in turns, kept in a file after each so that an interrupted campaign goes on."""
+"""A series of rounds with several settings, saved after each round so that an interrupted series can continue."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.servers import Harness
 
 
 class RoundFailed(Exception):
-    """A promise was broken; raised to keep the directory of the workbench."""
+    """An invariant was violated; raised to keep the directory of the harness."""
 
 
 class WrongFile(Exception):
-    """The file holds rounds of another campaign."""
+    """The file contains rounds of another series."""
 
 
 def name_of(setting: Setting) -> str:
-    """A setting in the notation of the command line, kinds in the order given."""
+    """Return a setting in the notation of the command line, the kinds in the given order."""
     counts: dict[str, int] = {}
     for kind in setting.sentinels:
         counts[kind] = counts.get(kind, 0) + 1
@@ -35,24 +35,24 @@ def name_of(setting: Setting) -> str:
 
 @dataclass(frozen=True)
 class FaultSettings:
-    """What decides about the faults, but for the number of the round."""
+    """The parameters of the faults, except for the number of the round."""
 
     seed: int
     at_once: int = 4
     fault_types: tuple[FaultType, ...] = tuple(FaultType)
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
+        """Return the parameters for a file."""
         return {"seed": self.seed, "at_once": self.at_once, "kinds": [kind.value for kind in self.fault_types]}
 
 
 class Archive:
-    """The rounds played so far, by setting and number, in memory and in a file if there is one."""
+    """The results by setting and number, in memory and in a file if there is one."""
 
     def __init__(self, path: Path | None, parameters: Mapping[str, Any]) -> None:
         """
-        :param parameters: what all rounds have in common.
-        :raises WrongFile: if the file is there with other parameters.
+        :param parameters: the common parameters of all rounds.
+        :raises WrongFile: if the file exists with other parameters.
         """
         self._path = path
         self._parameters = dict(parameters)
@@ -65,15 +65,15 @@ class Archive:
                 self._rounds[name] = {fields["number"]: Result(**fields) for fields in rounds}
 
     def results(self, name: str) -> list[Result]:
-        """The rounds of one setting in the order of their numbers."""
+        """Return the rounds of one setting in the order of their numbers."""
         return [result for _, result in sorted(self._rounds.get(name, {}).items())]
 
     def has(self, name: str, number: int) -> bool:
-        """Was this round played, whatever came of it?"""
+        """Whether this round was run, with any result."""
         return number in self._rounds.get(name, {})
 
     def add(self, name: str, result: Result) -> None:
-        """Keep a round; the file is replaced as a whole."""
+        """Add the result of a round; the file is replaced as a whole."""
         self._rounds.setdefault(name, {})[result.number] = result
         if self._path is None:
             return
@@ -84,8 +84,8 @@ class Archive:
         os.replace(unfinished, self._path)
 
 
-class Campaign:
-    """Plays rounds until every setting has had each of them."""
+class RoundSeries:
+    """Runs rounds until every setting has had each of them."""
 
     def __init__(self, fault_settings: FaultSettings, archive: Archive, report_progress: Callable[[str], None]) -> None:
         self._fault_settings = fault_settings
@@ -94,9 +94,10 @@ class Campaign:
 
     def run(self, settings: Sequence[Setting], numbers: Sequence[int], block: int) -> None:
         """
-        Play what is missing, ``block`` rounds of one setting, then of the next, so that all share the machine's moods.
+        Run the missing rounds, ``block`` rounds of one setting, then of the next, so that the load of the machine
+        affects all.
 
-        :param block: after so many rounds an installation is taken down; after a failed one too.
+        :param block: an installation is stopped after so many rounds, and after a failed one.
         """
         for first in range(0, len(numbers), block):
             for setting in settings:
@@ -114,7 +115,7 @@ class Campaign:
                 cluster = stack.enter_context(Cluster(harness, setting))
             except PROBLEMS as problem:
                 result = Result(numbers[0], {}, [f"did not start: {problem}"], str(harness.directory))
-                self._keep(setting, result)
+                self._add_result(setting, result)
                 raise RoundFailed(name) from problem
             runner = RoundRunner(cluster)
             for number in numbers:
@@ -126,11 +127,11 @@ class Campaign:
                     self._fault_settings.fault_types,
                 )
                 result = runner.run(number, plan)
-                self._keep(setting, result)
+                self._add_result(setting, result)
                 if result.violations:
                     raise RoundFailed(name)
 
-    def _keep(self, setting: Setting, result: Result) -> None:
+    def _add_result(self, setting: Setting, result: Result) -> None:
         self._archive.add(name_of(setting), result)
         faults = ", ".join(f"{kind} {count}" if count > 1 else kind for kind, count in result.faults.items())
         agreed = f"agreed {result.convergence:.1f} s after healing" if result.converged else "no agreement"
@@ -144,7 +145,10 @@ class Campaign:
             self._report(f"*** kept in {result.directory}; again: {self.command(setting, result.number)}")
 
     def command(self, setting: Setting, number: int) -> str:
-        """What plays one round again; only the faults are the same, as processes and networks have moods."""
+        """
+        Return the command that repeats one round; only the faults are the same, not the timing of processes and
+        networks.
+        """
         mix, _, minimum = name_of(setting).partition(" min ")
         fault_types = (
             ""
