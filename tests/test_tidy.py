@@ -38,10 +38,11 @@ LAYERS = (
     (
         "core",
         "core.errors core.options core.link core.failover_state core.unconfirmed core.instances core.effects"
-        " core.due_queue core.state core.registry core.succession core.selection core.handover core.probing"
-        " core.availability core.blockers core.voting core.vote_count core.questions core.switching core.election"
-        " core.justification core.failover_start core.reconfiguration core.failover core.ignored core.observation"
-        " core.confirmation core.gossip core.evaluation core.administration core.sentinel",
+        " core.due_queue core.state core.registry core.succession core.deadlines core.selection core.handover"
+        " core.probing core.tilt core.blockers core.voting core.vote_count core.questions core.availability"
+        " core.switching core.election core.justification core.failover_start core.reconfiguration core.failover"
+        " core.ignored core.observation core.confirmation core.gossip core.evaluation core.administration"
+        " core.sentinel",
     ),
     (
         "config",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture
-from txsentinel.core.availability import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.core.effects import Reconnect, RequestRole
 from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
+from txsentinel.core.tilt import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Timings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.core.availability import ProcessorTime, TiltCause
+from txsentinel.core.tilt import ProcessorTime, TiltCause
 from txsentinel.model.timings import Millis
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape

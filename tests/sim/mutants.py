@@ -34,6 +34,7 @@ from txsentinel.core import (
     voting,
 )
 from txsentinel.core import evaluation as evaluation
+from txsentinel.core import tilt as tilt_guard
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.instances import Failover, Master, Replica
@@ -508,7 +509,6 @@ def believes_old_opinions() -> list[Patch]:
     return [
         (questions.Questions, "expire_opinions", lambda *_: None),
         (questions.Questions, "forget_opinions", lambda *_: None),
-        (availability.Availability, "opinion_holds", lambda self, reports_down, at, now: reports_down),
     ]
 
 
@@ -528,7 +528,7 @@ def calls_down_what_is_up() -> list[Patch]:
 @mutant("S13", kinds=("pause-sentinel", "wall-clock"), seed=1)
 def never_enters_tilt() -> list[Patch]:
     """Standing still goes unnoticed."""
-    return _without(availability.TiltGuard, "swept", False)
+    return _without(tilt_guard.TiltGuard, "swept", False)
 
 
 @mutant("S13", kinds=("pause-sentinel", "wall-clock", "kill-server"), seed=2)
@@ -555,8 +555,8 @@ def gives_opinions_in_tilt() -> list[Patch]:
     """Others are told what TILT forbids to believe."""
     real = voting.Voting.__init__
 
-    def init(self: voting.Voting, shared: Any, registry: Any, tilt: availability.TiltGuard) -> None:
-        real(self, shared, registry, availability.TiltGuard(tilt.timings))
+    def init(self: voting.Voting, shared: Any, registry: Any, tilt: tilt_guard.TiltGuard) -> None:
+        real(self, shared, registry, tilt_guard.TiltGuard(tilt.timings))
 
     def holds_down(self: sentinel.SentinelCore, host: str, port: int) -> bool:
         master = self.registry.by_address(host, port)
@@ -777,7 +777,7 @@ def never_fails_over() -> list[Patch]:
 @mutant("L1", kinds=("pause-sentinel", "wall-clock"), seed=2)
 def stays_in_tilt() -> list[Patch]:
     """Who was in TILT once never decides again."""
-    return _without(availability.TiltGuard, "over", False)
+    return _without(tilt_guard.TiltGuard, "over", False)
 
 
 @mutant("L2", kinds=("masters-die",), seed=2, seconds=10.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from txsentinel.core.availability import TiltGuard
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
@@ -17,6 +16,7 @@ from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
+from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from txsentinel.core.availability import TiltGuard
 from txsentinel.core.instances import Master, Server
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
+from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.timings import Millis
 
 MAX_DISCOVERY: Final[Millis] = 10_000

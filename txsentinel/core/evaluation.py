@@ -6,7 +6,7 @@ Inputs take effect in the reactor turn in which they arrive. An evaluation appli
 
 from __future__ import annotations
 
-from txsentinel.core.availability import Availability, TiltGuard
+from txsentinel.core.availability import Availability
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
 from txsentinel.core.gossip import Gossip
@@ -14,6 +14,7 @@ from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
+from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
@@ -79,8 +80,7 @@ class Evaluation:
         self._questions.ask_all(master, now)
 
     def agree(self, master: Master, now: Millis) -> None:
-        """Expire opinions, judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
-        self._questions.expire_opinions(master, now)
+        """Judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
         self._availability.check_odown(master, now)
         self.step(master, now)
         self._ask_due(master, now)
@@ -94,7 +94,6 @@ class Evaluation:
         if master.odown_since is not None and (failover is None or failover.state in PROMOTION_NOT_ORDERED):
             # An agreement from before TILT, or from a moment ago, may no longer hold.
             self._availability.check_sdown(master, now)
-            self._questions.expire_opinions(master, now)
             self._availability.check_odown(master, now)
         self._voting.expire_unconfirmed(master, now)
         self._failovers.evaluate(master, now)

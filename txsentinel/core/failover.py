@@ -7,6 +7,7 @@ commit, a connection, an INFO. Timers only end steps that take too long.
 
 from __future__ import annotations
 
+from txsentinel.core import deadlines
 from txsentinel.core.effects import Crash
 from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
@@ -89,14 +90,12 @@ class Failovers:
             return self._elections.next_due(master, failover)
         if failover.state is FailoverState.SELECT_REPLICA:
             return now + self._state.timings.sweep_period
-        due = failover.entered_at + master.options.failover_timeout + 1
+        due = deadlines.failover_state(master, failover) + 1
         if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             due -= MIN_HAND_OVER_TIME
         if failover.state is FailoverState.RECONF_REPLICAS:
-            limit = self._state.timings.replica_reconf_timeout
             for replica in master.replicas.values():
-                if replica.sync is SyncStep.SENT:
-                    due = min(due, replica.reconf_sent_at + limit + 1)
+                due = min(due, deadlines.reconfiguration(replica, self._state.timings) + 1)
         return due
 
     def force(self, master: Master, now: Millis, *, coordinated: bool) -> None:
@@ -299,7 +298,7 @@ class Failovers:
 
     def _timed_out(self, master: Master, failover: Failover, now: Millis) -> bool:
         """Abort the failover if its state has lasted longer than ``failover-timeout``; return whether it has."""
-        late = now - failover.entered_at > master.options.failover_timeout
+        late = now > deadlines.failover_state(master, failover)
         if late:
             self.abort(master, "-failover-abort-slave-timeout")
         return late

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from txsentinel.core import deadlines
 from txsentinel.core.instances import Master
 from txsentinel.core.justification import return_awaited_until
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
-from txsentinel.core.succession import has_handed_over
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
@@ -70,14 +70,13 @@ class StartRules:
 
     def _may_attempt(self, master: Master, now: Millis) -> bool:
         """Whether the distance to the last attempt, ours or that of a candidate we voted for, is kept."""
-        started = master.attempt_started_at
-        distance = 2 * master.options.failover_timeout
-        if started is None or now - started >= distance or has_handed_over(master):
+        delayed_until = deadlines.next_attempt(master)
+        if now > delayed_until:
             return True
-        if master.delay_logged_for != started:
-            master.delay_logged_for = started
+        if master.delay_logged_for != master.attempt_started_at:
+            master.delay_logged_for = master.attempt_started_at
             text = "Next failover delay: I will not start a failover before"
-            self._state.note(Level.NOTICE, text, started + distance - now)
+            self._state.note(Level.NOTICE, text, delayed_until + 1 - now)
         return False
 
     def _offsets_fresh(self, master: Master, now: Millis) -> bool:
@@ -124,8 +123,7 @@ class StartRules:
         if master.odown_since is None:
             return never
         due = never if master.campaign_at is None else master.campaign_at
-        if master.attempt_started_at is not None and not has_handed_over(master):
-            due = max(due, master.attempt_started_at + 2 * master.options.failover_timeout)
+        due = max(due, deadlines.next_attempt(master) + 1)
         if due <= now:
             due = master.odown_since + FRESH_INFO_TIMEOUT
         # The campaign is due already, so something else is missing: a fit replica, or a writable file.

@@ -6,6 +6,7 @@ A peer's vote counts only in the epoch of our campaign. The number of unanswered
 
 from __future__ import annotations
 
+from txsentinel.core import deadlines
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import InstanceLink, Master, Peer, Question
@@ -102,10 +103,9 @@ class Questions:
         return peer
 
     def expire_opinions(self, master: Master, now: Millis) -> None:
-        """Discard opinions and reported votes that are older than five ask periods, even if the master is up."""
-        limit = 5 * self._state.timings.ask_period
+        """Discard opinions and reported votes that have expired, even if the master is up."""
         for peer in master.peers.values():
-            if now - peer.opinion_at > limit:
+            if now > deadlines.opinion(peer, self._state.timings):
                 peer.reports_master_down = False
                 peer.leader = None
 

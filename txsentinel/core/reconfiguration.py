@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from txsentinel.core import deadlines
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import SyncStep
 from txsentinel.core.instances import Failover, Master, Replica
@@ -46,9 +47,8 @@ class Reconfiguration:
         if promoted.is_down:
             # It is the published master already: finish, so that its own failover can begin.
             return True
-        limit = self._state.timings.replica_reconf_timeout
         for replica in others:
-            if replica.sync is SyncStep.SENT and now - replica.reconf_sent_at > limit:
+            if now > deadlines.reconfiguration(replica, self._state.timings):
                 self._state.announce("-slave-reconf-sent-timeout", replica)
                 replica.sync = SyncStep.DONE
         busy = sum(1 for replica in others if replica.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS))
@@ -62,7 +62,7 @@ class Reconfiguration:
         outstanding = [r for r in others if r.sync is not SyncStep.DONE and not r.is_down]
         if not outstanding:
             return True
-        if now - failover.entered_at > master.options.failover_timeout:
+        if now > deadlines.failover_state(master, failover):
             self._state.announce("+failover-end-for-timeout", master)
             for replica in others:
                 if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:

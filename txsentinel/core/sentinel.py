@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from txsentinel.core.administration import Administration
-from txsentinel.core.availability import Availability, ProcessorTime, TiltGuard
+from txsentinel.core.availability import Availability
 from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.election import Elections
@@ -29,6 +29,7 @@ from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
+from txsentinel.core.tilt import ProcessorTime, TiltGuard
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
@@ -44,9 +45,9 @@ class SentinelCore:
         self.tilt = TiltGuard(timings)
         self.registry = Registry(self.state)
         self._probing = Probing(self.state)
-        self._availability = Availability(self.state, self.registry)
         self._voting = Voting(self.state, self.registry, self.tilt)
         self._questions = Questions(self.state, self._voting)
+        self._availability = Availability(self.state, self.registry, self._questions)
         votes = VoteCounter(self.state)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing)
         reconfiguration = Reconfiguration(self.state, self._switching)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from txsentinel.core.availability import TiltGuard
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Master, Peer, Question, Role
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
+from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis

@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from txsentinel.core.availability import ProcessorTime
 from txsentinel.core.sentinel import SentinelCore
+from txsentinel.core.tilt import ProcessorTime
 from txsentinel.interfaces import IHost
 from txsentinel.model.timings import Millis
 
