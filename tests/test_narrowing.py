@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Iterator
-from configparser import ConfigParser
-from fnmatch import fnmatch
 from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from build_support.compiled_modules import compiled_modules
 from tests.narrowing import stale_reads
-from tests.test_tidy import ROOT, Source, imports, sources
+from tests.test_tidy import SITE, Source, imports, sources
 
 ORDERED_SLICES = {
     "wire.glob": {"low:high + 1"},  # the lower one of two bytes, and the higher one
@@ -35,24 +33,10 @@ WEAK_REFERENCES = ("process.log_queue",)
 """Modules that make weak references, to instances of interpreted classes."""
 
 
-def _setting(name: str) -> tuple[str, ...]:
-    """A tuple of texts in setup.py, which cannot be imported."""
-    with open(os.path.join(ROOT, "setup.py")) as file:
-        for node in ast.parse(file.read()).body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
-                return tuple(ast.literal_eval(node.value))
-    raise AssertionError(f"setup.py has no {name}")
-
-
 def _compiled() -> list[Source]:
     """The modules that are compiled."""
-    patterns, left = _setting("HOT"), _setting("LEFT")
-    found = []
-    for source in sources():
-        path = f"txsentinel/{source.name.replace('.', '/')}.py"
-        if path not in left and any(fnmatch(path, pattern) for pattern in patterns):
-            found.append(source)
-    return found
+    compiled = {name for name, _ in compiled_modules(SITE, "sentinel")}
+    return [source for source in sources() if f"txsentinel.{source.name}" in compiled]
 
 
 def _slices(tree: ast.AST) -> Iterator[ast.Slice]:
@@ -130,14 +114,6 @@ class PackageTests(SynchronousTestCase):
         """No method reads what mypyc takes for ``None``; a method of its own for the assignment mends it."""
         found = [f"{source.name}:{read}" for source in sources() for read in stale_reads(source.tree)]
         self.assertEqual(found, [])
-
-    def test_compiler_is_pinned(self) -> None:
-        """What is believed of narrowed types changes from release to release, so it is one release that is used."""
-        configuration = ConfigParser()
-        configuration.read(os.path.join(ROOT, "setup.cfg"))
-        for extra in ("bench", "test"):
-            wanted = configuration["options.extras_require"][extra].split("\n")
-            self.assertTrue(any(line.startswith("mypy[mypyc] == ") for line in wanted), f"{extra}: {wanted}")
 
     def test_no_interpreted_subclasses(self) -> None:
         """

@@ -106,7 +106,11 @@ MAX_SERVICE_LINES = 220
 LOADED_BY_THE_PROGRAM = "import sys, txsentinel.cli.main; print(*sys.modules)"
 """Names every module that is loaded with the console script."""
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
+SITE = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
+"""Where the package is: the checkout, or the directory that a wheel was installed into."""
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The checkout, or the unpacked source distribution."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def sources(top: str = "txsentinel") -> tuple[Source, ...]:
                 path = os.path.join(directory, file)
                 with open(path, encoding="utf-8") as stream:
                     text = stream.read()
-                words = os.path.relpath(path, ROOT)[: -len(".py")].split(os.sep)[1:]
+                words = os.path.relpath(path, SITE)[: -len(".py")].split(os.sep)[1:]
                 name = ".".join(word for word in words if word != "__init__")
                 found.append(Source(name, text, ast.parse(text, path)))
     return tuple(sorted(found, key=lambda source: source.name))
@@ -298,7 +302,7 @@ class LayerTests(SynchronousTestCase):
         ]
         self.assertEqual(outside, [("cli.main", "sim.whatif.command")])
         loaded = subprocess.run(
-            [sys.executable, "-c", LOADED_BY_THE_PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", LOADED_BY_THE_PROGRAM], cwd=SITE, capture_output=True, text=True, check=True
         ).stdout.split()
         self.assertIn("txsentinel.cli.tap", loaded)
         self.assertEqual([name for name in loaded if name.startswith("txsentinel.sim")], [])

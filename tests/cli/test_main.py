@@ -12,6 +12,7 @@ from typing import Any
 from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.conftest import COMPILED
 from txsentinel import __version__
 from txsentinel.cli import check as check_module
 from txsentinel.cli.main import main
@@ -45,11 +46,12 @@ class MainTests(MainCase):
     """One command line each."""
 
     def test_version(self) -> None:
-        """``--version`` prints name and version."""
+        """``--version`` prints name, version and kind of build."""
+        build = "compiled" if os.environ.get(COMPILED) else "pure"
         for words in (["--version"], ["-v"], ["check", "--version"]):
             self.stdout.truncate(self.stdout.seek(0))
             self.assertEqual(self.status(*words), 0)
-            self.assertEqual(self.stdout.getvalue(), f"txsentinel {__version__}\n")
+            self.assertEqual(self.stdout.getvalue(), f"txsentinel {__version__} ({build})\n")
 
     def test_no_arguments(self) -> None:
         """Without a file the usage goes to standard error, and the status says that nothing ran."""
@@ -133,6 +135,15 @@ class CheckTests(MainCase):
             "master mymaster at 127.0.0.1 6379: quorum 2, down-after-milliseconds 30000, failover-timeout 180000;"
             " knows 0 replicas and 0 other Sentinels",
         )
+
+    def test_title(self) -> None:
+        """It is mentioned that the process keeps its title if that is wanted, but the package for it is missing."""
+        line = "the process title stays, as setproctitle is not installed (extra: txsentinel[title])\n"
+        self.assertNotIn(line, self.valid())
+        self.patch(check_module, "find_spec", {}.get)
+        self.assertIn(line, self.valid())
+        self.stdout.truncate(self.stdout.seek(0))
+        self.assertNotIn(line, self.valid("--set-proc-title", "no"))
 
     def test_known_instances(self) -> None:
         """What a Sentinel left behind is counted, and a quorum that nobody can reach is mentioned."""

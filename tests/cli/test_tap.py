@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from twisted.application.service import IServiceMaker
 from twisted.internet.defer import fail
@@ -368,7 +369,7 @@ class ProcessTests(TapCase):
         """The .tac file runs the same Sentinel, with the same log."""
         with open(self.path, "a", encoding="ascii") as file:
             file.write("supervised auto\n")
-        process = self.start("-ny", os.path.join(ROOT, "sentinel.tac"), "--pidfile=")
+        process = self.start("-ny", str(Path(__file__).parents[2] / "sentinel.tac"), "--pidfile=")
         self.assertIn(b"READY=1", self.manager.recv(999))
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=30)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 NO_ATHERIS: Final = (
-    "Nothing was fuzzed: atheris is not installed. It comes with `pip install '.[fuzz]'`, for those systems and "
+    "Nothing was fuzzed: atheris is not installed. It comes with `pip install --group fuzz`, for those systems and "
     "versions of Python that it has a wheel for."
 )
 

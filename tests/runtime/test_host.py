@@ -221,7 +221,7 @@ class HostTests(SynchronousTestCase):
         ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
         self.assertEqual((ended.returncode, ended.stdout), (7, b"said before"))
 
-    def entitled(self, before: str = "") -> tuple[str, str, list[str]]:
+    def entitled(self, before: str = "") -> tuple[str, str, list[tuple[str, str]]]:
         """Command line, name and log of a process that was given a title, after having run ``before``."""
         script = """
             import json, os, sys
@@ -229,7 +229,7 @@ class HostTests(SynchronousTestCase):
             from twisted.logger import formatEvent, globalLogPublisher
             from txsentinel.runtime.host import RealHost
             lines = []
-            globalLogPublisher.addObserver(lambda event: lines.append(formatEvent(event)))
+            globalLogPublisher.addObserver(lambda event: lines.append([event["log_level"].name, formatEvent(event)]))
             RealHost(Clock()).set_process_title("a title {with} braces")
             line = open("/proc/self/cmdline", "rb").read().rstrip(b"\\0").replace(b"\\0", b" ")
             sys.stdout.write(json.dumps([line.decode(), open("/proc/self/comm").read(), lines]))
@@ -243,12 +243,13 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(self.entitled(), ("a title {with} braces", "txsentinel\n", []))
 
     def test_title_without_the_package(self) -> None:
-        """Where the package for it is missing, the process keeps its title and one line of the log says so."""
+        """Where the package for it is missing, the process keeps its title, and says so at the level debug only."""
         line, name, logged = self.entitled("import sys; sys.modules['setproctitle'] = None")
         self.assertIn("RealHost", line)
         self.assertNotEqual(name, "txsentinel\n")
-        self.assertEqual(len(logged), 1)
-        self.assertIn("set-proc-title", logged[0])
+        [[level, text]] = logged
+        self.assertEqual(level, "debug")
+        self.assertIn("setproctitle", text)
 
     def test_scheduled(self) -> None:
         """What this thread did so far grows as it works; a system that does not tell is no error."""

@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError
 
 from txsentinel import __version__
 from txsentinel.cli.check import CheckOptions, check
+from txsentinel.server.process_info import build_kind
 
 USAGE: Final = """\
 Usage: txsentinel [options] FILE [--directive value ...]
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.write(USAGE)
         raise SystemExit(0)
     if first in ("--version", "-v"):
-        sys.stdout.write(f"txsentinel {__version__}\n")
+        sys.stdout.write(f"txsentinel {__version__} ({build_kind()})\n")
         raise SystemExit(0)
     run_service(words)
 

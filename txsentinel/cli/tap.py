@@ -48,6 +48,7 @@ from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_wri
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
+from txsentinel.server.process_info import build_kind
 from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ class Options(usage.Options):
         self.extensions.append((extension, argument))
 
     def opt_version(self) -> NoReturn:
-        """Print the version and exit."""
-        sys.stdout.write(f"txsentinel {__version__}\n")
+        """Print the version, and whether the build is compiled or pure, and exit."""
+        sys.stdout.write(f"txsentinel {__version__} ({build_kind()})\n")
         raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:

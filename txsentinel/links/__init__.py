@@ -1,1 +1,4 @@
 """Outgoing connections: to the monitored servers and to the other Sentinels."""
+
+COMPILED = ("*",)
+"""What runs thousands of times a second, or while a failover waits for it; build_support reads this list."""

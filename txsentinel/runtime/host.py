@@ -246,12 +246,12 @@ class RealHost:
         See :class:`IHost`. ``ps`` then shows ``title`` as the command line and ``PROGRAM`` as the program.
 
         ``setproctitle`` is imported here, in the final process, because its import determines the memory of the
-        command line; it is optional because it cannot be built everywhere.
+        command line. It is optional (the extra ``title``) because it cannot be built everywhere.
         """
         try:
             from setproctitle import setproctitle, setthreadtitle
         except ImportError as error:
-            self._log.warn("The process title cannot be set (use set-proc-title no): {error}", error=error)
+            self._log.debug("The process title stays, as setproctitle cannot be imported: {error}", error=error)
             return
         setproctitle(title)
         setthreadtitle(PROGRAM)

@@ -1,1 +1,19 @@
 """The side that clients, operators and other Sentinels connect to."""
+
+COMPILED = (
+    "dispatch",
+    "execution",
+    "output",
+    "output_limits",
+    "pacing",
+    "protocol",
+    "pubsub",
+    "replies",
+    "reply_writer",
+    "reports",
+    "request_cache",
+    "specification",
+    "statistics",
+    "table",
+)
+"""What runs thousands of times a second, or while a failover waits for it; build_support reads this list."""

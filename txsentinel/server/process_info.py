@@ -39,7 +39,7 @@ def processor_time() -> ProcessorTime:
     )
 
 
-def _build() -> str:
+def build_kind() -> str:
     """Return ``compiled`` if the modules where most time is spent are machine code, and ``pure`` otherwise."""
     return "pure" if (resp.__file__ or "").endswith((".py", ".pyc")) else "compiled"
 
@@ -64,4 +64,4 @@ class ProcessInfo:
     compiler: str = field(default_factory=lambda: platform.python_compiler().split(" ")[-1])
     word_size: int = field(default_factory=lambda: 64 if sys.maxsize > 1 << 32 else 32)
     processor_time: Callable[[], ProcessorTime] = processor_time
-    build: str = field(default_factory=_build)
+    build: str = field(default_factory=build_kind)

@@ -15,3 +15,6 @@ Reading order:
 - ``roles``: commands that change or show the replication role: SLAVEOF, PSYNC, FAILOVER
 - ``server``: the instance together with its commands
 """
+
+COMPILED = ("*",)
+"""Compiled only for soaks: ``make soak-compiled``; build_support reads this list."""

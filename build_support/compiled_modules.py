@@ -1,0 +1,67 @@
+"""
+Which modules the compiled build translates to machine code, read from the packages themselves.
+
+A package names them in its ``__init__.py``: ``COMPILED = ("resp", "glob")``, or ``COMPILED = ("*",)`` for all of its
+modules except those in ``INTERPRETED``. A package without ``COMPILED`` stays interpreted. The files are parsed and not
+imported, because nothing that the package needs is installed when it is built.
+"""
+
+import ast
+import os
+
+PACKAGE = "txsentinel"
+SIMULATOR = "txsentinel.sim"
+
+BUILDS = ("sentinel", "simulator")
+"""
+Values of ``TXSENTINEL_COMPILED``.
+
+``sentinel`` is what releases contain; ``simulator`` also compiles the simulator, which doubles the time of the build.
+"""
+
+
+class UnusableList(Exception):
+    """``COMPILED`` or ``INTERPRETED`` of a package names no module of it, or is not a tuple of texts."""
+
+
+def compiled_modules(root, build="simulator"):
+    """
+    Return the modules to compile, as sorted pairs of the dotted name and the path below ``root``.
+
+    :param root: the directory that contains ``txsentinel``.
+    :param build: one of :data:`BUILDS`.
+    :raises UnusableList: if a package names a module that it does not have.
+    """
+    found = []
+    for directory, subdirectories, files in os.walk(os.path.join(root, PACKAGE)):
+        subdirectories.sort()
+        package = os.path.relpath(directory, root).replace(os.sep, ".")
+        in_simulator = package == SIMULATOR or package.startswith(f"{SIMULATOR}.")
+        if "__init__.py" in files and (build == "simulator" or not in_simulator):
+            modules = {file[: -len(".py")] for file in files if file.endswith(".py")} - {"__init__"}
+            for module in _selected(os.path.join(directory, "__init__.py"), package, modules):
+                found.append((f"{package}.{module}", os.path.join(*package.split("."), f"{module}.py")))
+    return sorted(found)
+
+
+def _selected(path, package, modules):
+    """Return the names of the modules of a package that are compiled."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read(), path)
+    compiled, interpreted = _names(tree, "COMPILED", package), _names(tree, "INTERPRETED", package)
+    wanted = modules - interpreted if compiled == {"*"} else compiled
+    for unknown in sorted((wanted | interpreted) - modules):
+        raise UnusableList(f"{package} has no module {unknown}")
+    return wanted
+
+
+def _names(tree, variable, package):
+    """Return the texts in the tuple that is assigned to a variable of a module; none if it has no such variable."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
+            value = ast.literal_eval(node.value)
+            if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
+                raise UnusableList(f"{variable} of {package} is not a tuple of texts")
+            return set(value)
+    return set()

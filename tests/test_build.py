@@ -1,0 +1,209 @@
+"""How the package is built: what is compiled, what developers install, the man page."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from twisted.trial.unittest import SynchronousTestCase
+
+import txsentinel
+from build_support import backend, man_page
+from build_support.compiled_modules import UnusableList, compiled_modules
+from tests.conftest import COMPILED
+from tests.test_tidy import ROOT, SITE, own_imports, sources
+from txsentinel.cli.main import USAGE
+
+COMPILED_BUILD: Final = bool(os.environ.get(COMPILED))
+
+INTERPRETED_IMPORTS: Final = {
+    "config.elsewhere": "used when files are read",
+    "config.errors": "exceptions",
+    "config.saving": "a machine of Automat, which cannot use compiled classes",
+    "config.numbers": "used when files are read and options change",
+    "interfaces": "interfaces of zope",
+    "model.log_throttle": "used for log lines",
+    "reactor.priority": "derives from classes of Twisted; its own part is small",
+    "server.acl.users": "regular expressions and hashes take the time",
+    "server.admission": "used once for each connection",
+    "server.arguments": "one call for each argument, mostly regular expressions",
+    "server.clientline": "used by CLIENT LIST",
+    "server.clients": "used when connections begin and end",
+    "server.commands.sentinel_container": "filled at the start",
+    "server.handlers": "used at the start",
+    "server.helptexts": "text",
+    "server.process_info": "asked for by INFO",
+    "server.services": "protocols, which have no code",
+    "server.steps": "generators, which resume slower when compiled",
+    "wire.values": "subclasses of built-in types, which mypyc does not compile",
+}
+"""The interpreted modules that compiled ones import, each with the reason why it is not compiled."""
+
+PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
+
+
+class CompiledModulesTests(SynchronousTestCase):
+    """Which modules are compiled."""
+
+    def package(self, **files: str) -> str:
+        """The directory of a package named txsentinel with these files, in which ``__`` separates directories."""
+        root = Path(self.mktemp()).absolute()
+        for name, text in files.items():
+            path = root.joinpath("txsentinel", *name.split("__")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "__init__.py").touch()
+            path.with_stem("__init__" if path.stem == "init" else path.stem).write_text(text)
+        return str(root)
+
+    def test_named_modules(self) -> None:
+        """Those that a package names are compiled, the others and other packages are not."""
+        root = self.package(wire__init='COMPILED = ("a", "b")', wire__a="", wire__b="", wire__c="", core__d="")
+        self.assertEqual(
+            compiled_modules(root),
+            [("txsentinel.wire.a", "txsentinel/wire/a.py"), ("txsentinel.wire.b", "txsentinel/wire/b.py")],
+        )
+
+    def test_all_modules(self) -> None:
+        """A star stands for all modules but those that are excepted."""
+        root = self.package(
+            wire__init='COMPILED = ("*",)\nINTERPRETED = ("b",)', wire__a="", wire__b="", wire__sub__c=""
+        )
+        self.assertEqual([name for name, _ in compiled_modules(root)], ["txsentinel.wire.a"])
+
+    def test_simulator(self) -> None:
+        """The simulator is compiled only in the build for soaks."""
+        root = self.package(
+            sim__init='COMPILED = ("a",)', sim__a="", sim__redis__init='COMPILED = ("*",)', sim__redis__b=""
+        )
+        self.assertEqual(compiled_modules(root, "sentinel"), [])
+        self.assertEqual([name for name, _ in compiled_modules(root)], ["txsentinel.sim.a", "txsentinel.sim.redis.b"])
+
+    def test_unusable_lists(self) -> None:
+        """A module that does not exist, as after it was renamed, is an error, and so is a text in place of a tuple."""
+        for text in (
+            'COMPILED = ("b",)',
+            'COMPILED = ("*",)\nINTERPRETED = ("b",)',
+            'COMPILED = "a"',
+            "COMPILED = (1,)",
+        ):
+            self.assertRaises(UnusableList, compiled_modules, self.package(wire__init=text, wire__a=""))
+
+    def test_complete(self) -> None:
+        """
+        What a compiled module imports of ours is compiled, or interpreted for a reason.
+
+        A module that is split off a compiled one has to be added to ``COMPILED`` of its package.
+        """
+        compiled = {name.removeprefix("txsentinel.") for name, _ in compiled_modules(SITE, "sentinel")}
+        self.assertGreater(len(compiled), 60)
+        imported = {
+            target
+            for source in sources()
+            if source.name in compiled
+            for target, types_only in own_imports(source)
+            if not types_only
+        }
+        packages = {source.name.rpartition(".")[0] for source in sources()}
+        self.assertEqual(imported - compiled - packages, set(INTERPRETED_IMPORTS))
+
+    def test_installed(self) -> None:
+        """In a compiled build exactly the listed modules are machine code, in a pure one none is."""
+        expected = {name for name, _ in compiled_modules(SITE, "sentinel")} if COMPILED_BUILD else set()
+        found = set()
+        for source in sources():
+            name = f"txsentinel.{source.name}".rstrip(".")
+            spec = importlib.util.find_spec(name)
+            assert spec is not None and spec.origin is not None
+            if not spec.origin.endswith(".py"):
+                found.add(name)
+        self.assertEqual(found, expected)
+
+
+class RequirementsTests(SynchronousTestCase):
+    """What is installed for the package and for its developers."""
+
+    def setUp(self) -> None:
+        with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+            self.groups: dict[str, list[Any]] = backend.tomllib.load(file)["dependency-groups"]
+        self.configuration = ConfigParser()
+        self.configuration.read(os.path.join(ROOT, "setup.cfg"), encoding="utf-8")
+
+    def requirements(self) -> set[str]:
+        """All requirements but those for fuzzing, which has no release for every Python."""
+        found = {
+            each for name, group in self.groups.items() if name != "fuzz" for each in group if isinstance(each, str)
+        }
+        found.update(self.configuration["options"]["install_requires"].strip().splitlines())
+        for extra in self.configuration["options.extras_require"].values():
+            found.update(extra.strip().splitlines())
+        return found
+
+    def test_compiler_is_pinned(self) -> None:
+        """What mypyc concludes from narrowed types changes from release to release, so one release is used."""
+        self.assertEqual(len(self.groups["compiler"]), 2)
+        for line in self.groups["compiler"]:
+            self.assertIn(" == ", line)
+        self.assertIn({"include-group": "compiler"}, self.groups["test"])
+
+    def test_constraints(self) -> None:
+        """For each Python, constraints.txt has one version of each requirement, which satisfies it."""
+        with open(os.path.join(ROOT, "constraints.txt"), encoding="utf-8") as file:
+            pins = [Requirement(line.strip()) for line in file if line.strip()]
+        for python in PYTHONS:
+            environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.9"}
+            pinned: dict[str, str] = {}
+            for pin in pins:
+                [specifier] = pin.specifier
+                self.assertEqual(specifier.operator, "==", pin)
+                if pin.marker is None or pin.marker.evaluate(environment):
+                    self.assertNotIn(canonicalize_name(pin.name), pinned, python)
+                    pinned[canonicalize_name(pin.name)] = specifier.version
+            for line in self.requirements():
+                wanted = Requirement(line)
+                if wanted.marker is None or wanted.marker.evaluate(environment):
+                    version = pinned.get(canonicalize_name(wanted.name), "none")
+                    self.assertTrue(version != "none" and wanted.specifier.contains(version), f"{line}: {version}")
+
+    def test_compiler_is_optional(self) -> None:
+        """Only the compiled build needs the compiler, and with it what the type checker follows imports to."""
+        self.patch(os, "environ", {**os.environ, "TXSENTINEL_COMPILED": ""})
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(ROOT)
+        self.assertEqual(backend.additional_requirements(), [])
+        os.environ["TXSENTINEL_COMPILED"] = "sentinel"
+        names = {Requirement(line).name for line in backend.additional_requirements()}
+        self.assertLessEqual({"mypy", "mypy-zope", "twisted", "zope.interface"}, names)
+        with backend.not_compiling():
+            self.assertEqual(backend.additional_requirements(), [])
+        self.assertEqual(os.environ["TXSENTINEL_COMPILED"], "sentinel")
+
+
+class ManPageTests(SynchronousTestCase):
+    """txsentinel(8)."""
+
+    def test_complete(self) -> None:
+        """It has the header that man pages need, and all commands and options that the usage lists."""
+        page = man_page.make("1.2").decode()
+        self.assertIn('.TH "txsentinel" "8" "" "txsentinel 1.2"', page)
+        self.assertIn("txsentinel \\- monitor Redis and Valkey masters", page)
+        text = page.replace("\\-", "-").replace("\\fB", "").replace("\\fP", "")
+        options = set(re.findall(r"--[a-z][a-z-]+", USAGE)) - {"--directive"}
+        self.assertIn("--tls-verify-hostnames", options)
+        for word in ("check", "whatif", *options):
+            self.assertIn(word, text)
+
+    def test_installed(self) -> None:
+        """A wheel installs it below the prefix of its environment, made from the same source."""
+        if COMPILED_BUILD:
+            installed = Path(sys.prefix, "share", "man", "man8", "txsentinel.8").read_bytes()
+            made = man_page.make(txsentinel.__version__)
+            # The first lines name the version of docutils, which may be another one in the build.
+            self.assertEqual(installed.partition(b".TH")[2], made.partition(b".TH")[2])
