@@ -62,3 +62,34 @@ class DueQueueTests(SynchronousTestCase):
             self.queue.schedule(self.one, now + 1)
             list(self.queue.take_due(now + 1))
         self.assertLess(len(self.queue), 110)
+
+    def test_a_limit_loses_nobody(self) -> None:
+        """Calls with a limit return every instance once, in order, wherever the limit falls within one deadline."""
+        for most in (1, 2, 3, 256):
+            expected = []
+            for number in range(2 * most + 3):
+                for deadline in (10, 20):
+                    instance = new_instance(f"{deadline}.{number}")
+                    self.queue.schedule(instance, deadline)
+                    expected.append((deadline, number, instance))
+            expected.sort(key=lambda entry: entry[:2])
+            taken: list[Instance] = []
+            while (due := self.queue.next_due) is not None:
+                self.assertEqual(due, 10 if len(taken) < 2 * most + 3 else 20)
+                part = self.queue.take_due(20, most)
+                self.assertEqual(len(part), min(most, len(expected) - len(taken)))
+                taken += part
+            self.assertEqual([each.name for each in taken], [each.name for _, _, each in expected], most)
+            self.assertEqual((self.queue.take_due(100, most), len(self.queue)), ([], 0))
+
+    def test_a_limit_with_stale_entries(self) -> None:
+        """Stale entries do not count, and an instance that was not returned can still be forgotten or advanced."""
+        instances = [new_instance(str(number)) for number in range(6)]
+        for each in instances:
+            self.queue.schedule(each, 10)
+        self.queue.forget(instances[0])
+        self.assertEqual(self.queue.take_due(10, 2), instances[1:3])
+        self.queue.forget(instances[3])
+        self.queue.schedule(instances[5], 5)
+        self.assertEqual(self.queue.take_due(10, 2), [instances[5], instances[4]])
+        self.assertEqual((self.queue.take_due(10, 2), self.queue.next_due), ([], None))
