@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.test_tidy import Source, sources
 
 PACKAGES = ("runtime", "cli", "links", "tls", "process", "reactor", "extensions")
-MODULES = ("config.store", "server.context", "server.factory")
+MODULES = ("config.store", "config.saving", "server.context", "server.factory")
 """The packages and modules that connect the parts of a Sentinel with each other and with the outside."""
 
 EXCEPTIONS = {
@@ -41,6 +41,8 @@ EXCEPTIONS = {
     "cli.tap": {"reactor.'seconds'", "generic.loglevel"},
     # Records of the module itself, which have no behaviour.
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},
+    # The store and its attempts share whether anything is unsaved.
+    "config.saving": {"self.source.unsaved"},
     # Records of the core: its state at the start, and what a link reports about itself.
     "runtime.restoring": {"core.options.my_id", "core.state.current_epoch"},
     "links.protocols": {"self.link.handover_end", "self.link.pending_commands"},

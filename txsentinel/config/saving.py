@@ -207,6 +207,10 @@ class Attempts:
         self.durable = generation
         self._on_durable(generation)
 
+    def forget_saved(self) -> None:
+        """Have the next write take place, even if the contents of the file are durable already."""
+        self.saved = None
+
     def note_failure(self) -> float:
         """Record a failed write; return the delay in seconds until the next one."""
         self.note_doubt()

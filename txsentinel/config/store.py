@@ -121,7 +121,7 @@ class ConfigStore:
         """
         named = set(names)
         if None in named and named.issuperset(self._core.registry.masters):
-            self._attempts.saved = None
+            self._attempts.forget_saved()
         self._dirty |= named
         self.unsaved = self.unsaved or bool(named)
 

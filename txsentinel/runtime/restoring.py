@@ -5,6 +5,7 @@ from __future__ import annotations
 from txsentinel.config.configuration import Configuration
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import IHost
+from txsentinel.model.timings import Millis
 
 
 def new_id(host: IHost) -> str:
@@ -12,15 +13,16 @@ def new_id(host: IHost) -> str:
     return f"{host.random.getrandbits(160):040x}"
 
 
-def restore_state(core: SentinelCore, configuration: Configuration, host: IHost) -> bool:
-    """
-    Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``.
+def ensure_id(core: SentinelCore, host: IHost) -> bool:
+    """Give the Sentinel an ID if the file has none; return whether it got a new one."""
+    if core.options.my_id:
+        return False
+    core.options.my_id = new_id(host)
+    return True
 
-    :returns: whether the file has no ID of this Sentinel, so that the core has got a new one.
-    """
-    now, id_is_new = host.now(), not core.options.my_id
-    if id_is_new:
-        core.options.my_id = new_id(host)
+
+def restore_state(core: SentinelCore, configuration: Configuration, now: Millis) -> None:
+    """Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``."""
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     for record in configuration.masters:
         core.administration.restore(
@@ -33,4 +35,3 @@ def restore_state(core: SentinelCore, configuration: Configuration, host: IHost)
             replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
             peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
         )
-    return id_is_new

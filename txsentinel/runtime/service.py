@@ -21,7 +21,7 @@ from txsentinel.reactor.connectors import SERVERS_TIME_SLICE_SECONDS, Horizon, c
 from txsentinel.runtime.binding import CannotListen
 from txsentinel.runtime.executor import Executor
 from txsentinel.runtime.listeners import CannotStart, open_listeners
-from txsentinel.runtime.restoring import new_id, restore_state
+from txsentinel.runtime.restoring import ensure_id, new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.sweeper import SweepLoop
 from txsentinel.server.acl.control import UnusableUsers
@@ -133,7 +133,8 @@ class SentinelService(MultiService):
             for line in refusal.lines:
                 self._note(Level.WARNING, line)
             raise CannotStart(refusal.lines[-1]) from refusal
-        id_is_new = restore_state(self.core, self.configuration, self.host)
+        id_is_new = ensure_id(self.core, self.host)
+        restore_state(self.core, self.configuration, self.host.now())
         self.context.access.hide_passwords()
         if self.configuration.recovered is not None:
             self._note(Level.WARNING, self.configuration.recovered)
