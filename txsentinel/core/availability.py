@@ -47,12 +47,10 @@ class Availability:
         timings = self._state.timings
         down_after = instance.master.options.down_after
         until = now + down_after
-        limit = deadlines.silence(link, down_after)
-        if limit < until:
-            until = limit
-        limit = deadlines.unanswered_commands(link, down_after, timings)
-        if limit < until:
-            until = limit
+        if link.unanswered_ping_at is not None:
+            until = deadlines.silence(link, down_after)
+        if link.silent_since is not None:
+            until = min(until, deadlines.unanswered_commands(link, down_after, timings))
         if link.pubsub_since is not None:
             limit = deadlines.silent_subscription(link, timings)
             if limit < until:
