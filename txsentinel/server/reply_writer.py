@@ -25,10 +25,11 @@ class ReplyWriter:
     :param resolved: called when a reply is known that was deferred.
     """
 
-    __slots__ = ("_client", "_output", "_resolved", "_services", "queue")
+    __slots__ = ("_client", "_output", "_resolved", "_services", "_statistics", "queue")
 
     def __init__(self, services: OutputServices, client: Client, output: Output, resolved: Callable[[], None]) -> None:
         self._services = services
+        self._statistics = services.statistics
         self._client = client
         self._output = output
         self._resolved = resolved
@@ -68,7 +69,7 @@ class ReplyWriter:
 
     def write(self, encoded: bytes) -> None:
         """Write encoded replies to the output, ahead of the queue, which must be empty."""
-        statistics, client = self._services.statistics, self._client
+        statistics, client = self._statistics, self._client
         statistics.writes += 1
         statistics.output_bytes += len(encoded)
         client.output_bytes += len(encoded)
@@ -103,7 +104,7 @@ class ReplyWriter:
 
     def _encoded(self, value: Value, protocol: int) -> bytes:
         if isinstance(value, ErrorReply):
-            self._services.statistics.error_replies += 1
+            self._statistics.error_replies += 1
         return encode(value, protocol)
 
     def _reserve(self) -> Callable[[Value], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from txsentinel.config.errors import ConfigError
@@ -19,7 +19,10 @@ class CommandTable:
     def __init__(self) -> None:
         self.by_word: dict[bytes, Command] = {}
         self._subcommands: dict[Command, dict[bytes, Command]] = {}
-        """Container → its subcommands by their second word."""
+        """Command → its subcommands by their second word; none unless it is a container."""
+
+        self._found: dict[bytes, tuple[Command, dict[bytes, Command]]] = {}
+        """The command and its subcommands by its first word, for :meth:`find`."""
 
         self._names: dict[str, list[str]] = {}
         """Name that ACL rules use → all names of the command."""
@@ -37,21 +40,26 @@ class CommandTable:
         if len(words) < BOTH_WORDS:
             keywords = self.by_word
         elif words[0] in self.by_word:
-            keywords = self._subcommands.setdefault(self.by_word[words[0]], {})
+            keywords = self._subcommands[self.by_word[words[0]]]
         else:
             raise ValueError(f"{entry.name} has no container")
         if words[-1] in keywords:
             raise ValueError(f"two commands are called {entry.name}")
         keywords[words[-1]] = entry
+        if len(words) < BOTH_WORDS:
+            self._subcommands[entry] = {}
+            self._found[words[0]] = entry, self._subcommands[entry]
         self._names.setdefault(entry.rights, []).append(entry.name)
 
     def find(self, request: Sequence[bytes]) -> Command | None:
         """Return the command or subcommand that the first words of a request name, or ``None``."""
-        entry = self.by_word.get(request[0].lower())
-        if entry is None or len(request) < BOTH_WORDS:
+        found = self._found.get(request[0].lower())
+        if found is None:
+            return None
+        entry, subcommands = found
+        if not subcommands or len(request) < BOTH_WORDS:
             return entry
-        subcommands = self._subcommands.get(entry)
-        return entry if subcommands is None else subcommands.get(request[1].lower())
+        return subcommands.get(request[1].lower())
 
     def renamed(self, words: Mapping[str, str]) -> CommandTable:
         """
@@ -69,6 +77,7 @@ class CommandTable:
                 raise ConfigError("No such command in rename-command")
             if new:
                 table.by_word[data(new.lower())] = entry
+        table._found = {word: (entry, self._subcommands[entry]) for word, entry in table.by_word.items()}
         return table
 
     def named(self, name: bytes) -> Command | None:
@@ -76,10 +85,10 @@ class CommandTable:
         words = name.lower().split(b"|")
         entry = self.by_word.get(words[0])
         if len(words) == BOTH_WORDS and entry is not None:
-            entry = self._subcommands.get(entry, {}).get(words[1])
+            entry = self._subcommands[entry].get(words[1])
         return None if entry is None or entry.hidden or len(words) > BOTH_WORDS else entry
 
-    def subcommands(self, entry: Command) -> Iterable[Command]:
+    def subcommands(self, entry: Command) -> Collection[Command]:
         """Return the subcommands of a command, none unless it is a container."""
         return self._subcommands.get(entry, {}).values()
 
