@@ -14,6 +14,7 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.model.log_throttle import MAX_LINES, THROTTLE_PERIOD, LogThrottle
 from txsentinel.model.timings import Limits
 from txsentinel.server.admission import TOO_MANY
+from txsentinel.server.eviction import EVICTED, EVICTED_BY_FIXED_LIMIT
 from txsentinel.server.pacing import LARGE_CHUNK, TIME_SLICE_MS
 from txsentinel.wire.resp import pack
 
@@ -74,9 +75,11 @@ class Lifetime:
 class MemoryTests(ServerTestCase):
     """Memory of all clients together."""
 
-    def begin(self, size: int) -> RawConnection:
-        """Connect a client that sends this much of a request and never completes it."""
+    def begin(self, size: int, *no_evict: str) -> RawConnection:
+        """Connect a client that sets ``NO-EVICT`` and then sends this much of a request that it never completes."""
         client = self.harness.connect()
+        for switch in no_evict:
+            self.assertEqual(client.ask("CLIENT", "NO-EVICT", switch), b"+OK\r\n")
         client.protocol.dataReceived(b"*2\r\n$4\r\nPING\r\n$%d\r\n" % (size + 1) + b"x" * size)
         return client
 
@@ -90,6 +93,60 @@ class MemoryTests(ServerTestCase):
         self.assertEqual([client.closed for client in small], [False] * 5)
         self.assertEqual(self.client.ask("PING"), b"+PONG\r\n")
         self.assertIn(b"evicted_clients:2\r\n", self.client.ask("INFO", "stats"))
+
+    def evicted(self, line: str) -> int:
+        """Inspect the clients; return the number of evictions, each logged by this line."""
+        logged: list[str] = []
+        self.patch(self.harness.context.log_throttle, "warn", lambda now, text, **values: logged.append(text))
+        before = self.harness.context.statistics.evicted_clients
+        self.harness.factory.inspect()
+        self.assertEqual(set(logged), {line} if logged else set())
+        self.assertEqual(self.harness.context.statistics.evicted_clients - before, len(logged))
+        return len(logged)
+
+    def test_directive(self) -> None:
+        """``maxmemory-clients`` limits the memory of all clients; the largest are evicted."""
+        for maxmemory, limit in ((0, 1001 * KILOBYTE), (2002 * KILOBYTE, -50)):
+            options = GenericOptions(maxmemory=maxmemory, maxmemory_clients=limit)
+            self.harness = ServerHarness(options)
+            clients = [self.begin(size * KILOBYTE) for size in (300, 400, 100, 500, 200)]
+            self.assertEqual(self.evicted(EVICTED), 1)
+            self.assertEqual([client.closed for client in clients], [False, False, False, True, False])
+            self.assertEqual(self.evicted(EVICTED), 0)
+
+    def test_no_limit(self) -> None:
+        """Neither 0 nor a percentage of a ``maxmemory`` that is not set is a limit."""
+        for limit in (0, -50):
+            self.harness = ServerHarness(GenericOptions(maxmemory_clients=limit))
+            self.begin(900 * KILOBYTE)
+            self.assertEqual(self.evicted(EVICTED), 0)
+
+    def test_no_evict(self) -> None:
+        """Clients with ``NO-EVICT`` are kept, but they count: the others are evicted in their place."""
+        self.harness = ServerHarness(GenericOptions(maxmemory_clients=1000 * KILOBYTE))
+        kept, other = self.begin(900 * KILOBYTE, "ON"), self.begin(200 * KILOBYTE)
+        self.assertEqual(self.evicted(EVICTED), 1)
+        self.assertEqual((kept.closed, other.closed), (False, True))
+        again = self.begin(900 * KILOBYTE, "ON")
+        self.assertEqual(self.evicted(EVICTED), 0)
+        self.assertEqual((kept.closed, again.closed), (False, False))
+
+    def test_no_evict_ends(self) -> None:
+        """``NO-EVICT OFF`` ends the protection."""
+        self.harness = ServerHarness(GenericOptions(maxmemory_clients=1000 * KILOBYTE))
+        client = self.begin(2000 * KILOBYTE, "ON", "OFF")
+        self.assertEqual(self.evicted(EVICTED), 1)
+        self.assertTrue(client.closed)
+
+    def test_no_evict_and_fixed_limit(self) -> None:
+        """The fixed limit holds for clients with ``NO-EVICT`` too; they are evicted last."""
+        self.harness = ServerHarness(limits=Limits(clients_memory=1000 * KILOBYTE))
+        kept, other = self.begin(900 * KILOBYTE, "ON"), self.begin(200 * KILOBYTE)
+        self.assertEqual(self.evicted(EVICTED_BY_FIXED_LIMIT), 1)
+        self.assertEqual((kept.closed, other.closed), (False, True))
+        larger = self.begin(950 * KILOBYTE, "ON")
+        self.assertEqual(self.evicted(EVICTED_BY_FIXED_LIMIT), 1)
+        self.assertEqual((kept.closed, larger.closed), (False, True))
 
     def test_names_count(self) -> None:
         """Memory of names counts too."""

@@ -55,6 +55,12 @@ class GenericOptions:
     tcp_keepalive: int = 300
     tcp_backlog: int = 511
     maxclients: int = 10_000
+    maxmemory: int = 0
+    """Used only where ``maxmemory_clients`` is a percentage."""
+
+    maxmemory_clients: int = 0
+    """A negative number is a percentage of ``maxmemory``."""
+
     unixsocket: str = ""
     unixsocketperm: int = 0
     unixsocketgroup: str = ""
@@ -126,6 +132,12 @@ class GenericOptions:
     others: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Directive that a Sentinel does not use → words of its last line."""
 
+    @property
+    def clients_memory_limit(self) -> int:
+        """Bytes that all clients together may use by ``maxmemory-clients``; 0 for no limit."""
+        share = self.maxmemory_clients
+        return share if share >= 0 else self.maxmemory * -share // 100
+
     def located(self, path: str) -> str:
         """Return the absolute path for a path in the configuration; empty for an empty one."""
         return os.path.normpath(os.path.join(self.dir, path)) if path else ""
@@ -192,6 +204,21 @@ def memory_at_least(low: int) -> Reading:
     return read
 
 
+def memory_or_percentage(word: str) -> int:
+    """Parse a number of bytes with an optional unit, or a percentage, which is returned as a negative number."""
+    match = _PERCENTAGE.fullmatch(word)
+    if match is not None:
+        if int(match[1]) > 100:
+            raise DirectiveError("percentage argument must be less or equal to 100")
+        return -int(match[1])
+    try:
+        size = memory_at_least(0)(word)
+    except DirectiveError:
+        raise DirectiveError("argument must be a memory or percent value") from None
+    assert isinstance(size, int)
+    return size
+
+
 def permissions(word: str) -> int:
     """Parse file permissions in octal."""
     if not _OCTAL.fullmatch(word):
@@ -220,6 +247,7 @@ def _within(number: int, low: int, high: int) -> int:
 
 
 _MEMORY: Final = re.compile(r"([0-9]{1,19})([a-zA-Z]*)", re.ASCII)
+_PERCENTAGE: Final = re.compile(r"(0|[1-9][0-9]{0,18})%", re.ASCII)
 _OCTAL: Final = re.compile(r"-?[0-7]{1,12}", re.ASCII)
 _UNITS: Final = {
     "": 1,
@@ -238,6 +266,7 @@ SCALARS: Final[dict[str, Reading]] = {
     **{name: integer_between(*between) for between, names in INTEGER.items() for name in names.split()},
     **dict.fromkeys(MEMORY.split(), memory_at_least(0)),
     **{name: one_of(words) for name, words in ONE_OF.items()},
+    "maxmemory-clients": memory_or_percentage,
     "client-query-buffer-limit": memory_at_least(MIN_BUFFER),
     "proto-max-bulk-len": memory_at_least(MIN_BUFFER),
     "requirepass": text,

@@ -180,7 +180,6 @@ FREE_FORM: Final[dict[str, int]] = {
     "list-max-ziplist-value": 1,
     "loadmodule": 1,
     "lookahead": 1,
-    "maxmemory-clients": 1,
     "notify-keyspace-events": 1,
     "oom-score-adj-values": 1,
     "rdma-bind": 0,

@@ -9,17 +9,13 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 
 from txsentinel.server.all_commands import MODULES
-from txsentinel.server.clientline import client_line
 from txsentinel.server.context import ServerContext
+from txsentinel.server.eviction import evict_clients
 from txsentinel.server.handlers import bind
 from txsentinel.server.protocol import SentinelProtocol
 
 INSPECTION_PERIOD: Final = 1.0
 """Seconds between two checks for idle and slow clients."""
-
-
-MAX_LINE: Final = 1_000
-"""Maximum length in characters of the description of a client in the log."""
 
 CLOSING_TIMEOUT: Final = 60_000
 """Milliseconds that a closing connection may take to read its last replies before it is aborted."""
@@ -66,7 +62,6 @@ class SentinelServerFactory(ServerFactory):
         context.statistics.sample(now)
         context.log_throttle.flush(now)
         timeout = context.options.timeout * 1000
-        memory = 0
         for client in context.clients:
             if client.over_soft_limit_since is not None or client.connection.unsent:
                 client.connection.check_output(now)
@@ -75,22 +70,4 @@ class SentinelServerFactory(ServerFactory):
                 client.connection.abort()
             if timeout and not client.subscriptions and idle > timeout:
                 client.connection.abort()
-            memory += client.memory
-        if memory > context.limits.clients_memory:
-            self._evict(memory)
-
-    def _evict(self, memory: int) -> None:
-        """Abort the clients with the most memory until the rest is within the limit."""
-        context = self.context
-        now = context.host.now()
-        for client in sorted(context.clients, key=lambda client: client.memory, reverse=True):
-            if memory <= context.limits.clients_memory:
-                break
-            memory -= client.memory
-            context.statistics.evicted_clients += 1
-            context.log_throttle.warn(
-                now,
-                "Evicting client because the memory of all clients exceeds the limit: {line}",
-                line=client_line(client, now)[:MAX_LINE],
-            )
-            client.connection.abort()
+        evict_clients(context, now)

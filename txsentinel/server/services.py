@@ -133,6 +133,16 @@ class ConnectionServices(AdmissionServices, DispatchServices, OutputServices, Pr
         """Execute the decisions of the core."""
 
 
+class EvictionServices(Protocol):
+    """What evicting clients needs."""
+
+    clients: ClientRegistry
+    limits: Limits
+    log_throttle: LogThrottle
+    options: GenericOptions
+    statistics: Statistics
+
+
 # Needed by commands.
 
 

@@ -184,7 +184,7 @@ def unblock(services: ClientServices, client: Client, request: Sequence[bytes]) 
 
 
 def no_evict(services: ClientServices, client: Client, request: Sequence[bytes]) -> Reply:
-    """Store the flag and show it in CLIENT LIST; it does not protect from eviction."""
+    """Protect the client from eviction by ``maxmemory-clients``, or end that."""
     switch = request[2].lower()
     if switch not in (b"on", b"off"):
         raise syntax_error()

@@ -1,0 +1,55 @@
+"""
+Eviction: disconnecting the clients that use the most memory when all clients together use too much.
+
+There are two limits. ``maxmemory-clients`` is the operator's; clients with ``CLIENT NO-EVICT on`` count, but are kept.
+``Limits.clients_memory`` protects the process whatever the configuration says; such clients are evicted last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from txsentinel.server.clientline import client_line
+
+if TYPE_CHECKING:
+    from txsentinel.model.timings import Millis
+    from txsentinel.server.clients import Client
+    from txsentinel.server.services import EvictionServices
+
+MAX_LINE: Final = 1_000
+"""Maximum length in characters of the description of a client in the log."""
+
+EVICTED: Final = "Evicting client: {line}"
+EVICTED_BY_FIXED_LIMIT: Final = "Evicting client because the memory of all clients exceeds the fixed limit: {line}"
+
+
+def evict_clients(services: EvictionServices, now: Millis) -> None:
+    """Disconnect clients, the largest first, until the others are within both limits."""
+    clients = services.clients
+    total = sum(client.memory for client in clients)
+    configured, fixed = services.options.clients_memory_limit, services.limits.clients_memory
+    if configured and total > configured:
+        candidates = sorted((each for each in clients if not each.no_evict), key=_memory, reverse=True)
+        total = _evict(services, candidates, total, configured, EVICTED, now)
+    if total > fixed:
+        candidates = sorted(clients, key=lambda client: (client.no_evict, -client.memory))
+        _evict(services, candidates, total, fixed, EVICTED_BY_FIXED_LIMIT, now)
+
+
+def _memory(client: Client) -> int:
+    return client.memory
+
+
+def _evict(
+    services: EvictionServices, candidates: Iterable[Client], total: int, limit: int, line: str, now: Millis
+) -> int:
+    """Disconnect candidates while ``total`` exceeds the limit; return the memory of those that are left."""
+    for client in candidates:
+        if total <= limit:
+            break
+        total -= client.memory
+        services.statistics.evicted_clients += 1
+        services.log_throttle.warn(now, line, line=client_line(client, now)[:MAX_LINE])
+        client.connection.abort()
+    return total
