@@ -1,8 +1,8 @@
 """
-Sentinels that are wrong in one way each, to prove that the witness would notice.
+Sentinels with one rule broken each, to prove that the invariant checker notices.
 
-A mutant replaces one function of the production code by a worse one while it is in force. Beside it
-stands what ought to catch it, and in which world: a fleet, a plan of faults, a seed.
+A mutant replaces one function of the production code while it is active. It is listed with the invariant that must
+detect it, and with the run in which it does: a fleet, a plan of faults, a seed.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ Patch = tuple[Any, str, Any]
 
 
 MAX_RUNS = 25
-"""Seeds within which a mutant must be caught."""
+"""Number of seeds within which a mutant must be detected."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One way of being wrong."""
+    """One broken rule."""
 
     name: str
     caught_by: str
-    """The promise that is broken, as violations name it."""
+    """The violated invariant, as violations name it."""
 
     patches: Callable[[], list[Patch]]
     seed: int = 0
@@ -70,38 +70,38 @@ class Mutant:
     """The fleet, if not the one that the seed draws."""
 
     kinds: tuple[str, ...] | None = None
-    """What goes wrong, if not anything."""
+    """The fault types, if not all."""
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
-        """Be wrong for a while."""
+    def applied(self) -> Iterator[None]:
+        """Apply the patches inside the block."""
         with ExitStack() as stack:
             for owner, attribute, replacement in self.patches():
                 stack.enter_context(patch.object(owner, attribute, replacement))
             yield
 
-    def live(self, seed: int) -> Outcome:
-        """What becomes of a world with such Sentinels; it ends with the promise."""
+    def run(self, seed: int) -> Outcome:
+        """Return the result of a run with such Sentinels; it ends with the violation."""
         plan = draw_plan(seed, self.seconds, self.kinds)
-        with self.in_force():
+        with self.applied():
             return Run(seed, self.seconds, plan, self.shape, invariant=self.caught_by).all()
 
     def caught(self) -> tuple[bool, list[str]]:
         """
-        Is the promise seen to be broken within ``MAX_RUNS``? And what was wrong.
+        Return whether the violation is detected within ``MAX_RUNS``, and the violations found.
 
-        The first world is one that is known to show it, so it is mostly the last.
+        The first run is known to detect it, so it is mostly the last one.
         """
         wrong: list[str] = []
         for seed in range(self.seed, self.seed + MAX_RUNS):
-            outcome = self.live(seed)
-            if self.betrayed_by(outcome):
+            outcome = self.run(seed)
+            if self.detected_in(outcome):
                 return True, outcome.wrong
             wrong += outcome.wrong
         return False, wrong
 
-    def betrayed_by(self, outcome: Outcome) -> bool:
-        """Was the promise seen to be broken?"""
+    def detected_in(self, outcome: Outcome) -> bool:
+        """Whether the result has the violation."""
         return any(what.partition(" ")[0] == self.caught_by for what in outcome.wrong)
 
 
@@ -109,13 +109,13 @@ MUTANTS: list[Mutant] = []
 
 
 def mutant(caught_by: str, **simulation: Any) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
-    """Enter a function that gives the patches of a mutant, named like it, into the list."""
+    """Register a function that returns the patches of a mutant, under its name."""
 
-    def enter(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+    def register(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
         MUTANTS.append(Mutant(patches.__name__, caught_by, patches, **simulation))
         return patches
 
-    return enter
+    return register
 
 
 def _without(owner: type, attribute: str, answer: Any = None) -> list[Patch]:
@@ -127,7 +127,7 @@ def _without(owner: type, attribute: str, answer: Any = None) -> list[Patch]:
 
 @mutant("durable", seed=2)
 def votes_are_not_saved() -> list[Patch]:
-    """A vote is told before it is on disk."""
+    """A vote is sent before it is on disk."""
 
     def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
         master.leader, master.leader_epoch, master.voted_at = candidate, epoch, now
@@ -140,13 +140,13 @@ def votes_are_not_saved() -> list[Patch]:
 
 @mutant("durable", kinds=("full-disk", "masters-die", "disk-failure"), seed=4)
 def votes_are_published_while_saving_fails() -> list[Patch]:
-    """``+vote-for-leader`` comes out although the vote could not be saved."""
+    """``+vote-for-leader`` is published although the vote could not be saved."""
     return [(barriers, "is_binding", lambda effect: False)]
 
 
 @mutant("S2", kinds=("bind-mount", "masters-die"), seed=4)
 def reads_past_recovery_records() -> list[Patch]:
-    """What a crash interrupted is not taken from the record, but from what stands above it."""
+    """A file whose overwriting was interrupted is read itself, instead of its recovery record."""
 
     def recovered(raw: bytes) -> recovery.Recovered:
         found = recovery.recovered(raw)
@@ -160,7 +160,7 @@ def reads_past_recovery_records() -> list[Patch]:
 
 @mutant("S2", kinds=("bind-mount", "masters-die"), seed=4)
 def overwrites_without_a_record() -> list[Patch]:
-    """The file is overwritten, and nothing else has the new contents meanwhile."""
+    """The file is overwritten without a recovery record of the new contents."""
 
     def overwriting(old: bytes, new: bytes) -> recovery.Overwriting:
         return recovery.Overwriting(len(old), b"\n", new, new)
@@ -170,7 +170,7 @@ def overwrites_without_a_record() -> list[Patch]:
 
 @mutant("S1", seed=26)
 def votes_twice_in_an_epoch() -> list[Patch]:
-    """Who asks last is who is voted for."""
+    """The latest candidate gets a vote, whatever was voted before."""
     real = voting.Voting.requested
 
     def requested(self: voting.Voting, host: str, port: int, epoch: int, candidate: str, now: int) -> Vote:
@@ -184,7 +184,7 @@ def votes_twice_in_an_epoch() -> list[Patch]:
 
 @mutant("S2", kinds=("masters-die", "kill-sentinel"), seed=4)
 def restarts_without_its_votes() -> list[Patch]:
-    """The last vote is not remembered over a restart."""
+    """The last vote is not restored at a restart."""
     real = administration.Administration.restore
 
     def restore(self: administration.Administration, *arguments: Any, **keywords: Any) -> Master:
@@ -195,7 +195,7 @@ def restarts_without_its_votes() -> list[Patch]:
 
 @mutant("S2", kinds=("monitor-anew", "masters-die"), seed=2)
 def removal_forgets_votes() -> list[Patch]:
-    """A master that is monitored anew could be voted for once more in the same epoch."""
+    """A master that is monitored again gets a second vote in the same epoch."""
     real = administration.Administration.monitor
 
     def monitor(self: administration.Administration, *arguments: Any) -> Master:
@@ -213,7 +213,7 @@ def removal_forgets_votes() -> list[Patch]:
     seed=2,
 )
 def counts_votes_of_any_epoch() -> list[Patch]:
-    """A vote for us of some other epoch is as good as one of ours."""
+    """Votes of other epochs are counted."""
     real = vote_count.VoteCounter.count
 
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
@@ -232,7 +232,7 @@ def counts_votes_of_any_epoch() -> list[Patch]:
 
 @mutant("S3", kinds=("masters-die",), seed=2)
 def counts_every_answer_as_a_vote() -> list[Patch]:
-    """Whoever answers is taken to have voted for us."""
+    """Every reply is counted as a vote for us."""
     real = vote_count.VoteCounter.count
 
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
@@ -241,19 +241,19 @@ def counts_every_answer_as_a_vote() -> list[Patch]:
         with patch.object(master.failover, "answers", dict.fromkeys(master.failover.answers, mine)):
             return real(self, master)
 
-    # Without their order, candidates stand at once and in the same epoch.
+    # Without their order, candidates campaign at once and in the same epoch.
     return [(vote_count.VoteCounter, "count", count), (vote_count.VoteCounter, "campaign_order", lambda *_: 0)]
 
 
 @mutant("S4", kinds=("masters-die", "directional-block"), seed=10)
 def needs_no_majority() -> list[Patch]:
-    """The quorum alone elects."""
+    """The quorum suffices for an election."""
     return [(Master, "majority", property(lambda self: 1))]
 
 
 @mutant("S4", kinds=("masters-die",), shape=Shape(sentinels=5, quorum=5), seed=1)
 def needs_no_quorum_of_votes() -> list[Patch]:
-    """The majority alone elects, however many the quorum demands."""
+    """The majority suffices for an election, whatever the quorum is."""
     real = vote_count.VoteCounter.count
 
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
@@ -265,20 +265,20 @@ def needs_no_quorum_of_votes() -> list[Patch]:
 
 @mutant("S4", kinds=("masters-die", "kill-sentinel", "crash-sentinel"), shape=Shape(sentinels=5, quorum=2), seed=8)
 def forgets_dead_peers() -> list[Patch]:
-    """The majority is one of those who live."""
+    """The majority is that of the Sentinels that are up."""
     alive = property(lambda self: 1 + sum(not peer.is_down for peer in self.peers.values()))
     return [(Master, "voters", alive)]
 
 
 @mutant("S4", kinds=("masters-die",), seed=1)
 def promotes_without_an_election() -> list[Patch]:
-    """Standing is winning."""
+    """Every campaign succeeds."""
     return _without(election.Elections, "assess", election.ElectionStatus.WON)
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=2)
 def counts_its_vote_before_it_is_saved() -> list[Patch]:
-    """Our own vote is one vote, on disk or not."""
+    """Our own vote counts before it is saved."""
     real = vote_count.VoteCounter.count
 
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
@@ -293,7 +293,7 @@ def counts_its_vote_before_it_is_saved() -> list[Patch]:
 
 @mutant("durable", kinds=("masters-die", "full-disk"), seed=3)
 def votes_although_the_disk_fails() -> list[Patch]:
-    """What could not be saved is told all the same, as C does."""
+    """A vote that could not be saved is sent, as C does."""
     return [(Vote, "fallback", lambda self: self)]
 
 
@@ -332,23 +332,23 @@ def holds_no_replies() -> list[Patch]:
 
 
 @mutant("durable", kinds=("masters-die", "slow-disk"), seed=4)
-def tells_clients_too_soon() -> list[Patch]:
-    """A client is told of an address that a crash would take back."""
+def publishes_address_before_save() -> list[Patch]:
+    """A client gets an address that a crash would take back."""
     nothing = property(lambda self: 0, lambda self, generation: None)
     return [(Master, "address_generation", nothing)]
 
 
 @mutant("durable", kinds=("set",), seed=1)
-def confirms_too_soon() -> list[Patch]:
-    """An operator is told that it is done before it is on disk."""
+def confirms_before_save() -> list[Patch]:
+    """A command is confirmed before its change is on disk."""
     from txsentinel.server.commands import sentinel_changes
 
     return [(sentinel_changes, "once_saved", lambda context, undo=None, since=0, value=OK: value)]
 
 
 @mutant("durable", kinds=("set",), seed=1)
-def keeps_its_name_to_itself() -> list[Patch]:
-    """The ID is not in the file, and a restart would bring another voter."""
+def does_not_save_its_id() -> list[Patch]:
+    """The ID is not saved, so a restart would add another voter."""
     from txsentinel.config import rendering, store
 
     real = rendering.own_head_lines
@@ -357,7 +357,7 @@ def keeps_its_name_to_itself() -> list[Patch]:
 
 @mutant("replies", kinds=("slow-disk", "set"), seed=1)
 def answers_out_of_order() -> list[Patch]:
-    """What is ready does not wait for what is held."""
+    """Replies that are ready do not wait for deferred ones before them."""
 
     def add(self: replies.ReplyQueue, encoded: bytes) -> None:
         self.size += len(encoded)
@@ -370,8 +370,8 @@ def answers_out_of_order() -> list[Patch]:
 
 
 @mutant("S6", kinds=("masters-die", "isolate-sentinel"), seed=4)
-def believes_older_configurations() -> list[Patch]:
-    """News need not be newer."""
+def adopts_older_configurations() -> list[Patch]:
+    """Older configurations are adopted, too."""
     real = gossip.Gossip._configuration
 
     def configuration(self: gossip.Gossip, hello: Any, master: Master, peer: Any, now: int) -> bool:
@@ -386,8 +386,8 @@ def believes_older_configurations() -> list[Patch]:
 
 
 @mutant("S12", kinds=("masters-die",), seed=1)
-def follows_news_without_their_epoch() -> list[Patch]:
-    """A newer address is taken over and its config epoch is not."""
+def switches_without_epoch() -> list[Patch]:
+    """A newer address is adopted without its config epoch."""
     real = switching.Switching.switch
 
     def switch(self: switching.Switching, master: Master, address: Address, published: Address, now: int) -> None:
@@ -400,21 +400,21 @@ def follows_news_without_their_epoch() -> list[Patch]:
 
 @mutant("S5", kinds=("masters-die", "split", "rival-failovers"), seed=2)
 def numbers_its_configurations_itself() -> list[Patch]:
-    """A new configuration has the number after the last one, whatever epoch was won."""
+    """A new configuration has the next epoch, not that of the election."""
     real = failover.Failovers.promotion_seen
 
-    def seen(self: failover.Failovers, replica: Replica, now: int) -> bool:
+    def observe(self: failover.Failovers, replica: Replica, now: int) -> bool:
         current = replica.master.failover
         if current is not None:
             current.epoch = replica.master.config_epoch + 1
         return real(self, replica, now)
 
-    return [(failover.Failovers, "promotion_seen", seen)]
+    return [(failover.Failovers, "promotion_seen", observe)]
 
 
 @mutant("durable", kinds=("masters-die", "kill-sentinel"), seed=2)
 def writes_no_config_epoch() -> list[Patch]:
-    """The config epoch is not in the file."""
+    """The config epoch is not saved."""
     from txsentinel.config import rendering, store
 
     def lines(master: Master, *arguments: Any) -> Any:
@@ -438,7 +438,7 @@ def restarts_without_its_config_epoch() -> list[Patch]:
 
 @mutant("S6", kinds=("masters-die", "reset-master"), seed=4)
 def forgets_its_config_epoch_at_reset() -> list[Patch]:
-    """RESET begins at config epoch 0."""
+    """RESET sets the config epoch to 0."""
     real = switching.Switching.reset
 
     def reset(self: switching.Switching, master: Master, now: int) -> None:
@@ -450,7 +450,7 @@ def forgets_its_config_epoch_at_reset() -> list[Patch]:
 
 @mutant("S7", kinds=("masters-die",), seed=2)
 def writes_no_current_epoch() -> list[Patch]:
-    """The current epoch in the file is that of the last restart."""
+    """The saved current epoch is that of the last restart."""
     from txsentinel.config import rendering, store
 
     real = rendering.own_tail_lines
@@ -471,7 +471,7 @@ def restarts_without_its_current_epoch() -> list[Patch]:
 
 @mutant("S12", kinds=("masters-die",), seed=2)
 def publishes_before_the_promotion_is_seen() -> list[Patch]:
-    """The order to promote is taken for the promotion."""
+    """The command to promote counts as the observed promotion."""
     from txsentinel.core import instances
 
     return [(instances, "PROMOTION_SEEN", instances.PROMOTION_SEEN | {FailoverState.WAIT_PROMOTION})]
@@ -479,7 +479,7 @@ def publishes_before_the_promotion_is_seen() -> list[Patch]:
 
 @mutant("S12", kinds=("masters-die",), seed=2)
 def waits_for_no_info() -> list[Patch]:
-    """A promotion that was ordered counts as seen."""
+    """A promotion that was ordered counts as observed."""
 
     def wait(self: failover.Failovers, master: Master, current: Failover, now: int) -> None:
         assert current.promoted is not None
@@ -504,8 +504,8 @@ def needs_no_agreement() -> list[Patch]:
 
 
 @mutant("S10", kinds=("pause-server", "isolate-sentinel", "busy-server"), seed=4)
-def believes_old_opinions() -> list[Patch]:
-    """What a peer once said holds until it says something else, through switches too."""
+def keeps_old_opinions() -> list[Patch]:
+    """The opinion of a peer never expires, even after switches."""
     return [
         (questions.Questions, "expire_opinions", lambda *_: None),
         (questions.Questions, "forget_opinions", lambda *_: None),
@@ -513,27 +513,27 @@ def believes_old_opinions() -> list[Patch]:
 
 
 @mutant("S10", kinds=("isolate-sentinel", "masters-die", "cut-pair"), seed=1)
-def calls_down_what_is_up() -> list[Patch]:
-    """Whoever asks is told that the master is down."""
+def always_reports_down() -> list[Patch]:
+    """Every peer gets the opinion that the master is down."""
     real = voting.Voting.requested
 
     def requested(self: voting.Voting, *arguments: Any) -> Vote:
         vote = real(self, *arguments)
         return Vote(True, vote.leader, vote.leader_epoch, vote.generation, vote.durable_epoch)
 
-    # An opinion is looked at again when it is told.
+    # An opinion is evaluated again when it is sent.
     return [(voting.Voting, "requested", requested), (sentinel.SentinelCore, "holds_down", lambda *_: True)]
 
 
 @mutant("S13", kinds=("pause-sentinel", "wall-clock"), seed=1)
 def never_enters_tilt() -> list[Patch]:
-    """Standing still goes unnoticed."""
+    """A stopped process does not enter TILT."""
     return _without(tilt_guard.TiltGuard, "swept", False)
 
 
 @mutant("S13", kinds=("pause-sentinel", "wall-clock", "kill-server"), seed=2)
-def judges_in_tilt() -> list[Patch]:
-    """TILT keeps it from nothing."""
+def evaluates_in_tilt() -> list[Patch]:
+    """TILT has no effect."""
 
     def evaluate(self: evaluation.Evaluation, instance: Any, now: int) -> None:
         if not instance.gone:
@@ -545,14 +545,14 @@ def judges_in_tilt() -> list[Patch]:
 
 
 @mutant("slow", seed=4, kinds=("slow-sentinel",))
-def takes_its_own_delay_for_silence() -> list[Patch]:
-    """What has arrived and is not read yet counts as not said."""
+def counts_unread_replies_as_missing() -> list[Patch]:
+    """Replies that arrived but are not read yet count as missing."""
     return [(state.SentinelState, "received_until", lambda self, now: now)]
 
 
 @mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)
 def gives_opinions_in_tilt() -> list[Patch]:
-    """Others are told what TILT forbids to believe."""
+    """Opinions are given in TILT."""
     real = voting.Voting.__init__
 
     def init(self: voting.Voting, shared: Any, registry: Any, tilt: tilt_guard.TiltGuard) -> None:
@@ -570,13 +570,13 @@ def gives_opinions_in_tilt() -> list[Patch]:
 
 @mutant("S15", kinds=("masters-die", "crash-server"), shape=Shape(sentinels=5, masters=3, quorum=5), seed=2)
 def tries_again_at_once() -> list[Patch]:
-    """There is no distance between attempts."""
+    """There is no interval between attempts."""
     return _without(failover_start.StartRules, "_may_attempt", True)
 
 
 @mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"), seed=4)
 def tries_right_after_voting() -> list[Patch]:
-    """A vote for somebody else keeps it from nothing."""
+    """A vote for another candidate does not delay our attempt."""
     real = voting.Voting.cast
 
     def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
@@ -589,8 +589,8 @@ def tries_right_after_voting() -> list[Patch]:
 
 
 @mutant("S10", kinds=("masters-die",), seed=1)
-def fails_over_without_orders() -> list[Patch]:
-    """What was found by itself is treated as ordered by an operator."""
+def forces_every_failover() -> list[Patch]:
+    """Every failover is forced."""
     real = failover.Failovers._start
 
     def start(self: failover.Failovers, master: Master, now: int, *, forced: bool, coordinated: bool = False) -> None:
@@ -600,8 +600,8 @@ def fails_over_without_orders() -> list[Patch]:
 
 
 @mutant("S17", kinds=("pause-group",), seed=1)
-def carries_on_though_the_master_is_back() -> list[Patch]:
-    """What was right when the election began is done when it is won."""
+def continues_without_reason() -> list[Patch]:
+    """A failover continues although its reason is gone."""
     return [
         (failover, "abort_reason", lambda *arguments: None),
         (failover_start, "return_awaited_until", lambda *arguments: None),
@@ -610,7 +610,7 @@ def carries_on_though_the_master_is_back() -> list[Patch]:
 
 @mutant("S14", kinds=("masters-die",), shape=Shape(unwilling=1), seed=1)
 def ignores_priority_zero() -> list[Patch]:
-    """Whoever asked not to be promoted comes first."""
+    """Replicas of priority 0 are preferred."""
     real = selection.unfit_because
 
     def unfit(replica: Replica, *arguments: Any) -> str | None:
@@ -622,7 +622,7 @@ def ignores_priority_zero() -> list[Patch]:
 
 @mutant("S11", kinds=("masters-die",), seed=2)
 def promotes_for_others() -> list[Patch]:
-    """Who votes for a leader helps it along by promoting a replica itself."""
+    """A voter promotes a replica itself."""
     real = voting.Voting.cast
 
     def cast(self: voting.Voting, master: Master, candidate: str, epoch: int, now: int) -> None:
@@ -631,25 +631,25 @@ def promotes_for_others() -> list[Patch]:
             for replica in master.replicas.values():
                 self._state.emit(Reconfigure(replica.link, None))
 
-    # Such an order would be dropped as outdated.
+    # Such a command would be dropped as outdated.
     return [(voting.Voting, "cast", cast), (sentinel.SentinelCore, "is_outdated", lambda *_: False)]
 
 
 @mutant("S11", kinds=("masters-die",), seed=2)
-def points_replicas_astray() -> list[Patch]:
-    """Replicas are told to follow one of themselves."""
+def reconfigures_replicas_to_a_replica() -> list[Patch]:
+    """Replicas are reconfigured to follow one of themselves."""
     real = switching.Switching.role_change
 
     def change(self: switching.Switching, server: Any, master: Address | None) -> Reconfigure:
         return real(self, server, None if master is None else server.address)
 
-    # What is outdated would be caught at the door, and this is what it would look like to it.
+    # An outdated command would be dropped before it is sent, so it is made to look valid.
     return [(switching.Switching, "role_change", change), (sentinel.SentinelCore, "is_outdated", lambda *_: False)]
 
 
 @mutant("S11", kinds=("rival-failovers",), seed=2)
-def obeys_outdated_orders() -> list[Patch]:
-    """What waited for the disk is carried out, though the master has moved meanwhile."""
+def sends_outdated_commands() -> list[Patch]:
+    """An outdated command is sent, though the master has moved meanwhile."""
     return _without(sentinel.SentinelCore, "is_outdated", False)
 
 
@@ -657,8 +657,8 @@ def obeys_outdated_orders() -> list[Patch]:
 
 
 @mutant("bounded", kinds=("masters-die", "pause-sentinel"), seed=4)
-def piles_up_questions() -> list[Patch]:
-    """Peers are asked again, whether they answered or not."""
+def repeats_unanswered_requests() -> list[Patch]:
+    """Peers are queried again before they replied."""
 
     class Forgetful(deque):  # type: ignore[type-arg]
         def __contains__(self, question: object) -> bool:
@@ -686,8 +686,8 @@ def leaks_connections() -> list[Patch]:
 
 
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
-def greets_before_it_lets_go() -> list[Patch]:
-    """The hello to the old master goes out first, and is held by the pause that the order behind it would end."""
+def sends_hello_before_unpause() -> list[Patch]:
+    """The hello to the old master is sent first, and is blocked by the pause that the next command would end."""
     real_finish, real_word = handover.Handovers.finish, switching.Switching.broadcast_hello
     late: list[tuple[Any, ...]] = []
 
@@ -703,14 +703,14 @@ def greets_before_it_lets_go() -> list[Patch]:
 
 
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
-def holds_writes_until_it_ends_that_itself() -> list[Patch]:
-    """The pause is as long as the failover may take."""
+def pauses_writes_for_too_long() -> list[Patch]:
+    """The pause is as long as the failover timeout."""
     return [(handover, "MAX_PAUSE", 1 << 30)]
 
 
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
-def forgets_the_pause_that_it_ordered() -> list[Patch]:
-    """After a hand-over files are rewritten and clients disconnected, and that is all."""
+def does_not_unpause() -> list[Patch]:
+    """After a hand-over files are rewritten and clients disconnected, but writes stay paused."""
     from txsentinel.links import encoded_commands as phrases
 
     real = phrases.finish_hand_over
@@ -719,7 +719,7 @@ def forgets_the_pause_that_it_ordered() -> list[Patch]:
 
 @mutant("clients", kinds=("coordinated-failover",), seed=1)
 def keeps_the_clients_after_a_hand_over() -> list[Patch]:
-    """Whoever listens to the old master goes on listening to it."""
+    """No client of the old master is disconnected."""
     from txsentinel.links import encoded_commands as phrases
 
     real = phrases.finish_hand_over
@@ -737,7 +737,7 @@ def keeps_the_subscribers_of_a_demoted_master() -> list[Patch]:
 
 @mutant("files", kinds=("coordinated-failover",), seed=1)
 def rewrites_no_file_after_a_hand_over() -> list[Patch]:
-    """A restart would bring the old roles back."""
+    """A restart would restore the old roles."""
     from txsentinel.links import encoded_commands as phrases
 
     real = phrases.finish_hand_over
@@ -746,7 +746,7 @@ def rewrites_no_file_after_a_hand_over() -> list[Patch]:
 
 @mutant("files", kinds=("masters-die",), seed=1)
 def rewrites_no_file_after_a_promotion() -> list[Patch]:
-    """Nor does a role that was ordered survive."""
+    """An ordered role does not survive a restart."""
     from txsentinel.links import encoded_commands as phrases
 
     real = phrases.role_change
@@ -756,8 +756,8 @@ def rewrites_no_file_after_a_promotion() -> list[Patch]:
 
 
 @mutant("follows", kinds=("manual-failover", "coordinated-failover"), shape=Shape(replicas=3), seed=1)
-def calls_it_done_without_an_order() -> list[Patch]:
-    """The other replicas are not told of their new master, and the failover ends all the same."""
+def skips_reconfiguration() -> list[Patch]:
+    """The other replicas are not reconfigured, and the failover ends nevertheless."""
 
     def follow(self: reconfiguration.Reconfiguration, replica: Replica, promoted: Replica, now: int) -> None:
         replica.sync = SyncStep.DONE
@@ -770,13 +770,13 @@ def calls_it_done_without_an_order() -> list[Patch]:
 
 @mutant("L1", kinds=("set",), seed=1)
 def never_fails_over() -> list[Patch]:
-    """A dead master is watched, and that is all."""
+    """A failed master is not replaced."""
     return _without(failover_start.StartRules, "is_due", False)
 
 
 @mutant("L1", kinds=("pause-sentinel", "wall-clock"), seed=2)
 def stays_in_tilt() -> list[Patch]:
-    """Who was in TILT once never decides again."""
+    """TILT never ends."""
     return _without(tilt_guard.TiltGuard, "over", False)
 
 
@@ -788,19 +788,19 @@ def ignores_newer_configurations() -> list[Patch]:
 
 @mutant("L2", kinds=("misdirect",), seed=2, seconds=10.0)
 def never_repairs() -> list[Patch]:
-    """A replica that follows somebody else is left to it."""
+    """A replica of another server is not corrected."""
     return _without(observation.Observation, "_repair")
 
 
 @mutant("L4", kinds=("set",), seed=2, seconds=5.0)
 def never_converts() -> list[Patch]:
-    """An old master that comes back is left to believe in itself."""
+    """An old master that returns is not converted."""
     return _without(observation.Observation, "_convert")
 
 
 @mutant("L2", kinds=("reset",), seed=2)
-def never_looks_back() -> list[Patch]:
-    """A connection that was lost is not made again."""
+def never_reconnects() -> list[Patch]:
+    """A lost connection is not established again."""
     from txsentinel.links import factory
 
     return _without(factory.LinkFactory, "_retry_in")
@@ -808,13 +808,13 @@ def never_looks_back() -> list[Patch]:
 
 @mutant("L5", seed=5)
 def knows_no_peers() -> list[Patch]:
-    """Hellos of strangers are not taken for anything."""
+    """Hellos of unknown Sentinels are ignored."""
     return _without(gossip.Gossip, "_peer")
 
 
 @mutant("L2", kinds=("split",), shape=Shape(quorum=1, failover_timeout=3_000), seed=20)
-def learns_no_epochs() -> list[Patch]:
-    """The current epochs of others are ignored in hellos."""
+def ignores_epochs_in_hellos() -> list[Patch]:
+    """The current epochs in hellos are ignored."""
     real = gossip.Gossip.hello
 
     def hello(self: gossip.Gossip, payload: bytes, now: int, **keywords: Any) -> None:

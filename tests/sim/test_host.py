@@ -1,4 +1,4 @@
-"""Simulated hosts: life and death of a process, its clocks, its disk, its children."""
+"""Simulated hosts: start and end of a process, its clocks, its disk, its children."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from txsentinel.sim.simulation import Simulation
 
 
 class HostCase(SynchronousTestCase):
-    """``alpha``, and ``beta`` that runs an echo server."""
+    """Host ``alpha``, and ``beta``, which runs an echo server."""
 
     seed = 5
 
@@ -51,23 +51,23 @@ class HostCase(SynchronousTestCase):
         host.reactor.listenTCP(7, self.servers[-1])
 
     def connect(self, timeout: float = 30) -> Client:
-        """``alpha`` connects to ``beta``."""
+        """Connect ``alpha`` to ``beta``."""
         factory = Client()
         self.alpha.reactor.connectTCP("10.0.0.2", 7, factory, timeout)
         self.simulation.run(0.1)
         return factory
 
 
-class LifeTests(HostCase):
-    """Starting, stalling, ending."""
+class ProcessStateTests(HostCase):
+    """Starting, pausing, ending."""
 
     def test_interface(self) -> None:
-        """A simulated host is a host."""
+        """A simulated host implements ``IHost``."""
         verifyObject(IHost, self.alpha)
         verifyObject(IFileStore, self.alpha.files)
 
     def test_starting_twice(self) -> None:
-        """What runs cannot be started."""
+        """A running host cannot be started."""
         self.assertRaises(RuntimeError, self.alpha.start)
 
     def test_kill(self) -> None:
@@ -82,7 +82,7 @@ class LifeTests(HostCase):
         self.assertIs(self.connect().failed, ConnectionRefusedError)
 
     def test_kill_with_unread_bytes(self) -> None:
-        """If there was something left to read, the peers see a reset."""
+        """If there was unread data, the peers get a reset."""
         client = self.connect()
         client.client.transport.write(b"?")
         self.beta.kill()
@@ -90,7 +90,7 @@ class LifeTests(HostCase):
         self.assertIs(client.client.lost, ConnectionLost)
 
     def test_crash_is_silent(self) -> None:
-        """Nobody hears of a lost machine; attempts to reach it end in a timeout."""
+        """A lost machine sends nothing; attempts to connect to it time out."""
         client = self.connect()
         self.beta.crash()
         client.client.transport.write(b"?")
@@ -100,7 +100,7 @@ class LifeTests(HostCase):
         self.assertIs(attempt.failed, TimeoutError)
 
     def test_crash_with_refusal(self) -> None:
-        """With a router that knows, attempts are refused, though old connections stay silent."""
+        """If a router reports the loss, attempts are refused, though old connections stay silent."""
         client = self.connect()
         self.beta.crash(refuse=True)
         attempt = self.connect()
@@ -109,7 +109,7 @@ class LifeTests(HostCase):
         self.assertIsNone(client.client.lost)
 
     def test_restart_after_crash(self) -> None:
-        """A machine that is back does not know its old connections, and says so to whoever uses them."""
+        """A restarted machine does not know its old connections, and resets them when they are used."""
         client = self.connect()
         self.beta.crash()
         client.client.transport.write(b"?")
@@ -121,12 +121,12 @@ class LifeTests(HostCase):
         self.assertEqual((self.beta.starts, len(self.servers)), (2, 2))
 
     def test_no_power(self) -> None:
-        """Without power there is no starting; only a restart brings power."""
+        """A host without power cannot be started; a restart turns the power on."""
         self.beta.crash()
         self.assertRaises(RuntimeError, self.beta.start)
 
     def test_pause(self) -> None:
-        """The kernel of a stopped process still accepts; the program finds all of it when it runs on."""
+        """The kernel of a stopped process still accepts; the program gets all of it when it continues."""
         self.beta.pause()
         client = self.connect()
         client.client.transport.write(b"?")
@@ -138,7 +138,7 @@ class LifeTests(HostCase):
         self.assertEqual(client.client.heard, b"?")
 
     def test_pause_for(self) -> None:
-        """A pause of given length ends by itself, and does no harm to a successor of the process."""
+        """A pause of given length ends by itself, and does not affect a successor of the process."""
         self.beta.pause_for(3)
         client = self.connect()
         client.client.transport.write(b"?")
@@ -153,7 +153,7 @@ class LifeTests(HostCase):
         self.assertTrue(self.beta.reactor.stalled)
 
     def test_killed_while_paused(self) -> None:
-        """A stopped process can be killed: what it had accepted is reset."""
+        """A stopped process can be killed: connections that it had accepted are reset."""
         self.beta.pause()
         client = self.connect()
         client.client.transport.write(b"?")
@@ -163,15 +163,15 @@ class LifeTests(HostCase):
         self.assertIs(client.client.lost, ConnectionLost)
 
     def test_exit(self) -> None:
-        """An exit keeps its status, and what its turn had written never leaves."""
+        """An exit keeps its status, and the output of its last turn is lost."""
         client = self.connect()
 
-        def leave() -> None:
+        def write_and_exit() -> None:
             self.servers[0].accepted[0].transport.write(b"unsaid")
             self.beta.exit(99)
             self.beta.reactor.callLater(0, self.fail, "the dead called back")
 
-        self.beta.reactor.callLater(0, leave)
+        self.beta.reactor.callLater(0, write_and_exit)
         self.simulation.run(1)
         self.assertEqual((self.beta.exits, client.client.heard), ([99], b""))
 
@@ -183,7 +183,7 @@ class LifeTests(HostCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_terminate(self) -> None:
-        """A request to end runs the shutdown triggers, waits for them, then the status is 0."""
+        """SIGTERM runs the shutdown triggers, waits for them, and gives status 0."""
         closing: Deferred[None] = Deferred()
         self.beta.reactor.addSystemEventTrigger("before", "shutdown", lambda: closing)
         self.beta.terminate()
@@ -192,8 +192,8 @@ class LifeTests(HostCase):
         closing.callback(None)
         self.assertEqual((self.beta.running, self.beta.exits), (False, [0]))
 
-    def test_dead_hosts_do_nothing(self) -> None:
-        """A program that goes on after its end neither listens nor connects nor writes files."""
+    def test_ended_hosts_do_nothing(self) -> None:
+        """A program that continues after its end can neither listen nor connect nor write files."""
         self.beta.kill()
         attempt = Client()
         self.beta.reactor.connectTCP("10.0.0.2", 7, attempt)
@@ -205,17 +205,17 @@ class LifeTests(HostCase):
 
 
 class ClockTests(HostCase):
-    """Two clocks per host, and neither is real."""
+    """Two clocks per host, both simulated."""
 
     def test_monotonic(self) -> None:
-        """The monotonic clock advances with the world and is an integer of milliseconds."""
+        """The monotonic clock advances with the simulation, in whole milliseconds."""
         before = self.alpha.now()
         self.simulation.run(2.5)
         self.assertEqual(self.alpha.now() - before, 2500)
         self.assertNotEqual(self.alpha.now(), self.beta.now())
 
     def test_wall_clock(self) -> None:
-        """The wall clock drifts and jumps as told; the monotonic one does not care."""
+        """The wall clock drifts and jumps as set; the monotonic one does not."""
         self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 0.01)
         self.alpha.drift = 0.001
         self.simulation.run(999.99)
@@ -225,8 +225,10 @@ class ClockTests(HostCase):
         self.assertAlmostEqual(self.alpha.wall_clock(), EPOCH + 1001 - 3600, places=3)
         self.assertEqual(self.alpha.now(), before)
 
-    def test_dice(self) -> None:
-        """Dice differ between hosts and between runs of one host, and not between two worlds of one seed."""
+    def test_random_numbers(self) -> None:
+        """
+        Random numbers differ between hosts and between runs of one host, but not between two simulations of one seed.
+        """
         again = SimHost(Simulation(self.seed), self.network, "alpha", "10.0.0.1")
         again.start()
         first = again.random.random()
@@ -237,10 +239,10 @@ class ClockTests(HostCase):
 
 
 class ResolverTests(HostCase):
-    """Names."""
+    """Host names."""
 
     def test_table(self) -> None:
-        """A known name is answered after a while, an unknown one fails after as long."""
+        """A known name is resolved after a delay, an unknown one fails after the same delay."""
         self.alpha.names["beta.example"] = "10.0.0.2"
         known, unknown = self.alpha.resolve("beta.example"), self.alpha.resolve("gamma.example")
         self.assertNoResult(known)
@@ -249,11 +251,11 @@ class ResolverTests(HostCase):
         self.failureResultOf(unknown, DNSLookupError)
 
     def test_literal(self) -> None:
-        """An address stands for itself, at once."""
+        """An address is returned as it is, at once."""
         self.assertEqual(self.successResultOf(self.alpha.resolve("10.0.0.9")), "10.0.0.9")
 
     def test_silent_resolver(self) -> None:
-        """A name server that does not answer leaves the question open."""
+        """A name server that does not answer lets the lookup hang."""
         self.alpha.resolver_silent = True
         answer = self.alpha.resolve("beta.example")
         self.simulation.run(3600)
@@ -261,7 +263,7 @@ class ResolverTests(HostCase):
 
 
 class FilesTests(HostCase):
-    """Durability takes time."""
+    """Saving takes time."""
 
     def test_replace(self) -> None:
         """A file is the old one until the replacement is reported, then the new one."""
@@ -276,7 +278,7 @@ class FilesTests(HostCase):
         self.assertEqual((files.replacements, files.max_in_flight, files.in_flight), (1, 1, 0))
 
     def test_fetch(self) -> None:
-        """Reading takes time, and ends no sooner than the disk hangs no more; what is missing is told of later, too."""
+        """Reading takes time, and waits for a hanging disk; a missing file is reported later, too."""
         files = self.alpha.files
         missing = files.fetch("/users.acl")
         self.assertNoResult(missing)
@@ -292,7 +294,7 @@ class FilesTests(HostCase):
         self.assertEqual(self.successResultOf(fetched), b"user a on")
 
     def test_full_disk(self) -> None:
-        """A replacement that fails says why and leaves the old file alone."""
+        """A replacement that fails reports the error and leaves the old file."""
         files = self.alpha.files
         files.contents["/s.conf"] = b"old"
         files.fail_with = OSError(ENOSPC, "No space left on device")
@@ -302,7 +304,7 @@ class FilesTests(HostCase):
         self.assertEqual((files.read("/s.conf"), files.failed_replacements), (b"old", 1))
 
     def test_hanging_disk(self) -> None:
-        """On a disk that hangs nothing ends, until it hangs no more."""
+        """On a hanging disk nothing completes until it works again."""
         files = self.alpha.files
         files.stick()
         done = files.replace("/s.conf", b"new")
@@ -314,7 +316,7 @@ class FilesTests(HostCase):
         self.successResultOf(done)
 
     def test_slow_disk(self) -> None:
-        """A replacement takes what the disk takes."""
+        """A replacement takes the time that the disk needs."""
         self.alpha.files.latency, self.alpha.files.jitter = 500, 0
         done = self.alpha.files.replace("/s.conf", b"new")
         self.simulation.run(0.499)
@@ -323,13 +325,13 @@ class FilesTests(HostCase):
         self.successResultOf(done)
 
     def test_unwritable(self) -> None:
-        """A file that cannot be written is complained about when asked."""
+        """A file that cannot be written is reported when asked."""
         self.alpha.files.check_writable("/s.conf")
         self.alpha.files.unwritable = OSError(EIO, "Input/output error")
         self.assertRaises(OSError, self.alpha.files.check_writable, "/s.conf")
 
     def test_crash_while_replacing(self) -> None:
-        """After a crash in the middle there is the old file or the new one, both in due time, never a mixture."""
+        """After a crash in the middle there is the old file or the new one, never a mixture."""
         seen = []
         for seed in range(20):
             simulation = Simulation(seed)
@@ -344,7 +346,7 @@ class FilesTests(HostCase):
         self.assertEqual(sorted({*seen}), [b"new", b"old"])
 
     def test_disk_works_while_the_process_stalls(self) -> None:
-        """What a stalled process had begun to write becomes durable; it hears of it later."""
+        """A write that a paused process started completes; the process is notified later."""
         done = self.alpha.files.replace("/s.conf", b"new")
         self.alpha.pause()
         self.simulation.run(1)
@@ -355,32 +357,32 @@ class FilesTests(HostCase):
         self.successResultOf(done)
 
     def test_repr(self) -> None:
-        """A store says whose it is."""
+        """The ``repr`` of a store has its host."""
         self.assertIn("alpha", repr(SimFiles(self.simulation, "alpha")))
 
 
 class Child(ProcessProtocol):
-    """Keeps how a child ended."""
+    """Records how a child ended."""
 
     def __init__(self) -> None:
         self.ended: list[Exception] = []
 
     def processEnded(self, reason: Failure) -> None:
-        """The end."""
+        """Record the end."""
         self.ended.append(reason.value)
 
 
 class ProcessTests(HostCase):
-    """Children."""
+    """Child processes."""
 
     def spawn(self, outcome: Outcome) -> tuple[Child, IProcessTransport]:
-        """A child of ``alpha``."""
+        """Start a child of ``alpha``."""
         self.alpha.script = lambda arguments: outcome
         child = Child()
         return child, self.alpha.spawn(child, "/bin/script", ["script", "one"], {"A": "b"})
 
     def test_success(self) -> None:
-        """A child that ends well is reported as done after its time; its argv is kept."""
+        """A child that succeeds is reported after its duration; its arguments are recorded."""
         child, process = self.spawn(Outcome(0, 2.0))
         verifyObject(IProcessTransport, process)
         self.simulation.run(1.9)
@@ -391,7 +393,7 @@ class ProcessTests(HostCase):
         self.assertEqual((kept.path, kept.arguments, kept.environment), ("/bin/script", ("script", "one"), {"A": "b"}))
 
     def test_exit_status(self) -> None:
-        """A child that ends otherwise is reported with its status."""
+        """A child that fails is reported with its status."""
         child, _ = self.spawn(Outcome(3, 0.1))
         self.simulation.run(1)
         self.assertIsInstance(child.ended[0], ProcessTerminated)
@@ -419,10 +421,10 @@ class ProcessTests(HostCase):
 
 
 class DeterminismTests(SynchronousTestCase):
-    """One seed, one story."""
+    """The same seed gives the same run."""
 
-    def narrative(self, seed: int) -> str:
-        """A digest of chatter, faults and crashes."""
+    def run_digest(self, seed: int) -> str:
+        """Return the digest of a run with traffic, faults and crashes."""
         simulation = Simulation(seed)
         network = SimNetwork(simulation, jitter=3)
 
@@ -431,7 +433,7 @@ class DeterminismTests(SynchronousTestCase):
             for target in hosts:
                 if target is not host:
                     host.reactor.connectTCP(target.ip, 7, factory := Client(), 5)
-                    host.reactor.callLater(0.2, self.chatter, host, factory.client)
+                    host.reactor.callLater(0.2, self.send_repeatedly, host, factory.client)
 
         hosts = [SimHost(simulation, network, f"h{number}", f"10.0.0.{number}", program) for number in range(4)]
         for host in hosts:
@@ -445,13 +447,13 @@ class DeterminismTests(SynchronousTestCase):
         simulation.run(2)
         return simulation.digest()
 
-    def chatter(self, host: SimHost, protocol: Recorder) -> None:
-        """Say something again and again."""
+    def send_repeatedly(self, host: SimHost, protocol: Recorder) -> None:
+        """Send data repeatedly."""
         if protocol.made and protocol.lost is None:
             protocol.transport.write(b"%d" % host.random.randrange(1000))
-            host.reactor.callLater(host.random.random() / 10, self.chatter, host, protocol)
+            host.reactor.callLater(host.random.random() / 10, self.send_repeatedly, host, protocol)
 
     def test_same_seed(self) -> None:
         """Two runs of one seed deliver the same bytes at the same times; another seed does not."""
-        self.assertEqual(self.narrative(1), self.narrative(1))
-        self.assertNotEqual(self.narrative(1), self.narrative(2))
+        self.assertEqual(self.run_digest(1), self.run_digest(1))
+        self.assertNotEqual(self.run_digest(1), self.run_digest(2))

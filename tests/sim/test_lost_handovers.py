@@ -1,4 +1,4 @@
-"""A leader that dies when the servers have changed roles: the others find the new master and publish it."""
+"""A leader that dies after the servers exchanged their roles: the others detect the new master and publish it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ class LostHandoverTests(SynchronousTestCase):
     """One master with two replicas under three Sentinels, whose failover-timeout is a minute."""
 
     def test_published_soon(self) -> None:
-        """Within down-after and some seconds, though the others have just voted; who leads is who was promoted."""
+        """
+        Within down-after and some seconds, though the others have just voted, the leader publishes the promoted
+        replica.
+        """
         for seed in range(12):
             fleet = Fleet(seed, Shape(down_after=1_000 + 500 * (seed % 3), failover_timeout=60_000))
             checker = InvariantChecker(fleet)

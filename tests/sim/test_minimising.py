@@ -1,4 +1,4 @@
-"""A failing run is told in as few faults as it needs, and by a command that repeats it."""
+"""A failing run is reduced to the faults that it needs, and to a command that repeats it."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class ReductionTests(SynchronousTestCase):
     """Delta debugging by itself."""
 
     def reduced(self, *guilty: int) -> list[int]:
-        """What is left of sixteen faults if these are needed together."""
+        """Reduce sixteen faults of which these are needed together."""
 
         def fails(plan: Sequence[Fault]) -> bool:
             return set(guilty) <= {fault.rng for fault in plan}
 
         return [fault.rng for fault in reduce_to_cause(PLAN, fails)]
 
-    def test_the_guilty_remain(self) -> None:
-        """However they lie, exactly those that are needed are left, in their order."""
+    def test_needed_faults_remain(self) -> None:
+        """Exactly the needed faults are left, in their order."""
         for guilty in ((3,), (0, 15), (7, 8), (1, 5, 14)):
             self.assertEqual(self.reduced(*guilty), list(guilty))
 
     def test_no_fault_at_all(self) -> None:
-        """What fails by itself needs none."""
+        """A failure without a cause among the faults needs none."""
         self.assertEqual(self.reduced(), [])
 
-    def test_nothing_can_be_left_out(self) -> None:
-        """A failure that needs everything, or comes and goes, keeps its plan."""
+    def test_irreducible_plan(self) -> None:
+        """A failure that needs all faults, or occurs irregularly, keeps its plan."""
         self.assertEqual(reduce_to_cause(PLAN, lambda plan: False), PLAN)
 
     def test_trials_are_limited(self) -> None:
-        """No more runs are spent than allowed."""
+        """The number of runs is limited."""
         tried = []
 
         def fails(plan: Sequence[Fault]) -> bool:
@@ -52,14 +52,16 @@ class ReductionTests(SynchronousTestCase):
 
 
 class ReproductionTests(SynchronousTestCase):
-    """From a violation to the faults that are to blame."""
+    """From a violation to the faults that cause it."""
 
-    def test_a_violation_is_repeated_by_what_is_printed(self) -> None:
-        """The reduced plan survives printing, breaks the same promise in the same world, and is no longer."""
+    def test_printed_plan_repeats_the_violation(self) -> None:
+        """
+        The reduced plan can be printed and parsed, violates the same invariant in the same run, and is not longer.
+        """
         mutant = next(each for each in MUTANTS if each.name == "needs_no_agreement")
-        outcome = mutant.live(mutant.seed)
+        outcome = mutant.run(mutant.seed)
         seconds = 12.0
-        with mutant.in_force():
+        with mutant.applied():
             plan = minimise(outcome, seconds, trials=12)
             again = Run(outcome.seed, seconds, parse_plan(print_plan(plan)), outcome.shape, invariant_of(outcome)).all()
         self.assertEqual(invariant_of(again), invariant_of(outcome))

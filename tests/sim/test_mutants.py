@@ -1,7 +1,7 @@
 """
-The proof bites: Sentinels that are wrong on purpose are caught, each by the promise that it breaks.
+Every mutant is detected, by the invariant that it violates.
 
-A promise that no mutant breaks would be one that nobody looks after, so there is at least one for each.
+An invariant that no mutant violates would be one that is not checked, so there is at least one for each.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ INVARIANTS = {f"S{number}" for number in range(1, 18)} | {
     *("L1", "L2", "L4", "L5", "durable", "bounded", "replies", "slow"),
     *("pauses", "clients", "files", "follows"),
 }
-"""What violations are named by; L2 stands for all that must have come about after healing, L3 and L6 included."""
+"""The names in violations; L2 includes L3 and L6."""
 
 
 class MutantTests(SynchronousTestCase):
-    """One world per mutant; the methods are made below."""
+    """One run per mutant; the methods are made below."""
 
-    def test_every_promise_has_a_mutant(self) -> None:
-        """There is no check that has never caught anything."""
+    def test_every_invariant_has_a_mutant(self) -> None:
+        """There is no check that has never detected anything."""
         self.assertEqual(INVARIANTS - {each.caught_by for each in MUTANTS}, set())
 
     def test_names_are_unique(self) -> None:
@@ -33,10 +33,10 @@ class MutantTests(SynchronousTestCase):
 def _test(mutant: Mutant) -> object:
     def test(self: SynchronousTestCase) -> None:
         caught, wrong = mutant.caught()
-        # Being wrong may well mean to raise; what else is logged is not ours to hide.
+        # A mutant may well raise; its log is not of interest.
         self.flushLoggedErrors()
-        seen = "\n".join(wrong) or "nothing"
-        self.assertTrue(caught, f"{mutant.caught_by} was not seen to be broken, but: {seen}")
+        violations = "\n".join(wrong) or "nothing"
+        self.assertTrue(caught, f"{mutant.caught_by} was not violated, but: {violations}")
 
     test.__doc__ = mutant.patches.__doc__
     return test

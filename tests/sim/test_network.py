@@ -1,4 +1,4 @@
-"""The simulated network under Twisted's real factories: connecting, closing, and every way to fail."""
+"""The simulated network under Twisted's real factories: connecting, closing, and all failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from txsentinel.sim.tcp import HIGH_WATER, WINDOW, SimTransport
 
 
 class Recorder(Protocol):
-    """Keeps what happens to it."""
+    """Records its events."""
 
     transport: SimTransport
 
@@ -42,21 +42,21 @@ class Recorder(Protocol):
         self.made = True
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes."""
+        """Record the data."""
         self.heard += data
         self.chunks.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
+        """Record the end."""
         assert self.lost is None
         self.lost = reason.type
 
 
 class Echo(Recorder):
-    """Answers with the same."""
+    """Sends its input back."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes, and back."""
+        """Record and return the data."""
         super().dataReceived(data)
         self.transport.write(data)
 
@@ -71,13 +71,13 @@ class Server(ServerFactory):
         self.accepted: list[Recorder] = []
 
     def buildProtocol(self, addr: object) -> Recorder:
-        """Another client."""
+        """Keep the protocol of another client."""
         self.accepted.append(self.protocol())
         return self.accepted[-1]
 
 
 class Client(ClientFactory):
-    """Keeps its protocol and its fate."""
+    """Records its protocol and how it ended."""
 
     noisy = False
 
@@ -88,19 +88,19 @@ class Client(ClientFactory):
         self.stops = 0
 
     def buildProtocol(self, addr: object) -> Recorder:
-        """The one protocol."""
+        """Return the only protocol."""
         return self.client
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Never connected."""
+        """Record the failure."""
         self.failed = reason.type
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """Connected no more."""
+        """Record the loss."""
         self.ended = reason.type
 
     def stopFactory(self) -> None:
-        """No connection left."""
+        """Record the call."""
         self.stops += 1
 
 
@@ -116,13 +116,13 @@ class NetworkCase(SynchronousTestCase):
             host.start()
 
     def listen(self, protocol: type[Recorder] = Recorder) -> Server:
-        """``beta`` listens on port 7."""
+        """Let ``beta`` listen on port 7."""
         server = Server(protocol)
         self.beta.reactor.listenTCP(7, server)
         return server
 
     def connect(self, host: str = "10.0.0.2", port: int = 7, timeout: float = 30, run: float = 1.0) -> Client:
-        """``alpha`` connects."""
+        """Connect ``alpha``."""
         factory = Client()
         self.connector = self.alpha.reactor.connectTCP(host, port, factory, timeout)
         self.simulation.run(run)
@@ -130,10 +130,10 @@ class NetworkCase(SynchronousTestCase):
 
 
 class ConnectionTests(NetworkCase):
-    """Connections that work."""
+    """Established connections."""
 
     def test_interfaces(self) -> None:
-        """Transports, ports and connectors provide what they claim to."""
+        """Transports, ports and connectors implement their interfaces."""
         self.listen()
         client = self.connect()
         for interface in (ITransport, IConsumer, IPushProducer):
@@ -141,7 +141,7 @@ class ConnectionTests(NetworkCase):
         verifyObject(IConnector, self.connector)
         verifyObject(IListeningPort, self.beta.reactor.listenTCP(8, Server()))
 
-    def test_both_ends_meet(self) -> None:
+    def test_both_ends_are_connected(self) -> None:
         """Both protocols are connected and know each other's address."""
         server = self.listen()
         client = self.connect()
@@ -160,7 +160,7 @@ class ConnectionTests(NetworkCase):
         self.assertTrue(client.client.made)
 
     def test_one_turn_is_one_segment(self) -> None:
-        """What one turn writes arrives together, what two turns write arrives apart and in order."""
+        """Writes of one turn arrive together, those of two turns arrive separately and in order."""
         server = self.listen()
         client = self.connect()
         client.client.transport.write(b"a")
@@ -185,7 +185,7 @@ class ConnectionTests(NetworkCase):
         self.assertRaises(TypeError, self.connect().client.transport.write, "text")
 
     def test_loopback(self) -> None:
-        """A process reaches its own machine by 127.0.0.1, much faster, and is seen from there."""
+        """A process reaches its own machine by 127.0.0.1, much faster, and with that source address."""
         server = self.listen()
         factory = Client()
         self.beta.reactor.connectTCP("127.0.0.1", 7, factory)
@@ -201,7 +201,7 @@ class ConnectionTests(NetworkCase):
         self.assertIs(self.connect("gamma.example").failed, DNSLookupError)
 
     def test_tcp_options(self) -> None:
-        """Socket options are remembered."""
+        """Socket options are recorded."""
         self.listen()
         transport = self.connect().client.transport
         transport.setTcpNoDelay(True)
@@ -210,10 +210,10 @@ class ConnectionTests(NetworkCase):
 
 
 class ClosingTests(NetworkCase):
-    """Connections that end."""
+    """Ends of connections."""
 
     def test_lose_connection(self) -> None:
-        """What was written before closing arrives, then both ends hear of an orderly end."""
+        """Data written before closing arrives, then both ends get an orderly end."""
         server = self.listen()
         client = self.connect()
         client.client.transport.write(b"farewell")
@@ -225,7 +225,7 @@ class ClosingTests(NetworkCase):
         self.assertEqual(client.stops, 1)
 
     def test_abort(self) -> None:
-        """An abort loses what its turn wrote, and the other side sees a reset."""
+        """An abort drops the data of its turn, and the other side gets a reset."""
         server = self.listen()
         client = self.connect()
         client.client.transport.write(b"never")
@@ -235,7 +235,7 @@ class ClosingTests(NetworkCase):
         self.assertEqual((client.client.lost, server.accepted[0].lost), (ConnectionAborted, ConnectionLost))
 
     def test_writing_after_the_end(self) -> None:
-        """Writing to, closing or aborting a connection that has ended does nothing."""
+        """Writing to, closing or aborting a connection that has ended has no effect."""
         self.listen()
         client = self.connect()
         transport = client.client.transport
@@ -248,7 +248,7 @@ class ClosingTests(NetworkCase):
         self.assertIs(client.client.lost, ConnectionDone)
 
     def test_protocol_that_raises(self) -> None:
-        """A protocol that raises loses its connection with that reason; the other side sees a reset."""
+        """A protocol that raises loses its connection with that reason; the other side gets a reset."""
 
         class Broken(Recorder):
             def dataReceived(self, data: bytes) -> None:
@@ -263,7 +263,7 @@ class ClosingTests(NetworkCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_port_closed(self) -> None:
-        """A port that stopped listening refuses newcomers and keeps those it has; its number is free again."""
+        """A port that stopped listening refuses new connections and keeps old ones; its number is free again."""
         server = Server()
         port = self.beta.reactor.listenTCP(7, server)
         client = self.connect()
@@ -273,28 +273,28 @@ class ClosingTests(NetworkCase):
         self.listen()
 
     def successResultOf_later(self, deferred: object) -> None:
-        """A Deferred that fires in a turn to come."""
+        """Return the result of a Deferred that fires in a later turn."""
         self.simulation.run(0.01)
         self.successResultOf(deferred)
 
     def test_no_protocol(self) -> None:
-        """A server factory that builds no protocol closes the connection."""
+        """A server factory that returns no protocol closes the connection."""
 
-        class Unwilling(ServerFactory):
+        class NoProtocol(ServerFactory):
             noisy = False
 
             def buildProtocol(self, addr: object) -> None:
                 return None
 
-        self.beta.reactor.listenTCP(7, Unwilling())
+        self.beta.reactor.listenTCP(7, NoProtocol())
         self.assertIs(self.connect().client.lost, ConnectionDone)
 
 
 class RefusalTests(NetworkCase):
-    """Connections that never come to be."""
+    """Connections that are not established."""
 
     def test_refused(self) -> None:
-        """A port where nobody listens refuses, a round trip later."""
+        """A port without listener refuses after a round trip."""
         client = self.connect(run=0.0019)
         self.assertIsNone(client.failed)
         self.simulation.run(0.0012)
@@ -302,7 +302,7 @@ class RefusalTests(NetworkCase):
         self.assertEqual(client.stops, 1)
 
     def test_black_hole(self) -> None:
-        """A cut path answers nothing, and the connector gives up after its timeout."""
+        """A cut path drops packets, and the connector fails after its timeout."""
         self.listen()
         self.network.cut(self.alpha, self.beta)
         client = self.connect(timeout=5, run=4.9)
@@ -311,7 +311,7 @@ class RefusalTests(NetworkCase):
         self.assertIs(client.failed, TimeoutError)
 
     def test_one_way_cut(self) -> None:
-        """A path that is cut in the direction of the answer is a black hole too."""
+        """A path that is cut in the direction of the reply drops packets, too."""
         self.listen()
         self.network.cut(self.beta, self.alpha, both=False)
         self.assertIs(self.connect(timeout=5, run=6).failed, TimeoutError)
@@ -326,7 +326,7 @@ class RefusalTests(NetworkCase):
         self.assertTrue(client.client.made)
 
     def test_stop_connecting(self) -> None:
-        """An attempt that is called off fails at once and never reaches the server."""
+        """An attempt that is cancelled fails at once and never reaches the server."""
         server = self.listen()
         client = self.connect(run=0.0001)
         self.connector.stopConnecting()
@@ -343,18 +343,18 @@ class RefusalTests(NetworkCase):
         self.assertRaises(CannotListenError, self.beta.reactor.listenTCP, 8, Server(), interface="10.9.9.9")
 
     def test_interface(self) -> None:
-        """Who listens on the loopback only refuses everybody else."""
+        """A listener on the loopback interface refuses other hosts."""
         self.beta.reactor.listenTCP(7, Server(), interface="127.0.0.1")
         self.assertIs(self.connect().failed, ConnectionRefusedError)
 
     def test_port_zero(self) -> None:
-        """Port 0 means any free one, and says which."""
+        """Port 0 selects a free port, and reports it."""
         ports = [self.beta.reactor.listenTCP(0, Server()).getHost() for _ in range(2)]
         self.assertEqual(len({address.port for address in ports} - {0}), 2)
 
 
 class FaultTests(NetworkCase):
-    """The verbs."""
+    """Faults of the network."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -375,14 +375,14 @@ class FaultTests(NetworkCase):
         self.assertIsNone(self.client.lost)
 
     def test_one_way_cut(self) -> None:
-        """With one direction cut, questions arrive and answers wait."""
+        """With one direction cut, requests arrive and replies wait."""
         self.network.cut(self.beta, self.alpha, both=False)
         self.client.transport.write(b"?")
         self.simulation.run(10)
         self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
 
     def test_isolate(self) -> None:
-        """An isolated machine reaches nobody but itself, until it is healed."""
+        """An isolated machine reaches only itself, until it is healed."""
         self.network.isolate(self.beta)
         self.assertFalse(self.network.reachable(self.alpha, self.beta))
         inner = Client()
@@ -394,27 +394,27 @@ class FaultTests(NetworkCase):
         self.simulation.run(10)
         self.assertEqual(self.client.heard, b"?")
 
-    def test_isolated_from_newcomers(self) -> None:
+    def test_isolated_from_new_paths(self) -> None:
         """A path first used after the isolation is blocked as well."""
         self.network.isolate(self.beta)
         gamma = SimHost(self.simulation, self.network, "gamma", "10.0.0.3")
         self.assertFalse(self.network.reachable(gamma, self.beta))
 
     def test_partition(self) -> None:
-        """Hosts of different groups are apart, hosts of one group are not."""
+        """Hosts of different groups cannot reach each other, hosts of one group can."""
         self.network.partition([self.alpha, "10.0.0.3"], [self.beta])
         self.assertFalse(self.network.reachable(self.alpha, self.beta))
         self.assertFalse(self.network.reachable("10.0.0.3", self.beta))
         self.assertTrue(self.network.reachable(self.alpha, "10.0.0.3"))
 
     def test_heal_of_a_cut_leaves_isolation(self) -> None:
-        """Healing two machines does not reconnect one that is isolated."""
+        """Healing two machines does not reconnect an isolated one."""
         self.network.isolate(self.beta)
         self.network.heal(self.alpha, self.beta)
         self.assertFalse(self.network.reachable(self.alpha, self.beta))
 
     def test_kernel_gives_up(self) -> None:
-        """A quarter of an hour without an acknowledgement ends the connection of who has sent something."""
+        """A quarter of an hour without an acknowledgement ends the sender's connection."""
         self.network.cut(self.alpha, self.beta)
         self.client.transport.write(b"?")
         self.simulation.run(900)
@@ -430,15 +430,15 @@ class FaultTests(NetworkCase):
         self.assertEqual((self.client.lost, self.far.lost), (ConnectionLost, ConnectionLost))
 
     def test_half_open(self) -> None:
-        """One end is lost and the other talks into the void, until it connects again."""
+        """One end is lost and the other sends without effect, until it connects again."""
         self.assertEqual(self.network.half_open(self.alpha, self.beta), 1)
         self.client.transport.write(b"?")
         self.simulation.run(100)
         self.assertEqual((self.far.lost, self.client.lost, self.client.heard), (ConnectionLost, None, b""))
         self.assertTrue(self.connect().client.made)
 
-    def test_slow_and_calm(self) -> None:
-        """A slow path takes its time, until it is calm again."""
+    def test_slow_and_healed(self) -> None:
+        """A slow path delays data until it is healed."""
         self.network.slow(self.alpha, self.beta, latency=400)
         self.client.transport.write(b"?")
         self.simulation.run(0.79)
@@ -451,7 +451,7 @@ class FaultTests(NetworkCase):
         self.assertEqual(self.client.heard, b"?!")
 
     def test_loss_costs_time(self) -> None:
-        """A lost segment comes 200 ms later; none is missing."""
+        """A lost segment arrives 200 ms later; none is missing."""
         self.network.lose(self.alpha, self.beta, 1.0)
         self.client.transport.write(b"?")
         self.simulation.run(0.3)
@@ -470,7 +470,7 @@ class FlowControlTests(NetworkCase):
         self.far = server.accepted[0]
 
     def test_paused_reader(self) -> None:
-        """A reader that pauses gets nothing, and everything once it resumes."""
+        """A paused reader gets nothing, and everything once it resumes."""
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * 1000)
         self.simulation.run(1)
@@ -480,7 +480,7 @@ class FlowControlTests(NetworkCase):
         self.assertEqual(len(self.far.heard), 1000)
 
     def test_window(self) -> None:
-        """What the kernels cannot hold stays with the writer, and leaves as the reader reads."""
+        """Data beyond the kernel buffers stays with the writer, and is sent as the reader reads."""
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * (3 * WINDOW))
         self.simulation.run(1)
@@ -490,7 +490,7 @@ class FlowControlTests(NetworkCase):
         self.assertEqual((self.client.transport.unsent, len(self.far.heard)), (0, 3 * WINDOW))
 
     def test_close_waits_for_the_backlog(self) -> None:
-        """A connection that is closed with much unsent stays until all of it has left."""
+        """A connection that is closed with unsent data stays until all of it was sent."""
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * (2 * WINDOW))
         self.client.transport.loseConnection()
@@ -531,8 +531,8 @@ class FlowControlTests(NetworkCase):
 class ReconnectingTests(NetworkCase):
     """Twisted's own reconnecting factory, unmodified."""
 
-    def test_comes_back(self) -> None:
-        """It connects again and again: refused, accepted, lost to a restart, accepted."""
+    def test_reconnects(self) -> None:
+        """It connects repeatedly: refused, accepted, lost to a restart, accepted."""
 
         class Persistent(ReconnectingClientFactory):
             noisy, jitter, factor = False, None, 1.0

@@ -1,4 +1,4 @@
-"""Simulated time: order, cancellation, stalls, deaths, and Twisted's own loops on top of it."""
+"""Simulated time: order, cancellation, pauses, ends of processes, and Twisted's loops on top of it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from txsentinel.sim.reactor import SimReactor
 from txsentinel.sim.simulation import Simulation
 
 
-class WorldCase(SynchronousTestCase):
-    """A world, a network and one reactor."""
+class SimulationCase(SynchronousTestCase):
+    """A simulation, a network and one reactor."""
 
     def setUp(self) -> None:
         self.simulation = Simulation(7)
@@ -25,17 +25,17 @@ class WorldCase(SynchronousTestCase):
         self.seen: list[object] = []
 
 
-class ScheduleTests(WorldCase):
-    """``callLater`` and what it returns."""
+class ScheduleTests(SimulationCase):
+    """``callLater`` and its result."""
 
     def test_interfaces(self) -> None:
-        """The reactor and its calls provide what they claim to."""
+        """The reactor and its calls implement their interfaces."""
         for interface in (IReactorTime, IReactorTCP, IReactorUNIX, IReactorFromThreads):
             verifyObject(interface, self.reactor)
         verifyObject(IDelayedCall, self.reactor.callLater(1, self.seen.append, 1))
 
     def test_order_of_time(self) -> None:
-        """Calls happen by due time, and in order of asking where that is equal."""
+        """Calls happen by due time, and in the order of scheduling where that is equal."""
         for delay in (0.3, 0.1, 0.2, 0.1):
             self.reactor.callLater(delay, self.seen.append, (delay, len(self.seen)))
         self.reactor.callLater(0.1, self.seen.append, "last of 0.1")
@@ -43,7 +43,7 @@ class ScheduleTests(WorldCase):
         self.assertEqual(self.seen, [(0.1, 0), (0.1, 0), "last of 0.1", (0.2, 0), (0.3, 0)])
 
     def test_time_while_called(self) -> None:
-        """Within a call the clock shows when it was due, not where the run is heading."""
+        """Within a call the clock shows its due time, not the end of the run."""
         self.reactor.callLater(0.25, lambda: self.seen.append(self.reactor.seconds()))
         self.simulation.run(60)
         self.assertAlmostEqual(self.seen[0], 5.25, places=5)
@@ -55,11 +55,11 @@ class ScheduleTests(WorldCase):
         self.assertGreater(call.getTime(), self.reactor.seconds())
 
     def test_negative_delay(self) -> None:
-        """The past is refused."""
+        """A negative delay is refused."""
         self.assertRaises(ValueError, self.reactor.callLater, -0.1, self.seen.append, 1)
 
     def test_cancel(self) -> None:
-        """A cancelled call does not happen, and says so when it is cancelled again."""
+        """A cancelled call does not happen, and raises when it is cancelled again."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
         call.cancel()
         self.simulation.run(1)
@@ -68,7 +68,7 @@ class ScheduleTests(WorldCase):
         self.assertRaises(AlreadyCancelled, call.cancel)
 
     def test_cancel_after_call(self) -> None:
-        """What has happened cannot be cancelled, delayed or reset."""
+        """A call that has happened cannot be cancelled, delayed or reset."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
         self.simulation.run(1)
         self.assertRaises(AlreadyCalled, call.cancel)
@@ -103,15 +103,15 @@ class ScheduleTests(WorldCase):
         self.assertLess(self.simulation.pending, 10_000)
 
     def test_get_delayed_calls(self) -> None:
-        """Only the calls of this reactor that are still to come are listed, the soonest first."""
+        """Only the pending calls of this reactor are listed, the soonest first."""
         other = SimReactor(self.simulation, self.network, "beta", "10.0.0.2")
         later, sooner = self.reactor.callLater(2, self.seen.append, 1), self.reactor.callLater(1, self.seen.append, 1)
         other.callLater(1, self.seen.append, 1)
         self.reactor.callLater(1, self.seen.append, 1).cancel()
         self.assertEqual(self.reactor.getDelayedCalls(), [sooner, later])
 
-    def test_exception_does_not_stop_the_world(self) -> None:
-        """What a delayed call raises is logged, recorded with its place, and nothing else suffers."""
+    def test_exception_does_not_stop_the_run(self) -> None:
+        """An exception of a delayed call is logged and recorded with its location, and nothing else is affected."""
         self.reactor.callLater(0.1, lambda: 1 // 0)
         self.reactor.callLater(0.2, self.seen.append, 1)
         self.simulation.run(1)
@@ -123,17 +123,17 @@ class ScheduleTests(WorldCase):
         self.assertIn("division", str(self.simulation.failures[0]))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_exception_of_the_world_is_ours(self) -> None:
-        """A call from outside the hosts that raises ends the run: it is the test that is wrong."""
+    def test_exception_outside_the_hosts(self) -> None:
+        """An exception of a call outside the hosts ends the run: the test is wrong."""
         self.simulation.call_later(0.1, lambda: 1 // 0)
         self.assertRaises(ZeroDivisionError, self.simulation.run, 1)
 
 
-class RunTests(WorldCase):
-    """How far a run goes."""
+class RunTests(SimulationCase):
+    """The extent of a run."""
 
     def test_run_until(self) -> None:
-        """The run stops right behind the event that made the condition true."""
+        """The run stops right after the event that made the condition true."""
         self.reactor.callLater(0.1, self.seen.append, 1)
         self.reactor.callLater(0.2, self.seen.append, 2)
         self.assertTrue(self.simulation.run_until(lambda: self.seen, limit=10))
@@ -141,16 +141,16 @@ class RunTests(WorldCase):
         self.assertLess(self.simulation.seconds(), 0.2)
 
     def test_run_until_gives_up(self) -> None:
-        """A condition that never holds is given up after the limit, all of which has then passed."""
+        """A run whose condition never holds ends after the limit."""
         self.assertFalse(self.simulation.run_until(lambda: False, limit=3))
         self.assertEqual(self.simulation.seconds(), 3.0)
 
     def test_empty_step(self) -> None:
-        """A world without a future says so."""
+        """A simulation without events reports that."""
         self.assertFalse(self.simulation.step())
 
     def test_digest(self) -> None:
-        """The digest depends on what is noted and on when."""
+        """The digest depends on the noted data and its times."""
         digests = []
         for pause in (1, 1, 2):
             simulation = Simulation(7)
@@ -160,28 +160,28 @@ class RunTests(WorldCase):
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
 
-    def test_digest_of_much(self) -> None:
-        """Every occurrence counts, the first and the last of many; to ask in between makes no difference."""
+    def test_digest_of_many_notes(self) -> None:
+        """Every note counts, the first and the last of many; reading the digest in between makes no difference."""
 
-        def digest(numbers: range, ask_at: int = -1) -> str:
+        def digest(numbers: range, read_at: int = -1) -> str:
             simulation = Simulation(7)
             for number in numbers:
                 simulation.note_bytes(b"somebody", b"%d" % number)
-                if number == ask_at:
+                if number == read_at:
                     simulation.digest()
             return simulation.digest()
 
         whole = digest(range(2_000))
-        self.assertEqual(digest(range(2_000), ask_at=700), whole)
+        self.assertEqual(digest(range(2_000), read_at=700), whole)
         others = {digest(range(1, 2_000)), digest(range(1_999)), digest(range(2_001))}
         self.assertEqual(len(others | {whole}), 4)
 
 
-class StallTests(WorldCase):
-    """Processes that stand still."""
+class StallTests(SimulationCase):
+    """Paused processes."""
 
     def test_late_but_in_order(self) -> None:
-        """What comes due in a stall happens at its end, in order, and is as late as the stall was long."""
+        """Calls due in a pause happen at its end, in order, and are as late as the pause was long."""
         for delay in (0.1, 0.2, 9.0):
             self.reactor.callLater(
                 delay, lambda delay=delay: self.seen.append((delay, round(self.simulation.seconds(), 3)))
@@ -194,7 +194,7 @@ class StallTests(WorldCase):
         self.assertEqual(self.seen, [(0.1, 5.0), (0.2, 5.0), (9.0, 9.0)])
 
     def test_others_run_on(self) -> None:
-        """A stall is a matter of one process."""
+        """A pause affects one process only."""
         other = SimReactor(self.simulation, self.network, "beta", "10.0.0.2")
         other.callLater(0.1, self.seen.append, "beta")
         self.reactor.stall()
@@ -202,7 +202,7 @@ class StallTests(WorldCase):
         self.assertEqual(self.seen, ["beta"])
 
     def test_parked_calls_are_pending(self) -> None:
-        """A call that came due in a stall is still listed as to come, and can be cancelled."""
+        """A call that came due in a pause is still pending, and can be cancelled."""
         call = self.reactor.callLater(0.1, self.seen.append, 1)
         self.reactor.stall()
         self.simulation.run(1)
@@ -212,8 +212,8 @@ class StallTests(WorldCase):
         self.simulation.run(1)
         self.assertEqual(self.seen, [])
 
-    def test_death(self) -> None:
-        """Nothing that a dead process had planned happens, nor anything it is asked for later."""
+    def test_ended_process(self) -> None:
+        """No call of an ended process happens, and it can schedule none."""
         self.reactor.callLater(0.1, self.seen.append, 1)
         self.reactor.die()
         self.reactor.callLater(0.1, self.seen.append, 2)
@@ -223,11 +223,11 @@ class StallTests(WorldCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
-class TwistedTests(WorldCase):
+class TwistedTests(SimulationCase):
     """Twisted's own machinery, unmodified."""
 
-    def test_looping_call_keeps_its_beat(self) -> None:
-        """A LoopingCall of 100 ms fires ten times a second for a day of world time, never twice at once."""
+    def test_looping_call(self) -> None:
+        """A LoopingCall of 100 ms fires ten times a second for a simulated day, never twice at once."""
         loop = LoopingCall(lambda: self.seen.append(self.simulation.time))
         loop.clock = self.reactor
         loop.start(0.1, now=False)
@@ -237,7 +237,7 @@ class TwistedTests(WorldCase):
         self.assertEqual(gaps, {100})
 
     def test_looping_call_skips_a_stall(self) -> None:
-        """After a stall a LoopingCall is late once, then finds its beat again."""
+        """After a pause a LoopingCall is late once, then returns to its schedule."""
         loop = LoopingCall(lambda: self.seen.append(round(self.simulation.seconds(), 2)))
         loop.clock = self.reactor
         loop.start(1.0, now=False)
@@ -267,6 +267,6 @@ class TwistedTests(WorldCase):
         self.assertEqual(self.seen, [1])
 
     def test_unix_sockets_are_refused(self) -> None:
-        """Who asks for a UNIX socket hears that there are none."""
+        """UNIX sockets are refused as unsupported."""
         self.assertRaises(CannotListenError, self.reactor.listenUNIX, "/run/s.sock", Factory())
         self.assertRaises(OSError, self.reactor.connectUNIX, "/run/s.sock", Factory())

@@ -1,4 +1,4 @@
-"""What the witness takes for durable."""
+"""The invariant checker's view of durable addresses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
 
 
-class TellingTests(SynchronousTestCase):
-    """Which addresses a Sentinel may tell."""
+class ReportedAddressTests(SynchronousTestCase):
+    """The addresses that a Sentinel may report."""
 
-    def test_moves_that_overtake_each_other(self) -> None:
-        """What was held in an older epoch than the disk's may be told, whatever is held by now; nothing newer may."""
+    def test_overtaking_changes(self) -> None:
+        """An address of an older epoch than the durable one may be reported; a newer one may not."""
         fleet = Fleet(1, Shape())
         records = InvariantChecker(fleet).records
         fleet.start()

@@ -1,4 +1,4 @@
-"""Stories that once ended badly, by name. Each is short: its faults are those that were needed."""
+"""Runs that failed once, by name. Each is short: its faults are those that were needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from txsentinel.sim.run import Run
 
 
 class RegressionTests(SynchronousTestCase):
-    """Nothing is violated any more."""
+    """No invariant is violated any more."""
 
     def replay(self, seed: int, seconds: float, plan: str) -> None:
-        """The same faults in the same fleet."""
+        """Run these faults with the fleet of the seed."""
         self.assertEqual([], Run(seed, seconds, parse_plan(plan)).all().wrong)
 
-    def test_an_order_in_the_turn_that_gives_up(self) -> None:
-        """A promotion that took too long is not ordered again by the Sentinel that gives it up, as after TILT."""
+    def test_no_command_in_the_turn_that_gives_up(self) -> None:
+        """A promotion that took too long is not ordered again by the Sentinel that gives up, as after TILT."""
         plan = (
             "crash-server:93.041:11.742:4206022822,crash-server:126.685:17.096:1584759325,"
             "misdirect:134.072:27.103:377883885,wall-clock:152.274:2.753:751803225,"
@@ -26,16 +26,16 @@ class RegressionTests(SynchronousTestCase):
         )
         self.replay(1795257033, 180, plan)
 
-    def test_who_stood_still(self) -> None:
-        """A Sentinel that was stopped takes the time for its own: the disk may have done its work meanwhile."""
+    def test_stopped_sentinel(self) -> None:
+        """A stopped Sentinel does not count that time for the disk: a write may have completed meanwhile."""
         plan = (
             "stuck-disk:24.235:27.480:3867677215,pause-sentinel:30.482:25.682:1931453463,"
             "directional-block:37.230:5.970:2446412812"
         )
         self.replay(1795257361, 100, plan)
 
-    def test_questions_to_the_silent(self) -> None:
-        """A Sentinel that hangs is not asked ever more, however many failovers operators order."""
+    def test_requests_to_a_hung_sentinel(self) -> None:
+        """A Sentinel that hangs is not sent ever more requests, however many failovers are ordered."""
         plan = (
             "pause-sentinel:116.983:22.915:1627171500,rival-failovers:118.139:6.193:2230182392,"
             "rival-failovers:120.196:23.767:1445268760,rival-failovers:121.038:24.988:3148579435,"
@@ -43,12 +43,12 @@ class RegressionTests(SynchronousTestCase):
         )
         self.replay(1795256655, 140, plan)
 
-    def test_a_vote_that_nobody_heard_of(self) -> None:
-        """A Sentinel that dies between deciding to vote and doing anything about it may vote otherwise afterwards."""
+    def test_a_vote_without_effects(self) -> None:
+        """A Sentinel that dies between a decision to vote and its effects may vote for another candidate afterwards."""
         self.replay(1795255869, 20, "busy-server:2.182:4.122:3880941220,crash-at-effect:2.650:9.189:2048873977")
 
-    def test_two_aims_at_one(self) -> None:
-        """Who is to die at either of two effects and reaches neither while there are faults lives on after them."""
+    def test_two_crash_points(self) -> None:
+        """A Sentinel that is to die at either of two effects and reaches neither during the faults survives them."""
         plan = (
             "crash-at-effect:145.562:2.615:4216624177,crash-at-effect:151.353:1.245:3826266740,"
             "crash-at-effect:152.063:1.005:1843850271"
@@ -56,7 +56,7 @@ class RegressionTests(SynchronousTestCase):
         self.replay(1795277830, 180, plan)
 
     def test_two_groups_of_one(self) -> None:
-        """Two Sentinels that were made to forget each other and ordered to fail over may both lead."""
+        """Two Sentinels that were reset and ordered to fail over may both be leaders."""
         plan = (
             "monitor-anew:172.419:1.929:1469942943,monitor-anew:172.599:3.451:4187953380,"
             "rival-failovers:173.788:3.850:2212134995"
@@ -64,7 +64,7 @@ class RegressionTests(SynchronousTestCase):
         self.replay(1795280400, 180, plan)
 
     def test_two_orders_in_one_write(self) -> None:
-        """An option that is set twice before the disk is reached need not be on it the way that it was set first."""
+        """An option that is set twice in one write need not be saved with its first value."""
         plan = (
             "isolate-sentinel:62.806:11.779:191892264,crash-at-effect:68.103:5.034:745750512,"
             "isolate-sentinel:77.187:7.164:1470244128,crash-at-effect:78.651:2.128:131221392,"
@@ -73,16 +73,16 @@ class RegressionTests(SynchronousTestCase):
         )
         self.replay(1795280420, 180, plan)
 
-    def test_forgotten_in_the_same_write(self) -> None:
-        """What was decided before an order to watch a master anew may be told after the write that both share."""
+    def test_monitor_in_the_same_write(self) -> None:
+        """A decision before a new MONITOR of the master may be published after the write that both share."""
         plan = (
             "slow-disk:22.697:25.953:4167602166,coordinated-failover:33.359:10.783:2481073561,"
             "coordinated-failover:33.988:29.203:2793317257,monitor-anew:37.895:16.518:3144560041"
         )
         self.replay(1795281239, 180, plan)
 
-    def test_there_and_back_in_two_writes(self) -> None:
-        """A move to where the master is again by now may be told once anything newer is on disk."""
+    def test_change_and_return_in_two_writes(self) -> None:
+        """A change back to the present address may be published once anything newer is on disk."""
         plan = (
             "rival-failovers:11.472:0.222:2825012922,lossy-network:15.687:4.150:387426299,"
             "lossy-network:20.414:0.698:1604123389,lossy-network:27.637:2.605:436098424,"
@@ -92,12 +92,12 @@ class RegressionTests(SynchronousTestCase):
         self.replay(1795281385, 180, plan)
 
     def test_monitor_anew_on_a_failing_disk(self) -> None:
-        """A master that is removed and monitored again while nothing can be saved comes back with its durable vote."""
+        """A master that is removed and monitored again while nothing can be saved returns with its durable vote."""
         plan = "disk-failure:168.772:5.935:2893282525,monitor-anew:169.358:4.868:1174536697"
         self.replay(1796084394, 180, plan)
 
-    def test_groups_of_their_own(self) -> None:
-        """As two groups of one, after more of everything."""
+    def test_separate_groups(self) -> None:
+        """The same as two groups of one, after more faults."""
         plan = (
             "rival-failovers:17.144:0.986:667785377,monitor-anew:20.225:0.481:2044861537,"
             "crash-server:106.425:0.700:4039049185,crash-server:107.233:0.883:2753848664,"
@@ -108,7 +108,7 @@ class RegressionTests(SynchronousTestCase):
         self.replay(1795281571, 180, plan)
 
     def test_vote_of_a_failing_disk(self) -> None:
-        """A vote whose save fails is withheld, though its event is told: a crash may take it back."""
+        """A vote whose save fails is withheld, though its event is published: a crash may take it back."""
         plan = (
             "disk-failure:94.182:28.206:1056088898,disk-failure:100.961:24.855:1844860149,"
             "split:112.657:22.273:2205006654,empty:114.888:29.609:3802894458"

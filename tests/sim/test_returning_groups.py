@@ -1,4 +1,4 @@
-"""Groups that stand still and go on together: nobody is replaced who is back in time, whoever is back first."""
+"""Groups that are paused and continue: no server is replaced that returns in time, in any order."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
 
 OFFSETS = (-1.0, -0.5, -0.2, -0.05, 0.0, 0.05, 0.2, 0.5, 1.0)
-"""Seconds by which the master goes on after its replicas, or before them."""
+"""Seconds by which the master continues after its replicas, or before them."""
 
 
 class ReturningGroupTests(SynchronousTestCase):
     """A master and its two replicas under three Sentinels with a down-after of two seconds."""
 
     def pause(self, seed: int, seconds: float, offset: float) -> int:
-        """Let the group stand still; how many promotions were ordered until it was at rest again."""
+        """Pause the group; return the number of promotions until it was stable again."""
         fleet = Fleet(seed, Shape(down_after=2_000))
         checker = InvariantChecker(fleet)
         fleet.start()
         self.assertTrue(fleet.converge(), fleet.disagreements())
-        # PINGs, INFOs and hellos are at another point of their periods in each world.
+        # PINGs, INFOs and hellos are at another point of their periods in each run.
         fleet.run(seed * 0.137)
         master, *replicas = fleet.servers
         for server in fleet.servers:
@@ -37,15 +37,15 @@ class ReturningGroupTests(SynchronousTestCase):
         self.assertEqual([str(violation) for violation in checker.violations], [])
         return checker.failovers
 
-    def test_nobody_is_replaced(self) -> None:
-        """Whoever goes on first, after a pause that was just noticed or a long one."""
+    def test_no_failover(self) -> None:
+        """Whichever continues first, after a pause that was just noticed or a long one."""
         for number, offset in enumerate(OFFSETS):
             for seconds in (2.2, 3.0, 4.0, 20.0):
                 seed = 1 + 4 * number + int(seconds)
                 self.assertEqual(self.pause(seed, seconds, offset), 0, f"{offset} s after {seconds} s, seed {seed}")
 
-    def test_a_master_that_stays_away_is_replaced(self) -> None:
-        """Soon after it was to be back."""
+    def test_master_that_does_not_return(self) -> None:
+        """A master that does not return is replaced soon after the delay."""
         fleet = Fleet(1, Shape(down_after=2_000))
         checker = InvariantChecker(fleet)
         fleet.start()

@@ -1,8 +1,8 @@
 """
-The unmodified service in worlds where things go wrong, judged by a witness that knows S1 to S17.
+The unmodified service in simulations with faults, checked for the invariants S1 to S17.
 
-Each seed draws a fleet and a mixture of faults; at its end everything is healed and everybody must
-agree (L2 to L6). ``TXSENTINEL_SEEDS=first:count`` runs others than the usual ones.
+Each seed draws a fleet and a mixture of faults; at the end all faults end and all must agree (L2 to L6).
+``TXSENTINEL_SEEDS=first:count`` runs other seeds.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ SECONDS = 60.0
 
 
 class SwarmTests(SynchronousTestCase):
-    """Whole fleets through random faults."""
+    """Whole fleets with random faults."""
 
-    def test_promises_hold_under_faults(self) -> None:
-        """No seed breaks S1 to S17, no exception escapes, and everybody agrees after the last fault."""
+    def test_invariants_hold_under_faults(self) -> None:
+        """No seed violates S1 to S17, no exception escapes, and all agree after the last fault."""
         failing = []
         failovers = faults = 0
         for seed in range(FIRST, FIRST + COUNT):
@@ -45,7 +45,7 @@ class SwarmTests(SynchronousTestCase):
         self.assertGreater(failovers, 0, "nothing was ever failed over")
 
     def test_mass_failures(self) -> None:
-        """Nor where so many masters fail together that votes are given in epochs below the current one."""
+        """The same when so many masters fail together that votes are given in epochs below the current one."""
         late = 0
         votable = SentinelState.votable
 
@@ -56,7 +56,7 @@ class SwarmTests(SynchronousTestCase):
             return answer
 
         self.patch(SentinelState, "votable", counted)
-        # The last one of them is a seed of which it is known that such votes are asked for.
+        # The last of them is a seed that is known to request such votes.
         for seed in (*range(FIRST, FIRST + COUNT // 2), 1013):
             shape = replace(draw_shape(seed), masters=6, mass_failure=2)
             plan = draw_plan(seed, SECONDS, ("masters-die", "slow-network", "kill-sentinel"))
@@ -64,14 +64,14 @@ class SwarmTests(SynchronousTestCase):
             self.assertEqual(outcome.wrong, [], f"{shape}, seed {seed}")
         self.assertGreater(late, 0, "no vote came late")
 
-    def test_one_seed_is_one_run(self) -> None:
+    def test_same_seed(self) -> None:
         """The same seed delivers the same bytes at the same times, and another seed others."""
         digests = [run_seed(seed, 20.0).digest for seed in (7, 7, 8)]
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
 
-    def test_outcomes_can_be_handed_over(self) -> None:
-        """What a process of a soak finds out reaches the one that adds up, the shape of its fleet included."""
+    def test_results_are_passed_to_the_parent(self) -> None:
+        """The result of a process is passed to the parent process, including the shape of its fleet."""
         outcome = run_seed(5, 5.0)
         self.assertEqual(pickle.loads(pickle.dumps(outcome)), outcome)
 
@@ -85,10 +85,10 @@ class SwarmTests(SynchronousTestCase):
 
 
 class LivenessTests(SynchronousTestCase):
-    """What must happen in the end, one by one."""
+    """Liveness, one property per test."""
 
     def fleet(self, seed: int = 1, **shape: int) -> Fleet:
-        """A fleet that has come to rest."""
+        """Return a stable fleet."""
         fleet = Fleet(seed, Shape(**shape))
         self.checker = InvariantChecker(fleet)
         fleet.start()
@@ -96,11 +96,11 @@ class LivenessTests(SynchronousTestCase):
         return fleet
 
     def tearDown(self) -> None:
-        """Whatever else is tested, no safety property is broken."""
+        """No safety invariant is violated in any of these tests."""
         self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def published(self, fleet: Fleet) -> set[str]:
-        """The addresses of the first master that running Sentinels tell."""
+        """Return the addresses of the first master at the running Sentinels."""
         name = fleet.masters[0].name
         return {s.alive.core.master(name).published_address.ip for s in fleet.sentinels if s.running}
 
@@ -112,7 +112,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.simulation.run_until(lambda: len(self.published(fleet)) == 1, 1.0))
 
     def test_l1_a_hung_master_is_replaced(self) -> None:
-        """A master that stands still is replaced as one that died, and yields when it wakes up."""
+        """A hung master is replaced like a dead one, and converted when it continues."""
         fleet = self.fleet()
         fleet.servers[0].host.pause()
         self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 4.0))
@@ -130,7 +130,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.simulation.run_until(lambda: "10.1.0.1" not in self.published(fleet), 35.0))
 
     def test_l1_a_group_without_a_master_gets_one(self) -> None:
-        """A master that was told to follow its own replica is replaced within down-after and two seconds."""
+        """A master that was ordered to follow its own replica is replaced within down-after and two seconds."""
         for seed, down_after in ((1, 1_000), (2, 2_000), (3, 4_000)):
             fleet = self.fleet(seed, down_after=down_after)
             master, replica, _ = fleet.servers
@@ -141,7 +141,7 @@ class LivenessTests(SynchronousTestCase):
             self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
-        """Whoever an operator made the master is published, and no other replica becomes one."""
+        """A master promoted by an operator is published, and no other replica is promoted."""
         fleet = self.fleet(down_after=1_000)
         master, replica, _ = fleet.servers
         replica.replication.follow(None)
@@ -152,7 +152,7 @@ class LivenessTests(SynchronousTestCase):
         for sentinel in fleet.sentinels:
             self.assertEqual(sentinel.alive.core.master("m1").published_address.ip, replica.host.ip)
 
-    def test_l1_another_finishes_what_a_dead_leader_began(self) -> None:
+    def test_l1_failover_of_a_dead_leader_is_completed(self) -> None:
         """Wherever the leader dies, another Sentinel completes a failover after twice failover-timeout."""
         for state in FailoverState:
             if state in (FailoverState.NONE, FailoverState.SELECT_REPLICA, FailoverState.UPDATE_CONFIG):
@@ -179,8 +179,8 @@ class LivenessTests(SynchronousTestCase):
                 f"nobody took over from a leader that died in {state.value}",
             )
 
-    def test_l2_l3_everybody_agrees_and_follows(self) -> None:
-        """After a partition ends all Sentinels name one master and all servers follow it."""
+    def test_l2_l3_agreement_after_a_partition(self) -> None:
+        """After a partition ends all Sentinels have one master and all servers follow it."""
         fleet = self.fleet(sentinels=5, replicas=3, quorum=3)
         alone = [fleet.servers[0].host, fleet.sentinels[0].host, fleet.sentinels[1].host]
         others = [s.host for s in fleet.servers[1:]] + [s.host for s in fleet.sentinels[2:]]
@@ -195,7 +195,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(self.published(fleet), majority)
 
     def test_l4_a_returned_master_becomes_a_replica(self) -> None:
-        """An old master that comes back believing in itself is converted."""
+        """An old master that returns in its former role is converted."""
         fleet = self.fleet()
         fleet.servers[0].host.kill()
         fleet.run(5.0)
@@ -205,7 +205,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertFalse(fleet.servers[0].is_master)
 
     def test_l5_a_restarted_sentinel_catches_up(self) -> None:
-        """A Sentinel that slept through a failover learns of it within a few seconds of its start."""
+        """A Sentinel that was down during a failover learns of it within a few seconds of its start."""
         fleet = self.fleet()
         sleeper = fleet.sentinels[2]
         sleeper.host.kill()
@@ -217,7 +217,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertNotIn("10.1.0.1", self.published(fleet))
 
     def test_l6_epochs_converge(self) -> None:
-        """Every Sentinel comes to know the highest epoch of them all."""
+        """Every Sentinel learns the highest epoch of them all."""
         fleet = self.fleet(masters=2)
         for group in fleet.masters:
             group.servers[0].host.kill()
@@ -226,7 +226,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(len({s.alive.core.current_epoch for s in fleet.sentinels}), 1)
 
     def test_l7_recovery_does_not_cancel(self) -> None:
-        """A master that wakes up once a replica was chosen is replaced all the same, and follows."""
+        """A master that continues once a replica was selected is replaced nevertheless, and converted."""
         fleet = self.fleet()
         master = fleet.servers[0]
         master.host.pause()
@@ -240,8 +240,8 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.converge(), fleet.disagreements())
         self.assertFalse(master.is_master)
 
-    def test_a_disk_that_hangs_is_a_disk_that_fails(self) -> None:
-        """What happens while it hangs does not pile up behind it, and it makes no difference in the end."""
+    def test_hanging_disk(self) -> None:
+        """Changes made while the disk hangs do not accumulate, and the final state is the same."""
         fleet = self.fleet(failover_timeout=3_000)
         hanging = fleet.sentinels[0]
         hanging.host.files.stick()
@@ -257,7 +257,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.converge(), fleet.disagreements())
 
     def test_no_majority_no_failover(self) -> None:
-        """With a majority of the Sentinels gone, a dead master stays the master."""
+        """Without a majority of the Sentinels, a dead master stays the master."""
         fleet = self.fleet(quorum=1)
         for sentinel in fleet.sentinels[:2]:
             sentinel.host.kill()
@@ -268,7 +268,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(fleet.converge(), fleet.disagreements())
 
     def test_no_quorum_no_failover(self) -> None:
-        """A master that fewer than the quorum hold down is left alone."""
+        """A master that fewer than the quorum have down is not replaced."""
         fleet = self.fleet(quorum=3)
         fleet.network.cut(fleet.sentinels[0].host, fleet.servers[0].host)
         fleet.network.cut(fleet.sentinels[1].host, fleet.servers[0].host)

@@ -1,4 +1,4 @@
-"""Crashes in the middle of a write, and disks that cannot be read: what they leave, and that Sentinels live with it."""
+"""Crashes during a write, and disks that cannot be read: the remaining files, and that Sentinels handle them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from txsentinel.sim.simulation import Simulation
 NEW = b"sentinel myid abc\nsentinel current-epoch 7\n"
 
 
-class StrayTests(SynchronousTestCase):
-    """What a simulated disk holds after a crash."""
+class TemporaryFileTests(SynchronousTestCase):
+    """Files on a simulated disk after a crash."""
 
     def torn(self, seed: int) -> SimFiles:
-        """A disk whose power went while its file was replaced."""
+        """Return a disk whose power failed while its file was replaced."""
         simulation = Simulation(seed)
         host = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1")
         host.start()
@@ -36,11 +36,13 @@ class StrayTests(SynchronousTestCase):
         return files
 
     def test_the_file_is_whole(self) -> None:
-        """Wherever the crash falls, the file is the old one or the new one."""
+        """The file is the old one or the new one, wherever the crash falls."""
         self.assertEqual({self.torn(seed).read("/f") for seed in range(20)}, {b"old", NEW})
 
     def test_what_stays_behind(self) -> None:
-        """Unless the file was replaced, the temporary one is there: any part of the beginning, rubbish behind it."""
+        """
+        Unless the file was replaced, a temporary one remains: any part of the beginning, followed by random bytes.
+        """
         lengths, rubbish = set(), set()
         for seed in range(200):
             files = self.torn(seed)
@@ -57,7 +59,7 @@ class StrayTests(SynchronousTestCase):
         self.assertGreater(len(lengths), len(NEW) // 2)
 
     def test_unreadable(self) -> None:
-        """A disk that cannot be read says why, and is itself again afterwards."""
+        """A disk that cannot be read reports the error, and works again afterwards."""
         simulation = Simulation(1)
         files = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1").files
         files.contents["/f"] = b"old"
@@ -77,20 +79,20 @@ class FleetTests(SynchronousTestCase):
         self.assertTrue(self.fleet.converge(), self.fleet.disagreements())
         self.ids = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
 
-    def chooses_the_first(self, rng: Random) -> bool:
-        """Do these hit the first Sentinel, and have it write as soon as it can?"""
+    def selects_first(self, rng: Random) -> bool:
+        """Whether these random numbers select the first Sentinel, and make it write as soon as it can."""
         return rng.choice(self.fleet.sentinels).number == 1 and rng.random() < 0.5
 
-    def befall(self, kind: str, lasts: float) -> SimSentinel:
-        """Let it happen to the first Sentinel, and return that while it is down."""
-        rng = next(rng for rng in range(100) if self.chooses_the_first(Random(rng)))
+    def inject(self, kind: str, lasts: float) -> SimSentinel:
+        """Inject a fault into the first Sentinel, and return the Sentinel while it is down."""
+        rng = next(rng for rng in range(100) if self.selects_first(Random(rng)))
         FaultInjector(self.fleet, [Fault(0.0, kind, lasts, rng)])
-        victim = self.fleet.sentinels[0]
-        self.assertTrue(self.fleet.simulation.run_until(lambda: not victim.host.running, lasts))
-        return victim
+        target = self.fleet.sentinels[0]
+        self.assertTrue(self.fleet.simulation.run_until(lambda: not target.host.running, lasts))
+        return target
 
-    def at_rest(self) -> None:
-        """Everybody agrees again, is who it was, and no promise was broken."""
+    def assert_stable(self) -> None:
+        """Assert that all agree again, the Sentinel has its ID, and no invariant was violated."""
         self.assertTrue(self.fleet.converge(60.0), self.fleet.disagreements())
         now = {sentinel.name: sentinel.alive.core.options.my_id for sentinel in self.fleet.sentinels}
         self.assertEqual(now, self.ids)
@@ -98,29 +100,29 @@ class FleetTests(SynchronousTestCase):
         self.assertEqual(self.fleet.simulation.failures, [])
 
     def test_torn_writes(self) -> None:
-        """A Sentinel whose writes are torn again and again comes back as itself; the strays do not concern it."""
+        """A Sentinel whose writes are torn repeatedly restarts with its state; temporary files do not matter."""
         client = self.fleet.clients[0]
         for _ in range(5):
-            victim = self.befall("torn-write", 3.0)
+            target = self.inject("torn-write", 3.0)
             self.fleet.run(4.0)
-            self.at_rest()
-            # Whoever lost the other end of a connection without a word is served again once it has given it up.
+            self.assert_stable()
+            # The peer of a connection that was lost silently is served again once it has given it up.
             served = client.served
             self.assertTrue(self.fleet.simulation.run_until(lambda served=served: client.served > served, 40.0))
-        files = victim.host.files
+        files = target.host.files
         self.assertTrue(files.leftovers)
         self.assertEqual({CONFIG_PATH, *files.leftovers}, set(files.contents))
 
     def test_unreadable_file(self) -> None:
-        """Each start ends with status 1 and a line that says which file and why, until the disk can be read again."""
-        victim = self.befall("unreadable-disk", 5.0)
-        before = len(victim.host.exits)
+        """Each start ends with status 1 and an error that names the file, until the disk can be read again."""
+        target = self.inject("unreadable-disk", 5.0)
+        before = len(target.host.exits)
         self.fleet.run(4.0)
-        self.assertEqual(victim.host.exits[before:], [1, 1, 1])
-        said = [line.text for line in self.fleet.lines if line.who == victim.name][-1]
+        self.assertEqual(target.host.exits[before:], [1, 1, 1])
+        said = [line.text for line in self.fleet.lines if line.who == target.name][-1]
         self.assertEqual(said, "Fatal error, can't open config file '/sentinel.conf': Input/output error")
         self.fleet.run(2.0)
-        self.at_rest()
+        self.assert_stable()
 
     def test_kinds_are_drawn(self) -> None:
         """Random plans have both."""

@@ -1,4 +1,4 @@
-"""The witness reads the wire and the disk by itself; these are its glasses."""
+"""The parsers of the invariant checker for the wire and the disk."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ VALUES = [b"PONG", Failed(b"ERR no"), -3, b"a\r\nbc", None, None, [1, b"*", [b""
 
 
 class FramesTests(SynchronousTestCase):
-    """Taking a stream apart."""
+    """Parsing of a stream."""
 
     def test_whole(self) -> None:
-        """Every type of RESP2 comes out."""
+        """Every type of RESP2 is parsed."""
         self.assertEqual(Frames().feed(STREAM), VALUES)
 
     def test_chunking_is_invisible(self) -> None:
-        """However the stream is cut in two, the same values come out."""
+        """A stream that is cut in two at any place gives the same values."""
         for cut in range(len(STREAM)):
             frames = Frames()
             self.assertEqual(frames.feed(STREAM[:cut]) + frames.feed(STREAM[cut:]), VALUES, cut)
 
     def test_repetition(self) -> None:
-        """What was read once is read the same again, also behind half a value."""
+        """A cached value is parsed the same again, also behind half a value."""
         frames = Frames()
         self.assertEqual([frames.feed(b"+A\r\n"), frames.feed(b"+A\r\n")], [[b"A"], [b"A"]])
         self.assertEqual([frames.feed(b"$3\r\n"), frames.feed(b"+A\r\n")], [[], []])
 
 
-class RememberedTests(SynchronousTestCase):
-    """Reading a Sentinel's file."""
+class SavedStateTests(SynchronousTestCase):
+    """Parsing of a Sentinel's file."""
 
     def test_state(self) -> None:
-        """Epochs, addresses, peers and options are found; names stand for their IP; the rest is skipped."""
+        """Epochs, addresses, peers and options are found; names are resolved to their IP; the rest is skipped."""
         contents = b"""port 26379
 sentinel myid abc
 sentinel monitor m host.example 6379 2
@@ -64,7 +64,7 @@ class VisibleFailureTests(SynchronousTestCase):
     """A replacement that fails after its rename."""
 
     def disk(self, seed: int) -> tuple[Simulation, SimHost, SimFiles]:
-        """A disk that holds ``old``, and has failed visibly to replace it by ``new``."""
+        """Return a disk with contents ``old`` whose replacement by ``new`` failed after the rename."""
         simulation = Simulation(seed)
         host = SimHost(simulation, SimNetwork(simulation), "host", "10.0.0.1")
         host.start()
@@ -77,13 +77,13 @@ class VisibleFailureTests(SynchronousTestCase):
         self.assertTrue(files.failing)
         return simulation, host, files
 
-    def test_is_seen(self) -> None:
+    def test_new_contents_are_read(self) -> None:
         """The new contents can be read although the write failed."""
         _, _, files = self.disk(1)
         self.assertEqual(files.read("/f"), b"new")
 
     def test_a_crash_may_undo_it(self) -> None:
-        """After a power cut either of the two is there."""
+        """After a power failure either of the two is there."""
         left = set()
         for seed in range(12):
             _, host, files = self.disk(seed)
@@ -92,7 +92,7 @@ class VisibleFailureTests(SynchronousTestCase):
         self.assertEqual(left, {b"old", b"new"})
 
     def test_a_later_success_is_final(self) -> None:
-        """What was replaced in earnest after that stays."""
+        """A later successful replacement is final."""
         for seed in range(12):
             simulation, host, files = self.disk(seed)
             files.fail_with = None

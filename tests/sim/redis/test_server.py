@@ -1,4 +1,4 @@
-"""Simulated Redis where no real one can follow: states on command, disks that fail, partitions, lost machines."""
+"""Simulated Redis in states that real servers cannot be put into: failing disks, partitions, lost machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from txsentinel.wire.values import ErrorLine
 
 
 class RedisCase(SynchronousTestCase):
-    """A master and a replica that is in touch."""
+    """A master and a connected replica."""
 
     def setUp(self) -> None:
         self.place = SimServers()
@@ -28,43 +28,43 @@ class RedisCase(SynchronousTestCase):
         self.assertTrue(self.replica.link_up)
 
     def server(self, name: str, ip: str, **arguments: Any) -> SimRedis:
-        """A server that is running."""
+        """Start a server."""
         server = SimRedis(SimHost(self.simulation, self.network, name, ip), **arguments)
         server.host.start()
         self.simulation.run(0.01)
         return server
 
     def connect(self, server: SimRedis) -> SimConnection:
-        """A new connection to it."""
+        """Return a new connection to it."""
         return SimConnection(self.place, server)
 
     def ask(self, server: SimRedis, command: str) -> Any:
-        """The reply to one command."""
+        """Return the reply to one command."""
         return call(self.connect(server), command)
 
     def info(self, server: SimRedis) -> InfoReport:
-        """What it says about itself."""
+        """Return the fields of its INFO."""
         return parse_info(self.ask(server, "INFO"))
 
     def refused(self, reply: object, start: bytes) -> None:
-        """The reply is an error that begins like this."""
+        """Assert that the reply is an error with this beginning."""
         self.assertIsInstance(reply, ErrorLine)
         assert isinstance(reply, bytes)
         self.assertTrue(reply.startswith(start), reply)
 
 
 class StateTests(RedisCase):
-    """States that tests put a server into."""
+    """States that tests can set."""
 
     def test_configured_roles(self) -> None:
-        """A server begins in the role that it was made with, and says so to tests as well."""
+        """A server starts in its configured role, and reports it."""
         self.assertTrue(self.master.is_master and self.master.writable)
         self.assertFalse(self.replica.is_master or self.replica.writable)
         self.assertEqual(self.replica.master_address, self.master.address)
         self.assertIn("replica of 10.0.0.1:6379", repr(self.replica))
 
     def test_loading(self) -> None:
-        """A server that loads refuses everything but a few questions, and is itself afterwards."""
+        """A loading server refuses all but a few queries, and works normally afterwards."""
         self.master.load_seconds = 3.0
         self.master.host.restart()
         self.simulation.run(0.1)
@@ -77,7 +77,7 @@ class StateTests(RedisCase):
         self.assertTrue(self.replica.link_up)
 
     def test_unkillable_script(self) -> None:
-        """A script that has written is not killed, but ends some day."""
+        """A script that has written cannot be killed, but ends after some time."""
         self.master.start_script(killable=False)
         self.refused(self.ask(self.master, "PING"), b"BUSY ")
         self.refused(self.ask(self.master, "SCRIPT KILL"), b"UNKILLABLE ")
@@ -85,7 +85,7 @@ class StateTests(RedisCase):
         self.assertEqual(self.ask(self.master, "PING"), b"PONG")
 
     def test_busy_transaction(self) -> None:
-        """A transaction begun while a script runs is spoiled."""
+        """A transaction begun while a script runs is aborted."""
         self.master.start_script()
         connection = self.connect(self.master)
         connection.send("MULTI", "SLAVEOF NO ONE", "EXEC")
@@ -94,13 +94,13 @@ class StateTests(RedisCase):
         self.refused(connection.reply(), b"EXECABORT ")
 
     def test_named_users(self) -> None:
-        """Further users come in by name and password."""
+        """Further users log in by name and password."""
         self.master.users["sentinel"] = "secret"
         self.assertEqual(self.ask(self.master, "AUTH sentinel secret"), b"OK")
         self.refused(self.ask(self.master, "AUTH sentinel wrong"), b"WRONGPASS ")
 
     def test_pause_of_everything(self) -> None:
-        """A pause of all commands holds even PING, until its time is over."""
+        """A pause of all commands blocks even PING until its timeout."""
         connection = self.connect(self.master)
         self.assertEqual(call(connection, "CLIENT PAUSE 2000"), b"OK")
         connection.send("PING")
@@ -109,8 +109,8 @@ class StateTests(RedisCase):
         self.simulation.run(0.2)
         self.assertEqual(connection.reply(), b"PONG")
 
-    def test_pause_within_a_familiar_chunk(self) -> None:
-        """What stands behind the order to pause is held, in order, however often the same bytes came before."""
+    def test_pause_within_a_cached_chunk(self) -> None:
+        """Commands behind CLIENT PAUSE are blocked, in order, also if the same bytes were cached."""
         connection = self.connect(self.master)
         for value in range(1, 4):
             connection.send("INCR a", "CLIENT PAUSE 1000", "INCR a", "INCR b")
@@ -121,8 +121,8 @@ class StateTests(RedisCase):
             self.simulation.run(0.6)
             self.assertEqual([connection.reply() for _ in range(3)], [2 * value, value, value])
 
-    def test_familiar_requests_meet_new_states(self) -> None:
-        """A chunk that was answered before is answered by what the server is now."""
+    def test_cached_requests_use_the_present_state(self) -> None:
+        """A cached request is answered by the present state."""
         connection = self.connect(self.master)
         for _ in range(2):
             self.assertEqual(call(connection, "PING"), b"PONG")
@@ -133,8 +133,8 @@ class StateTests(RedisCase):
             self.assertEqual(call(connection, "PING"), [b"pong", b""])
             self.assertEqual(call(connection, "UNSUBSCRIBE x"), [b"unsubscribe", b"x", 0])
 
-    def test_familiar_messages_reach_whoever_listens_now(self) -> None:
-        """The same message again goes to those who subscribe by then, and to nobody who left."""
+    def test_cached_messages_reach_present_subscribers(self) -> None:
+        """A cached message goes to the present subscribers, and to none that left."""
         first, second, speaker = (self.connect(self.master) for _ in range(3))
         self.assertEqual(call(first, "SUBSCRIBE x"), [b"subscribe", b"x", 1])
         self.assertEqual(call(speaker, "PUBLISH x m"), 1)
@@ -150,21 +150,21 @@ class StateTests(RedisCase):
         self.assertEqual(call(speaker, "PUBLISH x m"), 0)
 
     def test_broken_protocol(self) -> None:
-        """Who does not speak the protocol is told so and thrown out."""
+        """A client that violates the protocol gets an error and is closed."""
         connection = self.connect(self.master)
         connection._protocol.transport.write(b"*1\r\nx\r\n")
         self.refused(connection.reply(), b"ERR Protocol error: ")
         self.assertTrue(ends(connection))
 
     def test_shutdown(self) -> None:
-        """SHUTDOWN ends the process in good order."""
+        """SHUTDOWN ends the process in order."""
         connection = self.connect(self.master)
         connection.send("SHUTDOWN NOSAVE")
         self.assertTrue(ends(connection))
         self.assertEqual(self.master.host.exits, [0])
 
     def test_hosts_that_hang(self) -> None:
-        """A server that is stopped accepts connections and answers late."""
+        """A stopped server accepts connections and replies late."""
         self.master.host.pause_for(5)
         connection = self.connect(self.master)
         connection.send("PING")
@@ -175,7 +175,7 @@ class StateTests(RedisCase):
 
 
 class DurabilityTests(RedisCase):
-    """What a restart leaves."""
+    """State after a restart."""
 
     def test_full_disk(self) -> None:
         """A configuration that cannot be written is an error, and the old one stays."""
@@ -193,8 +193,8 @@ class DurabilityTests(RedisCase):
         self.master.config_file = None
         self.refused(self.ask(self.master, "CONFIG REWRITE"), b"ERR The server is running without a config file")
 
-    def test_unwritten_promotion_is_forgotten(self) -> None:
-        """Without CONFIG REWRITE a promotion does not survive."""
+    def test_unsaved_promotion_is_lost(self) -> None:
+        """Without CONFIG REWRITE a promotion does not survive a restart."""
         self.ask(self.replica, "SLAVEOF NO ONE")
         self.assertTrue(self.replica.is_master)
         self.replica.host.restart()
@@ -202,7 +202,7 @@ class DurabilityTests(RedisCase):
         self.assertEqual(self.replica.master_address, self.master.address)
 
     def test_data(self) -> None:
-        """Data survives a restart if it is kept, and is gone otherwise."""
+        """Data survives a restart if it is persistent, and is lost otherwise."""
         self.ask(self.master, "SET color red")
         self.master.host.restart()
         self.simulation.run(1)
@@ -213,7 +213,7 @@ class DurabilityTests(RedisCase):
         self.assertIsNone(self.ask(self.master, "GET color"))
 
     def test_empty_master_empties_its_replica(self) -> None:
-        """A master that comes back empty takes its replica's data with it, as the documentation warns."""
+        """A master that restarts empty empties its replica, as the documentation warns."""
         self.ask(self.master, "SET color red")
         self.simulation.run(1)
         self.master.keeps_data = False
@@ -227,15 +227,15 @@ class ReplicationTests(RedisCase):
     """Links that break."""
 
     def test_killed_master(self) -> None:
-        """The replica of a dead process knows at once, and counts the seconds."""
+        """The replica of a dead process detects the loss at once, and counts the seconds."""
         self.master.host.kill()
         self.simulation.run(12.5)
         report = self.info(self.replica)
         self.assertFalse(report.master_link_up)
         self.assertIn(report.master_link_down_for, (12_000, 13_000))
 
-    def test_silent_master(self) -> None:
-        """The replica of a machine without power believes in it for a minute."""
+    def test_powerless_master(self) -> None:
+        """The replica of a machine without power keeps its link for a minute."""
         self.master.host.crash()
         self.simulation.run(40)
         self.assertTrue(self.info(self.replica).master_link_up)
@@ -245,7 +245,7 @@ class ReplicationTests(RedisCase):
         self.simulation.run(130)
         self.assertTrue(self.info(self.replica).master_link_up)
 
-    def test_silent_replica(self) -> None:
+    def test_powerless_replica(self) -> None:
         """A master lists a replica without power for a minute, with a growing lag."""
         self.replica.host.crash()
         self.simulation.run(30)
@@ -254,7 +254,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual(self.info(self.master).replicas, ())
 
     def test_short_partition(self) -> None:
-        """A partition shorter than the timeout costs nothing: the stream goes on where it was."""
+        """A partition shorter than the timeout has no effect: replication continues."""
         self.network.cut(self.master.host, self.replica.host)
         self.ask(self.master, "SET color red")
         self.simulation.run(20)
@@ -264,14 +264,14 @@ class ReplicationTests(RedisCase):
         self.assertEqual(self.ask(self.replica, "GET color"), b"red")
 
     def test_broken_link_continues(self) -> None:
-        """After a reset the replica continues without a full copy."""
+        """After a reset the replica continues without a full synchronization."""
         self.network.reset(self.master.host, self.replica.host)
         self.ask(self.master, "SET color red")
         self.simulation.run(0.02)
         self.assertEqual((self.replica.link_up, self.replica.data), (True, {b"color": b"red"}))
 
     def test_full_copy_takes_time(self) -> None:
-        """While its full copy is being made a replica has no link yet, and its master says what it waits for."""
+        """During its full synchronization a replica has no link yet, and its master reports the state."""
         self.master.sync_seconds = 5.0
         late = self.server("late", "10.0.0.3", replica_of=self.master)
         self.ask(self.master, "SET color red")
@@ -283,7 +283,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual((late.link_up, late.data), (True, {b"color": b"red"}))
 
     def test_chain(self) -> None:
-        """A replica of a replica gets what the master writes and publishes."""
+        """A replica of a replica gets writes and messages of the master."""
         last = self.server("last", "10.0.0.3", replica_of=self.replica)
         self.simulation.run(2)
         subscriber = self.connect(last)
@@ -295,7 +295,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual(last.replication.offset, self.master.replication.offset)
 
     def test_chain_follows_a_promotion(self) -> None:
-        """The replica of a promoted replica stays with it, and keeps its history."""
+        """The replica of a promoted replica stays with it, and keeps its replication history."""
         last = self.server("last", "10.0.0.3", replica_of=self.replica)
         self.simulation.run(2)
         connection = self.connect(self.replica)
@@ -305,7 +305,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual(last.replication.id, self.replica.replication.id)
 
     def test_too_few_replicas(self) -> None:
-        """A master that wants a replica in touch refuses writes once it has been alone for long enough."""
+        """A master that requires a replica refuses writes after the permitted lag."""
         self.ask(self.master, "CONFIG SET min-replicas-to-write 1")
         self.assertEqual(self.ask(self.master, "SET color red"), b"OK")
         self.network.isolate(self.replica.host)
@@ -316,7 +316,7 @@ class ReplicationTests(RedisCase):
         self.assertFalse(self.master.writable)
 
     def test_master_by_name(self) -> None:
-        """A master can be given by name; an unknown name is tried again and again."""
+        """A master can be given by name; an unknown name is resolved repeatedly."""
         self.ask(self.replica, "SLAVEOF redis.example 6379")
         self.simulation.run(3)
         self.assertFalse(self.replica.link_up)
@@ -326,7 +326,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual(self.info(self.replica).master_host, "redis.example")
 
     def test_announced_address(self) -> None:
-        """A replica is listed where it says that it is."""
+        """A replica is listed at its announced address."""
         self.server(
             "hidden", "10.0.0.3", replica_of=self.master, replica_announce_ip="1.2.3.4", slave_announce_port="7"
         )
@@ -334,7 +334,7 @@ class ReplicationTests(RedisCase):
         self.assertIn(("1.2.3.4", 7), self.info(self.master).replicas)
 
     def test_failover_of_a_lost_replica_times_out(self) -> None:
-        """A FAILOVER whose target does not catch up is given up, and writes go on."""
+        """A FAILOVER whose target does not catch up times out, and writes continue."""
         self.network.isolate(self.replica.host)
         self.assertEqual(self.ask(self.master, "FAILOVER TO 10.0.0.2 6379 TIMEOUT 3000"), b"OK")
         self.assertTrue(self.info(self.master).failover_running)
@@ -348,7 +348,7 @@ class ReplicationTests(RedisCase):
         self.assertEqual((self.master.is_master, self.info(self.master).failover_running), (True, False))
 
     def test_failover_aborted(self) -> None:
-        """FAILOVER ABORT ends the wait at once."""
+        """FAILOVER ABORT ends the failover at once."""
         self.network.isolate(self.replica.host)
         self.ask(self.master, "FAILOVER")
         self.refused(self.ask(self.master, "FAILOVER"), b"ERR FAILOVER already in progress.")
@@ -371,10 +371,10 @@ class ReplicationTests(RedisCase):
 
 
 class DeterminismTests(SynchronousTestCase):
-    """One seed, one story, with databases."""
+    """The same seed gives the same run, with databases."""
 
-    def narrative(self, seed: int) -> str:
-        """Replication, a partition and a promotion."""
+    def run_digest(self, seed: int) -> str:
+        """Return the digest of a run with replication, a partition and a promotion."""
         simulation = Simulation(seed)
         network = SimNetwork(simulation, jitter=5)
         master = SimRedis(SimHost(simulation, network, "a", "10.0.0.1"))
@@ -391,6 +391,6 @@ class DeterminismTests(SynchronousTestCase):
         return simulation.digest()
 
     def test_same_seed(self) -> None:
-        """Two runs of one seed agree on every byte and every microsecond."""
-        self.assertEqual(self.narrative(1), self.narrative(1))
-        self.assertNotEqual(self.narrative(1), self.narrative(2))
+        """Two runs of one seed have the same bytes at the same microseconds."""
+        self.assertEqual(self.run_digest(1), self.run_digest(1))
+        self.assertNotEqual(self.run_digest(1), self.run_digest(2))
