@@ -6,9 +6,11 @@ compiler and everything that the type checker follows imports to; other builds d
 """
 
 import os
+import shutil
 import sys
 from configparser import ConfigParser
 from contextlib import contextmanager
+from glob import glob
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks that are not replaced below
@@ -89,5 +91,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """See PEP 517."""
     from build_support.man_page import PATH, write
 
+    # setuptools would add modules of an earlier build that have been renamed or removed since.
+    for path in glob("build/lib*"):
+        shutil.rmtree(path)
     write(PATH)
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)

@@ -20,8 +20,11 @@ COMPILED: Final = "TXSENTINEL_TESTS_COMPILED"
 """Set where the tests run on a compiled copy."""
 
 NOT_COMPILED: Final = {
+    "tests/config/test_saving.py::SlicedTests::": "patches a constant",
     "tests/config/test_store.py::SlicesTests::": "patches a constant and a function",
     "tests/config/test_store.py::ManyMastersTests::test_one_of_a_thousand": "patches a function",
+    "tests/sim/test_mutants.py::": "patches what it tests",
+    "tests/sim/test_swarm.py::SwarmTests::test_mass_failures": "patches a method",
     "tests/server/test_bounds.py::EventTests::test_slow_subscriber_is_dropped": "patches a constant",
 }
 """

@@ -65,7 +65,7 @@ def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
     return document.render()
 
 
-class FileExchange:
+class TravellingFiles:
     """Guarantees for every C Sentinel."""
 
     kind: str
@@ -101,9 +101,9 @@ class FileExchange:
                 call(self.port, "PING")
                 return
             except OSError:
-                output = self.file.with_suffix(".log").read_text(errors="replace")
+                said = self.file.with_suffix(".log").read_text(errors="replace")
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.case().fail(f"{self.kind} does not accept the file:\n{output}\n{self.file.read_text()}")
+                    self.case().fail(f"{self.kind} does not accept the file:\n{said}\n{self.file.read_text()}")
                 time.sleep(0.02)
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class FileExchange:
         case.assertEqual([line for line in text.decode().splitlines() if line.startswith("#")], comments)
 
 
-class RedisTests(FileExchange, SynchronousTestCase):
+class RedisTests(TravellingFiles, SynchronousTestCase):
     """The installed Redis."""
 
     kind = "redis"
@@ -187,7 +187,7 @@ class RedisTests(FileExchange, SynchronousTestCase):
         skip = missing(kind)
 
 
-class OldRedisTests(FileExchange, SynchronousTestCase):
+class OldRedisTests(TravellingFiles, SynchronousTestCase):
     """Redis 6.2."""
 
     kind = "redis-6.2"
@@ -195,7 +195,7 @@ class OldRedisTests(FileExchange, SynchronousTestCase):
         skip = missing(kind)
 
 
-class ValkeyTests(FileExchange, SynchronousTestCase):
+class ValkeyTests(TravellingFiles, SynchronousTestCase):
     """Valkey 9."""
 
     kind = "valkey"
@@ -203,7 +203,7 @@ class ValkeyTests(FileExchange, SynchronousTestCase):
         skip = missing(kind)
 
 
-class Redis82Tests(FileExchange, SynchronousTestCase):
+class Redis82Tests(TravellingFiles, SynchronousTestCase):
     """Redis 8.2."""
 
     kind = "redis-8.2"
@@ -211,7 +211,7 @@ class Redis82Tests(FileExchange, SynchronousTestCase):
         skip = missing(kind)
 
 
-class Valkey81Tests(FileExchange, SynchronousTestCase):
+class Valkey81Tests(TravellingFiles, SynchronousTestCase):
     """Valkey 8.1."""
 
     kind = "valkey-8.1"

@@ -81,7 +81,7 @@ PIECES = (
 )
 
 
-class InvalidRepliesCase(SynchronousTestCase):
+class NonsenseCase(SynchronousTestCase):
     """A link that reconnects after each loss."""
 
     def setUp(self) -> None:
@@ -95,10 +95,10 @@ class InvalidRepliesCase(SynchronousTestCase):
         return [each.accept() for each in self.fixture.reactor.connectors if each.state == "connecting"]
 
 
-class LogTests(InvalidRepliesCase):
+class LogTests(NonsenseCase):
     """Tests of the log lines."""
 
-    def reply_for_some_time(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
+    def answer_for_a_while(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
         """Accept each connection and answer its first command; return the log lines."""
         end = self.fixture.host.now() + millis
         while self.fixture.host.now() < end:
@@ -107,14 +107,14 @@ class LogTests(InvalidRepliesCase):
             self.fixture.pass_time(200)
         return self.lines
 
-    def test_http_server(self) -> None:
+    def test_garbage(self) -> None:
         """A web server at the address of a Redis costs two lines a minute, one for each connection."""
-        lines = self.reply_for_some_time(b"HTTP/1.1 400 Bad Request\r\n")
+        lines = self.answer_for_a_while(b"HTTP/1.1 400 Bad Request\r\n")
         self.assertEqual(len(set(lines)), 2)
         self.assertLessEqual(len(lines), 22)
         self.assertGreaterEqual(len(lines), 10)
 
-    def test_changing_refusals(self) -> None:
+    def test_ever_new_refusals(self) -> None:
         """Refusals with different or very long texts do not cause more log output."""
         end = self.fixture.host.now() + 2 * MINUTE
         while self.fixture.host.now() < end:
@@ -145,7 +145,7 @@ class LogTests(InvalidRepliesCase):
         second.lost(ConnectionDone())
         self.assertEqual(0, unfinished.total)
 
-    def test_log_throttle(self) -> None:
+    def test_budget(self) -> None:
         """Each text once a minute, and no more than a few different ones."""
         budget = DistinctLineThrottle(2)
         said = [budget.allow(text, MINUTE) for text in ("a", "a", "b", "c")]
@@ -157,15 +157,15 @@ class LogTests(InvalidRepliesCase):
         self.assertFalse(budget.allow("c", 2 * MINUTE))
 
 
-class RandomRepliesTests(InvalidRepliesCase):
+class RandomRepliesTests(NonsenseCase):
     """Tests with arbitrary input in place of replies."""
 
-    def random_step(self, rng: random.Random) -> None:
+    def talk(self, dice: random.Random) -> None:
         """Make one random step: send, reply, close, or advance the clock."""
         master = self.link.first
         assert isinstance(master, Master)
         self.fixture.do(
-            *rng.sample(
+            *dice.sample(
                 [
                     Ping(self.link, LinkKind.COMMANDS),
                     Ping(self.link, LinkKind.PUBSUB),
@@ -175,7 +175,7 @@ class RandomRepliesTests(InvalidRepliesCase):
                     Reconfigure(self.link, "10.0.0.8", 6379, abort_failover=False),
                     KillScript(self.link),
                 ],
-                rng.randrange(4),
+                dice.randrange(4),
             )
         )
         self.attempts()
@@ -183,25 +183,25 @@ class RandomRepliesTests(InvalidRepliesCase):
             transport = connector.transport
             if connector.state != "connected" or not transport.connected:
                 continue
-            # Mostly as many complete replies as there were commands, so that the connection lasts.
+            # Mostly as many whole replies as there were commands, or the connection would not live for long.
             commands = transport.take_written().count(b"*")
-            reply = b"".join(rng.choices(WHOLE, k=commands))
-            if rng.random() < 0.05:
-                reply += rng.choice((*PIECES, rng.randbytes(rng.randrange(50))))
-            chunk = 7 if rng.random() < 0.3 else 10_000
+            reply = b"".join(dice.choices(WHOLE, k=commands))
+            if dice.random() < 0.05:
+                reply += dice.choice((*PIECES, dice.randbytes(dice.randrange(50))))
+            chunk = 7 if dice.random() < 0.3 else 10_000
             for start in range(0, len(reply), chunk):
                 if transport.connected:
                     transport.protocol.dataReceived(reply[start : start + chunk])
-            if rng.random() < 0.05 and transport.connected:
+            if dice.random() < 0.05 and transport.connected:
                 transport.lost(ConnectionError())
-        self.fixture.pass_time(rng.choice((0, 0, 10, 500)))
+        self.fixture.pass_time(dice.choice((0, 0, 10, 500)))
 
-    def test_random_replies(self) -> None:
+    def test_nothing_raises_and_nothing_sticks(self) -> None:
         """No input causes an exception, the core gets valid types only, and the link reconnects."""
-        rng = random.Random(20261121)
+        dice = random.Random(20261121)
         received = set()
         for _ in range(3_000):
-            self.random_step(rng)
+            self.talk(dice)
             for what, *details in self.fixture.core.take_inputs():
                 received.add(what)
                 if what == "ping":
@@ -213,8 +213,8 @@ class RandomRepliesTests(InvalidRepliesCase):
         self.assertEqual(received, {"up", "down", "ping", "info", "published", "hello", "active", "opinion"})
         for _ in range(50):
             self.fixture.pass_time(1_000)
-            last_attempts = self.attempts()
-            for transport in last_attempts:
+            fresh = self.attempts()
+            for transport in fresh:
                 transport.protocol.dataReceived(b"+OK\r\n")
         connected = [each for each in self.fixture.reactor.connectors if each.state == "connected"]
         self.assertEqual(len(connected), 2)

@@ -18,7 +18,7 @@ class Node:
         self.other: Node | None = None
 
 
-def new_cycle() -> Node:
+def ring() -> Node:
     """Make a cycle of two objects."""
     one, two = Node(), Node()
     one.other, two.other = two, one
@@ -35,11 +35,11 @@ class GarbageTests(SynchronousTestCase):
         self.clock = Clock()
         self.service = frozen_collector(self.clock)  # type: ignore[arg-type]
 
-    def test_survivors_are_frozen(self) -> None:
+    def test_survivors_are_spared(self) -> None:
         """Objects that survive a collection are frozen."""
         self.service.startService()
         self.addCleanup(self.service.stopService)
-        alive = new_cycle()
+        alive = ring()
         self.assertIn(id(alive), {id(each) for each in gc.get_objects()})
         frozen = gc.get_freeze_count()
         self.clock.advance(PERIOD)
@@ -52,34 +52,34 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(self.service.stopService)
         gc.disable()
         self.addCleanup(gc.enable)
-        gone = weakref.ref(new_cycle())
+        gone = weakref.ref(ring())
         self.assertIsNotNone(gone())
         self.clock.advance(PERIOD)
         self.assertIsNone(gone())
 
-    def test_frozen_garbage(self) -> None:
+    def test_what_dies_after_it_was_spared(self) -> None:
         """Unreachable frozen cycles are freed by a full collection, which waits until many objects are frozen."""
         gc.disable()
         self.addCleanup(gc.enable)
         collector = Collector()
 
-        def refreeze() -> None:
+        def review() -> None:
             for _ in range(REFREEZE_COLLECTIONS):
                 collector.collect()
 
-        first = weakref.ref(new_cycle())
+        first = weakref.ref(ring())
         gc.freeze()
-        refreeze()
+        review()
         self.assertIsNotNone(first())
-        living = new_cycle()
+        living = ring()
         dead = weakref.ref(living)
         collector.collect()
         del living
-        refreeze()
+        review()
         self.assertIsNotNone(dead())
-        rings = [new_cycle() for _ in range(gc.get_freeze_count())]
+        rings = [ring() for _ in range(gc.get_freeze_count())]
         collector.collect()
         rings.clear()
-        refreeze()
+        review()
         self.assertIsNone(dead())
         self.assertIsNone(first())
