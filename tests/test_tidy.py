@@ -41,7 +41,7 @@ LAYERS = (
         " core.due_queue core.state core.registry core.succession core.deadlines core.selection core.handover"
         " core.probing core.tilt core.blockers core.voting core.vote_count core.questions core.availability"
         " core.switching core.election core.justification core.failover_start core.reconfiguration core.failover"
-        " core.ignored core.observation core.confirmation core.gossip core.evaluation core.administration"
+        " core.ignored core.observation core.confirmation core.hello_processing core.evaluation core.administration"
         " core.sentinel",
     ),
     (

@@ -37,7 +37,7 @@ class LoadCase(SynchronousTestCase):
         error: ConfigError = self.assertRaises(ConfigError, self.load, text, *overrides)
         return error
 
-    def assertComplaint(self, text: str, message: str) -> None:
+    def assertRefused(self, text: str, message: str) -> None:
         """Check that ``text`` is refused with ``message``."""
         self.assertEqual(self.problem(text).message, message, text)
 
@@ -210,7 +210,7 @@ class IncludeTests(LoadCase):
         self.disk.files["/start/a.conf"] = b"include a.conf\n"
         self.assertRaises(CannotOpen, self.load, "include a.conf")
 
-    def test_our_lines_outrank_included_ones(self) -> None:
+    def test_generated_lines_take_precedence(self) -> None:
         """A master from an included file that was moved by a failover has its new address."""
         self.disk.files["/start/m.conf"] = (
             b"sentinel monitor m 10.0.0.1 1 2\nsentinel config-epoch m 0\nsentinel down-after-milliseconds m 5\n"
@@ -220,10 +220,10 @@ class IncludeTests(LoadCase):
             (master,) = self.load(text).masters
             self.assertEqual((master.host, master.port, master.config_epoch), ("10.0.0.2", 2, 4))
             self.assertEqual(master.options.down_after, 5)
-        self.assertComplaint(f"{ours}include m.conf\n{ours}", "Duplicate master name.")
+        self.assertRefused(f"{ours}include m.conf\n{ours}", "Duplicate master name.")
 
 
-class ComplaintTests(LoadCase):
+class ErrorTests(LoadCase):
     """Each error has its text and its line."""
 
     def test_block(self) -> None:
@@ -312,7 +312,7 @@ class ComplaintTests(LoadCase):
             ("sentinel resolve-hostnames x", "Please specify yes or no for the resolve-hostnames option."),
             ("sentinel announce-hostnames x", "Please specify yes or no for the announce-hostnames option."),
         ):
-            self.assertComplaint(text, message)
+            self.assertRefused(text, message)
 
     def test_numbers_with_something_behind_them(self) -> None:
         """Every number in a ``sentinel`` line must be a number as a whole, unlike in C Sentinels."""
@@ -405,7 +405,7 @@ class ComplaintTests(LoadCase):
                 "Error in user declaration 'a': Duplicate user found. A user can only be defined once in config files",
             ),
         ):
-            self.assertComplaint(text, message)
+            self.assertRefused(text, message)
 
     def test_renamed_commands(self) -> None:
         """Only existing commands can be renamed, if the caller passes their names."""

@@ -71,7 +71,7 @@ class ConfigurationProperties(SynchronousTestCase):
 
     @given(soup(FILES, 6))
     @settings(max_examples=40)
-    def test_linear_in_rubbish(self, unit: bytes) -> None:
+    def test_linear_in_invalid_lines(self, unit: bytes) -> None:
         """Twice the garbage takes at most twice the steps."""
         repeated = max(1, 500 // max(len(unit), 1))
         self.assertLessEqual(work(unit * 2 * repeated), 2.2 * work(unit * repeated) + 1_000)

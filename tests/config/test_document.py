@@ -104,7 +104,7 @@ class DocumentTests(SynchronousTestCase):
             ],
         )
 
-    def test_orphans_vanish(self) -> None:
+    def test_lines_without_successor(self) -> None:
         """Lines without a successor are removed, and so is one of two empty lines around them."""
         document = self.document("port 1", "", "sentinel monitor one a 1 1", "", "# end")
         document.put(M1, [])

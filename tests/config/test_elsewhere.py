@@ -76,7 +76,7 @@ class Installation:
         return self.disk.files[self.configuration.saved_path].decode()
 
 
-class KeptMixin:
+class ElsewhereMixin:
     """Guarantees for included files and for state files."""
 
     def installation(self) -> Installation:
@@ -130,7 +130,7 @@ class KeptMixin:
             self.assertEqual((master.address.ip, master.options.quorum), ("10.0.0.9", 3))
             self.assertEqual((master.options.down_after, master.options.auth_pass), (30_000, None))
 
-    def test_known_instances_that_were_forgotten(self) -> None:
+    def test_instances_that_were_removed(self) -> None:
         """Addresses, votes and epochs are those of the file that is written."""
         it = self.installation()
         it.restart()
@@ -146,7 +146,7 @@ class KeptMixin:
         self.assertEqual(list(it.core.master("m").replicas), [])
 
 
-class IncludedTests(KeptMixin, SynchronousTestCase):
+class IncludedTests(ElsewhereMixin, SynchronousTestCase):
     """A main file that includes another one, at its beginning or its end."""
 
     where = MAIN
@@ -177,14 +177,14 @@ class IncludedAtTheEndTests(IncludedTests):
         b"include /shared.conf\n"
     )
 
-    def test_own_generic_lines_outrank_included_ones(self) -> None:
+    def test_own_generic_lines_take_precedence(self) -> None:
         """Our own log level counts, wherever the include is."""
         contents = b"loglevel notice\n" + self.where
         configuration = load("/main.conf", contents, disk=self.installation().disk)
         self.assertEqual(configuration.generic.loglevel, "notice")
 
 
-class StateFileTests(KeptMixin, SynchronousTestCase):
+class StateFileTests(ElsewhereMixin, SynchronousTestCase):
     """``sentinel state-config-file``."""
 
     def installation(self) -> Installation:

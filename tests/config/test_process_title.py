@@ -12,7 +12,7 @@ from txsentinel.config.process_title import expanded
 class ExpandingTests(SynchronousTestCase):
     """Text with variables."""
 
-    def test_facts(self) -> None:
+    def test_variables(self) -> None:
         """Variables are replaced, other text is kept, spaces at the ends are removed."""
         facts = {"one": "1", "empty": "", "odd-name": "x y"}
         for template, text in (
@@ -27,7 +27,7 @@ class ExpandingTests(SynchronousTestCase):
         ):
             self.assertEqual(expanded(template, facts), text, template)
 
-    def test_nonsense(self) -> None:
+    def test_invalid_templates(self) -> None:
         """Unknown variables and unclosed braces are refused."""
         for template in ("{two}", "{}", "{ one}", "{ONE}", "{one", "{", "{one}{", "{{{", "{o{one}"):
             with self.assertRaises(ValueError, msg=template):

@@ -43,7 +43,7 @@ class CrashTests(SynchronousTestCase):
         for step, raw in states(old, overwriting(old, new)):
             found = recovered(raw)
             if step == "record" and found.contents != new:
-                # Nobody can tell whose comment it is as long as it says nothing.
+                # A comment without text cannot be attributed to either file.
                 rest = found.contents.removeprefix(old).lstrip(b"\n")
                 self.assertIn(rest, (b"", b"#", b"#:"), (step, raw))
             else:
@@ -85,7 +85,7 @@ class CrashTests(SynchronousTestCase):
                 assert interrupted is not None
                 self.assertEqual(recovered(written_over(raw, 0, interrupted.head[:size])).contents, NEW)
 
-    def test_a_file_with_scraps_is_overwritten(self) -> None:
+    def test_file_with_remains_is_overwritten(self) -> None:
         """Remains of a killed writer do not prevent the next write."""
         for raw in (OLD + overwriting(OLD, NEW).record[:60], written_over(OLD + overwriting(OLD, NEW).record, 0, NEW)):
             newer = NEW.replace(b"epoch 5", b"epoch 6")

@@ -86,7 +86,7 @@ class MasterLinesTests(SynchronousTestCase):
         self.assertFalse(writes_hostnames(SentinelOptions(announce_hostnames=True)))
         self.assertTrue(writes_hostnames(SentinelOptions(announce_hostnames=True, resolve_hostnames=True)))
 
-    def test_awkward_words(self) -> None:
+    def test_special_characters(self) -> None:
         """Any name, password or command from a client is read again as it was."""
         disk = MemoryDisk({"/my hooks/n.sh": b"#!"})
         master = make_master('my "master"\n')

@@ -25,7 +25,7 @@ FULL, STUCK, READ_ONLY = 28, 110, 30
 
 
 @dataclass(frozen=True)
-class Seen:
+class Result:
     """What can be observed of a store."""
 
     writes: int = 0
@@ -78,10 +78,10 @@ class Situation:
         self.failures.append((generation, error.errno or 0))
         self.on_failure()
 
-    def seen(self) -> Seen:
+    def seen(self) -> Result:
         """Return what can be observed, and forget the reports."""
         now = self.host.reactor.seconds()
-        seen = Seen(
+        seen = Result(
             self.files.pending,
             len(self.files.probes) - self.finished_probes,
             tuple(sorted(round(call.getTime() - now, 3) for call in self.host.reactor.getDelayedCalls())),
@@ -178,93 +178,109 @@ STATES: dict[str, tuple[str, ...]] = {
 }
 """Inputs that lead to each state."""
 
-TABLE: tuple[tuple[str, str, Seen], ...] = (
-    ("idle", "change", Seen(timers=(0.0,))),
-    ("idle", "note", Seen()),
-    ("idle", "commit_again", Seen()),
-    ("idle", "note commit_again", Seen(timers=(0.0,))),
-    ("idle", "replace", Seen(timers=(0.0,))),
-    ("idle", "replace turn", Seen(writes=1, timers=(HANG_LIMIT,))),
-    ("idle", "prepare", Seen()),
-    ("idle", "probe", Seen(probes=1)),
-    ("idle", "probe probed", Seen(timers=(PROBE_PERIOD,))),
-    ("idle", "probe not_probed", Seen(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
-    ("idle", "probe not_probed tenth", Seen(1, timers=(HANG_LIMIT, 9.9), failing=True, failures=((1, READ_ONLY),))),
-    ("idle", "probe not_probed change", Seen(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
-    ("idle", "stop", Seen(stopped=(True,))),
-    ("idle", "note stop", Seen(durable=(1,), stopped=(True,))),
-    ("scheduled", "change", Seen(timers=(0.0,))),
-    ("scheduled", "turn", Seen(writes=1, timers=(HANG_LIMIT,))),
-    ("scheduled", "prepare turn done", Seen(durable=(2,))),
-    ("scheduled", "probe", Seen(probes=1, timers=(0.0,))),
-    ("scheduled", "probe not_probed", Seen(timers=(0.1, PROBE_PERIOD), failing=True, failures=((2, READ_ONLY),))),
-    ("scheduled", "stop", Seen(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), stopped=(False,))),
-    ("scheduled", "stop done", Seen(durable=(2,), stopped=(True,))),
-    ("scheduled", "stop done stop", Seen(durable=(2,), stopped=(True, True))),
-    ("scheduled", "stop fail", Seen(failing=True, failures=((2, FULL),), stopped=(True,))),
-    ("writing", "change", Seen(writes=1, timers=(HANG_LIMIT,))),
-    ("writing", "done", Seen(durable=(2,))),
-    ("writing", "change done", Seen(timers=(0.0,), durable=(2,))),
-    ("writing", "replace done", Seen(timers=(0.0,), durable=(2,))),
-    ("writing", "change done turn done", Seen(durable=(2, 3))),
-    ("writing", "fail", Seen(timers=(0.1,), failing=True, failures=((2, FULL),))),
-    ("writing", "hang", Seen(writes=1, failing=True, failures=((2, STUCK),))),
-    ("writing", "resume", Seen(writes=1, timers=(HANG_LIMIT,))),
-    ("writing", "resume hang", Seen(writes=1, failing=True, failures=((2, STUCK),))),
-    ("writing", "resume done", Seen(durable=(2,))),
-    ("writing", "prepare", Seen(writes=1, timers=(HANG_LIMIT,))),
-    ("writing", "probe", Seen(writes=1, timers=(HANG_LIMIT, PROBE_PERIOD))),
-    ("writing", "probe done period", Seen(probes=1, durable=(2,))),
-    ("writing", "stop", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
-    ("hanging", "change", Seen(writes=1, failing=True)),
-    ("hanging", "prepare", Seen(writes=1, failing=True)),
-    ("hanging", "period", Seen(writes=1, failing=True)),
-    ("hanging", "done", Seen(durable=(2,))),
-    ("hanging", "change done", Seen(timers=(0.0,), durable=(2,))),
-    ("hanging", "fail", Seen(timers=(0.1,), failing=True, failures=((2, FULL),))),
-    ("hanging", "probe", Seen(writes=1, timers=(PROBE_PERIOD,), failing=True)),
-    ("hanging", "stop", Seen(writes=1, timers=(STOP_LIMIT,), failing=True, stopped=(False,))),
-    ("hanging", "stop done", Seen(durable=(2,), stopped=(True,))),
-    ("waiting", "change", Seen(timers=(0.1,), failing=True)),
-    ("waiting", "tenth", Seen(writes=1, timers=(HANG_LIMIT,), failing=True)),
-    ("waiting", "prepare", Seen(timers=(0.1,), failing=True)),
-    ("waiting", "probe", Seen(timers=(0.1, PROBE_PERIOD), failing=True)),
-    ("waiting", "stop", Seen(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), failing=True, stopped=(False,))),
-    ("waiting", "stop done", Seen(durable=(2,), stopped=(True,))),
-    ("rewriting", "done", Seen(durable=(2,))),
-    ("rewriting", "change", Seen(writes=1, timers=(HANG_LIMIT,), failing=True)),
-    ("rewriting", "fail", Seen(timers=(0.2,), failing=True, failures=((2, FULL),))),
-    ("rewriting", "fail tenth change", Seen(timers=(0.0,), failing=True, failures=((2, FULL),))),
-    ("rewriting", "hang", Seen(writes=1, failing=True, failures=((2, STUCK),))),
-    ("rewriting", "probe", Seen(writes=1, timers=(HANG_LIMIT, PROBE_PERIOD), failing=True)),
-    ("ending", "change", Seen(stopped=(True,))),
-    ("ending", "replace", Seen(stopped=(True,))),
-    ("ending", "prepare", Seen(stopped=(True,))),
-    ("ending", "probe", Seen(stopped=(True,))),
-    ("ending", "stop", Seen(stopped=(True, True))),
-    ("last", "change", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
-    ("last", "prepare", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
-    ("last", "probe", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
-    ("last", "done", Seen(durable=(2,), stopped=(True,))),
-    ("last", "change done", Seen(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), durable=(2,), stopped=(False,))),
-    ("last", "change done done", Seen(durable=(2, 3), stopped=(True,))),
-    ("last", "fail", Seen(failing=True, failures=((2, FULL),), stopped=(True,))),
-    ("last", "change fail", Seen(failing=True, failures=((2, FULL),), stopped=(True,))),
-    ("last", "hang", Seen(writes=1, stopped=(True,))),
-    ("last", "hang done", Seen(durable=(2,), stopped=(True,))),
-    ("last", "hang stop", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(True, False))),
-    ("last", "stop", Seen(writes=1, timers=(STOP_LIMIT,), stopped=(False, False))),
-    ("last", "stop done", Seen(durable=(2,), stopped=(True, True))),
-    ("last", "change done hang", Seen(1, failing=True, durable=(2,), failures=((3, STUCK),), stopped=(True,))),
+TABLE: tuple[tuple[str, str, Result], ...] = (
+    ("idle", "change", Result(timers=(0.0,))),
+    ("idle", "note", Result()),
+    ("idle", "commit_again", Result()),
+    ("idle", "note commit_again", Result(timers=(0.0,))),
+    ("idle", "replace", Result(timers=(0.0,))),
+    ("idle", "replace turn", Result(writes=1, timers=(HANG_LIMIT,))),
+    ("idle", "prepare", Result()),
+    ("idle", "probe", Result(probes=1)),
+    ("idle", "probe probed", Result(timers=(PROBE_PERIOD,))),
+    ("idle", "probe not_probed", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
+    (
+        "idle",
+        "probe not_probed tenth",
+        Result(1, timers=(HANG_LIMIT, 9.9), failing=True, failures=((1, READ_ONLY),)),
+    ),
+    (
+        "idle",
+        "probe not_probed change",
+        Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),)),
+    ),
+    ("idle", "stop", Result(stopped=(True,))),
+    ("idle", "note stop", Result(durable=(1,), stopped=(True,))),
+    ("scheduled", "change", Result(timers=(0.0,))),
+    ("scheduled", "turn", Result(writes=1, timers=(HANG_LIMIT,))),
+    ("scheduled", "prepare turn done", Result(durable=(2,))),
+    ("scheduled", "probe", Result(probes=1, timers=(0.0,))),
+    (
+        "scheduled",
+        "probe not_probed",
+        Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((2, READ_ONLY),)),
+    ),
+    ("scheduled", "stop", Result(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), stopped=(False,))),
+    ("scheduled", "stop done", Result(durable=(2,), stopped=(True,))),
+    ("scheduled", "stop done stop", Result(durable=(2,), stopped=(True, True))),
+    ("scheduled", "stop fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
+    ("writing", "change", Result(writes=1, timers=(HANG_LIMIT,))),
+    ("writing", "done", Result(durable=(2,))),
+    ("writing", "change done", Result(timers=(0.0,), durable=(2,))),
+    ("writing", "replace done", Result(timers=(0.0,), durable=(2,))),
+    ("writing", "change done turn done", Result(durable=(2, 3))),
+    ("writing", "fail", Result(timers=(0.1,), failing=True, failures=((2, FULL),))),
+    ("writing", "hang", Result(writes=1, failing=True, failures=((2, STUCK),))),
+    ("writing", "resume", Result(writes=1, timers=(HANG_LIMIT,))),
+    ("writing", "resume hang", Result(writes=1, failing=True, failures=((2, STUCK),))),
+    ("writing", "resume done", Result(durable=(2,))),
+    ("writing", "prepare", Result(writes=1, timers=(HANG_LIMIT,))),
+    ("writing", "probe", Result(writes=1, timers=(HANG_LIMIT, PROBE_PERIOD))),
+    ("writing", "probe done period", Result(probes=1, durable=(2,))),
+    ("writing", "stop", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
+    ("hanging", "change", Result(writes=1, failing=True)),
+    ("hanging", "prepare", Result(writes=1, failing=True)),
+    ("hanging", "period", Result(writes=1, failing=True)),
+    ("hanging", "done", Result(durable=(2,))),
+    ("hanging", "change done", Result(timers=(0.0,), durable=(2,))),
+    ("hanging", "fail", Result(timers=(0.1,), failing=True, failures=((2, FULL),))),
+    ("hanging", "probe", Result(writes=1, timers=(PROBE_PERIOD,), failing=True)),
+    ("hanging", "stop", Result(writes=1, timers=(STOP_LIMIT,), failing=True, stopped=(False,))),
+    ("hanging", "stop done", Result(durable=(2,), stopped=(True,))),
+    ("waiting", "change", Result(timers=(0.1,), failing=True)),
+    ("waiting", "tenth", Result(writes=1, timers=(HANG_LIMIT,), failing=True)),
+    ("waiting", "prepare", Result(timers=(0.1,), failing=True)),
+    ("waiting", "probe", Result(timers=(0.1, PROBE_PERIOD), failing=True)),
+    ("waiting", "stop", Result(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), failing=True, stopped=(False,))),
+    ("waiting", "stop done", Result(durable=(2,), stopped=(True,))),
+    ("rewriting", "done", Result(durable=(2,))),
+    ("rewriting", "change", Result(writes=1, timers=(HANG_LIMIT,), failing=True)),
+    ("rewriting", "fail", Result(timers=(0.2,), failing=True, failures=((2, FULL),))),
+    ("rewriting", "fail tenth change", Result(timers=(0.0,), failing=True, failures=((2, FULL),))),
+    ("rewriting", "hang", Result(writes=1, failing=True, failures=((2, STUCK),))),
+    ("rewriting", "probe", Result(writes=1, timers=(HANG_LIMIT, PROBE_PERIOD), failing=True)),
+    ("ending", "change", Result(stopped=(True,))),
+    ("ending", "replace", Result(stopped=(True,))),
+    ("ending", "prepare", Result(stopped=(True,))),
+    ("ending", "probe", Result(stopped=(True,))),
+    ("ending", "stop", Result(stopped=(True, True))),
+    ("last", "change", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
+    ("last", "prepare", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
+    ("last", "probe", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False,))),
+    ("last", "done", Result(durable=(2,), stopped=(True,))),
+    ("last", "change done", Result(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), durable=(2,), stopped=(False,))),
+    ("last", "change done done", Result(durable=(2, 3), stopped=(True,))),
+    ("last", "fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
+    ("last", "change fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
+    ("last", "hang", Result(writes=1, stopped=(True,))),
+    ("last", "hang done", Result(durable=(2,), stopped=(True,))),
+    ("last", "hang stop", Result(writes=1, timers=(STOP_LIMIT,), stopped=(True, False))),
+    ("last", "stop", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False, False))),
+    ("last", "stop done", Result(durable=(2,), stopped=(True, True))),
+    ("last", "change done hang", Result(1, failing=True, durable=(2,), failures=((3, STUCK),), stopped=(True,))),
 )
 """State, inputs, and what is seen after them."""
 
-PROBES: tuple[tuple[str, Seen, Seen], ...] = (
-    ("change turn", Seen(1, timers=(HANG_LIMIT, PROBE_PERIOD)), Seen(1, timers=(HANG_LIMIT, PROBE_PERIOD))),
-    ("change turn hang", *[Seen(1, timers=(PROBE_PERIOD,), failing=True)] * 2),
-    ("change turn fail", *[Seen(timers=(0.1, PROBE_PERIOD), failing=True)] * 2),
-    ("stop", *[Seen(stopped=(True,))] * 2),
-    ("change turn stop", *[Seen(1, timers=(STOP_LIMIT,), stopped=(False,))] * 2),
+PROBES: tuple[tuple[str, Result, Result], ...] = (
+    (
+        "change turn",
+        Result(1, timers=(HANG_LIMIT, PROBE_PERIOD)),
+        Result(1, timers=(HANG_LIMIT, PROBE_PERIOD)),
+    ),
+    ("change turn hang", *[Result(1, timers=(PROBE_PERIOD,), failing=True)] * 2),
+    ("change turn fail", *[Result(timers=(0.1, PROBE_PERIOD), failing=True)] * 2),
+    ("stop", *[Result(stopped=(True,))] * 2),
+    ("change turn stop", *[Result(1, timers=(STOP_LIMIT,), stopped=(False,))] * 2),
 )
 """Inputs after a probe began, and what is seen when it then succeeds, and when it fails: it has no effect."""
 
@@ -370,7 +386,7 @@ class ContentsTests(SynchronousTestCase):
         run(self.situation, "change turn fail tenth done note")
         self.situation.seen()
         self.situation.stop()
-        self.assertEqual(self.situation.seen(), Seen(durable=(2,), stopped=(True,)))
+        self.assertEqual(self.situation.seen(), Result(durable=(2,), stopped=(True,)))
 
     def test_size_of_probes(self) -> None:
         """A probe asks for the space of the last contents."""
@@ -403,7 +419,7 @@ class DelayTests(SynchronousTestCase):
         run(situation, "probe not_probed tenth fail")
         self.assertEqual(situation.seen().timers[0], 0.1)
 
-    def test_change_hastens_once(self) -> None:
+    def test_change_advances_the_attempt_once(self) -> None:
         """A change brings the attempt forward to 100 ms after the failure; one after that, to the next turn."""
         for passed, expected in ((0.0, 0.1), (0.04, 0.06), (0.1, 0.0), (0.3, 0.0)):
             situation = Situation()
@@ -431,15 +447,15 @@ class CallbackTests(SynchronousTestCase):
         situation = Situation()
         situation.on_durable = lambda: situation.change() if situation.generation < 3 else None
         run(situation, "change turn done")
-        self.assertEqual(situation.seen(), Seen(timers=(0.0,), durable=(1, 2)))
+        self.assertEqual(situation.seen(), Result(timers=(0.0,), durable=(1, 2)))
         run(situation, "turn done")
-        self.assertEqual(situation.seen(), Seen(durable=(3,)))
+        self.assertEqual(situation.seen(), Result(durable=(3,)))
 
     def test_stop_when_durable(self) -> None:
         """Stopping from within the report ends the store; what is unsaved is written first."""
         for inputs, expected in (
-            ("change turn", Seen(durable=(1, 2), stopped=(True,))),
-            ("change turn change", Seen(1, timers=(HANG_LIMIT, STOP_LIMIT), durable=(1, 2), stopped=(False,))),
+            ("change turn", Result(durable=(1, 2), stopped=(True,))),
+            ("change turn change", Result(1, timers=(HANG_LIMIT, STOP_LIMIT), durable=(1, 2), stopped=(False,))),
         ):
             situation = Situation()
             run(situation, inputs)
@@ -452,7 +468,7 @@ class CallbackTests(SynchronousTestCase):
         situation = Situation()
         situation.on_failure = lambda: situation.change()
         run(situation, "change turn fail")
-        self.assertEqual(situation.seen(), Seen(timers=(0.1,), failing=True, durable=(1,), failures=((2, FULL),)))
+        self.assertEqual(situation.seen(), Result(timers=(0.1,), failing=True, durable=(1,), failures=((2, FULL),)))
 
     def test_stop_when_failed(self) -> None:
         """Stopping from within the report of a failure makes the last attempt."""
@@ -561,7 +577,7 @@ class SlicedTests(SynchronousTestCase):
         self.situation.stop()
         self.assertEqual(self.situation.seen().timers, (0.0, STOP_LIMIT))
         self.one_slice()
-        self.assertEqual(self.situation.seen(), Seen(1, timers=(HANG_LIMIT, STOP_LIMIT), stopped=(False,)))
+        self.assertEqual(self.situation.seen(), Result(1, timers=(HANG_LIMIT, STOP_LIMIT), stopped=(False,)))
 
     def test_failure_keeps_what_was_not_rendered(self) -> None:
         """After a failure, changes that were recorded during rendering are in the next write, with their generation."""
@@ -580,7 +596,7 @@ class SlicedTests(SynchronousTestCase):
         for _ in range(2):
             self.assertEqual(self.situation.seen().timers, (0.0,))
             self.one_slice()
-        self.assertEqual(self.situation.seen(), Seen())
+        self.assertEqual(self.situation.seen(), Result())
         for name, timers in (("stop", ()), ("change", (0.0, 0.0))):
             self.setUp()
             self.situation.core.options.announce_hostnames = self.situation.core.options.resolve_hostnames = True

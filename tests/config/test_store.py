@@ -91,7 +91,7 @@ class StoreTests(SynchronousTestCase):
         self.turn(10)
         self.assertEqual(len(self.files.writes), 2)
 
-    def test_only_what_was_joined_is_promised(self) -> None:
+    def test_later_changes_are_not_reported(self) -> None:
         """A change after the contents were rendered waits for the next write."""
         self.change(1)
         self.turn()
@@ -111,7 +111,7 @@ class StoreTests(SynchronousTestCase):
         self.turn()
         self.assertEqual((len(self.files.writes), self.durable), (1, [1, 2]))
 
-    def test_file_as_read_is_not_trusted(self) -> None:
+    def test_file_as_read_may_not_be_durable(self) -> None:
         """The contents read at start may not be durable: the first write takes place even if it changes nothing."""
         self.change(1)
         self.turn()
@@ -156,7 +156,7 @@ class StoreTests(SynchronousTestCase):
         (retry,) = self.host.reactor.getDelayedCalls()
         self.assertEqual(round(retry.getTime() - self.host.reactor.seconds(), 3), 0.1, "patience starts anew")
 
-    def test_news_hasten_the_retry(self) -> None:
+    def test_change_advances_the_retry(self) -> None:
         """A change while the disk fails is answered within 100 ms."""
         self.change(1)
         self.turn()
@@ -172,7 +172,7 @@ class StoreTests(SynchronousTestCase):
         self.files.fail()
         self.assertEqual(self.failures[-1], (2, 28))
 
-    def test_failed_changes_are_not_forgotten(self) -> None:
+    def test_failed_changes_are_kept(self) -> None:
         """A change whose write failed is in the next write, with its generation."""
         self.change(1)
         self.turn()
@@ -185,14 +185,14 @@ class StoreTests(SynchronousTestCase):
         self.assertIn("leader-epoch m 3\n", self.files.done())
         self.assertEqual(self.durable, [1, 2])
 
-    def test_our_bug_stops_us(self) -> None:
+    def test_bug_stops_the_process(self) -> None:
         """An error that is no OSError is a bug, and the process must end."""
         self.change(1)
         self.turn()
         self.files.fail(ZeroDivisionError())
         self.assertEqual([failure.type for failure, _ in self.host.stopped], [ZeroDivisionError])
 
-    def test_rendering_bug_stops_us(self) -> None:
+    def test_rendering_bug_stops_the_process(self) -> None:
         """So is a state that cannot be rendered."""
         self.master.options.renamed_commands["CONFIG"] = None  # type: ignore[assignment]
         self.change(1)
@@ -402,7 +402,7 @@ class SlicesTests(SynchronousTestCase):
         call.called = 1
         call.func(*call.args, **call.kw)
 
-    def test_others_have_their_turn(self) -> None:
+    def test_reactor_runs_between_slices(self) -> None:
         """Between two slices the reactor is free, and the write begins with the last one."""
         self.vote("b", 7, 1)
         for rendered in ("a", "ab", "abc"):
@@ -413,7 +413,7 @@ class SlicesTests(SynchronousTestCase):
         self.files.done()
         self.assertEqual(self.durable, [1])
 
-    def test_late_changes_are_not_promised(self) -> None:
+    def test_late_changes_are_not_reported(self) -> None:
         """A change between two slices is reported as durable by the next write, even if the file has it already."""
         self.vote("b", 7, 1)
         self.turn()
@@ -431,7 +431,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual(self.durable, [1, 3])
         self.assertEqual("".join(self.rendered), "abcac")
 
-    def test_what_is_in_is_promised(self) -> None:
+    def test_included_changes_are_reported(self) -> None:
         """A change between two slices that needs no further line is durable with this write."""
         self.vote("b", 7, 1)
         self.turn()

@@ -65,7 +65,7 @@ def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
     return document.render()
 
 
-class TravellingFiles:
+class FileExchange:
     """Guarantees for every C Sentinel."""
 
     kind: str
@@ -101,9 +101,9 @@ class TravellingFiles:
                 call(self.port, "PING")
                 return
             except OSError:
-                said = self.file.with_suffix(".log").read_text(errors="replace")
+                output = self.file.with_suffix(".log").read_text(errors="replace")
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.case().fail(f"{self.kind} does not accept the file:\n{said}\n{self.file.read_text()}")
+                    self.case().fail(f"{self.kind} does not accept the file:\n{output}\n{self.file.read_text()}")
                 time.sleep(0.02)
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class TravellingFiles:
         case.assertEqual([line for line in text.decode().splitlines() if line.startswith("#")], comments)
 
 
-class RedisTests(TravellingFiles, SynchronousTestCase):
+class RedisTests(FileExchange, SynchronousTestCase):
     """The installed Redis."""
 
     kind = "redis"
@@ -187,7 +187,7 @@ class RedisTests(TravellingFiles, SynchronousTestCase):
         skip = missing(kind)
 
 
-class OldRedisTests(TravellingFiles, SynchronousTestCase):
+class OldRedisTests(FileExchange, SynchronousTestCase):
     """Redis 6.2."""
 
     kind = "redis-6.2"
@@ -195,7 +195,7 @@ class OldRedisTests(TravellingFiles, SynchronousTestCase):
         skip = missing(kind)
 
 
-class ValkeyTests(TravellingFiles, SynchronousTestCase):
+class ValkeyTests(FileExchange, SynchronousTestCase):
     """Valkey 9."""
 
     kind = "valkey"
@@ -203,7 +203,7 @@ class ValkeyTests(TravellingFiles, SynchronousTestCase):
         skip = missing(kind)
 
 
-class Redis82Tests(TravellingFiles, SynchronousTestCase):
+class Redis82Tests(FileExchange, SynchronousTestCase):
     """Redis 8.2."""
 
     kind = "redis-8.2"
@@ -211,7 +211,7 @@ class Redis82Tests(TravellingFiles, SynchronousTestCase):
         skip = missing(kind)
 
 
-class Valkey81Tests(TravellingFiles, SynchronousTestCase):
+class Valkey81Tests(FileExchange, SynchronousTestCase):
     """Valkey 8.1."""
 
     kind = "valkey-8.1"

@@ -134,7 +134,7 @@ class HelloTests(InvalidInputCase):
             self.now += 1_000
             self.announce_and_confirm(id=f"{number:040x}", port=1000 + number)
         self.assertEqual(len(self.master.peers), self.limits.peers)
-        self.assertEqual(len(self.core._gossip.confirmations), 0)
+        self.assertEqual(len(self.core._hello_processing.confirmations), 0)
         self.hello(epoch=7)
         self.assertEqual(self.core.current_epoch, 7)
 
@@ -145,7 +145,7 @@ class VoteRequestTests(InvalidInputCase):
     def test_epochs(self) -> None:
         """Epochs out of reach are not adopted, and no vote is given in them."""
         self.announce_and_confirm()
-        for epoch in (-1, -FAR, self.limits.epoch_leap + 1, EPOCH_LIMIT + 1, FAR - 1, FAR):
+        for epoch in (-1, -FAR, self.limits.epoch_rise_per_second + 1, EPOCH_LIMIT + 1, FAR - 1, FAR):
             vote = self.core.vote_requested("10.0.0.1", 6379, epoch, PEER_ID, self.now)
             self.assertEqual((vote.leader, vote.leader_epoch, self.core.current_epoch), ("*", 0, 0))
 

@@ -52,38 +52,42 @@ class EpochTests(SynchronousTestCase):
 
     def test_plausible(self) -> None:
         """An epoch that failovers can explain is plausible: not negative, not a million ahead."""
-        sane = [epoch for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1) if self.state.sane_epoch(epoch, 0)]
+        sane = [
+            epoch
+            for epoch in (-1, 0, 4, 5, 6, 5 + 2**20, 6 + 2**20, 2**64 - 1)
+            if self.state.is_acceptable_epoch(epoch, 0)
+        ]
         self.assertEqual([0, 4, 5, 6, 5 + 2**20], sane)
 
     def test_reach(self) -> None:
         """A million per second is the limit for all senders together; our own steps do not count."""
         master = Fixture().master
-        leap = Limits().epoch_leap
+        leap = Limits().epoch_rise_per_second
         self.state.adopt_epoch(5 + leap, master, 1_000)
-        self.assertEqual(5 + leap, self.state.reach(1_000))
-        self.assertEqual(5 + leap + leap // 2, self.state.reach(1_500))
-        self.assertEqual(5 + 2 * leap, self.state.reach(2_000))
-        self.assertEqual(5 + 2 * leap, self.state.reach(900_000))
+        self.assertEqual(5 + leap, self.state.highest_acceptable_epoch(1_000))
+        self.assertEqual(5 + leap + leap // 2, self.state.highest_acceptable_epoch(1_500))
+        self.assertEqual(5 + 2 * leap, self.state.highest_acceptable_epoch(2_000))
+        self.assertEqual(5 + 2 * leap, self.state.highest_acceptable_epoch(900_000))
         for step in range(1, 4):
             self.state.adopt_epoch(5 + leap + step, master, 2_000)
-        self.assertEqual(5 + 2 * leap, self.state.reach(2_000))
+        self.assertEqual(5 + 2 * leap, self.state.highest_acceptable_epoch(2_000))
         self.state.raise_epoch(5 + leap + 4)
-        self.assertEqual(6 + 2 * leap, self.state.reach(2_000))
+        self.assertEqual(6 + 2 * leap, self.state.highest_acceptable_epoch(2_000))
 
     def test_reach_ends(self) -> None:
         """The current epoch never exceeds the highest epoch."""
         self.state.current_epoch = Limits().highest_epoch - 3
-        self.assertEqual(Limits().highest_epoch, self.state.reach(0))
+        self.assertEqual(Limits().highest_epoch, self.state.highest_acceptable_epoch(0))
 
     def test_following(self) -> None:
         """An epoch is followed as far as permitted; without a connection, only as far as failovers explain."""
         master, limits = Fixture().master, Limits()
         self.state.follow_epoch(1 << 52, master, 0, connected=False)
-        self.assertEqual(5 + limits.epoch_step, self.state.current_epoch)
+        self.assertEqual(5 + limits.unconfirmed_epoch_rise, self.state.current_epoch)
         self.state.follow_epoch(1 << 52, master, 0, connected=True)
-        self.assertEqual(5 + limits.epoch_leap, self.state.current_epoch)
+        self.assertEqual(5 + limits.epoch_rise_per_second, self.state.current_epoch)
         self.state.follow_epoch(7, master, 9_000, connected=True)
-        self.assertEqual(5 + limits.epoch_leap, self.state.current_epoch)
+        self.assertEqual(5 + limits.epoch_rise_per_second, self.state.current_epoch)
 
 
 class HelloTests(SynchronousTestCase):

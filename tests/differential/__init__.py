@@ -1,7 +1,7 @@
 """
-The C Sentinels beside ours: the same lines to both in the same state, and no difference that is not on a list.
+The same commands for C Sentinels and for ours in the same state; each difference must be listed.
 
-``tables`` holds the cases, one a line. ``environments`` starts a Sentinel of each kind over servers of its own,
-``conversation`` plays the tables to it, ``rendering`` turns what came back into lines in which everything that
-must differ (ports, IDs, times) is masked, and ``deliberate`` is the one list of differences that we want.
+``tables`` has the cases, one per line. ``environments`` starts a Sentinel of each kind with servers of its own,
+``conversation`` runs the tables against it, ``rendering`` turns replies into lines in which everything that
+must differ (ports, IDs, times) is masked, and ``deliberate`` is the only list of accepted differences.
 """

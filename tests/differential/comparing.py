@@ -1,4 +1,4 @@
-"""From two outcomes of a case to the differences between them, and from these to those that nobody wanted."""
+"""Differences between two results of a case, without the accepted ones."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from tests.differential.conversation import Outcomes
-from tests.differential.deliberate import DELIBERATE, Deliberate
+from tests.differential.deliberate import DELIBERATE, AcceptedDifference
 
 
 @dataclass
 class Comparison:
-    """What comparing with one server came to."""
+    """The result of the comparison with one server."""
 
     server: str
     cases: int = 0
     unexplained: list[str] = field(default_factory=list)
-    used: Counter[Deliberate] = field(default_factory=Counter)
+    used: Counter[AcceptedDifference] = field(default_factory=Counter)
 
     def compare_all(self, theirs: Outcomes, ours: Outcomes) -> Comparison:
-        """Compare all cases; both sides have the same."""
+        """Compare all cases; both sides have the same ones."""
         for case, lines in theirs.items():
             self.compare(case, lines, ours[case])
         return self
 
     def report(self) -> str:
-        """What differs without a reason."""
+        """Return the differences without a reason."""
         text = "\n".join(self.unexplained)
         return f"{len(self.unexplained)} differences without a reason\n" + text.encode(errors="replace").decode()
 
@@ -39,12 +39,12 @@ class Comparison:
                 self.unexplained.append(self._shown(case, left, right))
 
     def _explained(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> bool:
-        """Is there one reason for the whole, or one for each line of it, alone or with one of the other side?"""
+        """Whether one reason explains the whole, or one each line of it, alone or with one of the other side."""
         whole = self._reason(case, theirs, ours)
         if whole is not None:
             self.used[whole] += 1
             return True
-        reasons: list[Deliberate | None] = []
+        reasons: list[AcceptedDifference | None] = []
         left = list(ours)
         for line in theirs:
             reason = None
@@ -60,7 +60,7 @@ class Comparison:
         self.used.update(reason for reason in reasons if reason is not None)
         return True
 
-    def _reason(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> Deliberate | None:
+    def _reason(self, case: str, theirs: Sequence[str], ours: Sequence[str]) -> AcceptedDifference | None:
         left, right = "\n".join(theirs), "\n".join(ours)
         return next((each for each in DELIBERATE if each.explains(self.server, case, left, right)), None)
 
@@ -72,7 +72,7 @@ class Comparison:
 
 
 def hunks(theirs: Sequence[str], ours: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
-    """The places in which two lists of lines differ."""
+    """Return the parts in which two lists of lines differ."""
     matcher = SequenceMatcher(None, theirs, ours, autojunk=False)
     for tag, left, left_end, right, right_end in matcher.get_opcodes():
         if tag != "equal":

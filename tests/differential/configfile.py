@@ -1,4 +1,4 @@
-"""What a configuration file says, apart from how it is laid out."""
+"""The content of a configuration file, independent of its layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.differential.tablefile import words_of
 
 
 def state_lines(text: str) -> list[str]:
-    """The lines of a file as words, in an order of their own; comments first, in theirs."""
+    """Return the lines of a file as words, sorted; comments first, in their order."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     comments = [line for line in lines if line.startswith("#")]
     rest = [line for line in lines if not line.startswith("#")]

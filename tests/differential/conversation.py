@@ -1,4 +1,4 @@
-"""Plays the tables to one world and writes down all that is answered and published."""
+"""Runs the tables against one environment and records all replies and events."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tests.differential.tablefile import Group, words_of
 from tests.servers import wait_for
 
 TIMEOUT = 30.0
-"""Seconds that an answer may take; only cases in which nothing is answered cost that much."""
+"""Timeout of a reply in seconds; only cases without a reply take so long."""
 
-FIRST = 0.8
-"""Seconds without a byte after which raw input counts as not answered."""
+FIRST_REPLY_SECONDS = 0.8
+"""Seconds without a byte after which raw input counts as unanswered."""
 
-QUIET = 0.15
-"""Seconds without a byte after which an answer to raw input counts as complete."""
+SILENCE_SECONDS = 0.15
+"""Seconds without a byte after which a reply to raw input counts as complete."""
 
 EVENT_TIMEOUT = 60.0
-"""Seconds that an event of a failover may take."""
+"""Timeout of an event of a failover in seconds."""
 
 Outcomes = dict[str, list[str]]
 """Case → lines."""
 
 
 class EventSubscriber:
-    """A connection that hears every event of a Sentinel, in order."""
+    """A connection that receives every event of a Sentinel, in order."""
 
     def __init__(self, port: int) -> None:
         self._connection = RawConnection(port)
@@ -41,25 +41,25 @@ class EventSubscriber:
         self.channels: frozenset[str] = frozenset()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the connection."""
         self._connection.close()
 
     def catch_up(self) -> None:
-        """Hear all that was published up to now: frames on one connection keep their order."""
+        """Receive all events published up to now: messages on one connection keep their order."""
         self._tokens += 1
         token = f"token-{self._tokens}"
         self._connection.send(request([b"PING", token.encode()]))
         while not self._next(TIMEOUT, token):
             continue
 
-    def take(self) -> list[tuple[str, str]]:
-        """What was heard since the last time."""
+    def take_events(self) -> list[tuple[str, str]]:
+        """Return the events since the last call."""
         self.catch_up()
         taken, self._events = self._events, []
         return [event for event in taken if not self.channels or event[0] in self.channels]
 
     def wait_for(self, channel: str) -> bool:
-        """Wait until an event of this channel has been heard that was not taken yet."""
+        """Wait for an event of this channel that was not returned yet."""
         until = time.monotonic() + EVENT_TIMEOUT
         while all(published != channel for published, _ in self._events):
             try:
@@ -78,7 +78,7 @@ class EventSubscriber:
 
 
 class ScriptClient:
-    """A connection of a group, and the markers that tell where the answers to one line end."""
+    """A connection of a group, with the markers that end the replies to one line."""
 
     def __init__(self, port: int, protocol: int, locked: bool) -> None:
         self.connection = RawConnection(port)
@@ -94,64 +94,64 @@ class ScriptClient:
 
     def send(self, pieces: Iterable[bytes], slowly: bool = False) -> list[Node]:
         """
-        Send all at once, and read the answers.
+        Send everything at once, and read the replies.
 
-        An answer without an end, or the end of the connection, is a node of its own.
+        A missing reply or the end of the connection is a node of its own.
 
-        :param slowly: wait for what is late before asking for more.
+        :param slowly: wait for delayed replies before sending more.
         """
         if self.connection.closed:
             return [Node("", CLOSED)]
         self._marks += 1
         mark = f"mark-{self._marks}"
         if self._locked:
-            # Of the commands that need no login, this is the one that does nothing and repeats what it was told.
+            # The only command without login that has no effect and echoes its argument.
             marker = request([b"HELLO", str(self._protocol).encode(), mark.encode()])
         else:
             marker = request([b"PING", mark.encode()])
         self.connection.send(b"".join(pieces))
         if slowly:
-            time.sleep(QUIET)
+            time.sleep(SILENCE_SECONDS)
         self.connection.send(marker)
         return self._read(TIMEOUT, mark)
 
     def send_raw(self, data: bytes) -> list[Node]:
-        """Send bytes, and read until nothing more comes."""
+        """Send bytes, and read until nothing more arrives."""
         self.connection.send(data)
-        # However busy the machine is: a Sentinel that has answered others meanwhile has read this, too.
+        # A Sentinel that has answered other clients meanwhile has read this, too, even on a busy machine.
         other = RawConnection(self._port)
         for _ in range(3):
             other.send(request([b"PING"]))
             other.read(TIMEOUT)
         other.close()
-        return self._read(FIRST, "")
+        return self._read(FIRST_REPLY_SECONDS, "")
 
     def _read(self, seconds: float, mark: str) -> list[Node]:
-        answers = []
+        replies = []
         while True:
             try:
-                answer = self.connection.read(seconds)
+                reply = self.connection.read(seconds)
             except Silence:
-                return answers if not mark else [*answers, Node("", SILENCE)]
+                return replies if not mark else [*replies, Node("", SILENCE)]
             except Closed:
-                return [*answers, Node("", CLOSED)]
-            if mark and self._is_mark(answer, mark):
-                return answers
-            answers.append(answer)
+                return [*replies, Node("", CLOSED)]
+            if mark and self._is_mark(reply, mark):
+                return replies
+            replies.append(reply)
             if not mark:
-                seconds = QUIET
+                seconds = SILENCE_SECONDS
 
     @staticmethod
-    def _is_mark(answer: Node, mark: str) -> bool:
-        if isinstance(answer.value, tuple):
-            return [each.value for each in answer.value] == ["pong", mark]
-        return answer.value is not None and (
-            answer.value == mark or answer.value == f"ERR Syntax error in HELLO option '{mark}'"
+    def _is_mark(reply: Node, mark: str) -> bool:
+        if isinstance(reply.value, tuple):
+            return [each.value for each in reply.value] == ["pong", mark]
+        return reply.value is not None and (
+            reply.value == mark or reply.value == f"ERR Syntax error in HELLO option '{mark}'"
         )
 
 
 class Conversation:
-    """All groups, one after the other, with the Sentinel of one world."""
+    """Runs all groups, one after the other, with the Sentinel of one environment."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -160,11 +160,11 @@ class Conversation:
         self._subscriber = EventSubscriber(environment.sentinel.port)
 
     def close(self) -> None:
-        """Leave the world alone."""
+        """Close the connections."""
         self._subscriber.close()
 
     def run(self, table: str, groups: Sequence[Group]) -> None:
-        """Play groups in both versions of the protocol, those that move the world in one."""
+        """Run groups in both versions of the protocol, those that change the environment in one."""
         for protocol in (2, 3):
             for group in groups:
                 chosen = {option for option in group.options if option.startswith("resp")} or {"resp2", "resp3"}
@@ -192,9 +192,9 @@ class _GroupRun:
         self._clients: dict[str, ScriptClient] = {}
 
     def run(self, prefix: str, outcomes: Outcomes) -> None:
-        """Play all lines."""
+        """Run all lines."""
         self._subscriber.channels = frozenset()
-        self._subscriber.take()
+        self._subscriber.take_events()
         for line in self._group.lines:
             case, count = f"{prefix}: {line}", 1
             while case in outcomes:
@@ -233,19 +233,19 @@ class _GroupRun:
         elif verb == "until":
             return [] if self._subscriber.wait_for(words[0]) else [f"no {words[0]}"]
         elif verb == "events":
-            lines = [masked(f"{channel} {payload}", self._names) for channel, payload in self._subscriber.take()]
+            lines = [masked(f"{channel} {payload}", self._names) for channel, payload in self._subscriber.take_events()]
             return sorted(lines) if "unordered" in self._group.options else lines
         else:
             raise AssertionError(line)
         return []
 
     def _ask_until(self, word: str, line: str) -> list[str]:
-        """The first answer with this word in it, or the last one: between two attempts to connect there are moments."""
+        """Return the first reply with this word, or the last reply: connection attempts take some time."""
         until = time.monotonic() + TIMEOUT
         while True:
-            answer = self._send(line)
-            if any(word in each for each in answer) or time.monotonic() > until:
-                return answer
+            reply = self._send(line)
+            if any(word in each for each in reply) or time.monotonic() > until:
+                return reply
 
     def _send(self, line: str) -> list[str]:
         name = "A"
@@ -254,17 +254,17 @@ class _GroupRun:
         client = self._client(name)
         line = self._filled(line)
         if "raw" in self._group.options:
-            answers = client.send_raw(b"".join(words_of(line)))
+            replies = client.send_raw(b"".join(words_of(line)))
         elif "inline" in self._group.options:
-            answers = client.send([line.encode("utf-8") + b"\r\n"])
+            replies = client.send([line.encode("utf-8") + b"\r\n"])
         else:
             pieces = [request(words_of(each)) for each in line.split(" ;; ")]
-            answers = client.send(pieces, "slow" in self._group.options)
+            replies = client.send(pieces, "slow" in self._group.options)
         unordered = "unordered" in self._group.options
         lines = []
-        for number, answer in enumerate(answers):
+        for number, reply in enumerate(replies):
             number_shown = "" if unordered else number
-            lines += [f"{number_shown}{each}" for each in render(answer, self._names, unordered)]
+            lines += [f"{number_shown}{each}" for each in render(reply, self._names, unordered)]
         if unordered:
             lines.sort()
         for name, each in self._clients.items():

@@ -1,7 +1,7 @@
 """
-A world for each Sentinel under comparison: a master, a replica and a peer that nobody else watches.
+An environment for each compared Sentinel: a master, a replica and a peer that no other Sentinel monitors.
 
-With servers of their own the Sentinels cannot hear each other, so that what one is told never reaches the other, and
+With servers of their own the Sentinels cannot reach each other, so commands to one have no effect on others, and
 all of them may fail over at once.
 """
 
@@ -17,16 +17,16 @@ from tests.servers import Harness, RedisProcess, SentinelProcess, free_port, pai
 MY_ID = "5e" * 20
 PEER_ID = "9a" * 20
 GONE_QUORUM = 5
-"""More than there are Sentinels: the master that is gone stays subjectively down, and nobody fails it over."""
+"""More than there are Sentinels: the master that is gone stays subjectively down, without a failover."""
 
 
 class IdlePeer:
     """
-    A Sentinel of few words, shared by all worlds: alive, of no opinion, and silent about everything else.
+    A fake Sentinel, shared by all environments: alive, without opinions, and silent otherwise.
 
-    What a real one would publish by itself would arrive in each world at another time.
+    The events of a real one would arrive in each environment at another time.
 
-    :param ids: what it answers to SENTINEL MYID, one after the other on each connection; the last one again and again.
+    :param ids: its replies to SENTINEL MYID, one after the other on each connection; the last one repeatedly.
     """
 
     def __init__(self, *ids: str) -> None:
@@ -36,7 +36,7 @@ class IdlePeer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Accept no more; connections end with those who made them."""
+        """Accept no more; connections end with their peers."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -71,7 +71,7 @@ class IdlePeer:
 
 
 class Environment:
-    """One Sentinel, called ``kind``, and what it watches."""
+    """One Sentinel, called ``kind``, and the instances that it monitors."""
 
     def __init__(self, harness: Harness, kind: str, peer: IdlePeer) -> None:
         self.kind = kind
@@ -99,12 +99,12 @@ class Environment:
 
     @property
     def words(self) -> dict[str, str]:
-        """All that placeholders of the tables stand for."""
+        """Return the values of the placeholders of the tables."""
         return {"script": str(self.script), **{name: str(port) for name, port in self.ports.items()}}
 
     @property
     def ports(self) -> dict[str, int]:
-        """Those who have a port, and some that might."""
+        """Return the ports of all processes, and some unused ones."""
         return {
             "master": self.master.port,
             "replica": self.replica.port,
@@ -117,20 +117,20 @@ class Environment:
         }
 
     def start_servers(self) -> None:
-        """Start what is watched, without waiting."""
+        """Start the servers, without waiting."""
         self.script.write_text("#!/bin/sh\nexec sleep 1\n")
         self.script.chmod(0o700)
         for server in (self.master, self.replica):
             server.start(ready=False)
 
     def start_sentinels(self) -> None:
-        """Start those who watch, once there is something to be seen; what they see is waited for elsewhere."""
+        """Start the Sentinels, once the servers run; :meth:`wait_stable` waits for the rest."""
         wait_for(lambda: self.replica.replication()["master_link_status"] == "up", 10, "the replica to be synchronized")
         self.sentinel.start(ready=False)
         self.locked.start(ready=False)
 
     def wait_stable(self) -> None:
-        """Wait until the Sentinel has found its replica and its peer, and misses the master that is not there."""
+        """Wait until the Sentinel has discovered its replica and its peer, and has the missing master down."""
         self.sentinel.wait_ready()
         self.locked.wait_ready()
 

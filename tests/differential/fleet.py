@@ -1,4 +1,4 @@
-"""One fleet for everything: a world for each kind of Sentinel that this machine has, all playing at once."""
+"""One environment for each installed kind of Sentinel, all run at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 
 from tests.differential.conversation import Conversation, Outcomes
 from tests.differential.environments import PEER_ID, Environment, IdlePeer
-from tests.differential.starting import Launcher, OurLauncher, try_all
+from tests.differential.starting import Launcher, OwnLauncher, try_all
 from tests.differential.tablefile import TABLES, Group, read_groups
 from tests.servers import Harness, available
 
@@ -19,16 +19,16 @@ THEIRS = ("valkey", "redis")
 
 
 def tables() -> dict[str, list[Group]]:
-    """All tables by name; the groups that move their world come last."""
+    """Return all tables by name; the groups that change their environment come last."""
     return {path.stem: read_groups(path) for path in sorted(TABLES.glob("*.txt"))}
 
 
 @cache
 def outcomes() -> dict[str, Outcomes]:
     """
-    What every kind of Sentinel made of all tables; played once, however often this is called.
+    Return the results of all tables for every kind of Sentinel; they are run once.
 
-    To be called from the main thread, with which the servers would end.
+    To be called from the main thread, as the servers end with their parent thread.
     """
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
     with Harness() as harness, contextlib.closing(IdlePeer(PEER_ID)) as peer:
@@ -50,10 +50,10 @@ def outcomes() -> dict[str, Outcomes]:
 
 @cache
 def starts() -> dict[str, Outcomes]:
-    """What every kind of Sentinel made of all configurations; tried once, and from the main thread, too."""
+    """Return the results of all configurations for every kind of Sentinel; run once, and from the main thread, too."""
     kinds = [kind for kind in (OURS, *THEIRS) if available(kind)]
     with Harness() as harness, ThreadPoolExecutor(len(kinds)) as threads:
-        launchers = {kind: OurLauncher() if kind == OURS else Launcher(kind) for kind in kinds}
+        launchers = {kind: OwnLauncher() if kind == OURS else Launcher(kind) for kind in kinds}
         try:
             tried = {kind: threads.submit(try_all, each, harness.directory / kind) for kind, each in launchers.items()}
             return {kind: each.result() for kind, each in tried.items()}
@@ -64,7 +64,7 @@ def starts() -> dict[str, Outcomes]:
 
 
 class _Runner(threading.Thread):
-    """Plays everything to one world."""
+    """Runs everything against one environment."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(name=environment.kind, daemon=True)

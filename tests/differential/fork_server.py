@@ -1,7 +1,7 @@
 """
-Starts our Sentinel many times, and imports it once: a program that forks for each configuration it is told of.
+Starts our Sentinel many times with one import: a process that forks for each configuration.
 
-What runs in the child is what ``twistd`` runs: its exit status and what it prints are those of a real start.
+The child runs what ``twistd`` runs: its exit status and its output are those of a real start.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import txsentinel.cli.tap  # noqa: F401
 
 def main() -> None:
     """
-    Obey lines from standard input: ``start <directory>`` answers a process ID, ``status <pid>`` its exit status.
+    Execute lines from standard input: ``start <directory>`` prints a process ID, ``status <pid>`` its exit status.
 
-    ``status`` of one that still runs is ``running``. In the directory lies ``sentinel.conf``; what is printed goes
+    ``status`` of one that still runs is ``running``. The directory has ``sentinel.conf``; its output is written
     to ``output``.
     """
     list(getPlugins(IServiceMaker))
@@ -32,14 +32,14 @@ def main() -> None:
     for line in sys.stdin:
         verb, _, word = line.strip().partition(" ")
         if verb == "start":
-            answer = str(_start(word))
+            reply = str(_start(word))
         else:
             with contextlib.suppress(ChildProcessError):
                 pid, status = os.waitpid(int(word), os.WNOHANG)
                 if pid:
                     ended[pid] = os.waitstatus_to_exitcode(status)
-            answer = str(ended.get(int(word), "running"))
-        sys.stdout.write(answer + "\n")
+            reply = str(ended.get(int(word), "running"))
+        sys.stdout.write(reply + "\n")
         sys.stdout.flush()
 
 
@@ -47,7 +47,7 @@ def _start(directory: str) -> int:
     pid = os.fork()
     if pid:
         return pid
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with us
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the parent
     os.chdir(directory)
     output = os.open("output", os.O_WRONLY | os.O_CREAT, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -1,7 +1,7 @@
 """
-Replies as they are on the wire: trees of which every node keeps its type byte.
+Replies as trees whose nodes keep their type bytes.
 
-It shares no code with what it tests, and reads both protocol versions.
+It shares no code with the tested package, and reads both protocol versions.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ SILENCE = "<silence>"
 
 @dataclass(frozen=True)
 class Node:
-    """One reply: its type byte, and text or the nodes inside; ``None`` for the null of bulks and arrays."""
+    """One reply: its type byte, and text or the nodes inside; ``None`` for null bulk strings and arrays."""
 
     sign: str
     value: str | tuple[Node, ...] | None
 
 
 class Silence(Exception):
-    """No more came in time."""
+    """The timeout has passed."""
 
 
 class Closed(Exception):
-    """The server hung up."""
+    """The server closed the connection."""
 
 
 def request(words: list[bytes]) -> bytes:
-    """A command as an array of bulk strings."""
+    """Encode a command as an array of bulk strings."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 class RawConnection:
-    """A connection to 127.0.0.1 that hides nothing."""
+    """A connection to 127.0.0.1."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 5)
@@ -45,16 +45,16 @@ class RawConnection:
         self.closed = False
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     @property
     def local_port(self) -> int:
-        """Our own port."""
+        """Return the local port."""
         return int(self._socket.getsockname()[1])
 
     def send(self, data: bytes) -> None:
-        """Send bytes; to a closed connection they go nowhere."""
+        """Send bytes; errors of a closed connection are ignored."""
         try:
             self._socket.sendall(data)
         except OSError:
@@ -62,10 +62,10 @@ class RawConnection:
 
     def read(self, seconds: float) -> Node:
         """
-        The next reply.
+        Return the next reply.
 
         :raises Silence: if it is not complete after ``seconds``.
-        :raises Closed: if it will never be.
+        :raises Closed: if the connection ended before.
         """
         self._deadline = time.monotonic() + seconds
         return self._node()

@@ -1,8 +1,8 @@
 """
-Replies as lines, one fact each: every line has the path to its place and the type byte of what stands there.
+Replies as lines: every line has the path in the reply, the type byte and the value.
 
-Lines can be compared one by one, so that a difference in one field of a long report is one small difference. What no
-two processes can have in common is masked here and nowhere else.
+Lines are compared one by one, so that a difference in one field of a long report is one small difference. Values that
+cannot be equal in two processes are masked here and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from tests.differential.raw import Node
 
 NUMBER: Final = r"(?:-?\d+|<\w+>)$"
-"""A number at the end of a line; one that happens to be that of a port has been given its name already."""
+"""A number at the end of a line; numbers that are ports were replaced by their names before."""
 
 MASKS: Final = (
     # Instance maps: times, and counters of a moment.
@@ -23,10 +23,10 @@ MASKS: Final = (
         r"|last-hello-message|link-pending-commands|slave-repl-offset|run-delay|run-time|pid): \$)" + NUMBER,
         r"\1<n>",
     ),
-    # Those that the conversations make up are compared. One in a hundred real ones begins with the same digits, so two
-    # digits are not enough to know them by.
+    # IDs made by the conversations are compared. One in a hundred real ones begins with the same digits, so two
+    # digits are not enough to recognize them.
     (r"(\.runid: \$)(?!(?:5e){8}|(?:9a){8})[0-9a-f]{40}$", r"\1<run id>"),
-    # INFO: figures, and what describes the program and the machine. Names and order of fields are compared.
+    # INFO: figures, and descriptions of the program and the machine. Names and order of fields are compared.
     (
         r"(\| (?:redis_git_sha1|redis_git_dirty|redis_build_id|monotonic_clock|multiplexing_api|atomicvar_api"
         r"|gcc_version|process_id|run_id|server_time_usec|uptime_in_seconds|hz|configured_hz|clients_hz|lru_clock|executable"
@@ -39,7 +39,7 @@ MASKS: Final = (
         r"\1<any>",
     ),
     (r"(\| config_file:).*/", r"\1"),
-    # Lines about clients: figures that depend on buffers and the moment.
+    # Lines about clients: figures that depend on buffers and time.
     (
         r"( (?:id|fd|age|idle|qbuf|qbuf-free|argv-mem|multi-mem|rbs|rbp|obl|oll|omem|tot-mem|tot-net-in|tot-net-out"
         r"|tot-cmds)=)" + NUMBER,
@@ -50,16 +50,16 @@ MASKS: Final = (
     (r"^(\.id: :)" + NUMBER, r"\1<n>"),
     # The order of masters is that of a hash table.
     (r"(\| master)\d+:name=", r"\1<n>:name="),
-    # COMMAND DOCS: texts for people.
+    # COMMAND DOCS: texts for readers.
     (r"(\.summary: \$).*$", r"\1<text>"),
     (r"(\.complexity: \$O\([^)]*\)).*$", r"\1"),
     (r"(\.history\[\d*\]\[\d*\]: \$)(?!\d+\.\d+\.\d+$).*$", r"\1<text>"),
-    # INFO-CACHE: age in milliseconds, then the report of a data server.
+    # INFO-CACHE: age in milliseconds, then the INFO of a data server.
     (r"((?:\[\d\]){2}\[0\]: :|\[\]\[\]\[\]: :)(?:\d{1,6}|<\w+>)$", r"\1<ms>"),
-    # The version in HELLO is whoever's it is.
+    # The version in HELLO.
     (r"(\.version: \$)\d+\.\d+\.\d+$", r"\1<version>"),
 )
-"""Pattern of a whole line or its end → what is compared in its place."""
+"""Pattern of a whole line or its end → the value that is compared instead."""
 
 _MASKS = [(re.compile(pattern), replacement) for pattern, replacement in MASKS]
 _COMMAND_FIELDS = (
@@ -78,17 +78,17 @@ _COMMAND_FIELDS = (
 
 def render(node: Node, names: Mapping[str, str], unordered: bool = False) -> list[str]:
     """
-    The lines of one reply.
+    Return the lines of one reply.
 
-    :param names: text that differs from world to world → what stands for it in all of them.
-    :param unordered: lists are sets, whatever they say.
+    :param names: text that differs between environments → its common name.
+    :param unordered: whether lists are compared as sets.
     """
     lines = [masked(line, names) for line in _lines(node, "", unordered)]
     return sorted(lines) if unordered else lines
 
 
 def masked(line: str, names: Mapping[str, str]) -> str:
-    """A line without what must differ."""
+    """Return a line with masked values."""
     line = re.sub(r"(?<!\d)\d{5}(?!\d)|/\S*", lambda found: names.get(found[0], found[0]), line)
     for pattern, replacement in _MASKS:
         line = pattern.sub(replacement, line)
@@ -140,13 +140,13 @@ def _scalar(node: Node, path: str) -> Iterator[str]:
 
 
 def _shown(value: str) -> str:
-    """Printable text from which every byte can be told."""
+    """Return printable text for arbitrary bytes."""
     printable = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char >= " " else f"\\x{ord(char):02x}" for char in printable)
 
 
 def _pairs(node: Node) -> list[tuple[Node, Node]] | None:
-    """Keys and values, if these are pairs: a map, or an array that stands for one in the older protocol."""
+    """Return keys and values of a map, or of an array that stands for one in RESP2."""
     items = node.value
     assert isinstance(items, tuple)
     if node.sign == "%":
@@ -164,12 +164,12 @@ def _pairs(node: Node) -> list[tuple[Node, Node]] | None:
 
 
 def _is_command(items: tuple[Node, ...]) -> bool:
-    """Is this an entry of COMMAND?"""
+    """Whether this is an entry of COMMAND."""
     return len(items) == len(_COMMAND_FIELDS) and items[0].sign == "$" and items[1].sign == ":"
 
 
 def _label(item: Node, index: int, unordered: bool) -> str:
-    """What tells an element of a list apart from the others: its name, if it has one."""
+    """Return the label of an element of a list: its name, if it has one."""
     if isinstance(item.value, tuple) and item.value:
         first = item.value[0]
         if _is_command(item.value):

@@ -1,4 +1,4 @@
-"""Starts Sentinels from the configurations of a table, and tells what became of each."""
+"""Starts Sentinels from the configurations of a table, and reports the results."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.servers import Connection, free_port
 from txsentinel.demo.programs import sentinel_command
 
 TIMEOUT = 60.0
-"""Seconds that a start may take."""
+"""Timeout of a start in seconds."""
 
 RESOLUTION_TIMEOUT = 5.0
-"""Seconds that the lookup of a name may take."""
+"""Timeout of the lookup of a name in seconds."""
 
 ROOT = Path(txsentinel.__file__).resolve().parent.parent
 
 _LOG_LINE = re.compile(r"\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([.*#-]) (.*)")
 _START_MESSAGES = re.compile("is starting|version=|^Configuration loaded|^WARNING Memory overcommit")
-"""Warnings of Redis 7.0 that warn of nothing, and one about the machine."""
+"""Warnings of Redis 7.0 without meaning, and one about the machine."""
 
 
 class Launcher:
@@ -40,7 +40,7 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, directory: Path) -> None:
-        """Start one from ``sentinel.conf`` in ``directory``; what it prints goes to ``output``."""
+        """Start one from ``sentinel.conf`` in ``directory``; its output is written to ``output``."""
         with (directory / "output").open("wb") as output:
             self._process = subprocess.Popen(
                 sentinel_command(self._kind, "sentinel.conf"),
@@ -51,22 +51,22 @@ class Launcher:
             )
 
     def status(self) -> int | None:
-        """Exit status of the one that was started last, ``None`` while it runs."""
+        """Return the exit status of the last one, ``None`` while it runs."""
         assert self._process is not None
         return self._process.poll()
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """Nothing is left to be done."""
+        """Do nothing: no process is left."""
 
 
-class OurLauncher(Launcher):
-    """Starts ours, by way of a process that has imported everything already."""
+class OwnLauncher(Launcher):
+    """Starts ours by a process that has imported everything already."""
 
     def __init__(self) -> None:
         super().__init__("txsentinel")
@@ -82,11 +82,11 @@ class OurLauncher(Launcher):
         self._pid = 0
 
     def start(self, directory: Path) -> None:
-        self._pid = int(self._asked(f"start {directory}"))
+        self._pid = int(self._call(f"start {directory}"))
 
     def status(self) -> int | None:
-        answer = self._asked(f"status {self._pid}")
-        return None if answer == "running" else int(answer)
+        reply = self._call(f"status {self._pid}")
+        return None if reply == "running" else int(reply)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -100,7 +100,7 @@ class OurLauncher(Launcher):
         self._fork_server.wait(TIMEOUT)
         self._fork_server.stdout.close()
 
-    def _asked(self, line: str) -> str:
+    def _call(self, line: str) -> str:
         assert self._fork_server.stdin is not None and self._fork_server.stdout is not None
         self._fork_server.stdin.write(line + "\n")
         self._fork_server.stdin.flush()
@@ -108,18 +108,18 @@ class OurLauncher(Launcher):
 
 
 def try_all(launcher: Launcher, directory: Path) -> Outcomes:
-    """Start one Sentinel after the other; case → what became of it."""
+    """Start one Sentinel after the other; return the result by case."""
     outcomes: Outcomes = {}
     for path in sorted(CONFIGURATIONS.glob("*.txt")):
         for group in read_groups(path):
             for number, line in enumerate(group.lines):
                 place = directory / f"{group.name}-{number}"
                 place.mkdir(parents=True)
-                outcomes[f"configuration/{group.name}: {line}"] = _tried(launcher, place, line)
+                outcomes[f"configuration/{group.name}: {line}"] = _try_one(launcher, place, line)
     return outcomes
 
 
-def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
+def _try_one(launcher: Launcher, directory: Path, line: str) -> list[str]:
     port = free_port()
     names = {"port": str(port), "dir": str(directory), "zeros": "\0" * 4096}
     for name, mode in (("script", 0o700), ("plain", 0o600), ("included", 0o600)):
@@ -134,7 +134,7 @@ def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
     config.write_text(written)
     launcher.start(directory)
     try:
-        status = _awaited(launcher, port)
+        status = _wait_started(launcher, port)
         if status is None:
             _flush(port)
             if "resolve-hostnames yes" in line and "announce-hostnames yes" not in line:
@@ -147,8 +147,8 @@ def _tried(launcher: Launcher, directory: Path, line: str) -> list[str]:
     return [_masked(each, str(directory), str(port)) for each in shown]
 
 
-def _awaited(launcher: Launcher, port: int) -> int | None:
-    """The exit status, or ``None`` once it answers."""
+def _wait_started(launcher: Launcher, port: int) -> int | None:
+    """Return the exit status, or ``None`` once it answers."""
     until = time.monotonic() + TIMEOUT
     while time.monotonic() < until:
         status = launcher.status()
@@ -170,7 +170,7 @@ def _flush(port: int) -> None:
 
 
 def _await_addresses(port: int, config: Path) -> None:
-    """Names are resolved without blocking the start: save until the file has addresses, or the time is over."""
+    """Names are resolved without blocking the start: save until the file has addresses, or until the timeout."""
     until = time.monotonic() + RESOLUTION_TIMEOUT
     while "localhost" in config.read_text(errors="surrogateescape") and time.monotonic() < until:
         time.sleep(0.02)
@@ -178,7 +178,7 @@ def _await_addresses(port: int, config: Path) -> None:
 
 
 def _messages(output: str) -> list[str]:
-    """What an operator is told: everything that is no log line, and of these the warnings."""
+    """Return the output without log lines, and the warnings of the log."""
     messages = []
     for line in output.splitlines():
         logged = _LOG_LINE.fullmatch(line)

@@ -1,26 +1,26 @@
 """
 The language of the tables.
 
-``== name words...`` begins a group, which is played on connections of its own; ``#`` begins a comment. Every other
+``== name words...`` begins a group, which has connections of its own; ``#`` begins a comment. Every other
 line is a case: the words of one command, quoted as in ``redis-cli``. ``{master}``, ``{replica}``, ``{gone}`` and
-``{peer}`` stand for ports of the world in which the case is played, ``{script}`` for the path of a program, and
-``{B.id}`` and ``{B.addr}`` for how the Sentinel calls a connection. Words of a group:
+``{peer}`` stand for ports of the environment, ``{script}`` for the path of a program, and
+``{B.id}`` and ``{B.addr}`` for ID and address of a connection. Words of a group:
 
-* ``inline``: lines are sent as they stand, not as arrays.
-* ``raw``: lines are one quoted word each, the very bytes to send; whatever comes until the server hangs up or falls
-  silent is the outcome.
-* ``resp2``, ``resp3``: only in this version of the protocol; otherwise the group is played in both.
-* ``unordered``: the order of what a reply lists means nothing.
-* ``slow``: nothing is asked before all that a command causes has come.
-* ``locked``: played to the Sentinel that asks for a password.
-* ``last``: played once, when all else is done, because it moves the world.
+* ``inline``: lines are sent as they are, not as arrays.
+* ``raw``: lines are one quoted word each, the bytes to send; the result is everything received until the server
+  closes the connection or sends nothing more.
+* ``resp2``, ``resp3``: only in this version of the protocol; otherwise the group is run in both.
+* ``unordered``: the order of a list in a reply is ignored.
+* ``slow``: the next command is sent after all effects of the previous one have arrived.
+* ``locked``: run with the Sentinel that requires a password.
+* ``last``: run once, at the end, because it changes the environment.
 
-Before a command, ``B>`` and ``C>`` name a further connection to send it by, and ``;;`` between commands sends
-several in one piece. Lines that begin with ``!`` are no commands: ``!events`` shows what was published since the
-last time, ``!until +channel`` waits until that was heard first, ``!listen +channel...`` hears no more than these
-channels from now on, ``!pause milliseconds`` does just that, ``!wait_stable`` waits until all links are up and
-what is down is known to be, ``!connected`` until mymaster's peers are, ``!file`` shows the configuration as it is now,
-``!ended`` the exit status. A command behind ``?word`` is sent until the word is in its answer.
+Before a command, ``B>`` and ``C>`` select a further connection, and ``;;`` between commands sends
+several at once. Lines that begin with ``!`` are no commands: ``!events`` shows the events since the
+last time, ``!until +channel`` waits for such an event first, ``!listen +channel...`` limits the events to these
+channels from now on, ``!pause milliseconds`` waits, ``!wait_stable`` waits until all links are up and
+missing instances are down, ``!connected`` until mymaster's peers are up, ``!file`` shows the configuration file,
+``!ended`` the exit status. A command behind ``?word`` is sent until the word is in its reply.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Group:
 
 
 def read_groups(file: Path) -> list[Group]:
-    """The groups of a table, in order."""
+    """Return the groups of a table, in order."""
     groups: list[tuple[str, frozenset[str], list[str]]] = []
     for raw in file.read_text(encoding="utf-8").splitlines():
         line = raw.strip()
@@ -58,9 +58,9 @@ def read_groups(file: Path) -> list[Group]:
 
 def words_of(line: str) -> list[bytes]:
     """
-    Words as ``redis-cli`` takes them: separated by blanks, with ``\\xHH`` and the like between double quotes.
+    Split a line as ``redis-cli`` does: by blanks, with ``\\xHH`` and other escapes between double quotes.
 
-    A word followed by ``*x n`` counts n times over, joined into one.
+    A word followed by ``*x n`` is repeated n times and joined into one.
     """
     words: list[bytes] = []
     at = 0
@@ -84,7 +84,7 @@ def words_of(line: str) -> list[bytes]:
 
 
 def _quoted(line: str, at: int) -> tuple[bytes, int]:
-    """What stands up to the closing quote, and the place behind it."""
+    """Return the text up to the closing quote, and the position behind it."""
     word = b""
     while line[at] != '"':
         if line[at] != "\\":

@@ -1,4 +1,4 @@
-"""Every line of the tables comes to the same with the C Sentinels and with ours."""
+"""Every line of the tables has the same result with the C Sentinels and with ours."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ MIN_STARTS = 180
 
 
 @cache
-def commands_beside(server: str) -> Comparison:
-    """What was answered and published, beside one kind of Sentinel."""
+def compare_commands(server: str) -> Comparison:
+    """Return the comparison of replies and events with one kind of Sentinel."""
     played = outcomes()
     return Comparison(server).compare_all(played[server], played[OURS])
 
 
 @cache
-def starts_beside(server: str) -> Comparison:
-    """What became of the configurations, beside one kind of Sentinel."""
+def compare_starts(server: str) -> Comparison:
+    """Return the comparison of configurations with one kind of Sentinel."""
     tried = starts()
     return Comparison(server).compare_all(tried[server], tried[OURS])
 
 
-class BesideC:
-    """What holds beside every C Sentinel."""
+class ComparisonTests:
+    """Tests for every C Sentinel."""
 
     server: str
 
     def test_commands(self) -> None:
-        """Replies and their types, events and their order: whatever differs is on the list of what should."""
-        compared = commands_beside(self.server)
+        """Replies and their types, events and their order: all differences are listed."""
+        compared = compare_commands(self.server)
         assert not compared.unexplained, compared.report()
         assert compared.cases > MIN_COMMANDS, compared.cases
 
     def test_configurations(self) -> None:
-        """A configuration is refused with the same words, or accepted, and rewritten to say the same."""
-        compared = starts_beside(self.server)
+        """A configuration is refused with the same errors, or accepted and rewritten with the same contents."""
+        compared = compare_starts(self.server)
         assert not compared.unexplained, compared.report()
         assert compared.cases > MIN_STARTS, compared.cases
 
 
-class ValkeyTests(BesideC, SynchronousTestCase):
+class ValkeyTests(ComparisonTests, SynchronousTestCase):
     """Valkey 9."""
 
     server = "valkey"
@@ -55,7 +55,7 @@ class ValkeyTests(BesideC, SynchronousTestCase):
         skip = missing(server)
 
 
-class RedisTests(BesideC, SynchronousTestCase):
+class RedisTests(ComparisonTests, SynchronousTestCase):
     """The installed Redis."""
 
     server = "redis"
@@ -63,11 +63,11 @@ class RedisTests(BesideC, SynchronousTestCase):
         skip = missing(server)
 
 
-class DeliberateTests(SynchronousTestCase):
+class AcceptedDifferencesTests(SynchronousTestCase):
     """The list itself."""
 
     def test_every_entry_is_needed(self) -> None:
-        """No entry outlives its difference; those about servers that are not here cannot be told."""
+        """Every entry has its difference; entries about servers that are not installed are not checked."""
         here = {server for server in THEIRS if available(server)}
         if not here:
             self.skipTest("no C Sentinel on this machine")
@@ -76,8 +76,8 @@ class DeliberateTests(SynchronousTestCase):
                 set(compared(server).used)
                 for server in here
                 for compared in (
-                    commands_beside,
-                    starts_beside,
+                    compare_commands,
+                    compare_starts,
                 )
             )
         )

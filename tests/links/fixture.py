@@ -271,7 +271,7 @@ class Fixture:
             self.reactor.advance(max(0.0, calls[0].getTime() - self.reactor.seconds()))
         self.reactor.advance(max(0.0, end / 1000 - self.reactor.seconds()))
 
-    def turn_over(self) -> None:
+    def run_turn(self) -> None:
         """Run one turn of the reactor."""
         self.reactor.advance(0)
 

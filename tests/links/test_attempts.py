@@ -37,19 +37,19 @@ class ConnectThrottleTests(SynchronousTestCase):
         self.assertEqual(len(self.begun), MAX_UNDER_WAY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_an_outcome_makes_room(self) -> None:
+    def test_an_outcome_starts_the_next_attempt(self) -> None:
         """Each outcome begins the attempt that has waited longest."""
         self.begin(MAX_UNDER_WAY + 2)
         self.throttle.end(5)
         self.assertEqual(self.begun[MAX_UNDER_WAY:], [MAX_UNDER_WAY])
 
-    def test_silence_takes_no_room(self) -> None:
+    def test_attempts_without_outcome_expire(self) -> None:
         """An attempt without an outcome no longer counts when all input of its period has been read."""
         self.begin(MAX_UNDER_WAY + 2)
         self.clock.pump([OUTCOME_PERIOD / 1000 + 0.001] * 2)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
 
-    def test_nobody_looked(self) -> None:
+    def test_nothing_was_read(self) -> None:
         """A process that has read nothing since the attempts began begins no further ones, however late it is."""
         self.received = 0
         self.begin(MAX_UNDER_WAY + 2)
@@ -59,7 +59,7 @@ class ConnectThrottleTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.assertEqual(len(self.begun), MAX_UNDER_WAY + 2)
 
-    def test_given_up_while_waiting(self) -> None:
+    def test_cancelled_while_waiting(self) -> None:
         """A cancelled attempt does not begin."""
         self.begin(MAX_UNDER_WAY + 2)
         self.throttle.end(MAX_UNDER_WAY)

@@ -49,7 +49,7 @@ class CommandLinkCase(SynchronousTestCase):
         return transport
 
 
-class GreetingTests(CommandLinkCase):
+class HandshakeTests(CommandLinkCase):
     """Tests of the handshake."""
 
     def handshake_commands(self, link: InstanceLink) -> bytes:
@@ -93,24 +93,24 @@ class GreetingTests(CommandLinkCase):
         link = self.fixture.link(COMMANDS)
         link.password = "secret"
 
-        def ask_at_once() -> None:
+        def ping_at_once() -> None:
             self.fixture.reaction = None
             self.fixture.pool.perform(Ping(link, LinkKind.COMMANDS))
             self.fixture.pool.perform(RequestInfo(link))
 
-        self.fixture.reaction = ask_at_once
+        self.fixture.reaction = ping_at_once
         self.fixture.do(Connect(link))
         transport = self.fixture.reactor.connectors[-1].accept()
         self.assertEqual(transport.writes, [pack("AUTH", "secret") + SETNAME + PING + INFO])
         self.assertTrue(transport.no_delay)
         self.assertEqual(link.pending_commands, 4)
 
-    def test_core_learns_our_end(self) -> None:
+    def test_core_gets_the_local_address(self) -> None:
         """The core gets the local address in the turn in which the connection is established."""
         self.handshake_commands(self.fixture.link(COMMANDS))
         self.assertEqual(self.fixture.core.take_inputs(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
 
-    def test_answers_to_the_greeting_are_ignored(self) -> None:
+    def test_replies_to_the_handshake_are_ignored(self) -> None:
         """A refused AUTH or CLIENT changes nothing by itself; the replies to PING show its effect."""
         link = self.fixture.link(COMMANDS)
         link.password = "wrong"
@@ -210,7 +210,7 @@ class RefusalTests(CommandLinkCase):
         )
 
 
-class AnswerTests(CommandLinkCase):
+class ReplyTests(CommandLinkCase):
     """Tests of the processing of replies."""
 
     def setUp(self) -> None:
@@ -271,7 +271,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(self.transport.take_written(), pack("SCRIPT", "KILL"))
         self.assertEqual(self.answer(b"-NOTBUSY\r\n"), [])
 
-    def test_answers_in_order(self) -> None:
+    def test_replies_in_order(self) -> None:
         """Replies are processed in order, however they are split; each chunk makes one turn."""
         replies = b"+PONG\r\n$2\r\nhi\r\n:1\r\n"
         for cut in range(len(replies)):
@@ -285,13 +285,13 @@ class AnswerTests(CommandLinkCase):
             self.assertEqual([each[0] for each in received], ["ping", "info", "published"], cut)
             self.assertEqual(self.fixture.turns - turns, 2)
 
-    def test_time_of_answer(self) -> None:
+    def test_time_of_reply(self) -> None:
         """Replies get the time of their arrival by the host's clock."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.fixture.pass_time(321)
         self.assertEqual(self.answer(b"+PONG\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 321)])
 
-    def test_time_of_many_answers(self) -> None:
+    def test_time_of_many_replies(self) -> None:
         """If a nested poll takes place between two replies, the later ones get a later time."""
         self.fixture.host.poll_duration = 7
         count = 20
@@ -309,7 +309,7 @@ class AnswerTests(CommandLinkCase):
         self.answer(b"+PONG\r\n")
         self.assertEqual((seen, self.link.pending_commands), ([1], 1))
         self.transport.protocol.reconnect("enough")
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.link.pending_commands, 0)
 
     def test_one_write_per_turn(self) -> None:
@@ -328,15 +328,15 @@ class AnswerTests(CommandLinkCase):
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
         self.assertEqual(self.transport.take_written(), PING + pack("knock"))
 
-    def test_unasked_reply(self) -> None:
+    def test_unsolicited_reply(self) -> None:
         """A reply without a command closes the connection, with one log line about the server and the reason."""
         self.assertEqual(self.answer(b"+PONG\r\n+PONG\r\n"), [])
         self.assertTrue(self.transport.aborted)
         self.assertEqual(self.log_lines, ["Dropped the cmd connection to 10.0.0.9:6379: a reply without a command"])
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.fixture.core.take_inputs(), [("down", LinkKind.COMMANDS, "a reply without a command", 0)])
 
-    def test_nonsense(self) -> None:
+    def test_invalid_reply(self) -> None:
         """Invalid RESP closes the connection after the earlier replies are processed."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.assertEqual(self.answer(b"+PONG\r\nHTTP/1.1\r\n"), [("ping", LinkKind.COMMANDS, b"PONG", 0)])
@@ -344,7 +344,7 @@ class AnswerTests(CommandLinkCase):
         self.assertEqual(len(self.log_lines), 1)
         self.assertEqual(self.answer(b"$2\r\nhi\r\n"), [])
 
-    def test_nobody_answers(self) -> None:
+    def test_too_many_pending_commands(self) -> None:
         """The number of commands without a reply is limited."""
         fixture = Fixture(Limits(pending_commands=2))
         link = fixture.link(COMMANDS)
@@ -356,7 +356,7 @@ class AnswerTests(CommandLinkCase):
         self.assertLessEqual(link.pending_commands, 9)
         self.assertEqual(len(self.log_lines), 1)
 
-    def test_closed_link_is_silent(self) -> None:
+    def test_closed_link_has_no_input(self) -> None:
         """Input after the core closed the link is not passed on."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), RequestInfo(self.link))
         self.link.closed = True
@@ -391,7 +391,7 @@ class RoleChangeTests(CommandLinkCase):
             ],
         )
 
-    def test_info_behind_is_told(self) -> None:
+    def test_info_of_the_transaction(self) -> None:
         """The replies of the transaction are not passed to the core, that of INFO is."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380))
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n", b"$2\r\nhi\r\n")
@@ -477,20 +477,20 @@ class RoleChangeTests(CommandLinkCase):
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("SLAVEOF 10.0.0.2 6380 was answered by ERR not now", self.log_lines[0])
 
-    def test_giving_the_link_up_waits_for_the_role_change(self) -> None:
+    def test_closing_waits_for_the_role_change(self) -> None:
         """A transaction that is sent in the turn in which the link is closed still reaches the server."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380), Disconnect(self.link))
         self.assertTrue(self.transport.take_written().endswith(pack("EXEC") + INFO))
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertTrue(self.transport.connected)
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*0\r\n")
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertFalse(self.transport.connected)
         self.assertFalse(self.transport.aborted)
         self.assertEqual(self.fixture.core.take_inputs(), [])
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
-    def test_giving_the_link_up_waits_not_for_long(self) -> None:
+    def test_closing_has_a_timeout(self) -> None:
         """The connection to a server that does not reply is aborted after a second."""
         self.fixture.do(Reconfigure(self.link, None), Disconnect(self.link))
         self.fixture.pass_time(999)
@@ -540,7 +540,7 @@ class HandOverTests(CommandLinkCase):
         refused = ("refused", "FAILOVER TO 10.0.0.2 6380 TIMEOUT 60000", "ERR no replica")
         self.assertEqual(self.fixture.core.take_inputs(), [refused])
 
-    def test_settlement(self) -> None:
+    def test_end_of_handover(self) -> None:
         """One transaction ends the handover when its EXEC is answered."""
         self.fixture.do(FinishHandOver(self.link))
         self.assertEqual(self.transport.take_written(), pack("MULTI") + self.NEW_ROLE + pack("EXEC") + INFO)
@@ -550,7 +550,7 @@ class HandOverTests(CommandLinkCase):
         self.assertIsNone(self.link.handover_end)
         self.assertEqual(self.log_lines, [])
 
-    def test_settlement_is_refused(self) -> None:
+    def test_end_of_handover_is_refused(self) -> None:
         """After a refusal the permitted commands are still executed, above all the end of the pause."""
         self.fixture.do(FinishHandOver(self.link))
         self.transport.take_written()
@@ -563,7 +563,7 @@ class HandOverTests(CommandLinkCase):
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("CONFIG REWRITE was answered by NOPERM no rights", self.log_lines[0])
 
-    def test_calling_off(self) -> None:
+    def test_abort(self) -> None:
         """Both commands are sent separately; the handover ends with the reply to the last one, even an error."""
         self.fixture.do(AbortHandOver(self.link))
         self.assertEqual(self.transport.take_written(), pack("FAILOVER", "ABORT") + pack("CLIENT", "UNPAUSE"))

@@ -81,7 +81,7 @@ PIECES = (
 )
 
 
-class NonsenseCase(SynchronousTestCase):
+class InvalidRepliesCase(SynchronousTestCase):
     """A link that reconnects after each loss."""
 
     def setUp(self) -> None:
@@ -95,10 +95,10 @@ class NonsenseCase(SynchronousTestCase):
         return [each.accept() for each in self.fixture.reactor.connectors if each.state == "connecting"]
 
 
-class LogTests(NonsenseCase):
+class LogTests(InvalidRepliesCase):
     """Tests of the log lines."""
 
-    def answer_for_a_while(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
+    def reply_for_some_time(self, answer: bytes, millis: int = 10 * MINUTE) -> list[str]:
         """Accept each connection and answer its first command; return the log lines."""
         end = self.fixture.host.now() + millis
         while self.fixture.host.now() < end:
@@ -107,14 +107,14 @@ class LogTests(NonsenseCase):
             self.fixture.pass_time(200)
         return self.lines
 
-    def test_garbage(self) -> None:
+    def test_http_server(self) -> None:
         """A web server at the address of a Redis costs two lines a minute, one for each connection."""
-        lines = self.answer_for_a_while(b"HTTP/1.1 400 Bad Request\r\n")
+        lines = self.reply_for_some_time(b"HTTP/1.1 400 Bad Request\r\n")
         self.assertEqual(len(set(lines)), 2)
         self.assertLessEqual(len(lines), 22)
         self.assertGreaterEqual(len(lines), 10)
 
-    def test_ever_new_refusals(self) -> None:
+    def test_changing_refusals(self) -> None:
         """Refusals with different or very long texts do not cause more log output."""
         end = self.fixture.host.now() + 2 * MINUTE
         while self.fixture.host.now() < end:
@@ -145,7 +145,7 @@ class LogTests(NonsenseCase):
         second.lost(ConnectionDone())
         self.assertEqual(0, unfinished.total)
 
-    def test_budget(self) -> None:
+    def test_log_throttle(self) -> None:
         """Each text once a minute, and no more than a few different ones."""
         budget = DistinctLineThrottle(2)
         said = [budget.allow(text, MINUTE) for text in ("a", "a", "b", "c")]
@@ -157,15 +157,15 @@ class LogTests(NonsenseCase):
         self.assertFalse(budget.allow("c", 2 * MINUTE))
 
 
-class RandomRepliesTests(NonsenseCase):
+class RandomRepliesTests(InvalidRepliesCase):
     """Tests with arbitrary input in place of replies."""
 
-    def talk(self, dice: random.Random) -> None:
+    def random_step(self, rng: random.Random) -> None:
         """Make one random step: send, reply, close, or advance the clock."""
         master = self.link.first
         assert isinstance(master, Master)
         self.fixture.do(
-            *dice.sample(
+            *rng.sample(
                 [
                     Ping(self.link, LinkKind.COMMANDS),
                     Ping(self.link, LinkKind.PUBSUB),
@@ -175,7 +175,7 @@ class RandomRepliesTests(NonsenseCase):
                     Reconfigure(self.link, "10.0.0.8", 6379, abort_failover=False),
                     KillScript(self.link),
                 ],
-                dice.randrange(4),
+                rng.randrange(4),
             )
         )
         self.attempts()
@@ -183,25 +183,25 @@ class RandomRepliesTests(NonsenseCase):
             transport = connector.transport
             if connector.state != "connected" or not transport.connected:
                 continue
-            # Mostly as many whole replies as there were commands, or the connection would not live for long.
+            # Mostly as many complete replies as there were commands, so that the connection lasts.
             commands = transport.take_written().count(b"*")
-            reply = b"".join(dice.choices(WHOLE, k=commands))
-            if dice.random() < 0.05:
-                reply += dice.choice((*PIECES, dice.randbytes(dice.randrange(50))))
-            chunk = 7 if dice.random() < 0.3 else 10_000
+            reply = b"".join(rng.choices(WHOLE, k=commands))
+            if rng.random() < 0.05:
+                reply += rng.choice((*PIECES, rng.randbytes(rng.randrange(50))))
+            chunk = 7 if rng.random() < 0.3 else 10_000
             for start in range(0, len(reply), chunk):
                 if transport.connected:
                     transport.protocol.dataReceived(reply[start : start + chunk])
-            if dice.random() < 0.05 and transport.connected:
+            if rng.random() < 0.05 and transport.connected:
                 transport.lost(ConnectionError())
-        self.fixture.pass_time(dice.choice((0, 0, 10, 500)))
+        self.fixture.pass_time(rng.choice((0, 0, 10, 500)))
 
-    def test_nothing_raises_and_nothing_sticks(self) -> None:
+    def test_random_replies(self) -> None:
         """No input causes an exception, the core gets valid types only, and the link reconnects."""
-        dice = random.Random(20261121)
+        rng = random.Random(20261121)
         received = set()
         for _ in range(3_000):
-            self.talk(dice)
+            self.random_step(rng)
             for what, *details in self.fixture.core.take_inputs():
                 received.add(what)
                 if what == "ping":
@@ -213,8 +213,8 @@ class RandomRepliesTests(NonsenseCase):
         self.assertEqual(received, {"up", "down", "ping", "info", "published", "hello", "active", "opinion"})
         for _ in range(50):
             self.fixture.pass_time(1_000)
-            fresh = self.attempts()
-            for transport in fresh:
+            last_attempts = self.attempts()
+            for transport in last_attempts:
                 transport.protocol.dataReceived(b"+OK\r\n")
         connected = [each for each in self.fixture.reactor.connectors if each.state == "connected"]
         self.assertEqual(len(connected), 2)

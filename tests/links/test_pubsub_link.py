@@ -12,7 +12,7 @@ from txsentinel.core.effects import Connect, Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.wire.resp import pack
 
-GREETING = pack("CLIENT", "SETNAME", "sentinel-01234567-pubsub") + pack("SUBSCRIBE", "__sentinel__:hello")
+HANDSHAKE = pack("CLIENT", "SETNAME", "sentinel-01234567-pubsub") + pack("SUBSCRIBE", "__sentinel__:hello")
 CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
 
 
@@ -46,16 +46,16 @@ class PubSubLinkTests(SynchronousTestCase):
         transport.protocol.dataReceived(data)
         return self.fixture.core.take_inputs()
 
-    def test_greeting(self) -> None:
+    def test_handshake(self) -> None:
         """Name and subscription leave in one write, and the core gets the connection at once."""
         transport = self.connector.accept()
-        self.assertEqual(transport.writes, [GREETING])
+        self.assertEqual(transport.writes, [HANDSHAKE])
         self.assertEqual(self.fixture.core.take_inputs(), [("up", LinkKind.PUBSUB, "10.0.0.1", 0)])
 
     def test_password(self) -> None:
         """The Pub/Sub connection authenticates as well."""
         self.link.password = "secret"
-        self.assertEqual(self.connector.accept().take_written(), pack("AUTH", "secret") + GREETING)
+        self.assertEqual(self.connector.accept().take_written(), pack("AUTH", "secret") + HANDSHAKE)
 
     def test_renamed(self) -> None:
         """SUBSCRIBE and CLIENT may have other names."""
@@ -90,7 +90,7 @@ class PubSubLinkTests(SynchronousTestCase):
         """A message of another channel is ignored."""
         self.assertEqual(self.received(self.subscribed(), message(b"x", b"other")), [("active", 0)])
 
-    def test_odd_messages(self) -> None:
+    def test_invalid_messages(self) -> None:
         """A message without a bulk string as payload is ignored."""
         transport = self.subscribed()
         frame = b"*3\r\n$7\r\nmessage\r\n$18\r\n__sentinel__:hello\r\n:1\r\n"
@@ -127,7 +127,7 @@ class PubSubLinkTests(SynchronousTestCase):
         self.fixture.core.take_inputs()
         self.assertEqual(self.received(transport, b"-NOAUTH first\r\n-NOPERM no\r\n"), [])
         self.assertTrue(transport.aborted)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(
             self.fixture.core.take_inputs(), [("down", LinkKind.PUBSUB, "SUBSCRIBE was answered by NOPERM no", 0)]
         )
@@ -140,25 +140,25 @@ class PubSubLinkTests(SynchronousTestCase):
         """The same refusal, second after second, makes one line; another one after a success makes a new line."""
         for _ in range(3):
             self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
-            self.fixture.turn_over()
+            self.fixture.run_turn()
             self.fixture.pass_time(1000)
         self.assertEqual(
             self.log_lines, ["No hellos are received through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
         )
         self.subscribed().protocol.reconnect("test")
-        self.fixture.turn_over()
-        self.fixture.turn_over()
+        self.fixture.run_turn()
+        self.fixture.run_turn()
         self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
         self.assertEqual(len(self.log_lines), 2)
 
-    def test_strange_confirmation(self) -> None:
+    def test_confirmation_of_another_channel(self) -> None:
         """A confirmation of another channel closes the connection."""
         transport = self.connector.accept()
         transport.protocol.dataReceived(b"+OK\r\n+OK\r\n")
         self.assertTrue(transport.aborted)
         self.assertEqual(len(self.log_lines), 1)
 
-    def test_unasked_frame(self) -> None:
+    def test_unsolicited_frame(self) -> None:
         """A frame that is neither message nor reply closes the connection."""
         transport = self.subscribed()
         transport.protocol.dataReceived(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")

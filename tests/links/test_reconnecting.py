@@ -34,7 +34,7 @@ class ReconnectingTests(SynchronousTestCase):
         """Close the connection from the other side."""
         transport.lost(ConnectionLost())
 
-    def test_where_to(self) -> None:
+    def test_address_and_timeout(self) -> None:
         """The attempt is made to the address of the link, with a timeout of two ping periods and any local address."""
         connector = self.connector()
         self.assertEqual(
@@ -58,14 +58,14 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.do(Connect(self.fixture.link()))
         self.assertEqual(len(self.fixture.reactor.connectors), 2)
 
-    def test_peers_apart(self) -> None:
+    def test_peers_have_their_own_function(self) -> None:
         """Servers and peers have separate connect functions, so that neither's input waits for the other's."""
         ways: list[tuple[str, str]] = []
 
-        def way(name: str) -> Callable[..., None]:
+        def record(name: str) -> Callable[..., None]:
             return lambda host, *arguments, **named: ways.append((name, host))
 
-        fixture = Fixture(connect_server=way("server"), connect_peer=way("peer"))
+        fixture = Fixture(connect_server=record("server"), connect_peer=record("peer"))
         fixture.do(Connect(fixture.link()))
         peer = fixture.link((LinkKind.COMMANDS,), "10.0.0.7")
         peer.link_id = 8
@@ -78,7 +78,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.do(Connect(self.link))
         self.assertEqual(len(self.fixture.reactor.connectors), 1)
 
-    def test_nowhere_to_go(self) -> None:
+    def test_unusable_addresses(self) -> None:
         """Port 0 and unresolved names are never connected to; a name that is resolved later is."""
         for address in (Address.literal("10.0.0.9", 0), Address("redis.example", "", 6379)):
             self.link.address = address
@@ -100,7 +100,7 @@ class ReconnectingTests(SynchronousTestCase):
             self.fixture.pass_time(1)
             self.assertEqual(connector.attempts, attempt + 1)
 
-    def test_beat_of_the_impatient(self) -> None:
+    def test_interval_with_short_down_after(self) -> None:
         """With a short down-after, a server that is back in time is reconnected in time."""
         master = self.link.first
         master.master.options.down_after = 900
@@ -111,7 +111,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 2)
 
-    def test_many_gone(self) -> None:
+    def test_many_servers_down(self) -> None:
         """With a thousand servers down, attempts are rarer, but at least three before a server counts as down."""
         master = self.link.first
         master.master.options.down_after = 6_000
@@ -134,7 +134,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 5)
 
-    def test_one_knock_does_for_both(self) -> None:
+    def test_one_attempt_for_both(self) -> None:
         """The Pub/Sub connection is attempted only while the command connection is established, then at once."""
         self.fixture.do(Connect(self.fixture.link()))
         commands, subscription = self.fixture.reactor.connectors
@@ -143,7 +143,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(1_000)
         self.assertEqual((commands.attempts, subscription.attempts), (2, 1))
         commands.accept()
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(subscription.attempts, 2)
 
     def test_subscribing_alone(self) -> None:
@@ -163,12 +163,12 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(50)
         self.assertEqual(connector.attempts, 2)
 
-    def test_silence(self) -> None:
+    def test_attempts_without_answer(self) -> None:
         """Attempts without an answer follow each other at their timeout: the interval counts from their start."""
         connector = self.connector()
         self.fixture.pass_time(2_000)
         self.assertEqual(len(self.fixture.core.take_inputs()), 1)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(connector.attempts, 2)
 
     def test_lost_connection(self) -> None:
@@ -180,7 +180,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.lose(transport)
         self.assertEqual([each[:2] for each in self.fixture.core.take_inputs()], [("down", LinkKind.COMMANDS)])
         self.assertEqual(connector.attempts, 1)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(connector.attempts, 2)
 
     def test_short_lived_connection(self) -> None:
@@ -200,12 +200,12 @@ class ReconnectingTests(SynchronousTestCase):
         transport = connector.accept()
         self.fixture.pass_time(5_000)
         self.lose(transport)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         connector.refuse()
         self.fixture.pass_time(999)
         self.assertEqual(connector.attempts, 2)
 
-    def test_nothing_is_said_to_nobody(self) -> None:
+    def test_commands_without_connection(self) -> None:
         """Commands without an established connection are dropped, also those of an unknown link."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS), Reconfigure(self.link, None))
         connector = self.connector()
@@ -223,9 +223,9 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.do(Reconnect(self.link, LinkKind.COMMANDS, "half dead"), Ping(self.link, LinkKind.COMMANDS))
         self.assertTrue(transport.aborted)
         self.assertNotIn(b"PING", transport.take_written())
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.fixture.core.take_inputs(), [("down", LinkKind.COMMANDS, "half dead", 0)])
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_one_of_two(self) -> None:
@@ -243,7 +243,7 @@ class ReconnectingTests(SynchronousTestCase):
         connector = self.connector()
         connector.refuse()
         self.fixture.do(Reconnect(self.link, None, "new password"))
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(connector.attempts, 2)
 
     def test_recycle_while_connecting(self) -> None:
@@ -254,7 +254,7 @@ class ReconnectingTests(SynchronousTestCase):
         self.assertIn(pack("AUTH", "new"), connector.accept().take_written())
         self.assertEqual(connector.attempts, 1)
 
-    def give_up(self) -> None:
+    def disconnect(self) -> None:
         """Execute Disconnect, as the core does when the last instance leaves a link."""
         self.link.closed = True
         self.fixture.core.take_inputs()
@@ -273,7 +273,7 @@ class ReconnectingTests(SynchronousTestCase):
         """Disconnect closes the link in an orderly way."""
         connector = self.connector()
         transport = connector.accept()
-        self.give_up()
+        self.disconnect()
         self.assertTrue(transport.disconnecting)
         self.assert_over(connector, 1)
         self.assertFalse(transport.aborted)
@@ -283,27 +283,27 @@ class ReconnectingTests(SynchronousTestCase):
         connector = self.connector()
         transport = connector.accept()
         transport.hangs = True
-        self.give_up()
+        self.disconnect()
         self.assert_over(connector, 1)
         self.assertTrue(transport.aborted)
 
     def test_disconnect_while_connecting(self) -> None:
         """An attempt in progress is aborted."""
         connector = self.connector()
-        self.give_up()
+        self.disconnect()
         self.assert_over(connector, 1)
 
     def test_disconnect_while_waiting(self) -> None:
         """No further attempt is made."""
         connector = self.connector()
         connector.refuse()
-        self.give_up()
+        self.disconnect()
         self.assert_over(connector, 1)
 
     def test_disconnect_in_reaction_to_a_loss(self) -> None:
         """The core may close a link in the turn in which it gets its loss."""
         connector = self.connector()
-        self.fixture.reaction = self.give_up
+        self.fixture.reaction = self.disconnect
         connector.refuse()
         self.fixture.reaction = None
         self.assert_over(connector, 1)
@@ -313,7 +313,7 @@ class ReconnectingTests(SynchronousTestCase):
         connector = self.connector()
         connector.accept()
         self.fixture.do(Reconnect(self.link, None, "silent"))
-        self.give_up()
+        self.disconnect()
         self.assert_over(connector, 1)
 
     def test_not_an_effect_of_links(self) -> None:
@@ -353,7 +353,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(self.fixture.core.take_inputs(), [])
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
-    def test_waits_for_those_that_were_closing_already(self) -> None:
+    def test_waits_for_closing_links(self) -> None:
         """A link that was closed just before is waited for, too."""
         link = self.fixture.link((LinkKind.COMMANDS,))
         self.fixture.do(Connect(link))
@@ -361,7 +361,7 @@ class StopTests(SynchronousTestCase):
         self.fixture.do(Disconnect(link))
         stopped = self.fixture.pool.stop()
         self.assertNoResult(stopped)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.successResultOf(stopped)
 
     def test_no_more_connections(self) -> None:
@@ -372,7 +372,7 @@ class StopTests(SynchronousTestCase):
         with self.assertRaises(RuntimeError):
             self.fixture.pool.stop()
 
-    def test_last_words(self) -> None:
+    def test_last_commands(self) -> None:
         """The commands of the last turn are delivered."""
         link = self.fixture.link((LinkKind.COMMANDS,))
         self.fixture.do(Connect(link))

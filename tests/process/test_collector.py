@@ -18,7 +18,7 @@ class Node:
         self.other: Node | None = None
 
 
-def ring() -> Node:
+def new_cycle() -> Node:
     """Make a cycle of two objects."""
     one, two = Node(), Node()
     one.other, two.other = two, one
@@ -35,11 +35,11 @@ class GarbageTests(SynchronousTestCase):
         self.clock = Clock()
         self.service = frozen_collector(self.clock)  # type: ignore[arg-type]
 
-    def test_survivors_are_spared(self) -> None:
+    def test_survivors_are_frozen(self) -> None:
         """Objects that survive a collection are frozen."""
         self.service.startService()
         self.addCleanup(self.service.stopService)
-        alive = ring()
+        alive = new_cycle()
         self.assertIn(id(alive), {id(each) for each in gc.get_objects()})
         frozen = gc.get_freeze_count()
         self.clock.advance(PERIOD)
@@ -52,34 +52,34 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(self.service.stopService)
         gc.disable()
         self.addCleanup(gc.enable)
-        gone = weakref.ref(ring())
+        gone = weakref.ref(new_cycle())
         self.assertIsNotNone(gone())
         self.clock.advance(PERIOD)
         self.assertIsNone(gone())
 
-    def test_what_dies_after_it_was_spared(self) -> None:
+    def test_frozen_garbage(self) -> None:
         """Unreachable frozen cycles are freed by a full collection, which waits until many objects are frozen."""
         gc.disable()
         self.addCleanup(gc.enable)
         collector = Collector()
 
-        def review() -> None:
+        def refreeze() -> None:
             for _ in range(REFREEZE_COLLECTIONS):
                 collector.collect()
 
-        first = weakref.ref(ring())
+        first = weakref.ref(new_cycle())
         gc.freeze()
-        review()
+        refreeze()
         self.assertIsNotNone(first())
-        living = ring()
+        living = new_cycle()
         dead = weakref.ref(living)
         collector.collect()
         del living
-        review()
+        refreeze()
         self.assertIsNotNone(dead())
-        rings = [ring() for _ in range(gc.get_freeze_count())]
+        rings = [new_cycle() for _ in range(gc.get_freeze_count())]
         collector.collect()
         rings.clear()
-        review()
+        refreeze()
         self.assertIsNone(dead())
         self.assertIsNone(first())

@@ -86,7 +86,7 @@ class DemandTests(SynchronousTestCase):
         self.assertIn("20 masters, 40 replicas and 2 Sentinels needs 122 connections", said)
         self.assertEqual(descriptors_for_clients(least - 1, demand.links), MIN_CLIENTS)
 
-    def test_room_to_grow(self) -> None:
+    def test_requested_limit(self) -> None:
         """The requested limit is enough for twice the links, whatever maxclients is."""
         for demand in (Demand(10_000, 2, 4, 2), Demand(10, 500, 1000, 2)):
             self.assertGreaterEqual(demand.with_reserve, demand.total + demand.links)
@@ -136,13 +136,15 @@ class CapacityTests(SynchronousTestCase):
         self.clock = Clock()
         self.lines: list[tuple[Level, str]] = []
         self.error: int | None = None
-        self.service = self.make(Demand(10, 1, 1, 0))
+        self.service = self.make_service(Demand(10, 1, 1, 0))
 
-    def make(self, demand: Demand, backlog: int = 1) -> Capacity:
+    def make_service(self, demand: Demand, backlog: int = 1) -> Capacity:
         """Build a service whose checks fail as the test demands."""
-        return Capacity(self.clock, demand, backlog, lambda level, text: self.lines.append((level, text)), self.take)
+        return Capacity(
+            self.clock, demand, backlog, lambda level, text: self.lines.append((level, text)), self.take_one
+        )
 
-    def take(self) -> None:
+    def take_one(self) -> None:
         """Raise the error of the test, if there is one."""
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error))
@@ -151,16 +153,16 @@ class CapacityTests(SynchronousTestCase):
         """Let so many checks pass."""
         self.clock.pump([1] * seconds)
 
-    def test_content(self) -> None:
+    def test_enough_descriptors(self) -> None:
         """With enough descriptors nothing is logged, at the start and for an hour."""
         self.service.privilegedStartService()
         self.service.startService()
         self.pass_seconds(3600)
         self.assertEqual(self.lines, [])
 
-    def test_before_anything_is_opened(self) -> None:
+    def test_low_limits_at_start(self) -> None:
         """Limits that are too low are logged once, as warnings, and do not prevent the start."""
-        service = self.make(Demand(descriptor_limit(), 1, 1, 0), 1 << 31)
+        service = self.make_service(Demand(descriptor_limit(), 1, 1, 0), 1 << 31)
         service.privilegedStartService()
         expected = 2 if os.path.exists("/proc/sys/net/core/somaxconn") else 1
         self.assertEqual([level for level, _ in self.lines], [Level.WARNING] * expected)
@@ -185,7 +187,7 @@ class CapacityTests(SynchronousTestCase):
         self.pass_seconds(100)
         self.assertEqual(self.lines[2:], [(Level.NOTICE, "File descriptors are available again.")])
 
-    def test_on_and_off(self) -> None:
+    def test_alternating_state(self) -> None:
         """At most two lines a minute are logged, however often the state changes."""
         self.service.startService()
         for second in range(600):
@@ -214,7 +216,7 @@ class CapacityTests(SynchronousTestCase):
         self.service.startService()
         self.service.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.make(Demand(1, 1, 1, 1)).stopService()
+        self.make_service(Demand(1, 1, 1, 1)).stopService()
 
     def test_take(self) -> None:
         """The check closes the descriptor that it opened."""
@@ -244,7 +246,7 @@ class ProcessTests(SynchronousTestCase):
         )
         self.said = ""
         self.addCleanup(self.end)
-        watchdog = Timer(60, self.process.kill)  # so that waiting for what it says comes to an end
+        watchdog = Timer(60, self.process.kill)  # so that waiting for its output ends
         watchdog.start()
         self.addCleanup(watchdog.cancel)
 
@@ -253,7 +255,7 @@ class ProcessTests(SynchronousTestCase):
         self.process.kill()
         self.process.communicate()
 
-    def hear(self, seconds: float) -> bool:
+    def read_output(self, seconds: float) -> bool:
         """Read its output, waiting so long at most; return ``False`` at its end."""
         assert self.process.stdout is not None
         if select.select([self.process.stdout], [], [], seconds)[0]:
@@ -262,10 +264,10 @@ class ProcessTests(SynchronousTestCase):
             return bool(more)
         return True
 
-    def until(self, *words: str) -> None:
+    def wait_for_log(self, *words: str) -> None:
         """Wait until its log has all these texts."""
         while not all(each in self.said for each in words):
-            self.assertTrue(self.hear(60), f"it ended without {words}: {self.said}")
+            self.assertTrue(self.read_output(60), f"it ended without {words}: {self.said}")
 
     def connect(self) -> socket.socket:
         """Connect a client."""
@@ -274,9 +276,9 @@ class ProcessTests(SynchronousTestCase):
         client.connect(os.path.join(self.directory, "s.sock"))
         return client
 
-    def test_life(self) -> None:
+    def test_run_out_of_descriptors(self) -> None:
         """It warns and starts, logs that clients have used the last descriptor, and continues when they disconnect."""
-        self.until("+monitor")
+        self.wait_for_log("+monitor")
         self.assertIn(
             " # WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open", self.said
         )
@@ -285,15 +287,15 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn(" # WARNING: The TCP backlog setting of 2000000000 cannot be enforced because", self.said)
         clients = []
         while "OUT OF FILE DESCRIPTORS" not in self.said:
-            # Saving and dialling take descriptors, too, and give them back: some clients come too early.
+            # Saving and connecting take descriptors, too, and release them: some clients come too early.
             clients.append(self.connect())
-            self.assertTrue(self.hear(0.05), self.said)
+            self.assertTrue(self.read_output(0.05), self.said)
         for client in clients:
             client.close()
-        self.until("File descriptors are available again")
+        self.wait_for_log("File descriptors are available again")
         with self.connect() as client:
             client.sendall(b"PING\r\n")
             self.assertEqual(client.recv(7), b"+PONG\r\n")
         self.process.send_signal(signal.SIGTERM)
-        self.until("Server Shut Down.")
+        self.wait_for_log("Server Shut Down.")
         self.assertNotIn("Traceback", self.said)

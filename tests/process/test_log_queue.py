@@ -39,7 +39,7 @@ class Reader:
             while part := os.read(self._descriptor, 65536):
                 self._parts.append(part)
         except OSError:
-            pass  # that is how a terminal ends
+            pass  # a terminal ends with EIO
 
 
 class PipeSinkTests(SynchronousTestCase):
@@ -51,7 +51,7 @@ class PipeSinkTests(SynchronousTestCase):
         self.addCleanup(os.close, reading)
         return reading, writing
 
-    def test_line_is_out_at_once(self) -> None:
+    def test_line_is_written_at_once(self) -> None:
         """While the pipe has space, a line is written when the call returns, without a thread."""
         reading, writing = self.pipe()
         self.addCleanup(os.close, writing)
@@ -61,7 +61,7 @@ class PipeSinkTests(SynchronousTestCase):
         self.assertEqual(os.read(reading, 99), b"a line\n")
         self.assertEqual(threading.active_count(), before)
 
-    def test_nobody_reads(self) -> None:
+    def test_without_reader(self) -> None:
         """Writing more than the pipe holds does not block, and the lines arrive in order when they are read."""
         for size in (50, 5000):
             reading, writing = self.pipe()

@@ -48,7 +48,7 @@ class InUTC(SynchronousTestCase):
         return self.stream.getvalue().decode("utf-8", "surrogateescape")
 
 
-class ShapeTests(InUTC):
+class FormatTests(InUTC):
     """Tests of the formats and the timestamps."""
 
     def test_legacy(self) -> None:
@@ -106,7 +106,7 @@ class ShapeTests(InUTC):
         self.logged(text="+sdown master caf\udce9 10.0.0.1 6379")
         self.assertIn(b"master caf\xe9 10.0.0.1", self.stream.getvalue())
 
-    def test_unknown_words(self) -> None:
+    def test_unknown_format(self) -> None:
         """An unknown format is refused at the construction, not at the first line."""
         for words in (("xml", "legacy"), ("legacy", "epoch")):
             with self.assertRaises(KeyError):
@@ -170,7 +170,7 @@ class ObserverTests(SynchronousTestCase):
             ],
         )
 
-    def test_chatter_of_the_network(self) -> None:
+    def test_network_lines_of_twisted(self) -> None:
         """Twisted's lines about connections without a descriptor are demoted to debug."""
         for namespace in ("twisted.internet.tcp._ExhaustedDescriptors", "twisted.internet.unix.Port"):
             log = Logger(namespace=namespace, observer=LogPublisher(self.observer))
@@ -188,7 +188,7 @@ class ObserverTests(SynchronousTestCase):
             msg(format="Unable to write to plugin cache %(path)s: error number %(errno)d", path="/x", errno=13)
             self.assertEqual([level for level, _ in self.recorder.told], levels)
 
-    def test_loglevel_is_obeyed_and_may_change(self) -> None:
+    def test_level(self) -> None:
         """Events below the level are dropped; a change of the level applies to the next event."""
         for self.threshold, written in (
             (Level.VERBOSE, ["info", "warn"]),
@@ -201,7 +201,7 @@ class ObserverTests(SynchronousTestCase):
             self.log.warn("warn")
             self.assertEqual([text for _, text in self.recorder.told], written)
 
-    def test_tracebacks_have_the_shape_too(self) -> None:
+    def test_tracebacks(self) -> None:
         """Each line of a traceback is a whole line of the log: nothing in it is without pid and time."""
         stream = io.BytesIO()
         log = Logger(observer=LogPublisher(SentinelLog(LineWriter(StreamSink(stream)))))
@@ -280,7 +280,7 @@ class FileTests(SynchronousTestCase):
             any(os.get_inheritable(each) for each in ours if self.path in os.readlink(f"/proc/self/fd/{each}"))
         )
 
-    def test_a_lost_line_is_no_disaster(self) -> None:
+    def test_missing_directory(self) -> None:
         """While the directory is gone, lines are lost; when it is back they are written again."""
         os.rename(self.directory, self.directory + ".away")
         self.sink.write(b"lost\n")

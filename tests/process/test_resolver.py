@@ -120,7 +120,7 @@ class ResolverTests(SynchronousTestCase):
         self.loop.turn()
         self.assertEqual((self.receiver.addresses, self.receiver.complete), ([], True))
 
-    def test_nobody_waits(self) -> None:
+    def test_exit_during_lookup(self) -> None:
         """A process with a running reactor can end during a lookup."""
         script = """
             import socket, threading

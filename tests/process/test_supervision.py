@@ -30,7 +30,7 @@ from txsentinel.process.termination import SIGNALS, TerminationSignals
 from txsentinel.runtime.listeners import CannotStart
 
 
-class Notes:
+class LogRecorder:
     """Records log lines while a test runs."""
 
     def __init__(self, case: SynchronousTestCase) -> None:
@@ -73,9 +73,9 @@ class ReadinessTests(SynchronousTestCase):
         notify_systemd("READY=1", {"NOTIFY_SOCKET": "@" + name})
         self.assertEqual(manager.recv(999), b"READY=1")
 
-    def test_nobody_listens(self) -> None:
+    def test_missing_manager(self) -> None:
         """A missing service manager is logged."""
-        notes = Notes(self)
+        notes = LogRecorder(self)
         Systemd({"NOTIFY_SOCKET": os.path.abspath(self.mktemp())[-90:]}).ready()
         self.assertEqual(len(notes.texts), 1)
         with self.assertRaises(OSError):
@@ -92,7 +92,7 @@ class ReadinessTests(SynchronousTestCase):
 
     def test_choice(self) -> None:
         """The directive and the environment determine the supervisor."""
-        notes = Notes(self)
+        notes = LogRecorder(self)
         systemd, upstart = {"NOTIFY_SOCKET": "/run/x"}, {"UPSTART_JOB": "sentinel"}
         for mode, environment, kind in (
             ("no", systemd, Supervisor),
@@ -105,9 +105,9 @@ class ReadinessTests(SynchronousTestCase):
             self.assertIs(type(supervisor_for(mode, environment)), kind, (mode, environment))
         self.assertEqual(notes.texts, [])
 
-    def test_manager_that_is_not_there(self) -> None:
+    def test_absent_supervisor(self) -> None:
         """A configured supervisor that is absent is logged, and the process starts."""
-        notes = Notes(self)
+        notes = LogRecorder(self)
         self.assertIs(type(supervisor_for("systemd", {})), Supervisor)
         self.assertIs(type(supervisor_for("upstart", {})), Supervisor)
         self.assertEqual(
@@ -135,7 +135,7 @@ class PidFileTests(SynchronousTestCase):
 
     def test_failure_is_only_logged(self) -> None:
         """A missing directory does not prevent the start or the stop."""
-        notes = Notes(self)
+        notes = LogRecorder(self)
         file = PidFile(os.path.join(self.file.path, "gone", "pid"))
         file.write()
         file.remove()
@@ -143,14 +143,14 @@ class PidFileTests(SynchronousTestCase):
 
     def test_fifo(self) -> None:
         """Neither writing nor removing blocks on a FIFO at the path."""
-        notes = Notes(self)
+        notes = LogRecorder(self)
         os.mkfifo(self.file.path)
         self.file.write()
         self.file.remove()
         self.assertEqual(notes.texts, ["Failed to write PID file: No such device or address"])
         self.assertTrue(os.path.exists(self.file.path))
 
-    def test_somebody_elses(self) -> None:
+    def test_pid_file_of_another_process(self) -> None:
         """The file of another process is not removed."""
         self.file.write()
         for contents in ("1\n", "not a pid"):
@@ -163,22 +163,22 @@ class PidFileTests(SynchronousTestCase):
 class RecordingService(Service):
     """A service that records its start and stop."""
 
-    def __init__(self, name: str, diary: list[str]) -> None:
+    def __init__(self, name: str, calls: list[str]) -> None:
         self.setName(name)
-        self.diary = diary
+        self.calls = calls
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
         """Record it."""
-        self.diary.append(f"start {self.name}")
+        self.calls.append(f"start {self.name}")
 
     def stopService(self) -> Deferred[None]:
         """Record it; end when the test demands it."""
-        self.diary.append(f"stop {self.name}")
+        self.calls.append(f"stop {self.name}")
         return self.stopped
 
 
-class Turning:
+class FakeReactor:
     """A fake reactor that records calls."""
 
     def __init__(self) -> None:
@@ -204,9 +204,9 @@ class ProcessTests(SynchronousTestCase):
     """Tests of ``SentinelProcess``."""
 
     def setUp(self) -> None:
-        self.diary: list[str] = []
-        self.reactor = Turning()
-        self.sentinel = RecordingService("sentinel", self.diary)
+        self.calls: list[str] = []
+        self.reactor = FakeReactor()
+        self.sentinel = RecordingService("sentinel", self.calls)
         hangup = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, hangup)
         self.addCleanup(os.chdir, os.getcwd())
@@ -246,7 +246,7 @@ class ProcessTests(SynchronousTestCase):
         SentinelProcess(self.reactor, self.sentinel, directory="/", pidfile=PidFile(path))
         self.assertFalse(os.path.exists(path))
         self.assertNotEqual(os.getcwd(), "/")
-        self.assertEqual((self.diary, self.reactor.waiting), ([], []))
+        self.assertEqual((self.calls, self.reactor.waiting), ([], []))
 
     def test_log_of_the_application(self) -> None:
         """The log observer becomes that of the application, so that twistd makes none of its own."""
@@ -285,7 +285,7 @@ class ProcessTests(SynchronousTestCase):
         """The reactor is stopped in a turn of its own, once; a second SIGTERM changes nothing."""
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
-        notes = Notes(self)
+        notes = LogRecorder(self)
         TerminationSignals(self.reactor).install()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -297,19 +297,19 @@ class ProcessTests(SynchronousTestCase):
 
     def test_title(self) -> None:
         """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
-        process = SentinelProcess(self.reactor, self.sentinel, set_process_title=lambda: self.diary.append("title"))
-        self.assertEqual(self.diary, [])
+        process = SentinelProcess(self.reactor, self.sentinel, set_process_title=lambda: self.calls.append("title"))
+        self.assertEqual(self.calls, [])
         process.privilegedStartService()
         process.startService()
-        self.assertEqual(self.diary, ["title", "start sentinel"])
+        self.assertEqual(self.calls, ["title", "start sentinel"])
 
-    def test_life(self) -> None:
+    def test_order_of_start_and_stop(self) -> None:
         """Directory first, extensions after the Sentinel, then the pid file; ready once the reactor turns."""
         directory = os.path.realpath(self.mktemp())
         os.makedirs(directory)
         path = os.path.join(directory, "pid")
         process = SentinelProcess(self.reactor, self.sentinel, directory=directory, pidfile=PidFile(path))
-        extension = RecordingService("extension", self.diary)
+        extension = RecordingService("extension", self.calls)
         extension.setServiceParent(process)
         process.privilegedStartService()
         self.assertEqual(os.getcwd(), directory)
@@ -319,7 +319,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertTrue(os.path.exists(path))
         self.assertEqual(len(self.reactor.waiting), 1)
         stopped = process.stopService()
-        self.assertEqual(self.diary, ["start sentinel", "start extension", "stop extension", "stop sentinel"])
+        self.assertEqual(self.calls, ["start sentinel", "start extension", "stop extension", "stop sentinel"])
         extension.stopped.callback(None)
         self.assertNoResult(stopped)
         self.assertTrue(os.path.exists(path), "the pid file must outlive the last write")

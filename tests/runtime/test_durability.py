@@ -138,7 +138,7 @@ class WaitingTests(BarrierCase):
 class FailureTests(BarrierCase):
     """A failed save refuses what was promised to be durable, and lets everything else continue."""
 
-    def test_what_a_failure_does(self) -> None:
+    def test_failure(self) -> None:
         """Replies fail, effects are executed, and binding announcements keep waiting."""
         self.submit((1, effect("a")), (1, vote("v")), (2, effect("b")))
         self.reply(1, "x")
@@ -164,7 +164,7 @@ class FailureTests(BarrierCase):
         self.reply(2, "y")
         self.assertEqual(self.committed(2), ["v", "y ok"])
 
-    def test_a_success_ends_it(self) -> None:
+    def test_success_after_failure(self) -> None:
         """After a successful save everything waits again."""
         self.failed(stuck=True)
         self.assertEqual((self.barrier.failing, self.barrier.stuck), (True, True))

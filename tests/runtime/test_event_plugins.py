@@ -33,12 +33,12 @@ class Recorder:
 
 
 @implementer(ISentinelListener)
-class Grumbler:
+class FailingListener:
     """A listener with a bug."""
 
     def event_published(self, event: SentinelEvent) -> None:
         """Fail."""
-        raise RuntimeError("not this again")
+        raise RuntimeError("failed on purpose")
 
 
 class ListenersTests(SynchronousTestCase):
@@ -63,10 +63,10 @@ class ListenersTests(SynchronousTestCase):
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         after = Recorder()
-        EventPlugins([Grumbler(), after]).event_published(SDOWN)
+        EventPlugins([FailingListener(), after]).event_published(SDOWN)
         self.assertEqual(after.heard, [SDOWN])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-        self.assertEqual(events[0]["log_namespace"], f"{__name__}.Grumbler")
+        self.assertEqual(events[0]["log_namespace"], f"{__name__}.FailingListener")
         self.assertIn("+sdown master m 127.0.0.1 6379", str(events[0]["event"]))
 
 

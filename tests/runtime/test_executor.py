@@ -61,9 +61,9 @@ class ExecutorCase(SynchronousTestCase):
         self.master = self.core.administration.monitor("m", "10.0.0.1", 6379, 2, 0)
         self.executor.drain()
         self.executor.committed(self.outbox.generation)
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Forget everything that was recorded."""
         self.log.clear()
         self.notes.clear()
@@ -130,14 +130,14 @@ class DrainTests(ExecutorCase):
     def test_within_an_effect(self) -> None:
         """Effects that an effect causes are executed behind the present ones, by the outer call."""
 
-        def more(effect: Effect) -> None:
+        def more_effects(effect: Effect) -> None:
             if self.log.count("Ping") == 1:
                 self.outbox.emit(self.announce("+sdown"), probe=True)
                 self.outbox.changed("m")
                 self.executor.drain()
                 self.log.append("returned")
 
-        self.reaction = more
+        self.reaction = more_effects
         self.outbox.emit(self.ping(), probe=True)
         self.outbox.emit(self.ping(), probe=True)
         self.executor.drain()
@@ -182,7 +182,7 @@ class SaveTests(ExecutorCase):
         self.executor.barrier.defer_reply(
             self.generation, lambda: self.log.append("reply"), lambda: self.log.append("refusal")
         )
-        self.forget()
+        self.clear()
 
     def test_committed(self) -> None:
         """First the core, then the effects in order, then the replies; then what the core decided because of it."""
@@ -209,7 +209,7 @@ class SaveTests(ExecutorCase):
         self.assertEqual(self.core.errors, [StorageError("ENOSPC", "No space left on device", PATH)])
         text = "WARNING: Sentinel was not able to save the new configuration on disk!!!: No space left on device"
         self.assertIn((Level.WARNING, text), self.notes)
-        self.forget()
+        self.clear()
         self.executor.committed(self.generation)
         self.assertEqual(self.log, [f"core committed {self.generation}", "publish +vote-for-leader", "drained"])
         self.assertFalse(self.core.state.storage_failing)
@@ -274,7 +274,7 @@ class EffectTests(ExecutorCase):
         replica = self.core.registry.add_replica(self.master, Address.literal("10.0.0.2", 6379), 0)
         assert replica is not None
         self.executor.drain()
-        self.forget()
+        self.clear()
         self.execute(Reconfigure(replica.link, "10.9.9.9", 6379))
         self.assertEqual(self.links.effects, [])
         self.execute(Reconfigure(replica.link, address.ip, address.port))
@@ -286,7 +286,7 @@ class EffectTests(ExecutorCase):
         self.assertEqual(self.notes[0], (Level.VERBOSE, "plain"))
         self.assertRegex(self.notes[1][1], r"^until \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}$")
 
-    def test_lines_that_others_provoke(self) -> None:
+    def test_log_throttle(self) -> None:
         """Of each kind a few are logged per minute, then the number of the others; lines without a kind always are."""
         for number in range(MAX_LINES + 5):
             self.execute(Note(Level.WARNING, f"bad {number}", kind="bad"), Note(Level.WARNING, f"own {number}"))

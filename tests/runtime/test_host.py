@@ -1,4 +1,4 @@
-"""The real machine behind its door: clock, names, children, durable files, and the way out."""
+"""Tests of the host: clock, names, children, durable files, and the exit of the process."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ with open(sys.argv[1], "w") as report:
     json.dump([descriptors, os.environ["PATH"], sys.argv[2]], report)
 sys.exit(3)
 """
-"""A script that tells what it inherited."""
+"""A script that writes what it inherited."""
 
 
 class FakeThreadPool:
-    """Runs what it is given at once, in the caller's thread."""
+    """Runs functions at once, in the caller's thread."""
 
     def callInThreadWithCallback(self, answer: Callable[..., None], f: Callable[..., object], *args: object) -> None:
-        """Call and tell how it went."""
+        """Call the function and report its result."""
         try:
             result = f(*args)
         except Exception:
@@ -69,17 +69,17 @@ class FakeThreadPool:
 
 
 class FakeResolver:
-    """Remembers what is asked, and answers when the test says so."""
+    """Records lookups; the test answers them."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, str]] = []
 
     def resolveHostName(self, receiver: object, hostName: str) -> None:
-        """Take a question."""
+        """Record a lookup."""
         self.asked.append((receiver, hostName))
 
     def answer(self, *addresses: object) -> str:
-        """Answer the oldest question; the name that was asked for."""
+        """Answer the oldest lookup; return its name."""
         receiver, name = self.asked.pop(0)
         for address in addresses:
             receiver.addressResolved(address)
@@ -88,7 +88,7 @@ class FakeResolver:
 
 
 class FakeReactor(Clock):
-    """The parts of a reactor that a host uses, all in hand."""
+    """The parts of a reactor that a host uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,38 +96,38 @@ class FakeReactor(Clock):
         self.spawned: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
     def getThreadPool(self) -> FakeThreadPool:
-        """A pool without threads."""
+        """Return a pool without threads."""
         return FakeThreadPool()
 
     def callFromThread(self, f: Callable[..., object], *args: object) -> None:
-        """There is but one thread."""
+        """Call at once: there is only one thread."""
         f(*args)
 
     def spawnProcess(self, *args: object, **kwargs: object) -> None:
-        """Note what should be started."""
+        """Record the process to start."""
         self.spawned.append((args, kwargs))
 
 
 class HostTests(SynchronousTestCase):
-    """Time, dice, names and children."""
+    """Time, random numbers, names and children."""
 
     def setUp(self) -> None:
         self.reactor = FakeReactor()
         self.host = RealHost(self.reactor)
 
     def test_interfaces(self) -> None:
-        """The host and its files keep the promises of their interfaces."""
+        """The host and its files implement their interfaces."""
         verifyObject(IHost, self.host)
         verifyObject(IFileStore, self.host.files)
 
     def test_now_is_the_reactors_clock_in_milliseconds(self) -> None:
-        """``now`` is whole milliseconds of the clock that also runs the timers."""
+        """``now`` is the reactor's clock in whole milliseconds."""
         self.reactor.advance(12.3456)
         self.assertEqual(self.host.now(), 12345)
         self.assertIsInstance(self.host.now(), int)
 
-    def test_dice_are_its_own(self) -> None:
-        """Nobody who seeds the global dice can foretell ours."""
+    def test_random_numbers(self) -> None:
+        """Seeding the global random number generator does not affect that of the host."""
         self.assertIsInstance(self.host.random, random.Random)
         random.seed(1)
         first = RealHost(self.reactor).random.random()
@@ -135,18 +135,18 @@ class HostTests(SynchronousTestCase):
         self.assertNotEqual(first, RealHost(self.reactor).random.random())
 
     def test_pid_is_the_present_one(self) -> None:
-        """A fork after construction, as daemons do, does not leave us with the parent's pid."""
+        """After a fork, as by daemons, the PID is that of the child."""
         self.patch(os, "getpid", lambda: 4711)
         self.assertEqual(self.host.pid, 4711)
 
     def test_literal_addresses_need_no_resolver(self) -> None:
-        """An IP address is its own answer, in canonical spelling."""
+        """An IP address is returned at once, in canonical spelling."""
         self.assertEqual(self.successResultOf(self.host.resolve("127.0.0.1")), "127.0.0.1")
         self.assertEqual(self.successResultOf(self.host.resolve("0::0001")), "::1")
         self.assertEqual(self.reactor.nameResolver.asked, [])
 
     def test_first_address_wins(self) -> None:
-        """Of several addresses the resolver's first is taken, as it sorts them by preference."""
+        """The first of several addresses is used, as the resolver sorts them by preference."""
         found = self.host.resolve("redis.example")
         self.assertNoResult(found)
         name = self.reactor.nameResolver.answer(
@@ -156,19 +156,19 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(found), "2001:db8::7")
 
     def test_no_address_is_a_failure(self) -> None:
-        """A name without addresses fails the lookup, naming the name."""
+        """A name without addresses fails the lookup with an error that has the name."""
         found = self.host.resolve("nowhere.example")
         self.reactor.nameResolver.answer()
         self.assertIn("nowhere.example", str(self.failureResultOf(found, DNSLookupError).value))
 
-    def test_unspeakable_names_fail_at_once(self) -> None:
-        """Names that would blow up in the resolver's thread, and never be answered, do not get there."""
+    def test_names_that_cannot_be_encoded(self) -> None:
+        """Names that the resolver's thread cannot encode, and would never answer, fail before."""
         for name in ("", "a..b", "x" * 64, "nul\0.example", "\udcff.example"):
             self.failureResultOf(self.host.resolve(name), DNSLookupError)
         self.assertEqual(self.reactor.nameResolver.asked, [])
 
-    def test_lookups_leave_threads_for_the_disk(self) -> None:
-        """However many names a dead name server keeps waiting, only a few occupy threads."""
+    def test_lookups_use_few_threads(self) -> None:
+        """However many lookups hang, only a limited number of them occupy threads."""
         names = [f"n{number}.example" for number in range(MAX_CONCURRENT_LOOKUPS + 2)]
         waiting = [self.host.resolve(name) for name in names]
         resolver = self.reactor.nameResolver
@@ -181,7 +181,7 @@ class HostTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(each) for each in waiting[1:]], ["192.0.2.1"] * (len(names) - 1))
 
     def test_children_get_three_descriptors_and_our_environment(self) -> None:
-        """A script sees our standard streams, the whole argv as given, and the full environment."""
+        """A script gets the standard streams, its arguments unchanged, and the environment."""
         protocol = ProcessProtocol()
         self.host.spawn(protocol, "/opt/notify", ["/opt/notify", "+sdown", "caf\udce9"], None)
         (args, kwargs) = self.reactor.spawned[0]
@@ -189,12 +189,12 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(kwargs, {"childFDs": {0: 0, 1: 1, 2: 2}})
 
     def test_bare_names_are_not_searched_for(self) -> None:
-        """A script named without a slash is the one in the working directory, never one along PATH."""
+        """A script without a slash in its name is the one in the working directory, never one on PATH."""
         self.host.spawn(ProcessProtocol(), "true", ["true"], {})
         self.assertEqual(self.reactor.spawned[0][0][1], b"./true")
 
-    def test_fail_stop_tells_why_and_ends_with_status_1(self) -> None:
-        """Our own bug leaves a traceback at the critical level and ends the process at once."""
+    def test_fail_stop(self) -> None:
+        """The traceback is logged at the critical level, and the process ends at once."""
         statuses: list[int] = []
         events: list[dict[str, object]] = []
         self.patch(os, "_exit", statuses.append)
@@ -209,7 +209,7 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_exit_ends_the_process(self) -> None:
-        """``exit`` leaves at once with the status, running no cleanup, and after flushing what was printed."""
+        """``exit`` ends the process at once with the status, without cleanup, but flushes its output."""
         script = """
             import atexit, sys
             from twisted.internet.task import Clock
@@ -221,8 +221,8 @@ class HostTests(SynchronousTestCase):
         ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
         self.assertEqual((ended.returncode, ended.stdout), (7, b"said before"))
 
-    def entitled(self, before: str = "") -> tuple[str, str, list[tuple[str, str]]]:
-        """Command line, name and log of a process that was given a title, after having run ``before``."""
+    def titled_process(self, before: str = "") -> tuple[str, str, list[tuple[str, str]]]:
+        """Return command line, name and log of a process that was given a title after running ``before``."""
         script = """
             import json, os, sys
             from twisted.internet.task import Clock
@@ -240,11 +240,11 @@ class HostTests(SynchronousTestCase):
 
     def test_title(self) -> None:
         """Lists of processes show the title as the command line, and our name as that of the program."""
-        self.assertEqual(self.entitled(), ("a title {with} braces", "txsentinel\n", []))
+        self.assertEqual(self.titled_process(), ("a title {with} braces", "txsentinel\n", []))
 
     def test_title_without_the_package(self) -> None:
-        """Where the package for it is missing, the process keeps its title, and says so at the level debug only."""
-        line, name, logged = self.entitled("import sys; sys.modules['setproctitle'] = None")
+        """Without the setproctitle package, the process keeps its title, which is logged at level debug."""
+        line, name, logged = self.titled_process("import sys; sys.modules['setproctitle'] = None")
         self.assertIn("RealHost", line)
         self.assertNotEqual(name, "txsentinel\n")
         [[level, text]] = logged
@@ -252,7 +252,7 @@ class HostTests(SynchronousTestCase):
         self.assertIn("setproctitle", text)
 
     def test_scheduled(self) -> None:
-        """What this thread did so far grows as it works; a system that does not tell is no error."""
+        """The processor time of this thread grows with its work; a system without it is no error."""
         before = self.host.scheduled()
         if before is None:
             raise SkipTest("no /proc/self/schedstat here")
@@ -268,7 +268,7 @@ class HostTests(SynchronousTestCase):
 
 
 class ReplaceTests(SynchronousTestCase):
-    """How a file becomes durable, on the real disk."""
+    """Saving of files, on the real disk."""
 
     def setUp(self) -> None:
         self.directory = os.path.realpath(self.mktemp())
@@ -277,17 +277,17 @@ class ReplaceTests(SynchronousTestCase):
         self.files = RealFiles(FakeReactor())
 
     def write(self, contents: bytes = b"old\n", mode: int = 0o644) -> None:
-        """Put a file in place."""
+        """Write a file."""
         with open(self.path, "wb") as file:
             file.write(contents)
         os.chmod(self.path, mode)
 
     def mode(self) -> int:
-        """The permissions of the file."""
+        """Return the permissions of the file."""
         return stat.S_IMODE(os.stat(self.path).st_mode)
 
     def assert_intact(self, step: str, failed: Deferred[None], number: int) -> None:
-        """The old file stands alone in the directory, and the failure names the step."""
+        """Assert that only the old file is in the directory, and the error names the step."""
         error = self.failureResultOf(failed, OSError).value
         self.assertIsInstance(error, StepFailed)
         self.assertEqual(str(error), f"{step} ({os.strerror(number)})")
@@ -303,7 +303,7 @@ class ReplaceTests(SynchronousTestCase):
 
         self.patch(os, name, broken)
 
-    def test_what_is_no_file(self) -> None:
+    def test_not_a_regular_file(self) -> None:
         """A device, a FIFO or a directory, or a link to one, is neither replaced nor written to."""
         elsewhere = os.path.join(self.directory, "elsewhere")
         os.mkfifo(elsewhere)
@@ -321,7 +321,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual({"elsewhere", "sentinel.conf"}, set(os.listdir(self.directory)))
 
     def test_contents_are_replaced(self) -> None:
-        """The new contents are there, whole, and nothing else is left in the directory."""
+        """The file has the new contents, and no other file is left in the directory."""
         self.write()
         contents = b"line\n" * 100_000
         self.assertEqual(self.successResultOf(self.files.replace(self.path, contents)), "")
@@ -329,21 +329,21 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
 
     def test_everything_is_written_in_small_pieces_too(self) -> None:
-        """A kernel that takes a few bytes at a time gets them all."""
+        """A kernel that accepts a few bytes at a time gets all of them."""
         write = os.write
         self.patch(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
         self.successResultOf(self.files.replace(self.path, b"0123456789"))
         self.assertEqual(self.files.read(self.path), b"0123456789")
 
     def test_mode_is_kept(self) -> None:
-        """Passwords that only some may read stay so, unlike with C, which makes the file 0644."""
+        """The permissions are kept, unlike with C, which sets 0644."""
         for mode in (0o600, 0o640, 0o666):
             self.write(mode=mode)
             self.successResultOf(self.files.replace(self.path, b"new"))
             self.assertEqual(self.mode(), mode)
 
-    def test_new_files_obey_the_umask(self) -> None:
-        """A file that did not exist is 0644 less the umask, and the umask is left as it was."""
+    def test_umask(self) -> None:
+        """A new file is 0644 less the umask, and the umask is unchanged."""
         before = os.umask(0o027)
         self.addCleanup(os.umask, before)
         self.successResultOf(self.files.replace(self.path, b"new"))
@@ -352,7 +352,7 @@ class ReplaceTests(SynchronousTestCase):
 
     @skipIf(not AS_ROOT, "only root may give files away")
     def test_owner_is_kept(self) -> None:
-        """Rewriting a file of another user does not take it away from them."""
+        """The owner of a file is kept."""
         self.write(mode=0o640)
         os.chown(self.path, 1234, 2345)
         self.successResultOf(self.files.replace(self.path, b"new"))
@@ -361,7 +361,7 @@ class ReplaceTests(SynchronousTestCase):
 
     @skipIf(not AS_ROOT, "only root can make a file of another group first")
     def test_a_group_that_cannot_be_kept_gets_no_rights(self) -> None:
-        """If the group may not be given, our own group does not inherit what the other one could do."""
+        """If the group cannot be kept, our own group does not get the rights of the other one."""
         self.write(mode=0o664)
         os.chown(self.path, 1234, 2345)
         self.break_step("fchown", errno.EPERM)
@@ -369,7 +369,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(self.mode(), 0o644)
 
     def test_symbolic_links_survive(self) -> None:
-        """A link stays a link, and what it leads to is replaced, in the directory where that is."""
+        """A link stays a link, and its target is replaced, in the directory of that."""
         self.write()
         elsewhere = os.path.join(os.path.realpath(self.mktemp()))
         os.makedirs(elsewhere)
@@ -381,7 +381,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(os.listdir(elsewhere), ["link.conf"])
 
     def test_order_of_steps(self) -> None:
-        """Contents are synced before the rename, the directory after it: else a power cut could lose both."""
+        """Contents are synced before the rename, the directory after it; otherwise a power failure could lose both."""
         steps: list[str] = []
         for name in ("fsync", "fchmod", "rename"):
             original = getattr(os, name)
@@ -398,13 +398,13 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(steps, ["fchmod", "fsync file", "rename", "fsync directory"])
 
     def test_missing_directory(self) -> None:
-        """Without the directory not even the temporary file can be made."""
+        """Without the directory the temporary file cannot be created."""
         missing = os.path.join(self.directory, "gone", "sentinel.conf")
         error = self.failureResultOf(self.files.replace(missing, b"new"), OSError).value
         self.assertEqual(str(error), "Could not create tmp config file (No such file or directory)")
 
     def test_directory_without_permission(self) -> None:
-        """A directory that we may not write to is told in C's words, and the file stays as it was."""
+        """A directory without write permission is reported with C's words, and the file is unchanged."""
         self.write()
         self.patch(os, "open", self._denied)
         failed = self.files.replace(self.path, b"new")
@@ -418,7 +418,8 @@ class ReplaceTests(SynchronousTestCase):
 
     def test_overwritten_where_it_cannot_be_replaced(self) -> None:
         """
-        A file that is mounted, or in a directory that cannot be written, is overwritten in place, and the reason told.
+        A file that is a mount point, or in a directory without write permission, is overwritten in place, with the
+        reason.
         """
         for function, number, reason in (
             ("rename", errno.EBUSY, "Could not rename tmp config file (Device or resource busy)"),
@@ -445,7 +446,7 @@ class ReplaceTests(SynchronousTestCase):
             self.assertEqual(os.listdir(self.directory), ["sentinel.conf"])
 
     def test_overwriting_that_fails(self) -> None:
-        """Whatever fails, the old contents or the new ones can be recovered, and the next try succeeds."""
+        """After any failure the old contents or the new ones can be recovered, and the next attempt succeeds."""
         names = ["pwrite", "fsync", "ftruncate"]
         for name in names:
             for count in range(1, 4):
@@ -474,7 +475,7 @@ class ReplaceTests(SynchronousTestCase):
                 self.assertEqual(self.files.read(self.path), b"last\n")
 
     def test_full_disk_is_not_overwritten(self) -> None:
-        """Where there is no room for the record the file stays as it is."""
+        """If there is no space for the recovery record, the file is unchanged."""
         self.write()
         before = os.fstat(0)
 
@@ -488,7 +489,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual((self.files.read(self.path), before.st_ino), (b"old\n", os.fstat(0).st_ino))
 
     def test_probe(self) -> None:
-        """A probe tells what a save would come to, and leaves the file and the directory as they are."""
+        """A probe has the result that a save would have, and leaves file and directory unchanged."""
         self.write()
         self.assertEqual(self.successResultOf(self.files.probe(self.path, 100_000)), "")
         self.break_step("write", errno.ENOSPC)
@@ -496,8 +497,8 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(error.errno, errno.ENOSPC)
         self.assertEqual((os.listdir(self.directory), self.files.read(self.path)), (["sentinel.conf"], b"old\n"))
 
-    def test_one_at_a_time(self) -> None:
-        """A file that is locked stays so when it is replaced or overwritten, and is free once the lock is released."""
+    def test_lock(self) -> None:
+        """A locked file stays locked when it is replaced or overwritten, and is free once the lock is released."""
         self.write()
         lock = FileLock(self.path)
         self.files = RealFiles(FakeReactor(), locks={self.path: lock})
@@ -513,7 +514,7 @@ class ReplaceTests(SynchronousTestCase):
         FileLock(self.path).release()
 
     def test_leftovers(self) -> None:
-        """Temporary files of processes that were killed go, and nothing else."""
+        """Temporary files of killed processes are removed, and nothing else."""
         self.write()
         names = ["sentinel.conf.tmp-txsentinel-abc12345", "sentinel.conf.bak_2024", "other.tmp-txsentinel-abc12345"]
         for name in names:
@@ -524,7 +525,7 @@ class ReplaceTests(SynchronousTestCase):
 
     @skipIf(not os.path.exists("/dev/full"), "no device that is always full")
     def test_full_disk(self) -> None:
-        """A disk that fills up while we write is told with the bytes that were written."""
+        """If the disk fills up during a write, the error has the number of written bytes."""
         self.write()
         write = os.write
         full = os.open("/dev/full", os.O_WRONLY)
@@ -544,7 +545,7 @@ class ReplaceTests(SynchronousTestCase):
         )
 
     def test_each_step_may_fail(self) -> None:
-        """Whatever fails before the rename is done, the old file is intact and no other is left behind."""
+        """After a failure before the rename, the old file is unchanged and no other file is left."""
         for function, number, step in (
             ("fchmod", errno.EPERM, "Could not chmod config file"),
             ("fsync", errno.EIO, "Could not sync tmp config file to disk"),
@@ -557,7 +558,7 @@ class ReplaceTests(SynchronousTestCase):
             setattr(os, function, original)
 
     def test_descriptors_are_closed(self) -> None:
-        """A thousand failures on a sick disk do not use up the descriptors that clients need."""
+        """A thousand failures use up no descriptors."""
         self.write()
         before = len(os.listdir("/proc/self/fd"))
         self.break_step("fsync", errno.EIO)
@@ -566,7 +567,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_directory_that_cannot_be_synced(self) -> None:
-        """An error of the directory is told; that a file system knows no such sync is not an error."""
+        """An error of syncing the directory is reported; a file system without such a sync is no error."""
         fsync = os.fsync
         for number, tolerated in ((errno.EINVAL, True), (errno.EIO, False)):
 
@@ -584,7 +585,7 @@ class ReplaceTests(SynchronousTestCase):
                 self.assertEqual(str(error), "Could not sync config file dir (Input/output error)")
 
     def test_check_writable(self) -> None:
-        """Writable files pass untouched; what could not be written is told with the system's reason."""
+        """Writable files are unchanged; the error for others has the system's reason."""
         self.write()
         before = os.stat(self.path).st_mtime_ns
         self.files.check_writable(self.path)
@@ -594,8 +595,8 @@ class ReplaceTests(SynchronousTestCase):
         with self.assertRaises(FileNotFoundError):
             self.files.check_writable(self.path + ".gone")
 
-    def test_symbolic_link_without_an_end(self) -> None:
-        """A link that leads nowhere gets the file that it asks for."""
+    def test_dangling_symbolic_link(self) -> None:
+        """A link to a missing file gets that file."""
         os.symlink(os.path.join(self.directory, "real.conf"), self.path)
         replace_file(self.path, b"new", 0o022)
         self.assertEqual(sorted(os.listdir(self.directory)), ["real.conf", "sentinel.conf"])
@@ -603,18 +604,18 @@ class ReplaceTests(SynchronousTestCase):
 
 
 class Ended(ProcessProtocol):
-    """Tells how a child ended."""
+    """Reports how a child ended."""
 
     def __init__(self) -> None:
         self.ended: Deferred[int | None] = Deferred()
 
     def processEnded(self, reason: Failure) -> None:
-        """Pass the exit code on."""
+        """Pass on the exit code."""
         self.ended.callback(reason.value.exitCode)
 
 
 class RealReactorTests(TestCase):
-    """The same on the reactor that trial runs: threads, children and a look-up, all on this machine."""
+    """Tests with the real reactor: threads, children and a lookup, all on this machine."""
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -624,7 +625,7 @@ class RealReactorTests(TestCase):
         os.makedirs(self.directory)
 
     async def test_replace_happens_in_a_thread(self) -> None:
-        """The reactor turns while the disk is slow."""
+        """The reactor runs while the disk is slow."""
         path = os.path.join(self.directory, "sentinel.conf")
         replaced = self.host.files.replace(path, b"durable")
         self.assertNoResult(replaced)
@@ -632,7 +633,7 @@ class RealReactorTests(TestCase):
         self.assertEqual(self.host.files.read(path), b"durable")
 
     async def test_fetch_happens_in_a_thread(self) -> None:
-        """The reactor turns while the disk is slow; a file that is not there is told of in the same way."""
+        """The reactor runs while the disk is slow; a missing file is reported in the same way."""
         path = os.path.join(self.directory, "users.acl")
         missing = self.host.files.fetch(path)
         self.assertNoResult(missing)
@@ -645,11 +646,11 @@ class RealReactorTests(TestCase):
         self.assertEqual(await fetched, b"user a on")
 
     async def test_localhost_is_found(self) -> None:
-        """A name is looked up by the system's own resolver."""
+        """A name is looked up by the system's resolver."""
         self.assertIn(await self.host.resolve("localhost"), ("127.0.0.1", "::1"))
 
     async def test_children_inherit_nothing_else(self) -> None:
-        """Open files, sockets and even inheritable descriptors do not leak into scripts."""
+        """Files, sockets and even inheritable descriptors are not inherited by scripts."""
         report = os.path.join(self.directory, "report")
         script = os.path.join(self.directory, "script")
         with open(script, "w", encoding="ascii") as file:
@@ -665,8 +666,8 @@ class RealReactorTests(TestCase):
             told = json.load(file)
         self.assertEqual(told, [[0, 1, 2], os.environ["PATH"], "a  b*"])
 
-    def test_what_cannot_be_run_is_told(self) -> None:
-        """A script that is not there, or is no program, raises rather than to run by another's name."""
+    def test_not_executable(self) -> None:
+        """A script that is missing or not executable raises."""
         for path in (os.path.join(self.directory, "gone"), self.directory):
             with self.assertRaises(OSError):
                 self.host.spawn(ProcessProtocol(), path, [path], None)

@@ -70,7 +70,7 @@ class LookupTests(SynchronousTestCase):
         self.host.answer_lookups(None)
         self.assertLess(max(map(len, self.lines)), 1_000)
 
-    def test_own_names_are_not_forgotten(self) -> None:
+    def test_names_above_the_limit(self) -> None:
         """A master whose name exceeded the limit is resolved later."""
         for number in range(3_000):
             self.hello(f"host-{number}.example")

@@ -218,14 +218,14 @@ class FailureTests(ScriptQueueCase):
         self.assertEqual(len(self.host.children), 10)
         self.assertEqual(self.details[1], "-script-child 1000 0 11")
 
-    def test_waiting_retry_blocks_nobody(self) -> None:
+    def test_waiting_retry_does_not_block(self) -> None:
         """Jobs behind one that waits for its next attempt are run."""
         self.queue.enqueue("/bin/one", ())
         self.child.end(1)
         self.queue.enqueue("/bin/two", ())
         self.assertEqual(self.child.argv, ("/bin/two",))
 
-    def test_retry_waits_for_a_place(self) -> None:
+    def test_retry_waits_for_a_free_slot(self) -> None:
         """A retry that is due while sixteen others run starts as soon as one of them ends."""
         self.timings.script_max_runtime = 10_000_000
         self.queue.enqueue("/bin/late", ())
@@ -244,7 +244,7 @@ class FailureTests(ScriptQueueCase):
         self.assertEqual((self.queue.jobs, self.events), ([], ["-script-error /bin/notify 0 2"]))
         self.assertIn("Exec format error", self.notes[0])
 
-    def test_unspeakable_arguments(self) -> None:
+    def test_arguments_that_cannot_be_encoded(self) -> None:
         """Arguments that cannot be encoded fail the script only."""
         self.host.refusal = UnicodeEncodeError("latin-1", "\u2026", 0, 1, "no such letter")
         self.queue.enqueue("/bin/notify", ("\u2026",))
@@ -330,9 +330,9 @@ class RealProcessTests(TestCase):
     def announced(self, event: SentinelEvent) -> None:
         """Check in a later turn whether all jobs are done."""
         self.events.append(str(event))
-        self.host.reactor.callLater(0, self.look)
+        self.host.reactor.callLater(0, self.all_done)
 
-    def look(self) -> None:
+    def all_done(self) -> None:
         """Return a Deferred that fires when no jobs are left."""
         if not self.queue.jobs and not self.idle.called:
             self.idle.callback(None)
@@ -347,14 +347,14 @@ class RealProcessTests(TestCase):
     async def test_descriptors(self) -> None:
         """A script has the descriptors 0, 1 and 2 and none of the files and sockets of the Sentinel."""
         seen = self.directory / "seen"
-        ours = fcntl.fcntl(0, fcntl.F_DUPFD, 77)
-        self.addCleanup(os.close, ours)
-        self.assertTrue(os.get_inheritable(ours))
+        own_files = fcntl.fcntl(0, fcntl.F_DUPFD, 77)
+        self.addCleanup(os.close, own_files)
+        self.assertTrue(os.get_inheritable(own_files))
         self.queue.enqueue(self.script('echo /proc/$$/fd/* > "$1"'), (str(seen),))
         await self.idle
         descriptors = {word.rpartition("/")[2] for word in seen.read_text().split()}
         self.assertLessEqual({"0", "1", "2"}, descriptors)
-        self.assertNotIn(str(ours), descriptors)
+        self.assertNotIn(str(own_files), descriptors)
         # The shell itself opens the script and the directory that it lists.
         self.assertLessEqual(len(descriptors), 5, descriptors)
 

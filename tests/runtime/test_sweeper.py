@@ -102,23 +102,23 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.sentinel.host.exits, [1])
         self.assertEqual([failure.what for failure in self.fleet.simulation.failures], ["the sweep"])
 
-    def test_a_broken_beat_ends_the_process(self) -> None:
+    def test_an_exception_in_the_loop_ends_the_process(self) -> None:
         """An exception in the loop around a sweep ends the process as well."""
 
-        class NoDice:
+        class FailingRandom:
             def randrange(self, limit: int) -> int:
                 raise ZeroDivisionError(limit)
 
-        self.sentinel.host.random = NoDice()  # type: ignore[assignment]
+        self.sentinel.host.random = FailingRandom()  # type: ignore[assignment]
         self.fleet.run(1.0)
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.sentinel.host.exits, [1])
         self.assertIn("the sweep loop", [failure.what for failure in self.fleet.simulation.failures])
 
-    def test_a_beat_right_after_a_sweep(self) -> None:
+    def test_periodic_sweep_after_another(self) -> None:
         """A periodic sweep a millisecond after another one is skipped, without delaying the next one."""
 
-        class LowDice:
+        class LowRandom:
             def randrange(self, limit: int) -> int:
                 return 0
 
@@ -129,7 +129,7 @@ class SweepTests(SynchronousTestCase):
             due.take_due(now + 100_000)
 
         self.patch(self.core, "sweep", nothing_left)
-        self.sentinel.host.random = LowDice()  # type: ignore[assignment]
+        self.sentinel.host.random = LowRandom()  # type: ignore[assignment]
         self.fleet.run(0.3)
         before, early = len(self.swept), sweeping._next_periodic - 1
         due.schedule(self.core.registry.masters["m1"], early)

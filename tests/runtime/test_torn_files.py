@@ -1,4 +1,4 @@
-"""Real files, and processes that die at any moment of replacing one: it stays whole, and what is left does no harm."""
+"""Real files whose replacement is interrupted: they stay complete, and temporary files do no harm."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEW = OLD + b"sentinel config-epoch m 7\nsentinel current-epoch 7\n"
 
 
 class _Killed(BaseException):
-    """Stands for the end of the process: nothing that would be done afterwards is done."""
+    """Stands for the end of the process: no cleanup follows."""
 
 
 class TornWriteTests(SynchronousTestCase):
-    """``replace_file`` that does not come to its end."""
+    """``replace_file`` that is interrupted."""
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
@@ -36,23 +36,23 @@ class TornWriteTests(SynchronousTestCase):
             file.write(OLD)
 
     def contents(self) -> bytes:
-        """The file as the next process will find it."""
+        """Return the file as the next process reads it."""
         with open(self.path, "rb") as file:
             return file.read()
 
-    def strays(self) -> list[str]:
-        """What else there is."""
+    def other_files(self) -> list[str]:
+        """Return the other files."""
         return sorted(set(os.listdir(self.directory)) - {"sentinel.conf"})
 
-    def die_in(self, owner: object, name: str, last_words: Callable[..., object]) -> None:
-        """Replace the file in a process that dies in this function of the system, after ``last_words``."""
+    def die_in(self, owner: object, name: str, before: Callable[..., object]) -> None:
+        """Replace the file in a process that dies in this function of the system, after ``before`` was called."""
 
         def dies(*arguments: object, **keywords: object) -> None:
-            last_words(*arguments, **keywords)
+            before(*arguments, **keywords)
             raise _Killed
 
         def undone(path: str) -> None:
-            """A process that is dead does not clean up."""
+            """A dead process does not clean up."""
 
         patches = [self.patch(owner, name, dies), self.patch(os, "unlink", undone)]
         self.assertRaises(_Killed, replace_file, self.path, NEW, 0o022)
@@ -60,22 +60,22 @@ class TornWriteTests(SynchronousTestCase):
             patch.restore()
 
     def test_half_written(self) -> None:
-        """However much was written, the file is the old one, and that much stands beside it."""
+        """However much was written, the file is the old one, with a temporary file beside it."""
         write = os.write
         for length in (*range(0, len(NEW), 11), len(NEW) - 1, len(NEW)):
             self.die_in(os, "write", lambda descriptor, data, length=length: write(descriptor, data[:length]))
             self.assertEqual(self.contents(), OLD)
-            (stray,) = self.strays()
+            (stray,) = self.other_files()
             path = os.path.join(self.directory, stray)
             with open(path, "rb") as file:
                 self.assertEqual(file.read(), NEW[:length])
             os.unlink(path)
 
     def test_any_step(self) -> None:
-        """Before the rename has happened the file is the old one, and from then on the new one."""
+        """Before the rename the file is the old one, and from then on the new one."""
         mkstemp, rename = tempfile.mkstemp, os.rename
         nothing: Callable[..., object] = lambda *arguments, **keywords: None  # noqa: E731
-        for owner, name, last_words, left in (
+        for owner, name, before, left in (
             (tempfile, "mkstemp", nothing, OLD),
             (tempfile, "mkstemp", lambda **how: os.close(mkstemp(**how)[0]), OLD),
             (os, "fchmod", nothing, OLD),
@@ -85,22 +85,22 @@ class TornWriteTests(SynchronousTestCase):
         ):
             with open(self.path, "wb") as file:
                 file.write(OLD)
-            self.die_in(owner, name, last_words)
+            self.die_in(owner, name, before)
             self.assertEqual(self.contents(), left, name)
 
     def test_the_next_process(self) -> None:
-        """Strays are neither read nor in the way: the configuration is the file's, and can be replaced."""
+        """The next process ignores temporary files: it reads the file, and can replace it."""
         before = read_configuration(self.path, [])
         write = os.write
         for length in (0, 20, len(OLD), len(NEW)):
             self.die_in(os, "write", lambda descriptor, data, length=length: write(descriptor, data[:length]))
-        self.assertEqual(len(self.strays()), 4)
+        self.assertEqual(len(self.other_files()), 4)
         after = read_configuration(self.path, [])
         self.assertEqual(after.current_epoch, before.current_epoch)
         self.assertEqual([master.name for master in after.masters], ["m"])
         replace_file(self.path, NEW, 0o022)
         self.assertEqual(read_configuration(self.path, []).current_epoch, 7)
-        self.assertEqual(len(self.strays()), 4)
+        self.assertEqual(len(self.other_files()), 4)
 
 
 WRITER = """
@@ -119,7 +119,7 @@ class KilledTests(SynchronousTestCase):
     """Processes that are killed with SIGKILL while they overwrite a file in place."""
 
     def test_nothing_is_lost(self) -> None:
-        """Whatever was durable is found afterwards, or what was written next; the next process goes on from there."""
+        """The durable contents can be read afterwards, or the next ones; the next process continues from there."""
         path = self.mktemp()
         with open(path, "wb") as file:
             file.write(b"port 26379\n")
@@ -145,16 +145,16 @@ class KilledTests(SynchronousTestCase):
 
 
 class BadReadTests(SynchronousTestCase):
-    """A disk that does not give the file back, or not in one piece."""
+    """A disk that cannot be read, or returns parts of the file only."""
 
     def test_input_output_error(self) -> None:
         """A file that cannot be read ends the start with its name and the system's reason."""
-        # Nothing is mapped at the beginning of our memory, so the system cannot give it to us.
+        # Nothing is mapped at the beginning of the process's memory, so it cannot be read.
         refusal = self.assertRaises(SystemExit, read_configuration, "/proc/self/mem", [])
         self.assertIn("can't open config file '/proc/self/mem': Input/output error", str(refusal))
 
     def test_zeros(self) -> None:
-        """A file whose blocks a power cut left empty ends the start, and stays for whoever wants to look at it."""
+        """A file whose blocks are zeros after a power failure ends the start, and is not changed."""
         path = self.mktemp()
         for torn in (bytes(len(OLD)), OLD[:40] + bytes(len(OLD) - 40), bytes(20) + OLD[20:]):
             with open(path, "wb") as file:
@@ -165,7 +165,7 @@ class BadReadTests(SynchronousTestCase):
                 self.assertEqual(file.read(), torn)
 
     def test_fifo(self) -> None:
-        """What is no regular file is not waited for."""
+        """A file that is not regular is not read."""
         path = self.mktemp()
         os.mkfifo(path)
         refusal = self.assertRaises(SystemExit, read_configuration, path, [])

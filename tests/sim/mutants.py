@@ -21,8 +21,8 @@ from txsentinel.core import (
     election,
     failover,
     failover_start,
-    gossip,
     handover,
+    hello_processing,
     observation,
     questions,
     reconfiguration,
@@ -258,7 +258,9 @@ def needs_no_quorum_of_votes() -> list[Patch]:
 
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         counted = real(self, master)
-        return vote_count.VoteCount(counted.mine, counted.open, counted.rival, counted.reach, master.majority)
+        return vote_count.VoteCount(
+            counted.granted, counted.outstanding, counted.rival, counted.reachable, master.majority
+        )
 
     return [(vote_count.VoteCounter, "count", count)]
 
@@ -372,9 +374,9 @@ def answers_out_of_order() -> list[Patch]:
 @mutant("S6", kinds=("masters-die", "isolate-sentinel"), seed=4)
 def adopts_older_configurations() -> list[Patch]:
     """Older configurations are adopted, too."""
-    real = gossip.Gossip._configuration
+    real = hello_processing.HelloProcessing._configuration
 
-    def configuration(self: gossip.Gossip, hello: Any, master: Master, peer: Any, now: int) -> bool:
+    def configuration(self: hello_processing.HelloProcessing, hello: Any, master: Master, peer: Any, now: int) -> bool:
         address = Address.literal(hello.master_ip, hello.master_port)
         if hello.master_config_epoch < master.config_epoch and not master.published_address.same(address):
             master.config_epoch = hello.master_config_epoch
@@ -382,7 +384,7 @@ def adopts_older_configurations() -> list[Patch]:
             self._switching.switch(master, address, master.published_address, now)
         return real(self, hello, master, peer, now)
 
-    return [(gossip.Gossip, "_configuration", configuration)]
+    return [(hello_processing.HelloProcessing, "_configuration", configuration)]
 
 
 @mutant("S12", kinds=("masters-die",), seed=1)
@@ -783,7 +785,7 @@ def stays_in_tilt() -> list[Patch]:
 @mutant("L2", kinds=("masters-die",), seed=2, seconds=10.0)
 def ignores_newer_configurations() -> list[Patch]:
     """Configurations of others are not adopted."""
-    return _without(gossip.Gossip, "_configuration", False)
+    return _without(hello_processing.HelloProcessing, "_configuration", False)
 
 
 @mutant("L2", kinds=("misdirect",), seed=2, seconds=10.0)
@@ -809,17 +811,17 @@ def never_reconnects() -> list[Patch]:
 @mutant("L5", seed=5)
 def knows_no_peers() -> list[Patch]:
     """Hellos of unknown Sentinels are ignored."""
-    return _without(gossip.Gossip, "_peer")
+    return _without(hello_processing.HelloProcessing, "_peer")
 
 
 @mutant("L2", kinds=("split",), shape=Shape(quorum=1, failover_timeout=3_000), seed=20)
 def ignores_epochs_in_hellos() -> list[Patch]:
     """The current epochs in hellos are ignored."""
-    real = gossip.Gossip.hello
+    real = hello_processing.HelloProcessing.hello
 
-    def hello(self: gossip.Gossip, payload: bytes, now: int, **keywords: Any) -> None:
+    def hello(self: hello_processing.HelloProcessing, payload: bytes, now: int, **keywords: Any) -> None:
         words = payload.split(b",")
         words[3] = max(words[7], b"%d" % self._state.current_epoch)
         real(self, b",".join(words), now, **keywords)
 
-    return [(gossip.Gossip, "hello", hello)]
+    return [(hello_processing.HelloProcessing, "hello", hello)]

@@ -47,15 +47,15 @@ class SwarmTests(SynchronousTestCase):
     def test_mass_failures(self) -> None:
         """The same when so many masters fail together that votes are given in epochs below the current one."""
         late = 0
-        votable = SentinelState.votable
+        may_vote_in = SentinelState.may_vote_in
 
         def counted(state: SentinelState, epoch: int, now: Millis) -> bool:
             nonlocal late
-            answer = votable(state, epoch, now)
+            answer = may_vote_in(state, epoch, now)
             late += answer and epoch < state.current_epoch
             return answer
 
-        self.patch(SentinelState, "votable", counted)
+        self.patch(SentinelState, "may_vote_in", counted)
         # The last of them is a seed that is known to request such votes.
         for seed in (*range(FIRST, FIRST + COUNT // 2), 1013):
             shape = replace(draw_shape(seed), masters=6, mass_failure=2)

@@ -74,7 +74,7 @@ class DiallingCase(SynchronousTestCase):
                 transport.protocol.dataReceived(answered)
             if not said and not answered:
                 break
-        self.fixture.turn_over()
+        self.fixture.run_turn()
 
     def lines(self) -> list[str]:
         """Return the log lines since the last call."""
@@ -144,7 +144,7 @@ class HandshakeTests(DiallingCase):
         """A server without TLS fails the handshake."""
         _, transport = self.dial()
         transport.protocol.dataReceived(b"-ERR Protocol error: unbalanced quotes in request\r\n")
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: error:SSL routines::wrong version number"])
         self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["down"])
 
@@ -154,7 +154,7 @@ class HandshakeTests(DiallingCase):
         self.fixture.pass_time(2000)
         self.assertTrue(transport.aborted)
         self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.9:6379: the handshake took too long{NO_ANSWER}"])
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, "the handshake took too long", 2000)])
         self.fixture.pass_time(0)
         self.assertEqual(connector.attempts, 2)
@@ -193,9 +193,9 @@ class HandshakeTests(DiallingCase):
         self.converse(transport, self.far_end())
         self.fixture.core.take_inputs()
         self.fixture.do(Reconnect(self.link, COMMANDS, "no answer"))
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, "no answer", 0)])
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
     def test_given_up_meanwhile(self) -> None:
@@ -218,7 +218,7 @@ class HandshakeTests(DiallingCase):
         self.converse(transport, far)
         stopped = self.fixture.pool.stop()
         self.assertTrue(transport.disconnecting)
-        self.fixture.turn_over()
+        self.fixture.run_turn()
         self.successResultOf(stopped)
 
 

@@ -66,7 +66,6 @@ class Value(Enum):
     MILLIS = "zero or more"
     COUNT = "anything from a file, above zero by command"
     SCRIPT = "path of something executable"
-    SECRET = "text that is not shown"
     TEXT = "text"
 
 
@@ -104,7 +103,7 @@ class Directive:
 
         :raises DirectiveError: with the error text, which follows the quoted line.
         """
-        if self.value in (Value.SECRET, Value.TEXT):
+        if self.value is Value.TEXT:
             setattr(options, self.attribute, word)
             return
         if self.value is Value.SCRIPT:
@@ -125,7 +124,7 @@ class Directive:
 
         :raises SettingRefused: with the RESP error line; ``options`` is unchanged then.
         """
-        if self.value in (Value.SECRET, Value.TEXT):
+        if self.value is Value.TEXT:
             setattr(options, self.attribute, word or None)
             return
         if self.value is Value.SCRIPT:
@@ -153,7 +152,7 @@ MASTER_DIRECTIVES: Final = (
     Directive("parallel-syncs", "parallel_syncs", Value.COUNT, default=1),
     Directive("notification-script", "notification_script", Value.SCRIPT),
     Directive("client-reconfig-script", "client_reconfig_script", Value.SCRIPT),
-    Directive("auth-pass", "auth_pass", Value.SECRET),
+    Directive("auth-pass", "auth_pass", Value.TEXT),
     Directive("auth-user", "auth_user", Value.TEXT),
     Directive("master-reboot-down-after-period", "reboot_down_after", Value.MILLIS, default=0),
 )

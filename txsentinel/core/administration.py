@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
-from txsentinel.core.gossip import Gossip
 from txsentinel.core.handover import check_handover_supported
+from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, Master, Peer, Server
-from txsentinel.core.options import MasterOptions, OptionChanges, OptionSetter
+from txsentinel.core.options import SECRET_OPTIONS, MasterOptions, OptionChanges, OptionSetter
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
@@ -41,7 +41,7 @@ class Administration:
         tilt: TiltGuard,
         switching: Switching,
         failovers: Failovers,
-        gossip: Gossip,
+        hello_processing: HelloProcessing,
         evaluation: Evaluation,
     ) -> None:
         self._state = state
@@ -49,7 +49,7 @@ class Administration:
         self._tilt = tilt
         self._switching = switching
         self._failovers = failovers
-        self._gossip = gossip
+        self._hello_processing = hello_processing
         self._evaluation = evaluation
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
@@ -142,7 +142,7 @@ class Administration:
             [place for place in servers if not place.same(address)],
             [(peer.address, peer.name) for peer in master.peers.values()],
         )
-        self._gossip.forget_all(master)
+        self._hello_processing.forget_all(master)
         self._failovers.discard(master)
         self._state.changed(master)
         if announce:
@@ -159,7 +159,7 @@ class Administration:
 
     def reset_master(self, master: Master, now: Millis) -> None:
         """Reset one master."""
-        self._gossip.forget_all(master)
+        self._hello_processing.forget_all(master)
         # Finish a published promotion, so that its config epoch does not belong to the old address.
         self._failovers.finish(master, now)
         self._failovers.discard(master)
@@ -179,7 +179,7 @@ class Administration:
                 if word in ("auth-pass", "auth-user"):
                     log_in_anew = f"{word} changed"
                 self._state.changed(master)
-                shown = "******" if word == "auth-pass" else " ".join(values)
+                shown = "******" if word in SECRET_OPTIONS else " ".join(values)
                 self._state.announce("+set", master, f"{option} {shown}", binding=True)
         finally:
             self._options_took_effect(master, log_in_anew, now)

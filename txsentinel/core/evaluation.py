@@ -9,7 +9,7 @@ from __future__ import annotations
 from txsentinel.core.availability import Availability
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
-from txsentinel.core.gossip import Gossip
+from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
@@ -31,7 +31,7 @@ class Evaluation:
         voting: Voting,
         questions: Questions,
         failovers: Failovers,
-        gossip: Gossip,
+        hello_processing: HelloProcessing,
     ) -> None:
         self._state = state
         self._tilt = tilt
@@ -40,7 +40,7 @@ class Evaluation:
         self._voting = voting
         self._questions = questions
         self._failovers = failovers
-        self._gossip = gossip
+        self._hello_processing = hello_processing
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
         """Evaluate one instance and schedule its next evaluation."""
@@ -60,8 +60,8 @@ class Evaluation:
             if isinstance(instance, Master):
                 if instance.sdown_since is not None and not was_down:
                     self._went_down(instance, now)
-                self.agree(instance, now)
-                self._gossip.evaluate(instance, now)
+                self.check_agreement(instance, now)
+                self._hello_processing.evaluate(instance, now)
             elif instance.master.failover is not None:
                 self.step(instance.master, now)
         self.schedule(instance, now)
@@ -79,7 +79,7 @@ class Evaluation:
             self._probing.request_info(replica, now)
         self._questions.ask_all(master, now)
 
-    def agree(self, master: Master, now: Millis) -> None:
+    def check_agreement(self, master: Master, now: Millis) -> None:
         """Judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
         self._availability.check_odown(master, now)
         self.step(master, now)
@@ -136,7 +136,7 @@ class Evaluation:
 
     def _master_due(self, master: Master, now: Millis) -> Millis:
         due = self._failovers.next_due(master, now)
-        conflict = self._gossip.conflict_due(master)
+        conflict = self._hello_processing.conflict_due(master)
         if conflict is not None:
             due = min(due, conflict)
         unconfirmed = self._voting.unconfirmed_until(master)

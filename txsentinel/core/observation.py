@@ -107,8 +107,8 @@ class Observation:
             if self._registry.is_replica_name(master, address):
                 continue
             if known is None:
-                known = {place for replica in master.replicas.values() for place in replica.address.places}
-            if not known.isdisjoint(address.places):
+                known = {place for replica in master.replicas.values() for place in replica.address.match_keys}
+            if not known.isdisjoint(address.match_keys):
                 continue
             if not more:
                 master.replicas_omitted = True
@@ -121,7 +121,7 @@ class Observation:
             replica = self._registry.add_replica(master, address, now)
             if replica is not None:
                 more -= 1
-                known.update(address.places)
+                known.update(address.match_keys)
                 self._state.changed(master)
                 self._state.announce("+slave", replica)
         self._too_many_logged.pop(master.name, None)

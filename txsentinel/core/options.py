@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 from txsentinel.model.timings import Millis
 
@@ -122,6 +123,9 @@ class SentinelOptions:
             return self.tls_port
         return self.port
 
+
+SECRET_OPTIONS: Final = frozenset(("auth-pass",))
+"""The options of ``SENTINEL SET`` whose values are not shown."""
 
 OptionSetter = Callable[[MasterOptions, str, Sequence[str], SentinelOptions], object]
 """``(options of the master, option, values, options of the Sentinel)``: validate and set, or raise."""

@@ -83,7 +83,7 @@ class Questions:
         if type(down) is not int or type(leader_bytes) is not bytes or type(epoch) is not int:
             return None
         leader = text(leader_bytes)
-        if not self._state.sane_id(leader):
+        if not self._state.is_valid_id(leader):
             return None
         peer.opinion_at = now
         peer.reports_master_down = down == 1
@@ -95,7 +95,7 @@ class Questions:
             failover.answers[peer.name] = (leader, epoch)
         if (
             leader != NO_CANDIDATE
-            and self._state.sane_epoch(epoch, now)
+            and self._state.is_acceptable_epoch(epoch, now)
             and (peer.leader, peer.leader_epoch) != (leader, epoch)
         ):
             peer.leader, peer.leader_epoch = leader, epoch

@@ -17,7 +17,7 @@ from txsentinel.core.election import Elections
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
-from txsentinel.core.gossip import Gossip
+from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import LinkKind
@@ -60,8 +60,8 @@ class SentinelCore:
             reconfiguration,
         )
         self._observation = Observation(self.state, self.registry, self._failovers, self._switching, reconfiguration)
-        self._gossip = Gossip(self.state, self.registry, self._switching, self._failovers)
-        self.id_reply = self._gossip.confirmations.answered
+        self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
+        self.id_reply = self._hello_processing.confirmations.answered
         self._evaluation = Evaluation(
             self.state,
             self.tilt,
@@ -70,7 +70,7 @@ class SentinelCore:
             self._voting,
             self._questions,
             self._failovers,
-            self._gossip,
+            self._hello_processing,
         )
         self.administration = Administration(
             self.state,
@@ -78,7 +78,7 @@ class SentinelCore:
             self.tilt,
             self._switching,
             self._failovers,
-            self._gossip,
+            self._hello_processing,
             self._evaluation,
         )
         self._swept_at: Millis | None = None
@@ -152,7 +152,7 @@ class SentinelCore:
         elif self.tilt.over(now):
             self.state.announce_text("-tilt", "#tilt mode exited", None)
         self.registry.count_instances(now)
-        self._gossip.confirmations.sweep(now)
+        self._hello_processing.confirmations.sweep(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):
             if late:
                 self._probing.evaluate(instance, now)
@@ -195,7 +195,7 @@ class SentinelCore:
             return
         self._probing.link_up(link, kind, local_ip, now)
         self._failovers.handovers.link_up(link, kind)
-        self._gossip.confirmations.link_up(link, now)
+        self._hello_processing.confirmations.link_up(link, now)
         for instance in list(link.instances):
             if isinstance(instance, Peer):
                 self._evaluation.ask_new_peer(instance, now)
@@ -208,7 +208,7 @@ class SentinelCore:
         self._probing.link_down(link, kind, now)
         if kind is LinkKind.COMMANDS:
             self.registry.resolve_again(link.address, now)
-            self._gossip.confirmations.link_down(link, reason)
+            self._hello_processing.confirmations.link_down(link, reason)
         for instance in link.instances:
             self._evaluation.schedule(instance, now)
             if instance.master.failover is not None:
@@ -274,7 +274,7 @@ class SentinelCore:
         if link is not None and not link.closed:
             self._probing.message_received(link, now)
             self._evaluation.recheck(link, now)
-        self._gossip.hello(payload, now, through_server=link is not None)
+        self._hello_processing.hello(payload, now, through_server=link is not None)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """Handle a reply to ``is-master-down-by-addr``, which is parsed but not validated."""
@@ -285,7 +285,7 @@ class SentinelCore:
         peer = self._questions.answered(link, master, reply, now)
         self._evaluation.recheck(link, now)
         if peer is not None and not self.tilt.active:
-            self._evaluation.agree(master, now)
+            self._evaluation.check_agreement(master, now)
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle that the server of ``link`` refused ``command`` of its promotion, so that no part was executed."""
@@ -304,7 +304,7 @@ class SentinelCore:
         """Handle the result of a name resolution; with ``None``, for a failure, the last known IP is kept."""
         if ip is not None:
             self.registry.resolved(address, ip, now)
-            self._gossip.confirmations.resolved(address, ip, now)
+            self._hello_processing.confirmations.resolved(address, ip, now)
 
     # Inputs from clients and peers.
 

@@ -15,6 +15,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.events import PAYLOAD_LIMIT, Level, SentinelEvent
 from txsentinel.model.timings import Limits, Millis, Timings
+from txsentinel.wire.hello import Hello
 from txsentinel.wire.resp import data
 
 MASS_FAILURE_WINDOW: Final[Millis] = 10_000
@@ -77,7 +78,7 @@ class SentinelState:
     counted_at: Millis | None = None
     """When the instances were last counted."""
 
-    own_places: set[bytes] = field(default_factory=set)
+    own_endpoints: set[bytes] = field(default_factory=set)
     """``host,port`` of all hellos that this Sentinel sent."""
 
     simulated_crashes: set[str] = field(default_factory=set)
@@ -86,19 +87,19 @@ class SentinelState:
     crashing: bool = False
     """Whether a simulated crash was emitted; failovers are not advanced any more."""
 
-    failing_together: deque[tuple[Millis, int]] = field(default_factory=deque)
+    recent_failures: deque[tuple[Millis, int]] = field(default_factory=deque)
     """``(time, current epoch)`` of each master that became O_DOWN in the last ``MASS_FAILURE_WINDOW`` milliseconds."""
 
-    batch_epoch: int | None = None
-    """The last epoch allocated for a campaign; masters that fail together share it until ``batch_until``."""
+    shared_epoch: int | None = None
+    """The last epoch allocated for a campaign; masters that fail together share it until ``shared_epoch_until``."""
 
-    batch_until: Millis = 0
+    shared_epoch_until: Millis = 0
 
-    followed_at: Millis | None = None
+    epoch_raised_at: Millis | None = None
     """When the current epoch was last raised to one that others announced."""
 
-    followed: int = 0
-    """Level of the leaky bucket that limits such rises, as of ``followed_at``; see :meth:`reach`."""
+    epoch_rise_used: int = 0
+    """Level of the leaky bucket of :meth:`highest_acceptable_epoch`, as of ``epoch_raised_at``."""
 
     @property
     def storage_failing(self) -> bool:
@@ -170,9 +171,7 @@ class SentinelState:
 
     def hello(self, master: Master, local_ip: str) -> bytes:
         """
-        Return our hello about ``master`` for a connection with the local address ``local_ip``.
-
-        The current epoch has a leading zero, which parsers of numbers ignore. It is the marker of txsentinel.
+        Return our hello about ``master`` for a connection with the local address ``local_ip``; it has the marker.
         """
         options = self.options
         address = master.published_address
@@ -186,31 +185,38 @@ class SentinelState:
             master.config_epoch,
         )
         if master.encoded_hello is None or master.encoded_hello[0] != key:
-            host, port, my_id, *_ = key
-            place = f"{address.announced(options.announce_hostnames)},{address.port}"
-            payload = f"{host},{port},{my_id},0{self.current_epoch},{master.name},{place},{master.config_epoch}"
-            master.encoded_hello = key, data(payload)
-            self.own_places.add(data(f"{host},{port}"))
+            hello = Hello(
+                options.announce_ip or local_ip,
+                options.hello_port,
+                options.my_id,
+                self.current_epoch,
+                master.name,
+                address.announced(options.announce_hostnames),
+                address.port,
+                master.config_epoch,
+            )
+            master.encoded_hello = key, hello.encode(marked=True)
+            self.own_endpoints.add(data(f"{hello.sentinel_ip},{hello.sentinel_port}"))
         return master.encoded_hello[1]
 
-    def sane_epoch(self, epoch: int, now: Millis) -> bool:
+    def is_acceptable_epoch(self, epoch: int, now: Millis) -> bool:
         """
         Whether this epoch may be adopted now.
 
         C Sentinels adopt any number from any sender: one request with −1 ends all elections of a group for good. Here
-        the limit is :meth:`reach`.
+        the limit is :meth:`highest_acceptable_epoch`.
         """
-        return 0 <= epoch <= self.reach(now)
+        return 0 <= epoch <= self.highest_acceptable_epoch(now)
 
-    def reach(self, now: Millis) -> int:
+    def highest_acceptable_epoch(self, now: Millis) -> int:
         """
         Return the highest epoch that may be adopted now.
 
-        Others may raise the current epoch by ``Limits.epoch_leap`` per second. So it takes centuries to reach the
-        highest one, and no Sentinel can be moved away from its peers faster than they can follow.
+        Others may raise the current epoch by ``Limits.epoch_rise_per_second`` per second. So it takes centuries to
+        reach the highest one, and no Sentinel can be moved away from its peers faster than they can follow.
         """
         limits = self.limits
-        return min(limits.highest_epoch, self.current_epoch + limits.epoch_leap - self._used(now))
+        return min(limits.highest_epoch, self.current_epoch + limits.epoch_rise_per_second - self._used(now))
 
     def follow_epoch(self, epoch: int, master: Master, now: Millis, *, connected: bool) -> None:
         """
@@ -219,21 +225,21 @@ class SentinelState:
         As hellos are repeated, Sentinels whose epochs were driven apart converge again. Only an epoch of a peer with an
         established connection is followed further than a sequence of failovers can explain.
         """
-        reach = self.reach(now)
+        reach = self.highest_acceptable_epoch(now)
         if not connected:
-            reach = min(reach, self.current_epoch + self.limits.epoch_step)
+            reach = min(reach, self.current_epoch + self.limits.unconfirmed_epoch_rise)
         epoch = min(epoch, reach)
         if epoch > self.current_epoch:
             self.adopt_epoch(epoch, master, now)
 
     def _used(self, now: Millis) -> int:
         """Return the level of the leaky bucket: how much of the permitted rise has been used."""
-        if self.followed_at is None:
+        if self.epoch_raised_at is None:
             return 0
-        return max(0, self.followed - self.limits.epoch_leap * (now - self.followed_at) // 1000)
+        return max(0, self.epoch_rise_used - self.limits.epoch_rise_per_second * (now - self.epoch_raised_at) // 1000)
 
     @staticmethod
-    def sane_id(text: str) -> bool:
+    def is_valid_id(text: str) -> bool:
         """
         Whether ``text`` is acceptable as the ID of a Sentinel.
 
@@ -244,7 +250,7 @@ class SentinelState:
 
     def adopt_epoch(self, epoch: int, master: Master, now: Millis) -> None:
         """Raise the current epoch to one received from another Sentinel."""
-        self.followed, self.followed_at = self._used(now) + epoch - self.current_epoch, now
+        self.epoch_rise_used, self.epoch_raised_at = self._used(now) + epoch - self.current_epoch, now
         self.current_epoch = epoch
         self.changed(None)
         self.announce_text("+new-epoch", str(epoch), master)
@@ -257,7 +263,7 @@ class SentinelState:
     def went_odown(self, now: Millis) -> None:
         """Record that one more master became O_DOWN."""
         self._recent(now)
-        self.failing_together.append((now, self.current_epoch))
+        self.recent_failures.append((now, self.current_epoch))
 
     def stagger(self, now: Millis) -> Millis:
         """
@@ -272,7 +278,7 @@ class SentinelState:
         """Whether many masters fail together."""
         return self._recent(now) >= self.limits.mass_failure
 
-    def votable(self, epoch: int, now: Millis) -> bool:
+    def may_vote_in(self, epoch: int, now: Millis) -> bool:
         """
         Whether a vote may be given in this epoch, if none was given in it or a later one for the same master.
 
@@ -280,11 +286,11 @@ class SentinelState:
         each raises the epoch for all. Votes are per master, so during a mass failure this accepts all epochs from that
         on which was current when the first of the masters became O_DOWN here.
         """
-        return epoch >= self.current_epoch or (self.in_mass_failure(now) and epoch >= self.failing_together[0][1])
+        return epoch >= self.current_epoch or (self.in_mass_failure(now) and epoch >= self.recent_failures[0][1])
 
     def _recent(self, now: Millis) -> int:
         """Return how many masters became O_DOWN within the window; older ones are discarded."""
-        recent = self.failing_together
+        recent = self.recent_failures
         while recent and recent[0][0] < now - MASS_FAILURE_WINDOW:
             recent.popleft()
         return len(recent)
@@ -296,10 +302,10 @@ class SentinelState:
         Masters that fail together share one epoch. This is safe, as votes are per master, and peers need not adopt one
         epoch per master. It is shared for half a second, and only while the current epoch does not change.
         """
-        epoch = self.batch_epoch
-        if shared and epoch == self.current_epoch and now < self.batch_until and epoch > above:
+        epoch = self.shared_epoch
+        if shared and epoch == self.current_epoch and now < self.shared_epoch_until and epoch > above:
             return epoch
         self.raise_epoch(max(self.current_epoch, above) + 1)
         if shared:
-            self.batch_epoch, self.batch_until = self.current_epoch, now + 500
+            self.shared_epoch, self.shared_epoch_until = self.current_epoch, now + 500
         return self.current_epoch

@@ -95,7 +95,7 @@ class Switching:
             address = known.address
         hands_over = known is not None and known.server_failover is not None
         self._registry.detach_servers(master)
-        self._begin_anew(master, address, now)
+        self._reset_state(master, address, now)
         # Its INFO as a replica showed whether it supports FAILOVER; the next INFO shows whether one is running.
         master.server_failover = False if hands_over else None
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
@@ -115,7 +115,7 @@ class Switching:
         self._registry.drop_peers(master)
         self._registry.drop_replicas(master)
         self._registry.leave_link(master)
-        self._begin_anew(master, master.address, now)
+        self._reset_state(master, master.address, now)
         master.switched_at = None
         master.ignored_addresses = {}
         master.info_not_before = now + REDISCOVERY_DELAY
@@ -124,7 +124,7 @@ class Switching:
         self._state.due.schedule(master, now)
         self._state.announce("+reset-master", master)
 
-    def _begin_anew(self, master: Master, address: Address, now: Millis) -> None:
+    def _reset_state(self, master: Master, address: Address, now: Millis) -> None:
         master.address = address
         master.sdown_since = master.odown_since = master.down_started_at = None
         master.script_kill_sent = False

@@ -15,31 +15,31 @@ class VoteCount:
     """
     The count of our election.
 
-    ``mine`` is the number of votes for us, ``open`` that of reachable voters that have not answered, ``rival`` the
-    highest number of votes for another candidate in the same epoch, ``reach`` the number of reachable voters including
-    ourselves, and ``needed`` the greater of majority and quorum.
+    ``granted`` is the number of votes for us, ``outstanding`` that of reachable voters that have not answered,
+    ``rival`` the highest number of votes for another candidate in the same epoch, ``reachable`` the number of reachable
+    voters including ourselves, and ``needed`` the greater of majority and quorum.
     """
 
-    mine: int
-    open: int
+    granted: int
+    outstanding: int
     rival: int
-    reach: int
+    reachable: int
     needed: int
 
     @property
     def won(self) -> bool:
         """Whether this Sentinel is the leader."""
-        return self.mine >= self.needed
+        return self.granted >= self.needed
 
     @property
     def lost(self) -> bool:
         """Whether this epoch cannot be won any more, unless unreachable peers return."""
-        return self.mine + self.open < self.needed
+        return self.granted + self.outstanding < self.needed
 
     @property
     def should_retry(self) -> bool:
         """Whether enough voters are reachable to win another epoch."""
-        return self.reach >= self.needed
+        return self.reachable >= self.needed
 
     @property
     def should_concede(self) -> bool:
@@ -59,32 +59,34 @@ class VoteCounter:
         assert failover is not None
         me = self._state.options.my_id
         generation = failover.vote_generation
-        mine = 1 if generation is not None and generation <= self._state.durable_generation else 0
-        unanswered = 1 - mine
-        reach = 1
+        granted = 1 if generation is not None and generation <= self._state.durable_generation else 0
+        outstanding = 1 - granted
+        reachable = 1
         rivals: dict[str, int] = {}
         for peer in master.peers.values():
-            reachable = peer.link.commands_up and not peer.is_down
-            reach += reachable
+            is_reachable = peer.link.commands_up and not peer.is_down
+            reachable += is_reachable
             answer = failover.answers.get(peer.name)
             if answer is None:
-                unanswered += reachable
+                outstanding += is_reachable
                 continue
             leader, epoch = answer
             if epoch != failover.epoch:
                 continue
             if leader == me:
-                mine += 1
+                granted += 1
             elif leader != NO_CANDIDATE:
                 rivals[leader] = rivals.get(leader, 0) + 1
         needed = max(master.majority, master.options.quorum)
-        return VoteCount(mine, unanswered, max(rivals.values(), default=0), reach, needed)
+        return VoteCount(granted, outstanding, max(rivals.values(), default=0), reachable, needed)
 
     def highest_answer(self, master: Master, now: Millis) -> int:
         """Return the highest epoch in the replies to our vote requests, up to which peers have voted."""
         failover = master.failover
         assert failover is not None
-        return max((epoch for _, epoch in failover.answers.values() if self._state.sane_epoch(epoch, now)), default=0)
+        return max(
+            (epoch for _, epoch in failover.answers.values() if self._state.is_acceptable_epoch(epoch, now)), default=0
+        )
 
     def awaited(self, master: Master) -> int:
         """Return how many connected peers have not answered our vote request in this epoch."""

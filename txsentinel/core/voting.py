@@ -76,9 +76,9 @@ class Voting:
         if candidate == NO_CANDIDATE:
             return Vote(down, NO_CANDIDATE, 0)
         state = self._state
-        if state.sane_epoch(epoch, now) and not state.storage_failing:
+        if state.is_acceptable_epoch(epoch, now) and not state.storage_failing:
             fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch >= state.current_epoch)
-            if fresh and state.votable(epoch, now):
+            if fresh and state.may_vote_in(epoch, now):
                 reason = self.refusal(master, candidate, now)
                 if reason is None:
                     if epoch > state.current_epoch:

@@ -49,12 +49,12 @@ class Address:
         return bool(self.hostname) and self.hostname.casefold() == other.hostname.casefold()
 
     @property
-    def places(self) -> list[tuple[str, str, int]]:
+    def match_keys(self) -> list[tuple[str, str, int]]:
         """Hashable keys for :meth:`same`: two addresses are the same if they have one of these keys in common."""
-        places = [("ip", self.ip, self.port)] if self.ip else []
+        keys = [("ip", self.ip, self.port)] if self.ip else []
         if self.hostname:
-            places.append(("name", self.hostname.casefold(), self.port))
-        return places
+            keys.append(("name", self.hostname.casefold(), self.port))
+        return keys
 
     @property
     def resolved(self) -> bool:

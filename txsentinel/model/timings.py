@@ -136,10 +136,10 @@ class Limits:
     running_scripts: int = 16
     script_attempts: int = 10
 
-    epoch_leap: int = 1 << 20
+    epoch_rise_per_second: int = 1 << 20
     """How far epochs received from others may raise the current epoch within a second; higher ones are not adopted."""
 
-    epoch_step: int = 1 << 10
+    unconfirmed_epoch_rise: int = 1 << 10
     """How far above the current epoch the epoch of a peer may be to which there is no connection."""
 
     highest_epoch: int = 1 << 53

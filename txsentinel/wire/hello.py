@@ -42,6 +42,12 @@ def whole_messages(chunk: bytes) -> list[bytes] | None:
     return payloads
 
 
+def has_marker(payload: bytes) -> bool:
+    """Whether the current epoch of a hello begins with a zero, which marks those of txsentinel (`Hello.encode`)."""
+    epoch = payload.split(b",", 4)[3]
+    return len(epoch) > 1 and epoch.startswith(b"0")
+
+
 class MalformedHello(ValueError):
     """A payload on the hello channel that is not a hello. It is ignored as a whole."""
 
@@ -88,9 +94,15 @@ class Hello:
             lenient_unsigned(config_epoch),
         )
 
-    def encode(self) -> bytes:
-        """Return the payload to publish on `HELLO_CHANNEL`."""
+    def encode(self, *, marked: bool = False) -> bytes:
+        """
+        Return the payload to publish on `HELLO_CHANNEL`.
+
+        :param marked: whether the current epoch begins with a zero, which parsers of numbers ignore: the marker of
+            txsentinel.
+        """
+        marker = "0" if marked else ""
         return data(
-            f"{self.sentinel_ip},{self.sentinel_port},{self.sentinel_id},{self.current_epoch},"
+            f"{self.sentinel_ip},{self.sentinel_port},{self.sentinel_id},{marker}{self.current_epoch},"
             f"{self.master_name},{self.master_ip},{self.master_port},{self.master_config_epoch}"
         )

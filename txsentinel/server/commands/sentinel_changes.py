@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.config.directives import apply_set, values_wanted
 from txsentinel.core.errors import CommandError
-from txsentinel.core.options import MasterOptions, SentinelOptions, copied
+from txsentinel.core.options import SECRET_OPTIONS, MasterOptions, SentinelOptions, copied
 from txsentinel.server.arguments import check_control_characters, integer, refuse_control_characters
 from txsentinel.server.commands.sentinel_container import MASTER_NAME, sentinel
 from txsentinel.server.handlers import CommandModule
@@ -145,7 +145,7 @@ def _passwords(request: Sequence[bytes]) -> set[int]:
     """Return the indices of the passwords in a ``SENTINEL SET``."""
     found, at = set(), 3
     while at < len(request):
-        if request[at].lower() == b"auth-pass":
+        if text(request[at]).lower() in SECRET_OPTIONS:
             found.add(at + 1)
         at += 1 + (values_wanted(text(request[at])) or 1)
     return found

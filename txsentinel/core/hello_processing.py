@@ -25,7 +25,7 @@ from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
-from txsentinel.wire.hello import Hello, MalformedHello
+from txsentinel.wire.hello import Hello, MalformedHello, has_marker
 from txsentinel.wire.resp import text
 
 CONFLICT_TIMEOUT: Millis = 1_000
@@ -41,7 +41,7 @@ MAX_HELLO: Final = 4096
 """Maximum length of a hello in bytes; longer ones are ignored. C Sentinels send at most about 1,100."""
 
 
-class Gossip:
+class HelloProcessing:
     """Processes hellos, also in TILT."""
 
     def __init__(self, state: SentinelState, registry: Registry, switching: Switching, failovers: Failovers) -> None:
@@ -90,7 +90,7 @@ class Gossip:
 
     def _own_id(self, place: bytes) -> None:
         """Handle a hello with our own ID. If its address is not ours, another Sentinel uses a copy of our file."""
-        if place in self._state.own_places or place in self._clones or len(self._clones) >= MAX_CLONES:
+        if place in self._state.own_endpoints or place in self._clones or len(self._clones) >= MAX_CLONES:
             return
         self._clones[place] = None
         where = excerpt(text(place).replace(",", " port "))
@@ -104,7 +104,7 @@ class Gossip:
         """Apply a hello of a peer."""
         self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
         peer.hello_received_at = now
-        peer.is_txsentinel = _is_from_txsentinel(payload)
+        peer.is_txsentinel = has_marker(payload)
         peer.acknowledges = False
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
             # Too far ahead to follow at once. The peer will repeat its hello.
@@ -154,7 +154,7 @@ class Gossip:
             return False
         if not (0 < hello.sentinel_port < 65536 and 0 < hello.master_port < 65536):
             return False
-        return state.sane_id(hello.sentinel_id)
+        return state.is_valid_id(hello.sentinel_id)
 
     def _peer(self, hello: Hello, master: Master, payload: bytes, now: Millis, through_server: bool) -> Peer | None:
         """Return the sender as a peer of ``master``, or ``None`` if its ID must be confirmed first."""
@@ -303,9 +303,3 @@ class Gossip:
                 "a majority will be asked to confirm one of them",
             )
             self._state.due.schedule(master, now)
-
-
-def _is_from_txsentinel(payload: bytes) -> bool:
-    """Whether the current epoch has a leading zero, which marks hellos of txsentinel (see `SentinelState.hello`)."""
-    epoch = payload.split(b",", 4)[3]
-    return len(epoch) > 1 and epoch.startswith(b"0")

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.gossip import MAX_CLONES
+from txsentinel.core.hello_processing import MAX_CLONES
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR
 from txsentinel.model.address import Address
 
@@ -14,7 +14,7 @@ SECOND = Address.literal("10.0.0.2", 6379)
 THIRD = Address.literal("10.0.0.3", 6379)
 
 
-class GossipTests(SynchronousTestCase):
+class HelloProcessingTests(SynchronousTestCase):
     """Peers, epochs and configurations."""
 
     def setUp(self) -> None:
@@ -29,7 +29,7 @@ class GossipTests(SynchronousTestCase):
 
     def known(self) -> int:
         """Return the number of cached hellos."""
-        return len(self.fixture.core._gossip._known)
+        return len(self.fixture.core._hello_processing._known)
 
     def test_a_new_peer(self) -> None:
         """A new peer is registered, saved and announced once."""
