@@ -85,6 +85,19 @@ BANNED_NAMES = frozenset(_BANNED_NAMES.split())
 EXEMPT = {"docs/glossary.rst", "tests/test_tidy.py"}
 """Files that list the former terms."""
 
+SERVER_ROWS = (
+    "arguments documentation helptexts process_info specification statistics steps table",
+    "acl clientline clients",
+    "output pacing pubsub replies request_cache",
+    "services",
+    "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"
+    " reply_writer reports",
+    "commands all_commands",
+    "execution protocol",
+    "context factory",
+)
+"""The modules of the server from bottom to top; docs/design.rst describes the rows."""
+
 APART = ("adapters", "tools")
 """Layers whose members may not import each other."""
 
@@ -274,6 +287,18 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(cycles({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}), [["b", "c", "d"]])
         self.assertEqual(cycles({"a": {"a"}, "b": {"c"}, "c": set()}), [["a"]])
         self.assertEqual(cycles({"a": {"b", "c"}, "b": {"c"}, "c": {"d"}}), [])
+
+    def test_imports_of_the_server_go_down(self) -> None:
+        """A module of the server imports no higher row, not even for type checkers."""
+        rows = {name: row for row, names in enumerate(SERVER_ROWS) for name in names.split()}
+        wrong = [
+            f"{source.name} imports {target}"
+            for source in sources()
+            for target, _ in own_imports(source)
+            if source.name.startswith("server.") and target.startswith("server.")
+            if rows[source.name.split(".")[1]] < rows[target.split(".")[1]]
+        ]
+        self.assertEqual(wrong, [])
 
     def test_the_context_of_the_server_is_used_by_few(self) -> None:
         """Only what builds connections or the service imports all of it; others name the services that they need."""

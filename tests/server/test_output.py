@@ -40,7 +40,7 @@ class EndTests(SynchronousTestCase):
 
     def test_lost_connection(self) -> None:
         """A connection that is already lost is not aborted."""
-        self.output.forget()
+        self.output.discard()
         self.output.abort()
         self.output.close()
         self.assertEqual((self.aborts, self.transport.disconnecting), (0, False))

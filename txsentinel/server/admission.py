@@ -91,13 +91,13 @@ def new_client(services: AdmissionServices, connection: Connection, peer: IAddre
     return client
 
 
-def recognize(services: AdmissionServices, client: Client, transport: Any) -> None:
+def log_in_by_certificate(services: AdmissionServices, client: Client, transport: Any) -> None:
     """Log a TLS client in by the names in its certificate, as ``tls-auth-clients-user`` demands."""
     kind = services.options.tls_auth_clients_user
     if kind.lower() != "off":
         certificate = transport.getPeerCertificate()
         if certificate is not None:
-            services.access.recognize(client, names_in(certificate, kind))
+            services.access.log_in_by_certificate(client, names_in(certificate, kind))
 
 
 def keep_alive(transport: Any, seconds: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Container, Generator, Sequence
 from typing import Final
 
 from txsentinel.core.errors import CommandError
-from txsentinel.server.steps import PORTION, finished
+from txsentinel.server.steps import PORTION, run_all
 
 NOT_AN_INTEGER: Final = "ERR value is not an integer or out of range"
 SYNTAX_ERROR: Final = "ERR syntax error"
@@ -37,11 +37,6 @@ def integer(raw: bytes, error_text: str = NOT_AN_INTEGER) -> int:
     return number
 
 
-def yes_or_no(raw: bytes) -> bool | None:
-    """Return the boolean for ``yes`` or ``no`` in any letter case, ``None`` for any other word."""
-    return {b"yes": True, b"no": False}.get(raw.lower())
-
-
 def syntax_error() -> CommandError:
     """Return the general syntax error."""
     return CommandError(SYNTAX_ERROR)
@@ -54,7 +49,7 @@ def printable(raw: bytes) -> bool:
 
 def refuse_control_characters(request: Sequence[bytes], start: int, command: str) -> None:
     """Call :func:`check_control_characters` without steps, for commands with few words."""
-    finished(check_control_characters(request, start, command))
+    run_all(check_control_characters(request, start, command))
 
 
 def check_control_characters(

@@ -8,15 +8,16 @@ hold. Of an option given twice the last counts; IDs are combined.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
-from txsentinel.server.arguments import canonical_integer, integer, syntax_error, yes_or_no
+from txsentinel.server.arguments import canonical_integer, integer, syntax_error
 from txsentinel.server.clientline import flag_letters
 from txsentinel.server.clients import Client, ClientKind
 from txsentinel.server.steps import PORTION
 from txsentinel.wire.resp import data, text
+from txsentinel.wire.words import yes_or_no
 
 if TYPE_CHECKING:
     from txsentinel.server.services import FilterServices
@@ -44,13 +45,17 @@ INT32_MAX: Final = (1 << 31) - 1
 Condition = Callable[[Client, Millis], bool]
 """Whether a client meets the condition at a time."""
 
-Reading = Callable[["FilterServices", bytes, str, str], Condition]
-"""
-Parses a value into a condition.
 
-The arguments are the services, the value, and the names of the option and of the filter in error texts. It raises
-``CommandError``.
-"""
+class Option(NamedTuple):
+    """An option with its value, and the names of the option and of the filter in error texts."""
+
+    value: bytes
+    name: str
+    where: str
+
+
+Reading = Callable[["FilterServices", Option], Condition]
+"""Parses an option into a condition; raises ``CommandError``."""
 
 
 class ClientFilter:
@@ -71,16 +76,16 @@ class ClientFilter:
         self.conditions: dict[bytes, Condition] = {}
         """The conditions by option."""
 
-    def chosen(self, services: FilterServices, asking: Client) -> Iterator[Client | None]:
+    def selected(self, services: FilterServices, requester: Client) -> Iterator[Client | None]:
         """Yield all clients in the order of their connection: the client if it is selected, otherwise ``None``."""
         now = services.host.now()
         for client in services.clients:
-            yield client if self._selects(client, asking, now) and services.clients.get(client.client_id) else None
+            yield client if self._selects(client, requester, now) and services.clients.get(client.client_id) else None
 
-    def _selects(self, client: Client, asking: Client, now: Millis) -> bool:
+    def _selects(self, client: Client, requester: Client, now: Millis) -> bool:
         if self.ids is not None and client.client_id not in self.ids:
             return False
-        if client.client_id in self.other_ids or (client is asking and self.skip_me):
+        if client.client_id in self.other_ids or (client is requester and self.skip_me):
             return False
         return all(holds(client, now) for holds in self.conditions.values())
 
@@ -124,17 +129,17 @@ def parse_filter(
 def _set(wanted: ClientFilter, services: FilterServices, option: bytes, value: bytes) -> None:
     """Add the condition of one option to the filter."""
     if option == b"skipme":
-        skip = yes_or_no(value)
+        skip = yes_or_no(text(value))
         if skip is None:
             raise syntax_error()
         wanted.skip_me = skip
     elif option in _MINIMUM_SECONDS:
         wanted.conditions[option] = _MINIMUM_SECONDS[option](value)
     elif option in _PREDICATES:
-        wanted.conditions[option] = _PREDICATES[option](services, value, text(option).upper(), "provided")
+        wanted.conditions[option] = _PREDICATES[option](services, Option(value, text(option).upper(), "provided"))
     elif option.startswith(b"not-") and option[4:] in _PREDICATES:
         name = text(option).upper()
-        wanted.conditions[option] = _negated(_PREDICATES[option[4:]](services, value, name, name))
+        wanted.conditions[option] = _negated(_PREDICATES[option[4:]](services, Option(value, name, name)))
     else:
         raise syntax_error()
 
@@ -155,14 +160,14 @@ def kind_named(word: bytes) -> ClientKind:
     return kind
 
 
-def _of_kind(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
-    kind = kind_named(value)
+def _of_kind(services: FilterServices, option: Option) -> Condition:
+    kind = kind_named(option.value)
     return lambda client, now: client.kind is kind
 
 
-def _of_user(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
-    name = text(value)
-    if not services.access.knows(name):
+def _of_user(services: FilterServices, option: Option) -> Condition:
+    name = text(option.value)
+    if not services.access.has_user(name):
         raise CommandError(f"ERR No such user '{name}'")
     return lambda client, now: client.user == name
 
@@ -170,7 +175,8 @@ def _of_user(services: FilterServices, value: bytes, option: str, where: str) ->
 def _with_text(fact: Callable[[Client], bytes]) -> Reading:
     """Match clients whose property has exactly this value. An empty value matches no client."""
 
-    def read(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
+    def read(services: FilterServices, option: Option) -> Condition:
+        value = option.value
         return lambda client, now: bool(value) and fact(client) == value
 
     return read
@@ -182,33 +188,33 @@ def host_of(address: str) -> str:
     return "" if host.startswith("/") else host
 
 
-def _letters(value: bytes, known: frozenset[str], kind: str, where: str) -> set[str]:
-    letters = text(value)
+def _letters(option: Option, known: frozenset[str], kind: str) -> set[str]:
+    letters = text(option.value)
     if not known.issuperset(letters):
-        raise CommandError(f"ERR Unknown {kind} found in the {where} filter: {letters}")
+        raise CommandError(f"ERR Unknown {kind} found in the {option.where} filter: {letters}")
     return set(letters)
 
 
-def _with_flags(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
+def _with_flags(services: FilterServices, option: Option) -> Condition:
     """Match clients that have all of these flags; ``N`` stands for no flags."""
-    letters = _letters(value, FLAGS, "flags", where)
+    letters = _letters(option, FLAGS, "flags")
     return lambda client, now: letters.issubset(flag_letters(client))
 
 
-def _with_capabilities(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
-    letters = _letters(value, CAPABILITIES, "capa", where)
+def _with_capabilities(services: FilterServices, option: Option) -> Condition:
+    letters = _letters(option, CAPABILITIES, "capa")
     return lambda client, now: not letters
 
 
-def _in_database(services: FilterServices, value: bytes, option: str, where: str) -> Condition:
+def _in_database(services: FilterServices, option: Option) -> Condition:
     """Match database 0, as all clients of a Sentinel are in it."""
-    error_text = f"ERR {option} is not an integer or out of range"
-    number = integer(value, error_text)
+    error_text = f"ERR {option.name} is not an integer or out of range"
+    number = integer(option.value, error_text)
     if not -INT32_MAX - 1 <= number <= INT32_MAX:
         raise CommandError(error_text)
     last = int(services.options.others.get("databases", DATABASES)[0]) - 1
     if not 0 <= number <= last:
-        raise CommandError(f"ERR {option} number should be between 0 and {last}")
+        raise CommandError(f"ERR {option.name} number should be between 0 and {last}")
     return lambda client, now: number == 0
 
 

@@ -55,15 +55,18 @@ LIST_ARGUMENTS: Final = (
     *_filters(_LISTED, dict.fromkeys(("USER", "ADDR", "LADDR", "SKIPME", "MAXAGE"), "8.1.0")),
 )
 LIST_HISTORY: Final = (
-    ("2.8.12", "Shows IDs."),
-    ("5.0.0", "Takes `TYPE`."),
-    ("6.0.0", "Shows users."),
-    ("6.2.0", "Takes `ID`; shows more about memory, and `laddr` and `redir`."),
-    ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
-    ("7.0.3", "Shows `ssub`."),
-    ("8.0.0", "Shows what client libraries say of themselves."),
-    ("8.1.0", "Takes `USER`, `ADDR`, `LADDR`, `SKIPME` and `MAXAGE`; several filters must all hold."),
-    ("9.0.0", "Takes names, flags, libraries, idle time, IP addresses, and `NOT-` before most filters."),
+    ("2.8.12", "Added `id`."),
+    ("5.0.0", "Added the `TYPE` option."),
+    ("6.0.0", "Added `user`."),
+    ("6.2.0", "Added the `ID` option, fields about memory, `laddr` and `redir`."),
+    ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp`."),
+    ("7.0.3", "Added `ssub`."),
+    ("8.0.0", "Added `lib-name` and `lib-ver`."),
+    (
+        "8.1.0",
+        "Added the options `USER`, `ADDR`, `LADDR`, `SKIPME` and `MAXAGE`. Filters can be combined; all must match.",
+    ),
+    ("9.0.0", "Added filters by name, flags, library, idle time and IP address, and their negation with `NOT-`."),
 )
 
 KILL_ARGUMENTS: Final = (
@@ -81,13 +84,13 @@ KILL_ARGUMENTS: Final = (
     ),
 )
 KILL_HISTORY: Final = (
-    ("2.8.12", "Takes filters."),
-    ("2.8.12", "Takes `ID`."),
-    ("3.2.0", "Knows `master` as a type."),
-    ("5.0.0", "Knows `replica` as a type."),
-    ("6.2.0", "Takes `LADDR`."),
-    ("8.0.0", "Takes `MAXAGE`."),
-    ("8.0.0", "Knows `primary` as a type."),
-    ("8.1.0", "Takes several IDs."),
-    ("9.0.0", "Takes names, flags, libraries, idle time, IP addresses, and `NOT-` before most filters."),
+    ("2.8.12", "Added filters."),
+    ("2.8.12", "Added the `ID` option."),
+    ("3.2.0", "Added the type `master`."),
+    ("5.0.0", "Added the type `replica`."),
+    ("6.2.0", "Added the `LADDR` option."),
+    ("8.0.0", "Added the `MAXAGE` option."),
+    ("8.0.0", "Added the type `primary`."),
+    ("8.1.0", "`ID` accepts several IDs."),
+    ("9.0.0", "Added filters by name, flags, library, idle time and IP address, and their negation with `NOT-`."),
 )

@@ -20,7 +20,7 @@ UNDECODED: Final = frozenset({"ping", "publish"})
 """Commands whose arguments may be longer, because they are not decoded to text."""
 
 
-def admitted(services: DispatchServices, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
+def find_command(services: DispatchServices, client: Client, request: Sequence[bytes], longest: int = 0) -> Command:
     """
     Return the command that ``request`` names, if the client may execute it now.
 
@@ -40,11 +40,11 @@ def admitted(services: DispatchServices, client: Client, request: Sequence[bytes
         most = services.limits.kept_word if command.name in UNDECODED else services.limits.word_length
         if longest > most:
             raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
-    permit(services, client, command, request)
+    check_permission(services, client, command, request)
     return command
 
 
-def permit(services: DispatchServices, client: Client, command: Command, request: Sequence[bytes]) -> None:
+def check_permission(services: DispatchServices, client: Client, command: Command, request: Sequence[bytes]) -> None:
     """
     Check whether the client may execute a valid request now.
 

@@ -24,51 +24,49 @@ SENTINEL: Final = help_lines(
     "SENTINEL",
     """
 CKQUORUM <master-name>
-    Tell whether enough Sentinels can be reached to agree that the master is
-    down (the quorum) and to elect one of them to fail it over (the majority
-    of all that are known).
+    Check whether the reachable Sentinels suffice to agree that the master is
+    down (quorum) and to authorize a failover (majority of the known ones).
 CONFIG SET param value [param value ...]
-    Change parameters of this Sentinel itself; all of them or none.
+    Change parameters of this Sentinel; all of them or none.
 CONFIG GET <param> [param param param ...]
-    Show the parameters of this Sentinel that match the patterns.
+    Return the parameters of this Sentinel that match the patterns.
 DEBUG [<param> <value> ...]
-    Show the periods and time limits in force, in milliseconds, or change
-    some of them until the next start.
+    Return the periods and timeouts in milliseconds, or change some of them
+    until the next start.
 GET-MASTER-ADDR-BY-NAME <master-name>
-    Tell IP address and port of the master that goes by this name now.
+    Return the present IP address and port of the master of this name.
 FAILOVER <master-name>
-    Promote a replica of this master at once, without asking the other
-    Sentinels.
+    Start a failover of this master without requester the other Sentinels.
 FLUSHCONFIG
-    Write the configuration file, with all that is known, even if nothing
+    Save the configuration file with the present state, even if nothing
     changed.
 INFO-CACHE <master-name>
-    Show the last INFO of the master and of each replica, and its age.
+    Return the last INFO of the master and of each replica, and its age.
 IS-MASTER-DOWN-BY-ADDR <ip> <port> <current-epoch> <runid>
-    Tell whether this Sentinel takes the master at the address for down, and
-    ask for its vote unless <runid> is a star.
+    Return whether this Sentinel considers the master at the address down,
+    and request its vote unless <runid> is an asterisk.
 MASTER <master-name>
-    Show everything known of one master.
+    Return the state of one master.
 MASTERS
-    Show everything known of every master.
+    Return the state of all masters.
 MONITOR <name> <ip> <port> <quorum>
-    Watch one more master, under this name.
+    Start to monitor a master under this name.
 MYID
-    Tell the ID of this Sentinel.
+    Return the ID of this Sentinel.
 PENDING-SCRIPTS
-    Show the scripts that run or wait to be run.
+    Return the running and the waiting scripts.
 REMOVE <master-name>
-    Watch this master no more, and forget it.
+    Stop monitoring this master and remove its state.
 REPLICAS <master-name>
-    Show everything known of the replicas of a master.
+    Return the state of the replicas of a master.
 RESET <pattern>
-    Forget replicas, Sentinels and state of the masters whose names match.
+    Remove the replicas, Sentinels and state of the masters whose names match.
 SENTINELS <master-name>
-    Show everything known of the other Sentinels that watch a master.
+    Return the state of the other Sentinels of a master.
 SET <master-name> <option> <value> [<option> <value> ...]
-    Change how a master is watched and failed over.
+    Change options of a monitored master.
 SIMULATE-FAILURE [CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]
-    Have this Sentinel crash at that point of its next failover.
+    Make this Sentinel crash at that point of its next failover.
 """,
 )
 
@@ -76,76 +74,76 @@ CLIENT: Final = help_lines(
     "CLIENT",
     """
 CACHING (YES|NO)
-    Say whether the keys of the next command are to be tracked.
+    Select whether the keys of the next command are tracked.
 GETREDIR
-    Tell the ID of the connection that invalidations are sent to.
+    Return the client ID that invalidation messages are redirected to.
 GETNAME
-    Tell the name of this connection.
+    Return the name of the connection.
 ID
-    Tell the ID of this connection.
+    Return the ID of the connection.
 INFO
-    Describe this connection.
+    Return information about the connection.
 KILL <ip:port>
-    Close the connection that comes from there.
+    Close the connection from this address.
 KILL <option> <value> [<option> <value> [...]]
-    Close all connections that fit. Options:
+    Close all connections that match every option. Options:
     * ADDR (<ip:port>|<unixsocket>:0)
-      Those that come from there.
+      The remote address.
     * LADDR (<ip:port>|<unixsocket>:0)
-      Those that were accepted there.
+      The local address.
     * IP <ip>
-      Those that come from this address, whatever the port.
+      The remote IP address with any port.
     * ID <client-id> [<client-id>...]
-      Those with these IDs.
+      One of these IDs.
     * TYPE (NORMAL|PRIMARY|REPLICA|PUBSUB)
-      Those of a kind.
+      The type of the client.
     * USER <username>
-      Those logged in as this user.
+      The user that the connection is authenticated as.
     * NAME <client-name>
-      Those that gave themselves this name.
+      The name set by CLIENT SETNAME.
     * LIB-NAME <library-name>
-      Those of a client library of this name.
+      The name of the client library.
     * LIB-VER <library-version>
-      Those of a client library of this version.
+      The version of the client library.
     * FLAGS <flags>
-      Those with all of these flags, by the letters of CLIENT LIST.
+      All of these flags, by the letters of CLIENT LIST.
     * CAPA <capa>
-      Those that said that they can do all of this.
+      All of these client capabilities.
     * DB <db-id>
-      Those in this database.
+      The selected database.
     * MAXAGE <maxage>
-      Those connected for so many seconds, or longer.
+      Connected for at least so many seconds.
     * IDLE <idle>
-      Those silent for so many seconds, or longer.
+      Idle for at least so many seconds.
     * SKIPME (YES|NO)
-      Leave out the asking connection; yes, unless said otherwise.
-    NOT- before any but the last three means all others.
+      Skip the connection that sends the command (default: yes).
+    NOT- before any but the last three options negates it.
 LIST [options ...]
-    Describe all connections, or those that fit. Options are those of KILL,
-    but SKIPME is no, unless said otherwise.
+    Return information about all connections, or about those that match. The
+    options are those of KILL; SKIPME is no by default.
 UNPAUSE
-    End a pause early.
+    End a pause.
 PAUSE <timeout> [WRITE|ALL]
-    Have the commands of all clients wait for <timeout> milliseconds.
+    Suspend the commands of all clients for <timeout> milliseconds.
 REPLY (ON|OFF|SKIP)
-    Switch replies on or off, or leave out the next one.
+    Enable or disable replies, or skip the reply to the next command.
 SETNAME <name>
-    Name this connection.
+    Set the name of the connection.
 SETINFO <option> <value>
-    Name the client library. Options:
+    Describe the client library. Options:
     * LIB-NAME
       Its name.
     * LIB-VER
       Its version.
 UNBLOCK <clientid> [TIMEOUT|ERROR]
-    End the waiting of a blocked client.
+    Unblock a client that waits in a blocking command.
 TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]
          [OPTIN] [OPTOUT] [NOLOOP]
-    Ask to be told of keys that change.
+    Enable or disable client-side caching.
 TRACKINGINFO
-    Show what was asked for with TRACKING.
+    Return the options of TRACKING.
 NO-EVICT (ON|OFF)
-    Keep this connection when memory runs short.
+    Protect the connection from eviction by maxmemory-clients.
 """,
 )
 
@@ -153,20 +151,20 @@ COMMAND: Final = help_lines(
     "COMMAND",
     """
 (no subcommand)
-    Describe all commands.
+    Return information about all commands.
 COUNT
-    Tell how many commands there are.
+    Return the number of commands.
 LIST
-    List the names of all commands, or with FILTERBY MODULE <module-name>,
-    FILTERBY ACLCAT <category> or FILTERBY PATTERN <pattern> of those that fit.
+    Return the names of all commands, or of those selected by FILTERBY MODULE
+    <module-name>, FILTERBY ACLCAT <category> or FILTERBY PATTERN <pattern>.
 INFO [<command-name> ...]
-    Describe the commands named, or all.
+    Return information about the named commands, or about all.
 DOCS [<command-name> ...]
-    Document the commands named, or all.
+    Return the documentation of the named commands, or of all.
 GETKEYS <full-command>
-    Tell the keys in a command.
+    Extract the key names from a command.
 GETKEYSANDFLAGS <full-command>
-    Tell the keys in a command, and what is done to them.
+    Extract the key names and their access flags from a command.
 """,
 )
 
@@ -174,28 +172,28 @@ ACL: Final = help_lines(
     "ACL",
     """
 CAT [<category>]
-    List the categories of commands, or the commands of one of them.
+    List the categories of commands, or the commands in one of them.
 DELUSER <username> [<username> ...]
-    Delete users, and close their connections.
+    Delete users and close their connections.
 DRYRUN <username> <command> [<arg> ...]
-    Tell whether a user may run a command, without running it.
+    Check whether a user may execute a command, without executing it.
 GETUSER <username>
-    Show what is known of a user.
+    Return the permissions of a user.
 GENPASS [<bits>]
-    Make up a password, of 256 bits unless told otherwise.
+    Generate a random password of 256 or the given number of bits.
 LIST
-    Show all users as lines of an ACL file.
+    Return all users as lines of an ACL file.
 LOAD
-    Take over what the ACL file says now, all of it or nothing.
+    Reload the ACL file; all of it or nothing.
 LOG [<count>|RESET]
-    Show what was refused lately, the last first, or forget it.
+    Return the latest denied logins and commands, newest first, or clear them.
 SAVE
-    Write the users to the ACL file.
+    Save the users to the ACL file.
 SETUSER <username> <rule> [<rule> ...]
-    Make a user, or change an existing one, by all of the rules or none.
+    Create a user or change an existing one, by all of the rules or none.
 USERS
     List the names of all users.
 WHOAMI
-    Tell whom this connection is logged in as.
+    Return the user name of the connection.
 """,
 )

@@ -76,10 +76,10 @@ class Output:
             self.closing = True
             if not self._gone:
                 self._transport.unregisterProducer()
-            self.forget()
+            self.discard()
             self._transport.abortConnection()
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop the buffer after the connection is lost."""
         self._gone = self._detached = True
         self._chunks.clear()
@@ -101,7 +101,7 @@ class Output:
     def stopProducing(self) -> None:
         """Drop the buffer: the transport accepts no more output."""
         self.closing = True
-        self.forget()
+        self.discard()
 
     def _pump(self) -> None:
         while self._chunks and not self._stopped:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from txsentinel.model.time_slice import TimeSlice
 from txsentinel.model.timings import Millis
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ class RoundRobin:
 
     def _run(self) -> None:
         self._scheduled = False
-        until = self._now() + TIME_SLICE_MS
+        time_slice = TimeSlice(self._now, TIME_SLICE_MS)
         try:
             for _ in range(len(self._waiting)):
                 self._waiting.popleft()()
-                if self._now() > until:
+                if time_slice.over():
                     break
         finally:
             self._schedule()

@@ -20,9 +20,16 @@ from zope.interface import classImplements
 
 from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
-from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT, keep_alive, new_client, recognize, refusal
+from txsentinel.server.admission import (
+    PSEUDO_HTTP,
+    TOO_MUCH_INPUT,
+    keep_alive,
+    log_in_by_certificate,
+    new_client,
+    refusal,
+)
 from txsentinel.server.clients import Client, ReplySetting
-from txsentinel.server.dispatch import admitted
+from txsentinel.server.dispatch import find_command
 from txsentinel.server.execution import Execution
 from txsentinel.server.handlers import BoundHandler
 from txsentinel.server.output import Output
@@ -91,7 +98,7 @@ class SentinelProtocol(Protocol):
     def handshakeCompleted(self) -> None:
         """Log a TLS client in by its certificate, if the configuration demands it."""
         if self._admitted and not self.closing:
-            recognize(self._services, self.client, self.transport)
+            log_in_by_certificate(self._services, self.client, self.transport)
             self._parser.authenticated = self.client.authenticated
 
     def dataReceived(self, data: bytes) -> None:
@@ -138,7 +145,7 @@ class SentinelProtocol(Protocol):
         # The garbage collector may not free this object for long.
         self._parser.discard()
         if self._admitted:
-            self._writer.forget()
+            self._writer.discard()
             self._services.hub.leave(self.client)
             self._services.clients.remove(self.client)
 
@@ -281,7 +288,7 @@ class SentinelProtocol(Protocol):
         while not self.closing or self._execution is not None:
             if hub.backlog and not hub.catch_up(self.client):
                 # The client gets the earlier events before the reply.
-                self._read(False)
+                self._set_reading(False)
                 return
             if self._execution is not None:
                 if not self._continue(self._execution, until):
@@ -289,7 +296,7 @@ class SentinelProtocol(Protocol):
                 continue
             request = self._next_request()
             if request is None:
-                self._read(True)
+                self._set_reading(True)
                 return
             command = self._execute(request)
             if self._postponed is not None:
@@ -358,7 +365,7 @@ class SentinelProtocol(Protocol):
 
     def _resume_later(self) -> None:
         """Resume execution in the next turn, unless :meth:`proceed` is called before."""
-        self._read(False)
+        self._set_reading(False)
         if not self._resuming:
             self._resuming = True
             self._services.rounds.add(self._resume)
@@ -373,16 +380,16 @@ class SentinelProtocol(Protocol):
             self.client.paused = self._services.clients.paused_until is not None
             if not self.client.paused:
                 return False
-        self._read(False)
+        self._set_reading(False)
         return True
 
-    def _read(self, wanted: bool) -> None:
+    def _set_reading(self, enabled: bool) -> None:
         """Resume or pause the delivery of input."""
-        if self._reading is wanted:
+        if self._reading is enabled:
             return
-        self._reading = wanted
+        self._reading = enabled
         transport: Any = self.transport
-        if wanted:
+        if enabled:
             transport.resumeProducing()
         else:
             transport.pauseProducing()
@@ -395,7 +402,7 @@ class SentinelProtocol(Protocol):
         command: Command | None = None
         value: Reply
         try:
-            command = admitted(services, client, request, self._parser.longest)
+            command = find_command(services, client, request, self._parser.longest)
             if command.acts and services.host.nested_poll_active:
                 self._postponed = request
                 return None

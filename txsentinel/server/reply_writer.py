@@ -90,9 +90,9 @@ class ReplyWriter:
         """Whether the client must be disconnected because it reads too slowly."""
         return exceeds_output_limit(self._services, self._client, self.unsent, now)
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop all replies after the connection is lost."""
-        self._output.forget()
+        self._output.discard()
         self.queue.clear()
         # The callback refers to the connection, which refers to this object: break the cycle.
         self._resolved = no_callback

@@ -119,7 +119,7 @@ class Command:
     special: bool = field(init=False)
     """Whether the connection must check for a login or for decisions of the core after the command."""
 
-    rights: str = field(init=False)
+    acl_name: str = field(init=False)
     """The name that ACL rules use for it: its own, or that of the command of which it is an alias."""
 
     no_auth: bool = field(init=False)
@@ -128,7 +128,7 @@ class Command:
 
     def __post_init__(self) -> None:
         """Compute the properties that every request reads."""
-        self.rights = self.alias_of or self.name
+        self.acl_name = self.alias_of or self.name
         self.no_auth = "no_auth" in self.flags
         self.special = self.acts or self.no_auth
         self.allowed_while_subscribed = self.name in WHILE_SUBSCRIBED

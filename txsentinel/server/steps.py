@@ -26,7 +26,7 @@ def portions(items: Sequence[Item], start: int = 0, size: int = PORTION) -> Iter
         yield items[at : at + size]
 
 
-def finished(steps: Generator[Any, None, Result]) -> Result:
+def run_all(steps: Generator[Any, None, Result]) -> Result:
     """Execute all steps at once and drop the yielded values; for requests with few steps."""
     while True:
         try:

@@ -49,7 +49,7 @@ class CommandTable:
         if len(words) < BOTH_WORDS:
             self._subcommands[entry] = {}
             self._found[words[0]] = entry, self._subcommands[entry]
-        self._names.setdefault(entry.rights, []).append(entry.name)
+        self._names.setdefault(entry.acl_name, []).append(entry.name)
 
     def find(self, request: Sequence[bytes]) -> Command | None:
         """Return the command or subcommand that the first words of a request name, or ``None``."""
@@ -108,9 +108,9 @@ class CommandTable:
             yield entry
             yield from self.subcommands(entry)
 
-    def names_of(self, rights: str) -> Sequence[str]:
+    def names_of(self, acl_name: str) -> Sequence[str]:
         """Return all names of a command, its aliases included, given the name that ACL rules use."""
-        return self._names.get(rights, [rights])
+        return self._names.get(acl_name, [acl_name])
 
 
 def build_table(*modules: Iterable[Command]) -> CommandTable:

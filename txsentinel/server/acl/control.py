@@ -163,7 +163,7 @@ class AccessControl:
         """Whether a new connection needs no password."""
         return self.default.is_open
 
-    def knows(self, name: str) -> bool:
+    def has_user(self, name: str) -> bool:
         """Whether there is a user of that name."""
         return name in self._users
 
@@ -175,7 +175,7 @@ class AccessControl:
         """Return all users, ordered by the bytes of their names."""
         return sorted(self._users.values(), key=lambda user: data(user.name))
 
-    def recognize(self, client: Client, names: Sequence[str]) -> None:
+    def log_in_by_certificate(self, client: Client, names: Sequence[str]) -> None:
         """
         Log the connection in as the first enabled user with one of these names, which are those of its certificate.
 
@@ -221,7 +221,7 @@ class AccessControl:
         if refusal.reason is Reason.COMMAND:
             self._statistics.denied_commands += 1
             self._log_refusal(client, Reason.COMMAND, command.name, user.name)
-            raise CommandError(f"NOPERM {explained(refusal, user, command, request)}")
+            raise CommandError(f"NOPERM {refusal_text(refusal, user, command, request)}")
         self._statistics.denied_channels += 1
         self._log_refusal(client, Reason.CHANNEL, text(request[refusal.position]), user.name)
         raise CommandError("NOPERM No permissions to access a channel")
@@ -233,7 +233,7 @@ class AccessControl:
 
     # Changes by commands.
 
-    def set_user(self, asking: Client, name: str, rules: Sequence[str]) -> Generator[bytes, None, None]:
+    def set_user(self, requester: Client, name: str, rules: Sequence[str]) -> Generator[bytes, None, None]:
         """
         Create or change a user by all of the rules or by none. Works in steps; the last one makes the change.
 
@@ -267,13 +267,13 @@ class AccessControl:
         if present is None:
             self._users[name] = wanted
         else:
-            self._change(asking, present, wanted)
+            self._change(requester, present, wanted)
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
         if name in self._kept_elsewhere:
             self._log_throttle.warn(self._host.now(), NOT_PERSISTENT, name=name)
         self._keep_lines()
 
-    def delete_users(self, asking: Client, names: Sequence[bytes]) -> Generator[bytes, None, int]:
+    def delete_users(self, requester: Client, names: Sequence[bytes]) -> Generator[bytes, None, int]:
         """
         Delete users and close their connections. Works in steps.
 
@@ -293,12 +293,12 @@ class AccessControl:
         gone = {user: None for user in (self._users.pop(name, None) for name in wanted) if user is not None}
         for client in self._clients:
             if client.account in gone:
-                self._dismiss(client, asking)
+                self._log_out(client, requester)
         if gone:
             self._keep_lines()
         return len(gone)
 
-    def load(self, asking: Client) -> Deferred[None]:
+    def load(self, requester: Client) -> Deferred[None]:
         """
         Replace the users by those of the ACL file, all of them or none, after a save that is under way.
 
@@ -315,10 +315,10 @@ class AccessControl:
             except OSError as error:
                 raise AclFileError(self._unread(error)) from None
             # Parsed in the reactor's thread, because it looks commands up in the table.
-            gone = self._adopt(self._parse(contents), asking)
+            gone = self._adopt(self._parse(contents), requester)
             for client in self._clients:
                 if client.account in gone:
-                    self._dismiss(client, asking)
+                    self._log_out(client, requester)
 
         return self._turns.run(lambda: Deferred.fromCoroutine(read()))
 
@@ -344,7 +344,7 @@ class AccessControl:
     def _parse(self, contents: bytes) -> dict[str, User]:
         return parse_users(self._options.aclfile, recovered(contents).contents, self._new)
 
-    def _adopt(self, users: dict[str, User], asking: Client | None = None) -> list[User]:
+    def _adopt(self, users: dict[str, User], requester: Client | None = None) -> list[User]:
         """
         Replace the users by these, and return the deleted ones.
 
@@ -359,10 +359,10 @@ class AccessControl:
         for name, user in users.items():
             present = self._users.setdefault(name, user)
             if present is not user:
-                self._change(asking, present, user)
+                self._change(requester, present, user)
         return gone
 
-    def _change(self, asking: Client | None, user: User, wanted: User) -> None:
+    def _change(self, requester: Client | None, user: User, wanted: User) -> None:
         """Give ``user`` the permissions of ``wanted``, and close subscribers that lose a channel by that."""
         keeps_channels = wanted.can_receive_all_of(user)
         user.become(wanted)
@@ -370,12 +370,12 @@ class AccessControl:
             return
         for client in self._clients:
             if client.account is user and not _receives_own_events(client):
-                self._dismiss(client, asking)
+                self._log_out(client, requester)
 
-    def _dismiss(self, client: Client, asking: Client | None) -> None:
+    def _log_out(self, client: Client, requester: Client | None) -> None:
         """Close a connection that has lost its permissions; the requesting one gets its reply first."""
         client.account, client.authenticated = self.default, False
-        if client is asking:
+        if client is requester:
             client.connection.finish()
         else:
             client.connection.abort()
@@ -398,7 +398,7 @@ class AccessControl:
         )
 
 
-def explained(refusal: Refusal, user: User, command: Command, request: Sequence[bytes]) -> str:
+def refusal_text(refusal: Refusal, user: User, command: Command, request: Sequence[bytes]) -> str:
     """Return the text of a refusal, which names the command or the channel."""
     if refusal.reason is Reason.COMMAND:
         return f"User {user.name} has no permissions to run the '{command.name}' command"

@@ -187,7 +187,7 @@ class Selector:
         return None
 
     def _permits(self, command: Command, request: Sequence[bytes]) -> bool:
-        if command.rights in self._allowed:
+        if command.acl_name in self._allowed:
             return True
         words = self._first_words.get(command.name)
         return words is not None and len(request) > 1 and request[1].lower() in words
@@ -228,7 +228,7 @@ class Selector:
         """``allkeys``"""
         self.all_keys, self.keys = True, {}
 
-    def forget_keys(self) -> None:
+    def reset_keys(self) -> None:
         """``resetkeys``"""
         self.all_keys, self.keys = False, {}
 
@@ -236,17 +236,17 @@ class Selector:
         """``allchannels``"""
         self.all_channels, self.channels = True, {}
 
-    def forget_channels(self) -> None:
+    def reset_channels(self) -> None:
         """``resetchannels``"""
         self.all_channels, self.channels = False, {}
 
     def allow_commands(self) -> None:
         """``+@all``"""
         self._everything = self._commands = True
-        self._allowed = {entry.rights for entry in self._table.all_commands()}
+        self._allowed = {entry.acl_name for entry in self._table.all_commands()}
         self._first_words, self._rules, self._first_word_rules = {}, {}, {}
 
-    def forget_commands(self) -> None:
+    def reset_commands(self) -> None:
         """``-@all``"""
         self._everything = self._commands = False
         self._allowed, self._first_words, self._rules, self._first_word_rules = set(), {}, {}, {}
@@ -255,7 +255,7 @@ class Selector:
         """``alldbs``"""
         self.databases = None
 
-    def forget_databases(self) -> None:
+    def reset_databases(self) -> None:
         """``resetdbs``"""
         self.databases = ()
 
@@ -337,9 +337,9 @@ class Selector:
         for each in (entry, *self._table.subcommands(entry)):
             self._first_words.pop(each.name, None)
             if allow:
-                self._allowed.add(each.rights)
+                self._allowed.add(each.acl_name)
             else:
-                self._allowed.discard(each.rights)
+                self._allowed.discard(each.acl_name)
 
     def _note(self, subject: str, allow: bool, entry: Command | None = None) -> None:
         """
@@ -351,7 +351,7 @@ class Selector:
         """
         rules = self._rules
         if entry is not None:
-            for name in self._table.names_of(entry.rights):
+            for name in self._table.names_of(entry.acl_name):
                 rules.pop(name, None)
             if self._table.subcommands(entry) or entry.name in self._first_word_rules:
                 self._first_word_rules.pop(entry.name, None)
@@ -395,15 +395,15 @@ class Selector:
 _WORDS: Final[dict[str, Callable[[Selector], None]]] = {
     "allkeys": Selector.allow_keys,
     "~*": Selector.allow_keys,
-    "resetkeys": Selector.forget_keys,
+    "resetkeys": Selector.reset_keys,
     "allchannels": Selector.allow_channels,
     "&*": Selector.allow_channels,
-    "resetchannels": Selector.forget_channels,
+    "resetchannels": Selector.reset_channels,
     "allcommands": Selector.allow_commands,
     "+@all": Selector.allow_commands,
-    "nocommands": Selector.forget_commands,
-    "-@all": Selector.forget_commands,
+    "nocommands": Selector.reset_commands,
+    "-@all": Selector.reset_commands,
     "alldbs": Selector.allow_databases,
-    "resetdbs": Selector.forget_databases,
+    "resetdbs": Selector.reset_databases,
 }
 """Rules that consist of one fixed word, in any letter case."""

@@ -9,7 +9,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.server.acl.rights import SYNTAX_ERROR, Reason, Refusal, RuleError, Selector, lowered
-from txsentinel.server.steps import PORTION, finished
+from txsentinel.server.steps import PORTION, run_all
 from txsentinel.wire.resp import data
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def joined_selectors(rules: Sequence[str]) -> list[str]:
 
     :raises Unmatched: if a selector has no closing parenthesis.
     """
-    return finished(joining_selectors(rules, len(rules)))
+    return run_all(joining_selectors(rules, len(rules)))
 
 
 def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None, list[str]]:
@@ -197,11 +197,11 @@ class User:
         """Apply ``off``: refuse logins from now on. Existing connections stay logged in."""
         self.enabled = False
 
-    def open_up(self) -> None:
+    def accept_any_password(self) -> None:
         """Apply ``nopass``: accept any password."""
         self.passwords, self.needs_no_password = {}, True
 
-    def forget_passwords(self) -> None:
+    def reset_passwords(self) -> None:
         """Apply ``resetpass``: accept no password."""
         self.passwords, self.needs_no_password = {}, False
 
@@ -224,10 +224,10 @@ class User:
     def require(self, password: str) -> None:
         """Set the password as ``requirepass`` does: an empty one means that none is needed."""
         if password:
-            self.forget_passwords()
+            self.reset_passwords()
             self.passwords[digest_of(data(password))] = None
         else:
-            self.open_up()
+            self.accept_any_password()
 
     # Authentication and authorization.
 
@@ -291,8 +291,8 @@ class User:
 _WORDS: Final[dict[str, Callable[[User], None]]] = {
     "on": User.switch_on,
     "off": User.switch_off,
-    "nopass": User.open_up,
-    "resetpass": User.forget_passwords,
+    "nopass": User.accept_any_password,
+    "resetpass": User.reset_passwords,
     "sanitize-payload": User.sanitize,
     "skip-sanitize-payload": User.skip_sanitizing,
     "clearselectors": User.clear_selectors,

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server import helptexts
-from txsentinel.server.acl.control import explained
+from txsentinel.server.acl.control import refusal_text
 from txsentinel.server.acl.file import AclFileError
 from txsentinel.server.acl.rights import CATEGORIES, CHANNELS_AT_ONCE, Selector, lowered
 from txsentinel.server.arguments import integer
@@ -96,13 +96,13 @@ def _dry_run(user: User, entry: Command, inner: Sequence[bytes]) -> Steps:
     """Authorize the request as its execution would, a few channels at a time."""
     refusal = user.refusal(entry, inner)
     if refusal is not None:
-        return explained(refusal, user, entry, inner)
+        return refusal_text(refusal, user, entry, inner)
     if entry.name in ("subscribe", "psubscribe"):
         for portion in portions(inner, CHANNELS_AT_ONCE + 1, size=1):
             words = [inner[0], *portion]
             refusal = user.refusal(entry, words)
             if refusal is not None:
-                return explained(refusal, user, entry, words)
+                return refusal_text(refusal, user, entry, words)
             yield b""
     return OK
 
@@ -223,13 +223,13 @@ COMMANDS: Final[CommandModule[AclServices]] = {
         arity=-2,
         categories=("slow",),
         since="6.0.0",
-        summary="Holds the commands about users and their rights",
+        summary="Container of the commands for users and permissions",
         group="server",
     ): refuse_without_subcommand,
     read_command(
         "acl|cat",
         arity=-2,
-        summary="Lists the categories of commands, or the commands of one",
+        summary="Lists the ACL categories, or the commands in one of them",
         arguments=(optional(text_argument("category")),),
     ): cat,
     admin_command(
@@ -244,57 +244,59 @@ COMMANDS: Final[CommandModule[AclServices]] = {
         "acl|dryrun",
         arity=-4,
         since="7.0.0",
-        summary="Tells whether a user may run a command, without running it",
+        summary="Checks whether a user may execute a command, without executing it",
         arguments=(USERNAME, text_argument("command"), optional(multiple(text_argument("arg")))),
     ): dryrun,
     read_command(
-        "acl|genpass", arity=-2, summary="Makes up a password", arguments=(optional(integer_argument("bits")),)
+        "acl|genpass", arity=-2, summary="Generates a random password", arguments=(optional(integer_argument("bits")),)
     ): genpass,
     admin_command(
         "acl|getuser",
         arity=3,
-        summary="Shows what a user may do",
+        summary="Returns the permissions of a user",
         complexity="O(N) where N is the number of rules of the user",
         arguments=(USERNAME,),
         history=(
-            ("6.2.0", "Shows Pub/Sub channels."),
-            ("7.0.0", "Shows selectors, and keys and channels as rules."),
-            ("9.1.0", "Shows databases."),
+            ("6.2.0", "Added Pub/Sub channels."),
+            ("7.0.0", "Added selectors; keys and channels are returned as rules."),
+            ("9.1.0", "Added databases."),
         ),
     ): getuser,
-    admin_command("acl|list", arity=2, summary="Shows all users as lines of an ACL file", complexity="O(N)"): list_,
+    admin_command("acl|list", arity=2, summary="Returns all users as lines of an ACL file", complexity="O(N)"): list_,
     admin_command("acl|users", arity=2, summary="Lists the names of all users", complexity="O(N)"): users,
     admin_command(
         "acl|setuser",
         arity=-3,
-        summary="Makes a user, or changes what it may do",
+        summary="Creates a user or changes its permissions",
         complexity="O(N) where N is the number of rules",
         tips=FOR_ALL,
         arguments=(USERNAME, optional(multiple(text_argument("rule")))),
         history=(
-            ("6.2.0", "Knows Pub/Sub channels."),
-            ("7.0.0", "Knows selectors and kinds of access to keys."),
-            ("9.1.0", "Knows databases."),
+            ("6.2.0", "Added rules for Pub/Sub channels."),
+            ("7.0.0", "Added selectors and read or write access to keys."),
+            ("9.1.0", "Added rules for databases."),
         ),
     ): setuser,
-    admin_command("acl|load", arity=2, summary="Reads the ACL file anew", complexity="O(N)"): load,
-    admin_command("acl|save", arity=2, summary="Writes the ACL file", complexity="O(N)", tips=FOR_ALL): save,
+    admin_command("acl|load", arity=2, summary="Reloads the ACL file", complexity="O(N)"): load,
+    admin_command(
+        "acl|save", arity=2, summary="Saves the users to the ACL file", complexity="O(N)", tips=FOR_ALL
+    ): save,
     admin_command(
         "acl|log",
         arity=-2,
-        summary="Shows what was refused lately, or forgets it",
-        complexity="O(N) where N is the number of entries shown",
+        summary="Returns the latest denied logins and commands, or clears them",
+        complexity="O(N) where N is the number of entries",
         arguments=(optional(oneof("operation", integer_argument("count"), word("RESET"))),),
-        history=(("7.2.0", "Shows number and times of each entry."),),
+        history=(("7.2.0", "Added the ID and the timestamps of each entry."),),
     ): log,
-    read_command("acl|whoami", arity=2, summary="Tells whom this connection is logged in as"): whoami,
+    read_command("acl|whoami", arity=2, summary="Returns the user name of the connection"): whoami,
     Command(
         "acl|help",
         arity=2,
         flags=("loading", "stale"),
         categories=("slow",),
         since="6.0.0",
-        summary="Explains the subcommands",
+        summary="Returns the help text of the subcommands",
         group="server",
     ): acl_help,
 }

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 ON_OFF: Final = oneof("enabled", word("ON"), word("OFF"))
 POLICIES: Final = ("request_policy:all_nodes", "response_policy:all_succeeded")
 
-own = partial(Command, flags=("noscript", "loading", "stale"), categories=("slow", "connection"))
+connection_command = partial(Command, flags=("noscript", "loading", "stale"), categories=("slow", "connection"))
 """Define a command about the client that sends it."""
 
-others = partial(
+admin_command = partial(
     Command,
     flags=("admin", "noscript", "loading", "stale"),
     categories=("admin", "slow", "dangerous", "connection"),
@@ -84,7 +84,7 @@ def client_list(services: ClientServices, client: Client, request: Sequence[byte
         wanted = yield from parse_filter(services, request, 2, skip_me=False)
         now = services.host.now()
         lines = []
-        for each in wanted.chosen(services, client):
+        for each in wanted.selected(services, client):
             if each is not None:
                 lines.append(client_line(each, now) + "\n")
             yield b""
@@ -107,7 +107,7 @@ def kill(services: ClientServices, client: Client, request: Sequence[bytes]) -> 
         wanted = yield from parse_filter(services, request, 2, skip_me=True)
         killed = 0
         kills_itself = False
-        for each in wanted.chosen(services, client):
+        for each in wanted.selected(services, client):
             if each is not None:
                 killed += 1
                 if each is client:
@@ -122,8 +122,8 @@ def kill(services: ClientServices, client: Client, request: Sequence[bytes]) -> 
     return Stepwise(steps())
 
 
-def _close(target: Client, asking: Client) -> None:
-    if target is asking:
+def _close(target: Client, requester: Client) -> None:
+    if target is requester:
         target.connection.finish()
     else:
         target.connection.abort()
@@ -199,42 +199,50 @@ def client_help(services: ClientServices, client: Client, request: Sequence[byte
 
 COMMANDS: Final[CommandModule[ClientServices]] = {
     container(
-        "client", arity=-2, categories=("slow",), since="2.4.0", summary="Holds the commands about connections"
+        "client",
+        arity=-2,
+        categories=("slow",),
+        since="2.4.0",
+        summary="Container of the commands for client connections",
     ): refuse_without_subcommand,
-    own("client|id", arity=2, since="5.0.0", summary="Tells the ID of this connection"): client_id,
-    own("client|getname", arity=2, since="2.6.9", summary="Tells the name of this connection"): getname,
-    own(
+    connection_command("client|id", arity=2, since="5.0.0", summary="Returns the ID of the connection"): client_id,
+    connection_command("client|getname", arity=2, since="2.6.9", summary="Returns the name of the connection"): getname,
+    connection_command(
         "client|setname",
         arity=3,
         since="2.6.9",
-        summary="Names this connection",
+        summary="Sets the name of the connection",
         tips=POLICIES,
         arguments=(text_argument("connection-name"),),
     ): setname,
-    own(
+    connection_command(
         "client|setinfo",
         arity=4,
         since="7.2.0",
-        summary="Tells which library talks over this connection",
+        summary="Sets the name or the version of the client library",
         tips=POLICIES,
         arguments=(
             oneof("attr", text_argument("libname", token="LIB-NAME"), text_argument("libver", token="LIB-VER")),
         ),
     ): setinfo,
-    own(
-        "client|info", arity=2, since="6.2.0", summary="Describes this connection", tips=("nondeterministic_output",)
+    connection_command(
+        "client|info",
+        arity=2,
+        since="6.2.0",
+        summary="Returns information about the connection",
+        tips=("nondeterministic_output",),
     ): client_info,
-    others(
+    admin_command(
         "client|list",
         arity=-2,
         since="2.4.0",
-        summary="Describes all connections",
+        summary="Returns information about all connections, or about selected ones",
         complexity="O(N) where N is the number of connections",
         tips=("nondeterministic_output",),
         arguments=LIST_ARGUMENTS,
         history=LIST_HISTORY,
     ): client_list,
-    others(
+    admin_command(
         "client|kill",
         arity=-3,
         since="2.4.0",
@@ -243,46 +251,46 @@ COMMANDS: Final[CommandModule[ClientServices]] = {
         arguments=KILL_ARGUMENTS,
         history=KILL_HISTORY,
     ): kill,
-    own(
+    connection_command(
         "client|reply",
         arity=3,
         since="3.2.0",
-        summary="Switches replies on and off",
+        summary="Enables or disables replies to commands",
         arguments=(oneof("action", word("ON"), word("OFF"), word("SKIP")),),
     ): reply,
-    others(
+    admin_command(
         "client|pause",
         arity=-3,
         since="3.0.0",
-        summary="Makes all clients wait for a time",
+        summary="Suspends the commands of all clients for a time",
         arguments=(
             integer_argument("timeout"),
             optional(oneof("mode", word("WRITE"), word("ALL"), since="6.2.0")),
         ),
-        history=(("6.2.0", "Takes a mode, of which `WRITE` lets reads pass."),),
+        history=(("6.2.0", "Added the mode; `WRITE` does not suspend reads."),),
     ): pause,
-    others(
+    admin_command(
         "client|unpause",
         arity=2,
         since="6.2.0",
-        summary="Lets paused clients go on",
+        summary="Resumes the commands of paused clients",
         complexity="O(N) where N is the number of paused clients",
     ): unpause,
-    others(
+    admin_command(
         "client|unblock",
         arity=-3,
         since="5.0.0",
-        summary="Ends the waiting of a client in a blocking command, of which there is none here",
+        summary="Unblocks a client that waits in a blocking command; a Sentinel has none",
         arguments=(
             integer_argument("client-id"),
             optional(oneof("unblock-type", word("TIMEOUT"), word("ERROR"))),
         ),
     ): unblock,
-    others(
+    admin_command(
         "client|no-evict",
         arity=3,
         since="7.0.0",
-        summary="Keeps this connection from being dropped for lack of memory",
+        summary="Protects the connection from eviction by maxmemory-clients",
         arguments=(ON_OFF,),
     ): no_evict,
     Command(
@@ -291,6 +299,6 @@ COMMANDS: Final[CommandModule[ClientServices]] = {
         flags=("loading", "stale"),
         categories=("slow", "connection"),
         since="5.0.0",
-        summary="Explains the subcommands",
+        summary="Returns the help text of the subcommands",
     ): client_help,
 }

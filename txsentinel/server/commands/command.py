@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 UNORDERED = ("nondeterministic_output_order",)
 NAMES = (optional(multiple(text_argument("command-name"))),)
 
-shown = partial(
+table_command = partial(
     Command,
     flags=("loading", "stale"),
     categories=("slow", "connection"),
@@ -141,25 +141,30 @@ def _words(words: Iterable[str]) -> SetReply:
 
 
 COMMANDS: Final[CommandModule[TableServices]] = {
-    shown(
-        "command", arity=-1, since="2.8.13", summary="Describes all commands", complexity="O(N)", tips=UNORDERED
+    table_command(
+        "command",
+        arity=-1,
+        since="2.8.13",
+        summary="Returns information about all commands",
+        complexity="O(N)",
+        tips=UNORDERED,
     ): describe_all,
-    shown(
+    table_command(
         "command|info",
         arity=-2,
         since="2.8.13",
-        summary="Describes commands",
+        summary="Returns information about commands",
         complexity="O(N)",
         tips=UNORDERED,
         arguments=NAMES,
-        history=(("7.0.0", "Describes subcommands."),),
+        history=(("7.0.0", "Accepts names of subcommands."),),
     ): command_info,
-    shown("command|count", arity=2, since="2.8.13", summary="Counts the commands"): command_count,
-    shown(
+    table_command("command|count", arity=2, since="2.8.13", summary="Returns the number of commands"): command_count,
+    table_command(
         "command|list",
         arity=-2,
         since="7.0.0",
-        summary="Lists the names of commands",
+        summary="Returns the names of commands",
         complexity="O(N)",
         tips=UNORDERED,
         arguments=(
@@ -174,28 +179,30 @@ COMMANDS: Final[CommandModule[TableServices]] = {
             ),
         ),
     ): command_list,
-    shown(
+    table_command(
         "command|docs",
         arity=-2,
         since="7.0.0",
-        summary="Documents commands",
+        summary="Returns the documentation of commands",
         complexity="O(N)",
         tips=UNORDERED,
         arguments=NAMES,
     ): command_docs,
-    shown(
+    table_command(
         "command|getkeys",
         arity=-3,
         since="2.8.13",
-        summary="Tells the keys in a command",
+        summary="Extracts the key names from a command; no command of a Sentinel has any",
         arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
     ): getkeys,
-    shown(
+    table_command(
         "command|getkeysandflags",
         arity=-3,
         since="7.0.0",
-        summary="Tells the keys in a command, and what is done to them",
+        summary="Extracts the key names and their access flags; no command of a Sentinel has any",
         arguments=(text_argument("command"), optional(multiple(text_argument("arg")))),
     ): getkeys,
-    shown("command|help", arity=2, since="5.0.0", summary="Explains the subcommands"): command_help,
+    table_command(
+        "command|help", arity=2, since="5.0.0", summary="Returns the help text of the subcommands"
+    ): command_help,
 }

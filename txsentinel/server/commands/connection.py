@@ -137,7 +137,7 @@ COMMANDS: Final[CommandModule[LoginServices]] = {
         flags=("fast",),
         categories=("fast", "connection"),
         since="1.0.0",
-        summary="Answers PONG, or the message given",
+        summary="Returns PONG, or the given message",
         tips=("request_policy:all_shards", "response_policy:all_succeeded"),
         arguments=(optional(text_argument("message")),),
     ): ping,
@@ -147,10 +147,10 @@ COMMANDS: Final[CommandModule[LoginServices]] = {
         flags=LOGIN_FLAGS,
         categories=("fast", "connection"),
         since="1.0.0",
-        summary="Logs the connection in",
+        summary="Authenticates the connection",
         complexity="O(N) where N is the number of passwords of the user",
         arguments=(optional(text_argument("username", since="6.0.0")), text_argument("password")),
-        history=(("6.0.0", "Takes a user name before the password."),),
+        history=(("6.0.0", "Accepts a user name before the password."),),
     ): auth,
     Command(
         "hello",
@@ -158,7 +158,7 @@ COMMANDS: Final[CommandModule[LoginServices]] = {
         flags=LOGIN_FLAGS,
         categories=("fast", "connection"),
         since="6.0.0",
-        summary="Chooses the protocol version, and logs in and names the connection on the way",
+        summary="Sets the protocol version; can also authenticate and name the connection",
         arguments=(
             optional(
                 block(
@@ -170,8 +170,8 @@ COMMANDS: Final[CommandModule[LoginServices]] = {
             ),
         ),
         history=(
-            ("8.1.0", "Tells the `availability_zone`, if there is one."),
-            ("6.2.0", "The version may be left out."),
+            ("8.1.0", "Returns `availability_zone` if it is set."),
+            ("6.2.0", "The protocol version is optional."),
         ),
     ): hello,
     Command(

@@ -195,18 +195,18 @@ COMMANDS: Final[CommandModule[ChangeServices]] = {
         "sentinel|monitor",
         arity=6,
         since="2.8.4",
-        summary="Watches one more master",
+        summary="Starts to monitor a master",
         arguments=(text_argument("name"), text_argument("ip"), integer_argument("port"), integer_argument("quorum")),
         acts=True,
     ): monitor,
     sentinel(
-        "sentinel|remove", arity=3, since="2.8.4", summary="Watches a master no more", arguments=MASTER_NAME, acts=True
+        "sentinel|remove", arity=3, since="2.8.4", summary="Stops monitoring a master", arguments=MASTER_NAME, acts=True
     ): remove,
     sentinel(
         "sentinel|reset",
         arity=3,
         since="2.8.4",
-        summary="Begins anew with the masters whose names match",
+        summary="Resets the masters whose names match a pattern",
         complexity="O(N) where N is the number of masters",
         arguments=(Argument("pattern", "pattern"),),
         acts=True,
@@ -215,7 +215,7 @@ COMMANDS: Final[CommandModule[ChangeServices]] = {
         "sentinel|set",
         arity=-5,
         since="2.8.4",
-        summary="Changes how a master is watched",
+        summary="Changes the options of a monitored master",
         complexity="O(1)",
         arguments=(
             text_argument("master-name"),
@@ -227,8 +227,8 @@ COMMANDS: Final[CommandModule[ChangeServices]] = {
         "sentinel|failover",
         arity=-3,
         since="2.8.4",
-        summary="Promotes a replica at once",
-        history=(("9.0.0", "Added the COORDINATED option."),),
+        summary="Starts a failover without requester other Sentinels",
+        history=(("9.0.0", "Added the `COORDINATED` option."),),
         arguments=(
             *MASTER_NAME,
             Argument("coordinated", "pure-token", token="COORDINATED", since="9.0.0", optional=True),
@@ -239,7 +239,7 @@ COMMANDS: Final[CommandModule[ChangeServices]] = {
         "sentinel|flushconfig",
         arity=2,
         since="2.8.4",
-        summary="Writes the configuration file",
+        summary="Saves the configuration file",
         complexity="O(N) where N is the number of instances",
         acts=True,
     ): flushconfig,

@@ -21,7 +21,7 @@ COMMANDS: Final[CommandModule[object]] = {
         flags=("admin",),
         categories=("admin", "slow", "dangerous"),
         since="2.8.4",
-        summary="Holds the commands of a Sentinel",
+        summary="Container of the commands of a Sentinel",
         group="sentinel",
     ): refuse_without_subcommand,
 }

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.model.events import LOG_LEVELS
 from txsentinel.model.timings import TIMING_NAMES
-from txsentinel.server.arguments import canonical_integer, check_control_characters, yes_or_no
+from txsentinel.server.arguments import canonical_integer, check_control_characters
 from txsentinel.server.commands.sentinel_changes import first_change, once_saved
 from txsentinel.server.commands.sentinel_container import sentinel
 from txsentinel.server.handlers import CommandModule
@@ -19,12 +20,12 @@ from txsentinel.server.specification import block, multiple, oneof, optional, te
 from txsentinel.server.steps import PORTION, portions
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, Value, data, text
+from txsentinel.wire.words import yes_or_no
 
 if TYPE_CHECKING:
     from txsentinel.server.clients import Client
     from txsentinel.server.services import SettingServices
 
-LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")
 MAX_PORT: Final = 65_535
 MAX_PERIOD: Final = 1 << 53
 """Maximum period in milliseconds. C accepts up to 2⁶³−1, which overflows when it is added to a time."""
@@ -50,7 +51,7 @@ class Setting:
 def _switch(name: str, attribute: str) -> Setting:
     return Setting(
         name,
-        yes_or_no,
+        lambda raw: yes_or_no(text(raw)),
         lambda services: "yes" if getattr(services.core.options, attribute) else "no",
         lambda services, value: setattr(services.core.options, attribute, value),
     )
@@ -209,8 +210,8 @@ COMMANDS: Final[CommandModule[SettingServices]] = {
         "sentinel|config",
         arity=-4,
         since="6.2.0",
-        summary="Shows or changes the parameters of this Sentinel",
-        complexity="O(N) where N is the number of parameters named",
+        summary="Returns or changes parameters of this Sentinel",
+        complexity="O(N) where N is the number of parameters",
         arguments=(
             oneof(
                 "action",
@@ -218,14 +219,14 @@ COMMANDS: Final[CommandModule[SettingServices]] = {
                 multiple(text_argument("parameter", token="GET")),
             ),
         ),
-        history=(("7.2.0", "Takes several parameters."),),
+        history=(("7.2.0", "Accepts several parameters."),),
         acts=True,
     ): config,
     sentinel(
         "sentinel|debug",
         arity=-2,
         since="7.0.0",
-        summary="Shows or changes periods and time limits",
+        summary="Returns or changes periods and timeouts",
         complexity="O(N) where N is the number of parameters",
         arguments=(optional(multiple(block("data", text_argument("parameter"), text_argument("value")))),),
         acts=True,
@@ -234,7 +235,7 @@ COMMANDS: Final[CommandModule[SettingServices]] = {
         "sentinel|simulate-failure",
         arity=-3,
         since="3.2.0",
-        summary="Has this Sentinel crash in its next failover",
+        summary="Makes this Sentinel crash during its next failover, for tests",
         arguments=(
             optional(
                 multiple(oneof("mode", word("CRASH-AFTER-ELECTION"), word("CRASH-AFTER-PROMOTION"), word("HELP")))

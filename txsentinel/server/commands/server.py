@@ -56,11 +56,11 @@ COMMANDS: Final[CommandModule[ServerServices]] = {
         flags=("loading", "stale"),
         categories=("slow", "dangerous"),
         since="1.0.0",
-        summary="Tells facts and figures of the server, in sections",
+        summary="Returns information and statistics about the server, in sections",
         group="server",
         tips=("nondeterministic_output", "request_policy:all_shards", "response_policy:special"),
         arguments=(optional(multiple(text_argument("section"))),),
-        history=(("7.0.0", "Takes several sections."),),
+        history=(("7.0.0", "Accepts several sections."),),
     ): info,
     Command(
         "role",
@@ -68,7 +68,7 @@ COMMANDS: Final[CommandModule[ServerServices]] = {
         flags=("noscript", "loading", "stale", "fast"),
         categories=("admin", "fast", "dangerous"),
         since="2.8.12",
-        summary="Tells the part this server plays in replication, and the masters it watches",
+        summary="Returns the role and the names of the monitored masters",
         group="server",
     ): role,
     Command(
@@ -77,7 +77,7 @@ COMMANDS: Final[CommandModule[ServerServices]] = {
         flags=("admin", "noscript", "loading", "stale", "no_multi", "allow_busy"),
         categories=("admin", "slow", "dangerous"),
         since="1.0.0",
-        summary="Ends the process",
+        summary="Shuts the server down",
         group="server",
         arguments=(
             optional(
@@ -95,6 +95,9 @@ COMMANDS: Final[CommandModule[ServerServices]] = {
                 )
             ),
         ),
-        history=(("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "Takes `SAFE` and `FAILOVER`.")),
+        history=(
+            ("7.0.0", "Added the options `NOW`, `FORCE` and `ABORT`."),
+            ("9.0.0", "Added the options `SAFE` and `FAILOVER`."),
+        ),
     ): shutdown,
 }

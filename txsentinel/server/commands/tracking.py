@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from txsentinel.core.errors import CommandError
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.clients import Client, Tracking
-from txsentinel.server.commands.client import own
+from txsentinel.server.commands.client import connection_command
 from txsentinel.server.handlers import CommandModule
 from txsentinel.server.pubsub import SUBSCRIPTION_OVERHEAD, cost
 from txsentinel.server.replies import Reply, Steps, Stepwise
@@ -171,11 +171,11 @@ def _tracking_report(flags: list[str], redirect: int, prefixes: Sequence[bytes])
 
 
 COMMANDS: Final[CommandModule[TrackingServices]] = {
-    own(
+    connection_command(
         "client|tracking",
         arity=-3,
         since="6.0.0",
-        summary="Asks to be told of changed keys, of which there are none here",
+        summary="Enables or disables client-side caching; a Sentinel has no keys",
         arguments=(
             oneof("status", word("ON"), word("OFF")),
             optional(integer_argument("client-id", token="REDIRECT")),
@@ -186,20 +186,20 @@ COMMANDS: Final[CommandModule[TrackingServices]] = {
             optional(word("NOLOOP")),
         ),
     ): tracking,
-    own(
+    connection_command(
         "client|caching",
         arity=3,
         since="6.0.0",
-        summary="Says whether the keys of the next command are to be tracked",
+        summary="Selects whether the keys of the next command are tracked",
         arguments=(oneof("mode", word("YES"), word("NO")),),
     ): caching,
-    own(
+    connection_command(
         "client|getredir",
         arity=2,
         since="6.0.0",
-        summary="Tells which connection hears of the keys tracked for this one",
+        summary="Returns the client ID that invalidation messages are redirected to",
     ): getredir,
-    own(
-        "client|trackinginfo", arity=2, since="6.2.0", summary="Tells what was asked for with CLIENT TRACKING"
+    connection_command(
+        "client|trackinginfo", arity=2, since="6.2.0", summary="Returns the options of CLIENT TRACKING"
     ): trackinginfo,
 }
