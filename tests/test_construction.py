@@ -45,7 +45,7 @@ EXCEPTIONS = {
     "config.saving": {"self.source.unsaved"},
     # Records of the core: its state at the start, and what a link reports about itself.
     "runtime.restoring": {"core.options.my_id", "core.state.current_epoch"},
-    "links.protocols": {"self.link.handover_end", "self.link.pending_commands"},
+    "links.command_link": {"self.link.handover_end", "self.link.pending_commands"},
 }
 
 

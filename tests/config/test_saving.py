@@ -157,6 +157,10 @@ class Situation:
         """Let the time limit of a write pass."""
         self.host.reactor.advance(HANG_LIMIT)
 
+    def late(self) -> None:
+        """Let the time limit pass in a turn that is late, by no more than half of it."""
+        self.host.reactor.advance(1.5 * HANG_LIMIT)
+
     def resume(self) -> None:
         """Let much time pass at once, as if the process had been stopped."""
         self.host.reactor.advance(2 * HANG_LIMIT)
@@ -189,27 +193,16 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
     ("idle", "probe", Result(probes=1)),
     ("idle", "probe probed", Result(timers=(PROBE_PERIOD,))),
     ("idle", "probe not_probed", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
-    (
-        "idle",
-        "probe not_probed tenth",
-        Result(1, timers=(HANG_LIMIT, 9.9), failing=True, failures=((1, READ_ONLY),)),
-    ),
-    (
-        "idle",
-        "probe not_probed change",
-        Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),)),
-    ),
+    ("idle", "probe not_probed tenth", Result(1, timers=(HANG_LIMIT, 9.9), failing=True, failures=((1, READ_ONLY),))),
+    ("idle", "probe not_probed change", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
     ("idle", "stop", Result(stopped=(True,))),
+    ("idle", "probe probed stop stop", Result(stopped=(True, True))),
     ("idle", "note stop", Result(durable=(1,), stopped=(True,))),
     ("scheduled", "change", Result(timers=(0.0,))),
     ("scheduled", "turn", Result(writes=1, timers=(HANG_LIMIT,))),
     ("scheduled", "prepare turn done", Result(durable=(2,))),
     ("scheduled", "probe", Result(probes=1, timers=(0.0,))),
-    (
-        "scheduled",
-        "probe not_probed",
-        Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((2, READ_ONLY),)),
-    ),
+    ("scheduled", "probe not_probed", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((2, READ_ONLY),))),
     ("scheduled", "stop", Result(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), stopped=(False,))),
     ("scheduled", "stop done", Result(durable=(2,), stopped=(True,))),
     ("scheduled", "stop done stop", Result(durable=(2,), stopped=(True, True))),
@@ -221,6 +214,7 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
     ("writing", "change done turn done", Result(durable=(2, 3))),
     ("writing", "fail", Result(timers=(0.1,), failing=True, failures=((2, FULL),))),
     ("writing", "hang", Result(writes=1, failing=True, failures=((2, STUCK),))),
+    ("writing", "late", Result(writes=1, failing=True, failures=((2, STUCK),))),
     ("writing", "resume", Result(writes=1, timers=(HANG_LIMIT,))),
     ("writing", "resume hang", Result(writes=1, failing=True, failures=((2, STUCK),))),
     ("writing", "resume done", Result(durable=(2,))),
@@ -263,6 +257,7 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
     ("last", "fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
     ("last", "change fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
     ("last", "hang", Result(writes=1, stopped=(True,))),
+    ("last", "hang change done", Result(writes=1, timers=(HANG_LIMIT,), durable=(2,), stopped=(True,))),
     ("last", "hang done", Result(durable=(2,), stopped=(True,))),
     ("last", "hang stop", Result(writes=1, timers=(STOP_LIMIT,), stopped=(True, False))),
     ("last", "stop", Result(writes=1, timers=(STOP_LIMIT,), stopped=(False, False))),
@@ -488,6 +483,53 @@ class CallbackTests(SynchronousTestCase):
         self.assertEqual(seen, [True, True, (2, False)])
 
 
+class OverwrittenTests(SynchronousTestCase):
+    """Reports that the file is overwritten in place, with the reason."""
+
+    def test_once_until_it_can_be_replaced(self) -> None:
+        """A reason is reported when there is one first; again once the file could be replaced meanwhile."""
+        reported: list[str] = []
+        host, core = FakeHost(), FakeCore()
+        store = ConfigStore(
+            cast(IHost, host),
+            "/s.conf",
+            ConfigDocument(b"", classify),
+            core,
+            lambda _: None,
+            lambda *_: None,
+            reported.append,
+        )
+        expected = []
+        for step, (reason, new) in enumerate((("", False), ("a", True), ("b", False), ("", False), ("c", True))):
+            core.current_epoch = step
+            store.note_dirty({None, "m"})
+            store.commit_soon(step + 1)
+            host.reactor.advance(0)
+            host.files.reason = reason
+            host.files.done()
+            expected += [reason] if new else []
+            self.assertEqual(reported, expected, step)
+
+    def test_probes(self) -> None:
+        """A probe reports a reason, too; one without a reason changes nothing."""
+        reported: list[str] = []
+        host = FakeHost()
+        store = ConfigStore(
+            cast(IHost, host),
+            "/s.conf",
+            ConfigDocument(b"", classify),
+            FakeCore(),
+            lambda _: None,
+            lambda *_: None,
+            reported.append,
+        )
+        store.probe()
+        for reason in ("", "a", "", "a"):
+            host.files.probes[-1].callback(reason)
+            host.reactor.advance(PROBE_PERIOD)
+        self.assertEqual(reported, ["a"])
+
+
 class BugTests(SynchronousTestCase):
     """Errors that are no ``OSError`` end the process."""
 
@@ -596,7 +638,8 @@ class SlicedTests(SynchronousTestCase):
         for _ in range(2):
             self.assertEqual(self.situation.seen().timers, (0.0,))
             self.one_slice()
-        self.assertEqual(self.situation.seen(), Result())
+        self.situation.stop()
+        self.assertEqual(self.situation.seen(), Result(stopped=(True,)))
         for name, timers in (("stop", ()), ("change", (0.0, 0.0))):
             self.setUp()
             self.situation.core.options.announce_hostnames = self.situation.core.options.resolve_hostnames = True

@@ -146,8 +146,7 @@ class PubSubLinkTests(SynchronousTestCase):
             self.log_lines, ["No hellos are received through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"]
         )
         self.subscribed().protocol.reconnect("test")
-        self.fixture.run_turn()
-        self.fixture.run_turn()
+        self.fixture.pass_time(1000)
         self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
         self.assertEqual(len(self.log_lines), 2)
 

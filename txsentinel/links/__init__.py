@@ -2,3 +2,6 @@
 
 COMPILED = ("*",)
 """What runs thousands of times a second, or while a failover waits for it; build_support reads this list."""
+
+INTERPRETED = ("reconnecting",)
+"""A state machine: Automat finds no inputs in a compiled class."""

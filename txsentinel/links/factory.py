@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from twisted.internet.interfaces import IAddress, IConnector
-from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
+from twisted.internet.error import NotConnectingError
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
+from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
+from txsentinel.links.command_link import CommandLink
+from txsentinel.links.connection import Connection
 from txsentinel.links.context import LinkContext
-from txsentinel.links.protocols import CommandLink, Connection, PubSubLink
+from txsentinel.links.pubsub_link import PubSubLink
+from txsentinel.links.reconnecting import link_machine
 from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
@@ -34,7 +39,7 @@ repeated notice earlier that the network works again.
 """
 
 
-class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
+class LinkFactory(ClientFactory, Generic[ConnectionType]):
     """
     Maintains one connection of one link, with a constant retry interval.
 
@@ -44,8 +49,6 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     """
 
     noisy = False
-    factor = 1.0
-    jitter = 0.0
 
     _log = Logger(namespace=__name__)
 
@@ -63,7 +66,6 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         :param build: makes the protocol of an established connection.
         :param gone: called when the last connection is closed after :meth:`retire`.
         """
-        self.clock: Any = context.host.reactor
         self.link = link
         self.kind = kind
         self.connection: ConnectionType | None = None
@@ -76,29 +78,26 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         """The factory of the same link that makes no attempts while this one fails."""
 
         self._leader: LinkFactory[CommandLink] | None = None
-        self._awaits_leader = False
-        self._started = False
+        self._connector: Any = None
+        self._next: IDelayedCall | None = None
         self._untried = True
         """Whether no attempt was begun since the connection was lost, or ever."""
 
         self._attempted_at: Millis = 0
-        self._lingering: ConnectionType | None = None
+        self._established: ConnectionType | None = None
+        """The connection, including one that is closing."""
+
         self._refused: dict[str, tuple[str, str]] = {}
         """The commands whose last reply was an error, each with the error and the log line about it."""
 
         self._lines = DistinctLineThrottle()
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a connection, including one that is closing."""
-        return self.connection is not None or self._lingering is not None
+        self._machine = link_machine(self)
 
     def start(self) -> None:
         """Connect, and reconnect from now on. Do nothing while the link has no resolved address and port."""
         address = self.link.address
-        if not self._started and self.continueTrying and address.resolved and address.port:
-            self._started = True
-            self._begin(self._connect)
+        if address.resolved and address.port:
+            self._machine.start()
 
     def follow(self, leader: LinkFactory[CommandLink]) -> None:
         """Make no attempts while those of ``leader`` fail. This halves the attempts while many servers are down."""
@@ -111,39 +110,18 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def leader_connected(self) -> None:
         """Make the attempt that waits for the leader's connection."""
-        if self._awaits_leader:
-            self._awaits_leader = False
-            self._retry_in(0)
-
-    def connect(self) -> None:
-        """Make another attempt as soon as the throttle allows it."""
-        self._begin(self.connector.connect)
+        self._machine.leader_connected()
 
     def reconnect(self, reason: str) -> None:
         """Close the present connection and connect again at once; an attempt that is under way continues."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            self._lingering = connection
-            connection.reconnect(reason)
-        elif self._callID is not None:
-            self._callID.cancel()
-            self._retry_in(0)
-        elif self._awaits_leader:
-            self.leader_connected()
-        else:
-            self.start()
+        self._machine.reconnect(reason)
+        self.start()
 
     def retire(self) -> None:
         """Close the connection, stop reconnecting, and report nothing more to the core."""
         self._context.failing.discard(self)
         self._context.throttle.end(self)
-        self.stopTrying()  # type: ignore[no-untyped-call]
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            self._lingering = connection
-            connection.retire()
-        if not self.open:
-            self._gone(self)
+        self._machine.retire()
 
     def command_refused(self, command: str, error: str | None, line: str = "") -> None:
         """
@@ -175,7 +153,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def startedConnecting(self, connector: IConnector) -> None:
         """An attempt begins."""
-        self.connector: Any = connector
+        self._connector = connector
         self._attempted_at = now = self._context.host.now()
         self._untried = False
         if self.kind is LinkKind.COMMANDS and self.link.attempt_waiting:
@@ -184,44 +162,95 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def buildProtocol(self, addr: IAddress | None) -> ConnectionType | None:
         """Return the protocol of an established connection, or ``None`` after :meth:`retire`."""
         self._context.throttle.end(self)
-        if not self.continueTrying:
-            return None
-        connection = self._build(self)
-        connection.factory = self
-        self.connection = connection
-        self._context.failing.discard(self)
-        if self._follower is not None:
-            self._follower.leader_connected()
-        return connection
+        self._machine.established(self._build(self))
+        return self.connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """Schedule the next attempt one retry interval after the beginning of the failed one."""
+        """Schedule the next attempt, and report the failure to the core."""
         self._context.throttle.end(self)
         now = self._context.host.now()
-        if self.continueTrying:
-            if self._leader is not None and self._leader.connection is None:
-                self._awaits_leader = True
-            else:
-                self._context.failing.add(self)
-                self._retry_in(max(0, self._attempted_at + self._retry_interval() - now))
-            self._down(reason.getErrorMessage(), now)
+        if self._leader is not None and self._leader.connection is None:
+            self._machine.failed_like_leader(reason.getErrorMessage(), now)
+        else:
+            self._machine.failed(reason.getErrorMessage(), now)
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
         """Schedule the next attempt, and report the loss to the core."""
-        recycled = self.connection is None
-        connection = self.connection or self._lingering
-        self.connection = self._lingering = None
+        assert self._established is not None, "connectionLost without a connection"
+        self.connection = None
         self._untried = True
-        if not self.continueTrying:
-            self._gone(self)
-            return
-        now = self._context.host.now()
-        assert connection is not None, "connectionLost without a connection"
+        reason = self._established.close_reason or unused_reason.getErrorMessage()
+        self._machine.lost(reason, self._context.host.now())
+
+    # Called by the machine, see ``reconnecting.Actions``.
+
+    def begin_first(self) -> None:
+        """Make the first attempt as soon as the throttle allows it."""
+        self._begin(self._connect)
+
+    def begin_next(self) -> None:
+        """Make another attempt as soon as the throttle allows it."""
+        self._begin(self._connector.connect)
+
+    def abort_attempt(self) -> None:
+        """Cancel the attempt that is under way; :meth:`retire` has removed one that is queued."""
+        if self._connector is not None:
+            with suppress(NotConnectingError):
+                self._connector.stopConnecting()
+
+    def schedule_attempt(self, delay: Millis) -> None:
+        """Schedule the next attempt, instead of the one that is scheduled."""
+        self.cancel_attempt()
+        self._retry_in(delay)
+
+    def schedule_after_failure(self, now: Millis) -> None:
+        """Schedule the next attempt one retry interval after the beginning of the failed one."""
+        self._context.failing.add(self)
+        self._retry_in(max(0, self._attempted_at + self._retry_interval() - now))
+
+    def schedule_after_loss(self, now: Millis) -> None:
+        """Schedule the next attempt one ping period after the lost connection was established, or at once."""
+        assert self._established is not None
         period = self._context.core.timings.ping_period
         # Counted from the beginning of the connection: a server that gets SLAVEOF soon after it restarted closes the
         # connection, and must not be considered down because of that.
-        self._retry_in(0 if recycled else max(0, connection.connected_at + period - now))
-        self._down(connection.close_reason or unused_reason.getErrorMessage(), now)
+        self._retry_in(max(0, self._established.connected_at + period - now))
+
+    def cancel_attempt(self) -> None:
+        """Cancel the attempt that is scheduled."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def adopt(self, connection: ConnectionType) -> None:
+        """Use a connection that is established."""
+        connection.factory = self
+        self.connection = self._established = connection
+        self._context.failing.discard(self)
+        if self._follower is not None:
+            self._follower.leader_connected()
+
+    def renew(self, reason: str) -> None:
+        """Close the connection, with commands unanswered."""
+        self.connection = None
+        assert self._established is not None
+        self._established.reconnect(reason)
+
+    def close(self) -> None:
+        """Close the connection in an orderly way."""
+        self.connection = None
+        assert self._established is not None
+        self._established.retire()
+
+    def report_down(self, reason: str, now: Millis) -> None:
+        """Report to the core that there is no connection, and execute its decisions."""
+        if not self.link.closed:
+            self._context.core.link_down(self.link, self.kind, reason, now)
+            self._context.finish_turn()
+
+    def report_gone(self) -> None:
+        """Report that the link was retired and has no connection any more."""
+        self._gone(self)
 
     def _begin(self, connect: Callable[[], object]) -> None:
         """Begin an attempt, or queue it until the outcome of others is known. Peers are few and never wait."""
@@ -262,13 +291,11 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         return min(max(2 * self._context.core.timings.ping_period / 1000, MIN_TIMEOUT), MAX_TIMEOUT)
 
     def _retry_in(self, delay: Millis) -> None:
-        self.delay = delay / 1000
-        self.retry(self)  # type: ignore[no-untyped-call]
+        self._next = self._context.host.reactor.callLater(delay / 1000, self._due)
 
-    def _down(self, reason: str, now: Millis) -> None:
-        if not self.link.closed:
-            self._context.core.link_down(self.link, self.kind, reason, now)
-            self._context.finish_turn()
+    def _due(self) -> None:
+        self._next = None
+        self._machine.due()
 
     @property
     def _destination(self) -> str:

@@ -28,9 +28,10 @@ from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
+from txsentinel.links.command_link import CommandLink
 from txsentinel.links.context import ConnectOptions, CoreInputs, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
-from txsentinel.links.protocols import CommandLink, PubSubLink
+from txsentinel.links.pubsub_link import PubSubLink
 from txsentinel.model.timings import Limits, Millis
 
 DEFAULT_LIMITS: Final = Limits()

@@ -1,0 +1,206 @@
+"""The command connection to a server or to a peer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
+from txsentinel.core.instances import Instance, InstanceLink, Master
+from txsentinel.core.link import LinkKind
+from txsentinel.core.probing import ACCEPTABLE
+from txsentinel.links import encoded_commands
+from txsentinel.links.connection import Answer, Connection, ignore
+from txsentinel.links.context import LinkContext
+from txsentinel.links.transaction import RoleChange
+from txsentinel.model.log_text import excerpt
+from txsentinel.model.timings import Millis
+from txsentinel.wire.resp import text
+from txsentinel.wire.values import ErrorLine, Status
+
+
+class CommandLink(Connection):
+    """The command connection to a server or to a peer."""
+
+    kind = LinkKind.COMMANDS
+
+    def __init__(self, context: LinkContext, link: InstanceLink) -> None:
+        super().__init__(context, link)
+        self._role_changes = 0
+        """The number of transactions whose EXEC is not answered yet."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Reset the number of pending commands."""
+        super().connectionLost(reason)
+        self.link.pending_commands = 0
+
+    def request_info(self) -> None:
+        """Send INFO."""
+        self._send(encoded_commands.info(self.link), self._info_answered)
+
+    def request_role(self) -> None:
+        """Send ROLE. A refusal is not logged: the ACL of the server need not allow ROLE."""
+        self._send(encoded_commands.role(self.link), self._role_answered)
+
+    def request_id(self) -> None:
+        """Send ``SENTINEL MYID``."""
+        self._send(encoded_commands.my_id(self.link), self._id_received)
+
+    def publish_hello(self, instance: Instance, payload: bytes) -> None:
+        """PUBLISH the own hello on behalf of ``instance``, and report to the core whether it was accepted."""
+        self._send(encoded_commands.publish_hello(self.link, payload), partial(self._hello_answered, instance))
+
+    def ask_master_down(self, question: AskMasterDown) -> None:
+        """Ask a peer for its opinion or for its vote."""
+        self._send(encoded_commands.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
+
+    def kill_script(self) -> None:
+        """Send SCRIPT KILL. Its effect appears in the replies to PING."""
+        self._send(encoded_commands.kill_script(self.link), self._kill_answered)
+
+    def reconfigure(self, change: Reconfigure) -> None:
+        """
+        Send the role-change transaction, and INFO after it.
+
+        The INFO shows that a server has become a master; the replies to the transaction show that it refused.
+        """
+        commands = encoded_commands.role_change(change)
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            self._role_change_done(refusal)
+            if refusal is not None and change.promotes and transaction.void and not self.void:
+                self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
+
+        transaction = RoleChange(commands, done)
+        self._transact(commands, transaction)
+        self.request_info()
+
+    def hand_over(self, order: HandOver) -> None:
+        """Send the transaction of a coordinated failover; report a refused command and its error to the core."""
+        commands = encoded_commands.hand_over(order)
+        self._transact(commands, RoleChange(commands, self._hand_over_done, ("CLIENT", "FAILOVER")))
+
+    def finish_hand_over(self) -> None:
+        """
+        Send the commands that end a coordinated failover, and INFO after them for the new role.
+
+        A refused command aborts the transaction. Then each command is sent on its own.
+        """
+        commands = encoded_commands.finish_hand_over()
+        self._transact(commands, RoleChange(commands, self._finish_done, ("CLIENT",)))
+        self.request_info()
+
+    def abort_hand_over(self) -> None:
+        """Send the commands that abort a coordinated failover. Each of them fails if there is nothing to abort."""
+        self._send_each(encoded_commands.abort_hand_over())
+
+    def _finish_done(self, refusal: tuple[str, str] | None) -> None:
+        self._role_change_done(refusal)
+        if refusal is None:
+            self._handover_ended()
+        else:
+            self._send_each(encoded_commands.finish_hand_over()[1:-1])
+
+    def _send_each(self, commands: Sequence[encoded_commands.Words]) -> None:
+        *others, last = commands
+        for words in others:
+            self._send(encoded_commands.encoded_command(self.link, words), ignore)
+        self._send(encoded_commands.encoded_command(self.link, last), lambda reply, now: self._handover_ended())
+
+    def _handover_ended(self) -> None:
+        self.link.handover_end = None
+
+    def _transact(self, commands: Sequence[encoded_commands.Words], transaction: RoleChange) -> None:
+        self._role_changes += 1
+        for position, words in enumerate(commands):
+            self._send(encoded_commands.encoded_command(self.link, words), partial(transaction.answered, position))
+
+    def _hand_over_done(self, refusal: tuple[str, str] | None) -> None:
+        self._role_changes -= 1
+        if refusal is not None and not self.void:
+            self._context.core.handover_refused(self.link, *refusal, self._context.host.now())
+
+    def _send(self, command: bytes, answer: Answer) -> None:
+        super()._send(command, answer)
+        self.link.pending_commands = len(self._awaiting)
+
+    def _received(self, reply: object, now: Millis) -> None:
+        awaiting = self._awaiting
+        if not awaiting:
+            self.drop("a reply without a command")
+            return
+        answer = awaiting.popleft()
+        # The core reads the number of pending commands while it processes the reply.
+        self.link.pending_commands = len(awaiting)
+        answer(reply, now)
+
+    def _safe_to_close(self) -> bool:
+        return not self._role_changes
+
+    def _login_answered(self, reply: object, now: Millis) -> None:
+        own = "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
+        self._note_refusal("AUTH", reply, f"is {own} right?")
+
+    def _ping_answered(self, reply: object, now: Millis) -> None:
+        super()._ping_answered(reply, now)
+        refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
+        self._note_refusal("PING", reply if refused else None, "this does not count as a valid reply")
+
+    def _kill_answered(self, reply: object, now: Millis) -> None:
+        if not self.void and isinstance(reply, Status | ErrorLine):
+            line = f"{self._instance_text()} answers BUSY; SCRIPT KILL was answered by {excerpt(text(reply))}"
+            if self.factory.should_log(line):
+                self._log.warn("{line}", line=line)
+
+    def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
+        """Log once that ``command`` is refused, unless PING is refused for the same reason."""
+        factory = self.factory
+        if self.void:
+            return
+        if not isinstance(reply, ErrorLine):
+            factory.command_refused(command, None)
+            return
+        error = excerpt(text(reply))
+        if command == "PING" or not factory.is_refused("PING", error.split(" ", 1)[0]):
+            factory.command_refused(
+                command, error, f"{self._instance_text()} answered {command} with {error}: {consequence}"
+            )
+
+    def _info_answered(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._note_refusal("INFO", reply, "its role and its replicas are unknown")
+            info = reply if isinstance(reply, bytes) and not isinstance(reply, Status | ErrorLine) else None
+            self._context.core.info_reply(self.link, info, now)
+
+    def _role_answered(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            word = reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], bytes) else None
+            refused = isinstance(reply, ErrorLine) and reply.startswith((b"NOPERM", b"ERR"))
+            self._context.core.role_reply(self.link, word, refused, now)
+
+    def _id_received(self, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.id_reply(self.link, reply, now)
+
+    def _hello_answered(self, instance: Instance, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._note_refusal("PUBLISH", reply, "other Sentinels cannot discover this one through it")
+            self._context.core.publish_reply(self.link, instance, not isinstance(reply, ErrorLine), now)
+
+    def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.master_down_reply(self.link, master, reply, now)
+
+    def _role_change_done(self, refusal: tuple[str, str] | None) -> None:
+        self._role_changes -= 1
+        if refusal is not None:
+            command, error = refusal
+            self._log.warn(
+                "{instance} refused to change its role: {command} was answered by {error}",
+                instance=self._instance_text(),
+                command=command,
+                error=error,
+            )
