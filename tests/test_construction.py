@@ -41,8 +41,6 @@ EXCEPTIONS = {
     "cli.tap": {"reactor.'seconds'", "generic.loglevel"},
     # Records of the module itself, which have no behaviour.
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},
-    # The store and its attempts share whether anything is unsaved.
-    "config.saving": {"self.source.unsaved"},
     # Records of the core: its state at the start, and what a link reports about itself.
     "runtime.restoring": {"core.options.my_id", "core.state.current_epoch"},
     "links.command_link": {"self.link.handover_end", "self.link.pending_commands"},

@@ -107,6 +107,10 @@ class Situation:
         """Record a change without committing it."""
         self.store.note_dirty({"m"})
 
+    def note_nothing(self) -> None:
+        """Record that no lines have changed."""
+        self.store.note_dirty(set())
+
     def commit_again(self) -> None:
         """Commit a generation that was committed before."""
         self.store.commit_soon(self.generation)
@@ -187,12 +191,14 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
     ("idle", "note", Result()),
     ("idle", "commit_again", Result()),
     ("idle", "note commit_again", Result(timers=(0.0,))),
+    ("idle", "note note_nothing commit_again", Result(timers=(0.0,))),
     ("idle", "replace", Result(timers=(0.0,))),
     ("idle", "replace turn", Result(writes=1, timers=(HANG_LIMIT,))),
     ("idle", "prepare", Result()),
     ("idle", "probe", Result(probes=1)),
     ("idle", "probe probed", Result(timers=(PROBE_PERIOD,))),
     ("idle", "probe not_probed", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
+    ("idle", "probe not_probed probe", Result(0, 0, (0.1, *[PROBE_PERIOD] * 2), True, failures=((1, READ_ONLY),))),
     ("idle", "probe not_probed tenth", Result(1, timers=(HANG_LIMIT, 9.9), failing=True, failures=((1, READ_ONLY),))),
     ("idle", "probe not_probed change", Result(timers=(0.1, PROBE_PERIOD), failing=True, failures=((1, READ_ONLY),))),
     ("idle", "stop", Result(stopped=(True,))),
@@ -255,6 +261,7 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
     ("last", "change done", Result(writes=1, timers=(HANG_LIMIT, STOP_LIMIT), durable=(2,), stopped=(False,))),
     ("last", "change done done", Result(durable=(2, 3), stopped=(True,))),
     ("last", "fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
+    ("last", "fail change probe", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
     ("last", "change fail", Result(failing=True, failures=((2, FULL),), stopped=(True,))),
     ("last", "hang", Result(writes=1, stopped=(True,))),
     ("last", "hang change done", Result(writes=1, timers=(HANG_LIMIT,), durable=(2,), stopped=(True,))),
@@ -306,7 +313,7 @@ class TableTests(SynchronousTestCase):
                 run(situation, "probe " + inputs)
                 situation.seen()
                 run(situation, result)
-                self.assertEqual(situation.seen(), expected, f"{inputs}: {result}")
+                self.assertEqual((situation.seen(), situation.host.stopped), (expected, []), f"{inputs}: {result}")
 
     def test_every_state_accepts_every_input(self) -> None:
         """No input of a caller is an error, in whatever state it comes."""
@@ -370,6 +377,27 @@ class ContentsTests(SynchronousTestCase):
         self.back()
         self.situation.turn()
         self.assertEqual((self.situation.files.pending, self.situation.durable[-1]), (0, self.situation.generation))
+
+    def test_lines_of_some(self) -> None:
+        """A vote for one of several masters that changes nothing is not written; FLUSHCONFIG is."""
+        run(self.situation, "change")
+        self.situation.core.add(make_master("other"))
+        self.situation.store.note_dirty({"other"})
+        run(self.situation, "turn done")
+        for names, writes in (({"m", None}, 0), ({"m", "other"}, 0), ({"m", "other", None}, 1)):
+            self.situation.store.note_dirty(names)
+            self.situation.store.commit_soon(self.situation.generation)
+            self.situation.turn()
+            self.assertEqual(self.situation.files.pending, writes, names)
+
+    def test_lines_of_users(self) -> None:
+        """The line of each user stays in its place, whatever the order in which they are given."""
+        host = FakeHost()
+        document = ConfigDocument(b"user al on\n# x\nuser bo on\n", classify)
+        store = ConfigStore(cast(IHost, host), "/s.conf", document, FakeCore(), lambda _: None, lambda *_: None)
+        store.replace_generic("user", ["user bo off", "user al off"])
+        host.reactor.advance(0)
+        self.assertTrue(host.files.done().startswith("user al off\n# x\nuser bo off\n"))
 
     def test_after_a_write_that_hung(self) -> None:
         """The contents of a write that hung are durable once it has succeeded after all."""

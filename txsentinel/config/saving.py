@@ -55,23 +55,32 @@ USUAL_SIZE: Final = 4096
 class Source(Protocol):
     """What is saved; the store provides it."""
 
-    unsaved: bool
-    """Whether there are changes that no write has begun to save."""
+    @property
+    def unsaved(self) -> bool:
+        """Whether there are changes that no write has begun to save."""
 
-    wanted: int
-    """The highest generation that is to be saved."""
+    @property
+    def wanted(self) -> int:
+        """The highest generation that is to be saved."""
+
+    def mark_unsaved(self) -> None:
+        """What was to be saved was not."""
 
     def render_ahead(self) -> bool:
         """Render lines for one time slice; return whether all are rendered."""
 
     def begin(self) -> int:
-        """Plan what to render for a write, which makes everything saved; return the generation that it will have."""
+        """Plan what to render for a write; return the generation that it will have at least."""
 
     def contents(self) -> bytes | None:
         """Render for one time slice; return the contents of the file, ``None`` if rendering takes another turn."""
 
     def covered(self, generation: int) -> int:
-        """Return the generation that rendered contents have, if rendering them began with ``generation``."""
+        """
+        Return the generation that rendered contents have, if rendering them began with ``generation``.
+
+        What is in them is not unsaved any more.
+        """
 
 
 class Attempts:
@@ -97,7 +106,7 @@ class Attempts:
         self.failing = False
         """Whether the last write failed or hangs."""
 
-        self.saved: bytes | None = None
+        self._saved: bytes | None = None
         """The contents that are durable, if known. Those read at start may not be: their writer may have crashed."""
 
         self._host = host
@@ -115,6 +124,10 @@ class Attempts:
         self._preparing: IDelayedCall | None = None
         self._giving_up: IDelayedCall | None = None
         self._stopped: list[Deferred[None]] = []
+
+    def forget_saved(self) -> None:
+        """Write the next contents even if they are the last ones, which may not be in the file any more."""
+        self._saved = None
 
     # Scheduling.
 
@@ -160,7 +173,9 @@ class Attempts:
         self._start_hang_timer(saving, generation)
         self._size = len(contents)
         written: Deferred[str] = (
-            succeed(self._overwritten_for) if contents == self.saved else self._host.files.replace(self._path, contents)
+            succeed(self._overwritten_for)
+            if contents == self._saved
+            else self._host.files.replace(self._path, contents)
         )
         return written.addCallbacks(
             lambda reason: self._written(saving, generation, contents, reason),
@@ -203,13 +218,9 @@ class Attempts:
         """Report that a write is durable; ``reason`` is why the file was not replaced, if it was not."""
         self._report_overwritten(reason)
         self.failing, self._retry_after = False, FIRST_RETRY
-        self.saved = contents
+        self._saved = contents
         self.durable = generation
         self._on_durable(generation)
-
-    def forget_saved(self) -> None:
-        """Have the next write take place, even if the contents of the file are durable already."""
-        self.saved = None
 
     def note_failure(self) -> float:
         """Record a failed write; return the delay in seconds until the next one."""
@@ -220,8 +231,8 @@ class Attempts:
     def note_doubt(self) -> float:
         """Record a failed probe; return the delay in seconds until the next write."""
         # Usually the old contents are in place, but a rename whose fsync failed may be visible without being durable.
-        self.saved = None
-        self.source.unsaved = True
+        self.forget_saved()
+        self.source.mark_unsaved()
         self.failing, self._failed_at = True, self._host.reactor.seconds()
         return self._retry_after
 

@@ -183,9 +183,12 @@ class ConfigStore:
         self._plan()
         return self._render()
 
+    def mark_unsaved(self) -> None:
+        """Have the next write begin although nothing has changed since the last one, which failed."""
+        self.unsaved = True
+
     def begin(self) -> int:
-        """Plan what to render for a write; return the generation that it will have."""
-        self.unsaved = False
+        """Plan what to render for a write; return the generation that it will have at least."""
         self._plan()
         return self.wanted
 
