@@ -50,7 +50,8 @@ def _is_ordered(piece: ast.Slice) -> bool:
     """Whether one sees that the upper bound is not below the lower one: two constants, or a sum with the lower one."""
     lower, upper = piece.lower, piece.upper
     if isinstance(lower, ast.Constant) and isinstance(upper, ast.Constant):
-        return bool(0 <= lower.value <= upper.value)
+        first, last = lower.value, upper.value
+        return isinstance(first, int) and isinstance(last, int) and 0 <= first <= last
     if not (isinstance(upper, ast.BinOp) and isinstance(upper.op, ast.Add)):
         return False
     if isinstance(lower, ast.BinOp) and isinstance(lower.op, ast.Add):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.disk import MemoryDisk
@@ -76,7 +78,13 @@ class Installation:
         return self.disk.files[self.configuration.saved_path].decode()
 
 
-class ElsewhereMixin:
+if TYPE_CHECKING:
+    Mixin = SynchronousTestCase
+else:
+    Mixin = object
+
+
+class ElsewhereMixin(Mixin):
     """Guarantees for included files and for state files."""
 
     def installation(self) -> Installation:

@@ -427,7 +427,7 @@ class DelayTests(SynchronousTestCase):
         """Each failure doubles the delay, up to the limit; a success resets it."""
         situation = Situation()
         run(situation, "change turn")
-        delays = []
+        delays: list[float] = []
         for _ in range(8):
             situation.fail()
             delays.extend(situation.seen().timers)

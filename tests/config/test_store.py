@@ -12,9 +12,11 @@ from tests.config.state import FakeCore, FakeHost, add_peer, add_replica, addres
 from txsentinel.config import store as store_module
 from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
-from txsentinel.config.document import MARKER, ConfigDocument
+from txsentinel.config.document import MARKER, ConfigDocument, Line
+from txsentinel.config.rendering import master_lines
 from txsentinel.config.saving import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.config.store import ConfigStore
+from txsentinel.core.instances import Master
 from txsentinel.interfaces import IHost
 
 
@@ -375,12 +377,12 @@ class SlicesTests(SynchronousTestCase):
         self.durable: list[int] = []
         self.store = self.make_store()
         self.rendered: list[str] = []
-        original = store_module.master_lines
-        self.patch(
-            store_module,
-            "master_lines",
-            lambda master, by, _: self.rendered.append(master.name) or original(master, by),
-        )
+
+        def rendering(master: Master, by_hostname: bool, _: object) -> list[Line]:
+            self.rendered.append(master.name)
+            return master_lines(master, by_hostname)
+
+        self.patch(store_module, "master_lines", rendering)
 
     def make_store(self) -> ConfigStore:
         """Return a store for an empty file."""
@@ -525,10 +527,12 @@ class ManyMastersTests(SynchronousTestCase):
         host.reactor.advance(0)
         self.assertEqual(host.files.done(), text)
         formatted: list[str] = []
-        original = store_module.master_lines
-        self.patch(
-            store_module, "master_lines", lambda master, by, _: formatted.append(master.name) or original(master, by)
-        )
+
+        def rendering(master: Master, by_hostname: bool, _: object) -> list[Line]:
+            formatted.append(master.name)
+            return master_lines(master, by_hostname)
+
+        self.patch(store_module, "master_lines", rendering)
         spent = []
         for generation in range(2, 12):
             core.registry.masters["m500"].leader_epoch = generation

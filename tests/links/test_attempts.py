@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class ConnectThrottleTests(SynchronousTestCase):
     def begin(self, count: int) -> None:
         """Begin so many attempts, numbered from 0."""
         for number in range(count):
-            self.throttle.begin(number, lambda number=number: self.begun.append(number))
+            self.throttle.begin(number, partial(self.begun.append, number))
 
     def test_few_begin_at_once(self) -> None:
         """Up to the limit no attempt waits."""

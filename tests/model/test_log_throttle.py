@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.log_events import observe_log
 from txsentinel.model.log_throttle import (
     MAX_KINDS,
     MAX_LINES,
@@ -19,13 +20,8 @@ class LogThrottleTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines: list[str] = []
-        globalLogPublisher.addObserver(self.observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+        observe_log(self, lambda event: self.lines.append(formatEvent(event)))
         self.throttle = LogThrottle()
-
-    def observe(self, event: LogEvent) -> None:
-        """Record a log line."""
-        self.lines.append(formatEvent(event))
 
     def allowed(self, kind: str, now: int, times: int) -> int:
         """Return how many of so many lines of a kind are allowed."""

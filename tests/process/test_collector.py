@@ -33,7 +33,7 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.clock = Clock()
-        self.service = frozen_collector(self.clock)  # type: ignore[arg-type]
+        self.service = frozen_collector(self.clock)
 
     def test_survivors_are_frozen(self) -> None:
         """Objects that survive a collection are frozen."""

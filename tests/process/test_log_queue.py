@@ -9,9 +9,10 @@ import socket
 import threading
 import time
 
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.log_events import observe_log
 from txsentinel.model.events import Level
 from txsentinel.process import log_queue as logqueue
 from txsentinel.process.log_queue import LineQueue, PipeSink, QueuedDestination, drain_logs, is_regular
@@ -115,12 +116,11 @@ class LineQueueTests(SynchronousTestCase):
         texts: list[str] = []
         said = threading.Event()
 
-        def observe(event: dict[str, object]) -> None:
+        def observe(event: LogEvent) -> None:
             texts.append(str(event.get("text")))
             said.set()
 
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        observe_log(self, observe)
         queue, go, written = LineQueue(), threading.Event(), []
         queue.put(lambda: go.wait(SECONDS), 50)
         queue.put(lambda: written.append("fits"), 50)

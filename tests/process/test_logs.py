@@ -9,12 +9,13 @@ import re
 import syslog
 import time
 
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.log import msg
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.log_events import observe_log
 from txsentinel.model.events import Level
 from txsentinel.process.logs import FileSink, LineWriter, SentinelLog, StreamSink, SystemLog, note
 
@@ -148,9 +149,8 @@ class ObserverTests(SynchronousTestCase):
 
     def test_notes_are_ordinary_events(self) -> None:
         """Other observers, such as that of syslog, can format lines of ``note``."""
-        events: list[dict[str, object]] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        events: list[LogEvent] = []
+        observe_log(self, events.append)
         note(Level.WARNING, "+tilt #tilt mode entered")
         self.assertEqual(events[0]["log_level"], LogLevel.warn)
         self.assertEqual(str(events[0]["log_format"]).format(**events[0]), "+tilt #tilt mode entered")

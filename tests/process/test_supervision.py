@@ -8,14 +8,16 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from twisted.application.service import Application, IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.log_events import observe_log
 from txsentinel.process.logs import SentinelLog
 from txsentinel.process.supervision import (
     PidFile,
@@ -27,6 +29,7 @@ from txsentinel.process.supervision import (
     supervisor_for,
 )
 from txsentinel.process.termination import SIGNALS, TerminationSignals
+from txsentinel.runtime.host import ISystemReactor
 from txsentinel.runtime.listeners import CannotStart
 
 
@@ -35,10 +38,9 @@ class LogRecorder:
 
     def __init__(self, case: SynchronousTestCase) -> None:
         self.texts: list[str] = []
-        globalLogPublisher.addObserver(self._observe)
-        case.addCleanup(globalLogPublisher.removeObserver, self._observe)
+        observe_log(case, self._observe)
 
-    def _observe(self, event: dict[str, object]) -> None:
+    def _observe(self, event: LogEvent) -> None:
         if "sentinel_level" in event:
             self.texts.append(str(event["text"]))
 
@@ -206,6 +208,7 @@ class ProcessTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.calls: list[str] = []
         self.reactor = FakeReactor()
+        self.system = cast(ISystemReactor, self.reactor)
         self.sentinel = RecordingService("sentinel", self.calls)
         hangup = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, hangup)
@@ -213,13 +216,13 @@ class ProcessTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         """It provides ``IService``."""
-        verifyObject(IService, SentinelProcess(self.reactor, self.sentinel))
+        verifyObject(IService, SentinelProcess(self.system, self.sentinel))
 
     def test_ready_only_when_serving(self) -> None:
         """Readiness is notified when the Sentinel serves, not when it starts."""
         path = os.path.abspath(self.mktemp())
         serving: Deferred[None] = Deferred()
-        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path), serving=serving)
+        process = SentinelProcess(self.system, self.sentinel, pidfile=PidFile(path), serving=serving)
         process.startService()
         self.assertEqual((os.path.exists(path), self.reactor.waiting), (False, []))
         serving.callback(None)
@@ -233,7 +236,7 @@ class ProcessTests(SynchronousTestCase):
             raise CannotStart("no port")
 
         self.sentinel.startService = refuse  # type: ignore[method-assign]
-        process = SentinelProcess(self.reactor, self.sentinel, pidfile=PidFile(path))
+        process = SentinelProcess(self.system, self.sentinel, pidfile=PidFile(path))
         self.assertEqual(self.assertRaises(SystemExit, process.startService).code, 1)
         self.patch(os, "getpid", lambda: 1)
         self.patch(sys, "excepthook", sys.excepthook)
@@ -243,7 +246,7 @@ class ProcessTests(SynchronousTestCase):
     def test_nothing_happens_before_the_start(self) -> None:
         """The constructor has no side effects, because the process is forked afterwards."""
         path = os.path.abspath(self.mktemp())
-        SentinelProcess(self.reactor, self.sentinel, directory="/", pidfile=PidFile(path))
+        SentinelProcess(self.system, self.sentinel, directory="/", pidfile=PidFile(path))
         self.assertFalse(os.path.exists(path))
         self.assertNotEqual(os.getcwd(), "/")
         self.assertEqual((self.calls, self.reactor.waiting), ([], []))
@@ -252,16 +255,16 @@ class ProcessTests(SynchronousTestCase):
         """The log observer becomes that of the application, so that twistd makes none of its own."""
         log = SentinelLog()
         application = Application("sentinel")
-        SentinelProcess(self.reactor, self.sentinel, log=log).setServiceParent(application)
+        SentinelProcess(self.system, self.sentinel, log=log).setServiceParent(application)
         self.assertIs(application.getComponent(ILogObserver), log)
         other = Application("other")
-        SentinelProcess(self.reactor, RecordingService("other", [])).setServiceParent(other)
+        SentinelProcess(self.system, RecordingService("other", [])).setServiceParent(other)
         self.assertIs(other.getComponent(ILogObserver, None), None)
 
     def test_hangup(self) -> None:
         """SIGHUP is ignored without a handler; a handler is called by the reactor, not by the signal."""
         calls: list[str] = []
-        process = SentinelProcess(self.reactor, self.sentinel, hangup=lambda: calls.append("hangup"))
+        process = SentinelProcess(self.system, self.sentinel, hangup=lambda: calls.append("hangup"))
         process.privilegedStartService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual((calls, len(self.reactor.waiting)), ([], 1))
@@ -273,7 +276,7 @@ class ProcessTests(SynchronousTestCase):
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in handlers.items():
             self.addCleanup(signal.signal, number, handler)
-        process = SentinelProcess(self.reactor, self.sentinel, termination=TerminationSignals(self.reactor))
+        process = SentinelProcess(self.system, self.sentinel, termination=TerminationSignals(self.system))
         self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, handlers)
         process.privilegedStartService()
         ours = {number: signal.getsignal(number) for number in SIGNALS}
@@ -286,7 +289,7 @@ class ProcessTests(SynchronousTestCase):
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         notes = LogRecorder(self)
-        TerminationSignals(self.reactor).install()
+        TerminationSignals(self.system).install()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         self.assertEqual((self.reactor.stops, len(self.reactor.waiting)), (0, 2))
@@ -297,7 +300,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_title(self) -> None:
         """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
-        process = SentinelProcess(self.reactor, self.sentinel, set_process_title=lambda: self.calls.append("title"))
+        process = SentinelProcess(self.system, self.sentinel, set_process_title=lambda: self.calls.append("title"))
         self.assertEqual(self.calls, [])
         process.privilegedStartService()
         process.startService()
@@ -308,7 +311,7 @@ class ProcessTests(SynchronousTestCase):
         directory = os.path.realpath(self.mktemp())
         os.makedirs(directory)
         path = os.path.join(directory, "pid")
-        process = SentinelProcess(self.reactor, self.sentinel, directory=directory, pidfile=PidFile(path))
+        process = SentinelProcess(self.system, self.sentinel, directory=directory, pidfile=PidFile(path))
         extension = RecordingService("extension", self.calls)
         extension.setServiceParent(process)
         process.privilegedStartService()

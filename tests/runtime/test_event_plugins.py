@@ -7,11 +7,12 @@ import sys
 import textwrap
 from types import ModuleType
 
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.log_events import observe_log
 from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import SentinelEvent
 from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
@@ -59,9 +60,8 @@ class ListenersTests(SynchronousTestCase):
 
     def test_exceptions_stay_with_their_owner(self) -> None:
         """An exception is logged under the name of its listener, and the others get the event."""
-        events: list[dict[str, object]] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        events: list[LogEvent] = []
+        observe_log(self, events.append)
         after = Recorder()
         EventPlugins([FailingListener(), after]).event_published(SDOWN)
         self.assertEqual(after.heard, [SDOWN])

@@ -16,19 +16,21 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from unittest import SkipTest, skipIf
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import DNSLookupError, ProcessDone, ProcessTerminated
+from twisted.internet.interfaces import IAddress, IResolutionReceiver
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from tests.log_events import observe_log
 from txsentinel.config.recovery import recovered
 from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.process.files import (
@@ -40,7 +42,14 @@ from txsentinel.process.files import (
     remove_leftovers,
     save_file,
 )
-from txsentinel.runtime.host import MAX_CONCURRENT_LOOKUPS, RealFiles, RealHost, StepFailed, replace_file
+from txsentinel.runtime.host import (
+    MAX_CONCURRENT_LOOKUPS,
+    ISystemReactor,
+    RealFiles,
+    RealHost,
+    StepFailed,
+    replace_file,
+)
 
 AS_ROOT = os.geteuid() == 0
 
@@ -72,13 +81,13 @@ class FakeResolver:
     """Records lookups; the test answers them."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[object, str]] = []
+        self.asked: list[tuple[IResolutionReceiver, str]] = []
 
-    def resolveHostName(self, receiver: object, hostName: str) -> None:
+    def resolveHostName(self, receiver: IResolutionReceiver, hostName: str) -> None:
         """Record a lookup."""
         self.asked.append((receiver, hostName))
 
-    def answer(self, *addresses: object) -> str:
+    def answer(self, *addresses: IAddress) -> str:
         """Answer the oldest lookup; return its name."""
         receiver, name = self.asked.pop(0)
         for address in addresses:
@@ -113,7 +122,7 @@ class HostTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = FakeReactor()
-        self.host = RealHost(self.reactor)
+        self.host = RealHost(cast(ISystemReactor, self.reactor))
 
     def test_interfaces(self) -> None:
         """The host and its files implement their interfaces."""
@@ -130,9 +139,9 @@ class HostTests(SynchronousTestCase):
         """Seeding the global random number generator does not affect that of the host."""
         self.assertIsInstance(self.host.random, random.Random)
         random.seed(1)
-        first = RealHost(self.reactor).random.random()
+        first = RealHost(cast(ISystemReactor, self.reactor)).random.random()
         random.seed(1)
-        self.assertNotEqual(first, RealHost(self.reactor).random.random())
+        self.assertNotEqual(first, RealHost(cast(ISystemReactor, self.reactor)).random.random())
 
     def test_pid_is_the_present_one(self) -> None:
         """After a fork, as by daemons, the PID is that of the child."""
@@ -196,10 +205,9 @@ class HostTests(SynchronousTestCase):
     def test_fail_stop(self) -> None:
         """The traceback is logged at the critical level, and the process ends at once."""
         statuses: list[int] = []
-        events: list[dict[str, object]] = []
+        events: list[LogEvent] = []
         self.patch(os, "_exit", statuses.append)
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        observe_log(self, events.append)
         broken: Deferred[None] = Deferred()
         broken.addErrback(self.host.fail_stop, "the sweep raised")
         broken.errback(ZeroDivisionError("one over nothing"))
@@ -274,7 +282,7 @@ class ReplaceTests(SynchronousTestCase):
         self.directory = os.path.realpath(self.mktemp())
         os.makedirs(self.directory)
         self.path = os.path.join(self.directory, "sentinel.conf")
-        self.files = RealFiles(FakeReactor())
+        self.files = RealFiles(cast(ISystemReactor, FakeReactor()))
 
     def write(self, contents: bytes = b"old\n", mode: int = 0o644) -> None:
         """Write a file."""
@@ -286,7 +294,7 @@ class ReplaceTests(SynchronousTestCase):
         """Return the permissions of the file."""
         return stat.S_IMODE(os.stat(self.path).st_mode)
 
-    def assert_intact(self, step: str, failed: Deferred[None], number: int) -> None:
+    def assert_intact(self, step: str, failed: Deferred[str], number: int) -> None:
         """Assert that only the old file is in the directory, and the error names the step."""
         error = self.failureResultOf(failed, OSError).value
         self.assertIsInstance(error, StepFailed)
@@ -389,7 +397,7 @@ class ReplaceTests(SynchronousTestCase):
             def spy(*args: object, name: str = name, original: Callable[..., object] = original) -> object:
                 kind = ""
                 if name == "fsync":
-                    kind = " directory" if stat.S_ISDIR(os.fstat(args[0]).st_mode) else " file"
+                    kind = " directory" if stat.S_ISDIR(os.fstat(cast(int, args[0])).st_mode) else " file"
                 steps.append(name + kind)
                 return original(*args)
 
@@ -425,7 +433,7 @@ class ReplaceTests(SynchronousTestCase):
             ("rename", errno.EBUSY, "Could not rename tmp config file (Device or resource busy)"),
             ("mkstemp", errno.EROFS, "Could not create tmp config file (Read-only file system)"),
         ):
-            self.files = RealFiles(FakeReactor())
+            self.files = RealFiles(cast(ISystemReactor, FakeReactor()))
             self.write(b"old and long\n", mode=0o640)
             inode = os.stat(self.path).st_ino
             module = tempfile if function == "mkstemp" else os
@@ -451,7 +459,8 @@ class ReplaceTests(SynchronousTestCase):
         for name in names:
             for count in range(1, 4):
                 self.write(b"old\n")
-                original, calls = getattr(os, name), []
+                original = getattr(os, name)
+                calls: list[int] = []
 
                 def failing(
                     *args: object, calls: list[int] = calls, count: int = count, original: Any = original
@@ -501,7 +510,7 @@ class ReplaceTests(SynchronousTestCase):
         """A locked file stays locked when it is replaced or overwritten, and is free once the lock is released."""
         self.write()
         lock = FileLock(self.path)
-        self.files = RealFiles(FakeReactor(), locks={self.path: lock})
+        self.files = RealFiles(cast(ISystemReactor, FakeReactor()), locks={self.path: lock})
         for function in ("", "rename"):
             if function:
                 self.break_step(function, errno.EBUSY)
@@ -611,6 +620,7 @@ class Ended(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """Pass on the exit code."""
+        assert isinstance(reason.value, ProcessDone | ProcessTerminated)
         self.ended.callback(reason.value.exitCode)
 
 
@@ -620,7 +630,7 @@ class RealReactorTests(TestCase):
     def setUp(self) -> None:
         from twisted.internet import reactor
 
-        self.host = RealHost(reactor)
+        self.host = RealHost(cast(ISystemReactor, reactor))
         self.directory = os.path.realpath(self.mktemp())
         os.makedirs(self.directory)
 

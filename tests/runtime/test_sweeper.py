@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.tilt import ProcessorTime, TiltCause
@@ -45,12 +47,15 @@ class SweepTests(SynchronousTestCase):
             swept.append(now)
             list(due.take_due(now + 100_000))
 
+        def more_than(count: int) -> bool:
+            return len(swept) > count
+
         self.patch(self.core, "sweep", nothing_left)
         self.fleet.run(0.2)
         for soon in (5, 40):
             before = len(swept)
             # With nothing due, the next sweep is three quarters of a period away at least.
-            self.assertTrue(self.fleet.simulation.run_until(lambda before=before: len(swept) > before, 1.0))
+            self.assertTrue(self.fleet.simulation.run_until(partial(more_than, before), 1.0))
             wanted = host.now() + soon
             due.schedule(self.core.registry.masters["m1"], wanted)
             self.sentinel.alive.sweeping.adjust()
