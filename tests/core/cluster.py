@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 
@@ -28,7 +29,7 @@ from txsentinel.core.effects import (
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
-from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.options import MasterOptions, SentinelOptions, copied
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
@@ -286,11 +287,13 @@ class Cluster:
             place: SimulatedServer(place, f"{n:040d}", places[0] if n else None) for n, place in enumerate(places)
         }
         self.nodes: list[Node] = []
-        settings = {"quorum": 2, "down_after": 1_000, "failover_timeout": 4_000, **options}
+        settings = MasterOptions(2, down_after=1_000, failover_timeout=4_000)
+        for name, value in options.items():
+            setattr(settings, name, value)
         for n in range(sentinels):
             address = Address.literal(f"10.0.1.{n + 1}", 26379)
             saved = Saved(place=places[0])
-            node = Node(self, chr(ord("a") + n) * 40, address, MasterOptions(**settings), saved)
+            node = Node(self, chr(ord("a") + n) * 40, address, copied(settings), saved)
             self.nodes.append(node)
 
     def token(self) -> int:
@@ -389,7 +392,7 @@ class Cluster:
             for node in self.nodes:
                 for link in node._links(server.address) if node.up else ():
                     if (link.link_id, LinkKind.PUBSUB) in node._connections:
-                        node.later(self.delay(), lambda o=node, k=link: self._hello_received(o, effect.payload, k))
+                        node.later(self.delay(), partial(self._hello_received, node, effect.payload, link))
             respond(lambda: core.publish_reply(effect.link, effect.instance, True, self.now))
         elif isinstance(effect, Reconfigure):
             server.follows = None if effect.host is None else Address.literal(effect.host, effect.port)

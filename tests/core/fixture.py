@@ -7,6 +7,7 @@ Servers and peers that are *up* answer PING, INFO and PUBLISH at once; peers ans
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from txsentinel.core.effects import (
@@ -20,6 +21,7 @@ from txsentinel.core.effects import (
     FinishHandOver,
     HandOver,
     KillScript,
+    LinkEffect,
     Note,
     Ping,
     PublishHello,
@@ -90,7 +92,7 @@ class FakeServer:
     sentinel_id: object = None
     """Its reply to SENTINEL MYID; by default the ID that belongs to its address."""
 
-    unread: list[Effect] = field(default_factory=list)
+    unread: list[LinkEffect] = field(default_factory=list)
     """Commands that arrived while it was silent."""
 
     def info(self) -> bytes:
@@ -121,7 +123,10 @@ class Saved:
 class Fixture:
     """A core with fake servers; ``lines`` is its output since the last call of :meth:`output`."""
 
-    def __init__(self, *, my_id: str = ME, rng: int = 0, **master_options: int) -> None:
+    def __init__(
+        self, settings: Mapping[str, int] | None = None, *, my_id: str = ME, rng: int = 0, **master_options: int
+    ) -> None:
+        """Set up one master; ``settings`` and the other keywords are names and values of its options."""
         self.now: Millis = 1_000_000
         self.wall_skew: Millis = 0
         self.options = SentinelOptions(my_id=my_id, port=26379)
@@ -140,7 +145,7 @@ class Fixture:
         """Links whose command connection is blocked by a paused PUBLISH."""
 
         options = MasterOptions(quorum=2, down_after=1_000, failover_timeout=10_000)
-        for name, value in master_options.items():
+        for name, value in {**(settings or {}), **master_options}.items():
             setattr(options, name, value)
         self.servers[MASTER] = FakeServer(MASTER)
         self.master: Master = self.core.administration.restore(
@@ -360,7 +365,7 @@ class Fixture:
             if (server is not None and not effect.link.closed) or isinstance(effect, Disconnect):
                 self._execute(effect, server or FakeServer(effect.link.address))
 
-    def _execute(self, effect: Effect, server: FakeServer) -> None:
+    def _execute(self, effect: LinkEffect, server: FakeServer) -> None:
         if isinstance(effect, Connect | Reconnect):
             self._stuck.discard(effect.link.link_id)
             if server.up and not server.hung:

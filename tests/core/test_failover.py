@@ -19,7 +19,7 @@ class StateTests(SynchronousTestCase):
 
     def fixture_in(self, state: FailoverState, **options: int) -> Fixture:
         """Set up a failover in one state."""
-        fixture = Fixture(**options)
+        fixture = Fixture(options)
         fixture.add_replica(2, offset=200)
         fixture.add_replica(3)
         fixture.add_peer("b", reports_down=True)

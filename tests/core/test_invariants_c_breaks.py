@@ -35,7 +35,7 @@ THIRD = Address.literal("10.0.0.3", 6379)
 
 def stable_group(**options: int) -> Fixture:
     """A master with two replicas and two peers that see the same, stable for three seconds."""
-    fixture = Fixture(**options)
+    fixture = Fixture(options)
     fixture.add_replica(2, offset=200)
     fixture.add_replica(3)
     fixture.add_peer("b", reports_down=True)

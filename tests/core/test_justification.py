@@ -23,7 +23,7 @@ class JustificationCase(SynchronousTestCase):
 
     def fixture(self, **options: int) -> Fixture:
         """Set up a stable group."""
-        fixture = Fixture(**options)
+        fixture = Fixture(options)
         fixture.add_replica(2, offset=200)
         fixture.add_replica(3)
         fixture.add_peer("b", reports_down=True)

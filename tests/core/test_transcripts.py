@@ -61,7 +61,7 @@ class Script:
         options = settings(list(words))
         me, rng = options.pop("me", "m"), options.pop("rng", 0)
         self.fixture = Fixture(
-            my_id=identity(str(me)), rng=int(str(rng)), **{k: int(str(v)) for k, v in options.items()}
+            {name: int(str(value)) for name, value in options.items()}, my_id=identity(str(me)), rng=int(str(rng))
         )
 
     def do_replica(self, number: str, *words: str) -> None:

@@ -197,7 +197,7 @@ class Crash:
     reason: str
 
 
-Effect: TypeAlias = (
+LinkEffect: TypeAlias = (
     Connect
     | Reconnect
     | Disconnect
@@ -212,12 +212,10 @@ Effect: TypeAlias = (
     | FinishHandOver
     | AbortHandOver
     | KillScript
-    | Announce
-    | Note
-    | RunScript
-    | ResolveAddress
-    | Crash
 )
+"""The effects that concern a link, which they have as ``link``."""
+
+Effect: TypeAlias = LinkEffect | Announce | Note | RunScript | ResolveAddress | Crash
 
 
 class Outbox:
