@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.base import BaseConnector
+from twisted.internet.base import BaseConnector, ReactorBase
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Client
 from twisted.python.failure import Failure
 
 from txsentinel.model.timings import Limits
 from txsentinel.wire.requests import RequestParser
-from txsentinel.wire.resp import NULL_ARRAY, ErrorReply, Simple, data, encode
+from txsentinel.wire.resp import NULL_ARRAY, ErrorReply, Simple, Value, data, encode
 
 
 class End:
@@ -93,23 +95,26 @@ class MemoryConnector(BaseConnector):
     """Twisted's own connector over this network."""
 
     def __init__(self, net: MemoryNet, port: int, factory: ClientFactory, timeout: float) -> None:
-        super().__init__(factory, timeout, net)
+        super().__init__(factory, timeout, cast(ReactorBase, net))
         self._net = net
         self._port = port
 
-    def _makeTransport(self) -> PendingDial:
+    def _makeTransport(self) -> Client:
         self._net.dialled.append(self._port)
         pending = PendingDial(self)
         if self._port not in self._net.black_holes:
             self._net.callLater(0, self._reach, pending)
-        return pending
+        return cast(Client, pending)
 
     def getDestination(self) -> IAddress:
         """Where to."""
         return IPv4Address("TCP", "127.0.0.1", self._port)
 
     def _reach(self, pending: PendingDial) -> None:
-        if self.state != "connecting" or self.transport is not pending:
+        if self.state != "connecting":
+            return
+        current: object = self.transport
+        if current is not pending:
             return
         listener = self._net.listeners.get(self._port)
         if listener is None:
@@ -121,8 +126,10 @@ class MemoryConnector(BaseConnector):
         near.peer, far.peer = far, near
         self._net.open.append(far)
         far.protocol = listener(address)
-        near.protocol = self.buildProtocol(address)
-        self.transport = near
+        protocol: object = self.buildProtocol(address)
+        assert isinstance(protocol, Protocol)
+        near.protocol = protocol
+        self.transport = cast(Client, near)
         far.protocol.makeConnection(far)
         near.protocol.makeConnection(near)
 
@@ -163,7 +170,7 @@ class MemoryNet(Clock):
 
     def pending(self) -> list[IDelayedCall]:
         """Timers that are still set."""
-        return self.getDelayedCalls()
+        return list(self.getDelayedCalls())
 
 
 class ServedConnection(Protocol):
@@ -194,7 +201,7 @@ class ServedConnection(Protocol):
         while self._unanswered and not self.server.mute:
             self.reply(self.server.answer(self, self._unanswered.popleft()))
 
-    def reply(self, value: object) -> None:
+    def reply(self, value: Value) -> None:
         """Send one reply or message."""
         assert self.transport is not None
         self.transport.write(encode(value))
@@ -232,14 +239,13 @@ class MemoryServer:
         """Refuse from now on, and lose who is connected."""
         del self.net.listeners[self.port]
         for connection in list(self.connections):
-            assert connection.transport is not None
-            connection.transport.abortConnection()
+            cast(End, connection.transport).abortConnection()
 
     def words(self, name: str) -> list[list[bytes]]:
         """All requests that began with this word."""
         return [request for request in self.heard if request[0].upper() == data(name)]
 
-    def answer(self, connection: ServedConnection, request: list[bytes]) -> object:
+    def answer(self, connection: ServedConnection, request: list[bytes]) -> Value:
         """The reply to one request."""
         command = request[0].upper()
         if command == b"AUTH":
@@ -248,11 +254,11 @@ class MemoryServer:
             return ErrorReply("NOAUTH Authentication required.")
         return self.execute(connection, command, request)
 
-    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> object:
+    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> Value:
         """The reply to a request from somebody authenticated."""
         raise NotImplementedError
 
-    def _authenticate(self, connection: ServedConnection, request: list[bytes]) -> object:
+    def _authenticate(self, connection: ServedConnection, request: list[bytes]) -> Value:
         if self.password is None:
             return ErrorReply("ERR AUTH <password> called without any password configured for the default user.")
         expected = [self.password] if self.username is None else [self.username, self.password]
@@ -270,7 +276,7 @@ class MemoryRedis(MemoryServer):
         self.role = role
         self.keys: dict[bytes, bytes] = {}
 
-    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> object:
+    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> Value:
         if command == b"ROLE":
             return [self.role.encode(), 0, []]
         if command == b"SELECT":
@@ -298,7 +304,7 @@ class MemorySentinel(MemoryServer):
         self.subscribers: deque[ServedConnection] = deque()
         self.permits_subscription = True
 
-    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> object:
+    def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> Value:
         if command == b"SUBSCRIBE":
             if not self.permits_subscription:
                 return ErrorReply("NOPERM this user has no permissions to access one of the channels")
@@ -315,7 +321,8 @@ class MemorySentinel(MemoryServer):
             return ErrorReply("ERR No such master with that name")
         if not self.tells_epochs:
             return ErrorReply("NOPERM this user has no permissions to run the 'sentinel|master' command")
-        return {"name": request[2], "flags": "master", "config-epoch": str(known[1])}
+        fields: dict[str, Value] = {"name": request[2], "flags": "master", "config-epoch": str(known[1])}
+        return fields
 
     def switch(self, name: str, port: int, epoch: int) -> None:
         """Learn of a new master, then announce it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -599,7 +600,7 @@ class AccessTests(FollowerCase):
         certificate = key.selfSignedCert(1, CN="127.0.0.1")
         hosts: list[str] = []
         for server in (self.old, *self.sentinels):
-            plain = Factory.forProtocol(lambda server=server: ServedConnection(server))
+            plain = Factory.forProtocol(partial(ServedConnection, server))
             wrapped = TLSMemoryBIOFactory(certificate.options(), False, plain, clock=self.net)
             self.net.listeners[server.port] = wrapped.buildProtocol
 

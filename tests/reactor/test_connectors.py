@@ -25,6 +25,10 @@ class Dialled(ClientFactory):
         self.failed: list[type[BaseException]] = []
         self.lost: list[type[BaseException]] = []
 
+    def outcomes(self) -> tuple[int, list[type[BaseException]]]:
+        """Return the number of connections, and why other attempts failed."""
+        return len(self.made), self.failed
+
     def buildProtocol(self, addr: object) -> Echo:
         """One more."""
         self.made.append(Echo())
@@ -32,11 +36,13 @@ class Dialled(ClientFactory):
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         """Note why."""
-        self.failed.append(reason.type)
+        assert reason.value is not None
+        self.failed.append(type(reason.value))
 
     def clientConnectionLost(self, connector: object, reason: Failure) -> None:
         """Note why."""
-        self.lost.append(reason.type)
+        assert reason.value is not None
+        self.lost.append(type(reason.value))
 
 
 class DiallingTestCase(MultiplexerTestCase):
@@ -141,7 +147,7 @@ class LinkTransportTests(GeneralTests):
 
     def transport(self) -> LinkTransport:
         """Return the transport of the only connection."""
-        transport = self.factory.made[0].transport
+        transport: object = self.factory.made[0].transport
         assert isinstance(transport, LinkTransport)
         return transport
 
@@ -149,9 +155,9 @@ class LinkTransportTests(GeneralTests):
         """An attempt that succeeded before its timeout is established, even if the timeout is processed first."""
         self.connector()("127.0.0.1", self.port, self.factory, timeout=5)
         self.reactor.advance(0)
-        self.assertEqual((self.factory.made, self.factory.failed), ([], []))
+        self.assertEqual(self.factory.outcomes(), (0, []))
         self.reactor.advance(60)
-        self.assertEqual((len(self.factory.made), self.factory.failed), (1, []))
+        self.assertEqual(self.factory.outcomes(), (1, []))
 
     def test_ends(self) -> None:
         """The transport returns its addresses."""

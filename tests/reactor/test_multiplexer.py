@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from unittest import SkipTest
 
 from twisted.internet import tcp, unix
@@ -14,8 +15,8 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
 )
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -74,20 +75,34 @@ class Echo(Protocol):
         if self.poll_nested is not None:
             self.poll_nested(data)
         else:
-            self.transport.write(data)
+            self.channel.write(data)
 
     def readConnectionLost(self) -> None:
         """Write a last line and close."""
         self.input_over = True
-        self.transport.write(b"bye")
-        self.transport.loseConnection()
+        self.channel.write(b"bye")
+        self.channel.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Record the loss of the write side."""
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Note why."""
-        self.lost.append(reason.type)
+        assert reason.value is not None
+        self.lost.append(type(reason.value))
+
+    @property
+    def channel(self) -> ITCPTransport:
+        """The transport, of either kind."""
+        assert ITCPTransport.providedBy(self.transport)
+        return self.transport
+
+    @property
+    def connection(self) -> tcp.Connection:
+        """The transport of Twisted, with its methods for producers."""
+        transport: object = self.transport
+        assert isinstance(transport, tcp.Connection)
+        return transport
 
 
 class MultiplexerTestCase(SynchronousTestCase):
@@ -179,7 +194,12 @@ class ServingTests(MultiplexerTestCase):
     def test_reading_before_writing(self) -> None:
         """All ready channels are read before replies are written; several writes to one client are combined."""
         (first, near), (second, far) = self.join(), self.join()
-        second.poll_nested = lambda data: (first.transport.write(b"a"), first.transport.write(b"b"))
+
+        def answer_first(data: bytes) -> None:
+            first.connection.write(b"a")
+            first.connection.write(b"b")
+
+        second.poll_nested = answer_first
         near.send(b"1")
         far.send(b"2")
         self.turn()
@@ -188,7 +208,7 @@ class ServingTests(MultiplexerTestCase):
     def test_said_out_of_turn(self) -> None:
         """Output without input is written in the next turn of the reactor."""
         protocol, client = self.join()
-        protocol.transport.write(b"event")
+        protocol.connection.write(b"event")
         self.assertRaises(BlockingIOError, client.recv, 99)
         self.reactor.advance(0)
         self.assertEqual(client.recv(99), b"event")
@@ -197,7 +217,7 @@ class ServingTests(MultiplexerTestCase):
         """Output that the socket buffer does not accept is sent later, complete and in order."""
         protocol, client = self.join()
         whole = bytes(range(256)) * 16_384
-        protocol.transport.write(whole)
+        protocol.connection.write(whole)
         got = b""
         while len(got) < len(whole):
             self.turn()
@@ -216,15 +236,15 @@ class ServingTests(MultiplexerTestCase):
             def resumeProducing(self) -> None:
                 """One more."""
                 self.left -= 1
-                protocol.transport.write(b"%d" % self.left)
+                protocol.connection.write(b"%d" % self.left)
                 if not self.left:
-                    protocol.transport.unregisterProducer()
+                    protocol.connection.unregisterProducer()
 
             def stopProducing(self) -> None:
                 """Not here."""
 
         protocol, client = self.join()
-        protocol.transport.registerProducer(Counting(), False)
+        protocol.connection.registerProducer(Counting(), False)
         for _ in range(6):
             self.turn()
         self.assertEqual(client.recv(99), b"43210")
@@ -232,11 +252,11 @@ class ServingTests(MultiplexerTestCase):
     def test_pausing(self) -> None:
         """A paused channel is not read until it is resumed, and is not closed."""
         protocol, client = self.join()
-        protocol.transport.pauseProducing()
+        protocol.connection.pauseProducing()
         client.send(b"later")
         self.turn()
         self.assertEqual(protocol.received, [])
-        protocol.transport.resumeProducing()
+        protocol.connection.resumeProducing()
         self.turn()
         self.assertEqual(protocol.received, [b"later"])
 
@@ -347,8 +367,8 @@ class EndTests(MultiplexerTestCase):
     def test_close_after_output(self) -> None:
         """Closing sends what was written before."""
         protocol, client = self.join()
-        protocol.transport.write(b"last words")
-        protocol.transport.loseConnection()
+        protocol.connection.write(b"last words")
+        protocol.connection.loseConnection()
         self.turn()
         self.assertEqual((client.recv(99), client.recv(99)), (b"last words", b""))
         self.assertEqual(protocol.lost, [ConnectionDone])
@@ -369,26 +389,30 @@ class EndTests(MultiplexerTestCase):
         self.turn()
         self.turn()
         self.assertEqual(first.lost, [ConnectionLost])
-        second.transport.pauseProducing()
+        second.connection.pauseProducing()
         far.close()
-        second.transport.write(b"anybody there?")
+        second.connection.write(b"anybody there?")
         self.turn()
         self.assertEqual(second.lost, [ConnectionLost])
 
     def test_abort(self) -> None:
         """Aborting drops unsent output."""
         protocol, client = self.join()
-        protocol.transport.write(b"never mind")
-        protocol.transport.abortConnection()
-        protocol.transport.write(b"ignored")
+        protocol.connection.write(b"never mind")
+        protocol.connection.abortConnection()
+        protocol.connection.write(b"ignored")
         self.turn()
         self.assertEqual((client.recv(99), protocol.lost), (b"", [ConnectionAborted]))
 
     def test_closed_by_another(self) -> None:
         """A channel that was closed in the same turn is not processed."""
+
+        def lose(protocol: Echo, data: bytes) -> None:
+            protocol.connection.connectionLost(Failure(ConnectionLost()))
+
         channels = [self.join() for _ in range(2)]
         for (protocol, _), (other, _) in zip(channels, reversed(channels), strict=True):
-            protocol.poll_nested = lambda data, other=other: other.transport.connectionLost(Failure(ConnectionLost()))
+            protocol.poll_nested = partial(lose, other)
         for _, client in channels:
             client.send(b"x")
         self.turn()
@@ -411,7 +435,7 @@ class EndTests(MultiplexerTestCase):
     def test_last_one_out(self) -> None:
         """Without channels the reactor has no descriptor; with the next channel it has one again."""
         protocol, _ = self.join()
-        protocol.transport.loseConnection()
+        protocol.connection.loseConnection()
         self.turn()
         self.assertEqual((self.reactor.readers, self.multiplexer.fileno()), ([], -1))
         _, client = self.join()
@@ -422,7 +446,7 @@ class EndTests(MultiplexerTestCase):
     def test_reactor_ends(self) -> None:
         """When the reactor stops, output is written and every connection is notified."""
         channels = [self.join() for _ in range(2)]
-        channels[0][0].transport.write(b"goodbye")
+        channels[0][0].connection.write(b"goodbye")
         self.multiplexer.connectionLost(Failure(ConnectionLost()))
         self.assertEqual([protocol.lost for protocol, _ in channels], [[ConnectionLost]] * 2)
         self.assertEqual(channels[0][1].recv(99), b"goodbye")
@@ -444,7 +468,7 @@ class PortTests(SynchronousTestCase):
 
     def test_unix_sockets(self) -> None:
         """The port of a Unix socket is not changed, because its clients have no TCP address."""
-        port = unix.Port("s.sock", Factory(), reactor=Reactor())
+        port = unix.Port(b"s.sock", Factory(), reactor=Reactor())
         before = port.transport
         EpollMultiplexer(Reactor()).add_port(port)
         self.assertEqual(port.transport, before)

@@ -20,13 +20,11 @@ from txsentinel.wire.replies import (
     MAX_DEPTH,
     MAX_ELEMENTS,
     NEED_MORE,
-    ErrorLine,
-    PushFrame,
     ReplyReader,
     ReplyViolation,
-    Status,
 )
 from txsentinel.wire.resp import Push, encode
+from txsentinel.wire.values import ErrorLine, PushFrame, Status
 
 LIMITS = Limits()
 

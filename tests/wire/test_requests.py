@@ -83,6 +83,18 @@ def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: 
     return heard
 
 
+def type_of(item: object) -> object:
+    """Return the type of the error that an item of a transcript describes."""
+    assert isinstance(item, tuple), item
+    return item[0]
+
+
+def text_of(item: object) -> object:
+    """Return the text of that error."""
+    assert isinstance(item, tuple), item
+    return item[1]
+
+
 class GrammarTests(SynchronousTestCase):
     """Requests are parsed as intended."""
 
@@ -205,7 +217,7 @@ class GrammarTests(SynchronousTestCase):
             (replace(LIMITS, query_buffer=2 * WORD_OVERHEAD), True, "the request is too big"),
         ):
             (refusal,) = transcript([pack("PING", "word")], limits, authenticated)
-            self.assertEqual(refusal[1], error)
+            self.assertEqual(text_of(refusal), error)
 
     def test_unchecked_line_ends(self) -> None:
         """The byte after a CR and the two after a payload are not checked, as in Redis 7."""
@@ -296,9 +308,8 @@ class ErrorTests(SynchronousTestCase):
             long = start + b"a" * LINE
             self.assertRefused(long, error)
             self.assertRefused(long + end, error)
-            self.assertEqual(
-                transcript([long[: LINE + lead], long[LINE + lead :] + end])[-1][1], f"Protocol error: {error}"
-            )
+            refusal = transcript([long[: LINE + lead], long[LINE + lead :] + end])[-1]
+            self.assertEqual(text_of(refusal), f"Protocol error: {error}")
             self.assertEqual(transcript([long[: LINE + lead]]), [])
         self.assertEqual(transcript([b"a" * LINE + b"\n"]), [[b"a" * LINE]])
 
@@ -330,7 +341,7 @@ class ErrorTests(SynchronousTestCase):
         for stream in (b"POST / HTTP/1.1\r\n", b"host: localhost\r\n", pack("Post", "x"), b"HOST:\n"):
             for cut in range(len(stream)):
                 (error,) = transcript([stream[:cut], stream[cut:]])
-                self.assertIs(error[0], PseudoHttp, stream)
+                self.assertIs(type_of(error), PseudoHttp, stream)
         self.assertEqual(transcript([b"GET / HTTP/1.1\r\n", b"posts\n"]), [[b"GET", b"/", b"HTTP/1.1"], [b"posts"]])
 
     def test_spent_after_an_error(self) -> None:
@@ -372,14 +383,14 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(transcript([pack(*fits)], limits), [fits])
         for stream in (b"*1\r\n$1000\r\n", pack("a" * 500, "b" * 500)):
             (error,) = transcript([stream], limits)
-            self.assertIs(error[0], QueryBufferExceeded)
+            self.assertIs(type_of(error), QueryBufferExceeded)
 
     def test_many_small_words(self) -> None:
         """Empty words count for the limit, too."""
         limits = replace(LIMITS, query_buffer=10 * WORD_OVERHEAD)
         self.assertEqual(transcript([pack(*[b""] * 10)], limits), [[b""] * 10])
         (error,) = transcript([pack(*[b""] * 11)], limits)
-        self.assertIs(error[0], QueryBufferExceeded)
+        self.assertIs(type_of(error), QueryBufferExceeded)
 
     def test_a_pipeline_is_not_one_request(self) -> None:
         """Complete requests do not add up, however many are in one chunk."""
