@@ -195,7 +195,7 @@ class CheckTests(MainCase):
 
     def test_read_only_directory(self) -> None:
         """A directory in which the state file could not be created is refused."""
-        self.patch(check_module.os, "access", lambda path, mode: False)
+        self.patch(os, "access", lambda path, mode: False)
         self.assertEqual(
             self.refused(f"sentinel state-config-file {self.file.parent}/state.conf"),
             f"Sentinel config file {self.file.parent}/state.conf is not writable: Permission denied. Exiting...",

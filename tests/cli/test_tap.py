@@ -14,10 +14,11 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
-from twisted.application.service import IServiceMaker
-from twisted.internet.defer import fail
+from twisted.application.service import IService, IServiceMaker, ServiceMaker
 from twisted.plugin import IPlugin
+from twisted.python import usage
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -45,9 +46,9 @@ class Web:
     name = "web"
     description = "shows things"
 
-    def makeService(self, sentinel: object, argument: str) -> object:
+    def makeService(self, sentinel: object, argument: str) -> IService:
         """Refuse, as these tests do not start it."""
-        return fail(AssertionError(argument))
+        raise AssertionError(argument)
 
 
 class TapCase(SynchronousTestCase):
@@ -81,7 +82,8 @@ class TapCase(SynchronousTestCase):
                 "prefix": "twisted",
                 "pidfile": "twistd.pid",
             }
-            options.parent = {**defaults, **twistd}
+            # Only a mapping of the options of twistd is looked at.
+            options.parent = cast(usage.Options, {**defaults, **twistd})
         try:
             options.parseOptions(list(words))
         finally:
@@ -241,7 +243,9 @@ class SettlingTests(TapCase):
             ({"nodaemon": 0, "pidfile": "mine.pid"}, "pidfile s.pid\n", "mine.pid"),
         ):
             self.write(CONFIG + line)
-            self.assertEqual(self.parse("-c", self.path, twistd=twistd).parent["pidfile"], path)
+            parent = self.parse("-c", self.path, twistd=twistd).parent
+            assert parent is not None
+            self.assertEqual(parent["pidfile"], path)
 
     def test_where_the_log_goes(self) -> None:
         """Twistd's option first, then the directive, then standard output, or twistd.log for a daemon."""
@@ -271,7 +275,7 @@ class SettlingTests(TapCase):
         os.mkdir(os.path.join(self.directory, "sub"))
         self.write(f"{CONFIG}dir {self.directory}/sub\nlogfile s.log\n")
         options = self.parse("-c", self.path)
-        self.assertEqual(options._sink().path, f"{self.directory}/sub/s.log")
+        self.assertEqual(options.log_file, f"{self.directory}/sub/s.log")
 
     def test_log_that_may_be_full(self) -> None:
         """A standard output that is a pipe, and a log file that is a FIFO, do not block."""
@@ -313,6 +317,7 @@ class PluginTests(SynchronousTestCase):
         maker = names["sentinel"]
         verifyObject(IServiceMaker, maker)
         self.assertTrue(IPlugin.providedBy(maker))
+        assert isinstance(maker, ServiceMaker)
         self.assertEqual(maker.tapname, "sentinel")
         self.assertIs(maker.options, Options)
         self.assertIs(maker.makeService, tap.makeService)
@@ -345,7 +350,7 @@ class ProcessTests(TapCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.addCleanup(lambda: process.poll() is None and process.kill())
+        self.addCleanup(process.kill)
         return process
 
     def test_life(self) -> None:

@@ -146,6 +146,10 @@ class MemoryTransport(StringTransport):
 
     protocol: SentinelProtocol
 
+    def forget_protocol(self) -> None:
+        """Drop the reference to the protocol."""
+        del self.protocol
+
 
 class ServerHarness:
     """One server with its core and its fakes."""
@@ -292,7 +296,7 @@ class RawConnection:
         """Return the replies received since the last call, parsed."""
         reader = ReplyReader(Limits(), resp3=True)
         reader.feed(self.raw())
-        found = []
+        found: list[object] = []
         while (reply := reader.next_reply()) is not NEED_MORE:
             found.append(reply)
         return found

@@ -37,7 +37,11 @@ class MemoryFiles:
         if self.reading is None:
             return maybeDeferred(self.read, path)
         fetched: Deferred[bytes] = Deferred()
-        self.reading.append(lambda: maybeDeferred(self.read, path).chainDeferred(fetched))
+
+        def read() -> None:
+            maybeDeferred(self.read, path).chainDeferred(fetched)
+
+        self.reading.append(read)
         return fetched
 
     def replace(self, path: str, contents: bytes) -> Deferred[None]:
@@ -332,7 +336,7 @@ class LogTests(AclTestCase):
         self.client.ask("aUTH", "u", "p")
         [entry] = self.entries()
         self.assertEqual((entry[b"object"], entry[b"username"], entry[b"reason"]), (b"aUTH", b"u", b"auth"))
-        self.assertIn(b" user=default ", entry[b"client-info"])  # type: ignore[arg-type]
+        self.assertIn(b" user=default ", entry[b"client-info"])
 
 
 class FileTests(AclTestCase):
@@ -460,7 +464,8 @@ class StartTests(SynchronousTestCase):
         memory = host.files = MemoryFiles()  # type: ignore[attr-defined]
         memory.contents.update(files or {})
         access = AccessControl(GenericOptions(dir="/etc", **options), host, TABLE)  # type: ignore[arg-type]
-        return self.assertRaises(UnusableUsers, access.start, (), lambda level, line: None).lines
+        lines: tuple[str, ...] = self.assertRaises(UnusableUsers, access.start, (), lambda level, line: None).lines
+        return lines
 
     def test_unknown_command(self) -> None:
         """The error names the rule and the user."""

@@ -213,7 +213,7 @@ class ValkeyConnection:
         first = self.reply(*words)
         if first == CLOSED or isinstance(first, ErrorLine):
             return [first]
-        rest = []
+        rest: list[object] = []
         while len(rest) < count - 1:
             reply = self._reader.next_reply()
             if reply is NEED_MORE:

@@ -15,6 +15,12 @@ def fields(line: bytes) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in line.decode().rstrip("\n").split(" "))
 
 
+def first_line(reply: object) -> bytes:
+    """Return the first line of a bulk string."""
+    assert isinstance(reply, bytes), reply
+    return reply.splitlines()[0]
+
+
 class IdentityTests(ServerTestCase):
     """ID, name and library of a client."""
 
@@ -85,7 +91,7 @@ class ListTests(ServerTestCase):
         for request in sent:
             self.client.protocol.dataReceived(request)
             received += len(self.client.raw())
-        shown = fields(self.harness.connect().reply("CLIENT", "LIST").splitlines()[0])
+        shown = fields(first_line(self.harness.connect().reply("CLIENT", "LIST")))
         self.assertEqual(
             [shown["tot-net-in"], shown["tot-net-out"], shown["tot-cmds"]],
             [str(len(b"".join(sent))), str(received), "4"],
@@ -101,7 +107,7 @@ class ListTests(ServerTestCase):
             (("SENTINEL", "MASTERS", "x"), "sentinel|masters"),
         ):
             self.client.ask(*words)
-            self.assertEqual(fields(other.reply("CLIENT", "LIST").splitlines()[0])["cmd"], shown, words)
+            self.assertEqual(fields(first_line(other.reply("CLIENT", "LIST")))["cmd"], shown, words)
 
     def test_addresses(self) -> None:
         """IPv6 hosts are in brackets; a Unix socket is its path with port 0."""

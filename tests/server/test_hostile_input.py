@@ -169,14 +169,15 @@ class MemoryTests(ServerTestCase):
             client.ask("HELLO", "3")
             client.ask(*last)
             attribute = Lifetime()
-            client.protocol.attribute = attribute
+            setattr(client.protocol, "attribute", attribute)  # noqa: B010 - it has no such attribute of its own
             gone = weakref.ref(attribute)
             gc.collect()
             gc.disable()
             self.addCleanup(gc.enable)
             client.wire.abortConnection()
             client.raw()
-            client.wire.producer = client.wire.protocol = None  # as transports do
+            client.wire.producer = None
+            client.wire.forget_protocol()  # as transports do
             del client, attribute
             self.assertIsNone(gone(), last)
 

@@ -24,7 +24,8 @@ class CachingTests(ServerTestCase):
 
     def test_cacheable_requests(self) -> None:
         """Queries are cached; requests that change state, contain a secret, are wrong or are refused are not."""
-        for words in (ASK, ("SENTINEL", "MASTERS"), ("sentinel", "Master", "mymaster"), ("PING",)):
+        cacheable: list[tuple[str, ...]] = [ASK, ("SENTINEL", "MASTERS"), ("sentinel", "Master", "mymaster"), ("PING",)]
+        for words in cacheable:
             self.assertTrue(self.is_cached(*words), words)
         for words in (
             ("AUTH", "secret"),
@@ -125,7 +126,9 @@ class ExecutionTests(ServerTestCase):
 
     def test_full_client(self) -> None:
         """A client that does not read its replies is not read."""
-        self.client.wire.producer.pauseProducing()
+        producer = self.client.wire.producer
+        assert producer is not None
+        producer.pauseProducing()
         while self.client.wire.producerState == "producing":
             self.client.send(*ASK)
         self.assertLess(self.client.protocol.unsent, 2 * 1024 * 1024)
@@ -146,7 +149,7 @@ class ExecutionTests(ServerTestCase):
         self.assertEqual(statistics.input_bytes - sizes[0], len(pack("CLIENT", "ID")) + len(pack(*ASK)))
         self.assertEqual(statistics.output_bytes - sizes[1], len(client_id) + len(ADDRESS))
         self.assertEqual(
-            (client.last_active, client.last_command.name),
+            (client.last_active, client.last_command and client.last_command.name),
             (self.harness.host.now(), "sentinel|get-master-addr-by-name"),
         )
 

@@ -15,6 +15,7 @@ from txsentinel.model.address import Address
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS
 from txsentinel.server.replies import Stepwise
+from txsentinel.server.steps import finished
 
 NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
 NO_MASTER = "ERR No such master with that name"
@@ -89,10 +90,7 @@ class DeferredReplyTests(ServerTestCase):
         core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, self.harness.host.now())
         self.harness.executor.drain()
         self.harness.events.clear()
-        with self.assertRaises(StopIteration) as end:
-            while True:
-                next(reading.steps)
-        self.client.protocol._writer.answer(end.exception.value)
+        self.client.protocol._writer.answer(finished(reading.steps))
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
         self.harness.fail()
@@ -273,7 +271,7 @@ class PasswordTests(ServerTestCase):
         self.client.send("SENTINEL", "SET", "mymaster", "quorum", "1", "AUTH-pass", "a\r\nsentinel x\t\x1f\x7f")
         self.harness.save()
         self.assertEqual(self.client.raw(), b"+OK\r\n")
-        password = self.master.options.auth_pass
+        password = self.master.options.auth_pass or ""
         self.assertEqual(password, "a\r\nsentinel x\t\x1f\x7f")
         line = written(password)
         self.assertEqual(line, '"a\\r\\nsentinel x\\t\\x1f\\x7f"')

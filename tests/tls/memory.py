@@ -43,14 +43,27 @@ class Line(StringTransport):
         self.clear()
         if self.held_up:
             self.held_up = False
+            assert self.producer is not None
             self.producer.resumeProducing()
         return value
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """As it should be."""
 
+    def getTcpNoDelay(self) -> bool:
+        """As it should be."""
+        return True
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """As it should be."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """As it should be."""
+        return True
+
+    def loseWriteConnection(self) -> None:
+        """Refuse: TLS does not close one direction only."""
+        raise NotImplementedError
 
     def getHandle(self) -> None:
         """Return no socket."""

@@ -265,7 +265,7 @@ class ActivationTests(ContextCase):
         """A TLS port, TLS links and ``tls-cluster`` all activate TLS."""
         self.assertFalse(wants_tls(GenericOptions()))
         for directive in ({"tls_port": 1}, {"tls_replication": True}, {"tls_cluster": True}):
-            self.assertTrue(wants_tls(GenericOptions(**directive)))  # type: ignore[arg-type]
+            self.assertTrue(wants_tls(GenericOptions(**directive)))
 
     def test_without(self) -> None:
         """Without these directives no certificate is needed, and links are plain."""

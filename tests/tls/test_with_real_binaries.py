@@ -173,7 +173,8 @@ class InstallationTests(SynchronousTestCase):
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
-        with TlsHarness() as harness:
+        harness = TlsHarness()
+        with harness:
             stranger = Authority(harness.directory / "other", "other")
             impostor = harness.redis(extra=[*tls_lines(harness.authority, stranger.issue("x")), "tls-auth-clients no"])
             impostor.context = client_context(stranger, None)  # type: ignore[attr-defined]
