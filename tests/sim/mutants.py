@@ -475,8 +475,9 @@ def restarts_without_its_current_epoch() -> list[Patch]:
 def publishes_before_the_promotion_is_seen() -> list[Patch]:
     """The command to promote counts as the observed promotion."""
     from txsentinel.core import instances
+    from txsentinel.core.failover_state import PROMOTION_SEEN
 
-    return [(instances, "PROMOTION_SEEN", instances.PROMOTION_SEEN | {FailoverState.WAIT_PROMOTION})]
+    return [(instances, "PROMOTION_SEEN", PROMOTION_SEEN | {FailoverState.WAIT_PROMOTION})]
 
 
 @mutant("S12", kinds=("masters-die",), seed=2)

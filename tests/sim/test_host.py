@@ -365,10 +365,11 @@ class Child(ProcessProtocol):
     """Records how a child ended."""
 
     def __init__(self) -> None:
-        self.ended: list[Exception] = []
+        self.ended: list[ProcessDone | ProcessTerminated] = []
 
     def processEnded(self, reason: Failure) -> None:
         """Record the end."""
+        assert isinstance(reason.value, ProcessDone | ProcessTerminated)
         self.ended.append(reason.value)
 
 

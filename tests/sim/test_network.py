@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     CannotListenError,
     ConnectionAborted,
@@ -35,7 +38,7 @@ class Recorder(Protocol):
         self.heard = b""
         self.chunks: list[bytes] = []
         self.made = False
-        self.lost: type[Exception] | None = None
+        self.lost: type[BaseException] | None = None
 
     def connectionMade(self) -> None:
         """Connected."""
@@ -67,12 +70,12 @@ class Server(ServerFactory):
     noisy = False
 
     def __init__(self, protocol: type[Recorder] = Recorder) -> None:
-        self.protocol = protocol
+        self._make = protocol
         self.accepted: list[Recorder] = []
 
     def buildProtocol(self, addr: object) -> Recorder:
         """Keep the protocol of another client."""
-        self.accepted.append(self.protocol())
+        self.accepted.append(self._make())
         return self.accepted[-1]
 
 
@@ -83,8 +86,8 @@ class Client(ClientFactory):
 
     def __init__(self) -> None:
         self.client = Recorder()
-        self.failed: type[Exception] | None = None
-        self.ended: type[Exception] | None = None
+        self.failed: type[BaseException] | None = None
+        self.ended: type[BaseException] | None = None
         self.stops = 0
 
     def buildProtocol(self, addr: object) -> Recorder:
@@ -267,12 +270,14 @@ class ClosingTests(NetworkCase):
         server = Server()
         port = self.beta.reactor.listenTCP(7, server)
         client = self.connect()
-        self.successResultOf_later(port.stopListening())
+        closed = port.stopListening()
+        assert closed is not None
+        self.successResultOf_later(closed)
         self.assertIs(self.connect().failed, ConnectionRefusedError)
         self.assertIsNone(client.client.lost)
         self.listen()
 
-    def successResultOf_later(self, deferred: object) -> None:
+    def successResultOf_later(self, deferred: Deferred[None]) -> None:
         """Return the result of a Deferred that fires in a later turn."""
         self.simulation.run(0.01)
         self.successResultOf(deferred)
@@ -349,7 +354,7 @@ class RefusalTests(NetworkCase):
 
     def test_port_zero(self) -> None:
         """Port 0 selects a free port, and reports it."""
-        ports = [self.beta.reactor.listenTCP(0, Server()).getHost() for _ in range(2)]
+        ports = [cast(IPv4Address, self.beta.reactor.listenTCP(0, Server()).getHost()) for _ in range(2)]
         self.assertEqual(len({address.port for address in ports} - {0}), 2)
 
 
@@ -535,8 +540,8 @@ class ReconnectingTests(NetworkCase):
         """It connects repeatedly: refused, accepted, lost to a restart, accepted."""
 
         class Persistent(ReconnectingClientFactory):
-            noisy, jitter, factor = False, None, 1.0
-            initialDelay = delay = maxDelay = 1.0
+            noisy, jitter, factor = False, 0.0, 1.0
+            initialDelay = delay = maxDelay = 1
             built: list[Recorder] = []
 
             def buildProtocol(self, addr: object) -> Recorder:
@@ -544,7 +549,8 @@ class ReconnectingTests(NetworkCase):
                 return self.built[-1]
 
         factory = Persistent()
-        factory.clock = self.alpha.reactor
+        # Twisted declares the clock as its global reactor; it calls only ``callLater``.
+        setattr(factory, "clock", self.alpha.reactor)  # noqa: B010
         self.alpha.reactor.connectTCP("10.0.0.2", 7, factory, 2)
         self.simulation.run(3)
         self.assertEqual(len(factory.built), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled, CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTCP, IReactorTime, IReactorUNIX
@@ -228,12 +230,13 @@ class TwistedTests(SimulationCase):
 
     def test_looping_call(self) -> None:
         """A LoopingCall of 100 ms fires ten times a second for a simulated day, never twice at once."""
-        loop = LoopingCall(lambda: self.seen.append(self.simulation.time))
+        times: list[int] = []
+        loop = LoopingCall(lambda: times.append(self.simulation.time))
         loop.clock = self.reactor
         loop.start(0.1, now=False)
         self.simulation.run(3600)
-        self.assertEqual(len(self.seen), 36_000 - (self.seen[-1] < 3_600_000_000 - 50_000))
-        gaps = {round((later - sooner) / 1000) for sooner, later in zip(self.seen, self.seen[1:], strict=False)}
+        self.assertEqual(len(times), 36_000 - (times[-1] < 3_600_000_000 - 50_000))
+        gaps = {round((later - sooner) / 1000) for sooner, later in pairwise(times)}
         self.assertEqual(gaps, {100})
 
     def test_looping_call_skips_a_stall(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import replace
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -84,12 +85,17 @@ class SwarmTests(SynchronousTestCase):
         self.assertRaises(ValueError, Fault.parse, "earthquake:1:1:1")
 
 
+def has_master(fleet: Fleet) -> bool:
+    """Whether any server is a master."""
+    return any(server.is_master for server in fleet.servers)
+
+
 class LivenessTests(SynchronousTestCase):
     """Liveness, one property per test."""
 
-    def fleet(self, seed: int = 1, **shape: int) -> Fleet:
+    def fleet(self, seed: int = 1, shape: Shape | None = None) -> Fleet:
         """Return a stable fleet."""
-        fleet = Fleet(seed, Shape(**shape))
+        fleet = Fleet(seed, shape or Shape())
         self.checker = InvariantChecker(fleet)
         fleet.start()
         self.assertTrue(fleet.converge(), fleet.disagreements())
@@ -121,7 +127,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_l1_a_master_that_dies_in_tilt_is_replaced(self) -> None:
         """With a short down-after, too: replicas that lost it during TILT did not lose it long before us."""
-        fleet = self.fleet(down_after=300)
+        fleet = self.fleet(shape=Shape(down_after=300))
         for sentinel in fleet.sentinels:
             sentinel.host.pause_for(3.0)
         fleet.run(3.1)
@@ -132,19 +138,19 @@ class LivenessTests(SynchronousTestCase):
     def test_l1_a_group_without_a_master_gets_one(self) -> None:
         """A master that was ordered to follow its own replica is replaced within down-after and two seconds."""
         for seed, down_after in ((1, 1_000), (2, 2_000), (3, 4_000)):
-            fleet = self.fleet(seed, down_after=down_after)
+            fleet = self.fleet(seed, shape=Shape(down_after=down_after))
             master, replica, _ = fleet.servers
             master.replication.follow(replica.address)
             within = down_after / 1000 + 2.0
-            self.assertTrue(fleet.simulation.run_until(lambda f=fleet: any(s.is_master for s in f.servers), within))
+            self.assertTrue(fleet.simulation.run_until(partial(has_master, fleet), within))
             self.assertTrue(fleet.converge(), fleet.disagreements())
             self.assertEqual([str(violation) for violation in self.checker.violations], [])
 
     def test_a_replica_that_was_promoted_by_hand_stays_master(self) -> None:
         """A master promoted by an operator is published, and no other replica is promoted."""
-        fleet = self.fleet(down_after=1_000)
+        fleet = self.fleet(shape=Shape(down_after=1_000))
         master, replica, _ = fleet.servers
-        replica.replication.follow(None)
+        replica.replication.lead()
         master.replication.follow(replica.address)
         fleet.run(8.0)
         self.assertEqual(self.checker.failovers, 1)
@@ -157,7 +163,7 @@ class LivenessTests(SynchronousTestCase):
         for state in FailoverState:
             if state in (FailoverState.NONE, FailoverState.SELECT_REPLICA, FailoverState.UPDATE_CONFIG):
                 continue
-            fleet = self.fleet(seed=3, failover_timeout=3_000, sentinels=3)
+            fleet = self.fleet(seed=3, shape=Shape(failover_timeout=3_000, sentinels=3))
             if state is FailoverState.SEND_SLAVEOF_NOONE:
                 for server in fleet.servers[1:]:
                     server.host.pause_for(1.1)
@@ -181,7 +187,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_l2_l3_agreement_after_a_partition(self) -> None:
         """After a partition ends all Sentinels have one master and all servers follow it."""
-        fleet = self.fleet(sentinels=5, replicas=3, quorum=3)
+        fleet = self.fleet(shape=Shape(sentinels=5, replicas=3, quorum=3))
         alone = [fleet.servers[0].host, fleet.sentinels[0].host, fleet.sentinels[1].host]
         others = [s.host for s in fleet.servers[1:]] + [s.host for s in fleet.sentinels[2:]]
         fleet.network.partition(list(alone), list(others))
@@ -218,7 +224,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_l6_epochs_converge(self) -> None:
         """Every Sentinel learns the highest epoch of them all."""
-        fleet = self.fleet(masters=2)
+        fleet = self.fleet(shape=Shape(masters=2))
         for group in fleet.masters:
             group.servers[0].host.kill()
             fleet.run(5.0)
@@ -242,7 +248,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_hanging_disk(self) -> None:
         """Changes made while the disk hangs do not accumulate, and the final state is the same."""
-        fleet = self.fleet(failover_timeout=3_000)
+        fleet = self.fleet(shape=Shape(failover_timeout=3_000))
         hanging = fleet.sentinels[0]
         hanging.host.files.stick()
         for _ in range(6):
@@ -258,7 +264,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_no_majority_no_failover(self) -> None:
         """Without a majority of the Sentinels, a dead master stays the master."""
-        fleet = self.fleet(quorum=1)
+        fleet = self.fleet(shape=Shape(quorum=1))
         for sentinel in fleet.sentinels[:2]:
             sentinel.host.kill()
         fleet.servers[0].host.kill()
@@ -269,7 +275,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_no_quorum_no_failover(self) -> None:
         """A master that fewer than the quorum have down is not replaced."""
-        fleet = self.fleet(quorum=3)
+        fleet = self.fleet(shape=Shape(quorum=3))
         fleet.network.cut(fleet.sentinels[0].host, fleet.servers[0].host)
         fleet.network.cut(fleet.sentinels[1].host, fleet.servers[0].host)
         fleet.run(30.0)

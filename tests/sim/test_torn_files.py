@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EIO
+from functools import partial
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -102,13 +103,17 @@ class FleetTests(SynchronousTestCase):
     def test_torn_writes(self) -> None:
         """A Sentinel whose writes are torn repeatedly restarts with its state; temporary files do not matter."""
         client = self.fleet.clients[0]
+
+        def serves_more_than(served: int) -> bool:
+            return client.served > served
+
         for _ in range(5):
             target = self.inject("torn-write", 3.0)
             self.fleet.run(4.0)
             self.assert_stable()
             # The peer of a connection that was lost silently is served again once it has given it up.
             served = client.served
-            self.assertTrue(self.fleet.simulation.run_until(lambda served=served: client.served > served, 40.0))
+            self.assertTrue(self.fleet.simulation.run_until(partial(serves_more_than, served), 40.0))
         files = target.host.files
         self.assertTrue(files.leftovers)
         self.assertEqual({CONFIG_PATH, *files.leftovers}, set(files.contents))

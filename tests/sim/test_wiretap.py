@@ -11,7 +11,8 @@ from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.simulation import Simulation
-from txsentinel.sim.wiretap import Failed, Frames
+from txsentinel.sim.values import Failed
+from txsentinel.sim.wiretap import Frames
 
 STREAM = b"+PONG\r\n-ERR no\r\n:-3\r\n$5\r\na\r\nbc\r\n$-1\r\n*-1\r\n*3\r\n:1\r\n$1\r\n*\r\n*1\r\n$0\r\n\r\n"
 VALUES = [b"PONG", Failed(b"ERR no"), -3, b"a\r\nbc", None, None, [1, b"*", [b""]]]

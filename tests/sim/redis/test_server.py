@@ -152,7 +152,9 @@ class StateTests(RedisCase):
     def test_broken_protocol(self) -> None:
         """A client that violates the protocol gets an error and is closed."""
         connection = self.connect(self.master)
-        connection._protocol.transport.write(b"*1\r\nx\r\n")
+        transport = connection._protocol.transport
+        assert transport is not None
+        transport.write(b"*1\r\nx\r\n")
         self.refused(connection.reply(), b"ERR Protocol error: ")
         self.assertTrue(ends(connection))
 

@@ -441,10 +441,10 @@ class RefusalTests(WhatIfTestCase):
         self.assertIn("*** FATAL CONFIG FILE ERROR", err)
         self.assertIn("at line 11\n>>> 'sentinel dwon-after mymaster 1'", err)
         self.assertIn("monitors no master", self.refused("--kill", "1", contents="port 26379\n"))
-        err = StringIO()
-        with redirect_stderr(err):
+        stderr = StringIO()
+        with redirect_stderr(stderr):
             self.assertEqual(main(["/nowhere/sentinel.conf", "--kill", "1"]), 2)
-        self.assertIn("can't open config file '/nowhere/sentinel.conf': No such file", err.getvalue())
+        self.assertIn("can't open config file '/nowhere/sentinel.conf': No such file", stderr.getvalue())
 
     def test_two_processes_at_one_address(self) -> None:
         """Two processes cannot listen on one port of one machine."""
