@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from twisted.internet import reactor
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol, ServerFactory
 
 ANSWER: Final = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
 
@@ -28,12 +28,18 @@ class Answering(Protocol):
         self.transport.write(ANSWER * data.count(b"*"))  # type: ignore[union-attr]
 
 
+class AnsweringFactory(ServerFactory):
+    """Makes these connections."""
+
+    noisy = False
+    protocol = Answering
+
+
 def main() -> None:
     """Serve until killed."""
-    factory = Factory.forProtocol(Answering)
-    factory.noisy = False
-    reactor.listenTCP(int(sys.argv[1]), factory, backlog=511, interface="127.0.0.1")  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    factory = AnsweringFactory()
+    reactor.listenTCP(int(sys.argv[1]), factory, backlog=511, interface="127.0.0.1")
+    reactor.run()
 
 
 if __name__ == "__main__":

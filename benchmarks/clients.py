@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,9 +140,7 @@ class ServerSet:
                 process.start()
             for name, process in self.processes.items():
                 if name != "bare":
-                    wait_for(
-                        lambda process=process: _is_stable(process), STABILIZATION_SECONDS, f"{name} to become stable"
-                    )
+                    wait_for(partial(_is_stable, process), STABILIZATION_SECONDS, f"{name} to become stable")
         except BaseException:
             self._stack.close()
             raise

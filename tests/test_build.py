@@ -8,7 +8,7 @@ import re
 import sys
 from configparser import ConfigParser
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -16,6 +16,12 @@ from packaging.utils import canonicalize_name
 from twisted.trial.unittest import SynchronousTestCase
 
 import txsentinel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 from build_support import backend, man_page
 from build_support.compiled_modules import UnusableList, compiled_modules
 from tests.conftest import COMPILED
@@ -132,7 +138,7 @@ class RequirementsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
-            self.groups: dict[str, list[Any]] = backend.tomllib.load(file)["dependency-groups"]
+            self.groups: dict[str, list[Any]] = tomllib.load(file)["dependency-groups"]
         self.configuration = ConfigParser()
         self.configuration.read(os.path.join(ROOT, "setup.cfg"), encoding="utf-8")
 
@@ -158,17 +164,18 @@ class RequirementsTests(SynchronousTestCase):
         with open(os.path.join(ROOT, "constraints.txt"), encoding="utf-8") as file:
             pins = [Requirement(line.strip()) for line in file if line.strip()]
         for python in PYTHONS:
-            environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.9"}
+            environment = default_environment()
+            environment["python_version"], environment["python_full_version"] = python, f"{python}.9"
             pinned: dict[str, str] = {}
             for pin in pins:
                 [specifier] = pin.specifier
                 self.assertEqual(specifier.operator, "==", pin)
-                if pin.marker is None or pin.marker.evaluate(environment):
+                if pin.marker is None or pin.marker.evaluate(cast(dict[str, str], environment)):
                     self.assertNotIn(canonicalize_name(pin.name), pinned, python)
                     pinned[canonicalize_name(pin.name)] = specifier.version
             for line in self.requirements():
                 wanted = Requirement(line)
-                if wanted.marker is None or wanted.marker.evaluate(environment):
+                if wanted.marker is None or wanted.marker.evaluate(cast(dict[str, str], environment)):
                     version = pinned.get(canonicalize_name(wanted.name), "none")
                     self.assertTrue(version != "none" and wanted.specifier.contains(version), f"{line}: {version}")
 

@@ -32,7 +32,7 @@ EXCEPTIONS = {
         "self._core.state.read_until",
         "queue.brought_forward",
     },
-    "server.factory": {"self._inspection.clock", "protocol.factory", "context.statistics.evicted_clients"},
+    "server.factory": {"self._inspection.clock", "protocol.factory"},
     "tls.endpoints": {"secured.protocol"},
     "tls.renewal": {"self._loop.clock"},
     # The interpreter's and the reactor's own hooks.

@@ -168,7 +168,7 @@ class PlayedTests(SynchronousTestCase):
             # A shell ignores SIGINT for what runs in its background, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        self.addCleanup(lambda: process.poll() is None and process.kill())
+        self.addCleanup(process.kill)
         watchdog = threading.Timer(SECONDS, process.kill)
         watchdog.start()
         self.addCleanup(watchdog.cancel)

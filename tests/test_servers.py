@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import SkipTest
 
@@ -95,7 +96,7 @@ class WaitForTests(SynchronousTestCase):
 
     def test_first_true_answer(self) -> None:
         """Errors of servers that are not there yet are not the end; the first true answer is returned."""
-        outcomes = iter([ConnectionRefusedError(), ReplyError("LOADING"), 0, 42])
+        outcomes: Iterator[Exception | int] = iter([ConnectionRefusedError(), ReplyError("LOADING"), 0, 42])
 
         def condition() -> int:
             outcome = next(outcomes)

@@ -206,12 +206,12 @@ class UserTests(ClientTests, SynchronousTestCase):
 
     def test_nothing_refused(self) -> None:
         """The applications' user has all the rights on Sentinels that the clients use."""
-        self.assertEqual(self.fixture.refused, [])  # type: ignore[no-untyped-call]
+        self.assertEqual(self.fixture.refused, [])
 
     def test_documented(self) -> None:
         """The documentation lists the rights that were used here."""
         words = (ROOT / "docs" / "compatibility.rst").read_text(encoding="utf-8").split()
-        self.assertIn(READER, " ".join(words))  # type: ignore[no-untyped-call]
+        self.assertIn(READER, " ".join(words))
 
     @classmethod
     def plan(cls) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def encryption(plan: Plan) -> dict[str, Any]:
         with open(path, "rb") as stream:
             files.append(stream.read())
     authority = Certificate.loadPEM(files[0])
-    own: Any = PrivateCertificate.loadPEM(files[1] + files[2])  # type: ignore[no-untyped-call]
+    own: Any = PrivateCertificate.loadPEM(files[1] + files[2])
 
     def creator(host: str) -> Any:
         return optionsForClientTLS(host, trustRoot=authority, clientCertificate=own)

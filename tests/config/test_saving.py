@@ -273,16 +273,22 @@ TABLE: tuple[tuple[str, str, Result], ...] = (
 )
 """State, inputs, and what is seen after them."""
 
+
+def both(result: Result) -> tuple[Result, Result]:
+    """Return the same for both results of a check."""
+    return result, result
+
+
 PROBES: tuple[tuple[str, Result, Result], ...] = (
     (
         "change turn",
         Result(1, timers=(HANG_LIMIT, PROBE_PERIOD)),
         Result(1, timers=(HANG_LIMIT, PROBE_PERIOD)),
     ),
-    ("change turn hang", *[Result(1, timers=(PROBE_PERIOD,), failing=True)] * 2),
-    ("change turn fail", *[Result(timers=(0.1, PROBE_PERIOD), failing=True)] * 2),
-    ("stop", *[Result(stopped=(True,))] * 2),
-    ("change turn stop", *[Result(1, timers=(STOP_LIMIT,), stopped=(False,))] * 2),
+    ("change turn hang", *both(Result(1, timers=(PROBE_PERIOD,), failing=True))),
+    ("change turn fail", *both(Result(timers=(0.1, PROBE_PERIOD), failing=True))),
+    ("stop", *both(Result(stopped=(True,)))),
+    ("change turn stop", *both(Result(1, timers=(STOP_LIMIT,), stopped=(False,)))),
 )
 """Inputs after a probe began, and what is seen when it then succeeds, and when it fails: it has no effect."""
 

@@ -44,15 +44,16 @@ class Contract:
             connection = server.connect()
             for request in ("AUTH secret", "FAILOVER ABORT", "CLIENT UNPAUSE"):
                 call(connection, request)
-            for request in (
+            requests: tuple[str | tuple[str, ...], ...] = (
                 ("CONFIG", "SET", "requirepass", ""),
                 ("CONFIG", "SET", "masterauth", ""),
                 "CONFIG SET slave-serve-stale-data yes",
                 "SLAVEOF NO ONE",
                 "FLUSHALL",
                 "CONFIG REWRITE",
-            ):
-                self.assertEqual(call(connection, request), b"OK")
+            )
+            for order in requests:
+                self.assertEqual(call(connection, order), b"OK")
             connection.close()
 
     def connect(self: Any, server: Server) -> Connection:
@@ -84,5 +85,5 @@ class Contract:
 
     def refused(self: Any, reply: object, start: str) -> None:
         """Assert that the reply is an error with this beginning."""
-        self.assertIsInstance(reply, ErrorLine)
+        assert isinstance(reply, ErrorLine), reply
         self.assertTrue(reply.startswith(start.encode()), reply)

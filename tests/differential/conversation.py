@@ -127,7 +127,7 @@ class ScriptClient:
         return self._read(FIRST_REPLY_SECONDS, "")
 
     def _read(self, seconds: float, mark: str) -> list[Node]:
-        replies = []
+        replies: list[Node] = []
         while True:
             try:
                 reply = self.connection.read(seconds)

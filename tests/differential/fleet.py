@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -79,7 +79,7 @@ class _Runner(threading.Thread):
         except BaseException as problem:
             self.problem = problem
 
-    def _run_tables(self, found: dict[str, Sequence[Group]]) -> None:
+    def _run_tables(self, found: Mapping[str, Sequence[Group]]) -> None:
         with contextlib.closing(Conversation(self.environment)) as conversation:
             self.outcomes = conversation.outcomes
             for last in (False, True):

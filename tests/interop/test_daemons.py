@@ -75,7 +75,7 @@ class TwistdTests(SynchronousTestCase):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.addCleanup(lambda: process.poll() is None and process.kill())
+        self.addCleanup(process.kill)
         wait_for(lambda: call(self.port, "PING") == "PONG", SECONDS, "an answer")
         return process
 

@@ -52,7 +52,7 @@ class MountedFileTests(SynchronousTestCase):
         """Mount a file over itself until the end."""
         subprocess.run(["mount", "--bind", path, path], check=True)
         # The Sentinel that has it open ends only afterwards.
-        stack.callback(subprocess.run, ["umount", "--lazy", path], check=True)
+        stack.callback(lambda: subprocess.run(["umount", "--lazy", path], check=True))
 
     def test_failover_and_crash(self) -> None:
         """They fail over, every vote that they publish is in the file, and a restart after SIGKILL reads it."""

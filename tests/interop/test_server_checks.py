@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, shorten_periods, wait_moved
 from tests.interop.server_checks import Clients, client_problems, server_problems
-from tests.servers import Fleet, Harness, RedisProcess, ReplyError, missing, wait_for
+from tests.servers import Fleet, Harness, RedisProcess, ReplyError, SentinelProcess, missing, wait_for
 
 
 class CheckTests(SynchronousTestCase):
@@ -89,9 +89,9 @@ class CoordinatedTests(SynchronousTestCase):
                 old, sentinel = fleet.master(), fleet.sentinels[number % 3]
                 clients = stack.enter_context(Clients(old))
 
-                def ordered(sentinel=sentinel) -> bool:  # type: ignore[no-untyped-def]
+                def ordered(sentinel: SentinelProcess = sentinel) -> bool:
                     try:
-                        return sentinel.call("SENTINEL", "FAILOVER", fleet.name, "COORDINATED") == "OK"
+                        return bool(sentinel.call("SENTINEL", "FAILOVER", fleet.name, "COORDINATED") == "OK")
                     except ReplyError as refusal:
                         # No replica is fit until its INFO has arrived; nothing else may block the failover.
                         self.assertEqual(str(refusal), "NOGOODSLAVE No suitable replica to promote")
@@ -99,7 +99,11 @@ class CoordinatedTests(SynchronousTestCase):
 
                 wait_for(ordered, SECONDS, "the order to be taken")
                 wait_moved(fleet, old)
-                wait_for(lambda clients=clients: not client_problems(clients), SECONDS, "clients to be gone")
+
+                def clients_are_gone(clients: Clients = clients) -> bool:
+                    return not client_problems(clients)
+
+                wait_for(clients_are_gone, SECONDS, "clients to be gone")
                 fleet.wait_quiet(SECONDS)
                 self.assertEqual(server_problems(fleet.servers.values(), fleet.master_port()), [])
 

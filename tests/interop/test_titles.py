@@ -17,7 +17,7 @@ from tests.servers import Harness, available, call, free_port, missing, wait_for
 ROOT = str(Path(__file__).resolve().parents[2])
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
-SETTINGS = (
+SETTINGS: tuple[list[str], ...] = (
     [],
     ["bind 127.0.0.2 127.0.0.1", 'proc-title-template "{{{title}}} at {listen-addr}, {server-mode}"'],
     ["unixsocket s.sock", 'proc-title-template "{title} {port}|{tls-port}|{unixsocket}|{config-file}|{{"'],

@@ -6,7 +6,7 @@ from typing import cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.interfaces import IConnector, IPushProducer, ITransport
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -56,7 +56,8 @@ class RecordingTransport:
 class RelaySide:
     """A side of a relay with its fake transport."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: object) -> None:
+        assert isinstance(side, Side)
         self.side = side
         self.wire = RecordingTransport()
         side.makeConnection(cast(ITransport, self.wire))
@@ -183,7 +184,7 @@ class ProxyTests(SynchronousTestCase):
         caller = self.call()
         self.reactor.advance(0)
         factory = self.reactor.tcpClients[-1][2]
-        factory.clientConnectionFailed(None, Failure(ConnectionLost()))
+        factory.clientConnectionFailed(cast(IConnector, None), Failure(ConnectionLost()))
         self.assertEqual(caller.wire.closed, "reset")
 
     def test_slow_route_keeps_the_order(self) -> None:

@@ -15,7 +15,7 @@ from txsentinel.model.address import Address
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS
 from txsentinel.server.replies import Stepwise
-from txsentinel.server.steps import finished
+from txsentinel.server.steps import run_all
 
 NOT_SAVED = b"-ERR Failed to save config file. Check server logs.\r\n"
 NO_MASTER = "ERR No such master with that name"
@@ -90,7 +90,7 @@ class DeferredReplyTests(ServerTestCase):
         core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, self.harness.host.now())
         self.harness.executor.drain()
         self.harness.events.clear()
-        self.client.protocol._writer.answer(finished(reading.steps))
+        self.client.protocol._writer.answer(run_all(reading.steps))
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
         self.harness.fail()
