@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.testing import StringTransport
 from zope.interface import alsoProvides
 
 from tests.server.harness import MemoryTransport, RawConnection, ServerHarness, ServerTestCase
@@ -154,6 +155,16 @@ class AdmissionTests(ServerTestCase):
         wire.protocol = protocol
         protocol.makeConnection(wire)
         self.assertEqual((wire.value(), wire.disconnecting), (b"", True))
+
+    def test_rejected_and_half_closed(self) -> None:
+        """A rejected client may close either half before the connection is closed."""
+        self.harness = ServerHarness(GenericOptions(maxclients=0))
+        for half in ("readConnectionLost", "writeConnectionLost"):
+            protocol, transport = self.harness.factory.buildProtocol(None), StringTransport()
+            protocol.makeConnection(transport)
+            getattr(protocol, half)()
+            self.assertEqual((transport.value(), transport.disconnecting), (TOO_MANY, True))
+            protocol.connectionLost()
 
     def test_protected_mode(self) -> None:
         """Without a password other hosts are refused in protected mode, with a password they may log in."""

@@ -132,11 +132,13 @@ class SentinelProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client sends no more: answer the requests received, then close."""
-        self.finish()
+        if self._admitted:
+            self.finish()
 
     def writeConnectionLost(self) -> None:
         """The client reads no more: abort the connection."""
-        self.abort()
+        if self._admitted:
+            self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Drop all state of the client."""
