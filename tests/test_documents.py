@@ -1,0 +1,45 @@
+"""Every page can be rendered; ``make docs`` also checks the references of the pages."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Final
+
+from docutils.core import publish_doctree
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_tidy import ROOT
+
+OF_SPHINX: Final = {"docs/api.rst", "docs/index.rst"}
+"""Pages that consist of directives of Sphinx."""
+
+
+def problems(text: str) -> str:
+    """Render a page, and return the warnings of docutils about it."""
+    warnings = io.StringIO()
+    settings = {"report_level": 2, "halt_level": 5, "warning_stream": warnings, "_disable_config": True}
+    publish_doctree(text, settings_overrides=settings)
+    return warnings.getvalue()
+
+
+class PageTests(SynchronousTestCase):
+    """The pages in ``docs`` and beside it."""
+
+    def test_pages(self) -> None:
+        """docutils has no warning about any page."""
+        paths = [
+            *Path(ROOT).glob("*.rst"),
+            *Path(ROOT, "docs").glob("*.rst"),
+            *Path(ROOT, "newsfragments").glob("*.rst"),
+        ]
+        names = {path.relative_to(ROOT).as_posix(): path for path in paths}
+        self.assertLess(OF_SPHINX | {"README.rst", "CHANGELOG.rst"}, set(names))
+        found = {
+            name: problems(path.read_text(encoding="utf-8")) for name, path in names.items() if name not in OF_SPHINX
+        }
+        self.assertEqual({name: text for name, text in found.items() if text}, {})
+
+    def test_malformed_table(self) -> None:
+        """A cell that is wider than its column is reported."""
+        self.assertIn("Malformed table", problems("=== ===\na   b\n=== ===\nwide one\n=== ===\n"))
