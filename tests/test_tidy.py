@@ -87,7 +87,8 @@ EXEMPT = {"docs/glossary.rst", "tests/test_tidy.py"}
 
 SERVER_ROWS = (
     "arguments documentation helptexts process_info specification statistics steps table",
-    "acl clientline clients",
+    "acl",
+    "access_control clientline clients",
     "output pacing pubsub replies request_cache",
     "services",
     "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"

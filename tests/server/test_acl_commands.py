@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.server.harness import RawConnection, ServerHarness, ServerTestCase
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.events import Level
-from txsentinel.server.acl.control import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
+from txsentinel.server.access_control import BOTH_PLACES, CRITICAL, AccessControl, UnusableUsers
 from txsentinel.server.acl.users import digest_of
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.pacing import MAX_UNSENT_UNAUTHENTICATED

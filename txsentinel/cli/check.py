@@ -14,7 +14,7 @@ from txsentinel.config.generic import GenericOptions
 from txsentinel.config.statements import MasterRecord
 from txsentinel.runtime.host import ISystemReactor, RealHost
 from txsentinel.runtime.listeners import NO_LISTENERS
-from txsentinel.server.acl.control import AccessControl, UnusableUsers
+from txsentinel.server.access_control import AccessControl, UnusableUsers
 from txsentinel.server.all_commands import TABLE
 from txsentinel.tls.activation import wants_tls
 from txsentinel.tls.errors import BadTls

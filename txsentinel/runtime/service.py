@@ -24,7 +24,7 @@ from txsentinel.runtime.listeners import CannotStart, open_listeners
 from txsentinel.runtime.restoring import ensure_id, new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.sweeper import SweepLoop
-from txsentinel.server.acl.control import UnusableUsers
+from txsentinel.server.access_control import UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.process_info import ProcessInfo

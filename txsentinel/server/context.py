@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.log_throttle import LogThrottle
 from txsentinel.model.timings import Limits, Millis
-from txsentinel.server.acl.control import AccessControl
+from txsentinel.server.access_control import AccessControl
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.clients import ClientRegistry
 from txsentinel.server.pacing import RoundRobin

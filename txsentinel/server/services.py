@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from txsentinel.model.address import Address
     from txsentinel.model.log_throttle import LogThrottle
     from txsentinel.model.timings import Limits, Millis
-    from txsentinel.server.acl.control import AccessControl
+    from txsentinel.server.access_control import AccessControl
     from txsentinel.server.clients import ClientRegistry
     from txsentinel.server.pacing import RoundRobin
     from txsentinel.server.process_info import ProcessInfo

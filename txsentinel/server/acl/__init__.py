@@ -1,1 +1,1 @@
-"""Users, their rights, and the log of refused commands."""
+"""ACL users with their permissions, the file that declares them, and the log of refused commands."""

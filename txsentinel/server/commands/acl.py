@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.core.errors import CommandError
 from txsentinel.server import helptexts
-from txsentinel.server.acl.control import refusal_text
+from txsentinel.server.access_control import refusal_text
 from txsentinel.server.acl.file import AclFileError
 from txsentinel.server.acl.rights import CATEGORIES, CHANNELS_AT_ONCE, Selector, lowered
 from txsentinel.server.arguments import integer
